@@ -14,8 +14,7 @@ demo-arm:
 setup:
 	@scripts/setup.sh ros sim bags test scale models arm web browser clouds docs
 
-# test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest, TIMES=out/times records where the time goes.
-export SPATIAL_VLM_TEST_TIMES := $(or $(TIMES),$(SPATIAL_VLM_TEST_TIMES))
+# test-fast and the live tests; ARGS="test/spatial -q" is one plain pytest.
 test: setup
 	@scripts/test.sh $(ARGS)
 

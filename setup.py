@@ -41,6 +41,7 @@ setup(
             "nodes/fastdds_udp.xml",
             "nodes/fastdds_udp_localhost.xml",
             "perception/model_store/models.json",
+            "sim/faults/effects.json",
             "web/templates/*",
             "web/static/*",
         ],

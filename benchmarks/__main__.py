@@ -73,7 +73,6 @@ ALONE = {
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "grasping": Part(("--frames", "1"), slow=True),
     "gpu_check": Part(("--tiny", "--device", "cpu", "--frames", "1"), ("torch", "transformers"), slow=True),
-    "idle": Part(("--seconds", "2", "--rounds", "1"), _LIVE, slow=True),
     "capabilities": Part(("--most", "1", "--name", "smallest"), package=_RESEARCH),
     "caution": Part(("--most", "1", "--name", "smallest"), slow=True, package=_RESEARCH),
     "compact": Part((*_ONCE, "--worlds", "1", "--jobs", "1"), ("mujoco", "onnxruntime"), slow=True),

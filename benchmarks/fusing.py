@@ -38,9 +38,9 @@ from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
+from spatial_vlm_ros.sim.truth import margin
 from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 4_950_000

@@ -13,7 +13,6 @@ import os
 import platform
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+from rich.pretty import pprint
 
 from benchmarks import RESULTS_VARIABLE
 from spatial_vlm_ros.types.proportions import wilson
@@ -32,8 +32,8 @@ REAL_FRAMES = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parent
 REPETITIONS = 31
 WARM_UP = 3
 CHECK = "--check"
-LISTED = 60  # longest list that is printed as a table
-LONGEST = 100  # characters of a printed value
+LISTED = 60  # most elements of a list that are printed
+LONGEST = 100  # characters of a printed text
 _T = TypeVar("_T")
 
 
@@ -240,41 +240,13 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    text = "-" if value is None else str(value)
-    if parts := _parts(value):
-        text = ", ".join(f"{name} {_cell(part)}" for name, part in parts.items())
-    elif isinstance(value, Mapping) and value:
-        text = f"{value['k']}/{value['n']}, {value['low']:.1%} to {value['high']:.1%}"
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return "-" if value is None else str(value)
 
 
 def show(title: str, values: Mapping[str, Any]) -> None:
-    """Print JSON-like values in tables; mappings with names in common are rows of one table."""
-    rows = {name: parts for name, value in values.items() if (parts := _parts(value))}
-    single = [(name, value) for name, value in values.items() if name not in rows]
-    if single:
-        table(title, ("", "value"), single)
-    common = {name for name, n in Counter(name for row in rows.values() for name in row).items() if n > 1}
-    alike = {name: row for name, row in rows.items() if common & row.keys() and _is_row(row)}
-    columns = list(dict.fromkeys(name for row in alike.values() for name in row))
-    if alike:
-        table(title, ("", *columns), [(name, *map(row.get, columns)) for name, row in alike.items()])
-    for name in rows:
-        if name not in alike:
-            show(f"{title}, {name}", rows[name])
-
-
-def _parts(value: object) -> Mapping[str, Any] | None:
-    """What a value consists of, by name; None for a share, a longer list and a single value."""
-    if isinstance(value, list) and len(value) <= LISTED and all(isinstance(one, Mapping) for one in value):
-        return {str(number): one for number, one in enumerate(value, 1)}
-    return value if isinstance(value, Mapping) and set(value) != {"k", "n", "share", "low", "high"} else None
-
-
-def _is_row(values: Mapping[str, Any]) -> bool:
-    """Whether there is a single value among them, and none consists of more than single values."""
-    parts = [_parts(value) for value in values.values()]
-    return None in parts and not any(_parts(value) for part in parts if part for value in part.values())
+    """Print JSON-like values; long lists and texts are cut short."""
+    print(f"\n{title}")
+    pprint(values, max_length=LISTED, max_string=LONGEST)
 
 
 def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> int:

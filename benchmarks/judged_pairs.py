@@ -2,9 +2,10 @@
 """Pairs of objects with known relations, and the small judge's verdicts on them.
 
 For settled tabletops and raised worlds the simulator gives the truth. For a frame folder the truth comes from its
-content: sides and depth from box centres and median depths, as in `benchmarks.real_pairs` (sides from 35 pixels between
-centres on, depth from 4 cm between medians on); contact ("on", "under", "inside") from its labelled sentences and, if a
-frame has a truth.json with centres and sizes, from these in unambiguous cases.
+content: sides and depth from box centres and median depths (sides from 35 pixels between centres on, depth from 4 cm
+between medians on, as the notes of the real frames define the words; boxes also contain things in front of an object,
+so that is rough, and independent of how the package segments and lifts); contact ("on", "under", "inside") from its
+labelled sentences and, if a frame has a truth.json with centres and sizes, from these in unambiguous cases.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.real_pairs import CLEAR_METRES, CLEAR_PIXELS, median_depth
 from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, raised_relation_views, world_pairs
 from spatial_vlm_ros import Detection, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
@@ -36,6 +36,7 @@ _RAISED_VIEWS = 2  # views of each world
 _TOUCH, _APART, _EDGE = 0.008, 0.02, 0.01  # metres: resting on; surely beside; distance from the edge of a support
 _FURNITURE = "table"  # the table's name in truth.json
 _LONG = 600.0
+_CLEAR_PIXELS, _CLEAR_METRES = 35.0, 0.04
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,13 @@ def folder(judge: SmallRelationJudge, root: Path) -> list[JudgedPair]:
         ids = {d.box_xyxy: d.id for d in detections}
         said = {q: holds for case in cases if case.frame == path.name for q, holds in _said_contact(case, detections)}
         contact = {**dict(_measured_contact(detections, objects)), **said}
-        pairs = [*_sides_and_depth(frame, detections), *contact.items()]
+        sides = sides_and_depth(frame, detections)
+        pairs = [(RelationQuestion(name, a.box_xyxy, b.box_xyxy), holds) for a, b, name, holds in sides]
         labelled = [
             LabelledRelation(
                 q, holds, _apart(q.relation, *(objects.get(ids[box]) for box in (q.target, q.anchor))), q in said
             )
-            for q, holds in pairs
+            for q, holds in (*pairs, *contact.items())
         ]
         found += judged(judge, path.name, frame.rgb, labelled)
     return found
@@ -196,22 +198,36 @@ def _gaps(centre: np.ndarray, size: np.ndarray, other: np.ndarray, extent: np.nd
     return np.asarray(np.abs(centre - other)[:2] - (size + extent)[:2] / 2)
 
 
-def _sides_and_depth(frame: RgbdFrame, detections: Sequence[Detection]) -> Iterator[tuple[RelationQuestion, bool]]:
+def sides_and_depth(
+    frame: RgbdFrame, detections: Sequence[Detection]
+) -> Iterator[tuple[Detection, Detection, str, bool]]:
+    """Target, anchor, relation and whether it holds, for every clear pair.
+
+    "Behind" and "in front of" hold only where the boxes overlap sideways; they fail for every pair whose depths are the
+    other way round.
+    """
     for target in detections:
         for anchor in detections:
             if target is anchor:
                 continue
             a, b = target.box_xyxy, anchor.box_xyxy
             aside = (a[0] + a[2] - b[0] - b[2]) / 2
-            deeper = median_depth(target, frame) - median_depth(anchor, frame)
+            deeper = _median_depth(target, frame) - _median_depth(anchor, frame)
             overlap = min(a[2], b[2]) > max(a[0], b[0])
-            if abs(aside) >= CLEAR_PIXELS:
-                yield RelationQuestion("left of", a, b), aside < 0
-                yield RelationQuestion("right of", a, b), aside > 0
-            if abs(deeper) >= CLEAR_METRES and (overlap or deeper < 0):
-                yield RelationQuestion("behind", a, b), deeper > 0
-            if abs(deeper) >= CLEAR_METRES and (overlap or deeper > 0):
-                yield RelationQuestion("in front of", a, b), deeper < 0
+            if abs(aside) >= _CLEAR_PIXELS:
+                yield target, anchor, "left of", aside < 0
+                yield target, anchor, "right of", aside > 0
+            if abs(deeper) >= _CLEAR_METRES and (overlap or deeper < 0):
+                yield target, anchor, "behind", deeper > 0
+            if abs(deeper) >= _CLEAR_METRES and (overlap or deeper > 0):
+                yield target, anchor, "in front of", deeper < 0
+
+
+def _median_depth(obj: Detection, frame: RgbdFrame) -> float:
+    """Median depth of its mask, or of its box without one; metres."""
+    x0, y0, x1, y1 = (int(c) for c in obj.box_xyxy)
+    depth = frame.depth[y0:y1, x0:x1]
+    return float(np.nanmedian(depth if obj.mask is None else depth[obj.mask[y0:y1, x0:x1]]))
 
 
 def _measured_contact(

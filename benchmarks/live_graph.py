@@ -28,8 +28,8 @@ def prepare() -> None:
 
 
 @contextlib.contextmanager
-def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
-    """Start the resolver node in its own process and yield its id. Another name is also its answers' namespace."""
+def resolver(*parameters: str) -> Iterator[int]:
+    """Start the resolver node in its own process and yield its id."""
     one_host = ("clocks_in_step:=true", "clock_error:=0.0")  # camera and resolver have one clock
     arguments = [part for parameter in (*one_host, *parameters) for part in ("-p", parameter)]
     command = [
@@ -41,7 +41,6 @@ def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
         "--log-level",
         "warn",
         *arguments,
-        *(["-r", f"__node:={name}", "-r", f"resolve:={name}/resolve"] if name != "resolver" else []),
     ]
     running = subprocess.Popen(command, cwd=ROOT)
     try:
@@ -54,7 +53,7 @@ def resolver(*parameters: str, name: str = "resolver") -> Iterator[int]:
 class Bench:
     """This process's side: a camera with one frame of a demo world, a client, and the content of /diagnostics."""
 
-    def __init__(self, width: int, listeners: int = 1, with_detections: bool = True) -> None:
+    def __init__(self, width: int, with_detections: bool = True) -> None:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from sensor_msgs.msg import CameraInfo, Image
@@ -63,7 +62,7 @@ class Bench:
 
         from spatial_vlm_ros.nodes import messages, qos
         from spatial_vlm_ros.nodes.perception.ask import Asker
-        from spatial_vlm_ros.sim.live import simulated_frames
+        from spatial_vlm_ros.sim.grounder import simulated_frames
 
         self._rclpy = rclpy
         self.frame, self.detections = next(simulated_frames("behind", width, {}, 1))
@@ -91,7 +90,7 @@ class Bench:
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)
         self.client = Asker(self.node, patience=PATIENCE)
         self.client.wait_for_server(PATIENCE)
-        self.until(lambda: all(p.get_subscription_count() >= listeners for p, _ in self._parts), "subscriptions")
+        self.until(lambda: all(p.get_subscription_count() for p, _ in self._parts), "subscriptions")
 
     def _hear(self, array: Any) -> None:
         if array.header.stamp.sec * 1_000_000_000 + array.header.stamp.nanosec < self._wanted_ns:

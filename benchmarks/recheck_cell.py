@@ -34,9 +34,8 @@ from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
-from spatial_vlm_ros.sim.arm.following import Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.judge import PhysicsVerdict
-from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
+from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.cameras import VGA

@@ -2,7 +2,7 @@
 """Right instances and position errors on tabletops settled by physics, with sensor noise and the simulator's masks.
 
 The truth comes from the settled objects: the relations that they were placed by, checked on their outlines by
-sim/relation_truth.py, and the centres of their tight gravity-up boxes, including hollow objects and handles. The solver
+sim/truth.py, and the centres of their tight gravity-up boxes, including hollow objects and handles. The solver
 computes none of it. Only clear cases are asked. Seeds from 10,000 on are for reporting; tests and development use
 smaller ones.
 
@@ -26,10 +26,9 @@ from spatial_vlm_ros import Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
-from spatial_vlm_ros.sim.truth import TrueObject
+from spatial_vlm_ros.sim.truth import TrueObject, margin
 
 FIRST_SEED = 10_000
 SEEN = 0.6  # least visible fraction of a target, an anchor, or a measured object

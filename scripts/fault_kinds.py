@@ -7,8 +7,16 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, IMPOSSIBLE, KINDS, WITH_FRAME_ID, WITH_STAMP, Effect
-from spatial_vlm_ros.sim.faults.spec import read_faults
+from spatial_vlm_ros.sim.faults.catalogue import (
+    EFFECTS,
+    FORMS,
+    IMPOSSIBLE,
+    KINDS,
+    WITH_FRAME_ID,
+    WITH_STAMP,
+    Effect,
+    read_faults,
+)
 
 RECORDS = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "faults.json"
 Observed = Mapping[tuple[str, str], list[str]]

@@ -45,12 +45,6 @@ def _said(words: str, *paths: Path) -> Cells:
     return lambda result: (words.format(*(read(result, *path) for path in paths)),)
 
 
-def _idle(result: Json) -> tuple[str, ...]:
-    rounds, observer = result["ratio"]["resolver"], 100 * result["observer_core_share_median"]
-    ratio = f"{result['ratio_with_observer_median']:.2f} ({min(rounds):.2f} to {max(rounds):.2f})"
-    return (f"{ratio} times the processor's time; its observer {observer:.1f} % of a core",)
-
-
 _SENTENCE = ("routes", "ours", "sentence", "median_ms")
 _START = "start of the process to its first answer"
 
@@ -154,12 +148,6 @@ REST = (
         _LIVE,
         "colour, depth, detections and camera info of 1280x720 at 30 Hz, 60 s",
         _said("{} of {:,}", ("stream", "lost"), ("stream", "sent of each stream")),
-    ),
-    Row(
-        "idle resolver",
-        ResultRun("idle"),
-        "median of five rounds against a bare subscriber of the same topics, 1280x720 at 30 Hz; in brackets the rounds",
-        _idle,
     ),
     Row(
         "memory after one frame",

@@ -111,7 +111,7 @@ SECTIONS = (
         CENTRES,
     ),
     Section("Cold start", _COLD, _AGAINST, COLD),
-    Section("Losses, idle time, memory", "\nWithout a baseline in milliseconds.\n", ("measured",), REST),
+    Section("Losses, memory", "\nWithout a baseline in milliseconds.\n", ("measured",), REST),
 )
 
 

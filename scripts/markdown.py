@@ -39,7 +39,7 @@ def item(text: str, level: int = 0, width: int = WIDTH) -> str:
     return wrapped(text, f"{'  ' * level}- ", "  " * (level + 1), width)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], others: str = "---") -> str:
-    """Make a table; `others` is the rule below all columns but the first ("---:" is right-aligned)."""
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Make a table."""
     lines = ["|" + "|".join(f" {cell} " if cell != "" else " " for cell in row) + "|" for row in (header, *rows)]
-    return "\n".join([lines[0], f"|---{f'|{others}' * (len(header) - 1)}|", *lines[1:]])
+    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])

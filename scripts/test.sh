@@ -7,12 +7,10 @@
 #                              this very state of the files is not run again, so a run that was broken off goes on
 #   scripts/test.sh ARGS...    one plain pytest, of everything unless ARGS name a path
 # A later run follows one that failed, too; the exit code is that of the first that failed.
-# SPATIAL_VLM_TEST_TIMES=FOLDER records how long everything takes (scripts/test_times.py).
 set -uo pipefail
 cd "$(dirname "$0")/.."
 unset PYTHONDONTWRITEBYTECODE # else each process that a test starts compiles the package anew
 pytest=(.venv/bin/python -m pytest)
-[ -z "${SPATIAL_VLM_TEST_TIMES:-}" ] || pytest+=(-p scripts.test_times)
 workers() { local n=$(($(nproc) + $1)); echo $((n < 2 ? 2 : n > 4 ? 4 : n)); }
 parallel=(--dist loadfile --numprocesses "$(workers 0)")
 side=(--dist loadfile --numprocesses "$(workers 1)") # a live test often waits; one whole arm at a time

@@ -15,8 +15,7 @@ from scripts.fault_kinds import fault_table
 from scripts.faults_page import collected, faults_page
 from scripts.figure_rows import OURS, RESEARCH, Row, share
 from scripts.figures_page import SECTIONS, figures_page, results
-from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, KINDS
-from spatial_vlm_ros.sim.faults.spec import read_faults
+from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, KINDS, read_faults
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 ROW: dict[str, Any] = {

@@ -2,7 +2,7 @@
 """Random tables of other people's objects before an arm, each with an instruction and its truth.
 
 The frame is that of the arm's base, the table's top at z = 0, the camera opposite the arm, as `sim.arm.worlds` has it.
-What is true of a relation is said by `sim.relation_truth` from true outlines, which shares no code with the resolver.
+What is true of a relation is said by `sim.truth` from true outlines, which shares no code with the resolver.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.model import Model
 from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.settled import broken
-from spatial_vlm_ros.sim.truth import Placed
+from spatial_vlm_ros.sim.truth import Placed, margin
 
 TARGET, ANCHOR, TWIN = "target", "anchor", "twin"
 OPPOSITE: Mapping[str, str] = MappingProxyType(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make demo-arm`: words, plan, approval, motion, physics verdict, with a film and a decision page."""
+"""`make demo-arm`: words, plan, approval, motion, physics verdict."""

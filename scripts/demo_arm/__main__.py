@@ -2,9 +2,9 @@
 """The demo of an arm: "put the chick behind the cup on the tray", from words to a physics verdict.
 
 `spatial-vlm up sim-arm` runs a simulated Panda, the resolver, the planner and the gate in separate processes; this
-process asks, approves and watches as a person would, only by topics, actions and services. It prints each stage, writes
-a film and a decision page to out/demo_arm, and exits with 0 if the right object lies on the tray, nothing else was
-moved, and no neighbour was touched with more than 5 N.
+process asks, approves and watches as a person would, only by topics, actions and services. It prints each stage, leaves
+the gate's record in out/demo_arm, and exits with 0 if the right object lies on the tray, nothing else was moved, and no
+neighbour was touched with more than 5 N.
 """
 
 from __future__ import annotations
@@ -41,30 +41,25 @@ os.environ.setdefault("ROS_LOG_DIR", str(Path(tempfile.gettempdir()) / "spatial_
 
 def main() -> int:
     """Ask, approve, watch, judge; returns 0 if everything went well."""
-    from scripts.demo_arm.film import Film
-    from scripts.demo_arm.page import write_page
     from scripts.demo_arm.person import Person
-    from scripts.demo_arm.story import Story, judged_well
+    from scripts.demo_arm.story import Story
 
     said = arguments()
     out: Path = said.out
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("audit.jsonl", "cell.log", "film.mp4", "decision.html"):
+    for name in ("audit.jsonl", "cell.log"):
         (out / name).unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
-        story = Story(out / "audit.jsonl", by_hand=said.by_hand)
+        story = Story(out / "audit.jsonl")
         print(f"starting a simulated Panda (world {said.world}), resolver, planner and gate ...", flush=True)
         alive = stack.enter_context(cell(said, out))
-        film = stack.enter_context(Film(out))
-        film_it = lambda: shoot(film, story) if story.filming else None  # noqa: E731
-        person = Person(film_it, story.stage, story.motion, alive, out / "audit.token")
+        person = Person(story.stage, story.motion, alive, out / "audit.token")
         stack.callback(person.close)
-        story.person = person
         person.wait_for_cell(STARTING)
         goal = ask(person, story, said.sentence)
         if said.ambiguous and goal.result is not None and goal.result.resolution.question:
             asked = goal.result.resolution
-            story.asked_back(said.sentence, asked.question)
+            story.say("QUESTION", asked.question)
             words = input("your answer: ").strip() if said.by_hand else ANSWER
             story.say("ANSWERED", f'{who(said)}: "{words}"')
             goal = ask(person, story, words, asked.dialogue_id)
@@ -72,26 +67,16 @@ def main() -> int:
             person.wait(lambda: goal.stage >= WAITING, "the stage of approval")
             decide(person, story, said, out)
             person.wait(lambda: goal.result is not None, "the end of the motion", WORKING)
-        story.ended(goal.result)
+        status = goal.result.status
+        story.say(status.name, status.message)
         with contextlib.suppress(SystemExit):  # if it does not come to rest in time, it was not done
             settling = SETTLING if goal.result.moved else 0.0
             person.wait(lambda: person.judged()["done"], "the object to lie still", settling)
-        story.judged(person.judged())
-        ended = person.now
-        person.wait(lambda: person.seen > ended, "an image of the end")
-        story.final(person.image)
-    film_path = film.path if film.frames else None
-    write_page(out / "decision.html", story, film_path, film.encoding)
-    good = judged_well(story)
+        good = story.judged_well(status.name, person.judged())
     print(f"\n{'Done' if good else 'NOT done'} in {time.monotonic() - story.begun:.0f} s")
-    for path in (out / "decision.html", *([film_path] if film_path else []), out / "audit.jsonl", out / "cell.log"):
+    for path in (out / "audit.jsonl", out / "cell.log"):
         print(f"  {path} ({path.stat().st_size / 1024:.0f} KiB)")
     return 0 if good else 1
-
-
-def shoot(film: Any, story: Any) -> None:
-    """Add the camera's latest image to the film."""
-    film.add(story.person.image, story.caption(), story.person.pictured)
 
 
 def arguments() -> argparse.Namespace:
@@ -147,7 +132,7 @@ def ask(person: Any, story: Any, words: str, dialogue_id: str = "") -> Any:
     """Send a goal until it is proposed, or ends for a reason other than that something is still starting."""
     end = time.monotonic() + STARTING
     while True:
-        story.ask(words, dialogue_id)
+        story.say("ASKED", f'"{words}"{" (in answer)" * bool(dialogue_id)}')
         before = len(person.proposals)
         goal = person.send(words, dialogue_id)
         person.wait(lambda: goal.result is not None or len(person.proposals) > before, "a plan", WORKING)  # noqa: B023

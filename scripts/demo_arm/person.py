@@ -18,9 +18,8 @@ from action_msgs.msg import GoalStatus, GoalStatusArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction
-from spatial_vlm_interfaces.msg import Proposal, Resolution
+from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -28,7 +27,6 @@ from std_srvs.srv import Trigger
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Action, Bridge, spin_aside
-from spatial_vlm_ros.streams.image import decode_rgb
 
 ARM, GRIPPER = "/arm_controller/follow_joint_trajectory", "/gripper_controller/gripper_cmd"
 PATIENCE = 60.0  # seconds for anything that should take about 1 s
@@ -37,7 +35,6 @@ _ENDS = {
     GoalStatus.STATUS_CANCELED: "canceled",
     GoalStatus.STATUS_ABORTED: "aborted",
 }
-_KEPT = 8  # annotated images
 
 
 @dataclass(eq=False)
@@ -86,7 +83,6 @@ class Person:
     """A node on its own thread; `close` it.
 
     Args:
-        show: called on that thread for each new camera image.
         feedback: called on that thread with number and text of each stage.
         moves: called on that thread when a controller has started or ended a motion.
         alive: whether the cell still runs; if not, waiting stops.
@@ -95,7 +91,6 @@ class Person:
 
     def __init__(
         self,
-        show: Callable[[], None],
         feedback: Callable[[int, str], None],
         moves: Callable[[Motion], None],
         alive: Callable[[], bool],
@@ -105,25 +100,16 @@ class Person:
         rclpy.init(args=[])
         self.node: Node = rclpy.create_node("demo")
         self.proposals: list[Proposal] = []
-        self.answers: list[dict[str, Any]] = []
-        self.motions: list[Motion] = []
         self.verdict: dict[str, Any] = {}
-        self.annotated: dict[int, Any] = {}  # stamp in ns → image
         self.now = 0.0  # simulated s
-        self.image: Any = None  # of the camera, height × width × 3, RGB
-        self.pictured = 0.0  # its stamp, s
-        self.seen = 0.0  # stamp of the last image shown, s
         self._goals: dict[bytes, Motion] = {}
-        self._show, self._feedback, self._moves, self._alive = show, feedback, moves, alive
+        self._feedback, self._moves, self._alive = feedback, moves, alive
         node = self.node
         self._bridge = Bridge(node)
         self._pick = Action(self._bridge, PickInstruction, "pick", "see cell.log", PATIENCE)
         self._approve = node.create_client(Approve, "approve")
         self._judge = node.create_client(Trigger, "judge")
-        node.create_subscription(Image, "rgb/image", self._on_image, qos.images())
-        node.create_subscription(Image, "annotated/image", self._on_annotated, qos.IMAGES)
         node.create_subscription(Proposal, "proposal", self.proposals.append, qos.ANSWERS)
-        node.create_subscription(Resolution, "resolution", self._on_resolution, qos.ANSWERS)
         node.create_subscription(String, "verdict", self._on_verdict, qos.VERDICTS)
         node.create_subscription(Clock, "/clock", self._on_clock, qos.CLOCK)
         for who, action in (("arm", ARM), ("gripper", GRIPPER)):
@@ -142,21 +128,6 @@ class Person:
 
     # -------------------------------------------------------------------------------------------- what is heard
 
-    def _on_image(self, message: Image) -> None:
-        self.image = decode_rgb(message)
-        self.pictured = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
-        self._show()
-        self.seen = self.pictured
-
-    def _on_annotated(self, message: Image) -> None:
-        stamp = message.header.stamp
-        self.annotated[stamp.sec * 1_000_000_000 + stamp.nanosec] = decode_rgb(message)
-        for old in sorted(self.annotated)[:-_KEPT]:
-            del self.annotated[old]
-
-    def _on_resolution(self, message: Resolution) -> None:
-        self.answers.append(json.loads(message.json))
-
     def _on_verdict(self, message: String) -> None:
         self.verdict = json.loads(message.data)
 
@@ -169,7 +140,6 @@ class Person:
             key = bytes(status.goal_info.goal_id.uuid)
             if key not in self._goals:
                 self._goals[key] = Motion(who, self.now)
-                self.motions.append(self._goals[key])
                 self._moves(self._goals[key])
             motion = self._goals[key]
             if status.status in _ENDS and motion.ended is None:

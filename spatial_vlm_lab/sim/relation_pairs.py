@@ -15,8 +15,7 @@ from spatial_vlm_lab.sim.training_frames import training_view, training_world
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.relation_truth import margin
-from spatial_vlm_ros.sim.truth import TrueObject
+from spatial_vlm_ros.sim.truth import TrueObject, margin
 from spatial_vlm_ros.types import Rgb, Transform
 
 PAIR_RELATIONS = ("right of", "behind", "in front of", "on", "under", "inside")

@@ -18,8 +18,8 @@ from rclpy.parameter import Parameter
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.sim.faults.catalogue import Fault, as_words, read_faults
 from spatial_vlm_ros.sim.faults.line import FaultLine
-from spatial_vlm_ros.sim.faults.spec import Fault, as_words, read_faults
 
 FAULTS, FAULT_SEED = "faults", "fault_seed"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
 from spatial_vlm_ros.sim.tabletop import as_bytes
@@ -151,17 +151,20 @@ def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:
     body.inertia = model.mass / 12 * np.array([y * y + z * z, x * x + z * z, x * x + y * y])
     for number, part in enumerate(model.parts):
         name = f"{obj.id}/{number}"
-        vertices, faces = part.mesh.vertices, part.mesh.faces
-        mesh = spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel())
-        mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
-        gloss = (0.9, 0.8) if part.shiny else (0.25, 0.4)
-        material = spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
+        material = add_surface(mj, spec, name, part, (0.9, 0.8) if part.shiny else (0.25, 0.4))
         if part.mottled:
             material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = _MOTTLE
         shape = {"type": mj.mjtGeom.mjGEOM_MESH, "meshname": name}
         body.add_geom(name=name, material=name, group=SEEN, contype=0, conaffinity=0, mass=0.0, **shape)
     for number, solid in enumerate(model.solids):
         _add_solid(mj, spec, body, f"{obj.id}#{number}", solid, model)
+
+
+def add_surface(mj: Any, spec: Any, name: str, part: PaintedSurface, gloss: tuple[float, float]) -> Any:
+    """Add a mesh and a material, specular and shining by `gloss`, of one name; returns the material."""
+    mesh = spec.add_mesh(name=name, uservert=part.mesh.vertices.ravel(), userface=part.mesh.faces.ravel())
+    mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
+    return spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
 
 
 def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: CollisionPiece, model: Model) -> None:

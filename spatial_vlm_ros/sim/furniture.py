@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Doll's house furniture, and objects to put others on: all made of blocks. Fronts face +x."""
+"""Doll's house furniture, and objects to put others on or in: all made of boards. Fronts face +x, but a shelf's."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,71 +16,90 @@ _RUBBER: Colour = (38, 38, 42)
 _GLASS: Colour = (150, 175, 190)
 _LAMP: Colour = (250, 240, 190)
 _KNOB: Colour = (60, 56, 52)
+_PAPER: Colour = (238, 234, 224)
+_WOOD: Colour = (150, 105, 62)
+
+
+def box(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
+    """A printed carton: a panel on its wide sides and a stripe around it."""
+    x, y, z = rng.uniform(0.09, 0.14), rng.uniform(0.065, 0.085), rng.uniform(0.05, 0.13)
+    stripe: Board = ((x + 0.0006, y + 0.0006, 0.12 * z), (0, 0, 0.84 * z))
+    panel: Board = ((0.55 * x, y + 0.0008, 0.42 * z), (0, 0, 0.42 * z))
+    carton = [_standing(x, y, z)]
+    painted = ((carton, paint), ([stripe], shaded(paint, 0.6)), ([panel], _PAPER))
+    holder = Holder("on", z, (0.4 * x, 0.4 * y))
+    return _made("box", (colour,), painted, 400 * x * y * z, z / 2, holder, mottled=True, solid=carton)
+
+
+def tray(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
+    """A flat tray with a low rim."""
+    x, y, rim, wall = rng.uniform(0.24, 0.3), rng.uniform(0.17, 0.21), 0.012, 0.005
+    holder = Holder("on", wall, (x / 2 - 0.02, y / 2 - 0.02))
+    return _made("tray", (colour,), ((_open_box(x, y, rim, wall), paint),), 0.5, 0.004, holder)
+
+
+def shelf(rng: np.random.Generator) -> Model:
+    """A small wooden shelf, open to its own -x, with a board in between and one on top."""
+    x, y, z, board = rng.uniform(0.13, 0.15), rng.uniform(0.26, 0.32), rng.uniform(0.17, 0.21), 0.01
+    boards: list[Board] = [
+        ((x, y, board), (0, 0, board / 2)),
+        ((x - board, y - 2 * board, board), (-board / 2, 0, z / 2)),
+        ((x, y, board), (0, 0, z - board / 2)),
+        *(((x, board, z - 2 * board), (0, side * (y - board) / 2, z / 2)) for side in (1, -1)),
+    ]
+    back: Board = ((board, y - 2 * board, z - 2 * board), ((x - board) / 2, 0, z / 2))
+    shade = shaded(_WOOD, float(rng.uniform(0.8, 1.2)))
+    holder = Holder("on", z, (x / 2 - 0.015, y / 2 - 0.02))
+    painted = ((boards, shade), ([back], shaded(shade, 1.35)))
+    return _made("shelf", ("brown", "wooden"), painted, 1.2, (0.01, 0, z / 2), holder)
 
 
 def crate(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """A closed crate with a lath around its lid."""
     x, y, z = rng.uniform(0.1, 0.13), rng.uniform(0.1, 0.13), rng.uniform(0.07, 0.2)
-    lath = PaintedSurface(_mesh([((x + 0.004, y + 0.004, 0.012), (0, 0, z - 0.006))]), shaded(paint, 0.75))
-    body = PaintedSurface(_mesh([((x, y, z - 0.012), (0, 0, (z - 0.012) / 2))]), paint, mottled=True)
-    holder = Holder("on", z, (0.4 * x, 0.4 * y))
-    return Model("crate", (colour,), (body, lath), _solids([((x, y, z), (0, 0, z / 2))]), 0.6, (0, 0, z / 2),
-                 holder=holder)  # fmt: skip
+    lath: Board = ((x + 0.004, y + 0.004, 0.012), (0, 0, z - 0.006))
+    painted = (([_standing(x, y, z - 0.012)], paint), ([lath], shaded(paint, 0.75)))
+    holder, solid = Holder("on", z, (0.4 * x, 0.4 * y)), [_standing(x, y, z)]
+    return _made("crate", (colour,), painted, 0.6, z / 2, holder, mottled=True, solid=solid)
 
 
 def board(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """A flat cutting board."""
     x, y, z = rng.uniform(0.4, 0.5), rng.uniform(0.27, 0.33), rng.uniform(0.015, 0.025)
-    boards: list[Board] = [((x, y, z), (0, 0, z / 2))]
     holder = Holder("on", z, (0.5 * x, 0.5 * y))
-    return Model("board", (colour,), (PaintedSurface(_mesh(boards), paint),), _solids(boards), 1.2, (0, 0, z / 2),
-                 holder=holder)  # fmt: skip
+    return _made("board", (colour,), (([_standing(x, y, z)], paint),), 1.2, z / 2, holder)
 
 
 def stool(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """A seat on four thin legs, high enough to hold objects under it."""
     x, y, z, seat, leg = rng.uniform(0.2, 0.26), rng.uniform(0.2, 0.26), rng.uniform(0.15, 0.24), 0.014, 0.014
-    legs: list[Board] = [
-        ((leg, leg, z - seat), (sx * (x - 1.2 * leg) / 2, sy * (y - 1.2 * leg) / 2, (z - seat) / 2))
-        for sx in (-1, 1)
-        for sy in (-1, 1)
-    ]
     top: Board = ((x, y, seat), (0, 0, z - seat / 2))
-    parts = (PaintedSurface(_mesh([top]), paint, mottled=True), PaintedSurface(_mesh(legs), shaded(paint, 0.7)))
+    painted = (([top], paint), (_legs(leg, x - 1.2 * leg, y - 1.2 * leg, z - seat), shaded(paint, 0.7)))
     holder = Holder("on", z, (0.5 * x, 0.5 * y))
-    return Model("stool", (colour,), parts, _solids([top, *legs]), 0.7, (0, 0, 0.7 * z), holder=holder)
+    return _made("stool", (colour,), painted, 0.7, 0.7 * z, holder, mottled=True)
 
 
 def basket(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """A deep square basket, open at the top."""
     x, y, z, wall = rng.uniform(0.17, 0.21), rng.uniform(0.15, 0.19), rng.uniform(0.085, 0.11), 0.006
-    boards = _open_box(x, y, z, wall)
     holder = Holder("in", wall, (x / 2 - wall, y / 2 - wall))
-    return Model("basket", (colour,), (PaintedSurface(_mesh(boards), paint),), _solids(boards), 0.5, (0, 0, 0.4 * z),
-                 holder=holder)  # fmt: skip
+    return _made("basket", (colour,), ((_open_box(x, y, z, wall), paint),), 0.5, 0.4 * z, holder)
 
 
 def bookcase(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """Three compartments one above the other, open to +x."""
     x, y, z, wall = rng.uniform(0.14, 0.17), rng.uniform(0.3, 0.38), rng.uniform(0.42, 0.48), 0.01
-    levels = [wall / 2, z / 3, 2 * z / 3, z - wall / 2]
-    boards: list[Board] = [((x, y, wall), (0, 0, h)) for h in levels]
-    boards += [((x, wall, z), (0, s * (y - wall) / 2, z / 2)) for s in (-1, 1)]
-    back: Board = ((wall, y, z), (-(x - wall) / 2, 0, z / 2))
-    parts = (PaintedSurface(_mesh(boards), paint), PaintedSurface(_mesh([back]), shaded(paint, 1.3)))
+    *boards, back = _carcass(x, y, z, wall, [wall / 2, z / 3, 2 * z / 3, z - wall / 2])
     holder = Holder("in", wall, (x / 2 - 2 * wall, y / 2 - 2 * wall))
-    return Model("bookcase", (colour,), parts, _solids([*boards, back]), 3.0, (0, 0, z / 2), holder=holder)
+    return _made("bookcase", (colour,), ((boards, paint), ([back], shaded(paint, 1.3))), 3.0, z / 2, holder)
 
 
 def cabinet(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """Make the body of a cabinet, open to +x; `drawers_of` makes its drawers."""
     x, y, z, wall = rng.uniform(0.14, 0.18), rng.uniform(0.22, 0.28), rng.uniform(0.26, 0.33), 0.012
-    boards: list[Board] = [((x, y, wall), (0, 0, h)) for h in (wall / 2, z - wall / 2)]
-    boards += [((x, wall, z), (0, s * (y - wall) / 2, z / 2)) for s in (-1, 1)]
-    boards += [((wall, y, z), (-(x - wall) / 2, 0, z / 2))]
+    boards = _carcass(x, y, z, wall, [wall / 2, z - wall / 2])
     holder = Holder("on", z, (0.4 * x, 0.4 * y))
-    return Model("cabinet", (colour,), (PaintedSurface(_mesh(boards), paint, mottled=True),), _solids(boards), 4.0,
-                 (0, 0, z / 2), holder=holder)  # fmt: skip
+    return _made("cabinet", (colour,), ((boards, paint),), 4.0, z / 2, holder, mottled=True)
 
 
 def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, float], ...]:
@@ -95,29 +116,22 @@ def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, fl
     wall, rim = 0.012, 0.003
     high = (z - 2 * wall) / 3
     paint = shaded(carcass.parts[0].colour, shade)
-    made = []
-    for number, name in enumerate(("bottom drawer", "middle drawer", "top drawer")):
-        front: Board = ((x - wall, y - 2 * wall - 2 * rim, high - 2 * rim), (wall / 2 + 0.004, 0, high / 2))
-        knob = revolve([(0, 0), (0.011, 0), (0.011, 0.012), (0, 0.012)], 16)
-        handle = knob.moved((front[1][0] + front[0][0] / 2, 0, high / 2), turn("y", np.pi / 2))
-        parts = (PaintedSurface(_mesh([front]), paint), PaintedSurface(handle, _KNOB))
-        made.append((name, Model(name, (), parts, _solids([front]), 0.5, (0, 0, high / 2)), wall + number * high))
-    return tuple(made)
+    front: Board = ((x - wall, y - 2 * wall - 2 * rim, high - 2 * rim), (wall / 2 + 0.004, 0, high / 2))
+    knob = revolve([(0, 0), (0.011, 0), (0.011, 0.012), (0, 0.012)], 16)
+    handle = knob.moved((front[1][0] + front[0][0] / 2, 0, high / 2), turn("y", np.pi / 2))
+    names = ("bottom drawer", "middle drawer", "top drawer")
+    made = [_made(name, (), (([front], paint),), 0.5, high / 2, more=((handle, _KNOB),)) for name in names]
+    return tuple((model.label, model, wall + number * high) for number, model in enumerate(made))
 
 
 def chair(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """A doll's chair; who sits on it looks to +x."""
     x, y, seat, z = rng.uniform(0.1, 0.12), rng.uniform(0.1, 0.12), rng.uniform(0.09, 0.11), rng.uniform(0.2, 0.24)
     leg, thick = 0.012, 0.014
-    legs: list[Board] = [
-        ((leg, leg, seat - thick), (sx * (x - leg) / 2, sy * (y - leg) / 2, (seat - thick) / 2))
-        for sx in (-1, 1)
-        for sy in (-1, 1)
-    ]
     top: Board = ((x, y, thick), (0, 0, seat - thick / 2))
     back: Board = ((thick, y, z - seat), (-(x - thick) / 2, 0, (z + seat) / 2))
-    parts = (PaintedSurface(_mesh([top, back]), paint), PaintedSurface(_mesh(legs), shaded(paint, 0.6)))
-    return Model("chair", (colour,), parts, _solids([top, back, *legs]), 0.4, (-0.01, 0, seat))
+    painted = (([top, back], paint), (_legs(leg, x - leg, y - leg, seat - thick), shaded(paint, 0.6)))
+    return _made("chair", (colour,), painted, 0.4, (-0.01, 0, seat))
 
 
 def car(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
@@ -129,27 +143,64 @@ def car(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     glass: Board = ((0.46 * x, y * 0.7, 0.2 * z), (-0.12 * x, 0, 0.8 * z))
     lamps: list[Board] = [((0.004, 0.014, 0.01), (x / 2, s * 0.3 * y, r + 0.28 * z)) for s in (-1, 1)]
     wheel = revolve([(0, -0.006), (r, -0.006), (r, 0.006), (0, 0.006)], 20)
-    wheels = join(*(
-        wheel.moved((sx * 0.3 * x, sy * (y / 2 - 0.006), r), turn("x", np.pi / 2)) for sx in (-1, 1) for sy in (-1, 1)
-    ))  # fmt: skip
-    painted = ((_mesh([body, cabin]), paint), (_mesh([glass]), _GLASS), (_mesh(lamps), _LAMP), (wheels, _RUBBER))
-    parts = tuple(PaintedSurface(mesh, colouring) for mesh, colouring in painted)
-    return Model("car", (colour,), parts, _solids([((x, y, z), (0, 0, z / 2))]), 0.2, (0, 0, 0.4 * z))
+    axles = [(sx * 0.3 * x, sy * (y / 2 - 0.006), r) for sx in (-1, 1) for sy in (-1, 1)]
+    wheels = join(*(wheel.moved(place, turn("x", np.pi / 2)) for place in axles))
+    painted = (([body, cabin], paint), ([glass], _GLASS), (lamps, _LAMP))
+    return _made("car", (colour,), painted, 0.2, 0.4 * z, solid=[_standing(x, y, z)], more=((wheels, _RUBBER),))
+
+
+def _standing(x: float, y: float, z: float) -> Board:
+    return (x, y, z), (0, 0, z / 2)
 
 
 def _open_box(x: float, y: float, z: float, wall: float) -> list[Board]:
     return [
-        ((x, y, wall), (0, 0, wall / 2)),
-        ((x, wall, z), (0, (y - wall) / 2, z / 2)),
-        ((x, wall, z), (0, -(y - wall) / 2, z / 2)),
-        ((wall, y - 2 * wall, z), ((x - wall) / 2, 0, z / 2)),
-        ((wall, y - 2 * wall, z), (-(x - wall) / 2, 0, z / 2)),
+        _standing(x, y, wall),
+        *(((x, wall, z), (0, side * (y - wall) / 2, z / 2)) for side in (1, -1)),
+        *(((wall, y - 2 * wall, z), (side * (x - wall) / 2, 0, z / 2)) for side in (1, -1)),
     ]
 
 
-def _mesh(boards: list[Board]) -> Mesh:
-    return join(*(block(size).moved(centre) for size, centre in boards))
+def _carcass(x: float, y: float, z: float, wall: float, levels: Sequence[float]) -> list[Board]:
+    """Boards at these heights, two sides and a back."""
+    return [
+        *(((x, y, wall), (0, 0, level)) for level in levels),
+        *(((x, wall, z), (0, side * (y - wall) / 2, z / 2)) for side in (-1, 1)),
+        ((wall, y, z), (-(x - wall) / 2, 0, z / 2)),
+    ]
 
 
-def _solids(boards: list[Board]) -> tuple[CollisionPiece, ...]:
-    return tuple(CollisionPiece("box", (s[0] / 2, s[1] / 2, s[2] / 2), centre) for s, centre in boards)
+def _legs(leg: float, x: float, y: float, height: float) -> list[Board]:
+    """Four legs at the corners of a rectangle."""
+    return [((leg, leg, height), (sx * x / 2, sy * y / 2, height / 2)) for sx in (-1, 1) for sy in (-1, 1)]
+
+
+def _made(
+    label: str,
+    attributes: tuple[str, ...],
+    painted: Sequence[tuple[Sequence[Board], Colour]],
+    mass: float,
+    centre: float | Vector3,
+    holder: Holder | None = None,
+    *,
+    mottled: bool = False,
+    solid: Sequence[Board] | None = None,
+    more: Sequence[tuple[Mesh, Colour]] = (),
+) -> Model:
+    """Make a model of boards.
+
+    Args:
+        painted: boards of each colour; the first colour may be `mottled`.
+        centre: centre of mass, or its height.
+        solid: boards that collide; None = all.
+        more: further visible surfaces.
+    """
+    meshes = [(join(*(block(size).moved(middle) for size, middle in boards)), paint) for boards, paint in painted]
+    parts = tuple(PaintedSurface(mesh, paint, mottled=mottled and not n) for n, (mesh, paint) in enumerate(meshes))
+    pieces = tuple(
+        CollisionPiece("box", (s[0] / 2, s[1] / 2, s[2] / 2), middle)
+        for s, middle in solid or [each for boards, _ in painted for each in boards]
+    )
+    parts += tuple(PaintedSurface(mesh, paint) for mesh, paint in more)
+    middle = centre if isinstance(centre, tuple) else (0, 0, centre)
+    return Model(label, attributes, parts, pieces, mass, middle, holder=holder)

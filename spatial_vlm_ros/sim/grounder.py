@@ -3,21 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+from spatial_vlm_ros.sim.physics import PhysicsRendering
+from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.sim.tabletop import Rendering
-from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
+from spatial_vlm_ros.types import Depth, Detection, Mask, NounPhrase, Rgb, RgbdFrame
 
 MASKS = ("exact", "none", "eroded", "dilated")
 SIMILAR: tuple[tuple[str, ...], ...] = (
@@ -33,6 +37,16 @@ SIMILAR: tuple[tuple[str, ...], ...] = (
 )
 """Labels that a detector confuses with each other."""
 _LARGEST_PX = 50
+_OF_ERRORS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {"misses": float, "swaps": float, "jitter": float, "masks": str, "mask_px": int}
+)
+_OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {"world": str, **dict.fromkeys(("seed", "objects", "width", "height"), int), **_OF_ERRORS, "error_seed": int}
+)
+_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {"world": None, "seed": 0, "objects": 9, "width": 640, "height": 480, "error_seed": 0}
+)
+_SHAPES = {640: 480, 1280: 720}  # width → height of the usual image sizes; others are 4:3
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ def _similar(label: str, choice: float) -> str:
 
 def _loosened(detection: Detection, errors: DetectorErrors, shifts: np.ndarray) -> Detection:
     mask = None if errors.masks == "none" or detection.mask is None else _worn(detection.mask, errors)
-    x0, y0, x1, y1 = detection.box_xyxy if mask is None else _box_of(mask)
+    x0, y0, x1, y1 = detection.box_xyxy if mask is None else box_around(mask)
     sides = np.array([x1 - x0, y1 - y0] * 2)
     a, b, c, d = np.array([x0, y0, x1, y1]) + np.clip(errors.jitter * shifts, -0.45, 0.45) * sides
     if detection.mask is not None:
@@ -134,29 +148,6 @@ def _worn(mask: Mask, errors: DetectorErrors) -> Mask:
     return worn if worn.any() else mask
 
 
-def _box_of(mask: Mask) -> tuple[float, float, float, float]:
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return float(left), float(top), float(left + width), float(top + height)
-
-
-_READERS: Mapping[str, Callable[[str], object]] = MappingProxyType(
-    {
-        "world": str,
-        "seed": int,
-        "objects": int,
-        "width": int,
-        "height": int,
-        "misses": float,
-        "swaps": float,
-        "jitter": float,
-        "masks": str,
-        "mask_px": int,
-        "error_seed": int,
-    }
-)
-_OF_ERRORS = ("misses", "swaps", "jitter", "masks", "mask_px")
-
-
 def load(**options: str) -> SimulatorGrounder:
     """Load the backend: a grounder for a world made for it.
 
@@ -168,36 +159,62 @@ def load(**options: str) -> SimulatorGrounder:
     Returns:
         The grounder; its `rendering` is the image it knows, with exact depth.
     """
-    values = {name: _read(name, value) for name, value in options.items()}
-    errors = errors_of({name: value for name, value in options.items() if name in _OF_ERRORS})
-    camera = camera_of(_whole(values, "width", 640), _whole(values, "height", 480))
-    seed, error_seed = _whole(values, "seed", 0), _whole(values, "error_seed", 0)
-    name = values.get("world")
+    values = {**_DEFAULTS, **_read(options)}
+    errors = DetectorErrors(**{name: values[name] for name in _OF_ERRORS if name in values})
+    camera, name, error_seed = camera_of(values["width"], values["height"]), values["world"], values["error_seed"]
     if name is not None and name not in DEMO_WORLDS:
-        raise UnknownNameError("demo world", str(name), DEMO_WORLDS)
+        raise UnknownNameError("demo world", name, DEMO_WORLDS)
     if error_seed < 0:
         raise InputError("option error_seed", str(error_seed), "0 or more")
-    made = settled_tabletop(seed, _whole(values, "objects", 9)) if name is None else DEMO_WORLDS[str(name)]()
+    made = settled_tabletop(values["seed"], values["objects"]) if name is None else DEMO_WORLDS[name]()
     with made as world:
         return SimulatorGrounder(world.render(camera), errors, error_seed)
 
 
 def errors_of(options: Mapping[str, str]) -> DetectorErrors:
     """Read detector errors from options such as {"misses": "0.1", "masks": "none"}."""
-    for unknown in options.keys() - set(_OF_ERRORS):
+    for unknown in options.keys() - _OF_ERRORS.keys():
         raise UnknownNameError("error of the detector", unknown, _OF_ERRORS)
-    values = {name: _read(name, value) for name, value in options.items()}
-    return DetectorErrors(**values)  # type: ignore[arg-type]
+    return DetectorErrors(**_read(options))
 
 
-def _read(name: str, value: str) -> object:
-    if name not in _READERS:
-        raise UnknownNameError("option of the simulator", name, _READERS)
-    try:
-        return _READERS[name](value)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"option {name}", repr(value), "a number") from error
+def _read(options: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for name, value in options.items():
+        if name not in _OPTIONS:
+            raise UnknownNameError("option of the simulator", name, _OPTIONS)
+        try:
+            values[name] = _OPTIONS[name](value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"option {name}", repr(value), "a number") from error
+    return values
 
 
-def _whole(values: Mapping[str, object], name: str, default: int) -> int:
-    return int(str(values.get(name, default)))
+def simulated_frames(
+    world: str, width: int, detector: Mapping[str, str], shots: int
+) -> Iterator[tuple[RgbdFrame, tuple[Detection, ...]]]:
+    """Render noisy frames of one world at rest.
+
+    Args:
+        world: a name in DEMO_WORLDS, or the seed of a random world.
+        width: image width, pixels.
+    """
+    options = dict(detector)
+    if world in DEMO_WORLDS:
+        options["world"] = world
+    elif world.isdecimal():
+        options["seed"] = world
+    else:
+        raise UnknownNameError("world", world, (*DEMO_WORLDS, "a seed such as 7"))
+    camera = camera_of(width, _SHAPES.get(width, width * 3 // 4))
+    grounder = load(**options, width=str(camera.width), height=str(camera.height))
+    seen = grounder.rendering
+    shiny = seen.shiny if isinstance(seen, PhysicsRendering) else None
+    for shot in range(shots):
+        frame = noisy(seen.frame, np.random.default_rng(shot), STEREO, shiny)
+        yield replace(frame, depth=in_millimetres(frame.depth)), grounder.detections()
+
+
+def in_millimetres(depth: Depth) -> Depth:
+    """Depth rounded to whole millimetres: it then travels as 16UC1."""
+    return (np.rint(depth.astype(np.float64) * 1000) * 0.001).astype(np.float32)

@@ -5,34 +5,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.sim import chick, fruit, furniture, household, vessels
+from spatial_vlm_ros.sim import chick, fruit, furniture, vessels
 from spatial_vlm_ros.sim.model import Colour, Model
 from spatial_vlm_ros.sim.tabletop import COLOURS
 
-_PAINTED: Mapping[str, Callable[[np.random.Generator, str, Colour], Model]] = MappingProxyType(
-    {make.__name__: make for make in (vessels.cup, vessels.mug, vessels.bowl, vessels.plate, vessels.can,
-                                     vessels.bottle, household.box, household.tray)}
-)  # fmt: skip
-_FURNITURE: Mapping[str, Callable[[np.random.Generator, str, Colour], Model]] = MappingProxyType(
-    {make.__name__: make for make in (furniture.crate, furniture.board, furniture.stool, furniture.basket,
-                                     furniture.bookcase, furniture.cabinet, furniture.chair, furniture.car)}
-)  # fmt: skip
-_NATURAL: Mapping[str, Callable[[np.random.Generator], Model]] = MappingProxyType(
-    {
-        "ribbon chick": partial(chick.chick, wears="ribbon"),
-        "bonnet chick": partial(chick.chick, wears="bonnet"),
-        "apple": fruit.apple,
-        "banana": fruit.banana,
-        "orange": fruit.orange,
-        "lemon": fruit.lemon,
-        "pear": fruit.pear,
-        "shelf": household.shelf,
-    }
+Painted = Callable[[np.random.Generator, str, Colour], Model]
+Natural = Callable[[np.random.Generator], Model]
+
+
+def _makers(module: ModuleType, names: str) -> dict[str, Any]:
+    return {name: getattr(module, name) for name in names.split()}
+
+
+_PAINTED: Mapping[str, Painted] = _makers(vessels, "cup mug bowl plate can bottle") | _makers(furniture, "box tray")
+_FURNITURE: Mapping[str, Painted] = _makers(furniture, "crate board stool basket bookcase cabinet chair car")
+_NATURAL: Mapping[str, Natural] = (
+    {f"{worn} chick": partial(chick.chick, wears=worn) for worn in ("ribbon", "bonnet")}
+    | _makers(fruit, "apple banana orange lemon pear")
+    | _makers(furniture, "shelf")
 )
 KINDS: tuple[str, ...] = (*_PAINTED, *_NATURAL)
 """Kinds used for settled tabletops. Crockery, cans, bottles, boxes and trays come in every colour, the others in

@@ -68,16 +68,7 @@ def revolve(profile: Profile, segments: int = 40) -> Mesh:
     angles = np.arange(segments) * 2 * math.pi / segments
     around = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     walls = np.concatenate([rings[:, None, :1] * around, np.repeat(rings[:, None, 1:], segments, axis=1)], axis=2)
-    vertices = np.concatenate([walls.reshape(-1, 3), [[0, 0, profile[0][1]]], [[0, 0, profile[-1][1]]]])
-    k = np.arange(segments)
-    after, bottom, top = (k + 1) % segments, len(vertices) - 2, len(vertices) - 1
-    faces = [np.stack([after, k, np.full(segments, bottom)], axis=1)]
-    for ring in range(len(rings) - 1):
-        a, b = ring * segments, (ring + 1) * segments
-        faces += [np.stack([a + k, a + after, b + after], axis=1), np.stack([a + k, b + after, b + k], axis=1)]
-    last = (len(rings) - 1) * segments
-    faces.append(np.stack([last + k, last + after, np.full(segments, top)], axis=1))
-    return Mesh(vertices, np.concatenate(faces).astype(np.int32))
+    return _tube(walls, [[0, 0, profile[0][1]]], [[0, 0, profile[-1][1]]])
 
 
 def ellipsoid(radii: Vector3, segments: int = 24) -> Mesh:
@@ -116,16 +107,23 @@ def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float 
     angles = np.arange(sides) * 2 * math.pi / sides
     ring = np.cos(angles)[:, None] * across[:, None] + flat * np.sin(angles)[:, None] * over[:, None]
     walls = path[:, None] + radii[:, None, None] * ring
-    vertices = np.concatenate([walls.reshape(-1, 3), path[:1], path[-1:]])
+    return _tube(walls, path[:1], path[-1:], clockwise=True)
+
+
+def _tube(walls: Array, first: npt.ArrayLike, last: npt.ArrayLike, clockwise: bool = False) -> Mesh:
+    """Close rings (R, S, 3) one after the other, counter-clockwise around the way or `clockwise`, with two points."""
+    rings, sides, _ = walls.shape
+    vertices = np.concatenate([walls.reshape(-1, 3), first, last])
     k = np.arange(sides)
-    after, first, last = (k + 1) % sides, len(vertices) - 2, len(vertices) - 1
-    faces = [np.stack([k, after, np.full(sides, first)], axis=1)]
-    for n in range(len(path) - 1):
-        a, b = n * sides, (n + 1) * sides
-        faces += [np.stack([a + k, b + after, a + after], axis=1), np.stack([a + k, b + k, b + after], axis=1)]
-    end = (len(path) - 1) * sides
-    faces.append(np.stack([end + after, end + k, np.full(sides, last)], axis=1))
-    return Mesh(vertices, np.concatenate(faces).astype(np.int32))
+    after, foot, head = (k + 1) % sides, np.full(sides, len(vertices) - 2), np.full(sides, len(vertices) - 1)
+    end = (rings - 1) * sides
+    fans = [(after, k, foot), (end + k, end + after, head)]
+    quads = [(a + k, a + after, a + sides + after, a + sides + k) for a in range(0, end, sides)]
+    halves = [half for a, b, c, d in quads for half in ((a, b, c), (a, c, d))]
+    if clockwise:
+        fans, halves = [(b, a, c) for a, b, c in fans], [(a, c, b) for a, b, c in halves]
+    faces = np.transpose([fans[0], *halves, fans[1]], (0, 2, 1)).reshape(-1, 3)
+    return Mesh(vertices, faces.astype(np.int32))
 
 
 def torus(radius: float, thickness: float, height: float = 0.0) -> Mesh:

@@ -11,10 +11,9 @@ import numpy as np
 
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.sim.compilation import TIME_STEP, PlacedModel, compile_model
-from spatial_vlm_ros.sim.instances import Instances
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.sim.renderer import SceneRenderer
+from spatial_vlm_ros.sim.renderer import Instances, SceneRenderer
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box

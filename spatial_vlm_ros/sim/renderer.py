@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Render colour, depth and instance numbers of a MuJoCo model from any pinhole camera, in one drawing context."""
+"""Render colour, depth and instance numbers of a MuJoCo model from any pinhole camera, and find objects in them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.sim.compilation import SEEN
+from spatial_vlm_ros.geometry.boxes import box_around
+from spatial_vlm_ros.sim.compilation import SEEN, PlacedModel
 from spatial_vlm_ros.sim.mujoco_runtime import drawing_context, load_mujoco, no_drawing
-from spatial_vlm_ros.types import Depth, PinholeCamera, Rgb, Transform
+from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, Transform
 
 NEAR, FAR = 0.02, 20.0
 """Near and far plane of the drawing, metres along optical z."""
 _HIDDEN = 5  # a group of geoms that is never drawn
 _MOST_GEOMS = 4000
+Geoms = npt.NDArray[np.int32]  # (H, W) numbers of geoms, -1 = none
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,3 +162,53 @@ def _metres(buffer: npt.NDArray[np.float32]) -> Depth:
     """Depth buffer (1 = near plane, 0 = far plane) → metres along optical z; NaN at the far plane."""
     z = NEAR * FAR / (NEAR + buffer.astype(np.float64) * (FAR - NEAR))
     return np.where(buffer > 0, z, np.nan).astype(np.float32)
+
+
+class Instances:
+    """Maps geoms to objects.
+
+    Args:
+        model: MuJoCo model that has a body for each object.
+        objects: objects by id, in the order of their detections.
+
+    Attributes:
+        seen: indices of the visible geoms of each object.
+    """
+
+    def __init__(self, model: Any, objects: Mapping[str, PlacedModel]) -> None:
+        self._objects = objects
+        self.seen = {id_: _seen_geoms(model, id_) for id_ in objects}
+        self._owner = np.full(model.ngeom + 1, -1, np.int32)  # index of the object of each geom; the last: none
+        for number, geoms in enumerate(self.seen.values()):
+            self._owner[geoms] = number
+        self._shines = np.zeros(model.ngeom + 1, np.bool_)
+        for id_, obj in objects.items():
+            for number, part in enumerate(obj.model.parts):
+                self._shines[model.geom(f"{id_}/{number}").id] = part.shiny
+
+    def masks(self, geom: Geoms) -> dict[str, Mask]:
+        """(H, W) bool mask for each object."""
+        owner = self._owner[geom]
+        return {id_: owner == number for number, id_ in enumerate(self._objects)}
+
+    def counted(self, geom: Geoms) -> dict[str, int]:
+        """Number of pixels of each object."""
+        counts = np.bincount(geom.ravel() + 1, minlength=len(self._owner))  # of no geom, then of each geom
+        return {id_: int(counts[np.add(geoms, 1)].sum()) for id_, geoms in self.seen.items()}
+
+    def shiny(self, geom: Geoms) -> Mask:
+        """(H, W) bool mask of metal and glass."""
+        return self._shines[geom]
+
+    def detections(self, masks: Mapping[str, Mask]) -> tuple[Detection, ...]:
+        """Detections of a perfect detector for objects with a visible pixel: tight boxes, exact masks."""
+        return tuple(self._detection(id_, mask) for id_, mask in masks.items() if mask.any())
+
+    def _detection(self, id_: str, mask: Mask) -> Detection:
+        model = self._objects[id_].model
+        return Detection(id_, model.label, 1.0, box_around(mask), mask, model.attributes)
+
+
+def _seen_geoms(model: Any, id_: str) -> list[int]:
+    of_body = model.geom_bodyid == model.body(id_).id
+    return [int(g) for g in np.flatnonzero(of_body & (model.geom_group == SEEN))]

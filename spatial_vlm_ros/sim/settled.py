@@ -11,13 +11,16 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import KINDS, make
+from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.model import Holder, Model
 from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.placing import Placer, kept
-from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at
-from spatial_vlm_ros.sim.truth import TrueObject
+from spatial_vlm_ros.sim.truth import Placed, TrueObject, margin
 from spatial_vlm_ros.types import Transform
 
 CLEAR: Mapping[str, float] = MappingProxyType(
@@ -27,6 +30,14 @@ CLEAR: Mapping[str, float] = MappingProxyType(
 _TILT_DEG = 8.0  # an object tilted by more has tipped
 _ATTEMPTS, _ROUNDS, _FREE = 20, 4, 2  # worlds drawn; settlings of each; objects placed anywhere before the others
 _ONCE = ("shelf", "tray", "ribbon chick", "bonnet chick")
+_LIFT = 0.002  # metres above its support at which an object starts
+_GAP = 0.008  # least distance between the circles around two outlines, metres
+_TRIES = 40  # positions tried for one object
+_BORDER = 40  # pixels of a VGA image between an object's centre and the border
+_BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"left of": (0.0, -1.0), "right of": (0.0, 1.0), "behind": (1.0, 0.0), "in front of": (-1.0, 0.0)}
+)
+"""Directions as shares of ahead and right."""
 
 
 def settled_tabletop(
@@ -136,3 +147,120 @@ def _settled(placer: Placer, fewest: int) -> PhysicsWorld | None:
             return world
         objects = kept(objects, bad)
     return None
+
+
+class Placer:
+    """Finds positions for objects one after another; an object touches only its support."""
+
+    def __init__(self, rng: np.random.Generator, scenery: Scenery, base_T_camera: Transform) -> None:
+        self._rng, self.scenery, self.base_T_camera = rng, scenery, base_T_camera
+        self._eye = base_T_camera.translation
+        self.objects: list[PlacedModel] = []
+
+    def place(self, id_: str, model: Model, related: bool) -> bool:
+        """Place one more object, in a relation to an existing one or, if that fails, anywhere."""
+        anchors = [self.objects[int(n)] for n in self._rng.permutation(len(self.objects))] if related else []
+        for anchor in anchors[:4]:
+            for relation in self._relations(model, anchor):
+                if self._put(id_, model, relation, anchor):
+                    return True
+        (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
+        for _ in range(_TRIES):
+            place = np.array([self._rng.uniform(x - w / 3, x + w / 3), self._rng.uniform(y - d / 3, y + d / 3)])
+            if self._free(place, model.reach):
+                self._add(id_, model, place, self.scenery.table_height, None)
+                return True
+        return False
+
+    def _relations(self, model: Model, anchor: PlacedModel) -> list[str]:
+        """Relations to try to this anchor, in random order; being carried comes first if possible."""
+        if anchor.placed is not None and anchor.placed.relation in ("on", "in"):
+            return []
+        beside = [str(r) for r in self._rng.permutation([*_BESIDE, "next to"])][:2]
+        holder = anchor.model.holder
+        carries = holder is not None and _fits(model, holder) and not self._carrying(anchor)
+        return [holder.relation, *beside] if holder is not None and carries else beside
+
+    def _carrying(self, anchor: PlacedModel) -> bool:
+        return any(t.placed and t.placed.relation in ("on", "in") and anchor.id in t.placed.anchor_ids
+                   for t in self.objects)  # fmt: skip
+
+    def _put(self, id_: str, model: Model, relation: str, anchor: PlacedModel) -> bool:
+        """Try some positions that have this relation."""
+        for _ in range(_TRIES // 4):
+            if relation in ("on", "in"):
+                place, height = self._carried(model, anchor)
+                free = self._in_view(place, height)
+            else:
+                place, height = self._beside(model, relation, anchor), self.scenery.table_height
+                free = self._free(place, model.reach)
+            if free:
+                self._add(id_, model, place, height, Placed(relation, (anchor.id,)))
+                return True
+        return False
+
+    def _beside(self, model: Model, relation: str, anchor: PlacedModel) -> Array:
+        """(2,) position beside the anchor."""
+        at = np.array(anchor.position[:2])
+        ahead = (at - self._eye[:2]) / np.linalg.norm(at - self._eye[:2])
+        right = np.array([ahead[1], -ahead[0]])
+        reach = model.reach + anchor.model.reach
+        if relation == "next to":
+            angle = self._rng.uniform(-math.pi, math.pi)
+            return np.asarray(
+                at + (reach + self._rng.uniform(0.009, 0.03)) * np.array([math.cos(angle), math.sin(angle)])
+            )
+        along, aside = _BESIDE[relation]
+        far, off = reach + self._rng.uniform(0.015, 0.1), self._rng.uniform(-0.03, 0.03)
+        return np.asarray(at + far * (along * ahead + aside * right) + off * (aside * ahead + along * right))
+
+    def _carried(self, model: Model, anchor: PlacedModel) -> tuple[Array, float]:
+        """(2,) position on or in the anchor, and the height of the support surface there, metres."""
+        holder = anchor.model.holder or Holder("on", anchor.model.size[2], (0.0, 0.0))
+        height = self.scenery.table_height + holder.height + (0.006 if holder.relation == "in" else 0.0)
+        room = np.maximum(np.array(holder.reach) - model.reach, 0.0) if holder.relation == "on" else np.zeros(2)
+        local = self._rng.uniform(-1, 1, 2) * room
+        c, s = math.cos(anchor.yaw), math.sin(anchor.yaw)
+        place = np.array(anchor.position[:2]) + np.array([c * local[0] - s * local[1], s * local[0] + c * local[1]])
+        return place, height
+
+    def _free(self, place: Array, reach: float) -> bool:
+        (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
+        if not (abs(place[0] - x) < w / 2 - reach - 0.03 and abs(place[1] - y) < d / 2 - reach - 0.03):
+            return False
+        apart = all(math.dist(place, t.position[:2]) > reach + t.model.reach + _GAP for t in self.objects)
+        return apart and self._in_view(place, self.scenery.table_height)
+
+    def _in_view(self, place: Array, height: float) -> bool:
+        point = np.array([[place[0], place[1], height + 0.04]])
+        u, v = project(VGA, self.base_T_camera.inverse().apply(point))[0]
+        return bool(_BORDER < u < VGA.width - _BORDER and _BORDER < v < VGA.height - _BORDER)
+
+    def _add(self, id_: str, model: Model, place: Array, height: float, placed: Placed | None) -> None:
+        position = (float(place[0]), float(place[1]), height + _LIFT)
+        self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
+
+    def _yaw(self, model: Model, place: Array) -> float:
+        """Chicks roughly face the camera and shelves roughly open towards it; other objects have any yaw."""
+        away = math.atan2(place[1] - self._eye[1], place[0] - self._eye[0])
+        if model.label == "chick":
+            return away + math.pi + float(self._rng.uniform(-0.8, 0.8))
+        if model.label == "shelf":
+            return away + float(self._rng.uniform(-0.3, 0.3))
+        return float(self._rng.uniform(-math.pi, math.pi))
+
+
+def _fits(model: Model, holder: Holder) -> bool:
+    if holder.relation == "in":
+        return model.may_tip and max(model.size) < 2.1 * min(holder.reach)
+    return model.holder is None and model.reach <= min(holder.reach) + 0.012
+
+
+def kept(objects: Sequence[PlacedModel], bad: set[str]) -> list[PlacedModel]:
+    """The objects without the bad ones and without those that bad ones carried or anchored."""
+    gone = set(bad)
+    while True:
+        more = {t.id for t in objects if t.placed and gone & set(t.placed.anchor_ids)} - gone
+        if not more:
+            return [t for t in objects if t.id not in gone]
+        gone |= more

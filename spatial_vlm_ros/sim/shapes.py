@@ -44,8 +44,8 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Cylinder:
-    """A solid cylinder standing on its base, metres."""
+class RoundShape:
+    """What stands on a round base, metres."""
 
     radius: float
     height: float
@@ -54,30 +54,23 @@ class Cylinder:
     def size(self) -> Vector3:
         """Extents along x, y, z, metres."""
         return 2 * self.radius, 2 * self.radius, self.height
-
-    def hit(self, origin: Array, directions: Array) -> Hits:
-        """See `Box.hit`."""
-        return _nearest(
-            [
-                *_side(origin, directions, self.radius, 0.0, self.height),
-                _disk(origin, directions, self.height, 0.0, self.radius),
-                _disk(origin, directions, 0.0, 0.0, self.radius),
-            ]
-        )
 
 
 @dataclass(frozen=True)
-class Cup:
+class Cylinder(RoundShape):
+    """A solid cylinder standing on its base, metres."""
+
+    def hit(self, origin: Array, directions: Array) -> Hits:
+        """See `Box.hit`."""
+        ends = [_disk(origin, directions, height, 0.0, self.radius) for height in (self.height, 0.0)]
+        return _nearest([*_side(origin, directions, self.radius, 0.0, self.height), *ends])
+
+
+@dataclass(frozen=True)
+class Cup(RoundShape):
     """A cylinder open at the top, metres; `wall` is the thickness of wall and floor."""
 
-    radius: float
-    height: float
     wall: float = 0.004
-
-    @property
-    def size(self) -> Vector3:
-        """Extents along x, y, z, metres."""
-        return 2 * self.radius, 2 * self.radius, self.height
 
     def hit(self, origin: Array, directions: Array) -> Hits:
         """See `Box.hit`."""
@@ -110,7 +103,7 @@ class Sphere:
         excess = float(from_centre @ from_centre) - self.radius**2
         distance, _ = _quadratic((directions**2).sum(axis=1), directions @ from_centre, excess)
         distance = np.where(distance > 0, distance, np.inf)
-        return distance, (from_centre + np.where(np.isinf(distance), 0.0, distance)[:, None] * directions) / self.radius
+        return distance, _points(from_centre, directions, distance) / self.radius
 
 
 Shape = Box | Cylinder | Cup | Sphere
@@ -125,16 +118,19 @@ def _quadratic(a: Array, half_b: Array, c: float) -> tuple[Array, Array]:
     return np.where(np.isfinite(roots[0]), roots[0], np.inf), np.where(np.isfinite(roots[1]), roots[1], np.inf)
 
 
-def _side(origin: Array, directions: Array, radius: float, low: float, high: float) -> tuple[Hits, Hits]:
+def _points(origin: Array, directions: Array, distance: Array) -> Array:
+    """Points at these distances (N,) on rays; the origin for an infinite one."""
+    return np.asarray(origin + np.where(np.isinf(distance), 0.0, distance)[:, None] * directions)
+
+
+def _side(origin: Array, directions: Array, radius: float, low: float, high: float) -> list[Hits]:
     flat, start = directions[:, :2], origin[:2]
-    enter, leave = _quadratic((flat**2).sum(axis=1), flat @ start, float(start @ start) - radius**2)
-    return _wall(origin, directions, enter, low, high), _wall(origin, directions, leave, low, high)
-
-
-def _wall(origin: Array, directions: Array, distance: Array, low: float, high: float) -> Hits:
-    points = origin + np.where(np.isinf(distance), 0.0, distance)[:, None] * directions
-    hit = np.isfinite(distance) & (distance > 0) & (low <= points[:, 2]) & (points[:, 2] <= high)
-    return np.where(hit, distance, np.inf), _facing(points * (1.0, 1.0, 0.0), directions)
+    hits = []
+    for distance in _quadratic((flat**2).sum(axis=1), flat @ start, float(start @ start) - radius**2):
+        points = _points(origin, directions, distance)
+        hit = np.isfinite(distance) & (distance > 0) & (low <= points[:, 2]) & (points[:, 2] <= high)
+        hits.append((np.where(hit, distance, np.inf), _facing(points * (1.0, 1.0, 0.0), directions)))
+    return hits
 
 
 def _disk(origin: Array, directions: Array, z: float, inner: float, outer: float) -> Hits:
@@ -142,9 +138,7 @@ def _disk(origin: Array, directions: Array, z: float, inner: float, outer: float
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = (z - origin[2]) / directions[:, 2]
     distance = np.where(np.isfinite(distance) & (distance > 0), distance, np.inf)
-    radius = np.linalg.norm(
-        origin[:2] + np.where(np.isinf(distance), 0.0, distance)[:, None] * directions[:, :2], axis=1
-    )
+    radius = np.linalg.norm(_points(origin[:2], directions[:, :2], distance), axis=1)
     normals = np.broadcast_to(np.array([0.0, 0.0, 1.0]), directions.shape)
     return np.where((inner <= radius) & (radius <= outer), distance, np.inf), _facing(normals, directions)
 

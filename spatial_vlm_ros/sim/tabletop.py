@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.sim.shapes import Array, Hits, Shape
 from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, RgbdFrame, Transform, Vector3
@@ -190,23 +191,6 @@ class Rendering:
     visible_fraction: Mapping[str, float]
 
 
-@dataclass(eq=False)
-class _Canvas:
-    """Current content of each pixel: distance along optical z, body index (-1 = none) and colour under the light."""
-
-    distance: Array  # (H, W)
-    owner: npt.NDArray[np.int32]  # (H, W)
-    colour: Array  # (H, W, 3)
-
-    def draw(self, window: tuple[slice, slice], hits: Hits, colour: tuple[int, int, int], owner: int) -> None:
-        """Draw a surface, hit at each pixel of `window`, where it is nearer than the current content."""
-        distance = hits[0].reshape(self.distance[window].shape)
-        nearer = distance < self.distance[window]
-        self.distance[window][nearer] = distance[nearer]
-        self.owner[window][nearer] = owner
-        self.colour[window][nearer] = _light(hits[1]).reshape(distance.shape)[nearer][:, None] * colour
-
-
 def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_ns: int = 0) -> Rendering:
     """Render a world by casting a ray through every pixel centre.
 
@@ -223,21 +207,28 @@ def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_
     directions, distance, image = _without_bodies(
         camera, tuple(base_T_camera.matrix.flat), world.table_size, world.floor
     )
-    canvas = _Canvas(distance.copy(), np.full(distance.shape, -1, np.int32), np.empty_like(directions))
+    distance, owner, colours = distance.copy(), np.full(distance.shape, -1, np.int32), np.empty_like(directions)
     alone: dict[str, int] = {}
     for number, body in enumerate(world.bodies):
         window = _window(body, camera, base_T_camera)
-        hits = body.hit(eye, directions[window].reshape(-1, 3))
-        alone[body.id] = int(np.isfinite(hits[0]).sum())
-        canvas.draw(window, hits, COLOURS[body.colour], number)
-    masks = {body.id: canvas.owner == number for number, body in enumerate(world.bodies)}
+        away, normals = body.hit(eye, directions[window].reshape(-1, 3))
+        alone[body.id] = int(np.isfinite(away).sum())
+        away = away.reshape(distance[window].shape)
+        nearer = away < distance[window]
+        distance[window][nearer], owner[window][nearer] = away[nearer], number
+        colours[window][nearer] = _light(normals).reshape(away.shape)[nearer][:, None] * COLOURS[body.colour]
+    masks = {body.id: owner == number for number, body in enumerate(world.bodies)}
     seen = {id_: int(mask.sum()) for id_, mask in masks.items()}
-    shown, image = canvas.owner >= 0, image.copy()
-    image[shown] = _textured(canvas.colour[shown], eye + canvas.distance[shown][:, None] * directions[shown])
-    depth = np.where(canvas.distance <= world.max_range, canvas.distance, np.nan).astype(np.float32)
+    shown, image = owner >= 0, image.copy()
+    image[shown] = _textured(colours[shown], eye + distance[shown][:, None] * directions[shown])
+    depth = np.where(distance <= world.max_range, distance, np.nan).astype(np.float32)
     return Rendering(
         RgbdFrame(image, depth, camera, stamp_ns, base_T_camera.child, base_T_camera, domain="simulated"),
-        tuple(_detection(body, masks[body.id]) for body in world.bodies if seen[body.id]),
+        tuple(
+            Detection(body.id, body.label, 1.0, box_around(masks[body.id]), masks[body.id], (body.colour,))
+            for body in world.bodies
+            if seen[body.id]
+        ),
         MappingProxyType(masks),
         MappingProxyType({id_: seen[id_] / max(alone[id_], 1) for id_ in seen}),
     )
@@ -276,12 +267,6 @@ def _window(body: Body, camera: PinholeCamera, base_T_camera: Transform) -> tupl
         np.clip(np.ceil(pixels.max(axis=0)) + 1, 0, size).astype(int).tolist(),
     )
     return slice(v0, v1), slice(u0, u1)
-
-
-def _detection(body: Body, mask: Mask) -> Detection:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
-    return Detection(body.id, body.label, 1.0, box, mask, (body.colour,))
 
 
 def _light(normals: Array) -> Array:

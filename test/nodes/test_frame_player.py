@@ -23,7 +23,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.sim.live import simulated_frames
+from spatial_vlm_ros.sim.grounder import simulated_frames
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of

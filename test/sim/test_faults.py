@@ -19,11 +19,21 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, IMPOSSIBLE, KINDS
+from spatial_vlm_ros.sim.faults.catalogue import (
+    EFFECTS,
+    FORMS,
+    IMPOSSIBLE,
+    KINDS,
+    Fault,
+    as_words,
+    effect_of,
+    parts_of,
+    read_faults,
+    targets,
+)
 from spatial_vlm_ros.sim.faults.contents import SECOND, nanoseconds
 from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder
 from spatial_vlm_ros.sim.faults.line import FaultLine
-from spatial_vlm_ros.sim.faults.spec import Fault, as_words, effect_of, parts_of, read_faults, targets
 from spatial_vlm_ros.streams.compose import rosbags_composer
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.types import NounPhrase

@@ -12,15 +12,14 @@ from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.cameras import HD, VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS, demo_camera
-from spatial_vlm_ros.sim.grounder import SimulatorGrounder
+from spatial_vlm_ros.sim.grounder import SimulatorGrounder, simulated_frames
 from spatial_vlm_ros.sim.kinds import KINDS, make
-from spatial_vlm_ros.sim.live import simulated_frames
 from spatial_vlm_ros.sim.model import Model
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim.truth import margin
 from spatial_vlm_ros.types import Status
 
 pytestmark = pytest.mark.usefixtures("_mujoco")

@@ -8,8 +8,7 @@ import pytest
 from tables import rows
 
 from spatial_vlm_ros.errors import UnknownNameError
-from spatial_vlm_ros.sim.relation_truth import margin
-from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
+from spatial_vlm_ros.sim.truth import TrueObject, margin, outline_of, tight_box
 from spatial_vlm_ros.types import Transform
 
 EYE = np.array([-1.0, 0.0, 0.5])

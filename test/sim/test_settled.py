@@ -15,8 +15,7 @@ from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.placing import kept
-from spatial_vlm_ros.sim.settled import broken, random_view, relation_holds, settled_tabletop
+from spatial_vlm_ros.sim.settled import broken, kept, random_view, relation_holds, settled_tabletop
 from spatial_vlm_ros.sim.truth import Placed
 
 pytestmark = pytest.mark.usefixtures("_mujoco")

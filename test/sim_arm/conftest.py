@@ -54,8 +54,7 @@ class Operator:
 
     def move(self, trajectory: Any, **tolerances: Any) -> Any:
         """Follow a planner's trajectory to its end, whatever that is."""
-        from spatial_vlm_ros.sim.arm.following import Tolerances
-        from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
+        from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, Tolerances
 
         t, cell = trajectory, self.cell
         sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.arm.following import GOAL_VIOLATED, PATH_VIOLATED, SUCCESSFUL, Follower, Tolerances
-from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, in_order
+from spatial_vlm_ros.sim.arm.trajectory import (
+    GOAL_VIOLATED,
+    PATH_VIOLATED,
+    SUCCESSFUL,
+    Follower,
+    JointTrajectory,
+    Tolerances,
+    in_order,
+)
+from spatial_vlm_ros.sim.faults.catalogue import read_faults
 from spatial_vlm_ros.sim.faults.controller import UNDEFINED, ControllerFaults
-from spatial_vlm_ros.sim.faults.spec import read_faults
 
 NAMES = ("a", "b")
 REST = np.zeros(2)

@@ -12,15 +12,14 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST
 from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
 from spatial_vlm_ros.manipulation.planning.self_filter import self_mask
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.arm.cell import ArmCell
+from spatial_vlm_ros.sim.arm.cell import ArmCell, verdict_data
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Move, NudgeCamera, Remove, disturbance
-from spatial_vlm_ros.sim.arm.report import verdict_data
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout, random_layout
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.grounder import errors_of
 from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.relation_truth import margin
+from spatial_vlm_ros.sim.truth import margin
 
 NAMES = ("swapped", "0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("behind", *"123")))
 

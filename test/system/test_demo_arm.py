@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both demos as a person runs them: three worlds; and the arm, one sentence, a film and a page."""
+"""Both demos as a person runs them: three worlds; and the arm, one sentence, and its record."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def demo(tmp_path: Path, domain: int) -> Demo:
 
 
 @pytest.mark.slow
-def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(demo: Demo, tmp_path: Path) -> None:
+def test_the_demo_puts_the_chick_on_the_tray_and_keeps_how_it_was_decided(demo: Demo, tmp_path: Path) -> None:
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr + (tmp_path / "cell.log").read_text()
     stages = ["RESOLVING", "PLANNING", "WAITING_FOR_APPROVAL", "APPROVE", "LOOKING_AGAIN", "MOVING", "OK", "JUDGE"]
@@ -50,25 +50,10 @@ def test_the_demo_puts_the_chick_on_the_tray_and_shows_how_it_was_decided(demo: 
     assert set(told[:last]) <= {"RESOLVING"}
     assert "May the arm move?" in done.stdout
 
-    film = cv2.VideoCapture(str(tmp_path / "film.mp4"))
-    assert film.get(cv2.CAP_PROP_FRAME_WIDTH) == 480
-    frames = []
-    while (read := film.read())[0]:
-        frames.append(read[1].astype(int))
-    assert len(frames) > 20
-    assert abs(frames[-1] - frames[0]).max(axis=2)[:360].mean() > 1.0  # something has moved
-    assert (tmp_path / "film.mp4").stat().st_size < 3e6
-
-    page = (tmp_path / "decision.html").read_text()
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     approved = next(line for line in lines if line["event"] == "APPROVED")
     assert approved["operator"] == "demo"
-    words = "put the chick behind the cup on the tray"
-    for shown in (words, approved["plan_hash"], "seen from the viewer", "approach"):
-        assert shown in page
-    assert verify(tmp_path / "audit.jsonl").last in page
-    assert "<script" not in page
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert verify(tmp_path / "audit.jsonl").last
 
 
 @pytest.mark.slow
@@ -77,7 +62,7 @@ def test_what_is_rejected_by_hand_ends_without_motion_and_not_well(demo: Demo, t
     done = demo("--by-hand", said="no not today\n")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "on the page: http://127.0.0.1:" in done.stdout, done.stdout + done.stderr
-    assert "not today" in (tmp_path / "decision.html").read_text()
+    assert "not today" in (tmp_path / "audit.jsonl").read_text()
     assert "MOVING" not in done.stdout
 
 

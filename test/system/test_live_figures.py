@@ -39,9 +39,3 @@ def test_a_short_soak_accounts_for_every_request_and_stays_small(tmp_path: Path)
     assert claims["requests that ended otherwise than expected"]["met"], figures["statuses"]
     assert figures["statuses"]["OK"] > 0
     assert max(size for _, size in figures["memory_mb"]) <= 300
-
-
-def test_the_idle_resolver_is_compared_with_a_bare_subscriber(tmp_path: Path) -> None:
-    figures = measured(tmp_path, "idle", "--rounds", "1", "--seconds", "2")
-    assert all(share > 0 for shares in figures["core_share"].values() for share in shares)
-    assert figures["ratio"]["bare subscriber"] == [1.0]

@@ -167,7 +167,7 @@ def _shot(
 
 
 def _simulated(config: PlayerConfig) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:
-    from spatial_vlm_ros.sim.live import simulated_frames
+    from spatial_vlm_ros.sim.grounder import simulated_frames
 
     for frame, detections in simulated_frames(config.world, config.width, parse_options(config.detector), _NOISY):
         yield config.world, frame, detections

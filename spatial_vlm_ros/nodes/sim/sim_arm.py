@@ -30,13 +30,12 @@ from spatial_vlm_ros.nodes.sim.trajectory_controller import FEEDBACK, Trajectory
 from spatial_vlm_ros.parameters import SimArmConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.sim.arm.cell import ArmCell
+from spatial_vlm_ros.sim.arm.cell import ArmCell, verdict_data
 from spatial_vlm_ros.sim.arm.control import Gripped
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Disturbance, Move, NudgeCamera, disturbance
-from spatial_vlm_ros.sim.arm.following import SUCCESSFUL
 from spatial_vlm_ros.sim.arm.machines import simulated_arm
-from spatial_vlm_ros.sim.arm.report import verdict_data
 from spatial_vlm_ros.sim.arm.running import RunningCell
+from spatial_vlm_ros.sim.arm.trajectory import SUCCESSFUL
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout, wrist_camera
 from spatial_vlm_ros.sim.cameras import camera_of

@@ -22,9 +22,15 @@ from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell
-from spatial_vlm_ros.sim.arm.following import GOAL_TIME, STOPPED, Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.running import RunningCell
-from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, in_order
+from spatial_vlm_ros.sim.arm.trajectory import (
+    GOAL_TIME,
+    STOPPED,
+    JointTrajectory,
+    Tolerances,
+    TrajectoryOutcome,
+    in_order,
+)
 from spatial_vlm_ros.sim.faults.controller import ControllerFaults
 
 FEEDBACK = 0.1  # s of simulated time between two messages of feedback

@@ -4,22 +4,19 @@
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
-from spatial_vlm_ros.files.documents import read_xml
-from spatial_vlm_ros.sim.arm.collada import painted_parts
-from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl, positions_of
-from spatial_vlm_ros.sim.arm.following import Follower
+from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.sim.arm.control import ArmControl, HandControl
+from spatial_vlm_ros.sim.arm.description import robot_spec
 from spatial_vlm_ros.sim.arm.judge import Judge
 from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
+from spatial_vlm_ros.sim.arm.trajectory import Follower
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.compilation import COLLIDES, SEEN, compile_model
 from spatial_vlm_ros.sim.meshes import Array
@@ -37,196 +34,8 @@ _ROTOR = 0.1  # kg m²: motors and gears of each arm joint; the description omit
 _SPINDLE = 0.5  # kg: motor and belt that move the fingers
 _FRICTION, _TORSION = 1.0, 0.004  # rubber on paint; metres, for a pad 18 mm wide turning on the spot
 _SHELL = (0.4, _TORSION)  # painted covers
+_PREFIX = "arm/"  # MuJoCo warns if it is empty
 _SOLREF = (0.008, 1.0)  # s: softness of contacts, the same as of the objects
-
-
-@dataclass(frozen=True, eq=False)
-class Joint:
-    """One joint of the description: pose in its parent, axis in its own frame; limits in radians, metres, N m and N."""
-
-    name: str
-    kind: str
-    parent: str
-    child: str
-    position: Array
-    quaternion: Array
-    axis: Array
-    limits: tuple[float, float]
-    effort: float
-
-
-def add_arm(mj: Any, spec: Any, arm: SimulatedArm) -> None:
-    """Add an arm to a specification: base at the world's origin, bodies named like links, motors like joints."""
-    spec.compiler.degree = False
-    path = arm.urdf()
-    robot, never = (read_xml(one, "install example-robot-data from its wheel") for one in (path, arm.srdf()))
-    furnisher = _Furnisher(mj, spec, arm, path.parents[1] / "meshes", robot)
-    links = {str(link.get("name")): link for link in robot.findall("link")}
-    bodies = {arm.base_link: spec.worldbody.add_body(name=arm.base_link)}
-    furnisher.furnish(bodies[arm.base_link], links[arm.base_link])
-    for joint in joints(robot):
-        body = bodies[joint.parent].add_body(name=joint.child, pos=joint.position, quat=joint.quaternion)
-        bodies[joint.child] = body
-        if joint.kind != "fixed":
-            _add_joint(mj, spec, body, joint, arm.most_force)
-        furnisher.furnish(body, links[joint.child])
-    for pair in never.findall("disable_collisions"):
-        spec.add_exclude(bodyname1=pair.get("link1"), bodyname2=pair.get("link2"))
-    coupled = {"name1": arm.finger_joints[1], "name2": arm.finger_joints[0], "objtype": mj.mjtObj.mjOBJ_JOINT}
-    belt = spec.add_equality(type=mj.mjtEq.mjEQ_JOINT, solref=[0.004, 1.0], **coupled)
-    belt.data[:] = 0.0
-    belt.data[1] = 1.0  # couples both fingers
-
-
-def joints(robot: ET.Element) -> list[Joint]:
-    """The joints of a URDF, parents first."""
-    found = []
-    for element in robot.findall("joint"):
-        position, quaternion = _origin(element)
-        limit = element.find("limit")
-        said: Mapping[str, str] = {} if limit is None else limit.attrib
-        axis = element.find("axis")
-        found.append(
-            Joint(
-                str(element.get("name")),
-                str(element.get("type")),
-                _link(element, "parent"),
-                _link(element, "child"),
-                position,
-                quaternion,
-                np.array([0.0, 0.0, 1.0]) if axis is None else _vector(axis.get("xyz", "")),
-                (float(said.get("lower", 0)), float(said.get("upper", 0))),
-                float(said.get("effort", 0)),
-            )
-        )
-    return found
-
-
-def at_home(model: Any, data: Any, arm: SimulatedArm) -> None:
-    """Set an arm to its home posture, the hand wide open."""
-    for name, value in zip(arm.joints, (*arm.home, arm.most_open, arm.most_open), strict=True):
-        data.qpos[model.joint(name).qposadr[0]] = value
-
-
-def _add_joint(mj: Any, spec: Any, body: Any, joint: Joint, most_force: float) -> None:
-    slides = joint.kind == "prismatic"
-    body.add_joint(
-        name=joint.name,
-        type=mj.mjtJoint.mjJNT_SLIDE if slides else mj.mjtJoint.mjJNT_HINGE,
-        axis=joint.axis,
-        range=joint.limits,
-        limited=True,
-        armature=_SPINDLE if slides else _ROTOR,
-    )
-    most = most_force if slides else joint.effort
-    motor = spec.add_actuator(name=joint.name, target=joint.name, trntype=mj.mjtTrn.mjTRN_JOINT)
-    motor.set_to_motor()
-    motor.ctrllimited, motor.ctrlrange = True, [-most, most]
-
-
-class _Furnisher:
-    """Gives bodies their mass, visible geometry and collision geometry.
-
-    Args:
-        robot: the URDF, whose colours are used.
-    """
-
-    def __init__(self, mj: Any, spec: Any, arm: SimulatedArm, meshes: Path, robot: ET.Element) -> None:
-        self._mj, self._spec, self._arm, self._meshes = mj, spec, arm, meshes
-        for material in robot.findall("material"):
-            rgba = _vector(_child(material, "color").get("rgba", "")).tolist()
-            spec.add_material(name=material.get("name"), rgba=rgba, specular=0.4, shininess=0.5)
-
-    def furnish(self, body: Any, link: ET.Element) -> None:
-        """Fill one body from its link."""
-        inertial = link.find("inertial")
-        mass = 0.0 if inertial is None else float(_child(inertial, "mass").get("value", 0))
-        if inertial is not None and mass > 0:
-            inertia = _child(inertial, "inertia")
-            body.mass, body.explicitinertial = mass, True
-            body.ipos, _ = _origin(inertial)
-            body.fullinertia = [float(inertia.get(key, 0)) for key in ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")]
-        for visual in link.findall("visual"):
-            self._show(body, visual)
-        friction = [_FRICTION, _TORSION, 0.0] if body.name in self._arm.fingers else [*_SHELL, 0.0]
-        touch = {"friction": friction, "condim": 4, "solref": _SOLREF, "group": COLLIDES, "mass": 0.0}
-        for number, collision in enumerate(link.findall("collision")):
-            position, quaternion = _origin(collision)
-            name = f"{body.name}#{number}"
-            place = {"pos": position, "quat": quaternion, "name": name}
-            shape = self._primitive(collision)
-            if shape:
-                body.add_geom(**shape, **place, **touch)
-                continue
-            mesh = self._spec.add_mesh(name=name, file=str(self._meshes / "collision" / _file(collision)))
-            mesh.inertia = self._mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
-            body.add_geom(type=self._mj.mjtGeom.mjGEOM_MESH, meshname=name, **place, **touch)
-
-    def _show(self, body: Any, visual: ET.Element) -> None:
-        mj, (position, quaternion) = self._mj, _origin(visual)
-        place = {"pos": position, "quat": quaternion, "contype": 0, "conaffinity": 0, "mass": 0.0, "group": SEEN}
-        shape = self._primitive(visual)
-        if shape:
-            body.add_geom(material=_child(visual, "material").get("name"), **shape, **place)
-            return
-        for number, part in enumerate(painted_parts(self._meshes / "visual" / _file(visual))):
-            title = f"{body.name}/{number}"
-            mesh = self._spec.add_mesh(
-                name=title, uservert=part.mesh.vertices.ravel(), userface=part.mesh.faces.ravel()
-            )
-            mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
-            rgba = [*(c / 255 for c in part.colour), 1.0]
-            self._spec.add_material(name=title, rgba=rgba, specular=0.4, shininess=0.5)
-            body.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname=title, material=title, **place)
-
-    def _primitive(self, element: ET.Element) -> dict[str, Any]:
-        """Type and size of a box or cylinder; empty for a mesh."""
-        box, cylinder = element.find("geometry/box"), element.find("geometry/cylinder")
-        if box is not None:
-            return {"type": self._mj.mjtGeom.mjGEOM_BOX, "size": _vector(box.get("size", "")) / 2}
-        if cylinder is not None:
-            size = [float(cylinder.get("radius", 0)), float(cylinder.get("length", 0)) / 2, 0.0]
-            return {"type": self._mj.mjtGeom.mjGEOM_CYLINDER, "size": size}
-        return {}
-
-
-def _file(element: ET.Element) -> str:
-    return _child(element, "geometry/mesh").get("filename", "").rpartition("/")[2]
-
-
-def _origin(element: ET.Element) -> tuple[Array, Array]:
-    """Position in metres and quaternion w, x, y, z; rotations about fixed x, then y, then z, as in URDF."""
-    origin = element.find("origin")
-    if origin is None:
-        return np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])
-    (r, p, y) = _vector(origin.get("rpy", "0 0 0")) / 2
-    cr, cp, cy, sr, sp, sy = *np.cos([r, p, y]), *np.sin([r, p, y])
-    quaternion = np.array(
-        [
-            cr * cp * cy + sr * sp * sy,
-            sr * cp * cy - cr * sp * sy,
-            cr * sp * cy + sr * cp * sy,
-            cr * cp * sy - sr * sp * cy,
-        ]
-    )
-    return _vector(origin.get("xyz", "0 0 0")), quaternion
-
-
-def _link(joint: ET.Element, end: str) -> str:
-    return str(_child(joint, end).get("link"))
-
-
-def _child(element: ET.Element, name: str) -> ET.Element:
-    found = element.find(name)
-    if found is None:
-        raise FileError(
-            "URDF of the arm", f"{element.get('name') or element.tag} without {name}", "reinstall its wheel"
-        )
-    return found
-
-
-def _vector(text: str) -> Array:
-    return np.array(text.split(), np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,9 +62,10 @@ class ArmCell:
         self.layout = replace(layout, base_T_camera=Transform(arm.base_link, eye.child, eye.matrix))
         self.arm = arm
         self.mj = mj = load_mujoco()
-        self.model = compile_model(layout.objects, layout.scenery, partial(_extended, arm=arm))
+        self.model = compile_model(layout.objects, layout.scenery, partial(_add_arm, arm=arm))
         self.data = mj.MjData(self.model)
-        at_home(self.model, self.data, arm)
+        for name, value in zip(arm.joints, (*arm.home, arm.most_open, arm.most_open), strict=True):
+            self.data.qpos[self.model.joint(name).qposadr[0]] = value
         self._arm, self.hand = ArmControl(mj, self.model, arm.arm_joints), HandControl(self.model, arm)
         lower, upper = (np.array([self.model.joint(name).range[k] for name in arm.arm_joints]) for k in (0, 1))
         self.follower = Follower(arm.arm_joints, lower, upper, arm.home, arm.brakes)
@@ -286,7 +96,10 @@ class ArmCell:
 
     def joints(self) -> JointState:
         """Return the state of all joints."""
-        return JointState(*positions_of(self._arm, self.hand, self.data))
+        qpos = np.concatenate([self._arm.qpos, self.hand.qpos])
+        dofs = np.concatenate([self._arm.dofs, self.hand.dofs])
+        data = self.data
+        return JointState(data.qpos[qpos].copy(), data.qvel[dofs].copy(), data.qfrc_actuator[dofs].copy())
 
     def arm_joints(self) -> JointState:
         """Return the state of the arm joints, without the fingers."""
@@ -341,8 +154,71 @@ class ArmCell:
         self.data.qvel[dof : dof + 6] = 0.0
 
 
-def _extended(mj: Any, spec: Any, arm: SimulatedArm) -> None:
-    spec.option.timestep = STEP
-    spec.option.impratio = _IMPRATIO
-    spec.option.noslip_iterations = _SLIP_ROUNDS
-    add_arm(mj, spec, arm)
+def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Return the physics verdict on a cell now and since its start.
+
+    Returns:
+        `done` is whether the world's target lies at rest on the tray and is not held. Metres, degrees, newtons, and
+        simulated seconds since the world's start; docs/sim_arm.md lists the keys.
+    """
+    verdict, layout = cell.judge.verdict(cell.data), cell.layout
+    return {
+        "world": layout.name,
+        "instruction": layout.instruction,
+        "target": layout.target,
+        "tray": layout.tray,
+        "time_s": round(verdict.time, 3),
+        "done": verdict.objects[layout.target].delivered,
+        "delivered": [id_ for id_, state in verdict.objects.items() if state.delivered],
+        "moved": list(verdict.moved),
+        "forces_n": {name: round(force, 3) for name, force in verdict.forces.items()},
+        "forces_by_held_n": {name: round(force, 3) for name, force in verdict.by_held.items()},
+        "things": {
+            id_: {
+                **asdict(state),
+                "position": list(state.position),
+                "moved": round(state.moved, 4),
+                "turned_deg": round(state.turned_deg, 2),
+                "delivered": state.delivered,
+            }
+            for id_, state in verdict.objects.items()
+        },
+        "goals": {name: dict(counts) for name, counts in goals.items()},
+    }
+
+
+def _add_arm(mj: Any, spec: Any, arm: SimulatedArm) -> None:
+    """Add an arm to the table's specification: base at the world's origin, motors named like joints."""
+    spec.option.timestep, spec.option.impratio, spec.option.noslip_iterations = STEP, _IMPRATIO, _SLIP_ROUNDS
+    robot = robot_spec(arm.urdf(), arm.srdf(), painted=True)
+    for body in robot.bodies:
+        grip = [_FRICTION, _TORSION, 0.0] if body.name in arm.fingers else [*_SHELL, 0.0]
+        for number, geom in enumerate(body.geoms):
+            geom.group = COLLIDES if geom.contype else SEEN
+            if geom.contype:
+                geom.friction, geom.condim, geom.solref = grip, 4, _SOLREF
+                if geom.meshname:
+                    robot.mesh(geom.meshname).inertia = mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+            elif not geom.material:
+                geom.material = f"{body.name}/{number}"
+                robot.add_material(name=geom.material, rgba=geom.rgba, specular=0.4, shininess=0.5)
+    most = {joint.name: joint.actfrcrange[1] for joint in robot.joints}
+    for joint in robot.joints:
+        slides = joint.type == mj.mjtJoint.mjJNT_SLIDE
+        joint.armature = _SPINDLE if slides else _ROTOR
+        joint.actfrclimited = mj.mjtLimited.mjLIMITED_FALSE
+        if slides:
+            most[joint.name] = arm.most_force
+    for belt in robot.equalities:
+        belt.solref = [0.004, 1.0]
+    spec.attach(robot, frame=spec.worldbody.add_frame(), prefix=_PREFIX)
+    for named in (*spec.bodies, *spec.joints):
+        named.name = named.name.removeprefix(_PREFIX)
+    for pair in spec.excludes:
+        pair.bodyname1, pair.bodyname2 = (name.removeprefix(_PREFIX) for name in (pair.bodyname1, pair.bodyname2))
+    for belt in spec.equalities:
+        belt.name1, belt.name2 = (name.removeprefix(_PREFIX) for name in (belt.name1, belt.name2))
+    for name, force in most.items():
+        motor = spec.add_actuator(name=name, target=name, trntype=mj.mjtTrn.mjTRN_JOINT)
+        motor.set_to_motor()
+        motor.ctrllimited, motor.ctrlrange = True, [-force, force]

@@ -12,7 +12,6 @@ import numpy as np
 
 from spatial_vlm_ros.sim.arm.machines import SimulatedArm
 from spatial_vlm_ros.sim.arm.trajectory import Desired
-from spatial_vlm_ros.sim.meshes import Array
 
 DEFAULT_FORCE = 40.0  # N: used if no effort is given
 REACHED = 0.001  # metres
@@ -119,9 +118,3 @@ class HandControl:
         effort = float(np.abs(data.ctrl[self._motors]).mean())
         position = self.position(data)
         return Gripped(position, effort, stalled, abs(position - self._goal) <= REACHED)
-
-
-def positions_of(control: ArmControl, hand: HandControl, data: Any) -> tuple[Array, Array, Array]:
-    """(J + 2,) positions, velocities and efforts in the order of `SimulatedArm.joints`."""
-    qpos, dofs = np.concatenate([control.qpos, hand.qpos]), np.concatenate([control.dofs, hand.dofs])
-    return data.qpos[qpos].copy(), data.qvel[dofs].copy(), data.qfrc_actuator[dofs].copy()

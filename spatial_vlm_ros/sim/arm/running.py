@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -109,14 +110,11 @@ class RunningCell:
                 continue
             for _ in range(min(int(ahead / STEP), _AT_ONCE)):
                 self._cell.step()
-                self._watch()
-
-    def _watch(self) -> None:
-        now = self.now
-        for watch in self._watches:
-            if now >= watch.due:
-                watch.due = max(watch.due + watch.period, now)
-                watch.act(self._cell)
+                now = self.now
+                for watch in self._watches:
+                    if now >= watch.due:
+                        watch.due = max(watch.due + watch.period, now)
+                        watch.act(self._cell)
 
     def _answer(self, wait: float) -> None:
         """Answer the waiting requests, and those that arrive within `wait` seconds."""
@@ -133,9 +131,7 @@ class RunningCell:
 
     def _refuse(self) -> None:
         """Refuse all requests from now on."""
-        while not self._asked.empty():
-            try:
+        with contextlib.suppress(queue.Empty):
+            while True:
                 _, answer = self._asked.get(block=False)
-            except queue.Empty:
-                return
-            answer.set_exception(ModelError("sim_arm", "the simulation has ended", "start it again"))
+                answer.set_exception(ModelError("sim_arm", "the simulation has ended", "start it again"))

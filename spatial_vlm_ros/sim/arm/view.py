@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.sim.arm.cell import ArmCell
-from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded
-from spatial_vlm_ros.sim.instances import Instances
-from spatial_vlm_ros.sim.live import in_millimetres
+from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded, in_millimetres
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.renderer import SceneRenderer
+from spatial_vlm_ros.sim.renderer import Instances, SceneRenderer
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 

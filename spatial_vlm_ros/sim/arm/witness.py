@@ -7,14 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import SubElement, tostring
 
 import numpy as np
 
-from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, PlannedTrajectory
-from spatial_vlm_ros.manipulation.planning.robot_model import mesh_file, package_folders
+from spatial_vlm_ros.sim.arm.description import robot_spec
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
@@ -22,7 +19,6 @@ from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 RATE = 500.0  # Hz at which trajectories are checked
 DEEP = 1e-4  # metres; less depth is only touching, or rounding
 HELD = "held"
-_REPAIR = "install example-robot-data from its wheel"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,27 +48,8 @@ class CollisionWitness:
                  held: HeldBox | ConvexBody | None = None, tip_link: str = "") -> None:  # fmt: skip
         self._mj = mj = load_mujoco()
         self._boxes: dict[str, str] = {}
-        root = read_xml(urdf, _REPAIR)
-        for link in root.iter("link"):
-            for visual in link.findall("visual"):
-                link.remove(visual)
-        folders = package_folders(urdf)
-        for mesh in root.iter("mesh"):
-            name = mesh.get("filename", "")
-            file = mesh_file(name, urdf, folders)
-            if file is None:
-                raise FileError(
-                    urdf, f"mesh {name!r} was not found", "set ROS_PACKAGE_PATH to the folder of its package"
-                )
-            mesh.set("filename", str(file.resolve()))
-        options = {"strippath": "false", "fusestatic": "false"}
-        SubElement(SubElement(root, "mujoco"), "compiler", options)
-        spec = mj.MjSpec.from_string(tostring(root, encoding="unicode"))
+        spec = robot_spec(urdf, srdf)
         spec.option.disableflags |= mj.mjtDisableBit.mjDSBL_FILTERPARENT  # only the SRDF excludes pairs
-        for pair in read_xml(srdf, _REPAIR).iter("disable_collisions"):
-            names = pair.get("link1"), pair.get("link2")
-            if all(spec.body(name) is not None for name in names):
-                spec.add_exclude(bodyname1=names[0], bodyname2=names[1])
         for box in boxes:
             if held is None or box.id != held.id:
                 self._add(spec, spec.worldbody, box.id, box)

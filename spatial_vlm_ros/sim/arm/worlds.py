@@ -39,6 +39,8 @@ _REACH = ((0.36, 0.72), (-0.38, 0.38))  # x and y ranges for objects, metres
 _APART = 0.045  # metres between the circles around two objects: room for a finger
 _VIEW = 0.07  # metres by which an object in front of the target stays off its line of sight
 _ATTEMPTS, _PLACES = 40, 200
+Spot = tuple[float, float]  # x, y in the arm's base frame, metres
+Places = Mapping[str, tuple[str, str | None, Spot, float]]  # id → kind, colour, position, yaw
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +71,10 @@ def layout(name: str) -> TableLayout:
     raise UnknownNameError("world of the arm", name, (*ARM_WORLDS, "a seed such as 7"))
 
 
-def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], target: str) -> TableLayout:
+def chicks(name: str, bonnet: Spot, ribbon: Spot, target: str) -> TableLayout:
     """Place the two chicks beside the cup, with other objects and a tray; `target` is the chick behind it."""
-    rng = np.random.default_rng(5)
-    cup = (0.57, 0.0)
-    places: Mapping[str, tuple[str, str | None, tuple[float, float], float]] = {
-        "cup": ("cup", "blue", cup, 0.0),
+    places: Places = {
+        "cup": ("cup", "blue", (0.57, 0.0), 0.0),
         "bonnet": ("bonnet chick", None, bonnet, 0.3),
         "ribbon": ("ribbon chick", None, ribbon, -0.3),
         TRAY: ("tray", "grey", (0.5, 0.32), 0.0),
@@ -83,28 +83,28 @@ def chicks(name: str, bonnet: tuple[float, float], ribbon: tuple[float, float], 
         "can": ("can", "purple", (0.46, -0.36), 0.0),
         "lemon": ("lemon", None, (0.72, -0.12), 0.9),
     }
-    objects = [
-        PlacedModel(id_, _small(kind, rng, colour), (*place, _LET_GO), yaw)
-        for id_, (kind, colour, place, yaw) in places.items()
-    ]
-    return TableLayout(name, tuple(objects), arm_room(rng), arm_camera(), target, TRAY, _INSTRUCTION)
+    return _laid(name, 5, places, target, TRAY, _INSTRUCTION)
 
 
 def bowl(name: str) -> TableLayout:
     """Place a lemon, three other objects and a bowl that the lemon is to be put into."""
-    rng = np.random.default_rng(8)
-    places: Mapping[str, tuple[str, str | None, tuple[float, float], float]] = {
+    places: Places = {
         "bowl": ("bowl", "blue", (0.52, 0.27), 0.0),
         "lemon": ("lemon", None, (0.47, -0.02), 0.5),
         "orange": ("orange", None, (0.62, -0.14), 0.0),
         "can": ("can", "purple", (0.66, 0.06), 0.0),
         "box": ("box", "red", (0.44, -0.24), 0.4),
     }
+    return _laid(name, 8, places, "lemon", "bowl", "put the lemon in the bowl")
+
+
+def _laid(name: str, seed: int, places: Places, target: str, tray: str, instruction: str) -> TableLayout:
+    rng = np.random.default_rng(seed)
     objects = tuple(
         PlacedModel(id_, _small(kind, rng, colour), (*place, _LET_GO), yaw)
         for id_, (kind, colour, place, yaw) in places.items()
     )
-    return TableLayout(name, objects, arm_room(rng), arm_camera(), "lemon", "bowl", "put the lemon in the bowl")
+    return TableLayout(name, objects, arm_room(rng), arm_camera(), target, tray, instruction)
 
 
 def random_layout(seed: int) -> TableLayout:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""List of all faults: the effect and the unit of the amount for every stream and kind.
+"""All faults, and their words: "depth=stuck camera.stamp=wrong:0.15". `effects.json` has the effects, as rows.
 
 A *stream* is the output of one publisher, controller or model. A *part* of a stream is the contents of its messages
 (""), their "stamp" or their "frame_id". The *form* of a stream decides the effect of its faults.
@@ -7,12 +7,39 @@ A *stream* is the output of one publisher, controller or model. A *part* of a st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from types import MappingProxyType
+
+from spatial_vlm_ros.errors import InputError, UnknownNameError
 
 KINDS = ("off", "stuck", "garbage", "slow", "delayed", "intermittent", "wrong")
 CONTENTS, STAMP, FRAME_ID = "", "stamp", "frame_id"
+FORMS: Mapping[str, str] = MappingProxyType(
+    {
+        "rgb": "colour",
+        "depth": "depth",
+        "info": "info",
+        "detections": "detections",
+        "tf": "transforms",
+        "tf_static": "transforms",
+        "joints": "joints",
+        "clock": "clock",
+        "arm": "arm",
+        "gripper": "gripper",
+        "model": "model",
+    }
+)
+"""Stream → its form."""
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({"camera": ("rgb", "depth", "info", "detections")})
+"""Name → the streams that one fault of this group applies to: streams from one host, stamped by its clock."""
+WITH_FRAME_ID = ("colour", "depth", "compressed", "info", "detections", "transforms")
+WITH_STAMP = (*WITH_FRAME_ID, "joints")
+_WHAT = "faults"
+_REPAIR = 'write "stream=kind" or "stream=kind:amount", several with spaces between; docs/fault_injection.md lists them'
 
 
 @dataclass(frozen=True)
@@ -32,171 +59,118 @@ class Effect:
     high: float = 0.0
 
 
-def _timing(unit: str) -> dict[str, Effect]:
-    """Effects for every stream of messages."""
-    return {
-        "off": Effect(f"no {unit} is published"),
-        "slow": Effect(
-            f"at most this many {unit}s a second are published, and the others are dropped", "Hz", 1, 0.01, 100
-        ),
-        "delayed": Effect(f"every {unit} is published this much later, with its stamp unchanged", "s", 0.3, 0.001, 30),
-        "intermittent": Effect(f"this fraction of the {unit}s, at random, is dropped", "", 0.5, 0, 1),
-    }
+@dataclass(frozen=True)
+class Fault:
+    """One fault of one stream.
+
+    Args:
+        part: "" (the contents), "stamp" or "frame_id".
+        kind: one of KINDS.
+        amount: in the unit that EFFECTS names; 0.0 where the kind takes none.
+    """
+
+    stream: str
+    part: str
+    kind: str
+    amount: float = 0.0
+
+    @property
+    def of_contents(self) -> bool:
+        """Whether it changes the content of messages, not the time of publication."""
+        return bool(self.part) or self.kind in ("stuck", "garbage", "wrong")
 
 
-def _ordered(effects: Mapping[str, Effect]) -> Mapping[str, Effect]:
-    return MappingProxyType({kind: effects[kind] for kind in KINDS if kind in effects})
+def _effects() -> tuple[dict[str, dict[str, Effect]], dict[tuple[str, str], str]]:
+    """EFFECTS and IMPOSSIBLE, from rows for one or several forms or parts, and one or several kinds."""
+    rows = json.loads((resources.files(__package__) / "effects.json").read_text(encoding="utf-8"))
+    effects: dict[str, dict[str, Effect]] = {room: {} for rooms, *_ in rows["effects"] for room in rooms.split()}
+    for rooms, kind, *effect in sorted(rows["effects"], key=lambda row: KINDS.index(row[1])):
+        for room in rooms.split():
+            effects[room][kind] = Effect(*effect)
+    reasons = {(room, kind): why for room, kinds, why in rows["impossible"] for kind in kinds.split()}
+    return effects, reasons
 
 
-_CONTROLLER = {
-    "off": Effect("every goal is rejected"),
-    "stuck": Effect("goals are accepted, but nothing moves, and they end only when they are cancelled"),
-    "garbage": Effect("goals are aborted at once, with numbers that no message defines"),
-    "intermittent": Effect("this fraction of the goals, at random, is aborted at once", "", 0.5, 0, 1),
-    "wrong": Effect("goals succeed at once, but nothing moves"),
-}
-_FROZEN = "the contents of the last {} before the fault, under the header of each new one"
+EFFECTS: Mapping[str, Mapping[str, Effect]]
+IMPOSSIBLE: Mapping[tuple[str, str], str]
+EFFECTS, IMPOSSIBLE = _effects()
+"""Form of a stream, or part → kind → its effect; (form or part, kind) → why there is no such fault, and what to use."""
 
-EFFECTS: Mapping[str, Mapping[str, Effect]] = MappingProxyType(
-    {
-        "colour": _ordered(
-            _timing("image")
-            | {
-                "stuck": Effect(_FROZEN.format("image")),
-                "garbage": Effect("every byte of the image is random"),
-                "wrong": Effect("the image is mirrored left to right; depth is not"),
-            }
-        ),
-        "depth": _ordered(
-            _timing("image")
-            | {
-                "stuck": Effect(_FROZEN.format("image")),
-                "garbage": Effect("every byte of the image is random"),
-                "wrong": Effect("every distance is multiplied by this", "", 1.1, 0.01, 100),
-            }
-        ),
-        "compressed": _ordered(
-            _timing("image")
-            | {"stuck": Effect(_FROZEN.format("image")), "garbage": Effect("every byte of the image is random")}
-        ),
-        "other": _ordered(_timing("message")),
-        "info": _ordered(
-            _timing("message")
-            | {
-                "stuck": Effect(_FROZEN.format("camera info")),
-                "garbage": Effect("K, D, R and P are random numbers"),
-                "wrong": Effect("focal lengths are multiplied by this", "", 1.1, 0.01, 100),
-            }
-        ),
-        "detections": _ordered(
-            _timing("message")
-            | {
-                "stuck": Effect(_FROZEN.format("message")),
-                "garbage": Effect("boxes and scores are NaN, labels are random letters"),
-                "wrong": Effect("each detection has the label, attributes and id of the next one"),
-            }
-        ),
-        "transforms": _ordered(
-            _timing("message")
-            | {
-                "stuck": Effect("the transforms of the last message before the fault, with the stamps of each new one"),
-                "garbage": Effect("translations are NaN, quaternions are zero"),
-                "wrong": Effect("every child is shifted by this along x of its parent", "m", 0.05, -100, 100),
-            }
-        ),
-        "joints": _ordered(
-            _timing("message")
-            | {
-                "stuck": Effect(_FROZEN.format("message")),
-                "garbage": Effect("positions, velocities and efforts are NaN"),
-                "wrong": Effect("this is added to every position", "rad", 0.05, -10, 10),
-            }
-        ),
-        "clock": _ordered(
-            _timing("message")
-            | {
-                "stuck": Effect("time stays at the last value before the fault"),
-                "garbage": Effect("times are random, between 0 and twice the right one"),
-                "wrong": Effect("time is ahead by this; below 0: behind", "s", 0.5, -1e6, 1e6),
-            }
-        ),
-        STAMP: _ordered(
-            {
-                "off": Effect("stamps are 0"),
-                "stuck": Effect("stamps stay at the first value after the fault"),
-                "garbage": Effect("stamps are random, between 0 and twice the right one"),
-                "slow": Effect("from now on stamps advance this many seconds a second", "s/s", 0.9, 0.001, 10),
-                "intermittent": Effect("this fraction of the stamps, at random, is 0", "", 0.5, 0, 1),
-                "wrong": Effect("stamps are ahead by this; below 0: behind", "s", 0.5, -1e6, 1e6),
-            }
-        ),
-        FRAME_ID: _ordered(
-            {
-                "off": Effect("frame ids are empty"),
-                "garbage": Effect("frame ids are random letters"),
-                "intermittent": Effect("this fraction of the frame ids, at random, is wrong_frame", "", 0.5, 0, 1),
-                "wrong": Effect("frame ids are wrong_frame"),
-            }
-        ),
-        "arm": _ordered(
-            _CONTROLLER
-            | {
-                "slow": Effect("trajectories run at this fraction of their speed", "", 0.5, 0.01, 1),
-                "delayed": Effect("trajectories start this much later than they are accepted", "s", 1, 0.001, 30),
-            }
-        ),
-        "gripper": _ordered(
-            _CONTROLLER | {"delayed": Effect("fingers move this much later than accepted", "s", 1, 0.001, 30)}
-        ),
-        "model": _ordered(
-            {
-                "off": Effect("the model raises an error at every request"),
-                "stuck": Effect("the model repeats its last answer before the fault, whatever the request is"),
-                "garbage": Effect("boxes, scores, labels and matches are random; boxes reach to twice the image size"),
-                "slow": Effect("every answer takes this many times as long", "", 5, 1, 1000),
-                "delayed": Effect("every answer comes this much later", "s", 5, 0.001, 3600),
-                "intermittent": Effect("this fraction of the requests, at random, raises an error", "", 0.5, 0, 1),
-                "wrong": Effect("each detection has the label, attributes, id and match of the next one"),
-            }
-        ),
-    }
-)
-"""Form of a stream, or part → kind → its effect. A kind that is not listed is not possible, see `IMPOSSIBLE`."""
 
-IMPOSSIBLE: Mapping[tuple[str, str], str] = MappingProxyType(
-    {
-        (STAMP, "delayed"): "use wrong with an amount below 0: stamps are then earlier by that amount",
-        ("compressed", "wrong"): "the pixels of compressed images are not decoded; play raw images",
-        ("other", "stuck"): "the contents of this type are unknown; use off, slow, delayed or intermittent",
-        ("other", "garbage"): "the contents of this type are unknown; use off, slow, delayed or intermittent",
-        ("other", "wrong"): "the contents of this type are unknown; use off, slow, delayed or intermittent",
-        ("gripper", "slow"): "a GripperCommand has no speed; use delayed",
-        (FRAME_ID, "stuck"): "frame ids do not change over time; use wrong",
-        (FRAME_ID, "slow"): "frame ids do not change over time; use wrong",
-        (FRAME_ID, "delayed"): "frame ids do not change over time; use wrong",
-    }
-)
-"""(Form or part, kind) → why there is no such fault, and what to use instead."""
+def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ...]:
+    """Parse a list of faults.
 
-FORMS: Mapping[str, str] = MappingProxyType(
-    {
-        "rgb": "colour",
-        "depth": "depth",
-        "info": "info",
-        "detections": "detections",
-        "tf": "transforms",
-        "tf_static": "transforms",
-        "joints": "joints",
-        "clock": "clock",
-        "arm": "arm",
-        "gripper": "gripper",
-        "model": "model",
-    }
-)
-"""Stream → its form."""
+    Args:
+        words: "stream=kind", "stream=kind:amount", "stream.stamp=kind" or "stream.frame_id=kind", with spaces between;
+            empty = none. A group (GROUPS) stands for each of its streams that is in `forms`.
 
-GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType({"camera": ("rgb", "depth", "info", "detections")})
-"""Name → the streams that one fault of this group applies to: streams from one host, stamped by its clock."""
+    Returns:
+        One fault for each stream and part, in the order of the words.
+    """
+    found: dict[tuple[str, str], Fault] = {}
+    for word in words.split():
+        target, equals, told = word.partition("=")
+        if not equals or not target or not told:
+            raise InputError(_WHAT, repr(word), "stream=kind", _REPAIR)
+        known = targets(forms)
+        if target not in known:
+            raise UnknownNameError("stream with faults", target, known)
+        name, part = target, CONTENTS
+        if target not in forms and target not in GROUPS:  # the name of a topic may contain a full stop
+            name, _, part = target.rpartition(".")
+        kind, colon, amount = told.partition(":")
+        for stream in [name] if name in forms else [each for each in GROUPS[name] if each in forms]:
+            if (stream, part) in found:
+                raise InputError(_WHAT, f"{target} twice", "each stream once", "remove one of them")
+            effect = effect_of(forms[stream], part, kind, f"{stream}.{part}" if part else stream)
+            found[stream, part] = Fault(stream, part, kind, _amount(word, effect, amount if colon else None))
+    return tuple(found.values())
 
-WITH_FRAME_ID = ("colour", "depth", "compressed", "info", "detections", "transforms")
-WITH_STAMP = (*WITH_FRAME_ID, "joints")
+
+def effect_of(form: str, part: str, kind: str, target: str = "") -> Effect:
+    """Return the effect of a kind of fault on a form of stream, or on a part of it."""
+    room = part or form
+    if (room, kind) in IMPOSSIBLE:
+        kinds = ", ".join(EFFECTS[room])
+        raise InputError(_WHAT, f"{kind!r} of {target or room}", f"one of {kinds}", IMPOSSIBLE[room, kind])
+    if kind not in EFFECTS[room]:
+        raise UnknownNameError(f"fault of {target or room}", kind, EFFECTS[room])
+    return EFFECTS[room][kind]
+
+
+def parts_of(form: str) -> tuple[str, ...]:
+    """The parts of a stream of this form."""
+    return (CONTENTS, *((STAMP,) if form in WITH_STAMP else ()), *((FRAME_ID,) if form in WITH_FRAME_ID else ()))
+
+
+def targets(forms: Mapping[str, str]) -> tuple[str, ...]:
+    """All words allowed before "=", groups last."""
+    groups = {group: "colour" for group, streams in GROUPS.items() if set(streams) & set(forms)}
+    named = {**forms, **groups}
+    return tuple(f"{name}.{part}" if part else name for name, form in named.items() for part in parts_of(form))
+
+
+def as_words(faults: Iterable[Fault]) -> str:
+    """Write faults in the format of `read_faults`."""
+    return " ".join(
+        f"{fault.stream}{'.' if fault.part else ''}{fault.part}={fault.kind}"
+        + (f":{fault.amount:g}" if fault.amount else "")
+        for fault in faults
+    )
+
+
+def _amount(word: str, effect: Effect, text: str | None) -> float:
+    if effect.unit is None:
+        if text is not None:
+            raise InputError(_WHAT, repr(word), "no amount", f"write {word.partition(':')[0]!r}: {effect.does}")
+        return 0.0
+    if text is None:
+        return effect.default
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not effect.low <= amount <= effect.high:
+        expected = f"an amount of {effect.low:g} to {effect.high:g} {effect.unit}".rstrip()
+        raise InputError(_WHAT, repr(word), expected, f"the amount means: {effect.does}")
+    return amount

@@ -111,12 +111,7 @@ def _octets(message: Any) -> np.ndarray:
 
 
 def _write(message: Any, octets: np.ndarray) -> None:
-    if isinstance(message.data, np.ndarray):  # a message of rosbags
-        message.data = octets
-        return
-    kept = array.array("B")
-    kept.frombytes(octets.tobytes())
-    message.data = kept
+    message.data = octets if isinstance(message.data, np.ndarray) else array.array("B", octets.tobytes())
 
 
 # ------------------------------------------------------------------------------------------------ camera info
@@ -137,11 +132,10 @@ def another_focal_length(message: Any, factor: float, _: Random) -> None:
 
 
 def _floats(before: Any, values: np.ndarray) -> Any:
-    return values if isinstance(before, np.ndarray) else type(before)(*_of_array(before), values.tolist())
-
-
-def _of_array(before: Any) -> tuple[str, ...]:
-    return (before.typecode,) if isinstance(before, array.array) else ()
+    """Values as a sequence of the same kind: of rosbags, of rclpy, or a plain one."""
+    if isinstance(before, array.array):
+        return array.array(before.typecode, values.tolist())
+    return values if isinstance(before, np.ndarray) else type(before)(values.tolist())
 
 
 # ------------------------------------------------------------------------------------------------ detections

@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.arm.following import PATH_VIOLATED, SUCCESSFUL, TrajectoryOutcome
-from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
-from spatial_vlm_ros.sim.faults.spec import Fault
+from spatial_vlm_ros.sim.arm.trajectory import PATH_VIOLATED, SUCCESSFUL, JointTrajectory, TrajectoryOutcome
+from spatial_vlm_ros.sim.faults.catalogue import Fault
 
 UNDEFINED = -99
 """An error code that control_msgs/FollowJointTrajectory does not define."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.sim.faults.catalogue import CONTENTS, FRAME_ID, STAMP
+from spatial_vlm_ros.sim.faults.catalogue import CONTENTS, FRAME_ID, STAMP, Fault
 from spatial_vlm_ros.sim.faults.contents import (
     CHANGES,
     SECOND,
@@ -22,7 +22,6 @@ from spatial_vlm_ros.sim.faults.contents import (
     set_time,
     take_headers,
 )
-from spatial_vlm_ros.sim.faults.spec import Fault
 
 
 class FaultLine:
