@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from spatial_vlm_lab.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard, fields_of
+from spatial_vlm_lab.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard, digest
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -84,7 +84,7 @@ class ShardWorker:
         began = time.perf_counter()
         try:
             answers = self._task(shard)
-            fields_of(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
+            digest(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
         except SpatialVlmError as error:
             return NotEvaluated(shard, str(error), error.status_name)
         except MemoryError:

@@ -30,11 +30,11 @@ import spatial_vlm_lab
 import spatial_vlm_ros
 from spatial_vlm_lab.engine.engines import Engine
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards
-from spatial_vlm_lab.engine.shards import Outcome, Row, Shard, ShardAnswers, digest
+from spatial_vlm_lab.engine.shards import Outcome, Shard, ShardAnswers, digest
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
-from spatial_vlm_lab.scoring.rows import COLUMNS
+from spatial_vlm_lab.scoring.rows import COLUMNS, Row
 from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.files.reading import sha256_of
