@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from spatial_vlm_lab.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard, digest
+from spatial_vlm_lab.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard, Task, digest
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -61,23 +61,27 @@ class Engine(Protocol):
 
 
 class ShardWorker:
-    """The work of one worker: models are loaded once, shards are answered one by one.
+    """The work of one worker: models are loaded once, shards are answered one by one."""
 
-    Args:
-        setup: loads models and returns the task.
+    def __init__(self) -> None:
+        self._task: Task
 
-    Raises:
-        SpatialVlmError: `setup` failed.
-    """
+    def begin(self, setup: Setup, *, alone: bool = False) -> SpatialVlmError | None:
+        """Load the models; returns the error, if any.
 
-    def __init__(self, setup: Setup) -> None:
+        Args:
+            alone: whether no other worker needs the cores.
+        """
+        if not alone:
+            _limit_opencv()
         try:
             self._task = setup()
-        except SpatialVlmError:
-            raise
+        except SpatialVlmError as error:
+            return error
         except Exception as error:
             _log.exception("unexpected exception while a worker started")
-            raise InternalError.of(error) from error
+            return InternalError.of(error)
+        return None
 
     def answer(self, shard: Shard) -> Outcome:
         """Answer a shard, or say why not; never raises, so that a bad shard does not affect others."""
@@ -155,7 +159,10 @@ def _outcomes(pool: _Processes | _Actors, shards: Sequence[Shard], size: int) ->
 
 
 def _limit_opencv() -> None:
-    """Limit OpenCV to as many threads as other libraries, so that every worker gets its share of the cores."""
+    """Limit OpenCV to as many threads as other libraries, so that every worker gets its share of the cores.
+
+    Ray sets the first of _THREADS to the cores of an actor.
+    """
     import cv2
 
     told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
@@ -187,7 +194,10 @@ class LocalEngine:
             size = min(self.workers, len(shards))
             yield from _outcomes(_Processes(setup, size), shards, size)
             return
-        worker = ShardWorker(setup)
+        worker = ShardWorker()
+        problem = worker.begin(setup, alone=True)
+        if problem is not None:
+            raise problem
         for shard in shards:
             yield worker.answer(shard)
 
@@ -258,14 +268,9 @@ class _Processes:
 def _serve(connection: Connection, setup: Setup) -> None:
     """The life of a worker: it says that it is ready, then answers shards until it is told to end or its owner dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner ends it
-    _limit_opencv()
-    try:
-        worker = ShardWorker(setup)
-    except SpatialVlmError as error:
-        connection.send(error)
-        return
+    worker = ShardWorker()
     with suppress(EOFError, OSError):
-        connection.send(None)
+        connection.send(worker.begin(setup))
         while (shard := connection.recv()) is not None:
             connection.send(worker.answer(shard))
 
@@ -333,7 +338,7 @@ class RayEngine:
 class _Actors:
     def __init__(self, ray: Any, engine: RayEngine, setup: Setup) -> None:
         self._ray, self._engine, self._setup = ray, engine, setup
-        self._kind = ray.remote(_Actor)
+        self._kind = ray.remote(ShardWorker)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}  # what was asked → number of the actor
         self._is_begun = False
@@ -380,25 +385,6 @@ class _Actors:
                 self._ray.kill(actor)
         self._actors.clear()
         self._asked.clear()
-
-
-class _Actor:
-    """Runs a ShardWorker in a Ray process."""
-
-    def __init__(self) -> None:
-        self._worker: ShardWorker
-
-    def begin(self, setup: Setup) -> SpatialVlmError | None:
-        """Load the models; returns the error, if any."""
-        _limit_opencv()  # Ray sets OMP_NUM_THREADS to the cores of an actor
-        try:
-            self._worker = ShardWorker(setup)
-        except SpatialVlmError as error:
-            return error
-        return None
-
-    def answer(self, shard: Shard) -> Outcome:
-        return self._worker.answer(shard)
 
 
 @contextmanager

@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import enum
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 import spatial_vlm_lab
 import spatial_vlm_ros
@@ -167,8 +168,8 @@ def run_configuration(config: Settings, frame_of_reference: FrameOfReference | N
         "version": spatial_vlm_ros.__version__,
         "code": _code(),
         "columns": list(COLUMNS),
-        "resolver": plain(config.resolver),
-        "streams": plain(config.streams),
+        "resolver": msgspec.to_builtins(config.resolver),
+        "streams": msgspec.to_builtins(config.streams),
         "frame_of_reference": None if frame_of_reference is None else frame_of_reference.value,
     }
 
@@ -180,21 +181,6 @@ def model_identity(model: ModelSpec) -> dict[str, Any]:
         "backend": model.backend,
         "options": {key: [value, _files_state(value)] for key, value in sorted(model.options.items())},
     }
-
-
-def plain(value: Any) -> Any:
-    """Parameters and cases as JSON-like values."""
-    if isinstance(value, enum.Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(one) for one in value)
-    return value
 
 
 @dataclass(frozen=True)
@@ -222,7 +208,7 @@ def _of_frames(source: Source, cases: Sequence[Case], most: int) -> list[_Piece]
         own = tuple(case for _, group in batch for case in group)
         span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         seen = [[name, _frame_hash(source.folder / name)] for name in dict.fromkeys(names)]
-        content = digest([plain(own), seen, _mask_hashes(own, source.folder)])
+        content = digest([msgspec.to_builtins(own), seen, _mask_hashes(own, source.folder)])
         pieces.append(_Piece(f"{name_of(source.uri)}, {span}", own, content))
     return pieces
 
@@ -232,7 +218,7 @@ def _of_bag(source: Source, cases: Sequence[Case], config: Settings, most: int) 
     masks, topics = _mask_hashes(cases, source.folder), sorted(source.topics.items())
 
     def piece(name: str, own: Sequence[Case], part: BagPart | None = None) -> _Piece:
-        content = digest([identity, topics, masks, plain(own), plain(part)])
+        content = digest([identity, topics, masks, msgspec.to_builtins(own), msgspec.to_builtins(part)])
         return _Piece(f"{name_of(source.uri)}{name}", tuple(own), content, part)
 
     cut = _cut(source, cases, config, most)

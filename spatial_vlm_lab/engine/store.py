@@ -99,7 +99,7 @@ class LocalStore:
                     half.unlink(missing_ok=True)
 
     def _put(self, name: str, fill: Callable[[BinaryIO], object], take_name: Callable[[Path, Path], object]) -> object:
-        """Write a file, synced, under another name beside its place, then call `take_name` and return what it returns."""
+        """Write a file, synced, under another name beside its place; then return what `take_name` returns."""
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         half = target.with_name(f"{HALF}{os.getpid()}-{secrets.token_hex(8)}")
