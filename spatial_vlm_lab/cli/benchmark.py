@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -114,7 +113,7 @@ def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[st
     found = []
     for n, model in enumerate(models_of(models, option="--model")):
         more = given[n if len(given) > 1 else 0]
-        model = replace(model, options=MappingProxyType({**more, **model.options}))
+        model = replace(model, options={**more, **model.options})
         found.append(model)
         found += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
     return tuple(found)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel
+from spatial_vlm_lab.adaptation.views import LabelledView
+from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, relation_view
 from spatial_vlm_lab.sim.training_frames import training_view, training_world
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
