@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_lab.sim.primitives import oddment, paint, pedestal
+from spatial_vlm_lab.sim.training_frames import tilted_view
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
@@ -22,7 +23,7 @@ from spatial_vlm_ros.sim.model import Model, scaled
 from spatial_vlm_ros.sim.physics import PhysicsWorld
 from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
 from spatial_vlm_ros.sim.settled import random_view
-from spatial_vlm_ros.sim.tabletop import as_bytes, look_at
+from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.types import PinholeCamera, Transform
 
 _SPOTS = (4, 9)  # positions on the table, each with an object or a stack
@@ -67,16 +68,9 @@ def raised_view(rng: np.random.Generator) -> Transform:
     """Draw a camera pose anywhere around the table, often low, slightly tilted."""
     distance = float(rng.uniform(*_NEAR))
     elevation = math.radians(float(rng.uniform(*_STEEP)))
-    round_, roll = float(rng.uniform(-math.pi, math.pi)), math.radians(float(rng.uniform(-_ROLL_DEG, _ROLL_DEG)))
+    round_, roll_deg = float(rng.uniform(-math.pi, math.pi)), float(rng.uniform(-_ROLL_DEG, _ROLL_DEG))
     target = (0.8 + float(rng.uniform(-0.1, 0.1)), float(rng.uniform(-0.1, 0.1)), float(rng.uniform(0.12, 0.28)))
-    flat = distance * math.cos(elevation)
-    eye = (target[0] - flat * math.cos(round_), target[1] - flat * math.sin(round_),
-           target[2] + distance * math.sin(elevation))  # fmt: skip
-    pose = look_at(eye, target, "base_link")
-    c, s = math.cos(roll), math.sin(roll)
-    matrix = pose.matrix.copy()
-    matrix[:3, :3] = matrix[:3, :3] @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    return Transform(pose.parent, pose.child, matrix)
+    return tilted_view(target, distance, elevation, round_, roll_deg)
 
 
 def _object(rng: np.random.Generator) -> Model:
