@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -296,7 +296,7 @@ def _in_shards(
     """Run all models; returns their runs, and what was and was not evaluated."""
     from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
     from spatial_vlm_lab.engine.run import run_rows
-    from spatial_vlm_lab.scoring.model_run import ModelRun
+    from spatial_vlm_lab.scoring.model_run import runs_of_rows
     from spatial_vlm_ros.output import terminal
 
     seen = itertools.count(1)
@@ -310,14 +310,16 @@ def _in_shards(
             kept = f"the shards in {request.folder} are kept"
             say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
             raise
-    runs: dict[str, ModelRun] = {}
-    for row in run_rows(request.folder):
-        name = str(row["model"])
-        runs.setdefault(name, ModelRun(name)).add_row(row)
-        note_row(dict(row))
+
+    def noted() -> Iterator[Row]:
+        for row in run_rows(request.folder):
+            note_row(row)
+            yield row
+
+    runs = list(runs_of_rows(noted()))
     if not runs:
         raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
-    return list(runs.values()), done
+    return runs, done
 
 
 # ------------------------------------------------------------------------------------------------ reports
