@@ -61,45 +61,35 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
       spatial-vlm benchmark vsr --data visual-spatial-reasoning/data \\
           --model "a=server model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --model "b=/models/llava-1.5-7b-hf"
     """
-    from spatial_vlm_lab.benchmarks.catalogue import benchmark_of
+    from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
 
     if name == "list":
-        _list(as_json)
+        for one in BENCHMARKS.values():
+            if as_json:
+                told = ("name", "title", "answers", "layout", "source", "licence", "scorer")
+                print_json({field: getattr(one, field) for field in told})
+                continue
+            say(f"{one.name}: {one.title} ({one.answers}; licence of the data: {one.licence})")
+            for line in (f"reads {one.layout}", f"to get it: {one.source}", f"scored as {one.scorer}"):
+                say(f"    {line}")
         raise SystemExit(ANSWERED)
     found = benchmark_of(name)
     if data is None:
         raise click.UsageError(f"pass the data folder with --data; to get it, {found.source}")
     if lmms_task is not None:
-        _write_task(found, data, limit, lmms_task)
+        from spatial_vlm_lab.benchmarks.lmms_task import write_task
+        from spatial_vlm_lab.benchmarks.running import read_benchmark
+
+        read = read_benchmark(found, data, limit)
+        task = write_task(found, data, read, lmms_task)
+        say(f"{len(read.items)} items: python -m lmms_eval --include_path {lmms_task} --tasks {task} --model …")
+        for damaged in read.damaged.values():
+            say(f"skipped as damaged: {damaged.key}: {damaged.reason}", err=True)
         raise SystemExit(ANSWERED)
     if not models:
         raise click.UsageError("choose a model with --model")
     asked = _models(models, options, remedies)
     raise SystemExit(_run(found, data, asked, ask or "", limit, out, force, as_json))
-
-
-def _list(as_json: bool) -> None:
-    from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
-
-    for one in BENCHMARKS.values():
-        if as_json:
-            told = ("name", "title", "answers", "layout", "source", "licence", "scorer")
-            print_json({field: getattr(one, field) for field in told})
-        else:
-            say(f"{one.name}: {one.title} ({one.answers}; licence of the data: {one.licence})")
-            for line in (f"reads {one.layout}", f"to get it: {one.source}", f"scored as {one.scorer}"):
-                say(f"    {line}")
-
-
-def _write_task(found: Benchmark, data: Path, limit: int | None, out: Path) -> None:
-    from spatial_vlm_lab.benchmarks.lmms_task import write_task
-    from spatial_vlm_lab.benchmarks.running import read_benchmark
-
-    read = read_benchmark(found, data, limit)
-    task = write_task(found, data, read, out)
-    say(f"{len(read.items)} items: python -m lmms_eval --include_path {out} --tasks {task} --model …")
-    for one in read.damaged.values():
-        say(f"skipped as damaged: {one.key}: {one.reason}", err=True)
 
 
 def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[str]) -> tuple[ComparedModel, ...]:

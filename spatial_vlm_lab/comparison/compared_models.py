@@ -56,8 +56,13 @@ def models_of(
         if name in models:
             repair = 'give each its own name: "small=relation-judge"'
             raise InputError(option, f"{name!r} twice", "each name once", repair)
-        shipped = backend == SMALL_JUDGE and not given.get("model")
-        models[name] = ComparedModel(name, backend, given, _shipped_calibration() if shipped else None)
+        calibration = None
+        if backend == SMALL_JUDGE and not given.get("model"):
+            from spatial_vlm_ros.perception.backends import shipped_model
+            from spatial_vlm_ros.perception.backends.relation_judge import NAME
+
+            calibration = shipped_model(NAME) / "calibration.json"
+        models[name] = ComparedModel(name, backend, given, calibration)
     for text in calibrations:
         before, equals, after = text.partition("=")
         name, path = (before, after) if equals and before in models else (next(iter(models)), text)
@@ -68,13 +73,6 @@ def models_of(
             )
         models[name] = replace(models[name], calibration=Path(path))
     return tuple(models.values())
-
-
-def _shipped_calibration() -> Path:
-    from spatial_vlm_ros.perception.backends import shipped_model
-    from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-    return shipped_model(NAME) / "calibration.json"
 
 
 # ------------------------------------------------------------------------------------------------ loading
