@@ -14,8 +14,8 @@ from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, REFUSED, j
 
 if TYPE_CHECKING:
     from spatial_vlm_lab.benchmarks.answers import AnswerFile
+    from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, BenchmarkRun
     from spatial_vlm_lab.benchmarks.protocol import Benchmark
-    from spatial_vlm_lab.benchmarks.running import BenchmarkItems, BenchmarkRun
     from spatial_vlm_lab.comparison.compared_models import ComparedModel
 
 WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads NumPy
@@ -77,8 +77,8 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
     if data is None:
         raise click.UsageError(f"pass the data folder with --data; to get it, {found.source}")
     if lmms_task is not None:
+        from spatial_vlm_lab.benchmarks.asking import read_benchmark
         from spatial_vlm_lab.benchmarks.lmms_task import write_task
-        from spatial_vlm_lab.benchmarks.running import read_benchmark
 
         read = read_benchmark(found, data, limit)
         task = write_task(found, data, read, lmms_task)
@@ -112,13 +112,13 @@ def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[st
 def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str, limit: int | None, out: Path | None,
          force: bool, as_json: bool) -> int:  # fmt: skip
     from spatial_vlm_lab.benchmarks.answers import open_answers
+    from spatial_vlm_lab.benchmarks.asking import read_benchmark
     from spatial_vlm_lab.benchmarks.reporting import (
         check_report_place,
         print_report,
         report_of,
         write_report,
     )
-    from spatial_vlm_lab.benchmarks.running import read_benchmark
 
     kept = None if out is None else out.with_name(f"{out.name}.answers.jsonl")
     if out is not None and kept is not None and not force:
@@ -146,8 +146,7 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
 def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
     """Run one model; it is loaded only while it answers."""
     from spatial_vlm_lab.benchmarks.answers import asked_model
-    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend
-    from spatial_vlm_lab.benchmarks.running import run_model
+    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend, run_model
     from spatial_vlm_ros.output import terminal
 
     asked = asked_model(model)

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -322,17 +322,20 @@ class RayEngine:
         """Join the cluster, or begin one here."""
         check_address(self.address)
         own = {"num_cpus": math.ceil(self.workers * self.num_cpus), "include_dashboard": False}
+        before = signal.getsignal(signal.SIGTERM)
         try:
-            with _same_sigterm():
-                ray.init(
-                    address=self.address or "local",
-                    **({} if self.address else own),
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=False,
-                )
+            ray.init(
+                address=self.address or "local",
+                **({} if self.address else own),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
         except (ConnectionError, TimeoutError, OSError, RuntimeError, ValueError) as error:
             raise _unreachable(self.address, error, _AUTHENTICATION if self.address else "") from error
+        finally:
+            if threading.current_thread() is threading.main_thread():  # Ray puts a handler there that prints its stack
+                signal.signal(signal.SIGTERM, before)
 
 
 class _Actors:
@@ -385,19 +388,6 @@ class _Actors:
                 self._ray.kill(actor)
         self._actors.clear()
         self._asked.clear()
-
-
-@contextmanager
-def _same_sigterm() -> Iterator[None]:
-    """Keep what SIGTERM does: `ray.init` puts a handler of its own in its place, and prints its stack."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
