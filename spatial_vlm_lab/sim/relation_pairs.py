@@ -20,7 +20,7 @@ from spatial_vlm_lab.sim.training_frames import training_view, training_world
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.sim.cameras import camera_of
-from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.physics import PhysicsRendering
 from spatial_vlm_ros.sim.relation_truth import margin
 from spatial_vlm_ros.sim.truth import TrueObject
 from spatial_vlm_ros.types import Rgb, Transform
@@ -104,12 +104,6 @@ def relation_view(
     contrary = [contrary_first and _contrary(t, a, row) for (t, a), row in zip(boxes.tolist(), holds, strict=True)]
     rows = np.lexsort((rng.random(len(pairs)), ~np.array(contrary), ~touching))[:_MOST]
     return RelationView(seen.frame.rgb, boxes[rows], holds[rows])
-
-
-def world_pairs(world: PhysicsWorld, size: tuple[int, int], seed: int) -> RelationView | None:
-    """Render a world from its own camera and find its pairs; for tests."""
-    seen = world.render(camera_of(*size))
-    return relation_view(seen, world.truth, world.base_T_camera, np.random.default_rng(seed))
 
 
 def _contrary(target: list[float], anchor: list[float], row: npt.NDArray[np.float32]) -> bool:
