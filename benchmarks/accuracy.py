@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import arguments, finish, share, show
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
+from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.sensor import noisy

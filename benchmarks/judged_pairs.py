@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, raised_relation_views, world_pairs
+from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, raised_relation_views, relation_view
 from spatial_vlm_ros import Detection, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, in_image, is_contrary
@@ -28,6 +28,7 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.recording.cases import Case, load_cases
 from spatial_vlm_ros.resolver import understood
+from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.settled import settled_tabletop
 
 CONTACT = ("on", "under", "inside")
@@ -120,7 +121,8 @@ def tabletops(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedP
     found = []
     for seed in range(first, first + seeds):
         with settled_tabletop(seed) as world:
-            view = world_pairs(world, SIZE, seed)
+            seen, rng = world.render(camera_of(*SIZE)), np.random.default_rng(seed)
+            view = relation_view(seen, world.truth, world.base_T_camera, rng)
         if view is not None:
             found += judged(judge, f"tabletop {seed}", view.rgb, _of_view(view))
     return found

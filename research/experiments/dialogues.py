@@ -35,8 +35,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Claim, arguments, finish, table
+from benchmarks.scenes import random_tabletop
 from research.experiments import RESULTS
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language.words import plural

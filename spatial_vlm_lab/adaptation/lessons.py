@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
-from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel, StoredView, unique_objects
+from spatial_vlm_lab.adaptation.views import LabelledView, StoredView, unique_objects
+from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.judging import CHOICES

@@ -266,8 +266,8 @@ def prepare(
     made = PreparedModel(model, processor, parts, learned=dict(carried))
     if (folder / TABLE_FILE).is_file():
         made.table = LearnedPositions.load(folder)
+    vision: Any = getattr(parts.vision, "config", None)
     if parts.kind == "llava":
-        vision: Any = parts.vision.config
         show_whole_images(processor.image_processor, vision)
         processor.patch_size = int(vision.patch_size)
         processor.vision_feature_select_strategy = select_strategy(vision)
@@ -278,7 +278,15 @@ def prepare(
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
         parts.language.train()
-    (_with_pin if settings.method == "pin" else _with_remedies)(made, settings)
+    if settings.method == "pin":
+        patches = _patches(vision)
+        insert = pin.Pin(patches, int(vision.hidden_size))
+        pin.put_pin(parts, insert, allow_untrained=True)
+        mark(model, pin.NAME, {"patches": patches})
+        made.learned[pin.NAME] = insert
+        made.first = {f"pin.{name}": value for name, value in insert.named_parameters()}
+    else:
+        _with_remedies(made, settings)
     return made
 
 
@@ -316,15 +324,6 @@ def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: NewEn
         model.model.vision_tower = encoder.vision.to(device=like.device, dtype=like.dtype).eval()
         processor.image_processor = encoder.images
     model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(like.device)
-
-
-def _with_pin(made: PreparedModel, _: AdaptSettings) -> None:
-    vision: Any = made.parts.vision.config
-    insert = pin.Pin(_patches(vision), int(vision.hidden_size))
-    pin.put_pin(made.parts, insert, allow_untrained=True)
-    mark(made.model, pin.NAME, {"patches": _patches(vision)})
-    made.learned[pin.NAME] = insert
-    made.first = {f"pin.{name}": value for name, value in insert.named_parameters()}
 
 
 def _with_remedies(made: PreparedModel, settings: AdaptSettings) -> None:

@@ -332,7 +332,7 @@ def _collected(request: AdaptRequest, seed: int, bars: Progress) -> Parts:
     folder = request.work / "frames"
     missing = [n for n in range(request.rendered) if not group_path(folder, RENDERED, f"{n:06d}").exists()]
     if missing:
-        from spatial_vlm_lab.sim.adaptation_views import adaptation_views
+        from spatial_vlm_lab.sim.relation_pairs import adaptation_views
 
         for number in bars.track(missing, description="rendering"):
             write_group(folder, RENDERED, f"{number:06d}", adaptation_views(number, request.views, SIZE))

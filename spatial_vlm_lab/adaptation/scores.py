@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel, unique_objects
-from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, LabelledPair
+from spatial_vlm_lab.adaptation.views import LabelledView, unique_objects
+from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLabel
 from spatial_vlm_lab.scoring.score import COUNTER_HEURISTIC, USUAL
 from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.geometry import boxes
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
-from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
+from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
+from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, check_probabilities
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
@@ -46,11 +46,9 @@ class JudgedLabel:
     @property
     def kind(self) -> str:
         """USUAL or COUNTER_HEURISTIC for depth relations, otherwise ""."""
-        label = self.label
-        if label.relation not in DEPTH_RELATIONS:
+        if self.label.relation not in DEPTH_RELATIONS:
             return ""
-        contrary = is_contrary(label.relation, label.target, label.anchor, label.holds)
-        return COUNTER_HEURISTIC if contrary else USUAL
+        return COUNTER_HEURISTIC if self.label.contrary else USUAL
 
     @property
     def right(self) -> bool:
@@ -108,8 +106,8 @@ def judged(views: Iterable[LabelledView], judge: RelationJudge) -> list[JudgedLa
     said = []
     for view in views:
         asked = [label for label in view.relations if label.relation in CHOICES]
-        questions = [RelationQuestion(label.relation, label.target, label.anchor) for label in asked]
-        told = check_probabilities(judge.judge(view.rgb, questions, math.inf), len(asked), type(judge).__name__)
+        said_of = judge.judge(view.rgb, [label.question for label in asked], math.inf)
+        told = check_probabilities(said_of, len(asked), type(judge).__name__)
         said += [JudgedLabel(label, p) for label, p in zip(asked, told, strict=True)]
     return said
 
@@ -118,8 +116,7 @@ def tally_of(said: Sequence[JudgedLabel]) -> JudgeTally:
     """The tally for `judge_calibration.judge_json`."""
     tally = JudgeTally()
     for one in said:
-        asked = RelationQuestion(one.label.relation, one.label.target, one.label.anchor)
-        tally.add(LabelledPair(asked, one.label.holds), one.p, in_time=True)
+        tally.add(one.label, one.p, in_time=True)
     return tally
 
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from spatial_vlm_lab.comparison.judge_calibration import labelled_pairs
-from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
+from spatial_vlm_lab.comparison.judge_calibration import RelationLabel, labelled_pairs
+from spatial_vlm_lab.training.images import LabelledObject
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.images import decode_file
 from spatial_vlm_ros.files.reading import read_bytes
@@ -37,23 +37,6 @@ HELD_OUT = 0.15
 """Share of the groups of a source used for calibration, and the same share for the test; at least one group each."""
 _LARGEST = 1 << 26  # bytes of the JSON of a group
 _REPAIR = "start again with --force"
-
-
-@dataclass(frozen=True)
-class RelationLabel:
-    """A labelled relation between two boxes, seen from the camera.
-
-    Args:
-        relation: its canonical name, or "beside" if none of on, under and inside holds.
-        target: left, top, right, bottom, pixels.
-        anchor: likewise.
-        holds: True if the relation holds.
-    """
-
-    relation: str
-    target: BoxXyxy
-    anchor: BoxXyxy
-    holds: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +78,7 @@ def labelled_views(folder: Path, config: ResolverConfig) -> Iterator[LabelledVie
         if isinstance(pairs, str):
             left_out[pairs] += 1
             continue
-        labels = found.setdefault(case.frame, {})
-        for pair in pairs:
-            asked = pair.question
-            labels[RelationLabel(asked.relation, asked.target, asked.anchor, pair.holds)] = None
+        found.setdefault(case.frame, {}).update(dict.fromkeys(pairs))
     if not found:
         reasons = "; ".join(f"{n} where {reason}" for reason, n in left_out.items()) or "no case"
         got = f"{folder} without a relation that is true or false: {reasons}"
@@ -129,26 +109,20 @@ def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledV
         if not done:
             raise FileError(path, f"PNG cannot store an image of shape {view.rgb.shape}", _REPAIR)
         write_bytes(_image_path(path, view.name), data.tobytes(), force=True)
-        told.append(asdict(_StoredLabels(view.name, view.objects, view.relations)))
+        told.append({"name": view.name, "objects": list(map(asdict, view.objects)),
+                     "relations": list(map(asdict, view.relations))})  # fmt: skip
     write_json(path, told, force=True)
 
 
 @dataclass(frozen=True)
-class _StoredLabels:
-    name: str
-    objects: tuple[LabelledObject, ...]
-    relations: tuple[RelationLabel, ...]
-
-
-@dataclass(frozen=True)
 class StoredView:
-    """A view whose image is still on disk."""
+    """A view whose image is still on disk: the file `path`."""
 
-    source: str
     name: str
-    path: Path
     objects: tuple[LabelledObject, ...]
     relations: tuple[RelationLabel, ...]
+    source: str = ""
+    path: Path = Path()
 
     def load(self) -> LabelledView:
         """Read the image and return the whole view."""
@@ -182,9 +156,8 @@ def split_groups(names: Sequence[str], seed: int) -> Mapping[str, list[str]]:
 
 
 def _read(path: Path) -> list[StoredView]:
-    told = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[_StoredLabels], path, repair=_REPAIR)
-    source = path.parent.name
-    return [StoredView(source, one.name, _image_path(path, one.name), one.objects, one.relations) for one in told]
+    told = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[StoredView], path, repair=_REPAIR)
+    return [replace(one, source=path.parent.name, path=_image_path(path, one.name)) for one in told]
 
 
 def _image_path(group: Path, name: str) -> Path:

@@ -24,6 +24,10 @@ from spatial_vlm_lab.benchmarks.protocol import (
     DamagedItem,
     GradedItem,
     PublishedScore,
+    accuracy,
+    by_part,
+    mean_of_accuracies,
+    of_parts,
 )
 from spatial_vlm_lab.benchmarks.published_files import (
     Base64Image,
@@ -36,7 +40,6 @@ from spatial_vlm_lab.benchmarks.published_files import (
     rows_of,
 )
 from spatial_vlm_lab.benchmarks.reply_reading import after_thinking
-from spatial_vlm_lab.benchmarks.scoring import accuracy, by_part, mean_of_accuracies, of_parts
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types.proportions import wilson
 

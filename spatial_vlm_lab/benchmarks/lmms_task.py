@@ -16,12 +16,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.benchmarks.asking import prompt_of
+from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, prompt_of, read_benchmark
 from spatial_vlm_lab.benchmarks.catalogue import benchmark_of
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem, ChoiceTruth, GradedItem
 from spatial_vlm_lab.benchmarks.published_files import EncodedImage, ImageFile
 from spatial_vlm_lab.benchmarks.reply_reading import read_choice
-from spatial_vlm_lab.benchmarks.running import BenchmarkItems, read_benchmark
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_bytes, write_text, writing

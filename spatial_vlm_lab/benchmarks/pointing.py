@@ -31,10 +31,14 @@ from spatial_vlm_lab.benchmarks.protocol import (
     FractionPoint,
     GradedItem,
     PublishedScore,
+    accuracy,
+    by_part,
+    mean_credit,
+    mean_of_accuracies,
+    of_parts,
 )
 from spatial_vlm_lab.benchmarks.published_files import ParquetImage, PublishedRow, image_inside, image_of, reader_of
 from spatial_vlm_lab.benchmarks.reply_reading import after_thinking
-from spatial_vlm_lab.benchmarks.scoring import accuracy, by_part, mean_credit, mean_of_accuracies, of_parts
 from spatial_vlm_ros.errors import FileError, InputError
 
 _FORM = "Your answer should be formatted"

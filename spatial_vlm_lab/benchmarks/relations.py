@@ -19,6 +19,10 @@ from spatial_vlm_lab.benchmarks.protocol import (
     DamagedItem,
     GradedItem,
     PublishedScore,
+    accuracy,
+    by_part,
+    mean_of_accuracies,
+    of_parts,
     shuffled,
 )
 from spatial_vlm_lab.benchmarks.published_files import (
@@ -31,7 +35,6 @@ from spatial_vlm_lab.benchmarks.published_files import (
     row_of,
     rows_of,
 )
-from spatial_vlm_lab.benchmarks.scoring import accuracy, by_part, mean_of_accuracies, of_parts
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.reading import MIB, read_bytes
 from spatial_vlm_ros.types.proportions import wilson

@@ -10,10 +10,16 @@ from typing import Any
 
 from rich.table import Table
 
-from spatial_vlm_lab.benchmarks.protocol import Benchmark, GradedItem, PublishedScore
+from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, BenchmarkRun
+from spatial_vlm_lab.benchmarks.protocol import (
+    Benchmark,
+    GradedItem,
+    PublishedScore,
+    by_part,
+    mean_credit,
+    resampled_mean,
+)
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
-from spatial_vlm_lab.benchmarks.running import BenchmarkItems, BenchmarkRun
-from spatial_vlm_lab.benchmarks.scoring import by_part, mean_credit, resampled_mean
 from spatial_vlm_lab.comparison.compared_models import ComparedModel
 from spatial_vlm_lab.scoring.clustering import clustered, holm
 from spatial_vlm_ros.errors import FileError

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -15,8 +14,8 @@ from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, REFUSED, j
 
 if TYPE_CHECKING:
     from spatial_vlm_lab.benchmarks.answers import AnswerFile
+    from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, BenchmarkRun
     from spatial_vlm_lab.benchmarks.protocol import Benchmark
-    from spatial_vlm_lab.benchmarks.running import BenchmarkItems, BenchmarkRun
     from spatial_vlm_lab.comparison.compared_models import ComparedModel
 
 WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads NumPy
@@ -62,45 +61,35 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
       spatial-vlm benchmark vsr --data visual-spatial-reasoning/data \\
           --model "a=server model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --model "b=/models/llava-1.5-7b-hf"
     """
-    from spatial_vlm_lab.benchmarks.catalogue import benchmark_of
+    from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
 
     if name == "list":
-        _list(as_json)
+        for one in BENCHMARKS.values():
+            if as_json:
+                told = ("name", "title", "answers", "layout", "source", "licence", "scorer")
+                print_json({field: getattr(one, field) for field in told})
+                continue
+            say(f"{one.name}: {one.title} ({one.answers}; licence of the data: {one.licence})")
+            for line in (f"reads {one.layout}", f"to get it: {one.source}", f"scored as {one.scorer}"):
+                say(f"    {line}")
         raise SystemExit(ANSWERED)
     found = benchmark_of(name)
     if data is None:
         raise click.UsageError(f"pass the data folder with --data; to get it, {found.source}")
     if lmms_task is not None:
-        _write_task(found, data, limit, lmms_task)
+        from spatial_vlm_lab.benchmarks.asking import read_benchmark
+        from spatial_vlm_lab.benchmarks.lmms_task import write_task
+
+        read = read_benchmark(found, data, limit)
+        task = write_task(found, data, read, lmms_task)
+        say(f"{len(read.items)} items: python -m lmms_eval --include_path {lmms_task} --tasks {task} --model …")
+        for damaged in read.damaged.values():
+            say(f"skipped as damaged: {damaged.key}: {damaged.reason}", err=True)
         raise SystemExit(ANSWERED)
     if not models:
         raise click.UsageError("choose a model with --model")
     asked = _models(models, options, remedies)
     raise SystemExit(_run(found, data, asked, ask or "", limit, out, force, as_json))
-
-
-def _list(as_json: bool) -> None:
-    from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
-
-    for one in BENCHMARKS.values():
-        if as_json:
-            told = ("name", "title", "answers", "layout", "source", "licence", "scorer")
-            print_json({field: getattr(one, field) for field in told})
-        else:
-            say(f"{one.name}: {one.title} ({one.answers}; licence of the data: {one.licence})")
-            for line in (f"reads {one.layout}", f"to get it: {one.source}", f"scored as {one.scorer}"):
-                say(f"    {line}")
-
-
-def _write_task(found: Benchmark, data: Path, limit: int | None, out: Path) -> None:
-    from spatial_vlm_lab.benchmarks.lmms_task import write_task
-    from spatial_vlm_lab.benchmarks.running import read_benchmark
-
-    read = read_benchmark(found, data, limit)
-    task = write_task(found, data, read, out)
-    say(f"{len(read.items)} items: python -m lmms_eval --include_path {out} --tasks {task} --model …")
-    for one in read.damaged.values():
-        say(f"skipped as damaged: {one.key}: {one.reason}", err=True)
 
 
 def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[str]) -> tuple[ComparedModel, ...]:
@@ -114,7 +103,7 @@ def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[st
     found = []
     for n, model in enumerate(models_of(models, option="--model")):
         more = given[n if len(given) > 1 else 0]
-        model = replace(model, options=MappingProxyType({**more, **model.options}))
+        model = replace(model, options={**more, **model.options})
         found.append(model)
         found += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
     return tuple(found)
@@ -123,13 +112,13 @@ def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[st
 def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str, limit: int | None, out: Path | None,
          force: bool, as_json: bool) -> int:  # fmt: skip
     from spatial_vlm_lab.benchmarks.answers import open_answers
+    from spatial_vlm_lab.benchmarks.asking import read_benchmark
     from spatial_vlm_lab.benchmarks.reporting import (
         check_report_place,
         print_report,
         report_of,
         write_report,
     )
-    from spatial_vlm_lab.benchmarks.running import read_benchmark
 
     kept = None if out is None else out.with_name(f"{out.name}.answers.jsonl")
     if out is not None and kept is not None and not force:
@@ -157,8 +146,7 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
 def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
     """Run one model; it is loaded only while it answers."""
     from spatial_vlm_lab.benchmarks.answers import asked_model
-    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend
-    from spatial_vlm_lab.benchmarks.running import run_model
+    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend, run_model
     from spatial_vlm_ros.output import terminal
 
     asked = asked_model(model)

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -40,7 +40,6 @@ from spatial_vlm_ros.files.writing import write_bytes, write_text
 if TYPE_CHECKING:
     from spatial_vlm_lab.engine.engines import Engine
     from spatial_vlm_lab.engine.run import MergedRun
-    from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
     from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
     from spatial_vlm_lab.scoring.model_run import ModelRun
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
@@ -167,8 +166,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
             runs, done = _in_shards(shards, sources, specs, settings, reference, files.note_row)
         notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
     else:
-        cases = _cases(sources, specs, settings, reference, answers, notes)
-        runs, done = _collected(cases, settings, files), None
+        runs, done = _one_by_one(sources, specs, settings, reference, answers, notes, files), None
     evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
     try:
         with stopped_cleanly():
@@ -187,37 +185,30 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     sys.exit(ANSWERED)
 
 
-def _cases(
+def _one_by_one(
     sources: Sequence[Source], specs: Sequence[ModelSpec], settings: Settings, reference: FrameOfReference | None,
-    answers: Path | None, notes: list[str],
-) -> Iterable[EvaluatedCase]:  # fmt: skip
-    """Evaluate every case with every model, or with the given answers."""
+    answers: Path | None, notes: list[str], files: ReportFiles,
+) -> list[ModelRun]:  # fmt: skip
+    """Evaluate every case with every model, or with the given answers; returns the runs of all models."""
+    from spatial_vlm_lab.reports.failure_image import failure_image
+    from spatial_vlm_lab.scoring.model_run import ModelRun
     from spatial_vlm_lab.scoring.sources import evaluate_models, judge_answers, read_answers
     from spatial_vlm_ros.output import terminal
 
     if answers is not None:
-        yield from judge_answers(sources[0], read_answers(answers), settings, notes.append)
-        return
-    total, done = sum(len(source.cases()) for source in sources) * len(specs), 0
-    with terminal.counting("evaluating") as tell:
-        for one in evaluate_models(sources, specs, settings, reference, notes.append):
-            done += 1
-            tell(done, total)
-            yield one
-
-
-def _collected(cases: Iterable[EvaluatedCase], settings: Settings, files: ReportFiles) -> list[ModelRun]:
-    """Collect the runs of all models."""
-    from spatial_vlm_lab.reports.failure_image import failure_image
-    from spatial_vlm_lab.scoring.model_run import ModelRun
-
+        cases = judge_answers(sources[0], read_answers(answers), settings, notes.append)
+    else:
+        cases = evaluate_models(sources, specs, settings, reference, notes.append)
     runs: dict[str, ModelRun] = {}
-    for one in cases:
-        run = runs.setdefault(one.model, ModelRun(one.model))
-        wrong = one.result is not None and not one.result.complete
-        image = failure_image(one, settings.resolver) if wrong and files.wants_image(len(run.images)) else None
-        run.add(one, image)
-        files.note_row(one.row())
+    total = sum(len(source.cases()) for source in sources) * len(specs)
+    with terminal.counting("evaluating") as tell:
+        for done, one in enumerate(cases, 1):
+            tell(done, total)
+            run = runs.setdefault(one.model, ModelRun(one.model))
+            wrong = one.result is not None and not one.result.complete
+            image = failure_image(one, settings.resolver) if wrong and files.wants_image(len(run.images)) else None
+            run.add(one, image)
+            files.note_row(one.row())
     if not any(run.results or run.unusable for run in runs.values()):
         raise InputError("the cases", "none has an expected result", 'cases with "expect"', 'add "expect" to them')
     return list(runs.values())
@@ -296,7 +287,7 @@ def _in_shards(
     """Run all models; returns their runs, and what was and was not evaluated."""
     from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
     from spatial_vlm_lab.engine.run import run_rows
-    from spatial_vlm_lab.scoring.model_run import ModelRun
+    from spatial_vlm_lab.scoring.model_run import runs_of_rows
     from spatial_vlm_ros.output import terminal
 
     seen = itertools.count(1)
@@ -310,14 +301,16 @@ def _in_shards(
             kept = f"the shards in {request.folder} are kept"
             say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
             raise
-    runs: dict[str, ModelRun] = {}
-    for row in run_rows(request.folder):
-        name = str(row["model"])
-        runs.setdefault(name, ModelRun(name)).add_row(row)
-        note_row(dict(row))
+
+    def noted() -> Iterator[Row]:
+        for row in run_rows(request.folder):
+            note_row(row)
+            yield row
+
+    runs = list(runs_of_rows(noted()))
     if not runs:
         raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
-    return list(runs.values()), done
+    return runs, done
 
 
 # ------------------------------------------------------------------------------------------------ reports

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from spatial_vlm_lab.scoring.model_spec import ModelSpec, split_model
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.domain import domain_of
@@ -19,29 +18,23 @@ from spatial_vlm_ros.types import Rgb
 
 SMALL_JUDGE = "relation-judge"
 """The judge that is shipped, for simulated images; beside it every backend can be named that answers questions."""
-_NAMED = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)  # NAME=…: a backend's own options come after a space
 _SMALL_OPTIONS = ("model", "threads")
 
 
 @dataclass(frozen=True)
-class ComparedModel:
+class ComparedModel(ModelSpec):
     """A model to be compared.
 
     Args:
-        name: name in rows.
         backend: SMALL_JUDGE, or as in perception.load_grounder.
         calibration: file of how its probabilities follow the truth; None = it is not fused.
     """
 
-    name: str
-    backend: str
-    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     calibration: Path | None = None
 
     def with_remedy(self, remedy: str) -> ComparedModel:
         """A copy with more options, such as "attention=1.2"; without the calibration, which does not apply to it."""
-        more = MappingProxyType({**self.options, **parse_options(remedy)})
-        return replace(self, options=more, calibration=None)
+        return replace(self, options={**self.options, **parse_options(remedy)}, calibration=None)
 
 
 def models_of(
@@ -55,23 +48,24 @@ def models_of(
     """
     models: dict[str, ComparedModel] = {}
     for text in judges:
-        named = _NAMED.fullmatch(text.strip())
-        name, rest = (named[1], named[2].strip()) if named else ("", text.strip())
-        backend, _, options = rest.partition(" ")
+        name, backend, options = split_model(text)
         if not backend:
             repair = 'write "relation-judge", or "qwen=qwen-vl model=FOLDER"'
             raise InputError(option, repr(text), "BACKEND OPTIONS or NAME=BACKEND OPTIONS", repair)
-        given, name = parse_options(options), name or backend
+        given = parse_options(options)
         if name in models:
             repair = 'give each its own name: "small=relation-judge"'
             raise InputError(option, f"{name!r} twice", "each name once", repair)
-        shipped = backend == SMALL_JUDGE and not given.get("model")
-        models[name] = ComparedModel(
-            name, backend, MappingProxyType(given), _shipped_calibration() if shipped else None
-        )
+        calibration = None
+        if backend == SMALL_JUDGE and not given.get("model"):
+            from spatial_vlm_ros.perception.backends import shipped_model
+            from spatial_vlm_ros.perception.backends.relation_judge import NAME
+
+            calibration = shipped_model(NAME) / "calibration.json"
+        models[name] = ComparedModel(name, backend, given, calibration)
     for text in calibrations:
-        named = _NAMED.fullmatch(text)
-        name, path = (named[1], named[2]) if named and named[1] in models else (next(iter(models)), text)
+        before, equals, after = text.partition("=")
+        name, path = (before, after) if equals and before in models else (next(iter(models)), text)
         if path == text and len(models) > 1:
             known = ", ".join(models)
             raise InputError(
@@ -79,13 +73,6 @@ def models_of(
             )
         models[name] = replace(models[name], calibration=Path(path))
     return tuple(models.values())
-
-
-def _shipped_calibration() -> Path:
-    from spatial_vlm_ros.perception.backends import shipped_model
-    from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-    return shipped_model(NAME) / "calibration.json"
 
 
 # ------------------------------------------------------------------------------------------------ loading

@@ -37,16 +37,24 @@ ENOUGH_CONTRARY = 20
 
 
 @dataclass(frozen=True)
-class LabelledPair:
-    """A relation between two objects, and whether it holds."""
+class RelationLabel(RelationQuestion):
+    """A relation between two objects, seen from the camera, and whether it holds.
 
-    question: RelationQuestion
+    Args:
+        relation: its canonical name, or "beside" if none of on, under and inside holds.
+    """
+
     holds: bool
+
+    @property
+    def question(self) -> RelationQuestion:
+        """The question alone."""
+        return RelationQuestion(self.relation, self.target, self.anchor)
 
     @property
     def contrary(self) -> bool:
         """Whether the truth contradicts "higher in the image is farther"."""
-        return is_contrary(self.question.relation, self.question.target, self.question.anchor, self.holds)
+        return is_contrary(self.relation, self.target, self.anchor, self.holds)
 
 
 @dataclass
@@ -64,16 +72,15 @@ class JudgeTally(AskingTally):
     late: Counter[str] = field(default_factory=Counter)
     asked: set[tuple[str, RelationQuestion]] = field(default_factory=set)
 
-    def add(self, pair: LabelledPair, p: float | None, in_time: bool) -> None:
+    def add(self, pair: RelationLabel, p: float | None, in_time: bool) -> None:
         """Count what was said of a pair; `in_time`: the model was not stopped by the end of its time."""
-        question = pair.question
-        name = in_image(question.relation, question.target, question.anchor)
+        name = in_image(pair.relation, pair.target, pair.anchor)
         if p is None:
             (self.none if in_time else self.late)[name] += 1
             return
         self.said[name].append((p, pair.holds))
         if pair.contrary:
-            self.contrary[question.relation].append((p, pair.holds))
+            self.contrary[pair.relation].append((p, pair.holds))
 
     def calibrations(self) -> dict[str, JudgeCalibration]:
         """By what `in_image` gives."""
@@ -118,7 +125,7 @@ def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> di
 
 def labelled_pairs(
     case: Case, detections: Sequence[Detection], config: ResolverConfig
-) -> tuple[LabelledPair, ...] | str:
+) -> tuple[RelationLabel, ...] | str:
     """The pairs whose truth follows from a case, or a text that says why there are none."""
     expect = case.expect
     if expect is None or expect.id is None or expect.status is not Status.OK:
@@ -139,7 +146,7 @@ def labelled_pairs(
     if not others:
         return "no other object has that name, so the relation decides nothing"
     return tuple(
-        LabelledPair(RelationQuestion(clause.relation, d.box_xyxy, anchors[0].box_xyxy), d.id in ids)
+        RelationLabel(clause.relation, d.box_xyxy, anchors[0].box_xyxy, d.id in ids)
         for d in (*(d for d in named if d.id in ids), *others)
     )
 
@@ -173,7 +180,7 @@ def ask_relations(
     """
     resolver = Resolver(config)
 
-    def pairs_of(case: Case, frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[LabelledPair, ...] | str:
+    def pairs_of(case: Case, frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[RelationLabel, ...] | str:
         pairs = labelled_pairs(case, detections, config)
         if isinstance(pairs, str):
             return pairs
@@ -184,12 +191,10 @@ def ask_relations(
             up = resolver.observe(frame, detections).up
         except SpatialVlmError as error:
             return str(error)
-        shown = tuple(
-            p for p in new if is_shown(p.question.relation, p.question.target, p.question.anchor, frame.camera, up)
-        )
+        shown = tuple(p for p in new if is_shown(p.relation, p.target, p.anchor, frame.camera, up))
         return shown or "the camera is tilted, so the image does not show the relation as it is measured"
 
-    def ask(case: Case, frame: RgbdFrame, _: Sequence[Detection], pairs: tuple[LabelledPair, ...]) -> None:
+    def ask(case: Case, frame: RgbdFrame, _: Sequence[Detection], pairs: tuple[RelationLabel, ...]) -> None:
         end = time.monotonic() + budget_s
         told = judge.judge(frame.rgb, [pair.question for pair in pairs], budget_s)
         in_time = time.monotonic() < end

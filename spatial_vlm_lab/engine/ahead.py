@@ -7,6 +7,7 @@ Independent of the items. It helps with image decoders and NumPy, because they r
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _END: Any = object()
+_log = logging.getLogger(__name__)
 
 
 def made_ahead(items: Iterable[_T], most: int = 2) -> Generator[_T, None, None]:
@@ -23,7 +25,13 @@ def made_ahead(items: Iterable[_T], most: int = 2) -> Generator[_T, None, None]:
     after its current item and closes the generator.
     """
     source = iter(items)
-    close = getattr(source, "close", lambda: None)
+
+    def close() -> None:
+        try:
+            getattr(source, "close", lambda: None)()
+        except Exception:  # nobody waits for it
+            _log.exception("unexpected exception while items made ahead were closed")
+
     made = computed_ahead(lambda _: next(source, _END), itertools.repeat(None), most, at_end=close)
     try:
         yield from itertools.takewhile(lambda item: item is not _END, made)

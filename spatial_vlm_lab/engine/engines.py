@@ -19,13 +19,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol
 
-from spatial_vlm_lab.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard, fields_of
+from spatial_vlm_lab.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard, Task, digest
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -61,30 +61,34 @@ class Engine(Protocol):
 
 
 class ShardWorker:
-    """The work of one worker: models are loaded once, shards are answered one by one.
+    """The work of one worker: models are loaded once, shards are answered one by one."""
 
-    Args:
-        setup: loads models and returns the task.
+    def __init__(self) -> None:
+        self._task: Task
 
-    Raises:
-        SpatialVlmError: `setup` failed.
-    """
+    def begin(self, setup: Setup, *, alone: bool = False) -> SpatialVlmError | None:
+        """Load the models; returns the error, if any.
 
-    def __init__(self, setup: Setup) -> None:
+        Args:
+            alone: whether no other worker needs the cores.
+        """
+        if not alone:
+            _limit_opencv()
         try:
             self._task = setup()
-        except SpatialVlmError:
-            raise
+        except SpatialVlmError as error:
+            return error
         except Exception as error:
             _log.exception("unexpected exception while a worker started")
-            raise InternalError.of(error) from error
+            return InternalError.of(error)
+        return None
 
     def answer(self, shard: Shard) -> Outcome:
         """Answer a shard, or say why not; never raises, so that a bad shard does not affect others."""
         began = time.perf_counter()
         try:
             answers = self._task(shard)
-            fields_of(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
+            digest(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
         except SpatialVlmError as error:
             return NotEvaluated(shard, str(error), error.status_name)
         except MemoryError:
@@ -155,7 +159,10 @@ def _outcomes(pool: _Processes | _Actors, shards: Sequence[Shard], size: int) ->
 
 
 def _limit_opencv() -> None:
-    """Limit OpenCV to as many threads as other libraries, so that every worker gets its share of the cores."""
+    """Limit OpenCV to as many threads as other libraries, so that every worker gets its share of the cores.
+
+    Ray sets the first of _THREADS to the cores of an actor.
+    """
     import cv2
 
     told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
@@ -187,7 +194,10 @@ class LocalEngine:
             size = min(self.workers, len(shards))
             yield from _outcomes(_Processes(setup, size), shards, size)
             return
-        worker = ShardWorker(setup)
+        worker = ShardWorker()
+        problem = worker.begin(setup, alone=True)
+        if problem is not None:
+            raise problem
         for shard in shards:
             yield worker.answer(shard)
 
@@ -258,14 +268,9 @@ class _Processes:
 def _serve(connection: Connection, setup: Setup) -> None:
     """The life of a worker: it says that it is ready, then answers shards until it is told to end or its owner dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner ends it
-    _limit_opencv()
-    try:
-        worker = ShardWorker(setup)
-    except SpatialVlmError as error:
-        connection.send(error)
-        return
+    worker = ShardWorker()
     with suppress(EOFError, OSError):
-        connection.send(None)
+        connection.send(worker.begin(setup))
         while (shard := connection.recv()) is not None:
             connection.send(worker.answer(shard))
 
@@ -317,23 +322,26 @@ class RayEngine:
         """Join the cluster, or begin one here."""
         check_address(self.address)
         own = {"num_cpus": math.ceil(self.workers * self.num_cpus), "include_dashboard": False}
+        before = signal.getsignal(signal.SIGTERM)
         try:
-            with _same_sigterm():
-                ray.init(
-                    address=self.address or "local",
-                    **({} if self.address else own),
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    configure_logging=False,
-                )
+            ray.init(
+                address=self.address or "local",
+                **({} if self.address else own),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=False,
+            )
         except (ConnectionError, TimeoutError, OSError, RuntimeError, ValueError) as error:
             raise _unreachable(self.address, error, _AUTHENTICATION if self.address else "") from error
+        finally:
+            if threading.current_thread() is threading.main_thread():  # Ray puts a handler there that prints its stack
+                signal.signal(signal.SIGTERM, before)
 
 
 class _Actors:
     def __init__(self, ray: Any, engine: RayEngine, setup: Setup) -> None:
         self._ray, self._engine, self._setup = ray, engine, setup
-        self._kind = ray.remote(_Actor)
+        self._kind = ray.remote(ShardWorker)
         self._actors: dict[int, Any] = {}
         self._asked: dict[Any, int] = {}  # what was asked → number of the actor
         self._is_begun = False
@@ -380,38 +388,6 @@ class _Actors:
                 self._ray.kill(actor)
         self._actors.clear()
         self._asked.clear()
-
-
-class _Actor:
-    """Runs a ShardWorker in a Ray process."""
-
-    def __init__(self) -> None:
-        self._worker: ShardWorker
-
-    def begin(self, setup: Setup) -> SpatialVlmError | None:
-        """Load the models; returns the error, if any."""
-        _limit_opencv()  # Ray sets OMP_NUM_THREADS to the cores of an actor
-        try:
-            self._worker = ShardWorker(setup)
-        except SpatialVlmError as error:
-            return error
-        return None
-
-    def answer(self, shard: Shard) -> Outcome:
-        return self._worker.answer(shard)
-
-
-@contextmanager
-def _same_sigterm() -> Iterator[None]:
-    """Keep what SIGTERM does: `ray.init` puts a handler of its own in its place, and prints its stack."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:

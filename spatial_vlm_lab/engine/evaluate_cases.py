@@ -14,27 +14,29 @@ reads and decodes the next images.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
-import enum
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import spatial_vlm_lab
 import spatial_vlm_ros
 from spatial_vlm_lab.engine.engines import Engine
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards
-from spatial_vlm_lab.engine.shards import Outcome, Row, Shard, ShardAnswers, digest
+from spatial_vlm_lab.engine.shards import Outcome, Shard, ShardAnswers, digest
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
-from spatial_vlm_lab.scoring.rows import COLUMNS
+from spatial_vlm_lab.scoring.rows import COLUMNS, Row
 from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.files.reading import sha256_of
@@ -142,23 +144,25 @@ def plan_cases(
         frames_in_shard: images of a folder per shard.
         bytes_in_shard: bytes of a bag's chunks per shard.
     """
+
+    def cut(source: Source) -> list[_Piece]:
+        frames = source.kind == "frames"
+        return _of_frames(source, frames_in_shard) if frames else _of_bag(source, config, bytes_in_shard)
+
     with ThreadPoolExecutor(_READERS) as readers:
-        cut = list(readers.map(lambda source: _pieces(source, config, frames_in_shard, bytes_in_shard), sources))
+        pieces_of = list(readers.map(cut, sources))
     shards = []
     for model in models:
-        for source, pieces in zip(sources, cut, strict=True):
+        for source, pieces in zip(sources, pieces_of, strict=True):
+            uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
+            truth = str(Path(source.truth).absolute()) if source.truth else ""
+            placed = dataclasses.replace(source, uri=uri, truth=truth, bags=())
             for piece in pieces:
                 titles = tuple(f"{case.frame or case.stamp_ns}: {case.instruction}" for case in piece.cases)
-                work = CaseWork(source.uri, _placed(source), model, piece.cases, piece.part)
+                work = CaseWork(source.uri, placed, model, piece.cases, piece.part)
                 content = digest([model_identity(model), piece.content])
                 shards.append(Shard(source.uri, piece.name, titles, content, work))
     return shards
-
-
-def _placed(source: Source) -> Source:
-    uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
-    truth = str(Path(source.truth).absolute()) if source.truth else ""
-    return dataclasses.replace(source, uri=uri, truth=truth, bags=())
 
 
 def run_configuration(config: Settings, frame_of_reference: FrameOfReference | None) -> dict[str, Any]:
@@ -167,8 +171,8 @@ def run_configuration(config: Settings, frame_of_reference: FrameOfReference | N
         "version": spatial_vlm_ros.__version__,
         "code": _code(),
         "columns": list(COLUMNS),
-        "resolver": plain(config.resolver),
-        "streams": plain(config.streams),
+        "resolver": msgspec.to_builtins(config.resolver),
+        "streams": msgspec.to_builtins(config.streams),
         "frame_of_reference": None if frame_of_reference is None else frame_of_reference.value,
     }
 
@@ -182,21 +186,6 @@ def model_identity(model: ModelSpec) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """Parameters and cases as JSON-like values."""
-    if isinstance(value, enum.Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(one) for one in value)
-    return value
-
-
 @dataclass(frozen=True)
 class _Piece:
     name: str
@@ -205,16 +194,9 @@ class _Piece:
     part: BagPart | None = None
 
 
-def _pieces(source: Source, config: Settings, frames_in_shard: int, bytes_in_shard: int) -> list[_Piece]:
-    cases = source.cases()
-    if source.kind == "frames":
-        return _of_frames(source, cases, frames_in_shard)
-    return _of_bag(source, cases, config, bytes_in_shard)
-
-
-def _of_frames(source: Source, cases: Sequence[Case], most: int) -> list[_Piece]:
+def _of_frames(source: Source, most: int) -> list[_Piece]:
     """Batches of images with all their cases; cases of an image that do not follow each other stay where they are."""
-    runs = [(name, list(group)) for name, group in itertools.groupby(cases, key=lambda case: case.frame)]
+    runs = [(name, list(group)) for name, group in itertools.groupby(source.cases(), key=lambda case: case.frame)]
     pieces = []
     for n in range(0, len(runs), most):
         batch = runs[n : n + most]
@@ -222,30 +204,30 @@ def _of_frames(source: Source, cases: Sequence[Case], most: int) -> list[_Piece]
         own = tuple(case for _, group in batch for case in group)
         span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         seen = [[name, _frame_hash(source.folder / name)] for name in dict.fromkeys(names)]
-        content = digest([plain(own), seen, _mask_hashes(own, source.folder)])
+        content = digest([msgspec.to_builtins(own), seen, _mask_hashes(own, source.folder)])
         pieces.append(_Piece(f"{name_of(source.uri)}, {span}", own, content))
     return pieces
 
 
-def _of_bag(source: Source, cases: Sequence[Case], config: Settings, most: int) -> list[_Piece]:
-    identity = _bag_identity(source.uri)
+def _of_bag(source: Source, config: Settings, most: int) -> list[_Piece]:
+    cases, identity = source.cases(), _bag_identity(source.uri)
     masks, topics = _mask_hashes(cases, source.folder), sorted(source.topics.items())
 
     def piece(name: str, own: Sequence[Case], part: BagPart | None = None) -> _Piece:
-        content = digest([identity, topics, masks, plain(own), plain(part)])
+        content = digest([identity, topics, masks, msgspec.to_builtins(own), msgspec.to_builtins(part)])
         return _Piece(f"{name_of(source.uri)}{name}", tuple(own), content, part)
 
-    cut = _cut(source, cases, config, most)
-    if not cut:
+    parts = _parts(source, cases, config, most)
+    if not parts:
         return [piece("", cases)]
     pieces = []
-    for own, part in cut:
+    for own, part in parts:
         name = "" if part is None else f", images {own[0].stamp_ns} to {own[-1].stamp_ns} ns"
         pieces.append(piece(name or ", stamps outside of its images", own, part))
     return pieces
 
 
-def _cut(
+def _parts(
     source: Source, cases: Sequence[Case], config: Settings, most: int
 ) -> list[tuple[list[Case], BagPart | None]]:  # fmt: skip
     """Cases of a large bag with the parts that hold their images; none if the bag stays whole."""
@@ -297,18 +279,12 @@ def _bag_identity(uri: str) -> list[list[Any]]:
     """What tells a bag from another one without reading its messages: size, version and index of each file."""
     found = []
     for file in _files(uri):
-        facts = facts_of(file)
-        index = b"" if not file.endswith(".mcap") or facts.size == 0 else _summary(file)
+        facts, index = facts_of(file), b""
+        if file.endswith(".mcap") and facts.size > 0:
+            with contextlib.suppress(SpatialVlmError):  # a damaged one has none: whoever evaluates it says so
+                index = summary_bytes(file)
         found.append([name_of(file), facts.size, facts.version, hashlib.sha256(index).hexdigest()])
     return found
-
-
-def _summary(file: str) -> bytes:
-    """The index of an MCAP file; nothing of a damaged one, which whoever evaluates it says."""
-    try:
-        return summary_bytes(file)
-    except SpatialVlmError:
-        return b""
 
 
 def _files(uri: str) -> list[str]:

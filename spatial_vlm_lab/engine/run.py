@@ -23,8 +23,6 @@ from spatial_vlm_lab.engine.engines import Engine
 from spatial_vlm_lab.engine.shards import (
     NotEvaluated,
     Outcome,
-    Row,
-    RowFields,
     Setup,
     Shard,
     ShardAnswers,
@@ -36,6 +34,7 @@ from spatial_vlm_lab.engine.shards import (
     write_merged,
 )
 from spatial_vlm_lab.engine.store import LOCK, FolderLock, ResultStore, open_store
+from spatial_vlm_lab.scoring.rows import Row
 from spatial_vlm_ros.errors import RunMismatchError, StoreError
 from spatial_vlm_ros.recording.uris import told
 
@@ -106,14 +105,12 @@ def evaluate_shards(
         store.write(RUN, _json(plan))
         there = store.names("parts") if resume else set()
         due: dict[str, Shard] = {}
-        kept, fields = 0, RowFields()
+        kept = 0
         for shard, key in zip(shards, keys, strict=True):
-            answers = _stored(store, key) if f"{key}.parquet" in there else None
-            if answers is None:
-                due.setdefault(key, shard)
-            else:
-                fields.add(answers.rows)
+            if f"{key}.parquet" in there and _stored(store, key) is not None:
                 kept += 1
+            else:
+                due.setdefault(key, shard)
         missing: dict[str, NotEvaluated] = {}
         seconds, stored = 0.0, kept
         for outcome in engine.run(setup, list(due.values())):
@@ -122,7 +119,6 @@ def evaluate_shards(
                 missing[key] = outcome
             else:
                 lock.check()
-                fields.add(outcome.answers.rows)
                 try:
                     store.write(part_name(key), part_bytes(outcome.answers, key))
                 except StoreError as error:
@@ -134,7 +130,7 @@ def evaluate_shards(
             if watch is not None:
                 watch(outcome)
         lock.check()
-        return _merged(store, shards, keys, missing, {"configuration": configured}, fields, kept, seconds)
+        return _merged(store, shards, keys, missing, {"configuration": configured}, kept, seconds)
 
 
 def run_rows(folder: str | Path) -> Iterator[Row]:
@@ -205,7 +201,7 @@ def _stored(store: ResultStore, key: str) -> ShardAnswers | None:
 
 def _merged(
     store: ResultStore, shards: Sequence[Shard], keys: Sequence[str], missing: Mapping[str, NotEvaluated],
-    about: Mapping[str, str], fields: RowFields, kept: int, seconds: float,
+    about: Mapping[str, str], kept: int, seconds: float,
 ) -> MergedRun:  # fmt: skip
     gone, notes = dict(missing), dict[str, None]()
 
@@ -220,7 +216,7 @@ def _merged(
 
     with told(store.uri), tempfile.TemporaryDirectory(prefix="spatial_vlm_rows_") as folder:
         path = Path(folder, ROWS)
-        evaluated = write_merged(path, parts(), fields.kinds(), about)
+        evaluated = write_merged(path, parts(), about)
         store.write_from(ROWS, path)
     absent = tuple(NotEvaluated(shard, gone[key].reason, gone[key].status) for shard, key in zip(
         shards, keys, strict=True) if key in gone)  # fmt: skip

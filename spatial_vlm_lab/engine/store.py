@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
-from spatial_vlm_ros.errors import FileError, FolderInUseError, StoreError
+from spatial_vlm_ros.errors import FolderInUseError, StoreError
 from spatial_vlm_ros.files.writing import sync_folder
 from spatial_vlm_ros.recording.uris import filesystem, is_remote, joined, local_path, name_of, told
 
@@ -47,10 +47,10 @@ _log = logging.getLogger(__name__)
 
 def open_store(uri: str) -> ResultStore:
     """Open the store of a folder's path or URI; creates a local folder."""
-    return _RemoteStore(uri) if is_remote(uri) else ResultStore(local_path(uri))
+    return RemoteStore(uri) if is_remote(uri) else LocalStore(local_path(uri))
 
 
-class ResultStore:
+class LocalStore:
     """A folder of results, on a disk of this machine. All methods raise StoreError if the disk or store fails."""
 
     def __init__(self, folder: Path) -> None:
@@ -77,11 +77,7 @@ class ResultStore:
     def create(self, name: str, data: bytes) -> bool:
         """Write a file that must not exist yet; returns False if it does."""
         with told(joined(self.uri, name)):
-            try:
-                self._put(name, lambda file: file.write(data), _link)  # so that it is whole from the beginning
-            except FileExistsError:
-                return False
-            return True
+            return bool(self._put(name, lambda file: file.write(data), _link))  # so it is whole from the beginning
 
     def remove(self, name: str) -> None:
         """Remove a file if it exists."""
@@ -102,8 +98,8 @@ class ResultStore:
                 if pid == str(os.getpid()) or not Path("/proc", pid).exists():
                     half.unlink(missing_ok=True)
 
-    def _put(self, name: str, fill: Callable[[BinaryIO], object], take_name: Callable[[Path, Path], object]) -> None:
-        """Write a file, synced, under a name of its own beside its place, then give it its name."""
+    def _put(self, name: str, fill: Callable[[BinaryIO], object], take_name: Callable[[Path, Path], object]) -> object:
+        """Write a file, synced, under another name beside its place; then return what `take_name` returns."""
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         half = target.with_name(f"{HALF}{os.getpid()}-{secrets.token_hex(8)}")
@@ -112,14 +108,15 @@ class ResultStore:
                 fill(file)
                 file.flush()
                 os.fsync(file.fileno())
-            take_name(half, target)
+            taken = take_name(half, target)
         finally:
             half.unlink(missing_ok=True)
         sync_folder(target.parent)
+        return taken
 
 
-class _RemoteStore(ResultStore):
-    """A folder of an object store, through fsspec."""
+class RemoteStore:
+    """A folder of an object store, through fsspec; see LocalStore."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
@@ -127,14 +124,13 @@ class _RemoteStore(ResultStore):
         self._fs, self._root = filesystem(self.uri)
 
     def read(self, name: str) -> bytes | None:
-        uri = joined(self.uri, name)
-        try:
-            with told(uri):
-                return bytes(self._fs.cat_file(self._path(name)))
-        except FileError:
-            return None
+        """Read a whole file; None if it does not exist."""
+        with told(joined(self.uri, name)), contextlib.suppress(FileNotFoundError):
+            return bytes(self._fs.cat_file(self._path(name)))
+        return None
 
     def write(self, name: str, data: bytes) -> None:
+        """Put a file; replaces an existing one."""
         with told(joined(self.uri, name)):
             self._fs.pipe_file(self._path(name), data)
 
@@ -153,10 +149,12 @@ class _RemoteStore(ResultStore):
             return True
 
     def remove(self, name: str) -> None:
+        """Remove a file if it exists."""
         with told(joined(self.uri, name)), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
     def names(self, folder: str = "") -> set[str]:
+        """Names of the files in the folder, or in a folder of it."""
         path = self._path(folder)
         with told(joined(self.uri, folder)), contextlib.suppress(FileNotFoundError):
             self._fs.invalidate_cache(path)
@@ -170,15 +168,23 @@ class _RemoteStore(ResultStore):
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
 
 
-def _link(half: Path, target: Path) -> None:
-    """Give a whole file its name, which must be new."""
+ResultStore = LocalStore | RemoteStore
+
+
+def _link(half: Path, target: Path) -> bool:
+    """Give a whole file its name; False if the name is taken."""
     try:
         os.link(half, target)
+    except FileExistsError:
+        return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        with target.open("xb") as file:  # a file system without links: new, and whole a moment later
-            file.write(half.read_bytes())
+        with contextlib.suppress(FileExistsError), target.open("xb") as file:
+            file.write(half.read_bytes())  # a file system without links: new, and whole a moment later
+            return True
+        return False
+    return True
 
 
 # ------------------------------------------------------------------------------------------------ lock

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from spatial_vlm_lab.scoring.bag_cases import taken_frames
 from spatial_vlm_lab.scoring.frame_truth import load_truths
 from spatial_vlm_lab.scoring.truth_file import is_same_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
@@ -204,19 +205,7 @@ def _complete(
         now_ns = message.log_ns
         for role in roles_of[message.topic]:
             assembler.add(role, message.decode(), now_ns)
-        yield from _taken(assembler, now_ns)
+        yield from taken_frames(assembler, now_ns)
         assembler.forget_older()
     late_ns = now_ns + round((config.transform_timeout + 1.0) * SECOND)  # what waits for a transform waits no more
-    yield from _taken(assembler, late_ns)
-
-
-def _taken(assembler: FrameAssembler, now_ns: int) -> Iterator[PendingFrame | SpatialVlmError]:
-    while True:
-        try:
-            pending = assembler.take(0, now_ns)
-        except SpatialVlmError as error:
-            yield error
-            continue
-        if pending is None:
-            return
-        yield pending
+    yield from taken_frames(assembler, late_ns)

@@ -154,6 +154,19 @@ def images_of_bag(
             yield case, player.without_image(case.stamp_ns)
 
 
+def taken_frames(assembler: FrameAssembler, now_ns: int) -> Iterator[PendingFrame | SpatialVlmError]:
+    """Yield the frames that are complete by now, and in the place of one that cannot be used, why."""
+    while True:
+        try:
+            pending = assembler.take(0, now_ns)
+        except SpatialVlmError as error:
+            yield error
+            continue
+        if pending is None:
+            return
+        yield pending
+
+
 class _StampPlayer:
     """Reads a bag and yields the images of the wanted stamps.
 
@@ -214,22 +227,17 @@ class _StampPlayer:
 
     def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
         """Yield images that are complete by now, and refusals for those that never will be."""
-        while True:
-            try:
-                pending = self._assembler.take(0, now_ns)
-            except SpatialVlmError as error:
-                stamp_ns = self._assembler.spent_ns
-                if isinstance(error, TransformUnavailableError) and not self._has_transforms:
-                    error = without_transforms(error)
-                if self._is_wanted(stamp_ns):
-                    self.done.add(stamp_ns)
-                    yield stamp_ns, CaseImage(error=error, lost=self.damage is not None)
+        for taken in taken_frames(self._assembler, now_ns):
+            stamp_ns = self._assembler.spent_ns if isinstance(taken, SpatialVlmError) else taken.stamp_ns
+            if not self._is_wanted(stamp_ns):
                 continue
-            if pending is None:
-                break
-            if self._is_wanted(pending.stamp_ns):
-                self.done.add(pending.stamp_ns)
-                self._waiting.append(pending)
+            self.done.add(stamp_ns)
+            if isinstance(taken, PendingFrame):
+                self._waiting.append(taken)
+            elif isinstance(taken, TransformUnavailableError) and not self._has_transforms:
+                yield stamp_ns, CaseImage(error=without_transforms(taken), lost=self.damage is not None)
+            else:
+                yield stamp_ns, CaseImage(error=taken, lost=self.damage is not None)
         while self._waiting:
             stamp_ns = self._waiting[0].stamp_ns
             has_found = DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns

@@ -64,6 +64,14 @@ def check_images(model: LoadedModel, gate: DomainGateConfig) -> None:
         check_domain(model.grounder, gate)
 
 
+def split_model(text: str) -> tuple[str, str, str]:
+    """Name, backend and options of "BACKEND name=value …" or "NAME=BACKEND name=value …"."""
+    named = _NAMED.fullmatch(text.strip())
+    name, rest = (named[1], named[2].strip()) if named else ("", text.strip())
+    backend, _, options = rest.partition(" ")
+    return name or backend, backend, options
+
+
 def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
     """Parse the models of a command line; given detections come first.
 
@@ -72,13 +80,11 @@ def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
     """
     found = [ModelSpec()] if given or not grounders else []
     for text in grounders:
-        named = _NAMED.fullmatch(text.strip())
-        nickname, rest = (named[1], named[2].strip()) if named else ("", text.strip())
-        backend, _, options = rest.partition(" ")
+        name, backend, options = split_model(text)
         if not backend:
             raise InputError("--grounder", repr(text), "BACKEND name=value … or NAME=BACKEND name=value …",
                              'write "onnx model=…", or "owl=onnx model=…"')  # fmt: skip
-        found.append(ModelSpec(nickname or backend, backend, parse_options(options)))
+        found.append(ModelSpec(name, backend, parse_options(options)))
     names = [spec.name for spec in found]
     twice = next((name for name in names if names.count(name) > 1 or name == ORACLE), None)
     if twice is not None:

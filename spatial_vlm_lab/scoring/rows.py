@@ -7,7 +7,7 @@ No times are in a row: two runs over the same cases give the same rows. pyarrow 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -123,7 +123,8 @@ def check_installed() -> None:
         raise DependencyError("pyarrow", "pip install pyarrow, into the Python environment of this command") from error
 
 
-def _schema() -> Any:
+def rows_schema() -> Any:
+    """The columns of rows as a pyarrow.Schema."""
     check_installed()
     import pyarrow as pa
 
@@ -132,12 +133,24 @@ def _schema() -> Any:
     return pa.schema([(name, types[column]) for name, column in COLUMNS.items()])
 
 
+def rows_table(rows: Iterable[Row]) -> Any:
+    """Rows as a pyarrow.Table; columns that they lack are null, and texts have no half characters."""
+    schema = rows_schema()
+    import pyarrow as pa
+
+    return pa.Table.from_pylist([{name: _whole(value) for name, value in row.items()} for row in rows], schema=schema)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
 def write_rows(path: str | Path, rows: Sequence[Row], *, force: bool = False) -> None:
     """Write rows to one file atomically; creates its parent folders."""
-    types = _schema()
-    import pyarrow as pa
+    table, file = rows_table(rows), io.BytesIO()
     import pyarrow.parquet as pq
 
-    file = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=types), file)
+    pq.write_table(table, file)
     write_bytes(path, file.getvalue(), force=force)

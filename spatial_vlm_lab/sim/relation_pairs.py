@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with pairs of objects and their true relations seen from the camera, for the small judge."""
+"""Images with pairs of objects and their true relations seen from the camera.
+
+The small judge learns from the pairs, vision-language models from labelled views: names, boxes, relations of objects.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_lab.adaptation.views import LabelledView
+from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_lab.sim.training_frames import training_view, training_world
+from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.sim.cameras import camera_of
-from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.physics import PhysicsRendering
 from spatial_vlm_ros.sim.truth import TrueObject, margin
 from spatial_vlm_ros.types import Rgb, Transform
 
@@ -99,12 +105,6 @@ def relation_view(
     return RelationView(seen.frame.rgb, boxes[rows], holds[rows])
 
 
-def world_pairs(world: PhysicsWorld, size: tuple[int, int], seed: int) -> RelationView | None:
-    """Render a world from its own camera and find its pairs; for tests."""
-    seen = world.render(camera_of(*size))
-    return relation_view(seen, world.truth, world.base_T_camera, np.random.default_rng(seed))
-
-
 def _contrary(target: list[float], anchor: list[float], row: npt.NDArray[np.float32]) -> bool:
     """Whether a depth relation holds against "higher is farther"."""
     told = dict(zip(PAIR_RELATIONS, row.tolist(), strict=True))
@@ -119,3 +119,56 @@ def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64])
         "inside": (margin("in", target, anchor, eye), _CONTACT),
     }
     return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in PAIR_RELATIONS)]
+
+
+# ------------------------------------------------------------------------------------------------ labelled views
+
+
+_SEEN = 0.5  # least visible part of an object that is named in a question
+_EACH = 2  # pairs per view for which a relation holds, and as many for which it does not
+_TOUCHING = ("on", "under", "inside")
+
+
+def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[LabelledView]:
+    """Render views of one random world; views with fewer than two objects are left out.
+
+    Args:
+        world: number of the world, the only seed.
+        size: width and height, pixels.
+    """
+    rng = np.random.default_rng((world, 29))
+    camera = camera_of(*size)
+    with training_world(rng) as scene:
+        for number in range(views):
+            pose = training_view(rng)
+            seen = scene.render(camera, pose)
+            pairs = relation_view(seen, scene.truth, pose, rng)
+            if pairs is not None:
+                name = f"world_{world:06d}_{number}"
+                yield LabelledView(name, seen.frame.rgb, _objects(seen), tuple(_labels(pairs, rng)))
+
+
+def _objects(seen: PhysicsRendering) -> tuple[LabelledObject, ...]:
+    return tuple(
+        LabelledObject(one.label, one.attributes, _box(one.box_xyxy))
+        for one in seen.detections
+        if seen.visible_fraction[one.id] >= _SEEN
+    )
+
+
+def _labels(pairs: RelationView, rng: np.random.Generator) -> Iterator[RelationLabel]:
+    """For each relation, a few pairs for which it holds and a few for which it does not."""
+    columns = {name: pairs.holds[:, column] for column, name in enumerate(PAIR_RELATIONS)}
+    columns["left of"] = 1.0 - columns["right of"]
+    apart = np.all([columns[name] == 0.0 for name in _TOUCHING], axis=0)
+    columns["beside"] = np.where(apart, 1.0, math.nan)
+    for relation, holds in columns.items():
+        for truth in (1.0, 0.0):
+            rows = rng.permutation(np.flatnonzero(holds == truth))[:_EACH]
+            for target, anchor in pairs.boxes[rows]:
+                yield RelationLabel(relation, _box(target), _box(anchor), bool(truth))
+
+
+def _box(values: Iterable[float]) -> BoxXyxy:
+    x0, y0, x1, y1 = map(float, values)
+    return x0, y0, x1, y1

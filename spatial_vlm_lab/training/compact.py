@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -425,12 +424,8 @@ def _device(name: str) -> torch.device:
 
 
 def _watcher(bars: Progress, out: Path, steps: int, done: int) -> Watcher:
-    """Shows losses and scores, and stores them in OUT/log.jsonl and, if tensorboard is installed, as its events."""
-    task, events = bars.add_task("training", total=steps, completed=done), None
-    if importlib.util.find_spec("tensorboard") is not None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        events = SummaryWriter(str(out / "events"))
+    """Shows losses and scores, and stores them in OUT/log.jsonl."""
+    task = bars.add_task("training", total=steps, completed=done)
 
     def watch(told: Told) -> None:
         shown = "  ".join(f"{name} {value:.3f}" for name, value in told.losses.items())
@@ -443,11 +438,5 @@ def _watcher(bars: Progress, out: Path, steps: int, done: int) -> Watcher:
                 log.write(json.dumps(asdict(told)) + "\n")
         except OSError as error:
             raise FileError(out / "log.jsonl", str(error), "choose a writable folder") from error
-        if events is not None:
-            for name, value in told.losses.items():
-                events.add_scalar(f"loss/{name}", value, told.step)
-            if told.map50 is not None:
-                events.add_scalar("validation/map50", told.map50, told.step)
-            events.flush()
 
     return watch

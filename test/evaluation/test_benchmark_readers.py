@@ -19,10 +19,9 @@ from benchmark_folders import damaged_of, graded, image_cell, items_of, png, val
 from spatial_vlm_lab.benchmarks import published_files
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
 from spatial_vlm_lab.benchmarks.lettered import CV_BENCH, right_in_2d, right_in_3d
-from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, ChoiceTruth, shuffled
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, ChoiceTruth, mean_of_accuracies, shuffled
 from spatial_vlm_lab.benchmarks.published_files import ParquetImage
 from spatial_vlm_lab.benchmarks.relations import EMBSPATIAL, SPATIALSENSE, VSR, WHATSUP
-from spatial_vlm_lab.benchmarks.scoring import mean_of_accuracies
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.types.proportions import wilson
 

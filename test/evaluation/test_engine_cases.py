@@ -36,9 +36,10 @@ from spatial_vlm_lab.engine.evaluate_cases import (
     run_configuration,
 )
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_lab.engine.shards import Row, Shard
+from spatial_vlm_lab.engine.shards import Shard
 from spatial_vlm_lab.scoring import truth_file
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
+from spatial_vlm_lab.scoring.rows import Row
 from spatial_vlm_lab.scoring.sources import Source, evaluate_source
 from spatial_vlm_ros.errors import FileError, RunMismatchError
 from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
@@ -300,6 +301,19 @@ def test_items_made_ahead_come_in_order_with_their_errors_and_no_more_than_allow
     assert [next(ahead) for _ in range(9)] == list(range(1, 10))
     with pytest.raises(FileError):
         next(ahead)
+
+
+def test_an_error_while_items_are_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def items() -> Iterator[int]:
+        try:
+            yield from range(1000)
+        finally:
+            raise OSError("the disk is gone")
+
+    ahead = made_ahead(items())
+    next(ahead)
+    ahead.close()
+    assert "the disk is gone" in caplog.text
 
 
 def test_what_is_not_taken_is_closed_with_its_thread() -> None:

@@ -18,7 +18,6 @@ from unittest.mock import MagicMock
 import fsspec
 import pytest
 from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
-from tables import tables
 from waiting import until
 
 from spatial_vlm_lab.engine import store as engine_store
@@ -26,16 +25,15 @@ from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine, check_address
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.shards import (
     Outcome,
-    Row,
     Shard,
     ShardAnswers,
     digest,
-    fields_of,
     part_answers,
     part_bytes,
     write_merged,
 )
 from spatial_vlm_lab.engine.store import HALF, LOCK, FolderLock, LockOwner, ResultStore, open_store
+from spatial_vlm_lab.scoring.rows import COLUMNS, Row
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -51,9 +49,12 @@ pytest.importorskip("fsspec")
 
 KEY, NOTES = "0" * 40, ("the bag's end is damaged",)
 ROWS: list[Row] = [
-    {"id": "d1", "right": True, "n": 2**60, "iou": 0.1 + 0.2, "place": None, "kind": ["a", "b"], "message": "Größe"},
-    {"id": None, "right": False, "n": -1, "iou": None, "place": None, "kind": [], "message": ""},
-]  # fmt: skip
+    dict.fromkeys(COLUMNS) | one
+    for one in (
+        {"id": "d1", "right": True, "stamp_ns": 2**60, "iou": 0.1 + 0.2, "kind": ["a", "b"], "message": "Größe"},
+        {"id": None, "right": False, "stamp_ns": -1, "iou": None, "kind": [], "message": ""},
+    )
+]
 
 
 def made(rows: Sequence[Row]) -> bytes:
@@ -66,8 +67,8 @@ def test_rows_come_back_as_they_were_and_the_same_rows_give_the_same_bytes() -> 
     assert made([dict(row) for row in ROWS]) == data
     assert part_answers(data, "1" * 40) is None  # a part is of its own shard alone
     assert part_answers(made([]), KEY) == ShardAnswers((), NOTES)
-    mixed: Any = part_answers(made([{"iou": 1}, {"iou": 0.5}, {"iou": None}]), KEY)
-    assert mixed.rows == ({"iou": 1.0}, {"iou": 0.5}, {"iou": None})
+    half: Any = part_answers(made([{"message": "a\udc80", "kind": ["\udc80"], "iou": 1}]), KEY)
+    assert half.rows == (dict.fromkeys(COLUMNS) | {"message": "a?", "kind": ["?"], "iou": 1.0},)
 
 
 def test_no_part_that_is_cut_off_or_changed_is_taken_for_whole() -> None:
@@ -79,16 +80,10 @@ def test_no_part_that_is_cut_off_or_changed_is_taken_for_whole() -> None:
         assert changed is None or changed.rows == tuple(ROWS)
 
 
-@pytest.mark.parametrize(("rows", "words"), tables(__file__)["no rows"])
-def test_what_is_no_row_is_refused(rows: list[Row], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        made(rows)
-
-
 def test_parts_merge_into_one_file_in_their_order(tmp_path: Path) -> None:
     parts, paths = [ROWS, [], ROWS[::-1]], [tmp_path / "rows.parquet", tmp_path / "again.parquet"]
     for path in paths:
-        assert write_merged(path, iter(parts), fields_of([*ROWS, *ROWS]), {"configuration": "c"}) == 4
+        assert write_merged(path, iter(parts), {"configuration": "c"}) == 4
         assert parquet.read_table(path).to_pylist() == [*ROWS, *ROWS[::-1]]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
@@ -125,6 +120,12 @@ def test_files_are_written_read_listed_removed_and_created_once(store: ResultSto
     assert store.create("once.json", b"mine")
     assert not store.create("once.json", b"yours")
     assert store.read("once.json") == b"mine"
+
+
+def test_a_file_in_the_place_of_a_folder_is_not_taken_for_a_file_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "parts").touch()
+    with pytest.raises(StoreError, match="parts"):
+        open_store(str(tmp_path)).create("parts/a.parquet", b"a")
 
 
 def test_an_evaluation_in_a_store_has_the_rows_of_one_on_a_disk(tmp_path: Path) -> None:
@@ -294,14 +295,20 @@ def test_a_shard_that_cannot_be_evaluated_costs_itself_alone_and_every_outcome_i
     assert len(list(run_rows(tmp_path))) == 6
 
 
-def test_a_task_that_leaves_cases_out_is_not_taken_for_whole(tmp_path: Path) -> None:
+def test_a_task_that_leaves_cases_out_or_gives_no_numbers_is_not_taken_for_whole(tmp_path: Path) -> None:
     class Short(MadeUp):
         def __call__(self) -> Any:
             task = super().__call__()
             return lambda shard: ShardAnswers(task(shard).rows[:-1])
 
-    done = evaluated(tmp_path, shards_of(2), Short())
+    class Odd(MadeUp):
+        def __call__(self) -> Any:
+            task = super().__call__()
+            return lambda shard: ShardAnswers(tuple(row | {"iou": float("nan")} for row in task(shard).rows))
+
+    done = evaluated(tmp_path / "short", shards_of(2), Short())
     assert [one.reason for one in done.missing] == ["2 rows arrived for 3 cases"] * 2
+    assert len(evaluated(tmp_path / "odd", shards_of(2), Odd()).missing) == 2
 
 
 def test_models_that_cannot_be_loaded_end_the_evaluation(tmp_path: Path) -> None:

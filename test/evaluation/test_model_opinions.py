@@ -15,7 +15,7 @@ from tables import tables
 
 from spatial_vlm_lab.comparison.judge_calibration import (
     JudgeTally,
-    LabelledPair,
+    RelationLabel,
     ask_relations,
     judge_json,
     labelled_pairs,
@@ -218,7 +218,7 @@ def test_a_tilted_camera_is_not_asked_about_sides(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_is_missing_is_told_from_one_that_came_too_late() -> None:
-    pair = LabelledPair(RelationQuestion("behind", (0.0, 0.0, 9.0, 9.0), (0.0, 20.0, 9.0, 29.0)), True)
+    pair = RelationLabel("behind", (0.0, 0.0, 9.0, 9.0), (0.0, 20.0, 9.0, 29.0), True)
     tally = JudgeTally()
     for p, in_time in ((None, True), (None, False), (None, False), (0.9, False)):
         tally.add(pair, p, in_time)

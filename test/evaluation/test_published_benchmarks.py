@@ -16,12 +16,12 @@ import pytest
 from benchmark_folders import damaged_of, graded, image_cell, items_of, left_half, png, write_parquet
 from tables import tables
 
+from spatial_vlm_lab.benchmarks.asking import read_benchmark
 from spatial_vlm_lab.benchmarks.lettered import BLINK, THREEDSR
 from spatial_vlm_lab.benchmarks.lmms_task import credits_of, write_task
 from spatial_vlm_lab.benchmarks.pointing import REFSPATIAL, ROBOSPATIAL, WHERE2PLACE
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_lab.benchmarks.published_files import LONGEST_ROW, Base64Image, rows_of
-from spatial_vlm_lab.benchmarks.running import read_benchmark
 from spatial_vlm_ros.errors import DependencyError, FileError
 
 pytest.importorskip("pyarrow")

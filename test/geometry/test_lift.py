@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
+from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.errors import DepthError
 from spatial_vlm_ros.geometry.lift import build_scene, with_insides
 from spatial_vlm_ros.geometry.segmentation import Patch

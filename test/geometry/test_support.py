@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.accuracy import view
 from benchmarks.detection_forms import as_point, measure, tabletops
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
+from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.camera import rectified

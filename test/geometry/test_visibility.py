@@ -11,8 +11,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from benchmarks.scenes import random_tabletop
 from research.constructed.building import build
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
 from spatial_vlm_ros.geometry import extent
 from spatial_vlm_ros.geometry.lift import build_scene, robot_shares
 from spatial_vlm_ros.manipulation.planning.hulls import Hull

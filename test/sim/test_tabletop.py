@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spatial_vlm_lab.sim.random_worlds import CATALOGUE, random_tabletop
+from benchmarks.scenes import CATALOGUE, random_tabletop
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_grid, rectify
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Shape, Sphere

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from divided import chest, organiser, shelf_unit, stairs
 
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
+from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
 from spatial_vlm_ros.sim.sensor import noisy

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rendered_tables import Table, meant, without_depth
 
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
+from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.sensor import noisy

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rendered_tables import Table, without_depth
 
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
+from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig

@@ -16,7 +16,7 @@ import rendered_tables
 from divided import chest, organiser, shelf_unit
 from rendered_tables import Table, as_one, of_mask, without_depth
 
-from spatial_vlm_lab.sim.random_worlds import random_tabletop
+from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json

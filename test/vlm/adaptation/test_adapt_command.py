@@ -32,8 +32,8 @@ from spatial_vlm_lab.adaptation.lessons import (
     location_lesson,
     relation_lesson,
 )
-from spatial_vlm_lab.adaptation.views import RelationLabel, read_store, split_groups, write_group
-from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, ask_relations
+from spatial_vlm_lab.adaptation.views import read_store, split_groups, write_group
+from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLabel, ask_relations
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.parameters import ResolverConfig

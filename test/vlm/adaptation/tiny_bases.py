@@ -18,7 +18,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from spatial_vlm_lab.adaptation.lessons import LocationWords, location_lesson, relation_lesson
 from spatial_vlm_lab.adaptation.models import PreparedModel, load_base, load_encoder, prepare
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
-from spatial_vlm_lab.adaptation.views import LabelledView, RelationLabel
+from spatial_vlm_lab.adaptation.views import LabelledView
+from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import LabelledObject
 from spatial_vlm_ros.perception.judging import CHOICES
 from spatial_vlm_ros.perception.relation_marks import QUESTION
