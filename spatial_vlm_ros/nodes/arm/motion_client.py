@@ -35,7 +35,7 @@ from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Pla
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand
 from spatial_vlm_ros.nodes import main
-from spatial_vlm_ros.nodes.arm.grippers.drivers import DriverReply, driver_of
+from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS, DriverReply
 from spatial_vlm_ros.nodes.arm.planner_parameters import PlannerParameters
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.arm.supervision import Supervision
@@ -99,7 +99,7 @@ class MotionClient:
         bridge = Bridge(node)
         self._move = Action(bridge, MoveGroup, motion.move_action, _START_PLANNER, motion.stop_timeout)
         self._execute = Action(bridge, ExecuteTrajectory, motion.execute_action, _START_PLANNER, motion.stop_timeout)
-        self._gripper = driver_of(bridge, motion, config.gripper.speed)
+        self._gripper = DRIVERS[motion.gripper_interface](bridge, motion, config.gripper.speed)
         self._apply = Service(bridge, ApplyPlanningScene, motion.apply_scene, _START_PLANNER)
         self._get = Service(bridge, GetPlanningScene, motion.get_scene, _START_PLANNER)
         question = GetPlanningScene.Request()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import queue
 import time
 import traceback
 from collections.abc import Callable
@@ -13,8 +12,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -33,6 +30,8 @@ from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmErro
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.goals import GoalServer, ServedGoal
 from spatial_vlm_ros.nodes.perception.description import heard_description
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
@@ -97,10 +96,9 @@ class ResolverNode(LifecycleNode):
         self._keeper: GrounderKeeper | None = None
         self._evidence: EvidenceKeeper | None = None
         self._came_ns = 0
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._guard = self.create_guard_condition(self._run_jobs)
+        self._wake = Jobs(self, failed=self._on_failure).put
         self._side = SideOutputs(self, self._wake)
-        self._goals: dict[bytes, InstructionRequest] = {}
+        self._server: GoalServer | None = None
         self._made: list[Callable[[], Any]] = []  # how to undo configure
         self._inputs: list[Any] = []
         self._stopper: Any = None  # client of planner_gate's service `stop`
@@ -128,7 +126,7 @@ class ResolverNode(LifecycleNode):
     @property
     def ended(self) -> bool:
         """Whether every accepted goal has its result."""
-        return not self._goals
+        return self._server is None or self._server.ended
 
     # -------------------------------------------------------------------------------------------- lifecycle
 
@@ -138,7 +136,7 @@ class ResolverNode(LifecycleNode):
             self._settings = settings = parameters.read(self)
             self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
             if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
-                messages.vision_class(messages.DETECTIONS_2D)
+                messages.needed_class(messages.DETECTIONS_2D)
             if settings.node.grounder:
                 self.get_logger().info(printable(f"loading grounder {settings.node.grounder!r}"))
                 options = parse_options(settings.node.grounder_options)
@@ -168,21 +166,14 @@ class ResolverNode(LifecycleNode):
             self._made.append(partial(self.destroy_subscription, subscription))
         if settings.node.selection:
             self._offer_selection()
-        server = ActionServer(
-            self,
-            ResolveInstruction,
-            "resolve",
-            execute_callback=self._execute,
-            goal_callback=self._on_goal,
-            handle_accepted_callback=self._on_accepted,
-            cancel_callback=self._on_cancel,
-            **qos.action_services(),
-            result_timeout=10 + qos.ODD,
-        )
+        self._server = GoalServer(
+            self, ResolveInstruction, "resolve", self._on_accepted, self._wake, takes=self._on_goal,
+            cancelled=self._withdraw, **qos.action_services(), result_timeout=10 + qos.ODD,
+        )  # fmt: skip
         jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_jump)
         self._stopper = self.create_client(Trigger, "stop")
-        self._made += [server.destroy, handle.unregister, self._forget_stopper]
+        self._made += [self._server.destroy, handle.unregister, self._forget_stopper]
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -269,7 +260,7 @@ class ResolverNode(LifecycleNode):
         self._made += [partial(self.destroy_lifecycle_publisher, publisher) for publisher in publishers]
         self._made += [partial(self.destroy_timer, timer) for timer in timers]
         if self._settings.node.objects:
-            form = messages.vision_class(messages.DETECTIONS_3D)
+            form = messages.needed_class(messages.DETECTIONS_3D)
             self._objects = self.create_lifecycle_publisher(form, "objects", qos.ANSWERS)
             self._made.append(partial(self.destroy_lifecycle_publisher, self._objects))
 
@@ -352,27 +343,21 @@ class ResolverNode(LifecycleNode):
         if self._queue is not None and self._active:
             self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
 
-    def _on_goal(self, _: ResolveInstruction.Goal) -> GoalResponse:
+    def _on_goal(self, _: ResolveInstruction.Goal) -> bool:
         self._came_ns = self._now_ns()  # the client learns of acceptance before _on_accepted runs
-        return GoalResponse.ACCEPT if self._active else GoalResponse.REJECT
+        return self._active
 
-    def _on_accepted(self, goal: ServerGoalHandle) -> None:
-        def reply(outcome: RequestOutcome) -> None:
-            if self._stopped:
-                return
-            goal.execute(lambda handle: self._execute(handle, outcome))
-
+    def _on_accepted(self, goal: ServedGoal) -> None:
         def progress(stage: int, words: str) -> None:
-            goal.publish_feedback(ResolveInstruction.Feedback(stage=stage, message=words))
+            goal.tell(ResolveInstruction.Feedback(stage=stage, message=words))
 
-        asked = goal.request
+        asked, reply = goal.request, partial(self._send, goal)
         around = partial(messages.surroundings_text, all_objects=self._grounder is None, config=self._settings.resolver)
-        request = InstructionRequest(
+        goal.work = InstructionRequest(
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around
         )
         if self._queue is not None:
-            self._goals[bytes(goal.goal_id.uuid)] = request
-            self._queue.accept(request, self._came_ns)
+            self._queue.accept(goal.work, self._came_ns)
 
     def _forget_stopper(self) -> None:
         stopper, self._stopper = self._stopper, None
@@ -384,44 +369,33 @@ class ResolverNode(LifecycleNode):
         if self._stopper is not None and self._stopper.service_is_ready():
             self._stopper.call_async(Trigger.Request())
 
-    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
-        request = self._goals.get(bytes(goal.goal_id.uuid))
-        if request is None:
-            return CancelResponse.REJECT
-        # The goal is marked as cancelling only after this returns: end it just then.
-        self._wake(lambda: self._withdraw(request))
-        return CancelResponse.ACCEPT
-
-    def _withdraw(self, request: InstructionRequest) -> None:
+    def _withdraw(self, goal: ServedGoal) -> None:
         if self._queue is not None:
-            self._queue.cancel(request, "the client cancelled the goal")
+            self._queue.cancel(goal.work, "the client cancelled the goal")
 
     # -------------------------------------------------------------------------------------------- out
 
-    def _execute(self, goal: ServerGoalHandle, outcome: RequestOutcome) -> ResolveInstruction.Result:
+    def _send(self, goal: ServedGoal, outcome: RequestOutcome) -> None:
         """End a goal whose answer is ready; if the client has cancelled meanwhile, the answer is not published."""
-        self._goals.pop(bytes(goal.goal_id.uuid), None)
+        if self._stopped or self._server is None:
+            return
         said = outcome.resolution.instruction
-        if goal.is_cancel_requested and outcome.resolution.status in ANSWERS:
+        if goal.handle.is_cancel_requested and outcome.resolution.status in ANSWERS:
             outcome = RequestOutcome(refusal(said, CancelledError("the client cancelled the goal")))
         try:
-            # Before the goal says that it succeeded.
             result = self._result(outcome)
         except Exception as error:  # a bug here costs one request
             self.get_logger().error(printable(f"the answer cannot be sent:\n{traceback.format_exc()}", keep="\n"))
             outcome = RequestOutcome(refusal(said, InternalError.of(error)))
             result = self._result(outcome)
+
+        def sent() -> None:
+            if self._queue is not None:
+                self._queue.sent(outcome)
+            self._wake(lambda: self._publish_outcome(outcome))  # the result first
+
         status = outcome.resolution.status
-        if goal.is_cancel_requested and status is Status.CANCELLED:
-            goal.canceled()
-        elif status in ANSWERS:
-            goal.succeed()
-        else:
-            goal.abort()
-        if self._queue is not None:
-            self._queue.sent(outcome)
-        self._wake(lambda: self._publish_outcome(outcome))  # the result first
-        return result
+        self._server.end(goal, result, status in ANSWERS, cancelled=status is Status.CANCELLED, then=sent)
 
     def _result(self, outcome: RequestOutcome) -> ResolveInstruction.Result:
         return ResolveInstruction.Result(resolution=self._message(outcome), surroundings=outcome.surroundings)
@@ -456,19 +430,9 @@ class ResolverNode(LifecycleNode):
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
-    def _wake(self, job: Callable[[], Any]) -> None:
-        """Run a job on the executor's thread; callable from any thread."""
-        self._jobs.put(job)
-        self._guard.trigger()
-
-    def _run_jobs(self) -> None:
-        for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
-            try:
-                self._jobs.get()()
-            except Exception:  # costs one job, not the node
-                self.get_logger().error(printable(f"unexpected exception:\n{traceback.format_exc()}", keep="\n"))
-        if not self._jobs.empty():
-            self._guard.trigger()
+    def _on_failure(self) -> None:
+        """Log the exception of a job, which costs that job, not the node."""
+        self.get_logger().error(printable(f"unexpected exception:\n{traceback.format_exc()}", keep="\n"))
 
     def _on_jump(self, jump: TimeJump) -> None:
         if self._queue is not None and (jump.delta.nanoseconds < 0 or jump.clock_change):
