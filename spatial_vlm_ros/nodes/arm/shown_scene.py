@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import (
     PlanningFailedError,
     SceneChangedError,
 )
+from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes.arm import motion_messages as messages
@@ -319,7 +320,7 @@ class ShownScene:
 def _bodies(scene: PlanningScene) -> list[Any]:
     """Messages that add a scene: the target as measured, everything else padded."""
     named = [
-        messages.box_object(obj.id, scene.frame_id, messages.solid_matrix(solid), solid.size)
+        messages.box_object(obj.id, scene.frame_id, box_pose(solid), solid.size)
         for obj in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)
         for solid in (obj.solid if obj is scene.target else obj.padded,)
     ]
