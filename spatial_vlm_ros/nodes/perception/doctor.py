@@ -21,22 +21,20 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSCompatibility, qos_check_compatible
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, ok, warn
 from spatial_vlm_ros.doctor.streams import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.errors import without_repair
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes import parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node
 from spatial_vlm_ros.nodes.perception.description import heard_description
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait
 from spatial_vlm_ros.nodes.perception.graph import publishers_of, twins_around
 from spatial_vlm_ros.nodes.perception.observer import Observer
-from spatial_vlm_ros.nodes.perception.resolver import topics_of
+from spatial_vlm_ros.nodes.perception.resolver import form_of, topics_of
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
@@ -231,7 +229,7 @@ class _Examined:
                 )
         self._subscriptions: list[Any] = []
         for role, topic in topics.items():
-            self._hear(role, _class_of(role, settings), topic, qos.images())  # matches every publisher
+            self._hear(role, form_of(role, settings), topic, qos.images())  # matches every publisher
         self._hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
         self._hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
         self._timer = node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -303,20 +301,10 @@ def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
     return transforms and all(node.count_publishers(topic) for topic in needed)
 
 
-def _class_of(role: str, settings: Settings) -> Any:
-    if role == roles.DETECTIONS:
-        own = settings.node.detections_type == "spatial_vlm_interfaces"
-        return DetectionArray if own else messages.message_class(messages.DETECTIONS_2D)
-    if role in (roles.RGB_INFO, roles.DEPTH_INFO):
-        return CameraInfo
-    transport = settings.node.rgb_transport if role == roles.RGB else settings.node.depth_transport
-    return Image if transport == "raw" else CompressedImage
-
-
 def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterator[Finding]:
     """Check that a topic has a publisher with a type and QoS that match the resolver's."""
     found = node.get_publishers_info_by_topic(topic)
-    form = _class_of(role, settings)
+    form = form_of(role, settings)
     package, kind, *_ = form.__module__.split(".")
     wanted = f"{package}/{kind}/{form.__name__}"
     if not found:

@@ -71,6 +71,17 @@ def topics_of(settings: Settings) -> dict[str, str]:
     return topics
 
 
+def form_of(role: str, settings: Settings) -> Any:
+    """Message class of an image stream."""
+    if role == roles.DETECTIONS:
+        own = settings.node.detections_type == "spatial_vlm_interfaces"
+        return DetectionArray if own else messages.message_class(messages.DETECTIONS_2D)
+    if role in (roles.RGB_INFO, roles.DEPTH_INFO):
+        return CameraInfo
+    transport = settings.node.rgb_transport if role == roles.RGB else settings.node.depth_transport
+    return Image if transport == "raw" else CompressedImage
+
+
 class ResolverNode(LifecycleNode):
     """Lifecycle node `resolver`. docs/ros_api.md describes topics, action, parameters and diagnostics.
 
@@ -273,21 +284,13 @@ class ResolverNode(LifecycleNode):
         self._made.append(Selection(self, queue, self._publish_outcome, self._wake).close)
 
     def _listen_to_images(self) -> None:
-        node = self._settings.node
         for role, topic in self._topics().items():
-            form: Any = CameraInfo
-            if role in (roles.RGB, roles.DEPTH):
-                raw = (node.rgb_transport if role == roles.RGB else node.depth_transport) == "raw"
-                form = Image if raw else CompressedImage
-            elif role == roles.DETECTIONS:
-                in_2d = self._hears_vision_msgs(self._settings)
-                form = messages.message_class(messages.DETECTIONS_2D) if in_2d else DetectionArray
             self._inputs.append(
                 self.create_subscription(
-                    form,
+                    form_of(role, self._settings),
                     topic,
                     self._taker(role),
-                    qos.images(node.reliability),
+                    qos.images(self._settings.node.reliability),
                     event_callbacks=SubscriptionEventCallbacks(
                         incompatible_qos=partial(self._health.incompatible, topic),
                         message_lost=partial(self._health.lost, topic),
