@@ -325,8 +325,8 @@ class ResolverNode(LifecycleNode):
             now_ns = self._now_ns()
             try:
                 self._queue.assembler.add(role, message, now_ns)
-                if self._queue.recent is not None and role not in NOT_SHOWN:
-                    self._queue.recent.add(role, message, now_ns)
+                if self._queue.frames.recent is not None and role not in NOT_SHOWN:
+                    self._queue.frames.recent.add(role, message, now_ns)
             except Exception:  # costs one message, not the node
                 words = f"a message on {role} cannot be used:\n{traceback.format_exc()}"
                 self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
@@ -450,7 +450,7 @@ class ResolverNode(LifecycleNode):
         if self._queue is None:
             return
         topics, before, self._settings = self._topics(), self._settings, parameters.read(self)
-        collected, recent = self._queue.assembler, self._queue.recent
+        collected, recent = self._queue.assembler, self._queue.frames.recent
         streams, depth = self._settings.streams, self._settings.resolver.depth
         if before.streams != streams or (self._robot is not None and before.resolver.depth != depth):
             if self._robot is not None:
