@@ -96,7 +96,7 @@ class MotionClient:
         from spatial_vlm_ros.nodes.arm import motion_messages
         from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
 
-        self._messages, self._execute_form, self._get_form = motion_messages, ExecuteTrajectory, GetPlanningScene
+        self._messages, self._execute_form = motion_messages, ExecuteTrajectory
         self.node, self.config = node, config
         motion = config.motion
         bridge = Bridge(node)
@@ -110,7 +110,7 @@ class MotionClient:
         self._beside = Supervision(bridge, motion, self._get, question)
         self._guard, self._waits, self._executes, self.holds = guard, waits, False, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self._scene = ShownScene(node, motion, self._apply, self._get, ApplyPlanningScene, GetPlanningScene)
+        self._scene = ShownScene(node, motion, self._apply, self._get)
         self._parameters = PlannerParameters(bridge, motion)
 
     def prepare(self) -> None:
@@ -122,11 +122,6 @@ class MotionClient:
         self._stopped.set()
         if self._executes:
             self._beside.halt()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a plan is being executed."""
-        return self._executes
 
     def destroy(self) -> None:
         """Destroy the clients; the node must not be spinning."""
@@ -345,11 +340,9 @@ class MotionClient:
 
     # -------------------------------------------------------------------------------------------- the planner's scene
 
-    def clear(self, scene: PlanningScene | None = None) -> None:
-        """Remove from the planner's scene what this client has put there and all of `scene`; detach the held object."""
+    def clear(self) -> None:
+        """Remove from the planner's scene what this client has put there, and detach the held object."""
         with self._running(lambda: False):
-            if scene is not None:
-                self._scene.claim(scene)
             self._clear()
 
     def _clear(self) -> None:
