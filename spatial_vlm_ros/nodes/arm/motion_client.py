@@ -126,8 +126,9 @@ class MotionClient:
     def destroy(self) -> None:
         """Destroy the clients; the node must not be spinning."""
         self._beside.close()
-        for action in (self._move, self._execute, self._gripper):
+        for action in (self._move, self._execute):
             action.destroy()
+        self._gripper.destroy()
 
     # -------------------------------------------------------------------------------------------- planning
 
