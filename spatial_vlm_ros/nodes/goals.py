@@ -95,7 +95,7 @@ class GoalServer:
         Returns:
             How it ends: one of ABORTED, CANCELED, SUCCEEDED.
         """
-        del self.goals[goal.uuid]
+        self.goals.pop(goal.uuid, None)
         self._sending += 1
         withdrawn = goal.handle.is_cancel_requested and cancelled
         how = CANCELED if withdrawn else SUCCEEDED if well else ABORTED
