@@ -29,8 +29,8 @@ def fault(faults: str, target: str, wait: float) -> None:
       spatial-vlm fault ""
     """
     try:
-        from spatial_vlm_ros.nodes.perception.ask import client_node
-        from spatial_vlm_ros.nodes.set_faults import set_faults
+        from spatial_vlm_ros.nodes.client_node import client_node
+        from spatial_vlm_ros.nodes.fault_publishers import set_faults
     except ModuleNotFoundError as error:
         from spatial_vlm_ros.nodes.main import missing
 

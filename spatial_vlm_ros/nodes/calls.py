@@ -110,10 +110,14 @@ class Jobs:
     Args:
         node: node that the executor spins.
         group: callback group of the functions; None = the node's default group.
+        failed: called while an exception of a function is handled; None = exceptions end the executor.
     """
 
-    def __init__(self, node: Node, group: CallbackGroup | None = None) -> None:
+    def __init__(
+        self, node: Node, group: CallbackGroup | None = None, failed: Callable[[], None] | None = None
+    ) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._failed = failed
         self._guard = node.create_guard_condition(self._run, group)
 
     def put(self, job: Callable[[], Any]) -> None:
@@ -124,7 +128,12 @@ class Jobs:
 
     def _run(self) -> None:
         for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
-            self._jobs.get()()
+            try:
+                self._jobs.get()()
+            except Exception:
+                if self._failed is None:
+                    raise
+                self._failed()
         if not self._jobs.empty():
             self._guard.trigger()
 

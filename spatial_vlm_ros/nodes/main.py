@@ -29,24 +29,19 @@ _RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # the second up to Iron
 _ON_THE_WAY = 0.3  # s for a client that has just heard of acceptance to ask for its result
 
+_SET_UP = "without a distribution: scripts/setup.sh ros"
+_BUILT = "without a distribution: scripts/build_interfaces.sh .venv interfaces/vendor"
+_INSTALLED = {
+    **dict.fromkeys(("diagnostic_msgs", "visualization_msgs", "shape_msgs", "trajectory_msgs"), _SET_UP),
+    **dict.fromkeys(("moveit_msgs", "control_msgs", "controller_manager_msgs", "ur_msgs"), f"{_SET_UP} arm"),
+    **{package: f"{_BUILT}/{package}" for package in ("tf2_msgs", "vision_msgs")},
+}
 REPAIRS = {
+    **{name: f"install ros-$ROS_DISTRO-{name.replace('_', '-')}; {more}" for name, more in _INSTALLED.items()},
     "rclpy": "source your ROS 2 distribution, or set up ROS from wheels in the repository: scripts/setup.sh ros",
     "spatial_vlm_interfaces": "build the interfaces: colcon build --base-paths src src/spatial_vlm_ros/interfaces and "
-    "source install/setup.bash; without a distribution: scripts/setup.sh ros",
-    "tf2_msgs": "install ros-$ROS_DISTRO-tf2-msgs; without a distribution: "
-    "scripts/build_interfaces.sh .venv interfaces/vendor/tf2_msgs",
-    "diagnostic_msgs": "install ros-$ROS_DISTRO-diagnostic-msgs; without a distribution: scripts/setup.sh ros",
-    "visualization_msgs": "install ros-$ROS_DISTRO-visualization-msgs; without a distribution: scripts/setup.sh ros",
-    "moveit_msgs": "install ros-$ROS_DISTRO-moveit-msgs; without a distribution: scripts/setup.sh ros arm",
-    "shape_msgs": "install ros-$ROS_DISTRO-shape-msgs; without a distribution: scripts/setup.sh ros",
-    "control_msgs": "install ros-$ROS_DISTRO-control-msgs; without a distribution: scripts/setup.sh ros arm",
-    "controller_manager_msgs": "install ros-$ROS_DISTRO-controller-manager-msgs; without a distribution: "
-    "scripts/setup.sh ros arm",
-    "franka_msgs": "build franka_ros2, which contains it; without a distribution: scripts/setup.sh ros arm",
-    "ur_msgs": "install ros-$ROS_DISTRO-ur-msgs; without a distribution: scripts/setup.sh ros arm",
-    "trajectory_msgs": "install ros-$ROS_DISTRO-trajectory-msgs; without a distribution: scripts/setup.sh ros",
-    "vision_msgs": "install ros-$ROS_DISTRO-vision-msgs; without a distribution: "
-    "scripts/build_interfaces.sh .venv interfaces/vendor/vision_msgs",
+    f"source install/setup.bash; {_SET_UP}",
+    "franka_msgs": f"build franka_ros2, which contains it; {_SET_UP} arm",
     "mujoco": "pip install mujoco",
     "rosbags": "pip install rosbags",
 }

@@ -40,17 +40,19 @@ _SPOT, _THIN = 0.04, 0.003  # metres: size of a placement whose load is not know
 
 @lru_cache(maxsize=64)
 def message_class(name: str) -> Any:
-    """Message class for a type name such as "sensor_msgs/msg/Image"."""
-    package, _, message = name.partition("/msg/")
-    return getattr(importlib.import_module(f"{package}.msg"), message)
+    """Class of a message, service or action for a type name such as "sensor_msgs/msg/Image"."""
+    package, _, rest = name.partition("/")
+    kind, _, form = rest.rpartition("/")
+    return getattr(importlib.import_module(f"{package}.{kind or 'msg'}"), form)
 
 
-def vision_class(name: str) -> Any:
-    """A class of vision_msgs, which is imported only when used."""
+def needed_class(name: str) -> Any:
+    """As `message_class`, for a package that is imported only when used; DependencyError if it is missing."""
     try:
         return message_class(name)
     except ModuleNotFoundError as error:
-        raise DependencyError("vision_msgs", REPAIRS["vision_msgs"]) from error
+        package = name.partition("/")[0]
+        raise DependencyError(package, REPAIRS.get(package, f"install {package}")) from error
 
 
 def serialised(message: Any) -> tuple[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -14,6 +14,8 @@ from rclpy.parameter import Parameter
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
 from spatial_vlm_ros.types import FrameOfReference
+
+Room = TypeVar("Room")
 
 # An anchor's own frame can only be chosen by the words or the request.
 DEFAULT_FRAMES = tuple(frame.value for frame in FrameOfReference if frame is not FrameOfReference.OBJECT)
@@ -77,14 +79,25 @@ def read_planning(node: Node) -> PlanningConfig:
     return planning_from(_nested({name: node.get_parameter(name).value for name in names}))
 
 
-def refuse_fixed(node: Node, room: Any, changes: Iterable[Parameter]) -> SetParametersResult:
-    """Refuse changes of fixed parameters on a node that has already read its configuration."""
-    for change in changes:
-        metadata = declared(room).get(change.name, (None, {}))[1]
-        if metadata.get("fixed") and change.value != node.get_parameter(change.name).value:
-            reason = f"{change.name} is read when the node starts; restart the node with the new value"
-            return SetParametersResult(successful=False, reason=reason)
-    return SetParametersResult(successful=True)
+def keep(node: Node, *rooms: Any, only_fixed: bool = True) -> None:
+    """Refuse later changes of the parameters of some configurations, or only of the fixed ones."""
+    kept = {name for name, (_, metadata) in declared(*rooms).items() if metadata.get("fixed") or not only_fixed}
+
+    def refuse(changes: Iterable[Parameter]) -> SetParametersResult:
+        for change in changes:
+            if change.name in kept and change.value != node.get_parameter(change.name).value:
+                reason = f"{change.name} is read when the node starts; restart the node with the new value"
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    node.add_on_set_parameters_callback(refuse)
+
+
+def configured(node: Node, room: Room) -> Room:
+    """Declare and read the parameters of a flat configuration; later changes of fixed ones are refused."""
+    declare(node, room)
+    keep(node, room)
+    return dataclasses.replace(room, **values(node, room))  # type: ignore[type-var]
 
 
 def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetParametersResult:

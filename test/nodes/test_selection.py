@@ -45,7 +45,7 @@ class Caller:
         return stamp_ns
 
     def is_kept(self, stamp_ns: int) -> bool:
-        return any(match.stamp_ns == stamp_ns for match in tuple(self.graph.desk.recent._matched))
+        return any(match.stamp_ns == stamp_ns for match in tuple(self.graph.desk.frames.recent._matched))
 
     def send_until(self, condition: Callable[[], bool], what: str, stamp_ns: int) -> None:
         """Send an image of this stamp, without detections, again and again."""

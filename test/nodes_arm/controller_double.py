@@ -28,7 +28,7 @@ from rclpy.action.server import GoalEvent, ServerGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
 
-from spatial_vlm_ros.nodes.sim.trajectory_controller import seconds
+from spatial_vlm_ros.nodes.sim.controllers import seconds
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
 
 ARM = tuple(f"panda_joint{k}" for k in range(1, 8))

@@ -25,7 +25,7 @@ from sensor_msgs.msg import JointState
 
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Bridge
-from spatial_vlm_ros.nodes.sim.trajectory_controller import seconds
+from spatial_vlm_ros.nodes.sim.controllers import seconds
 
 SUCCEEDED, PREEMPTED, TIMED_OUT, ABORTED = "SUCCEEDED", "PREEMPTED", "TIMED_OUT", "ABORTED"
 START_TOLERANCE = 0.01  # rad: allowed_start_tolerance (manager:103)

@@ -82,7 +82,7 @@ class Desk:
         logger = SimpleNamespace(warning=self.said.append)
         node: Any = SimpleNamespace(get_logger=lambda: logger, context=SimpleNamespace(ok=lambda: True))
         services: Any = (self.apply, self.get)
-        return ShownScene(node, self.motion, *services, ApplyPlanningScene, GetPlanningScene)
+        return ShownScene(node, self.motion, *services)
 
     def _on_apply(self, request: Any) -> Any:
         done = not self.refuses and self.moveit.apply(request.scene)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from control_msgs.action import FollowJointTrajectory
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from moveit_msgs.msg import MoveItErrorCodes, RobotState
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -38,6 +35,7 @@ from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
+from spatial_vlm_ros.nodes.goals import ABORTED, GoalServer, ServedGoal
 from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 from spatial_vlm_ros.printable import printable
@@ -107,13 +105,6 @@ def _openings(text: str) -> tuple[tuple[float, float], ...]:
     return tuple(pairs)
 
 
-class _Job:
-    """A goal that is being served."""
-
-    def __init__(self, handle: ServerGoalHandle) -> None:
-        self.handle, self.cancelled = handle, threading.Event()
-
-
 class ArmPlanner(Node):
     """Node `arm_planner`.
 
@@ -124,9 +115,7 @@ class ArmPlanner(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("arm_planner", **kwargs)
-        parameters.declare(self, ArmPlannerConfig())
-        self._config = config = ArmPlannerConfig(**parameters.values(self, ArmPlannerConfig()))
-        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, ArmPlannerConfig()))
+        self._config = config = parameters.configured(self, ArmPlannerConfig())
         self._arm = served_arm(config)
         self._robot = robot = self._arm.model
         self._planner, self._kinematics = BuiltinPlanner(robot), BuiltinPlanner(robot)  # one planner per thread
@@ -135,9 +124,8 @@ class ArmPlanner(Node):
         self._scene = ArmScene(self._links, robot=robot.name, base_link=robot.base_link, hand_links=robot.hand_links)
         self._joints: dict[str, tuple[float, float]] = {}  # position, and when it was heard
         self._seed = config.seed
-        self._running: dict[bytes, _Job] = {}
-        self._planning: _Job | None = None
-        self._executing: _Job | None = None
+        self._planning: ServedGoal | None = None
+        self._executing: ServedGoal | None = None
         self._plans = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plan")
         self._moves = ThreadPoolExecutor(max_workers=1, thread_name_prefix="execute")
         self._wake = Jobs(self).put
@@ -152,22 +140,15 @@ class ArmPlanner(Node):
         self.create_subscription(JointState, "joint_states", self._on_joints, qos.images())
         self.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)
         self.create_service(GetPlanningScene, "get_planning_scene", self._on_get)
-        self._servers = [
-            ActionServer(
-                self,
-                form,
-                name,
-                execute_callback=lambda _: None,  # unused: each goal gets its own once the result is there
-                goal_callback=partial(self._on_goal, form),
-                handle_accepted_callback=accept,
-                cancel_callback=self._on_cancel,
-                result_timeout=10 + qos.ODD,
-            )
-            for form, name, accept in (
-                (MoveGroup, "move_action", self._accept_plan),
-                (ExecuteTrajectory, "execute_trajectory", self._accept_execution),
-            )
-        ]
+        # A new plan request replaces the running one, as in MoveIt; an execution is not replaced.
+        self._plan_server = GoalServer(
+            self, MoveGroup, "move_action", self._accept_plan, self._wake,
+            takes=lambda _: not self._ends, result_timeout=10 + qos.ODD,
+        )  # fmt: skip
+        self._execute_server = GoalServer(
+            self, ExecuteTrajectory, "execute_trajectory", self._accept_execution, self._wake,
+            takes=lambda _: not self._ends and self._executing is None, result_timeout=10 + qos.ODD,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Show that the planner is alive."""
@@ -180,80 +161,62 @@ class ArmPlanner(Node):
         self._ends = True
         if self._executing is not None:
             self._paths.send()
-        for job in list(self._running.values()):
-            job.cancelled.set()
+        self._cancel_all()
         return self._config.controller_timeout
 
     @property
     def ended(self) -> bool:
         """Whether all goals have ended and their clients have the results."""
-        return not self._running
+        return self._plan_server.ended and self._execute_server.ended
 
     def stop(self) -> None:
         """End running goals and free everything; call it after the executor has stopped."""
-        for job in list(self._running.values()):
-            job.cancelled.set()
+        self._cancel_all()
         self._watchdog.close()
         for pool in (self._plans, self._moves):
             pool.shutdown(wait=False, cancel_futures=True)
 
     # -------------------------------------------------------------------------------------------- goals
 
-    def _on_goal(self, form: Any, _: Any) -> GoalResponse:
-        """A new plan request replaces the running one, as in MoveIt; an execution is not replaced."""
-        busy = self._ends or (form is ExecuteTrajectory and self._executing is not None)
-        return GoalResponse.REJECT if busy else GoalResponse.ACCEPT
+    def _cancel_all(self) -> None:
+        for goal in (*self._plan_server.goals.values(), *self._execute_server.goals.values()):
+            goal.cancelled.set()
 
-    def _accept_plan(self, handle: ServerGoalHandle) -> None:
+    def _accept_plan(self, goal: ServedGoal) -> None:
         if self._planning is not None:
             self._planning.cancelled.set()
-        self._planning = self._begin(handle, self._plans, self._plan, MoveGroup)
+        self._planning = goal
+        self._plans.submit(self._work, goal, self._plan, self._plan_server)
 
-    def _accept_execution(self, handle: ServerGoalHandle) -> None:
-        self._executing = self._begin(handle, self._moves, self._execute, ExecuteTrajectory)
+    def _accept_execution(self, goal: ServedGoal) -> None:
+        self._executing = goal
+        self._moves.submit(self._work, goal, self._execute, self._execute_server)
 
-    def _begin(self, handle: ServerGoalHandle, pool: ThreadPoolExecutor, work: Any, form: Any) -> _Job:
-        job = self._running[bytes(handle.goal_id.uuid)] = _Job(handle)
-        pool.submit(self._work, job, work, form)
-        return job
-
-    def _work(self, job: _Job, work: Any, form: Any) -> None:
-        """Run one job on a pool thread; it always produces a result."""
+    def _work(self, goal: ServedGoal, work: Any, server: GoalServer) -> None:
+        """Serve one goal on a pool thread; this always produces a result."""
         try:
-            result = form.Result()
-            work(job.handle.request, result, job.cancelled.is_set)
+            result = server.form.Result()
+            work(goal.request, result, goal.cancelled.is_set)
             result.error_code.val = Codes.SUCCESS
         except CodedError as error:
-            result = _failed(form, error.number, str(error))
+            result = _failed(server.form, error.number, str(error))
         except CancelledError as error:
             number = Codes.COMMUNICATION_FAILURE if self._ends else number_of_error(error)
-            result = _failed(form, number, "arm_planner was told to exit" if self._ends else str(error))
+            result = _failed(server.form, number, "arm_planner was told to exit" if self._ends else str(error))
         except SpatialVlmError as error:
-            result = _failed(form, number_of_error(error), str(error))
+            result = _failed(server.form, number_of_error(error), str(error))
         except Exception as error:  # a bug here costs one request, not the node
-            result = _failed(form, Codes.FAILURE, f"{type(error).__name__}: {error}")
-        self._wake(lambda: job.handle.execute(lambda _: self._end(job, result)))
+            result = _failed(server.form, Codes.FAILURE, f"{type(error).__name__}: {error}")
+        self._wake(lambda: self._end(goal, server, result))
 
-    def _end(self, job: _Job, result: Any) -> Any:
+    def _end(self, goal: ServedGoal, server: GoalServer, result: Any) -> None:
         """Send the result; runs on the executor's thread."""
-        self._running.pop(bytes(job.handle.goal_id.uuid), None)
-        self._planning = None if self._planning is job else self._planning
-        self._executing = None if self._executing is job else self._executing
-        if result.error_code.val == Codes.SUCCESS:
-            job.handle.succeed()
-        elif job.handle.is_cancel_requested and result.error_code.val == Codes.PREEMPTED:
-            job.handle.canceled()
-        else:
-            job.handle.abort()
-            self.get_logger().info(printable(f"refused ({result.error_code.val}): {result.error_code.message}"))
-        return result
-
-    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
-        job = self._running.get(bytes(handle.goal_id.uuid))
-        if job is None:
-            return CancelResponse.REJECT
-        self._wake(job.cancelled.set)  # only after this returns is the goal marked as cancelling
-        return CancelResponse.ACCEPT
+        self._planning = None if self._planning is goal else self._planning
+        self._executing = None if self._executing is goal else self._executing
+        code = result.error_code
+        how = server.end(goal, result, code.val == Codes.SUCCESS, cancelled=code.val == Codes.PREEMPTED)
+        if how == ABORTED:
+            self.get_logger().info(printable(f"refused ({code.val}): {code.message}"))
 
     def _on_event(self, event: String) -> None:
         if event.data == STOP and self._executing is not None:

@@ -9,7 +9,6 @@ DDS.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -124,8 +123,3 @@ class GateMark:
         if self._own in names:
             names.remove(self._own)
         return f"another gate commands this arm: {', '.join(names) or 'name unknown'}"
-
-
-def goal_bytes(handle: Any) -> bytes:
-    """UUID of a goal handle, 16 bytes."""
-    return bytes(handle.goal_id.uuid)

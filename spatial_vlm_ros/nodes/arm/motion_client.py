@@ -12,11 +12,13 @@ import dataclasses
 import importlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
 
 from spatial_vlm_ros.errors import (
     BusyError,
@@ -31,16 +33,16 @@ from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
 from spatial_vlm_ros.manipulation.grippers.judging import NOTHING_REPORTED, why_not_held, why_not_open
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
+from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelines, first_names, further_names
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand
 from spatial_vlm_ros.nodes import main
-from spatial_vlm_ros.nodes.arm.grippers.drivers import DriverReply, driver_of
-from spatial_vlm_ros.nodes.arm.planner_parameters import PlannerParameters
+from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS, DriverReply
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.arm.supervision import Supervision
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
-from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig
 from spatial_vlm_ros.types import Status
 
 _TIMED_OUT = "TIMED_OUT"
@@ -67,6 +69,7 @@ _AT_START = 0.05  # radians or metres of any joint from where a plan begins: fiv
 _TURN = 0.02  # s
 _STARTS = 3.0  # s in which MoveIt may begin what it has accepted; it ignores stops while it checks the start
 _RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
+_DISCOVERED = 1.0  # s to wait once for the parameters of the planner; the action of the same node is there already
 
 
 class MotionClient:
@@ -93,13 +96,13 @@ class MotionClient:
         from spatial_vlm_ros.nodes.arm import motion_messages
         from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
 
-        self._messages, self._execute_form, self._get_form = motion_messages, ExecuteTrajectory, GetPlanningScene
+        self._messages, self._execute_form = motion_messages, ExecuteTrajectory
         self.node, self.config = node, config
         motion = config.motion
         bridge = Bridge(node)
         self._move = Action(bridge, MoveGroup, motion.move_action, _START_PLANNER, motion.stop_timeout)
         self._execute = Action(bridge, ExecuteTrajectory, motion.execute_action, _START_PLANNER, motion.stop_timeout)
-        self._gripper = driver_of(bridge, motion, config.gripper.speed)
+        self._gripper = DRIVERS[motion.gripper_interface](bridge, motion, config.gripper.speed)
         self._apply = Service(bridge, ApplyPlanningScene, motion.apply_scene, _START_PLANNER)
         self._get = Service(bridge, GetPlanningScene, motion.get_scene, _START_PLANNER)
         question = GetPlanningScene.Request()
@@ -107,7 +110,7 @@ class MotionClient:
         self._beside = Supervision(bridge, motion, self._get, question)
         self._guard, self._waits, self._executes, self.holds = guard, waits, False, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        self._scene = ShownScene(node, motion, self._apply, self._get, ApplyPlanningScene, GetPlanningScene)
+        self._scene = ShownScene(node, motion, self._apply, self._get)
         self._parameters = PlannerParameters(bridge, motion)
 
     def prepare(self) -> None:
@@ -120,16 +123,12 @@ class MotionClient:
         if self._executes:
             self._beside.halt()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a plan is being executed."""
-        return self._executes
-
     def destroy(self) -> None:
         """Destroy the clients; the node must not be spinning."""
         self._beside.close()
-        for action in (self._move, self._execute, self._gripper):
+        for action in (self._move, self._execute):
             action.destroy()
+        self._gripper.destroy()
 
     # -------------------------------------------------------------------------------------------- planning
 
@@ -342,11 +341,9 @@ class MotionClient:
 
     # -------------------------------------------------------------------------------------------- the planner's scene
 
-    def clear(self, scene: PlanningScene | None = None) -> None:
-        """Remove from the planner's scene what this client has put there and all of `scene`; detach the held object."""
+    def clear(self) -> None:
+        """Remove from the planner's scene what this client has put there, and detach the held object."""
         with self._running(lambda: False):
-            if scene is not None:
-                self._scene.claim(scene)
             self._clear()
 
     def _clear(self) -> None:
@@ -365,3 +362,40 @@ class MotionClient:
             yield lambda: self._stopped.is_set() or cancelled()
         finally:
             self._lock.release()
+
+
+class PlannerParameters:
+    """Parameters of a planner's node. A node without parameter services is not checked.
+
+    Args:
+        motion: `planner_node`, and what the planner must support.
+    """
+
+    def __init__(self, bridge: Bridge, motion: MotionConfig) -> None:
+        self._motion, self._patience = motion, _DISCOVERED
+        name, node = motion.planner_node, bridge.node
+        if name and not name.startswith("/"):
+            name = node.resolve_service_name(f"{motion.move_action.rpartition('/')[0]}/{name}")
+        remedy = "set motion.planner_node to the MoveIt node, or leave it empty"
+        self._service = Service(bridge, GetParameters, f"{name}/get_parameters", remedy) if name else None
+
+    def check(self, told: Asked) -> None:
+        """Check that the planner supports what the parameters of this package require."""
+        if self._service is None:
+            return
+        try:
+            self._service.await_it(self._patience, told)
+        except PlannerUnavailableError:
+            self._patience = 0.0
+            return
+        with contextlib.suppress(PlannerUnavailableError):  # no answer: the planner itself reports more
+            values = self._read(first_names(), told)
+            values |= self._read(further_names(values, self._motion), told)
+            check_pipelines(values, self._motion)
+
+    def _read(self, names: Sequence[str], told: Asked) -> dict[str, Any]:
+        if not names or self._service is None:
+            return {}
+        answer = self._service.call(GetParameters.Request(names=list(names)), self._motion.answer_timeout, told)
+        pairs = zip(names, answer.values, strict=False)  # a node that lacks some of them may answer with none
+        return {name: value for name, raw in pairs if (value := parameter_value_to_python(raw)) is not None}

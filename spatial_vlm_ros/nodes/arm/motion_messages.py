@@ -7,7 +7,6 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Quaternion
 from geometry_msgs.msg import Pose as PoseMessage
@@ -30,7 +29,9 @@ from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
+from spatial_vlm_ros.manipulation.occupancy.swept import matrix_of as matrix_from
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import MotionConfig
@@ -44,10 +45,7 @@ SECOND = 1_000_000_000
 def matrix_of(pose: PoseMessage) -> Array:
     """Convert a pose message to a (4, 4) matrix, metres."""
     p, q = pose.position, pose.orientation
-    matrix = np.eye(4)
-    matrix[:3, :3] = matrix_from_quaternion_xyzw((q.x, q.y, q.z, q.w))
-    matrix[:3, 3] = (p.x, p.y, p.z)
-    return matrix
+    return matrix_from((p.x, p.y, p.z, q.x, q.y, q.z, q.w))
 
 
 def pose_message(matrix: Array) -> PoseMessage:
@@ -57,21 +55,9 @@ def pose_message(matrix: Array) -> PoseMessage:
     return PoseMessage(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
-def solid_matrix(solid: Solid) -> Array:
-    """Pose of a solid's box, (4, 4) frame_T_box, metres."""
-    c, s = math.cos(solid.yaw), math.sin(solid.yaw)
-    matrix = np.eye(4)
-    matrix[:2, :2] = ((c, -s), (s, c))
-    matrix[:3, 3] = solid.centre
-    return matrix
-
-
 def pose_matrix(pose: Pose) -> Array:
     """Convert this package's Pose to a (4, 4) matrix, metres."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = matrix_from_quaternion_xyzw(pose.orientation)
-    matrix[:3, 3] = pose.position
-    return matrix
+    return matrix_from((*pose.position, *pose.orientation))
 
 
 # ------------------------------------------------------------------------------------------------ scene
@@ -97,7 +83,7 @@ def boxes_object(name: str, frame_id: str, boxes: Sequence[Solid]) -> CollisionO
     for solid in boxes:
         edges = [float(edge) for edge in solid.size]
         body.primitives.append(SolidPrimitive(type=SolidPrimitive.BOX, dimensions=edges))
-        body.primitive_poses.append(pose_message(solid_matrix(solid)))
+        body.primitive_poses.append(pose_message(box_pose(solid)))
     return body
 
 

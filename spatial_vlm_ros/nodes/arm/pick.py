@@ -14,8 +14,8 @@ from spatial_vlm_interfaces.action import PickInstruction
 
 from spatial_vlm_ros.nodes.arm.bystanders import alive_topic
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, spin_aside
+from spatial_vlm_ros.nodes.client_node import client_node
 from spatial_vlm_ros.nodes.liveliness import Alive
-from spatial_vlm_ros.nodes.perception.ask import client_node
 
 _REMEDY = "start it (spatial-vlm up sim-arm, or the node planner_gate), and check namespace and ROS_DOMAIN_ID"
 _ACCEPTANCE = 10.0  # s

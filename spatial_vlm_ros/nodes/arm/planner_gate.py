@@ -13,20 +13,17 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from builtin_interfaces.msg import Duration
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, JumpThreshold
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration as ClockDuration
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
 from spatial_vlm_interfaces.msg import Proposal as ProposalMessage
@@ -64,7 +61,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import (
 from spatial_vlm_ros.manipulation.planning.planner import is_plan_of
 from spatial_vlm_ros.manipulation.planning.workspace import keep_outs
 from spatial_vlm_ros.nodes import messages, parameters, qos
-from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark, goal_bytes
+from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.proposals import (
     audit_path,
@@ -77,6 +74,7 @@ from spatial_vlm_ros.nodes.arm.proposals import (
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
+from spatial_vlm_ros.nodes.goals import GoalServer, ServedGoal
 from spatial_vlm_ros.nodes.liveliness import AliveWatch
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
@@ -109,7 +107,7 @@ class PlannerGate(Node):
         self._config = GateConfig(**parameters.values(self, GateConfig()))
         self._planning = parameters.read_planning(self)
         keep_outs(self._planning.workspace)  # reports errors in them now, not at the first request
-        self.add_on_set_parameters_callback(self._refuse)
+        parameters.keep(self, GateConfig(), PlanningConfig(), only_fixed=False)
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
         self._records = ThreadPoolExecutor(1, "record")  # so that a stop never waits for the disk
         self._token, self._token_file = token_of(self._config.approval_token_file, self._broker.audit.path)
@@ -138,16 +136,10 @@ class PlannerGate(Node):
         self.create_subscription(TFMessage, "/tf_static", partial(self._watch.add, static=True), qos.STATIC_TRANSFORMS)
         self.create_service(Approve, "approve", self._on_approve)
         self.create_service(Trigger, "stop", self._on_stop)
-        self._server = ActionServer(
-            self,
-            PickInstruction,
-            "pick",
-            execute_callback=lambda _: PickInstruction.Result(),
-            goal_callback=lambda _: GoalResponse.REJECT if self._ends else GoalResponse.ACCEPT,
-            handle_accepted_callback=self._on_accepted,
-            cancel_callback=self._on_cancel,
-            result_timeout=_KEPT + qos.ODD,
-        )
+        self._server = GoalServer(
+            self, PickInstruction, "pick", self._on_accepted, self._wake, takes=lambda _: not self._ends,
+            cancels=lambda goal: goal is self._goal, kind=_Goal, result_timeout=_KEPT + qos.ODD,
+        )  # fmt: skip
         self._client = ClientWatch(self, "pick", self._end_for, self._begun, self._resolver_lost)
         self._mark: GateMark | None = None
         if not self._config.plan_only:
@@ -196,7 +188,7 @@ class PlannerGate(Node):
     @property
     def ended(self) -> bool:
         """Whether no goal is running and the last client has its result."""
-        return self._goal is None
+        return self._server.ended
 
     def stop(self) -> None:
         """End the running goal and free everything; call it after the executor has stopped."""
@@ -218,22 +210,12 @@ class PlannerGate(Node):
         self._records.shutdown()
         self._broker.audit.close()
 
-    def _refuse(self, changes: Iterable[Parameter]) -> SetParametersResult:
-        """Refuse parameter changes: they are read once, when the node starts."""
-        known = parameters.declared(GateConfig(), PlanningConfig())
-        for change in changes:
-            if change.name in known and change.value != self.get_parameter(change.name).value:
-                reason = f"{change.name} is read when the node starts; restart the node with the new value"
-                return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
-
     # -------------------------------------------------------------------------------------------- goals
 
-    def _on_accepted(self, handle: ServerGoalHandle) -> None:
-        goal = _Goal(handle)
-        if stops(handle.request.instruction):
+    def _on_accepted(self, goal: _Goal) -> None:
+        if stops(goal.request.instruction):
             self._on_record(self._broker.request_stop, "the words of an instruction")
-            stopped = StopRequestedError(handle.request.instruction)
+            stopped = StopRequestedError(goal.request.instruction)
             self._end(goal, Ending(Status.CANCELLED, str(stopped), None, None, False, PickStage.RESOLVING))
             return
         with self._lock:
@@ -241,20 +223,13 @@ class PlannerGate(Node):
             if busy is None:
                 self._goal = goal
         if busy is not None:
-            error = BusyError(busy.handle.request.instruction)
+            error = BusyError(busy.request.instruction)
             self._end(goal, Ending(Status.BUSY, str(error), None, None, False, PickStage.RESOLVING))
             return
         self._watch.forget()
-        self._client.begin(goal_bytes(handle))
+        self._client.begin(goal.uuid)
         goal.thread = threading.Thread(target=self._serve, args=(goal,), name="pick", daemon=True)
         goal.thread.start()
-
-    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
-        goal = self._goal
-        if goal is None or goal.handle.goal_id != handle.goal_id:
-            return CancelResponse.REJECT
-        goal.cancelled.set()
-        return CancelResponse.ACCEPT
 
     def _end_for(self, why: str) -> None:
         """Stop the running goal for a reason; callable from any thread."""
@@ -299,7 +274,7 @@ class PlannerGate(Node):
     def _serve(self, goal: _Goal) -> None:
         """Serve one goal, on its own thread."""
         self._broker.take_down()  # the plan of the previous goal
-        asked = goal.handle.request
+        asked = goal.request
         words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
         goal.words = words
         actors = PickActors(
@@ -355,7 +330,7 @@ class PlannerGate(Node):
 
     def _end(self, goal: _Goal, ending: Ending) -> None:
         """Send the result; runs on the executor's thread."""
-        resolution = ending.resolution or Resolution(goal.handle.request.instruction, ending.status, ending.message)
+        resolution = ending.resolution or Resolution(goal.request.instruction, ending.status, ending.message)
         result = PickInstruction.Result(
             status=messages.status_message(ending.status, ending.message),
             resolution=messages.resolution_message(resolution),
@@ -363,17 +338,7 @@ class PlannerGate(Node):
             plan_hash=ending.plan.hash if ending.plan is not None else "",
             moved=ending.moved,
         )
-
-        def execute(handle: ServerGoalHandle) -> PickInstruction.Result:
-            if handle.is_cancel_requested:
-                handle.canceled()
-            elif ending.status is Status.OK:
-                handle.succeed()
-            else:
-                handle.abort()
-            return result
-
-        goal.handle.execute(execute)
+        self._server.end(goal, result, ending.status is Status.OK)
         self.get_logger().info(printable(f"{ending.status.value}: {ending.message}"))
 
     # -------------------------------------------------------------------------------------------- eyes
@@ -522,16 +487,15 @@ class PlannerGate(Node):
             self._broker.begin(goal.decision)
             goal.begun = True
         feedback = PickInstruction.Feedback(stage=int(stage), message=words, goal_id=goal.id)
-        self._wake(lambda: goal.handle.publish_feedback(feedback))
+        self._wake(lambda: goal.tell(feedback))
 
 
-class _Goal:
+class _Goal(ServedGoal):
     """A goal of `pick` that is being served."""
 
     def __init__(self, handle: ServerGoalHandle) -> None:
-        self.handle = handle
-        self.id = str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
-        self.cancelled = threading.Event()
+        super().__init__(handle)
+        self.id = str(uuid.UUID(bytes=self.uuid))
         self.thread: threading.Thread | None = None
         self.words = Words("")
         self.looked = self.begun = False

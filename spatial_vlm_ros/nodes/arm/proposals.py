@@ -10,9 +10,6 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
@@ -24,6 +21,8 @@ from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, plan_bytes
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, png
 from spatial_vlm_ros.parameters import PlanningConfig
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
+from spatial_vlm_ros.streams.image import decode_rgb
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _LARGEST_TOKEN = 4096  # bytes
@@ -217,14 +216,9 @@ def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQu
 
 def png_of(image: Any, stamp_ns: int) -> bytes | None:
     """Encode an rgb8 image message as PNG; None without an image or with another stamp."""
-    if image is None or image.encoding != "rgb8":
+    if image is None or image.encoding != "rgb8" or stamp_of(image) != stamp_ns:
         return None
-    if image.header.stamp.sec * 1_000_000_000 + image.header.stamp.nanosec != stamp_ns:
-        return None
-    rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : 3 * image.width]
-    rgb = rows.reshape(image.height, image.width, 3)
-    done, data = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))
-    return data.tobytes() if done else None
+    return png(decode_rgb(image))
 
 
 def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from moveit_msgs.msg import PlanningSceneComponents
+from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from rclpy.node import Node
 
 from spatial_vlm_ros.errors import (
@@ -21,6 +23,7 @@ from spatial_vlm_ros.errors import (
     PlanningFailedError,
     SceneChangedError,
 )
+from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes.arm import motion_messages as messages
@@ -201,11 +204,8 @@ def check_links(motion: MotionConfig, look: SceneLook) -> None:
 class ShownScene:
     """The objects that one planner was sent."""
 
-    def __init__(
-        self, node: Node, motion: MotionConfig, apply: Service, get: Service, apply_form: Any, get_form: Any
-    ) -> None:
+    def __init__(self, node: Node, motion: MotionConfig, apply: Service, get: Service) -> None:
         self._node, self._motion, self._apply, self._get = node, motion, apply, get
-        self._apply_form, self._get_form = apply_form, get_form
         self._shown: set[str] = set()
         self._held: str | None = None
         self._planned_in: SceneLook | None = None
@@ -233,7 +233,7 @@ class ShownScene:
         for each in sent:
             each.type.key = OWNER
         self._shown |= names
-        request = self._apply_form.Request(scene=messages.scene_diff(sent))
+        request = ApplyPlanningScene.Request(scene=messages.scene_diff(sent))
         self._apply.call(request, self._motion.answer_timeout, told)  # the answer does not cover attached objects
         now = self._look(told)
         wrong = not_taken(sent, now)
@@ -264,7 +264,7 @@ class ShownScene:
         self._held = name
         self._tell(messages.scene_diff(attached=[held]), "hold")
         try:
-            taken = name in self._look(lambda: False, self._form().ROBOT_STATE_ATTACHED_OBJECTS).attached
+            taken = name in self._look(lambda: False, PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS).attached
         except (PlannerUnavailableError, CancelledError):
             return  # already logged
         if not taken:
@@ -277,10 +277,6 @@ class ShownScene:
             self._held = None
             self._tell(messages.scene_diff(attached=[body]), "let go of")
 
-    def claim(self, scene: PlanningScene) -> None:
-        """Count the objects of a scene as shown, so that `clear` takes them away."""
-        self._shown |= {each.id for each in _bodies(scene)}
-
     def clear(self) -> None:
         """Remove the sent objects, and detach the held object."""
         self._planned_in = None
@@ -290,12 +286,9 @@ class ShownScene:
         if names and self._node.context.ok() and self._apply.ready():
             self._tell(messages.scene_diff([messages.removed_object(n, frame) for n in names]), "remove")
 
-    def _form(self) -> Any:
-        return self._get_form.Request().components
-
     def _look(self, told: Asked, wanted: int = 0) -> SceneLook:
         """The planner's scene without its octomap, which changes with every image."""
-        request, part = self._get_form.Request(), self._form()
+        request, part = GetPlanningScene.Request(), PlanningSceneComponents
         request.components.components = wanted or (
             part.WORLD_OBJECT_GEOMETRY
             | part.ROBOT_STATE_ATTACHED_OBJECTS
@@ -307,7 +300,7 @@ class ShownScene:
     def _tell(self, diff: Any, what: str) -> None:
         """Change the planner's scene; a failure is logged and not raised."""
         try:
-            if not self._apply.call(self._apply_form.Request(scene=diff), self._motion.answer_timeout).success:
+            if not self._apply.call(ApplyPlanningScene.Request(scene=diff), self._motion.answer_timeout).success:
                 self._warn(f"the planner could not {what} the objects that this node added to its scene")
         except (PlannerUnavailableError, CancelledError) as error:
             self._warn(f"the planner could not be asked to {what} the objects in its scene: {error}")
@@ -319,7 +312,7 @@ class ShownScene:
 def _bodies(scene: PlanningScene) -> list[Any]:
     """Messages that add a scene: the target as measured, everything else padded."""
     named = [
-        messages.box_object(obj.id, scene.frame_id, messages.solid_matrix(solid), solid.size)
+        messages.box_object(obj.id, scene.frame_id, box_pose(solid), solid.size)
         for obj in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)
         for solid in (obj.solid if obj is scene.target else obj.padded,)
     ]

@@ -25,6 +25,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleInputError,
 )
+from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
@@ -107,9 +108,9 @@ class Refused(Exception):
 
 def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
     """Whether a placement belongs to the object as held by this grasp."""
-    from spatial_vlm_ros.nodes.arm.motion_messages import pose_matrix, solid_matrix
+    from spatial_vlm_ros.nodes.arm.motion_messages import pose_matrix
 
-    box_T_tip = np.linalg.inv(solid_matrix(scene.target.solid)) @ pose_matrix(grasp.grasp)
+    box_T_tip = np.linalg.inv(box_pose(scene.target.solid)) @ pose_matrix(grasp.grasp)
     expected = pose_matrix(placement.obj) @ box_T_tip
     return bool(np.abs(expected - pose_matrix(placement.place)).max() < _SAME_PLACE)
 
@@ -294,15 +295,13 @@ class Strategies:
         pairs = [(link, other) for one, other in allowed for link in (fingers if one in FINGERS else [one])]
         attached, objects = [], []
         if held is not None:
-            link_T_box = np.linalg.inv(messages.pose_matrix(self._link(held.grasp))) @ messages.solid_matrix(
-                target.solid
-            )
+            link_T_box = np.linalg.inv(messages.pose_matrix(self._link(held.grasp))) @ box_pose(target.solid)
             link = self._motion.tip_link
             attached = [messages.attached_box(target.id, link, link_T_box, target.solid.size, fingers)]
         carrier = None if onto is None else carrier_at(self._scene, onto)
         if carrier is not None:
             box = carrier.padded
-            objects = [messages.box_object(carrier.id, self._scene.frame_id, messages.solid_matrix(box), box.size)]
+            objects = [messages.box_object(carrier.id, self._scene.frame_id, box_pose(box), box.size)]
         if moved is not None:
             where = messages.pose_matrix(moved.obj)
             objects = [*objects, messages.box_object(target.id, self._scene.frame_id, where, target.solid.size)]

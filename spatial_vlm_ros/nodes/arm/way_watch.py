@@ -24,7 +24,6 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.geometry.camera import rectify
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, box_pose, kinematics_of
 from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, matrix_of, swept_space
 from spatial_vlm_ros.manipulation.occupancy.watching import CONFIRMED, Intrusion, IntrusionWatch
@@ -286,9 +285,7 @@ class _Watched:
         self._arm: ArmKinematics = kinematics_of(description, planned.planning_frame, planned.tip_link, names)
         self._hulls = {name: Hull(points) for name, points in self._arm.vertices.items()}
         link = flange_pose(config.gripper, grasp) if planned.at_flange else grasp
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(link.orientation), link.position
-        self._tip_T_target = np.linalg.inv(matrix) @ box_pose(target)
+        self._tip_T_target = np.linalg.inv(matrix_of((*link.position, *link.orientation))) @ box_pose(target)
         self._target = box_hull(target.size)
         self._scale = scale
         self.frame, self.camera_frame = seen.frame_id, seen.camera_frame

@@ -9,20 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import rclpy
 from rclpy.action import ActionClient
-from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 
-from spatial_vlm_ros.errors import InputError, StaleInputError
+from spatial_vlm_ros.errors import StaleInputError
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
+from spatial_vlm_ros.nodes.client_node import Spinner, client_node
 from spatial_vlm_ros.types import Status
 
-_STEP = 0.1  # s: how often it checks for an interrupt
 _GONE = 1.0  # s without the action's server
 _LAST_WORDS = 1.0  # s to cancel a goal
 _ACCEPTANCE = 5.0  # s: longer than any wait for a frame, so that a goal sent again finds the node free
@@ -44,24 +41,20 @@ class Asker:
     """
 
     def __init__(self, node: Node, action: str = "resolve", patience: float = 60.0) -> None:
-        self._node, self._action, self._patience = node, action, patience
+        self._node, self._action, self._patience, self._spinner = node, action, patience, Spinner(node)
         self._seen = time.monotonic()  # when the server was last there
         self._goal: Any = None  # the reply to the goal that was sent last
         self._client = ActionClient(node, ResolveInstruction, action, **qos.action_services())
 
     def wait_for_server(self, patience: float) -> None:
         """Wait until the action server is available."""
-        end = time.monotonic() + patience
-        while not self._client.server_is_ready():
-            with interrupted_afterwards():
-                rclpy.spin_once(self._node, timeout_sec=_STEP)
-            if time.monotonic() > end:
-                name = self._node.resolve_service_name(self._action)
-                raise StaleInputError(
-                    f"there was no action {name} within {patience:g} s",
-                    "start the resolver (ros2 launch spatial_vlm_ros spatial_vlm.launch.py, or spatial-vlm up sim), "
-                    "and check namespace and ROS_DOMAIN_ID",
-                )
+        if not self._spinner.until(self._client.server_is_ready, patience):
+            name = self._node.resolve_service_name(self._action)
+            raise StaleInputError(
+                f"there was no action {name} within {patience:g} s",
+                "start the resolver (ros2 launch spatial_vlm_ros spatial_vlm.launch.py, or spatial-vlm up sim), "
+                "and check namespace and ROS_DOMAIN_ID",
+            )
 
     def ask(
         self,
@@ -119,50 +112,32 @@ class Asker:
 
     def _done(self, future: Any, seconds: float) -> bool:
         """Wait for a future for at most `seconds`; returns whether it is done."""
-        end = time.monotonic() + seconds
-        while not future.done() and time.monotonic() < end:
-            with interrupted_afterwards():
-                rclpy.spin_once(self._node, timeout_sec=_STEP)
-            if self._client.server_is_ready():
+
+        def done() -> bool:
+            if future.done() or self._client.server_is_ready():
                 self._seen = time.monotonic()
             elif time.monotonic() - self._seen > _GONE:
                 raise StaleInputError(
                     f"the resolver disappeared during a request to {self._action}", "start the resolver again"
                 )
-        return bool(future.done())
+            return bool(future.done())
+
+        return self._spinner.until(done, seconds)
+
+    def close(self) -> None:
+        """Stop spinning; call it before the node is destroyed."""
+        self._spinner.close()
 
 
 @contextlib.contextmanager
 def asker(namespace: str = "") -> Iterator[Asker]:
     """An Asker in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt."""
     with client_node("spatial_vlm_ask", namespace, []) as node:
-        yield Asker(node)
-
-
-@contextlib.contextmanager
-def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Node]:
-    """A node of a command-line program in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt.
-
-    Args:
-        arguments: "--ros-args …".
-    """
-    try:
-        rclpy.init(args=arguments, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-    except RuntimeError as error:  # rcl's message
-        reason = " ".join(str(error).split())
-        raise InputError("ROS arguments", " ".join(arguments), "--ros-args -r name:=topic", reason) from error
-    node = None
-    try:
+        made = Asker(node)
         try:
-            node = rclpy.create_node(name, namespace=namespace)
-        except NameValidationException as error:
-            reason = " ".join(str(error).split())
-            raise InputError("namespace", repr(namespace), "letters, digits, _ and /", reason) from error
-        yield node
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
+            yield made
+        finally:
+            made.close()
 
 
 def refused(resolution: ResolutionMessage) -> bool:

@@ -43,9 +43,7 @@ class BagPlayer(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("bag_player", **kwargs)
-        parameters.declare(self, BagConfig())
-        self._config = BagConfig(**parameters.values(self, BagConfig()))
-        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, BagConfig()))
+        self._config = parameters.configured(self, BagConfig())
         self._topics: dict[str, Any] = {}
         self._faults: FaultPublishers | None = None
         self._ticks: Any = None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,27 +18,23 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSCompatibility, qos_check_compatible
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, ok, warn
 from spatial_vlm_ros.doctor.streams import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.errors import without_repair
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes import parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
-from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards
-from spatial_vlm_ros.nodes.perception.ask import client_node
+from spatial_vlm_ros.nodes.client_node import Spinner, client_node
 from spatial_vlm_ros.nodes.perception.description import heard_description
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait
 from spatial_vlm_ros.nodes.perception.graph import publishers_of, twins_around
 from spatial_vlm_ros.nodes.perception.observer import Observer
-from spatial_vlm_ros.nodes.perception.resolver import topics_of
+from spatial_vlm_ros.nodes.perception.resolver import form_of, topics_of
 from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
@@ -111,12 +106,12 @@ class Attaching:
     """Finds a running resolver and reads its state.
 
     Args:
-        node: a node in the resolver's namespace.
-        executor: executor of the node; only this class spins it.
+        node: a node in the resolver's namespace; only this class spins it.
     """
 
-    def __init__(self, node: Node, executor: Executor) -> None:
-        self._node, self._executor = node, executor
+    def __init__(self, node: Node) -> None:
+        self._node, self._spinner = node, Spinner(node)
+        self.until, self.close = self._spinner.until, self._spinner.close
         self._status_topic = node.resolve_topic_name("resolve/_action/status")
         self.found: AttachedResolver | None = None
         node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, qos.ANSWERS)
@@ -145,14 +140,6 @@ class Attaching:
         self.until(lambda: bool(running.topics), _SPOKEN)
         return running
 
-    def until(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Spin until a condition holds, for at most `seconds`; returns whether it holds."""
-        end = time.monotonic() + seconds
-        while not (holds := condition()) and time.monotonic() < end:
-            with interrupted_afterwards():
-                self._executor.spin_once(timeout_sec=0.05)
-        return holds
-
     def _hear(self, array: DiagnosticArray) -> None:
         if self.found is None:
             return
@@ -162,16 +149,11 @@ class Attaching:
             self.found.statuses = said
 
     def _call(self, form: Any, service: str, **fields: Any) -> Any:
-        """Response of a service of the resolver, or None. Repeats the call: a server drops replies to a new client."""
+        """Response of a service of the resolver, or None."""
         assert self.found is not None  # noqa: S101 - `attach` has just set it
         client = self._node.create_client(form, f"{self.found.name}/{service}")
-        end = time.monotonic() + _REPLY
-        while time.monotonic() < end:
-            if self.until(client.service_is_ready, end - time.monotonic()):
-                future = client.call_async(form.Request(**fields))
-                if self.until(future.done, 1.0):
-                    return future.result()
-        return None
+        answer = self._spinner.call(client, form.Request(**fields), _REPLY)
+        return None if answer is None else answer[0]
 
 
 def examine_live(settings: Settings, seconds: float, namespace: str, arguments: list[str],
@@ -187,9 +169,7 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         Findings in the order in which to fix them.
     """
     with client_node("spatial_vlm_doctor", namespace, arguments) as node:
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        attaching = Attaching(node, executor)
+        attaching = Attaching(node)
         topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
         if attach and not attaching.until(lambda: bool(attaching.names), _FOUND):
             attaching.until(lambda: bool(attaching.names) or _discovered(node, topics, settings), _DISCOVERY)
@@ -210,7 +190,7 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         graph += [fail(twin.where, twin.found, twin.repair) for twin in twins_around(node, topics.values(), own)]
         findings = list(examined.findings(seconds, table_height, graph))
         examined.close()
-        executor.shutdown(timeout_sec=1.0)
+        attaching.close()
         return [*_versions(), *graph, *findings, *(running.findings() if running is not None else ())]
 
 
@@ -249,7 +229,7 @@ class _Examined:
                 )
         self._subscriptions: list[Any] = []
         for role, topic in topics.items():
-            self._hear(role, _class_of(role, settings), topic, qos.images())  # matches every publisher
+            self._hear(role, form_of(role, settings), topic, qos.images())  # matches every publisher
         self._hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
         self._hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
         self._timer = node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -321,20 +301,10 @@ def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
     return transforms and all(node.count_publishers(topic) for topic in needed)
 
 
-def _class_of(role: str, settings: Settings) -> Any:
-    if role == roles.DETECTIONS:
-        own = settings.node.detections_type == "spatial_vlm_interfaces"
-        return DetectionArray if own else messages.message_class(messages.DETECTIONS_2D)
-    if role in (roles.RGB_INFO, roles.DEPTH_INFO):
-        return CameraInfo
-    transport = settings.node.rgb_transport if role == roles.RGB else settings.node.depth_transport
-    return Image if transport == "raw" else CompressedImage
-
-
 def _publishers(node: Node, role: str, topic: str, settings: Settings) -> Iterator[Finding]:
     """Check that a topic has a publisher with a type and QoS that match the resolver's."""
     found = node.get_publishers_info_by_topic(topic)
-    form = _class_of(role, settings)
+    form = form_of(role, settings)
     package, kind, *_ = form.__module__.split(".")
     wanted = f"{package}/{kind}/{form.__name__}"
     if not found:

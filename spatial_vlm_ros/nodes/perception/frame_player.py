@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +58,14 @@ class FramePlayer(Node):
     def __init__(self, **kwargs: Any) -> None:
         """Raises DependencyError if vision_msgs is selected and not installed."""
         super().__init__("frame_player", **kwargs)
-        parameters.declare(self, PlayerConfig())
-        self._config = PlayerConfig(**parameters.values(self, PlayerConfig()))
-        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, PlayerConfig()))
+        self._config = parameters.configured(self, PlayerConfig())
         image_qos = qos.images("reliable")
         self._faults = faults = FaultPublishers(self, {name: FORMS[name] for name in _FAULTY})
         self._rgb = faults.create(Image, roles.RGB, image_qos, "rgb")
         self._depth = faults.create(Image, roles.DEPTH, image_qos, "depth")
         self._info = faults.create(CameraInfo, roles.RGB_INFO, image_qos, "info")
         self._in_2d = self._config.detections_type == "vision_msgs"
-        form = messages.vision_class(messages.DETECTIONS_2D) if self._in_2d else DetectionArray
+        form = messages.needed_class(messages.DETECTIONS_2D) if self._in_2d else DetectionArray
         self._found = faults.create(form, roles.DETECTIONS, image_qos, "detections")
         static = qos.STATIC_TRANSFORMS
         self._static = faults.create(TFMessage, roles.STATIC_TRANSFORMS, static, "tf_static", latched=True)

@@ -51,9 +51,9 @@ class Health:
             f"a publisher of {name} offers a different QoS {policy} than this node requests: set reliability: "
             "best_effort, or change the publisher"
         )
-        if name not in self._queue.unheard:
+        if name not in self._queue.frames.unheard:
             self._node.get_logger().error(printable(fix))
-        self._queue.unheard[name] = fix
+        self._queue.frames.unheard[name] = fix
 
     def lost(self, topic: str, event: Any) -> None:
         """Note messages that the middleware reports as lost."""
@@ -103,9 +103,9 @@ class Health:
                 f"{stream.received} / {stream.missed} / {stream.repeated} / {stream.restarts}"
             )
             age = (now_ns - assembler.arrivals.get(role, 0)) / SECOND
-            unused = role == DETECTIONS and self._queue.recent is not None and not stream.received
+            unused = role == DETECTIONS and self._queue.frames.recent is not None and not stream.received
             if active and not fresh and age > _SILENT and not unused:  # then they come only with requests
-                why = self._queue.unheard.get(
+                why = self._queue.frames.unheard.get(
                     self._queue.frames.topics.get(role, role), "check the driver, the remappings and QoS"
                 )
                 silent.append(f"{role} is silent: {why}")

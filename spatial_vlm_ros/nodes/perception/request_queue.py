@@ -228,16 +228,6 @@ class RequestQueue:
         """Source of the frames."""
         return self.frames.assembler
 
-    @property
-    def recent(self) -> RecentFrames | None:
-        """Recent frames, for detections that come with a request."""
-        return self.frames.recent
-
-    @property
-    def unheard(self) -> dict[str, str]:
-        """Topic → why its publisher cannot be received, and the fix."""
-        return self.frames.unheard
-
     def change(self, settings: Settings, assembler: FrameAssembler, recent: RecentFrames | None = None) -> None:
         """Use new settings from the next frame on; a request that is being resolved keeps the old ones."""
         self._settings = self.frames.settings = settings
@@ -321,8 +311,8 @@ class RequestQueue:
         outdated.
         """
         self.assembler.reset()
-        if self.recent is not None:
-            self.recent.reset()
+        if self.frames.recent is not None:
+            self.frames.recent.reset()
         self.observer.forget()
         for request in self._queue:
             request.accepted_ns = self.frames.now()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import queue
 import time
 import traceback
 from collections.abc import Callable
@@ -13,8 +12,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -33,6 +30,8 @@ from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmErro
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
+from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.goals import GoalServer, ServedGoal
 from spatial_vlm_ros.nodes.perception.description import heard_description
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
@@ -72,6 +71,17 @@ def topics_of(settings: Settings) -> dict[str, str]:
     return topics
 
 
+def form_of(role: str, settings: Settings) -> Any:
+    """Message class of an image stream."""
+    if role == roles.DETECTIONS:
+        own = settings.node.detections_type == "spatial_vlm_interfaces"
+        return DetectionArray if own else messages.message_class(messages.DETECTIONS_2D)
+    if role in (roles.RGB_INFO, roles.DEPTH_INFO):
+        return CameraInfo
+    transport = settings.node.rgb_transport if role == roles.RGB else settings.node.depth_transport
+    return Image if transport == "raw" else CompressedImage
+
+
 class ResolverNode(LifecycleNode):
     """Lifecycle node `resolver`. docs/ros_api.md describes topics, action, parameters and diagnostics.
 
@@ -97,10 +107,9 @@ class ResolverNode(LifecycleNode):
         self._keeper: GrounderKeeper | None = None
         self._evidence: EvidenceKeeper | None = None
         self._came_ns = 0
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._guard = self.create_guard_condition(self._run_jobs)
+        self._wake = Jobs(self, failed=self._on_failure).put
         self._side = SideOutputs(self, self._wake)
-        self._goals: dict[bytes, InstructionRequest] = {}
+        self._server: GoalServer | None = None
         self._made: list[Callable[[], Any]] = []  # how to undo configure
         self._inputs: list[Any] = []
         self._stopper: Any = None  # client of planner_gate's service `stop`
@@ -128,7 +137,7 @@ class ResolverNode(LifecycleNode):
     @property
     def ended(self) -> bool:
         """Whether every accepted goal has its result."""
-        return not self._goals
+        return self._server is None or self._server.ended
 
     # -------------------------------------------------------------------------------------------- lifecycle
 
@@ -138,7 +147,7 @@ class ResolverNode(LifecycleNode):
             self._settings = settings = parameters.read(self)
             self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
             if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
-                messages.vision_class(messages.DETECTIONS_2D)
+                messages.needed_class(messages.DETECTIONS_2D)
             if settings.node.grounder:
                 self.get_logger().info(printable(f"loading grounder {settings.node.grounder!r}"))
                 options = parse_options(settings.node.grounder_options)
@@ -168,21 +177,14 @@ class ResolverNode(LifecycleNode):
             self._made.append(partial(self.destroy_subscription, subscription))
         if settings.node.selection:
             self._offer_selection()
-        server = ActionServer(
-            self,
-            ResolveInstruction,
-            "resolve",
-            execute_callback=self._execute,
-            goal_callback=self._on_goal,
-            handle_accepted_callback=self._on_accepted,
-            cancel_callback=self._on_cancel,
-            **qos.action_services(),
-            result_timeout=10 + qos.ODD,
-        )
+        self._server = GoalServer(
+            self, ResolveInstruction, "resolve", self._on_accepted, self._wake, takes=self._on_goal,
+            cancelled=self._withdraw, **qos.action_services(), result_timeout=10 + qos.ODD,
+        )  # fmt: skip
         jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_jump)
         self._stopper = self.create_client(Trigger, "stop")
-        self._made += [server.destroy, handle.unregister, self._forget_stopper]
+        self._made += [self._server.destroy, handle.unregister, self._forget_stopper]
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -269,7 +271,7 @@ class ResolverNode(LifecycleNode):
         self._made += [partial(self.destroy_lifecycle_publisher, publisher) for publisher in publishers]
         self._made += [partial(self.destroy_timer, timer) for timer in timers]
         if self._settings.node.objects:
-            form = messages.vision_class(messages.DETECTIONS_3D)
+            form = messages.needed_class(messages.DETECTIONS_3D)
             self._objects = self.create_lifecycle_publisher(form, "objects", qos.ANSWERS)
             self._made.append(partial(self.destroy_lifecycle_publisher, self._objects))
 
@@ -282,21 +284,13 @@ class ResolverNode(LifecycleNode):
         self._made.append(Selection(self, queue, self._publish_outcome, self._wake).close)
 
     def _listen_to_images(self) -> None:
-        node = self._settings.node
         for role, topic in self._topics().items():
-            form: Any = CameraInfo
-            if role in (roles.RGB, roles.DEPTH):
-                raw = (node.rgb_transport if role == roles.RGB else node.depth_transport) == "raw"
-                form = Image if raw else CompressedImage
-            elif role == roles.DETECTIONS:
-                in_2d = self._hears_vision_msgs(self._settings)
-                form = messages.message_class(messages.DETECTIONS_2D) if in_2d else DetectionArray
             self._inputs.append(
                 self.create_subscription(
-                    form,
+                    form_of(role, self._settings),
                     topic,
                     self._taker(role),
-                    qos.images(node.reliability),
+                    qos.images(self._settings.node.reliability),
                     event_callbacks=SubscriptionEventCallbacks(
                         incompatible_qos=partial(self._health.incompatible, topic),
                         message_lost=partial(self._health.lost, topic),
@@ -331,8 +325,8 @@ class ResolverNode(LifecycleNode):
             now_ns = self._now_ns()
             try:
                 self._queue.assembler.add(role, message, now_ns)
-                if self._queue.recent is not None and role not in NOT_SHOWN:
-                    self._queue.recent.add(role, message, now_ns)
+                if self._queue.frames.recent is not None and role not in NOT_SHOWN:
+                    self._queue.frames.recent.add(role, message, now_ns)
             except Exception:  # costs one message, not the node
                 words = f"a message on {role} cannot be used:\n{traceback.format_exc()}"
                 self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
@@ -352,27 +346,21 @@ class ResolverNode(LifecycleNode):
         if self._queue is not None and self._active:
             self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
 
-    def _on_goal(self, _: ResolveInstruction.Goal) -> GoalResponse:
+    def _on_goal(self, _: ResolveInstruction.Goal) -> bool:
         self._came_ns = self._now_ns()  # the client learns of acceptance before _on_accepted runs
-        return GoalResponse.ACCEPT if self._active else GoalResponse.REJECT
+        return self._active
 
-    def _on_accepted(self, goal: ServerGoalHandle) -> None:
-        def reply(outcome: RequestOutcome) -> None:
-            if self._stopped:
-                return
-            goal.execute(lambda handle: self._execute(handle, outcome))
-
+    def _on_accepted(self, goal: ServedGoal) -> None:
         def progress(stage: int, words: str) -> None:
-            goal.publish_feedback(ResolveInstruction.Feedback(stage=stage, message=words))
+            goal.tell(ResolveInstruction.Feedback(stage=stage, message=words))
 
-        asked = goal.request
+        asked, reply = goal.request, partial(self._send, goal)
         around = partial(messages.surroundings_text, all_objects=self._grounder is None, config=self._settings.resolver)
-        request = InstructionRequest(
+        goal.work = InstructionRequest(
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around
         )
         if self._queue is not None:
-            self._goals[bytes(goal.goal_id.uuid)] = request
-            self._queue.accept(request, self._came_ns)
+            self._queue.accept(goal.work, self._came_ns)
 
     def _forget_stopper(self) -> None:
         stopper, self._stopper = self._stopper, None
@@ -384,44 +372,33 @@ class ResolverNode(LifecycleNode):
         if self._stopper is not None and self._stopper.service_is_ready():
             self._stopper.call_async(Trigger.Request())
 
-    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
-        request = self._goals.get(bytes(goal.goal_id.uuid))
-        if request is None:
-            return CancelResponse.REJECT
-        # The goal is marked as cancelling only after this returns: end it just then.
-        self._wake(lambda: self._withdraw(request))
-        return CancelResponse.ACCEPT
-
-    def _withdraw(self, request: InstructionRequest) -> None:
+    def _withdraw(self, goal: ServedGoal) -> None:
         if self._queue is not None:
-            self._queue.cancel(request, "the client cancelled the goal")
+            self._queue.cancel(goal.work, "the client cancelled the goal")
 
     # -------------------------------------------------------------------------------------------- out
 
-    def _execute(self, goal: ServerGoalHandle, outcome: RequestOutcome) -> ResolveInstruction.Result:
+    def _send(self, goal: ServedGoal, outcome: RequestOutcome) -> None:
         """End a goal whose answer is ready; if the client has cancelled meanwhile, the answer is not published."""
-        self._goals.pop(bytes(goal.goal_id.uuid), None)
+        if self._stopped or self._server is None:
+            return
         said = outcome.resolution.instruction
-        if goal.is_cancel_requested and outcome.resolution.status in ANSWERS:
+        if goal.handle.is_cancel_requested and outcome.resolution.status in ANSWERS:
             outcome = RequestOutcome(refusal(said, CancelledError("the client cancelled the goal")))
         try:
-            # Before the goal says that it succeeded.
             result = self._result(outcome)
         except Exception as error:  # a bug here costs one request
             self.get_logger().error(printable(f"the answer cannot be sent:\n{traceback.format_exc()}", keep="\n"))
             outcome = RequestOutcome(refusal(said, InternalError.of(error)))
             result = self._result(outcome)
+
+        def sent() -> None:
+            if self._queue is not None:
+                self._queue.sent(outcome)
+            self._wake(lambda: self._publish_outcome(outcome))  # the result first
+
         status = outcome.resolution.status
-        if goal.is_cancel_requested and status is Status.CANCELLED:
-            goal.canceled()
-        elif status in ANSWERS:
-            goal.succeed()
-        else:
-            goal.abort()
-        if self._queue is not None:
-            self._queue.sent(outcome)
-        self._wake(lambda: self._publish_outcome(outcome))  # the result first
-        return result
+        self._server.end(goal, result, status in ANSWERS, cancelled=status is Status.CANCELLED, then=sent)
 
     def _result(self, outcome: RequestOutcome) -> ResolveInstruction.Result:
         return ResolveInstruction.Result(resolution=self._message(outcome), surroundings=outcome.surroundings)
@@ -456,19 +433,9 @@ class ResolverNode(LifecycleNode):
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
 
-    def _wake(self, job: Callable[[], Any]) -> None:
-        """Run a job on the executor's thread; callable from any thread."""
-        self._jobs.put(job)
-        self._guard.trigger()
-
-    def _run_jobs(self) -> None:
-        for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
-            try:
-                self._jobs.get()()
-            except Exception:  # costs one job, not the node
-                self.get_logger().error(printable(f"unexpected exception:\n{traceback.format_exc()}", keep="\n"))
-        if not self._jobs.empty():
-            self._guard.trigger()
+    def _on_failure(self) -> None:
+        """Log the exception of a job, which costs that job, not the node."""
+        self.get_logger().error(printable(f"unexpected exception:\n{traceback.format_exc()}", keep="\n"))
 
     def _on_jump(self, jump: TimeJump) -> None:
         if self._queue is not None and (jump.delta.nanoseconds < 0 or jump.clock_change):
@@ -483,7 +450,7 @@ class ResolverNode(LifecycleNode):
         if self._queue is None:
             return
         topics, before, self._settings = self._topics(), self._settings, parameters.read(self)
-        collected, recent = self._queue.assembler, self._queue.recent
+        collected, recent = self._queue.assembler, self._queue.frames.recent
         streams, depth = self._settings.streams, self._settings.resolver.depth
         if before.streams != streams or (self._robot is not None and before.resolver.depth != depth):
             if self._robot is not None:

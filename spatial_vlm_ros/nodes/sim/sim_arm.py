@@ -7,13 +7,8 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
-from control_msgs.action import GripperCommand
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
-from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image, JointState
@@ -26,21 +21,18 @@ from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
-from spatial_vlm_ros.nodes.sim.trajectory_controller import FEEDBACK, TrajectoryServer, Wake, counts
+from spatial_vlm_ros.nodes.sim.controllers import GripperServer, TrajectoryServer
 from spatial_vlm_ros.parameters import SimArmConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell, verdict_data
-from spatial_vlm_ros.sim.arm.control import Gripped
 from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Disturbance, Move, NudgeCamera, disturbance
 from spatial_vlm_ros.sim.arm.machines import simulated_arm
 from spatial_vlm_ros.sim.arm.running import RunningCell
-from spatial_vlm_ros.sim.arm.trajectory import SUCCESSFUL
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout, wrist_camera
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
-from spatial_vlm_ros.sim.faults.controller import UNDEFINED, ControllerFaults
 from spatial_vlm_ros.sim.grounder import errors_of
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import Composer
@@ -52,152 +44,6 @@ _TICK = 0.01  # s of the wall clock between two messages on /clock, which all no
 _VERDICTS = 0.5  # s of simulated time between two verdicts
 _FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "joints", "clock", "arm", "gripper")
 _BEGUN_NS = messages.SECOND  # simulated time at the start: 0 means that there is no time yet
-
-
-_SLACK = 0.0005  # metres by which a position may leave its range, because of rounding
-
-
-class GripperServer:
-    """Action server of the gripper's controller; a new goal ends the previous one.
-
-    Positions are those of one finger, as for `panda_finger_joint1`: half the opening, 0 to 0.04 m or the arm's own
-    range. A goal succeeds when the fingers reach it, or when an object stops them (`stalled`).
-
-    Args:
-        most_open: stroke of each finger, metres.
-    """
-
-    def __init__(self, node: Node, name: str, running: RunningCell, wake: Wake, most_open: float) -> None:
-        self._most_open = most_open
-        self._node, self._running, self._wake = node, running, wake
-        self.counts = counts()
-        self.faults = ControllerFaults("gripper")
-        self._goal: ServerGoalHandle | None = None
-        self._due = 0.0  # simulated time at which a goal that was delayed begins; 0 = none
-        running.every(0.0, self._watch)
-        running.every(FEEDBACK, self._tell)
-        self._server = ActionServer(
-            node,
-            GripperCommand,
-            name,
-            execute_callback=lambda handle: self._end(handle, None, "never begun"),
-            goal_callback=self._on_goal,
-            handle_accepted_callback=self._on_accepted,
-            cancel_callback=self._on_cancel,
-        )
-
-    def destroy(self) -> None:
-        """Destroy the action server."""
-        self._server.destroy()
-
-    @property
-    def busy(self) -> bool:
-        """Whether a goal is being executed."""
-        return self._goal is not None
-
-    def _on_goal(self, goal: Any) -> GoalResponse:
-        position, force = goal.command.position, goal.command.max_effort
-        if not np.isfinite([position, force]).all() or not -_SLACK <= position <= self._most_open + _SLACK or force < 0:
-            self.counts["refused"] += 1
-            self._node.get_logger().warning(
-                printable(
-                    f"a gripper command is refused: {position:g} m, {force:g} N. Finger positions are 0 to "
-                    f"{self._most_open:g} m (half the opening), and efforts are 0 or more"
-                )
-            )
-            return GoalResponse.REJECT
-        try:
-            self.faults.check()
-        except InputError as error:
-            self.counts["refused"] += 1
-            self._node.get_logger().warning(printable(f"a gripper command is refused: {error}"))
-            return GoalResponse.REJECT
-        return GoalResponse.ACCEPT
-
-    def _on_accepted(self, goal: ServerGoalHandle) -> None:
-        self.counts["accepted"] += 1
-        command, at_once, stuck, pause = (
-            goal.request.command, self.faults.at_once(), self.faults.is_stuck, self.faults.pause
-        )  # fmt: skip
-
-        def begin(cell: ArmCell) -> tuple[ServerGoalHandle | None, Gripped]:
-            before, self._goal, self._due = self._goal, goal, 0.0
-            if at_once is None and not stuck and not pause:
-                cell.hand.grip(command.position, command.max_effort)
-                return before, cell.hand.state(cell.data)
-            cell.hand.stop(cell.data)
-            self._goal, self._due = (None if at_once else goal), (cell.time + pause if pause else 0.0)
-            return before, cell.hand.state(cell.data)
-
-        try:
-            before, state = self._running.ask(begin)
-        except SpatialVlmError as error:
-            self._finish(goal, None, str(error))
-            return
-        if before is not None:
-            self._finish(before, state, "a newer goal arrived")
-        if at_once is not None:
-            lies = Gripped(float("nan"), float("nan"), False, False) if at_once.code == UNDEFINED else state
-            self._finish(goal, lies, "" if at_once.code == SUCCESSFUL else at_once.words)
-
-    def _on_cancel(self, goal: ServerGoalHandle) -> CancelResponse:
-        if goal is not self._goal:
-            return CancelResponse.REJECT
-        self._wake(partial(self._halt, goal))
-        return CancelResponse.ACCEPT
-
-    def _halt(self, goal: ServerGoalHandle) -> None:
-        def stop(cell: ArmCell) -> Gripped | None:
-            if self._goal is not goal:
-                return None
-            self._goal = None
-            cell.hand.stop(cell.data)
-            return cell.hand.state(cell.data)
-
-        state = self._running.ask(stop)
-        if state is not None:
-            self._finish(goal, state, "withdrawn")
-
-    def _watch(self, cell: ArmCell) -> None:
-        goal = self._goal
-        if goal is not None and 0 < self._due <= cell.time:
-            self._due = 0.0
-            cell.hand.grip(goal.request.command.position, goal.request.command.max_effort)
-        ended = cell.hand.ended(cell.data) if goal is not None else None
-        if goal is not None and ended is not None:
-            self._goal = None
-            self._wake(partial(self._finish, goal, ended, ""))
-
-    def _tell(self, cell: ArmCell) -> None:
-        goal = self._goal
-        if goal is not None:
-            feedback = GripperCommand.Feedback(**_fields(cell.hand.state(cell.data)))
-            self._wake(lambda: goal.publish_feedback(feedback) if goal.is_active else None)
-
-    def _finish(self, goal: ServerGoalHandle, gripped: Gripped | None, reason: str) -> None:
-        goal.execute(lambda handle: self._end(handle, gripped, reason))
-
-    def _end(self, goal: ServerGoalHandle, gripped: Gripped | None, reason: str) -> Any:
-        if goal.is_cancel_requested:
-            goal.canceled()
-            self.counts["canceled"] += 1
-        elif reason:
-            goal.abort()
-            self.counts["aborted"] += 1
-            self._node.get_logger().warning(printable(f"the gripper command is aborted: {reason}"))
-        else:
-            goal.succeed()
-            self.counts["succeeded"] += 1
-        return GripperCommand.Result(**({} if gripped is None else _fields(gripped)))
-
-
-def _fields(gripped: Gripped) -> dict[str, Any]:
-    return {
-        "position": gripped.position,
-        "effort": gripped.effort,
-        "stalled": gripped.stalled,
-        "reached_goal": gripped.reached,
-    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,9 +93,7 @@ class SimArmNode(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("sim_arm", **kwargs)
-        parameters.declare(self, SimArmConfig())
-        self._config = config = SimArmConfig(**parameters.values(self, SimArmConfig()))
-        self.add_on_set_parameters_callback(partial(parameters.refuse_fixed, self, SimArmConfig()))
+        self._config = config = parameters.configured(self, SimArmConfig())
         self._composer = messages.composer()
         self._faults = faults = FaultPublishers(self, {name: FORMS[name] for name in _FAULTY})
         self._outlet = _Outlet(faults, self._composer, "", config.detections)

@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """One class for each interface by which gripper drivers are commanded to open and close.
 
-`driver_of` picks it by `motion.gripper_interface`. Each converts a plan step to a command of its driver, and the reply
+`DRIVERS` has them by `motion.gripper_interface`. Each converts a plan step to a command of its driver, and the reply
 to a `GripReport`; manipulation/grippers/judging.py decides whether the object is held. The approval check uses exactly
 the message that is sent.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from spatial_vlm_ros.errors import CancelledError, DependencyError, InputError
+from spatial_vlm_ros.errors import CancelledError, InputError
 from spatial_vlm_ros.manipulation.grippers.judging import GripReport
-from spatial_vlm_ros.manipulation.grippers.stroke import Stroke, command_stroke
+from spatial_vlm_ros.manipulation.grippers.stroke import command_stroke
 from spatial_vlm_ros.manipulation.planning.planner import PlanStep
-from spatial_vlm_ros.nodes.calls import Action, Asked, Bridge, GoalOutcome, Server, Service
+from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.calls import Action, Asked, Bridge, Service
+from spatial_vlm_ros.nodes.messages import needed_class
 from spatial_vlm_ros.parameters import MotionConfig
 
 Check = Callable[[PlanStep], None]
@@ -29,24 +31,37 @@ _NANO = 9  # digits after the point: widths count in whole nanometres
 
 
 class DriverReply(NamedTuple):
-    """How a driver reacted to a step.
-
-    Args:
-        report: the driver's report.
-    """
+    """How a driver reacted to a step, with its report."""
 
     accepted: bool
     withdrawn: bool
     report: GripReport
 
 
-class GripperDriver(Protocol):
-    """Interface of all gripper drivers."""
+class GripperDriver:
+    """A driver that is commanded by actions; a subclass says what a step becomes, and what a result means.
 
-    @property
-    def servers(self) -> Sequence[Server]:
-        """Servers that must be available before anything moves."""
-        ...
+    Args:
+        speed: closing speed between the fingers, m/s, for drivers that take one.
+
+    Attributes:
+        forms: class of each action or service, in the order of `TYPES`.
+        servers: servers that must be available before anything moves.
+    """
+
+    TYPES: Mapping[str, str]
+    """End of the name, after `motion.gripper_action` → type of the action or service."""
+    SERVER: Any = Action
+
+    def __init__(self, bridge: Bridge, motion: MotionConfig, speed: float) -> None:
+        self._bridge, self._motion, self._speed, self._stroke = bridge, motion, speed, command_stroke(motion)
+        self.forms = [needed_class(name) for name in self.TYPES.values()]
+        limit = (motion.stop_timeout,) if self.SERVER is Action else ()
+        name = motion.gripper_action
+        names = [f"{name.rstrip('/')}{end}" if end else name for end in self.TYPES]
+        self.servers = [
+            self.SERVER(bridge, form, name, _START, *limit) for form, name in zip(self.forms, names, strict=True)
+        ]
 
     def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
         """Open or close the gripper, and wait until it has finished.
@@ -60,87 +75,70 @@ class GripperDriver(Protocol):
             PlannerUnavailableError: no reply, or the step did not end in time.
             CancelledError: the caller gave up before anything was sent.
         """
-        ...
+        number, goal, sent = self._goal(step)
+        seconds = self._motion.answer_timeout
+        ended = self.servers[number].run(goal, seconds, seconds, told, check=partial(check, sent))
+        report = GripReport() if ended.result is None else self._report(ended.result)
+        return DriverReply(ended.accepted, ended.withdrawn, report)
+
+    def _goal(self, step: PlanStep) -> tuple[int, Any, PlanStep]:
+        """Number of the action, its goal, and the step reconstructed from the goal."""
+        raise NotImplementedError
+
+    def _report(self, result: Any) -> GripReport:
+        raise NotImplementedError
 
     def destroy(self) -> None:
         """Destroy the clients; the node must not be spinning."""
-        ...
+        for server in self.servers:
+            server.destroy()
 
 
-class _Actions:
-    """Base of all drivers that use actions: the actions and their time limits."""
-
-    def __init__(self, bridge: Bridge, motion: MotionConfig, forms: dict[str, Any]) -> None:
-        self._motion = motion
-        self.servers = [Action(bridge, form, name, _START, motion.stop_timeout) for name, form in forms.items()]
-
-    def run(self, action: Action, goal: Any, told: Asked, check: Callable[[], None]) -> GoalOutcome:
-        seconds = self._motion.answer_timeout
-        return action.run(goal, seconds, seconds, told, check=check)
-
-    def destroy(self) -> None:
-        for action in self.servers:
-            action.destroy()
-
-
-class GripperCommandDriver(_Actions):
+class GripperCommandDriver(GripperDriver):
     """control_msgs/GripperCommand: one position, one effort."""
 
-    def __init__(self, bridge: Bridge, motion: MotionConfig, stroke: Stroke) -> None:
-        form = _form("control_msgs.action", "GripperCommand")
-        super().__init__(bridge, motion, {motion.gripper_action: form})
-        self._form, self._stroke = form, stroke
+    TYPES: Mapping[str, str] = {"": "control_msgs/action/GripperCommand"}
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """See GripperDriver."""
-        goal = self._form.Goal()
+    def _goal(self, step: PlanStep) -> tuple[int, Any, PlanStep]:
+        goal = self.forms[0].Goal()
         goal.command.position = self._stroke.position(step.width or 0.0)
         goal.command.max_effort = self._motion.gripper_effort
-        sent = _step_of(step, self._stroke.width(goal.command.position))
-        ended = self.run(self.servers[0], goal, told, partial(check, sent))
-        result = ended.result
-        if result is None:
-            return DriverReply(ended.accepted, ended.withdrawn, GripReport())
-        width = _finite(self._stroke.width(result.position))
-        return DriverReply(
-            ended.accepted,
-            ended.withdrawn,
-            GripReport(told_width=width, reached=result.reached_goal, stalled=result.stalled),
-        )
+        return 0, goal, self._sent(step, goal.command.position)
+
+    def _sent(self, step: PlanStep, position: float) -> PlanStep:
+        return PlanStep(step.phase, width=round(self._stroke.width(position), _NANO) + 0.0, holds=step.holds)
+
+    def _report(self, result: Any) -> GripReport:
+        return self._moved(result, result.position)
+
+    def _moved(self, result: Any, position: float | None) -> GripReport:
+        width = math.nan if position is None else self._stroke.width(position)
+        told = width if math.isfinite(width) else None
+        return GripReport(told_width=told, reached=result.reached_goal, stalled=result.stalled)
 
 
-class ParallelGripperDriver(_Actions):
+class ParallelGripperDriver(GripperCommandDriver):
     """control_msgs/ParallelGripperCommand: a JointState with exactly one position.
 
     ros2_controllers 1120234b, parallel_gripper_action_controller_impl.hpp:91-106 rejects any other number of positions,
     and its result carries no joint name. Effort and speed take effect if the hardware has interfaces for them.
     """
 
-    def __init__(self, bridge: Bridge, motion: MotionConfig, stroke: Stroke) -> None:
-        form = _form("control_msgs.action", "ParallelGripperCommand")
-        super().__init__(bridge, motion, {motion.gripper_action: form})
-        self._form, self._stroke = form, stroke
+    TYPES: Mapping[str, str] = {"": "control_msgs/action/ParallelGripperCommand"}
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """See GripperDriver."""
-        goal = self._form.Goal()
+    def _goal(self, step: PlanStep) -> tuple[int, Any, PlanStep]:
+        goal = self.forms[0].Goal()
         goal.command.name = self._motion.gripper_joint.split()
         goal.command.position = [self._stroke.position(step.width or 0.0)]
         goal.command.effort = [self._motion.gripper_effort]
-        sent = _step_of(step, self._stroke.width(goal.command.position[0]))
-        ended = self.run(self.servers[0], goal, told, partial(check, sent))
-        if ended.result is None:
-            return DriverReply(ended.accepted, ended.withdrawn, GripReport())
-        at = ended.result.state.position
-        report = GripReport(
-            told_width=_finite(self._stroke.width(at[0])) if len(at) else None,
-            reached=ended.result.reached_goal,
-            stalled=ended.result.stalled,
-        )
-        return DriverReply(ended.accepted, ended.withdrawn, report)
+        return 0, goal, self._sent(step, goal.command.position[0])
+
+    def _report(self, result: Any) -> GripReport:
+        at = result.state.position
+        return self._moved(result, at[0] if len(at) else None)
 
 
-class FrankaDriver(_Actions):
+class FrankaDriver(GripperDriver):
     """franka_msgs Grasp and Move of franka_gripper: `motion.gripper_action` is its namespace.
 
     Grasp closes until the fingers touch something, and succeeds if its width is between `width` - `epsilon.inner` and
@@ -148,81 +146,61 @@ class FrankaDriver(_Actions):
     franka_gripper/src/gripper_action_server.cpp:147-162). Neither result carries a width.
     """
 
-    def __init__(self, bridge: Bridge, motion: MotionConfig, speed: float) -> None:
-        self._grasp, self._move = (_form("franka_msgs.action", name) for name in ("Grasp", "Move"))
-        space = motion.gripper_action.rstrip("/")
-        super().__init__(bridge, motion, {f"{space}/grasp": self._grasp, f"{space}/move": self._move})
-        self._speed = speed
+    TYPES: Mapping[str, str] = {"/grasp": "franka_msgs/action/Grasp", "/move": "franka_msgs/action/Move"}
 
-    def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """See GripperDriver."""
-        if step.phase == "close":
-            action, goal = self.servers[0], self._grasp.Goal()
-            goal.width = step.width or 0.0 if step.holds is None else step.holds
-            goal.force = self._motion.gripper_effort
-            goal.epsilon.inner = goal.width  # the object may be narrower between the fingers than seen from above
-            goal.epsilon.outer = self._motion.gripper_tolerance
-            sent = PlanStep(step.phase, width=step.width, holds=None if step.holds is None else goal.width)
-        else:
-            action, goal = self.servers[1], self._move.Goal()
+    def _goal(self, step: PlanStep) -> tuple[int, Any, PlanStep]:
+        closes = step.phase == "close"
+        goal = self.forms[0 if closes else 1].Goal(speed=self._speed)
+        if not closes:
             goal.width = step.width or 0.0
-            sent = PlanStep(step.phase, width=goal.width, holds=step.holds)
-        goal.speed = self._speed
-        ended = self.run(action, goal, told, partial(check, sent))
-        if ended.result is None:
-            return DriverReply(ended.accepted, ended.withdrawn, GripReport())
-        return DriverReply(
-            ended.accepted, ended.withdrawn, GripReport(done=ended.result.success, said=ended.result.error)
-        )
+            return 1, goal, PlanStep(step.phase, width=goal.width, holds=step.holds)
+        goal.width = step.width or 0.0 if step.holds is None else step.holds
+        goal.force = self._motion.gripper_effort
+        goal.epsilon.inner = goal.width  # the object may be narrower between the fingers than seen from above
+        goal.epsilon.outer = self._motion.gripper_tolerance
+        return 0, goal, PlanStep(step.phase, width=step.width, holds=None if step.holds is None else goal.width)
+
+    def _report(self, result: Any) -> GripReport:
+        return GripReport(done=result.success, said=result.error)
 
 
-class _Switch:
-    """The newest message of a switch that reports whether something is held.
-
-    Args:
-        topic: name of the topic; "" = no switch.
-        read: converts a message to held / not held, or None if it says neither.
-    """
-
-    def __init__(self, bridge: Bridge, form: Any, topic: str, read: Callable[[Any], bool | None]) -> None:
-        self.value: bool | None = None
-        self._read = read
-        if topic:
-            from spatial_vlm_ros.nodes import qos
-
-            bridge.node.create_subscription(form, topic, self._on_message, qos.images(), callback_group=bridge.group)
-
-    def _on_message(self, message: Any) -> None:
-        self.value = self._read(message)
-
-
-class SetBoolDriver:
+class SetBoolDriver(GripperDriver):
     """std_srvs/SetBool: true closes or turns the vacuum on; a std_msgs/Bool topic reports whether something is held."""
 
-    def __init__(self, bridge: Bridge, motion: MotionConfig) -> None:
-        form = _form("std_srvs.srv", "SetBool")
-        self._bridge, self._motion, self._form = bridge, motion, form
-        self._service = Service(bridge, form, motion.gripper_action, _START)
-        self.servers: Sequence[Server] = (self._service,)
-        self._switch = _Switch(
-            bridge, _form("std_msgs.msg", "Bool"), motion.gripper_flag, lambda message: bool(message.data)
-        )
+    TYPES: Mapping[str, str] = {"": "std_srvs/srv/SetBool"}
+    FLAG = "std_msgs/msg/Bool"
+    SERVER = Service
+
+    def __init__(self, bridge: Bridge, motion: MotionConfig, speed: float) -> None:
+        if not motion.gripper_flag and not motion.gripper_unjudged:
+            expected = "a topic that reports whether an object is held"
+            repair = "set it, or set motion.gripper_unjudged, with which every closing counts as a grasp"
+            raise InputError("parameter motion.gripper_flag", "''", expected, repair)
+        super().__init__(bridge, motion, speed)
+        self._flag: bool | None = None  # by the newest message of the switch
+        if motion.gripper_flag:
+            topic, form = motion.gripper_flag, needed_class(self.FLAG)
+            bridge.node.create_subscription(form, topic, self._on_flag, qos.images(), callback_group=bridge.group)
 
     def send(self, step: PlanStep, told: Asked, check: Check) -> DriverReply:
-        """See GripperDriver; a service call cannot be cancelled."""
-        on = step.phase == "close"
+        """As for actions; a service call cannot be cancelled."""
+        on, nothing = step.phase == "close", Future[Any]()
         if told():
             raise CancelledError("the request was withdrawn")
         check(step)
-        done, said = self._call(on)
-        return DriverReply(True, False, _switched(self._bridge, self._motion, self._switch, on, done, said, told))
+        answer = self.servers[0].call(self._request(on), self._motion.answer_timeout)
+        self._bridge.wait(nothing, self._motion.gripper_time, lambda: told() or self._flag is on)
+        done = None if answer.success else False
+        return DriverReply(True, False, GripReport(done=done, flag=self._flag, said=getattr(answer, "message", "")))
 
-    def _call(self, on: bool) -> tuple[bool | None, str]:
-        answer = self._service.call(self._form.Request(data=on), self._motion.answer_timeout)
-        return None if answer.success else False, answer.message
+    def _request(self, on: bool) -> Any:
+        return self.forms[0].Request(data=on)
+
+    def _on_flag(self, message: Any) -> None:
+        self._flag = bool(message.data)
 
     def destroy(self) -> None:
-        """See GripperDriver; nothing to do, for the node owns its service clients."""
+        """Nothing to do: the node owns its service clients."""
 
 
 class UrOutputDriver(SetBoolDriver):
@@ -233,68 +211,24 @@ class UrOutputDriver(SetBoolDriver):
     nothing; only false is used.
     """
 
-    def __init__(self, bridge: Bridge, motion: MotionConfig) -> None:
-        form = _form("ur_msgs.srv", "SetIO")
-        self._bridge, self._motion, self._form = bridge, motion, form
-        self._service = Service(bridge, form, motion.gripper_action, _START)
-        self.servers = (self._service,)
-        states = _form("ur_msgs.msg", "IOStates")
-        self._switch = _Switch(bridge, states, motion.gripper_flag, self._read)
+    TYPES: Mapping[str, str] = {"": "ur_msgs/srv/SetIO"}
+    FLAG = "ur_msgs/msg/IOStates"
 
-    def _read(self, message: Any) -> bool | None:
+    def _request(self, on: bool) -> Any:
+        request = self.forms[0].Request(pin=self._motion.gripper_pin, state=float(on))
+        request.fun = request.FUN_SET_DIGITAL_OUT
+        return request
+
+    def _on_flag(self, message: Any) -> None:
         pins = {each.pin: bool(each.state) for each in message.digital_in_states}
-        return pins.get(self._motion.gripper_flag_pin)
-
-    def _call(self, on: bool) -> tuple[bool | None, str]:
-        request = self._form.Request()
-        request.fun, request.pin, request.state = request.FUN_SET_DIGITAL_OUT, self._motion.gripper_pin, float(on)
-        answer = self._service.call(request, self._motion.answer_timeout)
-        return None if answer.success else False, ""
+        self._flag = pins.get(self._motion.gripper_flag_pin)
 
 
-def _switched(
-    bridge: Bridge, motion: MotionConfig, switch: _Switch, on: bool, done: bool | None, said: str, told: Asked
-) -> GripReport:
-    from concurrent.futures import Future
-
-    nothing: Future[Any] = Future()
-    bridge.wait(nothing, motion.gripper_time, lambda: told() or switch.value is on)
-    return GripReport(done=done, flag=switch.value, said=said)
-
-
-def driver_of(bridge: Bridge, motion: MotionConfig, speed: float) -> GripperDriver:
-    """The driver that `motion.gripper_interface` names.
-
-    Args:
-        speed: closing speed between the fingers, m/s, for drivers that take one.
-    """
-    stroke = command_stroke(motion)
-    if motion.gripper_interface == "gripper_command":
-        return GripperCommandDriver(bridge, motion, stroke)
-    if motion.gripper_interface == "parallel_gripper_command":
-        return ParallelGripperDriver(bridge, motion, stroke)
-    if motion.gripper_interface == "franka":
-        return FrankaDriver(bridge, motion, speed)
-    if not motion.gripper_flag and not motion.gripper_unjudged:
-        expected = "a topic that reports whether an object is held"
-        repair = "set it, or set motion.gripper_unjudged, with which every closing counts as a grasp"
-        raise InputError("parameter motion.gripper_flag", "''", expected, repair)
-    return SetBoolDriver(bridge, motion) if motion.gripper_interface == "set_bool" else UrOutputDriver(bridge, motion)
-
-
-def _form(module: str, name: str) -> Any:
-    try:
-        return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        from spatial_vlm_ros.nodes import main
-
-        package = module.partition(".")[0]
-        raise DependencyError(package, main.REPAIRS.get(package, f"install {package}")) from error
-
-
-def _step_of(step: PlanStep, width: float) -> PlanStep:
-    return PlanStep(step.phase, width=round(width, _NANO) + 0.0, holds=step.holds)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+DRIVERS: Mapping[str, type[GripperDriver]] = {
+    "gripper_command": GripperCommandDriver,
+    "parallel_gripper_command": ParallelGripperDriver,
+    "franka": FrankaDriver,
+    "set_bool": SetBoolDriver,
+    "ur_output": UrOutputDriver,
+}
+"""`motion.gripper_interface` → driver."""

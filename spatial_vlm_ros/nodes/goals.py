@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Action servers of nodes whose goals end later, by another thread or message: they keep, cancel and end goals."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.node import Node
+
+ABORTED, CANCELED, SUCCEEDED = "aborted", "canceled", "succeeded"
+"""How goals end."""
+
+
+class ServedGoal:
+    """A goal that is being served.
+
+    Attributes:
+        cancelled: set as soon as its client cancels it; a node sets it to end the goal for another reason.
+        work: what the node does for it, of the node's own kind.
+    """
+
+    def __init__(self, handle: ServerGoalHandle) -> None:
+        self.handle, self.request, self.uuid = handle, handle.request, bytes(handle.goal_id.uuid)
+        self.cancelled = threading.Event()
+        self.work: Any = None
+
+    def tell(self, feedback: Any) -> None:
+        """Publish feedback unless the goal has ended; call it on the executor's thread."""
+        if self.handle.is_active:
+            self.handle.publish_feedback(feedback)
+
+
+class GoalServer:
+    """An action server. Functions are called on the executor's thread.
+
+    Args:
+        begin: serves an accepted goal; returns at once.
+        wake: runs a function on the executor's thread; callable from any thread.
+        takes: whether a goal is accepted.
+        cancels: whether a goal may be cancelled now.
+        cancelled: called once a goal is marked as cancelling.
+        kind: class of the goals.
+
+    Attributes:
+        goals: goals that have not ended, by their UUID.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        form: Any,
+        name: str,
+        begin: Callable[[Any], None],
+        wake: Callable[[Callable[[], Any]], None],
+        *,
+        takes: Callable[[Any], bool] = lambda _: True,
+        cancels: Callable[[Any], bool] = lambda _: True,
+        cancelled: Callable[[Any], None] = lambda _: None,
+        kind: type[ServedGoal] = ServedGoal,
+        **options: Any,
+    ) -> None:
+        self.form, self.goals = form, dict[bytes, Any]()
+        self._begin, self._wake, self._cancels, self._cancelled, self._kind = begin, wake, cancels, cancelled, kind
+        self._sending = 0  # goals whose result is on its way
+        self._server = ActionServer(
+            node,
+            form,
+            name,
+            execute_callback=lambda _: form.Result(),  # unused: each goal gets its own once the result is there
+            goal_callback=lambda goal: GoalResponse.ACCEPT if takes(goal) else GoalResponse.REJECT,
+            handle_accepted_callback=self._on_accepted,
+            cancel_callback=self._on_cancel,
+            **options,
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether every accepted goal has its result."""
+        return not self.goals and not self._sending
+
+    def end(
+        self, goal: Any, result: Any, well: bool, cancelled: bool = True, then: Callable[[], Any] = lambda: None
+    ) -> str:
+        """End a goal with a result.
+
+        Args:
+            well: whether it succeeds.
+            cancelled: whether it ends as cancelled if its client has cancelled it.
+            then: called once the goal has its end.
+
+        Returns:
+            How it ends: one of ABORTED, CANCELED, SUCCEEDED.
+        """
+        self.goals.pop(goal.uuid, None)
+        self._sending += 1
+        withdrawn = goal.handle.is_cancel_requested and cancelled
+        how = CANCELED if withdrawn else SUCCEEDED if well else ABORTED
+
+        def execute(handle: ServerGoalHandle) -> Any:
+            self._sending -= 1
+            {CANCELED: handle.canceled, SUCCEEDED: handle.succeed, ABORTED: handle.abort}[how]()
+            then()
+            return result
+
+        goal.handle.execute(execute)
+        return how
+
+    def destroy(self) -> None:
+        """Destroy the action server."""
+        self._server.destroy()
+
+    def _on_accepted(self, handle: ServerGoalHandle) -> None:
+        goal = self._kind(handle)
+        self.goals[goal.uuid] = goal
+        self._begin(goal)
+
+    def _on_cancel(self, handle: ServerGoalHandle) -> CancelResponse:
+        goal = self.goals.get(bytes(handle.goal_id.uuid))
+        if goal is None or not self._cancels(goal):
+            return CancelResponse.REJECT
+        goal.cancelled.set()
+        self._wake(lambda: self._cancelled(goal))  # only after this returns is the goal marked as cancelling
+        return CancelResponse.ACCEPT
