@@ -91,9 +91,13 @@ def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, ali
         aliases: allow them as long as the expanded file has at most MOST_NODES values. ROS refuses them in parameter
             files (ros2/rcl, rcl_yaml_param_parser/src/parse.c, YAML_ALIAS_EVENT), but metadata of bags may have them.
     """
+    return parse_yaml(read_bytes(path, repair, largest), path, repair, aliases=aliases)
+
+
+def parse_yaml(data: bytes, path: str | Path, repair: str, *, aliases: bool = False) -> Any:
+    """As `read_yaml`, for bytes that came from `path`."""
     import yaml
 
-    data = read_bytes(path, repair, largest)
     try:
         text = data.decode("utf-8")
         _check_yaml(text, path, repair, aliases)

@@ -262,7 +262,9 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
             reason = f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"
             raise FileError(path, reason, CASE_REPAIR, at) from error
         case = decode_json(text, CaseLine, path, at, CASE_REPAIR).case()
-        for field, reason in _unread(msgspec.json.decode(text)):
+        unread = next(_unread(msgspec.json.decode(text)), None)
+        if unread is not None:
+            field, reason = unread
             raise FileError(path, reason, CASE_REPAIR, f"{at} {field}")
         if case.expect is not None:
             asked = replace(case, expect=None, kind=())

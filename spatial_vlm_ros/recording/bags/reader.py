@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError, StoreError
 from spatial_vlm_ros.files.reading import member
-from spatial_vlm_ros.recording.bags.limits import METADATA, ROS1_SUFFIX, check_bag, repair_of
+from spatial_vlm_ros.recording.bags.limits import METADATA, ROS1_SUFFIX, bound_decompression, check_bag, repair_of
 from spatial_vlm_ros.recording.bags.remote import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE, check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.recording.uris import is_remote, local_path, name_of
@@ -252,6 +252,7 @@ def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
         if isinstance(file, Path):
             storage = file if is_ros1 else _storage(file)
             check_bag(storage)
+        bound_decompression()
         reader: Reader | Ros1Reader = Ros1Reader(storage) if is_ros1 else Reader(storage)
         reader.open()
         return reader

@@ -20,9 +20,6 @@ import msgspec
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.output.json_schema import resolution_from_json
-from spatial_vlm_ros.perception.backends import shipped_model
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.model_store.store import folder_of
 from spatial_vlm_ros.recording.bags.reader import Bag, open_bag
 from spatial_vlm_ros.recording.bags.types import STRING, default_store
 from spatial_vlm_ros.recording.bags.writer import BagWriter
@@ -227,6 +224,10 @@ _MOST = 500  # files of a model that are hashed
 
 def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> KeptModel:
     """Identify a grounder by the hashes of its files; takes as long as reading them."""
+    from spatial_vlm_ros.perception.backends import shipped_model
+    from spatial_vlm_ros.perception.model_store.manifest import known_models
+    from spatial_vlm_ros.perception.model_store.store import folder_of
+
     files: dict[str, Path] = {}
     for option, value in options.items():
         entry = known_models().get(value)
