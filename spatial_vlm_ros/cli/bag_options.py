@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from spatial_vlm_ros.cli.group import options
+
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import StreamConfig
 
@@ -20,39 +22,28 @@ _TOPICS = {  # role, as in recording.bags.topics → option and help
     "detections": ("--detections", "Topic of detections: DetectionArray, or Detection2DArray of vision_msgs."),
     "instruction": ("--instruction-topic", "Topic std_msgs/String of instructions, used if no INSTRUCTION is given."),
 }
-_STREAMS = (
-    click.option("--base-frame", help="TF frame of output poses, z up; '' means the camera frame."),
-    click.option("--fixed-frame", help="TF frame that stays still while the camera moves, such as odom."),
-    click.option("--speaker-frame", help="TF frame of the speaker, for 'my left'."),
-    click.option(
-        "--robot-description", help="URDF of the robot, whose points are removed from depth; '' removes nothing."
-    ),
-    click.option(
-        "--rectified/--raw", default=None, help="Whether the images are rectified. Default: from the parameters."
-    ),
+_STREAMS = {  # parameter → help of its option
+    "base_frame": "TF frame of output poses, z up; '' means the camera frame.",
+    "fixed_frame": "TF frame that stays still while the camera moves, such as odom.",
+    "speaker_frame": "TF frame of the speaker, for 'my left'.",
+    "robot_description": "URDF of the robot, whose points are removed from depth; '' removes nothing.",
+}
+_RECTIFIED = "Whether the images are rectified. Default: from the parameters."
+stream_options = options(
+    *(click.option(f"--{name.replace('_', '-')}", help=words) for name, words in _STREAMS.items()),
+    click.option("--rectified/--raw", default=None, help=_RECTIFIED),
 )
-_STREAM_NAMES = ("base_frame", "fixed_frame", "speaker_frame", "robot_description", "rectified")
-_Command = Callable[..., Any]
+"""Decorator that adds the options for assembling messages to frames."""
 
 
-def topic_options(renamed: Mapping[str, str] | None = None, without: tuple[str, ...] = ()) -> Callable[..., _Command]:
+def topic_options(
+    renamed: Mapping[str, str] | None = None, without: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Decorator that adds an option for each topic; the argument is named after the last words of its role."""
-
-    def add(command: _Command) -> _Command:
-        for role, (option, words) in reversed(_TOPICS.items()):
-            if role not in without:
-                name = (renamed or {}).get(role, option)
-                command = click.option(name, _argument(role), metavar="TOPIC", help=words)(command)
-        return command
-
-    return add
-
-
-def stream_options(command: _Command) -> _Command:
-    """Decorator that adds the options for assembling messages to frames."""
-    for option in reversed(_STREAMS):
-        command = option(command)
-    return command
+    names = {role: (renamed or {}).get(role, option) for role, (option, _) in _TOPICS.items() if role not in without}
+    return options(
+        *(click.option(name, _argument(role), metavar="TOPIC", help=_TOPICS[role][1]) for role, name in names.items())
+    )
 
 
 def named_topics(given: Mapping[str, Any]) -> dict[str, str]:
@@ -62,7 +53,7 @@ def named_topics(given: Mapping[str, Any]) -> dict[str, str]:
 
 def changed_streams(config: StreamConfig, given: Mapping[str, Any]) -> StreamConfig:
     """The parameter file's values, overridden by the command line."""
-    changes = {name: given[name] for name in _STREAM_NAMES if given[name] is not None}
+    changes = {name: given[name] for name in (*_STREAMS, "rectified") if given[name] is not None}
     if given.get(_argument("depth/camera_info")) is not None:
         changes["depth_registered"] = False
     return dataclasses.replace(config, **changes)
