@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.launcher.plan import PACKAGE, Process
+from spatial_vlm_ros.launcher.plan import PACKAGE
+from spatial_vlm_ros.launcher.stand_in import Process
 
 
 @dataclass(frozen=True)
