@@ -235,10 +235,8 @@ class _Pen:
             return
         drawing.fill(self._canvas, outline, colour, 0.5 if box.role == "support" else 0.18)
         if isinstance(self._eye, _CameraEye):
-            for a in range(8):
-                for step in (1, 2, 4):
-                    if not a & step:
-                        drawing.line(self._canvas, corners[[a, a | step]], colour, 1, border=False)
+            for edge in drawing.BOX_EDGES:
+                drawing.line(self._canvas, corners[list(edge)], colour, 1, border=False)
         else:
             width = 1 if box.role in ("support", "neighbour") else 2
             drawing.line(self._canvas, outline, colour, width, closed=True, dashed=box.role == "keep_out", border=False)

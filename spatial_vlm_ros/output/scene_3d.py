@@ -170,8 +170,7 @@ def _objects(content: AnswerContent) -> Iterator[_Part]:
         obj = layout.scene.objects[row]
         if obj.depth_problem is None:
             corners = obj.box.corners()
-            edges = [(corners[a], corners[a | step]) for a in range(8) for step in (1, 2, 4) if not a & step]
-            yield _bars(edges, drawing.COLOURS[Role.CHOSEN])
+            yield _bars([(corners[a], corners[b]) for a, b in drawing.BOX_EDGES], drawing.COLOURS[Role.CHOSEN])
             yield from _frame(obj.box.centre, obj.box.axes, _AXIS / 2)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -43,6 +43,16 @@ def new_console(stderr: bool = False) -> Console:
         console = Console(markup=False, highlight=False, stderr=stderr, width=_PIPE_WIDTH)
     console.push_render_hook(_PrintableOnly())
     return console
+
+
+def new_table(
+    columns: Sequence[str], left: Collection[str], padding: tuple[int, int, int, int] = (0, 2, 0, 0)
+) -> Table:
+    """Make a table without lines; the columns of `left` are left-justified, numbers right-justified."""
+    table = Table(box=None, pad_edge=False, padding=padding)
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right")
+    return table
 
 
 class _Printable:
@@ -184,10 +194,9 @@ def _print_place(console: Console, number: int, place: Place) -> None:
 
 
 def _candidates(candidates: Sequence[Candidate]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
     asked = any(clause.model_p is not None for c in candidates for clause in c.clauses)
-    for column in ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if asked else [])):
-        table.add_column(column, justify="right" if column in ("probability", "margin") else "left")
+    columns = ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if asked else []))
+    table = new_table(columns, {*columns} - {"probability", "margin"}, (0, 2, 0, 2))
     for c in candidates:
         rows = c.clauses or (None,)
         for number, clause in enumerate(rows):
