@@ -379,9 +379,6 @@ def draw(
     """Draw a resolution on its frame.
 
     Args:
-        frame: the frame that was resolved.
-        detections: the detections it was resolved with.
-        resolution: the answer.
         config: the resolver's configuration; None = defaults.
         scene: scene the answer rests on; None = lifted from the detections if possible.
 

@@ -57,9 +57,7 @@ def roles_of(
     """Assign a role to each object, by row, and letters to rivals.
 
     Args:
-        deciding: the clause that decides, or None.
         beside: rows of objects that the requested place relates to.
-        config: the resolver's configuration.
     """
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     roles = [Role.OTHER] * len(row_of)
@@ -95,10 +93,8 @@ def roles_of(
     else:
         give(Role.ANCHOR, named)
         refused = resolution.status is not Status.NOT_FOUND and first is not None
-        give(
-            Role.CHOSEN if resolution.status is Status.NO_PLACE else Role.REFUSED,
-            [first.id] if refused and first else [],
-        )
+        if refused and first:
+            give(Role.CHOSEN if resolution.status is Status.NO_PLACE else Role.REFUSED, [first.id])
     if deciding is not None and not answered:
         for row in deciding.rivals:
             if roles[row] is Role.OTHER:

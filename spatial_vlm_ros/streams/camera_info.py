@@ -91,12 +91,8 @@ def _distortion(name: str, D: Array) -> tuple[str, Array]:
     given = name.strip()
     model = _ALIASES.get(given.lower(), given.lower())
     if D.any() and (not given or model in _ONLY_WITHOUT_COEFFICIENTS):
-        raise InputError(
-            "distortion model",
-            f"{name!r} with coefficients",
-            "plumb_bob or another distortion model of ROS",
-            _RECTIFIED,
-        )
+        expected = "plumb_bob or another distortion model of ROS"
+        raise InputError("distortion model", f"{name!r} with coefficients", expected, _RECTIFIED)
     if model in _ONLY_WITHOUT_COEFFICIENTS:
         model = "plumb_bob"
     if model not in _MOST_COEFFICIENTS:

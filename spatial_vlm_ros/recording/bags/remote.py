@@ -33,7 +33,9 @@ _FOOTER = 37  # bytes: the footer record and the magic behind it
 _COPIED_AT_ONCE = 8 * 1024 * 1024  # bytes
 HEAD = 4096  # bytes fetched at the beginning: magic and header of a file
 TAIL = 64 * 1024  # bytes fetched at the end: footer, and the whole index of most files
-_LARGEST_STEP = 1024 * 1024  # bytes fetched elsewhere, for the rest of a large index: TAIL, then twice as many each time
+_LARGEST_STEP = (
+    1024 * 1024
+)  # bytes fetched elsewhere, for the rest of a large index: TAIL, then twice as many each time
 
 
 @dataclass
