@@ -77,7 +77,6 @@ class EvidenceRecord:
         utc: time of the decision, ISO 8601, by the computer's clock.
         frame_of_reference: named by the request; "" = none.
         grounding: result of the grounder; None if detections came with the frame, or none were found.
-        model: the grounder, or None.
     """
 
     utc: str
@@ -189,9 +188,8 @@ def read_bundle(path: str | Path) -> EvidenceBundle:
 
 def _record(bag: Bag) -> EvidenceRecord:
     if not is_bundle(bag):
-        raise FileError(
-            bag.path, f"not an evidence bundle: no message on {TOPIC}", "pass a file that the node kept as evidence"
-        )
+        repair = "pass a file that the node kept as evidence"
+        raise FileError(bag.path, f"not an evidence bundle: no message on {TOPIC}", repair)
     said = list(bag.messages({TOPIC}))
     if len(said) != 1:
         raise FileError(bag.path, f"{len(said)} messages on {TOPIC}", _REPAIR)
