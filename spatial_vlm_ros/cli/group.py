@@ -26,7 +26,7 @@ from spatial_vlm_ros.files.writing import write_bytes
 from spatial_vlm_ros.printable import printable, printable_json
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.parameters import ResolverConfig, Settings
+    from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
     from spatial_vlm_ros.types import Detection, Resolution, Rgb, RgbdFrame, Scene
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
@@ -158,6 +158,55 @@ frame_file_options = options(
     click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces."),
 )
 """Decorator that adds the options for one frame as single files and for its detector."""
+
+
+_TOPICS = {  # role, as in recording.bags.topics → option and help
+    "rgb/image": ("--rgb", "Topic of the colour images, raw or compressed."),
+    "depth/image": ("--depth", "Topic of the depth images, raw or compressedDepth."),
+    "rgb/camera_info": ("--camera-info", "Topic of the colour camera info."),
+    "depth/camera_info": ("--depth-camera-info", "Topic of the depth camera info, if depth is not registered."),
+    "detections": ("--detections", "Topic of detections: DetectionArray, or Detection2DArray of vision_msgs."),
+    "instruction": ("--instruction-topic", "Topic std_msgs/String of instructions, used if no INSTRUCTION is given."),
+}
+_STREAMS = {  # parameter → help of its option
+    "base_frame": "TF frame of output poses, z up; '' means the camera frame.",
+    "fixed_frame": "TF frame that stays still while the camera moves, such as odom.",
+    "speaker_frame": "TF frame of the speaker, for 'my left'.",
+    "robot_description": "URDF of the robot, whose points are removed from depth; '' removes nothing.",
+}
+_RECTIFIED = "Whether the images are rectified. Default: from the parameters."
+stream_options = options(
+    *(click.option(f"--{name.replace('_', '-')}", help=words) for name, words in _STREAMS.items()),
+    click.option("--rectified/--raw", default=None, help=_RECTIFIED),
+)
+"""Decorator that adds the options for assembling messages to frames."""
+
+
+def topic_options(
+    renamed: Mapping[str, str] | None = None, without: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator that adds an option for each topic; the argument is named after the last words of its role."""
+    names = {role: (renamed or {}).get(role, option) for role, (option, _) in _TOPICS.items() if role not in without}
+    return options(
+        *(click.option(name, _argument(role), metavar="TOPIC", help=_TOPICS[role][1]) for role, name in names.items())
+    )
+
+
+def named_topics(given: Mapping[str, Any]) -> dict[str, str]:
+    """Role → topic, for the topics that were given."""
+    return {role: given[_argument(role)] for role in _TOPICS if given.get(_argument(role)) is not None}
+
+
+def changed_streams(config: StreamConfig, given: Mapping[str, Any]) -> StreamConfig:
+    """The parameter file's values, overridden by the command line."""
+    changes = {name: given[name] for name in (*_STREAMS, "rectified") if given[name] is not None}
+    if given.get(_argument("depth/camera_info")) is not None:
+        changes["depth_registered"] = False
+    return dataclasses.replace(config, **changes)
+
+
+def _argument(role: str) -> str:
+    return f"topic_{role.replace('/', '_')}"
 
 
 def check_frame_files(files: Mapping[str, Any]) -> None:

@@ -10,22 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     IMAGES,
     REFUSED,
     any_domain_option,
+    changed_streams,
     config_option,
     frame_option,
     gated,
     image_domain_option,
     json_option,
+    named_topics,
     print_resolution,
     read_settings,
     say,
     say_answer,
     slug,
+    stream_options,
+    topic_options,
     write_image,
 )
 from spatial_vlm_ros.cli.outputs import (

@@ -36,7 +36,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
       spatial-vlm up realsense base_frame:=base_link
       spatial-vlm up replay bag:=recording camera:=zed
     """
-    from spatial_vlm_ros.launcher import commands, plan, supervisor, wiring
+    from spatial_vlm_ros.launcher import plan, supervisor, wiring
 
     with tempfile.TemporaryDirectory(prefix="spatial_vlm_up_") as scratch:
         try:
@@ -46,7 +46,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
                 _show_arguments(plan.arguments_of(path))
                 return
             processes = plan.plan(path, {**implied, **_pairs(arguments)})
-            ready = [commands.command(process, None if only_print else Path(scratch)) for process in processes]
+            ready = [plan.command(process, None if only_print else Path(scratch)) for process in processes]
         except SpatialVlmError as error:
             raise click.UsageError(str(error)) from error
         if only_print:

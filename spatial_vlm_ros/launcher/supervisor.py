@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from spatial_vlm_ros.launcher import respawn
-from spatial_vlm_ros.launcher.commands import Command
+from spatial_vlm_ros.launcher.plan import Command
 from spatial_vlm_ros.launcher.respawn import Respawn
 from spatial_vlm_ros.printable import printable_line
 

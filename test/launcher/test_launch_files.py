@@ -20,7 +20,7 @@ from tables import rows
 
 from spatial_vlm_ros.cli.up import up
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
-from spatial_vlm_ros.launcher import actions, commands, plan, stand_in, wiring
+from spatial_vlm_ros.launcher import actions, plan, stand_in, wiring
 from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.parameters import (
@@ -282,7 +282,7 @@ def test_the_command_line_shows_arguments_and_commands() -> None:
 def test_parameters_are_written_for_the_nodes_own_name_with_their_types(tmp_path: Path) -> None:
     values = {"world": "7", "rate": 10.0, "folder": "", "width": 640, "clock": False}
     process = stand_in.Process(plan.PACKAGE, "frame_player", "frame_player", "left", parameters=values)
-    words = commands.command(process, tmp_path).words
+    words = plan.command(process, tmp_path).words
     written = yaml.safe_load(Path(words[words.index("--params-file") + 1]).read_text())
     assert written == {"/left/frame_player": {"ros__parameters": values}}
     assert '"rate": 10.0' in (tmp_path / "left.frame_player.yaml").read_text()
@@ -290,7 +290,7 @@ def test_parameters_are_written_for_the_nodes_own_name_with_their_types(tmp_path
 
 def test_a_printed_command_can_be_read_and_run_by_hand() -> None:
     process = stand_in.Process(plan.PACKAGE, "frame_player", "frame_player", parameters={"world": "7", "clock": False})
-    assert commands.command(process).words[-4:] == ("-p", 'world:="7"', "-p", "clock:=false")
+    assert plan.command(process).words[-4:] == ("-p", 'world:="7"', "-p", "clock:=false")
 
 
 @pytest.mark.parametrize("name", CAMERAS[1:])

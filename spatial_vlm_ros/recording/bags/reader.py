@@ -292,8 +292,9 @@ def _translated(path: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         # EINVAL: a wrong index points before the file's beginning. Any other error of a store may pass.
-        may_pass = (lambda n: n != errno.EINVAL) if isinstance(path, str) else _OF_THE_DISK.__contains__
-        if isinstance(error, OSError) and may_pass(error.errno):
+        if isinstance(error, OSError) and (
+            error.errno != errno.EINVAL if isinstance(path, str) else error.errno in _OF_THE_DISK
+        ):
             repair = "Check the disk, network drive or store that holds it, then run the same command again."
             raise StoreError(str(path), f"{type(error).__name__}: {_words(error)}", repair) from error
         raise FileError(path, _words(error), _repair(path)) from error
