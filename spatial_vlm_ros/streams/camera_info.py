@@ -132,9 +132,8 @@ def _numbers(message: Any, name: str, length: int | None) -> Array:
     try:
         values = np.array(getattr(message, name), np.float64).reshape(-1)
     except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"CameraInfo {name}", str(error), "numbers", "check that the topic has the type CameraInfo"
-        ) from error
+        repair = "check that the topic has the type CameraInfo"
+        raise InputError(f"CameraInfo {name}", str(error), "numbers", repair) from error
     if length not in (None, len(values)) or not np.isfinite(values).all():
         expected = f"{length} finite numbers" if length else "finite numbers"
         raise InputError(f"CameraInfo {name}", f"{len(values)} numbers", expected, "check the calibration file")
