@@ -121,14 +121,10 @@ def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
     }
 
 
-def image_domain(said: Mapping[str, str]) -> dict[str, str]:
-    """The parameter for the argument `image_domain`; empty if the argument is empty."""
-    return {"domain_gate.images": said["image_domain"]} if said["image_domain"] else {}
-
-
-def evidence(said: Mapping[str, str]) -> dict[str, str]:
-    """The parameter for the argument `keep`; empty if the argument is empty."""
-    return {"evidence.keep": said["keep"]} if said["keep"] else {}
+def renamed(said: Mapping[str, str]) -> dict[str, str]:
+    """The parameters for arguments of other names; an empty argument keeps the value of the parameter file."""
+    names = {"image_domain": "domain_gate.images", "keep": "evidence.keep"}
+    return {parameter: said[name] for name, parameter in names.items() if said[name]}
 
 
 def parameter_file(said: Mapping[str, str]) -> str:
