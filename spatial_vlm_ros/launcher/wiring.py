@@ -43,10 +43,11 @@ class Camera:
     @property
     def remappings(self) -> list[tuple[str, str]]:
         """All topics that the resolver may use, including compressed ones: ROS 2 does not remap them with the image."""
+        forms = {f.name: f.metadata for f in dataclasses.fields(NodeConfig)}
         pairs = []
         for ours, theirs in self.topics.items():
-            pairs.append((ours, theirs))
-            pairs += [(f"{ours}/{way}", f"{theirs}/{way}") for way in _transports(ours) if way != "raw"]
+            ways = forms[_TRANSPORTS[ours]]["choices"] if ours in _TRANSPORTS else ()
+            pairs += [(ours, theirs), *((f"{ours}/{way}", f"{theirs}/{way}") for way in ways if way != "raw")]
         return pairs
 
 
@@ -100,11 +101,6 @@ def _topic(path: Path, template: str, levels: Mapping[str, str]) -> str:
     except (KeyError, ValueError, AttributeError) as error:
         repair = f"use only the placeholders {' and '.join(f'{{{name}}}' for name in levels)}"
         raise FileError(path, f"{template!r}: {error!r}", repair, "topics") from error
-
-
-def _transports(topic: str) -> tuple[str, ...]:
-    fields = {f.name: f for f in dataclasses.fields(NodeConfig)}
-    return fields[_TRANSPORTS[topic]].metadata["choices"] if topic in _TRANSPORTS else ()
 
 
 # ------------------------------------------------------------------------------------------------ parameters

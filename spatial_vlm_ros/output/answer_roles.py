@@ -82,7 +82,8 @@ def roles_of(
     give(Role.ANCHOR, [id_ for clause in (first.clauses if first else ()) for id_ in clause.anchor_ids])
     give(Role.ANCHOR, [place.anchor_id for place in places if place.anchor_id != SUPPORT_ID])
     give(Role.ANCHOR, [layout.scene.objects[row].id for row in beside])
-    named = [] if answered else _named(resolution, layout)
+    written = re.findall(r"\(([^()]*)\)", resolution.message)  # the message of a refusal has "label (id)"
+    named = [] if answered else [id_ for id_ in dict.fromkeys(written) if id_ in row_of]
     marks: dict[int, str] = {}
     if answered:
         give(Role.CHOSEN, [target.id for target in targets_of(resolution)])
@@ -110,13 +111,6 @@ def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) ->
         least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
         found = [c.id for c in resolution.candidates if c.probability >= least]
     return found[:_RIVALS]
-
-
-def _named(resolution: Resolution, layout: Layout) -> list[str]:
-    """Ids of the objects that a refusal names; its message writes them as "label (id)"."""
-    written = re.findall(r"\(([^()]*)\)", resolution.message)
-    known = {obj.id for obj in layout.scene.objects}
-    return [id_ for id_ in dict.fromkeys(written) if id_ in known]
 
 
 def _grounds(layout: Layout) -> list[int]:

@@ -47,7 +47,9 @@ def twins_of(
     ):
         for where, who in each.items():
             if len(who) > 1:
-                words = f"there are {len(who)} {what} {where}: {_listed(who)}; {effect}"
+                counts = sorted(Counter(who).items())
+                listed = ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)
+                words = f"there are {len(who)} {what} {where}: {listed}; {effect}"
                 found.append(Twin(where, tuple(sorted(who)), words, f"stop all but one, or {repair}"))
     same = Counter(nodes)[own]
     if same > 1:
@@ -60,8 +62,3 @@ def twins_of(
 def full_name(namespace: str, name: str) -> str:
     """Full name of a node from its namespace, such as "/" or "/left", and its name."""
     return f"{namespace.rstrip('/')}/{name}"
-
-
-def _listed(who: Sequence[str]) -> str:
-    counts = sorted(Counter(who).items())
-    return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)
