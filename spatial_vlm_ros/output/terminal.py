@@ -79,8 +79,7 @@ def reading(query: SpatialQuery) -> None:
         tree.add(_asked(query.question), highlight=False)
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
-        _grow_relation(tree, "to: ", query.destination)
-        for clause in query.destination.also:
+        for clause in (query.destination, *query.destination.also):
             _grow_relation(tree, "to: ", clause)
         for clause in query.destination.excluded:
             _grow_relation(tree, "to: not ", clause)
@@ -153,9 +152,8 @@ def resolution(resolution: Resolution) -> None:
     for number, place in enumerate(places, 1):
         _print_place(console, number, place)
     if resolution.frame_of_reference is not None and resolution.up_from is not None:
-        console.print(
-            f"  frame of reference: {resolution.frame_of_reference.value}; up from {resolution.up_from.value}"
-        )
+        frame, up = resolution.frame_of_reference.value, resolution.up_from.value
+        console.print(f"  frame of reference: {frame}; up from {up}")
     if resolution.candidates:
         console.print(_candidates(resolution.candidates))
     if resolution.question:

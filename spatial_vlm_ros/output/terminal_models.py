@@ -28,9 +28,8 @@ def verdict(verdict: ConventionVerdict) -> None:
     for trial in verdict.trials[:3]:
         console.print(printable(f"asked for {trial.phrase} in {trial.size[0]}x{trial.size[1]}: {trial.answer}"))
     if verdict.untested:
-        console.print(
-            f"not tested, because the image size after the model's processor is unknown: {', '.join(verdict.untested)}"
-        )
+        untested = ", ".join(verdict.untested)
+        console.print(f"not tested, because the image size after the model's processor is unknown: {untested}")
     console.print(printable(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
 
 

@@ -89,17 +89,11 @@ class StreamConfig(Bounded):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.clocks_in_step and self.frame_timeout <= self.max_latency:
-            raise InputError(
-                "parameter frame_timeout",
-                f"{self.frame_timeout:g} s",
-                f"more than max_latency ({self.max_latency:g} s)",
-                "raise frame_timeout or lower max_latency, because no image counts as new before max_latency has "
-                "passed",
-            )
+            got, expected = f"{self.frame_timeout:g} s", f"more than max_latency ({self.max_latency:g} s)"
+            why = "because no image counts as new before max_latency has passed"
+            repair = f"raise frame_timeout or lower max_latency, {why}"
+            raise InputError("parameter frame_timeout", got, expected, repair)
         if self.robot_description and not self.base_frame:
-            raise InputError(
-                "parameter robot_description",
-                "it is set without base_frame",
-                "base_frame to be set to a frame in which TF has the links",
-                "set base_frame, or robot_description: ''",
-            )
+            expected = "base_frame to be set to a frame in which TF has the links"
+            repair = "set base_frame, or robot_description: ''"
+            raise InputError("parameter robot_description", "it is set without base_frame", expected, repair)
