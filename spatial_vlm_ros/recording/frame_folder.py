@@ -143,8 +143,9 @@ def read_frame(
         metres = register_depth(metres, depth_camera, camera, depth_pose)
     pose = None if base_T_camera is None else read_transform(base_T_camera)
     speaker = None if camera_T_speaker is None else read_transform(camera_T_speaker)
-    poses = {"base_T_camera": pose, "camera_T_speaker": speaker}
-    return RgbdFrame(colour, metres, camera, frame_id=frame_id, domain=info.domain, **poses)
+    return RgbdFrame(
+        colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker, domain=info.domain
+    )
 
 
 # ------------------------------------------------------------------------------------------------ single files
