@@ -100,8 +100,7 @@ def nodes(context: LaunchContext) -> list[Node]:
     parameters = {
         **camera.parameters,
         **wiring.given(said, *GIVEN),
-        **wiring.image_domain(said),
-        **wiring.evidence(said),
+        **wiring.renamed(said),
     }
     remappings = [*camera.remappings, ("detections", said["detections_topic"])]
     resolver = actions.node("resolver", said, parameters, [wiring.parameter_file(said)], remappings)

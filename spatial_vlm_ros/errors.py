@@ -1,55 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """All error classes of this package.
 
-Every error has its data as attributes, builds its own message, names the fix, and has the status that it is reported
-with. Inner code raises; `Resolver.resolve`, the command line and the nodes translate errors to a status once.
-
-    SpatialVlmError
-    ├── InputError (ValueError)          INVALID_INPUT
-    │   ├── ShapeError                   an array of the wrong shape or dtype
-    │   ├── TransformError               a transform that is not rigid, or wrong frames
-    │   ├── FileError                    a file that is missing, truncated or of the wrong form
-    │   │   └── FileChangedError         a file that another program has written since it was read
-    │   ├── RobotDescriptionError        a URDF, SRDF or joint limits that the planner cannot use
-    │   └── UnknownNameError             a relation, backend or frame name that does not exist
-    ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span of characters
-    ├── DepthError                       DEPTH_INVALID
-    ├── FrameUndefinedError              FRAME_UNDEFINED
-    ├── FrameInconsistentError           FRAME_INCONSISTENT, with the check and what it measured
-    ├── StreamError
-    │   ├── StaleInputError              STALE_INPUT
-    │   │   └── ClockError               STALE_INPUT: stamps that run ahead of now, or lie far behind
-    │   └── NotSynchronisedError         NOT_SYNCHRONISED
-    ├── TransformUnavailableError        TF_UNAVAILABLE
-    ├── ModelError                       MODEL_ERROR
-    │   ├── ModelTimeoutError            TIMEOUT
-    │   ├── DomainMismatchError          MODEL_ERROR, a model was given images that it was not trained for
-    │   └── UnfamiliarImageError         MODEL_ERROR, an image unlike those that the model was trained on
-    ├── BusyError                        BUSY
-    ├── CancelledError                   CANCELLED
-    ├── GoalError                        UNREACHABLE: the object cannot be taken or put down, with the reasons
-    │   └── OutOfWorkspaceError          OUT_OF_WORKSPACE
-    ├── SceneChangedError                SCENE_CHANGED, with what moved and how far
-    ├── UnreachableError                 UNREACHABLE, no arm configuration reaches the pose
-    ├── RejectedError                    REJECTED: a person rejected, or the decision does not fit the proposal
-    │   └── AuditError                   REJECTED: the decision cannot be recorded
-    ├── ApprovalExpiredError             APPROVAL_EXPIRED
-    ├── PlanningFailedError              PLANNING_FAILED
-    │   ├── NoPathError                  PLANNING_FAILED, an obstacle or no time left
-    │   └── PlannerUnavailableError      PLANNER_UNAVAILABLE
-    ├── ExecutionFailedError             EXECUTION_FAILED, with the phase of the plan
-    ├── DependencyError                  MODEL_ERROR, a package that is not installed
-    ├── DisplayError                     MODEL_ERROR, no window can be opened
-    ├── PlugInError                      MODEL_ERROR, a relation plug-in cannot be used
-    └── EvaluationError                  INTERNAL_ERROR, an evaluation cannot start or continue
-        ├── EngineUnavailableError       the engine is not available, or lost its workers
-        ├── StoreError                   a disk or object store cannot read or write a file
-        ├── FolderInUseError             another evaluation writes to the folder
-        └── RunMismatchError             the folder holds another evaluation
+Every error has its data as attributes: `reason` says why, `repair` what to do about it. It builds its own message, and
+has the status that it is reported with, which subclasses inherit. Inner code raises; `Resolver.resolve`, the command
+line and the nodes translate errors to a status once.
 """
 
 from __future__ import annotations
 
+import copyreg
 import math
 from collections.abc import Iterable
 from typing import ClassVar, Literal
@@ -60,19 +19,27 @@ class SpatialVlmError(Exception):
 
     status_name: ClassVar[str] = "MODEL_ERROR"
 
+    def __init_subclass__(cls, status: str = "") -> None:
+        """Set the status of a subclass; "" = that of its base."""
+        cls.status_name = status or cls.status_name
+
+    def __init__(self, *told: str) -> None:
+        """Make the message of its parts: what happened, what is expected, what to do."""
+        super().__init__(_sentences(*told))
+
     def __reduce__(self) -> tuple[object, ...]:
-        return _copied, (type(self), self.args, self.__dict__)
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
-def _copied(kind: type[SpatialVlmError], args: tuple[object, ...], data: dict[str, object]) -> SpatialVlmError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(data)
-    return error
+class _ReasonedError(SpatialVlmError):
+    """An error whose message is its reason and its fix."""
+
+    def __init__(self, reason: str, repair: str) -> None:
+        self.reason, self.repair = reason, repair
+        super().__init__(reason, repair)
 
 
-_LONGEST_PART = 2000  # characters of a part of a message; the longest of our own lists all parameters
-_SHOWN = 200  # of a longer one, from its beginning
+_LONGEST_PART, _SHOWN = 2000, 200  # characters: of a part of a message (one lists all parameters); of a longer one
 
 
 def _short(text: str) -> str:
@@ -107,7 +74,7 @@ def without_repair(error: SpatialVlmError) -> str:
     return str(error).removesuffix(repair).rstrip(" .")
 
 
-class InputError(SpatialVlmError, ValueError):
+class InputError(SpatialVlmError, ValueError, status="INVALID_INPUT"):
     """An input cannot be used.
 
     Args:
@@ -117,11 +84,9 @@ class InputError(SpatialVlmError, ValueError):
         repair: what to do about it; "" if `expected` says it.
     """
 
-    status_name = "INVALID_INPUT"
-
     def __init__(self, what: str, got: str, expected: str, repair: str = "") -> None:
         self.what, self.got, self.expected, self.repair = what, got, expected, repair
-        super().__init__(_sentences(f"{_short(what)}: {_short(got)}", f"expected {_short(expected)}", _short(repair)))
+        super().__init__(f"{_short(what)}: {_short(got)}", f"expected {_short(expected)}", _short(repair))
 
 
 class ShapeError(InputError):
@@ -139,10 +104,7 @@ class TransformError(InputError):
     ) -> None:
         self.parent, self.child, self.reason = parent, child, reason
         super().__init__(
-            f"transform {parent} <- {child}",
-            reason,
-            "a rigid transform that maps child to parent",
-            repair,
+            f"transform {parent} <- {child}", reason, "a rigid transform that maps child to parent", repair
         )
 
 
@@ -160,11 +122,8 @@ class FileChangedError(FileError):
     """Another program has changed a file since it was read; nothing was written."""
 
     def __init__(self, path: object) -> None:
-        super().__init__(
-            path,
-            "another program has changed it since it was read; nothing was written",
-            "apply your changes to the new file",
-        )
+        reason = "another program has changed it since it was read; nothing was written"
+        super().__init__(path, reason, "apply your changes to the new file")
 
 
 class StaleCaseError(InputError):
@@ -183,7 +142,6 @@ class JointLimitError(InputError):
     """The arm is beyond a joint limit.
 
     Args:
-        joint: name of the joint.
         position: its position, radians or metres.
         lower, upper: its limits.
     """
@@ -209,19 +167,16 @@ RefusedWords = Literal["unknown words", "refused"]
 """Why words are not understood: a word is unknown, or the request is known but not supported."""
 
 
-class NotUnderstoodError(SpatialVlmError):
+class NotUnderstoodError(SpatialVlmError, status="NOT_UNDERSTOOD"):
     """The words are outside the grammar, or use an unknown name.
 
     Args:
-        instruction: the words.
         span: (start, end) characters of the part that was not understood.
         reason: why, as text; the message quotes the part itself.
         repair: how to rephrase it.
         kind: "unknown words" if only a word or a relation is unknown; only then may a model be asked. "refused" if the
             words are known but not supported in this form.
     """
-
-    status_name = "NOT_UNDERSTOOD"
 
     def __init__(
         self, instruction: str, span: tuple[int, int], reason: str, repair: str, kind: RefusedWords = "refused"
@@ -231,85 +186,65 @@ class NotUnderstoodError(SpatialVlmError):
         part = instruction[span[0] : span[1]]
         self.part = part if len(part) <= 60 else part[:57] + "..."
         where = f": {self.part!r} (characters {span[0]} to {span[1]})" if self.part else ""
-        super().__init__(_sentences(f"{reason}{where}", repair))
+        super().__init__(f"{reason}{where}", repair)
 
 
-class DepthError(SpatialVlmError):
+class DepthError(_ReasonedError, status="DEPTH_INVALID"):
     """The depth cannot be trusted as a measurement."""
 
-    status_name = "DEPTH_INVALID"
 
-    def __init__(self, reason: str, repair: str) -> None:
-        self.reason, self.repair = reason, repair
-        super().__init__(_sentences(reason, repair))
-
-
-class FrameUndefinedError(SpatialVlmError):
+class FrameUndefinedError(SpatialVlmError, status="FRAME_UNDEFINED"):
     """A frame of reference that the words need is not defined in this scene."""
-
-    status_name = "FRAME_UNDEFINED"
 
     def __init__(self, frame: str, reason: str, repair: str) -> None:
         self.frame, self.reason, self.repair = frame, reason, repair
-        super().__init__(_sentences(f"frame of reference {frame!r}: {reason}", repair))
+        super().__init__(f"frame of reference {frame!r}: {reason}", repair)
 
 
-class FrameInconsistentError(SpatialVlmError):
+class FrameInconsistentError(SpatialVlmError, status="FRAME_INCONSISTENT"):
     """A frame contradicts itself: nothing measured in it can be trusted. `check` names what was compared."""
-
-    status_name = "FRAME_INCONSISTENT"
 
     def __init__(self, check: str, found: str, repair: str) -> None:
         self.check, self.found, self.repair = check, found, repair
-        super().__init__(_sentences(f"the frame contradicts itself ({check}): {found}", repair))
+        super().__init__(f"the frame contradicts itself ({check}): {found}", repair)
 
 
-class TransformUnavailableError(SpatialVlmError):
+class TransformUnavailableError(SpatialVlmError, status="TF_UNAVAILABLE"):
     """A transform is not known at the requested stamp.
 
     `may_come` says whether waiting can help. `is_past` says that the stamp is older than all known transforms; then a
     newer stamp can help.
     """
 
-    status_name = "TF_UNAVAILABLE"
-
     def __init__(
         self, parent: str, child: str, reason: str, repair: str, *, may_come: bool = False, is_past: bool = False
     ) -> None:
         self.parent, self.child, self.reason, self.repair = parent, child, reason, repair
         self.may_come, self.is_past = may_come, is_past
-        super().__init__(_sentences(f"transform {parent} <- {child}: {reason}", repair))
+        super().__init__(f"transform {parent} <- {child}: {reason}", repair)
 
     def advising(self, repair: str) -> TransformUnavailableError:
         """A copy of this error with another fix."""
-        known = {"may_come": self.may_come, "is_past": self.is_past}
-        return TransformUnavailableError(self.parent, self.child, self.reason, repair, **known)
+        return TransformUnavailableError(**{**vars(self), "repair": repair})
 
 
-class ModelError(SpatialVlmError):
+class ModelError(SpatialVlmError, status="MODEL_ERROR"):
     """A grounding model failed; a crash is never "not found"."""
-
-    status_name = "MODEL_ERROR"
 
     def __init__(self, model: str, reason: str, repair: str) -> None:
         self.model, self.reason, self.repair = model, reason, repair
-        super().__init__(_sentences(f"model {model!r}: {reason}", repair))
+        super().__init__(f"model {model!r}: {reason}", repair)
 
 
-class ModelTimeoutError(ModelError):
+class ModelTimeoutError(ModelError, status="TIMEOUT"):
     """A grounding model exceeded its time limit."""
-
-    status_name = "TIMEOUT"
 
 
 class GraspReplyError(ModelError):
     """A server of learned grasps sent an invalid reply; no part of it is used.
 
     Args:
-        server: name of its service.
-        kind: "empty", "frame", "count", "not_finite", "rotation", "score" or "width".
-        reason: the same as text.
-        repair: what to do about it.
+        kind: "empty", "frame", "count", "not_finite", "rotation", "score" or "width"; the reason is the same as text.
     """
 
     def __init__(self, server: str, kind: str, reason: str, repair: str) -> None:
@@ -322,7 +257,6 @@ class DomainMismatchError(ModelError):
     """A model trained only on simulated images was given images that are not known to be simulated.
 
     Args:
-        model: its name.
         model_domain: what it was trained on.
         image_domain: what is known of the images: "real" or "unknown".
     """
@@ -330,61 +264,43 @@ class DomainMismatchError(ModelError):
     def __init__(self, model: str, model_domain: str, image_domain: str) -> None:
         self.model_domain, self.image_domain = model_domain, image_domain
         known = "the images are real" if image_domain == "real" else "the images are not marked as simulated"
-        super().__init__(
-            model,
-            f"it was trained only on {model_domain} images, and {known}, so its scores mean nothing",
+        reason = f"it was trained only on {model_domain} images, and {known}, so its scores mean nothing"
+        repair = (
             "choose another model. If a simulator makes the images, set domain_gate.images to simulated "
-            "(--image-domain simulated). To use the model anyway, set domain_gate.allow_mismatch to true "
-            "(--any-domain)",
+            "(--image-domain simulated). To use the model anyway, set domain_gate.allow_mismatch to true (--any-domain)"
         )
+        super().__init__(model, reason, repair)
 
 
 class UnfamiliarImageError(ModelError):
     """An image differs too much from those that a model was trained on.
 
     Args:
-        model: its name.
         distance: distance of the image's features from those of the training images.
         limit: distance above which an image is refused.
     """
 
     def __init__(self, model: str, distance: float, limit: float) -> None:
         self.distance, self.limit = distance, limit
-        super().__init__(
-            model,
-            f"the image is unlike those that it was trained on (distance {distance:.2f}, limit {limit:.2f})",
-            "choose another model, or set its option unfamiliar=answer to use it anyway",
-        )
+        reason = f"the image is unlike those that it was trained on (distance {distance:.2f}, limit {limit:.2f})"
+        super().__init__(model, reason, "choose another model, or set its option unfamiliar=answer to use it anyway")
 
 
-class DeadlineError(SpatialVlmError):
-    """Decoding and resolving exceeded the time limit of a request.
-
-    Args:
-        stage: the running stage.
-        seconds: the limit.
-    """
-
-    status_name = "TIMEOUT"
+class DeadlineError(SpatialVlmError, status="TIMEOUT"):
+    """Decoding and resolving exceeded the time limit of a request, in seconds."""
 
     def __init__(self, stage: str, seconds: float) -> None:
         self.stage, self.seconds = stage, seconds
         self.repair = "raise resolve_timeout, or reduce the load of this computer"
-        super().__init__(_sentences(f"{stage} took longer than {seconds:g} s", self.repair))
+        super().__init__(f"{stage} took longer than {seconds:g} s", self.repair)
 
 
-class StreamError(SpatialVlmError):
+class StreamError(_ReasonedError):
     """Messages do not make a complete frame."""
 
-    def __init__(self, reason: str, repair: str) -> None:
-        self.reason, self.repair = reason, repair
-        super().__init__(_sentences(reason, repair))
 
-
-class StaleInputError(StreamError):
+class StaleInputError(StreamError, status="STALE_INPUT"):
     """A stream is silent, or all its messages are older than the request."""
-
-    status_name = "STALE_INPUT"
 
 
 class ClockError(StaleInputError):
@@ -402,20 +318,17 @@ class ClockError(StaleInputError):
         where = "ahead of now" if ahead > 0 else "behind its arrival"
         reason = f"{stream} is stamped {abs(ahead):.2f} s {where}, but {limit} is {allowed:g} s"
         repair = (
-            "synchronise the clocks of the two hosts (chrony, PTP), set the driver's time domain "
-            "(realsense2_camera: global_time_enabled; orbbec_camera: time_domain), and set use_sim_time to the "
-            "same value in all nodes"
+            "synchronise the clocks of the two hosts (chrony, PTP), set the driver's time domain (realsense2_camera: "
+            "global_time_enabled; orbbec_camera: time_domain), and set use_sim_time to the same value in all nodes"
         )
         super().__init__(reason, repair)
 
 
-class NotSynchronisedError(StreamError):
+class NotSynchronisedError(StreamError, status="NOT_SYNCHRONISED"):
     """Colour and depth arrive, but their stamps never match."""
 
-    status_name = "NOT_SYNCHRONISED"
 
-
-class BusyError(SpatialVlmError):
+class BusyError(SpatialVlmError, status="BUSY"):
     """Another request is being answered.
 
     Args:
@@ -423,80 +336,61 @@ class BusyError(SpatialVlmError):
         reason: what is going on instead, in words; None = the instruction is being answered.
     """
 
-    status_name = "BUSY"
-
     def __init__(self, instruction: str, reason: str | None = None) -> None:
         self.instruction, self.repair = instruction, "wait for its result, or cancel it"
         shown = instruction if len(instruction) <= 60 else instruction[:57] + "..."
-        super().__init__(_sentences(reason or f"another instruction is being answered: {shown!r}", self.repair))
+        super().__init__(reason or f"another instruction is being answered: {shown!r}", self.repair)
 
 
-class CancelledError(SpatialVlmError):
+class CancelledError(SpatialVlmError, status="CANCELLED"):
     """The request was withdrawn before it was answered."""
-
-    status_name = "CANCELLED"
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
-        super().__init__(_sentences(reason, "send the instruction again"))
+        super().__init__(reason, "send the instruction again")
 
 
-class StopRequestedError(SpatialVlmError):
-    """The words ask to stop: they are not an instruction, and nothing is resolved.
-
-    Args:
-        words: as said.
-    """
-
-    status_name = "CANCELLED"
+class StopRequestedError(SpatialVlmError, status="CANCELLED"):
+    """The words ask to stop: they are not an instruction, and nothing is resolved."""
 
     def __init__(self, words: str) -> None:
         self.words = words
-        super().__init__(
-            _sentences(f"{words!r} asks to stop, so nothing is executed", "give the next instruction by itself")
-        )
+        super().__init__(f"{words!r} asks to stop, so nothing is executed", "give the next instruction by itself")
 
 
-class GoalError(SpatialVlmError):
+class GoalError(SpatialVlmError, status="UNREACHABLE"):
     """The gripper has no collision-free way to take an object or to put it down.
 
     Args:
         what: the requested action, for example "take the chick (d2)".
         reasons: (kind, text) of each reason, most frequent first; docs/planning.md lists the kinds.
-        repair: what to do about it.
     """
-
-    status_name = "UNREACHABLE"
 
     def __init__(self, what: str, reasons: Iterable[tuple[str, str]], repair: str) -> None:
         self.what, self.reasons, self.repair = what, tuple(reasons), repair
-        super().__init__(_sentences(f"no free way to {what}: {'; '.join(words for _, words in self.reasons)}", repair))
+        super().__init__(f"no free way to {what}: {'; '.join(words for _, words in self.reasons)}", repair)
 
 
-class OutOfWorkspaceError(GoalError):
+class OutOfWorkspaceError(GoalError, status="OUT_OF_WORKSPACE"):
     """Every possible motion leaves the workspace or enters a keep-out volume."""
-
-    status_name = "OUT_OF_WORKSPACE"
 
 
 def _moved(moved: float, turned_deg: float, limit: float, limit_deg: float) -> str:
     """How far something moved, and how far it may; what is not known, or has no limit, is left out."""
     if moved == math.inf:
         return "is gone since the observation"
-    told, allowed = [], []
-    if math.isfinite(moved) and math.isfinite(limit):
-        told.append(f"moved by {moved:.3f} m")
-        allowed.append(f"{limit:g} m")
-    if math.isfinite(turned_deg) and math.isfinite(limit_deg):
-        told.append(f"turned by {turned_deg:.1f}°")
-        allowed.append(f"{limit_deg:g}°")
-    if not told:
+    parts = (
+        (f"moved by {moved:.3f} m", f"{limit:g} m", moved + limit),
+        (f"turned by {turned_deg:.1f}°", f"{limit_deg:g}°", turned_deg + limit_deg),
+    )
+    known = [(did, may) for did, may, both in parts if math.isfinite(both)]
+    if not known:
         return "may have moved since the observation: how far is not known"
-    verb = "is" if len(allowed) == 1 else "are"
-    return f"{' and '.join(told)} since the observation, but only {' and '.join(allowed)} {verb} allowed"
+    did, may = (" and ".join(each) for each in zip(*known, strict=True))
+    return f"{did} since the observation, but only {may} {'is' if len(known) == 1 else 'are'} allowed"
 
 
-class SceneChangedError(SpatialVlmError):
+class SceneChangedError(SpatialVlmError, status="SCENE_CHANGED"):
     """The scene has changed since it was seen.
 
     Args:
@@ -505,11 +399,8 @@ class SceneChangedError(SpatialVlmError):
         turned_deg: how far it turned, degrees.
         limit: allowed motion, metres.
         limit_deg: allowed rotation, degrees.
-        repair: what to do about it.
         happened: what happened to it, in words that go on after `what`; None = it moved, or is gone.
     """
-
-    status_name = "SCENE_CHANGED"
 
     def __init__(
         self,
@@ -523,10 +414,10 @@ class SceneChangedError(SpatialVlmError):
     ) -> None:
         self.what, self.moved, self.turned_deg, self.repair = what, moved, turned_deg, repair
         self.limit, self.limit_deg = limit, limit_deg
-        super().__init__(_sentences(f"{what} {happened or _moved(moved, turned_deg, limit, limit_deg)}", repair))
+        super().__init__(f"{what} {happened or _moved(moved, turned_deg, limit, limit_deg)}", repair)
 
 
-class UnreachableError(SpatialVlmError):
+class UnreachableError(SpatialVlmError, status="UNREACHABLE"):
     """No configuration of the arm reaches the pose.
 
     Args:
@@ -535,33 +426,23 @@ class UnreachableError(SpatialVlmError):
         rotation_error: its rotation error, radians.
     """
 
-    status_name = "UNREACHABLE"
-
     def __init__(self, segment: int, position_error: float, rotation_error: float) -> None:
         self.segment, self.position_error, self.rotation_error = segment, position_error, rotation_error
-        super().__init__(
-            _sentences(
-                f"motion {segment}: the arm cannot reach the pose; the nearest it gets is {position_error:.3f} m "
-                f"and {rotation_error:.2f} rad away",
-                "choose another grasp, or move the object or the arm closer",
-            )
-        )
+        nearest = f"the nearest it gets is {position_error:.3f} m and {rotation_error:.2f} rad away"
+        repair = "choose another grasp, or move the object or the arm closer"
+        super().__init__(f"motion {segment}: the arm cannot reach the pose; {nearest}", repair)
 
 
-class RejectedError(SpatialVlmError):
+class RejectedError(SpatialVlmError, status="REJECTED"):
     """A person rejected a proposal, or the decision is not valid for it.
 
     Args:
         about: the goal or the question that the decision names.
-        reason: why, as text.
-        repair: what to do about it.
     """
-
-    status_name = "REJECTED"
 
     def __init__(self, about: str, reason: str, repair: str) -> None:
         self.about, self.reason, self.repair = about, reason, repair
-        super().__init__(_sentences(f"{about}: {reason}", repair))
+        super().__init__(f"{about}: {reason}", repair)
 
 
 class AuditError(RejectedError):
@@ -572,7 +453,7 @@ class AuditError(RejectedError):
         super().__init__(f"audit log {path}", reason, repair)
 
 
-class ApprovalExpiredError(SpatialVlmError):
+class ApprovalExpiredError(SpatialVlmError, status="APPROVAL_EXPIRED"):
     """There was no approval in time, or the approval was not used in time.
 
     Args:
@@ -581,33 +462,24 @@ class ApprovalExpiredError(SpatialVlmError):
         reason: why it was not used in time, in words; "" = nobody says.
     """
 
-    status_name = "APPROVAL_EXPIRED"
-
     def __init__(self, about: str, expires_after: float, reason: str = "") -> None:
         self.about, self.expires_after, self.reason = about, expires_after, reason
         after = f"after {round(expires_after, 1):g} s" if expires_after else "before it was used"
         why = f": {reason}" if reason else ""
-        super().__init__(_sentences(f"{about} expired {after}{why}", "send the instruction again"))
+        super().__init__(f"{about} expired {after}{why}", "send the instruction again")
 
 
-class PlanningFailedError(SpatialVlmError):
+class PlanningFailedError(SpatialVlmError, status="PLANNING_FAILED"):
     """A planner answered, but with no usable plan.
 
     Args:
-        planner: its name.
-        reason: why, in words.
-        repair: what to do about it.
         number: the planner's own error number, where it has one.
-        shown: how the message names it; None = "planner" and its name.
+        shown: how the message names it; "" = "planner" and its name.
     """
 
-    status_name = "PLANNING_FAILED"
-
-    def __init__(
-        self, planner: str, reason: str, repair: str, number: int | None = None, shown: str | None = None
-    ) -> None:
+    def __init__(self, planner: str, reason: str, repair: str, number: int | None = None, shown: str = "") -> None:
         self.planner, self.reason, self.repair, self.number = planner, reason, repair, number
-        super().__init__(_sentences(f"{shown or f'planner {planner!r}'}: {reason}", repair))
+        super().__init__(f"{shown or f'planner {planner!r}'}: {reason}", repair)
 
 
 _NAMED = 5  # objects in a message; the error has all
@@ -618,9 +490,7 @@ class NoPathError(PlanningFailedError):
 
     Args:
         segment: which motion of the request, from 0.
-        reason: why, as text.
         touched: ids of the objects in the way, if known.
-        repair: what to do about it.
     """
 
     def __init__(self, segment: int, reason: str, touched: tuple[str, ...], repair: str) -> None:
@@ -634,44 +504,33 @@ class StandsWrongError(NoPathError):
     """The arm's current configuration is in collision or invalid; no other goal helps."""
 
 
-class PlannerUnavailableError(PlanningFailedError):
+class PlannerUnavailableError(PlanningFailedError, status="PLANNER_UNAVAILABLE"):
     """No planner runs, or it does not answer."""
 
-    status_name = "PLANNER_UNAVAILABLE"
 
-
-class ExecutionFailedError(SpatialVlmError):
+class ExecutionFailedError(SpatialVlmError, status="EXECUTION_FAILED"):
     """A plan was not executed to its end. The arm stays where it stopped, and may hold an object.
 
     Args:
         phase: phase of the plan, as in manipulation/planning/planner.py.
-        reason: why, as text.
-        repair: what to do about it.
         number: MoveIt's error number, if there is one.
     """
 
-    status_name = "EXECUTION_FAILED"
-
     def __init__(self, phase: str, reason: str, repair: str, number: int | None = None) -> None:
         self.phase, self.reason, self.repair, self.number = phase, reason, repair, number
-        super().__init__(_sentences(f"execution failed in phase {phase!r}: {reason}", repair))
+        super().__init__(f"execution failed in phase {phase!r}: {reason}", repair)
 
 
-class InternalError(SpatialVlmError):
+class InternalError(SpatialVlmError, status="INTERNAL_ERROR"):
     """An unexpected exception: a bug in this package. It ends one request; the log has its trace.
 
     Args:
         reason: type and message of the exception.
-        repair: what to do about it.
     """
 
-    status_name = "INTERNAL_ERROR"
-
-    def __init__(
-        self, reason: str, repair: str = "report this error with the instruction, the frame and the log"
-    ) -> None:
-        self.reason, self.repair = reason, repair
-        super().__init__(_sentences(f"internal error: {reason}", repair))
+    def __init__(self, reason: str) -> None:
+        self.reason, self.repair = reason, "report this error with the instruction, the frame and the log"
+        super().__init__(f"internal error: {reason}", self.repair)
 
     @classmethod
     def of(cls, error: Exception) -> InternalError:
@@ -684,47 +543,27 @@ class DependencyError(SpatialVlmError):
 
     def __init__(self, package: str, repair: str) -> None:
         self.package, self.repair = package, repair
-        super().__init__(_sentences(f"the package {package!r} is not installed", repair))
+        super().__init__(f"the package {package!r} is not installed", repair)
 
 
 class DisplayError(SpatialVlmError):
     """No window can be opened, for example over ssh, in a container or on a robot without a screen."""
 
-    def __init__(
-        self, reason: str, repair: str = "write the scene with --out scene.ply and open it on another computer"
-    ) -> None:
-        self.reason, self.repair = reason, repair
-        super().__init__(_sentences(f"there is no display: {reason}", repair))
+    def __init__(self, reason: str) -> None:
+        self.reason, self.repair = reason, "write the scene with --out scene.ply and open it on another computer"
+        super().__init__(f"there is no display: {reason}", self.repair)
 
 
 class PlugInError(SpatialVlmError):
-    """A relation of an installed plug-in package cannot be used; other relations are not affected.
-
-    Args:
-        name: name of the relation.
-        source: the package and its entry point.
-        reason: why, as text.
-        repair: what to do about it.
-    """
+    """A relation of a plug-in (`source`: its package and entry point) cannot be used; others are not affected."""
 
     def __init__(self, name: str, source: str, reason: str, repair: str) -> None:
         self.name, self.source, self.reason, self.repair = name, source, reason, repair
-        super().__init__(_sentences(f"relation {name!r} of {source}: {reason}", repair))
+        super().__init__(f"relation {name!r} of {source}: {reason}", repair)
 
 
-class EvaluationError(SpatialVlmError):
-    """An evaluation cannot start or continue; results that are already stored are kept.
-
-    Args:
-        reason: why, as text.
-        repair: what to do about it.
-    """
-
-    status_name = "INTERNAL_ERROR"
-
-    def __init__(self, reason: str, repair: str) -> None:
-        self.reason, self.repair = reason, repair
-        super().__init__(_sentences(reason, repair))
+class EvaluationError(_ReasonedError, status="INTERNAL_ERROR"):
+    """An evaluation cannot start or continue; results that are already stored are kept."""
 
 
 class EngineUnavailableError(EvaluationError):
@@ -732,13 +571,7 @@ class EngineUnavailableError(EvaluationError):
 
 
 class StoreError(EvaluationError):
-    """A disk or an object store cannot read or write a file.
-
-    Args:
-        uri: URI of the file.
-        reason: why, as text.
-        repair: what to do about it.
-    """
+    """A disk or an object store cannot read or write a file."""
 
     def __init__(self, uri: str, reason: str, repair: str) -> None:
         self.uri = uri
@@ -749,11 +582,9 @@ class FolderInUseError(EvaluationError):
     """Another evaluation writes to the folder.
 
     Args:
-        folder: path or URI.
         owner: host and process, as text.
         age: seconds since it began.
         seen: seconds since its last sign of life.
-        repair: what to do about it.
     """
 
     def __init__(self, folder: str, owner: str, age: float, seen: float, repair: str) -> None:
@@ -765,13 +596,7 @@ class FolderInUseError(EvaluationError):
 
 
 class RunMismatchError(EvaluationError):
-    """The folder holds another evaluation, or something else.
-
-    Args:
-        folder: path or URI.
-        reason: what it holds.
-        repair: what to do about it.
-    """
+    """The folder holds another evaluation, or something else."""
 
     def __init__(self, folder: str, reason: str, repair: str) -> None:
         self.folder = folder

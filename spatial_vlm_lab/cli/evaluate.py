@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import click
 
-from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     FAILED,
@@ -23,14 +22,18 @@ from spatial_vlm_ros.cli.group import (
     FOLDER,
     REFUSED,
     any_domain_option,
+    changed_streams,
     config_option,
     frame_option,
     gated,
     image_domain_option,
     json_option,
+    named_topics,
     print_json,
     read_settings,
     say,
+    stream_options,
+    topic_options,
 )
 from spatial_vlm_ros.cli.outputs import check_new, check_new_folder, check_no_input, force_option, stopped_cleanly
 from spatial_vlm_ros.errors import DependencyError, EvaluationError, InputError, SpatialVlmError

@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     FAILED,
     FILE,
     FOLDER,
     any_domain_option,
+    changed_streams,
     config_option,
     frame_option,
     gated,
     image_domain_option,
+    named_topics,
     read_settings,
     say,
+    stream_options,
+    topic_options,
 )
 from spatial_vlm_ros.errors import FileError
 

@@ -21,11 +21,10 @@ from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
-from spatial_vlm_ros.web.door import Door
+from spatial_vlm_ros.web.door import Door, Shield
 from spatial_vlm_ros.web.forms import read_form, read_json
 from spatial_vlm_ros.web.guard import Guard
 from spatial_vlm_ros.web.serving import Page, serve_page
-from spatial_vlm_ros.web.shield import Shield
 
 _HERE = Path(__file__).resolve().parent
 _OWN = {path.name: path for path in sorted((_HERE / "static").iterdir()) if path.suffix in STATIC_KINDS}

@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option, say
-from spatial_vlm_ros.cli.live import INTERRUPTED, print_message
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, frame_option, say
+from spatial_vlm_ros.cli.live import INTERRUPTED, conversation, fail, of_nodes, print_message, replied
 
 
 @click.command()
@@ -32,38 +31,23 @@ def ask(instruction: str, frame_of_reference: str | None, dialogue_id: str, name
       spatial-vlm ask "grab me the chick behind the cup"
       spatial-vlm ask "no, the other one" --dialogue-id 3f2a91c07b55
     """
-    try:
-        from spatial_vlm_ros.nodes.perception.ask import Asker, asker, refused
-    except ModuleNotFoundError as error:
-        from spatial_vlm_ros.nodes.main import missing
+    nodes = of_nodes("perception.ask")
 
-        say(missing(error), err=True)
-        sys.exit(FAILED)
-
-    def once(client: Asker, words: str, dialogue_id: str) -> Any:
+    def once(client: Any, words: str, dialogue_id: str) -> Any:
         ended = client.ask(words, frame_of_reference or "", dialogue_id, lambda stage: say(f"… {stage}", err=True))
         if not ended.accepted:
-            say("the resolver is not active; run: ros2 lifecycle set /resolver activate", err=True)
-            sys.exit(FAILED)
+            fail("the resolver is not active; run: ros2 lifecycle set /resolver activate")
+        print_message(ended.resolution, as_json)
         return ended.resolution
 
     try:
-        with asker(namespace) as client:
+        with conversation(), nodes.asker(namespace) as client:
             client.wait_for_server(wait)
             resolution = once(client, instruction, dialogue_id)
-            print_message(resolution, as_json)
-            while resolution.question and not (as_json or no_questions) and sys.stdin.isatty():
-                reply = click.prompt("  answer", default="", show_default=False)
-                if not reply.strip():
-                    break
+            while not (as_json or no_questions) and (reply := replied(resolution.question)):
                 resolution = once(client, reply, resolution.dialogue_id)
-                print_message(resolution, as_json)
             if resolution.dialogue_id and not as_json:
                 say(f"  dialogue  {resolution.dialogue_id}  (to continue, pass --dialogue-id)")
-            sys.exit(REFUSED if refused(resolution) else ANSWERED)
-    except SpatialVlmError as error:
-        say(error, err=True)
-        sys.exit(FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        say("cancelled", err=True)
-        sys.exit(INTERRUPTED)
+            sys.exit(REFUSED if nodes.refused(resolution) else ANSWERED)
+    except KeyboardInterrupt:
+        fail("cancelled", INTERRUPTED)

@@ -44,17 +44,15 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
     whole = True
     for proposal in chosen:
         if goal is None:
-            files, found = approval_replay.files_in(record, proposal)
-            checks = tuple(found)
+            files, checks = approval_replay.files_in(record, proposal)
         else:
             files, checks = approval_replay.check_proposal(record, proposal, robot_description)
         holds = all(check.holds for check in checks)
         whole &= holds
         if as_json:
-            said = {"goal_id": proposal.goal_id, "sentence": proposal.content["sentence"],
-                     "events": [line["event"] for line in proposal.events], "holds": holds,
-                     "checks": [dataclasses.asdict(check) for check in checks]}  # fmt: skip
-            print_json(said)
+            events = [line["event"] for line in proposal.events]
+            told = {"goal_id": proposal.goal_id, "sentence": proposal.content["sentence"], "events": events}
+            print_json({**told, "holds": holds, "checks": [dataclasses.asdict(check) for check in checks]})
         else:
             when = proposal.events[0]["utc"]
             say(f"{when}  {proposal.goal_id}  {proposal.ended:16} {proposal.content['sentence']!r}")
@@ -66,7 +64,6 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
             page = approval_replay.write_page(out, proposal, files, checks, force=force)
             say(f"  written: {page}", err=True)
     if not as_json and goal is None:
-        say(
-            f"{len(chosen)} proposals; the record is complete" if whole else ("files beside the record do not match it")
-        )
+        complete = f"{len(chosen)} proposals; the record is complete"
+        say(complete if whole else "files beside the record do not match it")
     sys.exit(ANSWERED if whole else FAILED)

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, config_option, print_json, read_settings, say
+from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, config_option, print_json, read_settings, say
+from spatial_vlm_ros.cli.live import of_nodes
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
@@ -76,8 +77,6 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
       spatial-vlm doctor --frame recordings/f01
       spatial-vlm doctor --grounder onnx --grounder-options "model=owlvit-base-patch32-int8 family=owlvit"
     """
-    import dataclasses
-
     from spatial_vlm_ros.doctor.findings import has_errors
 
     if ros_args and ros_args[0] != "--ros-args":
@@ -112,7 +111,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         if arm:
             findings, source = _of_arm(robot, planner, seconds, namespace, arguments, table_frame), robot
         else:
-            live = _of_nodes("perception.doctor").examine_live
+            live = of_nodes("perception.doctor").examine_live
             say(f"listening for {seconds:g} s …", err=True)
             findings, source = live(settings, seconds, namespace, arguments, table_height, attach), "live"
     if as_json:
@@ -133,13 +132,8 @@ def _print(findings: list[Finding]) -> None:
         table.add_column(overflow="fold")
     colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for finding in findings:
-        repair = f"\n→ {printable(finding.repair)}" if finding.repair else ""
-        table.add_row(
-            finding.level.value,
-            printable(finding.check),
-            printable(finding.found) + repair,
-            style=colours[finding.level.value],
-        )
+        level, repair = finding.level.value, f"\n→ {printable(finding.repair)}" if finding.repair else ""
+        table.add_row(level, printable(finding.check), printable(finding.found) + repair, style=colours[level])
     new_console().print(table)
 
 
@@ -151,27 +145,13 @@ def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: 
     if not robot:
         raise click.UsageError(f"--arm needs --robot: {', '.join(robots.robot_names(share))}, or your own preset file")
     preset = robots.robot_preset(share, robot)
-    examine = _of_nodes("arm.doctor").examine_arm
+    examine = of_nodes("arm.doctor").examine_arm
     say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
-    findings: list[Finding] = examine(preset, planner, seconds, namespace, ros_args, table_frame)
-    return findings
-
-
-def _of_nodes(module: str) -> Any:
-    """A module of nodes/; without ROS it is said what is missing."""
-    try:
-        return importlib.import_module(f"spatial_vlm_ros.nodes.{module}")
-    except ModuleNotFoundError as error:
-        from spatial_vlm_ros.nodes.main import missing
-
-        say(missing(error), err=True)
-        sys.exit(FAILED)
+    return list(examine(preset, planner, seconds, namespace, ros_args, table_frame))
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
     """The settings of a camera preset, by its name or its file, and the remappings to its topics."""
-    import dataclasses
-
     from spatial_vlm_ros.launcher import plan, wiring
 
     chosen = {"camera_file": name} if wiring.is_file(name) else {"camera": name}
@@ -180,8 +160,7 @@ def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
     remappings = [word for ours, theirs in camera.remappings for word in ("-r", f"{ours}:={theirs}")]
     for room in ("streams", "node"):
         config = getattr(settings, room)
-        names = {field.name for field in dataclasses.fields(config)} & camera.parameters.keys()
-        known = {name: camera.parameters[name] for name in names}
+        known = {name: value for name, value in camera.parameters.items() if hasattr(config, name)}
         settings = dataclasses.replace(settings, **{room: dataclasses.replace(config, **known)})
     if camera.parameters.get("use_sim_time"):
         remappings += ["-p", "use_sim_time:=true"]

@@ -59,11 +59,8 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
         say(f"{len(found)} bundle{'' if len(found) == 1 else 's'}, {size / 1e6:.1f} MB, in {folder}")
         others = len({*folder.glob("*.mcap")} - {*found})
         if others:
-            say(
-                f"not shown: {others} .mcap files that are not named like bundles; if it is a renamed bundle, pass its "
-                "path to `replay`",
-                err=True,
-            )
+            renamed = "if it is a renamed bundle, pass its path to `replay`"
+            say(f"not shown: {others} .mcap files that are not named like bundles; {renamed}", err=True)
     sys.exit(FAILED if damaged else ANSWERED)
 
 

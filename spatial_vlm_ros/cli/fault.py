@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from spatial_vlm_ros.cli.group import FAILED, REFUSED, say
+from spatial_vlm_ros.cli.live import fail, of_nodes
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 
 
@@ -28,21 +27,10 @@ def fault(faults: str, target: str, wait: float) -> None:
       spatial-vlm fault "camera.stamp=wrong:0.15 tf=delayed:0.4"
       spatial-vlm fault ""
     """
-    try:
-        from spatial_vlm_ros.nodes.client_node import client_node
-        from spatial_vlm_ros.nodes.fault_publishers import set_faults
-    except ModuleNotFoundError as error:
-        from spatial_vlm_ros.nodes.main import missing
-
-        say(missing(error), err=True)
-        sys.exit(FAILED)
+    client_node, set_faults = of_nodes("client_node").client_node, of_nodes("fault_publishers").set_faults
     try:
         with client_node("spatial_vlm_fault", "", []) as node:
             name = set_faults(node, faults, target, wait)
-    except InputError as error:
-        say(str(error), err=True)
-        sys.exit(REFUSED)
     except SpatialVlmError as error:
-        say(str(error), err=True)
-        sys.exit(FAILED)
+        fail(error, REFUSED if isinstance(error, InputError) else FAILED)
     say(f"{name}: {faults or 'no faults'}")

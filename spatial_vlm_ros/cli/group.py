@@ -26,7 +26,7 @@ from spatial_vlm_ros.files.writing import write_bytes
 from spatial_vlm_ros.printable import printable, printable_json
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.parameters import ResolverConfig, Settings
+    from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
     from spatial_vlm_ros.types import Detection, Resolution, Rgb, RgbdFrame, Scene
 
 ANSWERED, FAILED, REFUSED = 0, 1, 3
@@ -127,38 +127,86 @@ frame_option = click.option(
     help="Frame of reference for words such as left and behind, if the words do not say. Default: viewer (the camera).",
 )
 
+_Command = Callable[..., Any]
 
-_FRAME_FILES = (
-    click.option("--rgb", type=FILE, help="Colour image, 8 bit."),
-    click.option(
-        "--depth", type=FILE, help="Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres."
-    ),
-    click.option("--camera-info", type=FILE, help="Intrinsics of the colour image as JSON."),
-    click.option("--depth-camera-info", type=FILE, help="Intrinsics of the depth image, if it is not registered."),
-    click.option(
-        "--rgb-t-depth",
-        type=FILE,
-        help="Pose of the depth camera in the colour camera frame, as JSON (see --base-t-camera).",
-    ),
-    click.option(
-        "--base-t-camera",
-        type=FILE,
-        help='Pose of the camera in the robot base frame, as JSON: {"parent": …, "child": …, "matrix": 4 rows of 4}.',
-    ),
-    click.option(
-        "--camera-t-speaker", type=FILE, help="Pose of the speaker in the camera frame, as JSON (see --base-t-camera)."
-    ),
-    click.option("--detections", type=FILE, help="Detections of the colour image as JSON."),
+
+def options(*each: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Make one decorator of several options, in the order of the help page."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(each):
+            command = option(command)
+        return command
+
+    return add
+
+
+_FRAME_FILES = {
+    "--rgb": "Colour image, 8 bit.",
+    "--depth": "Depth: 16-bit PNG in millimetres (0 = none), or .npy / float TIFF in metres.",
+    "--camera-info": "Intrinsics of the colour image as JSON.",
+    "--depth-camera-info": "Intrinsics of the depth image, if it is not registered.",
+    "--rgb-t-depth": "Pose of the depth camera in the colour camera frame, as JSON (see --base-t-camera).",
+    "--base-t-camera": "Pose of the camera in the robot base frame, as JSON: "
+    '{"parent": …, "child": …, "matrix": 4 rows of 4}.',
+    "--camera-t-speaker": "Pose of the speaker in the camera frame, as JSON (see --base-t-camera).",
+    "--detections": "Detections of the colour image as JSON.",
+}
+frame_file_options = options(
+    *(click.option(name, type=FILE, help=words) for name, words in _FRAME_FILES.items()),
     click.option("--grounder", help="Backend that detects objects, if no detections are given."),
     click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces."),
 )
+"""Decorator that adds the options for one frame as single files and for its detector."""
 
 
-def frame_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator that adds the options for one frame as single files and for its detector."""
-    for option in reversed(_FRAME_FILES):
-        command = option(command)
-    return command
+_TOPICS = {  # role, as in recording.bags.topics → option and help
+    "rgb/image": ("--rgb", "Topic of the colour images, raw or compressed."),
+    "depth/image": ("--depth", "Topic of the depth images, raw or compressedDepth."),
+    "rgb/camera_info": ("--camera-info", "Topic of the colour camera info."),
+    "depth/camera_info": ("--depth-camera-info", "Topic of the depth camera info, if depth is not registered."),
+    "detections": ("--detections", "Topic of detections: DetectionArray, or Detection2DArray of vision_msgs."),
+    "instruction": ("--instruction-topic", "Topic std_msgs/String of instructions, used if no INSTRUCTION is given."),
+}
+_STREAMS = {  # parameter → help of its option
+    "base_frame": "TF frame of output poses, z up; '' means the camera frame.",
+    "fixed_frame": "TF frame that stays still while the camera moves, such as odom.",
+    "speaker_frame": "TF frame of the speaker, for 'my left'.",
+    "robot_description": "URDF of the robot, whose points are removed from depth; '' removes nothing.",
+}
+_RECTIFIED = "Whether the images are rectified. Default: from the parameters."
+stream_options = options(
+    *(click.option(f"--{name.replace('_', '-')}", help=words) for name, words in _STREAMS.items()),
+    click.option("--rectified/--raw", default=None, help=_RECTIFIED),
+)
+"""Decorator that adds the options for assembling messages to frames."""
+
+
+def topic_options(
+    renamed: Mapping[str, str] | None = None, without: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator that adds an option for each topic; the argument is named after the last words of its role."""
+    names = {role: (renamed or {}).get(role, option) for role, (option, _) in _TOPICS.items() if role not in without}
+    return options(
+        *(click.option(name, _argument(role), metavar="TOPIC", help=_TOPICS[role][1]) for role, name in names.items())
+    )
+
+
+def named_topics(given: Mapping[str, Any]) -> dict[str, str]:
+    """Role → topic, for the topics that were given."""
+    return {role: given[_argument(role)] for role in _TOPICS if given.get(_argument(role)) is not None}
+
+
+def changed_streams(config: StreamConfig, given: Mapping[str, Any]) -> StreamConfig:
+    """The parameter file's values, overridden by the command line."""
+    changes = {name: given[name] for name in (*_STREAMS, "rectified") if given[name] is not None}
+    if given.get(_argument("depth/camera_info")) is not None:
+        changes["depth_registered"] = False
+    return dataclasses.replace(config, **changes)
+
+
+def _argument(role: str) -> str:
+    return f"topic_{role.replace('/', '_')}"
 
 
 def check_frame_files(files: Mapping[str, Any]) -> None:
@@ -192,24 +240,22 @@ def read_settings(path: Path | None) -> Settings:
 
     if path is None:
         return Settings()
+    form = "write it in the form of config/resolver.yaml"
     try:
-        values = read_yaml(path, "write it in the form of config/resolver.yaml")["/**"]["ros__parameters"]
+        values = read_yaml(path, form)["/**"]["ros__parameters"]
     except (KeyError, TypeError) as error:
         repair = "begin with the lines `/**:` and `  ros__parameters:`, as config/resolver.yaml does"
         raise FileError(path, "there is no /** with ros__parameters", repair) from error
     if not isinstance(values, dict):
-        raise FileError(
-            path, "there are no parameters below ros__parameters", "write it in the form of config/resolver.yaml"
-        )
+        raise FileError(path, "there are no parameters below ros__parameters", form)
     return settings_from(values)
 
 
 def gated(config: ResolverConfig, image_domain: str | None, any_domain: bool) -> ResolverConfig:
     """The parameter file's values, overridden by `image_domain_option` and `any_domain_option`."""
-    changes: dict[str, Any] = {} if image_domain is None else {"images": image_domain}
-    if any_domain:
-        changes["allow_mismatch"] = True
-    return dataclasses.replace(config, domain_gate=dataclasses.replace(config.domain_gate, **changes))
+    gate = config.domain_gate
+    images, allowed = image_domain or gate.images, any_domain or gate.allow_mismatch
+    return dataclasses.replace(config, domain_gate=dataclasses.replace(gate, images=images, allow_mismatch=allowed))
 
 
 def print_resolution(resolution: Resolution, as_json: bool) -> None:
@@ -240,10 +286,16 @@ def write_image(
     *,
     force: bool = False,
 ) -> None:
-    """Write the image of an answer; an existing file is replaced only with `force`."""
-    from spatial_vlm_ros.output.annotated_image import draw
+    """Write the image of an answer, or its 3-D scene (.ply); an existing file is replaced only with `force`."""
+    from spatial_vlm_ros.output.annotated_image import content_from, draw
 
-    save_image(path, draw(frame, detections, resolution, config, scene), force=force)
+    if path.suffix.lower() not in SCENES:
+        save_image(path, draw(frame, detections, resolution, config, scene), force=force)
+        return
+    from spatial_vlm_ros.output import scene_3d
+
+    content = content_from(frame, detections, resolution, config, scene)
+    scene_3d.write_ply(path, scene_3d.mesh_of(frame, content), force=force)
 
 
 def save_image(path: Path, image: Rgb, *, force: bool = False) -> None:
@@ -256,27 +308,15 @@ def save_image(path: Path, image: Rgb, *, force: bool = False) -> None:
     write_bytes(path, data.tobytes(), force=force)
 
 
-def write_scene(
-    path: Path,
-    frame: RgbdFrame,
-    detections: tuple[Detection, ...],
-    resolution: Resolution,
-    config: ResolverConfig,
-    scene: Scene | None = None,
-    *,
-    force: bool = False,
-) -> None:
-    """Write an answer as a 3-D scene; an existing file is replaced only with `force`."""
-    from spatial_vlm_ros.output import scene_3d
-    from spatial_vlm_ros.output.annotated_image import content_from
-
-    content = content_from(frame, detections, resolution, config, scene)
-    scene_3d.write_ply(path, scene_3d.mesh_of(frame, content), force=force)
-
-
 def slug(text: str) -> str:
     """Make a file name from a text."""
     return "".join(c if c.isalnum() and c.isascii() else "_" for c in text)[:60]
+
+
+def say_answer(where: str, instruction: str, resolution: Resolution) -> None:
+    """Print one of several answers on a line: frame or time, status, target, words."""
+    target = resolution.target.id if resolution.target else "-"
+    say(f"{where}  {resolution.status.value:22} {target:5} {instruction}{told_source(resolution)}")
 
 
 def told_source(resolution: Resolution) -> str:

@@ -27,7 +27,8 @@ def check_new(force: bool, **outputs: Path | None) -> None:
     """
     for option, path in outputs.items():
         if path is not None:
-            _as_usage(option, path, lambda path=path: require_new(path, force))  # type: ignore[misc]
+            with _as_usage(option, path):
+                require_new(path, force)
 
 
 def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) -> None:
@@ -45,16 +46,17 @@ def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) 
 def check_new_folder(force: bool, option: str, path: Path | None, ours: Callable[[Path], bool]) -> None:
     """Like `check_new` for a folder; `ours` says which names belong to it (files.folders.UnfinishedFolder)."""
     if path is not None:
-        _as_usage(option, path, lambda: require_new_folder(path, force, ours))
+        with _as_usage(option, path):
+            require_new_folder(path, force, ours)
 
 
-def _as_usage(option: str, path: Path, check: Callable[[], None]) -> None:
+@contextmanager
+def _as_usage(option: str, path: Path) -> Iterator[None]:
     try:
-        check()
+        yield
     except FileError as error:
-        raise click.UsageError(
-            f"--{option.replace('_', '-')} {path}: {error.got}. To change that, {error.repair}"
-        ) from error
+        what = f"--{option.replace('_', '-')} {path}: {error.got}"
+        raise click.UsageError(f"{what}. To change that, {error.repair}") from error
 
 
 def is_image(path: Path) -> bool:

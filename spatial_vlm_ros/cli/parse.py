@@ -34,9 +34,8 @@ def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
         sys.exit(ANSWERED if _parse_one(instruction, all_readings, as_json) else REFUSED)
     while line := sys.stdin.buffer.readline(_LONGEST_LINE + 1):
         if len(line) > _LONGEST_LINE:
-            raise FileError(
-                "standard input", f"a line has more than {_LONGEST_LINE} bytes", "give one sentence per line"
-            )
+            reason = f"a line has more than {_LONGEST_LINE} bytes"
+            raise FileError("standard input", reason, "give one sentence per line")
         _parse_one(line.decode("utf-8", "replace").rstrip("\r\n"), all_readings, as_json)
 
 

@@ -7,9 +7,8 @@ import sys
 
 import click
 
-from spatial_vlm_ros.cli.group import ANSWERED, FAILED, REFUSED, frame_option, say
-from spatial_vlm_ros.cli.live import INTERRUPTED, print_message, print_progress
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, frame_option, say
+from spatial_vlm_ros.cli.live import INTERRUPTED, conversation, fail, of_nodes, print_message, print_progress, replied
 from spatial_vlm_ros.nodes.interrupts import interrupts
 
 
@@ -33,38 +32,22 @@ def pick(instruction: str, frame_of_reference: str | None, dialogue_id: str, pla
       spatial-vlm up sim-arm plan_only:=false       # in another terminal
       spatial-vlm pick "put the chick behind the cup on the tray"
     """
-    try:
-        from spatial_vlm_ros.nodes.arm.pick import picker
-    except ModuleNotFoundError as error:
-        from spatial_vlm_ros.nodes.main import missing
-
-        say(missing(error), err=True)
-        sys.exit(FAILED)
-    try:
-        with picker(namespace) as client:
-            while True:
-                words = (instruction, frame_of_reference or "", dialogue_id, plan_only)
-                with interrupts() as cancelled:
-                    client.wait_for_server(wait, cancelled)
-                    ended = client.pick(*words, print_progress, cancelled)
-                if not ended.accepted:
-                    say("the gate did not accept the goal", err=True)
-                    sys.exit(FAILED)
-                result = ended.result
-                print_message(result.resolution, as_json=False)
-                if result.status.message != result.resolution.status.message:
-                    say(f"{result.status.name}  {result.status.message}")
-                if not (result.resolution.question and sys.stdin.isatty()) or ended.withdrawn:
-                    break
-                reply = click.prompt("  answer", default="", show_default=False)
-                if not reply.strip():
-                    break
-                instruction, dialogue_id = reply, result.resolution.dialogue_id
-            done = result.status.code == result.status.OK
-            sys.exit(INTERRUPTED if ended.withdrawn else ANSWERED if done else REFUSED)
-    except SpatialVlmError as error:
-        say(error, err=True)
-        sys.exit(FAILED)
-    except click.Abort:
-        say("cancelled", err=True)
-        sys.exit(INTERRUPTED)
+    picker = of_nodes("arm.pick").picker
+    with conversation(), picker(namespace) as client:
+        while True:
+            words = (instruction, frame_of_reference or "", dialogue_id, plan_only)
+            with interrupts() as cancelled:
+                client.wait_for_server(wait, cancelled)
+                ended = client.pick(*words, print_progress, cancelled)
+            if not ended.accepted:
+                fail("the gate did not accept the goal")
+            result = ended.result
+            print_message(result.resolution, as_json=False)
+            if result.status.message != result.resolution.status.message:
+                say(f"{result.status.name}  {result.status.message}")
+            if ended.withdrawn:
+                sys.exit(INTERRUPTED)
+            instruction = replied(result.resolution.question)
+            if not instruction:
+                sys.exit(ANSWERED if result.status.code == result.status.OK else REFUSED)
+            dialogue_id = result.resolution.dialogue_id

@@ -4,19 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
 from spatial_vlm_ros.cli.outputs import check_new, force_option
 from spatial_vlm_ros.errors import FileError
-
-if TYPE_CHECKING:
-    from spatial_vlm_ros.types import Rgb
-    from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-    from spatial_vlm_ros.vlm.diagnostics.examination import Examined
-    from spatial_vlm_ros.vlm.diagnostics.report import Inside
 
 AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 
@@ -111,6 +105,7 @@ def _blindness(
 ) -> None:
     from spatial_vlm_ros.output import terminal, terminal_models
     from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
+    from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside, why_no_grid
     from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose
     from spatial_vlm_ros.vlm.diagnostics.report_folder import REPORT, check_folder, write_folder
 
@@ -119,11 +114,17 @@ def _blindness(
         check_folder(out)
     answerer = load_answerer(grounder, options)
     scorer = scorer_of(answerer)
-    if scorer is not None:
-        _warn_of_grid(scorer)
+    reason = None if scorer is None else why_no_grid(scorer)
+    if reason is not None:
+        say(f"the report will have no pooled image tokens and no attention images: {reason}", err=True)
     with terminal.counting("asking") as progress:
         examined = examine_model(grounder, answerer, questions, progress)
-    inside, attention = (Inside(), {}) if scorer is None else _looked_inside(scorer, examined, questions)
+    inside, attention = Inside(), dict[str, Any]()
+    if scorer is not None:
+        with terminal.counting("looking inside") as progress:
+            inside, attention = look_inside(scorer, examined, EFFORTS[questions], progress)
+        for reason in inside.left_out:
+            say(f"not measured: {reason}", err=True)
     found = diagnose(" ".join(filter(None, (grounder, options.get("model")))), examined, inside)
     if questions == ASKED:
         keep_verdict(grounder, options, found)
@@ -141,23 +142,3 @@ def _blindness(
     if unwritten is not None:
         raise unwritten
     raise SystemExit(ANSWERED if found.outcome == "not found" else REFUSED)
-
-
-def _warn_of_grid(scorer: CandidateScorer) -> None:
-    from spatial_vlm_ros.vlm.diagnostics.inside import why_no_grid
-
-    reason = why_no_grid(scorer)
-    if reason is not None:
-        say(f"the report will have no pooled image tokens and no attention images: {reason}", err=True)
-
-
-def _looked_inside(scorer: CandidateScorer, examined: list[Examined], questions: str) -> tuple[Inside, dict[str, Rgb]]:
-    """Internal measurements and attention images; standard error lists what could not be measured."""
-    from spatial_vlm_ros.output import terminal
-    from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside
-
-    with terminal.counting("looking inside") as progress:
-        inside, attention = look_inside(scorer, examined, EFFORTS[questions], progress)
-    for reason in inside.left_out:
-        say(f"not measured: {reason}", err=True)
-    return inside, attention

@@ -4,30 +4,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli.bag_options import changed_streams, named_topics, stream_options, topic_options
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
     IMAGES,
     REFUSED,
     any_domain_option,
+    changed_streams,
     config_option,
     frame_option,
     gated,
     image_domain_option,
     json_option,
+    named_topics,
     print_resolution,
     read_settings,
     say,
+    say_answer,
     slug,
-    told_source,
+    stream_options,
+    topic_options,
     write_image,
 )
 from spatial_vlm_ros.cli.outputs import (
@@ -41,8 +42,7 @@ from spatial_vlm_ros.cli.outputs import (
 from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.parameters import ResolverConfig, StreamConfig
-    from spatial_vlm_ros.perception.grounder import Grounder
+    from spatial_vlm_ros.parameters import ResolverConfig
     from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord
     from spatial_vlm_ros.recording.replay import ReplayedAnswer
     from spatial_vlm_ros.types import Resolution
@@ -94,9 +94,10 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     from spatial_vlm_ros.recording import replay as bag_replay
     from spatial_vlm_ros.recording.bags import topics as bag_topics
     from spatial_vlm_ros.recording.bags.reader import open_bag
-    from spatial_vlm_ros.recording.evidence.bundle import is_bundle
+    from spatial_vlm_ros.recording.evidence.answering import answer_bundle, settings_of_bundle
+    from spatial_vlm_ros.recording.evidence.bundle import is_bundle, read_bundle
     from spatial_vlm_ros.resolver import Resolver
-    from spatial_vlm_ros.types import ANSWERS, Status
+    from spatial_vlm_ros.types import ANSWERS
 
     if grounder_options is not None and grounder is None:
         raise click.UsageError("--grounder-options needs --grounder")
@@ -107,105 +108,59 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise click.UsageError("give either --detections or --grounder")
     with open_bag(bag) as opened:
         is_evidence = is_bundle(opened)
-    if is_evidence:
-        if at is not None or every or named:
-            raise click.UsageError("an evidence bundle has one frame: omit --at, --every and topics")
-        model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
-        gate = partial(gated, image_domain=image_domain, any_domain=any_domain)
-        change = partial(changed_streams, given=given)
-        sys.exit(_replay_bundle(bag, instructions, out, as_json, model, gate, change, config_file, frame_of_reference))
-    is_one = len(instructions) == 1 and not every
-    _check_image(out, is_one)
-    if is_one:
-        check_new(force, out=out)
-    else:
-        check_new_folder(force, "out", out, is_image)
-    settings = read_settings(config_file)
-    config = changed_streams(settings.streams, given)
-    model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
-    core = gated(settings.resolver, image_domain, any_domain)
-    if model is not None:
-        check_domain(model, core.domain_gate)  # a bag does not say what made its images: before it is read
-    resolver = Resolver(core, model)
-    images = nullcontext(out) if out is None or is_one else image_folder(out, force)
-    with stopped_cleanly(), images as place, open_bag(bag) as opened:
-        roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
-        answers = bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every,
-                                    frame_of_reference=frame_of_reference,
-                                    robot=robot_of(config, settings.resolver.depth))  # fmt: skip
-        answered = [_show(answer, is_one, as_json, place, settings.resolver, force) for answer in answers]
-    if not answered:
-        raise InputError("instructions of the bag", "none", "at least one instruction", "give one on the command line")
-    refused = is_one and Status[answered[0]] not in ANSWERS
-    sys.exit(REFUSED if refused else ANSWERED)
-
-
-def _check_image(out: Path | None, is_one: bool) -> None:
+    if is_evidence and (at is not None or every or named):
+        raise click.UsageError("an evidence bundle has one frame: omit --at, --every and topics")
+    is_one = not every and len(instructions or (None,) if is_evidence else instructions) == 1
     if out is not None and is_one and out.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--out {out.name}: not an image format. Use one of: {', '.join(IMAGES)}")
-
-
-def _show(
-    answer: ReplayedAnswer, is_one: bool, as_json: bool, out: Path | None, config: ResolverConfig, force: bool
-) -> str:
-    """Print one answer and draw it; returns the name of its status."""
-    resolution = answer.resolution
-    if as_json or is_one:
-        print_resolution(resolution, as_json)
+    if is_one and not is_evidence:
+        check_new(force, out=out)
+    elif not is_evidence:
+        check_new_folder(force, "out", out, is_image)
+    bundle = read_bundle(bag) if is_evidence else None
+    settings = settings_of_bundle(bundle) if bundle is not None and config_file is None else read_settings(config_file)
+    config, core = changed_streams(settings.streams, given), gated(settings.resolver, image_domain, any_domain)
+    model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
+    if model is not None and bundle is None:
+        check_domain(model, core.domain_gate)  # a bag does not say what made its images: before it is read
+    asked: dict[str, Any] = {
+        "frame_of_reference": frame_of_reference,
+        "robot": robot_of(config, settings.resolver.depth),
+    }
+    resolver, statuses = Resolver(core, model), []
+    if bundle is not None:
+        for words in instructions or (None,):
+            answer = answer_bundle(bundle, resolver, config, instruction=words, finds_anew=model is not None, **asked)
+            statuses.append(answer.resolution.status)
+            print_resolution(answer.resolution, as_json)
+            _draw(answer, out, is_one, settings.resolver, force)
+            if words is None:
+                say(_compared(bundle.record, answer.resolution), err=True)
     else:
-        target = resolution.target.id if resolution.target else "-"
-        when = f"{resolution.stamp_ns / 1e9:.3f}" if resolution.stamp_ns else "-"
-        say(f"{when:>14}  {resolution.status.value:22} {target:5} {resolution.instruction}{told_source(resolution)}")
+        images = nullcontext(out) if out is None or is_one else image_folder(out, force)
+        with stopped_cleanly(), images as place, open_bag(bag) as opened:
+            roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=grounder is None)
+            for answer in bag_replay.replay(opened, resolver, roles, config, instructions, at=at, every=every, **asked):
+                found = answer.resolution
+                statuses.append(found.status)
+                if as_json or is_one:
+                    print_resolution(found, as_json)
+                else:
+                    when = f"{found.stamp_ns / 1e9:.3f}" if found.stamp_ns else "-"
+                    say_answer(f"{when:>14}", found.instruction, found)
+                _draw(answer, place, is_one, settings.resolver, force or not is_one)
+        if not statuses:
+            expected, repair = "at least one instruction", "give one on the command line"
+            raise InputError("instructions of the bag", "none", expected, repair)
+    sys.exit(REFUSED if is_one and statuses[0] not in ANSWERS else ANSWERED)
+
+
+def _draw(answer: ReplayedAnswer, out: Path | None, is_one: bool, config: ResolverConfig, force: bool) -> None:
+    """Write the image of an answer that has a frame: to `out`, or for several answers to a file in it."""
     if out is not None and answer.frame is not None:
-        path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
-        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force or not is_one)
-    return resolution.status.name
-
-
-# ------------------------------------------------------------------------------------------------ evidence bundles
-
-
-def _replay_bundle(
-    path: Path, instructions: tuple[str, ...], out: Path | None, as_json: bool, grounder: Grounder | None,
-    gate: Callable[[ResolverConfig], ResolverConfig], change: Callable[[StreamConfig], StreamConfig],
-    config_file: Path | None, frame_of_reference: str | None,
-) -> int:  # fmt: skip
-    """Answer a bundle again with its words or others, and compare with the recorded answer; returns the exit code.
-
-    Args:
-        grounder: finds the objects again; None = use the recorded detections.
-        gate, change: apply the command line's options to the parameters of resolver and streams.
-        config_file: parameter file; None = the bundle's parameters.
-    """
-    from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-    from spatial_vlm_ros.recording.evidence.answering import answer_bundle, settings_of_bundle
-    from spatial_vlm_ros.recording.evidence.bundle import read_bundle
-    from spatial_vlm_ros.resolver import Resolver
-    from spatial_vlm_ros.types import ANSWERS
-
-    is_one = len(instructions) <= 1
-    _check_image(out, is_one)
-    bundle = read_bundle(path)
-    settings = settings_of_bundle(bundle) if config_file is None else read_settings(config_file)
-    streams = change(settings.streams)
-    resolver = Resolver(gate(settings.resolver), grounder)
-    robot = robot_of(streams, settings.resolver.depth)
-    code = ANSWERED
-    for words in instructions or (None,):
-        answer = answer_bundle(
-            bundle, resolver, streams, instruction=words, frame_of_reference=frame_of_reference, robot=robot,
-            finds_anew=grounder is not None,
-        )  # fmt: skip
         resolution = answer.resolution
-        print_resolution(resolution, as_json)
-        if out is not None and answer.frame is not None:
-            place = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
-            write_image(place, answer.frame, answer.detections, resolution, settings.resolver, answer.scene)
-        if is_one and resolution.status not in ANSWERS:
-            code = REFUSED
-        if words is None:
-            say(_compared(bundle.record, resolution), err=True)
-    return code
+        path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
+        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force)
 
 
 def _compared(record: EvidenceRecord, now: Resolution) -> str:

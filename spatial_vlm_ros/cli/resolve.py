@@ -28,10 +28,9 @@ from spatial_vlm_ros.cli.group import (
     read_frame_files,
     read_settings,
     say,
+    say_answer,
     slug,
-    told_source,
     write_image,
-    write_scene,
 )
 from spatial_vlm_ros.cli.outputs import (
     check_new,
@@ -86,15 +85,10 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
     if out is not None and frames is None and out.suffix.lower() not in IMAGES + SCENES:
-        raise click.UsageError(
-            f"--out {out.name}: not an image or scene format. Use one of: {', '.join(IMAGES + SCENES)}"
-        )
-    if frames is None:
-        check_new(force, out=out)
-        check_no_input([config_file, *(one for one in files.values() if isinstance(one, Path))], out=out)
-    else:
-        check_new_folder(force, "out", out, is_image)
+        known = ", ".join(IMAGES + SCENES)
+        raise click.UsageError(f"--out {out.name}: not an image or scene format. Use one of: {known}")
     if frames is not None:
+        check_new_folder(force, "out", out, is_image)
         if view:
             raise click.UsageError("--view shows one answer; omit --frames")
         gate = {"image_domain": image_domain, "any_domain": any_domain or None}
@@ -105,6 +99,8 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
             raise click.UsageError("--frames takes its instructions from cases.jsonl; omit INSTRUCTION")
         _resolve_frames(frames, Resolver(read_settings(config_file).resolver), chosen, out, as_json, force)
         return
+    check_new(force, out=out)
+    check_no_input([config_file, *(one for one in files.values() if isinstance(one, Path))], out=out)
     if instruction is None:
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
     config = gated(read_settings(config_file).resolver, image_domain, any_domain)
@@ -143,8 +139,7 @@ def _resolve_files(
         return refusal(instruction, error), None
     answered = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
     if out is not None:
-        write = write_scene if out.suffix.lower() in SCENES else write_image
-        write(out, frame, answered.detections, answered.resolution, config, answered.scene, force=force)
+        write_image(out, frame, answered.detections, answered.resolution, config, answered.scene, force=force)
     return answered.resolution, (frame, answered)
 
 
@@ -173,9 +168,7 @@ def _resolve_frames(
             if as_json:
                 print_resolution(resolution, as_json)
             else:
-                target = resolution.target.id if resolution.target else "-"
-                words = f"{case.instruction}{told_source(resolution)}"
-                say(f"{case.frame}  {resolution.status.value:22} {target:5} {words}")
+                say_answer(case.frame, case.instruction, resolution)
                 if resolution.status in FAILURES:  # not about words and objects: print what to fix
                     say(f"    {resolution.message}")
             if place is not None and one.frame is not None:

@@ -15,7 +15,7 @@ from spatial_vlm_ros.cli.group import say
 from spatial_vlm_ros.errors import SpatialVlmError
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.launcher.plan import Argument
+    from spatial_vlm_ros.launcher.stand_in import DeclareLaunchArgument
 
 
 @click.command()
@@ -36,7 +36,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
       spatial-vlm up realsense base_frame:=base_link
       spatial-vlm up replay bag:=recording camera:=zed
     """
-    from spatial_vlm_ros.launcher import commands, plan, supervisor, wiring
+    from spatial_vlm_ros.launcher import plan, supervisor, wiring
 
     with tempfile.TemporaryDirectory(prefix="spatial_vlm_up_") as scratch:
         try:
@@ -45,8 +45,8 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
             if show_args:
                 _show_arguments(plan.arguments_of(path))
                 return
-            processes = plan.plan(path, {**implied, **_pairs(arguments)}).processes
-            ready = [commands.command(process, None if only_print else Path(scratch)) for process in processes]
+            processes = plan.plan(path, {**implied, **_pairs(arguments)})
+            ready = [plan.command(process, None if only_print else Path(scratch)) for process in processes]
         except SpatialVlmError as error:
             raise click.UsageError(str(error)) from error
         if only_print:
@@ -80,9 +80,9 @@ def _pairs(arguments: tuple[str, ...]) -> dict[str, str]:
     return pairs
 
 
-def _show_arguments(arguments: tuple[Argument, ...]) -> None:
+def _show_arguments(arguments: tuple[DeclareLaunchArgument, ...]) -> None:
     for argument in arguments:
         choices = f" ({' or '.join(repr(choice) for choice in argument.choices)})" if argument.choices else ""
-        default = "required" if argument.default is None else f"default {argument.default!r}"
+        default = "required" if argument.default_value is None else f"default {argument.default_value!r}"
         say(f"{argument.name}:={choices}")
         say(f"    {argument.description}; {default}")

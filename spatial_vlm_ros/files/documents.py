@@ -38,12 +38,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_json(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> Any:
-    """Read the value of a JSON file.
-
-    Args:
-        path: the file; UTF-8.
-        largest: most bytes allowed.
-    """
+    """Read the value of a JSON file in UTF-8 of at most `largest` bytes."""
     return parse_json(read_bytes(path, repair, largest), path, repair)
 
 
@@ -83,17 +78,19 @@ def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = 
 
 
 def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, aliases: bool = False) -> Any:
-    """Read a YAML file of plain values.
+    """Read a YAML file of plain values in UTF-8, of at most `largest` bytes.
 
     Args:
-        path: the file; UTF-8.
-        largest: most bytes allowed.
         aliases: allow them as long as the expanded file has at most MOST_NODES values. ROS refuses them in parameter
             files (ros2/rcl, rcl_yaml_param_parser/src/parse.c, YAML_ALIAS_EVENT), but metadata of bags may have them.
     """
+    return parse_yaml(read_bytes(path, repair, largest), path, repair, aliases=aliases)
+
+
+def parse_yaml(data: bytes, path: str | Path, repair: str, *, aliases: bool = False) -> Any:
+    """As `read_yaml`, for bytes that came from `path`."""
     import yaml
 
-    data = read_bytes(path, repair, largest)
     try:
         text = data.decode("utf-8")
         _check_yaml(text, path, repair, aliases)
@@ -111,31 +108,27 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
     open_: list[tuple[str | None, int]] = []  # anchor of each open collection, and the number of values in it so far
     sizes: dict[str, int] = {}  # number of values of an anchor when expanded
     for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        line = f"line {event.start_mark.line + 1}" if event.start_mark else None
         size = 1
-        if isinstance(event, yaml.ScalarEvent) and len(event.value) > LONGEST_NUMBER and _is_number(event):
-            line = f"line {event.start_mark.line + 1}" if event.start_mark else None
-            raise FileError(path, f"a number has {len(event.value)} characters", repair, line)
-        if isinstance(event, yaml.AliasEvent):
-            if not aliases:
-                line = f"line {event.start_mark.line + 1}" if event.start_mark else None
-                raise FileError(
-                    path,
-                    f"it has the alias *{event.anchor}",
-                    "write the values out, because ROS does not read aliases",
-                    line,
-                )
-            size = sizes.get(str(event.anchor), MOST_NODES)  # within itself
-        elif isinstance(event, yaml.CollectionStartEvent):
+        if isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, 1))
             if len(open_) > DEEPEST_YAML:
                 raise FileError(path, f"the YAML has more than {DEEPEST_YAML} levels", repair)
             continue
+        if isinstance(event, yaml.AliasEvent):
+            if not aliases:
+                plain = "write the values out, because ROS does not read aliases"
+                raise FileError(path, f"it has the alias *{event.anchor}", plain, line)
+            size = sizes.get(str(event.anchor), MOST_NODES)  # within itself
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, size = open_.pop()
             if anchor:
                 sizes[anchor] = size
-        elif isinstance(event, yaml.ScalarEvent) and event.anchor:
-            sizes[event.anchor] = 1
+        elif isinstance(event, yaml.ScalarEvent):
+            if len(event.value) > LONGEST_NUMBER and _is_number(event):
+                raise FileError(path, f"a number has {len(event.value)} characters", repair, line)
+            if event.anchor:
+                sizes[event.anchor] = 1
         if open_:
             anchor, sum_ = open_.pop()
             if sum_ + size > MOST_NODES:
@@ -177,10 +170,8 @@ def parse_xml(data: bytes, path: str | Path, repair: str) -> Element:
         if depth > DEEPEST_XML or elements > MOST_ELEMENTS:
             raise FileError(path, f"the XML has more than {DEEPEST_XML} levels or {MOST_ELEMENTS} elements", repair)
         if len(attributes) > MOST_ATTRIBUTES or max(map(len, attributes.values()), default=0) > LONGEST_ATTRIBUTE:
-            limit = (
-                f"more than {MOST_ATTRIBUTES} attributes, or an attribute of more than {LONGEST_ATTRIBUTE} characters"
-            )
-            raise FileError(path, f"the element {name[:50]!r} has {limit}", repair)
+            limit = f"{MOST_ATTRIBUTES} attributes, or an attribute of more than {LONGEST_ATTRIBUTE} characters"
+            raise FileError(path, f"the element {name[:50]!r} has more than {limit}", repair)
 
     def end(*_: object) -> None:
         nonlocal depth

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import unreadable
-from spatial_vlm_ros.files.writing import PLACE, REPLACE, part_of, sync_folder
+from spatial_vlm_ros.files.writing import PLACE, REPLACE, part_of, sync_file, sync_folder
 
 _AT_FDCWD, _EXCHANGE, _NO_REPLACE = -100, 2, 1  # linux/fcntl.h, linux/fs.h: flags of renameat2
 
@@ -99,12 +99,7 @@ def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
     for root, _, names in os.walk(new):
         for name in names:
             if not (Path(root) / name).is_symlink():
-                path = Path(root) / name
-                number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-                try:
-                    os.fsync(number)
-                finally:
-                    os.close(number)
+                sync_file(Path(root) / name)
         sync_folder(Path(root))
     _move(new, place, force)
     sync_folder(place.parent)
@@ -128,9 +123,8 @@ def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[P
         raise FileError(place, "it is a mount point, which cannot be replaced", "choose a folder inside it")
     other = next((file for file in found if ours is not None and not ours(file)), None)
     if other is not None:
-        raise FileError(
-            place, f"it contains {other.name!r}, which does not belong to such a result", "choose another folder"
-        )
+        reason = f"it contains {other.name!r}, which does not belong to such a result"
+        raise FileError(place, reason, "choose another folder")
 
 
 def _move(new: Path, place: Path, force: bool) -> None:

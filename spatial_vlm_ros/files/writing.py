@@ -53,11 +53,7 @@ def write_json(path: str | Path, value: Any, *, force: bool = False, indent: int
 
 @contextmanager
 def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iterator[BinaryIO]:
-    """Give a file to write to; it takes its final name if the block ends without an error, else nothing remains.
-
-    Args:
-        force: replace an existing file.
-    """
+    """Give a file to write to; it takes its final name if the block ends without an error, else nothing remains."""
     path = Path(path)
     require_new(path, force)
     try:
@@ -98,11 +94,7 @@ def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     try:
         holder.mkdir(parents=True)
         yield holder / place.name
-        number = os.open(holder / place.name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+        sync_file(holder / place.name)
         _take_name(holder / place.name, place, force)
         sync_folder(place.parent)
     except OSError as error:
@@ -128,6 +120,15 @@ def require_new(path: str | Path, force: bool = False) -> None:
 def part_of(place: Path) -> Path:
     """Hidden name next to a file or folder, for unfinished output."""
     return place.with_name(f".{place.name[:50]}.{secrets.token_hex(4)}{PART}")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file is on the disk; a symbolic link is refused."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def sync_folder(folder: Path) -> None:

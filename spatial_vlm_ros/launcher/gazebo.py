@@ -21,6 +21,7 @@ Quaternion = tuple[float, float, float, float]
 _BODY_R_OPTICAL: Quaternion = (-0.5, 0.5, -0.5, 0.5)
 _FRAMES = ("frame_id", "gz_frame_id", "ignition_frame_id")  # from the newest name to the oldest
 _REPAIR = "write it in the form of worlds/chicks.sdf"
+_POSE = "give the pose as x y z roll pitch yaw"
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,8 @@ def camera_mount(path: Path) -> Mount:
         for sensor in link.iterfind("sensor[@type='rgbd_camera']")
     ]
     if len(chains) != 1:
-        raise FileError(
-            path,
-            f"it has {len(chains)} sensors of type rgbd_camera",
-            "use a world with exactly one",
-            "world/model/link/sensor",
-        )
+        reason = f"it has {len(chains)} sensors of type rgbd_camera"
+        raise FileError(path, reason, "use a world with exactly one", "world/model/link/sensor")
     sensor = chains[0][2]
     named = next((text for name in _FRAMES if (text := sensor.findtext(name, "").strip())), "")
     if not named:
@@ -79,13 +76,11 @@ def _pose(path: Path, element: Element) -> tuple[Vector, Quaternion]:
     if pose is None:
         return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
     if pose.attrib:
-        raise FileError(
-            path, f"unsupported attributes {', '.join(pose.attrib)}", "give the pose as x y z roll pitch yaw", place
-        )
+        raise FileError(path, f"unsupported attributes {', '.join(pose.attrib)}", _POSE, place)
     try:
         x, y, z, roll, pitch, yaw = (float(word) for word in (pose.text or "").split())
     except ValueError as error:
-        raise FileError(path, repr(pose.text), "give the pose as x y z roll pitch yaw", place) from error
+        raise FileError(path, repr(pose.text), _POSE, place) from error
     return (x, y, z), turn_of(roll, pitch, yaw)
 
 

@@ -1,69 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a launch file and its arguments as plain data: which processes to start, and how."""
+"""Read a launch file and its arguments as plain data: which processes to start, and by which commands."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
 import sys
 import sysconfig
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.launcher import stand_in
+from spatial_vlm_ros.launcher.stand_in import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    LaunchContext,
+    LaunchDescription,
+    OpaqueFunction,
+    Process,
+    SetEnvironmentVariable,
+)
 
 PACKAGE = "spatial_vlm_ros"
 SUFFIX = ".launch.py"
 ROBOT = "spatial_vlm"  # the launch file of a robot; a camera's name also selects it
-
-
-@dataclass(frozen=True)
-class Argument:
-    """An argument of a launch file; `default` None = required."""
-
-    name: str
-    default: str | None
-    description: str
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Process:
-    """One node in its own process.
-
-    Args:
-        package, executable: names as for `ros2 run`.
-        parameter_files: parameter files in their order.
-    """
-
-    package: str
-    executable: str
-    name: str
-    namespace: str = ""
-    parameter_files: tuple[Path, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    remappings: tuple[tuple[str, str], ...] = ()
-    arguments: tuple[str, ...] = ()
-    ros_arguments: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    essential: bool = False
-    respawn: bool = False
-
-    @property
-    def full_name(self) -> str:
-        """Name of the node with its namespace."""
-        return "/" + "/".join(part for part in (self.namespace.strip("/"), self.name) if part)
-
-
-@dataclass(frozen=True)
-class LaunchPlan:
-    """Processes that a launch file starts with some arguments."""
-
-    arguments: tuple[Argument, ...]
-    processes: tuple[Process, ...]
 
 
 def share_folder() -> Path:
@@ -94,26 +58,24 @@ def launch_file(share: Path, preset: str, cameras: Iterable[str]) -> tuple[Path,
     raise UnknownNameError("preset", preset, (*files, *cameras))
 
 
-def arguments_of(path: Path) -> tuple[Argument, ...]:
-    """The arguments of a launch file and of those it includes."""
+def arguments_of(path: Path) -> tuple[DeclareLaunchArgument, ...]:
+    """The arguments of a launch file and of those it includes, in order; of one declared twice, the outer and first."""
     with stand_in.installed():
-        return tuple(_arguments(_described(path)))
+        return tuple(_arguments(_described(path)).values())
 
 
-def plan(path: Path, given: Mapping[str, str]) -> LaunchPlan:
-    """Evaluate a launch file."""
+def plan(path: Path, given: Mapping[str, str]) -> tuple[Process, ...]:
+    """Evaluate a launch file: the processes that it starts with some arguments."""
     with stand_in.installed():
         description = _described(path)
-        arguments = tuple(_arguments(description))
+        known = sorted(_arguments(description))
         for name in given:
-            if name not in {argument.name for argument in arguments}:
-                raise UnknownNameError("argument", name, sorted({argument.name for argument in arguments}))
-        processes: list[Process] = []
-        _walk(description, stand_in.LaunchContext(dict(given)), processes)
-    return LaunchPlan(arguments, tuple(processes))
+            if name not in known:
+                raise UnknownNameError("argument", name, known)
+        return tuple(_started(description, LaunchContext(dict(given))))
 
 
-def _described(path: Path) -> stand_in.LaunchDescription:
+def _described(path: Path) -> LaunchDescription:
     """Return the result of a launch file's `generate_launch_description`."""
     spec = importlib.util.spec_from_file_location(path.name.removesuffix(SUFFIX), path)
     if spec is None or spec.loader is None:
@@ -124,77 +86,99 @@ def _described(path: Path) -> stand_in.LaunchDescription:
         spec.loader.exec_module(module)
     finally:
         sys.dont_write_bytecode = written
-    description: stand_in.LaunchDescription = module.generate_launch_description()
+    description: LaunchDescription = module.generate_launch_description()
     return description
 
 
-def _arguments(description: stand_in.LaunchDescription) -> list[Argument]:
-    """Declared arguments in order; if one is declared twice, the outer and first one."""
-    found: dict[str, Argument] = {}
+def _arguments(description: LaunchDescription) -> dict[str, DeclareLaunchArgument]:
+    found: dict[str, DeclareLaunchArgument] = {}
     for entity in description.entities:
-        if isinstance(entity, stand_in.DeclareLaunchArgument):
-            declared = [Argument(entity.name, entity.default_value, entity.description, entity.choices)]
-        elif isinstance(entity, stand_in.IncludeLaunchDescription):
+        declared = {}
+        if isinstance(entity, DeclareLaunchArgument):
+            declared = {entity.name: entity}
+        elif isinstance(entity, IncludeLaunchDescription):
             declared = _arguments(_described(Path(entity.source.location)))
-        else:
-            declared = []
-        for argument in declared:
-            found.setdefault(argument.name, argument)
-    return list(found.values())
+        for name, each in declared.items():
+            found.setdefault(name, each)
+    return found
 
 
-def _walk(description: stand_in.LaunchDescription, context: stand_in.LaunchContext, processes: list[Process]) -> None:
+def _started(description: LaunchDescription, context: LaunchContext) -> Iterator[Process]:
     for entity in description.entities:
-        if isinstance(entity, stand_in.DeclareLaunchArgument):
+        if isinstance(entity, DeclareLaunchArgument):
             _settle(entity, context.launch_configurations)
-        elif isinstance(entity, stand_in.SetEnvironmentVariable):
+        elif isinstance(entity, SetEnvironmentVariable):
             context.environment[entity.name] = entity.value
-        elif isinstance(entity, stand_in.IncludeLaunchDescription):
-            _walk(_described(Path(entity.source.location)), context, processes)
-        elif isinstance(entity, stand_in.OpaqueFunction):
-            _walk(stand_in.LaunchDescription(entity.function(context) or ()), context, processes)
-        elif isinstance(entity, stand_in.Node):
-            processes.append(_process(entity, context.environment))
+        elif isinstance(entity, IncludeLaunchDescription):
+            yield from _started(_described(Path(entity.source.location)), context)
+        elif isinstance(entity, OpaqueFunction):
+            yield from _started(LaunchDescription(entity.function(context) or ()), context)
+        elif isinstance(entity, Process):
+            yield replace(entity, environment=dict(context.environment))
         else:
-            raise InputError(
-                "launch file",
-                type(entity).__name__,
-                "an action that the launcher knows",
-                "extend spatial_vlm_ros/launcher",
-            )
+            expected, repair = "an action that the launcher knows", "extend spatial_vlm_ros/launcher"
+            raise InputError("launch file", type(entity).__name__, expected, repair)
 
 
-def _settle(declared: stand_in.DeclareLaunchArgument, values: dict[str, str]) -> None:
+def _settle(declared: DeclareLaunchArgument, values: dict[str, str]) -> None:
     """Set an argument's value."""
-    if declared.name not in values:
-        if declared.default_value is None:
-            example = f"{declared.name}:=..."
-            raise InputError(f"argument {declared.name}", "no value", declared.description, f"add {example}")
-        values[declared.name] = declared.default_value
-    value = values[declared.name]
+    value = values.setdefault(declared.name, declared.default_value)  # type: ignore[arg-type]
+    if value is None:
+        repair = f"add {declared.name}:=..."
+        raise InputError(f"argument {declared.name}", "no value", declared.description, repair)
     if declared.choices and value not in declared.choices:
-        choices = " or ".join(map(repr, declared.choices))
-        raise InputError(f"argument {declared.name}", repr(value), choices)
+        raise InputError(f"argument {declared.name}", repr(value), " or ".join(map(repr, declared.choices)))
 
 
-def _process(node: stand_in.Node, environment: Mapping[str, str]) -> Process:
-    files, parameters = [], {}
-    for entry in node.parameters:
-        if isinstance(entry, str):
-            files.append(Path(entry))
-        else:
-            parameters.update({name: value.value for name, value in entry.items()})
-    return Process(
-        node.package,
-        node.executable,
-        node.name,
-        node.namespace,
-        tuple(files),
-        parameters,
-        tuple(node.remappings),
-        tuple(node.arguments),
-        tuple(node.ros_arguments),
-        dict(environment),
-        node.on_exit is not None,
-        node.respawn,
-    )
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command to run."""
+
+    name: str
+    words: tuple[str, ...]
+    environment: dict[str, str]
+    essential: bool = True
+    respawn: bool = False
+
+
+def command(process: Process, scratch: Path | None = None) -> Command:
+    """Make the command of a process.
+
+    Args:
+        scratch: folder for its parameters: a file with the node's own name, so that they win over any other file; None
+            = on the command line, to be read by people.
+    """
+    words = [*_program(process), *process.arguments, "--ros-args", "-r", f"__node:={process.name}"]
+    if process.namespace.strip("/"):
+        words += ["-r", f"__ns:=/{process.namespace.strip('/')}"]
+    for ours, theirs in process.remappings:
+        words += ["-r", f"{ours}:={theirs}"]
+    for path in process.parameter_files:
+        words += ["--params-file", str(path)]
+    if scratch is not None and process.parameters:
+        words += ["--params-file", str(_written(process, scratch))]
+    else:
+        words += [word for name, value in process.parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
+    environment = {**os.environ, **process.environment, "PYTHONUNBUFFERED": "1"}
+    return Command(process.name, (*words, *process.ros_arguments), environment, process.essential, process.respawn)
+
+
+def _program(process: Process) -> list[str]:
+    if process.package == PACKAGE:
+        return [sys.executable, "-m", f"{PACKAGE}.nodes", process.executable]
+    found = shutil.which(process.executable)
+    if found is None:
+        repair = f"install {process.package} from your ROS distribution and source it, or omit it"
+        raise InputError(f"program {process.executable}", "not found", "a program on PATH", repair)
+    return [found]
+
+
+def _written(process: Process, scratch: Path) -> Path:
+    """Write the parameters to a file; JSON is valid YAML and keeps the types of values."""
+    path = scratch / f"{process.full_name.strip('/').replace('/', '.')}.yaml"
+    content = {process.full_name: {"ros__parameters": dict(process.parameters)}}
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return path

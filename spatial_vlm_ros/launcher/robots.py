@@ -87,11 +87,9 @@ def arm_planner_parameters(preset: RobotPreset, file: Path, said: Mapping[str, s
     if "arm" in given:
         unread = said["robot_description_semantic"]
         if unread not in ("", NOTHING):
-            repair = (
-                "omit it, or copy the preset and replace arm in arm_planner with group, end_effector, tip_link "
-                "and openings of your files"
-            )
+            own = "copy the preset and replace arm in arm_planner with group, end_effector, tip_link and openings"
             got = f"{unread!r}, but the preset sets arm: {given['arm']} and uses the files of that arm"
+            repair = f"omit it, or {own} of your files"
             raise InputError("argument robot_description_semantic", got, "no value", repair)
     else:
         for name in _DESCRIBED:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -30,19 +31,14 @@ class LaunchDescription:
     entities: Sequence[Any] = ()
 
 
+@dataclass(frozen=True)
 class DeclareLaunchArgument:
     """An argument: required if it has no default."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        default_value: str | None = None,
-        description: str = "",
-        choices: Sequence[str] | None = None,
-    ) -> None:
-        self.name, self.default_value, self.description = name, default_value, description
-        self.choices = tuple(choices or ())
+    name: str
+    default_value: str | None = None
+    description: str = ""
+    choices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -88,32 +84,45 @@ class ParameterValue:
         self.value = value
 
 
-class Node:
-    """A ROS node in its own process."""
+@dataclass(frozen=True)
+class Process:
+    """One node in its own process.
 
-    def __init__(
-        self,
-        *,
-        package: str,
-        executable: str,
-        name: str,
-        namespace: str = "",
-        parameters: Sequence[str | Mapping[str, ParameterValue]] = (),
-        remappings: Sequence[tuple[str, str]] = (),
-        arguments: Sequence[str] = (),
-        ros_arguments: Sequence[str] = (),
-        output: str = "log",
-        on_exit: Shutdown | Callable[..., Any] | None = None,
-        respawn: bool = False,
-        respawn_delay: float | None = None,
-    ) -> None:
-        self.package, self.executable, self.name, self.namespace = package, executable, name, namespace
-        self.parameters, self.remappings = parameters, remappings
-        self.arguments, self.ros_arguments, self.output, self.on_exit = arguments, ros_arguments, output, on_exit
-        self.respawn, self.respawn_delay = respawn, respawn_delay
+    Args:
+        package, executable: names as for `ros2 run`.
+        parameter_files: parameter files in their order.
+    """
+
+    package: str
+    executable: str
+    name: str
+    namespace: str = ""
+    parameter_files: tuple[Path, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[str, ...] = ()
+    ros_arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    essential: bool = False
+    respawn: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """Name of the node with its namespace."""
+        return "/" + "/".join(part for part in (self.namespace.strip("/"), self.name) if part)
 
 
-_MODULES: dict[str, tuple[type, ...]] = {
+def Node(*, parameters: Sequence[str | Mapping[str, ParameterValue]] = (), on_exit: Any = None, **form: Any) -> Process:
+    """A ROS node in its own process; its output and the delay of its restarts are the launcher's own."""
+    files = tuple(Path(entry) for entry in parameters if isinstance(entry, str))
+    values = {name: value.value for entry in parameters if isinstance(entry, Mapping) for name, value in entry.items()}
+    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in form.items()}
+    for unused in ("output", "respawn_delay"):
+        kept.pop(unused, None)
+    return Process(parameter_files=files, parameters=values, essential=on_exit is not None, **kept)
+
+
+_MODULES: dict[str, tuple[Any, ...]] = {
     "launch": (LaunchContext, LaunchDescription),
     "launch.actions": (
         DeclareLaunchArgument,

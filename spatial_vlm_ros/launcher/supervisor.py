@@ -14,10 +14,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 from spatial_vlm_ros.launcher import respawn
-from spatial_vlm_ros.launcher.commands import Command
+from spatial_vlm_ros.launcher.plan import Command
 from spatial_vlm_ros.launcher.respawn import Respawn
 from spatial_vlm_ros.printable import printable_line
 
@@ -46,17 +47,16 @@ def run(
     return asyncio.run(_Supervisor(commands, out or sys.stdout, aside).run())
 
 
+@dataclass(eq=False)
 class _Child:
     """One running process and the reader of its output."""
 
-    def __init__(
-        self,
-        command: Command,
-        life: Respawn,
-        process: asyncio.subprocess.Process,
-        say: Callable[[str, str], None],
-    ) -> None:
-        self.command, self.life, self.process, self._say = command, life, process, say
+    command: Command
+    life: Respawn
+    process: asyncio.subprocess.Process
+    say: Callable[[str, str], None]
+
+    def __post_init__(self) -> None:
         self.ended = asyncio.ensure_future(self._live())
 
     async def _live(self) -> int:
@@ -72,9 +72,9 @@ class _Child:
         while stream is not None and (chunk := await stream.read(65536)):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                self._say(self.command.name, line.decode("utf-8", "replace"))
+                self.say(self.command.name, line.decode("utf-8", "replace"))
         if rest:
-            self._say(self.command.name, rest.decode("utf-8", "replace"))
+            self.say(self.command.name, rest.decode("utf-8", "replace"))
 
     def tell(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -43,10 +43,11 @@ class Camera:
     @property
     def remappings(self) -> list[tuple[str, str]]:
         """All topics that the resolver may use, including compressed ones: ROS 2 does not remap them with the image."""
+        forms = {f.name: f.metadata for f in dataclasses.fields(NodeConfig)}
         pairs = []
         for ours, theirs in self.topics.items():
-            pairs.append((ours, theirs))
-            pairs += [(f"{ours}/{way}", f"{theirs}/{way}") for way in _transports(ours) if way != "raw"]
+            ways = forms[_TRANSPORTS[ours]]["choices"] if ours in _TRANSPORTS else ()
+            pairs += [(ours, theirs), *((f"{ours}/{way}", f"{theirs}/{way}") for way in ways if way != "raw")]
         return pairs
 
 
@@ -102,11 +103,6 @@ def _topic(path: Path, template: str, levels: Mapping[str, str]) -> str:
         raise FileError(path, f"{template!r}: {error!r}", repair, "topics") from error
 
 
-def _transports(topic: str) -> tuple[str, ...]:
-    fields = {f.name: f for f in dataclasses.fields(NodeConfig)}
-    return fields[_TRANSPORTS[topic]].metadata["choices"] if topic in _TRANSPORTS else ()
-
-
 # ------------------------------------------------------------------------------------------------ parameters
 
 
@@ -121,14 +117,10 @@ def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
     }
 
 
-def image_domain(said: Mapping[str, str]) -> dict[str, str]:
-    """The parameter for the argument `image_domain`; empty if the argument is empty."""
-    return {"domain_gate.images": said["image_domain"]} if said["image_domain"] else {}
-
-
-def evidence(said: Mapping[str, str]) -> dict[str, str]:
-    """The parameter for the argument `keep`; empty if the argument is empty."""
-    return {"evidence.keep": said["keep"]} if said["keep"] else {}
+def renamed(said: Mapping[str, str]) -> dict[str, str]:
+    """The parameters for arguments of other names; an empty argument keeps the value of the parameter file."""
+    names = {"image_domain": "domain_gate.images", "keep": "evidence.keep"}
+    return {parameter: said[name] for name, parameter in names.items() if said[name]}
 
 
 def parameter_file(said: Mapping[str, str]) -> str:

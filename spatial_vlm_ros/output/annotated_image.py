@@ -303,10 +303,8 @@ class _ImagePen:
         if obj.depth_problem is not None:
             return
         corners = self._pixels(obj.box.corners())
-        for a in range(8):
-            for step in (1, 2, 4):
-                if not a & step:
-                    drawing.line(self._canvas, corners[[a, a | step]], COLOURS[Role.CHOSEN], 1, border=False)
+        for edge in drawing.BOX_EDGES:
+            drawing.line(self._canvas, corners[list(edge)], COLOURS[Role.CHOSEN], 1, border=False)
         tips = self._pixels(obj.box.centre + np.vstack((np.zeros(3), _AXIS_LENGTH * obj.box.axes.T)))
         for tip, colour in zip(tips[1:], drawing.AXES, strict=True):
             drawing.arrow(self._canvas, tips[0], tip, colour)
@@ -381,9 +379,6 @@ def draw(
     """Draw a resolution on its frame.
 
     Args:
-        frame: the frame that was resolved.
-        detections: the detections it was resolved with.
-        resolution: the answer.
         config: the resolver's configuration; None = defaults.
         scene: scene the answer rests on; None = lifted from the detections if possible.
 

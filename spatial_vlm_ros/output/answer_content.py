@@ -8,7 +8,7 @@ the same content. To show more outlines, such as completed shapes or parts, add 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -102,8 +102,6 @@ class AnswerContent:
     Args:
         roles: role of each object, by row.
         marks: row → letter of a rival.
-        region: region where the deciding relation holds, or None.
-        deciding: the clause that decides, or None.
         low: (2,) ground coordinates of the lower corner of the shown area.
         high: (2,) ground coordinates of the upper corner.
         length: line of the measured distance, for a question about distance; else None.
@@ -142,13 +140,12 @@ def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -
     roles, marks = roles_of(layout, resolution, deciding, asked_place[1].anchors if asked_place else (), config)
     view = asked_place[1].view if asked_place is not None else _view(layout, resolution, deciding)
     length = _length(layout, resolution)
-    content = AnswerContent(
-        layout, resolution, roles, marks, (), spots, None, deciding, view, np.zeros(2), np.zeros(2), length
-    )  # fmt: skip
+    nowhere = np.zeros(2)
+    content = AnswerContent(layout, resolution, roles, marks, (), spots, None, deciding, view, nowhere, nowhere, length)
     outlines = tuple(outlines_of(content))
     low, high = _shown(content, outlines)
     region = _region(content, asked_place, low, high, config)
-    return AnswerContent(layout, resolution, roles, marks, outlines, spots, region, deciding, view, low, high, length)
+    return replace(content, outlines=outlines, region=region, low=low, high=high)
 
 
 def _length(layout: Layout, resolution: Resolution) -> ShownLength | None:
@@ -295,11 +292,8 @@ def _region(
         row, asked, bottom = asked_place
         holds = config.place.holds
     elif content.deciding is not None and content.deciding.asked is not None:
-        row, asked, bottom = (
-            content.deciding.subject,
-            content.deciding.asked,
-            float(layout.bottom[content.deciding.subject]),
-        )
+        row, asked = content.deciding.subject, content.deciding.asked
+        bottom = float(layout.bottom[row])
         holds = config.decision.holds
     else:
         return None

@@ -57,9 +57,7 @@ def roles_of(
     """Assign a role to each object, by row, and letters to rivals.
 
     Args:
-        deciding: the clause that decides, or None.
         beside: rows of objects that the requested place relates to.
-        config: the resolver's configuration.
     """
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     roles = [Role.OTHER] * len(row_of)
@@ -84,7 +82,8 @@ def roles_of(
     give(Role.ANCHOR, [id_ for clause in (first.clauses if first else ()) for id_ in clause.anchor_ids])
     give(Role.ANCHOR, [place.anchor_id for place in places if place.anchor_id != SUPPORT_ID])
     give(Role.ANCHOR, [layout.scene.objects[row].id for row in beside])
-    named = [] if answered else _named(resolution, layout)
+    written = re.findall(r"\(([^()]*)\)", resolution.message)  # the message of a refusal has "label (id)"
+    named = [] if answered else [id_ for id_ in dict.fromkeys(written) if id_ in row_of]
     marks: dict[int, str] = {}
     if answered:
         give(Role.CHOSEN, [target.id for target in targets_of(resolution)])
@@ -95,10 +94,8 @@ def roles_of(
     else:
         give(Role.ANCHOR, named)
         refused = resolution.status is not Status.NOT_FOUND and first is not None
-        give(
-            Role.CHOSEN if resolution.status is Status.NO_PLACE else Role.REFUSED,
-            [first.id] if refused and first else [],
-        )
+        if refused and first:
+            give(Role.CHOSEN if resolution.status is Status.NO_PLACE else Role.REFUSED, [first.id])
     if deciding is not None and not answered:
         for row in deciding.rivals:
             if roles[row] is Role.OTHER:
@@ -114,13 +111,6 @@ def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) ->
         least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
         found = [c.id for c in resolution.candidates if c.probability >= least]
     return found[:_RIVALS]
-
-
-def _named(resolution: Resolution, layout: Layout) -> list[str]:
-    """Ids of the objects that a refusal names; its message writes them as "label (id)"."""
-    written = re.findall(r"\(([^()]*)\)", resolution.message)
-    known = {obj.id for obj in layout.scene.objects}
-    return [id_ for id_ in dict.fromkeys(written) if id_ in known]
 
 
 def _grounds(layout: Layout) -> list[int]:

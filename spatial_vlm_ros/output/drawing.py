@@ -51,6 +51,9 @@ AXES: tuple[Colour, ...] = (VERMILLION, GREEN, BLUE)
 Pixels = npt.NDArray[np.float64]
 """(N, 2) points on the canvas, x and y."""
 
+BOX_EDGES = tuple((a, a | step) for a in range(8) for step in (1, 2, 4) if not a & step)
+"""Pairs of a box's corners, if the bits 1, 2 and 4 of a corner's index are its sides along x, y and z."""
+
 _BITS = 4  # fractional bits of pixel coordinates in OpenCV
 _DASH = 7.0  # pixels
 _HATCH = 12  # pixels between lines; their slope is 1 in 2, unlike most region borders

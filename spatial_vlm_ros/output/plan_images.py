@@ -51,12 +51,8 @@ def motion_from(data: bytes) -> PlannedMotion:
     try:
         return msgspec.json.decode(data, type=PlannedMotion)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise InputError(
-            "planned motion",
-            str(error),
-            "JSON in the form stored with the audit log",
-            "use the same package version on both sides",
-        ) from error
+        expected, repair = "JSON in the form stored with the audit log", "use the same package version on both sides"
+        raise InputError("planned motion", str(error), expected, repair) from error
 
 
 def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
@@ -73,9 +69,7 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
     size = None if decoded is None else (decoded.shape[1], decoded.shape[0])
     if camera is None or decoded is None or size != (camera.width, camera.height):
         got = "no image" if decoded is None else f"{decoded.shape[1]} x {decoded.shape[0]} pixels"
-        expected = (
-            "none, because the camera is unknown" if camera is None else f"{camera.width} x {camera.height} pixels"
-        )
+        expected = f"{camera.width} x {camera.height} pixels" if camera else "none, because the camera is unknown"
         raise InputError("image of the scene", got, expected, "pass the image that came with the answer")
     scale = max(1, -(-_WIDE // camera.width))
     canvas: Rgb = np.ascontiguousarray(decoded[:, :, ::-1])
@@ -180,9 +174,7 @@ class PlanEye:
 def plan_eye(motion: PlannedMotion, side: Side) -> PlanEye:
     """Choose the projection of a view so that everything that moves or stands around is in it."""
     found = [_corners(box) for box in motion.boxes if box.role not in _WIDE_SPREAD]
-    found += [
-        _placed(link.vertices, frame.links[k]) for frame in motion.frames[::5] for k, link in enumerate(motion.links)
-    ]
+    found += [_placed(link.vertices, one.links[k]) for one in motion.frames[::5] for k, link in enumerate(motion.links)]
     if motion.tip_path:
         found.append(np.array(motion.tip_path))
     points = np.concatenate(found) if found else np.zeros((1, 3))
@@ -235,10 +227,8 @@ class _Pen:
             return
         drawing.fill(self._canvas, outline, colour, 0.5 if box.role == "support" else 0.18)
         if isinstance(self._eye, _CameraEye):
-            for a in range(8):
-                for step in (1, 2, 4):
-                    if not a & step:
-                        drawing.line(self._canvas, corners[[a, a | step]], colour, 1, border=False)
+            for edge in drawing.BOX_EDGES:
+                drawing.line(self._canvas, corners[list(edge)], colour, 1, border=False)
         else:
             width = 1 if box.role in ("support", "neighbour") else 2
             drawing.line(self._canvas, outline, colour, width, closed=True, dashed=box.role == "keep_out", border=False)

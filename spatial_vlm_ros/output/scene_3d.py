@@ -26,7 +26,7 @@ from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in
 from spatial_vlm_ros.output.answer_roles import Role
 from spatial_vlm_ros.output.lettering import Colour
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.types import RgbdFrame, Transform
+from spatial_vlm_ros.types import RgbdFrame
 
 _MOST = 160_000  # most depth pixels that become points
 _JUMP = 0.02  # metres, and share of the distance: neighbours with a larger step in depth belong to different surfaces
@@ -67,14 +67,17 @@ def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
     """
     if content is not None:
         frame = content.layout.scene.frame
-    parts = [_seen(frame), *_axes(frame)]
+    base = frame.base_T_camera
+    parts = [_seen(frame), *_frame(np.zeros(3), np.eye(3), _AXIS)]
+    if base is not None:
+        camera_T_base = base.inverse()
+        parts += _frame(camera_T_base.translation, camera_T_base.rotation, _AXIS)
     if content is not None:
         parts += _objects(content)
         parts += _spots(content)
         if content.region is not None:
             parts.append(_region(content, content.region))
     points, colours, triangles = _joined(parts)
-    base = frame.base_T_camera
     if base is None:
         return ColouredMesh(points, colours, triangles, frame.frame_id)
     return ColouredMesh(base.apply(points), colours, triangles, base.parent)
@@ -170,8 +173,7 @@ def _objects(content: AnswerContent) -> Iterator[_Part]:
         obj = layout.scene.objects[row]
         if obj.depth_problem is None:
             corners = obj.box.corners()
-            edges = [(corners[a], corners[a | step]) for a in range(8) for step in (1, 2, 4) if not a & step]
-            yield _bars(edges, drawing.COLOURS[Role.CHOSEN])
+            yield _bars([(corners[a], corners[b]) for a, b in drawing.BOX_EDGES], drawing.COLOURS[Role.CHOSEN])
             yield from _frame(obj.box.centre, obj.box.axes, _AXIS / 2)
 
 
@@ -205,15 +207,8 @@ def _region(content: AnswerContent, region: ShownRegion) -> _Part:
     return _joined(parts)
 
 
-def _axes(frame: RgbdFrame) -> Iterator[_Part]:
-    """Axes of the camera and, if known, of the base: x, y, z in the palette's red, green and blue."""
-    yield from _frame(np.zeros(3), np.eye(3), _AXIS)
-    if frame.base_T_camera is not None:
-        camera_T_base: Transform = frame.base_T_camera.inverse()
-        yield from _frame(camera_T_base.translation, camera_T_base.rotation, _AXIS)
-
-
 def _frame(origin: Array, axes: Array, length: float) -> Iterator[_Part]:
+    """Axes of a frame: x, y, z in the palette's red, green and blue."""
     for axis, colour in zip(axes.T, drawing.AXES, strict=True):
         yield _bars([(origin, origin + length * axis)], colour)
 

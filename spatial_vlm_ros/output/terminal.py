@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -45,6 +45,16 @@ def new_console(stderr: bool = False) -> Console:
     return console
 
 
+def new_table(
+    columns: Sequence[str], left: Collection[str], padding: tuple[int, int, int, int] = (0, 2, 0, 0)
+) -> Table:
+    """Make a table without lines; the columns of `left` are left-justified, numbers right-justified."""
+    table = Table(box=None, pad_edge=False, padding=padding)
+    for column in columns:
+        table.add_column(column, justify="left" if column in left else "right")
+    return table
+
+
 class _Printable:
     """A renderable whose text is made printable when it is rendered."""
 
@@ -69,8 +79,7 @@ def reading(query: SpatialQuery) -> None:
         tree.add(_asked(query.question), highlight=False)
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
-        _grow_relation(tree, "to: ", query.destination)
-        for clause in query.destination.also:
+        for clause in (query.destination, *query.destination.also):
             _grow_relation(tree, "to: ", clause)
         for clause in query.destination.excluded:
             _grow_relation(tree, "to: not ", clause)
@@ -143,9 +152,8 @@ def resolution(resolution: Resolution) -> None:
     for number, place in enumerate(places, 1):
         _print_place(console, number, place)
     if resolution.frame_of_reference is not None and resolution.up_from is not None:
-        console.print(
-            f"  frame of reference: {resolution.frame_of_reference.value}; up from {resolution.up_from.value}"
-        )
+        frame, up = resolution.frame_of_reference.value, resolution.up_from.value
+        console.print(f"  frame of reference: {frame}; up from {up}")
     if resolution.candidates:
         console.print(_candidates(resolution.candidates))
     if resolution.question:
@@ -184,10 +192,9 @@ def _print_place(console: Console, number: int, place: Place) -> None:
 
 
 def _candidates(candidates: Sequence[Candidate]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
     asked = any(clause.model_p is not None for c in candidates for clause in c.clauses)
-    for column in ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if asked else [])):
-        table.add_column(column, justify="right" if column in ("probability", "margin") else "left")
+    columns = ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if asked else []))
+    table = new_table(columns, {*columns} - {"probability", "margin"}, (0, 2, 0, 2))
     for c in candidates:
         rows = c.clauses or (None,)
         for number, clause in enumerate(rows):

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-from rich.table import Table
 
-from spatial_vlm_ros.output.terminal import new_console
+from spatial_vlm_ros.output.terminal import new_console, new_table
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
@@ -22,27 +21,23 @@ if TYPE_CHECKING:
 def verdict(verdict: ConventionVerdict) -> None:
     """Print how well each convention explains a model's answers, and the verdict on the stated one."""
     console, of = new_console(), len(verdict.trials)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("convention", "answers explained", "error of a side"):
-        table.add_column(column, justify="left" if column == "convention" else "right")
+    table = new_table(("convention", "answers explained", "error of a side"), ["convention"])
     for one in verdict.support:
         table.add_row(one.convention, f"{one.explained} of {of}", "" if one.rms is None else f"{one.rms:.1%}")
     console.print(table)
     for trial in verdict.trials[:3]:
         console.print(printable(f"asked for {trial.phrase} in {trial.size[0]}x{trial.size[1]}: {trial.answer}"))
     if verdict.untested:
-        console.print(
-            f"not tested, because the image size after the model's processor is unknown: {', '.join(verdict.untested)}"
-        )
+        untested = ", ".join(verdict.untested)
+        console.print(f"not tested, because the image size after the model's processor is unknown: {untested}")
     console.print(printable(f"{verdict.stated}: {verdict.outcome}: {verdict.reason}"))
 
 
 def models(facts: Sequence[Mapping[str, Any]]) -> None:
     """Print the models that can be fetched, and whether they are on this machine."""
     console = new_console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("model", "backend", "MB", "licence", "here", "what it is"):
-        table.add_column(column, justify="right" if column == "MB" else "left")
+    columns = ("model", "backend", "MB", "licence", "here", "what it is")
+    table = new_table(columns, {*columns} - {"MB"})
     for each in facts:
         size = f"{each['bytes'] / 1e6:.0f}"
         table.add_row(each["name"], each["backend"], size, each["licence"], each["here"], each["about"])
@@ -84,17 +79,8 @@ def diagnosis(found: Diagnosis) -> None:
     from spatial_vlm_ros.vlm.diagnostics.report import inside_lines, interval_text, numbers_text, share_text
 
     console = new_console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in (
-        "questions",
-        "n",
-        "guess",
-        "accuracy",
-        "with a blank image",
-        "gain",
-        ("changes with the mirrored image"),
-    ):
-        table.add_column(column, justify="left" if column == "questions" else "right")
+    columns = ("n", "guess", "accuracy", "with a blank image", "gain", "changes with the mirrored image")
+    table = new_table(("questions", *columns), ["questions"])
     for s in found.sections:
         numbers = (share_text(s.accuracy), share_text(s.blank), interval_text(s.gain), share_text(s.turned_along))
         table.add_row(s.name, str(s.n), f"{100 * s.chance:.1f}", *numbers)

@@ -6,36 +6,46 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 
 
-def parameter(default: Any, unit: str, low: float, high: float, doc: str, fixed: bool = False) -> Any:
+def parameter(default: float, bounds: str, doc: str, fixed: bool | None = None) -> Any:
     """Declare a bounded number with its unit and reason; read it back with `dataclasses.fields(...).metadata`.
 
     Args:
         default: value if none is given.
-        unit: "" for a plain number.
-        low: least value allowed.
+        bounds: least and greatest value allowed, and the unit, if any: "0.1 to 60 s".
+        fixed: True if it is read only when the node is configured, so it cannot change while the node runs; None = as
+            its class says.
     """
-    return field(default=default, metadata={"unit": unit, "low": low, "high": high, "doc": doc, "fixed": fixed})
+    low, _, high, *unit = bounds.split(maxsplit=3)
+    number = type(default)
+    limits = {"low": number(low), "high": number(high)}
+    return field(default=default, metadata={"unit": "".join(unit), **limits, "doc": doc, "fixed": fixed})
 
 
-def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool = False) -> Any:
+def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool | None = None) -> Any:
     """Declare a switch or a word with its reason.
 
     Args:
         default: value if none is given.
         choices: allowed words; empty = any.
-        fixed: True if it is read only when the node is configured, so it cannot change while the node runs.
+        fixed: as for `parameter`.
     """
     return field(default=default, metadata={"unit": "", "doc": doc, "choices": choices, "fixed": fixed})
 
 
 @dataclass(frozen=True)
 class Bounded:
-    """Base class that checks every field with bounds or choices."""
+    """Base class that checks every field with bounds or choices; `fixed` is for those that do not say it."""
+
+    def __init_subclass__(cls, fixed: bool = False) -> None:
+        for each in vars(cls).values():
+            if isinstance(each, dataclasses.Field) and each.metadata["fixed"] is None:
+                each.metadata = MappingProxyType({**each.metadata, "fixed": fixed})
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -57,12 +67,27 @@ class Bounded:
             raise InputError(f"parameter {f.name}", repr(value), wanted, f"meaning: {f.metadata['doc']}")
 
 
-def group_from(name: str, default: Any, values: Any) -> Any:
-    """Return a group of parameters with some values changed."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"parameter {name}", repr(values), "a group of parameters", "indent its parameters below it")
-    check_names(f"parameter of {name}", values, (f.name for f in dataclasses.fields(default)))
-    return dataclasses.replace(default, **values)
+_T = TypeVar("_T")
+
+
+def filled(defaults: _T, values: Mapping[str, Any], kind: str = "parameter") -> _T:
+    """A configuration with some values changed, by parameter name; those of a group are nested.
+
+    Raises:
+        UnknownNameError: a name is not a parameter.
+        InputError: a value has the wrong type or is out of its bounds.
+    """
+    check_names(kind, values, (f.name for f in dataclasses.fields(defaults)))  # type: ignore[arg-type]
+    changed = {}
+    for name, value in values.items():
+        group = getattr(defaults, name)
+        if dataclasses.is_dataclass(group):
+            if not isinstance(value, Mapping):
+                repair = "indent its parameters below it"
+                raise InputError(f"parameter {name}", repr(value), "a group of parameters", repair)
+            value = filled(group, value, f"parameter of {name}")
+        changed[name] = value
+    return dataclasses.replace(defaults, **changed)  # type: ignore[type-var]
 
 
 def check_names(kind: str, names: Iterable[Any], known: Iterable[str]) -> None:

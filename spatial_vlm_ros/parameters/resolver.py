@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.parameters.bounds import Bounded, check_names, group_from, option, parameter
+from spatial_vlm_ros.parameters.bounds import Bounded, check_names, filled, option, parameter
 from spatial_vlm_ros.types import IMAGE_DOMAINS, FrameOfReference
 
 
@@ -17,23 +16,19 @@ from spatial_vlm_ros.types import IMAGE_DOMAINS, FrameOfReference
 class DepthConfig(Bounded):
     """Range, noise and checks of measured depth."""
 
-    near: float = parameter(0.1, "m", 0.01, 10.0, "minimum depth taken as measured")
-    far: float = parameter(5.0, "m", 0.1, 100.0, "maximum depth taken as measured")
-    noise_floor: float = parameter(0.001, "m", 0.0, 0.1, "standard deviation of depth at zero range")
+    near: float = parameter(0.1, "0.01 to 10 m", "minimum depth taken as measured")
+    far: float = parameter(5.0, "0.1 to 100 m", "maximum depth taken as measured")
+    noise_floor: float = parameter(0.001, "0 to 0.1 m", "standard deviation of depth at zero range")
     noise_quadratic: float = parameter(
         0.003,
-        "1/m",
-        0.0,
-        0.1,
+        "0 to 0.1 1/m",
         "increase of the standard deviation with the square of range; 0.001 to 0.004 for structured light and stereo",
     )
     correlated_fraction: float = parameter(
         0.5,
-        "",
-        0.0,
-        1.0,
-        "fraction of that deviation shared by a whole object (calibration, stereo matching), which averaging does "
-        "not remove",
+        "0 to 1",
+        "fraction of that deviation shared by a whole object (calibration, stereo matching), which averaging does not "
+        "remove",
     )
 
 
@@ -42,42 +37,33 @@ class LiftConfig(Bounded):
     """How pixels become objects."""
 
     erode_px: int = parameter(
-        1, "px", 0, 10, "width of the rim removed from a given mask, where depth mixes object and background"
+        1, "0 to 10 px", "width of the rim removed from a given mask, where depth mixes object and background"
     )
-    min_pixels: int = parameter(20, "px", 1, 10000, "minimum number of measured pixels of an object")
+    min_pixels: int = parameter(20, "1 to 10000 px", "minimum number of measured pixels of an object")
     min_valid_fraction: float = parameter(
-        0.2, "", 0.0, 1.0, "minimum fraction of a mask with measured depth; glass, shiny and black surfaces have less"
+        0.2, "0 to 1", "minimum fraction of a mask with measured depth; glass, shiny and black surfaces have less"
     )
     robot_share: float = parameter(
-        0.9, "", 0.01, 1.0,
+        0.9,
+        "0.01 to 1",
         "detections with at least this fraction of measured pixels on the robot itself, not just near it, are "
         "discarded",
-    )  # fmt: skip
+    )
     gap: float = parameter(
-        0.025, "m", 0.001, 0.5, "depth step that separates two surfaces, in addition to 6 standard deviations"
+        0.025, "0.001 to 0.5 m", "depth step that separates two surfaces, in addition to 6 standard deviations"
     )
     point_reach: float = parameter(
-        0.3,
-        "m",
-        0.01,
-        5.0,
-        "maximum extent of an object from a point that a model put on it (masks=depth)",
+        0.3, "0.01 to 5 m", "maximum extent of an object from a point that a model put on it (masks=depth)"
     )
     support_height: float = parameter(
-        0.004,
-        "m",
-        0.0,
-        0.1,
-        "points up to this height above the support belong to it, in addition to its roughness",
+        0.004, "0 to 0.1 m", "points up to this height above the support belong to it, in addition to its roughness"
     )
     trim: float = parameter(
-        0.01, "", 0.0, 0.2, "fraction of the points cut at each end of an extent; less if depth has no noise"
+        0.01, "0 to 0.2", "fraction of the points cut at each end of an extent; less if depth has no noise"
     )
     see_through_fraction: float = parameter(
         0.5,
-        "",
-        0.0,
-        1.0,
+        "0 to 1",
         "fraction of an object's depth that lies behind its support from which the object counts as transparent",
     )
 
@@ -87,49 +73,43 @@ class RelationConfig(Bounded):
     """Limits within which relations hold. docs/relations.md explains each."""
 
     cone_deg: float = parameter(
-        45.0, "deg", 5.0, 85.0, "half angle of the cone of behind and in front of, and of above and below"
+        45.0, "5 to 85 deg", "half angle of the cone of behind and in front of, and of above and below"
     )
     size_blur: float = parameter(
-        0.05, "", 0.0, 1.0, "uncertainty of an object's position in a relation, as a fraction of its size"
+        0.05, "0 to 1", "uncertainty of an object's position in a relation, as a fraction of its size"
     )
-    contact: float = parameter(0.015, "m", 0.0, 0.2, "maximum gap that counts as resting on")
-    next_to_sizes: float = parameter(2.0, "", 0.1, 10.0, "maximum gap of 'next to', in mean object sizes")
-    near_sizes: float = parameter(3.0, "", 0.1, 20.0, "maximum gap of 'near', in mean object sizes")
+    contact: float = parameter(0.015, "0 to 0.2 m", "maximum gap that counts as resting on")
+    next_to_sizes: float = parameter(2.0, "0.1 to 10", "maximum gap of 'next to', in mean object sizes")
+    near_sizes: float = parameter(3.0, "0.1 to 20", "maximum gap of 'near', in mean object sizes")
     far_sizes: float = parameter(
-        1.0, "", 0.1, 50.0, "minimum gap of 'far from', in mean object sizes; of several objects the farthest is meant"
+        1.0, "0.1 to 50", "minimum gap of 'far from', in mean object sizes; of several objects the farthest is meant"
     )
     min_reach: float = parameter(
         0.05,
-        "m",
-        0.0,
-        1.0,
-        "minimum object size used for gaps of next to, near and far, so that thin objects "
-        "such as a pen have neighbours",
+        "0 to 1 m",
+        "minimum object size used for gaps of next to, near and far, so that thin objects such as a pen have "
+        "neighbours",
     )
-    straight_down_deg: float = parameter(
-        75.0, "deg", 30.0, 90.0, "steepest view in which behind and in front are defined"
-    )
+    straight_down_deg: float = parameter(75.0, "30 to 90 deg", "steepest view in which behind and in front are defined")
     down_ahead: str = option(
         "none",
         "side of the image that counts as ahead if the camera looks straight down; behind is towards that side",
-        ("none", "up", "down", "left", "right"),
+        choices=("none", "up", "down", "left", "right"),
     )
     second_frame: str = option(
         "",
-        "frame of reference that people may mean besides the default one; if it selects another object, the "
-        "resolver asks",
-        ("", "viewer", "robot", "speaker", "world"),
+        "frame of reference that people may mean besides the default one; if it selects another object, the resolver "
+        "asks",
+        choices=("", "viewer", "robot", "speaker", "world"),
     )
     world_defined: bool = option(False, "allow the frame of reference 'world', with world_azimuth_deg")
     world_azimuth_deg: float = parameter(
         0.0,
-        "deg",
-        -180.0,
-        180.0,
+        "-180 to 180 deg",
         "direction of ahead in the frame 'world', as an angle about z of the base frame from its x axis",
     )
-    metric_tolerance: float = parameter(0.02, "m", 0.0, 0.5, "minimum tolerance of a stated distance")
-    metric_share: float = parameter(0.2, "", 0.0, 1.0, "tolerance of a stated distance, as a fraction of it")
+    metric_tolerance: float = parameter(0.02, "0 to 0.5 m", "minimum tolerance of a stated distance")
+    metric_share: float = parameter(0.2, "0 to 1", "tolerance of a stated distance, as a fraction of it")
 
 
 @dataclass(frozen=True)
@@ -137,54 +117,50 @@ class DecisionConfig(Bounded):
     """Conditions under which an answer is given."""
 
     caution: float = parameter(
-        0.5, "", 0.0, 1.0, "how certain an answer must be: the log-odds of holds, mass and place.holds are "
-                           "multiplied by twice this; 0 = more likely than not, 0.5 = unchanged, 1 = odds squared",
-    )  # fmt: skip
-    holds: float = parameter(
-        0.85, "", 0.5, 1.0, "likelihood above which a clause holds; below one minus this value it fails"
+        0.5,
+        "0 to 1",
+        "how certain an answer must be: the log-odds of holds, mass and place.holds are multiplied by twice this; 0 = "
+        "more likely than not, 0.5 = unchanged, 1 = odds squared",
     )
-    mass: float = parameter(0.8, "", 0.5, 1.0, "minimum share of the posterior for an answer; less is ambiguous")
+    holds: float = parameter(
+        0.85, "0.5 to 1", "likelihood above which a clause holds; below one minus this value it fails"
+    )
+    mass: float = parameter(0.8, "0.5 to 1", "minimum share of the posterior for an answer; less is ambiguous")
     found: float = parameter(
-        0.3, "", 0.0, 1.0, "minimum fit of name and attributes; below it a phrase matches no detected object"
+        0.3, "0 to 1", "minimum fit of name and attributes; below it a phrase matches no detected object"
     )
     unseen: float = parameter(
         0.2,
-        "",
-        0.001,
-        10.0,
-        "prior odds that a definite phrase such as 'the cup' means an object that was not detected; 1 = as likely "
-        "as not",
+        "0.001 to 10",
+        "prior odds that a definite phrase such as 'the cup' means an object that was not detected; 1 = as likely as "
+        "not",
     )
     score_weight: float = parameter(
-        0.1, "", 0.0, 1.0, "exponent of detector scores: 0 ignores them, 1 uses them as probabilities"
+        0.1, "0 to 1", "exponent of detector scores: 0 ignores them, 1 uses them as probabilities"
     )
     calibration_slope: float = parameter(
         0.2,
-        "",
-        0.0,
-        10.0,
-        "confidence = logistic(slope * log-odds of the posterior + offset); fitted for a detector that misses one "
-        "in twenty objects and mislabels one in twenty; slope 1 and offset 0 = the posterior of the geometry alone",
+        "0 to 10",
+        "confidence = logistic(slope * log-odds of the posterior + offset); fitted for a detector that misses one in "
+        "twenty objects and mislabels one in twenty; slope 1 and offset 0 = the posterior of the geometry alone",
     )
-    calibration_offset: float = parameter(1.84, "", -10.0, 10.0, "see calibration_slope")
-    min_visible: float = parameter(0.1, "", 0.0, 1.0, "minimum visible fraction of an object to act on")
-    hidden_size: float = parameter(0.06, "m", 0.0, 2.0, "smallest object for which a hidden region is reported")
+    calibration_offset: float = parameter(1.84, "-10 to 10", "see calibration_slope")
+    min_visible: float = parameter(0.1, "0 to 1", "minimum visible fraction of an object to act on")
+    hidden_size: float = parameter(0.06, "0 to 2 m", "smallest object for which a hidden region is reported")
 
 
 @dataclass(frozen=True)
 class PlaceConfig(Bounded):
     """Conditions for a place to put an object."""
 
-    clearance: float = parameter(0.02, "m", 0.0, 0.5, "minimum free distance around a placed object")
-    step: float = parameter(0.01, "m", 0.002, 0.1, "distance between the positions that are tried")
+    clearance: float = parameter(0.02, "0 to 0.5 m", "minimum free distance around a placed object")
+    step: float = parameter(0.01, "0.002 to 0.1 m", "distance between the positions that are tried")
     inside_edge: float = parameter(
-        0.01, "m", 0.0, 0.5, "minimum distance of a placed object from the rim of its support"
+        0.01, "0 to 0.5 m", "minimum distance of a placed object from the rim of its support"
     )
-    holds: float = parameter(0.85, "", 0.5, 1.0, "minimum probability that the stated relation holds at the position")
-    far_sizes: float = parameter(
-        4.0, "", 0.1, 50.0, "minimum gap of a place 'far from' an object, in mean object sizes"
-    )
-    most: int = parameter(5, "spots", 1, 50, "maximum number of positions returned")
+    holds: float = parameter(0.85, "0.5 to 1", "minimum probability that the stated relation holds at the position")
+    far_sizes: float = parameter(4.0, "0.1 to 50", "minimum gap of a place 'far from' an object, in mean object sizes")
+    most: int = parameter(5, "1 to 50 spots", "maximum number of positions returned")
 
 
 @dataclass(frozen=True)
@@ -198,20 +174,16 @@ class SecondOpinionConfig(Bounded):
     )
     most_wrong: float = parameter(
         0.05,
-        "",
-        0.0,
-        0.5,
-        "maximum measured probability that the model names another object; above it the answer is not used to break "
-        "a tie",
+        "0 to 0.5",
+        "maximum measured probability that the model names another object; above it the answer is not used to break a "
+        "tie",
     )
     prior: float = parameter(
         1.0,
-        "cases",
-        0.01,
-        100.0,
+        "0.01 to 100 cases",
         "prior count of each outcome (right, another, none) that is added to the measured ones",
     )
-    overlap: float = parameter(0.5, "", 0.1, 1.0, "minimum overlap (IoU) of a box with the box of the object it names")
+    overlap: float = parameter(0.5, "0.1 to 1", "minimum overlap (IoU) of a box with the box of the object it names")
 
 
 @dataclass(frozen=True)
@@ -220,21 +192,21 @@ class JudgeConfig(Bounded):
 
     mode: str = option(
         "auto",
-        "whether a model is asked about relations that decide between candidates, and whether its answers are "
-        "only reported or fused with the measurement; auto = report if the grounder is a model on this machine "
-        "that returns likelihoods, else off",
+        "whether a model is asked about relations that decide between candidates, and whether its answers are only "
+        "reported or fused with the measurement; auto = report if the grounder is a model on this machine that returns"
+        " likelihoods, else off",
         choices=("auto", "off", "report", "fuse"),
     )
     by: str = option(
-        "grounder", "model that is asked: the grounder's model, or the small judge shipped with the package, for "
-                    "simulated images",
+        "grounder",
+        "model that is asked: the grounder's model, or the small judge shipped with the package, for simulated images",
         choices=("grounder", "relation-judge"),
-    )  # fmt: skip
+    )
     marks: str = option(
         "boxes",
-        "how objects are marked for the grounder's model: boxes drawn into the image, boxes drawn into a crop "
-        "around both, or boxes written into the question as the model writes them; auto = what the model "
-        "understands best in drawn scenes",
+        "how objects are marked for the grounder's model: boxes drawn into the image, boxes drawn into a crop around "
+        "both, or boxes written into the question as the model writes them; auto = what the model understands best in "
+        "drawn scenes",
         choices=("boxes", "crop", "text", "auto"),
     )
     calibration: str = option(
@@ -243,10 +215,10 @@ class JudgeConfig(Bounded):
         "reported; the small judge uses the file shipped with it",
     )
     most_relations: int = parameter(
-        8, "", 1, 100, "maximum number of relations asked about in one request, each with 2 or 3 questions"
+        8, "1 to 100", "maximum number of relations asked about in one request, each with 2 or 3 questions"
     )
     budget_s: float = parameter(
-        5.0, "s", 0.1, 600.0, "time limit for asking the model in a request; relations left then are not asked about"
+        5.0, "0.1 to 600 s", "time limit for asking the model in a request; relations left then are not asked about"
     )
 
     def __post_init__(self) -> None:
@@ -262,20 +234,20 @@ class LanguageConfig(Bounded):
 
     reader: str = option(
         "grammar",
-        "how words are parsed: by the grammar alone, or also by a language model where the grammar does not "
-        "understand them; the reading of the language model is checked word by word and must be confirmed by a "
-        "person",
+        "how words are parsed: by the grammar alone, or also by a language model where the grammar does not understand"
+        " them; the reading of the language model is checked word by word and must be confirmed by a person",
         choices=("grammar", "grammar+model"),
     )
     model: str = option(
-        "", "language model: \"model=NAME url=http://127.0.0.1:8000/v1 name=value\"; the instruction leaves this "
-            "machine if the URL is on another one"
-    )  # fmt: skip
+        "",
+        'language model: "model=NAME url=http://127.0.0.1:8000/v1 name=value"; the instruction leaves this machine if '
+        "the URL is on another one",
+    )
     free_form: str = option(
         "refuse",
-        "what happens to words that are not understood: they are refused, or a model that can refer (the "
-        "grounder) is asked which object they mean; the position of the object is measured, and nothing moves "
-        "before a person has agreed",
+        "what happens to words that are not understood: they are refused, or a model that can refer (the grounder) is "
+        "asked which object they mean; the position of the object is measured, and nothing moves before a person has "
+        "agreed",
         choices=("refuse", "ask_model"),
     )
 
@@ -291,13 +263,12 @@ class DomainGateConfig(Bounded):
 
     images: str = option(
         "unknown",
-        "source of the images, if a frame does not state it: a simulator or a real camera. use_sim_time does not "
-        "show it, because recordings of real cameras are also played with /clock",
+        "source of the images, if a frame does not state it: a simulator or a real camera. use_sim_time does not show "
+        "it, because recordings of real cameras are also played with /clock",
         choices=IMAGE_DOMAINS,
     )
     allow_mismatch: bool = option(
-        False,
-        "allow a detector trained only on simulated images to run on other images, where its scores mean nothing",
+        False, "allow a detector trained only on simulated images to run on other images, where its scores mean nothing"
     )
 
 
@@ -305,62 +276,52 @@ class DomainGateConfig(Bounded):
 class OccupancyConfig(Bounded):
     """How depth becomes unnamed obstacles; see docs/planning.md."""
 
-    edge: float = parameter(0.01, "m", 0.004, 0.1, "edge of a voxel of occupied space")
+    edge: float = parameter(0.01, "0.004 to 0.1 m", "edge of a voxel of occupied space")
     reach: float = parameter(
         0.8,
-        "m",
-        0.1,
-        3.0,
+        "0.1 to 3 m",
         "obstacles within this distance of the target or of its path to a place, seen from above, are kept",
     )
-    above: float = parameter(0.8, "m", 0.1, 3.0, "obstacles are kept up to this height above the support")
-    below: float = parameter(0.1, "m", 0.0, 1.0, "obstacles are kept down to this depth below the support")
+    above: float = parameter(0.8, "0.1 to 3 m", "obstacles are kept up to this height above the support")
+    below: float = parameter(0.1, "0 to 1 m", "obstacles are kept down to this depth below the support")
     support_gap: float = parameter(
         0.003,
-        "m",
-        0.0,
-        0.05,
+        "0 to 0.05 m",
         "points within this distance of the support belong to it, in addition to `sigmas` of its roughness",
     )
     sigmas: float = parameter(
-        3.0, "", 0.0, 10.0, "standard deviations of the support's points within which a point belongs to it"
+        3.0, "0 to 10", "standard deviations of the support's points within which a point belongs to it"
     )
     target_margin: float = parameter(
         0.01,
-        "m",
-        0.0,
-        0.1,
+        "0 to 0.1 m",
         "points within this distance of the target's box belong to it, in addition to those of its mask",
     )
     known_margin: float = parameter(
-        0.01, "m", 0.0, 0.1, "points within this distance of a known object's box belong to it"
+        0.01, "0 to 0.1 m", "points within this distance of a known object's box belong to it"
     )
     least_points: int = parameter(
         3,
-        "points",
-        1,
-        1000,
+        "1 to 1000 points",
         "minimum number of points of an occupied voxel; far from the camera, 30 % of the points that a surface "
         "perpendicular to the view would put into it are enough",
     )
     least_share: float = parameter(
         0.1,
-        "",
-        0.0,
-        1.0,
+        "0 to 1",
         "minimum fraction of the points that a surface perpendicular to the view would put into a voxel",
     )
     thin_height: float = parameter(
-        0.02, "m", 0.001, 0.5, "height of the smallest object that must be kept; smaller patches count as noise"
+        0.02, "0.001 to 0.5 m", "height of the smallest object that must be kept; smaller patches count as noise"
     )
-    thin_width: float = parameter(0.005, "m", 0.001, 0.5, "width of the smallest object that must be kept")
+    thin_width: float = parameter(0.005, "0.001 to 0.5 m", "width of the smallest object that must be kept")
     unseen: str = option(
         "behind_obstacles",
         "space that the camera does not see and that counts as occupied: none, up to `behind` beyond unnamed "
         "obstacles, or all within reach, in voxels of twice the edge; in YAML, write 'off' in quotes",
-        ("off", "behind_obstacles", "all"),
+        choices=("off", "behind_obstacles", "all"),
     )
-    behind: float = parameter(0.08, "m", 0.0, 1.0, "depth of unseen space behind obstacles, along the line of sight")
+    behind: float = parameter(0.08, "0 to 1 m", "depth of unseen space behind obstacles, along the line of sight")
 
 
 @dataclass(frozen=True)
@@ -417,14 +378,5 @@ def _moved(probability: float, factor: float) -> float:
 
 
 def config_from(values: Mapping[str, Any]) -> ResolverConfig:
-    """Resolver configuration from nested values by parameter name; missing values keep their default."""
-    defaults = ResolverConfig()
-    check_names("parameter", values, (f.name for f in dataclasses.fields(defaults)))
-    changed: dict[str, Any] = {}
-    for name, value in values.items():
-        default = getattr(defaults, name)
-        if isinstance(default, FrameOfReference):
-            changed[name] = value
-        else:
-            changed[name] = group_from(name, default, value)
-    return dataclasses.replace(defaults, **changed)
+    """Resolver configuration from nested values by parameter name, see `filled`; missing values keep their default."""
+    return filled(ResolverConfig(), values)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from typing import Any
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.parameters.arm import ArmPlannerConfig
-from spatial_vlm_ros.parameters.bounds import check_names
-from spatial_vlm_ros.parameters.manipulation import PlanningConfig, planning_from
+from spatial_vlm_ros.parameters.bounds import check_names, filled
+from spatial_vlm_ros.parameters.manipulation import PlanningConfig
 
 PLANNERS = ("moveit", "built-in")
 """The planner: MoveIt's move_group, or this package's node `arm_planner`."""
@@ -67,21 +66,18 @@ class RobotPreset:
 
     def planning(self, planner: str) -> PlanningConfig:
         """Planning configuration for the planner; values that the preset does not set keep their default."""
-        defaults, groups = PlanningConfig(), self._groups(planner)
-        check_names(f"group of parameters of robot {self.name}", groups, (f.name for f in dataclasses.fields(defaults)))
+        defaults = PlanningConfig()
         typed = {
-            group: {name: _typed(getattr(defaults, group), name, value) for name, value in given.items()}
-            for group, given in groups.items()
+            group: {name: _typed(getattr(defaults, group, None), name, value) for name, value in given.items()}
+            for group, given in self._groups(planner).items()
         }
-        return planning_from(typed)
+        return filled(defaults, typed, f"group of parameters of robot {self.name}")
 
     def arm_planner(self) -> dict[str, Any]:
         """Parameters of the node `arm_planner` for this robot."""
         given, defaults = self._planner("built-in").get("arm_planner", {}), ArmPlannerConfig()
-        known = (f.name for f in dataclasses.fields(defaults))
-        check_names(f"parameter of arm_planner of robot {self.name}", given, known)
         typed = {name: _typed(defaults, name, value) for name, value in given.items()}
-        dataclasses.replace(defaults, **typed)
+        filled(defaults, typed, f"parameter of arm_planner of robot {self.name}")
         return typed
 
     def _planner(self, planner: str) -> Mapping[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spatial_vlm_ros.parameters.bounds import check_names, group_from
+from spatial_vlm_ros.parameters.bounds import check_names, filled
 from spatial_vlm_ros.parameters.nodes import EvidenceConfig, NodeConfig
-from spatial_vlm_ros.parameters.resolver import ResolverConfig, config_from
+from spatial_vlm_ros.parameters.resolver import ResolverConfig
 from spatial_vlm_ros.parameters.streams import StreamConfig
 
 
@@ -34,19 +34,12 @@ class Settings:
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
     """All settings from the nested values of a parameter file; missing values keep their default."""
-    rooms = {"resolver": ResolverConfig, "streams": StreamConfig, "node": NodeConfig}
-    room_of = {f.name: room for room, form in rooms.items() for f in dataclasses.fields(form)}
-    check_names("parameter", values, (*room_of, "evidence"))
-    parts: dict[str, dict[str, Any]] = {room: {} for room in rooms}
-    for name, value in values.items():
-        if name != "evidence":
-            parts[room_of[name]][name] = value
-    return Settings(
-        config_from(parts["resolver"]),
-        StreamConfig(**parts["streams"]),
-        NodeConfig(**parts["node"]),
-        group_from("evidence", EvidenceConfig(), values.get("evidence", {})),
-    )
+    rooms = ResolverConfig(), StreamConfig(), NodeConfig()
+    names = [{f.name for f in dataclasses.fields(room)} for room in rooms]
+    check_names("parameter", values, (*(f.name for room in rooms for f in dataclasses.fields(room)), "evidence"))
+    parts = [{name: value for name, value in values.items() if name in known} for known in names]
+    resolver, streams, node = (filled(room, part) for room, part in zip(rooms, parts, strict=True))
+    return filled(Settings(resolver, streams, node), {"evidence": values.get("evidence", {})})
 
 
 def values_of(settings: Settings) -> dict[str, Any]:

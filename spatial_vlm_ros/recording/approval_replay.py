@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, by
 
 def check_proposal(
     record: str | Path, proposal: ProposalRecord, robot_description: str = ""
-) -> tuple[dict[str, bytes], tuple[RecordCheck, ...]]:
+) -> tuple[dict[str, bytes], list[RecordCheck]]:
     """Reconstruct a proposal and check that its parts are consistent.
 
     Args:
@@ -143,7 +143,7 @@ def check_proposal(
             checks.append(RecordCheck("the motion is readable", False, str(error)))
         else:
             checks += _of_motion(content, files, motion, robot_description)
-    return files, tuple(checks)
+    return files, checks
 
 
 def _of_motion(
@@ -194,7 +194,7 @@ def write_page(
     folder: str | Path,
     proposal: ProposalRecord,
     files: dict[str, bytes],
-    checks: tuple[RecordCheck, ...],
+    checks: Sequence[RecordCheck],
     *,
     force: bool = False,
 ) -> Path:
@@ -206,7 +206,7 @@ def write_page(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     templates.filters["line"] = lambda words: "".join(c if c.isprintable() else "\ufffd" for c in str(words))
-    kept = dict(proposal.kept())
+    kept, static = dict(proposal.kept()), _APPROVAL / "static"
     names = {name: f"{name}{Path(str(kept[name]['file'])).suffix}" for name in files}
     shown = {name: names.get(name, "") for name in ("camera", *_OF_PREVIEW)} if "motion" in files else None
     text = templates.get_template("record.html.j2").render(
@@ -215,10 +215,8 @@ def write_page(
         shown=shown,
         events=[{"operator": "", "outcome": "", "reason": "", **line} for line in proposal.events],
         checks=checks,
-        css="".join(
-            path.read_text(encoding="utf-8") for path in (STATIC["base.css"], _APPROVAL / "static" / "page.css")
-        ),
-        player=(_APPROVAL / "static" / "player.js").read_text(encoding="utf-8"),
+        css=STATIC["base.css"].read_text(encoding="utf-8") + (static / "page.css").read_text(encoding="utf-8"),
+        player=(static / "player.js").read_text(encoding="utf-8"),
         # In a script element "<" could end it; in JSON it only occurs in strings.
         motion_json=files.get("motion", b"").decode("ascii").replace("<", "\\u003c"),
     )

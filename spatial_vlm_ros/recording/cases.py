@@ -108,13 +108,12 @@ class Box3d:
         if not all(v > 0.0 for v in self.size):
             raise ValueError(f"the size of box_3d is {list(self.size)}: use three lengths above 0, in metres")
         if max(self.size) > LARGEST_M or max(abs(v) for v in self.center) > FARTHEST_M:
-            raise ValueError(
-                f"box_3d has its centre at {list(self.center)} and measures {list(self.size)}, which is "
-                "too far or too large for an object in view: it looks like millimetres; use metres"
-            )
+            measured = f"box_3d has its centre at {list(self.center)} and measures {list(self.size)}"
+            wrong = "which is too far or too large for an object in view: it looks like millimetres; use metres"
+            raise ValueError(f"{measured}, {wrong}")
         if abs(self.yaw) > 2 * math.pi:
-            raise ValueError(f"yaw of box_3d is {self.yaw:g}, more than a full turn: it looks like degrees; "
-                             "use radians")  # fmt: skip
+            turn = f"yaw of box_3d is {self.yaw:g}, more than a full turn"
+            raise ValueError(f"{turn}: it looks like degrees; use radians")
 
 
 @dataclass(frozen=True)
@@ -147,17 +146,15 @@ class Expectation:
     def __post_init__(self) -> None:
         described = [name for name in ("id", "box", "mask", "box_3d") if getattr(self, name) is not None]
         if described and self.status not in _STATUS_OF_OBJECT:
-            raise ValueError(f"status {self.status.value} is a refusal, which has no object: leave "
-                             f"{' and '.join(described)} out, or expect OK")  # fmt: skip
+            refusal = f"status {self.status.value} is a refusal, which has no object"
+            raise ValueError(f"{refusal}: leave {' and '.join(described)} out, or expect OK")
         if self.box is not None:
-            box = self.box
-            left, top, right, bottom = box
-            if not all(math.isfinite(v) for v in box) or right <= left or bottom <= top:
-                raise ValueError(
-                    f"box is {list(box)}: use left, top, right, bottom in pixels, left < right, top < bottom"
-                )
-            if max(box) <= 1.0:
-                raise ValueError(f"box is {list(box)}, fractions of the image: use pixels")
+            left, top, right, bottom = self.box
+            if not all(math.isfinite(v) for v in self.box) or right <= left or bottom <= top:
+                form = "left, top, right, bottom in pixels, left < right, top < bottom"
+                raise ValueError(f"box is {list(self.box)}: use {form}")
+            if max(self.box) <= 1.0:
+                raise ValueError(f"box is {list(self.box)}, fractions of the image: use pixels")
         if self.place is not None:
             center, half = self.place.region_center, self.place.region_half
             region = f"the region of place is at {list(center)}, half extents {list(half)}"
@@ -262,7 +259,9 @@ def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
             reason = f"byte {error.start + 1} of the line is not UTF-8; save the file as UTF-8"
             raise FileError(path, reason, CASE_REPAIR, at) from error
         case = decode_json(text, CaseLine, path, at, CASE_REPAIR).case()
-        for field, reason in _unread(msgspec.json.decode(text)):
+        unread = next(_unread(msgspec.json.decode(text)), None)
+        if unread is not None:
+            field, reason = unread
             raise FileError(path, reason, CASE_REPAIR, f"{at} {field}")
         if case.expect is not None:
             asked = replace(case, expect=None, kind=())

@@ -124,7 +124,8 @@ def read_frame(
     Returns:
         The frame, depth registered to colour, metres.
     """
-    camera, frame_id = read_camera_info(camera_info)
+    info = _json(camera_info, _CameraInfo)
+    camera, frame_id = _camera(camera_info, info), info.frame_id
     this = "use the camera_info of this image"
     colour = read_rgb(rgb, _sized(rgb, camera_info, camera, this))
     if (depth_camera_info is None) != (rgb_T_depth is None):
@@ -143,9 +144,8 @@ def read_frame(
         metres = register_depth(metres, depth_camera, camera, depth_pose)
     pose = None if base_T_camera is None else read_transform(base_T_camera)
     speaker = None if camera_T_speaker is None else read_transform(camera_T_speaker)
-    domain = _json(camera_info, _CameraInfo).domain
     return RgbdFrame(
-        colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker, domain=domain
+        colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker, domain=info.domain
     )
 
 
@@ -200,13 +200,17 @@ def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
         The camera and the frame id of its image.
     """
     info = _json(path, _CameraInfo)
+    return _camera(path, info), info.frame_id
+
+
+def _camera(path: str | Path, info: _CameraInfo) -> PinholeCamera:
     flat = [v for row in info.k for v in (row if isinstance(row, tuple) else (row,))]
     if len(flat) != 9:
         raise FileError(path, f"{len(flat)} numbers", "write k as 9 numbers, row by row, or as 3 rows of 3", "$.k")
     K = np.array(flat).reshape(3, 3)
     try:
         model, D = distortion(info.distortion_model, np.array(info.d, np.float64))
-        return PinholeCamera(K, info.width, info.height, model, tuple(D.tolist())), info.frame_id
+        return PinholeCamera(K, info.width, info.height, model, tuple(D.tolist()))
     except InputError as error:
         raise FileError(path, f"{error.what} is {error.got}, expected {error.expected}", error.repair) from error
 
@@ -251,11 +255,8 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
 def _check_names(path: Path, text: bytes) -> None:
     """Raise FileError for a field that is a known optional one misspelled: it would be left out."""
     whole = msgspec.json.decode(text)
-    entries = [
-        ("$", whole, _Detections),
-        *((f"$.detections[{n}]", e, _Detection) for n, e in enumerate(whole["detections"])),
-    ]
-    for place, entry, form in entries:
+    listed = ((f"$.detections[{n}]", entry, _Detection) for n, entry in enumerate(whole["detections"]))
+    for place, entry, form in (("$", whole, _Detections), *listed):
         known = form.__struct_fields__
         for name in (each for each in entry if each not in known):
             if close := similar_name(name, [each for each in known if each not in entry]):

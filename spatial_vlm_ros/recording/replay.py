@@ -85,9 +85,8 @@ def replay(
     Yields:
         The answers in order. A problem with one request is its refusal.
     """
-    player = _Player(
-        resolver, dict(roles), config, tuple(instructions), at, every, frame_of_reference, robot, bag.start_ns
-    )
+    asked = tuple(instructions)
+    player = _Player(resolver, dict(roles), config, asked, at, every, frame_of_reference, robot, bag.start_ns)
     for message in bag.messages(set(roles.values())):
         yield from player.hear(message)
         if player.is_done:
@@ -116,12 +115,9 @@ class _Request:
 
 def without_transforms(error: TransformUnavailableError) -> TransformUnavailableError:
     """The error of a transform that is missing, for a bag that holds none at all."""
-    return TransformUnavailableError(
-        error.parent,
-        error.child,
-        "the bag has no transforms (no messages on /tf and /tf_static)",
-        "pass --base-frame '' for poses in the camera's own frame, or record transforms",
-    )
+    reason = "the bag has no transforms (no messages on /tf and /tf_static)"
+    repair = "pass --base-frame '' for poses in the camera's own frame, or record transforms"
+    return TransformUnavailableError(error.parent, error.child, reason, repair)
 
 
 @lru_cache(maxsize=64)
@@ -254,9 +250,8 @@ class _Player:
     def _given_up(self, patience_ns: int) -> Iterator[ReplayedAnswer]:
         while self._waiting and self._now_ns - self._waiting[0].asked_ns >= patience_ns:
             request = self._waiting.popleft()
-            yield self._refused(
-                request.instruction, request.passed_over or self._assembler.why_none(request.after_ns, self.roles)
-            )
+            why = request.passed_over or self._assembler.why_none(request.after_ns, self.roles)
+            yield self._refused(request.instruction, why)
 
     def _resolved(self, observation: PendingFrame, instructions: Sequence[str]) -> Iterator[ReplayedAnswer]:
         try:
@@ -296,8 +291,6 @@ class _Player:
         self._is_over = True  # what only waited for the speaker goes on without
         yield from self._on_every_frame() if self.every else self._on_first_frames()
         if self.every and (not self._answered or self._assembler.waits_for_transform):
-            yield from (
-                self._refused(words, self._assembler.why_none(self._after_ns, self.roles))
-                for words in self.instructions
-            )
+            why = self._assembler.why_none(self._after_ns, self.roles)
+            yield from (self._refused(words, why) for words in self.instructions)
         yield from self._given_up(0)

@@ -91,12 +91,8 @@ def distortion(name: str, D: Array) -> tuple[str, Array]:
     given = name.strip()
     model = _ALIASES.get(given.lower(), given.lower())
     if D.any() and (not given or model in _ONLY_WITHOUT_COEFFICIENTS):
-        raise InputError(
-            "distortion model",
-            f"{name!r} with coefficients",
-            "plumb_bob or another distortion model of ROS",
-            _RECTIFIED,
-        )
+        expected = "plumb_bob or another distortion model of ROS"
+        raise InputError("distortion model", f"{name!r} with coefficients", expected, _RECTIFIED)
     if model in _ONLY_WITHOUT_COEFFICIENTS:
         model = "plumb_bob"
     if model not in _MOST_COEFFICIENTS:
@@ -136,9 +132,8 @@ def _numbers(message: Any, name: str, length: int | None) -> Array:
     try:
         values = np.array(getattr(message, name), np.float64).reshape(-1)
     except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"CameraInfo {name}", str(error), "numbers", "check that the topic has the type CameraInfo"
-        ) from error
+        repair = "check that the topic has the type CameraInfo"
+        raise InputError(f"CameraInfo {name}", str(error), "numbers", repair) from error
     if length not in (None, len(values)) or not np.isfinite(values).all():
         expected = f"{length} finite numbers" if length else "finite numbers"
         raise InputError(f"CameraInfo {name}", f"{len(values)} numbers", expected, "check the calibration file")

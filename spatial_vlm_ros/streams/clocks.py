@@ -82,11 +82,33 @@ class StreamClock:
         return ClockEstimate(low / SECOND, (high - low) / SECOND, len(lags))
 
 
-class TransformClocks:
-    """The clocks that stamp moving transforms, one for each child frame."""
+class StreamClocks:
+    """The clocks that stamp several streams, by name."""
 
     def __init__(self) -> None:
-        self._clocks: dict[str, StreamClock] = {}
+        self.clocks: dict[str, StreamClock] = {}
+
+    def add(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
+        """Add a message."""
+        self.clocks.setdefault(stream, StreamClock()).add(stamp_ns, arrival_ns)
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self.clocks.clear()
+
+    def estimate(self, stream: str) -> ClockEstimate | None:
+        """Estimate from the last messages of a stream; None before the first."""
+        clock = self.clocks.get(stream)
+        return None if clock is None else clock.estimate()
+
+    def estimates(self) -> dict[str, ClockEstimate]:
+        """Stream → estimate from its messages of the last seconds."""
+        found = {stream: self.estimate(stream) for stream in self.clocks}
+        return {stream: estimate for stream, estimate in found.items() if estimate is not None}
+
+
+class TransformClocks(StreamClocks):
+    """The clocks that stamp moving transforms, one for each child frame."""
 
     def add_message(self, message: Any, arrival_ns: int) -> None:
         """Add a tf2_msgs/TFMessage of /tf; entries without stamp or name are ignored, as in TransformBuffer."""
@@ -96,17 +118,8 @@ class TransformClocks:
                 stamp_ns = entry.header.stamp.sec * SECOND + entry.header.stamp.nanosec
             except (AttributeError, TypeError):
                 continue
-            if child in self._clocks or len(self._clocks) < _MOST_FRAMES:
-                self._clocks.setdefault(child, StreamClock()).add(stamp_ns, arrival_ns)
-
-    def clear(self) -> None:
-        """Forget all messages."""
-        self._clocks.clear()
-
-    def estimates(self) -> dict[str, ClockEstimate]:
-        """Child frame → estimate from its messages."""
-        found = {child: clock.estimate() for child, clock in self._clocks.items()}
-        return {child: estimate for child, estimate in found.items() if estimate is not None}
+            if child in self.clocks or len(self.clocks) < _MOST_FRAMES:
+                self.add(child, stamp_ns, arrival_ns)
 
     def ahead(self, child: str) -> float | None:
         """Time by which the stamps of a child frame run ahead of now, seconds; None if nothing is known.
@@ -114,8 +127,6 @@ class TransformClocks:
         Both the window and the last message must show it. So a single wild stamp does not count, and a corrected clock
         counts as correct at once.
         """
-        clock = self._clocks.get(child)
-        estimate = None if clock is None else clock.estimate()
-        if clock is None or estimate is None or clock.newest_lag is None:
-            return None
-        return min(estimate.ahead, -clock.newest_lag)
+        estimate = self.estimate(child)
+        newest_lag = None if estimate is None else self.clocks[child].newest_lag
+        return None if estimate is None or newest_lag is None else min(estimate.ahead, -newest_lag)

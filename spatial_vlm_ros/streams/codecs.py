@@ -20,6 +20,7 @@ from spatial_vlm_ros.files.images import LARGEST_PIXELS
 LARGEST = LARGEST_PIXELS  # of an image in a message, the same as for files
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
+_INCOMPLETE = "drop the message, or check the publisher"
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables and extensions
 _LONGEST_RVL_NUMBER = 10  # nibbles of 3 bits each: more than 29 bits are never written
 
@@ -38,7 +39,9 @@ def encoded_shape(data: bytes) -> tuple[int, int]:
         got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
         repair = "set the format of the image transport to png or jpeg"
         raise InputError("compressed image", got, "a PNG or a JPEG", repair)
-    shape = _png_shape(data) if kind == "png" else _jpeg_shape(data)
+    if kind == "png" and len(data) < 24:
+        raise InputError("PNG", f"{len(data)} bytes", "a complete file", _INCOMPLETE)
+    shape = struct.unpack_from(">II", data, 16)[::-1] if kind == "png" else _jpeg_shape(data)
     check_size(*shape)
     return shape
 
@@ -121,16 +124,8 @@ def _rvl_runs(values: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64
 
 
 def _rvl_error(got: str) -> InputError:
-    return InputError(
-        "RVL image", got, "a complete RVL stream", "drop the message, or set the format of the codec to png"
-    )
-
-
-def _png_shape(data: bytes) -> tuple[int, int]:
-    if len(data) < 24:
-        raise InputError("PNG", f"{len(data)} bytes", "a complete file", "drop the message, or check the publisher")
-    width, height = struct.unpack_from(">II", data, 16)
-    return height, width
+    repair = "drop the message, or set the format of the codec to png"
+    return InputError("RVL image", got, "a complete RVL stream", repair)
 
 
 def _jpeg_shape(data: bytes) -> tuple[int, int]:
@@ -141,8 +136,7 @@ def _jpeg_shape(data: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return height, width
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # fill bytes, or a segment
-    repair = "drop the message, or check the publisher"
-    raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", repair)
+    raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", _INCOMPLETE)
 
 
 def _png_damage(data: bytes) -> str | None:

@@ -29,29 +29,32 @@ class Composer:
     """Build messages of classes given by name.
 
     Args:
-        make: makes a message from a type name like "sensor_msgs/msg/Image" and all of its fields.
+        class_of: the class of a type name like "sensor_msgs/msg/Image"; it is called with all fields.
         octets: converts (N,) contiguous uint8 to the content of a field uint8[]; it may keep the array itself.
         floats: converts numbers to the content of fields float64[] and float64[N].
     """
 
     def __init__(
         self,
-        make: Callable[[str, dict[str, Any]], Any],
+        class_of: Callable[[str], Callable[..., Any]],
         octets: Callable[[Octets], Any],
         floats: Callable[[Sequence[float]], Any],
     ) -> None:
-        self._make, self._octets, self._floats = make, octets, floats
+        self._class_of, self._octets, self._floats = class_of, octets, floats
+
+    def _make(self, type_: str, /, **fields: Any) -> Any:
+        return self._class_of(type_)(**fields)
 
     # --------------------------------------------------------------------------------------------------- basics
 
     def time(self, stamp_ns: int) -> Any:
         """builtin_interfaces/Time from nanoseconds."""
         sec, nanosec = divmod(int(stamp_ns), SECOND)
-        return self._make("builtin_interfaces/msg/Time", {"sec": sec, "nanosec": nanosec})
+        return self._make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
 
     def header(self, stamp_ns: int, frame_id: str) -> Any:
         """std_msgs/Header from a stamp in nanoseconds and the frame of the message's numbers."""
-        return self._make("std_msgs/msg/Header", {"stamp": self.time(stamp_ns), "frame_id": frame_id})
+        return self._make("std_msgs/msg/Header", stamp=self.time(stamp_ns), frame_id=frame_id)
 
     # --------------------------------------------------------------------------------------------------- images
 
@@ -89,15 +92,13 @@ class Composer:
         height, width = pixels.shape[:2]
         return self._make(
             "sensor_msgs/msg/Image",
-            {
-                "header": header,
-                "height": height,
-                "width": width,
-                "encoding": encoding,
-                "is_bigendian": 0,
-                "step": pixels.nbytes // height if height else 0,
-                "data": self._octets(pixels.reshape(-1).view(np.uint8)),
-            },
+            header=header,
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=pixels.nbytes // height if height else 0,
+            data=self._octets(pixels.reshape(-1).view(np.uint8)),
         )
 
     def camera_info(self, camera: PinholeCamera, header: Any) -> Any:
@@ -111,19 +112,17 @@ class Composer:
         roi = {**dict.fromkeys(sizes, 0), "do_rectify": False}
         return self._make(
             "sensor_msgs/msg/CameraInfo",
-            {
-                "header": header,
-                "height": int(camera.height),
-                "width": int(camera.width),
-                "distortion_model": model,
-                "d": self._floats(D),
-                "k": self._floats(camera.K.reshape(-1).tolist()),
-                "r": self._floats(np.eye(3).reshape(-1).tolist()),
-                "p": self._floats(P.reshape(-1).tolist()),
-                "binning_x": 0,
-                "binning_y": 0,
-                "roi": self._make("sensor_msgs/msg/RegionOfInterest", roi),
-            },
+            header=header,
+            height=int(camera.height),
+            width=int(camera.width),
+            distortion_model=model,
+            d=self._floats(D),
+            k=self._floats(camera.K.reshape(-1).tolist()),
+            r=self._floats(np.eye(3).reshape(-1).tolist()),
+            p=self._floats(P.reshape(-1).tolist()),
+            binning_x=0,
+            binning_y=0,
+            roi=self._make("sensor_msgs/msg/RegionOfInterest", **roi),
         )
 
     # --------------------------------------------------------------------------------------------------- transforms
@@ -140,25 +139,21 @@ class Composer:
         rotation = dict(zip("xyzw", quaternion, strict=True))
         return self._make(
             "geometry_msgs/msg/TransformStamped",
-            {
-                "header": self.header(stamp_ns, parent),
-                "child_frame_id": child,
-                "transform": self._make(
-                    "geometry_msgs/msg/Transform",
-                    {
-                        "translation": self._vector(position),
-                        "rotation": self._make("geometry_msgs/msg/Quaternion", rotation),
-                    },
-                ),
-            },
+            header=self.header(stamp_ns, parent),
+            child_frame_id=child,
+            transform=self._make(
+                "geometry_msgs/msg/Transform",
+                translation=self._vector(position),
+                rotation=self._make("geometry_msgs/msg/Quaternion", **rotation),
+            ),
         )
 
     def tf_message(self, transforms: Iterable[Any]) -> Any:
         """tf2_msgs/TFMessage from messages of `transform_stamped`."""
-        return self._make("tf2_msgs/msg/TFMessage", {"transforms": list(transforms)})
+        return self._make("tf2_msgs/msg/TFMessage", transforms=list(transforms))
 
     def _vector(self, values: Sequence[float]) -> Any:
-        return self._make("geometry_msgs/msg/Vector3", dict(zip("xyz", map(float, values), strict=True)))
+        return self._make("geometry_msgs/msg/Vector3", **dict(zip("xyz", map(float, values), strict=True)))
 
     # --------------------------------------------------------------------------------------------------- detections
 
@@ -166,50 +161,43 @@ class Composer:
         """spatial_vlm_interfaces/DetectionArray of an image of width × height pixels; masks are cropped tightly."""
         return self._make(
             "spatial_vlm_interfaces/msg/DetectionArray",
-            {
-                "header": header,
-                "image_width": int(width),
-                "image_height": int(height),
-                "detections": [self._detection(d, header, (int(height), int(width))) for d in detections],
-            },
+            header=header,
+            image_width=int(width),
+            image_height=int(height),
+            detections=[self._detection(d, header, (int(height), int(width))) for d in detections],
         )
 
     def detection_2d_array(self, detections: Iterable[Detection], header: Any) -> Any:
         """vision_msgs/Detection2DArray (version 4): boxes, labels, scores and ids; it has no masks or attributes."""
         entries = [self._detection_2d(detection, header) for detection in detections]
-        return self._make("vision_msgs/msg/Detection2DArray", {"header": header, "detections": entries})
+        return self._make("vision_msgs/msg/Detection2DArray", header=header, detections=entries)
 
     def _detection_2d(self, detection: Detection, header: Any) -> Any:
         left, top, right, bottom = detection.box_xyxy
         middle = {"x": (left + right) / 2, "y": (top + bottom) / 2}
-        centre = {"position": self._make("vision_msgs/msg/Point2D", middle), "theta": 0.0}
-        box = {"center": self._make("vision_msgs/msg/Pose2D", centre), "size_x": right - left, "size_y": bottom - top}
-        said = self._make(
-            "vision_msgs/msg/ObjectHypothesis", {"class_id": detection.label, "score": float(detection.score)}
-        )
+        centre = {"position": self._make("vision_msgs/msg/Point2D", **middle), "theta": 0.0}
+        box = {"center": self._make("vision_msgs/msg/Pose2D", **centre), "size_x": right - left, "size_y": bottom - top}
+        said = self._make("vision_msgs/msg/ObjectHypothesis", class_id=detection.label, score=float(detection.score))
         return self._make(
             "vision_msgs/msg/Detection2D",
-            {
-                "header": header,
-                "results": [
-                    self._make(
-                        "vision_msgs/msg/ObjectHypothesisWithPose", {"hypothesis": said, "pose": self._unknown_pose()}
-                    )
-                ],
-                "bbox": self._make("vision_msgs/msg/BoundingBox2D", box),
-                "id": detection.id,
-            },
+            header=header,
+            results=[
+                self._make("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis=said, pose=self._unknown_pose())
+            ],
+            bbox=self._make("vision_msgs/msg/BoundingBox2D", **box),
+            id=detection.id,
         )
 
     def _unknown_pose(self) -> Any:
         """geometry_msgs/PoseWithCovariance of zeros: a detection in an image has no pose."""
         pose = {
-            "position": self._make("geometry_msgs/msg/Point", {"x": 0.0, "y": 0.0, "z": 0.0}),
-            "orientation": self._make("geometry_msgs/msg/Quaternion", {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0}),
+            "position": self._make("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0),
+            "orientation": self._make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
         }
         return self._make(
             "geometry_msgs/msg/PoseWithCovariance",
-            {"pose": self._make("geometry_msgs/msg/Pose", pose), "covariance": self._floats([0.0] * 36)},
+            pose=self._make("geometry_msgs/msg/Pose", **pose),
+            covariance=self._floats([0.0] * 36),
         )
 
     def _detection(self, detection: Detection, header: Any, shape: tuple[int, int]) -> Any:
@@ -222,17 +210,15 @@ class Composer:
             masks = [self.image_mono(crop, header)]
         return self._make(
             "spatial_vlm_interfaces/msg/Detection",
-            {
-                "id": detection.id,
-                "label": detection.label,
-                "score": detection.score,
-                "box": self._floats(detection.box_xyxy),
-                "attributes": list(detection.attributes),
-                "mask_x": x,
-                "mask_y": y,
-                "mask": masks,
-                "front": [] if detection.front is None else [self._vector(detection.front)],
-            },
+            id=detection.id,
+            label=detection.label,
+            score=detection.score,
+            box=self._floats(detection.box_xyxy),
+            attributes=list(detection.attributes),
+            mask_x=x,
+            mask_y=y,
+            mask=masks,
+            front=[] if detection.front is None else [self._vector(detection.front)],
         )
 
 
@@ -253,7 +239,7 @@ def rosbags_composer(typestore: Any) -> Composer:
     def floats(values: Sequence[float]) -> npt.NDArray[np.float64]:
         return np.array(values, np.float64)
 
-    return Composer(lambda name, fields: types[name](**fields), np.array, floats)
+    return Composer(types.__getitem__, np.array, floats)
 
 
 def rclpy_composer(lookup: Callable[[str], type]) -> Composer:
@@ -268,4 +254,4 @@ def rclpy_composer(lookup: Callable[[str], type]) -> Composer:
         kept.frombytes(values.data)
         return kept
 
-    return Composer(lambda name, fields: lookup(name)(**fields), octets, list)
+    return Composer(lookup, octets, list)

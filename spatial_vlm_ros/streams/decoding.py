@@ -74,9 +74,8 @@ def check_same_camera(detections: Any, image: Any) -> None:
     """Refuse detections of another camera; an empty frame_id matches every camera."""
     said, real = frame_id_of(detections), frame_id_of(image)
     if said and real and said != real:
-        raise InputError(
-            "frame_id of detections", repr(said), repr(real), "copy the header of the image into the detections"
-        )
+        repair = "copy the header of the image into the detections"
+        raise InputError("frame_id of detections", repr(said), repr(real), repair)
 
 
 def colour_of(message: Any, info: Any, config: StreamConfig) -> tuple[Rgb, PinholeCamera]:
@@ -128,8 +127,6 @@ def _check_registered(depth_frame: str, rgb_frame: str) -> None:
     """Raise if registered depth is not in colour's frame; drivers that align depth say so in the header."""
     if depth_frame and rgb_frame and depth_frame != rgb_frame:
         expected = f"{rgb_frame!r}, the frame of colour, because depth in another frame is not registered to colour"
-        repair = (
-            "use the aligned depth topic of the driver, or set depth_registered: false and publish the depth "
-            "camera info"
-        )
+        other = "set depth_registered: false and publish the depth camera info"
+        repair = f"use the aligned depth topic of the driver, or {other}"
         raise InputError("frame of the depth image", repr(depth_frame), expected, repair)

@@ -7,7 +7,6 @@ Knows only the fields of spatial_vlm_interfaces/DetectionArray and vision_msgs/D
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,11 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
         raise InputError(type(message).__name__, got, expected, "check the type of the detections topic")
     ours = hasattr(message, "image_width")
     if ours:
-        _check_image(int(message.image_width), int(message.image_height), width, height)
+        said = int(message.image_width), int(message.image_height)
+        if any(one not in (0, real) for one, real in zip(said, (width, height), strict=True)):
+            expected = f"{width}x{height}, the size of the colour image"
+            repair = "run the detector on the colour topic, or scale its boxes and masks"
+            raise InputError("image of the detections", f"{said[0]}x{said[1]}", expected, repair)
     found = []
     for number, entry in enumerate(entries):
         try:
@@ -77,13 +80,6 @@ def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
     return x, y, part.astype(np.uint8) * np.uint8(255)
 
 
-def _check_image(said_width: int, said_height: int, width: int, height: int) -> None:
-    if any(said not in (0, real) for said, real in ((said_width, width), (said_height, height))):
-        expected = f"{width}x{height}, the size of the colour image"
-        repair = "run the detector on the colour topic, or scale its boxes and masks"
-        raise InputError("image of the detections", f"{said_width}x{said_height}", expected, repair)
-
-
 # ------------------------------------------------------------------------------------------------ our own messages
 
 
@@ -91,21 +87,14 @@ def _own(entry: Any, number: int, width: int, height: int) -> Detection:
     masks = entry.mask
     if len(masks) > 1:
         raise InputError("mask", f"{len(masks)} masks", "at most one", "send one detection for each mask")
-    return Detection(
-        _name(entry.id, number),
-        entry.label,
-        entry.score,
-        _box(entry.box),
-        _mask(masks[0], int(entry.mask_x), int(entry.mask_y), width, height) if len(masks) else None,
-        tuple(entry.attributes),
-        _front(getattr(entry, "front", ())),  # messages of version 0.1 have none
-    )
-
-
-def _front(vectors: Sequence[Any]) -> tuple[float, float, float] | None:
-    if len(vectors) > 1:
-        raise InputError("front", f"{len(vectors)} directions", "at most one", "omit the direction if it is unknown")
-    return (float(vectors[0].x), float(vectors[0].y), float(vectors[0].z)) if len(vectors) else None
+    fronts = getattr(entry, "front", ())  # messages of version 0.1 have none
+    if len(fronts) > 1:
+        raise InputError("front", f"{len(fronts)} directions", "at most one", "omit the direction if it is unknown")
+    left, top, right, bottom = (float(side) for side in entry.box)
+    mask = _mask(masks[0], int(entry.mask_x), int(entry.mask_y), width, height) if len(masks) else None
+    front = (float(fronts[0].x), float(fronts[0].y), float(fronts[0].z)) if len(fronts) else None
+    box, attributes = (left, top, right, bottom), tuple(entry.attributes)
+    return Detection(_name(entry.id, number), entry.label, entry.score, box, mask, attributes, front)
 
 
 def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
@@ -120,11 +109,6 @@ def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
     mask = np.zeros((height, width), np.bool_)
     np.not_equal(crop, 0, out=mask[y : y + h, x : x + w])
     return mask
-
-
-def _box(values: Sequence[float]) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (float(v) for v in values)
-    return left, top, right, bottom
 
 
 # ------------------------------------------------------------------------------------------------ vision_msgs

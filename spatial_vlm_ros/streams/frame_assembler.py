@@ -272,13 +272,12 @@ class FrameAssembler:
         while self._matched:
             match = self._matched[0]
             if self._is_good(match, after_ns):
-                known = [self._info(role, match) for role in self._infos]
-                if all(info is not None for info in known):
+                absent = [role for role in self._infos if self._info(role, match) is None]
+                if not absent:
                     self._matched.popleft()
                     self._given = match
                     return match
-                if not all(info is not None or self._info_lost(role, match) for role, info in zip(
-                    self._infos, known, strict=True)):  # fmt: skip
+                if not all(self._info_lost(role, match) for role in absent):
                     return None
                 self.without_info += 1
             self._matched.popleft()
@@ -323,12 +322,15 @@ class FrameAssembler:
     def _observe(self, held: Held, awaits_speaker: bool = False) -> PendingFrame:
         config, match, infos = self.config, held.match, held.infos
         camera_frame = match.messages[RGB].header.frame_id
-        base = self._base(camera_frame, match.stamp_ns) if config.base_frame else None
+        without = "or set base_frame: '' to get poses in the camera frame"
+        base = self._in_base(camera_frame, match.stamp_ns, without) if config.base_frame else None
         if base is not None and held.is_asked:
             self.transforms.check_clocks(config.base_frame, camera_frame, config.transform_max_ahead)
         depth_pose = self._depth_pose(match, camera_frame)
         speaker = self._speaker(camera_frame, match.stamp_ns, awaits_speaker) if config.speaker_frame else None
-        links = () if self.robot is None else tuple(self._link(name, match.stamp_ns) for name in self.robot.links)
+        removed = "is a link of robot_description, whose points are removed (robot_description: '' removes nothing)"
+        names = () if self.robot is None else self.robot.links
+        links = tuple(self._in_base(name, match.stamp_ns, f"{name!r} {removed}") for name in names)
         return PendingFrame(
             match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config,
             self.robot, links, held.not_before_ns,
@@ -343,21 +345,12 @@ class FrameAssembler:
                 raise
             return None
 
-    def _base(self, camera_frame: str, stamp_ns: int) -> Transform:
+    def _in_base(self, frame: str, stamp_ns: int, advice: str) -> Transform:
+        """Pose of a frame in the base frame; an error also gives the advice."""
         try:
-            return self.transforms.lookup(self.config.base_frame, camera_frame, stamp_ns)
+            return self.transforms.lookup(self.config.base_frame, frame, stamp_ns)
         except TransformUnavailableError as error:
-            raise error.advising(f"{error.repair}; or set base_frame: '' to get poses in the camera frame") from error
-
-    def _link(self, name: str, stamp_ns: int) -> Transform:
-        try:
-            return self.transforms.lookup(self.config.base_frame, name, stamp_ns)
-        except TransformUnavailableError as error:
-            repair = (
-                f"{error.repair}; {name!r} is a link of robot_description, whose points are removed "
-                "(robot_description: '' removes nothing)"
-            )
-            raise error.advising(repair) from error
+            raise error.advising(f"{error.repair}; {advice}") from error
 
     def _depth_pose(self, match: MatchedMessages, rgb_frame: str) -> Transform | None:
         """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's stamp; None = the same."""
@@ -426,10 +419,8 @@ class FrameAssembler:
             return self._missing_transform(self._held)
         absent = [role for role, stream in self._infos.items() if not len(stream)]
         if absent:
-            expected = "sensor_msgs/CameraInfo"
-            return InputError(
-                name[absent[0]], "no message", expected, "publish the camera info of the driver, or remap its topic"
-            )
+            repair = "publish the camera info of the driver, or remap its topic"
+            return InputError(name[absent[0]], "no message", "sensor_msgs/CameraInfo", repair)
         if self._matched:
             role = next((r for r in self._infos if self._info(r, self._matched[-1]) is None), RGB_INFO)
             return StaleInputError(f"{name[role]} has stopped, although images still arrive", "restart the driver")
@@ -442,14 +433,11 @@ class FrameAssembler:
         if late is not None and (late.newest_ns or 0) < after_ns:
             return StaleInputError(f"{name[DETECTIONS]} lags behind the images", "raise sync_queue or frame_timeout")
         if self._sync.missed_by == DETECTIONS:
-            repair = "copy the header of the image into them"
-            return NotSynchronisedError(
-                f"detections on {name[DETECTIONS]} never have the stamp of an image{apart}", repair
-            )
+            reason = f"detections on {name[DETECTIONS]} never have the stamp of an image{apart}"
+            return NotSynchronisedError(reason, "copy the header of the image into them")
         reason = f"stamps of {name[RGB]} and {name[DEPTH]} never agree within {self.config.sync_slop:g} s{apart}"
-        return NotSynchronisedError(
-            reason, "let one driver stamp both topics, synchronise the clocks, or raise sync_slop"
-        )
+        repair = "let one driver stamp both topics, synchronise the clocks, or raise sync_slop"
+        return NotSynchronisedError(reason, repair)
 
     def _missing_transform(self, held: Held) -> SpatialVlmError:
         try:

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 
 from spatial_vlm_ros.errors import ClockError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.clocks import SECOND, ClockEstimate, StreamClock
+from spatial_vlm_ros.streams.clocks import SECOND, ClockEstimate, StreamClocks
 from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
 
 
-class Freshness:
+class Freshness(StreamClocks):
     """Watch the clocks of streams, and compute the earliest possible exposure of an image.
 
     Args:
@@ -24,29 +24,14 @@ class Freshness:
     """
 
     def __init__(self, config: StreamConfig, images: Sequence[str]) -> None:
+        super().__init__()
         self.config, self._images = config, tuple(images)
-        self.clocks: dict[str, StreamClock] = {}
-
-    def add(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
-        """Add a message."""
-        self.clocks.setdefault(stream, StreamClock()).add(stamp_ns, arrival_ns)
-
-    def clear(self) -> None:
-        """Forget all clocks."""
-        self.clocks.clear()
-
-    def estimates(self) -> dict[str, ClockEstimate]:
-        """Stream → estimate from its messages of the last seconds."""
-        found = {stream: clock.estimate() for stream, clock in self.clocks.items()}
-        return {stream: estimate for stream, estimate in found.items() if estimate is not None}
 
     # -------------------------------------------------------------------------------------------- proofs
 
     def is_in_step(self, stream: str) -> bool:
         """True if the stamps of a stream count as proof: configured so, and not disproved by arrivals."""
-        clock = self.clocks.get(stream)
-        estimate = None if clock is None else clock.estimate()
-        return self._is_in_step(estimate, -float("inf"))
+        return self._is_in_step(self.estimate(stream), -float("inf"))
 
     def _is_in_step(self, estimate: ClockEstimate | None, own_ahead: float) -> bool:
         """False if stamps run ahead of arrivals by more than clock_error: no message arrives before its exposure."""
@@ -58,8 +43,7 @@ class Freshness:
         return min(self._not_before_ns(s, match.stamps[s], match.arrivals.get(s, 0)) for s in self._images)
 
     def _not_before_ns(self, stream: str, stamp_ns: int, arrival_ns: int) -> int:
-        clock = self.clocks.get(stream)
-        estimate = None if clock is None else clock.estimate()
+        estimate = self.estimate(stream)
         if self._is_in_step(estimate, (stamp_ns - arrival_ns) / SECOND):
             return stamp_ns - round(self.config.clock_error * SECOND)
         usual_ns = arrival_ns  # arrival if it had been as fast as the fast ones

@@ -74,10 +74,8 @@ def decode_rgb(message: Any) -> Rgb:
     channels, code = RGB_ENCODINGS[encoding]
     view = raw_view(message, np.dtype(np.uint8), channels)
     if encoding in _YUV and view.shape[1] % 2:
-        what = f"width of a {encoding} image"
-        raise InputError(
-            what, str(view.shape[1]), "an even number", "use an even width, because two pixels share their colour"
-        )
+        repair = "use an even width, because two pixels share their colour"
+        raise InputError(f"width of a {encoding} image", str(view.shape[1]), "an even number", repair)
     return _converted(view, code, encoding)
 
 
@@ -88,21 +86,15 @@ def _rgb_of_file(message: Any) -> Rgb:
         raise InputError("image", f"format {source}; {stored}", "a colour or grey image", repair)
     image = decode_image(_octets(message).tobytes())
     if image.dtype != np.uint8:
-        got = f"{image.dtype} pixels"
-        raise InputError(
-            "image", got, "8 bits per channel", "publish 8 bits per channel, and check that this is not a depth topic"
-        )
+        repair = "publish 8 bits per channel, and check that this is not a depth topic"
+        raise InputError("image", f"{image.dtype} pixels", "8 bits per channel", repair)
     pixels = np.asarray(image, np.uint8)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     as_rgb = "compressed rgb" in stored
-    code: int | None
     if channels == 1:
-        code = _BAYER.get(source, cv2.COLOR_GRAY2RGB)
-    elif channels == 3:
-        code = None if as_rgb else cv2.COLOR_BGR2RGB
-    else:
-        code = cv2.COLOR_RGBA2RGB if as_rgb else cv2.COLOR_BGRA2RGB
-    return _converted(pixels, code, source if channels == 1 else "")
+        return _converted(pixels, _BAYER.get(source, cv2.COLOR_GRAY2RGB), source)
+    order = ("rgb" if as_rgb else "bgr") + ("8" if channels == 3 else "a8")
+    return _converted(pixels, RGB_ENCODINGS[order][1], "")
 
 
 def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
@@ -149,16 +141,12 @@ def _depth_of_file(message: Any, scale: float | None) -> Depth:
     format_ = _text(message, "format")
     data = _octets(message).tobytes()
     source, _, stored = (part.strip() for part in format_.partition(";"))
-    if source in DEPTH_ENCODINGS:
-        encoding = source
-    elif source == "png" and not stored:  # the file itself tells the rest
-        encoding = "16UC1"
-    elif source in RGB_ENCODINGS or "jp" in source or image_kind(data) == "jpeg":
+    encoding = "16UC1" if source == "png" and not stored else source  # of a PNG, the file itself tells the rest
+    is_known = encoding in DEPTH_ENCODINGS
+    if "jp" in (stored if is_known else source) or image_kind(data) == "jpeg" or source in RGB_ENCODINGS:
         raise _unit_lost(f"format {format_!r}")
-    else:
+    if not is_known:
         raise UnknownNameError("depth encoding", source, DEPTH_ENCODINGS)
-    if "jp" in stored or image_kind(data) == "jpeg":
-        raise _unit_lost(f"format {format_!r}")
     codec = _depth_codec(format_)
     if codec is None:
         image, header = decode_image(data), (0.0, 0.0)
@@ -250,10 +238,8 @@ def _field(message: Any, name: str) -> Any:
     try:
         return getattr(message, name)
     except AttributeError as error:
-        expected = "sensor_msgs/Image or CompressedImage"
-        raise InputError(
-            type(message).__name__, f"it has no field {name}", expected, "check the type of the topic"
-        ) from error
+        what, expected = type(message).__name__, "sensor_msgs/Image or CompressedImage"
+        raise InputError(what, f"it has no field {name}", expected, "check the type of the topic") from error
 
 
 def _text(message: Any, name: str) -> str:

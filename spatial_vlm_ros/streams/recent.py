@@ -111,19 +111,13 @@ class RecentFrames(FrameAssembler):
             return
         oldest_ns = self._matched[0].stamp_ns if self._matched else None
         if oldest_ns is None or stamp_ns < oldest_ns:
-            raise StaleInputError(
-                f"the detections are {(images.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest image, "
-                "and their image is no longer kept",
-                "send newer detections, or raise sync_queue (number of images kept) if the detector is slow",
-            )
+            older = f"the detections are {(images.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest image"
+            repair = "send newer detections, or raise sync_queue (number of images kept) if the detector is slow"
+            raise StaleInputError(f"{older}, and their image is no longer kept", repair)
         raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
 
     def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
         for role, info in infos.items():
             if info is None and self._info_lost(role, match):
-                raise InputError(
-                    role,
-                    "there is none with the stamp of the image",
-                    "sensor_msgs/CameraInfo",
-                    "publish the camera info of the driver",
-                )
+                got, repair = "there is none with the stamp of the image", "publish the camera info of the driver"
+                raise InputError(role, got, "sensor_msgs/CameraInfo", repair)

@@ -223,13 +223,9 @@ class TransformBuffer:
     ) -> Transform:
         """Look up the pose of `source` at one time in `target` at another, assuming that `fixed` did not move.
 
-        Both may be the same frame; the result is then the motion of that frame.
+        Both may be the same frame; the result is then the motion of that frame. Frames and times are as in `lookup`.
 
         Args:
-            target: frame id; becomes the transform's parent.
-            target_stamp_ns: nanoseconds, as in `lookup`.
-            source: frame id; becomes the transform's child.
-            source_stamp_ns: nanoseconds, as in `lookup`.
             fixed: frame id of a frame that does not move, for example "odom".
         """
         then = self.lookup(fixed, source, source_stamp_ns)
@@ -250,8 +246,6 @@ class TransformBuffer:
         """Raise if the stamps of transforms run ahead of now.
 
         Args:
-            target: frame id.
-            source: frame id.
             max_ahead: limit in seconds for each moving edge between the two.
         """
         target, source = _frame(target), _frame(source)
@@ -334,14 +328,10 @@ class TransformBuffer:
             if frame not in self._edges and frame not in self._parents:
                 known = sorted({*self._edges, *self._parents})
                 more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
-                raise TransformUnavailableError(
-                    target,
-                    source,
-                    f"frame {frame!r} was never published (known: "
-                    f"{', '.join(known[:_MOST_NAMED]) or 'none yet'}{more})",
-                    "correct the frame id, or start its publisher (robot_state_publisher, the camera driver)",
-                    may_come=True,
-                )
+                listed = f"{', '.join(known[:_MOST_NAMED]) or 'none yet'}{more}"
+                reason = f"frame {frame!r} was never published (known: {listed})"
+                repair = "correct the frame id, or start its publisher (robot_state_publisher, the camera driver)"
+                raise TransformUnavailableError(target, source, reason, repair, may_come=True)
 
 
 class _Chain(NamedTuple):
@@ -367,17 +357,11 @@ def _unavailable(target: str, source: str, *gaps: _Gap | None) -> TransformUnava
     """
     gap = max((gap for gap in gaps if gap), key=lambda gap: gap.may_come, default=None)
     if gap is not None:
-        reason = f"{gap.child}: {gap.reason}"
-        return TransformUnavailableError(
-            target, source, reason, gap.repair, may_come=gap.may_come, is_past=not gap.may_come
-        )
-    return TransformUnavailableError(
-        target,
-        source,
-        "both exist, but in trees that are not connected",
-        "publish the mounting of the camera (static_transform_publisher, or the URDF)",
-        may_come=True,
-    )
+        reason, when = f"{gap.child}: {gap.reason}", {"may_come": gap.may_come, "is_past": not gap.may_come}
+        return TransformUnavailableError(target, source, reason, gap.repair, **when)
+    reason = "both exist, but in trees that are not connected"
+    repair = "publish the mounting of the camera (static_transform_publisher, or the URDF)"
+    return TransformUnavailableError(target, source, reason, repair, may_come=True)
 
 
 def _loop(target: str, source: str, chain: dict[str, Any]) -> TransformUnavailableError:

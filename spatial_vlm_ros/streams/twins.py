@@ -41,15 +41,16 @@ def twins_of(
         in the same node are found, too.
     """
     found = []
-    for topic, who in publishers.items():
-        if len(who) > 1:
-            words = f"there are {len(who)} publishers on {topic}: {_listed(who)}; their messages are mixed"
-            found.append(Twin(topic, tuple(sorted(who)), words, "stop all but one, or remap the resolver to one"))
-    for action, who in servers.items():
-        if len(who) > 1:
-            words = f"there are {len(who)} servers of {action}: {_listed(who)}; a goal reaches all of them"
-            repair = "stop all but one, or start each in its own namespace"
-            found.append(Twin(action, tuple(sorted(who)), words, repair))
+    for what, each, effect, repair in (
+        ("publishers on", publishers, "their messages are mixed", "remap the resolver to one"),
+        ("servers of", servers, "a goal reaches all of them", "start each in its own namespace"),
+    ):
+        for where, who in each.items():
+            if len(who) > 1:
+                counts = sorted(Counter(who).items())
+                listed = ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)
+                words = f"there are {len(who)} {what} {where}: {listed}; {effect}"
+                found.append(Twin(where, tuple(sorted(who)), words, f"stop all but one, or {repair}"))
     same = Counter(nodes)[own]
     if same > 1:
         words = f"{same} nodes are named {own}; parameters, lifecycle calls and goals can reach any of them"
@@ -61,8 +62,3 @@ def twins_of(
 def full_name(namespace: str, name: str) -> str:
     """Full name of a node from its namespace, such as "/" or "/left", and its name."""
     return f"{namespace.rstrip('/')}/{name}"
-
-
-def _listed(who: Sequence[str]) -> str:
-    counts = sorted(Counter(who).items())
-    return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)

@@ -88,19 +88,16 @@ class Connections:
             transport.abort()
             return
         while len(self._open) >= MOST_CONNECTIONS:
-            self._close_oldest()
+            idle = (other for other, each in self._open.items() if each.phase is not _Phase.WORKS)
+            oldest = self._open.pop(next(idle, next(iter(self._open))))
+            oldest.forget()
+            oldest.transport.abort()
         self._open[remote] = _Open(transport)
         self._open[remote].enter(_Phase.ASKS)
 
     def _closed(self, remote: _Remote | None, transport: asyncio.Transport) -> None:
         if remote is not None and remote in self._open and self._open[remote].transport is transport:
             self._open.pop(remote).forget()
-
-    def _close_oldest(self) -> None:
-        idle = (remote for remote, each in self._open.items() if each.phase is not _Phase.WORKS)
-        oldest = self._open.pop(next(idle, next(iter(self._open))))
-        oldest.forget()
-        oldest.transport.abort()
 
     def _enter(self, remote: _Remote, connection: _Open, phase: _Phase) -> None:
         if self._open.get(remote) is connection and connection.phase is not phase:

@@ -18,20 +18,12 @@ _WITHIN = 10.0  # s
 
 async def read_form(request: Request) -> dict[str, str]:
     """Read the fields of a form."""
-    if _kind(request) != "application/x-www-form-urlencoded":
-        raise InputError(
-            "form", "it has another content type", "application/x-www-form-urlencoded", "use the forms of the page"
-        )
+    body = await _body(request, "form", "application/x-www-form-urlencoded", _LARGEST_FORM, "use the forms of the page")
     try:
-        body = await asyncio.wait_for(_body(request, "form", _LARGEST_FORM), _WITHIN)
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=20
         )
-    except (asyncio.TimeoutError, ClientDisconnect) as error:
-        raise InputError("form", "it is incomplete", f"all of it within {_WITHIN:g} s", "send it again") from error
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError("form", "it has another encoding", "URL-encoded UTF-8", "use the forms of the page") from error
     form = dict(pairs)
     if len(form) != len(pairs):
@@ -41,30 +33,29 @@ async def read_form(request: Request) -> dict[str, str]:
 
 async def read_json(request: Request, largest: int) -> dict[str, Any]:
     """Read a JSON object of up to `largest` bytes."""
-    if _kind(request) != "application/json":
-        raise InputError("request", "it has another content type", "application/json", "use the page")
     try:
-        body = await asyncio.wait_for(_body(request, "request", largest), _WITHIN)
-        value = json.loads(body)
-    except (asyncio.TimeoutError, ClientDisconnect) as error:
-        raise InputError("request", "it is incomplete", f"all of it within {_WITHIN:g} s", "send it again") from error
+        value = json.loads(await _body(request, "request", "application/json", largest, "use the page"))
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError("request", "it has another encoding", "JSON in UTF-8", "use the page") from error
     if not isinstance(value, dict):
         raise InputError("request", type(value).__name__, "a JSON object", "use the page")
     return value
 
 
-def _kind(request: Request) -> str:
-    return request.headers.get("content-type", "").split(";")[0].strip()
+async def _body(request: Request, what: str, kind: str, largest: int, repair: str) -> bytes:
+    async def read() -> bytes:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > largest:
+                raise InputError(what, "it is too long", f"at most {largest} bytes", "shorten it")
+        return body
 
-
-async def _body(request: Request, what: str, largest: int) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > largest:
-            raise InputError(what, "it is too long", f"at most {largest} bytes", "shorten it")
-    return body
+    if request.headers.get("content-type", "").split(";")[0].strip() != kind:
+        raise InputError(what, "it has another content type", kind, repair)
+    try:
+        return await asyncio.wait_for(read(), _WITHIN)
+    except (asyncio.TimeoutError, ClientDisconnect) as error:
+        raise InputError(what, "it is incomplete", f"all of it within {_WITHIN:g} s", "send it again") from error

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import DependencyError, InputError
@@ -27,15 +26,11 @@ _CLOSES_WITHIN = 10.0  # s
 _WAITING = 1024  # connections that the kernel queues; a flood must not keep a Stop out
 _LARGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
 _REPAIR = install("web")
+_OTHER_PORT = "choose another port, or 0 for a free one"
 
 
 class Page:
-    """A page that is being served. Closing it ends its sessions, but not what it shows.
-
-    Args:
-        server: uvicorn's server.
-        name: of the serving thread.
-    """
+    """A page that is being served on a thread. Closing it ends its sessions, but not what it shows."""
 
     def __init__(self, server: Server, bound: socket.socket, guard: Guard, name: str = "page") -> None:
         self._server, self._guard = server, guard
@@ -75,9 +70,7 @@ class Page:
     def __enter__(self) -> Page:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -105,19 +98,14 @@ def serve_page(
         token: 32 or more letters, digits, "-" and "_"; None makes one.
         names: further names of the page in the browser's address, "robot.lan:8080", if it is reached by a name, a
             wildcard address or a forwarded port.
-        thread: name of the serving thread.
     """
     if not is_loopback(host) and not allow_network:
-        raise InputError(
-            "address of the page",
-            host,
-            "a loopback address, because other machines could reach the page without encryption",
-            f"keep 127.0.0.1 and tunnel to it (ssh -L {port or 8080}:127.0.0.1:{port or 8080}), or set allow_network",
-        )
+        expected = "a loopback address, because other machines could reach the page without encryption"
+        tunnel = f"ssh -L {port or 8080}:127.0.0.1:{port or 8080}"
+        repair = f"keep 127.0.0.1 and tunnel to it ({tunnel}), or set allow_network"
+        raise InputError("address of the page", host, expected, repair)
     if not 0 <= port <= 65535:
-        raise InputError(
-            "address of the page", f"port {port}", "a port from 0 to 65535", "choose another port, or 0 for a free one"
-        )
+        raise InputError("address of the page", f"port {port}", "a port from 0 to 65535", _OTHER_PORT)
     guard = Guard(token)
     try:
         from uvicorn import Config, Server
@@ -156,6 +144,4 @@ def _bound(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         got = f"{host} port {port}: {error.strerror or error}"
-        raise InputError(
-            "address of the page", got, "a free port of this machine", "choose another port, or 0 for a free one"
-        ) from error
+        raise InputError("address of the page", got, "a free port of this machine", _OTHER_PORT) from error

@@ -137,8 +137,9 @@ def test_a_bag_that_is_none_exits_with_3_and_the_repair(tmp_path: Path) -> None:
 def test_bags_are_loaded_only_by_their_commands() -> None:
     bags = "'rosbags' in sys.modules, 'spatial_vlm_ros.cli.replay' in sys.modules"
     code = f"import sys, spatial_vlm_ros.cli.main; print({bags})"
+    code += "; import spatial_vlm_ros.recording.evidence.bundle; print('ssl' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False"] * 3
     listed = {line.split()[0] for line in run("--help").stdout.splitlines() if line.split()}
     assert {"replay", "record", "resolve"} <= listed
 

@@ -117,7 +117,7 @@ def launched(words: list[str]) -> set[str]:
     """The executables that a `ros2 launch` of this package starts."""
     assert words[:3] == ["ros2", "launch", "spatial_vlm_ros"]
     given = dict(word.split(":=", 1) for word in words[4:])
-    return {process.executable for process in plan.plan(ROOT / "launch" / words[3], given).processes}
+    return {process.executable for process in plan.plan(ROOT / "launch" / words[3], given)}
 
 
 def test_gazebo_the_resolver_and_the_question_share_one_machine_and_have_no_rights() -> None:

@@ -209,9 +209,7 @@ def test_the_bridge_speaks_under_the_names_of_the_preset_with_types_that_exist()
 
 
 def test_the_launch_file_starts_gazebo_its_bridge_and_the_camera_s_transform_beside_the_resolver() -> None:
-    processes = {
-        p.executable: p for p in plan.plan(ROOT / "launch" / "gazebo.launch.py", {"grounder": "compact"}).processes
-    }
+    processes = {p.executable: p for p in plan.plan(ROOT / "launch" / "gazebo.launch.py", {"grounder": "compact"})}
     assert processes["resolver"].parameters["use_sim_time"] is True
     assert processes["resolver"].parameters["grounder"] == "compact"
     assert dict(processes["resolver"].remappings)["depth/image"] == "/camera/depth_image"
@@ -226,7 +224,7 @@ def test_the_launch_file_starts_gazebo_its_bridge_and_the_camera_s_transform_bes
 
 def test_a_server_that_runs_already_is_not_started_and_the_base_frame_that_is_said_carries_the_camera() -> None:
     given = {"server": "false", "base_frame": "world"}
-    processes = plan.plan(ROOT / "launch" / "gazebo.launch.py", given).processes
+    processes = plan.plan(ROOT / "launch" / "gazebo.launch.py", given)
     assert [p.executable for p in processes] == ["resolver", "parameter_bridge", "static_transform_publisher"]
     words = processes[-1].arguments
     assert words[words.index("--frame-id") + 1] == "world"

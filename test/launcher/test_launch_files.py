@@ -20,7 +20,7 @@ from tables import rows
 
 from spatial_vlm_ros.cli.up import up
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
-from spatial_vlm_ros.launcher import actions, commands, plan, stand_in, wiring
+from spatial_vlm_ros.launcher import actions, plan, stand_in, wiring
 from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.parameters import (
@@ -62,11 +62,11 @@ def _no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def planned(name: str, **given: str) -> list[plan.Process]:
-    return list(plan.plan(FILES[name], {**NEEDED.get(name, {}), **given}).processes)
+def planned(name: str, **given: str) -> list[stand_in.Process]:
+    return list(plan.plan(FILES[name], {**NEEDED.get(name, {}), **given}))
 
 
-def ours(name: str, **given: str) -> list[plan.Process]:
+def ours(name: str, **given: str) -> list[stand_in.Process]:
     """The nodes of this package; those of Gazebo are in test_gazebo.py."""
     processes = planned(name, **given)
     return [process for process in processes if process.package == plan.PACKAGE] if name == "gazebo" else processes
@@ -213,8 +213,8 @@ def test_every_argument_is_described_is_in_the_document_and_its_default_is_one_o
     for argument in plan.arguments_of(FILES[name]):
         assert len(argument.description) > 5, argument.name
         assert f"`{argument.name}`" in text, argument.name
-        if argument.choices and argument.default is not None:
-            assert argument.default in argument.choices
+        if argument.choices and argument.default_value is not None:
+            assert argument.default_value in argument.choices
     for camera in CAMERAS:
         assert f"`{camera}`" in text
 
@@ -248,7 +248,7 @@ def test_arguments_that_cannot_be_are_refused_before_there_is_a_node(
     name: str, given: dict[str, Any], error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "params_file" in given:
-        monkeypatch.setattr(stand_in.Node, "__init__", lambda *_, **__: pytest.fail("a node was described"))
+        monkeypatch.setattr(stand_in, "Process", lambda *_, **__: pytest.fail("a node was described"))
     arguments = {key: value for key, value in {**NEEDED.get(name, {}), **given}.items() if value is not None}
     with pytest.raises(error, match=said):
         plan.plan(FILES[name], arguments)
@@ -281,16 +281,16 @@ def test_the_command_line_shows_arguments_and_commands() -> None:
 
 def test_parameters_are_written_for_the_nodes_own_name_with_their_types(tmp_path: Path) -> None:
     values = {"world": "7", "rate": 10.0, "folder": "", "width": 640, "clock": False}
-    process = plan.Process(plan.PACKAGE, "frame_player", "frame_player", "left", parameters=values)
-    words = commands.command(process, tmp_path).words
+    process = stand_in.Process(plan.PACKAGE, "frame_player", "frame_player", "left", parameters=values)
+    words = plan.command(process, tmp_path).words
     written = yaml.safe_load(Path(words[words.index("--params-file") + 1]).read_text())
     assert written == {"/left/frame_player": {"ros__parameters": values}}
     assert '"rate": 10.0' in (tmp_path / "left.frame_player.yaml").read_text()
 
 
 def test_a_printed_command_can_be_read_and_run_by_hand() -> None:
-    process = plan.Process(plan.PACKAGE, "frame_player", "frame_player", parameters={"world": "7", "clock": False})
-    assert commands.command(process).words[-4:] == ("-p", 'world:="7"', "-p", "clock:=false")
+    process = stand_in.Process(plan.PACKAGE, "frame_player", "frame_player", parameters={"world": "7", "clock": False})
+    assert plan.command(process).words[-4:] == ("-p", 'world:="7"', "-p", "clock:=false")
 
 
 @pytest.mark.parametrize("name", CAMERAS[1:])
@@ -362,7 +362,7 @@ def test_the_stand_in_leaves_what_is_installed_as_it_was() -> None:
     planned("sim")
     assert {name for name in sys.modules if name.split(".")[0] in ("launch", "launch_ros")} == before
     with pytest.raises(InputError, match="Shutdown"):
-        plan._walk(stand_in.LaunchDescription([stand_in.Shutdown()]), stand_in.LaunchContext(), [])
+        list(plan._started(stand_in.LaunchDescription([stand_in.Shutdown()]), stand_in.LaunchContext()))
 
 
 def test_everything_the_launch_files_need_is_installed_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ SENTENCE = "grab me the chick behind the cup"
 
 DRIVER = """
 import os, sys
-from spatial_vlm_ros.launcher.commands import Command
+from spatial_vlm_ros.launcher.plan import Command
 from spatial_vlm_ros.launcher import respawn
 from spatial_vlm_ros.launcher.supervisor import run
 respawn.DELAY = {delay}

@@ -68,7 +68,7 @@ def test_rviz_colours_the_points_by_the_field_that_they_have() -> None:
 
 def test_rviz_in_a_namespace_hears_the_resolver_of_that_namespace() -> None:
     given = {"rviz": "true", "namespace": "left", "base_frame": "base_link"}
-    (rviz,) = (p for p in plan.plan(ROOT / "launch" / "spatial_vlm.launch.py", given).processes if p.name == "rviz")
+    (rviz,) = (p for p in plan.plan(ROOT / "launch" / "spatial_vlm.launch.py", given) if p.name == "rviz")
     shown = {str(display["Topic"]["Value"]) for display in displays() if "Topic" in display}
     assert dict(rviz.remappings) == {topic: topic.removeprefix("/") for topic in shown}
 

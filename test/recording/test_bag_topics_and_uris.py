@@ -254,6 +254,29 @@ def test_compressed_bags_are_read_by_range_too(compression: CompressionMode, tmp
     assert (raw, opened.traffic is None) == (read(path)[0], False)
 
 
+def test_chunks_of_a_store_are_unpacked_within_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if no local bag was opened before."""
+    from rosbags.rosbag2 import storage_mcap
+
+    def without_bounds(_data: bytes, _size: int) -> bytes:
+        raise AssertionError("unpacked without a bound")
+
+    path = write(tmp_path / "packed", compression=CompressionMode.STORAGE)
+    uri = put(path, f"{STORE}/bounded")
+    for name in ("lz4", "zstd"):
+        monkeypatch.setitem(storage_mcap.DECOMPRESSORS, name, without_bounds)
+    assert len(read(uri)[0]) == len(read(path)[0])
+
+
+@pytest.mark.parametrize("text", ["a: " + "[" * 40 + "]" * 40, "a: &a [1, 1]\n" * 3 + "b: 1" + "0" * 500])
+def test_metadata_of_a_store_has_the_limits_of_a_local_one(text: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "bag")
+    (path / "metadata.yaml").write_text((path / "metadata.yaml").read_text() + text)
+    for place in (path, put(path, f"{STORE}/deep")):
+        with pytest.raises(FileError, match=r"the YAML has more than 32 levels|a number has 501 characters"):
+            open_bag(place)
+
+
 def test_sqlite_bags_are_copied_first_and_the_copy_is_removed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,6 +375,22 @@ def test_a_stream_gives_the_bytes_of_its_file_wherever_it_is_read() -> None:
     stream.seek(2)
     assert stream.readinto(buffer) == 5
     assert bytes(buffer) == data[2:7]
+
+
+def test_a_short_index_fetches_little_and_a_long_one_few_ranges() -> None:
+    data, fetched = bytes(8 * 2**20), list[int]()
+
+    def fetch(first: int, last: int) -> bytes:
+        fetched.append(last - first)
+        return data[first:last]
+
+    stream = RangedStream(fetch, len(data))
+    stream.seek(2**20)
+    stream.read(1000)
+    assert fetched == [TAIL]
+    while stream.tell() < 7 * 2**20:
+        stream.read(1000)
+    assert len(fetched) < 12
 
 
 def test_a_store_that_gives_too_little_is_noticed() -> None:

@@ -65,8 +65,8 @@ def message() -> Callable[[str, int], Any]:
         if form == "joints":
             values = composer._floats([0.1, 0.2])
             fields = {"header": header, "name": ["a", "b"], "position": values, "velocity": values, "effort": values}
-            return composer._make("sensor_msgs/msg/JointState", fields)
-        return composer._make("rosgraph_msgs/msg/Clock", {"clock": composer.time(stamp_ns)})
+            return composer._make("sensor_msgs/msg/JointState", **fields)
+        return composer._make("rosgraph_msgs/msg/Clock", clock=composer.time(stamp_ns))
 
     return made
 

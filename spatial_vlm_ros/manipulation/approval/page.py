@@ -11,7 +11,7 @@ from spatial_vlm_ros.web.guard import Guard
 from spatial_vlm_ros.web.serving import Page, serve_page
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.web.shield import Shield
+    from spatial_vlm_ros.web.door import Shield
 
 
 def serve(

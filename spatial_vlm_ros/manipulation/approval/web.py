@@ -27,10 +27,9 @@ from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Vector3
 from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
-from spatial_vlm_ros.web.door import Door
+from spatial_vlm_ros.web.door import Door, Shield
 from spatial_vlm_ros.web.forms import read_form
 from spatial_vlm_ros.web.guard import Guard, Session
-from spatial_vlm_ros.web.shield import Shield
 
 _HERE = Path(__file__).parent
 _STOPS_AT_ONCE = 8

@@ -52,12 +52,11 @@ def repair_of(name: str) -> str:
 
 
 def check_bag(path: Path) -> None:
-    """Check that a bag can be opened safely, and make rosbags unpack it within the limits."""
+    """Check that the files of a bag can be opened safely."""
     checks = {".mcap": _check_mcap, ".db3": check_sqlite, ROS1_SUFFIX: _check_ros1}
     for file in bag_files(path):
         if file.suffix in checks:
             checks[file.suffix](file)
-    _bound_decompression()
 
 
 def bag_files(path: Path) -> list[Path]:
@@ -191,7 +190,7 @@ def check_sqlite(path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ unpacking
 
 
-def _bound_decompression() -> None:
+def bound_decompression() -> None:
     """Make rosbags unpack a chunk at most to the size in its header, and messages and files to a limit.
 
     A few kilobytes of zstd can contain terabytes of zeros.

@@ -80,9 +80,8 @@ def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
             raise McapDamage(at, "the file ends within a record")
         record = McapRecord(head[0], at, int.from_bytes(head[1:], "little"))
         if record.end > end:
-            raise McapDamage(
-                at, f"a record of kind {record.kind} claims {record.length} bytes, but {end - at - 9} follow"
-            )
+            claim = f"a record of kind {record.kind} claims {record.length} bytes"
+            raise McapDamage(at, f"{claim}, but {end - at - 9} follow")
         strange += not HEADER <= record.kind <= DATA_END
         if strange > _MOST_STRANGE:
             raise McapDamage(at, f"more than {_MOST_STRANGE} records of unknown kinds")
@@ -156,9 +155,8 @@ class McapChunk:
             raise ValueError(f"{self.size} bytes when unpacked; the limit is {LARGEST_RECORD}")
         data = unpacked(self.compression, self.data, self.size)
         if len(data) != self.size:
-            raise ValueError(
-                f"its header says {self.size} bytes, but it has {'more' if len(data) > self.size else len(data)}"
-            )
+            has = "more" if len(data) > self.size else len(data)
+            raise ValueError(f"its header says {self.size} bytes, but it has {has}")
         return data
 
 

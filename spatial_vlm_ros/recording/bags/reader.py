@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError, StoreError
 from spatial_vlm_ros.files.reading import member
-from spatial_vlm_ros.recording.bags.limits import METADATA, ROS1_SUFFIX, check_bag, repair_of
+from spatial_vlm_ros.recording.bags.limits import METADATA, ROS1_SUFFIX, bound_decompression, check_bag, repair_of
 from spatial_vlm_ros.recording.bags.remote import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE, check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.recording.uris import is_remote, local_path, name_of
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rosbags.interfaces import Connection
     from rosbags.rosbag1 import Reader as Ros1Reader
     from rosbags.rosbag2 import Reader
@@ -135,13 +133,13 @@ class Bag:
         if isinstance(self.path, Path):
             return _opened(self.path, self.path)
         reason = readable_by_range(self.path)
-        if reason is None:
-            self.traffic = Traffic()
-            reader = _opened(self.path, RemoteFile(self.path, self.traffic))
-            expect_chunks(reader)
-            return reader
-        folder = self._copy.enter_context(copied(self.path, reason))
-        return _opened(self.path, Path(folder, name_of(self.path)))
+        if reason is not None:
+            folder = self._copy.enter_context(copied(self.path, reason))
+            return _opened(self.path, Path(folder, name_of(self.path)))
+        self.traffic = Traffic()
+        reader = _opened(self.path, RemoteFile(self.path, self.traffic))
+        expect_chunks(reader)
+        return reader
 
     def chunks(self) -> tuple[ChunkSpan, ...]:
         """Chunks of an MCAP bag in file order; empty without a chunk index."""
@@ -222,9 +220,7 @@ class Bag:
     def __enter__(self) -> Bag:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -252,6 +248,7 @@ def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
         if isinstance(file, Path):
             storage = file if is_ros1 else _storage(file)
             check_bag(storage)
+        bound_decompression()
         reader: Reader | Ros1Reader = Ros1Reader(storage) if is_ros1 else Reader(storage)
         reader.open()
         return reader
@@ -295,10 +292,9 @@ def _translated(path: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         # EINVAL: a wrong index points before the file's beginning. Any other error of a store may pass.
-        passing = isinstance(error, OSError) and (
+        if isinstance(error, OSError) and (
             error.errno != errno.EINVAL if isinstance(path, str) else error.errno in _OF_THE_DISK
-        )
-        if passing:
+        ):
             repair = "Check the disk, network drive or store that holds it, then run the same command again."
             raise StoreError(str(path), f"{type(error).__name__}: {_words(error)}", repair) from error
         raise FileError(path, _words(error), _repair(path)) from error

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files.documents import parse_yaml
 from spatial_vlm_ros.recording.bags.limits import LARGEST_METADATA, METADATA, repair_of
 from spatial_vlm_ros.recording.bags.mcap_records import MAGIC
 from spatial_vlm_ros.recording.uris import facts_of, filesystem, joined, name_of, read_range, told
@@ -32,7 +33,9 @@ _FOOTER = 37  # bytes: the footer record and the magic behind it
 _COPIED_AT_ONCE = 8 * 1024 * 1024  # bytes
 HEAD = 4096  # bytes fetched at the beginning: magic and header of a file
 TAIL = 64 * 1024  # bytes fetched at the end: footer, and the whole index of most files
-_STEP = 1024 * 1024  # bytes fetched elsewhere: the rest of a large index
+_LARGEST_STEP = (
+    1024 * 1024
+)  # bytes fetched elsewhere, for the rest of a large index: TAIL, then twice as many each time
 
 
 @dataclass
@@ -54,7 +57,7 @@ class RangedStream(io.RawIOBase):
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, traffic: Traffic | None = None) -> None:
         super().__init__()
         self._fetch, self._size, self._traffic = fetch, size, traffic or Traffic()
-        self._at = 0
+        self._at, self._step = 0, TAIL
         self._windows: dict[str, tuple[int, bytes]] = {}  # the two ends, and the newest between them
         self._ranges: list[tuple[int, int]] = []
 
@@ -113,7 +116,8 @@ class RangedStream(io.RawIOBase):
             first, last = max(self._size - TAIL, 0), self._size
         else:
             tail = self._windows.get("tail", (self._size, b""))[0]
-            first, last = at, min(max(end, at + _STEP), tail if at < tail else self._size)
+            first, last = at, min(max(end, at + self._step), tail if at < tail else self._size)
+            self._step = min(2 * self._step, _LARGEST_STEP)
         data = self._fetch(first, last)
         self._traffic.fetched += len(data)
         self._traffic.requests += 1
@@ -152,10 +156,13 @@ class RemoteFile:
         return RangedStream(partial(read_range, self.uri), facts_of(self.uri).size, self._traffic)
 
     def read_text(self, encoding: str | None = None) -> str:
-        """All of a small file."""
+        """All of metadata.yaml, with the limits of a local one."""
+        repair = "pass one .mcap file of it"
         if facts_of(self.uri).size > LARGEST_METADATA:
-            raise FileError(self.uri, f"more than {LARGEST_METADATA} bytes of metadata", "pass one .mcap file of it")
-        return self.open().read().decode(encoding or "utf-8")
+            raise FileError(self.uri, f"more than {LARGEST_METADATA} bytes of metadata", repair)
+        data = self.open().read()
+        parse_yaml(data, self.uri, repair, aliases=True)
+        return data.decode(encoding or "utf-8")
 
 
 def files_of(uri: str) -> list[str]:

@@ -78,7 +78,6 @@ class BagWriter:
 
     Args:
         out: folder to create. MCAP files get checksums of chunks, data and index.
-        storage: "mcap" or "sqlite3".
         namespace: prefix of the topics, except /tf and /tf_static.
         compress: whether to compress chunks with zstd; only for "mcap".
     """
@@ -217,8 +216,6 @@ def record(
     never change go to /tf_static, others to /tf at the stamp of their frame.
 
     Args:
-        out: the bag's folder.
-        storage: "mcap" or "sqlite3".
         force: replace an earlier bag at `out`; otherwise `out` must not exist.
     """
     folder = Path(folder)
@@ -253,22 +250,26 @@ def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
     poses: dict[str, list[Transform]] = {}
     known: dict[tuple[str, str], str | None] = {}  # what, camera → the other frame that its files name
     for name in names:
-        camera = read_camera_info(folder / name / CAMERA_FILE)[1]
-        files = (folder / name / file for file in (BASE_FILE, SPEAKER_FILE))
-        base, speaker = (read_transform(path) if path.exists() else None for path in files)
-        named = {"base": None if base is None else base.parent, "speaker": None if speaker is None else speaker.child}
-        for what, file in (("base", BASE_FILE), ("speaker", SPEAKER_FILE)):
-            if known.setdefault((what, camera), named[what]) != named[what]:
-                both = " and ".join(repr(one) if one else "none" for one in (known[what, camera], named[what]))
-                raise InputError(
-                    f"{file} of frames of {camera!r}", f"{what}s {both}", f"one {what} for all frames of a camera",
-                    "record them as separate bags: transforms hold for every frame of the bag",
-                )  # fmt: skip
+        camera, place = read_camera_info(folder / name / CAMERA_FILE)[1], folder / name
+        base, speaker = (
+            read_transform(place / file) if (place / file).exists() else None for file in (BASE_FILE, SPEAKER_FILE)
+        )
+        for what, file, other in (
+            ("base", BASE_FILE, base and base.parent),
+            ("speaker", SPEAKER_FILE, speaker and speaker.child),
+        ):
+            before = known.setdefault((what, camera), other)
+            if before != other:
+                got = f"{what}s {' and '.join(repr(one) if one else 'none' for one in (before, other))}"
+                repair = "record them as separate bags: transforms hold for every frame of the bag"
+                expected = f"one {what} for all frames of a camera"
+                raise InputError(f"{file} of frames of {camera!r}", got, expected, repair)
         poses[name] = told_by_transforms(base, speaker)
     speakers = [frame for (what, _), frame in known.items() if what == "speaker" and frame is not None]
     if len(speakers) > len(set(speakers)):
-        raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", "a different name for each camera's speaker",
-                         "record them as separate bags: a frame has one parent in TF")  # fmt: skip
+        expected = "a different name for each camera's speaker"
+        repair = "record them as separate bags: a frame has one parent in TF"
+        raise InputError(SPEAKER_FILE, "one speaker seen by two cameras", expected, repair)
     return poses
 
 
@@ -297,15 +298,6 @@ def _qos(is_latched: bool) -> Qos:
     """Reliable QoS, which matches every subscriber; static transforms are latched for late subscribers."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
-    forever = QosTime(9223372036, 854775807)
-    return Qos(
-        QosHistory.KEEP_LAST,
-        1 if is_latched else 10,
-        QosReliability.RELIABLE,
-        QosDurability.TRANSIENT_LOCAL if is_latched else QosDurability.VOLATILE,
-        forever,
-        forever,
-        QosLiveliness.AUTOMATIC,
-        forever,
-        False,
-    )
+    forever, lively = QosTime(9223372036, 854775807), QosLiveliness.AUTOMATIC
+    depth, kept = (1, QosDurability.TRANSIENT_LOCAL) if is_latched else (10, QosDurability.VOLATILE)
+    return Qos(QosHistory.KEEP_LAST, depth, QosReliability.RELIABLE, kept, forever, forever, lively, forever, False)

@@ -97,9 +97,8 @@ def answer_bundle(
     except SpatialVlmError as error:
         return refused(error, pending.stamp_ns)
     if not finds_anew and found is None:
-        raise InputError(
-            "detections of the bundle", "none", "those of a model or a topic", "find them with --grounder NAME"
-        )
+        expected, repair = "those of a model or a topic", "find them with --grounder NAME"
+        raise InputError("detections of the bundle", "none", expected, repair)
     if not finds_anew and record.grounding is not None:
         resolver = Resolver(resolver.config, _kept(bundle, found or ()))
     given = found if not finds_anew and record.grounding is None else None

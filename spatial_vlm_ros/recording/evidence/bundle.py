@@ -20,9 +20,6 @@ import msgspec
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.output.json_schema import resolution_from_json
-from spatial_vlm_ros.perception.backends import shipped_model
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.model_store.store import folder_of
 from spatial_vlm_ros.recording.bags.reader import Bag, open_bag
 from spatial_vlm_ros.recording.bags.types import STRING, default_store
 from spatial_vlm_ros.recording.bags.writer import BagWriter
@@ -80,7 +77,6 @@ class EvidenceRecord:
         utc: time of the decision, ISO 8601, by the computer's clock.
         frame_of_reference: named by the request; "" = none.
         grounding: result of the grounder; None if detections came with the frame, or none were found.
-        model: the grounder, or None.
     """
 
     utc: str
@@ -192,9 +188,8 @@ def read_bundle(path: str | Path) -> EvidenceBundle:
 
 def _record(bag: Bag) -> EvidenceRecord:
     if not is_bundle(bag):
-        raise FileError(
-            bag.path, f"not an evidence bundle: no message on {TOPIC}", "pass a file that the node kept as evidence"
-        )
+        repair = "pass a file that the node kept as evidence"
+        raise FileError(bag.path, f"not an evidence bundle: no message on {TOPIC}", repair)
     said = list(bag.messages({TOPIC}))
     if len(said) != 1:
         raise FileError(bag.path, f"{len(said)} messages on {TOPIC}", _REPAIR)
@@ -227,6 +222,10 @@ _MOST = 500  # files of a model that are hashed
 
 def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> KeptModel:
     """Identify a grounder by the hashes of its files; takes as long as reading them."""
+    from spatial_vlm_ros.perception.backends import shipped_model
+    from spatial_vlm_ros.perception.model_store.manifest import known_models
+    from spatial_vlm_ros.perception.model_store.store import folder_of
+
     files: dict[str, Path] = {}
     for option, value in options.items():
         entry = known_models().get(value)

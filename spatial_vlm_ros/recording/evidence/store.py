@@ -58,7 +58,6 @@ class EvidenceStore:
 
     Args:
         most_bytes: limit for the total size of all bundles, bytes.
-        most_files: most bundles.
     """
 
     folder: Path
@@ -85,9 +84,8 @@ class EvidenceStore:
             finally:
                 shutil.rmtree(part, ignore_errors=True)
         except OSError as error:
-            raise FileError(
-                self.folder, str(error.strerror), "make room, or set evidence.folder to another folder"
-            ) from error
+            repair = "make room, or set evidence.folder to another folder"
+            raise FileError(self.folder, str(error.strerror), repair) from error
 
     def _finish(self, file: Path, name: str) -> Path:
         """Give a whole file its name, with the disk's word that it has it; the oldest bundles make room for it."""
