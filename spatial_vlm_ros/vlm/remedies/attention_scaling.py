@@ -3,14 +3,11 @@
 
 In every layer and head, before the softmax, the logits A[n, j] = q_n·k_j / sqrt(d) of the last prompt token n at the
 image tokens j become alpha A[n, j]; other rows, other columns and all decoding steps stay (Chen et al. 2025, arXiv
-2503.01773). There are two forms:
-
-- The reference form replaces the attention function. AdaptVis in that form needs two prefills: one to measure the
-  model's confidence, one with the chosen factor.
-- The one-row form needs one prefill and one more token. In a causal decoder only the last token's states depend on the
-  last row. So that token is dropped from the cache and run again, with the keys of image tokens times alpha for its one
-  query: q·(alpha k) = alpha (q·k). Its own keys and values in the later layers are thereby replaced; the keys that stay
-  in the cache for later tokens are the true ones. It works with any attention kernel.
+2503.01773). The authors need two prefills for AdaptVis: one to measure the model's confidence, one with the chosen factor.
+Here one prefill and one more token are enough. In a causal decoder only the last token's states depend on the last row. So
+that token is dropped from the cache and run again, with the keys of image tokens times alpha for its one query: q·(alpha k)
+= alpha (q·k). Its own keys and values in the later layers are thereby replaced; the keys that stay in the cache for later
+tokens are the true ones. It works with any attention kernel.
 
 The first token of a JSON answer is "{", about which every model is confident: use AdaptVis for answers of few words.
 """
@@ -18,7 +15,6 @@ The first token of a JSON answer is "{", about which every model is confident: u
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,20 +22,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache
+from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.masking_utils import eager_mask
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
 from spatial_vlm_ros.vlm.parts import Parts, finite
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
 
-NAME = "spatial_vlm_last_row_scaled"
-"""Name of the attention function and of its masks."""
 Settings = ScalingVis | AdaptVis
-_scaled: weakref.WeakKeyDictionary[nn.Module, tuple[Tensor, float]] = weakref.WeakKeyDictionary()
-"""Attention of a layer → image columns (N,) bool, and the factor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +68,6 @@ def generate(
     max_new_tokens: int = 64,
     *,
     eos_token_id: int | Sequence[int] | None = None,
-    two_prefills: bool = False,
 ) -> ScaledAnswer:
     """Answer one prompt by greedy decoding with scaled attention, through the model's own `generate`.
 
@@ -90,7 +80,6 @@ def generate(
         settings: factors; those of AdaptVis come from a calibration.
         max_new_tokens: most new tokens.
         eos_token_id: end token or tokens; None = those of the model's generation configuration.
-        two_prefills: the reference form, which costs about twice as much.
 
     Raises:
         InputError: several prompts, a prompt without an image or that ends with the image, no `input_ids`, or inputs
@@ -105,18 +94,8 @@ def generate(
     if eos_token_id is not None:
         told["eos_token_id"] = eos_token_id
     model: Any = parts.model
-    if two_prefills:
-        seen = FirstToken()
-        with _at_prefill(parts, ids, lambda _, outputs: _note_plain(parts, settings, seen, outputs)):
-            model.generate(**inputs, **told, max_new_tokens=1)
-        with (
-            last_row_scaled(parts, parts.image_columns(ids)[0], seen.alpha),
-            _at_prefill(parts, ids, lambda _, outputs: _note_scaled(parts, seen, outputs)),
-        ):
-            tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)
-    else:
-        with one_row(parts, ids, settings) as seen:
-            tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)
+    with one_row(parts, ids, settings) as seen:
+        tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)
     return ScaledAnswer(tokens[0, ids.shape[1] :], seen.confidence, seen.alpha, seen.plain, seen.scaled)
 
 
@@ -136,9 +115,11 @@ def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[Fir
     columns, seen = parts.image_columns(input_ids)[0], FirstToken()
 
     def again(named: Mapping[str, Any], outputs: Any) -> None:
-        _note_plain(parts, settings, seen, outputs)
+        seen.plain = _probabilities(parts, outputs.logits)
+        seen.confidence = float(seen.plain.max())
+        seen.alpha = settings.alpha_for(seen.confidence)
         outputs["logits"] = _run_last_again(parts, named, cache_of(outputs), columns, seen.alpha)
-        _note_scaled(parts, seen, outputs)
+        seen.scaled = _probabilities(parts, outputs.logits)
 
     with _at_prefill(parts, input_ids, again):
         yield seen
@@ -175,68 +156,6 @@ def _keys_scaled(cache: Cache, columns: Tensor, alpha: float) -> Iterator[None]:
 
 
 @contextmanager
-def last_row_scaled(parts: Parts, columns: Tensor, alpha: float) -> Iterator[None]:
-    """Within this context, scale the image logits in the prompt's last row: the reference form.
-
-    A call belongs to the prompt if it has as many keys as the prompt has tokens; other calls are not changed.
-
-    Args:
-        columns: (N,) bool, image tokens of the prompt.
-    """
-    check_decoder(parts)
-    language: Any = parts.language
-    before = language.config._attn_implementation
-    attentions = [layer.self_attn for layer in parts.layers]
-    language.set_attn_implementation(NAME)
-    try:
-        for attention in attentions:
-            _scaled[attention] = columns, alpha
-        yield
-    finally:
-        for attention in attentions:
-            _scaled.pop(attention, None)
-        language.set_attn_implementation(before)
-
-
-def scaled_attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    **_: Any,
-) -> tuple[Tensor, Tensor]:
-    """Compute attention with a scaled last row; transformers calls this function.
-
-    Args:
-        query: (B, H, N, D).
-        key: (B, G, M, D); each serves H / G heads.
-        value: (B, G, M, D).
-        attention_mask: (B, 1, N, M), added to the logits.
-        scaling: factor of the dot products, 1 / sqrt(D).
-
-    Returns:
-        (B, N, H, D), and the weights (B, H, N, M).
-    """
-    heads = query.shape[1] // key.shape[1]
-    logits = query @ key.repeat_interleave(heads, dim=1).transpose(2, 3) * scaling
-    columns, alpha = _scaled.get(module, (None, 1.0))
-    if columns is not None and key.shape[2] == len(columns):
-        logits[:, :, -1] *= torch.where(columns, alpha, 1.0).to(logits)
-    if attention_mask is not None:
-        logits = logits + attention_mask
-    # As in the layers of transformers: the softmax of half-precision numbers in float32.
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    weights = torch.softmax(logits, dim=-1, dtype=wide).to(query.dtype)
-    return (weights @ value.repeat_interleave(heads, dim=1)).transpose(1, 2).contiguous(), weights
-
-
-AttentionInterface.register(NAME, scaled_attention)
-AttentionMaskInterface.register(NAME, eager_mask)  # otherwise transformers makes no mask, and tokens see later ones
-
-
-@contextmanager
 def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any], Any], None]) -> Iterator[None]:
     """Within this context, call `act` once, with the model's arguments and output of the whole prompt."""
     done = False
@@ -265,16 +184,6 @@ def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any
         yield
     finally:
         handle.remove()
-
-
-def _note_plain(parts: Parts, settings: Settings, seen: FirstToken, outputs: Any) -> None:
-    seen.plain = _probabilities(parts, outputs.logits)
-    seen.confidence = float(seen.plain.max())
-    seen.alpha = settings.alpha_for(seen.confidence)
-
-
-def _note_scaled(parts: Parts, seen: FirstToken, outputs: Any) -> None:
-    seen.scaled = _probabilities(parts, outputs.logits)
 
 
 def _probabilities(parts: Parts, logits: Tensor) -> Tensor:

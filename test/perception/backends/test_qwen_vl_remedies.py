@@ -19,6 +19,7 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file
+from small_scorers import last_row_scaled
 from tiny_vlms import CUP_LEFT, CUP_RIGHT, KINDS, LEFT, RIGHT, Lesson, noted, written
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -30,7 +31,6 @@ from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms
 from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
     AdaptVis,
     AdaptVisSettings,

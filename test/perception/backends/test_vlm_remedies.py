@@ -16,7 +16,7 @@ import tiny_vlms
 import torch
 import transformers
 from safetensors.torch import load_file
-from small_scorers import ENCODERS
+from small_scorers import ENCODERS, last_row_scaled
 from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
 
 from spatial_vlm_ros.errors import InputError, ModelError
@@ -29,7 +29,6 @@ from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms, pin
-from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled
 from spatial_vlm_ros.vlm.remedies.learned import save_learned
 from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark
 from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin

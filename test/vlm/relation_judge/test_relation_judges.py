@@ -37,7 +37,7 @@ pytest.importorskip("small_scorers")
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 import torch
-from small_scorers import PALIGEMMA_WARNS, small_scorer
+from small_scorers import PALIGEMMA_WARNS, last_row_scaled, small_scorer
 
 from spatial_vlm_lab.sim import relation_pairs
 from spatial_vlm_lab.training.loop import TrainingSettings
@@ -50,7 +50,7 @@ from spatial_vlm_ros.perception.relation_marks import QUESTION, marked
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS
-from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled, one_row
+from spatial_vlm_ros.vlm.remedies.attention_scaling import one_row
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
 
 if TYPE_CHECKING:
