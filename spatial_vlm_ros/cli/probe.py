@@ -15,8 +15,8 @@ from spatial_vlm_ros.errors import FileError
 if TYPE_CHECKING:
     from spatial_vlm_ros.types import Rgb
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-    from spatial_vlm_ros.vlm.diagnostics.examination import Examined
     from spatial_vlm_ros.vlm.diagnostics.report import Inside
+    from spatial_vlm_ros.vlm.diagnostics.scores import Examined
 
 AMOUNTS = ("small", "full")  # item_set.AMOUNTS, which loads NumPy
 
@@ -111,8 +111,7 @@ def _blindness(
 ) -> None:
     from spatial_vlm_ros.output import terminal, terminal_models
     from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
-    from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose
-    from spatial_vlm_ros.vlm.diagnostics.report_folder import REPORT, check_folder, write_folder
+    from spatial_vlm_ros.vlm.diagnostics.report import REPORT, Inside, as_dict, check_folder, diagnose, write_folder
 
     if out is not None:
         check_new(force, out=out / REPORT if (out / REPORT).is_file() else None)

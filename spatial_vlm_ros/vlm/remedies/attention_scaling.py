@@ -3,11 +3,11 @@
 
 In every layer and head, before the softmax, the logits A[n, j] = q_n·k_j / sqrt(d) of the last prompt token n at the
 image tokens j become alpha A[n, j]; other rows, other columns and all decoding steps stay (Chen et al. 2025, arXiv
-2503.01773). The authors need two prefills for AdaptVis: one to measure the model's confidence, one with the chosen factor.
-Here one prefill and one more token are enough. In a causal decoder only the last token's states depend on the last row. So
-that token is dropped from the cache and run again, with the keys of image tokens times alpha for its one query: q·(alpha k)
-= alpha (q·k). Its own keys and values in the later layers are thereby replaced; the keys that stay in the cache for later
-tokens are the true ones. It works with any attention kernel.
+2503.01773). The authors need two prefills for AdaptVis: one to measure the model's confidence, one with the chosen
+factor. Here one prefill and one more token are enough. In a causal decoder only the last token's states depend on the
+last row. So that token is dropped from the cache and run again, with the keys of image tokens times alpha for its one
+query: q·(alpha k) = alpha (q·k). Its own keys and values in the later layers are thereby replaced; the keys that stay
+in the cache for later tokens are the true ones. It works with any attention kernel.
 
 The first token of a JSON answer is "{", about which every model is confident: use AdaptVis for answers of few words.
 """

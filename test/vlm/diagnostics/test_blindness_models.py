@@ -21,9 +21,9 @@ from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.questioning import BlindnessError
 from spatial_vlm_ros.vlm.diagnostics import inside as measuring
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.diagnostics.examination import examine
 from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside
-from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.scores import examine
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms
 from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned
