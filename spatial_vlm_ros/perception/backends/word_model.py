@@ -331,7 +331,7 @@ def refuse_remedies(name: str, config: Mapping[str, Any], cls: str, options: Rem
         config: content of the model's config.json.
     """
     from spatial_vlm_ros.vlm.parts import ARCHITECTURES
-    from spatial_vlm_ros.vlm.remedies.marking import FIELD
+    from spatial_vlm_ros.vlm.remedies.learned import FIELD
 
     repair = f"leave it out, or use a model of one of the classes {', '.join(ARCHITECTURES)}"
     for option_name in options.asked_for():

@@ -26,8 +26,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
-from spatial_vlm_ros.vlm.parts import Parts, finite
+from spatial_vlm_ros.vlm.parts import Parts, cache_argument, cache_of, finite
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
 
 Settings = ScalingVis | AdaptVis

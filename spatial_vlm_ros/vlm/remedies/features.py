@@ -19,7 +19,7 @@ from torch import nn
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import Parts
-from spatial_vlm_ros.vlm.remedies.marking import check_trained
+from spatial_vlm_ros.vlm.remedies.learned import check_trained
 
 PUBLISHED_LAYERS = (12, 16, 20, 24)
 """Published layers, of the 24 layers of CLIP ViT-L/14-336."""

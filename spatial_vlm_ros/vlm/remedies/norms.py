@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.parts import Parts, finite
-from spatial_vlm_ros.vlm.remedies.marking import check_trained
+from spatial_vlm_ros.vlm.remedies.learned import check_trained
 
 VICUNA_MEAN, VICUNA_LARGEST = 0.83, 1.22
 """Mean and largest L2 norm of the text embeddings of Vicuna-7B, as published."""

@@ -30,17 +30,14 @@ from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
     AdaptVis,
     AdaptVisSettings,
     CaseSplit,
     write_calibration,
 )
-from spatial_vlm_ros.vlm.remedies.learned import save_learned
-from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies.learned import FIELD, LearnedPositions, mark, save_learned
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 
 SLOW = pytest.mark.slow
 TOKENS = 80

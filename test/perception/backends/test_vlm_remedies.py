@@ -29,11 +29,9 @@ from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms, pin
-from spatial_vlm_ros.vlm.remedies.learned import save_learned
-from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark
+from spatial_vlm_ros.vlm.remedies.learned import FIELD, mark, save_learned
 from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 
 LEFT, RIGHT = (18, 30, 72, 80), (108, 20, 162, 70)
 CUP_LEFT, CUP_RIGHT = scene(*LEFT), scene(*RIGHT)

@@ -43,9 +43,8 @@ from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.judging import AskedJudge
 from spatial_vlm_ros.perception.relation_marks import QUESTION
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.remedies.marking import FIELD
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies.learned import FIELD
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install
 
 TABLES = tables(__file__)
 

@@ -28,9 +28,8 @@ from spatial_vlm_ros.vlm.diagnostics.measures import (
     rows_of,
 )
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, Parts, image_tokens_changed, parts_of
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions
-from spatial_vlm_ros.vlm.remedies.positions import install, installed_positions, speeds_of
+from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, installed_positions, own_positions, speeds_of
 
 HEADS, SIZE = 4, 16
 Angles = Callable[[np.ndarray, float], np.ndarray]

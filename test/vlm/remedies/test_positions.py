@@ -14,12 +14,17 @@ from position_cases import TURNING, greedy_anew, llava_rows, logits, padded, qwe
 from small_scorers import END, IMAGE, KINDS, START, prompt, small_vlm
 
 from spatial_vlm_ros.errors import FileError, InputError, ShapeError, UnknownNameError
-from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
-from spatial_vlm_ros.vlm.parts import parts_of
-from spatial_vlm_ros.vlm.remedies.absolute import FILE, LearnedPositions
-from spatial_vlm_ros.vlm.remedies.position_ids import Images, grid_ids, line_ids, running_ids
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.parts import cache_argument, cache_of, parts_of
+from spatial_vlm_ros.vlm.remedies.learned import TABLE_FILE, LearnedPositions
+from spatial_vlm_ros.vlm.remedies.positions import (
+    Images,
+    Positions,
+    grid_ids,
+    install,
+    line_ids,
+    own_positions,
+    running_ids,
+)
 
 GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
 
@@ -117,7 +122,7 @@ def test_a_table_begins_with_zeros_that_learn_and_is_read_as_it_was_saved_or_ref
     tensors = save({"table": torch.zeros(3)})
     for content, words in ((None, "beside the"), (b"no tensors", "beside the checkpoint"), (tensors, "no table")):
         if content is not None:
-            (tmp_path / FILE).write_bytes(content)
+            (tmp_path / TABLE_FILE).write_bytes(content)
         with pytest.raises(FileError, match=words):
             LearnedPositions.load(tmp_path)
     with pytest.raises(FileError, match="Save the checkpoint there first"):

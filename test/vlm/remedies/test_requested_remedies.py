@@ -22,8 +22,7 @@ from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import features, norms, pin
 from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import ScalingVis
-from spatial_vlm_ros.vlm.remedies.learned import FILE, load_learned, save_learned
-from spatial_vlm_ros.vlm.remedies.marking import check_trained, mark, trained_with
+from spatial_vlm_ros.vlm.remedies.learned import FILE, check_trained, load_learned, mark, save_learned, trained_with
 from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_from, pin_tensors, put_pin, sinusoids
 from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
 
