@@ -40,8 +40,8 @@ from spatial_vlm_ros.errors import DependencyError, FileError, InputError, Model
 from spatial_vlm_ros.extras import install as install_command
 from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.files.writing import write_json
-from spatial_vlm_ros.perception.backends import devices, loading
-from spatial_vlm_ros.perception.backends.qwen_vl import processor_class
+from spatial_vlm_ros.perception.backends import loading, onboard
+from spatial_vlm_ros.perception.backends.vlm import processor_class
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import features, norms, pin
 from spatial_vlm_ros.vlm.remedies.learned import (
@@ -103,7 +103,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
     Gradients overflow in float16.
     """
-    found = devices.best_dtype(device, "auto", language=True)
+    found = onboard.best_dtype(device, "auto", language=True)
     return torch.float32 if found is torch.float16 else found
 
 

@@ -122,8 +122,8 @@ def export(model: str, out: Path, number_format: str, image: str, longest_px: in
     folder, or the id of a model in the hub's cache. The graphs are compared with transformers on random images; if
     they differ, nothing is kept. The export needs torch, onnx and onnxscript; running the graphs does not.
     """
-    from spatial_vlm_ros.perception.backends.dino_inputs import image_size
-    from spatial_vlm_ros.perception.model_export.export import export_model
+    from spatial_vlm_ros.perception.backends.detector_inputs import image_size
+    from spatial_vlm_ros.perception.model_export import export_model
 
     size = image_size(image) if image else None
     written = export_model(model, out, number_format, image=size, longest_px=longest_px)

@@ -81,7 +81,7 @@ def _bench(grounder: str, options: dict[str, str], frames: int, as_json: bool) -
     from spatial_vlm_ros.perception import load_grounder
     from spatial_vlm_ros.perception.backends import takes_option
     from spatial_vlm_ros.perception.cost import measure
-    from spatial_vlm_ros.perception.probing_images import image
+    from spatial_vlm_ros.perception.probing import image
     from spatial_vlm_ros.types import NounPhrase
 
     if takes_option(grounder, "probe"):

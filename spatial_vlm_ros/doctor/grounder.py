@@ -17,7 +17,7 @@ from spatial_vlm_ros.doctor.findings import Finding, fail, has_errors, ok, warn
 from spatial_vlm_ros.errors import SpatialVlmError, UnfamiliarImageError, without_repair
 from spatial_vlm_ros.perception.model_store import store
 from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.probing_images import image
+from spatial_vlm_ros.perception.probing import image
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.types import NounPhrase
 
@@ -56,7 +56,7 @@ def _gpu() -> Iterator[Finding]:
     """A GPU that torch does not use although the computer has a driver for it."""
     if not any(path.exists() for path in _DRIVERS) or importlib.util.find_spec("torch") is None:
         return
-    from spatial_vlm_ros.perception.backends.devices import no_cuda
+    from spatial_vlm_ros.perception.backends.onboard import no_cuda
 
     missing = no_cuda()
     if missing is not None:

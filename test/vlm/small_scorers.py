@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers.masking_utils import eager_mask
 
-from spatial_vlm_ros.perception.backends.qwen_vl import without_videos
+from spatial_vlm_ros.perception.backends.vlm import without_videos
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 

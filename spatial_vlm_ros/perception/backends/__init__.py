@@ -26,7 +26,7 @@ BACKENDS: dict[str, str] = {
     "grounding-dino": "spatial_vlm_ros.perception.backends.grounding_dino:load",
     "onnx": "spatial_vlm_ros.perception.backends.onnx_detector:load",
     "owl": "spatial_vlm_ros.perception.backends.owl:load",
-    "qwen-vl": "spatial_vlm_ros.perception.backends.qwen_vl:load",
+    "qwen-vl": "spatial_vlm_ros.perception.backends.vlm:load_qwen",
     "sam2": "spatial_vlm_ros.perception.backends.sam2:load",
     "sam3": "spatial_vlm_ros.perception.backends.sam3:load",
     "server": "spatial_vlm_ros.perception.backends.server:load",

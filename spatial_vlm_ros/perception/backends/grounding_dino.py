@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backend "grounding-dino": Grounding DINO (2303.05499), MM-Grounding-DINO (2401.02361) and LLMDet (2501.18954).
 
-Detectors with text prompts; see dino_inputs.py. LLMDet's checkpoints use transformers' class of MM-Grounding-DINO
+Detectors with text prompts; see detector_inputs.py. LLMDet's checkpoints use transformers' class of MM-Grounding-DINO
 (transformers, model_doc/mm-grounding-dino).
 """
 
@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.backends.devices import on_device
-from spatial_vlm_ros.perception.backends.dino_inputs import joined, prompts_of, read_boxes, spans_of
+from spatial_vlm_ros.perception.backends.detector_inputs import joined, prompts_of, read_boxes, spans_of
 from spatial_vlm_ros.perception.backends.loading import model_folder, processor, read_json
-from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, settings
+from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, on_device, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds, together
 from spatial_vlm_ros.perception.backends.sam2 import with_masks
 from spatial_vlm_ros.perception.grounder import Grounder

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from spatial_vlm_ros.errors import DependencyError, FileError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.files import documents
-from spatial_vlm_ros.perception.backends.devices import INSTALL, is_out_of_memory
+from spatial_vlm_ros.perception.backends.onboard import INSTALL, is_out_of_memory
 from spatial_vlm_ros.perception.model_store.manifest import known_models
 from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
 from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain

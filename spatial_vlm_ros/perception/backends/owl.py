@@ -16,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.backends.loading import model_folder, read_json
-from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, image_config, tokens_for
-from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
-from spatial_vlm_ros.perception.backends.owl_inputs import (
+from spatial_vlm_ros.perception.backends.detector_inputs import (
     PROMPT,
+    ClipTokens,
     OwlPreparation,
     checked_prompt,
-    preparation,
+    image_config,
+    owl_preparation,
     scored,
+    tokens_for,
 )
+from spatial_vlm_ros.perception.backends.loading import model_folder, read_json
+from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds
 from spatial_vlm_ros.perception.backends.sam2 import with_masks
 from spatial_vlm_ros.perception.grounder import Grounder
@@ -64,7 +66,7 @@ def load(
         raise ModelError(NAME, f"{model} holds a model of type {kind!r}", repair)
     detector = runner.load(CLASSES[kind], model)
     runner.compile(getattr(detector, kind).vision_model)
-    prepare = preparation(kind, image_config(folder, NAME), detector.config.vision_config.image_size)
+    prepare = owl_preparation(kind, image_config(folder, NAME), detector.config.vision_config.image_size)
     tokens = tokens_for(detector.config.text_config, model, model=NAME)
     grounder = OwlDetector(detector, prepare, tokens, runner, thresholds, prompt)
     if runner.settings.warm_up:

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.backends.detector_inputs import image_config
 from spatial_vlm_ros.perception.backends.loading import model_folder, short
-from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.backends.detector_inputs import ClipTokens, tokens_for
 from spatial_vlm_ros.perception.backends.loading import model_folder
-from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, tokens_for
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, option, settings
 from spatial_vlm_ros.perception.backends.phrase_boxes import (
     ANYTHING,

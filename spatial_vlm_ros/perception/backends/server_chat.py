@@ -30,7 +30,7 @@ LONGEST_WORDS = 1000  # characters of one name or description
 MOST_NAMES = 50
 MOST_PLACES = 100
 _JPEG_QUALITY = 92
-_PLACES = "objects"  # the only field of the answer's schema; one of replies_json.WRAPPERS
+_PLACES = "objects"  # the only field of the answer's schema; one of replies_forms.WRAPPERS
 _ROUNDING = 1e-4  # a log probability may exceed 0 by this much
 
 SYSTEM = (
