@@ -35,12 +35,13 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     UnknownNameError,
 )
-from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception.backends.loading import (
     NO_ARGUMENTS,
     check_room,
     free_memory,
+    is_out_of_memory,
     model_folder,
+    needed_torch,
     pretrained,
     transformers_class,
     weight_bytes,
@@ -51,7 +52,6 @@ from spatial_vlm_ros.types import Rgb
 if TYPE_CHECKING:
     import torch
 
-INSTALL = install("vlm")
 FLASH = "flash_attention_2"
 ATTENTION: Mapping[str, str] = MappingProxyType(
     {"auto": "", "eager": "", "sdpa": "_supports_sdpa", FLASH: "_supports_flash_attn"}
@@ -69,14 +69,6 @@ _SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(_UNITS)})")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 _BF16_CAPABILITY = (8, 0)  # NVIDIA's first with bfloat16 arithmetic (Ampere); older ones emulate it
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "NVML_SUCCESS == r",  # how the allocator fails on a Jetson, which has no NVML
-)
 
 
 def best_device(wanted: str) -> torch.device:
@@ -138,22 +130,6 @@ def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> 
         newer = language and torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY
         return torch.bfloat16 if newer else torch.float16
     return getattr(torch, wanted)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of torch, CUDA or Python means that memory ran out."""
-    torch = needed_torch()
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
-
-
-def needed_torch() -> Any:
-    """Import torch; raises DependencyError, which says how to install it."""
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
-        raise DependencyError("torch", INSTALL) from error
 
 
 @dataclass(frozen=True, kw_only=True)
