@@ -41,8 +41,7 @@ from spatial_vlm_ros.perception.backends.detector_inputs import (
     read_tokenizer,
     scaled,
 )
-from spatial_vlm_ros.perception.backends.grounding_dino import CLASSES as GROUNDING_DINO
-from spatial_vlm_ros.perception.backends.grounding_dino import class_of
+from spatial_vlm_ros.perception.backends.detectors import DINO_CLASSES, OWL_CLASSES, class_of
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json, short
 from spatial_vlm_ros.perception.backends.onboard import LEAST_LONGEST_PX, capped
 from spatial_vlm_ros.perception.backends.onnx_detector import (
@@ -60,7 +59,6 @@ from spatial_vlm_ros.perception.backends.onnx_detector import (
 )
 from spatial_vlm_ros.perception.backends.onnx_session import NAME as ONNX
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
-from spatial_vlm_ros.perception.backends.owl import CLASSES as OWL
 from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
 
 INSTALL = install("export")
@@ -208,7 +206,7 @@ class _ImagePart(nn.Module):
 
 
 class OwlExport:
-    """Exports OWL-ViT or OWLv2; see ModelExport.
+    """Exports OWL_CLASSES-ViT or OWLv2; see ModelExport.
 
     Args:
         model: OwlViTForObjectDetection or Owlv2ForObjectDetection on the CPU, in evaluation mode and float32.
@@ -421,7 +419,7 @@ def masks_of_text(input_ids: Tensor, special_tokens: Tensor) -> tuple[Tensor, Te
 
 
 NAME = "models export"
-FAMILIES = (*OWL, *GROUNDING_DINO)
+FAMILIES = (*OWL_CLASSES, *DINO_CLASSES)
 TOLERANCE: Mapping[str, float] = MappingProxyType({"fp32": 1e-4, "fp16": 0.02, "int8": 1.0})
 """Format → largest allowed difference of scores (0 to 1) and boxes (0 to 1) from transformers. For int8 only finite
 numbers are required: its loss can be measured only on real images with a trained model."""
@@ -496,17 +494,17 @@ def export_model(
     if family not in FAMILIES:
         reason = f"{path_or_id} holds a model of type {family!r}"
         raise ModelError(NAME, reason, f"use a model whose model_type is {' or '.join(FAMILIES)}")
-    if (image or longest_px) and family in OWL:
+    if (image or longest_px) and family in OWL_CLASSES:
         raise InputError("image or longest_px", f"one for {family}", "none: its input has one size", "leave it out")
     on_cpu: dict[str, Any] = {"model": NAME, "device": torch.device("cpu"), "dtype": torch.float32}
-    cls, unsaid = (OWL[family], dict[str, bool]()) if family in OWL else class_of(str(source), NAME)
+    cls, unsaid = (OWL_CLASSES[family], dict[str, bool]()) if family in OWL_CLASSES else class_of(str(source), NAME)
     model = pretrained(cls, str(source), arguments=unsaid, **on_cpu)
     prepared_by = processor(str(source), model=NAME)
     try:
         with new_folder(out) as unfinished:
             export: ModelExport = (
                 OwlExport(model, prepared_by)
-                if family in OWL
+                if family in OWL_CLASSES
                 else DinoExport(model, prepared_by, image or IMAGE, longest_px)
             )
             written = _write(export, prepared_by, unfinished, number_format)

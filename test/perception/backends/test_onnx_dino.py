@@ -32,8 +32,8 @@ from transformers.image_transforms import get_size_with_aspect_ratio
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception.backends import detector_inputs, grounding_dino
-from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, class_of, load
+from spatial_vlm_ros.perception.backends import detector_inputs
+from spatial_vlm_ros.perception.backends.detectors import GroundingDino, class_of, load_dino
 from spatial_vlm_ros.perception.backends.loading import pretrained
 from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS, OnnxDino
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
@@ -63,7 +63,7 @@ def plain_folder(folders: Folders) -> Path:
 
 
 def loaded(folder: Path, **options: str) -> GroundingDino:
-    grounder = load(model=str(folder), preset="cpu", **options)
+    grounder = load_dino(model=str(folder), preset="cpu", **options)
     assert isinstance(grounder, GroundingDino)
     return grounder
 
@@ -296,9 +296,9 @@ def copy(exported: tuple[Path, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported[1], tmp_path / "model"))
 
 
-def by_torch(folder: Path, **options: str) -> grounding_dino.GroundingDino:
-    grounder = grounding_dino.load(model=str(folder), preset="cpu", **options)
-    assert isinstance(grounder, grounding_dino.GroundingDino)
+def by_torch(folder: Path, **options: str) -> GroundingDino:
+    grounder = load_dino(model=str(folder), preset="cpu", **options)
+    assert isinstance(grounder, GroundingDino)
     return grounder
 
 

@@ -31,11 +31,11 @@ from transformers import Owlv2ImageProcessorPil, OwlViTImageProcessorPil
 from spatial_vlm_ros.errors import DependencyError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.detector_inputs import ClipTokens, owl_preparation, read_tokenizer
+from spatial_vlm_ros.perception.backends.detectors import OwlDetector, load_owl
 from spatial_vlm_ros.perception.backends.loading import short
 from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, OnnxOwl, TwoGraphs
 from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
-from spatial_vlm_ros.perception.backends.owl import OwlDetector, load
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes
 from spatial_vlm_ros.perception.model_export import export_model
 from spatial_vlm_ros.types import NounPhrase
@@ -50,7 +50,7 @@ FEW = ((720, 1280), (333, 201), (5, 7), (6, 40))
 
 
 def loaded(folder: Path, **options: str) -> OwlDetector:
-    grounder = load(model=str(folder), preset="cpu", **options)
+    grounder = load_owl(model=str(folder), preset="cpu", **options)
     assert isinstance(grounder, OwlDetector)
     return grounder
 

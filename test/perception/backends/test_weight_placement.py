@@ -26,8 +26,8 @@ from tiny_models import HEIGHT, LEFT, WIDTH, image, shapes
 from tiny_vlms import Lesson, scene
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
-from spatial_vlm_ros.perception.backends import florence2, grounding_dino, onboard, vlm
-from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino
+from spatial_vlm_ros.perception.backends import florence2, onboard, vlm
+from spatial_vlm_ros.perception.backends.detectors import GroundingDino, load_dino
 from spatial_vlm_ros.perception.backends.loading import check_room, check_tokens, free_memory, weight_bytes
 from spatial_vlm_ros.perception.backends.onboard import WeightPlacement, is_out_of_memory, on_device, share_or_size
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
@@ -52,7 +52,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def detect(folder: Path, **options: str) -> GroundingDino:
-    grounder = grounding_dino.load(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
+    grounder = load_dino(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
     assert isinstance(grounder, GroundingDino)
     return grounder
 
