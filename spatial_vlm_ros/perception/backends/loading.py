@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from spatial_vlm_ros.errors import DependencyError, FileError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files import documents
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
+from spatial_vlm_ros.perception.model_store import by_hand, folder_of, known_models, missing
 from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 
 if TYPE_CHECKING:

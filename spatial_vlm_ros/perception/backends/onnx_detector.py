@@ -63,8 +63,7 @@ from spatial_vlm_ros.perception.backends.onnx_session import (
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds, together
 from spatial_vlm_ros.perception.backends.sam2 import with_masks
 from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
+from spatial_vlm_ros.perception.model_store import by_hand, folder_of, known_models, missing
 from spatial_vlm_ros.types import Rgb
 
 FAMILIES = (*OWL_SIDES, *DINO_FAMILIES)

@@ -21,8 +21,7 @@ import msgspec
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.output.json_schema import resolution_from_json
 from spatial_vlm_ros.perception.backends import shipped_model
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.model_store.store import folder_of
+from spatial_vlm_ros.perception.model_store import folder_of, known_models
 from spatial_vlm_ros.recording.bags.reader import Bag, open_bag
 from spatial_vlm_ros.recording.bags.types import STRING, default_store
 from spatial_vlm_ros.recording.bags.writer import BagWriter

@@ -26,8 +26,7 @@ from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNam
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception import model_export
 from spatial_vlm_ros.perception.model_export import TOLERANCE, OwlExport, export_model
-from spatial_vlm_ros.perception.model_store.manifest import known_model
-from spatial_vlm_ros.perception.model_store.store import folder_of
+from spatial_vlm_ros.perception.model_store import folder_of, known_model
 
 HERE = Path(__file__).parent
 LISTED = "owlvit-base-patch32-int8"

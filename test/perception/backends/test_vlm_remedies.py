@@ -23,8 +23,15 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends import vlm
 from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
 from spatial_vlm_ros.perception.backends.families import FAMILIES
-from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of
-from spatial_vlm_ros.perception.relation_marks import QUESTION, QUESTION_WITH_BOXES, TEXT
+from spatial_vlm_ros.perception.judging import (
+    CHOICES,
+    QUESTION,
+    QUESTION_WITH_BOXES,
+    TEXT,
+    AskedJudge,
+    RelationQuestion,
+    judge_of,
+)
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts, parts_of

@@ -45,8 +45,7 @@ from spatial_vlm_lab.training.relation_judge import RelationNet, export, label_w
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
-from spatial_vlm_ros.perception.judging import AskedJudge
-from spatial_vlm_ros.perception.relation_marks import QUESTION, marked
+from spatial_vlm_ros.perception.judging import QUESTION, AskedJudge, marked
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS
