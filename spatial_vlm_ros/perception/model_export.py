@@ -59,7 +59,7 @@ from spatial_vlm_ros.perception.backends.onnx_detector import (
 )
 from spatial_vlm_ros.perception.backends.onnx_session import NAME as ONNX
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
-from spatial_vlm_ros.vlm.compact.export import OPSET, strip_traces
+from spatial_vlm_ros.vlm.compact.model import OPSET, strip_traces
 
 INSTALL = install("export")
 FORMATS = ("fp32", "fp16", "int8")

@@ -40,6 +40,7 @@ from spatial_vlm_ros.types.proportions import Interval, Share, wilson
 from spatial_vlm_ros.vlm.diagnostics.items import Answerer, ProbeItem, ask
 from spatial_vlm_ros.vlm.diagnostics.scores import paired_difference
 from spatial_vlm_ros.vlm.parts import Change, Parts, finite, grids_of, image_tokens_changed
+from spatial_vlm_ros.vlm.remedies.norms import norm_of, text_norms
 from spatial_vlm_ros.vlm.remedies.positions import speeds_of
 
 Array = npt.NDArray[np.float64]
@@ -158,7 +159,6 @@ def _share(weights: Array, image: npt.NDArray[np.bool_], ignored: npt.NDArray[np
         return weights[..., seen].sum(-1) / weights[..., counted].sum(-1)
 
 
-_ROWS = 4096  # embeddings processed at a time
 
 
 @dataclass(frozen=True)
@@ -185,18 +185,9 @@ def loudness(parts: Parts, inputs: Mapping[str, Any]) -> Loudness:
 
     with torch.no_grad(), image_tokens_changed(parts, look):
         parts.model(**inputs)
-    image = finite(type(parts.model).__name__, torch.cat([seen[row] for row in sorted(seen)]).float())
-    told, mean = float(image.norm(dim=-1).mean()), _mean_of_text(parts)
+    image = norm_of(torch.cat([seen[row] for row in sorted(seen)]), type(parts.model).__name__)
+    told, mean = float(image.mean()), text_norms(parts).mean
     return Loudness(told, mean, told / mean)
-
-
-def _mean_of_text(parts: Parts) -> float:
-    count, device = parts.embeddings.num_embeddings, parts.embeddings.weight.device
-    total = 0.0
-    with torch.no_grad():
-        for ids in torch.arange(count, device=device).split(_ROWS):
-            total += float(parts.embeddings(ids).float().norm(dim=-1).sum())
-    return total / count
 
 
 Answers = npt.NDArray[np.bool_]

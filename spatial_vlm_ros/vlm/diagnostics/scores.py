@@ -19,7 +19,6 @@ from spatial_vlm_ros.vlm.diagnostics.items import AXES, HIGHER, KINDS, LARGER, A
 
 GREY = 127
 """Value of all pixels of a blank image, as in Decodable Is Not Grounded (2026)."""
-CONTROLS = ("picture", "blank", "mirrored", "flipped", "shuffled", "paraphrased", "swapped")
 
 
 def forms_of(item: ProbeItem, seed: int = 0) -> dict[str, ItemPrompt]:
@@ -304,8 +303,7 @@ def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[Blind
 def outcome_of(findings: Sequence[BlindnessFinding]) -> Outcome:
     """Combined outcome: "found" if any rule found a fault, else "undecided" if any is, else "not found"."""
     outcomes = {finding.outcome for finding in findings}
-    order: tuple[Outcome, ...] = ("found", "undecided")
-    return next((outcome for outcome in order if outcome in outcomes), "not found")
+    return _outcome("found" in outcomes, "undecided" not in outcomes)
 
 
 def words_of(findings: Sequence[BlindnessFinding]) -> str:
@@ -330,11 +328,7 @@ def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[Blindn
 def _looking(section: Section) -> BlindnessFinding:
     """Whether accuracy rises with the image; if not, whether answers depend on it at all."""
     gain, same = section.gain, section.same_blank
-    outcome: Outcome = "undecided"
-    if gain.low > 0:
-        outcome = "not found"
-    elif gain.high < LITTLE:
-        outcome = "found"
+    outcome = _outcome(gain.low <= 0 and gain.high < LITTLE, gain.low > 0)
     fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
     shares = {"with the picture": section.accuracy, "without": section.blank, "same answers": same}
     return BlindnessFinding(fault, section.name, outcome, {**shares, "gain": gain})
@@ -343,46 +337,34 @@ def _looking(section: Section) -> BlindnessFinding:
 def _heuristic(cue: Cue) -> BlindnessFinding:
     """Whether a depth cue explains the accuracy, and pulls it below a guess where the cue is wrong."""
     difference, words = cue.difference, _CUES[cue.cue]
-    outcome: Outcome = "undecided"
-    fault = f"takes {words}"
-    if difference.low > WELL:
-        outcome = "found"
-        fault = f"takes {words}" if cue.counter.high < HALF else f"leans on {words}"
-    elif difference.high < WELL:
-        outcome = "not found"
+    outcome = _outcome(difference.low > WELL, difference.high < WELL)
+    fault = f"leans on {words}" if outcome == "found" and cue.counter.high >= HALF else f"takes {words}"
     numbers: dict[str, Share | Interval] = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
     return BlindnessFinding(fault, "depth", outcome, numbers)
 
 
 def _inverting(cue: Cue) -> BlindnessFinding:
     """Whether most answers are wrong both where the cue helps and where it misleads."""
-    outcome: Outcome = "undecided"
-    if cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF:
-        outcome = "found"
-    elif max(cue.usual.low, cue.counter.low) > 1 - GROSS:
-        outcome = "not found"
+    inverted = cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF
+    outcome = _outcome(inverted, max(cue.usual.low, cue.counter.low) > 1 - GROSS)
     return BlindnessFinding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter})
 
 
 def _gross(fault: str, where: str, name: str, share: Share) -> BlindnessFinding:
     """Whether most answers show a fault."""
-    outcome: Outcome = "undecided"
-    if share.low > HALF:
-        outcome = "found"
-    elif share.high < GROSS:
-        outcome = "not found"
-    return BlindnessFinding(fault, where, outcome, {name: share})
+    return BlindnessFinding(fault, where, _outcome(share.low > HALF, share.high < GROSS), {name: share})
 
 
 def _guessing(section: Section) -> BlindnessFinding:
     """Whether accuracy is above chance."""
-    outcome: Outcome = "undecided"
-    if section.accuracy.low > section.chance:
-        outcome = "not found"
-    elif section.accuracy.high < section.chance + LITTLE:
-        outcome = "found"
+    above = section.accuracy.low > section.chance
+    outcome = _outcome(not above and section.accuracy.high < section.chance + LITTLE, above)
     chance = Interval(section.chance, section.chance, section.chance)
     return BlindnessFinding(GUESSES, section.name, outcome, {"accuracy": section.accuracy, "chance": chance})
+
+
+def _outcome(found: bool, excluded: bool) -> Outcome:
+    return "found" if found else "not found" if excluded else "undecided"
 
 
 def _told(findings: Sequence[BlindnessFinding], outcome: Outcome) -> str:

@@ -30,7 +30,7 @@ from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
+from spatial_vlm_ros.vlm.remedies.attention_scaling import (
     AdaptVis,
     AdaptVisSettings,
     CaseSplit,

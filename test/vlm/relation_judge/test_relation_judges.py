@@ -20,7 +20,7 @@ from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudg
 from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Rgb, Status
-from spatial_vlm_ros.vlm.relation_judge.crops import (
+from spatial_vlm_ros.vlm.relation_judge import (
     NUMBERS,
     OUTPUTS,
     PLANES,
@@ -48,9 +48,9 @@ from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGra
 from spatial_vlm_ros.perception.judging import QUESTION, AskedJudge, marked
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
-from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS
+from spatial_vlm_ros.vlm.relation_judge import INPUTS
 from spatial_vlm_ros.vlm.remedies.attention_scaling import one_row
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
+from spatial_vlm_ros.vlm.remedies.attention_scaling import AdaptVis, ScalingVis
 
 if TYPE_CHECKING:
     from conftest import Tabletop

@@ -14,8 +14,15 @@ from tables import tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.vlm.remedies import attention_scaling_calibration as calibration
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
+
+pytest.importorskip("torch")
+import torch
+from small_scorers import IMAGE, KINDS, last_row_scaled, prompt, small_vlm
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.vlm.parts import Parts, parts_of
+from spatial_vlm_ros.vlm.remedies import attention_scaling
+from spatial_vlm_ros.vlm.remedies.attention_scaling import (
     AdaptVis,
     AdaptVisSettings,
     CaseSplit,
@@ -24,15 +31,9 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
     tune_adaptive,
     tune_scaling,
     write_calibration,
+    generate,
+    one_row,
 )
-
-pytest.importorskip("torch")
-import torch
-from small_scorers import IMAGE, KINDS, last_row_scaled, prompt, small_vlm
-
-from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.vlm.parts import Parts, parts_of
-from spatial_vlm_ros.vlm.remedies.attention_scaling import generate, one_row
 
 TABLES = tables(__file__)
 
@@ -307,7 +308,7 @@ def right_with(settings: AdaptVis, confidences: list[float], correct: dict[float
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def test_no_other_pair_or_threshold_is_right_more_often(seed: int) -> None:
-    assert (calibration.ALPHAS, calibration.LOW_ALPHAS, calibration.HIGH_ALPHAS) == (ALPHAS, LOW_ALPHAS, HIGH_ALPHAS)
+    assert (attention_scaling.ALPHAS, attention_scaling.LOW_ALPHAS, attention_scaling.HIGH_ALPHAS) == (ALPHAS, LOW_ALPHAS, HIGH_ALPHAS)
     confidences, correct = answers(seed)
     tuned = tune_adaptive(SPLIT, confidences, correct, **NAMES).settings
     every = (AdaptVis(*values) for values in itertools.product(LOW_ALPHAS, HIGH_ALPHAS, THRESHOLDS))

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of the small judge: the image around two boxes, the whole image at small size, and the boxes in both."""
+"""Inputs of the small judge, a network that decides from an image and two boxes which relations hold.
+
+They are the image around two boxes, the whole image at small size, and the boxes in both; only NumPy and OpenCV. See
+docs/second_opinion.md#a-small-judge.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-
 import cv2
 import numpy as np
 import numpy.typing as npt
-
 from spatial_vlm_ros.types import Rgb
+
+
+
 
 Box = tuple[float, float, float, float]
 Floats = npt.NDArray[np.float32]
