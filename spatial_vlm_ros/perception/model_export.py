@@ -32,6 +32,8 @@ from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_text
 from spatial_vlm_ros.perception.backends.detector_inputs import (
     TOKENS,
+    DinoPreparation,
+    OwlPreparation,
     ClipTokens,
     DinoTokens,
     dino_preparation,
@@ -205,6 +207,17 @@ class _ImagePart(nn.Module):
         return logits, self.model.box_predictor(features, grid)
 
 
+def _steps(kind: str, prepare: OwlPreparation | DinoPreparation) -> dict[str, Any]:
+    """Keys of preprocessor_config.json that all models have."""
+    return {
+        "image_processor_type": f"{kind}ImageProcessor",
+        **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True),
+        "rescale_factor": prepare.factor,
+        "image_mean": list(prepare.mean),
+        "image_std": list(prepare.std),
+    }
+
+
 class OwlExport:
     """Exports OWL_CLASSES-ViT or OWLv2; see ModelExport.
 
@@ -240,17 +253,9 @@ class OwlExport:
     def described(self) -> dict[str, Any]:
         """Preparation of images with the keys of preprocessor_config.json."""
         prepare, owlvit = self._prepare, self._prepare.family == "owlvit"
-        return {
-            "image_processor_type": f"{'OwlViT' if owlvit else 'Owlv2'}ImageProcessor",
-            "do_resize": True,
-            "do_rescale": True,
-            "do_normalize": True,
-            "size": {"height": prepare.height, "width": prepare.width},
-            "rescale_factor": prepare.factor,
-            "image_mean": list(prepare.mean),
-            "image_std": list(prepare.std),
-            **({"resample": 3, "do_center_crop": False} if owlvit else {"resample": 2, "do_pad": True}),
-        }
+        more = {"resample": 3, "do_center_crop": False} if owlvit else {"resample": 2, "do_pad": True}
+        size = {"height": prepare.height, "width": prepare.width}
+        return {**_steps("OwlViT" if owlvit else "Owlv2", prepare), "size": size, **more}
 
     def differences(self, folder: Path) -> tuple[float, float]:
         """Measure the greatest difference of scores and boxes from transformers, on a random image."""
@@ -303,19 +308,9 @@ class DinoExport:
     def described(self) -> dict[str, Any]:
         """Preparation of images with the keys of preprocessor_config.json; pad_size is the graph's input."""
         prepare = self._prepare
-        return {
-            "image_processor_type": "GroundingDinoImageProcessor",
-            "do_resize": True,
-            "do_rescale": True,
-            "do_normalize": True,
-            "do_pad": True,
-            "size": {"shortest_edge": prepare.shortest, "longest_edge": prepare.longest},
-            "pad_size": {"height": prepare.height, "width": prepare.width},
-            "resample": 2,
-            "rescale_factor": prepare.factor,
-            "image_mean": list(prepare.mean),
-            "image_std": list(prepare.std),
-        }
+        size = {"shortest_edge": prepare.shortest, "longest_edge": prepare.longest}
+        pad_size = {"height": prepare.height, "width": prepare.width}
+        return {**_steps("GroundingDino", prepare), "do_pad": True, "size": size, "pad_size": pad_size, "resample": 2}
 
     def differences(self, folder: Path) -> tuple[float, float]:
         """Measure the greatest difference of scores and boxes from transformers, on two random images, one padded.

@@ -23,6 +23,7 @@ of each point) and Embodied-R1; Florence-2 (label before its boxes) and PaliGemm
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -238,8 +239,11 @@ def _bare(values: list[Any]) -> WrittenPlace:
     """Read a location of only numbers: two make a point, four a box."""
     if len(values) not in (2, 4):
         raise Unreadable(f"a place has {len(values)} values, neither 2 nor 4")
-    read = numbers(values, len(values), "a place")
-    return WrittenPlace("", box=read) if len(read) == 4 else WrittenPlace("", point=read)
+    return _at("", numbers(values, len(values), "a place"))
+
+
+def _at(label: str, values: tuple[float, ...]) -> WrittenPlace:
+    return WrittenPlace(label, box=values) if len(values) == 4 else WrittenPlace(label, point=values)
 
 
 def _item(item: dict[str, Any]) -> WrittenPlace:
@@ -324,12 +328,9 @@ def _decoded(body: str) -> Any:
         return _strictly(body)
     except Unreadable:
         nearly = _TOKENS.sub(_as_json, body)
-        if nearly == body:
-            raise
-        try:
-            return _strictly(nearly)
-        except Unreadable:
-            pass
+        if nearly != body:
+            with contextlib.suppress(Unreadable):
+                return _strictly(nearly)
         raise
 
 
@@ -406,7 +407,7 @@ def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ..
         used = True
         try:
             if piece.kind == "box":
-                items.extend([_boxed(label, values) for values in _boxes(piece.body)])
+                items.extend([_at(label, values) for values in _boxes(piece.body)])
             else:
                 items.extend(list(_points(piece, label)))
         except Unreadable as error:
@@ -455,11 +456,6 @@ def _closed(label: str, *, last: bool) -> str:
     if rest.strip() or not (last or semicolon):
         raise Unreadable(f"boxes are not separated by one semicolon: {label.strip()[:40]!r}")
     return name
-
-
-def _boxed(label: str, values: tuple[float, ...]) -> WrittenPlace:
-    """Content of a box tag: a box, or only one point."""
-    return WrittenPlace(label, box=values) if len(values) == 4 else WrittenPlace(label, point=values)
 
 
 def _boxes(body: str) -> Iterator[tuple[float, ...]]:

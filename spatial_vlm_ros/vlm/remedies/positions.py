@@ -78,15 +78,6 @@ class Images:
         return cls(starts.long()[:, None], sides[:, :1], sides[:, 1:])
 
 
-def running_ids(mask: Tensor) -> Tensor:
-    """Return the (B, N) running index of the tokens of a batch, 0 at padding.
-
-    Args:
-        mask: (B, N) attention mask, 0 at padding, which may be at either end.
-    """
-    return (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, 0)
-
-
 def grid_ids(running: Tensor, images: Images | None, following: str = "grid") -> Tensor:
     """Compute time, row and column of tokens: (3, B, N) int64; its rows and columns, [1:], are the axial form.
 

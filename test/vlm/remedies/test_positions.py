@@ -23,7 +23,6 @@ from spatial_vlm_ros.vlm.remedies.positions import (
     install,
     line_ids,
     own_positions,
-    running_ids,
 )
 
 GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
@@ -45,7 +44,8 @@ def batch(words: tuple[tuple[int, int], ...], left: bool) -> dict[str, torch.Ten
 def test_ids_are_those_of_the_published_classes(kind: str, left: bool) -> None:
     given = batch(((3, 4), (0, 6), (9, 0), (2, 2), (1, 5)), left)
     theirs, deltas = small_vlm(kind).model.get_rope_index(**given)
-    running = running_ids(given["attention_mask"])
+    mask = given["attention_mask"]
+    running = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
     starts = running[(given["input_ids"] == IMAGE).int().argmax(-1)[:, None] == torch.arange(running.shape[1])]
     images = Images.at(starts, GRIDS)
     ours, seen = grid_ids(running, images), given["attention_mask"].bool()
@@ -76,8 +76,6 @@ def test_text_alone_is_a_line_on_every_axis_and_places_that_do_not_exist_are_ref
     running = torch.arange(7)[None]
     assert grid_ids(running, None).tolist() == [[list(range(7))]] * 3
     assert torch.equal(line_ids(grid_ids(running, None), None), running)
-    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
-    assert running_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 0, 0]]
     with pytest.raises(UnknownNameError, match="one of: grid, running"):
         grid_ids(torch.arange(3)[None], None, "behind")
     with pytest.raises(InputError, match="a side without tokens"):
