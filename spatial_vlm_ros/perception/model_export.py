@@ -32,10 +32,10 @@ from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_text
 from spatial_vlm_ros.perception.backends.detector_inputs import (
     TOKENS,
-    DinoPreparation,
-    OwlPreparation,
     ClipTokens,
+    DinoPreparation,
     DinoTokens,
+    OwlPreparation,
     dino_preparation,
     edges,
     joined,

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+
 from spatial_vlm_ros.types import Rgb
-
-
-
 
 Box = tuple[float, float, float, float]
 Floats = npt.NDArray[np.float32]

@@ -9,29 +9,23 @@ phrases is not.
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import asdict
-from typing import Any
-from transformers import PreTrainedConfig
-from spatial_vlm_ros.vlm.compact.spec import CompactSpec, spec_from
+from pathlib import Path
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from spatial_vlm_ros.vlm.compact.spec import PADDING
-from spatial_vlm_ros.vlm.rotary import grid_angles, rotate
-import math
-from typing import NamedTuple
-import torch
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-import warnings
-from pathlib import Path
-from typing import Any
-import torch
-from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
 from spatial_vlm_ros.errors import DependencyError, FileError
 from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, written_by_name
-from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec
+from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, PADDING, CompactSpec, spec_from
+from spatial_vlm_ros.vlm.rotary import grid_angles, rotate
+
 
 class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Sizes of the network and all fields of its CompactSpec.

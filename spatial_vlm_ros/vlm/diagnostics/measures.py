@@ -159,8 +159,6 @@ def _share(weights: Array, image: npt.NDArray[np.bool_], ignored: npt.NDArray[np
         return weights[..., seen].sum(-1) / weights[..., counted].sum(-1)
 
 
-
-
 @dataclass(frozen=True)
 class Loudness:
     """Mean Euclidean norms at the input of the decoder.

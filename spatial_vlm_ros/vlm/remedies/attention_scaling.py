@@ -21,24 +21,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-import numpy as np
-from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.files.documents import read_json
-from spatial_vlm_ros.files.writing import write_json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DynamicLayer
-from spatial_vlm_ros.errors import InputError, ModelError
+
+from spatial_vlm_ros.errors import FileError, InputError, ModelError
+from spatial_vlm_ros.files.documents import read_json
+from spatial_vlm_ros.files.writing import write_json
 from spatial_vlm_ros.vlm.parts import Parts, cache_argument, cache_of, finite
 
 ALPHAS = (0.0, 0.5, 0.8, 1.2, 1.5, 2.0)

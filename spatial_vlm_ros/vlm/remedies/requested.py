@@ -15,8 +15,13 @@ from torch import Tensor, nn
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import features, norms, pin, positions
-from spatial_vlm_ros.vlm.remedies.attention_scaling import Settings, check_decoder, one_row
-from spatial_vlm_ros.vlm.remedies.attention_scaling import ScalingVis, read_calibration
+from spatial_vlm_ros.vlm.remedies.attention_scaling import (
+    ScalingVis,
+    Settings,
+    check_decoder,
+    one_row,
+    read_calibration,
+)
 from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, load_learned, trained_with
 from spatial_vlm_ros.vlm.remedies.positions import (
     Installed,

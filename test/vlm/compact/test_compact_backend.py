@@ -40,8 +40,7 @@ from spatial_vlm_ros.sim.cameras import VGA, camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.types import NounPhrase, Status
 from spatial_vlm_ros.vlm.compact.decoding import Instance
-from spatial_vlm_ros.vlm.compact.model import export, strip_traces
-from spatial_vlm_ros.vlm.compact.model import CompactModel
+from spatial_vlm_ros.vlm.compact.model import CompactModel, export, strip_traces
 from spatial_vlm_ros.vlm.compact.spec import encode, read_spec
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"

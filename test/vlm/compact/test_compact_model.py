@@ -47,7 +47,6 @@ from spatial_vlm_lab.training.scoring import (
     score,
 )
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.vlm.compact.model import config_of
 from spatial_vlm_ros.vlm.compact.decoding import (
     Letterbox,
     RawOutput,
@@ -60,7 +59,7 @@ from spatial_vlm_ros.vlm.compact.decoding import (
     resampled,
     with_rivals,
 )
-from spatial_vlm_ros.vlm.compact.model import CompactModel
+from spatial_vlm_ros.vlm.compact.model import CompactModel, config_of
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, encode, meant, read_spec, spec_from, word_number
 
 

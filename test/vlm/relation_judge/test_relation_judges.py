@@ -49,8 +49,7 @@ from spatial_vlm_ros.perception.judging import QUESTION, AskedJudge, marked
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 from spatial_vlm_ros.vlm.relation_judge import INPUTS
-from spatial_vlm_ros.vlm.remedies.attention_scaling import one_row
-from spatial_vlm_ros.vlm.remedies.attention_scaling import AdaptVis, ScalingVis
+from spatial_vlm_ros.vlm.remedies.attention_scaling import AdaptVis, ScalingVis, one_row
 
 if TYPE_CHECKING:
     from conftest import Tabletop

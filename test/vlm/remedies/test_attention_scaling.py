@@ -27,12 +27,12 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling import (
     AdaptVisSettings,
     CaseSplit,
     ScalingVis,
+    generate,
+    one_row,
     read_calibration,
     tune_adaptive,
     tune_scaling,
     write_calibration,
-    generate,
-    one_row,
 )
 
 TABLES = tables(__file__)
@@ -308,7 +308,11 @@ def right_with(settings: AdaptVis, confidences: list[float], correct: dict[float
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def test_no_other_pair_or_threshold_is_right_more_often(seed: int) -> None:
-    assert (attention_scaling.ALPHAS, attention_scaling.LOW_ALPHAS, attention_scaling.HIGH_ALPHAS) == (ALPHAS, LOW_ALPHAS, HIGH_ALPHAS)
+    assert (attention_scaling.ALPHAS, attention_scaling.LOW_ALPHAS, attention_scaling.HIGH_ALPHAS) == (
+        ALPHAS,
+        LOW_ALPHAS,
+        HIGH_ALPHAS,
+    )
     confidences, correct = answers(seed)
     tuned = tune_adaptive(SPLIT, confidences, correct, **NAMES).settings
     every = (AdaptVis(*values) for values in itertools.product(LOW_ALPHAS, HIGH_ALPHAS, THRESHOLDS))
