@@ -316,17 +316,14 @@ class AskedJudge:
         while len(shares) < len(asked):
             if time.monotonic() >= end:
                 return None
-            part = asked[len(shares) : len(shares) + self._at_once()]
+            at_once = int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
+            part = asked[len(shares) : len(shares) + at_once]
             found = self._shares([(put, order) for put, order, _ in part])
             for (_, _, meaning), share_of in zip(part, found, strict=True):
                 shares.append({meaning[one]: share for one, share in share_of.items()})
                 if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
                     return None
         return float(np.mean([share[holds] for share in shares]))
-
-    def _at_once(self) -> int:
-        """Number of questions per batch of the model."""
-        return int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
 
     def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
         """Probability of each choice of each question."""

@@ -204,15 +204,12 @@ def _listed(value: dict[str, Any]) -> list[Any] | None:
     if len(lists) == 1 and len(value) > 1 and isinstance(boxes, list):
         name = next((value[key] for key in LABEL_KEYS if isinstance(value.get(key), str)), "")
         return [{"box": box, "label": name} for box in boxes]
-    if len(lists) == 1 and all(isinstance(one, list | dict) for one in lists[0]) and not _nested(value):
+    nested = any(isinstance(one, dict) for key, one in value.items() if key != "metrics")
+    if len(lists) == 1 and all(isinstance(one, list | dict) for one in lists[0]) and not nested:
         return lists[0]
     keyed = value and all(_numeric_list(one) for one in value.values())
     names = {2: "point", 4: "box"}
     return [{names[len(one)]: one, "label": label} for label, one in value.items()] if keyed else None
-
-
-def _nested(value: dict[str, Any]) -> bool:
-    return any(isinstance(one, dict) for key, one in value.items() if key != "metrics")
 
 
 def _numeric_list(value: Any) -> bool:
@@ -229,17 +226,12 @@ def _each(value: Any) -> Item:
         if isinstance(value, dict):
             return _item(value)
         if isinstance(value, list):
-            return _bare(value)
+            if len(value) not in (2, 4):
+                raise Unreadable(f"a place has {len(value)} values, neither 2 nor 4")
+            return _at("", numbers(value, len(value), "a place"))
         raise Unreadable(f"an item of its list is {_shown(value)}, not a place")
     except Unreadable as error:
         return error
-
-
-def _bare(values: list[Any]) -> WrittenPlace:
-    """Read a location of only numbers: two make a point, four a box."""
-    if len(values) not in (2, 4):
-        raise Unreadable(f"a place has {len(values)} values, neither 2 nor 4")
-    return _at("", numbers(values, len(values), "a place"))
 
 
 def _at(label: str, values: tuple[float, ...]) -> WrittenPlace:

@@ -417,7 +417,9 @@ class WorkerGrounder:
             try:
                 yield
             except EOFError:
-                raise self._died() from None
+                if self._process is not None:  # always: only a process can be found dead
+                    self._process.wait_gone(1.0)
+                raise ModelError(self.name, self._end(), f"fix the cause; {_NEXT}") from None
             except wire.WireError as error:
                 self._end()
                 raise ModelError(
@@ -432,14 +434,6 @@ class WorkerGrounder:
             finally:
                 with self._state:
                     self._busy = False
-
-    def _died(self) -> ModelError:
-        process = self._process
-        if process is None:  # never happens: only a process can be found dead
-            return ModelError(self.name, "its process is gone", _NEXT)
-        process.wait_gone(1.0)
-        ending = self._end()
-        return ModelError(self.name, ending, f"fix the cause; {_NEXT}")
 
     def _end(self, grace_s: float = 0.0) -> str:
         process, self._process, self._abilities = self._process, None, None

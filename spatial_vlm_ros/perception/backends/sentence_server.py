@@ -91,9 +91,9 @@ def reading_request(quoted: str, model: str, max_tokens: int) -> dict[str, Any]:
         max_tokens: most tokens of the answer.
     """
     text, flag = {"type": "string"}, {"type": "boolean"}
-    part = _object({"said": text, "means": text, "aside": flag})
+    part = chat.json_object({"said": text, "means": text, "aside": flag})
     parts = {"type": "array", "items": part, "maxItems": MOST_PARTS}
-    schema = _object({"translation": text, "command": text, "parts": parts})
+    schema = chat.json_object({"translation": text, "command": text, "parts": parts})
     return {
         "model": model,
         "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": _ASKED.format(words=quoted)}],
@@ -104,10 +104,6 @@ def reading_request(quoted: str, model: str, max_tokens: int) -> dict[str, Any]:
             "json_schema": {"name": "reading", "strict": True, "schema": schema},
         },
     }
-
-
-def _object(fields: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
 
 def model_reading(instruction: str, text: str, model: str) -> ModelReading:
@@ -151,7 +147,8 @@ def _check_reading(instruction: str, reply: _Reply) -> None:
     if any(_words(part.said) and not _words(part.means) for part in reply.parts):
         raise refused("the model's reading leaves words out")
     asides = [word for part in reply.parts if part.aside for word in (*_words(part.means), *_words(part.said))]
-    if (guarded := _guarded(asides)) is not None:
+    guarded = next((w for w in asides if w in _GUARDED or w in _NUMBERED or any(c.isdigit() for c in w)), None)
+    if guarded is not None:
         raise refused(f"the model would leave out {guarded!r}, which may change what is meant")
     kept = [word for part in reply.parts if not part.aside for word in _words(part.means)]
     lost = _content(word for word in kept if word not in _COURTEOUS) - _content(command) - _VERBS
@@ -181,11 +178,6 @@ def _content(words: Iterable[str]) -> set[str]:
 
 def _order(words: Iterable[str], names: set[str]) -> list[str]:
     return [name for name in map(singular, words) if name in names]
-
-
-def _guarded(words: Iterable[str]) -> str | None:
-    """The first word that must not be in an aside."""
-    return next((w for w in words if w in _GUARDED or w in _NUMBERED or any(c.isdigit() for c in w)), None)
 
 
 def _listed(words: Iterable[str]) -> str:

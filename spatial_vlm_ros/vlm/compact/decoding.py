@@ -196,7 +196,9 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
             inner = a, b, c, d
             rival = 0.0 if output.rival is None else float(output.rival[phrase, row, column])
             evidence = (float(heat[row, column]), rival)
-            found.append(Instance(phrase, score, _in_image(inner, box), (row, column), evidence, inner))
+            (sx, sy), (width, height) = box.scale, (float(box.width), float(box.height))
+            outer = sx * a, sy * b, min(sx * c, width), min(sy * d, height)
+            found.append(Instance(phrase, score, outer, (row, column), evidence, inner))
     return found
 
 
@@ -262,8 +264,3 @@ def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
         if not close[n, kept].any():
             kept.append(n)
     return kept
-
-
-def _in_image(inner: tuple[float, float, float, float], box: Letterbox) -> tuple[float, float, float, float]:
-    (sx, sy), (x0, y0, x1, y1) = box.scale, inner
-    return sx * x0, sy * y0, min(sx * x1, float(box.width)), min(sy * y1, float(box.height))

@@ -86,13 +86,17 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
 
 def report(diagnosis: Diagnosis) -> str:
     """Write Markdown: the verdict, tables of scores and findings, and the measurements inside or why there are none."""
+    pooled = [(str(p.values), share_text(p.accuracy), interval_text(p.change)) for p in diagnosis.inside.pooling]
     parts = [
         f"# {diagnosis.model}: {diagnosis.verdict}",
         "Shares in percent with their 95 % intervals. What each number means: docs/remedies_diagnostics.md.",
         _sections(diagnosis.sections),
         _turns(diagnosis.sections),
-        _findings(diagnosis.findings),
-        _pooling(diagnosis.inside.pooling),
+        _table(
+            ("fault", "questions", "outcome", "numbers"),
+            [(f.words, f.where, f.outcome, numbers_text(f)) for f in diagnosis.findings],
+        ),
+        _table(("image values", "accuracy", "change"), pooled) if pooled else "",
         *inside_lines(diagnosis.inside),
         *(f"Not measured: {reason}" for reason in diagnosis.inside.left_out),
     ]
@@ -140,11 +144,6 @@ def _turns(sections: Sequence[Section]) -> str:
     return _table((*header, "same in other words"), rows)
 
 
-def _findings(findings: Sequence[BlindnessFinding]) -> str:
-    rows = [(f.words, f.where, f.outcome, numbers_text(f)) for f in findings]
-    return _table(("fault", "questions", "outcome", "numbers"), rows)
-
-
 def inside_lines(inside: Inside) -> list[str]:
     """One sentence for each measurement inside, except pooled tokens."""
     lines: list[str] = []
@@ -168,11 +167,6 @@ def inside_lines(inside: Inside) -> list[str]:
             f"mean |Δg_V| {np.abs(r.slope_change).mean():.2e}, mean |dα_V/dφ| {np.abs(r.slope).mean():.2e}."
         )
     return lines
-
-
-def _pooling(pooled: Sequence[Pooled]) -> str:
-    rows = [(str(p.values), share_text(p.accuracy), interval_text(p.change)) for p in pooled]
-    return _table(("image values", "accuracy", "change"), rows) if rows else ""
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -139,14 +139,6 @@ def _put_norm(parts: Parts, value: object, folder: Path) -> Any:
     return norms.put_norm(parts, norms.norm_from(load_learned(folder, norms.NAME)))
 
 
-def _put_pin(parts: Parts, _: object, folder: Path) -> Any:
-    return pin.put_pin(parts, pin.pin_from(load_learned(folder, pin.NAME)))
-
-
-def _put_layers(parts: Parts, value: Any, _: Path) -> Any:
-    return features.put_layers(parts, value["layers"], post_layernorm=value["post_layernorm"])
-
-
 def _put_positions(parts: Parts, settings: Positions, folder: Path, allow_untrained: bool = False) -> Installed:
     refuse_untrained(parts, settled(parts, settings), allow_untrained)
     table = LearnedPositions.load(folder) if settings.scheme == "learned-absolute" else None
@@ -158,8 +150,10 @@ _MARKED: Mapping[str, Callable[[Parts, Any, Path], Any]] = MappingProxyType(
     {
         norms.NAME: _put_norm,
         positions.NAME: lambda parts, _, folder: _put_positions(parts, trained_positions(parts), folder),
-        features.NAME: _put_layers,
-        pin.NAME: _put_pin,
+        features.NAME: lambda parts, value, _: features.put_layers(
+            parts, value["layers"], post_layernorm=value["post_layernorm"]
+        ),
+        pin.NAME: lambda parts, _, folder: pin.put_pin(parts, pin.pin_from(load_learned(folder, pin.NAME))),
     }
 )
 """Mark of a checkpoint → function that applies its remedy from the mark's settings and the folder, and returns its
