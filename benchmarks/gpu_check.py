@@ -31,9 +31,8 @@ import numpy as np
 from benchmarks import random_models
 from benchmarks.harness import arguments, write
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.backends.devices import no_cuda
 from spatial_vlm_ros.perception.backends.loading import check_room, free_memory
-from spatial_vlm_ros.perception.backends.onboard import fitting_preset
+from spatial_vlm_ros.perception.backends.onboard import fitting_preset, no_cuda
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 TOKENS = "64"  # tokens of a reply

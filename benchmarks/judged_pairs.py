@@ -23,9 +23,8 @@ from spatial_vlm_ros import Detection, ResolverConfig, RgbdFrame, Status, load_f
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, in_image, is_contrary
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge
-from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
+from spatial_vlm_ros.perception.judging import CHOICES, Box, RelationQuestion
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.recording.cases import Case, load_cases
 from spatial_vlm_ros.resolver import understood
 from spatial_vlm_ros.sim.cameras import camera_of

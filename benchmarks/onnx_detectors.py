@@ -68,7 +68,7 @@ def prepare(folder: str, small: bool) -> None:
     import torch
     from transformers import logging
 
-    from spatial_vlm_ros.perception.model_export.export import export_model
+    from spatial_vlm_ros.perception.model_export import export_model
 
     logging.set_verbosity_error()
     root = Path(folder)

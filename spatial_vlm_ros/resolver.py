@@ -28,7 +28,7 @@ from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.free_words import FreeWords
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding, SentenceReader
 from spatial_vlm_ros.perception.grounding_checks import (
     check_detections,
     checked_grounding,
@@ -38,7 +38,6 @@ from spatial_vlm_ros.perception.grounding_checks import (
     without_supports,
 )
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.reader import SentenceReader
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch

@@ -26,7 +26,7 @@ MAY_IMPORT, NODE_ROOMS, ONLY_AT_EDGES = (
     {name: set(rooms) for name, rooms in RULES[table].items()} for table in ("may_import", "nodes", "only_at_edges")
 )
 NEVER_IN_CORE = {"torch", "transformers", "safetensors", "tokenizers", "onnx", "onnxruntime", "PIL", "scipy"}
-WITH_MODELS = ("vlm/", "perception/backends/", "perception/model_export/")
+WITH_MODELS = ("vlm/", "perception/backends/", "perception/model_export.py")
 """Where models are: modules that nothing imports until a backend is loaded or a model is trained."""
 NEVER = {"pickle", "dill", "marshal", "shelve"}
 

@@ -21,8 +21,7 @@ from spatial_vlm_lab.adaptation.views import LabelledView, StoredView, unique_ob
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.judging import CHOICES
-from spatial_vlm_ros.perception.relation_marks import QUESTION, marked, mirror
+from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, marked, mirror
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts

@@ -40,16 +40,21 @@ from spatial_vlm_ros.errors import DependencyError, FileError, InputError, Model
 from spatial_vlm_ros.extras import install as install_command
 from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.files.writing import write_json
-from spatial_vlm_ros.perception.backends import devices, loading
-from spatial_vlm_ros.perception.backends.qwen_vl import processor_class
+from spatial_vlm_ros.perception.backends import loading, onboard
+from spatial_vlm_ros.perception.backends.vlm import processor_class
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, Parts, parts_of
-from spatial_vlm_ros.vlm.remedies import features, norms, pin, position_schemes
-from spatial_vlm_ros.vlm.remedies.absolute import FILE as TABLE_FILE
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.learned import load_learned, save_learned
-from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark, trained_with
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies import features, norms, pin
+from spatial_vlm_ros.vlm.remedies.learned import (
+    FIELD,
+    TABLE_FILE,
+    LearnedPositions,
+    load_learned,
+    mark,
+    save_learned,
+    trained_with,
+)
+from spatial_vlm_ros.vlm.remedies.positions import NAME as POSITIONS
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
 
 _ENCODERS: Mapping[str, tuple[str, Mapping[str, bool], str]] = MappingProxyType(
@@ -98,7 +103,7 @@ def training_dtype(device: torch.device) -> torch.dtype:
 
     Gradients overflow in float16.
     """
-    found = devices.best_dtype(device, "auto", language=True)
+    found = onboard.best_dtype(device, "auto", language=True)
     return torch.float32 if found is torch.float16 else found
 
 
@@ -295,7 +300,7 @@ def _refuse_marked(settings: AdaptSettings, name: str, marks: Mapping[str, objec
         option
         for option, remedy, is_asked in (
             ("--norm", norms.NAME, settings.norm == "published"),
-            ("--positions", position_schemes.NAME, settings.positions is not None),
+            ("--positions", POSITIONS, settings.positions is not None),
             ("--features", features.NAME, bool(settings.features)),
             ("--method pin", pin.NAME, settings.method == "pin"),
         )

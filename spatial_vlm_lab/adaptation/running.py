@@ -44,7 +44,7 @@ from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.files.writing import write_text
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.backends import scoring
-from spatial_vlm_ros.perception.backends.devices import best_device
+from spatial_vlm_ros.perception.backends.onboard import best_device
 from spatial_vlm_ros.perception.judging import AskedJudge
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.vlm.remedies.pin import WITH_PATCHES
-from spatial_vlm_ros.vlm.remedies.position_schemes import AXES
+from spatial_vlm_ros.vlm.remedies.positions import AXES
 
 NORMS = ("published", "none")
 SWAPPABLE = "llava"
@@ -59,7 +59,7 @@ class AdaptSettings:
 
     Args:
         method: a key of METHODS.
-        positions: a scheme of the language model, a key of `position_schemes.AXES`; None = as in the base.
+        positions: a scheme of the language model, a key of `positions.AXES`; None = as in the base.
         norm: "published" or "none".
         features: layers of the encoder, counted as hidden states; empty = as in the base.
         batch: lessons per step; for CLOC images.

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_lab.training.images import Labelled, LabelledImage, Samples, Vocabulary
-from spatial_vlm_ros.vlm.compact.spec import STRIDE, CompactSpec
-from spatial_vlm_ros.vlm.compact.tokens import encode
+from spatial_vlm_ros.vlm.compact.spec import STRIDE, CompactSpec, encode
 
 Floats = npt.NDArray[np.float32]
 LEAST_PIXELS, LEAST_VISIBLE = 16, 0.15

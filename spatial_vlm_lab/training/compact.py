@@ -28,10 +28,8 @@ from spatial_vlm_lab.training.scoring import Figures, detector, features_of, sco
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import sha256_of
-from spatial_vlm_ros.vlm.compact.configuration import CompactConfig, config_of
-from spatial_vlm_ros.vlm.compact.export import export
 from spatial_vlm_ros.vlm.compact.familiarity import Familiarity, fitted
-from spatial_vlm_ros.vlm.compact.model import CompactModel, CompactOutput
+from spatial_vlm_ros.vlm.compact.model import CompactConfig, CompactModel, CompactOutput, config_of, export
 from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, CompactSpec
 
 CHECKPOINT = "checkpoint"

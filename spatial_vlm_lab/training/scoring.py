@@ -14,12 +14,10 @@ from spatial_vlm_lab.training.batches import LEAST_VISIBLE, TrainingPhrase
 from spatial_vlm_lab.training.images import LabelledImage
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask, Rgb
-from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, instances, masks, with_rivals
+from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, instances, letterbox, masks, with_rivals
 from spatial_vlm_ros.vlm.compact.familiarity import pooled
-from spatial_vlm_ros.vlm.compact.letterbox import letterbox
 from spatial_vlm_ros.vlm.compact.model import CompactModel
-from spatial_vlm_ros.vlm.compact.spec import CompactSpec
-from spatial_vlm_ros.vlm.compact.tokens import encode
+from spatial_vlm_ros.vlm.compact.spec import CompactSpec, encode
 
 LEAST_OVERLAP = 0.5
 LEAST_PART = 16 / (320 * 240)

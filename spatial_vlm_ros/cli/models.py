@@ -12,7 +12,7 @@ import click
 from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, json_option, print_json, say
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.perception.model_store.manifest import ModelEntry
+    from spatial_vlm_ros.perception.model_store import ModelEntry
 
 mirror_option = click.option("--mirror", default="", metavar="URL", help="URL of a mirror. Default: HF_ENDPOINT, else "
               "the Hugging Face hub.")  # fmt: skip
@@ -42,7 +42,7 @@ def models() -> None:
 def list_models(as_json: bool) -> None:
     """List all models and whether they are downloaded."""
     from spatial_vlm_ros.output import terminal_models
-    from spatial_vlm_ros.perception.model_store.manifest import known_models
+    from spatial_vlm_ros.perception.model_store import known_models
 
     facts = [_facts(entry) for entry in known_models().values()]
     if as_json:
@@ -60,17 +60,16 @@ def list_models(as_json: bool) -> None:
 def get(name: str, mirror: str, accept_licence: str, as_json: bool) -> None:
     """Download or repair the model NAME."""
     from spatial_vlm_ros.output import terminal_models
-    from spatial_vlm_ros.perception.model_store import store
-    from spatial_vlm_ros.perception.model_store.manifest import known_model
+    from spatial_vlm_ros.perception import model_store
 
-    entry = known_model(name)
-    wanted = store.missing(entry)
+    entry = model_store.known_model(name)
+    wanted = model_store.missing(entry)
     if wanted:
         _consent(entry, accept_licence)
         say(f"{entry.name}: {sum(wanted.values()) / 1e6:.1f} MB to download, licence {entry.licence} ({entry.terms})",
             err=True)  # fmt: skip
     with terminal_models.downloading() as progress:
-        folder = store.get(entry, mirror, progress)
+        folder = model_store.get(entry, mirror, progress)
     if as_json:
         print_json({**_facts(entry), "folder": str(folder)})
         return
@@ -84,17 +83,16 @@ def get(name: str, mirror: str, accept_licence: str, as_json: bool) -> None:
 @json_option
 def verify(names: tuple[str, ...], as_json: bool) -> None:
     """Verify the SHA-256 of NAMES, or of all downloaded models."""
-    from spatial_vlm_ros.perception.model_store import store
-    from spatial_vlm_ros.perception.model_store.manifest import known_model, known_models
+    from spatial_vlm_ros.perception import model_store
 
-    entries = [known_model(name) for name in names] or [
-        entry for entry in known_models().values() if any(store.folder_of(entry).rglob("*"))
+    entries = [model_store.known_model(name) for name in names] or [
+        entry for entry in model_store.known_models().values() if any(model_store.folder_of(entry).rglob("*"))
     ]
-    found = {entry.name: store.faults(entry) for entry in entries}
+    found = {entry.name: model_store.faults(entry) for entry in entries}
     if as_json:
         print_json({"models": found})
     elif not found:
-        say(f"there is no model in {store.store_folder()}")
+        say(f"there is no model in {model_store.store_folder()}")
     for name, faults in found.items() if not as_json else ():
         wrong = f"{len(faults)} files are wrong; to repair, run: spatial-vlm models get {name}"
         say(f"{name}: {wrong if faults else 'all files are correct'}")
@@ -122,8 +120,8 @@ def export(model: str, out: Path, number_format: str, image: str, longest_px: in
     folder, or the id of a model in the hub's cache. The graphs are compared with transformers on random images; if
     they differ, nothing is kept. The export needs torch, onnx and onnxscript; running the graphs does not.
     """
-    from spatial_vlm_ros.perception.backends.dino_inputs import image_size
-    from spatial_vlm_ros.perception.model_export.export import export_model
+    from spatial_vlm_ros.perception.backends.detector_inputs import image_size
+    from spatial_vlm_ros.perception.model_export import export_model
 
     size = image_size(image) if image else None
     written = export_model(model, out, number_format, image=size, longest_px=longest_px)
@@ -140,9 +138,9 @@ def export(model: str, out: Path, number_format: str, image: str, longest_px: in
 
 
 def _facts(entry: ModelEntry) -> dict[str, Any]:
-    from spatial_vlm_ros.perception.model_store import store
+    from spatial_vlm_ros.perception import model_store
 
-    left = store.missing(entry)
+    left = model_store.missing(entry)
     here = "yes" if not left else "no" if sum(left.values()) == entry.size else "incomplete"
     return {"name": entry.name, "backend": entry.backend, "options": entry.options, "about": entry.about,
             "licence": entry.licence, "terms": entry.terms, "bytes": entry.size, "repository": entry.repository,

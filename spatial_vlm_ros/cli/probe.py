@@ -75,7 +75,7 @@ def _bench(grounder: str, options: dict[str, str], frames: int, as_json: bool) -
     from spatial_vlm_ros.perception import load_grounder
     from spatial_vlm_ros.perception.backends import takes_option
     from spatial_vlm_ros.perception.cost import measure
-    from spatial_vlm_ros.perception.probing_images import image
+    from spatial_vlm_ros.perception.probing import image
     from spatial_vlm_ros.types import NounPhrase
 
     if takes_option(grounder, "probe"):
@@ -106,8 +106,7 @@ def _blindness(
     from spatial_vlm_ros.output import terminal, terminal_models
     from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
     from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside, why_no_grid
-    from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose
-    from spatial_vlm_ros.vlm.diagnostics.report_folder import REPORT, check_folder, write_folder
+    from spatial_vlm_ros.vlm.diagnostics.report import REPORT, Inside, as_dict, check_folder, diagnose, write_folder
 
     if out is not None:
         check_new(force, out=out / REPORT if (out / REPORT).is_file() else None)

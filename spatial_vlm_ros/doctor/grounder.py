@@ -15,9 +15,9 @@ from pathlib import Path
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, has_errors, ok, warn
 from spatial_vlm_ros.errors import SpatialVlmError, UnfamiliarImageError, without_repair
-from spatial_vlm_ros.perception.model_store import store
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.probing_images import image
+from spatial_vlm_ros.perception import model_store
+from spatial_vlm_ros.perception.model_store import known_models
+from spatial_vlm_ros.perception.probing import image
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.types import NounPhrase
 
@@ -44,19 +44,19 @@ def _files(options: Mapping[str, str]) -> Iterator[Finding]:
     """Size and SHA-256 of the listed models that the options name, those of nested options too."""
     words = {word for value in options.values() for word in re.split(r"[\s=]+", value)}
     for entry in known_models().values():
-        if not words & {entry.name, entry.repository} or not any(store.folder_of(entry).rglob("*")):
+        if not words & {entry.name, entry.repository} or not any(model_store.folder_of(entry).rglob("*")):
             continue  # one that is not here at all may be in the hub's cache; loading tells
-        check, faults = f"files of {entry.name}", store.faults(entry)
+        check, faults = f"files of {entry.name}", model_store.faults(entry)
         told = "; ".join(f"{path} {fault}" for path, fault in faults.items())
         well = ok(check, f"size and SHA-256 of {len(entry.files)} files match the manifest")
-        yield fail(check, told, store.by_hand(entry)) if faults else well
+        yield fail(check, told, model_store.by_hand(entry)) if faults else well
 
 
 def _gpu() -> Iterator[Finding]:
     """A GPU that torch does not use although the computer has a driver for it."""
     if not any(path.exists() for path in _DRIVERS) or importlib.util.find_spec("torch") is None:
         return
-    from spatial_vlm_ros.perception.backends.devices import no_cuda
+    from spatial_vlm_ros.perception.backends.onboard import no_cuda
 
     missing = no_cuda()
     if missing is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Protocols of models and detectors: find the objects that some phrases name, and reply to any prompt."""
+"""Protocols of models: find the objects that some phrases name, reply to any prompt, read a sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.perception.coordinates import Convention
-from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types import Detection, NounPhrase, Rgb, SpatialQuery
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +92,28 @@ class Replier(Protocol):
 def replier_of(backend: Any) -> Replier | None:
     """Return a backend as a Replier; None if it accepts no free prompt."""
     return cast(Replier, backend) if callable(getattr(backend, "reply", None)) else None
+
+
+@dataclass(frozen=True)
+class ModelReading:
+    """A sentence as a model read it."""
+
+    command: str
+    translation: str
+    queries: tuple[SpatialQuery, ...]
+
+
+class SentenceReader(Protocol):
+    """Reads sentences outside the grammar."""
+
+    def read(self, instruction: str) -> ModelReading:
+        """Rewrite a sentence as one plain command.
+
+        Args:
+            instruction: the sentence, in any language.
+
+        Raises:
+            NotUnderstoodError: it has no command, or the reading failed its checks.
+            ModelError: the model failed.
+            InputError: the sentence cannot be passed on.
+        """

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The protocol of relation judges: how likely is a relation between two marked objects?
 
-Handles boxes, images and the wording of choices. `relation_marks` tells the model which objects are meant;
-`spatial.clause_judge` weighs the answers. Labels and words of the instruction never reach the model, because they may
-contain instructions themselves.
+Handles boxes, images and the wording of choices; `spatial.clause_judge` weighs the answers. There are three forms of
+marks: boxes drawn into the image, the same in a crop around both objects, and boxes written into the question in the
+model's own format. Labels and words of the instruction never reach the model, because they may contain instructions
+themselves.
 
 `judge.marks: auto` finds the form of marks in which a model understands which two objects are meant. Each of
 SCENES_OF_A_FORM / 2 drawn arrangements of shapes is asked about twice, with target and anchor exchanged. A model that
@@ -21,23 +22,146 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
+import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception.coordinates import FRACTIONS, Convention, from_pixels
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.perception.relation_marks import (
-    AUTO,
-    BOXES,
-    Box,
-    BoxText,
-    MarkedQuestion,
-    MarkForm,
-    MarksError,
-    forms_of,
-    mirror,
-)
 from spatial_vlm_ros.types import ModelDomain, Rgb
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, pixels."""
+BOXES, CROP, TEXT, AUTO = "boxes", "crop", "text", "auto"
+QUESTION = (
+    "A red box marked A is drawn around one object, and a blue box marked B around another one. "
+    "Seen from the camera, where is object A relative to object B?"
+)
+QUESTION_WITH_BOXES = (
+    "Object A is in the box {}, and object B in the box {}. "
+    "Seen from the camera, where is object A relative to object B?"
+)
+MARGIN = 0.25
+"""Margin of a crop on each side, as a share of the longer side of both boxes together."""
+LEAST_SIDE = 448
+"""Least longer side of a crop, pixels; a smaller crop is enlarged, so that the letters can be read."""
+_LEAST_MARGIN = 16  # pixels
+_RED, _BLUE = (230, 30, 30), (30, 60, 230)
+
+
+@dataclass(frozen=True, eq=False)
+class MarkedQuestion:
+    """A question about two objects, without its choices.
+
+    Args:
+        image: (H, W, 3) uint8.
+    """
+
+    image: Rgb
+    text: str
+
+
+MarkForm = Callable[[Rgb, Box, Box], MarkedQuestion]
+"""Image, box of the target, box of the anchor → question."""
+BoxText = Callable[[Rgb, Box], str]
+"""Writes a box of an image in a model's format; raises MarksError if the model has none."""
+
+
+class MarksError(ModelError):
+    """A model cannot be shown which objects are meant: it accepts no such marks, or does not understand them."""
+
+
+def drawn(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
+    """Draw the boxes into the whole image."""
+    return MarkedQuestion(marked(rgb, target, anchor), QUESTION)
+
+
+def cropped(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
+    """Draw the boxes into one crop around both objects, so that their relation stays visible."""
+    height, width = rgb.shape[:2]
+    around = np.array([*np.minimum(target[:2], anchor[:2]), *np.maximum(target[2:], anchor[2:])])
+    margin = max(MARGIN * float((around[2:] - around[:2]).max()), _LEAST_MARGIN)
+    x0, y0 = (max(0, math.floor(v - margin)) for v in around[:2])
+    x1, y1 = (min(side, math.ceil(v + margin)) for v, side in zip(around[2:], (width, height), strict=True))
+    crop, scale = np.ascontiguousarray(rgb[y0:y1, x0:x1]), max(1.0, LEAST_SIDE / max(x1 - x0, y1 - y0))
+    if scale > 1.0:
+        size = (round((x1 - x0) * scale), round((y1 - y0) * scale))
+        crop = cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
+    boxes = (tuple(float((v - (x0, y0)[k % 2]) * scale) for k, v in enumerate(box)) for box in (target, anchor))
+    return drawn(crop, *boxes)  # type: ignore[arg-type]
+
+
+def told(box_text: BoxText) -> MarkForm:
+    """Return a form that keeps the whole image and writes the boxes into the question."""
+
+    def form(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
+        return MarkedQuestion(rgb, QUESTION_WITH_BOXES.format(box_text(rgb, target), box_text(rgb, anchor)))
+
+    return form
+
+
+def forms_of(box_text: BoxText | None) -> Mapping[str, MarkForm]:
+    """Return the forms that a model can be asked in, by name, the default first.
+
+    Args:
+        box_text: writes boxes in the model's format; None = format unknown.
+    """
+    forms: dict[str, MarkForm] = {BOXES: drawn, CROP: cropped}
+    if box_text is not None:
+        forms[TEXT] = told(box_text)
+    return MappingProxyType(forms)
+
+
+def box_as_text(
+    box: Box,
+    convention: Convention,
+    size: tuple[int, int],
+    resized: tuple[int, int] | None = None,
+    tagged: bool = False,
+) -> str:
+    """Write a box as text in the format of models of a convention.
+
+    Args:
+        box: pixels of the image.
+        size: (width, height) of the image, pixels.
+        resized: (width, height) after the model's processor, for the unit "resized".
+        tagged: whether to put it between special tokens: "<box>[[…]]</box>".
+    """
+    values = from_pixels([box], convention, size, resized)[0]
+    if convention.unit == "bin":
+        if convention.bins != 1024:
+            reason = f"no form of a box in a question is known for the convention {convention.name}"
+            raise MarksError("judge.marks", reason, f"set judge.marks to {BOXES} or {CROP}")
+        return "".join(f"<loc{int(value):04d}>" for value in values)
+    digits = 2 if convention.unit in FRACTIONS else 1 if convention.unit == "percent" else 0
+    numbers = ", ".join(f"{value:.{digits}f}" for value in values)
+    return f"<box>[[{numbers}]]</box>" if tagged else f"[{numbers}]"
+
+
+def mirror(rgb: Rgb, *boxes: Box) -> tuple[Any, ...]:
+    """Exchange left and right in the image, and in boxes of it."""
+    width = float(rgb.shape[1])
+    return np.ascontiguousarray(rgb[:, ::-1]), *((width - x1, y0, width - x0, y1) for x0, y0, x1, y1 in boxes)
+
+
+def marked(rgb: Rgb, target: Box, anchor: Box) -> Rgb:
+    """Copy an image with a red box A around the target and a blue box B around the anchor.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        target: box of the target: left, top, right, bottom, pixels.
+    """
+    image = np.ascontiguousarray(rgb).copy()
+    scale = math.hypot(*rgb.shape[:2]) / 800.0  # 640 x 480
+    thick = max(1, round(2 * scale))
+    for box, colour, letter in ((anchor, _BLUE, "B"), (target, _RED, "A")):
+        x0, y0, x1, y1 = (round(v) for v in box)
+        cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, thick)
+        at = (x0 + 2 * thick, max(y0 - 2 * thick, round(18 * scale)))
+        cv2.putText(image, letter, at, cv2.FONT_HERSHEY_SIMPLEX, 0.7 * scale, colour, thick, cv2.LINE_AA)
+    return image
+
 
 _SIDES = ("left", "right")
 _DEPTH = ("behind", "in front")
@@ -139,7 +263,7 @@ class AskedJudge:
         Args:
             rgb: (H, W, 3) uint8.
             budget_s: seconds after which no further question is asked.
-            marks: a form of `relation_marks`, or "auto": the form that the model understands best. Finding it uses the
+            marks: a key of `forms_of`, or "auto": the form that the model understands best. Finding it uses the
                 budget of the first questions, and continues with the next ones if that is too short; until then there
                 is no opinion.
         """
@@ -192,17 +316,14 @@ class AskedJudge:
         while len(shares) < len(asked):
             if time.monotonic() >= end:
                 return None
-            part = asked[len(shares) : len(shares) + self._at_once()]
+            at_once = int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
+            part = asked[len(shares) : len(shares) + at_once]
             found = self._shares([(put, order) for put, order, _ in part])
             for (_, _, meaning), share_of in zip(part, found, strict=True):
                 shares.append({meaning[one]: share for one, share in share_of.items()})
                 if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
                     return None
         return float(np.mean([share[holds] for share in shares]))
-
-    def _at_once(self) -> int:
-        """Number of questions per batch of the model."""
-        return int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
 
     def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
         """Probability of each choice of each question."""

@@ -22,11 +22,9 @@ from spatial_vlm_ros.files.writing import write_json
 from spatial_vlm_ros.perception import backends
 from spatial_vlm_ros.perception.backends import BACKENDS, load_backend, takes_option
 from spatial_vlm_ros.perception.backends.loading import model_folder
-from spatial_vlm_ros.vlm.diagnostics.examination import Examined, examine
-from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
-from spatial_vlm_ros.vlm.diagnostics.items import Answerer
+from spatial_vlm_ros.vlm.diagnostics.items import AMOUNTS, Answerer, draw_items
 from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis, diagnose
-from spatial_vlm_ros.vlm.diagnostics.verdicts import Outcome
+from spatial_vlm_ros.vlm.diagnostics.scores import Examined, Outcome, examine
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer

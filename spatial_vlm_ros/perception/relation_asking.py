@@ -63,7 +63,12 @@ class RelationAsking:
             return None
         if self._judge is None and not self._unmarked:  # kept, because it may have probed the model
             try:
-                self._judge = _small_judge() if small else self._of_grounder()
+                if small:
+                    from spatial_vlm_ros.perception.backends.relation_judge import load
+
+                    self._judge = load()
+                else:
+                    self._judge = self._of_grounder()
             except InputError as error:
                 if config.mode != "auto" or small:
                     raise
@@ -123,9 +128,3 @@ class RelationAsking:
         if judge is None:
             raise CannotJudgeError("no grounder" if self._grounder is None else type(self._grounder).__name__)
         return with_marks(judge, self._config.judge.marks)
-
-
-def _small_judge() -> RelationJudge:
-    from spatial_vlm_ros.perception.backends.relation_judge import load
-
-    return load()

@@ -22,7 +22,7 @@ from spatial_vlm_ros.perception.coordinates import (
     share_inside,
     to_pixels,
 )
-from spatial_vlm_ros.perception.replies_json import read_spans
+from spatial_vlm_ros.perception.replies_forms import read_locations, read_spans, read_tags, without_special
 from spatial_vlm_ros.perception.replies_scan import (
     MOST_CHARACTERS,
     CutOff,
@@ -34,7 +34,6 @@ from spatial_vlm_ros.perception.replies_scan import (
     final_part,
     scan,
 )
-from spatial_vlm_ros.perception.replies_tags import read_locations, read_tags, without_special
 
 LONGEST_LABEL = 80  # characters
 _LONGEST_EXCERPT = 120
@@ -191,7 +190,7 @@ def parse_reply(
     """Read the locations that a model's reply names.
 
     Known forms: JSON objects in a list, alone or one after the other, in prose or in a code fence; lists and tuples of
-    numbers; the tags and location tokens of `replies_tags`. Text before `</think>` is skipped. If the prompt itself
+    numbers; the tags and location tokens of `replies_forms`. Text before `</think>` is skipped. If the prompt itself
     ends with `<think>`, put that before the reply; otherwise a reply that is cut off while thinking is not recognised.
 
     Args:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cut a model's reply into the parts that can contain locations, in one pass from left to right.
 
-This module finds where a part begins and ends; `replies_json` and `replies_tags` read its content. The time is linear
+This module finds where a part begins and ends; `replies_forms` reads its content. The time is linear
 in the length of the reply: no part is read twice by the same step.
 """
 

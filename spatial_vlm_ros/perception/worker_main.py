@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Main program of a grounder's process: load the grounder, then answer requests until the owner is gone.
 
-`worker_process` starts it with two file descriptors as arguments: the socket for frames, and the lifeline. The lifeline
+`worker` starts it with two file descriptors as arguments: the socket for frames, and the lifeline. The lifeline
 is a pipe on which nothing is ever sent and which closes when the owner ends, however it ends.
 """
 

@@ -30,9 +30,8 @@ from spatial_vlm_ros.errors import (
     UnfamiliarImageError,
 )
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion, check_probabilities
+from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, MarksError, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.referring import MOST_FOUND
-from spatial_vlm_ros.perception.relation_marks import MarksError
 from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locate the parts of a vision-language model that remedies and diagnostics work on.
+"""Locate the parts of a vision-language model that remedies and diagnostics work on, and its key-value cache.
 
 Published classes name the same parts differently. `ARCHITECTURES` has one line per class; everything else in this
-folder works on `Parts`.
+folder works on `Parts`. The cache is called `past_key_values` up to transformers 5.23 and `cache` after.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -204,3 +205,18 @@ def finite(name: str, values: Tensor) -> Tensor:
     if not bool(torch.isfinite(values).all()):
         raise ModelError(name, f"gives values of {values.dtype} that are not numbers", "load it as bfloat16 or float32")
     return values
+
+
+_NAMES = ("cache", "past_key_values")
+
+
+def cache_argument(model: Any) -> str:
+    """Name of the cache argument of `model.forward`."""
+    return _NAMES[0] if _NAMES[0] in inspect.signature(model.forward).parameters else _NAMES[1]
+
+
+def cache_of(told: Any) -> Any:
+    """Find the cache in a model's output, or in its arguments by name; None if there is none."""
+    if isinstance(told, Mapping):  # outputs of transformers are mappings too, without their old names
+        return next((told[name] for name in _NAMES if told.get(name) is not None), None)
+    return next((getattr(told, name) for name in _NAMES if getattr(told, name, None) is not None), None)

@@ -15,8 +15,7 @@ from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
 
 from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.relation_judge import NAME
-from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion
-from spatial_vlm_ros.perception.relation_marks import QUESTION
+from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, AskedJudge, RelationQuestion
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
 
 ITEMS = [

@@ -13,7 +13,7 @@ from tables import tables
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.parameters import config_from
-from spatial_vlm_ros.perception import relation_marks
+from spatial_vlm_ros.perception import judging
 from spatial_vlm_ros.perception.backends.families import FAMILIES, family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.given_detections import GivenDetections
@@ -62,7 +62,7 @@ class Looks:
         return choices[int(np.argmax(self.scores(rgb, question, choices)))]
 
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
-        assert question == relation_marks.QUESTION
+        assert question == judging.QUESTION
         self.asked.append(tuple(choices))
         red, blue = middles(rgb)
         said = "left" if red < blue else "right"
@@ -108,15 +108,15 @@ def test_choices_are_shown_in_both_orders_and_who_takes_the_first_or_too_long_ha
 
 def test_marks_are_drawn_on_a_copy_and_a_mirrored_box_lies_where_the_mirrored_object_does() -> None:
     before = IMAGE.copy()
-    image = relation_marks.marked(IMAGE, LEFT, RIGHT)
+    image = judging.marked(IMAGE, LEFT, RIGHT)
     assert np.array_equal(IMAGE, before)
     assert middles(image) == pytest.approx((130, 435), abs=6)
     for box in ((0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)):
-        assert (relation_marks.marked(IMAGE, box, LEFT) != IMAGE).any()
-    assert (relation_marks.marked(IMAGE[:3, :5], (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 5.0, 3.0)) != IMAGE[:3, :5]).any()
+        assert (judging.marked(IMAGE, box, LEFT) != IMAGE).any()
+    assert (judging.marked(IMAGE[:3, :5], (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 5.0, 3.0)) != IMAGE[:3, :5]).any()
     image = IMAGE.copy()
     image[200:280, 100:160] = 9
-    mirrored, box = relation_marks.mirror(image, LEFT)
+    mirrored, box = judging.mirror(image, LEFT)
     x0, y0, x1, y1 = (int(v) for v in box)
     assert (mirrored[y0:y1, x0:x1] == 9).all()
     assert (mirrored == 9).sum() == (image == 9).sum()
@@ -133,9 +133,7 @@ def test_who_judges_and_takes_which_marks() -> None:
     assert with_marks(judge, "boxes") is judge
     assert with_marks(judge, "text").judge(IMAGE, [asked_of()], 5.0) == (pytest.approx(1.0, abs=1e-5),)
     assert with_marks(judge, "boxes").judge(IMAGE, [asked_of()], 5.0) == (None,)
-    with pytest.raises(
-        relation_marks.MarksError, match=r"marks as text: how it writes boxes is not known.*boxes, crop"
-    ):
+    with pytest.raises(judging.MarksError, match=r"marks as text: how it writes boxes is not known.*boxes, crop"):
         AskedJudge(Sees()).judge(IMAGE, [asked_of()], 5.0, marks="text")
     own = SimpleNamespace(judge=lambda *_: (0.5,))  # a way of its own takes the default alone
     assert with_marks(own, "boxes") is own
@@ -189,43 +187,39 @@ class Sees:
         return "left" if a < b else "right"
 
 
-def thousandths(rgb: Rgb, box: relation_marks.Box) -> str:
-    return relation_marks.box_as_text(box, CONVENTIONS["thousand"], (rgb.shape[1], rgb.shape[0]))
+def thousandths(rgb: Rgb, box: judging.Box) -> str:
+    return judging.box_as_text(box, CONVENTIONS["thousand"], (rgb.shape[1], rgb.shape[0]))
 
 
-def asked_of(
-    target: relation_marks.Box = LEFT, anchor: relation_marks.Box = RIGHT, relation: str = "left of"
-) -> RelationQuestion:
+def asked_of(target: judging.Box = LEFT, anchor: judging.Box = RIGHT, relation: str = "left of") -> RelationQuestion:
     return RelationQuestion(relation, target, anchor)
 
 
 def test_a_crop_holds_both_objects_with_their_marks_and_is_enlarged_where_it_is_small() -> None:
     image = IMAGE.copy()
     image[210:270, 110:150], image[230:290, 410:460] = (0, 255, 0), (0, 200, 0)
-    put = relation_marks.cropped(image, LEFT, RIGHT)
-    assert put.text == relation_marks.QUESTION
-    assert max(put.image.shape[:2]) >= relation_marks.LEAST_SIDE
+    put = judging.cropped(image, LEFT, RIGHT)
+    assert put.text == judging.QUESTION
+    assert max(put.image.shape[:2]) >= judging.LEAST_SIDE
     red, blue = marks_seen(put.image)
     assert red < put.image.shape[1] / 2 < blue
     assert ((put.image == (0, 255, 0)).all(axis=-1)).any()
-    near = relation_marks.cropped(image, (10.0, 10.0, 30.0, 30.0), (35.0, 12.0, 60.0, 40.0))
+    near = judging.cropped(image, (10.0, 10.0, 30.0, 30.0), (35.0, 12.0, 60.0, 40.0))
     assert near.image.shape[1] / near.image.shape[0] == pytest.approx(76 / 56, rel=0.02)  # 16 pixels on each side, cut
     assert not (near.image == (0, 255, 0)).all(axis=-1).any()
-    assert (
-        relation_marks.cropped(IMAGE, (0.0, 0.0, 100.0, 100.0), (500.0, 300.0, 640.0, 480.0)).image.shape == IMAGE.shape
-    )
+    assert judging.cropped(IMAGE, (0.0, 0.0, 100.0, 100.0), (500.0, 300.0, 640.0, 480.0)).image.shape == IMAGE.shape
     for box in ((0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)):  # at the border
         for target, anchor in ((box, LEFT), (LEFT, box), (box, box)):
-            found = relation_marks.cropped(IMAGE, target, anchor).image
+            found = judging.cropped(IMAGE, target, anchor).image
             assert (found.dtype, found.ndim, found.size > 0) == (np.uint8, 3, True)
 
 
 def test_drawn_boxes_are_the_default_form_and_boxes_in_words_leave_the_image_alone() -> None:
-    put = relation_marks.drawn(IMAGE, LEFT, RIGHT)
-    assert np.array_equal(put.image, relation_marks.marked(IMAGE, LEFT, RIGHT))
-    assert list(relation_marks.forms_of(None)) == ["boxes", "crop"]
-    assert list(relation_marks.forms_of(thousandths)) == ["boxes", "crop", "text"]
-    put = relation_marks.told(thousandths)(IMAGE, LEFT, RIGHT)
+    put = judging.drawn(IMAGE, LEFT, RIGHT)
+    assert np.array_equal(put.image, judging.marked(IMAGE, LEFT, RIGHT))
+    assert list(judging.forms_of(None)) == ["boxes", "crop"]
+    assert list(judging.forms_of(thousandths)) == ["boxes", "crop", "text"]
+    put = judging.told(thousandths)(IMAGE, LEFT, RIGHT)
     assert put.image is IMAGE
     assert "Object A is in the box [156, 417, 250, 583], and object B in the box [625, 458, 734, 625]." in put.text
 
@@ -241,10 +235,10 @@ def test_families_that_point_and_bins_of_another_number_take_no_boxes_in_words()
     pointing = {name: row for name, row in FAMILIES.items() if row.places == "point"}
     assert pointing
     for name, row in pointing.items():
-        with pytest.raises(relation_marks.MarksError, match=f"family {name} write points.*judge.marks"):
+        with pytest.raises(judging.MarksError, match=f"family {name} write points.*judge.marks"):
             family_box_text("m", row, CONVENTIONS[row.convention], IMAGE, LEFT, lambda _: (640, 480))
-    with pytest.raises(relation_marks.MarksError, match="bins-1000"):
-        relation_marks.box_as_text(LEFT, CONVENTIONS["bins-1000"], (640, 480))
+    with pytest.raises(judging.MarksError, match="bins-1000"):
+        judging.box_as_text(LEFT, CONVENTIONS["bins-1000"], (640, 480))
 
 
 def test_scenes_come_in_pairs_of_which_a_model_without_marks_has_one_right() -> None:
@@ -279,7 +273,7 @@ def test_guessing_passes_in_one_of_twenty_at_most(forms: int) -> None:
 def test_the_form_that_a_model_understands_is_chosen(
     model: Sees, chosen: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    probe = MarkProbe(relation_marks.forms_of(thousandths))
+    probe = MarkProbe(judging.forms_of(thousandths))
     assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
     assert probe.chosen("m") == chosen
     judge = AskedJudge(model, thousandths)
@@ -299,14 +293,14 @@ def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
 ) -> None:
     judge = AskedJudge(Sees(otherwise=otherwise), thousandths)
     with pytest.raises(
-        relation_marks.MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
+        judging.MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
     ):
         judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
 
 
 def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion() -> None:
     model, now = Sees(boxes=True), iter(range(10_000))
-    probe = MarkProbe(relation_marks.forms_of(None))
+    probe = MarkProbe(judging.forms_of(None))
     for _ in range(50):
         if probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: next(now) % 3 != 2):
             break
@@ -320,14 +314,14 @@ def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion()
 
 
 def test_a_form_that_cannot_be_made_is_not_probed() -> None:
-    def none(rgb: Rgb, box: relation_marks.Box) -> str:  # noqa: ARG001
-        raise relation_marks.MarksError("m", "it points", "use others")
+    def none(rgb: Rgb, box: judging.Box) -> str:  # noqa: ARG001
+        raise judging.MarksError("m", "it points", "use others")
 
     model = Sees(boxes=True)
     judge = AskedJudge(model, none)
     judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
     assert model.asked == 2 * SCENES_OF_A_FORM + 3
-    with pytest.raises(relation_marks.MarksError, match="it points"):
+    with pytest.raises(judging.MarksError, match="it points"):
         judge.judge(IMAGE, [asked_of()], 600.0, marks="text")
 
 
@@ -366,6 +360,6 @@ def test_neither_labels_nor_words_of_an_instruction_can_reach_the_model(marks: s
         IMAGE, [asked_of(), asked_of(relation="behind"), asked_of(relation="on")], 600.0, marks=marks
     )
     plain = {re.sub(r"\d+", "0", one) for one in seen}
-    known = {relation_marks.QUESTION, re.sub(r"\d+", "0", relation_marks.told(thousandths)(IMAGE, LEFT, RIGHT).text)}
+    known = {judging.QUESTION, re.sub(r"\d+", "0", judging.told(thousandths)(IMAGE, LEFT, RIGHT).text)}
     assert plain
     assert plain <= known

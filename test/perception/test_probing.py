@@ -17,8 +17,18 @@ from spatial_vlm_ros.perception import cost, probing
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.probing import ConventionVerdict, Refer, check_convention, probe, probe_grounder
-from spatial_vlm_ros.perception.probing_images import EXTENT, PLACES, SIZES, probe_images, read_numbers
+from spatial_vlm_ros.perception.probing import (
+    EXTENT,
+    PLACES,
+    SIZES,
+    ConventionVerdict,
+    Refer,
+    check_convention,
+    probe,
+    probe_grounder,
+    probe_images,
+    read_numbers,
+)
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 Size = tuple[int, int]

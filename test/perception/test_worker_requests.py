@@ -14,8 +14,7 @@ import worker_models
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.parameters import DomainGateConfig, config_from
 from spatial_vlm_ros.perception.domain import check_domain
-from spatial_vlm_ros.perception.judging import RelationQuestion
-from spatial_vlm_ros.perception.relation_marks import MarksError
+from spatial_vlm_ros.perception.judging import MarksError, RelationQuestion
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

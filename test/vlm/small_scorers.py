@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import transformers
+from transformers.masking_utils import eager_mask
 
-from spatial_vlm_ros.perception.backends.qwen_vl import without_videos
+from spatial_vlm_ros.perception.backends.vlm import without_videos
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import ProbeItem
 
@@ -209,3 +211,38 @@ def _paligemma(text: dict[str, Any]) -> Any:
         hidden_size=64,
     )
     return transformers.PaliGemmaForConditionalGeneration(config)
+
+
+REFERENCE = "spatial_vlm_last_row_scaled"
+_scaled: dict[Any, tuple[torch.Tensor, float]] = {}
+"""Attention of a layer → image columns (N,) bool of the prompt, and the factor."""
+
+
+@contextmanager
+def last_row_scaled(parts: Any, columns: torch.Tensor, alpha: float) -> Iterator[None]:
+    """Within this, attention is a function of our own that scales the image logits of the prompt's last row."""
+    before = parts.language.config._attn_implementation
+    parts.language.set_attn_implementation(REFERENCE)
+    _scaled.update((layer.self_attn, (columns, alpha)) for layer in parts.layers)
+    try:
+        yield
+    finally:
+        for layer in parts.layers:
+            _scaled.pop(layer.self_attn, None)
+        parts.language.set_attn_implementation(before)
+
+
+def scaled_attention(module: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, **_: Any) -> Any:
+    """A call belongs to the prompt if it has as many keys as the prompt has tokens; others are not changed."""
+    heads = query.shape[1] // key.shape[1]
+    logits = query @ key.repeat_interleave(heads, dim=1).transpose(2, 3) * scaling
+    columns, alpha = _scaled[module]
+    if key.shape[2] == len(columns):
+        logits[:, :, -1] *= torch.where(columns, alpha, 1.0).to(logits)
+    logits = logits if mask is None else logits + mask
+    weights = logits.softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32)).to(query.dtype)
+    return (weights @ value.repeat_interleave(heads, dim=1)).transpose(1, 2).contiguous(), weights
+
+
+transformers.AttentionInterface.register(REFERENCE, scaled_attention)
+transformers.AttentionMaskInterface.register(REFERENCE, eager_mask)  # otherwise tokens see later ones

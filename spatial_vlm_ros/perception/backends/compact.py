@@ -21,18 +21,18 @@ from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 from spatial_vlm_ros.vlm.compact.decoding import (
     SAME_OBJECT,
     Instance,
+    Letterbox,
     RawOutput,
     asked,
     check_output,
     instances,
+    letterbox,
     masks,
     probabilities,
     with_rivals,
 )
 from spatial_vlm_ros.vlm.compact.familiarity import Familiarity, pooled, read_familiarity
-from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, letterbox
-from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec, read_spec
-from spatial_vlm_ros.vlm.compact.tokens import encode
+from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec, encode, read_spec
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]

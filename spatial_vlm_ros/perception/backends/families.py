@@ -18,7 +18,7 @@ from typing import Literal
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
-from spatial_vlm_ros.perception.relation_marks import BOXES, CROP, Box, MarksError, box_as_text
+from spatial_vlm_ros.perception.judging import BOXES, CROP, Box, MarksError, box_as_text
 from spatial_vlm_ros.types import Rgb
 
 _log = logging.getLogger(__name__)

@@ -16,15 +16,23 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from spatial_vlm_ros.errors import DependencyError, FileError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files import documents
-from spatial_vlm_ros.perception.backends.devices import INSTALL, is_out_of_memory
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
+from spatial_vlm_ros.perception.model_store import by_hand, folder_of, known_models, missing
 from spatial_vlm_ros.types import MODEL_DOMAINS, ModelDomain
 
 if TYPE_CHECKING:
     import torch
 
+INSTALL = install("vlm")
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "NVML_SUCCESS == r",  # how the allocator fails on a Jetson, which has no NVML
+)
 _LARGEST_JSON = 1 << 24  # bytes: the index of 40,000 tensors takes about 3 MB
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -270,6 +278,22 @@ def _not_installed(error: ImportError, model: str) -> SpatialVlmError:
     if isinstance(error, ModuleNotFoundError) and error.name:
         return DependencyError(error.name.split(".")[0], INSTALL)
     return ModelError(model, f"a package it needs is missing: {short(error)}", f"install it, or {INSTALL}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of torch, CUDA or Python means that memory ran out."""
+    torch = needed_torch()
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def needed_torch() -> Any:
+    """Import torch; raises DependencyError, which says how to install it."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        raise DependencyError("torch", INSTALL) from error
 
 
 def short(error: BaseException) -> str:

@@ -26,17 +26,30 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
-from spatial_vlm_ros.perception.backends import dino_inputs, owl_inputs
-from spatial_vlm_ros.perception.backends.dino_inputs import (
+from spatial_vlm_ros.perception.backends.detector_inputs import (
+    DINO_FAMILIES,
+    DINO_LENGTH,
+    OWL_LENGTH,
+    OWL_SIDES,
+    PROMPT,
+    ClipTokens,
     DinoPreparation,
     DinoTokens,
+    Ids,
+    OwlPreparation,
+    Pixels,
+    checked_prompt,
+    dino_preparation,
+    image_config,
     joined,
+    owl_preparation,
     prompts_of,
     read_boxes,
+    read_tokenizer,
+    scored,
     spans_of,
 )
 from spatial_vlm_ros.perception.backends.loading import read_json
-from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, Ids, Pixels, image_config, read_tokenizer
 from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
 from spatial_vlm_ros.perception.backends.onnx_session import (
     NAME,
@@ -47,15 +60,13 @@ from spatial_vlm_ros.perception.backends.onnx_session import (
     check_image,
     graph_file,
 )
-from spatial_vlm_ros.perception.backends.owl_inputs import PROMPT, OwlPreparation, checked_prompt, scored
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds, together
 from spatial_vlm_ros.perception.backends.sam2 import with_masks
 from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.model_store.manifest import known_models
-from spatial_vlm_ros.perception.model_store.store import by_hand, folder_of, missing
+from spatial_vlm_ros.perception.model_store import by_hand, folder_of, known_models, missing
 from spatial_vlm_ros.types import Rgb
 
-FAMILIES = (*owl_inputs.FAMILIES, *dino_inputs.FAMILIES)
+FAMILIES = (*OWL_SIDES, *DINO_FAMILIES)
 """Values of `model_type` in a config.json."""
 _OWL: Mapping[str, str] = MappingProxyType({"threshold": "0.1", "text_threshold": "", "iou": "0.5", "at_once": "64"})
 _DINO: Mapping[str, str] = MappingProxyType(
@@ -200,7 +211,7 @@ class OnnxDino:
         least: float,
         size: tuple[int, int],
     ) -> Boxes:
-        """Find the boxes of a prompt; see OnnxOwl.find and dino_inputs.read_boxes."""
+        """Find the boxes of a prompt; see OnnxOwl.find and read_boxes."""
         ids = self.tokens(joined(prompt))
         spans = dict(zip(prompt, spans_of(ids, self.tokens.stop, prompt, NAME), strict=True))
         logits, boxes = boxes_of(self.run(image, ids), len(ids))
@@ -281,7 +292,7 @@ def load(
     target, warm = OnnxDevice(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
     folder = _folder(model)
     kind, config = _described(folder, family)
-    own = _OWL if kind in owl_inputs.FAMILIES else _DINO
+    own = _OWL if kind in OWL_SIDES else _DINO
     thresholds = Thresholds.read(
         threshold or own["threshold"],
         iou or own["iou"],
@@ -291,8 +302,8 @@ def load(
     )
     if own is _OWL:
         side = _number(config.get("vision_config"), "image_size")
-        prepare = owl_inputs.preparation(kind, image_config(folder, NAME), side)
-        length = _number(config.get("text_config"), "max_position_embeddings") or owl_inputs.LENGTH
+        prepare = owl_preparation(kind, image_config(folder, NAME), side)
+        length = _number(config.get("text_config"), "max_position_embeddings") or OWL_LENGTH
         words = ClipTokens(read_tokenizer(folder, NAME), length, model=NAME)
         two = not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists())
         graphs: OneGraph | TwoGraphs
@@ -301,8 +312,8 @@ def load(
     elif prompt:
         raise InputError("option prompt", repr(prompt), "nothing for Grounding DINO", "leave it out")
     else:
-        tokens = DinoTokens(folder, _number(config, "max_text_len") or dino_inputs.LENGTH)
-        squared = dino_inputs.preparation(image_config(folder, NAME))
+        tokens = DinoTokens(folder, _number(config, "max_text_len") or DINO_LENGTH)
+        squared = dino_preparation(image_config(folder, NAME))
         asked = OnnxDino(graph_file(folder, graph), squared, tokens, target)
     detector = OnnxDetector(asked, thresholds, option("budget_s", budget_s, float))
     _log.info("%s runs on %s", model, ", ".join(detector.providers))

@@ -14,7 +14,7 @@ from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
 from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.types import ModelDomain, Rgb
-from spatial_vlm_ros.vlm.relation_judge.crops import (
+from spatial_vlm_ros.vlm.relation_judge import (
     INPUTS,
     JudgeInput,
     crop,

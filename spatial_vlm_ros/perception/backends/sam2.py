@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.backends.detector_inputs import image_config
 from spatial_vlm_ros.perception.backends.loading import model_folder, short
-from spatial_vlm_ros.perception.backends.model_inputs import image_config
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
@@ -239,10 +238,9 @@ def mask_above(
     import torch
 
     mask: Mask = np.zeros(size, np.bool_)
+    limits = (0.0, 0.0, float(size[1]), float(size[0])) if box is None else box
     rows, columns = (
-        _span(
-            coarse.amax(dim=1 - axis) > threshold, size[axis], None if box is None else (box[1 - axis], box[3 - axis])
-        )
+        slice(max(math.floor(limits[1 - axis]), 0), max(min(math.ceil(limits[3 - axis]), size[axis]), 0))
         for axis in (0, 1)
     )
     if rows.start < rows.stop and columns.start < columns.stop:
@@ -254,24 +252,6 @@ def mask_above(
         below = torch.lerp(coarse[bottom][:, left], coarse[bottom][:, right], across)
         mask[rows, columns] = (torch.lerp(above, below, down[:, None]) > threshold).cpu().numpy()
     return mask
-
-
-def _span(reached: torch.Tensor, length: int, limits: tuple[float, float] | None) -> slice:
-    """Range of pixels along one axis that can be above the threshold, within limits.
-
-    Args:
-        reached: (n,) whether any cell of each row or column lies above.
-        length: length of the axis, pixels.
-        limits: first and last coordinate of the box, pixels.
-    """
-    cells: npt.NDArray[np.intp] = np.flatnonzero(reached.cpu().numpy())
-    if not len(cells):
-        return slice(0, 0)
-    scale = length / len(reached)
-    first, last = math.floor((cells[0] - 0.5) * scale) - 1, math.ceil((cells[-1] + 1.5) * scale) + 1
-    if limits is not None:
-        first, last = max(first, math.floor(limits[0])), min(last, math.ceil(limits[1]))
-    return slice(max(first, 0), max(min(last, length), 0))
 
 
 def _neighbours(

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.errors import UnknownNameError
-from spatial_vlm_ros.perception.backends import devices, loading
-from spatial_vlm_ros.perception.backends.qwen_vl import processor_class
+from spatial_vlm_ros.perception.backends import loading, onboard
+from spatial_vlm_ros.perception.backends.vlm import processor_class
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES
 
@@ -17,8 +17,8 @@ def load(
 
     Args:
         model: folder with config, safetensors weights and processor, or a hub id.
-        device: see devices.best_device.
-        dtype: see devices.best_dtype.
+        device: see onboard.best_device.
+        dtype: see onboard.best_dtype.
         template: prompt with "{question}" and the image token; empty = the chat template of the processor.
     """
     loading.transformers_class("AttentionMaskInterface", model=model)  # remedies need it; the error says how to get it
@@ -28,8 +28,8 @@ def load(
     kind = str(loading.read_json(folder / "config.json", model).get("model_type"))
     if kind not in ARCHITECTURES:
         raise UnknownNameError("model_type", kind, ARCHITECTURES)
-    place = devices.best_device(device)
-    number_format = devices.best_dtype(place, dtype, language=True)
+    place = onboard.best_device(device)
+    number_format = onboard.best_dtype(place, dtype, language=True)
     weights = loading.pretrained("AutoModelForImageTextToText", model, model=model, device=place, dtype=number_format)
     processor = loading.processor(model, model=model, cls=processor_class(kind, model))
     treat(weights, RequestedRemedies(), folder, processor.tokenizer)

@@ -49,10 +49,10 @@ from spatial_vlm_ros.perception.backends.server_http import (
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding, PromptReply
 from spatial_vlm_ros.perception.grounding_checks import check_detections
+from spatial_vlm_ros.perception.judging import Box
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing import check_convention
-from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
@@ -149,7 +149,7 @@ class ServerGrounder:
         )
 
     def box_text(self, rgb: Rgb, box: Box) -> str:
-        """Write a box as the model does, for a question about it; see relation_marks."""
+        """Write a box as the model does, for a question about it; see judging."""
         return family_box_text(
             self.name, self._asking.family, self.convention, rgb, box, lambda seen: chat.image(seen, self._asking).size
         )

@@ -30,7 +30,7 @@ LONGEST_WORDS = 1000  # characters of one name or description
 MOST_NAMES = 50
 MOST_PLACES = 100
 _JPEG_QUALITY = 92
-_PLACES = "objects"  # the only field of the answer's schema; one of replies_json.WRAPPERS
+_PLACES = "objects"  # the only field of the answer's schema; one of replies_forms.WRAPPERS
 _ROUNDING = 1e-4  # a log probability may exceed 0 by this much
 
 SYSTEM = (
@@ -160,7 +160,7 @@ def answer_request(question: str, choices: Sequence[str], sent: SentImage, askin
     if asking.schema:
         words += ' Write it as a JSON object {"answer": …}.'
     fields = {"answer": {"type": "string", "enum": list(choices)}}
-    return _chat(words, sent, asking, ANSWER, ("answer", _object(fields)))
+    return _chat(words, sent, asking, ANSWER, ("answer", json_object(fields)))
 
 
 def quoted(text: str) -> str:
@@ -196,7 +196,11 @@ def _request(words: str, labels: Sequence[str], sent: SentImage, asking: ChatPro
     answer = f'a JSON object {{"{_PLACES}": […]}} with' if asking.schema else "a JSON list of"
     words += f"Answer with {answer} one {form} for each thing, where {_unit(convention, sent.size)}; "
     words += "where there is none, the list is empty."
-    return _chat(words, sent, asking, SYSTEM, ("places", _schema(labels, box, convention)))
+    number = "number" if convention.unit in (*FRACTIONS, "percent") else "integer"
+    numbers = {"type": "array", "items": {"type": number}, "minItems": 4, "maxItems": 4}
+    obj = json_object({"label": {"type": "string", "enum": list(labels)}, box: numbers})
+    places = json_object({_PLACES: {"type": "array", "items": obj, "maxItems": MOST_PLACES}})
+    return _chat(words, sent, asking, SYSTEM, ("places", places))
 
 
 def _chat(
@@ -237,15 +241,8 @@ def _unit(convention: Convention, size: tuple[int, int]) -> str:
     return words.get(convention.unit, pixels)
 
 
-def _schema(labels: Sequence[str], box: str, convention: Convention) -> dict[str, Any]:
-    """The schema of an answer. Its root is an object, as OpenAI's strict mode requires. Bounds are checked here."""
-    number = "number" if convention.unit in (*FRACTIONS, "percent") else "integer"
-    corners = {"type": "array", "items": {"type": number}, "minItems": 4, "maxItems": 4}
-    obj = _object({"label": {"type": "string", "enum": list(labels)}, box: corners})
-    return _object({_PLACES: {"type": "array", "items": obj, "maxItems": MOST_PLACES}})
-
-
-def _object(fields: dict[str, Any]) -> dict[str, Any]:
+def json_object(fields: dict[str, Any]) -> dict[str, Any]:
+    """Schema of an object with these fields, as OpenAI's strict mode requires at the root; bounds are checked here."""
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import http.client
-import io
 import ipaddress
 import json
 import math
@@ -34,7 +33,7 @@ _BUSY_OR_AWAY = frozenset({429, 502, 503, 504})  # worth another attempt
 _MOST_REDIRECTS = 3
 _FIRST_PAUSE_S = 0.25  # doubled before each further attempt
 _LONGEST_WORDS = 300  # characters of a server's own message
-_CHUNK = 1 << 16  # bytes sent between two checks of the clock
+_CHUNK = 1 << 16  # bytes sent at once
 _WRITE = "write it like http://127.0.0.1:8000/v1"
 _START = "start the server, check url, or set a fallback"
 _SEE_LOG = "see the server's log"
@@ -179,43 +178,6 @@ def _left(deadline: float, most: float = math.inf) -> float:
     return seconds
 
 
-class Wire(io.RawIOBase):
-    """A socket for http.client, with one deadline for everything, however slow the other side is.
-
-    A socket's own timeout starts again with every byte; here every read and write checks the clock first. The owner
-    closes the socket.
-
-    Args:
-        silence_s: longest pause of the other side, seconds.
-    """
-
-    def __init__(self, sock: socket.socket, silence_s: float, deadline: float) -> None:
-        self._sock, self._silence_s, self._deadline = sock, silence_s, deadline
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """A file that reads from the socket."""
-        return io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Receive the available bytes, at least one unless the other side has closed the connection."""
-        self._sock.settimeout(_left(self._deadline, self._silence_s))
-        return self._sock.recv_into(buffer)
-
-    def sendall(self, data: bytes) -> None:
-        """Send all data in pieces, checking the clock before each."""
-        view = memoryview(data)
-        for start in range(0, len(view), _CHUNK):
-            self._sock.settimeout(_left(self._deadline, self._silence_s))
-            self._sock.sendall(view[start : start + _CHUNK])
-
-    def close(self) -> None:
-        """Do nothing: http.client calls this while a reply is still being read."""
-
-
 class Client:
     """Posts JSON to one server.
 
@@ -280,9 +242,54 @@ class Client:
         raise ModelError(self.name, f"it redirected more than {_MOST_REDIRECTS} times", "set url to the final address")
 
     def _exchange(self, target: str, body: bytes, deadline: float) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Make one request on its own connection: status, headers, body."""
+        """Make one request on its own connection: status, headers, body.
+
+        A thread makes it, because neither the system's resolver nor a reply that drips has a time limit of its own.
+        """
+        address, limits = self._address, self._limits
+        kind: Any = http.client.HTTPConnection if self._tls is None else http.client.HTTPSConnection
+        tls = {} if self._tls is None else {"context": self._tls}
+        connection = kind(address.host, address.port, timeout=limits.connect_s, **tls)
+        steps: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        given_up, opened = threading.Event(), list[socket.socket]()
+
+        def work() -> None:
+            try:
+                connection.connect()
+                opened.append(connection.sock)
+                steps.put(None)
+                if not given_up.is_set():
+                    steps.put(self._answer(connection, target, body))
+            except Exception as error:
+                steps.put(error)
+            finally:
+                connection.close()
+
+        threading.Thread(target=work, name="model server request", daemon=True).start()
+        try:
+            for seconds, late in (
+                (limits.connect_s, f"did not connect within {limits.connect_s:g} s"),
+                (math.inf, f"was silent for {limits.read_s:g} s"),
+            ):
+                with self._failures_translated(deadline, late):
+                    try:
+                        found = steps.get(timeout=_left(deadline, seconds))
+                    except queue.Empty:
+                        raise TimeoutError from None
+                    if isinstance(found, Exception):
+                        raise found
+            return found
+        finally:
+            given_up.set()
+            for sock in opened:
+                with contextlib.suppress(OSError):  # it is closed by now
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, connection: Any, target: str, body: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Send a request in pieces and receive its response, each piece within the longest silence."""
         headers = {
             "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "Connection": "close",
@@ -290,16 +297,12 @@ class Client:
         }
         if self._credential is not None:
             headers["Authorization"] = f"Bearer {self._credential.key}"
-        with self._failures_translated(deadline, f"did not connect within {self._limits.connect_s:g} s"):
-            sock = self._connected(deadline)
-        silent = f"was silent for {self._limits.read_s:g} s"
-        with contextlib.closing(sock), self._failures_translated(deadline, silent):
-            connection: Any = http.client.HTTPConnection(self._address.host, self._address.port)
-            connection.sock = Wire(sock, self._limits.read_s, deadline)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before closing
-                connection.request("POST", target, body, headers)
-            with connection.getresponse() as response:
-                return response.status, response.headers, self._body(response)
+        connection.sock.settimeout(self._limits.read_s)
+        pieces = (body[start : start + _CHUNK] for start in range(0, len(body), _CHUNK))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before closing
+            connection.request("POST", target, pieces, headers)
+        with connection.getresponse() as response:
+            return response.status, response.headers, self._body(response)
 
     def _body(self, response: http.client.HTTPResponse) -> bytes:
         most = self._limits.most_bytes
@@ -311,47 +314,6 @@ class Client:
             reason = f"it closed the connection {response.length} bytes before its reply ended"
             raise ServerDownError(self.name, reason, _SEE_LOG)
         return data
-
-    def _connected(self, deadline: float) -> socket.socket:
-        """Open a socket, with TLS if the address needs it."""
-        connecting = min(deadline, time.monotonic() + self._limits.connect_s)
-        failure: OSError = OSError("the name has no address")
-        for family, kind, protocol, _, address in self._addresses(connecting):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                sock.settimeout(_left(connecting))
-                sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._tls is None:
-                    return sock
-                sock.settimeout(_left(connecting))
-                return self._tls.wrap_socket(sock, server_hostname=self._address.host)
-            except ssl.SSLError:
-                sock.close()
-                raise
-            except OSError as error:
-                sock.close()
-                failure = error
-        raise failure
-
-    def _addresses(self, deadline: float) -> list[Any]:
-        """Look the host up on a separate thread, because the system's resolver has no time limit."""
-        answer: queue.SimpleQueue[list[Any] | OSError] = queue.SimpleQueue()
-
-        def look() -> None:
-            try:
-                answer.put(socket.getaddrinfo(self._address.host, self._address.port, type=socket.SOCK_STREAM))
-            except (OSError, UnicodeError) as error:
-                answer.put(error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, str(error)))
-
-        threading.Thread(target=look, name="model server look-up", daemon=True).start()
-        try:
-            found = answer.get(timeout=_left(deadline))
-        except queue.Empty:
-            raise TimeoutError from None
-        if isinstance(found, OSError):
-            raise found
-        return found
 
     @contextlib.contextmanager
     def _failures_translated(self, deadline: float, late: str) -> Iterator[None]:
@@ -370,8 +332,8 @@ class Client:
             raise ModelError(self.name, reason, "use http in url if the server has no TLS") from error
         except ConnectionRefusedError as error:
             raise ServerDownError(self.name, "no server listens there", _START, transient=True) from error
-        except socket.gaierror as error:
-            reason = f"its host has no address: {error.strerror}"
+        except (socket.gaierror, UnicodeError) as error:
+            reason = f"its host has no address: {getattr(error, 'strerror', error)}"
             raise ServerDownError(self.name, reason, "check url and the name service") from error
         except (ConnectionError, http.client.IncompleteRead) as error:
             reason = f"it closed the connection before its reply ended ({type(error).__name__})"

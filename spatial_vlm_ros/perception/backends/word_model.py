@@ -34,9 +34,9 @@ from spatial_vlm_ros.perception.backends.prompts import (
 )
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
 from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
+from spatial_vlm_ros.perception.judging import Box
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing import check_convention
-from spatial_vlm_ros.perception.relation_marks import Box
 from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, printable
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
@@ -313,7 +313,7 @@ class QuestionedModel(WordModel):
         )
 
     def box_text(self, rgb: Rgb, box: Box) -> str:
-        """Write a box as the model does, for a question about it; see relation_marks."""
+        """Write a box as the model does, for a question about it; see judging."""
         return family_box_text(self.name, self.family, self.convention, rgb, box, self.scorer.seen_size)
 
 
@@ -331,7 +331,7 @@ def refuse_remedies(name: str, config: Mapping[str, Any], cls: str, options: Rem
         config: content of the model's config.json.
     """
     from spatial_vlm_ros.vlm.parts import ARCHITECTURES
-    from spatial_vlm_ros.vlm.remedies.marking import FIELD
+    from spatial_vlm_ros.vlm.remedies.learned import FIELD
 
     repair = f"leave it out, or use a model of one of the classes {', '.join(ARCHITECTURES)}"
     for option_name in options.asked_for():

@@ -1,2 +1,381 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that users can fetch: the list (manifest.py), the download (download.py) and the local store (store.py)."""
+"""Models that users can fetch: their list, the download, and the fetched ones on this machine.
+
+`models.json` beside this file lists source, revision, licence, and the SHA-256 of each file.
+
+The root folder is `SPATIAL_VLM_MODELS`, else `spatial_vlm_ros` in `HF_HOME`, else `spatial_vlm_ros/models` in the
+user's cache folder. Below it a model has the same path as on the hub, `owner/name/resolve/revision/…`, so that any file
+server on the root works as a mirror.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import hashlib
+import http.client
+import os
+import shutil
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from spatial_vlm_ros.errors import ModelError, UnknownNameError
+
+PERMISSIVE = frozenset({"Apache-2.0", "MIT", "BSD-3-Clause"})
+"""SPDX names of licences that put no conditions on running a model."""
+
+
+class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of a model.
+
+    Attributes:
+        size: bytes.
+    """
+
+    size: int
+    sha256: str
+
+
+class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model that can be fetched.
+
+    Attributes:
+        backend: backend that runs it, a name of `perception.backends.BACKENDS`.
+        licence: SPDX name, or the owner's name for it.
+        terms: address of the licence's text.
+        files: path inside the model's folder, with "/" → its size and hash.
+        needs: extra of this package, for `pip install`.
+        repository: "owner/name" on the hub.
+        revision: commit, 40 hexadecimal digits.
+        cost: cost per frame, with the machine and the script that measured it; empty if not measured.
+    """
+
+    name: str
+    backend: str
+    options: dict[str, str]
+    about: str
+    licence: str
+    terms: str
+    files: dict[str, ModelFile]
+    needs: str = ""
+    repository: str
+    revision: str
+    gated: bool = False
+    cost: str = ""
+
+    @property
+    def size(self) -> int:
+        """Size of all files, bytes."""
+        return sum(file.size for file in self.files.values())
+
+    @property
+    def permissive(self) -> bool:
+        """Whether it needs no consent to a licence."""
+        return self.licence in PERMISSIVE and not self.gated
+
+
+@functools.cache
+def known_models() -> dict[str, ModelEntry]:
+    """All models that can be fetched, by name."""
+    path = resources.files(__package__) / "models.json"
+    entries = msgspec.json.decode(path.read_bytes(), type=list[ModelEntry])
+    return {entry.name: entry for entry in entries}
+
+
+def known_model(name: str) -> ModelEntry:
+    """Return a model by its name."""
+    found = known_models().get(name)
+    if found is None:
+        raise UnknownNameError("model", name, sorted(known_models()))
+    return found
+
+
+HUB = "https://huggingface.co"
+_OFFLINE = ("1", "ON", "YES", "TRUE")
+
+
+# Download a file over HTTP in pieces, resume an interrupted download, and keep it only if its hash is right.
+#
+# `huggingface_hub` (2.4) restarts a file if the process was ended, and works only with a hub; a mirror is often a
+# plain file server.
+
+PART = ".part"
+"""Suffix of an incomplete file."""
+Progress = Callable[[str, int, int], None]
+"""Called with a file's path, the bytes received so far, and its total size in bytes."""
+
+_PIECE = 1 << 20  # bytes
+_SILENT = 30.0  # seconds without a byte; then the connection counts as lost
+_TRIES = 5  # connections in a row that deliver nothing
+_WAIT = 0.5  # s; doubled after each connection that delivered nothing
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+def fetch(
+    url: str, target: Path, wanted: ModelFile, model: str, token: str = "", progress: Progress | None = None
+) -> None:
+    """Download a file; an earlier attempt is resumed.
+
+    Args:
+        target: final path; a file with the suffix PART grows beside it until the download is complete.
+        wanted: expected size and SHA-256.
+        token: token of the hub; sent to the address itself, not to the target of a redirect.
+    """
+    part = target.with_name(target.name + PART)
+    resumed = part.exists() and part.stat().st_size > 0
+    _pieces(url, part, wanted, model, token, progress or (lambda *_: None))
+    if resumed and not _right(part, wanted):  # the part belongs to another content
+        part.unlink()
+        _pieces(url, part, wanted, model, token, progress or (lambda *_: None))
+    if not _right(part, wanted):
+        got = f"{part.stat().st_size} bytes with SHA-256 {sha256_of(part)[:16]}…"
+        part.unlink()
+        reason = f"{url} has {got}; the manifest lists {wanted.size} with {wanted.sha256[:16]}…"
+        raise ModelError(model, reason, "nothing was saved; try another mirror, and report this one")
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _right(path: Path, wanted: ModelFile) -> bool:
+    return path.stat().st_size == wanted.size and sha256_of(path) == wanted.sha256
+
+
+def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
+    """Append pieces until the file is complete; reconnect if the connection is lost."""
+    tries, most, anew = 0, _size(part), False
+    while (here := _size(part)) < wanted.size or not part.exists():
+        try:
+            _connection(url, part, here, wanted, model, token, progress)
+            lost: Exception = TimeoutError("the connection ended early")
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416 and not anew:  # the local part is longer than the remote file
+                part.unlink(missing_ok=True)
+                anew = True
+            elif error.code not in _AGAIN:
+                raise _failed(url, model, error) from error
+            lost = error
+        except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
+            lost = error
+        except OSError as error:
+            raise _not_written(part, wanted, model, error) from error
+        except ValueError as error:
+            raise ModelError(model, f"{url!r} is not an address: {error}", "fix the mirror's address") from error
+        if _size(part) > most:
+            tries, most = 0, _size(part)
+            continue
+        tries += 1
+        if tries >= _TRIES:
+            raise _failed(url, model, lost) from lost
+        time.sleep(_WAIT * 2**tries)
+
+
+def _connection(url: str, part: Path, here: int, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
+    request = _request(url, model)
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
+    if here:
+        request.add_header("Range", f"bytes={here}-")
+    with urllib.request.urlopen(request, timeout=_SILENT) as answer:  # noqa: S310
+        told = answer.headers.get("Content-Range", "")
+        if answer.status == 206 and not told.startswith(f"bytes {here}-"):
+            raise ConnectionError(f"asked for bytes from {here} on, it sends {told or 'others'}")
+        whole = told.rpartition("/")[2] if answer.status == 206 else answer.headers.get("Content-Length", "")
+        if whole.isdecimal() and int(whole) != wanted.size:
+            reason = f"{url} has {int(whole)} bytes, but the manifest lists {wanted.size}"
+            raise ModelError(model, reason, "try another mirror, and report this one")
+        left = 0 if answer.status == 206 else here
+        while left and (piece := answer.read1(min(_PIECE, left))):  # without ranges a server sends all again
+            left -= len(piece)
+        with part.open("ab" if here else "wb") as file:
+            done = here
+            while not left and done <= wanted.size and (piece := answer.read1(_PIECE)):
+                file.write(piece)
+                done += len(piece)
+                progress(part.name.removesuffix(PART), done, wanted.size)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _not_written(part: Path, wanted: ModelFile, model: str, error: OSError) -> ModelError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        repair = f"free {(wanted.size - _size(part)) // 1_000_000 + 1} MB, or set SPATIAL_VLM_MODELS to a folder on "
+        return ModelError(
+            model, f"the disk of {part.parent} is full", repair + "another disk; then run the command again"
+        )
+    repair = "check the folder's rights, or set SPATIAL_VLM_MODELS to another folder"
+    return ModelError(model, f"{part} cannot be written: {error.strerror or error}", repair)
+
+
+def _request(url: str, model: str) -> urllib.request.Request:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isascii()
+    except ValueError:
+        known = False
+    if not known:
+        raise ModelError(
+            model,
+            "the mirror's address does not begin with http:// or https:// and a host",
+            "use http://host:port",
+        )
+    if parts.username is not None:
+        raise ModelError(model, "the mirror's address holds a user's name", "use a mirror without a login")
+    return urllib.request.Request(url, headers={"User-Agent": "spatial_vlm_ros", "Accept-Encoding": "identity"})  # noqa: S310
+
+
+def _failed(url: str, model: str, error: Exception) -> ModelError:
+    """Turn a failure into an error for the user."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+    if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
+        repair = "accept its terms on the hub, and set HF_TOKEN to a token of your account"
+        return ModelError(model, f"{url} needs its owner's permission ({error.code})", repair)
+    if isinstance(error, urllib.error.HTTPError) and error.code == 404:
+        return ModelError(model, f"there is no {url}", "check the mirror's address: --mirror, HF_ENDPOINT")
+    if isinstance(error, urllib.error.HTTPError):
+        return ModelError(
+            model, f"{url} cannot be fetched: status {error.code}", "check the mirror, and run the command again"
+        )
+    words = str(error.reason) if isinstance(error, urllib.error.URLError) else str(error) or type(error).__name__
+    repair = "check the network, proxy or mirror, and run the command again: finished files are kept"
+    return ModelError(model, f"{url} cannot be fetched: {words}", repair)
+
+
+def store_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the root folder of all models."""
+    given = os.environ if environment is None else environment
+    try:
+        for name, inside in (("SPATIAL_VLM_MODELS", ""), ("HF_HOME", "spatial_vlm_ros")):
+            if given.get(name):
+                return Path(given[name]).expanduser().absolute() / inside
+        if Path(given.get("XDG_CACHE_HOME", "")).is_absolute():  # the XDG specification says to ignore relative paths
+            return Path(given["XDG_CACHE_HOME"]) / "spatial_vlm_ros" / "models"
+        return Path.home() / ".cache" / "spatial_vlm_ros" / "models"
+    except RuntimeError as error:
+        raise ModelError("models", "there is no home folder", "set SPATIAL_VLM_MODELS to a folder") from error
+
+
+def folder_of(entry: ModelEntry) -> Path:
+    """Folder of a model, whether or not it exists."""
+    return store_folder() / entry.repository / "resolve" / entry.revision
+
+
+def missing(entry: ModelEntry) -> dict[str, int]:
+    """Find missing files of a model, or files of a wrong size: path → bytes still to download."""
+    found = {}
+    with _readable(entry):
+        for path, here, wanted in _files(entry):
+            if not here.is_file() or here.stat().st_size != wanted.size:
+                part = here.with_name(here.name + PART)
+                found[path] = wanted.size - (min(part.stat().st_size, wanted.size) if part.is_file() else 0)
+    return found
+
+
+def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> Path:
+    """Fetch missing and wrong files of a model, so that it is complete and as listed.
+
+    Args:
+        base: address of the hub or of a mirror of it; empty = `HF_ENDPOINT`, else the hub.
+    """
+    wanted = {path: entry.files[path].size for path in faults(entry)} | missing(entry)
+    if not wanted:
+        return folder_of(entry)
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE:
+        raise ModelError(
+            entry.name, f"{len(wanted)} of its files are missing, and HF_HUB_OFFLINE is set", by_hand(entry)
+        )
+    folder, token = folder_of(entry), _token(entry, base)
+    with _readable(entry), _alone(entry):
+        free = shutil.disk_usage(folder).free
+        if free < sum(wanted.values()):
+            need = f"{sum(wanted.values()) / 1e6:.0f} MB are missing, but only {free / 1e6:.0f} MB are free in {folder}"
+            raise ModelError(entry.name, need, "free some, or set SPATIAL_VLM_MODELS to a folder on another disk")
+        for path, here, file in _files(entry):
+            if path in wanted and _fault(here, file):  # check again: another process may have finished meanwhile
+                here.parent.mkdir(parents=True, exist_ok=True)
+                address = f"{_hub(base)}/{entry.repository}/resolve/{entry.revision}/{path}"
+                fetch(address, here, file, entry.name, token, progress)
+    return folder
+
+
+def faults(entry: ModelEntry) -> dict[str, str]:
+    """Find files of a model that are not as listed: path → reason in words."""
+    with _readable(entry):
+        return {path: fault for path, here, wanted in _files(entry) if (fault := _fault(here, wanted))}
+
+
+def by_hand(entry: ModelEntry) -> str:
+    """The command that fetches a model."""
+    return f"with a network: spatial-vlm models get {entry.name}; or copy {folder_of(entry)} from a machine that has it"
+
+
+def _files(entry: ModelEntry) -> Iterator[tuple[str, Path, ModelFile]]:
+    folder = folder_of(entry)
+    return ((path, folder / path, file) for path, file in entry.files.items())
+
+
+def _fault(here: Path, wanted: ModelFile) -> str:
+    """Why a file is not as listed, in words; "" if it is."""
+    if not here.is_file():
+        return "is missing"
+    if here.stat().st_size != wanted.size:
+        return f"has {here.stat().st_size} bytes, and should have {wanted.size}"
+    got = sha256_of(here)
+    return "" if got == wanted.sha256 else f"has SHA-256 {got[:16]}…, and should have {wanted.sha256[:16]}…"
+
+
+@contextlib.contextmanager
+def _readable(entry: ModelEntry) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = f"{error.filename or folder_of(entry)}: {error.strerror or error}"
+        raise ModelError(entry.name, reason, "check the folder, or set SPATIAL_VLM_MODELS to another") from error
+
+
+@contextlib.contextmanager
+def _alone(entry: ModelEntry) -> Iterator[None]:
+    """Create and lock the model's folder, because two processes would write into one file."""
+    folder = folder_of(entry)
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ModelError(entry.name, "another process is downloading it", "wait until it has finished") from error
+        yield
+
+
+def _hub(base: str) -> str:
+    return (base or os.environ.get("HF_ENDPOINT", "") or HUB).rstrip("/")
+
+
+def _token(entry: ModelEntry, base: str) -> str:
+    """The token of the hub; it is only sent to the hub."""
+    token = os.environ.get("HF_TOKEN", "").strip() if _hub(base) == HUB else ""
+    if not token.isprintable() or not token.isascii():
+        raise ModelError(entry.name, "HF_TOKEN holds characters that a token cannot have", "set it again, or unset it")
+    return token

@@ -223,8 +223,7 @@ _MOST = 500  # files of a model that are hashed
 def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> KeptModel:
     """Identify a grounder by the hashes of its files; takes as long as reading them."""
     from spatial_vlm_ros.perception.backends import shipped_model
-    from spatial_vlm_ros.perception.model_store.manifest import known_models
-    from spatial_vlm_ros.perception.model_store.store import folder_of
+    from spatial_vlm_ros.perception.model_store import folder_of, known_models
 
     files: dict[str, Path] = {}
     for option, value in options.items():

@@ -1,20 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decode heat-maps, boxes and kernels into objects with boxes and masks in image pixels; needs only NumPy."""
+"""Fit images into the input, at the top left on grey, and decode heat-maps, boxes and kernels; needs only NumPy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.errors import ModelError, ShapeError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.types import Mask
-from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, resampled
-from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, STRIDE, CompactSpec
-from spatial_vlm_ros.vlm.compact.tokens import meant
+from spatial_vlm_ros.types import Mask, Rgb
+from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, STRIDE, CompactSpec, meant
+
+_GREY = 114.0
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Placement of an image in the model's input.
+
+    Args:
+        width: image width, pixels.
+        height: image height, pixels.
+        inner_width: width of the part of the input that it fills, pixels.
+        inner_height: height of the same part, pixels.
+    """
+
+    width: int
+    height: int
+    inner_width: int
+    inner_height: int
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Pixels of the image per pixel of the input, across and down."""
+        return self.width / self.inner_width, self.height / self.inner_height
+
+
+def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32], Letterbox]:
+    """Fit an image into the model's input: (1, 3, height, width) float32, 0 to 255, and its placement.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        width: width of the input, pixels.
+        height: height of the input, pixels.
+    """
+    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
+        got = f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}"
+        raise ShapeError("image", "(H, W, 3) uint8", got)
+    rows, columns = rgb.shape[:2]
+    scale = min(width / columns, height / rows)
+    box = Letterbox(columns, rows, max(1, min(width, round(columns * scale))), max(1, min(height, round(rows * scale))))
+    pixels = np.full((1, 3, height, width), _GREY, np.float32)
+    planes = rgb.transpose(2, 0, 1).astype(np.float32)
+    pixels[0, :, : box.inner_height, : box.inner_width] = resampled(planes, box.inner_height, box.inner_width)
+    return pixels, box
+
+
+def resampled(planes: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
+    """Resample (N, H, W) float32 linearly to another size, without aliasing if it becomes smaller."""
+    down, across = _weights(planes.shape[1], height), _weights(planes.shape[2], width)
+    return np.asarray(down @ planes @ across.T, np.float32)
+
+
+@lru_cache(maxsize=32)
+def _weights(given: int, wanted: int) -> npt.NDArray[np.float32]:
+    """(wanted, given) weights: triangles around the new pixels' centres, as wide as the coarser of both pixels."""
+    step = given / wanted
+    centres = (np.arange(wanted) + 0.5) * step - 0.5
+    far = np.abs(np.arange(given)[None] - np.clip(centres, 0, given - 1)[:, None]) / max(step, 1.0)
+    weights = np.clip(1.0 - far, 0.0, None)
+    weights = np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+    weights.setflags(write=False)
+    return weights
+
 
 Array = npt.NDArray[np.float32]
 SAME_OBJECT = 0.6
@@ -134,7 +196,9 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
             inner = a, b, c, d
             rival = 0.0 if output.rival is None else float(output.rival[phrase, row, column])
             evidence = (float(heat[row, column]), rival)
-            found.append(Instance(phrase, score, _in_image(inner, box), (row, column), evidence, inner))
+            (sx, sy), (width, height) = box.scale, (float(box.width), float(box.height))
+            outer = sx * a, sy * b, min(sx * c, width), min(sy * d, height)
+            found.append(Instance(phrase, score, outer, (row, column), evidence, inner))
     return found
 
 
@@ -200,8 +264,3 @@ def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
         if not close[n, kept].any():
             kept.append(n)
     return kept
-
-
-def _in_image(inner: tuple[float, float, float, float], box: Letterbox) -> tuple[float, float, float, float]:
-    (sx, sy), (x0, y0, x1, y1) = box.scale, inner
-    return sx * x0, sy * y0, min(sx * x1, float(box.width)), min(sy * y1, float(box.height))

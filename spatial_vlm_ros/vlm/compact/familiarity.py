@@ -20,7 +20,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.arrays import read_npz
 from spatial_vlm_ros.files.writing import writing
-from spatial_vlm_ros.vlm.compact.letterbox import Letterbox
+from spatial_vlm_ros.vlm.compact.decoding import Letterbox
 
 FAMILIARITY_FILE = "familiarity.npz"
 FEATURE_STRIDE = 16

@@ -1,21 +1,192 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compact grounding model: it encodes the image once, then searches it for each phrase.
+"""The compact grounding model: it encodes the image once, then searches it for each phrase. Its export to ONNX.
 
 Heat-maps of centres with offsets and sizes follow CenterNet (Zhou, Wang & Krähenbühl 2019); masks are linear in
-prototypes and position (prototypes: YOLACT, Bolya et al. 2019; relative position: CondInst, Tian et al. 2020).
+prototypes and position (prototypes: YOLACT, Bolya et al. 2019; relative position: CondInst, Tian et al. 2020). The
+configuration is in the format that transformers saves and loads. Image size is fixed in the export, the number of
+phrases is not.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from torch.nn import functional as F
+from transformers import PreTrainedConfig, PreTrainedModel
 
-from spatial_vlm_ros.vlm.compact.configuration import CompactConfig
-from spatial_vlm_ros.vlm.compact.layers import Backbone, ConditionedHead, PhraseEncoder, convolution
+from spatial_vlm_ros.errors import DependencyError, FileError
+from spatial_vlm_ros.files.reading import read_bytes
+from spatial_vlm_ros.files.writing import write_bytes, written_by_name
+from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, PADDING, CompactSpec, spec_from
+from spatial_vlm_ros.vlm.rotary import grid_angles, rotate
+
+
+class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
+    """Sizes of the network and all fields of its CompactSpec.
+
+    Args:
+        channels: channels of the features at strides 4, 8 and 16.
+        attention_layers: transformer blocks at stride 16.
+        phrase_size: size of a phrase's embedding.
+    """
+
+    model_type = "spatial_vlm_compact"
+
+    words: list[str] | tuple[str, ...] = ()
+    width: int = CompactSpec.width
+    height: int = CompactSpec.height
+    buckets: int = CompactSpec.buckets
+    length: int = CompactSpec.length
+    prototypes: int = CompactSpec.prototypes
+    names: dict[str, list[str]] | None = None
+    score_scale: float = CompactSpec.score_scale
+    score_rival: float = CompactSpec.score_rival
+    score_shift: float = CompactSpec.score_shift
+    domain: str = CompactSpec.domain
+    channels: list[int] | tuple[int, ...] = (48, 96, 160)
+    attention_layers: int = 2
+    attention_heads: int = 4
+    phrase_size: int = 128
+    head_size: int = 64
+
+    @property
+    def spec(self) -> CompactSpec:
+        """The numbers needed to feed the model and read its output."""
+        values = {name: getattr(self, name) for name in asdict(CompactSpec(("x",)))}
+        return spec_from({**values, "names": self.names or {}})
+
+
+def config_of(spec: CompactSpec, **sizes: Any) -> CompactConfig:
+    """Make a configuration with this spec; `sizes` are other fields of CompactConfig."""
+    names = {name: list(labels) for name, labels in spec.names.items()}
+    return CompactConfig(**{**asdict(spec), "words": list(spec.words), "names": names, **sizes})
+
+
+def convolution(given: int, wanted: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Make convolution, batch norm and SiLU; height and width change only by the stride."""
+    return nn.Sequential(
+        nn.Conv2d(given, wanted, size, stride, size // 2, bias=False), nn.BatchNorm2d(wanted), nn.SiLU()
+    )
+
+
+class Residual(nn.Module):
+    """A 3×3 and a 1×1 convolution with a skip connection: (B, C, H, W) → the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.wide = convolution(channels, channels)
+        self.mix = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return F.silu(x + self.mix(self.wide(x)))
+
+
+class RotaryBlock(nn.Module):
+    """A transformer block over a grid, pre-norm, with 2-D rotary position: (B, N, D) → (B, N, D)."""
+
+    def __init__(self, size: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_in, self.norm_out = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.query_key_value, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
+        self.feed = nn.Sequential(nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
+
+    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+        """Process tokens with their angles (N, D / heads)."""
+        batch, tokens, size = x.shape
+        split = self.query_key_value(self.norm_in(x)).view(batch, tokens, 3, self.heads, size // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
+        seen = F.scaled_dot_product_attention(rotate(query, angles), rotate(key, angles), value)
+        x = x + self.out(seen.transpose(1, 2).reshape(batch, tokens, size))
+        return x + self.feed(self.norm_out(x))
+
+
+class Backbone(nn.Module):
+    """Images (B, 3, H, W) in -1..1 → features at strides 8 (B, C1, …), 4 (B, C0, …) and 16 (B, C2, …).
+
+    The features at stride 16 are those before the transformer blocks.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], layers: int, heads: int) -> None:
+        super().__init__()
+        fine, middle, coarse = channels
+        self.heads = heads
+        self.stem = nn.Sequential(
+            convolution(3, fine // 2, stride=2), convolution(fine // 2, fine, stride=2), Residual(fine)
+        )
+        self.down = nn.Sequential(convolution(fine, middle, stride=2), Residual(middle), Residual(middle))
+        self.further = nn.Sequential(convolution(middle, coarse, stride=2), Residual(coarse))
+        self.blocks = nn.ModuleList(RotaryBlock(coarse, heads) for _ in range(layers))
+        self.up = nn.Conv2d(coarse, middle, 1)
+        self.joined = Residual(middle)
+        self.up_again = nn.Conv2d(middle, fine, 1)
+        self.joined_again = Residual(fine)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        fine = self.stem(images)
+        middle = self.down(fine)
+        coarse = convolved = self.further(middle)
+        batch, size, height, width = coarse.shape
+        angles = grid_angles(height, width, size // self.heads, coarse.device)
+        tokens = coarse.flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            tokens = block(tokens, angles)
+        coarse = tokens.transpose(1, 2).reshape(batch, size, height, width)
+        middle = self.joined(middle + F.interpolate(self.up(coarse), scale_factor=2.0, mode="nearest"))
+        fine = self.joined_again(fine + F.interpolate(self.up_again(middle), scale_factor=2.0, mode="nearest"))
+        return middle, fine, convolved
+
+
+class PhraseEncoder(nn.Module):
+    """Word numbers (P, L), head noun first → embeddings (P, D). Heads and modifiers have separate tables."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        super().__init__()
+        self.nouns = nn.Embedding(entries, size, padding_idx=PADDING)
+        self.modifiers = nn.Embedding(entries, size, padding_idx=PADDING)
+        self.mix = nn.Sequential(nn.Linear(2 * size, 2 * size), nn.SiLU(), nn.Linear(2 * size, size))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """See the class."""
+        given = (numbers[:, 1:] != PADDING).to(self.modifiers.weight.dtype)[..., None]
+        bag = (self.modifiers(numbers[:, 1:]) * given).sum(1)
+        return self.mix(torch.cat([self.nouns(numbers[:, 0]), bag], dim=1))
+
+
+class ConditionedHead(nn.Module):
+    """Image features and phrases → heat-map, box and mask kernel of each cell.
+
+    The phrase scales and shifts channels (FiLM, Perez et al. 2018) before and after a mixing layer.
+    """
+
+    def __init__(self, given: int, size: int, phrase_size: int, kernel: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(given, size, 1)
+        self.film = nn.Linear(phrase_size, 4 * size)
+        self.mix, self.mix_again = nn.Conv2d(size, size, 1), nn.Conv2d(size, size, 3, padding=1)
+        self.heat, self.box = nn.Conv2d(size, 1, 1), nn.Conv2d(size, 4, 1)
+        self.kernel = nn.Conv2d(size, kernel, 1)
+
+    def project_once(self, features: Tensor) -> Tensor:
+        """(B, given, h, w) → (B, size, h, w): the part that does not depend on the phrase."""
+        projected: Tensor = self.project(features)
+        return projected
+
+    def forward(self, projected: Tensor, phrases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Projected features (P, size, h, w) and phrases (P, D), pair by pair → (P, 1 | 4 | kernel, h, w)."""
+        scale, shift, scale_again, shift_again = self.film(phrases)[:, :, None, None].chunk(4, dim=1)
+        x = F.silu(self.mix(F.silu(projected * (1 + scale) + shift)))
+        x = F.silu(self.mix_again(x * (1 + scale_again) + shift_again))
+        return self.heat(x), self.box(x), self.kernel(x)
+
 
 _PRIOR = 0.01  # initial share of cells that are a centre (Lin et al. 2017, focal loss, section 4.1)
 
@@ -102,3 +273,90 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
 def _biases(layer: nn.Conv2d) -> Tensor:
     assert layer.bias is not None  # noqa: S101
     return layer.bias
+
+
+OUTPUTS = ("heat", "box", "kernel", "prototypes", "features")
+OPSET = 18
+
+_LARGEST = 1 << 31  # bytes: the largest message of protobuf
+_REPAIR = "pass a writable path for the ONNX file"
+
+
+class _OneImage(nn.Module):
+    """The model applied to one image, with its output as a plain tuple."""
+
+    def __init__(self, model: CompactModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        (heat, box, kernel, prototypes), features = self.model.with_features(pixels, words)
+        return heat, box, kernel, prototypes, features
+
+
+def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -> Path:
+    """Write a model as config.json, model.safetensors and model.onnx.
+
+    Args:
+        spec: input size, names and calibration of the scores; all else as in the model. None = as in its configuration.
+
+    Returns:
+        The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
+    """
+    if spec is not None:
+        model.config.names = {name: list(labels) for name, labels in spec.names.items()}
+        model.config.width, model.config.height = spec.width, spec.height
+        model.config.score_scale, model.config.score_rival = spec.score_scale, spec.score_rival
+        model.config.score_shift, model.config.domain = spec.score_shift, spec.domain
+    model.train(False)
+    model.save_pretrained(folder)
+    spec = model.config.spec
+    pixels, words = torch.zeros(1, 3, spec.height, spec.width), torch.ones(3, spec.length, dtype=torch.int64)
+    path = folder / ONNX_FILE
+    try:
+        with written_by_name(path, force=True) as written, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # warnings of the exporter about itself
+            torch.onnx.export(
+                _OneImage(model.cpu()),
+                (pixels, words),
+                written,
+                input_names=["pixels", "words"],
+                output_names=list(OUTPUTS),
+                dynamic_shapes={"pixels": {}, "words": {0: torch.export.Dim("phrases", min=1, max=256)}},
+                opset_version=OPSET,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+            strip_traces(written)
+    except ModuleNotFoundError as error:
+        raise DependencyError(str(error.name), f"pip install {error.name}") from error
+    return path
+
+
+def strip_traces(path: Path) -> None:
+    """Remove documentation and metadata from an ONNX file, in place; its results stay bit-identical.
+
+    The exporter writes the Python stack of each operation there, with paths of the exporting machine.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ModuleNotFoundError as error:
+        raise DependencyError(str(error.name), f"pip install {error.name}") from error
+    try:
+        model = onnx.load_model_from_string(read_bytes(path, _REPAIR, _LARGEST))
+        _strip(model)
+        write_bytes(path, model.SerializeToString(deterministic=True), force=True)
+    except DecodeError as error:
+        raise FileError(path, str(error).splitlines()[0], _REPAIR) from error
+
+
+def _strip(message: Any) -> None:
+    """Clear those fields of a protobuf message and of all nested messages."""
+    for field, value in message.ListFields():
+        if field.name in ("doc_string", "metadata_props"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _strip(part)

@@ -14,8 +14,7 @@ from torch import Tensor
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.padding import padded
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
-from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, parts_of
+from spatial_vlm_ros.vlm.parts import Parts, cache_argument, cache_of, finite, grids_of, parts_of
 
 
 class CandidateScorer:

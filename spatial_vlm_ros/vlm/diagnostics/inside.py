@@ -14,16 +14,20 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.diagnostics.attention import Balance, attention_map, modality_balance
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.diagnostics.examination import Examined
-from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
-from spatial_vlm_ros.vlm.diagnostics.items import KINDS, ProbeItem
-from spatial_vlm_ros.vlm.diagnostics.loudness import loudness
-from spatial_vlm_ros.vlm.diagnostics.permutation import permutation_sensitivity, pooling
-from spatial_vlm_ros.vlm.diagnostics.report import Inside
-from spatial_vlm_ros.vlm.diagnostics.rotary_probe import RotarySensitivity, rotary_sensitivity
-from spatial_vlm_ros.vlm.diagnostics.sheet import attention_strip
+from spatial_vlm_ros.vlm.diagnostics.items import KINDS, Amount, ProbeItem, draw_items
+from spatial_vlm_ros.vlm.diagnostics.measures import (
+    Balance,
+    RotarySensitivity,
+    attention_map,
+    loudness,
+    modality_balance,
+    permutation_sensitivity,
+    pooling,
+    rotary_sensitivity,
+)
+from spatial_vlm_ros.vlm.diagnostics.report import Inside, attention_strip
+from spatial_vlm_ros.vlm.diagnostics.scores import Examined
 
 T = TypeVar("T")
 

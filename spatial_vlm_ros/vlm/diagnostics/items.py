@@ -1,18 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions with candidates, the protocol of a model that answers them, and items: questions with data for controls.
+"""Questions with candidates about drawn images, for and against what a model may know without looking.
 
-This module knows neither how images are drawn nor torch.
+Positions of shapes follow the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by
+colour, by shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and wording are
+our own. Items come in groups with one question and the same candidates in the same order, and each candidate is the
+truth of exactly one of them, so only the image decides the answer.
+
+Depth: on bare ground, the farther object is also higher in the image, and objects of one size look smaller when far. A
+model may know only that. So each group has every combination of three properties: which object is the answer, whether
+the farther one is higher in the image ("usual") or lower, and whether the nearer one looks larger or smaller. This
+follows Why Far Looks Up (2026), which splits accuracy by height in the image.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+import cv2
+import numpy as np
+
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types import Floats, Rgb
+from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
 
 Kind = Literal["absolute", "relative", "depth"]
 Axis = Literal["left-right", "above-below", "depth"]
@@ -109,3 +124,438 @@ def ask(answerer: Answerer, asking: ItemPrompt) -> str:
             name, f"answers {answer!r}, not one of {asking.choices}", "make it choose among the candidates"
         )
     return answer
+
+
+HIGHER, LARGER = "higher in the picture = farther", "larger in the picture = nearer"
+COLOURS_ASKED = ("red", "green", "blue", "yellow", "purple", "orange")
+_DEPTH_GAP = 0.25  # metres between the two distances, and between the two depths
+_RISE = 18.0  # pixels between the two heights in the image
+_LOOKS_LARGER = 1.3  # ratio of the two areas in the image
+_BESIDE = 8.0  # pixels between the two, sideways, so that neither hides the other
+_ROOM = 4.0  # pixels to the edge of the image
+_ALONG, _LIFTS, _SIZES = (0.8, 2.0), (0.1, 0.55), (0.07, 0.26)  # metres
+_FLAT = 0.4  # share of objects that stand on the table itself
+
+DEPTH_ASKED = {
+    "farther": "Which is farther from the camera, the {} or the {}?",
+    "nearer": "Which is nearer to the camera, the {} or the {}?",
+}
+_DEPTH_AGAIN = {
+    "farther": "Of the {} and the {}, which one has the greater distance to the camera?",
+    "nearer": "Of the {} and the {}, which one has the smaller distance to the camera?",
+}
+
+
+# Draw blocks and cylinders on a table, some on stands, through a pinhole camera.
+#
+# The table's frame: x to the right, y away from the camera, z up, metres; the origin is below the camera.
+
+CAMERA_HEIGHT = 0.75  # metres above the table
+PITCH = math.radians(24.0)  # angle of the optical axis below the horizon
+FOCAL = 0.95 * SIDE  # pixels: 56 degrees in each direction
+NEAREST_GROUND, FARTHEST_GROUND = 0.3, 4.0  # metres of the table that are drawn
+_TILE = 0.2  # metres
+_TILES = ((205, 196, 180), (188, 178, 160))
+_WALL = (226, 230, 233)
+_STAND = (150, 150, 155)
+_EDGES = 40  # corners of a drawn circle
+_SIDE_SHADE, _FRONT_SHADE = 0.72, 0.86
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """A block or a cylinder.
+
+    Args:
+        shape: "block" or "cylinder".
+        colour: one of COLOURS.
+        x: position of its centre, metres to the right.
+        y: position of its centre, metres away from the camera, along the table.
+        lift: height of its foot above the table, metres; above 0 it stands on a grey stand.
+        size: its width, depth and height, metres.
+    """
+
+    shape: str
+    colour: str
+    x: float
+    y: float
+    lift: float
+    size: float
+
+    @property
+    def middle(self) -> Floats:
+        """(3,) centre, metres, table frame."""
+        return np.array([self.x, self.y, self.lift + self.size / 2])
+
+    @property
+    def distance(self) -> float:
+        """Distance between the camera and its centre, metres."""
+        return float(np.linalg.norm(self.middle - (0.0, 0.0, CAMERA_HEIGHT)))
+
+    @property
+    def depth(self) -> float:
+        """Depth of its centre along the optical axis, metres."""
+        return float(in_camera(self.middle[None])[0, 2])
+
+
+def in_camera(points: Floats) -> Floats:
+    """Transform points from the table frame to the optical frame: (N, 3) metres, right, down, forward.
+
+    Args:
+        points: (N, 3) metres, table frame.
+    """
+    x, y, z = points[:, 0], points[:, 1], points[:, 2] - CAMERA_HEIGHT
+    sine, cosine = math.sin(PITCH), math.cos(PITCH)
+    return np.stack([x, -cosine * z - sine * y, cosine * y - sine * z], axis=1)
+
+
+def pixels_of(points: Floats) -> Floats:
+    """(N, 2) pixels (u, v) of (N, 3) points of the table frame in front of the camera."""
+    seen = in_camera(points)
+    return seen[:, :2] / seen[:, 2:] * FOCAL + (SIDE - 1) / 2
+
+
+def outline_of(obj: DrawnObject) -> Floats:
+    """(N, 2) pixels: convex outline of an object without its stand."""
+    return _hull(_corners(obj, obj.lift, obj.size))
+
+
+def columns_of(obj: DrawnObject) -> tuple[float, float]:
+    """First and last column that an object with its stand covers."""
+    outlines = [outline_of(obj)]
+    if obj.lift:
+        outlines.append(_hull(_corners(obj, 0.0, obj.lift)))
+    columns = np.concatenate(outlines)[:, 0]
+    return float(columns.min()), float(columns.max())
+
+
+def draw_tabletop(objects: Sequence[DrawnObject]) -> Rgb:
+    """Draw (SIDE, SIDE, 3) uint8: a chequered table, a wall, and the objects, far ones first."""
+    rgb = _empty_table().copy()
+    for obj in sorted(objects, key=lambda one: -one.y):
+        if obj.lift:
+            _draw_solid(rgb, obj, 0.0, obj.lift, _STAND)
+        _draw_solid(rgb, obj, obj.lift, obj.size, COLOURS[obj.colour])
+    return rgb
+
+
+@cache
+def _empty_table() -> Rgb:
+    """Wall and table, drawn once because they are the same in all images."""
+    rgb = np.full((SIDE, SIDE, 3), _WALL, np.uint8)
+    columns = range(-15, 15)
+    rows = range(round((FARTHEST_GROUND - NEAREST_GROUND) / _TILE))
+    for row in rows:
+        for column in columns:
+            x, y = column * _TILE, NEAREST_GROUND + row * _TILE
+            tile = np.array([(x, y, 0), (x + _TILE, y, 0), (x + _TILE, y + _TILE, 0), (x, y + _TILE, 0)])
+            _fill(rgb, pixels_of(tile), _TILES[(row + column) % 2])
+    return rgb
+
+
+def _draw_solid(rgb: Rgb, obj: DrawnObject, foot: float, height: float, colour: tuple[int, int, int]) -> None:
+    """Draw the outline in a dark shade, the front in a middle one, and a visible top in the full colour."""
+    corners = _corners(obj, foot, height)
+    _fill(rgb, _hull(corners), _shade(colour, _SIDE_SHADE if obj.shape == "block" else _FRONT_SHADE))
+    half = len(corners) // 2
+    if obj.shape == "block":
+        front = np.concatenate([corners[:2], corners[half + 1 : half - 1 : -1]])
+        _fill(rgb, pixels_of(front), _shade(colour, _FRONT_SHADE))
+    if foot + height < CAMERA_HEIGHT:
+        _fill(rgb, pixels_of(corners[half:]), colour)
+
+
+def _corners(obj: DrawnObject, foot: float, height: float) -> Floats:
+    """(2 N, 3) corners of the foot, then of the top; a block's first two are its front."""
+    half = obj.size / 2
+    if obj.shape == "block":
+        ring = np.array([(-half, -half), (half, -half), (half, half), (-half, half)])
+    else:
+        angles = np.arange(_EDGES) * 2 * math.pi / _EDGES
+        ring = half * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    flat = ring + np.array([obj.x, obj.y])
+    return np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (foot, foot + height)])
+
+
+def _hull(points: Floats) -> Floats:
+    return cv2.convexHull(pixels_of(points).astype(np.float32))[:, 0].astype(np.float64)
+
+
+def _shade(colour: tuple[int, int, int], share: float) -> tuple[int, int, int]:
+    red, green, blue = (round(value * share) for value in colour)
+    return red, green, blue
+
+
+def _fill(rgb: Rgb, outline: Floats, colour: tuple[int, int, int]) -> None:
+    cv2.fillPoly(rgb, [np.rint(outline).astype(np.int32)], colour)
+
+
+def depth_group(key: str, rng: np.random.Generator) -> list[ProbeItem]:
+    """Make eight items with one question: which object is the answer × HIGHER holds or not × LARGER holds or not."""
+    first, second = (str(colour) for colour in rng.permutation(list(COLOURS_ASKED))[:2])
+    shapes = [str(shape) for shape in rng.choice(["block", "cylinder"], 2)]
+    names = (f"{first} {shapes[0]}", f"{second} {shapes[1]}")
+    asked = str(rng.choice(list(DEPTH_ASKED)))
+    choices = tuple(str(name) for name in rng.permutation(list(names)))
+    items = []
+    for truth, higher, larger in itertools.product((0, 1), (True, False), (True, False)):
+        far = truth if asked == "farther" else 1 - truth
+        looks = [(shapes[far], (first, second)[far]), (shapes[1 - far], (first, second)[1 - far])]
+        objects = _placed(looks, higher, larger, rng)
+        items.append(
+            ProbeItem(
+                f"{key}-{truth}{int(higher)}{int(larger)}", key, "depth", "depth",
+                ItemPrompt(draw_tabletop(objects), DEPTH_ASKED[asked].format(*names), choices, names[truth]),
+                _DEPTH_AGAIN[asked].format(*names),
+                flip=None,
+                swapped=draw_tabletop(_exchanged(objects)),
+                cues=MappingProxyType({HIGHER: higher, LARGER: larger}),
+            )
+        )  # fmt: skip
+    return items
+
+
+def _placed(
+    looks: list[tuple[str, str]], higher: bool, larger: bool, rng: np.random.Generator
+) -> tuple[DrawnObject, DrawnObject]:
+    """Place the farther and the nearer object so that they can be exchanged."""
+    while True:
+        far, near = (_anywhere(*look, rng) for look in looks)
+        if not _far_enough(far, near) or not _suits((far, near), higher):
+            continue
+        ratio = cv2.contourArea(_flat(near)) / cv2.contourArea(_flat(far))
+        if (ratio if larger else 1 / ratio) < _LOOKS_LARGER:
+            continue
+        other_far, other_near = reversed(_exchanged((far, near)))
+        if _far_enough(other_far, other_near) and _suits((other_far, other_near), higher):
+            return far, near
+
+
+def _anywhere(shape: str, colour: str, rng: np.random.Generator) -> DrawnObject:
+    lift = 0.0 if rng.uniform() < _FLAT else float(rng.uniform(*_LIFTS))
+    along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
+    return DrawnObject(shape, colour, float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
+
+
+def _exchanged(objects: tuple[DrawnObject, DrawnObject]) -> tuple[DrawnObject, DrawnObject]:
+    """Put each at the other's distance along the table and on the other's stand; sideways positions stay."""
+    one, other = objects
+    return (
+        replace(one, x=one.x * other.y / one.y, y=other.y, lift=other.lift),
+        replace(other, x=other.x * one.y / other.y, y=one.y, lift=one.lift),
+    )
+
+
+def _far_enough(far: DrawnObject, near: DrawnObject) -> bool:
+    """Whether the first is farther along the table, in a straight line, and along the optical axis."""
+    ways = (far.y - near.y, far.distance - near.distance, far.depth - near.depth)
+    return min(ways) >= _DEPTH_GAP
+
+
+def _suits(objects: tuple[DrawnObject, DrawnObject], higher: bool) -> bool:
+    """Whether both are in the image, side by side, and the first is higher or lower as wanted."""
+    outlines = [outline_of(obj) for obj in objects]
+    points = np.concatenate(outlines)
+    if points.min() < _ROOM or points.max() > SIDE - 1 - _ROOM:
+        return False
+    (left, right), (other_left, other_right) = (columns_of(obj) for obj in objects)
+    if max(left - other_right, other_left - right) < _BESIDE:
+        return False
+    rows = [float((outline[:, 1].min() + outline[:, 1].max()) / 2) for outline in outlines]
+    rise = rows[1] - rows[0]
+    return (rise if higher else -rise) >= _RISE
+
+
+def _flat(obj: DrawnObject) -> Floats:
+    return outline_of(obj).astype(np.float32)
+
+
+# Questions about the positions of shapes in an image, absolute and relative to each other.
+#
+# They follow the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by colour, by
+# shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and wording are our own.
+#
+# Items come in groups. All items of a group have the same question and the same candidates in the same order, and
+# each candidate is the truth of exactly one of them, so only the image decides the answer.
+
+Naming = Literal["colour", "shape", "both"]
+NAMINGS: tuple[Naming, ...] = ("colour", "shape", "both")
+PLACES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
+)
+"""Word of a relation → its direction in the image, x to the right, y down."""
+EDGES = MappingProxyType(
+    {"left": "on the left", "right": "on the right", "above": "at the top", "below": "at the bottom"}
+)
+OPPOSITE = MappingProxyType({"left": "right", "right": "left", "above": "below", "below": "above"})
+FEWEST, MOST = 2, 6
+_RADII = (20.0, 30.0)  # pixels
+_GAP = 6.0  # pixels between two shapes
+_CLEAR = 24.0  # pixels by which the outermost centre lies beyond the next one
+_SLANT = 0.5  # a relation holds where the offset across it is at most this share of the offset along it
+
+ASKED = {"colour": "What colour is the shape {}?", "shape": "Which shape is {}?", "both": "Which thing is {}?"}
+RELATIVE_ASKED = "Where is the {}, seen from the {}?"
+_AGAIN = {
+    "colour": "Look for the shape that is {}. Which colour has it?",
+    "shape": "Look for the thing that is {}. What shape has it?",
+    "both": "Name the thing that is {}.",
+}
+
+
+def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
+    """Make as many items as shapes: "What colour is the shape on the left?".
+
+    Args:
+        place: a key of PLACES.
+        count: shapes in each image, FEWEST to MOST.
+    """
+    kinds = _looks(count, rng)
+    names = [_name(*look, naming) for look in kinds]
+    order = rng.permutation(count)
+    choices = tuple(names[i] for i in order)
+    items = []
+    for which in range(count):
+        shapes = _extreme(kinds, which, place, rng)
+        far_end = names[_outermost(shapes, OPPOSITE[place])]
+        exchange = {names[which]: far_end, far_end: names[which]}
+        across = place in ("left", "right")
+        items.append(
+            ProbeItem(
+                f"{key}-{which}", key, "absolute", "left-right" if across else "above-below",
+                ItemPrompt(draw_shapes(shapes), ASKED[naming].format(EDGES[place]), choices, names[which]),
+                _AGAIN[naming].format(EDGES[place]),
+                mirror=exchange if across else NOTHING,
+                flip=NOTHING if across else exchange,
+            )
+        )  # fmt: skip
+    return items
+
+
+def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
+    """Make four items "Where is the red shape, seen from the blue shape?": left, right, above, below.
+
+    Args:
+        count: shapes in each image, FEWEST to MOST; the question is about the first two.
+    """
+    kinds = _looks(count, rng)
+    one, other = (_name(*look, naming) + (" shape" if naming == "colour" else "") for look in kinds[:2])
+    choices = tuple(str(word) for word in rng.permutation(list(PLACES)))
+    items = []
+    for truth in choices:
+        rgb = draw_shapes(_related(kinds, truth, rng))
+        across = truth in ("left", "right")
+        items.append(
+            ProbeItem(
+                f"{key}-{truth}", key, "relative", "left-right" if across else "above-below",
+                ItemPrompt(rgb, RELATIVE_ASKED.format(one, other), choices, truth),
+                f"In the picture, on which side of the {other} is the {one}?",
+                mirror={"left": "right", "right": "left"},
+                flip={"above": "below", "below": "above"},
+            )
+        )  # fmt: skip
+    return items
+
+
+def _looks(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Shape and colour of each object; no two share either."""
+    shapes = rng.permutation(list(SHAPES))[:count]
+    colours = rng.permutation(list(COLOURS))[:count]
+    return [(str(shape), str(colour)) for shape, colour in zip(shapes, colours, strict=True)]
+
+
+def _name(shape: str, colour: str, naming: Naming) -> str:
+    return {"colour": colour, "shape": shape, "both": f"{colour} {shape}"}[naming]
+
+
+def _scattered(kinds: list[tuple[str, str]], rng: np.random.Generator) -> list[Shape]:
+    """Shapes anywhere in the image that do not touch."""
+    while True:
+        shapes: list[Shape] = []
+        for shape, colour in kinds:
+            radius = float(rng.uniform(*_RADII))
+            x, y = rng.uniform(radius + 2, SIDE - radius - 2, 2)
+            shapes.append(Shape(shape, colour, float(x), float(y), radius))
+        centres = np.array([(s.x, s.y) for s in shapes])
+        radii = np.array([s.radius for s in shapes])
+        apart = np.linalg.norm(centres[:, None] - centres[None], axis=2) - radii[:, None] - radii[None]
+        if (apart[np.triu_indices(len(shapes), 1)] > _GAP).all():
+            return shapes
+
+
+def _extreme(kinds: list[tuple[str, str]], which: int, place: str, rng: np.random.Generator) -> list[Shape]:
+    """Shapes of which one is clearly outermost on a side, and another clearly on the opposite side."""
+    while True:
+        shapes = _scattered(kinds, rng)
+        along = np.sort(_along(shapes, place))
+        if along[-1] - along[-2] < _CLEAR or along[1] - along[0] < _CLEAR:
+            continue
+        if _outermost(shapes, place) == which:
+            return shapes
+
+
+def _related(kinds: list[tuple[str, str]], relation: str, rng: np.random.Generator) -> list[Shape]:
+    """Shapes of which the first has the relation to the second, not near a diagonal."""
+    across = next(b for b in ("left", "above") if b not in (relation, OPPOSITE[relation]))
+    while True:
+        shapes = _scattered(kinds, rng)
+        along = float(np.subtract(*_along(shapes[:2], relation)))
+        beside = abs(float(np.subtract(*_along(shapes[:2], across))))
+        if along > 0 and beside <= _SLANT * along:
+            return shapes
+
+
+def _along(shapes: list[Shape], place: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """(N,) pixels of each centre towards a side."""
+    x, y = PLACES[place]
+    return np.array([x * s.x + y * s.y for s in shapes])
+
+
+def _outermost(shapes: list[Shape], place: str) -> int:
+    return int(np.argmax(_along(shapes, place)))
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Number of questions.
+
+    Args:
+        absolute: number of groups; group i asks for side i mod 4, with 2 to 6 shapes and as many items.
+        relative: number of groups of four items.
+        depth: number of groups of eight items.
+        seed: seed of the drawing.
+
+    Raises:
+        InputError: a number below 0, or no group at all.
+    """
+
+    absolute: int = 24
+    relative: int = 24
+    depth: int = 12
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = (self.absolute, self.relative, self.depth)
+        if min(*counts, self.seed) < 0 or not any(counts):
+            got = f"{counts} groups, seed {self.seed}"
+            raise InputError("amount of questions", got, "no number below 0, and at least one group")
+
+
+AMOUNTS: Mapping[str, Amount] = MappingProxyType({"small": Amount(8, 10, 5), "full": Amount()})
+"""Name → amount. The small one is near the least that distinguishes a model that knows from one that does not look."""
+
+
+def draw_items(amount: Amount | None = None) -> list[ProbeItem]:
+    """Draw items of all kinds, group after group; the same amount and seed give the same items."""
+    amount = amount or Amount()
+    items: list[ProbeItem] = []
+    for i in range(amount.absolute):
+        place, naming = list(PLACES)[i % 4], NAMINGS[i // 4 % 3]
+        rng = np.random.default_rng((amount.seed, 0, i))
+        items += absolute_group(f"absolute-{i}", place, naming, FEWEST + i // 4 % (MOST - FEWEST + 1), rng)
+    for i in range(amount.relative):
+        rng = np.random.default_rng((amount.seed, 1, i))
+        items += relative_group(f"relative-{i}", NAMINGS[i % 3], FEWEST + i % (MOST - FEWEST + 1), rng)
+    for i in range(amount.depth):
+        items += depth_group(f"depth-{i}", np.random.default_rng((amount.seed, 2, i)))
+    return items

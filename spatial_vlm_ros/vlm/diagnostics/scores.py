@@ -1,14 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn answers into scores, each with its 95 % interval."""
+"""Ask all questions in all their variants, and turn the answers into scores, findings and a verdict in words.
+
+Words follow from rules on intervals, never on point values: a fault is "found" if the whole interval is on its side,
+"not found" if the interval excludes it, and otherwise "undecided". docs/remedies_diagnostics.md describes the rules.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
+import numpy as np
+
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe_paired, wilson
-from spatial_vlm_ros.vlm.diagnostics.examination import Examined
-from spatial_vlm_ros.vlm.diagnostics.items import AXES, KINDS
+from spatial_vlm_ros.vlm.diagnostics.items import AXES, HIGHER, KINDS, LARGER, Answerer, ItemPrompt, ProbeItem, ask
+
+GREY = 127
+"""Value of all pixels of a blank image, as in Decodable Is Not Grounded (2026)."""
+
+
+def forms_of(item: ProbeItem, seed: int = 0) -> dict[str, ItemPrompt]:
+    """Make the variants of a question: control → variant. Variants without meaning for the item are left out.
+
+    - picture: unchanged.
+    - blank: a grey image of the same size; no truth.
+    - mirrored: left and right of the image exchanged.
+    - flipped: top and bottom of the image exchanged.
+    - shuffled: candidates rotated, so that each has another index in the list.
+    - paraphrased: other words.
+    - swapped: the two objects exchanged along depth.
+
+    Args:
+        seed: together with the item's key it decides how far candidates are rotated.
+    """
+    plain, choices = item.plain, item.plain.choices
+    rng = np.random.default_rng([seed, *item.key.encode()])
+    steps = int(rng.integers(1, len(choices)))
+    forms = {
+        "picture": plain,
+        "blank": replace(plain, rgb=np.full_like(plain.rgb, GREY), truth=None),
+        "mirrored": replace(plain, rgb=np.ascontiguousarray(plain.rgb[:, ::-1]), truth=item.mirrored),
+        "shuffled": replace(plain, choices=choices[steps:] + choices[:steps]),
+        "paraphrased": replace(plain, question=item.paraphrase),
+    }
+    if item.flipped is not None:
+        forms["flipped"] = replace(plain, rgb=np.ascontiguousarray(plain.rgb[::-1]), truth=item.flipped)
+    if item.swapped is not None:
+        other = next(choice for choice in choices if choice != item.truth)
+        forms["swapped"] = replace(plain, rgb=item.swapped, truth=other)
+    return forms
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """An item with the answers to it.
+
+    Args:
+        shuffled: candidates in the order of the control "shuffled".
+    """
+
+    item: ProbeItem
+    answers: Mapping[str, str]
+    shuffled: tuple[str, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the plain question was answered correctly."""
+        return self.answers["picture"] == self.item.truth
+
+    @property
+    def right_when_blank(self) -> bool:
+        """Whether the answer for the grey image equals the truth of the real image."""
+        return self.answers["blank"] == self.item.truth
+
+    @property
+    def kept_place(self) -> bool:
+        """Whether the answers to both orders of candidates are at the same index of the list."""
+        place = self.item.plain.choices.index(self.answers["picture"])
+        return self.shuffled[place] == self.answers["shuffled"]
+
+
+def examine(
+    answerer: Answerer, items: Sequence[ProbeItem], seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> list[Examined]:
+    """Ask all variants: six questions per item.
+
+    Args:
+        answerer: the model to ask.
+        items: items from `draw_items`.
+        seed: seed of the order of shuffled candidates.
+        progress: called with the number of items done and of all items.
+
+    Raises:
+        InputError: there are no items.
+        ModelError: an answer is not one of the candidates.
+    """
+    if not items:
+        raise InputError("questions", "none", "one or more", "draw some with draw_items")
+    done = []
+    for item in items:
+        forms = forms_of(item, seed)
+        answers = {control: ask(answerer, form) for control, form in forms.items()}
+        done.append(Examined(item, answers, forms["shuffled"].choices))
+        if progress is not None:
+            progress(len(done), len(items))
+    return done
 
 
 @dataclass(frozen=True)
@@ -137,3 +235,141 @@ def _cue(name: str, examined: Sequence[Examined]) -> Cue:
 def _share(examined: Iterable[Examined], good: Callable[[Examined], bool]) -> Share:
     outcomes = [good(e) for e in examined]
     return wilson(sum(outcomes), len(outcomes))
+
+
+Outcome = Literal["found", "not found", "undecided"]
+LITTLE = 0.10
+"""A gain in accuracy below this counts as none."""
+WELL = 0.20
+"""Accuracy on usual items clearly exceeds that on counter items by more than this."""
+HALF, GROSS = 0.5, 0.75
+"""A fault is found if more than half of the answers show it, and not found if less than three quarters do."""
+
+BLIND, USELESS = "does not look at the picture", "gains nothing from the picture"
+GUESSES = "answers no better than a guess"
+MIRRORS, UPSIDE_DOWN = "mirrors left and right", "turns above and below round"
+INVERTS = "takes near for far"
+BY_PLACE = "answers by the place in the list of candidates"
+NO_FAULT, TOO_FEW = "no fault found", "undecided (too few questions)"
+_CUES = {HIGHER: "higher for farther", LARGER: "larger for nearer"}
+_SHOWN = {
+    BLIND: "ignores the image",
+    USELESS: "does not profit from the image",
+    GUESSES: "is no better than chance",
+    MIRRORS: "swaps left and right",
+    UPSIDE_DOWN: "swaps above and below",
+    INVERTS: "swaps near and far",
+    BY_PLACE: "prefers a position in the list of candidates",
+    f"takes {_CUES[HIGHER]}": "judges depth by height in the image",
+    f"takes {_CUES[LARGER]}": "judges depth by size in the image",
+    f"leans on {_CUES[HIGHER]}": "is biased by height in the image",
+    f"leans on {_CUES[LARGER]}": "is biased by size in the image",
+    "with the picture": "with the image",
+    "without": "with a blank image",
+}
+"""What people read instead of a fault, or of the name of a number, that JSON keeps."""
+
+
+@dataclass(frozen=True)
+class BlindnessFinding:
+    """Result of one rule on one section.
+
+    Args:
+        fault: its name, which JSON keeps; `words` is for people.
+    """
+
+    fault: str
+    where: str
+    outcome: Outcome
+    numbers: dict[str, Share | Interval]
+
+    @property
+    def words(self) -> str:
+        """The fault as people read it."""
+        return shown(self.fault)
+
+
+def shown(name: str) -> str:
+    """A fault, or the name of a number, as people read it."""
+    return _SHOWN.get(name, name)
+
+
+def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[BlindnessFinding, ...]:
+    """Apply all rules to all sections that they are for."""
+    named = {section.name: section for section in sections}
+    return tuple(_findings(named, cues))
+
+
+def outcome_of(findings: Sequence[BlindnessFinding]) -> Outcome:
+    """Combined outcome: "found" if any rule found a fault, else "undecided" if any is, else "not found"."""
+    outcomes = {finding.outcome for finding in findings}
+    return _outcome("found" in outcomes, "undecided" not in outcomes)
+
+
+def words_of(findings: Sequence[BlindnessFinding]) -> str:
+    """The verdict in one line: the faults found and where, then what is undecided; or that there is no fault."""
+    found, open_ = _told(findings, "found"), _told(findings, "undecided")
+    if found:
+        return found + (f"; undecided: {open_}" if open_ else "")
+    return f"{TOO_FEW}: {open_}" if open_ else NO_FAULT
+
+
+def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[BlindnessFinding]:
+    yield from (_looking(named[axis]) for axis in AXES if axis in named)
+    yield from (_heuristic(cue) for cue in cues if cue.cue in _CUES)
+    for axis, fault in (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN)):
+        if axis in named:
+            yield _gross(fault, axis, "opposite answers", named[axis].opposite)
+    yield from (_inverting(cue) for cue in cues if cue.cue == HIGHER)
+    yield from (_gross(BY_PLACE, kind, "same place", named[kind].same_place) for kind in KINDS if kind in named)
+    yield from (_guessing(named[kind]) for kind in KINDS if kind in named)
+
+
+def _looking(section: Section) -> BlindnessFinding:
+    """Whether accuracy rises with the image; if not, whether answers depend on it at all."""
+    gain, same = section.gain, section.same_blank
+    outcome = _outcome(gain.low <= 0 and gain.high < LITTLE, gain.low > 0)
+    fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
+    shares = {"with the picture": section.accuracy, "without": section.blank, "same answers": same}
+    return BlindnessFinding(fault, section.name, outcome, {**shares, "gain": gain})
+
+
+def _heuristic(cue: Cue) -> BlindnessFinding:
+    """Whether a depth cue explains the accuracy, and pulls it below a guess where the cue is wrong."""
+    difference, words = cue.difference, _CUES[cue.cue]
+    outcome = _outcome(difference.low > WELL, difference.high < WELL)
+    fault = f"leans on {words}" if outcome == "found" and cue.counter.high >= HALF else f"takes {words}"
+    numbers: dict[str, Share | Interval] = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
+    return BlindnessFinding(fault, "depth", outcome, numbers)
+
+
+def _inverting(cue: Cue) -> BlindnessFinding:
+    """Whether most answers are wrong both where the cue helps and where it misleads."""
+    inverted = cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF
+    outcome = _outcome(inverted, max(cue.usual.low, cue.counter.low) > 1 - GROSS)
+    return BlindnessFinding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter})
+
+
+def _gross(fault: str, where: str, name: str, share: Share) -> BlindnessFinding:
+    """Whether most answers show a fault."""
+    return BlindnessFinding(fault, where, _outcome(share.low > HALF, share.high < GROSS), {name: share})
+
+
+def _guessing(section: Section) -> BlindnessFinding:
+    """Whether accuracy is above chance."""
+    above = section.accuracy.low > section.chance
+    outcome = _outcome(not above and section.accuracy.high < section.chance + LITTLE, above)
+    chance = Interval(section.chance, section.chance, section.chance)
+    return BlindnessFinding(GUESSES, section.name, outcome, {"accuracy": section.accuracy, "chance": chance})
+
+
+def _outcome(found: bool, excluded: bool) -> Outcome:
+    return "found" if found else "not found" if excluded else "undecided"
+
+
+def _told(findings: Sequence[BlindnessFinding], outcome: Outcome) -> str:
+    places: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.outcome == outcome:
+            places.setdefault(finding.words, []).append(finding.where)
+    return "; ".join(f"{fault} ({', '.join(where)})" for fault, where in places.items())

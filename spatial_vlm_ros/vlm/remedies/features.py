@@ -11,15 +11,15 @@ Layers are numbered like hidden states: 0 = the embeddings, 1 = the output of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import Parts
-from spatial_vlm_ros.vlm.remedies.marking import check_trained
+from spatial_vlm_ros.vlm.remedies.learned import check_trained
 
 PUBLISHED_LAYERS = (12, 16, 20, 24)
 """Published layers, of the 24 layers of CLIP ViT-L/14-336."""
@@ -53,21 +53,12 @@ def multilayer_config(config: Any, layers: Sequence[int] = PUBLISHED_LAYERS) -> 
     return changed
 
 
-@dataclass(eq=False)
-class MultilayerHandle:
-    """Removes the layers again."""
-
-    _configs: list[Any]
-    _before: list[Any]
-    _hooks: list[Any] = field(default_factory=list)
+class MultilayerHandle(ExitStack):
+    """Removes the layers again; a second call changes nothing."""
 
     def remove(self) -> None:
-        """Restore the model's own layer; a second call changes nothing."""
-        for config, before in zip(self._configs, self._before, strict=True):
-            setattr(config, _FIELD, before)
-        for hook in self._hooks:
-            hook.remove()
-        self._configs, self._before, self._hooks = [], [], []
+        """Restore the model's own layer."""
+        self.close()
 
 
 def put_layers(
@@ -98,11 +89,12 @@ def put_layers(
     value = {"layers": chosen, "post_layernorm": post_layernorm}
     check_trained(parts.model, NAME, value, allow_untrained, unmarked=unmarked)
     configs = list({id(m.config): m.config for m in (parts.model, parts.model.model)}.values())
-    handle = MultilayerHandle(configs, [getattr(config, _FIELD) for config in configs])
+    handle = MultilayerHandle()
     for config in configs:
+        handle.callback(setattr, config, _FIELD, getattr(config, _FIELD))
         setattr(config, _FIELD, chosen)
     if post_layernorm:
-        handle._hooks.append(parts.vision.register_forward_hook(_normalised(chosen)))
+        handle.callback(parts.vision.register_forward_hook(_normalised(chosen)).remove)
     return handle
 
 

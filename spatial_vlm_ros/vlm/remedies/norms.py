@@ -26,12 +26,11 @@ from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.vlm.parts import Parts, finite
-from spatial_vlm_ros.vlm.remedies.marking import check_trained
+from spatial_vlm_ros.vlm.remedies.learned import check_trained
 
 VICUNA_MEAN, VICUNA_LARGEST = 0.83, 1.22
 """Mean and largest L2 norm of the text embeddings of Vicuna-7B, as published."""
 EPSILON = 1e-6
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 NAME, PUBLISHED = "norm", "published"
 """Mark of a checkpoint that was trained with `PublishedNorm`."""
 _ROWS = 8192  # embeddings measured at once
@@ -39,20 +38,11 @@ _ROWS = 8192  # embeddings measured at once
 
 @dataclass(frozen=True)
 class Norms:
-    """L2 norms of vectors.
-
-    Args:
-        quantiles: share (QUANTILES) → norm; 0.0 is the smallest and 1.0 the largest.
-    """
+    """L2 norms of vectors."""
 
     mean: float
-    quantiles: Mapping[float, float]
+    largest: float
     count: int
-
-    @property
-    def largest(self) -> float:
-        """The largest norm."""
-        return self.quantiles[1.0]
 
 
 def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] = ()) -> Norms:
@@ -71,7 +61,7 @@ def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] =
     with torch.no_grad():
         tokens = torch.tensor(left, device=parts.embeddings.weight.device)
         lengths = [norm_of(parts.embeddings(part), "text embeddings") for part in tokens.split(_ROWS)]
-    return norms_of(torch.cat(lengths))
+    return _norms_of(torch.cat(lengths))
 
 
 def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
@@ -89,7 +79,7 @@ def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
         handle.remove()
     if not found:
         raise InputError("batches", "none", "at least one image", "pass the processor's outputs for images")
-    return norms_of(torch.cat(found))
+    return _norms_of(torch.cat(found))
 
 
 def loudness(image: Norms, text: Norms) -> float:
@@ -102,14 +92,8 @@ def norm_of(tokens: Tensor, name: str) -> Tensor:
     return finite(name, finite(name, tokens).float().norm(dim=-1))
 
 
-def norms_of(lengths: Tensor) -> Norms:
-    """Statistics of (N,) norms. Quantiles follow NumPy's linear rule; torch's own are limited to 16 million values."""
-    ordered = lengths.double().sort().values
-    places = torch.tensor(QUANTILES, dtype=torch.float64, device=lengths.device) * (len(ordered) - 1)
-    below = places.floor().long()
-    above = (below + 1).clamp(max=len(ordered) - 1)
-    values = torch.lerp(ordered[below], ordered[above], places - below)
-    return Norms(float(ordered.mean()), dict(zip(QUANTILES, values.tolist(), strict=True)), len(ordered))
+def _norms_of(lengths: Tensor) -> Norms:
+    return Norms(float(lengths.double().mean()), float(lengths.max()), len(lengths))
 
 
 class PublishedNorm(nn.Module):

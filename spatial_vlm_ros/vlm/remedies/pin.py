@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import Parts, finite
-from spatial_vlm_ros.vlm.remedies.marking import check_trained
+from spatial_vlm_ros.vlm.remedies.learned import check_trained
 
 BASE, TABLE_WIDTH, HIDDEN = 10_000.0, 64, (512, 768)
 NAME = "pin"

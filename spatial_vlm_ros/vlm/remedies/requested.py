@@ -14,14 +14,23 @@ from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
-from spatial_vlm_ros.vlm.remedies import features, norms, pin, position_schemes
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.attention_scaling import Settings, check_decoder, one_row
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import ScalingVis, read_calibration
-from spatial_vlm_ros.vlm.remedies.learned import load_learned
-from spatial_vlm_ros.vlm.remedies.marking import trained_with
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, refuse_untrained, settled, trained_positions
-from spatial_vlm_ros.vlm.remedies.positions import Installed, install
+from spatial_vlm_ros.vlm.remedies import features, norms, pin, positions
+from spatial_vlm_ros.vlm.remedies.attention_scaling import (
+    ScalingVis,
+    Settings,
+    check_decoder,
+    one_row,
+    read_calibration,
+)
+from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, load_learned, trained_with
+from spatial_vlm_ros.vlm.remedies.positions import (
+    Installed,
+    Positions,
+    install,
+    refuse_untrained,
+    settled,
+    trained_positions,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class RequestedRemedies:
 
     Args:
         norm_dose: dose of `norms.MeanNorm`, 0 to 1; above 0 only with `allow_untrained`.
-        positions: name of a scheme, one of `position_schemes.AXES`.
+        positions: name of a scheme, one of `positions.AXES`.
     """
 
     norm_dose: float | None = None
@@ -89,7 +98,7 @@ def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, to
     moved = wanted is not None and wanted != trained_positions(parts).scheme
     with ExitStack() as stack:
         for name, value in marks.items():
-            if not (moved and name == position_schemes.NAME):
+            if not (moved and name == positions.NAME):
                 stack.callback(_put_marked(parts, name, value, folder).remove)
         if wanted is not None and moved:
             settings = Positions(wanted)
@@ -130,14 +139,6 @@ def _put_norm(parts: Parts, value: object, folder: Path) -> Any:
     return norms.put_norm(parts, norms.norm_from(load_learned(folder, norms.NAME)))
 
 
-def _put_pin(parts: Parts, _: object, folder: Path) -> Any:
-    return pin.put_pin(parts, pin.pin_from(load_learned(folder, pin.NAME)))
-
-
-def _put_layers(parts: Parts, value: Any, _: Path) -> Any:
-    return features.put_layers(parts, value["layers"], post_layernorm=value["post_layernorm"])
-
-
 def _put_positions(parts: Parts, settings: Positions, folder: Path, allow_untrained: bool = False) -> Installed:
     refuse_untrained(parts, settled(parts, settings), allow_untrained)
     table = LearnedPositions.load(folder) if settings.scheme == "learned-absolute" else None
@@ -148,9 +149,11 @@ def _put_positions(parts: Parts, settings: Positions, folder: Path, allow_untrai
 _MARKED: Mapping[str, Callable[[Parts, Any, Path], Any]] = MappingProxyType(
     {
         norms.NAME: _put_norm,
-        position_schemes.NAME: lambda parts, _, folder: _put_positions(parts, trained_positions(parts), folder),
-        features.NAME: _put_layers,
-        pin.NAME: _put_pin,
+        positions.NAME: lambda parts, _, folder: _put_positions(parts, trained_positions(parts), folder),
+        features.NAME: lambda parts, value, _: features.put_layers(
+            parts, value["layers"], post_layernorm=value["post_layernorm"]
+        ),
+        pin.NAME: lambda parts, _, folder: pin.put_pin(parts, pin.pin_from(load_learned(folder, pin.NAME))),
     }
 )
 """Mark of a checkpoint → function that applies its remedy from the mark's settings and the folder, and returns its

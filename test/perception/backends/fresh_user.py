@@ -13,7 +13,7 @@ import msgspec
 from file_server import FileServer
 from tiny_models import owl, published
 
-from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile
+from spatial_vlm_ros.perception.model_store import ModelEntry, ModelFile
 
 NAME = "tiny-owl"
 OPTIONS = f"model={NAME} family=owlvit device=cpu threads=1 threshold=0.05 most=6"
@@ -25,9 +25,9 @@ import sys
 for name in {missing!r}:
     sys.modules[name] = None  # importing it fails
 import msgspec
-from spatial_vlm_ros.perception.model_store import manifest
-entry = msgspec.json.decode({entry!r}, type=manifest.ModelEntry)
-manifest.known_models = lambda: {{entry.name: entry}}
+from spatial_vlm_ros.perception import model_store
+entry = msgspec.json.decode({entry!r}, type=model_store.ModelEntry)
+model_store.known_models = lambda: {{entry.name: entry}}
 """
 
 

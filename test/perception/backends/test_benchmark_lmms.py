@@ -30,7 +30,7 @@ from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.perception.backends import load_backend
-from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import AMOUNTS, draw_items
 
 QUESTION = "Which is closer?"
 WORDS = f"{QUESTION} (A) cup (B) can Answer with the letter of one option and nothing else. Stop here."

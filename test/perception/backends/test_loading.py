@@ -30,8 +30,8 @@ from transformers import BertConfig, BertModel
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.perception.backends.devices import best_device, best_dtype
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, transformers_class
+from spatial_vlm_ros.perception.backends.onboard import best_device, best_dtype
 from spatial_vlm_ros.perception.backends.onnx_session import check_graph
 
 CPU = torch.device("cpu")

@@ -24,11 +24,9 @@ from spatial_vlm_ros.doctor.findings import Finding, Severity
 from spatial_vlm_ros.doctor.grounder import examine_grounder
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.perception.model_export import export
-from spatial_vlm_ros.perception.model_export.export import TOLERANCE, export_model
-from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
-from spatial_vlm_ros.perception.model_store.manifest import known_model
-from spatial_vlm_ros.perception.model_store.store import folder_of
+from spatial_vlm_ros.perception import model_export
+from spatial_vlm_ros.perception.model_export import TOLERANCE, OwlExport, export_model
+from spatial_vlm_ros.perception.model_store import folder_of, known_model
 
 HERE = Path(__file__).parent
 LISTED = "owlvit-base-patch32-int8"
@@ -209,7 +207,7 @@ def test_nothing_stays_of_an_export_that_fails_or_computes_something_else(
     with pytest.raises(ModelError, match="differ from transformers"):
         export_model(str(source), tmp_path / "owl")
     off = 0.0
-    monkeypatch.setattr(export, "convert", fails)
+    monkeypatch.setattr(model_export, "convert", fails)
     with pytest.raises(ModelError, match="no such operator"):
         export_model(str(source), tmp_path / "owl", "fp16")
     full = True

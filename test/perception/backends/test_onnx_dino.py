@@ -32,14 +32,13 @@ from transformers.image_transforms import get_size_with_aspect_ratio
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception.backends import dino_inputs, grounding_dino
-from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino, class_of, load
+from spatial_vlm_ros.perception.backends import detector_inputs
+from spatial_vlm_ros.perception.backends.detectors import GroundingDino, class_of, load_dino
 from spatial_vlm_ros.perception.backends.loading import pretrained
 from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS, OnnxDino
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.model_export.export import TOLERANCE, DinoExport, export_model, masks_of_text
-from spatial_vlm_ros.perception.model_export.graphs import convert
+from spatial_vlm_ros.perception.model_export import TOLERANCE, DinoExport, convert, export_model, masks_of_text
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 TABLES = tables(__file__)
@@ -64,7 +63,7 @@ def plain_folder(folders: Folders) -> Path:
 
 
 def loaded(folder: Path, **options: str) -> GroundingDino:
-    grounder = load(model=str(folder), preset="cpu", **options)
+    grounder = load_dino(model=str(folder), preset="cpu", **options)
     assert isinstance(grounder, GroundingDino)
     return grounder
 
@@ -163,14 +162,14 @@ def test_a_category_is_asked_in_plain_words(said: str, asked: str) -> None:
 def test_categories_are_joined_and_are_the_tokens_of_the_processor(plain_folder: Path, tmp_path: Path) -> None:
     prepared_by = loaded(plain_folder)._processor
     assert (
-        dino_inputs.joined(["cat", "soup can"])
+        detector_inputs.joined(["cat", "soup can"])
         == prepared_by._preprocess_input_text(["cat", "soup can"])
         == "cat. soup can."
     )
     theirs = bert_tokenizer(tmp_path)
     theirs.save_pretrained(tmp_path)
     for text in ("cat. soup can.", "an opener-box.", "Größe cups.", "child's cup. thing."):
-        assert dino_inputs.DinoTokens(tmp_path)(text) == theirs(text)["input_ids"]
+        assert detector_inputs.DinoTokens(tmp_path)(text) == theirs(text)["input_ids"]
 
 
 def test_boxes_and_scores_are_those_of_the_post_processing(plain_folder: Path) -> None:
@@ -182,7 +181,7 @@ def test_boxes_and_scores_are_those_of_the_post_processing(plain_folder: Path) -
     output = SimpleNamespace(logits=logits, pred_boxes=boxes)
     expected = prepared_by.post_process_grounded_object_detection(output, ids, 0.6, 0.25, [(200, 300)])[0]
     spans = {"cat": slice(1, 2), "soup can": slice(3, 5)}
-    got = dino_inputs.read_boxes(
+    got = detector_inputs.read_boxes(
         logits[0].numpy(), boxes[0].numpy(), spans, ("dog", "soup can", "cat"), 0.6, (200, 300)
     )
     inside = np.clip(expected["boxes"].numpy(), 0, [300, 200] * 2)
@@ -228,14 +227,14 @@ def noise(size: tuple[int, int]) -> Any:
 
 @given(SIDE, SIDE, st.sampled_from([(800, 1333), (600, 1000), (60, 100), (480, 800)]))
 def test_an_image_is_scaled_as_transformers_scales_it(height: int, width: int, sides: tuple[int, int]) -> None:
-    assert dino_inputs.scaled((height, width), *sides) == get_size_with_aspect_ratio((height, width), *sides)
+    assert detector_inputs.scaled((height, width), *sides) == get_size_with_aspect_ratio((height, width), *sides)
 
 
 @pytest.mark.parametrize("size", [(480, 640), (720, 1280), (640, 480), (201, 333), (1200, 1100), (7, 5), (300, 2000)])
 def test_pixels_and_mask_are_those_of_the_processor(size: tuple[int, int]) -> None:
     told = {"size": {"shortest_edge": 120, "longest_edge": 200}, "image_mean": [0.5, 0.4, 0.3],
             "image_std": [0.1, 0.2, 0.3], "pad_size": {"height": 120, "width": 160}}  # fmt: skip
-    prepare = dino_inputs.preparation(told)
+    prepare = detector_inputs.dino_preparation(told)
     height, width = prepare.inner(size)
     assert height == 120 or width == 160
     expected = GroundingDinoImageProcessorPil(**{**told, "size": {"height": height, "width": width}})(
@@ -248,14 +247,14 @@ def test_pixels_and_mask_are_those_of_the_processor(size: tuple[int, int]) -> No
 
 def test_an_image_of_the_graphs_size_fills_it_and_a_size_is_width_times_height() -> None:
     for size in ((480, 640), (720, 1280), (1080, 1920), (512, 512), (1280, 720)):
-        height, width = dino_inputs.scaled(size, 800, 1333)
-        prepare = dino_inputs.preparation({"pad_size": {"height": height, "width": width}})
+        height, width = detector_inputs.scaled(size, 800, 1333)
+        prepare = detector_inputs.dino_preparation({"pad_size": {"height": height, "width": width}})
         assert prepare.inner(size) == (height, width)
-    assert dino_inputs.image_size("640x480") == (480, 640)
-    assert dino_inputs.image_size("32x8192") == (8192, 32)
+    assert detector_inputs.image_size("640x480") == (480, 640)
+    assert detector_inputs.image_size("32x8192") == (8192, 32)
     for text in ("", "640", "640x", "x480", "640x480x3", "-640x480", "16x480", "640x9000", "a x b"):
         with pytest.raises(InputError, match="640x480"):
-            dino_inputs.image_size(text)
+            detector_inputs.image_size(text)
 
 
 @pytest.mark.parametrize("module", ["grounding_dino", "mm_grounding_dino"])
@@ -271,7 +270,7 @@ def test_tokens_see_each_other_as_in_transformers(module: str, ids: list[int]) -
 @pytest.mark.parametrize("told", TABLES["a preparation that the model does"])
 def test_a_preparation_that_the_model_does_not_have_is_refused(told: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"preprocessor_config\.json"):
-        dino_inputs.preparation({"pad_size": {"height": 60, "width": 85}, **told})
+        detector_inputs.dino_preparation({"pad_size": {"height": 60, "width": 85}, **told})
 
 
 CATEGORIES = ("cat", "soup can", "dog", "opener", "red box", "cup", "a cat", "cups")
@@ -297,9 +296,9 @@ def copy(exported: tuple[Path, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported[1], tmp_path / "model"))
 
 
-def by_torch(folder: Path, **options: str) -> grounding_dino.GroundingDino:
-    grounder = grounding_dino.load(model=str(folder), preset="cpu", **options)
-    assert isinstance(grounder, grounding_dino.GroundingDino)
+def by_torch(folder: Path, **options: str) -> GroundingDino:
+    grounder = load_dino(model=str(folder), preset="cpu", **options)
+    assert isinstance(grounder, GroundingDino)
     return grounder
 
 

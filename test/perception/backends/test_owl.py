@@ -30,15 +30,14 @@ from transformers import Owlv2ImageProcessorPil, OwlViTImageProcessorPil
 
 from spatial_vlm_ros.errors import DependencyError, ModelError, ModelTimeoutError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.backends.detector_inputs import ClipTokens, owl_preparation, read_tokenizer
+from spatial_vlm_ros.perception.backends.detectors import OwlDetector, load_owl
 from spatial_vlm_ros.perception.backends.loading import short
-from spatial_vlm_ros.perception.backends.model_inputs import ClipTokens, read_tokenizer
 from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, OnnxOwl, TwoGraphs
 from spatial_vlm_ros.perception.backends.onnx_detector import load as load_graph
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
-from spatial_vlm_ros.perception.backends.owl import OwlDetector, load
-from spatial_vlm_ros.perception.backends.owl_inputs import preparation
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes
-from spatial_vlm_ros.perception.model_export.export import export_model
+from spatial_vlm_ros.perception.model_export import export_model
 from spatial_vlm_ros.types import NounPhrase
 
 TABLES = tables(__file__)
@@ -51,7 +50,7 @@ FEW = ((720, 1280), (333, 201), (5, 7), (6, 40))
 
 
 def loaded(folder: Path, **options: str) -> OwlDetector:
-    grounder = load(model=str(folder), preset="cpu", **options)
+    grounder = load_owl(model=str(folder), preset="cpu", **options)
     assert isinstance(grounder, OwlDetector)
     return grounder
 
@@ -106,7 +105,7 @@ def noise(size: tuple[int, int]) -> npt.NDArray[np.uint8]:
 @pytest.mark.parametrize("family", SLOW)
 def test_pixels_are_those_of_the_slow_processor(family: str, size: tuple[int, int]) -> None:
     expected = SLOW[family]()(images=[noise(size)], return_tensors="np")["pixel_values"]
-    np.testing.assert_allclose(preparation(family, {})(noise(size)), expected, atol=2e-6)
+    np.testing.assert_allclose(owl_preparation(family, {})(noise(size)), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("told", [{"size": [96, 160]}, {"size": {"height": 96, "width": 160}}, {"size": 112}])
@@ -116,7 +115,7 @@ def test_size_mean_and_std_are_those_of_the_files(family: str, told: dict[str, A
     height, width = (112, 112) if told["size"] == 112 else (96, 160)
     slow = SLOW[family](**{**told, "size": {"height": height, "width": width}})
     expected = slow(images=[noise((200, 300))], return_tensors="np")["pixel_values"]
-    got = preparation(family, told)(noise((200, 300)))
+    got = owl_preparation(family, told)(noise((200, 300)))
     assert got.shape == (1, 3, height, width)
     np.testing.assert_allclose(got, expected, atol=5e-6)
 
@@ -128,7 +127,7 @@ def test_pixels_are_near_those_of_the_fast_processor(family: str, size: tuple[in
     """The fast ones differ from the slow ones: two steps of 255 of the filter, and OWLv2's outermost pixels."""
     smooth = cv2.GaussianBlur(noise(size), (9, 9), 3)
     expected = getattr(transformers, FAST[family])()(images=[smooth], return_tensors="pt")["pixel_values"].numpy()
-    difference = np.abs(preparation(family, {})(smooth) - expected)
+    difference = np.abs(owl_preparation(family, {})(smooth) - expected)
     assert difference.mean() < 5e-4
     assert difference[..., 2:-2, 2:-2].max() < 0.05
 
@@ -139,7 +138,7 @@ def test_boxes_are_those_of_the_post_processing(family: str, size: tuple[int, in
     boxes = np.random.default_rng(0).random((50, 4), dtype=np.float32)
     output = types.SimpleNamespace(logits=torch.ones(1, 50, 2), pred_boxes=torch.from_numpy(boxes)[None])
     expected = SLOW[family]().post_process_object_detection(output, 0.1, [size])[0]["boxes"]
-    np.testing.assert_allclose(preparation(family, {}).to_pixels(boxes, size), expected.numpy(), atol=1e-3)
+    np.testing.assert_allclose(owl_preparation(family, {}).to_pixels(boxes, size), expected.numpy(), atol=1e-3)
 
 
 SWEEP = pytest.mark.slow

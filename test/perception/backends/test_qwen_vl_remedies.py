@@ -19,28 +19,25 @@ import torch
 import transformers
 from PIL import Image
 from safetensors.torch import load_file
+from small_scorers import last_row_scaled
 from tiny_vlms import CUP_LEFT, CUP_RIGHT, KINDS, LEFT, RIGHT, Lesson, noted, written
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends import qwen_vl
+from spatial_vlm_ros.perception.backends import vlm
 from spatial_vlm_ros.perception.backends.families import EVERY, FAMILIES, ONE
 from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
+from spatial_vlm_ros.vlm.remedies.attention_scaling import (
     AdaptVis,
     AdaptVisSettings,
     CaseSplit,
     write_calibration,
 )
-from spatial_vlm_ros.vlm.remedies.learned import save_learned
-from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies.learned import FIELD, LearnedPositions, mark, save_learned
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 
 SLOW = pytest.mark.slow
 TOKENS = 80
@@ -63,7 +60,7 @@ def lessons(kind: str) -> list[Lesson]:
 def _asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be read is asked again in the same words: by hand a model is asked once."""
     rows = {name: dataclasses.replace(row, again="") for name, row in FAMILIES.items()}
-    monkeypatch.setattr(qwen_vl, "FAMILIES", rows)
+    monkeypatch.setattr(vlm, "FAMILIES", rows)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(KINDS[0], marks=SLOW), *KINDS[1:]])
@@ -115,7 +112,7 @@ def published() -> norms.PublishedNorm:
 
 
 def load(folder: Path, **options: str) -> WordModel:
-    return qwen_vl.load(**{"model": str(folder), "device": "cpu", "max_new_tokens": str(TOKENS), **options})
+    return vlm.load_qwen(**{"model": str(folder), "device": "cpu", "max_new_tokens": str(TOKENS), **options})
 
 
 Answers = list[tuple[str, float | None]]
@@ -139,7 +136,7 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float, float]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     images = Qwen2VLImageProcessorPil.from_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
-    model = getattr(transformers, qwen_vl.CLASSES[kind]).from_pretrained(folder).eval()
+    model = getattr(transformers, vlm.QWEN_CLASSES[kind]).from_pretrained(folder).eval()
     results, held = [], None
     for rgb in (CUP_LEFT, CUP_RIGHT):
         seen = dict(images(images=[Image.fromarray(rgb)], return_tensors="pt"))
@@ -253,7 +250,7 @@ def test_a_remedy_is_the_one_put_on_by_hand(plain: Answers, folder: Path, kind: 
 
 
 def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
-    model = getattr(transformers, qwen_vl.CLASSES[kind]).from_pretrained(folder)
+    model = getattr(transformers, vlm.QWEN_CLASSES[kind]).from_pretrained(folder)
     words = model.get_input_embeddings().weight.shape[0]
     model.resize_token_embeddings(words + 40, mean_resizing=False)
     with torch.no_grad():

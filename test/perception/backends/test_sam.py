@@ -38,6 +38,7 @@ from tiny_models import (
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.backends.detectors import ConceptDetector, load_sam3
 from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, Thresholds, grounding_of, merged
 from spatial_vlm_ros.perception.backends.prompts import _groups, with_boxes
@@ -50,7 +51,6 @@ from spatial_vlm_ros.perception.backends.sam2 import (
     segmenter,
     with_masks,
 )
-from spatial_vlm_ros.perception.backends.sam3 import ConceptDetector, load
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.referring import referrer_of
@@ -335,7 +335,7 @@ def inside(mask: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
 
 
 def loaded(folder: Path, **options: str) -> ConceptDetector:
-    grounder = load(model=str(folder), **{"preset": "cpu", "threshold": "0.2", **options})  # type: ignore[arg-type]
+    grounder = load_sam3(model=str(folder), **{"preset": "cpu", "threshold": "0.2", **options})  # type: ignore[arg-type]
     assert isinstance(grounder, ConceptDetector)
     return grounder
 

@@ -15,8 +15,8 @@ from tiny_models import HEIGHT, LEFT, RIGHT, WIDTH, iou, shapes
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.server_http import ServerTimeoutError
+from spatial_vlm_ros.perception.judging import MarksError
 from spatial_vlm_ros.perception.probing import ConventionError, probe_grounder
-from spatial_vlm_ros.perception.relation_marks import MarksError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

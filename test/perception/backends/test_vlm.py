@@ -31,7 +31,7 @@ from spatial_vlm_ros.errors import (
     UnknownNameError,
 )
 from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.perception.backends import qwen_vl, vlm
+from spatial_vlm_ros.perception.backends import vlm
 from spatial_vlm_ros.perception.backends.families import AGAIN, EVERY, FAMILIES, ONE
 from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
 from spatial_vlm_ros.perception.backends.word_model import WordModel
@@ -87,7 +87,7 @@ def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def taught(folder: Path) -> WordModel:
-    return qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", batch="3")
+    return vlm.load_qwen(model=str(folder), device="cpu", max_new_tokens="80", batch="3")
 
 
 def found(taught: WordModel, rgb: Rgb, *categories: str) -> list[tuple[str, tuple[float, ...]]]:
@@ -109,7 +109,7 @@ def test_a_box_comes_back_in_pixels_of_the_given_image(taught: WordModel, kind: 
 def test_a_box_in_pixels_of_the_resized_image_comes_back_in_those_of_the_given_one(tmp_path: Path) -> None:
     """Qwen2.5-VL, of which all else is slow."""
     folder = tiny_vlms.qwen_folder(tmp_path, KINDS[0], lessons(KINDS[0])[:2])
-    assert_boxes(qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", probe="no"), KINDS[0])
+    assert_boxes(vlm.load_qwen(model=str(folder), device="cpu", max_new_tokens="80", probe="no"), KINDS[0])
 
 
 def test_questions_of_different_length_are_asked_in_one_batch_and_keep_their_answers(
@@ -152,10 +152,10 @@ def test_refer_asks_for_the_whole_phrase_and_may_get_a_point(taught: WordModel, 
 
 
 def test_a_reply_or_a_request_that_is_too_long_is_an_error(folder: Path) -> None:
-    hasty = qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="12")
+    hasty = vlm.load_qwen(model=str(folder), device="cpu", max_new_tokens="12")
     with pytest.raises(ModelError, match="cut off at 12 tokens"):
         hasty.ground(CUP_LEFT, [NounPhrase("cup")])
-    late = qwen_vl.load(model=str(folder), device="cpu", batch="1", budget_s="1e-3", max_new_tokens="80")
+    late = vlm.load_qwen(model=str(folder), device="cpu", batch="1", budget_s="1e-3", max_new_tokens="80")
     with pytest.raises(ModelTimeoutError, match="1 of 2 items done"):
         late.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("can")])
 
@@ -209,7 +209,7 @@ def test_a_model_that_knows_nothing_or_whose_weights_are_no_numbers_ends_in_a_mo
 ) -> None:
     for spoil, words in ((False, ""), (True, "not finite")):
         folder = tiny_vlms.qwen_folder(tmp_path / str(spoil), kind, lessons(kind), steps=0, spoil=spoil)
-        grounder = load_grounder(f"{qwen_vl.__name__}:load", {"model": str(folder), "max_new_tokens": "30"})
+        grounder = load_grounder(f"{vlm.__name__}:load_qwen", {"model": str(folder), "max_new_tokens": "30"})
         with pytest.raises(ModelError, match=words or None):
             grounder.ground(CUP_LEFT, [NounPhrase("cup")])
 
@@ -227,16 +227,16 @@ def test_a_folder_of_another_family_or_without_template_is_refused(folder: Path,
         if path.name != "chat_template.jinja":
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ModelError, match="no chat template"):
-        qwen_vl.load(model=str(tmp_path))
+        vlm.load_qwen(model=str(tmp_path))
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "llava"}))
     with pytest.raises(UnknownNameError, match="llava"):
-        qwen_vl.load(model=str(tmp_path))
+        vlm.load_qwen(model=str(tmp_path))
 
 
 def test_an_image_made_smaller_for_memory_changes_the_grid_that_pixels_are_counted_in(folder: Path, kind: str) -> None:
     """The model says of the smaller image the numbers that it learnt for it, whatever the picture's own size."""
-    small = qwen_vl.load(model=str(folder), device="cpu", longest_px="256", max_new_tokens="80")
+    small = vlm.load_qwen(model=str(folder), device="cpu", longest_px="256", max_new_tokens="80")
     (cup,) = small.ground(LARGE, [NounPhrase("cup")]).detections
     grid = np.array(SMALL[kind] if kind == "qwen2_5_vl" else [1000, 1000])
     expected = np.reshape(written(kind, LEFT), (2, 2)) / grid * [540, 300]
@@ -254,14 +254,14 @@ def test_a_checkpoint_whose_processor_also_takes_videos_loads_without_what_video
     videos = {**images, "video_processor_type": "Qwen2VLVideoProcessor"}
     parts = {"image_processor": images, "video_processor": videos, "processor_class": "Qwen2_5_VLProcessor"}
     (newer / "processor_config.json").write_text(json.dumps(parts))
-    grounder = qwen_vl.load(model=str(newer), device="cpu", max_new_tokens="80")
+    grounder = vlm.load_qwen(model=str(newer), device="cpu", max_new_tokens="80")
     (cup,) = grounder.ground(CUP_LEFT, [NounPhrase("cup")]).detections
     assert cup.box_xyxy == pytest.approx(LEFT, abs=tolerance(kind))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_half_precision_says_the_same(folder: Path, kind: str, dtype: str) -> None:
-    half = qwen_vl.load(model=str(folder), device="cpu", dtype=dtype, max_new_tokens="80", batch="2", warm_up="yes")
+    half = vlm.load_qwen(model=str(folder), device="cpu", dtype=dtype, max_new_tokens="80", batch="2", warm_up="yes")
     (cup,) = half.ground(CUP_RIGHT, [NounPhrase("cup")]).detections
     assert cup.box_xyxy == pytest.approx(RIGHT, abs=tolerance(kind))
 
@@ -273,7 +273,7 @@ def test_what_it_writes_can_be_probed_and_a_model_that_says_the_same_of_every_im
     assert text == reply(kind, "cup", RIGHT)
     assert resized == (RESIZED if kind == "qwen2_5_vl" else (192, 96))
     assert taught.convention.name == {"qwen2_5_vl": "resized-absolute", "qwen3_vl": "thousand"}[kind]
-    qwen_vl.load(model=str(folder), device="cpu", max_new_tokens="80", probe="yes")
+    vlm.load_qwen(model=str(folder), device="cpu", max_new_tokens="80", probe="yes")
     assert "is not confirmed" in caplog.text
 
 

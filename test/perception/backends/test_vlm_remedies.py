@@ -16,25 +16,29 @@ import tiny_vlms
 import torch
 import transformers
 from safetensors.torch import load_file
-from small_scorers import ENCODERS
+from small_scorers import ENCODERS, last_row_scaled
 from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends import qwen_vl, vlm
+from spatial_vlm_ros.perception.backends import vlm
 from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
 from spatial_vlm_ros.perception.backends.families import FAMILIES
-from spatial_vlm_ros.perception.judging import CHOICES, AskedJudge, RelationQuestion, judge_of
-from spatial_vlm_ros.perception.relation_marks import QUESTION, QUESTION_WITH_BOXES, TEXT
+from spatial_vlm_ros.perception.judging import (
+    CHOICES,
+    QUESTION,
+    QUESTION_WITH_BOXES,
+    TEXT,
+    AskedJudge,
+    RelationQuestion,
+    judge_of,
+)
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms, pin
-from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled
-from spatial_vlm_ros.vlm.remedies.learned import save_learned
-from spatial_vlm_ros.vlm.remedies.marking import FIELD, mark
+from spatial_vlm_ros.vlm.remedies.learned import FIELD, mark, save_learned
 from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 
 LEFT, RIGHT = (18, 30, 72, 80), (108, 20, 162, 70)
 CUP_LEFT, CUP_RIGHT = scene(*LEFT), scene(*RIGHT)
@@ -111,7 +115,7 @@ def by_hand(folder: Path, put: Put, template: str = "", square: bool = True) -> 
     """Likelihoods of "left" and "right" from the class alone, with something put on it."""
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder).eval()
     if "Qwen" in type(model).__name__:
-        processor = qwen_vl.without_videos(transformers.Qwen2VLProcessor).from_pretrained(folder)
+        processor = vlm.without_videos(transformers.Qwen2VLProcessor).from_pretrained(folder)
     else:
         processor = transformers.AutoProcessor.from_pretrained(folder)
     put(parts_of(model))
@@ -222,7 +226,7 @@ def test_it_says_with_and_without_remedies_what_qwen_vl_says(kind: str, tmp_path
     folder = tiny_vlms.qwen_folder(tmp_path / "model", kind, [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0)
     for options in ({}, {"attention": "0.5"}, {"norm_dose": "0.5", "positions": "axial", "allow_untrained": "yes"}):
         given = {"model": str(folder), "device": "cpu", "max_new_tokens": "40", **options}
-        general, own = vlm.load(**given), qwen_vl.load(**given)
+        general, own = vlm.load(**given), vlm.load_qwen(**given)
         assert written(general) == written(own)
         assert likelihoods(general) == likelihoods(own)
         assert type(general) is type(own)

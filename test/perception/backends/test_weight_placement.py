@@ -26,10 +26,10 @@ from tiny_models import HEIGHT, LEFT, WIDTH, image, shapes
 from tiny_vlms import Lesson, scene
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
-from spatial_vlm_ros.perception.backends import devices, florence2, grounding_dino, onboard, qwen_vl, vlm
-from spatial_vlm_ros.perception.backends.devices import WeightPlacement, is_out_of_memory, on_device, share_or_size
-from spatial_vlm_ros.perception.backends.grounding_dino import GroundingDino
+from spatial_vlm_ros.perception.backends import florence2, onboard, vlm
+from spatial_vlm_ros.perception.backends.detectors import GroundingDino, load_dino
 from spatial_vlm_ros.perception.backends.loading import check_room, check_tokens, free_memory, weight_bytes
+from spatial_vlm_ros.perception.backends.onboard import WeightPlacement, is_out_of_memory, on_device, share_or_size
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
 from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
@@ -52,13 +52,13 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def detect(folder: Path, **options: str) -> GroundingDino:
-    grounder = grounding_dino.load(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
+    grounder = load_dino(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
     assert isinstance(grounder, GroundingDino)
     return grounder
 
 
 def talk(folder: Path, **options: str) -> WordModel:
-    return qwen_vl.load(model=str(folder), max_new_tokens="12", probe="no", **options)
+    return vlm.load_qwen(model=str(folder), max_new_tokens="12", probe="no", **options)
 
 
 def replies(grounder: WordModel) -> list[str]:
@@ -264,8 +264,8 @@ def test_models_that_compute_coordinates_get_float16(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], language: bool, dtype: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-    assert devices.best_dtype(GPU, "auto", language=language) is dtype
-    assert devices.best_dtype(CPU, "auto", language=language) is torch.float32
+    assert onboard.best_dtype(GPU, "auto", language=language) is dtype
+    assert onboard.best_dtype(CPU, "auto", language=language) is torch.float32
 
 
 def test_what_a_number_format_rounds_off_an_edge() -> None:
@@ -313,10 +313,10 @@ def test_the_preset_fits_the_board(
 def test_why_there_is_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.version.cuda is not None:
         pytest.skip("this torch is built for CUDA")
-    reason, repair = devices.no_cuda() or ("", "")
+    reason, repair = onboard.no_cuda() or ("", "")
     assert (reason, "pytorch.org" in repair) == ("this torch is built without CUDA", True)
     with pytest.raises(ModelError, match="built without CUDA"):
-        devices.best_device("cuda")
+        onboard.best_device("cuda")
 
     def too_old() -> None:
         raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
@@ -324,7 +324,7 @@ def test_why_there_is_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", too_old)
     with pytest.raises(ModelError, match="11040") as raised:
-        devices.best_device("cuda")
+        onboard.best_device("cuda")
     assert "nvidia-smi" in raised.value.repair
 
 

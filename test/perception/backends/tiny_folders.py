@@ -38,7 +38,7 @@ class Folders(dict[str, Path]):
         if how == "graph":
             published(folder, owl(kind))
         elif how == "graphs":
-            from spatial_vlm_ros.perception.model_export.export import export_model
+            from spatial_vlm_ros.perception.model_export import export_model
 
             export_model(str(self[kind]), folder)
         elif kind in OWL_SIDES:

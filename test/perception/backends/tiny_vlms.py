@@ -283,7 +283,7 @@ def _saved(model: Any, folder: Path, spoil: bool) -> Path:
 
 
 def noted(folder: Path, to: Path, marks: object) -> Path:
-    from spatial_vlm_ros.vlm.remedies.marking import FIELD
+    from spatial_vlm_ros.vlm.remedies.learned import FIELD
 
     shutil.copytree(folder, to)
     config = json.loads((to / "config.json").read_text())

@@ -16,9 +16,9 @@ from file_server import FileServer
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
+from spatial_vlm_ros.perception import model_store
 from spatial_vlm_ros.perception.backends import BACKENDS
-from spatial_vlm_ros.perception.model_store import manifest, store
-from spatial_vlm_ros.perception.model_store.manifest import ModelEntry, ModelFile, known_models
+from spatial_vlm_ros.perception.model_store import ModelEntry, ModelFile, known_models
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(range(256)) * 40
@@ -42,7 +42,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "models"))
-    monkeypatch.setattr(store, "_WAIT", 0.001)
+    monkeypatch.setattr(model_store, "_WAIT", 0.001)
     return tmp_path / "models"
 
 
@@ -53,7 +53,7 @@ def hub() -> Iterator[FileServer]:
 
 
 def left_behind(content: bytes) -> Path:
-    part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
+    part = model_store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(content)
     return part
@@ -66,35 +66,35 @@ def assert_whole(folder: Path) -> None:
 def test_a_model_comes_whole_and_is_not_asked_for_again(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     told: list[tuple[str, int, int]] = []
-    folder = store.get(ENTRY, progress=lambda *each: told.append(each))
+    folder = model_store.get(ENTRY, progress=lambda *each: told.append(each))
     assert_whole(folder)
     assert ("weights.safetensors", len(WEIGHTS), len(WEIGHTS)) in told
     hub.asked.clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert store.get(ENTRY) == folder
+    assert model_store.get(ENTRY) == folder
     assert not hub.asked
-    assert not store.faults(ENTRY)
+    assert not model_store.faults(ENTRY)
 
 
 def test_the_store_is_a_mirror(hub: FileServer, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.get(ENTRY, hub.url)
+    model_store.get(ENTRY, hub.url)
     served = {f"/{path.relative_to(root).as_posix()}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
     monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "second"))
     with FileServer(served) as mirror:
-        assert_whole(store.get(ENTRY, mirror.url + "/"))
+        assert_whole(model_store.get(ENTRY, mirror.url + "/"))
 
 
 def test_a_connection_that_breaks_off_is_taken_up_where_it_was(hub: FileServer) -> None:
     hub.cut = 3000
-    assert_whole(store.get(ENTRY, hub.url))
+    assert_whole(model_store.get(ENTRY, hub.url))
     begun = [wanted for path, wanted in hub.asked if path.endswith("weights.safetensors")]
     assert begun == ["", *(f"bytes={n}-" for n in range(3000, len(WEIGHTS), 3000))]
 
 
 def test_what_an_earlier_process_left_is_taken_up(hub: FileServer) -> None:
     left_behind(WEIGHTS[:7000])
-    assert store.missing(ENTRY) == {"config.json": 2, "onnx/weights.safetensors": len(WEIGHTS) - 7000}
-    assert_whole(store.get(ENTRY, hub.url))
+    assert model_store.missing(ENTRY) == {"config.json": 2, "onnx/weights.safetensors": len(WEIGHTS) - 7000}
+    assert_whole(model_store.get(ENTRY, hub.url))
     assert (f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors", "bytes=7000-") in hub.asked
 
 
@@ -103,7 +103,7 @@ def test_what_an_earlier_process_left_is_taken_up(hub: FileServer) -> None:
 def test_what_was_left_of_another_content_is_fetched_anew(hub: FileServer, left: bytes, ranges: bool) -> None:
     hub.ranges = ranges
     left_behind(left)
-    assert_whole(store.get(ENTRY, hub.url))
+    assert_whole(model_store.get(ENTRY, hub.url))
 
 
 @pytest.mark.parametrize(
@@ -112,21 +112,21 @@ def test_what_was_left_of_another_content_is_fetched_anew(hub: FileServer, left:
 def test_another_content_is_refused_and_nothing_of_it_is_kept(hub: FileServer, sent: bytes) -> None:
     hub.files[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = sent
     with pytest.raises(ModelError) as refusal:
-        store.get(ENTRY, hub.url)
+        model_store.get(ENTRY, hub.url)
     assert refusal.value.model == "eyes"
-    assert not [path for path in store.folder_of(ENTRY).rglob("weights*") if path.stat().st_size == len(WEIGHTS)]
-    assert "onnx/weights.safetensors" in store.missing(ENTRY)
+    assert not [path for path in model_store.folder_of(ENTRY).rglob("weights*") if path.stat().st_size == len(WEIGHTS)]
+    assert "onnx/weights.safetensors" in model_store.missing(ENTRY)
 
 
 def test_redirects_and_mirrors_are_followed_without_the_token(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    shutil.rmtree(store.get(ENTRY, hub.url))
+    shutil.rmtree(model_store.get(ENTRY, hub.url))
     assert set(hub.tokens) == {""}, "a mirror does not get it"
     hub.tokens.clear()
-    monkeypatch.setattr(store, "HUB", hub.url)
+    monkeypatch.setattr(model_store, "HUB", hub.url)
     with FileServer({"/cdn": WEIGHTS}) as cdn:
         hub.moved[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = f"{cdn.url}/cdn"
-        assert_whole(store.get(ENTRY))
+        assert_whole(model_store.get(ENTRY))
     assert set(hub.tokens) == {"Bearer hf_secret"}
     assert cdn.tokens == [""]
 
@@ -137,7 +137,7 @@ def test_redirects_and_mirrors_are_followed_without_the_token(hub: FileServer, m
 def test_what_a_server_refuses_is_told_with_what_to_do(hub: FileServer, status: int, words: str) -> None:
     hub.status = status
     with pytest.raises(ModelError, match=words):
-        store.get(ENTRY, hub.url)
+        model_store.get(ENTRY, hub.url)
     assert len(hub.asked) == (5 if status == 503 else 1)
 
 
@@ -145,30 +145,30 @@ def test_a_full_disk_is_told_before_and_while_it_comes(hub: FileServer, monkeypa
     size = sum(map(len, FILES.values()))
     with monkeypatch.context() as patched:
         for free in (10, size - 1, size):
-            patched.setattr(store.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free})())
+            patched.setattr(model_store.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free})())
             with pytest.raises(ModelError, match="Free some") if free < size else nullcontext():
-                store.get(ENTRY, hub.url)
+                model_store.get(ENTRY, hub.url)
             assert bool(hub.asked) == (free == size)
-    shutil.rmtree(store.folder_of(ENTRY))
+    shutil.rmtree(model_store.folder_of(ENTRY))
     part = left_behind(b"")
     part.unlink()
     part.symlink_to("/dev/full")
     with pytest.raises(ModelError, match=r"disk of .* is full\. Free 1 MB"):
-        store.get(ENTRY, hub.url)
+        model_store.get(ENTRY, hub.url)
     part.unlink()
-    assert_whole(store.get(ENTRY, hub.url))
+    assert_whole(model_store.get(ENTRY, hub.url))
 
 
 def test_what_changed_on_the_disk_is_told_and_fetched_again(hub: FileServer) -> None:
-    folder = store.get(ENTRY, hub.url)
+    folder = model_store.get(ENTRY, hub.url)
     (folder / "config.json").write_bytes(b"[]")
     (folder / "onnx/weights.safetensors").unlink()
-    faults = store.faults(ENTRY)
+    faults = model_store.faults(ENTRY)
     assert list(faults) == list(FILES)
     assert "SHA-256" in faults["config.json"]
     assert "missing" in faults["onnx/weights.safetensors"]
-    assert_whole(store.get(ENTRY, hub.url))
-    assert not store.faults(ENTRY)
+    assert_whole(model_store.get(ENTRY, hub.url))
+    assert not model_store.faults(ENTRY)
 
 
 @pytest.mark.parametrize("short", [0, 5000], ids=["empty", "half"])
@@ -176,25 +176,25 @@ def test_a_mirror_with_another_size_is_refused_at_once(hub: FileServer, short: i
     left_behind(WEIGHTS[:7000])
     hub.files[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = WEIGHTS[:short]
     with pytest.raises(ModelError, match=f"has {short} bytes, but the manifest lists {len(WEIGHTS)}"):
-        store.get(ENTRY, hub.url)
+        model_store.get(ENTRY, hub.url)
     assert len(hub.asked) <= 3
 
 
 def test_a_server_without_ranges_is_taken_up_where_it_was(hub: FileServer) -> None:
     hub.ranges, hub.cut = False, 6000
     with pytest.raises(ModelError, match="ended early"):
-        store.get(ENTRY, hub.url)
-    part = store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
+        model_store.get(ENTRY, hub.url)
+    part = model_store.folder_of(ENTRY) / "onnx" / "weights.safetensors.part"
     assert part.read_bytes() == WEIGHTS[:6000]
     hub.cut = None
-    assert_whole(store.get(ENTRY, hub.url))
+    assert_whole(model_store.get(ENTRY, hub.url))
 
 
 def test_two_processes_do_not_get_one_model_at_once(hub: FileServer) -> None:
-    with store._alone(ENTRY), pytest.raises(ModelError, match="another process is downloading it"):
-        store.get(ENTRY, hub.url)
+    with model_store._alone(ENTRY), pytest.raises(ModelError, match="another process is downloading it"):
+        model_store.get(ENTRY, hub.url)
     assert not hub.asked
-    assert_whole(store.get(ENTRY, hub.url))
+    assert_whole(model_store.get(ENTRY, hub.url))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_what_cannot_be_fetched_is_told_with_what_to_do(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ModelError, match=words) as refusal:
-        store.get(ENTRY, *([] if address is None else [address]))
+        model_store.get(ENTRY, *([] if address is None else [address]))
     assert secret is None or secret not in str(refusal.value)
 
 
@@ -230,7 +230,7 @@ def test_what_cannot_be_fetched_is_told_with_what_to_do(
     ],
 )
 def test_the_root_is_named_by_variables(environment: dict[str, str], folder: str) -> None:
-    assert store.store_folder(environment) == Path(folder)
+    assert model_store.store_folder(environment) == Path(folder)
 
 
 def test_the_manifest_is_sound_and_an_unknown_name_lists_those_that_there_are() -> None:
@@ -247,7 +247,7 @@ def test_the_manifest_is_sound_and_an_unknown_name_lists_those_that_there_are() 
             assert re.fullmatch("[0-9a-f]{64}", file.sha256)
             assert file.size > 0
     with pytest.raises(UnknownNameError, match="grounding-dino-tiny"):
-        manifest.known_model("nobody")
+        model_store.known_model("nobody")
     assert "grounding-dino-tiny" in run("list")[1]
     assert [run("list")[0], run("verify")[0], run("get", "nobody")[0]] == [0, 0, 3]
 
@@ -259,7 +259,7 @@ def run(*words: str, answer: str = "") -> tuple[int, str]:
 
 @pytest.fixture
 def eyes(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> FileServer:
-    monkeypatch.setattr(manifest, "known_models", lambda: {"eyes": ENTRY})
+    monkeypatch.setattr(model_store, "known_models", lambda: {"eyes": ENTRY})
     return hub
 
 
@@ -279,7 +279,7 @@ def test_the_command_gets_a_model_and_says_how_to_use_it(eyes: FileServer, root:
 
 def test_a_licence_that_limits_use_is_accepted_by_a_person(eyes: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     limited = entry_of(FILES, licence="Some research licence")
-    monkeypatch.setattr(manifest, "known_models", lambda: {"eyes": limited})
+    monkeypatch.setattr(model_store, "known_models", lambda: {"eyes": limited})
     code, said = run("get", "eyes", "--mirror", eyes.url, answer="n\n")
     assert (code, "--accept-licence" in said) == (1, True)
     assert run("get", "eyes", "--mirror", eyes.url, "--accept-licence", "MIT")[0] == 1

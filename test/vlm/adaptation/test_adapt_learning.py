@@ -40,12 +40,10 @@ from spatial_vlm_lab.training.loop import STATE, TrainingProgress
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import scoring
-from spatial_vlm_ros.perception.judging import AskedJudge
-from spatial_vlm_ros.perception.relation_marks import QUESTION
+from spatial_vlm_ros.perception.judging import QUESTION, AskedJudge
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.remedies.marking import FIELD
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies.learned import FIELD
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install
 
 TABLES = tables(__file__)
 

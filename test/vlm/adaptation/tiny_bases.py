@@ -21,8 +21,7 @@ from spatial_vlm_lab.adaptation.settings import AdaptSettings
 from spatial_vlm_lab.adaptation.views import LabelledView
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import LabelledObject
-from spatial_vlm_ros.perception.judging import CHOICES
-from spatial_vlm_ros.perception.relation_marks import QUESTION
+from spatial_vlm_ros.perception.judging import CHOICES, QUESTION
 from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame

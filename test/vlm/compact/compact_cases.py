@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_lab.training.images import Labelled, LabelledImage, Vocabulary
-from spatial_vlm_ros.vlm.compact.configuration import CompactConfig, config_of
+from spatial_vlm_ros.vlm.compact.model import CompactConfig, config_of
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 
 WIDTH, HEIGHT = 160, 112

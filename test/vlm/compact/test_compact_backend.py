@@ -14,8 +14,8 @@ import pytest
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.types import MODEL_DOMAINS
+from spatial_vlm_ros.vlm.compact.decoding import letterbox
 from spatial_vlm_ros.vlm.compact.familiarity import FAMILIARITY_FILE, Familiarity, fitted, pooled, read_familiarity
-from spatial_vlm_ros.vlm.compact.letterbox import letterbox
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, spec_from
 
 pytest.importorskip("compact_cases")
@@ -40,10 +40,8 @@ from spatial_vlm_ros.sim.cameras import VGA, camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.types import NounPhrase, Status
 from spatial_vlm_ros.vlm.compact.decoding import Instance
-from spatial_vlm_ros.vlm.compact.export import export, strip_traces
-from spatial_vlm_ros.vlm.compact.model import CompactModel
-from spatial_vlm_ros.vlm.compact.spec import read_spec
-from spatial_vlm_ros.vlm.compact.tokens import encode
+from spatial_vlm_ros.vlm.compact.model import CompactModel, export, strip_traces
+from spatial_vlm_ros.vlm.compact.spec import encode, read_spec
 
 BACKEND = "spatial_vlm_ros.perception.backends.compact:load"
 SHIPPED = Path(__file__).resolve().parents[3] / "models" / "compact"

@@ -47,20 +47,20 @@ from spatial_vlm_lab.training.scoring import (
     score,
 )
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.vlm.compact.configuration import config_of
 from spatial_vlm_ros.vlm.compact.decoding import (
+    Letterbox,
     RawOutput,
     asked,
     check_output,
     instances,
+    letterbox,
     mask_logits,
     masks,
+    resampled,
     with_rivals,
 )
-from spatial_vlm_ros.vlm.compact.letterbox import Letterbox, letterbox, resampled
-from spatial_vlm_ros.vlm.compact.model import CompactModel
-from spatial_vlm_ros.vlm.compact.spec import CompactSpec, read_spec, spec_from
-from spatial_vlm_ros.vlm.compact.tokens import encode, meant, word_number
+from spatial_vlm_ros.vlm.compact.model import CompactModel, config_of
+from spatial_vlm_ros.vlm.compact.spec import CompactSpec, encode, meant, read_spec, spec_from, word_number
 
 
 @pytest.fixture

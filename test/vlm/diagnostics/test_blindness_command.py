@@ -17,7 +17,7 @@ from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, questioning
 from spatial_vlm_ros.perception.questioning import BlindnessError
-from spatial_vlm_ros.vlm.diagnostics.item_set import AMOUNTS, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import AMOUNTS, draw_items
 
 drawn = functools.cache(draw_items)
 

@@ -21,15 +21,13 @@ from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.questioning import BlindnessError
 from spatial_vlm_ros.vlm.diagnostics import inside as measuring
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.diagnostics.examination import examine
 from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside
-from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.scores import examine
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import norms
-from spatial_vlm_ros.vlm.remedies.learned import FILE, save_learned
-from spatial_vlm_ros.vlm.remedies.marking import mark
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, mark_trained
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.remedies.learned import FILE, mark, save_learned
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 
 pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
 FEW = Amount(2, 2, 1, seed=3)

@@ -16,19 +16,20 @@ from small_scorers import IMAGE, KINDS, PALIGEMMA_WARNS, prompt, small_scorer, s
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.vlm.diagnostics import permutation
-from spatial_vlm_ros.vlm.diagnostics.attention import attention_map, last_rows, modality_balance
+from spatial_vlm_ros.vlm.diagnostics import measures
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
-from spatial_vlm_ros.vlm.diagnostics.loudness import loudness
-from spatial_vlm_ros.vlm.diagnostics.rotary_probe import (
+from spatial_vlm_ros.vlm.diagnostics.items import Amount, draw_items
+from spatial_vlm_ros.vlm.diagnostics.measures import (
+    attention_map,
+    last_rows,
+    loudness,
+    modality_balance,
     rotary_sensitivity,
     rows_of,
 )
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, Parts, image_tokens_changed, parts_of
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions
-from spatial_vlm_ros.vlm.remedies.positions import install, installed_positions, speeds_of
+from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions
+from spatial_vlm_ros.vlm.remedies.positions import Positions, install, installed_positions, own_positions, speeds_of
 
 HEADS, SIZE = 4, 16
 Angles = Callable[[np.ndarray, float], np.ndarray]
@@ -312,20 +313,20 @@ def scorer(kind: str, seed: int = 0) -> CandidateScorer:
 
 def test_a_permutation_is_that_of_its_seed_and_question_for_all_features_and_releases() -> None:
     tokens = torch.arange(12.0)[:, None].repeat(1, 3)
-    moved = permutation.permuted(3)(tokens, 0)
+    moved = measures.permuted(3)(tokens, 0)
     assert torch.equal(moved.sort(0).values, tokens)
-    assert torch.equal(permutation.permuted(3)(tokens * 2, 0), moved * 2)
-    assert not torch.equal(permutation.permuted(3)(tokens, 1), moved)
-    assert not torch.equal(permutation.permuted(4)(tokens, 0), moved)
-    assert torch.equal(permutation.permuted(3, 5)(tokens, 2), permutation.permuted(3, 7)(tokens, 0))
-    orders = [permutation.order_of(6, *key).tolist() for key in ((0, 0), (0, 1), (2, 0), (2, 47))]
+    assert torch.equal(measures.permuted(3)(tokens * 2, 0), moved * 2)
+    assert not torch.equal(measures.permuted(3)(tokens, 1), moved)
+    assert not torch.equal(measures.permuted(4)(tokens, 0), moved)
+    assert torch.equal(measures.permuted(3, 5)(tokens, 2), measures.permuted(3, 7)(tokens, 0))
+    orders = [measures.order_of(6, *key).tolist() for key in ((0, 0), (0, 1), (2, 0), (2, 47))]
     assert orders == [[3, 2, 5, 4, 0, 1], [1, 4, 3, 0, 2, 5], [3, 5, 2, 4, 0, 1], [4, 5, 3, 2, 0, 1]]
 
 
 @pytest.mark.parametrize(("grid", "side"), [((4, 4), 2), ((6, 4), 2), ((5, 7), 3), ((3, 3), 1), ((3, 4), 9)])
 def test_pooling_gives_each_token_the_mean_of_its_cell(grid: tuple[int, int], side: int) -> None:
     tokens = torch.randn(grid[0] * grid[1], 5, generator=torch.Generator().manual_seed(0))
-    found = permutation.pooled(grid, side)(tokens, 0)
+    found = measures.pooled(grid, side)(tokens, 0)
     rows, columns = grid
     for r in range(rows):
         for c in range(columns):
@@ -343,7 +344,7 @@ def test_pooling_gives_each_token_the_mean_of_its_cell(grid: tuple[int, int], si
 def test_psi_follows_its_formula_and_no_ratio_is_told_where_there_is_nothing_to_lose() -> None:
     original = np.array([1, 1, 1, 1, 1, 1, 0, 1, 1, 1] * 8, bool)
     moved = np.stack([original & (np.arange(80) % 3 > 0), original & (np.arange(80) % 4 > 0)])
-    found = permutation.permutation_scores(original, moved, np.full(80, 0.25), (5, 6))
+    found = measures.permutation_scores(original, moved, np.full(80, 0.25), (5, 6))
     before, after = original.mean(), moved.mean()
     assert found.psi is not None
     assert found.corrected is not None
@@ -353,12 +354,12 @@ def test_psi_follows_its_formula_and_no_ratio_is_told_where_there_is_nothing_to_
     for interval in (found.psi, found.corrected):
         assert interval.low < interval.value < interval.high
     at_chance = np.arange(80) % 4 == 0
-    found = permutation.permutation_scores(at_chance, at_chance[None], np.full(80, 0.25), (0,))
+    found = measures.permutation_scores(at_chance, at_chance[None], np.full(80, 0.25), (0,))
     assert found.corrected is None
     assert found.psi is not None
     assert found.psi.value == 0.0
     none = np.zeros(80, bool)
-    assert permutation.permutation_scores(none, none[None], np.full(80, 0.25), (0,)).psi is None
+    assert measures.permutation_scores(none, none[None], np.full(80, 0.25), (0,)).psi is None
 
 
 def test_the_interval_of_psi_keeps_pairs_together() -> None:
@@ -366,7 +367,7 @@ def test_the_interval_of_psi_keeps_pairs_together() -> None:
     rng = np.random.default_rng(2)
     original = rng.random(120) < 0.8
     moved = (original & (rng.random(120) < 0.7))[None]
-    found = permutation.permutation_scores(original, moved, np.full(120, 0.25), (0,))
+    found = measures.permutation_scores(original, moved, np.full(120, 0.25), (0,))
     draws = []
     for _ in range(3000):
         some = rng.integers(0, 120, 120)
@@ -428,12 +429,12 @@ def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> No
 
 def test_sensitivity_is_that_of_answers_asked_by_hand() -> None:
     answers = scorer("llava")
-    found = permutation.permutation_sensitivity(answers.parts, answers, ITEMS, seeds=(1, 2))
+    found = measures.permutation_sensitivity(answers.parts, answers, ITEMS, seeds=(1, 2))
     asked = [answers.answer(i.plain.rgb, i.plain.question, i.plain.choices) == i.truth for i in ITEMS]
     moved = 0
     for seed in (1, 2):
         for number, item in enumerate(ITEMS):
-            with image_tokens_changed(answers.parts, permutation.permuted(seed, number)):
+            with image_tokens_changed(answers.parts, measures.permuted(seed, number)):
                 moved += answers.answer(item.plain.rgb, item.plain.question, item.plain.choices) == item.truth
     assert (found.original.k, found.permuted.k, found.permuted.n) == (sum(asked), moved, 2 * len(ITEMS))
     assert found.seeds == (1, 2)
@@ -456,23 +457,23 @@ def test_each_question_is_asked_with_a_permutation_of_its_own_and_the_same_ones_
             return choices[0]
 
     for _ in range(2):
-        permutation.permutation_sensitivity(parts, Looker(), ITEMS[:5], (3, 4), np.ones(5, bool))
+        measures.permutation_sensitivity(parts, Looker(), ITEMS[:5], (3, 4), np.ones(5, bool))
     assert len({tuple(one) for one in seen}) == 10
-    assert seen == [permutation.order_of(16, seed, number).tolist() for seed in (3, 4) for number in range(5)] * 2
+    assert seen == [measures.order_of(16, seed, number).tolist() for seed in (3, 4) for number in range(5)] * 2
 
 
 def test_pooling_to_the_whole_grid_changes_no_answer_and_to_one_value_hides_all_places() -> None:
     answers = scorer("llava")
-    whole, one = permutation.pooling(answers.parts, answers, ITEMS, sides=(4, 1))
+    whole, one = measures.pooling(answers.parts, answers, ITEMS, sides=(4, 1))
     assert (whole.values, one.values) == (16, 1)
     assert (whole.change.value, whole.change.low <= 0 <= whole.change.high) == (0.0, True)
     plain = ITEMS[0].plain
     with (
-        image_tokens_changed(answers.parts, permutation.pooled((4, 4), 1)),
-        image_tokens_changed(answers.parts, permutation.permuted(0)),
+        image_tokens_changed(answers.parts, measures.pooled((4, 4), 1)),
+        image_tokens_changed(answers.parts, measures.permuted(0)),
     ):
         moved = answers.scores(plain.rgb, plain.question, plain.choices)
-    with image_tokens_changed(answers.parts, permutation.pooled((4, 4), 1)):
+    with image_tokens_changed(answers.parts, measures.pooled((4, 4), 1)):
         assert answers.scores(plain.rgb, plain.question, plain.choices) == pytest.approx(moved, abs=1e-5)
 
 
@@ -493,11 +494,11 @@ def test_a_template_takes_the_place_of_the_chat_template_and_a_prompt_has_no_lab
 def test_what_cannot_be_tested_or_asked_is_refused() -> None:
     answers, plain = scorer("llava"), ITEMS[0].plain
     for call, given, error, words in (
-        (permutation.permutation_sensitivity, (answers.parts, answers, []), InputError, "0 items"),
-        (permutation.permutation_sensitivity, (answers.parts, answers, ITEMS, ()), InputError, "0 seeds"),
-        (permutation.pooling, (answers.parts, answers, []), InputError, "draw_items"),
-        (permutation.pooled, ((4, 4), 0), InputError, "cells"),
-        (permutation.pooled((4, 4), 2), (torch.zeros(15, 2), 0), InputError, "4 x 4"),
+        (measures.permutation_sensitivity, (answers.parts, answers, []), InputError, "0 items"),
+        (measures.permutation_sensitivity, (answers.parts, answers, ITEMS, ()), InputError, "0 seeds"),
+        (measures.pooling, (answers.parts, answers, []), InputError, "draw_items"),
+        (measures.pooled, ((4, 4), 0), InputError, "cells"),
+        (measures.pooled((4, 4), 2), (torch.zeros(15, 2), 0), InputError, "4 x 4"),
         (answers.answer, (plain.rgb, plain.question, ()), InputError, "candidates"),
         (answers.answer, (plain.rgb, plain.question, ("left", "")), InputError, "candidate: ''"),
         (CandidateScorer, (answers.model, answers.processor, "<image> no field"), InputError, "template"),

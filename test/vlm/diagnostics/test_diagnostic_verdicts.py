@@ -16,16 +16,20 @@ from seeing import OTHER_SIDE, PALETTE, Changed, Deaf, First, Guesser, HigherIsF
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.types.proportions import Interval, wilson
-from spatial_vlm_ros.vlm.diagnostics import depth_items as tabletop
-from spatial_vlm_ros.vlm.diagnostics import scores, verdicts
-from spatial_vlm_ros.vlm.diagnostics.depth_items import HIGHER, LARGER, DrawnObject
-from spatial_vlm_ros.vlm.diagnostics.examination import GREY, Examined, examine, forms_of
+from spatial_vlm_ros.vlm.diagnostics import items as tabletop
+from spatial_vlm_ros.vlm.diagnostics import scores
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SHAPES, Shape, draw_shapes
-from spatial_vlm_ros.vlm.diagnostics.item_set import Amount, draw_items
-from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
-from spatial_vlm_ros.vlm.diagnostics.report import Inside, as_dict, diagnose, report
-from spatial_vlm_ros.vlm.diagnostics.sheet import answer_sheet, attention_image
-from spatial_vlm_ros.vlm.diagnostics.verdicts import BlindnessFinding, findings_of, words_of
+from spatial_vlm_ros.vlm.diagnostics.items import HIGHER, LARGER, Amount, DrawnObject, ItemPrompt, ProbeItem, draw_items
+from spatial_vlm_ros.vlm.diagnostics.report import Inside, answer_sheet, as_dict, attention_image, diagnose, report
+from spatial_vlm_ros.vlm.diagnostics.scores import (
+    GREY,
+    BlindnessFinding,
+    Examined,
+    examine,
+    findings_of,
+    forms_of,
+    words_of,
+)
 
 
 @functools.cache
@@ -58,7 +62,7 @@ def test_one_that_answers_from_the_image_passes_and_one_that_answers_from_the_wo
     assert {finding.outcome for finding in told} == {"not found"}
     told = findings(Deaf)
     assert {("does not look at the picture", axis) for axis in ("left-right", "above-below", "depth")} <= found(told)
-    assert not {fault for fault, _ in found(told)} - {verdicts.BLIND, verdicts.GUESSES}
+    assert not {fault for fault, _ in found(told)} - {scores.BLIND, scores.GUESSES}
     assert words_of(told).startswith("ignores the image (left-right, above-below, depth)")
 
 
@@ -75,7 +79,7 @@ def test_one_that_takes_higher_for_farther_or_turns_depth_round_is_told_so() -> 
             return answer if rgb.std() < 1 else next(choice for choice in choices if choice != answer)
 
     done = examine(Turned(), [item for item in items() if item.kind == "depth"])
-    assert (verdicts.INVERTS, "depth") in found(findings_of(scores.sections_of(done), scores.cues_of(done)))
+    assert (scores.INVERTS, "depth") in found(findings_of(scores.sections_of(done), scores.cues_of(done)))
 
 
 def test_one_that_mirrors_is_told_along_which_axis() -> None:
@@ -84,19 +88,19 @@ def test_one_that_mirrors_is_told_along_which_axis() -> None:
         found(findings_of(scores.sections_of(examine(Changed(change), relative)), []))
         for change in (lambda rgb: rgb[:, ::-1], lambda rgb: rgb[::-1])
     )
-    assert (verdicts.MIRRORS, "left-right") in mirrored
-    assert (verdicts.UPSIDE_DOWN, "above-below") in upside_down
-    assert verdicts.MIRRORS not in {fault for fault, _ in upside_down}
+    assert (scores.MIRRORS, "left-right") in mirrored
+    assert (scores.UPSIDE_DOWN, "above-below") in upside_down
+    assert scores.MIRRORS not in {fault for fault, _ in upside_down}
 
 
 def test_one_that_names_the_first_candidate_or_throws_dice_is_told_so_and_of_no_other_fault() -> None:
     first = found(findings(First))
-    assert {(verdicts.BY_PLACE, kind) for kind in ("absolute", "relative", "depth")} <= first
-    assert {fault for fault, _ in first} <= {verdicts.BY_PLACE, verdicts.BLIND, verdicts.GUESSES}
+    assert {(scores.BY_PLACE, kind) for kind in ("absolute", "relative", "depth")} <= first
+    assert {fault for fault, _ in first} <= {scores.BY_PLACE, scores.BLIND, scores.GUESSES}
     for seed in range(3):
         told = findings(Guesser, seed)
-        assert {fault for fault, _ in found(told)} <= {verdicts.USELESS, verdicts.GUESSES}
-        assert words_of(told) != verdicts.NO_FAULT
+        assert {fault for fault, _ in found(told)} <= {scores.USELESS, scores.GUESSES}
+        assert words_of(told) != scores.NO_FAULT
     done = examine(Seer(), draw_items(Amount(0, 1, 0, seed=1)))
     told = findings_of(scores.sections_of(done), scores.cues_of(done))
     assert words_of(told).startswith("undecided (too few questions): ")
@@ -168,7 +172,7 @@ def test_shares_at_their_ends_and_of_an_axis_are_not_corrected_where_a_constant_
 @pytest.mark.parametrize(("right", "outcome"), [(22, "found"), (30, "undecided"), (40, "not found")])
 def test_the_rules_look_at_the_ends_of_intervals(right: int, outcome: str) -> None:
     one = dataclasses.replace(section("relative", Seer), accuracy=wilson(right, 96))
-    told = next(finding for finding in findings_of([one], []) if finding.fault == verdicts.GUESSES)
+    told = next(finding for finding in findings_of([one], []) if finding.fault == scores.GUESSES)
     assert told.outcome == outcome
     low, high = told.numbers["accuracy"].low, told.numbers["accuracy"].high
     assert outcome == ("not found" if low > 0.25 else "found" if high < 0.35 else "undecided")
@@ -192,13 +196,13 @@ def test_every_question_is_asked_six_times_and_answers_that_are_no_candidates_ar
 
 
 def test_people_read_other_words_than_json_has() -> None:
-    constants = (verdicts.BLIND, verdicts.USELESS, verdicts.GUESSES, verdicts.MIRRORS, verdicts.UPSIDE_DOWN)
-    faults = {*constants, verdicts.INVERTS, verdicts.BY_PLACE, "takes higher for farther", "leans on larger for nearer"}
-    told = {verdicts.shown(fault) for fault in faults}
+    constants = (scores.BLIND, scores.USELESS, scores.GUESSES, scores.MIRRORS, scores.UPSIDE_DOWN)
+    faults = {*constants, scores.INVERTS, scores.BY_PLACE, "takes higher for farther", "leans on larger for nearer"}
+    told = {scores.shown(fault) for fault in faults}
     assert len(told) == len(faults)
     assert not told & faults
     assert not any("picture" in words for words in told)
-    assert verdicts.shown("usual - counter") == "usual - counter"
+    assert scores.shown("usual - counter") == "usual - counter"
 
 
 ITEMS = draw_items(Amount(8, 6, 2, seed=9))
@@ -233,10 +237,13 @@ def test_a_diagnosis_goes_through_json_unchanged_with_what_could_not_be_measured
 def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -> None:
     pytest.importorskip("torch")
     from spatial_vlm_ros.types.proportions import wilson
-    from spatial_vlm_ros.vlm.diagnostics.attention import Balance
-    from spatial_vlm_ros.vlm.diagnostics.loudness import Loudness
-    from spatial_vlm_ros.vlm.diagnostics.permutation import Pooled, permutation_scores
-    from spatial_vlm_ros.vlm.diagnostics.rotary_probe import RotarySensitivity
+    from spatial_vlm_ros.vlm.diagnostics.measures import (
+        Balance,
+        Loudness,
+        Pooled,
+        RotarySensitivity,
+        permutation_scores,
+    )
 
     right = np.arange(40) % 5 > 0
     two = np.array([[0.25, 0.75], [0.5, np.nan]])
@@ -365,7 +372,7 @@ def test_an_object_is_drawn_where_a_pinhole_camera_sees_it() -> None:
 
 
 def test_truth_of_depth_is_the_distance_of_the_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spatial_vlm_ros.vlm.diagnostics import depth_items
+    from spatial_vlm_ros.vlm.diagnostics import items
 
     drawn: list[tuple[DrawnObject, DrawnObject]] = []
 
@@ -373,8 +380,8 @@ def test_truth_of_depth_is_the_distance_of_the_objects(monkeypatch: pytest.Monke
         drawn.append(objects)
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr(depth_items, "draw_tabletop", keep)
-    every_item = [item for seed in range(4) for item in depth_items.depth_group("g", np.random.default_rng(seed))]
+    monkeypatch.setattr(items, "draw_tabletop", keep)
+    every_item = [item for seed in range(4) for item in items.depth_group("g", np.random.default_rng(seed))]
     assert len(drawn) == 2 * len(every_item)
     for item, plain, swapped in zip(every_item, drawn[::2], drawn[1::2], strict=True):
         other = next(choice for choice in item.plain.choices if choice != item.truth)

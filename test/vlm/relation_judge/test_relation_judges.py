@@ -20,7 +20,7 @@ from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudg
 from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Rgb, Status
-from spatial_vlm_ros.vlm.relation_judge.crops import (
+from spatial_vlm_ros.vlm.relation_judge import (
     NUMBERS,
     OUTPUTS,
     PLANES,
@@ -37,7 +37,7 @@ pytest.importorskip("small_scorers")
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 import torch
-from small_scorers import PALIGEMMA_WARNS, small_scorer
+from small_scorers import PALIGEMMA_WARNS, last_row_scaled, small_scorer
 
 from spatial_vlm_lab.sim import relation_pairs
 from spatial_vlm_lab.training.loop import TrainingSettings
@@ -45,13 +45,11 @@ from spatial_vlm_lab.training.relation_judge import RelationNet, export, label_w
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
-from spatial_vlm_ros.perception.judging import AskedJudge
-from spatial_vlm_ros.perception.relation_marks import QUESTION, marked
+from spatial_vlm_ros.perception.judging import QUESTION, AskedJudge, marked
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
 from spatial_vlm_ros.vlm.diagnostics.items import ItemPrompt, ProbeItem
-from spatial_vlm_ros.vlm.relation_judge.crops import INPUTS
-from spatial_vlm_ros.vlm.remedies.attention_scaling import last_row_scaled, one_row
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import AdaptVis, ScalingVis
+from spatial_vlm_ros.vlm.relation_judge import INPUTS
+from spatial_vlm_ros.vlm.remedies.attention_scaling import AdaptVis, ScalingVis, one_row
 
 if TYPE_CHECKING:
     from conftest import Tabletop

@@ -14,28 +14,25 @@ from tables import tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.vlm.remedies import attention_scaling_calibration as calibration
-from spatial_vlm_ros.vlm.remedies.attention_scaling_calibration import (
+
+pytest.importorskip("torch")
+import torch
+from small_scorers import IMAGE, KINDS, last_row_scaled, prompt, small_vlm
+
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.vlm.parts import Parts, parts_of
+from spatial_vlm_ros.vlm.remedies import attention_scaling
+from spatial_vlm_ros.vlm.remedies.attention_scaling import (
     AdaptVis,
     AdaptVisSettings,
     CaseSplit,
     ScalingVis,
+    generate,
+    one_row,
     read_calibration,
     tune_adaptive,
     tune_scaling,
     write_calibration,
-)
-
-pytest.importorskip("torch")
-import torch
-from small_scorers import IMAGE, KINDS, prompt, small_vlm
-
-from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.vlm.parts import Parts, parts_of
-from spatial_vlm_ros.vlm.remedies.attention_scaling import (
-    generate,
-    last_row_scaled,
-    one_row,
 )
 
 TABLES = tables(__file__)
@@ -99,15 +96,12 @@ def test_one_row_run_again_is_a_second_prefill(kind: str, alpha: float, dtype: t
     assert (int(inputs["attention_mask"].sum()) < inputs["input_ids"].shape[1]) == (change == "masked")
 
 
-@pytest.mark.parametrize("two_prefills", [False, True])
 @pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=SLOW) for kind in KINDS[1:])])
-def test_confidence_chooses_the_factor_and_a_factor_of_one_is_the_models_own_generate(
-    kind: str, two_prefills: bool
-) -> None:
+def test_confidence_chooses_the_factor_and_a_factor_of_one_is_the_models_own_generate(kind: str) -> None:
     """Confidence is the largest probability of the plain first token, here by softmax in NumPy."""
     parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
     own = parts.model.generate(**inputs, max_new_tokens=STEPS, do_sample=False)
-    answer = generate(parts, inputs, ScalingVis(1.0), STEPS, two_prefills=two_prefills)
+    answer = generate(parts, inputs, ScalingVis(1.0), STEPS)
     assert answer.tokens.tolist() == own[0, inputs["input_ids"].shape[1] :].tolist()
     assert torch.allclose(answer.plain, answer.scaled, atol=1e-5)
     with torch.no_grad():
@@ -115,7 +109,7 @@ def test_confidence_chooses_the_factor_and_a_factor_of_one_is_the_models_own_gen
     expected = np.exp(logits - logits.max())
     expected /= expected.sum()
     for threshold, alpha in ((expected.max() + 0.02, 0.5), (expected.max() - 0.02, 2.0)):
-        answer = generate(parts, inputs, AdaptVis(0.5, 2.0, float(threshold)), 3, two_prefills=two_prefills)
+        answer = generate(parts, inputs, AdaptVis(0.5, 2.0, float(threshold)), 3)
         assert answer.confidence == pytest.approx(expected.max(), abs=1e-5)
         assert answer.plain.numpy() == pytest.approx(expected, abs=1e-5)
         assert answer.alpha == alpha
@@ -125,11 +119,10 @@ def test_confidence_chooses_the_factor_and_a_factor_of_one_is_the_models_own_gen
         assert torch.allclose(answer.scaled, other.scaled, atol=1e-5)
 
 
-@pytest.mark.parametrize("two_prefills", [False, True])
-def test_probabilities_of_a_bfloat16_model_are_float32_and_near_the_full_ones(two_prefills: bool) -> None:
+def test_probabilities_of_a_bfloat16_model_are_float32_and_near_the_full_ones() -> None:
     half = parts_of(small_vlm("qwen3_vl", dtype=torch.bfloat16)), prompt("qwen3_vl", dtype=torch.bfloat16)
     full = parts_of(small_vlm("qwen3_vl")), prompt("qwen3_vl")
-    short, exact = (generate(*one, ScalingVis(2.0), 2, two_prefills=two_prefills) for one in (half, full))
+    short, exact = (generate(*one, ScalingVis(2.0), 2) for one in (half, full))
     for given, expected in ((short.plain, exact.plain), (short.scaled, exact.scaled)):
         assert given.dtype == torch.float32
         assert float(given.sum()) == pytest.approx(1.0, abs=1e-5)
@@ -140,9 +133,8 @@ def test_an_answer_ends_where_it_should() -> None:
     parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
     tokens = generate(parts, inputs, ScalingVis(2.0), STEPS).tokens.tolist()
     end = tokens[3]
-    for two in (False, True):
-        ended = generate(parts, inputs, ScalingVis(2.0), STEPS, eos_token_id=end, two_prefills=two).tokens.tolist()
-        assert ended == tokens[: tokens.index(end) + 1]
+    ended = generate(parts, inputs, ScalingVis(2.0), STEPS, eos_token_id=end).tokens.tolist()
+    assert ended == tokens[: tokens.index(end) + 1]
     parts.model.generation_config.eos_token_id = end
     assert generate(parts, inputs, ScalingVis(2.0), STEPS).tokens.tolist() == ended
 
@@ -205,14 +197,13 @@ def test_image_columns_of_the_prompts_last_row_are_scaled_in_every_layer_and_not
         assert calls[1]["weights", number][0].numpy() == pytest.approx(expected[:, -1:], abs=1e-5)
 
 
-@pytest.mark.parametrize("form", [in_one_row, in_reference])
-def test_the_model_is_as_before_afterwards_also_after_an_error(form: Any) -> None:
+def test_the_model_is_as_before_afterwards_also_after_an_error() -> None:
     parts, inputs = parts_of(small_vlm("qwen2_5_vl")), prompt("qwen2_5_vl")
     before, vision = parts.language.config._attn_implementation, parts.vision.config._attn_implementation
     expected = decoded(parts, inputs, nullcontext())
-    with form(parts, inputs, 2.0):
+    with in_one_row(parts, inputs, 2.0):
         assert parts.vision.config._attn_implementation == vision
-    with pytest.raises(KeyError, match="stop"), form(parts, inputs, 2.0):
+    with pytest.raises(KeyError, match="stop"), in_one_row(parts, inputs, 2.0):
         raise KeyError("stop")
     assert parts.language.config._attn_implementation == before
     assert not parts.model._forward_hooks
@@ -253,7 +244,6 @@ def numberless_model() -> tuple[Parts, Inputs]:
     return parts, prompt("llava")
 
 
-@pytest.mark.parametrize("form", ["one row", "two prefills", "reference"])
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -264,16 +254,10 @@ def numberless_model() -> tuple[Parts, Inputs]:
     ],
 )
 def test_models_whose_attention_cannot_be_scaled_are_refused(
-    make: Callable[[], tuple[Parts, Inputs]], words: str, form: str
+    make: Callable[[], tuple[Parts, Inputs]], words: str
 ) -> None:
-    parts, inputs = make()
-    if form == "reference":
-        if make is not numberless_model:
-            with pytest.raises(ModelError, match=words), in_reference(parts, inputs, 2.0):
-                pass
-        return
     with pytest.raises(ModelError, match=words):
-        generate(parts, inputs, ScalingVis(2.0), two_prefills=form == "two prefills")
+        generate(*make(), ScalingVis(2.0))
 
 
 @pytest.mark.parametrize(("told", "error", "words"), TABLES["ways to generate that cannot be"])
@@ -324,7 +308,11 @@ def right_with(settings: AdaptVis, confidences: list[float], correct: dict[float
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def test_no_other_pair_or_threshold_is_right_more_often(seed: int) -> None:
-    assert (calibration.ALPHAS, calibration.LOW_ALPHAS, calibration.HIGH_ALPHAS) == (ALPHAS, LOW_ALPHAS, HIGH_ALPHAS)
+    assert (attention_scaling.ALPHAS, attention_scaling.LOW_ALPHAS, attention_scaling.HIGH_ALPHAS) == (
+        ALPHAS,
+        LOW_ALPHAS,
+        HIGH_ALPHAS,
+    )
     confidences, correct = answers(seed)
     tuned = tune_adaptive(SPLIT, confidences, correct, **NAMES).settings
     every = (AdaptVis(*values) for values in itertools.product(LOW_ALPHAS, HIGH_ALPHAS, THRESHOLDS))

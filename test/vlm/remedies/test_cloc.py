@@ -29,7 +29,7 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import parts_of
 from spatial_vlm_ros.vlm.remedies.features import NAME, checked_layers, multilayer_config, put_layers
-from spatial_vlm_ros.vlm.remedies.marking import mark
+from spatial_vlm_ros.vlm.remedies.learned import mark
 
 TABLES = tables(__file__)
 

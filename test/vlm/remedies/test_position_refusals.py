@@ -13,19 +13,17 @@ from position_cases import llava_rows, logits, qwen_rows
 from small_scorers import IMAGE, KINDS, prompt, small_vlm
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
-from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
-from spatial_vlm_ros.vlm.parts import ARCHITECTURES, parts_of
-from spatial_vlm_ros.vlm.remedies.absolute import LearnedPositions
-from spatial_vlm_ros.vlm.remedies.marking import trained_with
-from spatial_vlm_ros.vlm.remedies.position_schemes import (
+from spatial_vlm_ros.vlm.parts import ARCHITECTURES, cache_argument, cache_of, parts_of
+from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, trained_with
+from spatial_vlm_ros.vlm.remedies.positions import (
     OWN,
     Positions,
+    install,
     mark_trained,
     own_positions,
     settled,
     trained_positions,
 )
-from spatial_vlm_ros.vlm.remedies.positions import install
 
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
 """Scaled frequencies."""

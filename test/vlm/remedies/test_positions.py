@@ -14,12 +14,16 @@ from position_cases import TURNING, greedy_anew, llava_rows, logits, padded, qwe
 from small_scorers import END, IMAGE, KINDS, START, prompt, small_vlm
 
 from spatial_vlm_ros.errors import FileError, InputError, ShapeError, UnknownNameError
-from spatial_vlm_ros.vlm.kv_cache import cache_argument, cache_of
-from spatial_vlm_ros.vlm.parts import parts_of
-from spatial_vlm_ros.vlm.remedies.absolute import FILE, LearnedPositions
-from spatial_vlm_ros.vlm.remedies.position_ids import Images, grid_ids, line_ids, running_ids
-from spatial_vlm_ros.vlm.remedies.position_schemes import Positions, own_positions
-from spatial_vlm_ros.vlm.remedies.positions import install
+from spatial_vlm_ros.vlm.parts import cache_argument, cache_of, parts_of
+from spatial_vlm_ros.vlm.remedies.learned import TABLE_FILE, LearnedPositions
+from spatial_vlm_ros.vlm.remedies.positions import (
+    Images,
+    Positions,
+    grid_ids,
+    install,
+    line_ids,
+    own_positions,
+)
 
 GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
 
@@ -40,7 +44,8 @@ def batch(words: tuple[tuple[int, int], ...], left: bool) -> dict[str, torch.Ten
 def test_ids_are_those_of_the_published_classes(kind: str, left: bool) -> None:
     given = batch(((3, 4), (0, 6), (9, 0), (2, 2), (1, 5)), left)
     theirs, deltas = small_vlm(kind).model.get_rope_index(**given)
-    running = running_ids(given["attention_mask"])
+    mask = given["attention_mask"]
+    running = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
     starts = running[(given["input_ids"] == IMAGE).int().argmax(-1)[:, None] == torch.arange(running.shape[1])]
     images = Images.at(starts, GRIDS)
     ours, seen = grid_ids(running, images), given["attention_mask"].bool()
@@ -71,8 +76,6 @@ def test_text_alone_is_a_line_on_every_axis_and_places_that_do_not_exist_are_ref
     running = torch.arange(7)[None]
     assert grid_ids(running, None).tolist() == [[list(range(7))]] * 3
     assert torch.equal(line_ids(grid_ids(running, None), None), running)
-    mask = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
-    assert running_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 0, 0]]
     with pytest.raises(UnknownNameError, match="one of: grid, running"):
         grid_ids(torch.arange(3)[None], None, "behind")
     with pytest.raises(InputError, match="a side without tokens"):
@@ -117,7 +120,7 @@ def test_a_table_begins_with_zeros_that_learn_and_is_read_as_it_was_saved_or_ref
     tensors = save({"table": torch.zeros(3)})
     for content, words in ((None, "beside the"), (b"no tensors", "beside the checkpoint"), (tensors, "no table")):
         if content is not None:
-            (tmp_path / FILE).write_bytes(content)
+            (tmp_path / TABLE_FILE).write_bytes(content)
         with pytest.raises(FileError, match=words):
             LearnedPositions.load(tmp_path)
     with pytest.raises(FileError, match="Save the checkpoint there first"):

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs of the small judge: the image around two boxes, the whole image at small size, and the boxes in both."""
+"""Inputs of the small judge, a network that decides from an image and two boxes which relations hold.
+
+They are the image around two boxes, the whole image at small size, and the boxes in both; only NumPy and OpenCV. See
+docs/second_opinion.md#a-small-judge.
+"""
 
 from __future__ import annotations
 

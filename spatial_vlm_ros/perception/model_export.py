@@ -1,42 +1,274 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Export a transformers folder as a folder for the backend `onnx`; it is kept only if both compute the same."""
+"""Export a transformers folder as a folder for the backend `onnx`; it is kept only if both compute the same.
+
+OWL-ViT and OWLv2 become two graphs, text and image. Grounding DINO, MM-Grounding-DINO and LLMDet become one, traced for
+images of one size: `torch.export` takes minutes or more to simplify Swin's windows for a variable height and width
+(ADR 0034), and a camera has one size anyway. Deformable attention becomes GridSample, a standard operator of ONNX.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, SpatialVlmError, UnknownNameError
+from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.writing import write_text
-from spatial_vlm_ros.perception.backends.dino_inputs import TOKENS, DinoTokens, edges, joined, preparation, scaled
-from spatial_vlm_ros.perception.backends.grounding_dino import CLASSES as GROUNDING_DINO
-from spatial_vlm_ros.perception.backends.grounding_dino import class_of
+from spatial_vlm_ros.perception.backends.detector_inputs import (
+    TOKENS,
+    ClipTokens,
+    DinoPreparation,
+    DinoTokens,
+    OwlPreparation,
+    dino_preparation,
+    edges,
+    joined,
+    owl_preparation,
+    read_tokenizer,
+    scaled,
+)
+from spatial_vlm_ros.perception.backends.detectors import DINO_CLASSES, OWL_CLASSES, class_of
 from spatial_vlm_ros.perception.backends.loading import model_folder, pretrained, processor, read_json, short
 from spatial_vlm_ros.perception.backends.onboard import LEAST_LONGEST_PX, capped
-from spatial_vlm_ros.perception.backends.onnx_detector import GRAPH_FILE, INPUTS, OUTPUTS, PROPOSALS, OnnxDino
+from spatial_vlm_ros.perception.backends.onnx_detector import (
+    EMBEDDINGS,
+    GRAPH_FILE,
+    IMAGE_FILE,
+    IMAGE_INPUTS,
+    INPUTS,
+    OUTPUTS,
+    PROPOSALS,
+    TEXT_FILE,
+    TEXT_INPUTS,
+    OnnxDino,
+    TwoGraphs,
+)
+from spatial_vlm_ros.perception.backends.onnx_session import NAME as ONNX
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
-from spatial_vlm_ros.perception.backends.owl import CLASSES as OWL
-from spatial_vlm_ros.perception.model_export.graphs import FORMATS, convert, furthest, write_graph
-from spatial_vlm_ros.perception.model_export.owl_export import OwlExport
+from spatial_vlm_ros.vlm.compact.model import OPSET, strip_traces
 
-# Export Grounding DINO, MM-Grounding-DINO and LLMDet as one ONNX graph, with the other files of the backend `onnx`.
-#
-# The graph is traced for images of one size: `torch.export` takes minutes or more to simplify Swin's windows for a
-# variable height and width (ADR 0034), and a camera has one size anyway. Deformable attention becomes GridSample, a
-# standard operator of ONNX.
+INSTALL = install("export")
+FORMATS = ("fp32", "fp16", "int8")
+_QUANTISED = ["MatMul", "Gemm", "Gather"]  # weights of layers and embeddings; the patch convolution stays in float32
+_EXACT = ["GridSample"]  # it samples at relative image coordinates, of which float16 resolves only about a thousand
+
+
+def write_graph(
+    part: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    shapes: Mapping[str, Any],
+) -> None:
+    """Write a module as one ONNX file in float32, of standard operators.
+
+    Args:
+        part: module on the CPU, in float32.
+        shapes: name of an argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
+    """
+    try:
+        with warnings.catch_warnings(), _quiet("torch.onnx._internal.exporter._registration"):
+            warnings.simplefilter("ignore")  # warnings of the exporter about itself, and about torchvision's operators
+            torch.onnx.export(
+                part.eval(),
+                example,
+                path,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=dict(shapes),
+                opset_version=OPSET,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+            )
+    except ModuleNotFoundError as error:
+        raise DependencyError(str(error.name), INSTALL) from error
+    strip_traces(path)
+
+
+def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor) -> tuple[float, float]:
+    """Return the greatest difference of a score, 0 to 1, and of a side of a box, 0 to 1.
+
+    Args:
+        got: "logits" and "pred_boxes" of a graph.
+        logits: logits from transformers, same shape.
+    """
+    scores = torch.from_numpy(got["logits"]).float().sigmoid() - logits.sigmoid()
+    sides = torch.from_numpy(got["pred_boxes"]).float() - boxes
+    return float(scores.abs().max()), float(sides.abs().max())
+
+
+def convert(path: Path, number_format: str) -> None:
+    """Convert a float32 graph in place.
+
+    Args:
+        number_format: "fp32" changes nothing. "fp16" converts weights and operations except those of _EXACT and of ONNX
+            Runtime's own list; inputs and outputs stay float32. "int8" stores weights of matrix products and embeddings
+            in 8 bits, and quantises activations dynamically.
+    """
+    if number_format == "fp32":
+        return
+    onnx = _needed("onnx")
+    if number_format == "fp16":
+        module = _needed("onnxruntime.transformers.float16")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it lists every number that is too small for float16
+            exact = [*module.DEFAULT_OP_BLOCK_LIST, *_EXACT]
+            halved = module.convert_float_to_float16(onnx.load(str(path)), keep_io_types=True, op_block_list=exact)
+        onnx.save(halved, str(path))
+        return
+    quantization = _needed("onnxruntime.quantization")
+    # Unsigned weights: products of signed ones overflow 16 bits on CPUs with only AVX2 (ONNX Runtime, "Quantize ONNX
+    # models", section on S8S8 and U8U8).
+    kind, smaller = quantization.QuantType.QUInt8, path.with_suffix(".int8")
+    graph = onnx.load(str(path)).graph
+    sides = {weight.name: len(weight.dims) for weight in graph.initializer}
+    stacked = [n.name for n in graph.node if n.op_type == "MatMul" and sides.get(n.input[1], 2) != 2]  # ORT has no such
+    with _quiet(""):  # it advises to fold constants, which the exporter has done
+        quantization.quantize_dynamic(
+            path,
+            smaller,
+            op_types_to_quantize=_QUANTISED,
+            per_channel=True,
+            weight_type=kind,
+            nodes_to_exclude=stacked,
+        )
+    smaller.replace(path)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Drop the warnings of one logger."""
+    logger = logging.getLogger(name)
+
+    def errors_only(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING
+
+    logger.addFilter(errors_only)
+    try:
+        yield
+    finally:
+        logger.removeFilter(errors_only)
+
+
+def _needed(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise DependencyError(name.partition(".")[0], INSTALL) from error
+
+
+_MOST_TEXTS = 1024
+_TEXTS = ("a cup", "a soup can", "box")
+_OWL_IMAGE = (120, 160)  # height and width of the random image, pixels
+
+
+class _TextPart(nn.Module):
+    """Turns phrases into embeddings of unit length, as in the whole model."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()
+        self.text, self.projection = base.text_model, base.text_projection
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        pooled = self.text(input_ids=input_ids, attention_mask=attention_mask).pooler_output
+        embeddings = self.projection(pooled)
+        return embeddings / torch.linalg.norm(embeddings, ord=2, dim=-1, keepdim=True)
+
+
+class _ImagePart(nn.Module):
+    """Turns an image and phrase embeddings into scores and boxes."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor, query_embeds: Tensor) -> tuple[Tensor, Tensor]:
+        grid = self.model.image_embedder(pixel_values)[0]
+        features = grid.flatten(1, 2)
+        logits = self.model.class_predictor(features, query_embeds)[0]
+        return logits, self.model.box_predictor(features, grid)
+
+
+def _steps(kind: str, prepare: OwlPreparation | DinoPreparation) -> dict[str, Any]:
+    """Keys of preprocessor_config.json that all models have."""
+    return {
+        "image_processor_type": f"{kind}ImageProcessor",
+        **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True),
+        "rescale_factor": prepare.factor,
+        "image_mean": list(prepare.mean),
+        "image_std": list(prepare.std),
+    }
+
+
+class OwlExport:
+    """Exports OWL_CLASSES-ViT or OWLv2; see ModelExport.
+
+    Args:
+        model: OwlViTForObjectDetection or Owlv2ForObjectDetection on the CPU, in evaluation mode and float32.
+    """
+
+    graphs: tuple[str, ...] = (TEXT_FILE, IMAGE_FILE)
+
+    def __init__(self, model: Any, prepared_by: Any) -> None:
+        self.model, self._tokenizer = model, prepared_by.tokenizer
+        told = json.loads(prepared_by.image_processor.to_json_string())
+        self._side = model.config.vision_config.image_size
+        self._prepare = owl_preparation(model.config.model_type, told, self._side)
+
+    def write_graphs(self, folder: Path) -> None:
+        """Write text.onnx and image.onnx in float32."""
+        config = self.model.config
+        base, length = getattr(self.model, config.model_type), config.text_config.max_position_embeddings
+        ids, mask = torch.ones(3, length, dtype=torch.int64), torch.ones(3, length, dtype=torch.int64)
+        ids[:, -1] = config.text_config.vocab_size - 1
+        texts = torch.export.Dim("texts", min=1, max=_MOST_TEXTS)
+        write_graph(
+            _TextPart(base), (ids, mask), folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,),
+            {"input_ids": {0: texts}, "attention_mask": {0: texts}},
+        )  # fmt: skip
+        pixels, queries = torch.zeros(1, 3, self._side, self._side), torch.ones(1, 3, config.projection_dim)
+        write_graph(
+            _ImagePart(self.model), (pixels, queries), folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS,
+            {"pixel_values": {}, "query_embeds": {1: texts}},
+        )  # fmt: skip
+
+    def described(self) -> dict[str, Any]:
+        """Preparation of images with the keys of preprocessor_config.json."""
+        prepare, owlvit = self._prepare, self._prepare.family == "owlvit"
+        more = {"resample": 3, "do_center_crop": False} if owlvit else {"resample": 2, "do_pad": True}
+        size = {"height": prepare.height, "width": prepare.width}
+        return {**_steps("OwlViT" if owlvit else "Owlv2", prepare), "size": size, **more}
+
+    def differences(self, folder: Path) -> tuple[float, float]:
+        """Measure the greatest difference of scores and boxes from transformers, on a random image."""
+        length = self.model.config.text_config.max_position_embeddings
+        pixels = self._prepare(np.random.default_rng(0).integers(0, 256, (*_OWL_IMAGE, 3), dtype=np.uint8))
+        got = TwoGraphs(folder, ClipTokens(read_tokenizer(folder, ONNX), length, model=ONNX), OnnxDevice("cpu"))(
+            pixels, _TEXTS
+        )
+        texts = self._tokenizer(list(_TEXTS), padding="max_length", max_length=length, return_tensors="pt")
+        with torch.inference_mode():
+            output = self.model(**texts, pixel_values=torch.from_numpy(pixels))
+        return furthest(got, output.logits, output.pred_boxes)
+
 
 IMAGE = (480, 640)  # height and width in pixels if no camera image size is given
 _PROMPTS = (("a cup", "a soup can"), ("box",))
@@ -44,7 +276,7 @@ _MASKS, _ASSERTION = "generate_masks_with_special_tokens_and_transfer_map", "tor
 
 
 class DinoExport:
-    """Exports Grounding DINO or a relative; see export.ModelExport.
+    """Exports Grounding DINO or a relative; see ModelExport.
 
     Args:
         model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection on the CPU, in evaluation mode and
@@ -60,7 +292,7 @@ class DinoExport:
         told = json.loads(prepared_by.image_processor.to_json_string())
         size = told["size"] if not longest_px else capped(told["size"], longest_px)
         height, width = scaled(image, *edges(size))
-        self._prepare = preparation({**told, "size": size, "pad_size": {"height": height, "width": width}})
+        self._prepare = dino_preparation({**told, "size": size, "pad_size": {"height": height, "width": width}})
 
     def write_graphs(self, folder: Path) -> None:
         """Write model.onnx in float32; onnx_detector.py documents its inputs and outputs."""
@@ -76,19 +308,9 @@ class DinoExport:
     def described(self) -> dict[str, Any]:
         """Preparation of images with the keys of preprocessor_config.json; pad_size is the graph's input."""
         prepare = self._prepare
-        return {
-            "image_processor_type": "GroundingDinoImageProcessor",
-            "do_resize": True,
-            "do_rescale": True,
-            "do_normalize": True,
-            "do_pad": True,
-            "size": {"shortest_edge": prepare.shortest, "longest_edge": prepare.longest},
-            "pad_size": {"height": prepare.height, "width": prepare.width},
-            "resample": 2,
-            "rescale_factor": prepare.factor,
-            "image_mean": list(prepare.mean),
-            "image_std": list(prepare.std),
-        }
+        size = {"shortest_edge": prepare.shortest, "longest_edge": prepare.longest}
+        pad_size = {"height": prepare.height, "width": prepare.width}
+        return {**_steps("GroundingDino", prepare), "do_pad": True, "size": size, "pad_size": pad_size, "resample": 2}
 
     def differences(self, folder: Path) -> tuple[float, float]:
         """Measure the greatest difference of scores and boxes from transformers, on two random images, one padded.
@@ -192,7 +414,7 @@ def masks_of_text(input_ids: Tensor, special_tokens: Tensor) -> tuple[Tensor, Te
 
 
 NAME = "models export"
-FAMILIES = (*OWL, *GROUNDING_DINO)
+FAMILIES = (*OWL_CLASSES, *DINO_CLASSES)
 TOLERANCE: Mapping[str, float] = MappingProxyType({"fp32": 1e-4, "fp16": 0.02, "int8": 1.0})
 """Format → largest allowed difference of scores (0 to 1) and boxes (0 to 1) from transformers. For int8 only finite
 numbers are required: its loss can be measured only on real images with a trained model."""
@@ -267,17 +489,17 @@ def export_model(
     if family not in FAMILIES:
         reason = f"{path_or_id} holds a model of type {family!r}"
         raise ModelError(NAME, reason, f"use a model whose model_type is {' or '.join(FAMILIES)}")
-    if (image or longest_px) and family in OWL:
+    if (image or longest_px) and family in OWL_CLASSES:
         raise InputError("image or longest_px", f"one for {family}", "none: its input has one size", "leave it out")
     on_cpu: dict[str, Any] = {"model": NAME, "device": torch.device("cpu"), "dtype": torch.float32}
-    cls, unsaid = (OWL[family], dict[str, bool]()) if family in OWL else class_of(str(source), NAME)
+    cls, unsaid = (OWL_CLASSES[family], dict[str, bool]()) if family in OWL_CLASSES else class_of(str(source), NAME)
     model = pretrained(cls, str(source), arguments=unsaid, **on_cpu)
     prepared_by = processor(str(source), model=NAME)
     try:
         with new_folder(out) as unfinished:
             export: ModelExport = (
                 OwlExport(model, prepared_by)
-                if family in OWL
+                if family in OWL_CLASSES
                 else DinoExport(model, prepared_by, image or IMAGE, longest_px)
             )
             written = _write(export, prepared_by, unfinished, number_format)
