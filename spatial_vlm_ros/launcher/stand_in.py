@@ -116,7 +116,7 @@ def Node(*, parameters: Sequence[str | Mapping[str, ParameterValue]] = (), on_ex
     """A ROS node in its own process; its output and the delay of its restarts are the launcher's own."""
     files = tuple(Path(entry) for entry in parameters if isinstance(entry, str))
     values = {name: value.value for entry in parameters if isinstance(entry, Mapping) for name, value in entry.items()}
-    kept = {name: tuple(value) if isinstance(value, list) else value for name, value in form.items()}
+    kept: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in form.items()}
     for unused in ("output", "respawn_delay"):
         kept.pop(unused, None)
     return Process(parameter_files=files, parameters=values, essential=on_exit is not None, **kept)
