@@ -32,7 +32,7 @@ REAL_FRAMES = Path(os.environ.get("SPATIAL_VLM_REAL_RGBD", Path(__file__).parent
 REPETITIONS = 31
 WARM_UP = 3
 CHECK = "--check"
-LISTED = 60  # most elements of a list that are printed
+LISTED = 20  # most elements of a list or a table that are printed
 LONGEST = 100  # characters of a printed text
 _T = TypeVar("_T")
 
@@ -246,7 +246,7 @@ def _cell(value: object) -> str:
 def show(title: str, values: Mapping[str, Any]) -> None:
     """Print JSON-like values; long lists and texts are cut short."""
     print(f"\n{title}")
-    pprint(values, max_length=LISTED, max_string=LONGEST)
+    pprint(values, indent_guides=False, max_length=LISTED, max_string=LONGEST)
 
 
 def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> int:
