@@ -13,6 +13,7 @@ with. Inner code raises; `Resolver.resolve`, the command line and the nodes tran
     │   ├── RobotDescriptionError        a URDF, SRDF or joint limits that the planner cannot use
     │   └── UnknownNameError             a relation, backend or frame name that does not exist
     ├── NotUnderstoodError               NOT_UNDERSTOOD, with the span of characters
+    ├── NotExecutableError               NOT_EXECUTABLE, with the act and its object
     ├── DepthError                       DEPTH_INVALID
     ├── FrameUndefinedError              FRAME_UNDEFINED
     ├── StreamError
@@ -231,6 +232,23 @@ class NotUnderstoodError(SpatialVlmError):
         self.part = part if len(part) <= 60 else part[:57] + "..."
         where = f": {self.part!r} (characters {span[0]} to {span[1]})" if self.part else ""
         super().__init__(_sentences(f"{reason}{where}", repair))
+
+
+class NotExecutableError(SpatialVlmError):
+    """The words are understood, but nothing carries the act out.
+
+    Args:
+        act: of the closed list in `types.query.Act`.
+        what: the act and its object, in words ("wipe the table").
+        reason: why it is not carried out.
+        repair: what can be asked instead.
+    """
+
+    status_name = "NOT_EXECUTABLE"
+
+    def __init__(self, act: str, what: str, reason: str, repair: str) -> None:
+        self.act, self.what, self.reason, self.repair = act, what, reason, repair
+        super().__init__(_sentences(f"the request is understood ({act}: {_short(what)}), but {reason}", repair))
 
 
 class DepthError(SpatialVlmError):

@@ -7,6 +7,7 @@ A frame is lifted to a scene once, and each sentence is answered on that scene. 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -57,6 +58,7 @@ from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.requested_steps import with_steps
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.support_check import mentioned
 from spatial_vlm_ros.spatial.wording import with_ignored, with_unread, without_robot
@@ -349,7 +351,7 @@ class ObservedFrame:
     def measured(self, instruction: str, frame_of_reference: FrameOfReference | str | None = None) -> MeasuredSentence:
         """Decide an instruction by measurement alone, even if the configuration names models."""
         frame, turn = _frame(frame_of_reference), self._taken(instruction, None)
-        if turn.queries[0].question is not None:
+        if turn.queries[0].question is not None or turn.told:
             expected = "a phrase or a command that means an object"
             raise InputError(
                 "instruction", f"a question: {instruction!r}", expected, "give a phrase for the object instead"
@@ -397,6 +399,8 @@ class ObservedFrame:
                 if before is not None or self._resolver.config.language.free_form != "ask_model":
                     raise
                 return self._by_model(FreeWords(words, error), frame, watch)
+            if turn.told:
+                return Answered(*told(turn, self.frame.stamp_ns, detections))
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)
@@ -419,6 +423,7 @@ class ObservedFrame:
                     choice = self._resolver.cross_checked(choice, scorer, referrer)
                     watch.lap("refer")
                 resolution, dialogue, unknown = self._worded(turn, DialogueChoice(choice, scorer, attempt))
+                resolution = with_steps(resolution, attempt.queries, scorer)
             resolution = with_ignored(with_unread(resolution, grounding.unread), ignored)
             watch.lap("relate")
         except Exception as error:
@@ -575,6 +580,22 @@ def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None
     if isinstance(error, NotUnderstoodError) and not is_end(instruction):
         return asked_again(refused, before)
     return dataclasses.replace(refused, dialogue_id=before.id)
+
+
+def told(
+    turn: DialogueTurn, stamp_ns: int, detections: tuple[Detection, ...]
+) -> tuple[Resolution, tuple[Detection, ...], None, Dialogue]:
+    """Acknowledge words that only forbid something, or permit it again; an open question stays open."""
+    before, query = turn.before, turn.queries[0]
+    known = hashlib.sha256("\n".join((*turn.said, str(stamp_ns))).encode("utf-8", "replace")).hexdigest()[:12]
+    resolution = Resolution(
+        turn.words, Status.ANSWERED, turn.told, query=query, stamp_ns=stamp_ns, dialogue_id=known
+    )  # fmt: skip
+    if before is None:
+        dialogue = Dialogue(known, turn.said, turn.queries, turn.queries, forbids=turn.forbids)
+        return resolution, detections, None, dialogue
+    resolution = dataclasses.replace(asked_again(resolution, before), dialogue_id=known)
+    return resolution, detections, None, dataclasses.replace(before, id=known, said=turn.said, forbids=turn.forbids)
 
 
 def _check_frame(frame: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language import acts, lexicon
 from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
@@ -43,6 +43,8 @@ _HAVING = phrases_of("with", "having", "that|which has|have|had", "has|have", "w
                    "that|which doesn't|don't have")  # fmt: skip
 _WITH_NO = phrases_of("with|having no", "that|which has|have|had no")
 _GIVES = phrases_of("give", "hand", "pass", "bring", "fetch", "get", "hand over", "deliver", "offer", "throw", "take")
+_ALONE = phrases_of("alone", "be", "untouched", "in peace|place", "where|as it|they is|are", "as is")
+"""Ends of "leave the cup alone"."""
 _INSIDE = {"inside": "containing", "inside it": "containing", "within": "containing", "within it": "containing",
            "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
            "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
@@ -76,6 +78,7 @@ class _Order(Stating):
         for rewrite in (
             self._minding,
             self._purpose,
+            self._left_alone,
             self._leading_view,
             self._back_there,
             self._wished_there,
@@ -131,6 +134,19 @@ class _Order(Stating):
 
     # -------------------------------------------------------------------------------------------- topics
 
+    def _left_alone(self) -> None:
+        """Write "don't touch the cup" for "leave the cup alone"."""
+        ends = frozenset({"COMMA", "STOP", "AND", "BUT", "THEN"})
+        for first in [i for i, text in enumerate(self.texts) if text == "leave" and self.opens(i + 1)]:
+            if first > self.polite() and not self.peek(first - 1) & ends:
+                continue
+            for i in range(first + 2, len(self.words)):
+                length = self._longest(i, _ALONE)
+                if length and (self.tail[i + length] or self.peek(i + length) & ends):
+                    self._put(i, length)
+                    self._put(first, 1, "don't", "touch")
+                    return
+
     def _place_first(self) -> None:
         """Write "put the ball left of the box" for "left of the box put the ball"."""
         if _PUTTING.isdisjoint(self.texts[2:]):
@@ -141,7 +157,7 @@ class _Order(Stating):
         verb = next((i for i in range(first + 2, len(self.words) - 1) if self.texts[i] in _PUTTING), None)
         if "and" in self.texts[first:]:
             return
-        if verb is None or not self.opens(verb + 1) or set(self.texts[first:verb]) & lexicon.PURE_VERBS:
+        if verb is None or not self.opens(verb + 1) or set(self.texts[first:verb]) & acts.PURE_VERBS:
             return
         if any("REL" in self.peek(i) and self.relating(i) for i in range(verb, len(self.words))):
             return
@@ -227,7 +243,7 @@ class _Order(Stating):
             if length and i + length < len(self.words):
                 verb = next((m for m in self.matches(i + length) if "GERUND" in m.kinds), None)
                 if verb is not None and self.opens(i + length + verb.length):
-                    said = [phrase for pattern in lexicon.ACTIONS[verb.kinds["GERUND"]] for phrase in expand(pattern)]
+                    said = [phrase for pattern in acts.ACTIONS[verb.kinds["GERUND"]] for phrase in expand(pattern)]
                     self._put(i, length + verb.length, *min(said, key=len).split(" "))
                     return
 

@@ -7,7 +7,7 @@ like the cup moved to the tray" becomes "move the cup to the tray".
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language import acts, courtesy
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.simplifying import AFTERWARDS, GOAL_VERBS, Simplifier, phrases_of
 from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS, SURFACES
@@ -96,7 +96,7 @@ class Stating(Simplifier):
         cut = begin - (self._sign(begin - 1, "stop") or self._sign(begin - 1, "comma"))
         cut -= self.texts[cut - 1] in ("and", "so")
         said = self.words[first:cut]
-        if cut - first > _LONGEST_OPENING or lexicon.PURE_VERBS & set(self.texts[first:cut]) - _MOVED.keys():
+        if cut - first > _LONGEST_OPENING or acts.PURE_VERBS & set(self.texts[first:cut]) - _MOVED.keys():
             return
         if _CONTRASTS & set(self.texts[first:cut]) or not self._about(first, cut, begin, pronoun, length):
             return

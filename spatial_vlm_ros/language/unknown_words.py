@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language import acts, lexicon, wordlists
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.known_relations import is_framed
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING, Lookahead
@@ -37,6 +37,7 @@ class ClauseTagger(RelationTagger):
         verb_seen: True if a verb was read.
         asked: True if polite words were read.
         gerund_seen: True if a verb in "-ing" was read ("would you mind opening").
+        forbids: True if the words just read forbid the act of the next verb ("don't").
         own_view_next: True if the next relation is seen from its anchor ("that from its own side is left of").
         deictic: span of a "here" or "there" that was dropped, or None.
         way: span of a direction that was dropped ("back", "away"), or None.
@@ -48,6 +49,7 @@ class ClauseTagger(RelationTagger):
         self.verb_seen = False
         self.asked = False
         self.gerund_seen = False
+        self.forbids = False
         self.own_view_next = False
         self.deictic: tuple[int, int] | None = None
         self.way: tuple[int, int] | None = None
@@ -194,7 +196,7 @@ class UnknownWordTagger(ClauseTagger):
         if "FOREIGN" in kinds:
             return "NOUN" if self.previous() in PREMODIFIERS else "FOREIGN"
         ending = self.previous() == "NOUN" and not self.nominal(i + 1)
-        if text in lexicon.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):
+        if text in acts.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):
             return "VERB_HERE"
         if text in wordlists.NOUNS_TOO:
             return "NOUN"

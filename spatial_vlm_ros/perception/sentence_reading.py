@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
-from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language import acts, courtesy, lexicon
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.word_classes import VERBS
@@ -53,8 +53,7 @@ _GUARDED = word_set("""
 """)
 """Words that change the meaning; an aside must not contain them."""
 _VERBS = (
-    VERBS
-    | {word for patterns in lexicon.ACTIONS.values() for each in patterns for word in each.split(" ")[0].split("|")}
+    VERBS | {word for patterns in acts.ACTIONS.values() for each in patterns for word in each.split(" ")[0].split("|")}
 ) - _GUARDED
 """One verb may replace another ("gimme" for "give"); the user sees the command before anything moves."""
 _NUMBERED = frozenset({*lexicon.NUMBERS, *lexicon.ORDINALS, "half", "quarter", "dozen", "couple", "pair", "both"})

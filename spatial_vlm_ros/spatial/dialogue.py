@@ -235,6 +235,7 @@ def _dialogue(
         denied=attempt.denied,
         confirmed=attempt.confirmed if attempt.doubt is None else (),
         unnamed=turn.unnamed,
+        forbids=turn.forbids,
         last=resolution if question is not None else None,
     )
 

@@ -42,6 +42,9 @@ class Status(str, enum.Enum):
     FRAME_UNDEFINED = ("FRAME_UNDEFINED", 16)
     """The words need a viewpoint that is not known, such as the speaker's or an object's own front."""
 
+    NOT_EXECUTABLE = ("NOT_EXECUTABLE", 18)
+    """The words are understood, but they ask for an act that has no pose or that this robot does not carry out."""
+
     NOT_FOUND = ("NOT_FOUND", 30)
     """No object matches one of the phrases."""
     AMBIGUOUS = ("AMBIGUOUS", 31)
