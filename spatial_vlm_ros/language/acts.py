@@ -29,6 +29,18 @@ class _Verbs(NamedTuple):
 
 
 _READ: dict[str, Any] = tomllib.loads((pkgutil.get_data(__package__, "acts.toml") or b"").decode())
+
+
+def patterns_of(name: str) -> tuple[str, ...]:
+    """A list of phrases of the file, written as slots."""
+    return tuple(_READ[name])
+
+
+def words_of(name: str) -> frozenset[str]:
+    """A set of words of the file."""
+    return word_set(_READ[name])
+
+
 _TABLES = [(act, *each) for act in _READ if act in get_args(Act) for each in _READ[act].items()]
 LEXICON = tuple(_Verbs(act, action, tuple(table["verbs"])) for act, action, table in _TABLES)
 """All verbs, in the order of the file."""
@@ -41,17 +53,25 @@ VERBS_BEFORE_ARTICLES = frozenset(word for _, _, table in _TABLES for word in ta
 """Verbs only before an article or pronoun; elsewhere they are other words ("sling bag", "the lower mug")."""
 VERBS_WITH_PLACES = frozenset(word for _, _, table in _TABLES for word in table.get("with_places", ()))
 """Verbs that mean "put" only if a place is said ("whack it on the tray", but "whack the mug")."""
-PURE_VERBS = word_set(_READ["pure"])
+PURE_VERBS = words_of("pure")
 """Verbs that are never objects: in a verb's position they are always verbs."""
-FORBID: tuple[str, ...] = tuple(_READ["forbid"])
-"""Words that forbid the act of the verb after them ("don't")."""
-FORBID_GERUND: tuple[str, ...] = tuple(_READ["forbid_gerund"])
-"""The same before its form in -ing ("no touching")."""
-PERMIT: tuple[str, ...] = tuple(_READ["permit"])
-"""Words that permit the act of the verb after them ("you may")."""
-STOP_WORDS: tuple[str, ...] = tuple(_READ["stop_words"])
+OTHER_VERBS = words_of("other_verbs")
+"""Verbs that are never nouns here, and ask for no act."""
+PEOPLE = words_of("people")
+"""Recipients of an object ("hand the nurse the scissors")."""
+LIVING = words_of("living")
+"""Nouns of persons and animals: an arm does nothing to them."""
+NEVER_TAKEN = words_of("never_taken")
+"""Supports and background: objects lie on them or in front of them, and nobody takes them."""
+POLITE = patterns_of("polite")
+"""Words before the command without effect."""
+PLEASANTRIES = patterns_of("pleasantries")
+"""Words after the command without effect."""
+WISHES = patterns_of("wishes")
+"""Wishes with an object; they mean "give"."""
+STOP_WORDS = patterns_of("stop_words")
 """Whole requests to stop, without polite words around them."""
-WAIT_WORDS: tuple[str, ...] = tuple(_READ["wait_words"])
+WAIT_WORDS = patterns_of("wait_words")
 """The same for requests to wait; they stop, too."""
 
 

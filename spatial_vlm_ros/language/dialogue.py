@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
-from spatial_vlm_ros.language.acts import PERMIT
+from spatial_vlm_ros.language.acts import patterns_of
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse
@@ -44,7 +44,7 @@ _NOT = re.compile(r"^\s*(?:(?:no|nope|well|please|but)\b[\s,.!-]*)*\bnot\s+(?P<w
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
 _POINTED = re.compile(r"^(?:it|that|this|that one|this one|the same|the same one|him|her)$", re.IGNORECASE)
 _NAMED = re.compile(r"^(?:the|a|an|any|that|this|those|these)\b", re.IGNORECASE)
-_MAY = sorted({phrase for pattern in PERMIT for phrase in expand(pattern)}, key=len, reverse=True)
+_MAY = sorted({phrase for pattern in patterns_of("permit") for phrase in expand(pattern)}, key=len, reverse=True)
 _PERMITTED = re.compile(
     rf"^\W*(?:(?:ok|okay|yes|now|well|alright|then|and|so)\W+)*(?:{'|'.join(_MAY)})\s+(?P<what>.+?)"
     r"(?:\s+(?:again|now|after all|anyway))*\W*$",

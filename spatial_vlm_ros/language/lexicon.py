@@ -7,7 +7,6 @@ Nouns are an open class: a word that is in no table is read as a noun.
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.types import FrameOfReference
 
 # ------------------------------------------------------------------------------------------------ determiners, numbers
@@ -112,11 +111,6 @@ OPENABLE = frozenset({"open", "close"})
 """Actions on an object that others can be put into."""
 MOVING = frozenset({"pick", "give", "place"})
 """Actions that move an object to or from somewhere."""
-NEVER_TAKEN = word_set("""
-    table tabletop desk desktop diningtable counter countertop worktop worktable bench workbench shelf shelves bookshelf
-    bookcase floor ground carpet wall
-""")
-"""Supports and background: objects lie on them or in front of them, and nobody takes them."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns without a kind; their category is "object"."""
 NOT = "not "
@@ -125,19 +119,6 @@ WITH = "with "
 """Begins an attribute that names a part or a mark ("with blue lid")."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
 """Anchors that are persons ("next to me"); these words are never labels."""
-
-PEOPLE = word_set("""
-    mum mummy mom mommy dad daddy mother father grandma grandpa granny grandmother grandfather nan grandad granddad
-    uncle aunt auntie brother sister son daughter wife husband child kid boy girl baby man woman lady gentleman guy
-    person user operator worker colleague technician nurse doctor surgeon patient teacher student pupil customer guest
-    visitor waiter waitress chef cook driver engineer boss manager friend neighbour neighbor
-""")
-"""Recipients of an object ("hand the nurse the scissors")."""
-
-LIVING = (PEOPLE - {"nan", "driver"}) | word_set("""
-    people human toddler infant animal pet cat dog kitten puppy hamster pony
-""")
-"""Nouns of persons and animals: an arm does nothing to them."""
 
 # ------------------------------------------------------------------------------------------------ superlatives, sides
 
@@ -203,9 +184,6 @@ PARTS_OF_NOTHING = ("in|at|on|near|by the|a corner|edge|rim|border|end|side|brin
 """Parts of an unnamed object ("in the corner")."""
 GRIPS = frozenset({"handle", "rim", "lid", "neck", "edge", "side", "stem", "spout", "handles", "knob"})
 """Parts by which an object is held."""
-STATED_VERBS = frozenset({"touches|touch", "contains|contain|contained", "holds|hold", "supports|support", "faces|face",
-                          "carries|carry"})  # fmt: skip
-"""Verbs of relations that may also come without "that" ("the mug touches the box")."""
 HALF_RELATIONS: dict[str, tuple[str, ...]] = {
     "left of": ("left", "to the left"),
     "right of": ("right", "to the right"),
@@ -269,9 +247,3 @@ FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
 }  # fmt: skip
 VIEW_NOUNS = "point of view|perspective|view|viewpoint|side|angle|standpoint|position|vantage point|seat|eyes|place"
 """Nouns of viewpoints: "from my perspective"."""
-
-# ------------------------------------------------------------------------------------------------ when words count
-
-QUESTION_VERBS = frozenset({"what is", "what are", "what's", "whats", "which is", "which are", "where is",
-"where are",
-                            "where's", "wheres", "where"})  # fmt: skip

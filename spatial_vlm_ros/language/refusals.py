@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
-from spatial_vlm_ros.language.acts import PURE_VERBS, past_forms
+from spatial_vlm_ros.language.acts import PURE_VERBS, past_forms, words_of
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.word_classes import TIMES
 from spatial_vlm_ros.language.words import Word
 
@@ -161,19 +160,8 @@ def _error(token: Token, instruction: str) -> NotUnderstoodError:
 # --------------------------------------------------------------------------------------------------
 # Words that tell, suppose or report an act, and do not ask for it.
 
-_WHO = word_set("i you we he she they it robot somebody someone everybody nobody who")
-_TELLING = word_set("""
-    have has had having already just never ever not also then once only really did would could should might must been
-    i've you've we've they've he'd she'd i'd you'd we'd they'd haven't hasn't hadn't didn't almost yesterday was were
-""")
-_MODAL = word_set("did would could should might must")
-_ASKING = word_set("did have has had didn't haven't hasn't was were")
-_SUPPOSING = word_set("if suppose supposing imagine assume assuming pretend say")
-_SUPPOSED = word_set("asked told said wanted were was had ordered needed would could should")
-_SAYING = word_set("""
-    said says saying told tells asked asks wrote writes ordered orders shouted shouts yelled yells replied replies
-    claimed claims suggested suggests begged begs read reads stated states whispered whispers instructed demanded
-""")
+_WHO, _TELLING, _MODAL, _ASKING = map(words_of, ("who", "telling", "modal", "asking"))
+_SUPPOSING, _SUPPOSED, _SAYING = map(words_of, ("supposing", "supposed", "saying"))
 
 
 def no_order(words: Sequence[Word], instruction: str) -> NotUnderstoodError | None:

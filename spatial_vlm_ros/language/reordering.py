@@ -28,13 +28,9 @@ _SPOTS = phrases_of(
     "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
 )
 """Words that only introduce the next relation ("to the spot in front of")."""
-_GOES = phrases_of("goes|belongs|lives", "go|belong|live", "should|must|shall go|be|stand|sit|lie|end|live",
-                    "should|must|shall be put|placed|set",
-                    "needs|has|ought|is|are|need|have to go|be|stand|sit",
-                    "needs|has|need|have to be put|placed|set|moved",
-                    "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
+_GOES = phrases_of(*acts.patterns_of("goes"))
 """Words that say where an object is to go."""
-_WISHED = phrases_of("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
+_WISHED = phrases_of(*acts.patterns_of("wished_to_go"))
 """The same after a wish ("I want the mug to go …")."""
 _PUTTING = frozenset({"put", "place", "set", "lay", "drop"})
 _ONE_SIDE = phrases_of("on|to|at one side|hand")
@@ -43,6 +39,7 @@ _HAVING = phrases_of("with", "having", "that|which has|have|had", "has|have", "w
                    "that|which doesn't|don't have")  # fmt: skip
 _WITH_NO = phrases_of("with|having no", "that|which has|have|had no")
 _GIVES = phrases_of("give", "hand", "pass", "bring", "fetch", "get", "hand over", "deliver", "offer", "throw", "take")
+_GIVEN = acts.words_of("given")
 _ALONE = phrases_of("alone", "be", "untouched", "in peace|place", "where|as it|they is|are", "as is")
 """Ends of "leave the cup alone"."""
 _INSIDE = {"inside": "containing", "inside it": "containing", "within": "containing", "within it": "containing",
@@ -51,21 +48,6 @@ _INSIDE = {"inside": "containing", "inside it": "containing", "within": "contain
            "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
 """Position of an object that another one contains."""
 _HELD = phrases_of(*_INSIDE)
-_NOUN_ACTIONS = {
-    "push",
-    "pull",
-    "tug",
-    "nudge",
-    "shove",
-    "touch",
-    "tap",
-    "poke",
-    "wipe",
-    "turn",
-    "spin",
-    "squeeze",
-    "clean",
-}
 
 
 class _Order(Stating):
@@ -218,7 +200,7 @@ class _Order(Stating):
         for j in range(i + 2, len(self.words) - 1):
             length = 1 + (self.texts[j + 1] in ("little", "gentle", "quick", "light", "small"))
             noun = self.texts[j + length] if j + length < len(self.words) else ""
-            if self.texts[j] in ("a", "an") and noun in _NOUN_ACTIONS and self._finished(j + length + 1):
+            if self.texts[j] in ("a", "an") and noun in _GIVEN and self._finished(j + length + 1):
                 self._put(i, 1, noun)
                 self._put(j, length + 1)
                 return
@@ -335,7 +317,7 @@ class _Order(Stating):
         begin = first + verb
         determined = self.texts[begin : begin + 1] and self.texts[begin] in lexicon.DETERMINERS
         person = begin + bool(determined)
-        named = person < len(self.words) and {self.texts[person], singular(self.texts[person])} & lexicon.PEOPLE
+        named = person < len(self.words) and {self.texts[person], singular(self.texts[person])} & acts.PEOPLE
         given = person + 1
         if not named or not self.peek(given) & {"DET", "QTY"}:  # not "the baby bottle"
             return

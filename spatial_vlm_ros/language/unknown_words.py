@@ -12,7 +12,7 @@ from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING, Looka
 from spatial_vlm_ros.language.phrase_index import Kinds
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
 from spatial_vlm_ros.language.relations import MEASURED
-from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outside, is_participle, is_plain
+from spatial_vlm_ros.language.word_classes import COMPARATIVES, is_outside, is_participle, is_plain
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -221,9 +221,9 @@ class UnknownWordTagger(ClauseTagger):
         if text[-1] == "m" and is_unit(text):
             return "UNITLESS"  # "10 full cm"
         placed = self.previous() in PREMODIFIERS | {"REL"} or (self.previous() == "VERB" and not self.opens(i + 1))
-        if is_outside(text, modifier) and not (text in VERBS and placed):  # "grab whisk", "behind whisk"
+        if is_outside(text, modifier) and not (text in acts.OTHER_VERBS and placed):  # "grab whisk", "behind whisk"
             compared = modifier and (text.endswith("est") or text in COMPARATIVES)
-            return "COMPARED" if compared else "UNKNOWN_VERB" if text in VERBS else "ADVERB"
+            return "COMPARED" if compared else "UNKNOWN_VERB" if text in acts.OTHER_VERBS else "ADVERB"
         if self.previous() == "NOUN" and not modifier and is_participle(text):
             return "PARTICIPLE"
         return "NOUN"

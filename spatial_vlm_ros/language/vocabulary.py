@@ -71,7 +71,7 @@ def _add_relation(table: _PhraseTable, relation: RelationWord) -> None:
             "THATIS NOT REL", words, (f"that|which|who does|do not {verb}", f"that|which|who doesn't|don't {verb}")
         )
         first, *rest = verb.split()
-        if first in lexicon.STATED_VERBS:
+        if first in acts.patterns_of("stated_verbs"):
             table.add("IS REL", words, (" ".join((first.split("|")[0], *rest)),))
         table.add("IS NOT REL", words, (f"does|do not {verb}", f"doesn't|don't|doesnt {verb}"))
 
@@ -201,13 +201,13 @@ def _add_frame_words(table: _PhraseTable) -> None:
     for action, patterns in acts.ACTIONS.items():
         table.add("VERB", action, patterns)
         table.add("GERUND", action, map(acts.gerund, patterns))
-    table.add("FORBID", None, acts.FORBID)
-    table.add("FORBID_GERUND", None, acts.FORBID_GERUND)
-    table.add("VERB", "give", courtesy.WISHES)
+    table.add("FORBID", None, acts.patterns_of("forbid"))
+    table.add("FORBID_GERUND", None, acts.patterns_of("forbid_gerund"))
+    table.add("VERB", "give", acts.WISHES)
     table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
     table.add("THERE", "verify", courtesy.VERIFY)
-    table.add("POLITE", None, courtesy.POLITE)
-    table.add("PLEASANTRY", None, courtesy.PLEASANTRIES)
+    table.add("POLITE", None, acts.POLITE)
+    table.add("PLEASANTRY", None, acts.PLEASANTRIES)
     table.add("ADVERB", None, courtesy.ADVERBS)
     table.add("PARTICLE", None, courtesy.PARTICLES)
     table.add("INTENSIFIER", None, courtesy.INTENSIFIERS)
