@@ -55,6 +55,8 @@ class Tagger(UnknownWordTagger):
                 i += 1
             else:
                 i = self._sign(i)
+        if self.forbids and self.tokens:  # no verb took up the words that forbid: they must not be lost
+            self.tokens[-1].kind, self.tokens[-1].text = "OUTSIDE", "never"
         return self.tokens
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
@@ -178,16 +180,18 @@ class Tagger(UnknownWordTagger):
         return ("VERB", action) if self.at_start or self.previous() == "THEN" else ("THEN VERB", action)
 
     def _as_forbid(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
-        self.forbids = self._may_forbid() and self._verb_at(after, "VERB")
-        return self.forbids or None
+        return self._forbids_verb(after, "VERB")
 
     def _as_forbid_gerund(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
-        self.forbids = self._may_forbid() and self._verb_at(after, "GERUND")
-        return self.forbids or None
+        return self._forbids_verb(after, "GERUND")
 
-    def _verb_at(self, i: int, kind: str) -> bool:
-        """True if a verb with an object is at word `i`."""
-        return any(kind in match.kinds and self.opens(i + match.length) for match in self.matches(i))
+    def _forbids_verb(self, i: int, kind: str) -> Verdict:
+        """Forbid the verb at word `i`, if one with an object is there."""
+        verbs = [match for match in self.matches(i) if kind in match.kinds and self.opens(i + match.length)]
+        if not verbs or not self._may_forbid():
+            return None
+        self.forbids = True
+        return True
 
     def _as_then(self, i: int, after: int, _text: str, value: object) -> Verdict:
         """Repeat the verb of "pick up the ball and then the cup"."""
