@@ -7,7 +7,6 @@ A frame is lifted to a scene once, and each sentence is answered on that scene. 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -47,6 +46,7 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice, with_avoided
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import (
     DialogueChoice,
+    acknowledged,
     after,
     asked_again,
     called,
@@ -400,7 +400,8 @@ class ObservedFrame:
                     raise
                 return self._by_model(FreeWords(words, error), frame, watch)
             if turn.told:
-                return Answered(*told(turn, self.frame.stamp_ns, detections))
+                resolution, dialogue = acknowledged(turn, self.frame.stamp_ns)
+                return Answered(resolution, detections, None, dialogue)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)
@@ -580,22 +581,6 @@ def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None
     if isinstance(error, NotUnderstoodError) and not is_end(instruction):
         return asked_again(refused, before)
     return dataclasses.replace(refused, dialogue_id=before.id)
-
-
-def told(
-    turn: DialogueTurn, stamp_ns: int, detections: tuple[Detection, ...]
-) -> tuple[Resolution, tuple[Detection, ...], None, Dialogue]:
-    """Acknowledge words that only forbid something, or permit it again; an open question stays open."""
-    before, query = turn.before, turn.queries[0]
-    known = hashlib.sha256("\n".join((*turn.said, str(stamp_ns))).encode("utf-8", "replace")).hexdigest()[:12]
-    resolution = Resolution(
-        turn.words, Status.ANSWERED, turn.told, query=query, stamp_ns=stamp_ns, dialogue_id=known
-    )  # fmt: skip
-    if before is None:
-        dialogue = Dialogue(known, turn.said, turn.queries, turn.queries, forbids=turn.forbids)
-        return resolution, detections, None, dialogue
-    resolution = dataclasses.replace(asked_again(resolution, before), dialogue_id=known)
-    return resolution, detections, None, dataclasses.replace(before, id=known, said=turn.said, forbids=turn.forbids)
 
 
 def _check_frame(frame: object) -> None:

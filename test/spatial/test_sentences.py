@@ -285,9 +285,9 @@ def test_every_step_is_resolved_and_the_answer_is_that_of_the_first(tabletop: Ta
     assert [step.place for step in answer.request.steps] == [answer.place, None]
     assert (answer.target.id, answer.place is None) == ("can", False)
     assert resolution_from_json(resolution_json(answer)) == answer
-    refused = tabletop.ask(seen, "take the can, then the mug")
+    refused = tabletop.ask(seen, "take the can, then the ball")
     assert [(step.words, step.target) for step in refused.request.steps] == [
-        ("pick up the can", None), ("pick up the mug", None)]  # fmt: skip
+        ("pick up the can", None), ("pick up the ball", None)]  # fmt: skip
 
 
 def test_a_prohibition_has_no_target_and_is_kept_in_its_dialogue(seen: Rendering) -> None:
