@@ -34,6 +34,7 @@ setup(
             "py.typed",
             "language/grammar.lark",
             "language/grammar.json",
+            "language/acts.toml",
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",
@@ -72,6 +73,7 @@ setup(
         "rich>=11.2",
         "msgspec>=0.18",
         "pyyaml>=5.4",
+        "tomli>=1.1; python_version < '3.11'",  # Python has it since 3.11
     ],
     extras_require={
         # Not a hard dependency: on a robot, python3-opencv of the distribution provides cv2.

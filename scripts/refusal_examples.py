@@ -38,6 +38,7 @@ TOPICS = {"rgb/image": "/rgb/image", "depth/image": "/depth/image", "rgb/camera_
 SAID = {
     "not_understood": "the chick behind the cup that sings",
     "frame_undefined": "the chick on my left",
+    "not_executable": "wipe the table",
     "not_found": "the duck",
     "ambiguous": "the chick",
     "relation_unsatisfied": "the box behind the cup",

@@ -189,6 +189,21 @@ class NotUnderstoodError(SpatialVlmError, status="NOT_UNDERSTOOD"):
         super().__init__(f"{reason}{where}", repair)
 
 
+class NotExecutableError(SpatialVlmError, status="NOT_EXECUTABLE"):
+    """The words are understood, but nothing carries the act out.
+
+    Args:
+        act: of the closed list in `types.query.Act`.
+        what: the act and its object, in words ("wipe the table").
+        reason: why it is not carried out.
+        repair: what can be asked instead.
+    """
+
+    def __init__(self, act: str, what: str, reason: str, repair: str) -> None:
+        self.act, self.what, self.reason, self.repair = act, what, reason, repair
+        super().__init__(f"the request is understood ({act}: {_short(what)}), but {reason}", repair)
+
+
 class DepthError(_ReasonedError, status="DEPTH_INVALID"):
     """The depth cannot be trusted as a measurement."""
 

@@ -46,6 +46,7 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice, with_avoided, with_
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue import (
     DialogueChoice,
+    acknowledged,
     after,
     asked_again,
     called,
@@ -57,6 +58,7 @@ from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.requested_steps import with_steps
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.support_check import mentioned
 from spatial_vlm_ros.spatial.wording import with_ignored, with_unread, without_robot
@@ -349,7 +351,7 @@ class ObservedFrame:
     def measured(self, instruction: str, frame_of_reference: FrameOfReference | str | None = None) -> MeasuredSentence:
         """Decide an instruction by measurement alone, even if the configuration names models."""
         frame, turn = _frame(frame_of_reference), self._taken(instruction, None)
-        if turn.queries[0].question is not None:
+        if turn.queries[0].question is not None or turn.told:
             expected = "a phrase or a command that means an object"
             raise InputError(
                 "instruction", f"a question: {instruction!r}", expected, "give a phrase for the object instead"
@@ -398,6 +400,9 @@ class ObservedFrame:
                 if before is not None or self._resolver.config.language.free_form != "ask_model":
                     raise
                 return self._by_model(FreeWords(words, error), frame, watch)
+            if turn.told:
+                resolution, dialogue = acknowledged(turn, self.frame.stamp_ns)
+                return Answered(resolution, detections, None, dialogue)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)
@@ -422,6 +427,7 @@ class ObservedFrame:
                     choice = self._resolver.cross_checked(choice, scorer, referrer)
                     watch.lap("refer")
                 resolution, dialogue, unknown = self._worded(turn, DialogueChoice(choice, scorer, attempt))
+                resolution = with_steps(resolution, attempt.queries, scorer)
             resolution = with_ignored(with_unread(resolution, grounding.unread), ignored)
             watch.lap("relate")
         except Exception as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parse English instructions into spatial queries, and write queries as words. See docs/language.md."""
 
-from spatial_vlm_ros.language.dialogue import parse_dialogue
+from spatial_vlm_ros.language.dialogue import parse_dialogue, prohibits
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.relations import RelationWord
@@ -19,6 +19,7 @@ __all__ = [
     "parse",
     "parse_dialogue",
     "plugged",
+    "prohibits",
     "render",
     "stops",
 ]

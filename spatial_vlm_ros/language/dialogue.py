@@ -10,10 +10,12 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 
-from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language.acts import patterns_of
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse
+from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import phrase_table
@@ -42,6 +44,12 @@ _NOT = re.compile(r"^\s*(?:(?:no|nope|well|please|but)\b[\s,.!-]*)*\bnot\s+(?P<w
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
 _POINTED = re.compile(r"^(?:it|that|this|that one|this one|the same|the same one|him|her)$", re.IGNORECASE)
 _NAMED = re.compile(r"^(?:the|a|an|any|that|this|those|these)\b", re.IGNORECASE)
+_MAY = sorted({phrase for pattern in patterns_of("permit") for phrase in expand(pattern)}, key=len, reverse=True)
+_PERMITTED = re.compile(
+    rf"^\W*(?:(?:ok|okay|yes|now|well|alright|then|and|so)\W+)*(?:{'|'.join(_MAY)})\s+(?P<what>.+?)"
+    r"(?:\s+(?:again|now|after all|anyway))*\W*$",
+    re.IGNORECASE,
+)
 _ACTIONS_OF_A_PHRASE = ("find",)  # the action of a noun phrase without a verb
 _COUNTS_UNSAID = "from which side is this counted?"
 
@@ -135,6 +143,29 @@ def commanded(answer: str) -> tuple[SpatialQuery, ...]:
 def _acts(said: SpatialQuery) -> bool:
     """True if words do more than name an object: they are a command, or a question about space."""
     return said.action not in _ACTIONS_OF_A_PHRASE or bool(said.steps) or said.question is not None
+
+
+def prohibits(words: str) -> bool:
+    """True if words only forbid something: "don't touch the cup"; any text may be given."""
+    try:
+        return parse(words, later=True)[0].act == "avoid"
+    except (InputError, NotUnderstoodError):
+        return False
+
+
+def forbidding(answer: str, queries: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
+    """Readings of words that only forbid something ("don't touch it"), "it" replaced; empty for other words."""
+    said = parse(answer, later=True) if prohibits(answer) else ()
+    return tuple(_mapped(query, lambda phrase: _replaced(phrase, queries[0].target)) for query in said)
+
+
+def permitting(answer: str, queries: Sequence[SpatialQuery]) -> SpatialQuery | None:
+    """The step that words permit ("you may touch it again"), "it" replaced; None for other words."""
+    said = _PERMITTED.match(answer)
+    commands = forbidding(f"don't {said['what']}", queries) if said is not None else ()
+    forbidden = commands[0].forbids[0] if commands else None
+    return None if forbidden is None else dataclasses.replace(
+        commands[0], action=forbidden.action, act=forbidden.act, destination=forbidden.destination)  # fmt: skip
 
 
 def description_of(answer: str) -> NounPhrase | None:
@@ -395,10 +426,13 @@ def _mapped(
         anchors = tuple(phrase(anchor) for anchor in said.anchors)
         return dataclasses.replace(said, anchors=anchors, frame=frame if framed else said.frame)
 
-    steps = tuple(Step(step.action, phrase(step.target), place(step.destination)) for step in query.steps)
+    def step(said: Step) -> Step:
+        return dataclasses.replace(said, target=phrase(said.target), destination=place(said.destination))
+
     return dataclasses.replace(
-        query, target=phrase(query.target), destination=place(query.destination), steps=steps,
-        question=_mapped_question(query.question, phrase),
+        query, target=phrase(query.target), destination=place(query.destination),
+        steps=tuple(map(step, query.steps)), forbids=tuple(map(step, query.forbids)),
+        avoid=tuple(map(phrase, query.avoid)), question=_mapped_question(query.question, phrase),
     )  # fmt: skip
 
 
@@ -418,10 +452,11 @@ def _mapped_question(
 
 
 def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> SpatialQuery:
-    steps = tuple(
-        dataclasses.replace(step, target=target) if step.target == query.target else step for step in query.steps
-    )
-    return dataclasses.replace(query, instruction=answer, target=target, steps=steps)
+    def step(said: Step) -> Step:
+        return dataclasses.replace(said, target=target) if said.target == query.target else said
+
+    steps, forbids = tuple(map(step, query.steps)), tuple(map(step, query.forbids))
+    return dataclasses.replace(query, instruction=answer, target=target, steps=steps, forbids=forbids)
 
 
 def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:

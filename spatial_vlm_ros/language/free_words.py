@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from itertools import dropwhile, pairwise
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, RefusedWords
+from spatial_vlm_ros.language.acts import ACTIONS, WISHES
 from spatial_vlm_ros.language.answers import classify
-from spatial_vlm_ros.language.courtesy import WISHES
 from spatial_vlm_ros.language.dialogue import description_of
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lexicon import ACTIONS
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.parser import account, parse, tokens_of
 from spatial_vlm_ros.language.patterns import expand, word_set

@@ -7,77 +7,7 @@ Nouns are an open class: a word that is in no table is read as a noun.
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.types import FrameOfReference
-
-# ------------------------------------------------------------------------------------------------ actions
-
-ACTIONS: dict[str, tuple[str, ...]] = {
-    "pick": ("pick up?", "grab", "get", "take", "fetch", "grasp", "lift up?", "collect", "retrieve", "seize", "snatch",
-        "pick out", "take hold of", "get hold of", "grab hold of", "raise", "grab onto", "gather up?", "choose",
-        "select", "remove", "take out|away", "pull out", "go get", "grip", "scoop up", "pluck", "catch", "hold", "nab",
-        "get your hands on", "take up", "obtain", "acquire", "procure", "grab a hold of", "lay hold of",
-        "go and? fetch", "rescue"),
-    "give": ("hand|give|pass|bring|get|fetch|grab|deliver|hold|lend me|us", "gimme", "give", "lend", "bring", "deliver",
-        "pass over?", "hand over?", "bring over|back", "hand out", "bring along|round|here", "pass along|across",
-        "chuck|bung|sling|lob|toss|throw|slide|reach|shoot|send|pass|hand over? me|us"),
-    "place": ("put", "place", "set", "move", "drop", "stack", "lay", "put down|back|away", "set down", "lay down",
-        "position", "deposit", "drop off", "relocate", "shift", "transfer", "stick", "insert", "leave", "rest", "stow",
-        "store", "carry", "return", "tuck", "slot", "park", "hang", "pop", "place down", "pop down", "lay out",
-        "rest down", "plonk", "situate", "slip",
-        "chuck", "bung", "whack", "sling", "lob", "plop", "plunk", "keep", "lodge", "prop",
-        "wedge", "tidy away?", "load", "stash", "dump", "squeeze", "scoot", "cram", "stuff",
-        "chuck|bung|whack|sling|plop|plonk|plunk|stick down", "lower down?", "drop down"),
-    "find": ("find", "locate", "look for", "search for", "show me|us?", "where is|are|did", "where's", "wheres",
-        "take|have a? good|quick? look for", "take|have a? good|quick? look around for",
-        "where", "do you see", "can you see", "identify", "detect", "spot", "find me|us", "tell me|us where",
-        "i'm|we're looking|searching for", "i am looking|searching for", "we are looking|searching for",
-        "i|we can't|cannot|cant find|see|spot|locate", "where can|could|do|would|might i|we|you find|see",
-        "where do|would i|we look for", "i|we can|could not find", "do you know where", "show me|us where",
-        "find out? where", "seek", "recognise", "recognize", "highlight", "mark", "localise|localize"),
-    "point": ("point at|to|out|towards|toward", "point me to|at", "indicate",
-        "point your|a finger at|to|towards|toward", "point the gripper|arm|hand at|to|towards|toward", "point"),
-    "look": ("look at", "take|have a? good|quick|close? look at", "look over at|to|towards|toward", "inspect",
-        "examine", "focus on", "watch", "observe", "check out?"),
-    "push": ("push", "shove", "nudge", "press against"),
-    "slide": ("slide",),
-    "pull": ("pull", "pull on|at", "tug on|at", "yank on?", "drag", "tug"),
-    "press": ("press", "press on|down", "press down on", "push down on"),
-    "touch": ("touch", "tap", "poke"),
-    "open": ("open up?", "unlock"),
-    "close": ("close", "shut", "close up"),
-    "turn": ("turn", "rotate", "spin", "flip over?", "turn over|around"),
-    "turn on": ("turn|switch on",),
-    "turn off": ("turn|switch off",),
-    "go": ("go|drive|walk|navigate|head|move|travel|roll over|up? to", "make your way over? to", "approach", "come to",
-        "go near"),
-    "reach": ("reach for|to",),
-    "release": ("release", "let go of"),
-    "throw": ("throw away|out?", "get rid of", "toss", "discard", "chuck|sling|toss|bung away|out", "dispose of"),
-    "wipe": ("wipe", "clean up?", "sweep"),
-    "follow": ("follow", "track"),
-    "avoid": ("avoid", "keep|stay|steer|remain well? away from", "keep|stay|steer|remain well? clear of",
-        "watch|look out for", "beware of", "mind", "be|being careful not to touch|hit|disturb|move|topple",
-        "be|being careful not to knock over|down|off?", "be|being careful not to bump|run|crash into",
-        "don't|dont|never touch|hit|disturb|topple", "do|must|should not touch|hit|disturb|topple",
-        "don't|dont|never knock over|down|off?", "do|must|should not knock over|down|off?",
-        "don't|dont|never bump|run|crash into", "do|must|should not bump|run|crash into",
-        "don't|dont|never go|come|get near|close to", "do|must|should not go|come|get near|close to",
-        "without touching|hitting|disturbing|toppling|moving|shifting|brushing|nudging|tipping|upsetting",
-        "without knocking|tipping|pushing over|down|off?", "without bumping|running|crashing into|against",
-        "without going|coming|getting|passing near|close to", "without colliding with", "while|by? avoiding",
-        "while keeping|staying|steering away from", "while keeping|staying|steering clear of",
-        "keeping|staying|steering away from", "keeping|staying|steering clear of",
-        "taking care not to touch|hit|disturb", "so as not to touch|hit|disturb"),
-}  # fmt: skip
-"""Canonical action → ways of saying it."""
-
-VERBS_BEFORE_ARTICLES = frozenset({"chuck", "bung", "whack", "sling", "lob", "plop", "plunk", "keep", "lodge", "prop",
-                                   "lower", "nab", "wedge", "tidy", "load", "stash", "dump", "squeeze", "scoot",
-                                   "cram", "stuff"})  # fmt: skip
-"""Verbs only before an article or pronoun; elsewhere they are other words ("sling bag", "the lower mug")."""
-VERBS_WITH_PLACES = VERBS_BEFORE_ARTICLES - {"nab"}
-"""Verbs that mean "put" only if a place is said ("whack it on the tray", but "whack the mug")."""
 
 # ------------------------------------------------------------------------------------------------ determiners, numbers
 
@@ -181,11 +111,6 @@ OPENABLE = frozenset({"open", "close"})
 """Actions on an object that others can be put into."""
 MOVING = frozenset({"pick", "give", "place"})
 """Actions that move an object to or from somewhere."""
-NEVER_TAKEN = word_set("""
-    table tabletop desk desktop diningtable counter countertop worktop worktable bench workbench shelf shelves bookshelf
-    bookcase floor ground carpet wall
-""")
-"""Supports and background: objects lie on them or in front of them, and nobody takes them."""
 PLACEHOLDERS = frozenset(["object", "thing", "item", "one", "stuff"])
 """Nouns without a kind; their category is "object"."""
 NOT = "not "
@@ -194,14 +119,6 @@ WITH = "with "
 """Begins an attribute that names a part or a mark ("with blue lid")."""
 PERSONS = {"me": "me", "myself": "me", "us": "me", "you": "you", "yourself": "you"}
 """Anchors that are persons ("next to me"); these words are never labels."""
-
-PEOPLE = word_set("""
-    mum mummy mom mommy dad daddy mother father grandma grandpa granny grandmother grandfather nan grandad granddad
-    uncle aunt auntie brother sister son daughter wife husband child kid boy girl baby man woman lady gentleman guy
-    person user operator worker colleague technician nurse doctor surgeon patient teacher student pupil customer guest
-    visitor waiter waitress chef cook driver engineer boss manager friend neighbour neighbor
-""")
-"""Recipients of an object ("hand the nurse the scissors")."""
 
 # ------------------------------------------------------------------------------------------------ superlatives, sides
 
@@ -267,9 +184,6 @@ PARTS_OF_NOTHING = ("in|at|on|near|by the|a corner|edge|rim|border|end|side|brin
 """Parts of an unnamed object ("in the corner")."""
 GRIPS = frozenset({"handle", "rim", "lid", "neck", "edge", "side", "stem", "spout", "handles", "knob"})
 """Parts by which an object is held."""
-STATED_VERBS = frozenset({"touches|touch", "contains|contain|contained", "holds|hold", "supports|support", "faces|face",
-                          "carries|carry"})  # fmt: skip
-"""Verbs of relations that may also come without "that" ("the mug touches the box")."""
 HALF_RELATIONS: dict[str, tuple[str, ...]] = {
     "left of": ("left", "to the left"),
     "right of": ("right", "to the right"),
@@ -333,15 +247,3 @@ FRAME_PHRASES: dict[FrameOfReference, tuple[str, ...]] = {
 }  # fmt: skip
 VIEW_NOUNS = "point of view|perspective|view|viewpoint|side|angle|standpoint|position|vantage point|seat|eyes|place"
 """Nouns of viewpoints: "from my perspective"."""
-
-# ------------------------------------------------------------------------------------------------ when words count
-
-QUESTION_VERBS = frozenset({"what is", "what are", "what's", "whats", "which is", "which are", "where is",
-"where are",
-                            "where's", "wheres", "where"})  # fmt: skip
-PURE_VERBS = word_set("""
-    grab get take fetch grasp collect retrieve seize snatch give bring deliver put place find locate insert
-    relocate deposit move lift lay remove choose select identify approach rotate nudge shove carry transfer toss
-    pluck push pull pick open close drag turn touch throw reach
-""")  # fmt: skip
-"""Verbs that are never objects: in a verb's position they are always verbs."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spatial_vlm_ros.language import courtesy, wordlists
+from spatial_vlm_ros.language import acts, courtesy, wordlists
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.phrase_index import Kinds
@@ -19,7 +19,7 @@ OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT", "ALONE", "PRON THAT
 ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
 """Tokens after which a phrase may be complete."""
 JOINTS = frozenset({"AND", "BUT", "COMMA"})
-_LONGEST_PLEASANTRY = max(len(phrase.split(" ")) for pattern in courtesy.PLEASANTRIES for phrase in expand(pattern))
+_LONGEST_PLEASANTRY = max(len(phrase.split(" ")) for pattern in acts.PLEASANTRIES for phrase in expand(pattern))
 PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
 
 

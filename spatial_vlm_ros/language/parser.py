@@ -12,19 +12,19 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.acts import VERBS_WITH_PLACES
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import in_parts
 from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
 from spatial_vlm_ros.language.questions_of_space import read_question
-from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, unexpected
+from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, no_order, unexpected
 from spatial_vlm_ros.language.reordering import reorder
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
 from spatial_vlm_ros.language.simplifying import rewrite_possessives
 from spatial_vlm_ros.language.steps import readings_of
-from spatial_vlm_ros.language.stopping import asks_to_stop, stops
+from spatial_vlm_ros.language.stopping import asks_to_stop, stops, waits
 from spatial_vlm_ros.language.tagging import Tagger
 from spatial_vlm_ros.language.words import (
     REWRITTEN,
@@ -352,7 +352,7 @@ class _Flattener:
         items = _flat(posts)
         token = self._of(verb)
         end = items[-1].end if items else head.end
-        return VerbPhrase(token.value, head, items, token.start, end)
+        return VerbPhrase(token.value, head, items, token.start, end, token.text)
 
     def command(self, children: list[Any]) -> Sentence:
         return Sentence(self._steps(children))
@@ -439,11 +439,19 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
         NotUnderstoodError: the words are outside the grammar; it carries the span of the first part not understood.
     """
     if stops(instruction):
-        return (SpatialQuery(instruction, STOP, NounPhrase("object")),)
+        return (SpatialQuery(instruction, STOP, NounPhrase("object"), act="wait" if waits(instruction) else "stop"),)
     check(instruction)
     words = split(instruction)
-    asked = read_question(without_stumbles(words), instruction, lambda part: _read(part, instruction, later), later)
-    return _read(words, instruction, later) if asked is None else asked
+    try:
+        asked = read_question(without_stumbles(words), instruction, lambda part: _read(part, instruction, later), later)
+        if asked is not None:
+            return tuple(replace(query, act="ask") for query in asked)
+        return _read(words, instruction, later)
+    except NotUnderstoodError as error:
+        told = no_order(words, instruction)
+        if told is None:
+            raise
+        raise told from error
 
 
 def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
@@ -506,7 +514,7 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
             reason, repair = "this only says where not to put it", 'say where to, too: "on the tray but not near …"'
         elif token.kind == "REL" and token.value.name in _SOURCES and after_object:
             reason, repair = "this only says where it is taken from", 'say where to, too: "… to the table"'
-        elif token.kind == "VERB" and token.text in lexicon.VERBS_WITH_PLACES:
+        elif token.kind == "VERB" and token.text in VERBS_WITH_PLACES:
             reason = "this verb needs a place"
         elif token.kind == "SIDE" and token.text.startswith("to "):
             repair = 'name an object or a distance: "to the left of the box", "10 cm to the left"'

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS, SURFACES
-from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
 from spatial_vlm_ros.types.query import Preposition
 
 CENTRES = word_set("centre center middle")
@@ -133,7 +133,7 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
         target=_phrase(query.target, query.action in _WITH_TOOLS),
         destination=_destination(query.destination),
         avoid=tuple(map(_phrase, query.avoid)),
-        steps=tuple(Step(s.action, _phrase(s.target), _destination(s.destination)) for s in query.steps),
+        steps=tuple(replace(s, target=_phrase(s.target), destination=_destination(s.destination)) for s in query.steps),
     )
 
 

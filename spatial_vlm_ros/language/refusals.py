@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
+from spatial_vlm_ros.language.acts import PURE_VERBS, past_forms, words_of
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lexicon import PURE_VERBS
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.word_classes import TIMES
+from spatial_vlm_ros.language.words import Word
 
 _EXAMPLE = 'give one command about one object, for example "pick up the red cup behind the box"'
 _UNKNOWN_VERB = (
@@ -154,3 +155,42 @@ def _error(token: Token, instruction: str) -> NotUnderstoodError:
     known = known or (token.kind in ("OUTSIDE", "ADVERB") and token.text in _BY_WORD)
     kind: RefusedWords = "refused" if known else "unknown words"
     return NotUnderstoodError(instruction, (token.start, token.end), reason, repair, kind)
+
+
+# --------------------------------------------------------------------------------------------------
+# Words that tell, suppose or report an act, and do not ask for it.
+
+_WHO, _TELLING, _MODAL, _ASKING = map(words_of, ("who", "telling", "modal", "asking"))
+_SUPPOSING, _SUPPOSED, _SAYING = map(words_of, ("supposing", "supposed", "saying"))
+
+
+def no_order(words: Sequence[Word], instruction: str) -> NotUnderstoodError | None:
+    """The error for refused words that tell what happened, suppose a request, or report one; None for others."""
+    said = [word for word in words if word.kind == "word"]
+    texts = [word.text for word in said]
+    past, unchanged = past_forms()
+    begin = 1 if texts[:1] in (["the"], ["so"], ["but"], ["well"], ["what"], ["and"]) else 0
+    for i in range(len(texts) - 1):
+        supposed = texts[i] in _SUPPOSING and texts[i + 1] in _WHO and i <= (begin if texts[i] != "if" else i)
+        if supposed and (begin == i or (_SUPPOSED | past).intersection(texts[i + 2 : i + 4])):
+            return _told(said[i], said[i + 1], instruction, "this only supposes a request")
+    saying = next((i for i, text in enumerate(texts[:5]) if text in _SAYING), 0)
+    subject = _WHO | {"the", "my", "a"}
+    if saying and (saying == 1 or texts[0] in subject) and not PURE_VERBS.intersection(texts[:saying]):
+        return _told(said[0], said[saying], instruction, "this reports what somebody said")
+    if len(texts) > 3 and texts[-1] in _SAYING and texts[-2] in _WHO:
+        return _told(said[-2], said[-1], instruction, "this reports what somebody said")
+    doing = next((i for i, text in enumerate(texts) if i >= begin and text not in _TELLING | _WHO), len(texts))
+    happened = past if _MODAL.intersection(texts[:doing]) else past | unchanged
+    told = doing < len(texts) and (texts[doing] in happened or (texts[0] in _ASKING and texts[1] in _WHO))
+    if told and doing > begin and (texts[begin] in _WHO | _TELLING):
+        return _told(said[0], said[doing], instruction, "this is about what happened, so there is nothing to do")
+    for i in range(1, len(texts) - 1):
+        passive = texts[i] in ("was", "were", "been") and texts[i - 1] not in ("that", "which", "who", "it")
+        if passive and (past | unchanged).intersection(texts[i + 1 : i + 3]):
+            return _told(said[i], said[i + 1], instruction, "this is about what happened, so there is nothing to do")
+    return None
+
+
+def _told(first: Word, last: Word, instruction: str, reason: str) -> NotUnderstoodError:
+    return NotUnderstoodError(instruction, (first.start, last.end), reason, 'say what to do now: "take the cup"')

@@ -6,9 +6,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from spatial_vlm_ros.language.acts import ACTIONS
 from spatial_vlm_ros.language.distances import say_distance
 from spatial_vlm_ros.language.known_relations import RELATIONS
-from spatial_vlm_ros.language.lexicon import ACTIONS, ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SURFACE, WITH
+from spatial_vlm_ros.language.lexicon import ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SURFACE, WITH
 from spatial_vlm_ros.language.part_words import ON_TOP_OF
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.words import plural
@@ -112,7 +113,15 @@ def render(query: SpatialQuery) -> str:
     return ", then ".join((*(_command(step) for step in steps), *avoided))
 
 
-def _command(step: Step) -> str:
+def say_step(step: Step | SpatialQuery) -> str:
+    """Write what one step asks for, for a person: "move the mug next to the box", "touch the cup"."""
+    if step.action == "avoid":
+        return f"touch {describe(step.target)}"
+    said, meant = {"move": ("put", "move"), "discard": ("throw", "throw away")}.get(step.act, ("", ""))
+    return _command(step).replace(said, meant, 1)
+
+
+def _command(step: Step | SpatialQuery) -> str:
     """Write one command as words."""
     action = _ACTION_WORDS.get(step.action)
     if action is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language import acts, lexicon
 from spatial_vlm_ros.language.lookahead import JOINTS, RELATING, Lookahead
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
@@ -28,13 +28,9 @@ _SPOTS = phrases_of(
     "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region"
 )
 """Words that only introduce the next relation ("to the spot in front of")."""
-_GOES = phrases_of("goes|belongs|lives", "go|belong|live", "should|must|shall go|be|stand|sit|lie|end|live",
-                    "should|must|shall be put|placed|set",
-                    "needs|has|ought|is|are|need|have to go|be|stand|sit",
-                    "needs|has|need|have to be put|placed|set|moved",
-                    "is|are to be put|placed|set|moved", "go", "wants to go|be", "will go", "can go")  # fmt: skip
+_GOES = phrases_of(*acts.patterns_of("goes"))
 """Words that say where an object is to go."""
-_WISHED = phrases_of("to go|be|stand|sit|lie|end", "to be put|placed|set|moved")  # fmt: skip
+_WISHED = phrases_of(*acts.patterns_of("wished_to_go"))
 """The same after a wish ("I want the mug to go …")."""
 _PUTTING = frozenset({"put", "place", "set", "lay", "drop"})
 _ONE_SIDE = phrases_of("on|to|at one side|hand")
@@ -43,27 +39,15 @@ _HAVING = phrases_of("with", "having", "that|which has|have|had", "has|have", "w
                    "that|which doesn't|don't have")  # fmt: skip
 _WITH_NO = phrases_of("with|having no", "that|which has|have|had no")
 _GIVES = phrases_of("give", "hand", "pass", "bring", "fetch", "get", "hand over", "deliver", "offer", "throw", "take")
+_GIVEN = acts.words_of("given")
+_ALONE = phrases_of("alone", "be", "untouched", "in peace|place", "where|as it|they is|are", "as is")
+"""Ends of "leave the cup alone"."""
 _INSIDE = {"inside": "containing", "inside it": "containing", "within": "containing", "within it": "containing",
            "in it": "containing", "inside them": "containing", "in them": "containing", "inside of it": "containing",
            "on top": "supporting", "on it": "supporting", "on top of it": "supporting", "on them": "supporting",
            "upon it": "supporting", "on its top": "supporting"}  # fmt: skip
 """Position of an object that another one contains."""
 _HELD = phrases_of(*_INSIDE)
-_NOUN_ACTIONS = {
-    "push",
-    "pull",
-    "tug",
-    "nudge",
-    "shove",
-    "touch",
-    "tap",
-    "poke",
-    "wipe",
-    "turn",
-    "spin",
-    "squeeze",
-    "clean",
-}
 
 
 class _Order(Stating):
@@ -76,6 +60,7 @@ class _Order(Stating):
         for rewrite in (
             self._minding,
             self._purpose,
+            self._left_alone,
             self._leading_view,
             self._back_there,
             self._wished_there,
@@ -131,6 +116,19 @@ class _Order(Stating):
 
     # -------------------------------------------------------------------------------------------- topics
 
+    def _left_alone(self) -> None:
+        """Write "don't touch the cup" for "leave the cup alone"."""
+        ends = frozenset({"COMMA", "STOP", "AND", "BUT", "THEN"})
+        for first in [i for i, text in enumerate(self.texts) if text == "leave" and self.opens(i + 1)]:
+            if first > self.polite() and not self.peek(first - 1) & ends:
+                continue
+            for i in range(first + 2, len(self.words)):
+                length = self._longest(i, _ALONE)
+                if length and (self.tail[i + length] or self.peek(i + length) & ends):
+                    self._put(i, length)
+                    self._put(first, 1, "don't", "touch")
+                    return
+
     def _place_first(self) -> None:
         """Write "put the ball left of the box" for "left of the box put the ball"."""
         if _PUTTING.isdisjoint(self.texts[2:]):
@@ -141,7 +139,7 @@ class _Order(Stating):
         verb = next((i for i in range(first + 2, len(self.words) - 1) if self.texts[i] in _PUTTING), None)
         if "and" in self.texts[first:]:
             return
-        if verb is None or not self.opens(verb + 1) or set(self.texts[first:verb]) & lexicon.PURE_VERBS:
+        if verb is None or not self.opens(verb + 1) or set(self.texts[first:verb]) & acts.PURE_VERBS:
             return
         if any("REL" in self.peek(i) and self.relating(i) for i in range(verb, len(self.words))):
             return
@@ -202,7 +200,7 @@ class _Order(Stating):
         for j in range(i + 2, len(self.words) - 1):
             length = 1 + (self.texts[j + 1] in ("little", "gentle", "quick", "light", "small"))
             noun = self.texts[j + length] if j + length < len(self.words) else ""
-            if self.texts[j] in ("a", "an") and noun in _NOUN_ACTIONS and self._finished(j + length + 1):
+            if self.texts[j] in ("a", "an") and noun in _GIVEN and self._finished(j + length + 1):
                 self._put(i, 1, noun)
                 self._put(j, length + 1)
                 return
@@ -227,7 +225,7 @@ class _Order(Stating):
             if length and i + length < len(self.words):
                 verb = next((m for m in self.matches(i + length) if "GERUND" in m.kinds), None)
                 if verb is not None and self.opens(i + length + verb.length):
-                    said = [phrase for pattern in lexicon.ACTIONS[verb.kinds["GERUND"]] for phrase in expand(pattern)]
+                    said = [phrase for pattern in acts.ACTIONS[verb.kinds["GERUND"]] for phrase in expand(pattern)]
                     self._put(i, length + verb.length, *min(said, key=len).split(" "))
                     return
 
@@ -319,7 +317,7 @@ class _Order(Stating):
         begin = first + verb
         determined = self.texts[begin : begin + 1] and self.texts[begin] in lexicon.DETERMINERS
         person = begin + bool(determined)
-        named = person < len(self.words) and {self.texts[person], singular(self.texts[person])} & lexicon.PEOPLE
+        named = person < len(self.words) and {self.texts[person], singular(self.texts[person])} & acts.PEOPLE
         given = person + 1
         if not named or not self.peek(given) & {"DET", "QTY"}:  # not "the baby bottle"
             return

@@ -122,15 +122,30 @@ class Attachable:
 
 @dataclass
 class VerbPhrase:
-    """One verb with the items after it."""
+    """One verb with the items after it.
+
+    Args:
+        action: of the verb; `acts.FORBIDDEN` begins a forbidden one.
+        verb: the verb as said, lower case.
+    """
 
     action: str
     head: Phrase
     items: list[Attachable] = field(default_factory=list)
     start: int = 0
     end: int = 0
+    verb: str = ""
+
+    @property
+    def forbidden(self) -> bool:
+        """True if the words say not to do it."""
+        return self.action == AVOID or self.action.startswith(FORBIDDEN)
 
 
+AVOID = "avoid"
+"""Action of a step that names the objects that the motion must keep away from."""
+FORBIDDEN = "not "
+"""Begins the action of a step that is forbidden ("not pick")."""
 TOPIC = "topic"
 """Stands for the verb of an object that is named before the command about it."""
 
@@ -143,18 +158,11 @@ class Sentence:
 
 
 @dataclass
-class Task:
+class Task(VerbPhrase):
     """One command, after commands about the same object were joined ("pick up the mug and put it on the tray").
 
     Args:
         second: first item of the joined command, whose clause is the destination; None if nothing was joined.
-        start: first character in the instruction.
-        end: one past the last character.
     """
 
-    action: str
-    head: Phrase
-    items: list[Attachable]
     second: int | None = None
-    start: int = 0
-    end: int = 0

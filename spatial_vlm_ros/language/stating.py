@@ -7,13 +7,13 @@ like the cup moved to the tray" becomes "move the cup to the tray".
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language import acts
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.simplifying import AFTERWARDS, GOAL_VERBS, Simplifier, phrases_of
 from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS, SURFACES
 from spatial_vlm_ros.language.words import Word, singular
 
-_WISHES = frozenset(phrase for pattern in courtesy.WISHES for phrase in expand(pattern))
+_WISHES = frozenset(phrase for pattern in acts.WISHES for phrase in expand(pattern))
 _TOPICS = phrases_of("can|could|do you see", "you see", "see", "you know", "do you know", "notice", "take",
         "about", "where is|are", "where's", "wheres")  # fmt: skip
 _THERE_IS = ("there is|are like?", "there's|theres like?")
@@ -96,7 +96,7 @@ class Stating(Simplifier):
         cut = begin - (self._sign(begin - 1, "stop") or self._sign(begin - 1, "comma"))
         cut -= self.texts[cut - 1] in ("and", "so")
         said = self.words[first:cut]
-        if cut - first > _LONGEST_OPENING or lexicon.PURE_VERBS & set(self.texts[first:cut]) - _MOVED.keys():
+        if cut - first > _LONGEST_OPENING or acts.PURE_VERBS & set(self.texts[first:cut]) - _MOVED.keys():
             return
         if _CONTRASTS & set(self.texts[first:cut]) or not self._about(first, cut, begin, pronoun, length):
             return

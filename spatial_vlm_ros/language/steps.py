@@ -13,15 +13,17 @@ from dataclasses import replace
 from math import prod
 
 from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.language.acts import act_of
 from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
 from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
 from spatial_vlm_ros.language.relations import INVERSE
-from spatial_vlm_ros.language.sentence import TOPIC, Sentence, Task, VerbPhrase
+from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, TOPIC, Sentence, Task, VerbPhrase
 from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
 from spatial_vlm_ros.types import Step as Command
+from spatial_vlm_ros.types.query import Act
 
 MAX_ITEMS = 20
 """Most relations and other additions in one sentence."""
@@ -31,8 +33,10 @@ MAX_STEPS = 8
 _JOINED = {("pick", "place"): "place", ("find", "place"): "place", ("find", "pick"): "pick", ("find", "give"): "give",
            ("pick", "give"): "give", ("pick", "pick"): "pick", ("look", "pick"): "pick",
            ("go", "pick"): "pick"}  # fmt: skip
-AVOID = "avoid"
-"""Action of a step that names the objects that the motion must keep away from."""
+_NEAR_ALLOWED: frozenset[Act] = frozenset(
+    {"find", "look", "ask", "open", "close", "place", "put into", "wipe", "discard", "release"}
+)
+"""Acts that may be forbidden although the arm may be near the object: "don't open the box"."""
 _VERB_LEFT_OUT = 0.6
 _OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
@@ -90,11 +94,12 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
         if tasks and tasks[-1].action == TOPIC:
             action = step.action
         if action is None or step.head.refers is None or tasks[-1].second is not None:
-            tasks.append(Task(step.action, step.head, list(step.items), None, step.start, step.end))
+            tasks.append(Task(step.action, step.head, list(step.items), step.start, step.end, step.verb))
             continue
         last = tasks[-1]
         second = len(last.items) if step.action == "place" else None
-        tasks[-1] = Task(action, last.head, [*last.items, *step.items], second, last.start, step.end)
+        items = [*last.items, *step.items]
+        tasks[-1] = Task(action, last.head, items, last.start, step.end, step.verb, second)
     return tasks
 
 
@@ -141,11 +146,12 @@ def _readings(tasks: Sequence[Task], instruction: str, later: bool) -> list[tupl
     """All readings of commands with their shares."""
     _check_number(tasks, instruction)
     _share_frames(tasks)
-    readings = [attachments(task, instruction, later or i > 0) for i, task in enumerate(tasks)]
+    bare = [replace(task, action=task.action.removeprefix(FORBIDDEN)) for task in tasks]
+    readings = [attachments(task, instruction, later or i > 0) for i, task in enumerate(bare)]
     if len(readings) == 1:
-        return [(share, _query(instruction, (reading,))) for share, reading in readings[0]]
+        return [(share, _query(instruction, (reading,), tasks)) for share, reading in readings[0]]
     return [
-        (share, _query(instruction, _resolved(commands, instruction, tasks)))
+        (share, _query(instruction, _resolved(commands, instruction, tasks), tasks))
         for share, commands in _likeliest(readings)
     ]
 
@@ -176,17 +182,32 @@ def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[
     return sorted(combined, key=lambda pair: -pair[0])[:MAX_READINGS]
 
 
-def _query(instruction: str, commands: tuple[Assembled, ...]) -> SpatialQuery:
-    """The query of one reading: about the command that moves an object, else about the first."""
-    avoided = tuple(command.target for command in commands if command.action == AVOID)
-    if len(avoided) < len(commands):
-        commands = tuple(command for command in commands if command.action != AVOID)
-    else:
-        avoided = ()
-    moving = [c for c in commands if c.action in MOVING and c.target != NounPhrase("object")]
-    main = moving[-1] if moving else commands[0]
-    steps = tuple(Command(*command) for command in commands) if len(commands) > 1 else ()
-    return SpatialQuery(instruction, main.action, main.target, main.destination, steps=steps, avoid=avoided)
+def _query(instruction: str, commands: tuple[Assembled, ...], tasks: Sequence[Task]) -> SpatialQuery:
+    """The query of one reading: about its first command; if all commands are forbidden, it only forbids."""
+    steps, forbids = list[Command](), list[Command]()
+    for command, task in zip(commands, tasks, strict=True):
+        act = act_of(task.action.removeprefix(FORBIDDEN), task.verb, command.destination)
+        (forbids if task.forbidden else steps).append(Command(*command, act))
+    main = steps[0] if steps else replace(forbids[0], action=AVOID, act="avoid", destination=None)
+    avoid = tuple(step.target for step in forbids if steps and keeps_away(step))
+    several = tuple(steps) if len(steps) > 1 else ()
+    return SpatialQuery(
+        instruction, main.action, main.target, main.destination, steps=several, avoid=avoid, act=main.act,
+        forbids=tuple(forbids),
+    )  # fmt: skip
+
+
+def by_step(query: SpatialQuery) -> tuple[SpatialQuery, ...]:
+    """A reading as one query for each of its steps, in order."""
+    return tuple(
+        replace(query, action=step.action, target=step.target, destination=step.destination, act=step.act, steps=())
+        for step in query.steps
+    ) or (query,)  # fmt: skip
+
+
+def keeps_away(forbidden: Command) -> bool:
+    """True if what is forbidden means that the arm must not come near its object ("don't touch the cup")."""
+    return forbidden.act not in _NEAR_ALLOWED and forbidden.destination is None
 
 
 # ------------------------------------------------------------------------------------------------ what "it" is
@@ -197,7 +218,7 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     done: list[Assembled] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
-        if done and target.category in _PRONOUNS and command.action == AVOID:
+        if done and target.category in _PRONOUNS and task.forbidden:
             target = _with_more(_place_before(done, done[-1].target) or done[-1].target, target)
         elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words that ask the robot to stop: a request of their own, never a command and never a noun.
 
-People review the list, because its words stop a running motion at once. A sentence that begins with one of the plain
+The phrases are in acts.toml. A sentence that begins with one of the plain
 words ("stop, grab the box"), or ends with one ("grab the box, stop!"), is such a request, too, so a stop is never lost
 in a command. The milder words ("wait", "never mind") count only if nothing else is said.
 """
@@ -12,43 +12,13 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from spatial_vlm_ros.language.acts import STOP_WORDS, WAIT_WORDS
 from spatial_vlm_ros.language.patterns import expand, word_set
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import MAX_LENGTH, Word, split
 
 PLAIN = word_set("stop halt freeze abort cease quit cancel estop")
 """Words that stop whenever they begin or end an instruction."""
-_MOTION = "it|that|this|now|here|there|everything|all|moving|motion|movement|work|working"
-_OF_MOTION = "arm|robot|motion|movement|action|task|pick|grasp|job|order|command|instruction|request|operation|mission"
-STOPPING = (
-    "stop|halt|freeze|abort|cease|quit|cancel|estop", "emergency stop", "e stop", "e-stop", "emergency",
-    f"stop|halt|freeze|abort|cease|quit|cancel {_MOTION}", f"abort|cancel|stop the? last|current? {_OF_MOTION}",
-    f"stop|halt|freeze the {_OF_MOTION}", "stop right there|now|here", "stop it|that right? now", "stop all motion",
-    "stop what you're doing", "stop what you are doing", "stop doing that|this|it", "stop dead",
-    "come to a stop|halt", "full stop",
-    "don't|dont move", "do not move", "don't|dont move a|any muscle|further|more", "don't|dont go on|further",
-    "do not move a|any muscle|further|more", "do not go on|further", "don't|dont do that|this|it|anything",
-    "do not do that|this|it|anything", "no more", "not another inch", "stand|hold|stay|keep still",
-    "stay put|there|here|back", "stay where you are", "remain still|there", "hold it", "hold it right? there",
-    "hold on", "hold up", "hold everything", "hold your horses", "hang on", "hang about",
-    "hold|hang on a|one second|sec|moment|minute", "wait", "wait up", "wait a|one second|sec|moment|minute|bit",
-    "just? a|one second|sec|moment|minute", "pause", "pause it|that|there|here", "time out",
-    "whoa", "woah", "whoa there",
-    "never mind", "nevermind", "never mind that|it", "forget it|that|this", "forget about it|that|this",
-    "that's|thats enough", "that is enough", "that's|thats it|all", "that is it|all", "that'll|thatll do",
-    "that will do", "enough",
-    "enough of that|this", "enough already", "that's quite|more than? enough", "leave it", "leave it alone|be|there",
-    "leave that|this|them alone?", "let it be", "let it alone", "cut it out", "cut that out",
-    "knock it off", "call it off",
-    "scrap that|it|this", "scratch that", "drop everything", "back off|away", "hands off", "keep off",
-    "get off", "get away", "look out", "watch out", "shut down|off", "shut it down|off", "power off|down",
-    "switch yourself|it|everything off", "turn yourself off", "kill it|power", "kill|cut the power|motion|motors",
-    "kill switch", "give it up", "give up", "desist", "belay that", "cease and desist", "no further", "not so fast",
-    "i changed my mind", "i've changed my mind", "i have changed my mind", "changed my mind", "as you were",
-    "i don't|dont want it|that any more", "i don't|dont want it|that anymore?", "stand down", "stop please", "at ease",
-)  # fmt: skip
-"""Whole requests to stop, without polite words around them."""
-
 AROUND = word_set("""
     please pls robot hey hi hello ok okay oh no now right immediately instantly at once quickly quick fast thanks
     thank you cheers just so well man mate buddy pal dude bro friend love dear boss sir already alright yes and but
@@ -73,7 +43,7 @@ _DRAWN = "shfwn"  # first letters of words that people draw out
 
 @lru_cache(maxsize=1)
 def _phrases() -> frozenset[str]:
-    return frozenset(phrase for pattern in STOPPING for phrase in expand(pattern))
+    return frozenset(phrase for pattern in (*STOP_WORDS, *WAIT_WORDS) for phrase in expand(pattern))
 
 
 @lru_cache(maxsize=1)
@@ -89,6 +59,16 @@ def stops(instruction: str) -> bool:
         instruction: any text; it need not be an instruction that can be understood.
     """
     return isinstance(instruction, str) and asks_to_stop(split(instruction[:MAX_LENGTH]))
+
+
+def waits(instruction: str) -> bool:
+    """True if words that ask to stop only ask to wait."""
+    said = f" {' '.join(word.text for word in split(instruction[:MAX_LENGTH]) if word.kind == 'word')} "
+    waiting, stopping = (
+        any(f" {phrase} " in said for pattern in table for phrase in expand(pattern))
+        for table in (WAIT_WORDS, STOP_WORDS)
+    )
+    return waiting and not stopping
 
 
 def asks_to_stop(words: Sequence[Word]) -> bool:

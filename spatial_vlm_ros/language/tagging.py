@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language import courtesy, lexicon, wordlists
+from spatial_vlm_ros.language import acts, courtesy, lexicon, wordlists
 from spatial_vlm_ros.language.known_relations import is_framed, takes_two
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
 from spatial_vlm_ros.language.relating import Verdict
-from spatial_vlm_ros.language.sentence import RelationWords
+from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, RelationWords
 from spatial_vlm_ros.language.unknown_words import PREMODIFIERS, UnknownWordTagger
 from spatial_vlm_ros.language.words import is_plural
 from spatial_vlm_ros.types import FrameOfReference
@@ -55,6 +55,8 @@ class Tagger(UnknownWordTagger):
                 i += 1
             else:
                 i = self._sign(i)
+        if self.forbids and self.tokens:  # no verb took up the words that forbid: they must not be lost
+            self.tokens[-1].kind, self.tokens[-1].text = "OUTSIDE", "never"
         return self.tokens
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
@@ -128,23 +130,21 @@ class Tagger(UnknownWordTagger):
     def _verb_is_noun(self, i: int) -> bool:
         """True if a word that can be a verb stands for an object ("watch behind the box")."""
         match = self.matches(i)[0]
-        return match.length == 1 and match.text not in lexicon.PURE_VERBS and not self.opens(i + 1)
+        return match.length == 1 and match.text not in acts.PURE_VERBS and not self.opens(i + 1)
 
     def _as_verb(self, i: int, after: int, text: str, value: object) -> Verdict:
         follows = self.peek(after)
         if text.endswith("have") and self.texts[after : after + 2] == ["a", "look"]:
             return None
-        if text in lexicon.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
+        if text in acts.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
             return None
-        if value == "avoid" and not self.at_start:
-            if not self.opens(after) or self.previous() not in ENDED | JOINTS | {"THEN"}:
+        if self.forbids and self.opens(after):
+            return self._forbidden(f"{FORBIDDEN}{value}")
+        if value == AVOID and not self.at_start:
+            if not self.opens(after) or not self._may_forbid() or (text == "mind" and self.previous() in ENDED):
                 return None
-            if text == "mind" and self.previous() in ENDED:
-                return None
-            while self.previous() in JOINTS:
-                self.tokens.pop()
-            return ("VERB", "avoid") if self.previous() == "THEN" else ("THEN VERB", "avoid")
-        if text in lexicon.QUESTION_VERBS:
+            return self._forbidden(AVOID)
+        if text in acts.patterns_of("question_verbs"):
             fits = self.opens(after) and self.at_start
         elif self.at_start:
             fits = not self._verb_is_noun(i) or " " in text
@@ -155,18 +155,51 @@ class Tagger(UnknownWordTagger):
         elif self.previous() in PREMODIFIERS | {"OF"}:
             fits = False
         elif self.previous() in ("AND", "THEN", "COMMA", "STOP"):
-            fits = bool(follows & OPENERS) or text in lexicon.PURE_VERBS or (" " in text and self.opens(after))
+            fits = bool(follows & OPENERS) or text in acts.PURE_VERBS or (" " in text and self.opens(after))
             clipped = self.verb_seen and not any(token.kind in ("DET", "QTY") for token in self.tokens)
             clipped = clipped or self.previous() == "THEN"
             fits = fits or (clipped and value == "place" and self.nominal(after) and self._places(after))
         else:
             posture = "POSTURE" in self.peek(i) and self.relating(after)
             fits = bool(follows & OPENERS) and self.previous() != "REL" and not posture
-            if fits and self.verb_seen and self.previous() in ENDED and (text in lexicon.PURE_VERBS or " " in text):
+            if fits and self.verb_seen and self.previous() in ENDED and (text in acts.PURE_VERBS or " " in text):
                 return ("THEN VERB", value)  # a further command without "and"
         if value == "turn" and fits:
             return ("TURNED", None)
         return ("VERB", value) if fits else None
+
+    def _may_forbid(self) -> bool:
+        """True if words that forbid something may be here."""
+        return self.at_start or self.previous() in ENDED | JOINTS | {"THEN"}
+
+    def _forbidden(self, action: str) -> Verdict:
+        """A forbidden action, as a further command if it does not begin the sentence."""
+        self.forbids = False
+        while self.previous() in JOINTS:
+            self.tokens.pop()
+        return ("VERB", action) if self.at_start or self.previous() == "THEN" else ("THEN VERB", action)
+
+    def _as_forbid(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+        return self._forbids_verb(after, "VERB")
+
+    def _as_forbid_gerund(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+        return self._forbids_verb(after, "GERUND")
+
+    def _forbids_verb(self, i: int, kind: str) -> Verdict:
+        """Forbid the verb at word `i`, if one with an object is there."""
+        verbs = [match for match in self.matches(i) if kind in match.kinds and self.opens(i + match.length)]
+        if not verbs or not self._may_forbid():
+            return None
+        self.forbids = True
+        return True
+
+    def _as_then(self, i: int, after: int, _text: str, value: object) -> Verdict:
+        """Repeat the verb of "pick up the ball and then the cup"."""
+        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        if verb is None or not self.peek(after) & {"DET", "QTY"}:
+            return ("THEN", value)
+        self.emit("THEN VERB", verb.value, i, after - i, verb.text)
+        return True
 
     def _as_anywhere(self, i: int, after: int, text: str, _value: object) -> Verdict:
         """Settle "anywhere": on the surface, except where something is excluded; before a relation it adds nothing."""
@@ -190,6 +223,8 @@ class Tagger(UnknownWordTagger):
         return any("REL" in self.peek(j) for j in range(i + 1, len(self.words)))
 
     def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if self.forbids and self.opens(after):
+            return self._forbidden(f"{FORBIDDEN}{value}")
         further = self.gerund_seen and self.previous() in ("AND", "THEN")  # "would you mind opening … and taking …"
         fits = self.asked and (self.at_start or further) and self.opens(after)
         self.gerund_seen = self.gerund_seen or fits
@@ -409,6 +444,7 @@ class Tagger(UnknownWordTagger):
 
 
 _PRIORITY = (
+    "FORBID", "FORBID_GERUND",
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
     "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS",

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 
-from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language import acts, lexicon, wordlists
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.known_relations import is_framed
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING, Lookahead
 from spatial_vlm_ros.language.phrase_index import Kinds
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
 from spatial_vlm_ros.language.relations import MEASURED
-from spatial_vlm_ros.language.word_classes import COMPARATIVES, VERBS, is_outside, is_participle, is_plain
+from spatial_vlm_ros.language.word_classes import COMPARATIVES, is_outside, is_participle, is_plain
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -37,6 +37,7 @@ class ClauseTagger(RelationTagger):
         verb_seen: True if a verb was read.
         asked: True if polite words were read.
         gerund_seen: True if a verb in "-ing" was read ("would you mind opening").
+        forbids: True if the words just read forbid the act of the next verb ("don't").
         own_view_next: True if the next relation is seen from its anchor ("that from its own side is left of").
         deictic: span of a "here" or "there" that was dropped, or None.
         way: span of a direction that was dropped ("back", "away"), or None.
@@ -48,6 +49,7 @@ class ClauseTagger(RelationTagger):
         self.verb_seen = False
         self.asked = False
         self.gerund_seen = False
+        self.forbids = False
         self.own_view_next = False
         self.deictic: tuple[int, int] | None = None
         self.way: tuple[int, int] | None = None
@@ -194,7 +196,7 @@ class UnknownWordTagger(ClauseTagger):
         if "FOREIGN" in kinds:
             return "NOUN" if self.previous() in PREMODIFIERS else "FOREIGN"
         ending = self.previous() == "NOUN" and not self.nominal(i + 1)
-        if text in lexicon.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):
+        if text in acts.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):
             return "VERB_HERE"
         if text in wordlists.NOUNS_TOO:
             return "NOUN"
@@ -219,9 +221,9 @@ class UnknownWordTagger(ClauseTagger):
         if text[-1] == "m" and is_unit(text):
             return "UNITLESS"  # "10 full cm"
         placed = self.previous() in PREMODIFIERS | {"REL"} or (self.previous() == "VERB" and not self.opens(i + 1))
-        if is_outside(text, modifier) and not (text in VERBS and placed):  # "grab whisk", "behind whisk"
+        if is_outside(text, modifier) and not (text in acts.OTHER_VERBS and placed):  # "grab whisk", "behind whisk"
             compared = modifier and (text.endswith("est") or text in COMPARATIVES)
-            return "COMPARED" if compared else "UNKNOWN_VERB" if text in VERBS else "ADVERB"
+            return "COMPARED" if compared else "UNKNOWN_VERB" if text in acts.OTHER_VERBS else "ADVERB"
         if self.previous() == "NOUN" and not modifier and is_participle(text):
             return "PARTICIPLE"
         return "NOUN"

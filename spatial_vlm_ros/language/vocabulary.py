@@ -13,25 +13,12 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import PlugInError
-from spatial_vlm_ros.language import courtesy, lexicon, wordlists
+from spatial_vlm_ros.language import acts, courtesy, lexicon, wordlists
 from spatial_vlm_ros.language.phrase_index import Kinds, PhraseIndex
 from spatial_vlm_ros.language.plug_ins import installed, judged
 from spatial_vlm_ros.language.relations import EQUALS, FREE, MEANINGS, OWN, RelationWord
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.types import FrameOfReference, Relation
-
-
-def _gerund(pattern: str) -> str:
-    """The pattern with "-ing" on the verbs of its first slot."""
-    first, *rest = pattern.split()
-    return " ".join(["|".join(_ing(verb) for verb in first.split("|")), *rest])
-
-
-def _ing(verb: str) -> str:
-    if verb.endswith("e"):
-        return verb[:-1] + "ing"
-    doubled = len(verb) < 5 and verb[-1] in "bdgptm" and verb[-2] in "aeiou" and verb[-3:-2] not in tuple("aeiou")
-    return verb + verb[-1] + "ing" if doubled else verb + "ing"
 
 
 class _PhraseTable:
@@ -84,7 +71,7 @@ def _add_relation(table: _PhraseTable, relation: RelationWord) -> None:
             "THATIS NOT REL", words, (f"that|which|who does|do not {verb}", f"that|which|who doesn't|don't {verb}")
         )
         first, *rest = verb.split()
-        if first in lexicon.STATED_VERBS:
+        if first in acts.patterns_of("stated_verbs"):
             table.add("IS REL", words, (" ".join((first.split("|")[0], *rest)),))
         table.add("IS NOT REL", words, (f"does|do not {verb}", f"doesn't|don't|doesnt {verb}"))
 
@@ -211,14 +198,16 @@ def _add_nominals(table: _PhraseTable) -> None:
 
 def _add_frame_words(table: _PhraseTable) -> None:
     """Add the words that hold a sentence together."""
-    for action, patterns in lexicon.ACTIONS.items():
+    for action, patterns in acts.ACTIONS.items():
         table.add("VERB", action, patterns)
-        table.add("GERUND", action, (_gerund(pattern) for pattern in patterns))
-    table.add("VERB", "give", courtesy.WISHES)
+        table.add("GERUND", action, map(acts.gerund, patterns))
+    table.add("FORBID", None, acts.patterns_of("forbid"))
+    table.add("FORBID_GERUND", None, acts.patterns_of("forbid_gerund"))
+    table.add("VERB", "give", acts.WISHES)
     table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
     table.add("THERE", "verify", courtesy.VERIFY)
-    table.add("POLITE", None, courtesy.POLITE)
-    table.add("PLEASANTRY", None, courtesy.PLEASANTRIES)
+    table.add("POLITE", None, acts.POLITE)
+    table.add("PLEASANTRY", None, acts.PLEASANTRIES)
     table.add("ADVERB", None, courtesy.ADVERBS)
     table.add("PARTICLE", None, courtesy.PARTICLES)
     table.add("INTENSIFIER", None, courtesy.INTENSIFIERS)

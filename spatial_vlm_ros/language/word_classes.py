@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from spatial_vlm_ros.language.acts import OTHER_VERBS
 from spatial_vlm_ros.language.patterns import word_set
 
 ADVERBS = word_set("""
@@ -36,29 +37,6 @@ FUNCTION_WORDS = word_set("""
     oodles umpteen infinity infinite dozen has have having had let lets could where enough much percent pct unlimited
 """)
 """Words that hold sentences together, refer to earlier words, or count without a number."""
-
-VERBS = word_set("""
-    pour fill refill mix stir wash rinse scrub unfold chop bake boil fry heat melt freeze squeeze twist unscrew
-    assemble disassemble build destroy smash crush break kick hit punch hide bury uncover wrap unwrap tie untie
-    attach detach connect disconnect unplug sort arrange rearrange organise organize align straighten balance weigh
-    measure compare describe explain count read write draw eat drink feed swallow lick bite smell sniff taste listen
-    hear sing dance walk greet smile cry laugh talk speak chat answer reply translate calculate compute remember
-    forget learn teach understand believe hope wish wonder guess consider decide prefer choose avoid prevent protect
-    guard defend attack steal borrow lend buy sell pay spend invert tilt tip flip swap exchange replace substitute
-    duplicate repeat copy paste delete erase add subtract multiply divide insert eject extract unload reload shake
-    swirl whisk knead grate mash pin nail hammer drill screw bolt weld solder sew knit paint decorate polish sand
-    empty drain spill splash spray sprinkle scatter spread smear butter begin start continue resume pause proceed
-    finish end complete undo redo confirm verify check ensure guarantee dont cant wont shouldnt mustnt isnt arent
-    help assist serve obey ignore skip omit exclude include become belong exist happen occur remain seem appear
-    vanish disappear
-""") - word_set("""
-    hammer drill screw bolt nail pin paint butter copy paste polish sand spray spread sprinkle drink fry kick hit
-    punch guess tie check start end fill empty wash dance talk chat answer reply pause guard attack shake freeze mix
-    count draw sort wonder hope wish help tip flip swap exchange twist hide break squeeze smell taste bite lick read
-    write cry laugh smile walk feed drain spill splash choose verify include scatter smear heat build measure
-    balance serve replace tilt add
-""")
-"""Verbs that are never nouns here, in their plain form."""
 
 NEVER_HEADS = word_set("""
     high low hope wish wonder need want avoid hold drop keep deep wide
@@ -133,7 +111,7 @@ def is_outside(text: str, modifier: bool) -> bool:
     """
     if text in TIMES | OTHER_UNITS and not modifier:
         return True
-    if text in ADVERBS or text in FUNCTION_WORDS or text in VERBS:
+    if text in ADVERBS or text in FUNCTION_WORDS or text in OTHER_VERBS:
         return True
     if text.endswith("ly"):
         return text not in _LY_NOUNS and not (modifier and text in _LY_ADJECTIVES)

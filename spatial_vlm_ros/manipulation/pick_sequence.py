@@ -8,8 +8,8 @@ nothing moves unless every step before has succeeded.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -166,6 +166,7 @@ class PickSequence:
 
     Args:
         accept_unseen: whether a plan is executed although the resolver looked only for objects that the words name.
+        acts: what the arm carries out, of `types.query.Act`; anything else ends NOT_EXECUTABLE before planning.
     """
 
     def __init__(
@@ -176,8 +177,9 @@ class PickSequence:
         actors: PickActors,
         cancelled: Callable[[], bool],
         accept_unseen: bool = False,
+        acts: Sequence[str] = ("take", "place", "stop"),
     ) -> None:
-        self.words, self.plan_only, self.accept_unseen = words, plan_only, accept_unseen
+        self.words, self.plan_only, self.accept_unseen, self._acts = words, plan_only, accept_unseen, tuple(acts)
         self._config, self._actors, self._cancelled = config, actors, cancelled
         self._stage = PickStage.RESOLVING
         self._seen: ObservedAnswer | None = None
@@ -202,18 +204,17 @@ class PickSequence:
         self._seen = seen = self._look(PickStage.RESOLVING, "looking for the object")
         resolution = seen.resolution
         if resolution.status is Status.ANSWERED:
-            return f"{resolution.message} {QUESTION}."
+            return f"{resolution.message} {QUESTION}." if resolution.answer is not None else resolution.message
         if resolution.status is not Status.OK:
             return resolution.message
-        if resolution.query is not None:
-            check_carried_out(resolution.query)
+        act = "take" if resolution.query is None else check_carried_out(resolution.query, self._acts)
         surroundings = self._surroundings(seen)
         self._begin(PickStage.BUILDING_GOAL, "building the goal")
         check_fresh(surroundings.stamp_ns, self._actors.now_ns(), self._config.observation)
         check_tilt(surroundings, self._config.observation)
         self._actors.still(surroundings.stamp_ns)
         scene = planning_scene(surroundings, self._config)
-        goal = pick_goal(scene, self._config, self._proposed(scene))
+        goal = replace(pick_goal(scene, self._config, self._proposed(scene)), act=act)
         self._begin(PickStage.PLANNING, f"planning how to take the {scene.target.label}")
         try:
             place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
@@ -340,6 +341,12 @@ WAYS: Mapping[Side, str] = {
     "handle": "by its handle",
 }  # fmt: skip
 """Display names of the ways of grasps."""
+
+
+def steps_told(resolution: Resolution) -> tuple[str, ...]:
+    """All steps that were understood, in order, each with its act: "take: pick up the chick"."""
+    steps = resolution.request.steps if resolution.request is not None else ()
+    return tuple(f"{step.act}: {step.words}" for step in steps)
 
 
 def told(offer: Offer) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.language.rendering import named
+from spatial_vlm_ros.language.rendering import named, say_step
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import (
     ANSWERS,
@@ -24,6 +24,7 @@ from spatial_vlm_ros.types import (
     Place,
     RelationClause,
     Resolution,
+    ResolvedStep,
     SpaceAnswer,
     SpaceQuestion,
     SpatialQuery,
@@ -79,14 +80,17 @@ def reading(query: SpatialQuery) -> None:
         tree.add(_asked(query.question), highlight=False)
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
-        for clause in (query.destination, *query.destination.also):
+        _grow_relation(tree, "to: ", query.destination)
+        for clause in query.destination.also:
             _grow_relation(tree, "to: ", clause)
         for clause in query.destination.excluded:
             _grow_relation(tree, "to: not ", clause)
     for phrase in query.avoid:
         _grow(tree.add(f"avoid: {_head(phrase)}", highlight=False), phrase)
+    for forbidden in query.forbids:
+        tree.add(f"forbidden: {say_step(forbidden)}", highlight=False)
     for number, step in enumerate(query.steps, 1):
-        branch = tree.add(f"step {number}: {step.action}", highlight=False)
+        branch = tree.add(f"step {number}: {step.act}", highlight=False)
         _grow(branch.add(_head(step.target), highlight=False), step.target)
         if step.destination is not None:
             _grow_relation(branch, "to: ", step.destination)
@@ -139,6 +143,10 @@ def resolution(resolution: Resolution) -> None:
         console.print("  detector  trained only on simulated images; its answers about other images mean nothing")
     if resolution.answer is not None:
         _print_answer(console, resolution.answer)
+    steps = resolution.request.steps if resolution.request is not None else ()
+    for number, step in enumerate(steps, 1):
+        poses = _of_step(step) if len(steps) > 1 else ""
+        console.print(f"  step {number:<4} {printable(f'{step.act}: {step.words}')}{poses}")
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())
     for target in targets:
         if len(targets) > 1:
@@ -161,6 +169,13 @@ def resolution(resolution: Resolution) -> None:
         if resolution.answers:
             said = " · ".join(answer.text for answer in resolution.answers)
             console.print(f"  answers   {printable(said)}", style="cyan")
+
+
+def _of_step(step: ResolvedStep) -> str:
+    """The object of one of several steps, and its place."""
+    poses = [(step.target.id, step.target.pose)] if step.target is not None else []
+    poses += [("to", step.place.pose)] if step.place is not None else []
+    return "".join(f"   {printable(name)} ({', '.join(f'{v:.3f}' for v in pose.position)})" for name, pose in poses)
 
 
 def _print_answer(console: Console, answer: SpaceAnswer) -> None:

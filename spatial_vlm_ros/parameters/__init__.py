@@ -8,7 +8,7 @@ constant that is not here cannot be tuned; it follows from a definition, or from
 from __future__ import annotations
 
 from spatial_vlm_ros.parameters.arm import ArmPlannerConfig, GateConfig, SimArmConfig
-from spatial_vlm_ros.parameters.bounds import option, parameter
+from spatial_vlm_ros.parameters.bounds import option, parameter, words_in
 from spatial_vlm_ros.parameters.manipulation import (
     GoalConfig,
     GraspConfig,
@@ -74,4 +74,5 @@ __all__ = [
     "planning_from",
     "robot_from",
     "settings_from",
+    "words_in",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
+from spatial_vlm_ros.parameters.bounds import ARM_ACTS, CARRIED_OUT, Bounded, option, parameter
 
 
 @dataclass(frozen=True)
@@ -13,6 +13,12 @@ class GateConfig(Bounded, fixed=True):
     """How the node `planner_gate` gets a person's approval."""
 
     plan_only: bool = option(True, "plan only and never execute, whatever a request says")
+    acts: str = option(
+        ARM_ACTS,
+        "acts that the arm carries out, separated by commas; every other request ends NOT_EXECUTABLE before planning. "
+        "place includes move and put into",
+        CARRIED_OUT, several=True,
+    )  # fmt: skip
     accept_unseen_obstacles: bool = option(
         False,
         "execute plans even if the resolver uses a grounder. A grounder detects only objects named in the instruction;"

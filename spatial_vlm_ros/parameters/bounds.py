@@ -11,6 +11,16 @@ from typing import Any, TypeVar
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 
+CARRIED_OUT = ("take", "give", "place", "move", "put into", "stop")
+"""Acts that an arm can carry out: it takes an object, and puts it down if the words say where."""
+ARM_ACTS = "take, place, stop"
+"""Those that it carries out by default."""
+
+
+def words_in(text: str) -> tuple[str, ...]:
+    """The words that a parameter lists, separated by commas."""
+    return tuple(" ".join(word.split()) for word in text.split(",") if word.strip())
+
 
 def parameter(default: float, bounds: str, doc: str, fixed: bool | None = None) -> Any:
     """Declare a bounded number with its unit and reason; read it back with `dataclasses.fields(...).metadata`.
@@ -27,15 +37,19 @@ def parameter(default: float, bounds: str, doc: str, fixed: bool | None = None) 
     return field(default=default, metadata={"unit": "".join(unit), **limits, "doc": doc, "fixed": fixed})
 
 
-def option(default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool | None = None) -> Any:
+def option(
+    default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool | None = None, several: bool = False
+) -> Any:
     """Declare a switch or a word with its reason.
 
     Args:
         default: value if none is given.
         choices: allowed words; empty = any.
         fixed: as for `parameter`.
+        several: True if it lists any number of the choices (`words_in`).
     """
-    return field(default=default, metadata={"unit": "", "doc": doc, "choices": choices, "fixed": fixed})
+    metadata = {"unit": "", "doc": doc, "choices": choices, "fixed": fixed, "several": several}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,9 @@ class Bounded:
     @staticmethod
     def _check_option(f: dataclasses.Field[Any], value: object) -> None:
         wanted = "true or false" if isinstance(f.default, bool) else " or ".join(f.metadata["choices"]) or "a text"
-        if type(value) is not type(f.default) or (f.metadata["choices"] and value not in f.metadata["choices"]):
+        chosen = words_in(value) if f.metadata["several"] and isinstance(value, str) else (value,)
+        choices = f.metadata["choices"] or chosen
+        if type(value) is not type(f.default) or not set(chosen) <= set(choices):
             raise InputError(f"parameter {f.name}", repr(value), wanted, f"meaning: {f.metadata['doc']}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spatial_vlm_ros.parameters.bounds import Bounded, option, parameter
+from spatial_vlm_ros.parameters.bounds import ARM_ACTS, CARRIED_OUT, Bounded, option, parameter
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class NodeConfig(Bounded):
         "the last sync_queue frames",
         fixed=True,
     )
+    acts: str = option(
+        ARM_ACTS, "acts whose target is published on the topic target: those that planner_gate carries out",
+        CARRIED_OUT, fixed=True, several=True,
+    )  # fmt: skip
     objects: bool = option(
         False,
         "publish all objects measured in the image of an answer on the topic objects, as vision_msgs/Detection3DArray",

@@ -34,7 +34,7 @@ class Settings:
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
     """All settings from the nested values of a parameter file; missing values keep their default."""
-    rooms = ResolverConfig(), StreamConfig(), NodeConfig()
+    rooms: tuple[Any, ...] = (ResolverConfig(), StreamConfig(), NodeConfig())
     names = [{f.name for f in dataclasses.fields(room)} for room in rooms]
     check_names("parameter", values, (*(f.name for room in rooms for f in dataclasses.fields(room)), "evidence"))
     parts = [{name: value for name, value in values.items() if name in known} for known in names]

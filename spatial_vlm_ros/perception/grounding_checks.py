@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
-from spatial_vlm_ros.language.lexicon import MOVING, NEVER_TAKEN
+from spatial_vlm_ros.language.acts import NEVER_TAKEN
+from spatial_vlm_ros.language.lexicon import MOVING
+from spatial_vlm_ros.language.steps import by_step
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
@@ -158,7 +160,7 @@ def without_supports(
     grounding: Grounding, phrases: Sequence[NounPhrase], queries: Sequence[SpatialQuery], camera: PinholeCamera
 ) -> tuple[Grounding, tuple[Detection, ...]]:
     """Let what is never taken match neither "object" nor what a command takes; returns also what matched before."""
-    taken = {query.target for query in queries if query.action in MOVING}
+    taken = {step.target for query in queries for step in by_step(query) if step.action in MOVING}
     of = np.array([phrase.category == "object" or phrase in taken for phrase in phrases], np.bool_)
     masked = of[:, None] & never_taken(grounding.detections, camera) & (grounding.match > 0)
     ignored = tuple(grounding.detections[column] for column in np.flatnonzero(masked.any(axis=0)))

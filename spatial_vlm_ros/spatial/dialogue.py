@@ -7,6 +7,7 @@ The same words in the same dialogue on the same scene always get the same answer
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -235,6 +236,7 @@ def _dialogue(
         denied=attempt.denied,
         confirmed=attempt.confirmed if attempt.doubt is None else (),
         unnamed=turn.unnamed,
+        forbids=turn.forbids,
         last=resolution if question is not None else None,
     )
 
@@ -252,6 +254,17 @@ def asked_again(refused: Resolution, before: Dialogue) -> Resolution:
         return dataclasses.replace(refused, dialogue_id=before.id)
     answers: tuple[OfferedAnswer, ...] = before.last.answers
     return dataclasses.replace(refused, question=before.last.question, answers=answers, dialogue_id=before.id)
+
+
+def acknowledged(turn: DialogueTurn, stamp_ns: int) -> tuple[Resolution, Dialogue]:
+    """The answer to words that only forbid something, or permit it again; an open question stays open."""
+    before, query = turn.before, turn.queries[0]
+    known = hashlib.sha256("\n".join((*turn.said, str(stamp_ns))).encode("utf-8", "replace")).hexdigest()[:12]
+    answer = Resolution(turn.words, Status.ANSWERED, turn.told, query=query, stamp_ns=stamp_ns, dialogue_id=known)
+    if before is None:
+        return answer, Dialogue(known, turn.said, turn.queries, turn.queries, forbids=turn.forbids)
+    answer = dataclasses.replace(asked_again(answer, before), dialogue_id=known)
+    return answer, dataclasses.replace(before, id=known, said=turn.said, forbids=turn.forbids)
 
 
 def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> bool:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.types import NounPhrase, Resolution, Scene, SceneObject, SpatialQuery, Vector3
+from spatial_vlm_ros.types import NounPhrase, Resolution, Scene, SceneObject, SpatialQuery, Step, Vector3
 
 QuestionKind = Literal["which", "whether", "name", "whose"]
 """which: "the left or the right one?" · whether: "Do you mean the red cup?" · name: "Did you mean the nut can?" ·
@@ -82,6 +82,7 @@ class Dialogue:
     Args:
         asked: the open question; None if there is none.
         among: objects that the open question is about; empty = any.
+        forbids: what the words forbid until they permit it again.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Dialogue:
     denied: Remembered = ()
     confirmed: Remembered = ()
     unnamed: frozenset[str] = frozenset()
+    forbids: tuple[Step, ...] = ()
     last: Resolution | None = field(default=None, compare=False, repr=False)
 
 

@@ -19,18 +19,22 @@ from spatial_vlm_ros.language.dialogue import (
     commanded,
     denial,
     description_of,
+    forbidding,
     names_frame,
     of_the_kind,
     only_relates,
+    permitting,
     points_back,
     with_answer,
     with_command,
     with_name,
 )
+from spatial_vlm_ros.language.rendering import say_step
+from spatial_vlm_ros.language.steps import by_step, keeps_away
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue, OfferedObjects, Remembered
-from spatial_vlm_ros.spatial.support_check import check_supported, may_be_put
-from spatial_vlm_ros.types import NounPhrase, SpatialQuery
+from spatial_vlm_ros.spatial.support_check import acts_on, check_supported, contradicts, may_be_put
+from spatial_vlm_ros.types import NounPhrase, SpatialQuery, Step
 from spatial_vlm_ros.types.query import STOP
 
 MOST_SAID = 40
@@ -47,6 +51,7 @@ _FUNCTION_WORDS = frozenset({
     "there", "side", "hand",
 })  # fmt: skip
 """Words of an answer that distinguish nothing."""
+_UNSEEN = frozenset({_ONE, "me", "you"})  # what is forbidden, but cannot be kept away from
 _NO_ANSWER = "this does not answer the question"
 _UNCLEAR = "the words do not clearly distinguish the objects"
 _AFTER_NO = "another object was rejected before"
@@ -93,6 +98,8 @@ class DialogueTurn:
         before: the dialogue that they belong to; None if they begin one.
         denies: True if they deny something, which is remembered even if nothing is left.
         opened: readings of the command that all answers are about; empty = those of the attempt.
+        forbids: what must not be done from now on.
+        told: the whole answer, if the words only forbid something or permit it again; else "".
     """
 
     words: str
@@ -101,6 +108,8 @@ class DialogueTurn:
     denies: bool = False
     unnamed: frozenset[str] = frozenset()
     opened: Readings = ()
+    forbids: tuple[Step, ...] = ()
+    told: str = ""
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -137,13 +146,51 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
         before: the dialogue; None = they begin one.
     """
     if before is None:
-        return DialogueTurn(words, (Attempt(supported(parse(words))),))
+        return _bound(DialogueTurn(words, (Attempt(supported(parse(words))),)), ())
     if stops(words):
         raise StopRequestedError(words)
     if len(before.said) >= MOST_SAID:
         repair = "send the whole instruction without a dialogue id"
         raise InputError("dialogue", f"{len(before.said)} turns", f"at most {MOST_SAID}", repair)
-    return _Taking(words, before).turn()
+    forbidden = forbidding(words, before.queries)
+    if forbidden:
+        return _bound(DialogueTurn(words, (Attempt(forbidden),), before), before.forbids)
+    permitted = permitting(words, before.queries) if before.forbids else None
+    if permitted is not None:
+        left = tuple(step for step in before.forbids if not _lifts(permitted, step))
+        if left != before.forbids:
+            may = f"I may {say_step(permitted)} again."
+            return DialogueTurn(words, (Attempt(before.queries),), before, forbids=left, told=may)
+    return _bound(_Taking(words, before).turn(), before.forbids)
+
+
+def _lifts(permitted: SpatialQuery, forbidden: Step) -> bool:
+    """True if a permission ends a prohibition: of the same object, by whatever act, or of that act at any place."""
+    return permitted.target == forbidden.target and (keeps_away(forbidden) or permitted.act == forbidden.act)
+
+
+def _bound(turn: DialogueTurn, held: tuple[Step, ...]) -> DialogueTurn:
+    """A turn with what was forbidden before: its steps avoid these objects, and must not do these acts."""
+    first = turn.queries[0]
+    forbids = tuple(dict.fromkeys((*held, *first.forbids)))
+    if first.act == "avoid":
+        told = f"I will not {' or '.join(map(say_step, first.forbids))}.".replace(" me.", " you.")
+        return dataclasses.replace(turn, forbids=forbids, told=told)
+    if not held or first.question is not None or not any(acts_on(step) for step in by_step(first)):
+        return dataclasses.replace(turn, forbids=forbids)
+    for step in by_step(first):
+        for forbidden in held:
+            if contradicts(step, forbidden):
+                reason = f"you said before not to {say_step(forbidden)}"
+                repair = f'say "you may {say_step(forbidden)}" first'
+                raise NotUnderstoodError(turn.words, (0, len(turn.words)), reason, repair)
+    away = tuple(step.target for step in held if keeps_away(step) and step.target.category not in _UNSEEN)
+    attempts = tuple(
+        dataclasses.replace(attempt, queries=tuple(
+            dataclasses.replace(query, avoid=tuple(dict.fromkeys((*query.avoid, *away)))) for query in attempt.queries))
+        for attempt in turn.attempts
+    )  # fmt: skip
+    return dataclasses.replace(turn, attempts=attempts, forbids=forbids)
 
 
 def take_reading(words: str, command: str, queries: Readings) -> DialogueTurn:
@@ -151,7 +198,7 @@ def take_reading(words: str, command: str, queries: Readings) -> DialogueTurn:
     if queries[0].action == STOP:
         raise StopRequestedError(words)
     doubt = f'a language model has read the words as "{command}"'
-    return DialogueTurn(words, (Attempt(supported(queries), doubt=doubt),))
+    return _bound(DialogueTurn(words, (Attempt(supported(queries), doubt=doubt),)), ())
 
 
 def is_end(words: str) -> bool:
@@ -328,7 +375,8 @@ class _Taking:
             return self._chosen_by_command(command, answer)
         place = before.opened[0].destination
         if self._asked is not None and one and target.category != _ONE and command[0].destination is None and place:
-            queries = tuple(dataclasses.replace(q, action=before.opened[0].action, destination=place) for q in command)
+            doing = {"action": before.opened[0].action, "act": before.opened[0].act, "destination": place}
+            queries = tuple(dataclasses.replace(q, **doing) for q in command)
             return dataclasses.replace(self._turn(Attempt(supported(queries))), opened=queries)
         another = any(points_back(anchor) for clause in target.relations for anchor in clause.anchors
                       if clause.relation == "other than")  # fmt: skip

@@ -5,29 +5,48 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
+from spatial_vlm_ros.errors import NotExecutableError, NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language import parse, plugged
-from spatial_vlm_ros.language.lexicon import MOVING, NEVER_TAKEN
-from spatial_vlm_ros.language.rendering import asked_phrases
-from spatial_vlm_ros.language.steps import AVOID
+from spatial_vlm_ros.language.acts import LIVING, NEVER_TAKEN
+from spatial_vlm_ros.language.lexicon import MOVING
+from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.language.rendering import asked_phrases, say_step
+from spatial_vlm_ros.language.steps import by_step, keeps_away
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
 from spatial_vlm_ros.spatial.regions import is_person
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.shifts import is_shift
 from spatial_vlm_ros.spatial.spot_judging import placeable
-from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
+from spatial_vlm_ros.types.query import Act
 
 ALL = -1
 """`NounPhrase.count` of a plural without a number."""
 
 
 def check_supported(query: SpatialQuery) -> None:
-    """Refuse by name what can be parsed but not be judged."""
-    if query.action == AVOID:
-        raise _refusal(query, "this says what not to do, so there is nothing to take", "say what to take or to find")
+    """Refuse by name what can be parsed but not be judged, and acts that have no pose; every step is checked."""
+    for number, step in enumerate(by_step(query), 1):
+        check_has_pose(step)
+        for forbidden in query.forbids:
+            if contradicts(step, forbidden):
+                reason = f"'{say_step(step)}' and 'do not {say_step(forbidden)}' contradict each other"
+                raise _refusal(query, reason, "say only what to do")
+        try:
+            _check_step(step)
+        except NotUnderstoodError as error:
+            if not query.steps:
+                raise
+            reason = f"step {number}, {say_step(step)}: {error.reason}"
+            raise _refusal(query, reason, error.repair, error.kind) from error
+
+
+def _check_step(query: SpatialQuery) -> None:
+    if query.act == "avoid" and is_person(query.target):
+        return
     if query.action in MOVING and query.target.category.split()[-1] in NEVER_TAKEN:
         raise _refusal(query, f"a {query.target.category} is never taken", "name an object that lies on it")
     for phrase in (query.target, *(p for p in asked_phrases(query) if p != query.target)):
@@ -40,27 +59,85 @@ def check_supported(query: SpatialQuery) -> None:
         _check_destination(query, query.destination)
 
 
-def check_carried_out(query: SpatialQuery) -> None:
-    """Refuse actions that an arm does not carry out (it takes, gives and places), and more than one command."""
-    actions = [step.action for step in query.steps] or [query.action]
-    others = [action for action in actions if action not in MOVING and not _is_bare_phrase(query)]
-    if others:
-        reason = f"the arm does not carry out {' or '.join(repr(action) for action in dict.fromkeys(others))}"
-        raise _refusal(query, reason, "ask it to take an object or to put it somewhere")
-    if len(actions) > 1:
-        said = ", ".join(f"{step.action} the {step.target.category}" for step in query.steps)
-        reason = f"the arm carries out one command at a time, and these are {len(actions)} ({said})"
-        raise _refusal(query, reason, "give them one by one")
+# --------------------------------------------------------------------------------------------------
+# Acts: which have a pose, which contradict a prohibition, and which an arm carries out.
+
+_WITHOUT_POSE: frozenset[Act] = frozenset({"wipe", "discard", "hit"})
+_LOOKING: frozenset[Act] = frozenset({"find", "look", "ask", "point", "stop", "wait", "avoid"})
+_MADE_OF = word_set("toy plush stuffed rubber plastic wooden ceramic metal glass paper porcelain")
+SAME_MOTION: Mapping[Act, Act] = {"move": "place", "put into": "place"}
+"""Acts that an arm carries out as another one: it takes the object and puts it down at its place."""
+
+
+def check_has_pose(query: SpatialQuery) -> None:
+    """Refuse acts that no pose describes, and acts on a person or an animal.
+
+    Raises:
+        NotExecutableError: such an act; it names the act and the object.
+    """
+    if query.act in _WITHOUT_POSE:
+        reason, repair = f"'{query.act}' has no pose", "ask to take, place, push, open or close an object"
+        raise NotExecutableError(query.act, say_step(query), reason, repair)
+    head, named = query.target.category.split()[-1], query.target.category.split()[:-1]
+    alive = head in LIVING and not _MADE_OF.intersection((*named, *query.target.attributes)) and "of" not in named
+    if acts_on(query) and (alive or is_person(query.target)):
+        reason, repair = f"'{query.target.category}' is a person or an animal", "name an object"
+        raise NotExecutableError(query.act, say_step(query), reason, repair)
+
+
+def acts_on(step: SpatialQuery) -> bool:
+    """True if a step does something to its object, and does not only look at it or talk about it."""
+    return step.act not in _LOOKING
+
+
+def contradicts(step: SpatialQuery, forbidden: Step) -> bool:
+    """True if a step is what another one forbids; questions and looking contradict nothing."""
+    if not acts_on(step) or step.target != forbidden.target:
+        return False
+    place = forbidden.destination
+    return keeps_away(forbidden) or (step.act == forbidden.act and place in (None, step.destination))
+
+
+def check_carried_out(query: SpatialQuery, acts: Collection[str]) -> Act:
+    """The act that an arm carries out; refuse other acts, and more than one step.
+
+    Args:
+        acts: the acts that it carries out; "place" includes those of `SAME_MOTION`.
+
+    Raises:
+        NotExecutableError: another act, or several steps; it names what was understood.
+        NotUnderstoodError: a table, shelf or floor is to be taken.
+    """
+    steps = by_step(query)
+    meant = [_meant(step) for step in steps]
+    for act, step in zip(meant, steps, strict=True):
+        if act not in acts and SAME_MOTION.get(act) not in acts:
+            reason = f"this arm does not carry out '{act}'"
+            raise NotExecutableError(act, say_step(step), reason, f"its acts are {', '.join(acts)}")
+    if len(steps) > 1:
+        said = ", then ".join(map(say_step, steps))
+        reason = f"the arm carries out one step, not {len(steps)}"
+        raise NotExecutableError(meant[0], said, reason, "give them one by one")
     if query.target.category.split()[-1] in NEVER_TAKEN:
         raise _refusal(query, f"a {query.target.category} is never taken", "name an object that lies on it")
+    return meant[0]
 
 
-def _is_bare_phrase(query: SpatialQuery) -> bool:
-    """True for an object without a verb ("the chick behind the cup"): sent to this action, it is to be taken."""
+def carries_out(query: SpatialQuery, acts: Collection[str]) -> bool:
+    """True if an arm with these acts carries out all that is asked, as `check_carried_out` decides."""
     try:
-        return query.action == "find" and parse(f"take {query.instruction}")[0].target == query.target
-    except NotUnderstoodError:
+        return bool(check_carried_out(query, acts))
+    except (NotExecutableError, NotUnderstoodError):
         return False
+
+
+def _meant(step: SpatialQuery) -> Act:
+    """The act of a step; an object without a verb ("the chick behind the cup"), sent to an arm, is to be taken."""
+    try:
+        bare = step.act == "find" and parse(f"take {step.instruction}")[0].target == step.target
+    except NotUnderstoodError:
+        bare = False
+    return "take" if bare else step.act
 
 
 def is_for_a_person(destination: Destination) -> bool:
@@ -183,15 +260,16 @@ def _refusal(query: SpatialQuery, reason: str, repair: str, kind: RefusedWords =
 
 
 def mentioned(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """Phrases of the target, its anchors, the destination and the objects to avoid, in the order of appearance."""
-    for phrase in asked_phrases(query):
-        yield from nested(phrase)
-    if query.destination is not None and not is_for_a_person(query.destination):
-        for anchor in () if is_shift(query.destination) else query.destination.anchors:
-            yield from nested(anchor)
-        for clause in (*query.destination.also, *query.destination.excluded):
-            for anchor in clause.anchors:
+    """Phrases of every step's target, its anchors and its destination, and of the objects to avoid, in this order."""
+    for step in by_step(query):
+        for phrase in asked_phrases(step):
+            yield from nested(phrase)
+        if step.destination is not None and not is_for_a_person(step.destination):
+            for anchor in () if is_shift(step.destination) else step.destination.anchors:
                 yield from nested(anchor)
+            for clause in (*step.destination.also, *step.destination.excluded):
+                for anchor in clause.anchors:
+                    yield from nested(anchor)
     for avoided in query.avoid:
         yield from nested(avoided)
 

@@ -12,6 +12,14 @@ STOP = "stop"
 """The action of a query that asks to stop: a request of its own, without an object, and never a command."""
 
 
+Act = Literal[
+    "take", "give", "place", "move", "slide", "put into", "point", "look", "find", "ask", "open", "close", "push",
+    "wipe", "discard", "hit", "release", "stop", "wait", "avoid",
+]  # fmt: skip
+"""What a step asks for. "place" puts an object somewhere, "move" says that its place changes, "put into" ends in a
+container, "slide" and "push" keep it on its surface, "avoid" forbids. docs/language.md lists the verbs of each."""
+
+
 @dataclass(frozen=True)
 class Ordinal:
     """The n-th (from 1) in an order, counted from `from_` ("left", "right", "near", "far", "top", "bottom")."""
@@ -116,11 +124,16 @@ class Destination:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a sentence with several: "open the drawer" in "open the drawer and put the bowl in it"."""
+    """One command of a sentence with several: "open the drawer" in "open the drawer and put the bowl in it".
+
+    Args:
+        act: what the command asks for; not part of equality.
+    """
 
     action: str
     target: NounPhrase
     destination: Destination | None = None
+    act: Act = field(default="find", compare=False)
 
 
 QuestionKind = Literal["whether", "exists", "where", "which", "count", "distance", "size", "room"]
@@ -175,12 +188,15 @@ class SpatialQuery:
         destination: where to put it, or None.
         readings: number of readings the instruction has.
         preference: weight of this reading from the words alone, 0 to 1; the weights of all readings sum to 1.
-        steps: all commands in the order said, if there are several; `action`, `target` and `destination` belong to the
-            one that is resolved. Empty for one command.
+        steps: all commands in the order said, if there are several; `action`, `target` and `destination` are those of
+            the first. Empty for one command.
         avoid: objects that the motion must keep away from ("without touching the cup").
         question: set if the words are a question about space; then nothing is moved. Not part of equality.
         read_by: the reader: the grammar, or a language model if the grammar did not understand the words; not part of
             equality.
+        act: what the words ask for, of several steps the first; not part of equality.
+        forbids: what must not be done ("don't touch the cup"). If the words only forbid, `action` and `act` are "avoid"
+            and `target` is the first object.
     """
 
     instruction: str
@@ -193,3 +209,5 @@ class SpatialQuery:
     avoid: tuple[NounPhrase, ...] = ()
     question: SpaceQuestion | None = field(default=None, compare=False)
     read_by: Literal["grammar", "model"] = field(default="grammar", compare=False)
+    act: Act = field(default="find", compare=False)
+    forbids: tuple[Step, ...] = ()

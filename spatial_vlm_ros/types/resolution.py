@@ -10,7 +10,7 @@ from typing import Literal
 from spatial_vlm_ros.types.domain import ModelDomain
 from spatial_vlm_ros.types.observation import FrameEvidence, UnexplainedRegion
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
-from spatial_vlm_ros.types.query import QuestionKind, SpatialQuery
+from spatial_vlm_ros.types.query import Act, QuestionKind, SpatialQuery
 from spatial_vlm_ros.types.shape import ObjectShape
 from spatial_vlm_ros.types.status import ClauseState, FrameOfReference, Status, UpSource
 
@@ -368,6 +368,30 @@ class SpaceAnswer:
 
 
 @dataclass(frozen=True)
+class ResolvedStep:
+    """One step of a request.
+
+    Args:
+        act: what it asks for.
+        words: what was understood: "put the cup on the tray".
+        target: its object; None in a refusal.
+        place: where to, if it says where; None in a refusal.
+    """
+
+    act: Act
+    words: str
+    target: Target | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that the words ask for: its steps in the order said, at least one."""
+
+    steps: tuple[ResolvedStep, ...]
+
+
+@dataclass(frozen=True)
 class Resolution:
     """Result of an instruction: a target, the answer to a question, or a refusal. JSON is written from this class.
 
@@ -413,6 +437,8 @@ class Resolution:
             None. Else "measurement".
         evidence: whether the frame agrees with itself; None if no scene was built.
         unexplained: what stands among the objects and has no detection, largest first.
+        request: every step that was understood; of several steps `target` and `place` are those of the first. None for
+            questions, and if nothing was understood or measured.
     """
 
     instruction: str
@@ -450,6 +476,7 @@ class Resolution:
     source: AnswerSource = "measurement"
     evidence: FrameEvidence | None = None
     unexplained: tuple[UnexplainedRegion, ...] = ()
+    request: Request | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "code", self.status.code)

@@ -43,6 +43,8 @@ class Status(str, enum.Enum):
     """The words need a viewpoint that is not known, such as the speaker's or an object's own front."""
     FRAME_INCONSISTENT = ("FRAME_INCONSISTENT", 17)
     """Depth, colour, camera info and transform contradict each other. The message says what to repair."""
+    NOT_EXECUTABLE = ("NOT_EXECUTABLE", 18)
+    """The words are understood, but they ask for an act that has no pose or that this robot does not carry out."""
 
     NOT_FOUND = ("NOT_FOUND", 30)
     """No object matches one of the phrases."""

@@ -114,6 +114,7 @@ class Proposal:
         answered: the instruction that `answer` belongs to, in a dialogue not the first one; "" = `sentence`.
         image_stamp_ns: stamp of the image, nanoseconds.
         source: "model" if the words were not understood and a model chose the object to take.
+        steps: all that was understood, in order, each with its act.
     """
 
     goal_id: str
@@ -134,6 +135,7 @@ class Proposal:
     image_stamp_ns: int = -1
     image_missing: str = ""
     source: AnswerSource = "measurement"
+    steps: tuple[str, ...] = ()
 
     @property
     def barred(self) -> str:
@@ -158,8 +160,9 @@ class Proposal:
         _check_expiry(self.expires_after)
         for what in ("sentence", "answer", "seen_from", "target_id", "target_label"):
             _check_text(what, getattr(self, what))
-        for warning in self.warnings:
-            _check_text("warning", warning)
+        for what, texts in (("warning", self.warnings), ("step", self.steps)):
+            for text in texts:
+                _check_text(what, text)
         if not all(isinstance(candidate, Candidate) for candidate in self.candidates):
             raise InputError("candidates", "something else", "types.Candidate", "pass those of the resolution")
         if self.preview is not None and not isinstance(self.preview, Preview):

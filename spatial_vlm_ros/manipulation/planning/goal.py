@@ -95,6 +95,7 @@ class PickGoal:
         frame_id: the planning frame.
         stamp_ns: stamp of the observation, nanoseconds.
         grasps: collision-free grasps, best first; never empty.
+        act: what was asked for, as in `types.query.Act`; part of the plan's hash.
     """
 
     frame_id: str
@@ -102,6 +103,7 @@ class PickGoal:
     target_id: str
     grasps: tuple[Grasp, ...]
     rejected: tuple[Rejection, ...] = ()
+    act: str = "take"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from spatial_vlm_ros.errors import (
     StaleInputError,
     StopRequestedError,
 )
-from spatial_vlm_ros.language import stops
+from spatial_vlm_ros.language import prohibits, stops
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
@@ -56,6 +56,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import (
     PickSequence,
     PickStage,
     Words,
+    steps_told,
     told,
 )
 from spatial_vlm_ros.manipulation.planning.planner import is_plan_of
@@ -77,7 +78,7 @@ from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
 from spatial_vlm_ros.nodes.goals import GoalServer, ServedGoal
 from spatial_vlm_ros.nodes.liveliness import AliveWatch
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
-from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
+from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, words_in
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 
@@ -213,7 +214,9 @@ class PlannerGate(Node):
     # -------------------------------------------------------------------------------------------- goals
 
     def _on_accepted(self, goal: _Goal) -> None:
-        if stops(goal.request.instruction):
+        # what runs may be what is forbidden
+        forbids = self._goal is not None and prohibits(goal.request.instruction)
+        if forbids or stops(goal.request.instruction):
             self._on_record(self._broker.request_stop, "the words of an instruction")
             stopped = StopRequestedError(goal.request.instruction)
             self._end(goal, Ending(Status.CANCELLED, str(stopped), None, None, False, PickStage.RESOLVING))
@@ -302,9 +305,8 @@ class PlannerGate(Node):
         while not clock.now().nanoseconds and time.monotonic() < end and not goal.cancelled.wait(_LOOK):
             pass
         try:
-            ending = PickSequence(
-                words, plan_only, self._planning, actors, goal.cancelled.is_set, self._config.accept_unseen_obstacles
-            ).run()
+            accepts, acts = self._config.accept_unseen_obstacles, words_in(self._config.acts)
+            ending = PickSequence(words, plan_only, self._planning, actors, goal.cancelled.is_set, accepts, acts).run()
         except Exception as error:  # a bug here ends one goal, not the node
             fault = InternalError.of(error)
             self.get_logger().error(printable(f"{fault}\n{traceback.format_exc()}", keep="\n"))
@@ -428,6 +430,7 @@ class PlannerGate(Node):
             plan_hash=offer.plan.hash,
             instruction=offer.words.instruction,
             motion=told(offer),
+            steps=list(steps_told(offer.seen.resolution)),
             target=resolved.target[0],
             header=Header(stamp=messages.time_of(offer.scene.stamp_ns), frame_id=offer.scene.frame_id),
             valid_for=Duration(sec=int(seconds), nanosec=int(seconds % 1 * messages.SECOND)),

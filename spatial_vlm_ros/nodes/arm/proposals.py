@@ -14,7 +14,7 @@ from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematics_of
-from spatial_vlm_ros.manipulation.pick_sequence import Offer, told
+from spatial_vlm_ros.manipulation.pick_sequence import Offer, steps_told, told
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMotion, planned_motion
 from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
@@ -162,6 +162,7 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
         image_stamp_ns=taken.stamp_ns if taken is not None else -1,
         image_missing=why,
         source=resolution.source,
+        steps=steps_told(resolution),
     )
 
 

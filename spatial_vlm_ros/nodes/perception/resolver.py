@@ -38,12 +38,13 @@ from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
 from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
 from spatial_vlm_ros.nodes.perception.side_outputs import SideOutputs
-from spatial_vlm_ros.parameters import Settings
+from spatial_vlm_ros.parameters import Settings, words_in
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.resolver import refusal
+from spatial_vlm_ros.spatial.support_check import carries_out
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
@@ -412,7 +413,9 @@ class ResolverNode(LifecycleNode):
         message = self._message(outcome)
         self._resolution.publish(message)
         source = outcome.resolution.source
-        if message.target and source == "measurement":  # a pose cannot say that a model chose it
+        asked = outcome.resolution.query  # a pose cannot say what is asked, or that a model chose it
+        able = asked is not None and carries_out(asked, words_in(self._settings.node.acts))
+        if message.target and source == "measurement" and able:
             self._target.publish(messages.target_message(message))
         busy = outcome.resolution.status is Status.BUSY
         if not busy:  # show only the request that is being served

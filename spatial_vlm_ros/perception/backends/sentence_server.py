@@ -19,10 +19,9 @@ from typing import Any
 import msgspec
 
 from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
-from spatial_vlm_ros.language import courtesy, lexicon
+from spatial_vlm_ros.language import acts, courtesy, lexicon
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.patterns import word_set
-from spatial_vlm_ros.language.word_classes import VERBS
 from spatial_vlm_ros.language.words import singular
 from spatial_vlm_ros.parameters.bounds import check_names
 from spatial_vlm_ros.perception import parse_options
@@ -58,15 +57,13 @@ _GUARDED = word_set("""
     first second third last nearest closest farthest
 """)
 """Words that change the meaning; an aside must not contain them."""
-_VERBS = (
-    VERBS
-    | {word for patterns in lexicon.ACTIONS.values() for each in patterns for word in each.split(" ")[0].split("|")}
-) - _GUARDED
+_SAID = {word for patterns in acts.ACTIONS.values() for each in patterns for word in each.split(" ")[0].split("|")}
+_VERBS = (acts.OTHER_VERBS | _SAID) - _GUARDED
 """One verb may replace another ("gimme" for "give"); the user sees the command before anything moves."""
 _NUMBERED = frozenset({*lexicon.NUMBERS, *lexicon.ORDINALS, "half", "quarter", "dozen", "couple", "pair", "both"})
 _COURTEOUS = {
     word
-    for table in (courtesy.WISHES, courtesy.POLITE, courtesy.PLEASANTRIES, courtesy.ADVERBS)
+    for table in (acts.WISHES, acts.POLITE, acts.PLEASANTRIES, courtesy.ADVERBS)
     for pattern in table
     for word in re.split(r"[ |?]+", pattern)
 } - _GUARDED

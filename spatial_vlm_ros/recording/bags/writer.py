@@ -255,8 +255,8 @@ def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
             read_transform(place / file) if (place / file).exists() else None for file in (BASE_FILE, SPEAKER_FILE)
         )
         for what, file, other in (
-            ("base", BASE_FILE, base and base.parent),
-            ("speaker", SPEAKER_FILE, speaker and speaker.child),
+            ("base", BASE_FILE, None if base is None else base.parent),
+            ("speaker", SPEAKER_FILE, None if speaker is None else speaker.child),
         ):
             before = known.setdefault((what, camera), other)
             if before != other:
