@@ -401,8 +401,8 @@ class ObservedFrame:
                     raise
                 return self._by_model(FreeWords(words, error), frame, watch)
             if turn.told:
-                resolution, dialogue = acknowledged(turn, self.frame.stamp_ns)
-                return Answered(resolution, detections, None, dialogue)
+                answer, begun = acknowledged(turn, self.frame.stamp_ns)
+                return Answered(answer, detections, None, begun)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)

@@ -375,8 +375,8 @@ class _Taking:
             return self._chosen_by_command(command, answer)
         place = before.opened[0].destination
         if self._asked is not None and one and target.category != _ONE and command[0].destination is None and place:
-            doing = {"action": before.opened[0].action, "act": before.opened[0].act, "destination": place}
-            queries = tuple(dataclasses.replace(q, **doing) for q in command)
+            action, act = before.opened[0].action, before.opened[0].act
+            queries = tuple(dataclasses.replace(q, action=action, act=act, destination=place) for q in command)
             return dataclasses.replace(self._turn(Attempt(supported(queries))), opened=queries)
         another = any(points_back(anchor) for clause in target.relations for anchor in clause.anchors
                       if clause.relation == "other than")  # fmt: skip

@@ -9,6 +9,7 @@ from language_outline import rows
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.language.distances import distance_at, say_distance
+from spatial_vlm_ros.language.steps import by_step
 from spatial_vlm_ros.language.words import split
 from spatial_vlm_ros.types import Distance, NounPhrase
 
@@ -97,9 +98,11 @@ def test_no_form_of_a_number_gives_a_wrong_length_anywhere(template: str) -> Non
             query = parse(template.format(said))[0]
         except NotUnderstoodError:
             continue
-        found = distances(query.target)
-        if query.destination is not None and query.destination.distance is not None:
-            found.append(query.destination.distance.metres)
+        found = []
+        for step in by_step(query):
+            found += distances(step.target)
+            if step.destination is not None and step.destination.distance is not None:
+                found.append(step.destination.distance.metres)
         assert metres is not None, (template, said, found)
         assert found == pytest.approx([metres], abs=1e-6), (template, said)
 
