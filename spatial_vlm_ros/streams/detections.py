@@ -7,6 +7,7 @@ Knows only the fields of spatial_vlm_interfaces/DetectionArray and vision_msgs/D
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def _own(entry: Any, number: int, width: int, height: int) -> Detection:
     masks = entry.mask
     if len(masks) > 1:
         raise InputError("mask", f"{len(masks)} masks", "at most one", "send one detection for each mask")
-    fronts = getattr(entry, "front", ())  # messages of version 0.1 have none
+    fronts: Sequence[Any] = getattr(entry, "front", ())  # messages of version 0.1 have none
     if len(fronts) > 1:
         raise InputError("front", f"{len(fronts)} directions", "at most one", "omit the direction if it is unknown")
     left, top, right, bottom = (float(side) for side in entry.box)
