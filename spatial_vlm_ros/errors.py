@@ -190,14 +190,7 @@ class NotUnderstoodError(SpatialVlmError, status="NOT_UNDERSTOOD"):
 
 
 class NotExecutableError(SpatialVlmError, status="NOT_EXECUTABLE"):
-    """The words are understood, but nothing carries the act out.
-
-    Args:
-        act: of the closed list in `types.query.Act`.
-        what: the act and its object, in words ("wipe the table").
-        reason: why it is not carried out.
-        repair: what can be asked instead.
-    """
+    """The words are understood, but nothing carries the act out; `what` are act and object ("wipe the table")."""
 
     def __init__(self, act: str, what: str, reason: str, repair: str) -> None:
         self.act, self.what, self.reason, self.repair = act, what, reason, repair
@@ -216,12 +209,8 @@ class FrameUndefinedError(SpatialVlmError, status="FRAME_UNDEFINED"):
         super().__init__(f"frame of reference {frame!r}: {reason}", repair)
 
 
-class FrameInconsistentError(SpatialVlmError, status="FRAME_INCONSISTENT"):
-    """A frame contradicts itself: nothing measured in it can be trusted. `check` names what was compared."""
-
-    def __init__(self, check: str, found: str, repair: str) -> None:
-        self.check, self.found, self.repair = check, found, repair
-        super().__init__(f"the frame contradicts itself ({check}): {found}", repair)
+class FrameInconsistentError(_ReasonedError, status="FRAME_INCONSISTENT"):
+    """A frame contradicts itself: nothing measured in it can be trusted."""
 
 
 class TransformUnavailableError(SpatialVlmError, status="TF_UNAVAILABLE"):
@@ -288,12 +277,7 @@ class DomainMismatchError(ModelError):
 
 
 class UnfamiliarImageError(ModelError):
-    """An image differs too much from those that a model was trained on.
-
-    Args:
-        distance: distance of the image's features from those of the training images.
-        limit: distance above which an image is refused.
-    """
+    """An image is unlike those that a model was trained on: the `distance` of its features exceeds the `limit`."""
 
     def __init__(self, model: str, distance: float, limit: float) -> None:
         self.distance, self.limit = distance, limit
@@ -449,11 +433,7 @@ class UnreachableError(SpatialVlmError, status="UNREACHABLE"):
 
 
 class RejectedError(SpatialVlmError, status="REJECTED"):
-    """A person rejected a proposal, or the decision is not valid for it.
-
-    Args:
-        about: the goal or the question that the decision names.
-    """
+    """A person rejected a proposal, or the decision is not valid for it; `about` is the goal or question it names."""
 
     def __init__(self, about: str, reason: str, repair: str) -> None:
         self.about, self.reason, self.repair = about, reason, repair

@@ -53,12 +53,12 @@ from spatial_vlm_ros.spatial.dialogue import (
     choose,
     question_turn,
     stays_open,
+    with_steps,
 )
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.requested_steps import with_steps
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.support_check import mentioned
 from spatial_vlm_ros.spatial.wording import with_ignored, with_unread, without_robot

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args
 
-from spatial_vlm_ros.language.patterns import expand, word_set
-from spatial_vlm_ros.types import Destination
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.types.query import Act
 
 if sys.version_info >= (3, 11):
@@ -67,35 +66,14 @@ POLITE = patterns_of("polite")
 """Words before the command without effect."""
 PLEASANTRIES = patterns_of("pleasantries")
 """Words after the command without effect."""
+QUESTION_VERBS = patterns_of("question_verbs")
+"""Verbs that ask for something to be shown, which other words may look like."""
 WISHES = patterns_of("wishes")
 """Wishes with an object; they mean "give"."""
 STOP_WORDS = patterns_of("stop_words")
 """Whole requests to stop, without polite words around them."""
 WAIT_WORDS = patterns_of("wait_words")
 """The same for requests to wait; they stop, too."""
-
-
-@lru_cache(maxsize=1024)
-def _act_of_words(action: str, words: str) -> Act:
-    tables = sorted((each for each in LEXICON if each.action == action), key=lambda each: len(each.patterns))
-    for table in tables[:-1]:
-        said = (form for pattern in table.patterns for form in (pattern, gerund(pattern)))
-        if any(words == phrase for pattern in said for phrase in expand(pattern)):
-            return table.act
-    return tables[-1].act if tables else "find"
-
-
-def act_of(action: str, words: str = "", place: Destination | None = None) -> Act:
-    """The act that a command asks for.
-
-    Args:
-        action: action of the grammar, as in `ACTIONS`.
-        words: the verb as said, lower case; a word that the lexicon lacks counts as the action's usual verb.
-        place: where to, or None.
-    """
-    act = _act_of_words(action, words)
-    thrown = act == "discard" and place is not None
-    return "put into" if thrown or (act in ("place", "move") and place and place.relation == "inside") else act
 
 
 # ------------------------------------------------------------------------------------------------ forms

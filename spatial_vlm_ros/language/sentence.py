@@ -136,11 +136,6 @@ class VerbPhrase:
     end: int = 0
     verb: str = ""
 
-    @property
-    def forbidden(self) -> bool:
-        """True if the words say not to do it."""
-        return self.action == AVOID or self.action.startswith(FORBIDDEN)
-
 
 AVOID = "avoid"
 """Action of a step that names the objects that the motion must keep away from."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.acts import act_of
+from spatial_vlm_ros.language.acts import LEXICON, gerund
 from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
 from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
+from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, TOPIC, Sentence, Task, VerbPhrase
 from spatial_vlm_ros.language.wordlists import CONTAINERS
@@ -186,8 +188,8 @@ def _query(instruction: str, commands: tuple[Assembled, ...], tasks: Sequence[Ta
     """The query of one reading: about its first command; if all commands are forbidden, it only forbids."""
     steps, forbids = list[Command](), list[Command]()
     for command, task in zip(commands, tasks, strict=True):
-        act = act_of(task.action.removeprefix(FORBIDDEN), task.verb, command.destination)
-        (forbids if task.forbidden else steps).append(Command(*command, act))
+        act = _act_of(task.action.removeprefix(FORBIDDEN), task.verb, command.destination)
+        (forbids if _forbids(task) else steps).append(Command(*command, act))
     main = steps[0] if steps else replace(forbids[0], action=AVOID, act="avoid", destination=None)
     avoid = tuple(step.target for step in forbids if steps and keeps_away(step))
     several = tuple(steps) if len(steps) > 1 else ()
@@ -218,7 +220,7 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     done: list[Assembled] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
-        if done and target.category in _PRONOUNS and task.forbidden:
+        if done and target.category in _PRONOUNS and _forbids(task):
             target = _with_more(_place_before(done, done[-1].target) or done[-1].target, target)
         elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
@@ -312,3 +314,31 @@ def _destination(destination: Destination, place: NounPhrase | None) -> Destinat
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
     return replace(phrase, relations=(*phrase.relations, *pronoun.relations)) if pronoun.relations else phrase
+
+
+def _forbids(task: Task) -> bool:
+    """True if the words say not to do it."""
+    return task.action == AVOID or task.action.startswith(FORBIDDEN)
+
+
+@lru_cache(maxsize=1024)
+def _act_of_words(action: str, words: str) -> Act:
+    tables = sorted((each for each in LEXICON if each.action == action), key=lambda each: len(each.patterns))
+    for table in tables[:-1]:
+        said = (form for pattern in table.patterns for form in (pattern, gerund(pattern)))
+        if any(words == phrase for pattern in said for phrase in expand(pattern)):
+            return table.act
+    return tables[-1].act if tables else "find"
+
+
+def _act_of(action: str, words: str = "", place: Destination | None = None) -> Act:
+    """The act that a command asks for.
+
+    Args:
+        action: action of the grammar, as in `acts.ACTIONS`.
+        words: the verb as said, lower case; a word that the lexicon lacks counts as the action's usual verb.
+        place: where to, or None.
+    """
+    act = _act_of_words(action, words)
+    thrown = act == "discard" and place is not None
+    return "put into" if thrown or (act in ("place", "move") and place and place.relation == "inside") else act

@@ -144,7 +144,7 @@ class Tagger(UnknownWordTagger):
             if not self.opens(after) or not self._may_forbid() or (text == "mind" and self.previous() in ENDED):
                 return None
             return self._forbidden(AVOID)
-        if text in acts.patterns_of("question_verbs"):
+        if text in acts.QUESTION_VERBS:
             fits = self.opens(after) and self.at_start
         elif self.at_start:
             fits = not self._verb_is_noun(i) or " " in text

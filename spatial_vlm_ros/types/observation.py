@@ -536,7 +536,7 @@ class FrameEvidence:
         """Raise FrameInconsistentError if a check contradicts."""
         wrong = self.contradiction
         if wrong is not None:
-            raise FrameInconsistentError(wrong.name, wrong.found, wrong.fix)
+            raise FrameInconsistentError(f"the frame contradicts itself ({wrong.name}): {wrong.found}", wrong.fix)
 
 
 @dataclass(frozen=True)
