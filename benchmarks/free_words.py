@@ -26,7 +26,7 @@ from benchmarks.detection_forms import as_point
 from benchmarks.harness import arguments, finish
 from spatial_vlm_ros import Detection, Resolver, Status
 from spatial_vlm_ros.parameters import config_from
-from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Box
 from spatial_vlm_ros.sim.tabletop import Body, look_at, render

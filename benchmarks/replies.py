@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.harness import Claim, arguments, finish
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, to_pixels
-from spatial_vlm_ros.perception.replies import BEYOND, NamedObject, ReplyError, parse_reply
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject, to_pixels
+from spatial_vlm_ros.perception.replies import BEYOND, ReplyError, parse_reply
 
 SLOWEST_MS = 100.0
 SIZE, RESIZED = (640, 480), (644, 476)

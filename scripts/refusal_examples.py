@@ -20,8 +20,8 @@ import numpy as np
 from spatial_vlm_ros import Resolver, ResolverConfig
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.parameters import PlanningConfig, StreamConfig, config_from, planning_from
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.sim.examples import CAMERA, chicks_and_cup, chicks_and_cup_frame
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Box, Cup, Sphere

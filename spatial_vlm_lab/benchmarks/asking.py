@@ -23,10 +23,10 @@ from spatial_vlm_lab.benchmarks.protocol import (
 from spatial_vlm_lab.benchmarks.reply_reading import letters, read_choice
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import load_backend, takes_option
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import PromptReply, Replier, replier_of
 from spatial_vlm_ros.perception.questioning import SCORING
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyError, parse_reply
+from spatial_vlm_ros.perception.replies import ReplyError, parse_reply
 from spatial_vlm_ros.types import Rgb
 
 Way = Literal["likelihood", "reply", "choice", "refer"]

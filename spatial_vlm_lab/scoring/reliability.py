@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from spatial_vlm_lab.scoring.score import heuristic_kind
 from spatial_vlm_ros.errors import ModelError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.referring import Referrer, named
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.recording.answering import FolderFrames
 from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.resolver import understood

@@ -200,7 +200,7 @@ class UnknownWordTagger(ClauseTagger):
             return "VERB_HERE"
         if text in wordlists.NOUNS_TOO:
             return "NOUN"
-        if not kinds:
+        if kinds.keys() <= {"FORBID", "FORBID_GERUND"}:  # "the can not behind the cup"
             return self._open_class(i, text)
         if text in _SIDES_ALONE and self.previous() == "NOUN":
             return "OUTSIDE"

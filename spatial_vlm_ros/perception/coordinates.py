@@ -273,3 +273,20 @@ def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def _swapped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Exchange y, x(, y, x) for x, y(, x, y)."""
     return numbers[:, [1, 0, 3, 2][: numbers.shape[1]]]
+
+
+@dataclass(frozen=True)
+class NamedObject:
+    """One object that a reply names.
+
+    Args:
+        label: printable, `replies.LONGEST_LABEL` characters at most; empty if the reply gives none.
+        box_xyxy: left, top, right, bottom, pixels of the image; None if the reply gives a point only.
+        point_xy: x, y, pixels of the image; None if the reply gives a box only.
+        score: 0 to 1; None if the reply gives none.
+    """
+
+    label: str
+    box_xyxy: tuple[float, float, float, float] | None
+    point_xy: tuple[float, float] | None
+    score: float | None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.types import Detection, Rgb
 
 MOST_FOUND = 1000

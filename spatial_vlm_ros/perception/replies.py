@@ -17,6 +17,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import (
     FRACTIONS,
     Convention,
+    NamedObject,
     fitting,
     looks_like_fractions,
     share_inside,
@@ -126,23 +127,6 @@ def says_none(text: str) -> bool:
         _OTHERWISE.search(sentence) is None and any(negation.fullmatch(sentence) for negation in _NEGATIONS)
         for sentence in sentences
     )
-
-
-@dataclass(frozen=True)
-class NamedObject:
-    """One object that a reply names.
-
-    Args:
-        label: printable, LONGEST_LABEL characters at most; empty if the reply gives none.
-        box_xyxy: left, top, right, bottom, pixels of the image; None if the reply gives a point only.
-        point_xy: x, y, pixels of the image; None if the reply gives a box only.
-        score: 0 to 1; None if the reply gives none.
-    """
-
-    label: str
-    box_xyxy: tuple[float, float, float, float] | None
-    point_xy: tuple[float, float] | None
-    score: float | None
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from typing import IO, Any, Literal
 import spatial_vlm_ros
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
 from spatial_vlm_ros.perception import worker_wire as wire
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import BOXES, CannotJudgeError, MarksError, RelationQuestion
 from spatial_vlm_ros.perception.referring import cannot_refer
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.perception.worker_wire import Body, Channel, FromWorker, WorkerCall
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 

@@ -29,10 +29,10 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     UnfamiliarImageError,
 )
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, MarksError, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.referring import MOST_FOUND
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 LONGEST_HEADER = 1 << 24  # bytes; 5,000 detections take about 1 MB

@@ -438,7 +438,11 @@ def test_everything_that_a_reading_says_is_printed(capsys: pytest.CaptureFixture
     behind = RelationClause("behind", (shelf,), FrameOfReference.SPEAKER, True, Distance(0.2, "at least"))
     there = Destination("left of", (shelf,), FrameOfReference.WORLD, Distance(0.1))
     mug = NounPhrase("mug", ("red",), 2, None, Ordinal(3, "left"), (behind,), choice="any")
-    terminal.reading(SpatialQuery("w", "place", mug, there, steps=(Step("open", shelf), Step("place", mug, there))))
+    terminal.reading(
+        SpatialQuery(
+            "w", "place", mug, there, steps=(Step("open", shelf, act="open"), Step("place", mug, there, "place"))
+        )
+    )
     printed = capsys.readouterr().out
     for words in (
         "any 2 number 3 from the left red mug", "not behind  [at least 0.2 m]  [speaker frame]",

@@ -81,7 +81,7 @@ def ros_names(path: Path) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             made = ast.unparse(node.func).rsplit(".", 1)[-1]
-            places = {"ActionServer": 2, "ActionClient": 2}
+            places = {"GoalServer": 2, "ActionClient": 2}
             place = 1 if made.startswith("create_") or made == "create" else places.get(made, len(node.args))
             for name in node.args[place : place + 1]:
                 value = name.value if isinstance(name, ast.Constant) else known.get(ast.unparse(name))

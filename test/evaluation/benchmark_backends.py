@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.replies import NamedObject, parse_reply
+from spatial_vlm_ros.perception.replies import parse_reply
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 

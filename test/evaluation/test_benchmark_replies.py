@@ -34,9 +34,8 @@ from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, ChoiceTruth
 from spatial_vlm_lab.benchmarks.published_files import ImageFile
 from spatial_vlm_lab.benchmarks.reply_reading import after_thinking, read_choice
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
 from spatial_vlm_ros.perception.grounder import PromptReply
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Rgb
 
 TABLES = tables(__file__)

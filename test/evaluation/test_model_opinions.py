@@ -32,9 +32,9 @@ from spatial_vlm_lab.scoring.reliability import (
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.image_height import is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig, config_from
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.judging import Box as PixelBox
 from spatial_vlm_ros.perception.judging import RelationQuestion
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.recording.cases import Case, Expectation, load_cases
 from spatial_vlm_ros.resolver import Resolver

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.errors import ModelError, ModelTimeoutError
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 

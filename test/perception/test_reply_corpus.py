@@ -14,15 +14,8 @@ from hypothesis import strategies as st
 
 from benchmarks.replies import soak
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, FRACTIONS, to_pixels
-from spatial_vlm_ros.perception.replies import (
-    LONGEST_LABEL,
-    NamedObject,
-    ReplyError,
-    ReplyReading,
-    ended_at_limit,
-    parse_reply,
-)
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, FRACTIONS, NamedObject, to_pixels
+from spatial_vlm_ros.perception.replies import LONGEST_LABEL, ReplyError, ReplyReading, ended_at_limit, parse_reply
 from spatial_vlm_ros.types.proportions import wilson
 
 HERE = Path(__file__).parent

@@ -18,10 +18,10 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
 from spatial_vlm_ros.perception import backends, load_grounder, parse_options
 from spatial_vlm_ros.perception import worker_wire as wire
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import MOST_QUESTIONS, RelationQuestion
 from spatial_vlm_ros.perception.referring import MOST_FOUND
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection
 
 TABLES = tables(__file__)

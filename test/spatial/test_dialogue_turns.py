@@ -408,8 +408,8 @@ def test_an_up_against_which_the_table_faces_down_is_refused(tabletop: Table, ar
     assert tabletop.ask(around, "the cup", frame=tabletop.without_pose(around.frame)).up_from is UpSource.SUPPORT_PLANE
     gravity = -around.frame.base_T_camera.rotation[2]
     answer = tabletop.ask(around, "the cup", frame=tabletop.without_pose(around.frame, up=gravity))
-    assert answer.status is Status.INVALID_INPUT
-    assert "negative gravity vector" in answer.message
+    assert answer.status is Status.FRAME_INCONSISTENT
+    assert "off level by the IMU" in answer.message
 
 
 def test_poses_are_those_of_the_world_or_without_a_base_of_the_camera(tabletop: Table, around: Rendering) -> None:

@@ -18,7 +18,7 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
-from spatial_vlm_ros.perception.replies import NamedObject
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.spatial.belief import calibrated

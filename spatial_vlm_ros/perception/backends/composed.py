@@ -14,11 +14,11 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.backends.loading import learnt_from
 from spatial_vlm_ros.perception.backends.sam2 import WrappedGrounder, with_masks
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.judging import AskedJudge, RelationJudge, RelationQuestion
 from spatial_vlm_ros.perception.referring import Referrer
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import ModelDomain, Rgb
 
 NAME = "composed"

@@ -30,10 +30,10 @@ from spatial_vlm_ros.perception.backends.prompts import (
     quoted,
     token_limit,
 )
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.probing import check_convention
-from spatial_vlm_ros.perception.replies import LONGEST_LABEL, NamedObject, printable
+from spatial_vlm_ros.perception.replies import LONGEST_LABEL, printable
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 NAME = "florence-2"

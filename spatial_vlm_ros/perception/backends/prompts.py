@@ -22,19 +22,12 @@ from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.backends.onboard import option
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
-from spatial_vlm_ros.perception.coordinates import Convention
+from spatial_vlm_ros.perception.coordinates import Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC, NONE, SAME, label_fit
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth
-from spatial_vlm_ros.perception.replies import (
-    NamedObject,
-    ReplyError,
-    ReplyReading,
-    ended_at_limit,
-    parse_reply,
-    printable,
-)
+from spatial_vlm_ros.perception.replies import ReplyError, ReplyReading, ended_at_limit, parse_reply, printable
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
 MOST_TOKENS = 8192  # tokens of a reply; a hundred boxes take half of it

@@ -46,14 +46,14 @@ from spatial_vlm_ros.perception.backends.server_http import (
     number,
     server_client,
 )
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding, PromptReply
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.judging import Box
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing import check_convention
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading
+from spatial_vlm_ros.perception.replies import ReplyReading
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 _UNKNOWN = 1.0  # score of an object if the server gives no probabilities: it has no weight in the choice

@@ -32,12 +32,12 @@ from spatial_vlm_ros.perception.backends.prompts import (
     quoted,
     read_reply,
 )
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
 from spatial_vlm_ros.perception.judging import Box
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing import check_convention
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyReading, printable
+from spatial_vlm_ros.perception.replies import ReplyReading, printable
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 if TYPE_CHECKING:

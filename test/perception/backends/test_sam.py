@@ -51,10 +51,10 @@ from spatial_vlm_ros.perception.backends.sam2 import (
     segmenter,
     with_masks,
 )
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.referring import referrer_of
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase
 
 TABLES = tables(__file__)

@@ -38,8 +38,8 @@ from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.sentence_server import load_reader, model_reading
 from spatial_vlm_ros.perception.backends.server import load
 from spatial_vlm_ros.perception.backends.server_http import Address, RequestLimits
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
+from spatial_vlm_ros.perception.replies import ReplyError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

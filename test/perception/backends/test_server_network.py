@@ -19,8 +19,8 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.perception.backends import server_http
 from spatial_vlm_ros.perception.backends.server import ServerGrounder, load
 from spatial_vlm_ros.perception.backends.server_http import ServerDownError, ServerTimeoutError
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.replies import NamedObject
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 TABLES = tables(__file__)

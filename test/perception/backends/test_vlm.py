@@ -35,8 +35,9 @@ from spatial_vlm_ros.perception.backends import vlm
 from spatial_vlm_ros.perception.backends.families import AGAIN, EVERY, FAMILIES, ONE
 from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
 from spatial_vlm_ros.perception.backends.word_model import WordModel
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC
-from spatial_vlm_ros.perception.replies import NamedObject, ReplyError
+from spatial_vlm_ros.perception.replies import ReplyError
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 TABLES = tables(__file__)
