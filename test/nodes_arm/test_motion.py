@@ -32,6 +32,7 @@ from arm_graph import (
 from live_domain import free_domain
 from live_process import Started
 from moveit_msgs.action import MoveGroup
+from moveit_msgs.srv import GetPlanningScene
 from planning_scenes import box, config
 from rclpy.action import ActionServer, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -93,7 +94,7 @@ class Served(ArmGraph):
 
     def seen(self) -> tuple[set[str], set[str]]:
         """Ids of what is in the planner's scene, and of what is held there."""
-        response = self.usual._get.call(self.usual._get_form.Request(), 30.0)
+        response = self.usual._get.call(GetPlanningScene.Request(), 30.0)
         held = {each.object.id for each in response.scene.robot_state.attached_collision_objects}
         return {each.id for each in response.scene.world.collision_objects}, held
 
