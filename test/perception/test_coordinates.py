@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
-from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.padding import CLIP_MEAN, padded, padding
 from spatial_vlm_ros.perception.coordinates import (
     CONVENTIONS,
@@ -74,32 +75,12 @@ def test_every_place_in_the_image_stays_in_it(name: str, x: float, y: float, wid
     assert v / height == pytest.approx(y, abs=half)
 
 
-@pytest.mark.parametrize(
-    ("values", "name", "sizes", "error", "words"),
-    [
-        (np.zeros(4), "thousand", (SIZE,), ShapeError, "coordinates"),
-        (np.zeros((2, 3)), "thousand", (SIZE,), ShapeError, "coordinates"),
-        (np.zeros((1, 2, 2)), "thousand", (SIZE,), ShapeError, "coordinates"),
-        (np.zeros((3, 0)), "thousand", (SIZE,), ShapeError, "coordinates"),
-        ([["a", "b"]], "thousand", (SIZE,), ShapeError, "coordinates"),
-        ([[None, None]], "thousand", (SIZE,), InputError, "coordinates"),
-        ([[1, 2], [3]], "thousand", (SIZE,), ShapeError, "coordinates"),
-        ([[np.nan, 1]], "thousand", (SIZE,), InputError, "not finite"),
-        ([[np.inf, 1]], "thousand", (SIZE,), InputError, "not finite"),
-        ([[-np.inf, 1]], "thousand", (SIZE,), InputError, "not finite"),
-        ([[1, 1]], "resized-absolute", (SIZE,), InputError, "resized image size"),
-        ([[1, 1]], "resized-absolute", (SIZE, (0, 3)), InputError, "resized image size"),
-        ([[1, 1]], "absolute", ((640, 0),), InputError, "image size"),
-        ([[10, 10], [900, 500]], "absolute", (SIZE,), InputError,
-         r"\(900, 500\).*'absolute'.*would fit thousand or thousand-yx or bins-1000"),
-        ([[5000, 5000]], "absolute", (SIZE,), InputError, "No known convention fits"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("values", "name", "sizes", "error", "words"), TABLES["no place"])
 def test_what_is_no_place_is_refused_with_what_would_fit(
-    values: Any, name: str, sizes: tuple[tuple[int, int], ...], error: type[Exception], words: str
+    values: Any, name: str, sizes: list[list[int]], error: str, words: str
 ) -> None:
-    with pytest.raises(error, match=words):
-        to_pixels(values, CONVENTIONS[name], *sizes)
+    with pytest.raises(getattr(errors, error), match=words):
+        to_pixels(values, CONVENTIONS[name], *map(tuple, sizes))
     assert to_pixels(np.zeros((0, 4)), CONVENTIONS["thousand"], SIZE).shape == (0, 4)
 
 

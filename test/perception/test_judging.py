@@ -262,17 +262,11 @@ def test_guessing_passes_in_one_of_twenty_at_most(forms: int) -> None:
     assert needed == {1: 12, 2: 13, 3: 13}[forms]
 
 
-@pytest.mark.parametrize(
-    ("model", "chosen"),
-    [
-        (Sees(boxes=True), "boxes"),
-        (Sees(text=True), "text"),
-        (Sees(boxes=True, text=True), "boxes"),
-    ],
-)
+@pytest.mark.parametrize(("understood", "chosen"), TABLES["forms"])
 def test_the_form_that_a_model_understands_is_chosen(
-    model: Sees, chosen: str, caplog: pytest.LogCaptureFixture
+    understood: list[str], chosen: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    model = Sees(**dict.fromkeys(understood, True))
     probe = MarkProbe(judging.forms_of(thousandths))
     assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
     assert probe.chosen("m") == chosen

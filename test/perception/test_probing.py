@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from tables import tables
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError
@@ -30,6 +31,8 @@ from spatial_vlm_ros.perception.probing import (
     read_numbers,
 )
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+
+TABLES = tables(__file__)
 
 Size = tuple[int, int]
 NAMES = tuple(CONVENTIONS)
@@ -174,16 +177,7 @@ def test_a_few_misses_change_nothing_and_many_leave_it_undecided() -> None:
     assert "thousand explains 12" in verdict.reason
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
-        *((answer, "the same for every image") for answer in (
-            "[500, 500]", "[0, 0, 1000, 1000]", "[(0.5, 0.5)]", '[{"bbox_2d": [100, 200, 300, 400]}]',
-            "<loc_500><loc_500><loc_600><loc_600>",
-        )),
-        *((answer, "18 of 18 answers have no place") for answer in ("I see no shape.", "", "There are none.")),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("answer", "reason"), TABLES["the same"])
 @pytest.mark.parametrize("stated", ["thousand", slow("absolute"), slow("fraction"), slow("bins-1000")])
 def test_a_model_that_always_says_the_same_is_undecided(answer: str, reason: str, stated: str) -> None:
     verdict = probe(lambda _rgb, _phrase: answer, CONVENTIONS[stated], resize=patches)

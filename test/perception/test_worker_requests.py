@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import referring_models
 import worker_models
+from tables import tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.parameters import DomainGateConfig, config_from
@@ -19,6 +20,8 @@ from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, JudgeReport, NounPhrase, Resolution, Status
+
+TABLES = tables(__file__)
 
 pytestmark = pytest.mark.live
 FRAME, DETECTIONS = chicks_and_cup_frame()
@@ -75,22 +78,15 @@ def test_a_backend_that_cannot_refer_is_said_so_and_lives_on(worker: Worker) -> 
     assert (grounder.ground(IMAGE, [CUP]).detections, grounder.pid) == ((), pid)
 
 
-@pytest.mark.parametrize(
-    ("kind", "error", "words"),
-    [
-        ("model", errors.ModelError, "no memory left"),
-        ("strange", errors.ModelError, "objects found.*str"),
-        ("hang", errors.ModelTimeoutError, "did not answer within 0.5 s"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "error", "words"), TABLES["failing"])
 def test_failures_while_referring_keep_their_kind_and_cost_one_request(
-    worker: Worker, kind: str, error: type[Exception], words: str
+    worker: Worker, kind: str, error: str, words: str
 ) -> None:
     grounder = worker("referring_models:Failing", {"kind": kind})
     grounder.start()
     pid = grounder.pid
     grounder.timeout_s = 0.5 if kind == "hang" else 20.0
-    with pytest.raises(error, match=words):
+    with pytest.raises(getattr(errors, error), match=words):
         grounder.refer(IMAGE, "the cup")
     assert grounder.pid == (None if kind == "hang" else pid)
     grounder.timeout_s = 20.0

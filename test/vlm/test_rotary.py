@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rotary position: what attention sees is the offset alone; and the parts of a model, by its class."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+from tables import tables
 
 pytest.importorskip("torch")
 import torch
@@ -14,6 +13,8 @@ from research.offsets import offset_spread
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm import rotary
 from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, image_tokens_changed, parts_of
+
+TABLES = tables(__file__)
 
 SIZE = 64
 SCHEMES = {
@@ -149,19 +150,10 @@ def test_default_sections_are_the_published_ones() -> None:
             assert len(axes(rotary.default_sections(size, interleaved))) == size // 2
 
 
-@pytest.mark.parametrize(
-    ("axes_of", "sections", "words"),
-    [
-        *((rotary.chunked_axes, sections, "each at least 1") for sections in ((0, 4, 4), (4, 4), (9, -1, 0))),
-        *((rotary.interleaved_axes, sections, "each at least 1") for sections in ((0, 4, 4), (4, 4), (9, -1, 0))),
-        (rotary.interleaved_axes, (2, 3, 3), "more than every third of 8"),
-    ],
-)
-def test_sections_that_do_not_fit_are_refused(
-    axes_of: Callable[[tuple[int, ...]], torch.Tensor], sections: tuple[int, ...], words: str
-) -> None:
+@pytest.mark.parametrize(("axes_of", "sections", "words"), TABLES["sections"])
+def test_sections_that_do_not_fit_are_refused(axes_of: str, sections: list[int], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        axes_of(sections)
+        getattr(rotary, axes_of)(tuple(sections))
     assert rotary.interleaved_axes((11, 11, 10)).bincount().tolist() == [11, 11, 10]
 
 

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from file_server import FileServer
+from tables import tables
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
 from spatial_vlm_ros.perception import model_store
 from spatial_vlm_ros.perception.backends import BACKENDS
 from spatial_vlm_ros.perception.model_store import ModelEntry, ModelFile, known_models
+
+TABLES = tables(__file__)
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(range(256)) * 40
@@ -197,40 +200,20 @@ def test_two_processes_do_not_get_one_model_at_once(hub: FileServer) -> None:
     assert_whole(model_store.get(ENTRY, hub.url))
 
 
-@pytest.mark.parametrize(
-    ("variables", "address", "words", "secret"),
-    [
-        ({"HF_HUB_OFFLINE": "1"}, None, "spatial-vlm models get eyes", None),
-        ({}, "http://127.0.0.1:9", "Check the network", None),
-        ({"HF_TOKEN": "hf_x\ny"}, None, "HF_TOKEN", "hf_x"),
-        ({"HF_TOKEN": "hf_ü"}, None, "HF_TOKEN", "hf_ü"),
-        ({}, "http://user:s3cret@127.0.0.1:9", "mirror's address", "s3cret"),
-        *(({}, address, "mirror's address", None) for address in ("http://[::1", "ftp://x", "http://", "http://xä")),
-        ({"SPATIAL_VLM_MODELS": __file__}, "http://127.0.0.1:9", "Check the folder", None),
-    ],
-)
+@pytest.mark.parametrize(("variables", "address", "words", "secret"), TABLES["not fetched"])
 def test_what_cannot_be_fetched_is_told_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], address: str | None, words: str, secret: str | None
 ) -> None:
     for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setenv(name, value.format(file=__file__))
     with pytest.raises(ModelError, match=words) as refusal:
         model_store.get(ENTRY, *([] if address is None else [address]))
     assert secret is None or secret not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    ("environment", "folder"),
-    [
-        ({"SPATIAL_VLM_MODELS": "/big", "HF_HOME": "/hf"}, "/big"),
-        ({"HF_HOME": "/hf", "XDG_CACHE_HOME": "/cache"}, "/hf/spatial_vlm_ros"),
-        ({"HF_HOME": "relative"}, f"{Path.cwd()}/relative/spatial_vlm_ros"),
-        ({"SPATIAL_VLM_MODELS": "~/models"}, str(Path.home() / "models")),
-        ({"XDG_CACHE_HOME": "/cache"}, "/cache/spatial_vlm_ros/models"),
-    ],
-)
+@pytest.mark.parametrize(("environment", "folder"), TABLES["roots"])
 def test_the_root_is_named_by_variables(environment: dict[str, str], folder: str) -> None:
-    assert model_store.store_folder(environment) == Path(folder)
+    assert model_store.store_folder(environment) == Path(folder.format(cwd=Path.cwd(), home=Path.home()))
 
 
 def test_the_manifest_is_sound_and_an_unknown_name_lists_those_that_there_are() -> None:

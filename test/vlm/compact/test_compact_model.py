@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import tables
 
 pytest.importorskip("compact_cases")
 import compact_cases as cases
@@ -61,6 +62,8 @@ from spatial_vlm_ros.vlm.compact.decoding import (
 )
 from spatial_vlm_ros.vlm.compact.model import CompactModel, config_of
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, encode, meant, read_spec, spec_from, word_number
+
+TABLES = tables(__file__)
 
 
 @pytest.fixture
@@ -120,10 +123,7 @@ def test_focal_loss_of_three_cells_says_nothing_where_the_target_is_negative() -
     assert values[0] == values[1]
 
 
-@pytest.mark.parametrize(
-    ("other", "expected"),
-    [((0, 0, 2, 2), 1.0), ((1, 0, 3, 2), 1 / 3), ((4, 0, 6, 2), -1 / 3), ((0, 0, 1, 1), 0.25)],
-)
+@pytest.mark.parametrize(("other", "expected"), TABLES["iou"])
 def test_generalised_iou(other: tuple[float, ...], expected: float) -> None:
     a, b = torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([other], dtype=torch.float32)
     assert float(generalised_iou(a, b)) == pytest.approx(expected, abs=1e-5)
@@ -335,14 +335,7 @@ def test_any_text_has_numbers_within_the_table_or_is_refused(text: str) -> None:
     assert numbers[0, 0] > 0
 
 
-@pytest.mark.parametrize(
-    "values",
-    [{}, {"words": "ball"}, {"words": []}, {"words": ["a", "a"]}, {"words": ["a"], "width": 321},
-     {"words": ["a"], "buckets": 0}, {"words": ["a"], "length": "6"}, {"words": ["a b"]},
-     {"words": ["a"], "score_scale": -1.0}, {"words": ["a"], "score_rival": 0.5}, {"words": ["a"], "names": ["a"]},
-     {"words": ["a"], "names": {"a": "a"}}, {"words": ["a"], "names": {"a": [1]}},
-     {"words": ["a"], "names": {"b": ["a"]}}],
-)  # fmt: skip
+@pytest.mark.parametrize("values", TABLES["no model"])
 def test_values_that_make_no_model_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(InputError):
         spec_from(values)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from seeing import OTHER_SIDE, PALETTE, Changed, Deaf, First, Guesser, HigherIsFarther, Seer, middles, shapes
+from tables import tables
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.types.proportions import Interval, wilson
@@ -30,6 +31,8 @@ from spatial_vlm_ros.vlm.diagnostics.scores import (
     forms_of,
     words_of,
 )
+
+TABLES = tables(__file__)
 
 
 @functools.cache
@@ -107,10 +110,7 @@ def test_one_that_names_the_first_candidate_or_throws_dice_is_told_so_and_of_no_
     assert "found" not in {finding.outcome for finding in told}
 
 
-@pytest.mark.parametrize(
-    ("usual", "counter", "fault"),
-    [(48, 10, "takes higher for farther"), (46, 26, "leans on higher for farther"), (44, 42, None)],
-)
+@pytest.mark.parametrize(("usual", "counter", "fault"), TABLES["thumb"])
 def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
     usual: int, counter: int, fault: str | None
 ) -> None:
@@ -483,18 +483,9 @@ def test_each_control_changes_one_object() -> None:
         assert all(form.rgb is plain.rgb and form.truth == plain.truth for form in kept)
 
 
-@pytest.mark.parametrize(
-    ("make", "given", "words"),
-    [
-        (ItemPrompt, (("a",), "a"), "two or more"),
-        (ItemPrompt, (("a", "a"), "a"), "all different"),
-        (ItemPrompt, (("a", "b"), "c"), "truth"),
-        *((Amount, counts, "amount of questions") for counts in ((0, 0, 0, 0), (-1, 1, 1, 0), (1, 1, 1, -1))),
-    ],
-)
+@pytest.mark.parametrize(("make", "given", "words"), TABLES["no questions"])
 def test_questions_without_candidates_or_truth_and_amounts_of_nothing_are_refused(
-    make: Callable[..., object], given: tuple[object, ...], words: str
+    make: str, given: list[Any], words: str
 ) -> None:
-    shown = (np.zeros((2, 2, 3), np.uint8), "?") if make is ItemPrompt else ()
     with pytest.raises(InputError, match=words):
-        make(*shown, *given)
+        Amount(*given) if make == "Amount" else ItemPrompt(np.zeros((2, 2, 3), np.uint8), "?", *given)

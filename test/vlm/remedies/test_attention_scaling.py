@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tables import tables
+from tables import called, tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
@@ -244,20 +244,10 @@ def numberless_model() -> tuple[Parts, Inputs]:
     return parts, prompt("llava")
 
 
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (prefix_model, "prefix language model"),
-        (windowed_model, "sliding window"),
-        (linear_model, "linear attention"),
-        (numberless_model, "not numbers"),
-    ],
-)
-def test_models_whose_attention_cannot_be_scaled_are_refused(
-    make: Callable[[], tuple[Parts, Inputs]], words: str
-) -> None:
+@pytest.mark.parametrize(("make", "words"), TABLES["models"])
+def test_models_whose_attention_cannot_be_scaled_are_refused(make: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        generate(*make(), ScalingVis(2.0))
+        generate(*globals()[make](), ScalingVis(2.0))
 
 
 @pytest.mark.parametrize(("told", "error", "words"), TABLES["ways to generate that cannot be"])
@@ -292,7 +282,6 @@ ALPHAS, LOW_ALPHAS, HIGH_ALPHAS = (0.0, 0.5, 0.8, 1.2, 1.5, 2.0), (0.5, 0.8), (1
 THRESHOLDS = [k / 100 for k in range(101)]
 SPLIT = CaseSplit(cases=100, seed=1)
 NAMES = {"model": "llava-1.5-7b", "data": "on-left-right-under"}
-NAN, INF = float("nan"), float("inf")
 
 
 def answers(seed: int = 0) -> tuple[list[float], dict[float, list[bool]]]:
@@ -357,29 +346,19 @@ def tuned(split: CaseSplit = SPLIT, change: dict[str, Any] | None = None) -> Ada
     return tune_adaptive(split, given["confidences"], given["correct"], **NAMES)
 
 
-@pytest.mark.parametrize(
-    ("call", "given", "words"),
-    [
-        (tuned, (CaseSplit(0),), "validation part: none"),
-        (tuned, (CaseSplit(100, share=0.0),), "validation part: none"),
-        (tune_scaling, (CaseSplit(0), answers()[1]), "validation part: none"),
-        (tuned, (SPLIT, {"correct": {a: [True] * 100 for a in ALPHAS}}), r"\(100,\).*20 for each alpha"),
-        (tuned, (SPLIT, {"confidences": [0.5] * 100}), r"100\. Expected 20"),
-        (tuned, (SPLIT, {"correct": {a: [True] * 20 for a in ALPHAS if a != 0.8}}), r"none with alpha \[0\.8\]"),
-        *((tuned, (SPLIT, {"confidences": [bad] * 20}), "confidences") for bad in (1.5, -0.5, NAN)),
-        *((ScalingVis, (bad,), "alpha") for bad in (-0.1, NAN, INF)),
-        *((AdaptVis, (bad, 1.5, 0.4), "alpha_low") for bad in (-0.1, NAN, INF)),
-        *((AdaptVis, (0.5, bad, 0.4), "alpha_high") for bad in (-0.1, NAN, INF)),
-        *((AdaptVis, (0.5, 1.5, bad), "threshold") for bad in (-0.1, 1.1, NAN)),
-        *((CaseSplit, bad, "split") for bad in ((-1, 1, 0.2), (10, -1, 0.2), (10, 1, 1.2))),
-        (tuned().settings_for, ("c",), r"one for 'llava.*one for 'c'"),
-    ],
-)
-def test_what_cannot_be_tuned_or_used_is_refused(
-    call: Callable[..., object], given: tuple[Any, ...], words: str
-) -> None:
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "split": lambda: SPLIT,
+    "right": lambda: answers()[1],
+    "all_right": lambda count, *without: {"correct": {a: [True] * count for a in ALPHAS if a not in without}},
+    "confident": lambda value, count: {"confidences": [value] * count},
+    "settings_for": lambda name: tuned().settings_for(name),
+}
+
+
+@pytest.mark.parametrize(("told", "words"), TABLES["cannot be tuned"])
+def test_what_cannot_be_tuned_or_used_is_refused(told: list[Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        call(*given)
+        called(told, globals() | FUNCTIONS)
 
 
 def written(path: Path, **change: Any) -> Path:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import tables
 
 pytest.importorskip("position_cases")
 import torch
 from position_cases import llava_rows, logits, qwen_rows
 from small_scorers import IMAGE, KINDS, prompt, small_vlm
 
-from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, cache_argument, cache_of, parts_of
 from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, trained_with
 from spatial_vlm_ros.vlm.remedies.positions import (
@@ -25,26 +27,15 @@ from spatial_vlm_ros.vlm.remedies.positions import (
     trained_positions,
 )
 
+TABLES = tables(__file__)
+
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
 """Scaled frequencies."""
 
 
-@pytest.mark.parametrize(
-    ("told", "error", "reason"),
-    [
-        ({"scheme": "2d"}, UnknownNameError, "one of: 1d, axial, mrope-chunked"),
-        ({"scheme": "axial", "following": "after"}, UnknownNameError, "one of: grid, running"),
-        *(
-            ({"scheme": "axial", "base": base}, InputError, "a number above 1")
-            for base in (1.0, float("nan"), float("inf"))
-        ),
-        ({"scheme": "axial", "sections": (2, 3, 3)}, InputError, "none for axial"),
-        ({"scheme": "1d", "base": 100.0}, InputError, "neither for 1d"),
-        ({"scheme": "learned-absolute", "following": "running"}, InputError, "neither for learned-absolute"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(told: dict[str, Any], error: type[Exception], reason: str) -> None:
-    with pytest.raises(error, match=reason):
+@pytest.mark.parametrize(("told", "error", "reason"), TABLES["options"])
+def test_options_that_do_not_fit_are_refused(told: dict[str, Any], error: str, reason: str) -> None:
+    with pytest.raises(getattr(errors, error), match=reason):
         Positions(**told)
 
 
@@ -62,28 +53,21 @@ def test_sections_and_the_own_base_are_settled_and_scaled_frequencies_are_kept_b
         assert torch.equal(logits(parts, given), before)
 
 
-@pytest.mark.parametrize(
-    ("model", "settings", "told", "error", "reason"),
-    [
-        *(
-            ({}, Positions("mrope-chunked", sections=sections), {}, InputError, "sections")
-            for sections in ((2, 2, 3), (), (8, 0, 0))
-        ),
-        ({"hidden_size": 56, "head_dim": 14}, Positions("axial"), {}, InputError, "rotate 14 numbers"),
-        ({"rope_parameters": LINEAR}, Positions("axial"), {}, InputError, "'linear'"),
-        ({}, Positions("learned-absolute"), {}, InputError, "learned-absolute without a table"),
-        ({}, Positions("axial"), {"table": LearnedPositions(4, 4, 64)}, InputError, "axial with a table"),
-        ({}, Positions("learned-absolute"), {"table": LearnedPositions(4, 4, 32)}, ShapeError, "vectors of 32"),
-        ({}, Positions("mrope-chunked"), {"grid": (0, 4)}, InputError, "where the model returns no grid"),
-        ({"kind": "qwen2_5_vl"}, Positions("mrope-chunked"), {"grid": (4, 4)}, InputError, "returns no grid"),
-    ],
-)
+@pytest.mark.parametrize(("model", "settings", "table", "grid", "error", "reason"), TABLES["models"])
 def test_models_and_tables_that_do_not_fit_are_refused(
-    model: dict[str, Any], settings: Positions, told: dict[str, Any], error: type[Exception], reason: str
+    model: dict[str, Any],
+    settings: dict[str, Any],
+    table: list[int] | None,
+    grid: list[int] | None,
+    error: str,
+    reason: str,
 ) -> None:
     parts = parts_of(small_vlm(**{"kind": "llava", **model}))
-    with pytest.raises(error, match=reason):
-        install(parts, settings, allow_untrained=True, **told)
+    told = {"table": LearnedPositions(*table)} if table else {"grid": tuple(grid)} if grid else {}
+    if "sections" in settings:
+        settings = {**settings, "sections": tuple(settings["sections"])}
+    with pytest.raises(getattr(errors, error), match=reason):
+        install(parts, Positions(**settings), allow_untrained=True, **told)
 
 
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])

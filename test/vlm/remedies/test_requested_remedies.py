@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tables import tables
+from tables import called, tables
 
 pytest.importorskip("torch")
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from small_scorers import IMAGE, KINDS, WORDS, prompt, small_vlm
 
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import features, norms, pin
@@ -199,43 +200,6 @@ def normalise(norm: torch.nn.Module, value: float) -> None:
     norm(y)
 
 
-GAMMA = norms.norm_tensors(norms.PublishedNorm(4))
-NAN, INF = float("nan"), float("inf")
-
-
-@pytest.mark.parametrize(
-    ("call", "given", "error", "words"),
-    [
-        (norms.PublishedNorm, (0, 0.8, 1.2), InputError, "above zero"),
-        (norms.PublishedNorm, (4, 0.0, 1.2), InputError, "above zero"),
-        (norms.PublishedNorm, (4, 0.8, INF), InputError, "above zero"),
-        (norms.PublishedNorm, (4, NAN, 1.0), InputError, "above zero"),
-        (norms.MeanNorm, (0.0, 1.0), InputError, "dose from 0 to 1"),
-        (norms.MeanNorm, (0.8, 1.1), InputError, "dose from 0 to 1"),
-        (norms.MeanNorm, (0.8, -0.1), InputError, "dose from 0 to 1"),
-        (norms.MeanNorm, (NAN, 0.5), InputError, "dose from 0 to 1"),
-        (norms.norm_from, ({"gamma": GAMMA["gamma"]},), InputError, "Save it with norm_tensors"),
-        (norms.norm_from, ({**GAMMA, "more": GAMMA["mean"]},), InputError, "Save it with norm_tensors"),
-        (norms.norm_from, ({**GAMMA, "gamma": GAMMA["mean"]},), InputError, "Save it with norm_tensors"),
-        (put_on_llava, (norms.PublishedNorm(32),), InputError, r"size 32.*64, as the tokens"),
-        (text_norms_of, {"rows": WORDS + 1}, InputError, "at least one row"),
-        (text_norms_of, {"rows": 0}, InputError, "at least one row"),
-        (text_norms_of, {"without": range(WORDS)}, InputError, "at least one row"),
-        (text_norms_of, (INF,), ModelError, "text embeddings"),
-        (norms.norm_of, (torch.tensor([[1.0, NAN]]), "a model"), ModelError, "a model"),
-        (normalise, (norms.PublishedNorm(64), INF), ModelError, "not numbers"),
-        (normalise, (norms.PublishedNorm(64), 3e38), ModelError, "not numbers"),
-        (normalise, (norms.MeanNorm(0.83), NAN), ModelError, "not numbers"),
-        (normalise, (norms.MeanNorm(0.83), 3e38), ModelError, "not numbers"),
-    ],
-)
-def test_impossible_normalisers_tokens_and_rows_are_refused(
-    call: Callable[..., object], given: Any, error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        call(**given) if isinstance(given, dict) else call(*given)
-
-
 def pin_of(patches: int = 16, size: int = 32, seed: int = 0) -> Pin:
     torch.manual_seed(seed)
     return Pin(patches, size)
@@ -343,33 +307,27 @@ def put_on(kind: str, pin: Pin) -> None:
     put_pin(parts_of(small_vlm(kind)), pin, allow_untrained=True)
 
 
-def spoilt() -> Pin:
+def offsets_with_nan() -> None:
     pin = pin_of()
     with torch.no_grad():
         pin.psi[0].bias[3] = float("nan")
-    return pin
+    pin()
 
 
-@pytest.mark.parametrize(
-    ("call", "given", "error", "words"),
-    [
-        (Pin, (0, 8), InputError, "above 0"),
-        (Pin, (8, 0), InputError, "above 0"),
-        (pin_from, ({},), InputError, "pin_tensors"),
-        (pin_from, ({**pin_tensors(pin_of()), "more": torch.zeros(3)},), InputError, "pin_tensors"),
-        (pin_from, ({**pin_tensors(pin_of()), "psi.0.bias": torch.zeros(3)},), InputError, "pin_tensors"),
-        (put_on, ("llava", Pin(17, 32)), InputError, "16 of 32 as in the encoder"),
-        (put_on, ("llava", Pin(16, 64)), InputError, "16 of 32 as in the encoder"),
-        (put_on, ("qwen2_5_vl", pin_of()), ModelError, "any size"),
-        (put_on, ("qwen3_vl", pin_of()), ModelError, "any size"),
-        (spoilt(), (), ModelError, "PIN"),
-    ],
-)
-def test_inserts_that_do_not_fit_are_refused(
-    call: Callable[..., object], given: tuple[Any, ...], error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        call(*given)
+GAMMA = norms.norm_tensors(norms.PublishedNorm(4))
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "norm_of_tensors": lambda **names: norms.norm_from({name: GAMMA[of] for name, of in names.items()}),
+    "all_words": lambda: range(WORDS),
+    "tensor": lambda *row: torch.tensor([row]),
+    "pin_without_tensors": lambda: pin_from({}),
+    "pin_with_zeros": lambda name: pin_from({**pin_tensors(pin_of()), name: torch.zeros(3)}),
+}
+
+
+@pytest.mark.parametrize(("told", "error", "words"), TABLES["impossible"])
+def test_impossible_normalisers_tokens_rows_and_inserts_are_refused(told: list[Any], error: str, words: str) -> None:
+    with pytest.raises(getattr(errors, error), match=words):
+        called(told, vars(norms) | globals() | FUNCTIONS)
 
 
 SETTINGS = {"scheme": "axial", "sections": (1, 2, 3), "base": 1e4}
