@@ -145,13 +145,7 @@ def test_the_share_is_that_of_all_marked_pixels() -> None:
     weights = np.zeros((10, 20))
     weights[:, :10] = 1.0
     weights[0, 0] = 0.5
-    for cells, share in (
-        ((), 0.0),
-        (((0, 0, 1, 1), (15, 0, 16, 1)), 0.25),
-        (((5, 2, 15, 4),), 0.5),
-        (((-10, 0, 10, 1),), 9.5 / 20),
-        (((10**9, 0, 10**9 + 1, 1), (1, 1, 2, 2)), 0.5),
-    ):
+    for cells, share in TABLES["shares"]:
         assert share_in_mask(cells, weights) == pytest.approx(share), cells
 
 
