@@ -185,9 +185,7 @@ def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: P
 
 
 def test_cases_that_were_not_judged_are_shown_by_reason_and_source() -> None:
-    groups = by_reason(
-        [UnusableCase(source, image, "the cup", problem) for image, problem, source in TABLES["unjudged"]]
-    )
+    groups = by_reason([UnusableCase(*one) for one in TABLES["unjudged"]])
     told = [[g.first.source, g.first.image, g.first.problem, g.count, g.image] for g in groups]
     assert told == TABLES["unjudged by reason"]  # those of several models count once
     assert by_reason([]) == []
