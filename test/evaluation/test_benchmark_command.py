@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import benchmark_folders as folders
 import cli_runs
@@ -78,8 +79,7 @@ def scores_of(row: dict[str, Any]) -> dict[str, float]:
     return {score["name"]: score["value"] for score in row["scores"]}
 
 
-def no_space(*_: object) -> None:
-    raise OSError(28, "No space left on device")
+NO_SPACE = Mock(side_effect=OSError(28, "No space left on device"))
 
 
 def test_the_list_says_what_is_read_and_where_to_get_it() -> None:
@@ -107,12 +107,7 @@ def test_models_are_scored_by_splits_and_compared_with_the_first_on_the_same_ite
     assert (change["lost"], change["gained"], change["p"]) == (4, 0, mcnemar(4, 0))
     assert change["p_holm"] == min(1.0, 2 * mcnemar(4, 0))
     told = said("whatsup", "--data", data, *models)
-    for words in (
-        "set A, pairs: right pairs divided by a half of the images, as published",
-        "set A, accuracy 12 100.0 % (75.8 to 100.0) 66.7 %",
-        "b minus a: -33.3",
-        "lost 4, gained 0",
-    ):
+    for words in TABLES["told of two"]:
         assert words in told
 
 
@@ -309,17 +304,12 @@ def test_known_answers_count_by_the_present_rules(data: Path, tmp_path: Path) ->
 def test_files_that_are_something_else_are_left_alone_without_force(data: Path, tmp_path: Path) -> None:
     out, answers = tmp_path / "out.json", tmp_path / "out.json.answers.jsonl"
     common = ("whatsup", "--data", data, "--out", out, "--model", MODEL)
-    head = '{"schema": 2, "benchmark": "vsr"}\n'
-    for file, texts, words in (
-        (out, ("my thesis", '{"benchmark": "whatsup"}', '{"benchmark": "vsr"}'), "--force"),
-        (answers, ("no end of line", "a line\nand another", head, head.replace("vsr", "whatsup") + "{}\nlast\n"),
-         "out.json.answers.jsonl"),
-    ):  # fmt: skip
-        for text in texts:
-            file.write_text(text)
-            refused = run(*common)
-            assert (refused.exit_code, words in refused.output) == (3, True)
-            assert file.read_text() == text
+    for name, text, words in TABLES["something else"]:
+        file = tmp_path / name
+        file.write_text(text)
+        refused = run(*common)
+        assert (refused.exit_code, words in refused.output) == (3, True)
+        assert file.read_text() == text
         file.unlink()
     out.write_text("my thesis")
     assert run(*common, "--force").exit_code == 0
@@ -335,7 +325,7 @@ def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.Mo
     path = tmp_path / "answers.jsonl"
     with open_answers(path, "whatsup") as answers:
         answers.add("m", items[0], BenchmarkAnswer(1, text="b"), 1.0)
-        monkeypatch.setattr(os, "fsync", no_space)
+        monkeypatch.setattr(os, "fsync", NO_SPACE)
         with pytest.raises(FileError, match="No space left on device; earlier answers are kept"):
             answers.add("m", items[1], BenchmarkAnswer(2), 0.0)
     monkeypatch.undo()
@@ -352,7 +342,7 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
     common = ("whatsup", "--data", data, "--model", MODEL, "--out")
     assert run(*common, out).exit_code == 0
     before = out.read_bytes()
-    monkeypatch.setattr(os, "fsync", no_space)
+    monkeypatch.setattr(os, "fsync", NO_SPACE)
     again = run(*common, out, "--limit", 3)
     assert (again.exit_code, "No space left on device" in again.output) == (3, True)
     assert out.read_bytes() == before
@@ -363,10 +353,7 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
 
 
 def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("benchmark_backends.Captioner.scores", interrupted)
+    monkeypatch.setattr("benchmark_backends.Captioner.scores", Mock(side_effect=KeyboardInterrupt))
     ended = run("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL)
     assert ended.exit_code == 1
     assert "run the same command again to continue from" in ended.output

@@ -15,16 +15,18 @@ from typing import Any
 import benchmark_folders as folders
 import pytest
 from benchmark_folders import damaged_of, graded, image_cell, items_of, png, values, write_parquet
+from tables import tables
 
 from spatial_vlm_lab.benchmarks import published_files
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
 from spatial_vlm_lab.benchmarks.lettered import CV_BENCH, right_in_2d, right_in_3d
-from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, ChoiceTruth, mean_of_accuracies, shuffled
+from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, ChoiceTruth, mean_of_accuracies, shuffled
 from spatial_vlm_lab.benchmarks.published_files import ParquetImage
 from spatial_vlm_lab.benchmarks.relations import EMBSPATIAL, SPATIALSENSE, VSR, WHATSUP
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.types.proportions import wilson
 
+TABLES = tables(__file__)
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "whatsup": folders.whatsup, "vsr": folders.vsr, "cv-bench": folders.cv_bench,
     "spatialsense": folders.spatialsense, "embspatial": folders.embspatial,
@@ -88,22 +90,14 @@ def test_damaged_items_are_named_and_damage_no_other(tmp_path: Path) -> None:
     assert all(words in one for one, words in zip(reasons, ("beside", "does not exist", "length"), strict=True))
 
 
-LISTINGS = [
-    (CV_BENCH, folders.cv_bench, "test_3d.jsonl", "{}\n", "no line has the published form"),
-    (SPATIALSENSE, folders.spatialsense, "annotations.json", '[{"url": 3}', r"annotations\.json"),
-    (EMBSPATIAL, folders.embspatial, "embspatial_bench.json", "[" * 100_000, "embspatial"),
-    (EMBSPATIAL, folders.embspatial, "embspatial_bench.json", '{"a": 1}', "object"),
-    (EMBSPATIAL, folders.embspatial, "embspatial_bench.json", '[{"image"', "truncated"),
-]
+DEEP = ("embspatial", "embspatial_bench.json", "[" * 100_000, "embspatial")
 
 
-@pytest.mark.parametrize(("benchmark", "write", "name", "text", "words"), LISTINGS)
-def test_a_listing_that_is_none_is_refused(
-    benchmark: Benchmark, write: Callable[[Path], Path], name: str, text: str, words: str, tmp_path: Path
-) -> None:
-    (write(tmp_path) / name).write_text(text)
+@pytest.mark.parametrize(("benchmark", "name", "text", "words"), [DEEP, *TABLES["no listings"]])
+def test_a_listing_that_is_none_is_refused(benchmark: str, name: str, text: str, words: str, tmp_path: Path) -> None:
+    (WRITERS[benchmark](tmp_path) / name).write_text(text)
     with pytest.raises(FileError, match=words):
-        items_of(benchmark, tmp_path)
+        items_of(benchmark_of(benchmark), tmp_path)
 
 
 def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
@@ -150,9 +144,7 @@ def test_whatsup_shuffles_the_captions_of_which_the_first_is_true(tmp_path: Path
 
 def test_whatsup_reads_the_sets_with_two_captions_that_are_there(tmp_path: Path) -> None:
     items = items_of(WHATSUP, folders.whatsup_pairs(folders.whatsup(tmp_path)))
-    assert [one.key for one in items[4:]] == [
-        "coco_qa_two_obj/000000000285.jpg#1", "coco_qa_two_obj/000000000017.jpg#1", "coco_qa_two_obj/000000000017.jpg#2"
-    ]  # fmt: skip
+    assert [one.key for one in items[4:]] == TABLES["keys of pairs"]
     found = values(WHATSUP, graded(items, lambda one: "#1" in one.key))
     assert found["COCO-spatial, two objects, accuracy"] == pytest.approx(2 / 3, abs=1e-6)
     assert found["set A, sets of four"] == 0.0
@@ -160,11 +152,8 @@ def test_whatsup_reads_the_sets_with_two_captions_that_are_there(tmp_path: Path)
 
 def test_whatsup_has_an_accuracy_for_each_preposition(tmp_path: Path) -> None:
     folder = folders.whatsup_pairs(tmp_path)
-    one = [[17, "A cat on the left", "A cat on the right"], [285, "A bear on the top", "A bear on the bottom"]]
-    (folder / "coco_qa_one_obj.json").write_text(json.dumps(one))
-    rows = [[5, "A cup in front of a can", "A cup behind a can"], [5, "A can behind a cup", "A can in front of a cup"],
-            [5, "A cup on top of it", "A cup under it"], [5, "It is right of it", "It is left of it"]]  # fmt: skip
-    (folder / "vg_qa_two_obj.json").write_text(json.dumps(rows))
+    for name in ("coco_qa_one_obj", "vg_qa_two_obj"):
+        (folder / f"{name}.json").write_text(json.dumps(TABLES[name]))
     folders.picture(folder / "vg_images" / "5.jpg")
     items = items_of(WHATSUP, folder)
     parts = [one.splits["preposition"].partition(": ") for one in items]
@@ -172,14 +161,9 @@ def test_whatsup_has_an_accuracy_for_each_preposition(tmp_path: Path) -> None:
         *("left", "top", "above", "left", "right", "front", "behind", "top", "right")
     ]
     found = values(WHATSUP, graded(items, lambda one: "285" not in one.key))
-    assert {name: found[name] for name in found if name.startswith("COCO-spatial, two objects")} == {
-        "COCO-spatial, two objects, accuracy": pytest.approx(2 / 3, abs=1e-6),
-        "COCO-spatial, two objects: above": 0.0,
-        "COCO-spatial, two objects: left": 1.0,
-        "COCO-spatial, two objects: right": 1.0,
-    }
-    assert found["COCO-spatial, one object: top"] == 0.0
-    assert found["GQA-spatial, two objects: front"] == 1.0
+    expected = dict(TABLES["prepositions"])
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert {name for name in found if name.startswith("COCO-spatial, two objects")} <= expected.keys()
 
 
 def test_whatsup_has_the_mean_of_two_sets_of_a_kind(tmp_path: Path) -> None:
@@ -260,9 +244,7 @@ def test_cv_bench_finds_images_by_the_published_file_names(tmp_path: Path) -> No
 def test_cv_bench_counts_replies_as_published(tmp_path: Path) -> None:
     items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
     assert items[4].prompt.endswith("\nAnswer with the option's letter from the given choices directly.")
-    told = [(0, "(A)", 1.0), (0, "answer is a", 1.0), (0, "cup", 0.0), (1, "Because it is red, A", 1.0),
-            (1, "The answer is: (B)", 0.0), (5, "<think>B?</think>A", 1.0), (6, "can", 0.0)]  # fmt: skip
-    for n, text, credit in told:
+    for n, text, credit in TABLES["replies to CV-Bench"]:
         assert items[n].truth.credit(BenchmarkAnswer(0, text=text)) == credit, text
     assert [one.truth.credit(BenchmarkAnswer(0)) for one in items] == [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
     of_letters = ChoiceTruth(("x", "a"), 1, right_in_3d)  # published: an option of 3D may be written out

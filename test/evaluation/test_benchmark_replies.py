@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which option or points a reply names, by the package's rules and by published ones, and how a model is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,19 @@ COLOURS = {"A": "red cup", "B": "blue cup"}
 QIDS = ("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J-flip", "VIN6MS3J-flip-1")
 
 
-@pytest.mark.parametrize(("reply", "choice"), TABLES["options"])
-def test_a_reply_names_one_option_or_none(reply: str, choice: int | None) -> None:
-    assert read_choice(reply, SIDES) == choice
+READERS: dict[str, Callable[[str], Any]] = {
+    "options": lambda reply: read_choice(reply, SIDES),
+    "of BLINK": lambda reply: blink_choice(reply, 2),
+    "of VLMEvalKit": lambda reply: vlmevalkit_choice(reply, COLOURS),
+    "first points": lambda reply: (point := first_point(reply)) and list(point),
+}
+"""By the names of their tables, what reads one option or point of a reply, or None."""
+
+
+@pytest.mark.parametrize(("reader", "row"), [(name, row) for name in READERS for row in TABLES[name]])
+def test_a_reply_names_one_option_or_point_or_none(reader: str, row: list[Any]) -> None:
+    reply, named, *why = row
+    assert READERS[reader](reply) == named, why
 
 
 @pytest.mark.parametrize(("reply", "options", "choice"), TABLES["short options"])
@@ -58,16 +68,6 @@ def test_short_options_are_read_in_a_sentence_and_are_texts_before_they_are_lett
     reply: str, options: list[str], choice: int | None
 ) -> None:
     assert read_choice(reply, options) == choice
-
-
-@pytest.mark.parametrize(("reply", "named", "why"), TABLES["of BLINK"])
-def test_blink_reads_letters_in_brackets(reply: str, named: str | None, why: str) -> None:
-    assert blink_choice(reply, 2) == named, why
-
-
-@pytest.mark.parametrize(("reply", "named", "why"), TABLES["of VLMEvalKit"])
-def test_vlmevalkit_reads_letters_then_texts(reply: str, named: str | None, why: str) -> None:
-    assert vlmevalkit_choice(reply, COLOURS) == named, why
 
 
 @pytest.mark.parametrize(("reply", "named", "why"), TABLES["of Cambrian"])
@@ -78,11 +78,6 @@ def test_cambrian_takes_the_first_character_of_3d_but_for_a_colon(reply: str, na
 
 def test_thinking_is_passed_over() -> None:
     assert after_thinking("<think>A or B?</think>\n B") == after_thinking("B") == "B"
-
-
-@pytest.mark.parametrize(("reply", "point"), TABLES["first points"])
-def test_the_first_point_of_a_reply(reply: str, point: tuple[float, float] | None) -> None:
-    assert first_point(reply) == (point and tuple(point))
 
 
 def test_yes_and_no_are_told_by_the_first_letters() -> None:
@@ -144,13 +139,7 @@ def test_the_share_is_that_of_all_marked_pixels() -> None:
     weights = np.zeros((10, 20))
     weights[:, :10] = 1.0
     weights[0, 0] = 0.5
-    for cells, share in (
-        ((), 0.0),
-        (((0, 0, 1, 1), (15, 0, 16, 1)), 0.25),
-        (((5, 2, 15, 4),), 0.5),
-        (((-10, 0, 10, 1),), 9.5 / 20),
-        (((10**9, 0, 10**9 + 1, 1), (1, 1, 2, 2)), 0.5),
-    ):
+    for cells, share in TABLES["shares"]:
         assert share_in_mask(cells, weights) == pytest.approx(share), cells
 
 

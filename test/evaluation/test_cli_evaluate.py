@@ -31,12 +31,7 @@ from spatial_vlm_ros.recording.frame_folder import write_frame
 TABLES = tables(__file__)
 
 SCRIPTED = "scripted_grounder:load"
-CASES: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("the chick behind the cup", {"status": "OK", "id": "bonnet"}),
-    ("the chick in front of the cup", {"status": "OK", "id": "ribbon"}),
-    ("the chick", {"status": "AMBIGUOUS"}),
-    ("how many chicks are there?", {"status": "ANSWERED", "answer": {"value": 2}}),
-)
+CASES = TABLES["cases"]
 FRAMES = 2
 PICTURE = 'src="data:image/jpeg;base64,'
 
@@ -109,11 +104,7 @@ def test_models_on_frames_and_bags_in_one_command(recordings: Path, bag: tuple[P
     done = run(*everything, "--parquet", parquet)
     assert done.exit_code == 0, done.output
     said = [" ".join(line.split()) for line in done.output.splitlines()]
-    for begin in (
-        "blind 16 8/16 50.0%",
-        "not detected 0 8 (8 / 0 / 0) 0",
-        "detections / blind as expected, place and all 16 8 16 8 0",
-    ):
+    for begin in TABLES["figures of three"]:
         assert any(line.startswith(begin) for line in said), begin
     result = json.loads((out / "scores.json").read_text())
     given, blind, broken = result["models"]
@@ -194,14 +185,9 @@ def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: P
 
 
 def test_cases_that_were_not_judged_are_shown_by_reason_and_source() -> None:
-    given = [("f2", "damaged", "run1"), ("f1", "damaged", "run1"), ("f3", "damaged", "run1"), ("f3", "damaged", "run1"),
-             ("f0", "no id", "run1"), ("f1", "damaged", "run2")]  # fmt: skip
-    groups = by_reason([UnusableCase(source, image, "the cup", problem) for image, problem, source in given])
-    assert [(g.first.source, g.first.image, g.first.problem, g.count, g.image) for g in groups] == [
-        ("run1", "f0", "no id", 1, "f0"),
-        ("run1", "f1", "damaged", 3, "f1 and 2 more"),  # those of several models count once
-        ("run2", "f1", "damaged", 1, "f1"),
-    ]
+    groups = by_reason([UnusableCase(*one) for one in TABLES["unjudged"]])
+    told = [[g.first.source, g.first.image, g.first.problem, g.count, g.image] for g in groups]
+    assert told == TABLES["unjudged by reason"]  # those of several models count once
     assert by_reason([]) == []
 
 

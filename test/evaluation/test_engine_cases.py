@@ -303,20 +303,10 @@ def test_items_made_ahead_come_in_order_with_their_errors_and_no_more_than_allow
         next(ahead)
 
 
-def test_an_error_while_items_are_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    def items() -> Iterator[int]:
-        try:
-            yield from range(1000)
-        finally:
-            raise OSError("the disk is gone")
-
-    ahead = made_ahead(items())
-    next(ahead)
-    ahead.close()
-    assert "the disk is gone" in caplog.text
-
-
-def test_what_is_not_taken_is_closed_with_its_thread() -> None:
+@pytest.mark.parametrize("error", ["", "the disk is gone"])
+def test_what_is_not_taken_is_closed_with_its_thread_and_an_error_in_that_is_logged(
+    error: str, caplog: pytest.LogCaptureFixture
+) -> None:
     closed = threading.Event()
 
     def items() -> Iterator[int]:
@@ -324,11 +314,14 @@ def test_what_is_not_taken_is_closed_with_its_thread() -> None:
             yield from range(1000)
         finally:
             closed.set()
+            if error:
+                raise OSError(error)
 
     ahead = made_ahead(items())
     next(ahead)
     ahead.close()
     assert closed.is_set()
+    assert error in caplog.text
     assert not any(thread.name.startswith("made-ahead") for thread in threading.enumerate())
 
 

@@ -4,6 +4,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -129,11 +130,7 @@ def test_truth_that_does_not_fit_costs_its_case_alone(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_ours_costs_one_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = evaluated(tmp_path, BEHIND, BONNET, drop="cup")
-
-    def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("a fault")
-
+    one, fails = evaluated(tmp_path, BEHIND, BONNET, drop="cup"), Mock(side_effect=RuntimeError("a fault"))
     monkeypatch.setattr(failure_image, "draw", fails)
     assert failure_image.failure_image(one, ResolverConfig()) is None
     monkeypatch.setattr(case_judge, "judge_case", fails)
@@ -222,10 +219,7 @@ def test_the_best_one_counts_and_of_equals_that_of_the_same_id() -> None:
     assert matching.id_of("y") == "y (no object of the truth)"
 
 
-@pytest.mark.parametrize(
-    ("away", "tolerance", "is_same"),
-    [(0.3, None, True), (0.7, None, False), (0.7, 0.75, True), (0.7, 0.65, False)],
-)
+@pytest.mark.parametrize(("away", "tolerance", "is_same"), TABLES["apart"])
 def test_boxes_in_space_match_by_volume_or_by_their_middles(
     away: float, tolerance: float | None, is_same: bool
 ) -> None:

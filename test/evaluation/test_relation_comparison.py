@@ -185,20 +185,13 @@ def test_where_nothing_can_be_compared_the_reason_is_told_and_no_model_is_loaded
     assert compared_backends.LOADED == []
 
 
-@pytest.mark.parametrize(
-    ("name", "words", "opinions", "reason"),
-    [
-        ("TakesTheFirst", BEHIND, [(None, False)] * 2, "it has no opinion on any relation"),  # contradicts itself
-        ("SaysBehind", BEHIND, None, "far and near are equally likely for it"),
-        ("SaysBehind", "the can in front of the cup", None, "it denies the relations of every candidate"),
-    ],
-)
+@pytest.mark.parametrize(("name", "words", "opinions", "reason"), TABLES["chooses nothing"])
 def test_a_model_that_tells_no_candidate_from_the_others_chooses_nothing(
     usual: Rendering, name: str, words: str, opinions: list[Any] | None, reason: str
 ) -> None:
     model = compared(usual, words, plan(f"compared_backends:{name}")).comparison.rows[1]
     assert (model.chosen_id, model.reason) == (None, reason)
-    assert opinions is None or [(one.p, one.consistent) for one in model.opinions] == opinions
+    assert opinions is None or [[one.p, one.consistent] for one in model.opinions] == opinions
     assert opinions is None or model.questions == 4  # of each relation both orders
 
 

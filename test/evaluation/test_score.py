@@ -44,6 +44,14 @@ def case(status: Status, id_: str | None, *kind: str) -> Case:
     return Case("f", "words", Expectation(status, id_), kind)
 
 
+def assert_counted(result: Any, name: str) -> None:
+    """Shares of a score, each by its name and group, have the counts of a table."""
+    for share, group, k, n in TABLES[name]:
+        counted = getattr(result, share)
+        counted = counted if group is None else counted[group]
+        assert (counted.k, counted.n) == (k, n), (share, group)
+
+
 def test_shares_confusion_and_misses_are_counted_right() -> None:
     frame, detections = chicks_and_cup_frame()
     right: Any = Resolver().resolve(frame, "the chick behind the cup", detections)
@@ -56,22 +64,12 @@ def test_shares_confusion_and_misses_are_counted_right() -> None:
         Case("f", "not judged", None, ()),
     ]
     result = score(cases, [right, other, refused, refused, right, right])
-    assert (result.as_expected.k, result.as_expected.n) == (2, 5)
-    assert (result.right_instance.k, result.right_instance.n) == (1, 3)
-    assert (result.wrong_pose.k, result.wrong_pose.n) == (2, 3)
-    assert (result.pose_on_refusal.k, result.pose_on_refusal.n) == (1, 2)
-    assert (result.by_kind["behind"].k, result.by_kind["behind"].n) == (1, 3)
-    assert (result.by_relation["behind"].k, result.by_relation["behind"].n) == (1, 3)
-    assert result.confusion == {
-        "OK": {"OK": 2, "NOT_FOUND": 1},
-        "NOT_FOUND": {"NOT_FOUND": 1},
-        "AMBIGUOUS": {"OK": 1},
-    }
+    assert_counted(result, "counts of five")
+    assert result.confusion == dict(TABLES["confusion"])
     assert [miss.id for miss in result.misses] == ["cup", None, "bonnet"]
     assert result.unjudged == 1
-    assert {status: (s.k, s.n) for status, s in result.by_given_status.items()} == {"NOT_FOUND": (1, 2), "OK": (1, 3)}
     assert (result.by_frame_of_reference["viewer"].n, result.by_frame_of_reference["(no scene)"].n) == (3, 2)
-    assert (result.by_expected_status["OK"].k, result.by_expected_status["OK"].n) == (1, 3)
+    assert result.by_given_status.keys() == {"NOT_FOUND", "OK"}
     assert (wilson(0, 0).low, wilson(0, 0).high, wilson(0, 0).n) == (0.0, 1.0, 0)  # no cases say nothing
 
 
@@ -130,13 +128,7 @@ def test_a_place_is_right_in_its_region_with_two_centimetres_to_spare(pose: list
 
 
 def test_a_place_on_the_stated_side_is_right_within_45_degrees_and_at_the_regions_height() -> None:
-    for x, y, z, right in [
-        (0.5, -0.4, 0.75, True),
-        (0.69, -0.2, 0.75, True),
-        (0.71, -0.2, 0.75, False),
-        (0.5, 0.3, 0.75, False),
-        (0.5, -0.4, 0.95, False),  # not on the table
-    ]:
+    for x, y, z, right in TABLES["right of"]:  # the last one is not on the table
         assert (place_outcome(RIGHT_OF, at(x, y, z), TRUTH) is PlaceOutcome.RIGHT) is right, (x, y, z)
     only_region = FrameTruth(TRUTH.base_T_camera)
     assert place_outcome(RIGHT_OF, at(0.5, -0.4, 0.75), only_region) is PlaceOutcome.ELSEWHERE
@@ -178,10 +170,7 @@ def test_places_are_counted_beside_instances(capsys: pytest.CaptureFixture[str])
     answers = [put(one.instruction, *what) for one, what in zip(cases, given, strict=True)]
     outcome = judge(cases, answers, truths={"f1": TRUTH})
     result = outcome.score
-    assert (result.right_instance.k, result.right_instance.n) == (5, 7)
-    assert (result.right_place.k, result.right_place.n) == (2, 6)
-    assert (result.wrong_place.k, result.wrong_place.n) == (1, 3)
-    assert (result.complete.k, result.complete.n) == (3, 7)
+    assert_counted(result, "counts of places")
     assert (result.as_expected.k, result.wrong_pose.k) == (5, 1)
     assert {kind: n for kind, n in result.by_miss.items() if n} == {"place": 2, "object": 1, "needless refusal": 1}
     assert [m.kind for m in result.misses] == ["place", "place", "object", "needless refusal"]
@@ -193,17 +182,14 @@ def test_places_are_counted_beside_instances(capsys: pytest.CaptureFixture[str])
     assert written["by_miss"]["place"] == 2
     evaluation = EvaluationOutcome((outcome,))
     print_evaluation(evaluation)
-    printed = capsys.readouterr().out
-    assert "right place" in printed
-    assert "misses: 1 object, 2 place, 1 needless refusal" in printed
-    summary = markdown_evaluation(evaluation, "x")
-    assert "| right place | 2 / 6 |" in summary
-    assert "| needless refusal | 1 |" in summary
-    assert "## 4 not as expected" in summary
-    assert "the place is elsewhere" in junit_suites([ModelRun("", list(result.cases), seconds=[0.0] * 7)], "evaluate")
-    page = page_of(outcome, answers, "x")
-    assert "Right place" in page
-    assert "4 not as expected" in page
+    written = {
+        "printed": capsys.readouterr().out,
+        "markdown": markdown_evaluation(evaluation, "x"),
+        "junit": junit_suites([ModelRun("", list(result.cases), seconds=[0.0] * 7)], "evaluate"),
+        "page": page_of(outcome, answers, "x"),
+    }
+    for report, words in TABLES["places in reports"]:
+        assert words in written[report]
     alone = score([Case("f1", "put", Expectation(Status.OK, "a", (), ON))], [put("put", "a", None)])
     assert (alone.right_place.n, alone.complete.k, alone.misses) == (0, 1, ())  # without a truth nothing is judged
 
@@ -382,13 +368,8 @@ def test_each_metric_counts_its_own_cases() -> None:
     ]
     before = [stored(0), stored(1, Status.NOT_FOUND), stored(2), stored(3, Status.OK, "b")]
     found = {change.metric: change for change in compare(now, before).changes}
-    expected = {
-        "as expected": (2, 2, 4, 2, 2),
-        "right instance": (1, 1, 2, 1, 1),
-        "wrong pose": (2, 2, 4, 2, 2),
-        "pose on refusal": (1, 1, 2, 1, 1),
-    }
-    assert {m: (c.now.k, c.before.k, c.now.n, c.lost, c.gained) for m, c in found.items()} == expected
+    counted = [[m, c.now.k, c.before.k, c.now.n, c.lost, c.gained] for m, c in found.items()]
+    assert counted == TABLES["counts of metrics"]
     assert [c.more_is_better for c in found.values()] == [True, True, False, False]
 
 

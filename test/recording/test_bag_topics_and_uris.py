@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import fsspec
 import pytest
@@ -258,9 +259,7 @@ def test_chunks_of_a_store_are_unpacked_within_the_limits(tmp_path: Path, monkey
     """Also if no local bag was opened before."""
     from rosbags.rosbag2 import storage_mcap
 
-    def without_bounds(_data: bytes, _size: int) -> bytes:
-        raise AssertionError("unpacked without a bound")
-
+    without_bounds = Mock(side_effect=AssertionError("unpacked without a bound"))
     path = write(tmp_path / "packed", compression=CompressionMode.STORAGE)
     uri = put(path, f"{STORE}/bounded")
     for name in ("lz4", "zstd"):
@@ -332,13 +331,10 @@ def test_a_bag_that_is_not_there_or_cut_off_or_of_an_unknown_scheme_is_said(
 def test_a_store_that_fails_or_loses_a_file_midway_is_no_damaged_bag(
     error: OSError, bag: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost(*_: object, **__: object) -> bytes:
-        raise error
-
     with open_bag(bag[0]) as opened:
         messages = opened.messages()
         assert next(messages).decode().data == "begin"
-        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "cat_file", lost)
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "cat_file", Mock(side_effect=error))
         with pytest.raises(StoreError, match="run the same command with --resume"):
             list(messages)
 

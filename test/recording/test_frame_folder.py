@@ -273,13 +273,7 @@ def test_numbers_that_are_none_misspelled_fields_and_another_size_are_refused(tm
 
 
 def test_cases_are_read_in_order_with_what_is_expected(tmp_path: Path) -> None:
-    lines = [
-        '{"frame": "f01", "instruction": "the cup", "expect": {"status": "OK", "id": "d2"}, "kind": ["attribute"]}',
-        "",
-        '{"frame": "f02", "instruction": "", "expect": {"status": "NOT_FOUND"}}',
-        '{"frame": "f02", "instruction": "the m\u00fcsli", "by": "written", "author": "me"}',
-    ]
-    (tmp_path / "cases.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    (tmp_path / "cases.jsonl").write_text("\n".join(TABLES["lines of cases"]) + "\n", encoding="utf-8-sig")
     assert load_cases(tmp_path) == (
         Case("f01", "the cup", Expectation(Status.OK, "d2"), ("attribute",)),
         Case("f02", "", Expectation(Status.NOT_FOUND)),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 from bag_builder import FIXED, SMALL, WORDS, BagBuilder, replayed, scene, seconds
+from tables import tables
 
 from spatial_vlm_lab.scoring.bag_cases import SeenStamps
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
@@ -295,17 +296,7 @@ def test_a_model_needs_no_topic_of_detections_where_the_truth_has_boxes(tmp_path
         evaluated(tmp_path / "bare", [line(STAMPS[0])], tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("stamp", "words"),
-    [
-        (1_700_000_000, "a stamp in seconds. Expected nanoseconds: a stamp between"),
-        (1_700_000_000_400, "a stamp in milliseconds"),
-        (1_700_000_000_400_000, "a stamp in microseconds"),
-        (STAMPS[0] - 500_000_000, "a stamp 0.500 s before the first colour image"),
-        (STAMPS[4] + 2_000_000_000, "a stamp 2.000 s after the last colour image"),
-        (STAMPS[2] + 30_000_000, f"no colour image has this stamp; the nearest is {STAMPS[2]}, 0.030 s away"),
-    ],
-)
+@pytest.mark.parametrize(("stamp", "words"), tables(__file__)["no image"])
 def test_a_stamp_of_no_image_costs_its_case_alone(stamp: int, words: str, bag: Path, tmp_path: Path) -> None:
     cases, _ = evaluated(bag, [line(stamp), line(STAMPS[2])], tmp_path)
     assert [one.result is not None for one in cases] == [True, False]

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -54,6 +55,11 @@ def replayed_alike(desk: EvidenceDesk) -> Path:
     path = one_bundle(desk)
     assert replayed(path) == timeless(resolution_json(desk.replies[0]))
     return path
+
+
+def kept_of(desk: EvidenceDesk) -> Path:
+    desk.answered(WORDS)
+    return one_bundle(desk)
 
 
 def one_bundle(desk: EvidenceDesk) -> Path:
@@ -148,8 +154,7 @@ def test_images_and_infos_are_kept_byte_by_byte(tmp_path: Path) -> None:
         return name, data
 
     desk = EvidenceDesk(tmp_path, serialise=serialise).standing()
-    desk.answered(WORDS)
-    (path,) = desk.end()
+    path = kept_of(desk)
     with open_bag(path) as bag:
         kept = {message.topic: bytes(message.raw) for message in bag.messages()}
     assert set(sent.values()) <= set(kept.values())
@@ -306,8 +311,7 @@ def test_only_refusals_are_kept_where_that_is_wanted_and_cancelled_ones_never(tm
 def test_parameters_model_and_versions_are_in_the_record(tmp_path: Path) -> None:
     resolver = config_from({"decision": {"holds": 0.9}})
     desk = EvidenceDesk(tmp_path, resolver=resolver).standing()
-    desk.answered(WORDS)
-    (path,) = desk.end()
+    path = kept_of(desk)
     record = read_bundle(path).record
     assert settings_of_bundle(read_bundle(path)) == desk.settings
     assert {"spatial_vlm_ros", "python", "numpy"} <= set(record.versions)
@@ -354,10 +358,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_answers_go_on(tmp_path
 def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_folder_is_made_again(
     tmp_path: Path,
 ) -> None:
-    def broken(_: Any) -> tuple[str, bytes]:
-        raise RuntimeError("no type support")
-
-    desk = EvidenceDesk(tmp_path, serialise=broken).standing()
+    desk = EvidenceDesk(tmp_path, serialise=Mock(side_effect=RuntimeError("no type support"))).standing()
     assert desk.answered(WORDS).status is Status.OK
     assert desk.end() == []
     assert desk.keeper.state.failed == 1
@@ -373,8 +374,7 @@ def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_fold
 
 def test_a_bundle_takes_no_options_of_other_bags_and_its_hash_tells_damage(tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path).standing()
-    desk.answered(WORDS)
-    (path,) = desk.end()
+    path = kept_of(desk)
     for option in (("--every",), ("--at", "1"), ("--rgb", "/x")):
         done = run("replay", path, *option)
         assert done.exit_code == 2
@@ -400,15 +400,11 @@ def test_a_bundle_takes_no_options_of_other_bags_and_its_hash_tells_damage(tmp_p
 
 
 def test_a_model_that_failed_has_found_nothing_to_replay(tmp_path: Path) -> None:
-    class Broken(OddNames):
-        def ground(self, *_: Any) -> Any:
-            raise RuntimeError("out of memory")
-
-    desk = EvidenceDesk(tmp_path, grounder=Broken()).standing()
-    live = desk.answered(WORDS)
-    assert live.status is Status.MODEL_ERROR
-    (path,) = desk.end()
-    bundle = read_bundle(path)
+    model = OddNames()
+    model.ground = Mock(side_effect=RuntimeError("out of memory"))
+    desk = EvidenceDesk(tmp_path, grounder=model).standing()
+    bundle = read_bundle(kept_of(desk))
+    assert desk.replies[0].status is Status.MODEL_ERROR
     with pytest.raises(InputError, match="--grounder NAME"):
         answer_bundle(bundle, Resolver(), settings_of_bundle(bundle).streams)
 
@@ -416,9 +412,7 @@ def test_a_model_that_failed_has_found_nothing_to_replay(tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     desk = EvidenceDesk(tmp_path_factory.mktemp("kept")).standing()
-    desk.answered(WORDS)
-    (path,) = desk.end()
-    return path
+    return kept_of(desk)
 
 
 def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_it_was_answered(

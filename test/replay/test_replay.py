@@ -6,6 +6,7 @@ import itertools
 import json
 import sqlite3
 import struct
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,14 +58,24 @@ def bag(tmp_path: Path) -> BagBuilder:
     return BagBuilder(tmp_path / "bag")
 
 
+def filmed(out: BagBuilder, stamps: Iterable[float], **of_each: Callable[[int], Any]) -> Path:
+    """Frames of a camera that stands, with what is told of each by its number."""
+    seen = scene()
+    with out:
+        out.stands(FIXED)
+        for n, stamp in enumerate(stamps):
+            out.frame(seen, seconds(stamp), **{name: told(n) for name, told in of_each.items()})
+    return out.out
+
+
+def tenths(count: int, first: int = 0) -> list[float]:
+    return [0.1 * (first + n) for n in range(count)]
+
+
 @pytest.fixture
-def still(bag: BagBuilder, seen: Rendering) -> Path:
+def still(bag: BagBuilder) -> Path:
     """Five frames, 100 ms apart, of a camera that stands."""
-    with bag:
-        bag.stands(FIXED)
-        for n in range(5):
-            bag.frame(seen, seconds(0.1 * (n + 1)))
-    return bag.out
+    return filmed(bag, tenths(5, first=1))
 
 
 def test_an_instruction_is_answered_on_the_first_complete_frame_as_if_resolved_there(
@@ -157,11 +168,9 @@ def test_where_clocks_are_not_in_step_instructions_are_answered_on_what_arrives_
     assert all("/rgb/image is stamped" in a.resolution.message for a in refused)
 
 
-def test_a_bag_whose_stamps_are_simulated_and_whose_times_are_not_is_answered(bag: BagBuilder, seen: Rendering) -> None:
-    with bag:
-        bag.stands(FIXED)
-        for n in range(3):
-            bag.frame(seen, 5 * SECOND + n * 100 * MS, seconds(0.1 * n))
+def test_a_bag_whose_stamps_are_simulated_and_whose_times_are_not_is_answered(bag: BagBuilder) -> None:
+    simulated = [(5 * SECOND + n * 100 * MS - T0) / SECOND for n in range(3)]
+    filmed(bag, simulated, log_ns=lambda n: seconds(0.1 * n))
     (answer,) = replayed(bag.out, WORDS)
     assert answer.resolution.status is Status.OK
     (late,) = replayed(bag.out, WORDS, at=0.1)
@@ -169,11 +178,8 @@ def test_a_bag_whose_stamps_are_simulated_and_whose_times_are_not_is_answered(ba
     assert "use_sim_time" in late.resolution.message
 
 
-def test_a_lead_in_before_the_camera_begins_is_no_wait(bag: BagBuilder, seen: Rendering) -> None:
-    with bag:
-        bag.stands(FIXED)
-        bag.frame(seen, seconds(9))
-    (answer,) = replayed(bag.out, WORDS)
+def test_a_lead_in_before_the_camera_begins_is_no_wait(bag: BagBuilder) -> None:
+    (answer,) = replayed(filmed(bag, [9.0]), WORDS)
     assert answer.resolution.status is Status.OK
 
 
@@ -286,11 +292,8 @@ def test_a_bag_without_transforms_gives_poses_in_the_frame_of_the_camera_where_t
     assert answer.resolution.target.pose.frame_id == CAMERA_FRAME
 
 
-def test_a_stream_that_falls_silent_is_named(bag: BagBuilder, seen: Rendering) -> None:
-    with bag:
-        bag.stands(FIXED)
-        for n in range(40):
-            bag.frame(seen, seconds(0.1 * n), leave_out=(DETECTIONS,) if n else ())
+def test_a_stream_that_falls_silent_is_named(bag: BagBuilder) -> None:
+    filmed(bag, tenths(40), leave_out=lambda n: (DETECTIONS,) if n else ())
     (answer,) = replayed(bag.out, WORDS, at=1.0)
     assert answer.resolution.status is Status.STALE_INPUT
     assert "no message on /detections since the request" in answer.resolution.message
@@ -298,13 +301,8 @@ def test_a_stream_that_falls_silent_is_named(bag: BagBuilder, seen: Rendering) -
 
 
 @pytest.mark.parametrize("every", [False, True])
-def test_depth_that_is_never_taken_with_colour_is_not_synchronised(
-    every: bool, bag: BagBuilder, seen: Rendering
-) -> None:
-    with bag:
-        bag.stands(FIXED)
-        for n in range(10):
-            bag.frame(seen, seconds(0.1 * n), depth_stamp_ns=seconds(0.1 * n + 0.05))
+def test_depth_that_is_never_taken_with_colour_is_not_synchronised(every: bool, bag: BagBuilder) -> None:
+    filmed(bag, tenths(10), depth_stamp_ns=lambda n: seconds(0.1 * n + 0.05))
     (answer,) = replayed(bag.out, WORDS, every=every)
     assert answer.resolution.status is Status.NOT_SYNCHRONISED
     assert "0.050 s apart" in answer.resolution.message
@@ -312,20 +310,11 @@ def test_depth_that_is_never_taken_with_colour_is_not_synchronised(
     assert {a.resolution.status for a in wide} == {Status.OK}
 
 
-@pytest.mark.parametrize(
-    ("stamps", "answered"),
-    [
-        ([10.0, 10.1, 10.2, 3.0, 3.1, 3.2], [10.0, 10.1, 10.2, 3.0, 3.1, 3.2]),  # back: anew
-        ([0.0, 0.0, 0.1, 0.1, 0.2, 0.2], [0.0, 0.1, 0.2]),  # repeated: once
-    ],
-)
+@pytest.mark.parametrize(("stamps", "answered"), TABLES["jumps"])
 def test_stamps_that_jump_back_begin_anew_and_repeated_ones_are_answered_once(
-    stamps: list[float], answered: list[float], bag: BagBuilder, seen: Rendering
+    stamps: list[float], answered: list[float], bag: BagBuilder
 ) -> None:
-    with bag:
-        bag.stands(FIXED)
-        for n, stamp in enumerate(stamps):
-            bag.frame(seen, seconds(stamp), seconds(0.1 * n))
+    filmed(bag, stamps, log_ns=lambda n: seconds(0.1 * n))
     answers = replayed(bag.out, WORDS, every=True)
     assert [a.resolution.stamp_ns for a in answers] == [seconds(stamp) for stamp in answered]
     assert {a.resolution.status for a in answers} == {Status.OK}
@@ -377,16 +366,13 @@ def test_compressed_images_give_the_same_answer(image: str, bag: BagBuilder, rea
         assert answer.resolution == Resolver().resolve(stamped, "grab the can behind the cup", detections)
 
 
-def test_what_was_answered_before_the_damage_is_good(seen: Rendering, tmp_path: Path) -> None:
-    with BagBuilder(tmp_path / "bag", "sqlite3") as bag:
-        bag.stands(FIXED)
-        for n in range(4):
-            bag.frame(seen, seconds(0.1 * n))
-    db = sqlite3.connect(next(bag.out.glob("*.db3")))
+def test_what_was_answered_before_the_damage_is_good(tmp_path: Path) -> None:
+    out = filmed(BagBuilder(tmp_path / "bag", "sqlite3"), tenths(4))
+    db = sqlite3.connect(next(out.glob("*.db3")))
     db.execute("UPDATE messages SET data = x'0001' WHERE timestamp = ?", (seconds(0.2),))
     db.commit()
     db.close()
-    with open_bag(bag.out) as opened:
+    with open_bag(out) as opened:
         roles = choose_roles(opened.contents, StreamConfig())
         answers = replay(opened, Resolver(), roles, StreamConfig(), [WORDS], every=True)
         assert [next(answers).resolution.status for _ in range(2)] == [Status.OK, Status.OK]
@@ -484,10 +470,7 @@ def test_the_command_line_reads_the_description(with_hand: Path, tmp_path: Path)
 def bags(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """One recording as MCAP, and converted to ROS 1."""
     folder = tmp_path_factory.mktemp("ros1")
-    with BagBuilder(folder / "new") as builder:
-        builder.stands(FIXED)
-        for n in range(3):
-            builder.frame(scene(), seconds(0.1 + n))
+    filmed(BagBuilder(folder / "new"), [0.1, 1.1, 2.1])
     store = get_typestore(Stores.ROS1_NOETIC)
     for name, text in DEFINITIONS.items():  # ROS 1 knows no bounds
         store.register(get_types_from_msg(text.replace("[<=1]", "[]"), name))

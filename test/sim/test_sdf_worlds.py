@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tables import rows
 from waiting import DEADLINE
 
 from scripts.gazebo_world import world_files
@@ -63,15 +64,7 @@ def test_gazebo_s_reader_finds_nothing_wrong_with_a_world(world: Path) -> None:
     assert "Error" not in said, said
 
 
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        (('<visual name="top_visual">', '<visual name="top">'), "Non-unique names|same name|unique"),
-        (("<mass>", "<mass>-"), "inertia|mass"),
-        (('<link name="body">', "<link>"), "name"),
-        (("<radius>", "<radius>wide"), "radius|Unable"),
-    ],
-)
+@pytest.mark.parametrize(("change", "word"), rows(__file__, "sdf_refused"))
 def test_a_world_that_is_wrong_is_found(tmp_path: Path, change: tuple[str, str], word: str) -> None:
     text = WORLDS[0].read_text()
     assert change[0] in text

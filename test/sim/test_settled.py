@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tables import rows
 
-from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.sim import settled as settling
 from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
@@ -64,26 +65,19 @@ def test_the_same_seed_makes_the_same_world_and_another_one_another() -> None:
         assert world.base_T_camera.parent == "world"
 
 
-@pytest.mark.parametrize(
-    ("made", "arguments", "options", "error", "words"),
-    [
-        (settled_tabletop, (-1,), {}, InputError, "seed -1"),
-        (settled_tabletop, (0,), {"objects": 0}, InputError, "0 objects"),
-        (settled_tabletop, (0,), {"kinds": ()}, InputError, "0 kinds"),
-        (settled_tabletop, (0,), {"kinds": ("unicorn",)}, UnknownNameError, "unicorn"),
-        (settled_tabletop, (0,), {"objects": 60, "kinds": ("plate",)}, InputError, "Ask for fewer"),
-        (make, ("unicorn", np.random.default_rng(0)), {}, UnknownNameError, "unicorn"),
-        (make, ("mug", np.random.default_rng(0), "mauve"), {}, UnknownNameError, "mauve"),
-        (make, ("banana", np.random.default_rng(0), "red"), {}, InputError, "has its own"),
-    ],
-)
+MADE: dict[str, Callable[..., Any]] = {
+    "world": settled_tabletop,
+    "object": lambda kind, *colour: make(kind, np.random.default_rng(0), *colour),
+}
+
+
+@pytest.mark.parametrize(("made", "argument", "options", "error", "words"), rows(__file__, "settled_refused"))
 def test_worlds_and_objects_that_cannot_be_made_are_refused(
-    made: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any], error: type[Exception], words: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    made: str, argument: Any, options: dict[str, Any], error: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(settling, "_ATTEMPTS", 2)
-    with pytest.raises(error, match=words):
-        made(*arguments, **options)
+    with pytest.raises(getattr(errors, error), match=words):
+        MADE[made](*argument, **options)
 
 
 def test_what_fell_tipped_or_moved_away_is_found(demo: Seen) -> None:

@@ -217,12 +217,7 @@ def test_messages_of_vision_msgs_of_every_version_are_read(new: bool) -> None:
 
 @pytest.mark.parametrize(
     ("theta", "half"),
-    [
-        (math.pi / 2, (2, 1)),
-        (-math.pi / 2, (2, 1)),
-        (math.pi / 4, (3 / math.sqrt(2), 3 / math.sqrt(2))),
-        (1e-9, (1, 2)),
-    ],
+    [(math.pi / 2, (2, 1)), (-math.pi / 2, (2, 1)), (math.pi / 4, (4.5**0.5, 4.5**0.5)), (1e-9, (1, 2))],
 )
 def test_a_turned_box_becomes_the_one_around_it(theta: float, half: tuple[float, float]) -> None:
     message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4, theta))])
@@ -269,13 +264,7 @@ def test_no_detection_crashes(box: list[Any], score: float, x: int, height: int,
 
 STAMP = 1_700_000_000_000_000_000
 OFF_CENTRE = np.array([[300.0, 0, 171.3], [0, 305, 110], [0, 0, 1]])
-LENSES = {
-    "no lens": ("plumb_bob", ()),
-    "plumb bob": ("plumb_bob", (0.08, -0.05, 0.004, -0.007, 0.01)),
-    "four coefficients": ("plumb_bob", (0.08, -0.05, 0.004, -0.007)),
-    "rational": ("rational_polynomial", (0.2, 0.05, 0.003, 0.006, 0.01, 0.15, 0.02, 0.001)),
-    "fisheye": ("equidistant", (0.03, -0.01, 0.004, -0.001)),
-}
+LENSES = {lens: (model, tuple(D)) for lens, model, D in TABLES["bent lenses"]}
 REFLECTION = np.array([-1.0, 1.0, 1.0])
 
 

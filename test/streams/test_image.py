@@ -123,10 +123,8 @@ FLAT = np.full((16, 16, 3), (200, 90, 20), np.uint8)
 BLACK = file(np.zeros((16, 16, 3), np.uint8), ".jpg")
 WIDE = file(IMAGE.astype(np.uint16))
 FILES = {
-    "nothing": b"",
-    "zeros": b"\0" * 5,
+    **{name: bytes.fromhex(data) for name, data in TABLES["bytes"]},
     "twelve zeros and depth": b"\0" * 12 + file(DEPTH),
-    "video": b"\0\0\0\1\x67",
     "depth": file(DEPTH),
     "depth but for its end": file(DEPTH)[:-5],
     "16 bits of colours": WIDE,
@@ -139,7 +137,6 @@ FILES = {
     "one swapped colour": file(FLAT[..., ::-1], ".jpg"),
     "black and zeros": BLACK + b"\0" * 700,
     "black with fill bytes": BLACK[:2] + b"\xff\xff" + BLACK[2:],
-    "a signature": codecs.PNG_SIGNATURE,
     "damaged": damaged(file(IMAGE), 60),
     "too few rows": png(64, 48, b"\0" * 1000),
     "too large": png(100_000, 100_000),  # before it is decoded
@@ -311,11 +308,8 @@ def test_rvl_gives_the_numbers_worked_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("size", "words", "reason"),
-    [
-        *(((3, 1), words, "RVL") for words in ([], [0x90000000], [0xFFFFFFFF] * 4, [0x70000000], [0x0F700000])),
-        ((20, 1), [0x0C200000], "22 numbers"),  # 0 zeros, then 20 non-zeros (nibbles 4 + 8, 2), of which 5 are there
-        ((2**31, 2**31), [0], "image size"),
-    ],
+    # of the sixth: 0 zeros, then 20 non-zeros (nibbles 4 + 8, 2), of which 5 are there
+    TABLES["damaged rvl"],
 )
 def test_a_damaged_rvl_stream_is_refused(size: tuple[int, int], words: list[int], reason: str) -> None:
     with pytest.raises(InputError, match=reason):

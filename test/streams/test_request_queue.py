@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -140,10 +141,7 @@ def test_words_that_ask_to_stop_wait_for_no_turn_and_end_what_waits_as_closing_d
 
 
 def test_a_stop_ends_what_waits_even_if_the_arm_cannot_be_told(desk: Desk) -> None:
-    def fail() -> None:
-        raise RuntimeError("no service")
-
-    desk.queue.on_stop = fail
+    desk.queue.on_stop = Mock(side_effect=RuntimeError("no service"))
     desk.ask("grab me the cup")
     desk.ask("stop")
     assert desk.replies == [("grab me the cup", "CANCELLED"), ("stop", "INTERNAL_ERROR")]
@@ -208,17 +206,11 @@ def test_a_withdrawn_request_publishes_nothing_and_what_is_resolved_is_a_snapsho
     assert desk.statuses[3] != "OK"  # everything is nearer than that
 
 
-class Broken(FrameAssembler):
-    """An assembler with a fault of ours."""
-
-    def take(self, *_: Any, **__: Any) -> Any:
-        raise KeyError("a fault of ours")
-
-
 def test_an_exception_that_nobody_expected_costs_one_request(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk()
-    good = desk.queue.assembler
-    desk.queue.change(desk.queue.frames.settings, Broken(STREAMS, with_detections=False))
+    good, broken = desk.queue.assembler, FrameAssembler(STREAMS, with_detections=False)
+    broken.take = Mock(side_effect=KeyError("a fault of ours"))
+    desk.queue.change(desk.queue.frames.settings, broken)
     desk.ask()
     assert desk.statuses == ["INTERNAL_ERROR"]
     assert "a fault of ours" in caplog.text
