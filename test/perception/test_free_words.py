@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Words that nobody can read, put to a model that points: what it points at is measured, checked and marked."""
 
+import builtins
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -8,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tables import tables
+from tables import called, tables
 
-from spatial_vlm_ros import types
-from spatial_vlm_ros.errors import CancelledError, ModelError, ModelTimeoutError, NotUnderstoodError
+from spatial_vlm_ros import errors, types
+from spatial_vlm_ros.errors import CancelledError, ModelError, NotUnderstoodError
 from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import config_from
@@ -177,24 +178,11 @@ def test_a_frame_of_reference_that_is_not_known_is_named_as_unchecked() -> None:
     assert re.search("Not checked.*: .*left of", answer.message)
 
 
-@pytest.mark.parametrize(
-    ("found", "detections", "status", "reason"),
-    [
-        ((), DETECTIONS, types.Status.NOT_FOUND, "points at no object"),
-        (boxed("cup", "box"), DETECTIONS, types.Status.AMBIGUOUS, "2 places"),
-        (boxed("bonnet") + at("cup"), DETECTIONS, types.Status.AMBIGUOUS, "2 places"),
-        (box(295, 150, 345, 235), DETECTIONS, types.Status.AMBIGUOUS, "fills most of its box"),
-        (box(40, 380, 140, 460), DETECTIONS, types.Status.LOW_CONFIDENCE, "barely rises"),
-        (box(0, 0, 640, 480), DETECTIONS, types.Status.LOW_CONFIDENCE, "m long"),
-        (box(20, 380, 40, 400) + box(500, 380, 540, 400), DETECTIONS, types.Status.AMBIGUOUS, "2 places"),
-        (box(60, 60, 600, 420), (), types.Status.AMBIGUOUS, "several objects"),
-    ],
-)
-def test_there_has_to_be_one_object(
-    found: Found, detections: tuple[types.Detection, ...], status: types.Status, reason: str
-) -> None:
-    refused = shown(ask(found, detections=detections)[0])
-    assert (refused.status, refused.source, refused.target) == (status, "model", None)
+@pytest.mark.parametrize(("found", "seen", "status", "reason"), TABLES["one object"])
+def test_there_has_to_be_one_object(found: list[Any], seen: str, status: str, reason: str) -> None:
+    places = tuple(place for told in found for place in called(told, globals()))
+    refused = shown(ask(places, detections=GIVEN[seen])[0])
+    assert (refused.status.name, refused.source, refused.target) == (status, "model", None)
     assert reason in refused.message
 
 
@@ -237,23 +225,16 @@ def test_in_a_dialogue_no_model_is_asked() -> None:
     assert later.resolution.status is types.Status.NOT_UNDERSTOOD
 
 
-@pytest.mark.parametrize(
-    ("found", "reason"),
-    [
-        (ModelError("weights", "no memory left", "buy some"), "no memory left"),
-        (ModelTimeoutError("weights", "too slow", "buy a faster one"), "too slow"),
-        (ValueError("no idea"), "no idea"),
-        ("the cup", "it returned str"),
-        (tuple(NamedObject("", None, (5000.0, 3.0), None) for _ in range(2)), "outside the image"),
-        (box(-900, -900, -100, -100), "outside the image"),
-        (box(100, 100, 100, 100), "cannot be used"),
-        ((NamedObject("the cup", None, None, None),), "not a place"),
-        (box(0, 0, float("nan"), 10), "not a place"),
-        (tuple(boxed("cup") * 2000), "more than"),
-    ],
-)
+FUNCTIONS: dict[str, Any] = {
+    "many": lambda found, times: found * times,
+    "point": lambda x, y: (NamedObject("", None, (x, y), None),),
+    "placeless": lambda label: (NamedObject(label, None, None, None),),
+}
+
+
+@pytest.mark.parametrize(("found", "reason"), TABLES["failing"])
 def test_a_model_that_fails_costs_one_request_and_both_reasons_are_told(found: Any, reason: str) -> None:
-    refused = told(found)
+    refused = told(called(found, vars(builtins) | vars(errors) | FUNCTIONS | globals()))
     assert (refused.status, refused.source, refused.target) == (types.Status.NOT_UNDERSTOOD, "measurement", None)
     assert "is not supported here" in refused.message
     assert "the model did not help" in refused.message

@@ -121,14 +121,7 @@ def test_a_detector_with_torch_needs_neither_onnx_nor_torchvision_nor_scipy(fold
     assert answered_without(packages, "owl", folders["owlvit"], folders["owlv2"]) == ["2", "2"]
 
 
-@pytest.mark.parametrize(
-    ("name", "inner", "key"),
-    [
-        ("owlvit", "owlvit.text_model", "input_ids"),
-        ("sam3", "detr_encoder", "text_features"),
-        ("grounding-dino", "model.backbone", ""),
-    ],
-)
+@pytest.mark.parametrize(("name", "inner", "key"), TABLES["out of memory"])
 def test_out_of_memory_takes_fewer_phrases_and_loses_nothing(folders: Folders, name: str, inner: str, key: str) -> None:
     detector = loaded(folders, name, batch="3")
     expected = detector.ground(patches(), [CAT, CAN, DOG])
@@ -159,10 +152,7 @@ def test_nan_is_a_model_error_and_not_an_empty_table(folders: Folders, name: str
         detector.ground(patches(), [CAT])
 
 
-@pytest.mark.parametrize(
-    ("name", "fits"),
-    [("owlvit", "30 tokens"), ("sam3", "30 tokens"), ("grounding-dino", "16 tokens"), ("owlvit graph", "fewer words")],
-)
+@pytest.mark.parametrize(("name", "fits"), TABLES["too long"])
 def test_a_category_that_is_no_word_or_too_long_is_refused(folders: Folders, name: str, fits: str) -> None:
     detector = loaded(folders, name)
     for category, words in (("?!", "noun"), ("cat " * 20, fits)):
@@ -176,40 +166,24 @@ def test_the_time_budget_ends_a_long_request(folders: Folders, name: str) -> Non
         loaded(folders, name, budget_s="1e-9").ground(patches(), [CAT, CAN, DOG])
 
 
-def another_kind(folder: Path) -> None:
-    edit(folder / "config.json", model_type="detr")
+def spoil(folder: Path, tokens: list[str] | None) -> None:
+    """Makes it another kind of model, or renames tokens in the files of the tokenizer, which go where none is named."""
+    if tokens is None:
+        edit(folder / "config.json", model_type="detr")
+        return
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        for token in tokens:
+            path.write_text(path.read_text().replace(token, "<other>"))
+        if not tokens:
+            path.unlink()
 
 
-def without(*tokens: str) -> Callable[[Path], None]:
-    """Renames tokens in the files of the tokenizer; without any, removes the files."""
-
-    def spoil(folder: Path) -> None:
-        for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
-            for token in tokens:
-                path.write_text(path.read_text().replace(token, "<other>"))
-            if not tokens:
-                path.unlink()
-
-    return spoil
-
-
-@pytest.mark.parametrize(
-    ("name", "spoil", "words"),
-    [
-        ("owlvit", another_kind, "owlvit or owlv2"),
-        ("sam3", another_kind, "sam3 or sam3_video"),
-        ("grounding-dino", another_kind, "mm-grounding-dino"),
-        ("owlvit", without("<|startoftext|>"), "tokenizer"),
-        ("owlvit", without("<|endoftext|>"), "tokenizer"),
-        ("owlvit", without(), "tokenizer"),
-        ("sam3", without("<|endoftext|>"), "tokenizer"),
-    ],
-)
+@pytest.mark.parametrize(("name", "lost", "words"), TABLES["other"])
 def test_another_model_or_tokenizer_is_refused(
-    copied: Callable[[str], Path], name: str, spoil: Callable[[Path], None], words: str
+    copied: Callable[[str], Path], name: str, lost: list[str] | None, words: str
 ) -> None:
     folder = copied(name)
-    spoil(folder)
+    spoil(folder, lost)
     assert words in refusal(GIVEN[name][0], folder)
 
 

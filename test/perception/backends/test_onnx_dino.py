@@ -150,11 +150,7 @@ def test_heads_of_a_config_that_does_not_speak_of_them_are_each_layers_own(tmp_p
         assert torch.equal(got[name], expected[name]), name
 
 
-@pytest.mark.parametrize(
-    ("said", "asked"),
-    [("Cat", "cat"), ("soup  can", "soup can"), ("can. dog?", "can dog"), ("felt-tip pen", "felt-tip pen"),
-     ("soup_can", "soup can"), ("child's cup", "child's cup"), ("Tasse für Öl", "tasse für öl")],
-)  # fmt: skip
+@pytest.mark.parametrize(("said", "asked"), TABLES["plain words"])
 def test_a_category_is_asked_in_plain_words(said: str, asked: str) -> None:
     assert asked_as(said) == asked
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tables import tables
 
 pytest.importorskip("tiny_vlms")
 import tiny_vlms
@@ -38,6 +39,8 @@ from spatial_vlm_ros.vlm.remedies.attention_scaling import (
 )
 from spatial_vlm_ros.vlm.remedies.learned import FIELD, LearnedPositions, mark, save_learned
 from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
+
+TABLES = tables(__file__)
 
 SLOW = pytest.mark.slow
 TOKENS = 80
@@ -213,26 +216,7 @@ def test_nothing_is_put_on_unless_asked_for_and_dose_0_and_factor_1_change_nothi
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"norm_dose": "0.1"},
-        {"attention": "0.0"},
-        {"positions": "mrope"},
-        {"positions": "axial", "attention": "1.5"},
-        *(
-            pytest.param(options, marks=SLOW)
-            for options in (
-                {"attention": "1.2"},
-                {"positions": "1d"},
-                {"positions": "axial"},
-                {"norm_dose": "1.0"},
-                {"attention": "0.5"},
-                {"attention": "4.0"},
-                {"positions": "1d", "attention": "1.5"},
-                {"positions": "mrope", "attention": "1.5"},
-            )
-        ),
-    ],
-    ids=" ".join,
+    [pytest.param(given, marks=SLOW if slow else (), id=" ".join(given)) for given, slow in TABLES["by hand"]],
 )
 def test_a_remedy_is_the_one_put_on_by_hand(plain: Answers, folder: Path, kind: str, options: dict[str, str]) -> None:
     if options.get("positions") == "mrope":

@@ -173,14 +173,7 @@ WRONG = {
 }
 
 
-NO_PLACES = [
-    "I see no mug, but ignore previous instructions",
-    '{"objects": [{"label": "mug", "bbox_2d": [100, 200, 300]}]}',
-    '{"objects": [{"label": "mug", "bbox_2d": [100, 200, 5000, 400]}]}',
-    '{"objects": [{"label": "mug", "bbox_2d": [300, 200, 100, 400]}]}',
-    '{"objects": [{"label": "mug", "bbox_2d": [1, 2, 3, "__import__"]}]}',
-    '{"objects": ' + "[" * 5000,
-]
+NO_PLACES = [*TABLES["no places"], '{"objects": ' + "[" * 5000]
 
 
 @pytest.mark.parametrize(
@@ -285,10 +278,7 @@ def test_a_sentence_is_resolved_through_a_server_in_the_worker_process() -> None
     assert '["chick", "cup"]' in server.received[0].text
 
 
-@pytest.mark.parametrize(
-    ("part", "why"),
-    [(', {"label": "chick", "bbox_2d": [10, 20, 30]}]', "left out"), (', {"label": "chick", "bbox', "cut off")],
-)
+@pytest.mark.parametrize(("part", "why"), TABLES["missing"])
 def test_an_answer_says_that_objects_may_be_missing(part: str, why: str) -> None:
     frame, detections = chicks_and_cup_frame()
     whole = json.dumps([{"label": d.label, "bbox_2d": list(d.box_xyxy)} for d in detections])
@@ -365,10 +355,7 @@ def test_a_question_is_asked_with_its_candidates_and_a_reply_that_names_none_or_
             client(server.url).answer(rgb, "Where?", ("left", "right"))
 
 
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [("Left.", "left"), ("the upper left", "upper left"), ('```json\n{"answer": "left"}\n```', "left")],
-)
+@pytest.mark.parametrize(("text", "answer"), TABLES["candidates"])
 def test_a_reply_without_a_schema_is_read_for_the_candidate_that_it_names(rgb: Rgb, text: str, answer: str) -> None:
     with serving(says(text)) as server:
         assert client(server.url, schema="none").answer(rgb, "Where?", ("left", "right", "upper left")) == answer

@@ -6,6 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from contract_server import Handler, finds, says, serving
+from tables import tables
 
 pytest.importorskip("tiny_folders")
 from contract_server import client, image
@@ -21,6 +22,8 @@ from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import NounPhrase, Status
+
+TABLES = tables(__file__)
 
 CAT, CAN = NounPhrase("cat"), NounPhrase("soup can")
 RESIZED = (84, 56)  # the nearest multiples of 28 of the shapes' 96 x 64
@@ -63,19 +66,7 @@ def written(family: str, place: Values, label: str, sent: Size) -> str:
             return f"<think>the {label}, 1 of 2</think><answer><point>{points}</point></answer>"
 
 
-BOXES = {
-    "llava-1.5": "llava-hf/llava-1.5-7b-hf",
-    "paligemma": "google/paligemma2-3b-mix-448",
-    "internvl": "OpenGVLab/InternVL3-8B-hf",
-    "robobrain2": "BAAI/RoboBrain2.0-7B",
-}
-POINTS = {
-    "molmo2": "allenai/Molmo2-8B",
-    "molmo": "allenai/Molmo-7B-D-0924",
-    "roborefer": "Zhoues/RoboRefer-8B-SFT",
-    "robopoint": "wentao-yuan/robopoint-v1-vicuna-v1.5-13b",
-    "embodied-r1": "IffYuan/Embodied-R1-3B-v1",
-}
+BOXES, POINTS = dict(TABLES["boxes"]), dict(TABLES["points"])
 JSON = {"qwen2.5-vl": "Qwen/Qwen2.5-VL-7B-Instruct", "qwen3-vl": "Qwen/Qwen3-VL-8B-Instruct"}
 NOWHERE = "http://127.0.0.1:9/v1"
 

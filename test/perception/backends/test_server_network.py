@@ -131,10 +131,7 @@ def test_a_pause_beyond_the_budget_is_not_waited_for(rgb: Rgb, pauses: list[floa
     assert (server.requests, pauses) == (1, [])
 
 
-@pytest.mark.parametrize(
-    ("status", "repair"),
-    [(400, "Check model"), (401, "key_env"), (404, "/models"), (422, "schema=none"), (413, "longest_side")],
-)
+@pytest.mark.parametrize(("status", "repair"), TABLES["refused"])
 def test_a_refused_request_is_not_sent_again(rgb: Rgb, status: int, repair: str) -> None:
     message = "no \x1b[31msuch\nfield \u202e" + "x" * 5000
     with serving(fails(status, message)) as server, pytest.raises(errors.ModelError, match=repair) as caught:

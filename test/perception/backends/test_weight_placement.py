@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import tables
 
 pytest.importorskip("tiny_folders")
 pytest.importorskip("torch")
@@ -33,6 +34,8 @@ from spatial_vlm_ros.perception.backends.onboard import WeightPlacement, is_out_
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
 from spatial_vlm_ros.perception.backends.word_model import WordModel
 from spatial_vlm_ros.types import NounPhrase
+
+TABLES = tables(__file__)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 CAT = NounPhrase("cat")
@@ -83,34 +86,15 @@ def test_a_limit_of_memory_is_a_share_or_a_size_and_options_become_settings() ->
     assert onboard.Runner("test", onboard.settings("cpu", compile="yes")).settings.compile
 
 
-@pytest.mark.parametrize(
-    ("options", "device", "language", "option"),
-    [
-        ({"device_map": "auto"}, GPU, False, "device_map"),
-        ({"quantization": "bnb-4bit"}, GPU, False, "quantization"),
-        ({"quantization": "bnb-4bit"}, CPU, True, "quantization"),
-        ({"memory": 0.5}, CPU, True, "memory"),
-        ({"attn_implementation": "flash_attention_2"}, CPU, True, "attn_implementation"),
-        ({"compile": True}, CPU, True, "compile"),
-        ({"compile": True, "device_map": "auto"}, GPU, True, "compile"),
-        ({"compile": True, "quantization": "bnb-8bit"}, GPU, True, "compile"),
-    ],
-)
-def test_what_cannot_apply_is_refused(options: Any, device: torch.device, language: bool, option: str) -> None:
+@pytest.mark.parametrize(("options", "device", "language", "option"), TABLES["cannot apply"])
+def test_what_cannot_apply_is_refused(options: Any, device: str, language: bool, option: str) -> None:
     with pytest.raises(InputError, match=f"option {option}"):
-        WeightPlacement(**options).check("test", device, torch.float16, language=language)
+        WeightPlacement(**options).check("test", torch.device(device), torch.float16, language=language)
     with pytest.raises(InputError, match="float16"):
         WeightPlacement(attn_implementation="flash_attention_2").check("test", GPU, torch.float32, language=True)
 
 
-@pytest.mark.parametrize(
-    ("options", "package"),
-    [
-        ({"quantization": "bnb-8bit"}, "bitsandbytes"),
-        ({"quantization": "torchao-int8"}, "torchao"),
-        ({"attn_implementation": "flash_attention_2"}, "flash_attn"),
-    ],
-)
+@pytest.mark.parametrize(("options", "package"), TABLES["missing package"])
 def test_a_missing_package_is_named_with_its_command(options: Any, package: str) -> None:
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
@@ -251,20 +235,12 @@ def test_a_compiled_florence_says_the_same(tmp_path: Path) -> None:
     assert compiled._model.model.vision_tower._compiled_call_impl is not None
 
 
-@pytest.mark.parametrize(
-    ("capability", "language", "dtype"),
-    [
-        ((8, 7), True, torch.bfloat16),
-        ((8, 7), False, torch.float16),
-        ((7, 5), True, torch.float16),
-        ((11, 0), False, torch.float16),
-    ],
-)
+@pytest.mark.parametrize(("capability", "language", "dtype"), TABLES["number formats"])
 def test_models_that_compute_coordinates_get_float16(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], language: bool, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, capability: list[int], language: bool, dtype: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
-    assert onboard.best_dtype(GPU, "auto", language=language) is dtype
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: tuple(capability))
+    assert onboard.best_dtype(GPU, "auto", language=language) is getattr(torch, dtype)
     assert onboard.best_dtype(CPU, "auto", language=language) is torch.float32
 
 
@@ -296,16 +272,12 @@ def test_images_are_prepared_where_the_processor_can(detector: Path) -> None:
     assert made["pixel_values"].shape == (1, 3, HEIGHT, WIDTH)
 
 
-@pytest.mark.parametrize(
-    ("tegra", "capability", "preset"),
-    [(True, (8, 7), "jetson-orin"), (True, (10, 1), "jetson-thor"), (True, (11, 0), "jetson-thor"),
-     (False, (12, 0), "desktop-cuda")],
-)  # fmt: skip
+@pytest.mark.parametrize(("tegra", "capability", "preset"), TABLES["boards"])
 def test_the_preset_fits_the_board(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tegra: bool, capability: tuple[int, int], preset: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tegra: bool, capability: list[int], preset: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: tuple(capability))
     monkeypatch.setattr(onboard, "_TEGRA", tmp_path if tegra else tmp_path / "missing")
     assert onboard.settings() == onboard.PRESETS[preset]
 

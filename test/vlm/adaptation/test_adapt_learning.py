@@ -108,14 +108,7 @@ def test_it_learns_a_batch_leaves_the_rest_alone_and_is_loaded_as_it_learnt(
 @pytest.mark.filterwarnings(PALIGEMMA_WARNS)
 @pytest.mark.parametrize(
     ("kind", "fields"),
-    [
-        ("paligemma", {"method": "pin"}),
-        ("qwen3_vl", {"method": "projector", "positions": "mrope-chunked"}),
-        pytest.param("paligemma", {"method": "projector", "norm": "published"}, marks=pytest.mark.slow),
-        pytest.param("paligemma", {"method": "lora", "positions": "axial"}, marks=pytest.mark.slow),
-        pytest.param("qwen2_vl", {"method": "lora"}, marks=pytest.mark.slow),
-        pytest.param("qwen2_5_vl", {"method": "projector", "norm": "published"}, marks=pytest.mark.slow),
-    ],
+    [pytest.param(*row, marks=pytest.mark.slow if slow else ()) for *row, slow in TABLES["other classes"]],
 )
 def test_other_classes_take_what_applies_to_them(tmp_path: Path, kind: str, fields: dict[str, Any]) -> None:
     base, template = tiny_bases.base_folder(tmp_path / "base", kind), PALIGEMMA if kind == "paligemma" else ""

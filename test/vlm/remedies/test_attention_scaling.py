@@ -72,17 +72,11 @@ def changed(inputs: Inputs, change: str) -> Inputs:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("alpha", "dtype", "change"),
-    [
-        (0.5, torch.float64, ""),
-        (2.0, torch.float64, "masked"),
-        (2.0, torch.float64, "first"),
-        pytest.param(0.0, torch.float64, "", marks=SLOW),
-        pytest.param(2.0, torch.float64, "long", marks=SLOW),
-        pytest.param(2.0, torch.float32, "", marks=SLOW),
-    ],
+    ("alpha", "number_format", "change"),
+    [pytest.param(*row, marks=SLOW if slow else ()) for *row, slow in TABLES["second prefill"]],
 )
-def test_one_row_run_again_is_a_second_prefill(kind: str, alpha: float, dtype: torch.dtype, change: str) -> None:
+def test_one_row_run_again_is_a_second_prefill(kind: str, alpha: float, number_format: str, change: str) -> None:
+    dtype = getattr(torch, number_format)
     inputs = changed(prompt(kind, words=40 if change == "long" else 6, seed=3, dtype=dtype), change)
     parts = parts_of(small_vlm(kind, seed=5, dtype=dtype))
     tokens, logits = decoded(parts, inputs, in_one_row(parts, inputs, alpha))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import tables
 
 pytest.importorskip("position_cases")
 import torch
@@ -24,6 +25,8 @@ from spatial_vlm_ros.vlm.remedies.positions import (
     line_ids,
     own_positions,
 )
+
+TABLES = tables(__file__)
 
 GRIDS = [(4, 4), (2, 7), (5, 1), (1, 1), (1, 6)]
 
@@ -159,14 +162,12 @@ def counted(
 
 
 @pytest.mark.parametrize("scheme", TURNING)
-@pytest.mark.parametrize(
-    ("following", "grid", "base"),
-    [("grid", None, None), ("grid", (2, 8), 50.0), ("running", None, 50.0), ("running", (2, 8), None)],
-)
+@pytest.mark.parametrize(("following", "grid", "base"), TABLES["turned"])
 def test_layers_are_turned_as_counted_token_by_token(
-    scheme: str, following: str, grid: tuple[int, int] | None, base: float | None
+    scheme: str, following: str, grid: list[int] | None, base: float | None
 ) -> None:
     parts, given = parts_of(small_vlm("llava")), llava_rows([(5, 7)])
+    grid = tuple(grid) if grid else None
     settings = Positions(scheme, following, base=base)
     with install(parts, settings, grid=grid, allow_untrained=True), turns_seen(parts) as seen:
         logits(parts, given)
@@ -209,11 +210,7 @@ def test_a_handle_that_nobody_keeps_stays() -> None:
 
 @pytest.mark.parametrize(
     ("scheme", "following"),
-    [
-        *(("axial", "grid"), ("mrope-chunked", "running"), ("1d", "grid")),
-        *(pytest.param(scheme, "running", marks=pytest.mark.slow) for scheme in ("axial", "mrope-interleaved")),
-        *(pytest.param(scheme, "grid", marks=pytest.mark.slow) for scheme in ("mrope-chunked", "mrope-interleaved")),
-    ],
+    [pytest.param(*row, marks=pytest.mark.slow if slow else ()) for *row, slow in TABLES["decoding"]],
 )
 def test_decoding_from_a_cache_equals_the_whole_prompt_anew(scheme: str, following: str) -> None:
     parts, given = parts_of(small_vlm("llava")), llava_rows([(2, 9), (6, 3)])
