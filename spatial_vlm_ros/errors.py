@@ -21,7 +21,8 @@ class SpatialVlmError(Exception):
 
     def __init_subclass__(cls, status: str = "") -> None:
         """Set the status of a subclass; "" = that of its base."""
-        cls.status_name = status or cls.status_name
+        if status:
+            cls.status_name = status
 
     def __init__(self, *told: str) -> None:
         """Make the message of its parts: what happened, what is expected, what to do."""

@@ -56,7 +56,7 @@ _FITS = 5.0  # standard deviations above the usual fit of any shift that a shift
 _NO_FIT = 2.0  # standard deviations above the usual fit of any shift; frames in which depth fits have 3 and more
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
 
-_FACTORS = (1.3, 0.6, 0.55)  # |log| of a common size factor of two kinds of objects, of three, and of more
+_FACTORS = (0.6, 0.55)  # |log| of a common size factor of three kinds of objects, and of more
 _AGREE = 0.7  # share of the objects whose own factor points the same way
 _CENTRED = 0.05  # of the way from the border to the middle of an image, within which its principal point lies there
 _RESOLUTIONS = (
@@ -248,9 +248,9 @@ def _sizes(objects: Sequence[SceneObject]) -> Check:
             factor = float(np.log(obj.box.size.prod() / (usual[0] ** 2 * usual[1])) / 3)
             of_kind.setdefault(kind_of(obj.detection.label), []).append(factor)
     logs = [float(np.median(of_one)) for of_one in of_kind.values()]
-    if len(logs) < 2:
-        return _unmeasured("sizes", "fewer than two kinds of whole objects with a known size")
-    common, limit = float(np.median(logs)), _FACTORS[min(len(logs), 4) - 2]
+    if len(logs) < 3:
+        return _unmeasured("sizes", "fewer than three kinds of whole objects with a known size")
+    common, limit = float(np.median(logs)), _FACTORS[len(logs) > 3]
     agree = np.mean(np.array(logs) * np.sign(common) > limit / 2) >= _AGREE
     factor = float(np.exp(common))
     found = f"{len(logs)} kinds of objects: {factor:.2g} times their usual size"

@@ -144,9 +144,8 @@ def resolution(resolution: Resolution) -> None:
     if resolution.answer is not None:
         _print_answer(console, resolution.answer)
     steps = resolution.request.steps if resolution.request is not None else ()
-    for number, step in enumerate(steps, 1):
-        poses = _of_step(step) if len(steps) > 1 else ""
-        console.print(f"  step {number:<4} {printable(f'{step.act}: {step.words}')}{poses}")
+    for number, step in enumerate(steps if len(steps) > 1 else (), 1):
+        console.print(f"  step {number:<4} {printable(f'{step.act}: {step.words}')}{_of_step(step)}")
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())
     for target in targets:
         if len(targets) > 1:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.live
-ROOMS = "chick, compilation, demo_worlds, grounder, kinds, physics, placing, renderer, scenery, settled, truth"
+ROOMS = "chick, compilation, demo_worlds, grounder, kinds, physics, renderer, scenery, settled, truth"
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
