@@ -99,6 +99,7 @@ def listen(
     roles: tuple[str, ...] = (RGB_INFO, RGB, DEPTH),
     camera: PinholeCamera = FRAME.camera,
     table_height: float | None = None,
+    light: float = 0.0,
 ) -> dict[str, Finding]:
     """Findings by check for a second of frames."""
     settings = Settings(streams=config or StreamConfig(base_frame="world"))
@@ -113,13 +114,20 @@ def listen(
         depth_ns = stamp_ns + int(depth_shift * SECOND)
         messages = {
             RGB_INFO: COMPOSE.camera_info(camera, COMPOSE.header(stamp_ns, FRAME.frame_id)),
-            RGB: COMPOSE.image_rgb(FRAME.rgb, COMPOSE.header(stamp_ns, FRAME.frame_id)),
+            RGB: COMPOSE.image_rgb(FRAME.rgb + np.uint8(light * number), COMPOSE.header(stamp_ns, FRAME.frame_id)),
             DEPTH: COMPOSE.image_depth(FRAME.depth, COMPOSE.header(depth_ns, depth_frame)),
         }
         for role in roles:
             doctor.add(role, messages[role], stamp_ns + int(lag * SECOND))
     found = doctor.findings(count / rate, table_height)
     return {finding.check: finding for finding in reversed(found)}
+
+
+def test_depth_that_repeats_one_picture_while_colour_changes_is_named() -> None:
+    frozen = listen(light=1.0)
+    assert (frozen["/depth"].level, frozen["/rgb"].level) == (Severity.ERROR, Severity.OK)
+    assert "freezes" in frozen["/depth"].found
+    assert listen(light=1.0, count=4)["/depth"].level is Severity.OK  # too few to tell
 
 
 def test_a_healthy_camera_has_nothing_to_mend_and_a_silent_stream_is_an_error() -> None:
