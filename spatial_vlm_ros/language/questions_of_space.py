@@ -393,6 +393,8 @@ class _QuestionReader(LengthReader):
     def _modal(self, words: list[Word], texts: list[str]) -> Readings | None:
         """Read "does the box fit on the tray?", "does the bowl contain an apple?", "can I put the cup on it?"."""
         rest = words[1:]
+        if texts[1] in ("not", "never", "under"):
+            return None  # "do not touch the cup" is no question
         if texts[1] in ("i", "we", "one"):
             length = self.phrase_at(rest, 1, tables.phrase_set("put|place|fit|set|stand|lay|rest down?"))
             return self.placed(rest[1 + length :]) if length else None

@@ -115,7 +115,7 @@ class Tagger(UnknownWordTagger):
     def _as_polite(self, _i: int, after: int, text: str, _value: object) -> Verdict:
         if not self.at_start:
             return None
-        if not self.polite_there(text, after):
+        if not self.polite_there(text, after) or (text.endswith("do") and self.texts[after : after + 1] == ["not"]):
             return None
         self.asked = True
         if text in courtesy.POLITE_BEFORE_VERB:
@@ -178,6 +178,11 @@ class Tagger(UnknownWordTagger):
         while self.previous() in JOINTS:
             self.tokens.pop()
         return ("VERB", action) if self.at_start or self.previous() == "THEN" else ("THEN VERB", action)
+
+    def _as_is_not_rel(self, _i: int, _after: int, text: str, value: object) -> Verdict:
+        """Leave "do not touch the box" to the order; "the cups do not touch the box" is a statement."""
+        begins = self.at_start or self.previous() in JOINTS | {"COMMA", "STOP", "THEN"}
+        return None if begins and text.startswith("do") else ("IS NOT REL", value)
 
     def _as_forbid(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
         return self._forbids_verb(after, "VERB")

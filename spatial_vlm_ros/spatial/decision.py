@@ -402,6 +402,7 @@ def _measurements(
 
 
 _FLAT = 0.12  # of the least usual side of what has this name, below which it is none
+_TALL = 0.05  # metres: things that are usually lower, such as keys and coins, may be as flat as the table
 _ODD = 3.7  # times the usual size; of 593 objects with right names 1 in 500 is that odd
 
 
@@ -415,10 +416,10 @@ def with_doubts(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice
         obj = scene.objects[row]
         usual, size = usual_size(obj.detection.label), obj.box.size
         doubt = "no detection says what it is" if obj.id in unnamed else None
-        if usual is not None and (not obj.truncated or size.min() < _FLAT * min(usual)):
+        sure = usual is not None and usual[1] >= _TALL and kind_of(obj.detection.label) not in VARIED
+        if usual is not None and sure and (not obj.truncated or size.min() < _FLAT * min(usual)):
             times = float(np.cbrt(size.prod() / (usual[0] ** 2 * usual[1])))
-            odd = not 1 / _ODD < times < _ODD and kind_of(obj.detection.label) not in VARIED
-            if odd or size.min() < _FLAT * min(usual):
+            if not 1 / _ODD < times < _ODD or size.min() < _FLAT * min(usual):
                 sides = " × ".join(f"{100 * side:.1f}" for side in size)
                 doubt = f"{sides} cm are an odd size for it: check its name, the depth unit and the camera info"
         if doubt is not None:

@@ -166,6 +166,8 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
 
 def _lifts(permitted: SpatialQuery, forbidden: Step) -> bool:
     """True if a permission ends a prohibition: of the same object, by whatever act, or of that act at any place."""
+    if not acts_on(permitted):
+        return False  # "you may look at it"
     return permitted.target == forbidden.target and (keeps_away(forbidden) or permitted.act == forbidden.act)
 
 

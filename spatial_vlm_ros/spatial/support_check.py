@@ -92,10 +92,14 @@ def acts_on(step: SpatialQuery) -> bool:
 
 def contradicts(step: SpatialQuery, forbidden: Step) -> bool:
     """True if a step is what another one forbids; questions and looking contradict nothing."""
-    if not acts_on(step) or step.target != forbidden.target:
+    told, of = forbidden.target, step.target
+    plain = not told.relations and told.superlative is None and told.ordinal is None
+    same = plain and told.category in ("object", of.category) and set(told.attributes) <= set(of.attributes)
+    if not acts_on(step) or not (told == of or same):
         return False
     place = forbidden.destination
-    return keeps_away(forbidden) or (step.act == forbidden.act and place in (None, step.destination))
+    acts = {SAME_MOTION.get(each.act, each.act) for each in (step, forbidden)}
+    return keeps_away(forbidden) or (len(acts) == 1 and place in (None, step.destination))
 
 
 def check_carried_out(query: SpatialQuery, acts: Collection[str]) -> Act:

@@ -93,6 +93,8 @@ def avoided(turn: DialogueTurn) -> list[str]:
     ("said", "told"),
     [
         (["don't touch the cup"], "I will not touch the cup."),
+        (["please do not touch the cup"], "I will not touch the cup."),
+        (["do not ever hold the cup"], "I will not pick up the cup."),
         (["never grab the red cup"], "I will not pick up the red cup."),
         (["leave the cup alone"], "I will not touch the cup."),
         (["don't put the cup on the tray"], "I will not put the cup on the tray."),
@@ -117,6 +119,9 @@ def test_a_prohibition_holds_for_later_steps_until_it_ends() -> None:
     for forbidden in ("take the cup", "push the cup", "take the ball, then the cup"):
         with pytest.raises(NotUnderstoodError, match="you said before not to touch the cup"):
             after(first, forbidden)
+    for wide, narrow in (("anything", "cup"), ("any cup", "red cup"), ("the cup", "cup")):
+        with pytest.raises(NotUnderstoodError, match="you said before not to"):
+            after(f"don't touch {wide}", "you may look at it", f"take the {narrow}")
     with pytest.raises(NotUnderstoodError, match="you said before not to open the box"):
         after("don't open the box", "open the box")
     assert avoided(after("don't open the box", "take the box")) == []
