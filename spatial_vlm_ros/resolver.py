@@ -197,7 +197,7 @@ class Resolver:
             The scene, in the camera frame.
 
         Raises:
-            InputError: `frame` is not an RgbdFrame, detections do not match it, or "up" must be wrong.
+            InputError: `frame` is not an RgbdFrame, or detections do not match it.
             DepthError: the depth image as a whole is not usable.
         """
         _check_frame(frame)

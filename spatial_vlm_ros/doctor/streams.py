@@ -36,7 +36,7 @@ from spatial_vlm_ros.streams.synchronizer import Stream
 STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
 _LOST = 0.02  # part of a stream's messages
 _REPEATED = 0.5  # part of a stream's messages whose stamp had come before: the driver hangs
-_FROZEN, _CHANGES = 5, 3  # messages with one picture in a row, while the other stream had so many different ones
+_FROZEN, _CHANGES = 5, 3  # messages with one image in a row, while the other stream had so many different ones
 _SLOW = 5.0  # Hz
 _FASTEST = 1000.0  # Hz: no camera is faster, so times that are closer together tell no rate
 _ENOUGH = 1.0  # s in which a second message would have come
@@ -52,7 +52,7 @@ class StreamDoctor:
         self._assembler = FrameAssembler(settings.streams, with_detections=False, robot=robot)
         self._arrivals: dict[str, list[int]] = {role: [] for role in topics}
         self._stamps: dict[str, list[int]] = {role: [] for role in topics}
-        self._pictures: dict[str, list[tuple[int, int]]] = {RGB: [], DEPTH: []}  # arrival and checksum of each
+        self._images: dict[str, list[tuple[int, int]]] = {RGB: [], DEPTH: []}  # arrival and checksum of each
         self._skews: list[float] = []
         self._waiting: list[tuple[int, str, int]] = []
         self._waits: list[float] = []
@@ -68,8 +68,8 @@ class StreamDoctor:
             self._arrivals[role].append(now_ns)
             self._stamps[role].append(stamp_of(message))
             self._frame_ids[role] = message.header.frame_id
-            if role in self._pictures:
-                self._pictures[role].append((now_ns, zlib.crc32(message.data)))
+            if role in self._images:
+                self._images[role].append((now_ns, zlib.crc32(message.data)))
         if role == DETECTIONS:
             self._detections.add(stamp_of(message), message)
             return
@@ -147,23 +147,23 @@ class StreamDoctor:
         profile = (
             "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, including the driver"
         )
-        restart = "restart the driver: it repeats one picture under new stamps"
+        restart = "restart the driver: it repeats one image under new stamps"
         slow = "raise the driver's frame rate, because each request waits for a frame"
         return first(
             (stream.newest_ns == 0, fail(topic, f"{text}, not stamped", "the driver must set header.stamp")),
             (hangs, fail(topic, same, "restart the driver: it repeats the same image")),
-            (self._frozen(role), fail(topic, f"{text}; its picture freezes while the other stream changes", restart)),
+            (self._frozen(role), fail(topic, f"{text}; its image freezes while the other stream changes", restart)),
             (lost > _LOST, warn(topic, f"{text}; {lost:.0%} of the messages are lost", profile)),
             (rate < _SLOW and role in (RGB, DEPTH), warn(topic, text, slow)),
             otherwise=ok(topic, text),
         )
 
     def _frozen(self, role: str) -> bool:
-        """Whether one picture comes again and again while the other stream changes; a still world may rest."""
-        if role not in self._pictures:
+        """Whether one image comes again and again while the other stream changes; a still world may rest."""
+        if role not in self._images:
             return False
-        other = self._pictures[DEPTH if role == RGB else RGB]
-        for _, same in itertools.groupby(self._pictures[role], key=lambda picture: picture[1]):
+        other = self._images[DEPTH if role == RGB else RGB]
+        for _, same in itertools.groupby(self._images[role], key=lambda image: image[1]):
             times = [time for time, _ in same]
             changes = {checksum for time, checksum in other if times[0] <= time <= times[-1]}
             if len(times) >= _FROZEN and len(changes) >= _CHANGES:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parse English instructions into spatial queries, and write queries as words. See docs/language.md."""
 
-from spatial_vlm_ros.language.dialogue import parse_dialogue, prohibits
+from spatial_vlm_ros.language.dialogue import may_forbid, parse_dialogue, prohibits
 from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.relations import RelationWord
@@ -16,6 +16,7 @@ __all__ = [
     "Plugged",
     "RelationWord",
     "describe",
+    "may_forbid",
     "parse",
     "parse_dialogue",
     "plugged",

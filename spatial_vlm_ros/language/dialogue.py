@@ -44,6 +44,7 @@ _NOT = re.compile(r"^\s*(?:(?:no|nope|well|please|but)\b[\s,.!-]*)*\bnot\s+(?P<w
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
 _POINTED = re.compile(r"^(?:it|that|this|that one|this one|the same|the same one|him|her)$", re.IGNORECASE)
 _NAMED = re.compile(r"^(?:the|a|an|any|that|this|those|these)\b", re.IGNORECASE)
+_DENIES = re.compile(r"\b(?:no|not|never|cannot|stop|\w+n't|dont|cant|wont|mustnt|shouldnt)\b", re.IGNORECASE)
 _MAY = sorted({phrase for pattern in patterns_of("permit") for phrase in expand(pattern)}, key=len, reverse=True)
 _PERMITTED = re.compile(
     rf"^\W*(?:(?:ok|okay|yes|now|well|alright|then|and|so)\W+)*(?:{'|'.join(_MAY)})\s+(?P<what>.+?)"
@@ -151,6 +152,17 @@ def prohibits(words: str) -> bool:
         return parse(words, later=True)[0].act == "avoid"
     except (InputError, NotUnderstoodError):
         return False
+
+
+def may_forbid(words: str) -> bool:
+    """True if words forbid something, or are not understood and deny something: an arm that moves stops for both."""
+    if prohibits(words):
+        return True
+    try:
+        parse(words, later=True)
+    except (InputError, NotUnderstoodError):
+        return _DENIES.search(words.replace("’", "'")) is not None
+    return False
 
 
 def forbidding(answer: str, queries: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:

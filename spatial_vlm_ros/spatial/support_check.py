@@ -137,11 +137,13 @@ def carries_out(query: SpatialQuery, acts: Collection[str]) -> bool:
 
 def _meant(step: SpatialQuery) -> Act:
     """The act of a step; an object without a verb ("the chick behind the cup"), sent to an arm, is to be taken."""
+    if step.act != "find":
+        return step.act
     try:
-        bare = step.act == "find" and parse(f"take {step.instruction}")[0].target == step.target
+        taken = parse(f"take {step.instruction}")[0]
     except NotUnderstoodError:
-        bare = False
-    return "take" if bare else step.act
+        return step.act
+    return "take" if (taken.act, taken.target) == ("take", step.target) else step.act
 
 
 def is_for_a_person(destination: Destination) -> bool:

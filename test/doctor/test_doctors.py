@@ -123,7 +123,7 @@ def listen(
     return {finding.check: finding for finding in reversed(found)}
 
 
-def test_depth_that_repeats_one_picture_while_colour_changes_is_named() -> None:
+def test_depth_that_repeats_one_image_while_colour_changes_is_named() -> None:
     frozen = listen(light=1.0)
     assert (frozen["/depth"].level, frozen["/rgb"].level) == (Severity.ERROR, Severity.OK)
     assert "freezes" in frozen["/depth"].found

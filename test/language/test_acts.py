@@ -7,7 +7,7 @@ import pytest
 from language_outline import rows
 
 from spatial_vlm_ros.errors import NotExecutableError, NotUnderstoodError
-from spatial_vlm_ros.language import parse, prohibits, stops
+from spatial_vlm_ros.language import may_forbid, parse, prohibits, stops
 from spatial_vlm_ros.language.acts import ACTIONS, LEXICON, VERBS_BEFORE_ARTICLES, VERBS_WITH_PLACES, gerund
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.rendering import say_step
@@ -107,6 +107,13 @@ def avoided(turn: DialogueTurn) -> list[str]:
 )
 def test_a_prohibition_and_its_end_are_acknowledged(said: list[str], told: str) -> None:
     assert after(*said).told == told
+
+
+def test_words_that_may_forbid_what_runs_stop_it() -> None:
+    for words in ("don't touch the cup", "no! don't take the cup", "wait, don't take the cup", "not that one"):
+        assert may_forbid(words), words
+    for words in ("take the cup that is not red", "put the cup on the tray", "take the wug"):
+        assert not may_forbid(words), words
 
 
 def test_a_prohibition_holds_for_later_steps_until_it_ends() -> None:

@@ -42,7 +42,7 @@ from spatial_vlm_ros.errors import (
     StaleInputError,
     StopRequestedError,
 )
-from spatial_vlm_ros.language import prohibits, stops
+from spatial_vlm_ros.language import may_forbid, stops
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
@@ -215,7 +215,7 @@ class PlannerGate(Node):
 
     def _on_accepted(self, goal: _Goal) -> None:
         # what runs may be what is forbidden
-        forbids = self._goal is not None and prohibits(goal.request.instruction)
+        forbids = self._goal is not None and may_forbid(goal.request.instruction)
         if forbids or stops(goal.request.instruction):
             self._on_record(self._broker.request_stop, "the words of an instruction")
             stopped = StopRequestedError(goal.request.instruction)

@@ -226,6 +226,7 @@ def test_what_stands_against_a_request_ends_it_and_nobody_is_asked(
     ("words", "named"),
     [
         ("push the chick", "does not carry out 'push'"),
+        ("look for the chick", "does not carry out 'find'"),
         ("give me the chick", "does not carry out 'give'"),
         ("pick up the cup and then the chick", "pick up the cup, then pick up the chick), but the arm carries out one"),
     ],
