@@ -29,7 +29,7 @@ from spatial_vlm_ros.nodes.sim.controllers import seconds
 
 SUCCEEDED, PREEMPTED, TIMED_OUT, ABORTED = "SUCCEEDED", "PREEMPTED", "TIMED_OUT", "ABORTED"
 START_TOLERANCE = 0.01  # rad: allowed_start_tolerance (manager:103)
-DURATION_SCALING, DURATION_MARGIN = 1.1, 0.5  # manager:53-57, 108-109
+DURATION_SCALING, DURATION_MARGIN = 1.1, 5.0  # manager:53-57, 108-109, but a margin of 0.5 s: a busy machine has more
 _STATE = 1.0  # s that a joint state is waited for
 _FOREVER = 1e6  # s; upstream waits without limit
 Say = Callable[[str], None]  # writes to the log
