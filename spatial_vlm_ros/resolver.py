@@ -42,8 +42,9 @@ from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of, with_evidence
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, with_avoided, with_doubts
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, believed, with_avoided
 from spatial_vlm_ros.spatial.destination import with_place
+from spatial_vlm_ros.spatial.detector_profile import CAREFUL, GIVEN, DetectorProfile, read_profile
 from spatial_vlm_ros.spatial.dialogue import (
     DialogueChoice,
     acknowledged,
@@ -123,6 +124,7 @@ class Resolver:
         self.config = config or ResolverConfig()
         self.grounder, self._reader = grounder, reader
         self._reliabilities: Reliabilities | None = None  # read at the first request; refused without the file
+        self._profile: DetectorProfile | None = None  # read as late
         self.relations = RelationAsking(self.config, grounder)
         self._latest: tuple[Scene, Layout] | None = None
 
@@ -174,17 +176,20 @@ class Resolver:
                 FreeWords(words, error)  # raises if no model may be asked
             return None
 
-    def look_at(self, frame: RgbdFrame, detections: Sequence[Detection] | None = None) -> ObservedFrame:
+    def look_at(
+        self, frame: RgbdFrame, detections: Sequence[Detection] | None = None, profile: DetectorProfile = GIVEN
+    ) -> ObservedFrame:
         """Prepare a frame for several instructions; it is lifted at the first one that is understood.
 
         Args:
             frame: as in `resolve`.
             detections: as in `resolve`; None = each instruction asks the grounder.
+            profile: of `detections`, unless `decision.profile` names one.
 
         Raises:
             InputError: `frame` is not an RgbdFrame.
         """
-        return ObservedFrame(self, frame, detections)
+        return ObservedFrame(self, frame, detections, profile)
 
     def observe(self, frame: RgbdFrame, detections: Sequence[Detection]) -> Scene:
         """Lift the detections of a frame to objects in metres.
@@ -247,7 +252,14 @@ class Resolver:
             match=match_of(phrases, grounding),
             score=scores,
             default_frame=frame or self.config.frame_of_reference,
+            profile=self._own_profile() or grounding.profile or CAREFUL,
         )
+
+    def _own_profile(self) -> DetectorProfile | None:
+        """The profile that the configuration names."""
+        if self._profile is None and self.config.decision.profile:
+            self._profile = read_profile(self.config.decision.profile)
+        return self._profile
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
         """Update a choice with the answer of a model that gets the whole phrase.
@@ -289,9 +301,11 @@ class ObservedFrame:
     Made by `Resolver.look_at`. Not thread-safe.
     """
 
-    def __init__(self, resolver: Resolver, frame: RgbdFrame, detections: Sequence[Detection] | None) -> None:
+    def __init__(
+        self, resolver: Resolver, frame: RgbdFrame, detections: Sequence[Detection] | None, profile: DetectorProfile
+    ) -> None:
         _check_frame(frame)
-        self._resolver, self.frame = resolver, frame
+        self._resolver, self.frame, self._profile = resolver, frame, profile
         self._given = None if detections is None else tuple(detections)
         self._checked: tuple[Detection, ...] | None = None  # the given detections, after they were checked
         self._scene: Scene | SpatialVlmError | None = None  # of the given detections, or the reason why there is none
@@ -305,7 +319,7 @@ class ObservedFrame:
         cls, resolver: Resolver, scene: Scene, grounding: Grounding | None, referrer: Referrer | None
     ) -> ObservedFrame:
         """Wrap a scene that was lifted before."""
-        observed = cls(resolver, scene.frame, tuple(obj.detection for obj in scene.objects))
+        observed = cls(resolver, scene.frame, tuple(obj.detection for obj in scene.objects), GIVEN)
         observed._scene, observed._grounding, observed._referrer = scene, grounding, referrer
         return observed
 
@@ -477,7 +491,7 @@ class ObservedFrame:
     @staticmethod
     def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:
         scorer = decided.scorer
-        choice = with_avoided(with_place(with_doubts(decided.choice, scorer), scorer), scorer)
+        choice = with_avoided(with_place(believed(decided.choice, scorer), scorer), scorer)
         asked = question_of(choice, scorer, turn.unnamed)
         resolution = without_robot(resolution_of(choice, scorer, turn.said, asked), scorer.layout.scene)
         return resolution, after(turn, decided._replace(choice=choice), asked, resolution), decided.attempt.unknown
@@ -535,7 +549,7 @@ class ObservedFrame:
     def _of_given(self, given: Sequence[Detection], phrases: tuple[NounPhrase, ...]) -> Grounding:
         if self._checked is None:
             self._checked = check_detections(given, self.frame.camera.width, self.frame.camera.height)
-        return Grounding(self._checked, label_match(phrases, self._checked))
+        return Grounding(self._checked, label_match(phrases, self._checked), profile=self._profile)
 
     def _lift(self, phrases: tuple[NounPhrase, ...], grounding: Grounding) -> Scene:
         """Lift detections to a scene; for given detections the scene, or its error, is reused for every instruction."""

@@ -43,6 +43,8 @@ from spatial_vlm_ros.files.writing import write_bytes, write_text
 if TYPE_CHECKING:
     from spatial_vlm_lab.engine.engines import Engine
     from spatial_vlm_lab.engine.run import MergedRun
+    from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
+    from spatial_vlm_lab.scoring.detector_tally import DetectorTally
     from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
     from spatial_vlm_lab.scoring.model_run import ModelRun
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
@@ -98,6 +100,8 @@ class _Gate(click.Command):
 @click.option("--html", type=FILE, help="Report in one HTML file: figures, plots, an image of every failure.")
 @click.option("--markdown", type=FILE, help="Summary as Markdown, with images of failures in NAME_images/ beside it.")
 @click.option("--junit", type=FILE, help="JUnit XML file with one test case for each case.")
+@click.option("--profile", type=FILE, help="JSON file with how often the detector's names are right, for "
+              "decision.profile; needs exactly one --grounder.")  # fmt: skip
 @click.option("--parquet", type=FILE, help="Parquet file with one row for each model and case (needs the extra scale).")
 @click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards, on this machine or on Ray.")
 @click.option(
@@ -116,8 +120,8 @@ class _Gate(click.Command):
 def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None, given: bool,
              grounders: tuple[str, ...], image_domain: str | None, any_domain: bool, config_file: Path | None,
              frame_of_reference: str | None, answers: Path | None, baseline: Path | None, significant: bool,
-             out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None, parquet: Path | None,
-             force: bool, as_json: bool, **streams: Any) -> None:  # fmt: skip
+             out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None, profile: Path | None,
+             parquet: Path | None, force: bool, as_json: bool, **streams: Any) -> None:  # fmt: skip
     """Score models on cases with known truth.
 
     The report has right objects and places, refusals, and the kind and cause of each failure.
@@ -148,8 +152,12 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         raise click.UsageError("--answers needs exactly one folder or bag, without --detections and --grounder")
     if not grounders and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain need --grounder")
+    if profile is not None and (len(grounders) != 1 or given):
+        raise click.UsageError("--profile needs exactly one --grounder, without --detections")
     shards = _shard_request(streams, out, answers)
-    paths = {"out": out, "html": html, "markdown": markdown, "junit": junit, "parquet": parquet}
+    if profile is not None and shards is not None:
+        raise click.UsageError("--profile does not work with --engine, --workers, --resume or --shards")
+    paths = {"out": out, "html": html, "markdown": markdown, "junit": junit, "parquet": parquet, "profile": profile}
     files = ReportFiles.of(paths, force or bool(shards and shards.resume), SHARDS if shards else "")
     files.check([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
     sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
@@ -211,7 +219,7 @@ def _one_by_one(
             wrong = one.result is not None and not one.result.complete
             image = failure_image(one, settings.resolver) if wrong and files.wants_image(len(run.images)) else None
             run.add(one, image)
-            files.note_row(one.row())
+            files.note(one)
     if not any(run.results or run.unusable for run in runs.values()):
         raise InputError("the cases", "none has an expected result", 'cases with "expect"', 'add "expect" to them')
     return list(runs.values())
@@ -327,11 +335,13 @@ class ReportFiles:
         paths: option (out, html, markdown, junit, parquet) → file; None = not requested.
         force: whether existing files are replaced.
         rows: collected rows, one per case.
+        detector: what was counted for a profile.
     """
 
     paths: Mapping[str, Path | None]
     force: bool = False
     rows: list[Row] = field(default_factory=list)
+    detector: DetectorTally | None = None
 
     @classmethod
     def of(cls, paths: Mapping[str, Path | None], force: bool, beside: str) -> ReportFiles:
@@ -367,6 +377,15 @@ class ReportFiles:
         """Whether to show another failure image if a model already has `already` images."""
         return (self.paths["html"] or self.paths["markdown"]) is not None and already < _MOST_IMAGES
 
+    def note(self, case: EvaluatedCase) -> None:
+        """Count a case's detections and store its row, if they are requested."""
+        self.note_row(case.row())
+        if self.paths["profile"] is not None:
+            from spatial_vlm_lab.scoring.detector_tally import DetectorTally
+
+            self.detector = self.detector or DetectorTally()
+            self.detector.add(case)
+
     def note_row(self, row: Row) -> None:
         """Store a row if rows are requested."""
         if self.paths["parquet"] is not None:
@@ -386,7 +405,9 @@ class ReportFiles:
             if name == "parquet":
                 write_rows(path, self.rows, force=self.force)
                 continue
-            if name == "out":
+            if name == "profile" and self.detector is not None:
+                text = json.dumps(self.detector.profile_json(runs[0].name), indent=2) + "\n"
+            elif name == "out":
                 text = json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False) + "\n"
             elif name == "html":
                 text = evaluation_page(evaluation, runs, title)

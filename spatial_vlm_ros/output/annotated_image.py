@@ -120,6 +120,8 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
     if content.region is not None:
         yield _tinted(1.0), f"region {content.region.words}"
         yield _tinted(0.0), "unclear region"
+    if content.resolution.unexplained:
+        yield _hatched, "no detection"
     if content.resolution.hidden_regions:
         yield _outlined(drawing.FAINT, 0.18, dashed=True), "not visible"
 
@@ -132,6 +134,10 @@ def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _
         drawing.line(part, corners, colour, 2, closed=True, dashed=dashed, border=False)
 
     return sample
+
+
+def _hatched(part: Rgb) -> None:
+    drawing.hatch(part, np.array((0.0, 0.0, part.shape[1] - 1.0, part.shape[0] - 1.0)), drawing.FAINT)
 
 
 def _tinted(score: float) -> _Sample:
@@ -215,6 +221,8 @@ def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: Dep
     view.region(depth)
     for row in content.rows(Role.OTHER):
         view.other(row)
+    for region in content.resolution.unexplained:
+        drawing.hatch(canvas, np.array(region.box) * scale, drawing.FAINT)
     for role in _STRONG:
         for row in content.rows(role):
             view.marked(row, role)

@@ -119,6 +119,19 @@ def fill(canvas: Rgb, points: Pixels, colour: Colour, share: float) -> None:
     tint(canvas[low[1] : high[1], low[0] : high[0]], covered.astype(np.float32) * (share / 255.0), colour)
 
 
+def hatch(canvas: Rgb, box: npt.NDArray[np.float64], colour: Colour) -> None:
+    """Hatch a box.
+
+    Args:
+        box: left, top, right, bottom, pixels.
+    """
+    left, top, right, bottom = np.clip(box.round(), 0, (canvas.shape[1::-1] * 2)).astype(int).tolist()
+    part = canvas[top : bottom + 1, left : right + 1]
+    for start in range(0, part.shape[0] + part.shape[1], 8):
+        cv2.line(part, (start, 0), (start - part.shape[0], part.shape[0]), colour, 1, cv2.LINE_AA)
+    cv2.rectangle(canvas, (left, top), (right, bottom), colour, 1)
+
+
 def tint(canvas: Rgb, share: npt.NDArray[np.float32], colour: Colour) -> None:
     """Mix a colour into the canvas, by a share (H, W) of 0 to 1 at each pixel."""
     there = np.nonzero(share)

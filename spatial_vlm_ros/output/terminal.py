@@ -28,6 +28,7 @@ from spatial_vlm_ros.types import (
     SpaceAnswer,
     SpaceQuestion,
     SpatialQuery,
+    Verdict,
 )
 
 _Step = TypeVar("_Step")
@@ -161,6 +162,8 @@ def resolution(resolution: Resolution) -> None:
     if resolution.frame_of_reference is not None and resolution.up_from is not None:
         frame, up = resolution.frame_of_reference.value, resolution.up_from.value
         console.print(f"  frame of reference: {frame}; up from {up}")
+    for name, words in _believed(resolution):
+        console.print(f"  {name:<9} {printable(words)}")
     if resolution.candidates:
         console.print(_candidates(resolution.candidates))
     if resolution.question:
@@ -168,6 +171,23 @@ def resolution(resolution: Resolution) -> None:
         if resolution.answers:
             said = " · ".join(answer.text for answer in resolution.answers)
             console.print(f"  answers   {printable(said)}", style="cyan")
+
+
+def _believed(resolution: Resolution) -> Iterator[tuple[str, str]]:
+    """What was checked, what has no name, and what the confidence is made of."""
+    checks = () if resolution.evidence is None else resolution.evidence.checks
+    measured = [check.found for check in checks if check.verdict is not Verdict.UNMEASURED]
+    if checks:
+        unknown = [check.name for check in checks if check.verdict is Verdict.UNMEASURED]
+        yield "checked", "; ".join([*measured, *([f"not measured: {', '.join(unknown)}"] if unknown else [])])
+    if resolution.unexplained:
+        count = len(resolution.unexplained)
+        places = [f"({', '.join(f'{v:.3f}' for v in one.position)})" for one in resolution.unexplained[:3]]
+        seen = f"{count} thing{'s' if count > 1 else ''} without a detection"
+        yield "unnamed", f"{seen}, at {', '.join(places)}{' and elsewhere' if count > 3 else ''}"
+    if (belief := resolution.belief) is not None:
+        parts = f"relations {belief.relations:.2f}, names {belief.names:.2f}, nothing unnamed {belief.complete:.2f}"
+        yield "belief", f"{belief.probability:.2f}: {parts}"
 
 
 def _of_step(step: ResolvedStep) -> str:

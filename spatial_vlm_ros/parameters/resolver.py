@@ -138,13 +138,11 @@ class DecisionConfig(Bounded):
     score_weight: float = parameter(
         0.1, "0 to 1", "exponent of detector scores: 0 ignores them, 1 uses them as probabilities"
     )
-    calibration_slope: float = parameter(
-        0.2,
-        "0 to 10",
-        "confidence = logistic(slope * log-odds of the posterior + offset); fitted for a detector that misses one in "
-        "twenty objects and mislabels one in twenty; slope 1 and offset 0 = the posterior of the geometry alone",
+    profile: str = option(
+        "",
+        "JSON file with how often the detector's names are right (`spatial-vlm evaluate --profile`); empty = as the "
+        "detector says, else a careful default",
     )
-    calibration_offset: float = parameter(1.84, "-10 to 10", "see calibration_slope")
     min_visible: float = parameter(0.1, "0 to 1", "minimum visible fraction of an object to act on")
     hidden_size: float = parameter(0.06, "0 to 2 m", "smallest object for which a hidden region is reported")
 

@@ -333,4 +333,4 @@ def _with_added(grounding: Grounding, scene: Scene, added: Detection) -> Groundi
     lifted = (known.get(detection.id, detection) for detection in grounding.detections)
     kept = [one if one.mask is None else dataclasses.replace(one, pointed=False) for one in lifted]
     match = np.hstack([grounding.match, np.zeros((len(grounding.match), 1))])
-    return Grounding((*kept, added), match, grounding.unread)
+    return dataclasses.replace(grounding, detections=(*kept, added), match=match)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.spatial.detector_profile import GIVEN
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 
@@ -20,4 +21,4 @@ class GivenDetections:
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Match the labels to the phrases; see Grounder.ground."""
         detections = check_detections(self._detections, rgb.shape[1], rgb.shape[0])
-        return Grounding(detections, label_match(phrases, detections))
+        return Grounding(detections, label_match(phrases, detections), profile=GIVEN)

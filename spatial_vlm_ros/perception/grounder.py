@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.perception.coordinates import Convention
+from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb, SpatialQuery
 
 
@@ -23,11 +24,13 @@ class Grounding:
         match: (P, N) float64, 0..1: probability that an object is what a phrase's category names. Attributes, relations
             and orders are judged later by measurement.
         unread: unreadable parts of the model's reply, printable: objects may be missing.
+        profile: how far its names can be believed; None = as those of an unknown detector. `decision.profile` precedes.
     """
 
     detections: tuple[Detection, ...]
     match: npt.NDArray[np.float64]
     unread: tuple[str, ...] = ()
+    profile: DetectorProfile | None = None
 
 
 class Grounder(Protocol):

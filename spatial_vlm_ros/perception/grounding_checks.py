@@ -102,7 +102,7 @@ def with_unexplained(
         return grounding, scene
     more = tuple(Detection(one.id, "object", _UNNAMED, one.box) for one in scene.unexplained)
     match = np.hstack((grounding.match, np.repeat(any_kind[:, None], len(more), axis=1)))
-    all_of_them = Grounding((*grounding.detections, *more), match, grounding.unread)
+    all_of_them = replace(grounding, detections=(*grounding.detections, *more), match=match)
     lifted = lift(scene.frame, all_of_them.detections)
     return all_of_them, dataclasses.replace(lifted, unexplained=scene.unexplained, evidence=scene.evidence)
 
@@ -134,7 +134,7 @@ def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], frame
     if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} objects"
         raise ModelError(name, got + ", or values outside 0..1", "fix the backend")
-    return Grounding(detections, match, grounding.unread)
+    return replace(grounding, detections=detections, match=match)
 
 
 def grounding_of_objects(grounding: Grounding, scene: Scene) -> Grounding:

@@ -342,7 +342,7 @@ def checked(method: str, answer: Any, size: tuple[int, int], n: int, model: str)
     if match.ndim != 2:
         raise ShapeError("match", "(P, N)", str(match.shape))
     unread = tuple(str(note)[:_LONGEST_TEXT] for note in answer.unread)
-    return Grounding(_detections(answer.detections, size), match, unread)
+    return Grounding(_detections(answer.detections, size), match, unread, answer.profile)
 
 
 def _detections(found: Sequence[Detection], size: tuple[int, int]) -> tuple[Detection, ...]:

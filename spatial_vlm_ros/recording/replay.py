@@ -25,6 +25,7 @@ from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.recording.bags.reader import Bag, BagMessage
 from spatial_vlm_ros.recording.bags.topics import INSTRUCTION
 from spatial_vlm_ros.resolver import Resolver, refusal
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,
@@ -259,7 +260,7 @@ class _Player:
         except SpatialVlmError as error:
             yield from (self._refused(words, error, observation.stamp_ns) for words in instructions)
             return
-        observed = self.resolver.look_at(frame, detections)
+        observed = self.resolver.look_at(frame, detections, UNMEASURED)
         for words in instructions:
             self._answered = True
             try:

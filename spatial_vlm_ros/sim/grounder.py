@@ -21,6 +21,7 @@ from spatial_vlm_ros.sim.physics import PhysicsRendering
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.spatial.detector_profile import GIVEN
 from spatial_vlm_ros.types import Depth, Detection, Mask, NounPhrase, Rgb, RgbdFrame
 
 MASKS = ("exact", "none", "eroded", "dilated")
@@ -100,7 +101,7 @@ class SimulatorGrounder:
         if rgb.shape != self.rendering.frame.rgb.shape:
             expected = f"one of {self.rendering.frame.rgb.shape}"
             raise InputError("image", str(rgb.shape), expected, "set the simulator's width and height to these")
-        return Grounding(self._detections, label_match(phrases, self._detections))
+        return Grounding(self._detections, label_match(phrases, self._detections), profile=GIVEN)
 
 
 def degraded(

@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.spatial import clause_judge, second_opinion, wording
-from spatial_vlm_ros.spatial.belief import calibrated
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.occlusion import hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
@@ -67,9 +66,7 @@ def resolution_of(
     taken = wording.taken_for(verdict, scorer)
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
-    sure = verdict.sure
-    if answered:  # an answer's rate of being right was measured; a refusal has its likeliest candidate's probability
-        sure = calibrated(sure, config.calibration_slope, config.calibration_offset)
+    belief = verdict.trust
     return Resolution(
         instruction=instruction,
         status=verdict.status,
@@ -84,7 +81,8 @@ def resolution_of(
         question=asked.text if asked is not None else None,
         dialogue_id=dialogue_id(said, scene) if asked is not None or answered or len(said) > 1 else None,
         hidden_regions=hidden,
-        confidence=round(sure, 6),
+        confidence=round(verdict.sure, 6) if belief is None else belief.probability,
+        belief=belief,
         query=verdict.query,
         stamp_ns=scene.frame.stamp_ns,
         second_opinion=verdict.opinion,

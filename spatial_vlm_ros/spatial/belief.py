@@ -125,12 +125,3 @@ def state_of(likelihood: float, holds: float) -> ClauseState:
     if likelihood >= holds:
         return ClauseState.HOLDS
     return ClauseState.FAILS if likelihood <= 1.0 - holds else ClauseState.UNCLEAR
-
-
-def calibrated(probability: float, slope: float, offset: float) -> float:
-    """Calibrate a probability on the log-odds scale: Φ is how sure geometry is, the result is how often that is right.
-
-    Source: Platt (1999), Probabilistic outputs for support vector machines.
-    """
-    p = min(max(probability, 1e-6), 1.0 - 1e-6)
-    return 1.0 / (1.0 + math.exp(-(slope * math.log(p / (1.0 - p)) + offset)))

@@ -8,6 +8,7 @@ was given the whole phrase may turn an OK into a disagreement, or settle a tie: 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
-from spatial_vlm_ros.geometry.frame_evidence import VARIED, kind_of, usual_size
+from spatial_vlm_ros.geometry.frame_evidence import size_odds
 from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief, state_of
 from spatial_vlm_ros.spatial.clauses import pair_of
+from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import Placing
 from spatial_vlm_ros.spatial.regions import is_person
 from spatial_vlm_ros.types import (
+    Belief,
     Candidate,
     ClauseMeasurement,
     ClauseState,
@@ -32,6 +35,8 @@ from spatial_vlm_ros.types import (
     JudgeReport,
     NounPhrase,
     RelationClause,
+    Scene,
+    SceneObject,
     SecondOpinion,
     SpatialQuery,
     Status,
@@ -68,6 +73,7 @@ class ResolvedChoice:
         opinion: a model's answer to the whole phrase; None if none was asked.
         doubt: why a person must confirm the answer, in words (LOW_CONFIDENCE); else None.
         judge: a model's answers about single relations; None if none was asked.
+        trust: None for refusals without a doubt.
     """
 
     status: Status
@@ -87,6 +93,7 @@ class ResolvedChoice:
     avoided: tuple[int, ...] = ()
     doubt: str | None = None
     judge: JudgeReport | None = None
+    trust: Belief | None = None
 
     @property
     def meant(self) -> tuple[int, ...]:
@@ -398,33 +405,102 @@ def _measurements(
 
 
 # --------------------------------------------------------------------------------------------------
-# Objects that a motion must keep away from because the words say so: "grab the plate without touching the cup".
+# How far an answer can be trusted: its names, its relations, and what the frame shows without a name. This is the last
+# place that turns an answer into a question.
+
+_SAME_NAME = 0.1
+"""Chance that something of a fitting size without a name is what the words name, where a detector misses everything."""
+_ODD = 0.2  # what a size does to the odds of a name, below which it is said
+_FITTING = 4.0  # times the area of the object meant, up to which something without a name may be another of its name
 
 
-_FLAT = 0.12  # of the least usual side of what has this name, below which it is none
-_TALL = 0.05  # metres: things that are usually lower, such as keys and coins, may be as flat as the table
-_ODD = 3.7  # times the usual size; of 593 objects with right names 1 in 500 is that odd
+def belief_of(verdict: ResolvedChoice, scorer: PhraseScorer) -> Belief:
+    """The probability that an answer is right, and what it is made of."""
+    return _weighed(verdict, scorer)[0]
 
 
-def with_doubts(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
-    """Ask a person about what has no detection, or is as flat as nothing of its name: the bare table in a wrong box."""
+def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
+    """Ask a person about an answer that is less probable than `decision.mass`, and say what makes it so."""
     if verdict.status is not Status.OK:
         return verdict
     scene = scorer.layout.scene
     unnamed = {region.id for region in scene.unexplained}
     for row in set(verdict.meant) - set(scorer.confirmed):
-        obj = scene.objects[row]
-        usual, size = usual_size(obj.detection.label), obj.box.size
-        doubt = "no detection says what it is" if obj.id in unnamed else None
-        sure = usual is not None and usual[1] >= _TALL and kind_of(obj.detection.label) not in VARIED
-        if usual is not None and sure and (not obj.truncated or size.min() < _FLAT * min(usual)):
-            times = float(np.cbrt(size.prod() / (usual[0] ** 2 * usual[1])))
-            if not 1 / _ODD < times < _ODD or size.min() < _FLAT * min(usual):
-                sides = " × ".join(f"{100 * side:.1f}" for side in size)
-                doubt = f"{sides} cm are an odd size for it: check its name, the depth unit and the camera info"
-        if doubt is not None:
-            return dataclasses.replace(verdict, status=Status.LOW_CONFIDENCE, chosen=row, several=(), doubt=doubt)
-    return verdict
+        if scene.objects[row].id in unnamed:
+            return _asked(verdict, row, "no detection says what it is")
+    belief, doubt = _weighed(verdict, scorer)
+    if belief.probability < scorer.config.decision.mass and doubt is not None:
+        verdict = _asked(verdict, verdict.chosen, doubt)
+    return dataclasses.replace(verdict, trust=belief)
+
+
+def _asked(verdict: ResolvedChoice, row: int, doubt: str) -> ResolvedChoice:
+    return dataclasses.replace(verdict, status=Status.LOW_CONFIDENCE, chosen=row, several=(), doubt=doubt)
+
+
+def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str | None]:
+    """The belief, and what speaks most against the answer."""
+    scene, opinion = scorer.layout.scene, verdict.opinion
+    odds = {
+        row: _odds(scene.objects[row], scorer.profile)
+        for of in verdict.meant
+        for row, named in _named(verdict.by_row[of], of)
+        if named and row not in scorer.confirmed
+    }
+    least = min(odds, key=lambda row: odds[row], default=verdict.chosen)
+    of_each = [{row for row, _ in _named(verdict.by_row[of], of)} & odds.keys() for of in verdict.meant]
+    names = min(math.prod(odds[row] / (1.0 + odds[row]) for row in rows) for rows in of_each)
+    alike = [] if scorer.confirmed else _alike(verdict, scene)
+    complete = 1.0 - (1.0 - scorer.profile.recall) * (1.0 - (1.0 - _SAME_NAME) ** len(alike))
+    total = verdict.sure * names * complete
+    if opinion is not None and opinion.effect == "confirmed":  # a second source has looked, too
+        total = max(total, opinion.combined_probability)
+    belief = Belief(*(round(value, 6) for value in (total, verdict.sure, names, complete)))
+    if complete < min(names, verdict.sure):
+        said = "something" if len(alike) == 1 else f"one of {len(alike)} things"
+        return belief, f"{said} that I cannot name may be meant"
+    doubt = _wrong_name(scene.objects[least], odds[least]) if names < verdict.sure else None  # relations were judged
+    return belief, doubt
+
+
+def _named(belief: PhraseBelief, row: int) -> Iterator[tuple[int, bool]]:
+    """Rows of an object and of all anchors that lead to it, and whether the words give each a name."""
+    yield row, belief.phrase.category != "object"
+    for clause in belief.clauses:
+        if not clause.on_support:
+            anchors = [int(anchor) for anchor in clause.anchors[row] if anchor >= 0]
+            for inner, anchor in zip(clause.inner, anchors, strict=False):
+                yield from _named(inner, anchor)
+
+
+def _odds(obj: SceneObject, profile: DetectorProfile) -> float:
+    """Odds that an object has the name of its detection: by its score, and by its size."""
+    seen = obj.detection
+    shift = profile.offset + profile.labels.get(seen.label, 0.0)
+    by_score = math.exp(min(profile.slope * seen.score + shift, 50.0))
+    return by_score * size_odds(seen.label, obj.box.size, obj.truncated)
+
+
+def _alike(verdict: ResolvedChoice, scene: Scene) -> list[str]:
+    """Ids of what has no name and a size like the one object that the words name: another of the same name, perhaps."""
+    target = verdict.query.target
+    if target.category == "object" or target.choice is not None or target.count not in (None, 1):
+        return []
+    size = scene.objects[verdict.chosen].box.size
+    area = float(np.sqrt(size[0] * size[1]) * size[2])
+    return [one.id for one in scene.unexplained if 1 / _FITTING < one.area / max(area, 1e-6) < _FITTING]
+
+
+def _wrong_name(obj: SceneObject, odds: float) -> str:
+    name, size = obj.detection.label, obj.box.size
+    if size_odds(name, size, obj.truncated) < _ODD:
+        sides = " × ".join(f"{100 * side:.1f}" for side in size)
+        return f"{sides} cm are an odd size for the {name}: check its name, the depth unit and the camera info"
+    return f"the name {name!r} of {obj.id} is right with a probability of only {odds / (1.0 + odds):.2f}"
+
+
+# --------------------------------------------------------------------------------------------------
+# Objects that a motion must keep away from because the words say so: "grab the plate without touching the cup".
 
 
 def with_avoided(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:

@@ -17,7 +17,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.rendering import say_step, subject_of
 from spatial_vlm_ros.language.steps import by_step
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, with_avoided, with_doubts
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, believed, decide, with_avoided
 from spatial_vlm_ros.spatial.descriptions import words_of
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.dialogue_state import (
@@ -329,5 +329,5 @@ def _resolved(number: int, query: SpatialQuery, readings: Sequence[SpatialQuery]
     queries = [
         dataclasses.replace(by_step(reading)[number], preference=reading.preference / total) for reading in agreeing
     ]
-    choice = with_avoided(with_place(with_doubts(decide(queries, scorer), scorer), scorer), scorer)
+    choice = with_avoided(with_place(believed(decide(queries, scorer), scorer), scorer), scorer)
     return resolution_of(choice, scorer, (query.instruction,), question_of(choice, scorer))

@@ -28,6 +28,7 @@ from spatial_vlm_ros.spatial.attributes import (
 )
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows
 from spatial_vlm_ros.spatial.clauses import Judgements, ModelEvidence
+from spatial_vlm_ros.spatial.detector_profile import GIVEN, DetectorProfile
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.parts.choosing import Rays
 from spatial_vlm_ros.spatial.parts.finding import Found, find
@@ -60,6 +61,7 @@ class PhraseScorer:
         left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
         denied: rows that a dialogue ruled out as the target.
         confirmed: rows that a person chose as the target.
+        profile: of the detector that named the objects.
     """
 
     layout: Layout
@@ -77,6 +79,7 @@ class PhraseScorer:
     left: Mapping[NounPhrase, Array] = field(default_factory=dict)
     denied: tuple[int, ...] = ()
     confirmed: tuple[int, ...] = ()
+    profile: DetectorProfile = GIVEN
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
         default_factory=dict

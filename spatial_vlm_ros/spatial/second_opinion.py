@@ -20,8 +20,8 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.spatial import superlatives, wording
-from spatial_vlm_ros.spatial.belief import FLOOR, calibrated, state_of
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, other_frames, usable
+from spatial_vlm_ros.spatial.belief import FLOOR, state_of
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, belief_of, other_frames, usable
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
@@ -219,14 +219,13 @@ def cross_check(
 def _prior(verdict: ResolvedChoice, scorer: PhraseScorer) -> Array:
     """(N + 1,) probability by geometry that each object is the right one; the last: that none is.
 
-    An answer has the measured probability that such answers are right; the rest is shared among the others in
+    An answer has the probability of `belief_of`; the rest is shared among the others in
     proportion to geometry's probabilities, each plus FLOOR, because labels and masks can be wrong.
     """
     prior = np.append(verdict.probability, max(0.0, 1.0 - float(verdict.probability.sum())))
     if verdict.status is not Status.OK or verdict.chosen < 0:
         return prior
-    config = scorer.config.decision
-    sure = calibrated(verdict.sure, config.calibration_slope, config.calibration_offset)
+    sure = belief_of(verdict, scorer).probability
     rest = prior + FLOOR
     rest[verdict.chosen] = 0.0
     prior = (1.0 - sure) * rest / rest.sum()

@@ -248,6 +248,23 @@ class SecondOpinion:
 
 
 @dataclass(frozen=True)
+class Belief:
+    """What the probability of an answer is made of: the product of the others, unless a second model confirmed it.
+
+    Args:
+        probability: that the answer is right.
+        relations: that of the named objects this one is meant.
+        names: that it, and the objects of its relations, have the names of their detections.
+        complete: that nothing without a name is meant instead.
+    """
+
+    probability: float
+    relations: float
+    names: float
+    complete: float
+
+
+@dataclass(frozen=True)
 class JudgedRelation:
     """A relation between two objects that a model was asked about.
 
@@ -436,6 +453,7 @@ class Resolution:
             position is measured, but nothing checked that it is the object meant; `confidence` is then 0 and `query`
             None. Else "measurement".
         evidence: whether the frame agrees with itself; None if no scene was built.
+        belief: what `confidence` is made of; None without an answer to doubt.
         unexplained: what stands among the objects and has no detection, largest first.
         request: every step that was understood; of several steps `target` and `place` are those of the first. None for
             questions, and if nothing was understood or measured.
@@ -476,6 +494,7 @@ class Resolution:
     source: AnswerSource = "measurement"
     evidence: FrameEvidence | None = None
     unexplained: tuple[UnexplainedRegion, ...] = ()
+    belief: Belief | None = None
     request: Request | None = None
 
     def __post_init__(self) -> None:

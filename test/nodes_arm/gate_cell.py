@@ -57,7 +57,7 @@ GATE = {
     "plan_only": False, "page": False, "motion.gripper_scale": 0.5,
     "motion.duration_scaling": 20.0, "motion.server_timeout": 10.0, "motion.answer_timeout": 30.0,
     "motion.planning_time": 20.0, "motion.most_time": 300.0, "motion.stop_timeout": 30.0, "observation.max_age": 60.0,
-    "gripper.stall": 0.25,
+    "gripper.stall": 0.25, "motion.planner_silence": 5.0,
 }  # fmt: skip
 
 

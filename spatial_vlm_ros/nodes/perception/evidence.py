@@ -270,7 +270,7 @@ class EvidenceKeeper:
         found = None
         if decision.found is not None:
             phrases, grounding = decision.found
-            found = KeptGrounding(phrases_json(phrases), grounding.match.tolist(), grounding.unread)
+            found = KeptGrounding(phrases_json(phrases), grounding.match.tolist(), grounding.unread, grounding.profile)
         return EvidenceRecord(
             utc=when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             instruction=decision.instruction,

@@ -30,6 +30,7 @@ from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingW
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.resolver import Resolver, refused_in
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
@@ -390,7 +391,7 @@ class RequestQueue:
             task.check("decoding")
             frame, detections = pending.decode()
             task.check("resolving")
-            observed = resolver.look_at(frame, detections)
+            observed = resolver.look_at(frame, detections, UNMEASURED)
             resolution, seen, scene, dialogue = observed.ask(
                 request.instruction, request.frame_of_reference or None, request.before or (), task.check, request.taken
             )

@@ -17,6 +17,7 @@ from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.colours import colour_family
+from spatial_vlm_ros.spatial.detector_profile import GIVEN
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 from spatial_vlm_ros.vlm.compact.decoding import (
     SAME_OBJECT,
@@ -96,7 +97,7 @@ class CompactGrounder:
             Detection(f"d{n}", said[one.phrase], one.score, one.box_xyxy, mask, words)
             for n, (one, mask, words) in enumerate(zip(best, seen, attributes, strict=True), 1)
         )
-        return Grounding(detections, match[: len(said)])
+        return Grounding(detections, match[: len(said)], profile=GIVEN)
 
     @property
     def limit(self) -> float:

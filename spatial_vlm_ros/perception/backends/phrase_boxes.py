@@ -18,6 +18,7 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.onboard import option
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 Array = npt.NDArray[np.float64]
@@ -156,7 +157,7 @@ def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], t
     if ANYTHING in categories:
         relative[:, categories.index(ANYTHING)] = 1.0
     match = relative.T[[categories.index(category) for category in said]]
-    return Grounding(tuple(detections), match.reshape(len(said), len(detections)))
+    return Grounding(tuple(detections), match.reshape(len(said), len(detections)), profile=UNMEASURED)
 
 
 def merged(boxes: Boxes, iou: float, most: int) -> Boxes:

@@ -28,6 +28,7 @@ from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC, NONE, SAME, label_fit
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth
 from spatial_vlm_ros.perception.replies import ReplyError, ReplyReading, ended_at_limit, parse_reply, printable
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
 MOST_TOKENS = 8192  # tokens of a reply; a hundred boxes take half of it
@@ -110,7 +111,8 @@ def grounding(
                 match[p, n] = SAME if fits else LESS_SPECIFIC
         if label_fit(phrase.category, "object") == SAME:
             match[p] = SAME
-    return with_masks_of(Grounding(detections, match, unread), [one for given in found.values() for one in given])
+    made = Grounding(detections, match, unread, UNMEASURED)
+    return with_masks_of(made, [one for given in found.values() for one in given])
 
 
 def _objects(asked: Mapping[str, Sequence[NamedObject]]) -> list[tuple[NamedObject, dict[str, str]]]:

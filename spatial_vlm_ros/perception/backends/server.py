@@ -54,6 +54,7 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.probing import check_convention
 from spatial_vlm_ros.perception.replies import ReplyReading
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 _UNKNOWN = 1.0  # score of an object if the server gives no probabilities: it has no weight in the choice
@@ -212,6 +213,7 @@ class ServerGrounder:
             tuple(detections[group[0]] for group in groups),
             np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)),
             unread,
+            UNMEASURED,
         )
 
     def _detection(self, number: int, one: NamedObject, phrases: Sequence[NounPhrase]) -> Detection:

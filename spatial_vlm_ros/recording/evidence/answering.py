@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from spatial_vlm_ros.perception.grounding_checks import match_of
 from spatial_vlm_ros.recording.evidence.bundle import EvidenceBundle, KeptModel
 from spatial_vlm_ros.recording.replay import ReplayedAnswer
 from spatial_vlm_ros.resolver import Resolver, refused_in
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.streams.detections import detections_of
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
@@ -33,11 +35,10 @@ class KeptGrounder:
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002 - of the protocol
         """The recorded result; see Grounder.ground. The image is ignored."""
-        found = self._grounding.detections
-        match: npt.NDArray[np.float64] = np.zeros((len(phrases), len(found)))
+        match: npt.NDArray[np.float64] = np.zeros((len(phrases), len(self._grounding.detections)))
         for row, phrase in enumerate(phrases):
             match[row] = self._row(phrase)
-        return Grounding(found, match, self._grounding.unread)
+        return dataclasses.replace(self._grounding, match=match)
 
 
 def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
@@ -102,7 +103,9 @@ def answer_bundle(
     if not finds_anew and record.grounding is not None:
         resolver = Resolver(resolver.config, _kept(bundle, found or ()))
     given = found if not finds_anew and record.grounding is None else None
-    resolution, seen, scene, _ = resolver.look_at(frame, given).ask(words, said_frame, before or (), taken=taken)
+    resolution, seen, scene, _ = resolver.look_at(frame, given, UNMEASURED).ask(
+        words, said_frame, before or (), taken=taken
+    )
     return ReplayedAnswer(resolution, frame, seen, frame.stamp_ns, scene)
 
 
@@ -120,7 +123,7 @@ def _kept(bundle: EvidenceBundle, found: tuple[Detection, ...]) -> KeptGrounder:
     if match.shape != (len(phrases), len(found)):
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(found)} detections"
         raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
-    return KeptGrounder(phrases, Grounding(found, match, tuple(kept.unread)), model.domain, model.name)  # type: ignore[arg-type]
+    return KeptGrounder(phrases, Grounding(found, match, tuple(kept.unread), kept.profile), model.domain, model.name)  # type: ignore[arg-type]
 
 
 def _check_frame(bundle: EvidenceBundle) -> None:

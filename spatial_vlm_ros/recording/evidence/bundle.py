@@ -24,6 +24,7 @@ from spatial_vlm_ros.recording.bags.reader import Bag, open_bag
 from spatial_vlm_ros.recording.bags.types import STRING, default_store
 from spatial_vlm_ros.recording.bags.writer import BagWriter
 from spatial_vlm_ros.recording.evidence.store import HASH_DIGITS, NAME, hash_of
+from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 from spatial_vlm_ros.streams.frame_assembler import STATIC_TRANSFORMS, TRANSFORMS
 from spatial_vlm_ros.streams.transforms import TransformSample
 from spatial_vlm_ros.types import ModelDomain, Resolution
@@ -51,6 +52,7 @@ class KeptGrounding:
     phrases: list[Any]
     match: list[list[float]]
     unread: tuple[str, ...] = ()
+    profile: DetectorProfile | None = None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class FaultyGrounder:
                 replace(d, label=n.label, attributes=n.attributes, id=n.id)
                 for d, n in zip(found.detections, named, strict=True)
             )
-            return Grounding(made, np.roll(found.match, -1, axis=1))
+            return replace(found, detections=made, match=np.roll(found.match, -1, axis=1))
         return found
 
     def _now(self) -> Fault | None:
@@ -89,7 +89,7 @@ class FaultyGrounder:
             replace(d, label=letters(self._random), score=float(self._random.random()), box_xyxy=tuple(box), mask=None)
             for d, box in zip(found.detections, boxes, strict=True)
         )
-        return Grounding(made, self._random.random(found.match.shape))
+        return replace(found, detections=made, match=self._random.random(found.match.shape))
 
 
 def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str = "0", **options: str) -> Grounder:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a detector's names can be believed: measured by `spatial-vlm evaluate --profile`, or assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.files.documents import read_json
+
+_REPAIR = "write it with `spatial-vlm evaluate --profile`"
+_LARGEST_FILE = 1 << 20  # bytes
+_LIMITS = {"slope": (0.0, 1e3), "offset": (-1e3, 1e3), "recall": (0.0, 1.0)}
+_SHIFT = (-100.0, 100.0)
+
+
+@dataclass(frozen=True)
+class DetectorProfile:
+    """How often a detector's names are right, and how many objects it finds.
+
+    P(name right | score) = logistic(slope · score + offset), as Platt (1999) fits scores.
+
+    Args:
+        model: for people.
+        recall: fraction of the objects of a name in view that have a box of that name, 0 to 1.
+        labels: label → what is added to the offset.
+    """
+
+    model: str
+    slope: float
+    offset: float
+    recall: float
+    labels: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers = {name: (getattr(self, name), limits) for name, limits in _LIMITS.items()}
+        numbers |= {f"labels.{label}": (shift, _SHIFT) for label, shift in self.labels.items()}
+        for name, (value, (low, high)) in numbers.items():
+            if not low <= value <= high:
+                raise InputError(f"{name} of a detector's profile", str(value), f"{low:g} to {high:g}")
+
+
+GIVEN = DetectorProfile("given detections", slope=0.0, offset=3.5, recall=0.95)
+"""Of detections that come with a frame: somebody vouches for them."""
+UNMEASURED = DetectorProfile("scores of an unknown scale", slope=0.0, offset=2.2, recall=0.7)
+"""Of models that search for the words of a request, and of detections from a topic."""
+CAREFUL = DetectorProfile("a detector without a profile", slope=12.0, offset=-6.1, recall=0.5)
+"""As two small detectors on eight photographs, which `benchmarks/detector_trust.py` measures."""
+
+
+def read_profile(path: str | Path) -> DetectorProfile:
+    """Read {"schema": 1, "model": "…", "slope": …, "offset": …, "recall": …, "labels": {…}}; "measured" is for people.
+
+    Raises:
+        FileError: it is no such file.
+    """
+    value = read_json(path, _REPAIR, _LARGEST_FILE)
+    names = {"schema", "model", "labels", *_LIMITS}
+    if not isinstance(value, dict) or set(value) - {"measured"} != names or value["schema"] != 1:
+        raise FileError(path, f"expected a JSON object of schema 1 with {', '.join(sorted(names))}", _REPAIR)
+    try:
+        return msgspec.convert({name: value[name] for name in names - {"schema"}}, DetectorProfile)
+    except (msgspec.ValidationError, InputError) as error:
+        raise FileError(path, str(error), _REPAIR) from error
