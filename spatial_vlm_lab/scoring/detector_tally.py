@@ -14,6 +14,7 @@ from spatial_vlm_lab.scoring.case_result import same_name
 from spatial_vlm_lab.scoring.matching import SAME_BOX
 from spatial_vlm_ros.errors import EvaluationError
 from spatial_vlm_ros.geometry.boxes import overlaps
+from spatial_vlm_ros.perception.grounding_checks import never_taken
 from spatial_vlm_ros.spatial.clause_judge import fitted
 from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 
@@ -23,7 +24,9 @@ _LEAST = 20
 
 @dataclass
 class DetectorTally:
-    """Boxes of a detector on images whose objects are all known. A box counts once, whatever was asked.
+    """Boxes of a detector on images whose objects are all known; tables and other supports do not count.
+
+    A box counts once, whatever was asked.
 
     Attributes:
         boxes: (image, label, box) → its score, and whether an object of its name is there.
@@ -40,7 +43,8 @@ class DetectorTally:
         image = case.source, case.case.frame, case.case.stamp_ns
         for id_, label, _ in known if case.detections else ():
             self.objects.setdefault((*image, id_), (label, False))
-        for box in case.detections if known else ():
+        supports = () if case.frame is None else never_taken(case.detections, case.frame.camera)
+        for box in [one for one, support in zip(case.detections, supports, strict=False) if known and not support]:
             there = [one for one in known if overlaps(box.box_xyxy, one[2])[0, 0] >= SAME_BOX]
             right = [id_ for id_, label, _ in there if same_name(box.label, label)]
             self.boxes[(*image, box.label, box.box_xyxy)] = box.score, bool(right)

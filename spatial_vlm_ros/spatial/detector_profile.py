@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.documents import read_json
 
@@ -48,8 +46,8 @@ GIVEN = DetectorProfile("given detections", slope=0.0, offset=3.5, recall=0.95)
 """Of detections that come with a frame: somebody vouches for them."""
 UNMEASURED = DetectorProfile("scores of an unknown scale", slope=0.0, offset=2.2, recall=0.7)
 """Of models that search for the words of a request, and of detections from a topic."""
-CAREFUL = DetectorProfile("a detector without a profile", slope=12.0, offset=-6.1, recall=0.5)
-"""As two small detectors on eight photographs, which `benchmarks/detector_trust.py` measures."""
+CAREFUL = DetectorProfile("a detector without a profile", slope=13.5, offset=-7.0, recall=0.5)
+"""About as `evaluate --profile` finds for two small detectors on eight photographs (docs/evaluate.md)."""
 
 
 def read_profile(path: str | Path) -> DetectorProfile:
@@ -63,6 +61,7 @@ def read_profile(path: str | Path) -> DetectorProfile:
     if not isinstance(value, dict) or set(value) - {"measured"} != names or value["schema"] != 1:
         raise FileError(path, f"expected a JSON object of schema 1 with {', '.join(sorted(names))}", _REPAIR)
     try:
-        return msgspec.convert({name: value[name] for name in names - {"schema"}}, DetectorProfile)
-    except (msgspec.ValidationError, InputError) as error:
+        numbers = {name: float(value[name]) for name in _LIMITS}
+        return DetectorProfile(str(value["model"]), labels=dict(value["labels"]), **numbers)
+    except (TypeError, ValueError, InputError) as error:
         raise FileError(path, str(error), _REPAIR) from error

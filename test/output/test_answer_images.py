@@ -137,9 +137,12 @@ def test_a_small_image_is_enlarged() -> None:
         depth=np.ascontiguousarray(FRAME.depth[::4, ::4]),
         camera=PinholeCamera(FRAME.camera.K * [[0.25], [0.25], [1.0]], 160, 120),
     )
-    image = draw(small, (), Resolver().resolve(small, "the cup", ()))
+    answer = Resolver().resolve(small, "the cup", ())
+    hatched, image = (draw(small, (), one) for one in (answer, dataclasses.replace(answer, unexplained=())))
     enlarged = np.repeat(np.repeat(small.rgb, 4, axis=0), 4, axis=1)
     np.testing.assert_array_equal(image[:480, :640], enlarged)
+    left, top, right, bottom = (round(4 * edge) for edge in answer.unexplained[0].box)
+    assert (hatched[top : bottom + 1, left : right + 1] != image[top : bottom + 1, left : right + 1]).any()
 
 
 def test_what_a_model_chose_has_another_colour_than_what_was_measured() -> None:
