@@ -53,9 +53,8 @@ def cases_of(folder: Path, most: int | None) -> list[Case]:
 
 
 def of_resolver(folder: Path, cases: Sequence[Case], caution: float) -> list[Outcome]:
-    """Answers of the package, by the confidence before calibration."""
-    plain = {"calibration_slope": 1.0, "calibration_offset": 0.0, "caution": caution}
-    resolver = Resolver(config_from({"decision": plain}))
+    """Answers of the package."""
+    resolver = Resolver(config_from({"decision": {"caution": caution}}))
     outcomes, observed, name = [], None, None
     for case in cases:
         if observed is None or case.frame != name:

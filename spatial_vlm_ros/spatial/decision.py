@@ -441,16 +441,12 @@ def _asked(verdict: ResolvedChoice, row: int, doubt: str) -> ResolvedChoice:
 def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str | None]:
     """The belief, and what speaks most against the answer."""
     scene, opinion = scorer.layout.scene, verdict.opinion
-    odds = {
-        row: _odds(scene.objects[row], scorer.profile)
-        for of in verdict.meant
-        for row, named in _named(verdict.by_row[of], of)
-        if named and row not in scorer.confirmed
-    }
+    chosen = set(verdict.meant) <= set(scorer.confirmed)  # a person was told every doubt before choosing
+    of_each = [{row for row, named in _reasons(verdict, of, scorer) if named and not chosen} for of in verdict.meant]
+    odds = {row: _odds(scene.objects[row], scorer.profile) for row in sorted(set().union(*of_each))}
     least = min(odds, key=lambda row: odds[row], default=verdict.chosen)
-    of_each = [{row for row, _ in _named(verdict.by_row[of], of)} & odds.keys() for of in verdict.meant]
     names = min(math.prod(odds[row] / (1.0 + odds[row]) for row in rows) for rows in of_each)
-    alike = [] if scorer.confirmed else _alike(verdict, scene)
+    alike = [] if chosen else _alike(verdict, scene)
     complete = 1.0 - (1.0 - scorer.profile.recall) * (1.0 - (1.0 - _SAME_NAME) ** len(alike))
     total = verdict.sure * names * complete
     if opinion is not None and opinion.effect == "confirmed":  # a second source has looked, too
@@ -461,6 +457,19 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
         return belief, f"{said} that I cannot name may be meant"
     doubt = _wrong_name(scene.objects[least], odds[least]) if names < verdict.sure else None  # relations were judged
     return belief, doubt
+
+
+def _reasons(verdict: ResolvedChoice, row: int, scorer: PhraseScorer) -> Iterator[tuple[int, bool]]:
+    """As `_named`, with the objects of the destination."""
+    yield from _named(verdict.by_row[row], row)
+    place = verdict.query.destination
+    for anchor in () if place is None else place.anchors:
+        if not is_person(anchor) and anchor.category != ITSELF:
+            belief = scorer.score_phrase(anchor, anchor=True)
+            weight = belief.weight.copy()
+            weight[list(verdict.meant)] = 0.0
+            if weight.max(initial=0.0) > 0:
+                yield from _named(belief, int(weight.argmax()))
 
 
 def _named(belief: PhraseBelief, row: int) -> Iterator[tuple[int, bool]]:

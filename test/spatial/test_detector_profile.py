@@ -76,10 +76,13 @@ def test_a_person_is_asked_about_a_doubtful_name_and_believed() -> None:
 
 
 def test_the_name_of_what_an_object_is_related_to_counts() -> None:
-    words = "the chick behind the cup"
-    assert answered(words, scored("cup", 0.9)).status is Status.OK
-    doubted = answered(words, scored("cup", 0.3))
-    assert (doubted.status, "'cup' of cup" in doubted.message) == (Status.LOW_CONFIDENCE, True)
+    behind = "the chick behind the cup"
+    assert answered(behind, scored("cup", 0.9)).status is Status.OK
+    resolver = Resolver(grounder=Finding(scored("cup", 0.3)))
+    for words in (behind, "put the nearest chick next to the cup"):
+        doubted = resolver.resolve(FRAME, words)
+        assert (doubted.status, "'cup' of cup" in doubted.message) == (Status.LOW_CONFIDENCE, True)
+        assert resolver.resolve(FRAME, "yes", follows=[words]).status is Status.OK
 
 
 def test_the_words_object_and_thing_believe_no_name() -> None:
