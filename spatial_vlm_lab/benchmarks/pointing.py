@@ -203,22 +203,12 @@ class MaskTruth:
 
 # ------------------------------------------------------------------------------------------------ RefSpatial-Bench
 #
-# "Point at what these words mean", with the right pixels as a mask: all that are not 0 count 1.
+# "Point at what these words mean", with the right pixels as a mask: all that are not 0 count 1. A task that exists both
+# as a folder and as Parquet files is read from its folder. `steps` counts the authors' steps of reasoning. There is no
+# split of usual and counter-heuristic questions.
 #
-# The raw folders, or the Parquet files of the same data:
-#
-#     Location/question.json    [{"id", "object", "prompt", "suffix", "rgb_path", "mask_path", "step", …}, …]
-#     Location/image/, mask/    images, named relative to Location/
-#     Placement/, Unseen/       the same; Unseen holds relations that are not in the authors' training data
-#     data/location-*.parquet   id, image, mask, object, prompt, suffix, step; likewise placement-* and unseen-*
-#
-# A task that exists in both forms is read from its folder. The authors do not publish scores on Unseen for models
-# that were not trained on their data. There is no split of usual and counter-heuristic questions; `steps` counts the
-# authors' steps of reasoning.
-#
-# Sources: Zhou et al. (2025), RoboRefer; Zhoues/RoboRefer d97a995, Evaluation/test_benchmark.py:18-57 (layout, prompt),
-# Evaluation/summarize_acc.py:66-98 (score); the dataset's card on huggingface.co, BAAI/RefSpatial-Bench (Parquet files,
-# licence).
+# Source: Zhou et al. (2025), RoboRefer; layout and prompt: Zhoues/RoboRefer d97a995,
+# Evaluation/test_benchmark.py:18-57; Parquet files: the card of BAAI/RefSpatial-Bench on huggingface.co.
 
 
 class _RefSpatialWords(msgspec.Struct):
@@ -295,19 +285,11 @@ REFSPATIAL = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ Where2Place
 #
-# "Point at the free space …" in photographs of rooms and tables, with the right pixels as a mask.
+# "Point at the free space …" in photographs of rooms and tables, with the right pixels as a mask. Masks are named by
+# the number of the line, from 0, whatever `question_id` says. They are JPEG files: a pixel counts by its value.
 #
-#     point_questions.jsonl    {"question_id", "image", "text", …} on each line; the text is the whole prompt
-#     images/                  named by `image`
-#     masks/00.jpg, 01.jpg, …  named by the number of the line, from 0, whatever `question_id` says
-#
-# The question of an item is its text up to the sentence that asks for the form of the answer. A pixel of a mask counts
-# by its value, 255 as 1: the masks are JPEG files, so that pixels at the border of a region have values between, and
-# count in part. Written fractions are those of an image of 640 x 480 pixels, whatever the mask's size.
-#
-# Sources: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields),
-# robopoint/eval/summarize_vqa.py:45-69 (masks, score); files and licence: the card of wentao-yuan/where2place,
-# README.md.
+# Source: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields),
+# robopoint/eval/summarize_vqa.py:45-69 (masks, score).
 
 _LINES = "point_questions.jsonl"
 
@@ -346,28 +328,18 @@ WHERE2PLACE = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ RoboSpatial-Home
 #
-# Configuration and compatibility as yes or no, context as a point in a polygon.
-#
-# The Parquet files, or the folder that the authors' download script makes of them:
-#
-#     data/configuration-*.parquet     category, question, answer, img, depth_image, mask
-#     data/compatibility-*.parquet     the same
-#     data/context-*.parquet           the same; an answer is "[(0.41, 0.52), …]", a polygon in fractions of the sides
-#     annotations.json, images/        a list of the same, images by name relative to the folder
-#
-# Depth images are not read: models of this package answer these questions from colour. Masks come with context alone;
-# other projects count a point in the mask, the authors' scorer one in the polygon, which is used here. There is no
-# split of usual and counter-heuristic questions.
+# Configuration and compatibility as yes or no, context as a point in a polygon, "[(0.41, 0.52), …]" in fractions of the
+# sides. Masks come with context alone; other projects count a point in the mask, the authors' scorer one in the
+# polygon, which is used here. There is no split of usual and counter-heuristic questions.
 #
 # The published scorer's rules differ from plain reading:
 #
 # - only the first of several points counts, and it must be a fraction of the image's sides;
 # - "(x, y)" is searched in the whole reply, then "[x, y]", both without a sign; only then a list with other numbers;
-# - a point on the polygon's edge is inside or outside by the ray rule;
 # - for yes and no the first letters of the reply count, so "not sure" and "nothing" are a no.
 #
-# Sources: Song et al. (2025), RoboSpatial; chanhee-luke/RoboSpatial-Eval 19f04a5: download_benchmark.py:60-152
-# (layout), evaluation.py:11-157 (score), README.md, "Leaderboard" (mean of the categories).
+# Source: Song et al. (2025), RoboSpatial; layout: chanhee-luke/RoboSpatial-Eval 19f04a5, download_benchmark.py:60-152;
+# score: evaluation.py:11-157.
 
 _CATEGORIES = ("configuration", "compatibility", "context")
 _YES_NO = ("yes", "no")
