@@ -445,18 +445,11 @@ class PolygonTruth:
         return repr(self.corners)
 
 
-class _HomeWords(msgspec.Struct):
+class _HomeEntry(msgspec.Struct):
     category: str
     question: str
     answer: str
-
-
-class _HomeEntry(_HomeWords):
-    img: str
-
-
-class _HomeRow(_HomeWords):
-    img: ParquetImage
+    img: str | ParquetImage
 
 
 def _home_key(row: PublishedRow[Any]) -> str:
@@ -464,7 +457,7 @@ def _home_key(row: PublishedRow[Any]) -> str:
     return f"{part}/{row.number}"
 
 
-def _home_item(row: PublishedRow[_HomeEntry | _HomeRow]) -> BenchmarkItem:
+def _home_item(row: PublishedRow[_HomeEntry]) -> BenchmarkItem:
     entry = row.entry
     image = image_of(row.path.parent, entry.img)
     answer = entry.answer.strip().lower()
@@ -511,7 +504,7 @@ ROBOSPATIAL = Benchmark(
     scorer="chanhee-luke/RoboSpatial-Eval, evaluation.py:11-157, main.py:305-307",
     reader=reader_of(
         [*(f"data/{category}-*.parquet" for category in _CATEGORIES), "annotations.json"],
-        {".parquet": _HomeRow, ".json": _HomeEntry},
+        {".parquet": _HomeEntry, ".json": _HomeEntry},
         _home_item,
         _home_key,
         lambda found: [path for path in found if path.suffix == ".parquet"] or found,

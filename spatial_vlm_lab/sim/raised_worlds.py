@@ -74,16 +74,13 @@ def raised_view(rng: np.random.Generator) -> Transform:
     return tilted_view(target, distance, elevation, round_, roll_deg)
 
 
-def _object(rng: np.random.Generator) -> Model:
-    if rng.random() < 0.5:
-        return oddment(rng)
-    kind = str(rng.choice([*KINDS, *_OTHER_KINDS]))
-    return scaled(make(kind, rng), float(rng.uniform(0.6, 1.4)))
-
-
 def _stack(rng: np.random.Generator) -> list[Model]:
     """An object, a filled container, or one of these on pedestals; the lowest first."""
-    top = [_object(rng)]
+    if rng.random() < 0.5:
+        top = [oddment(rng)]
+    else:
+        kind = str(rng.choice([*KINDS, *_OTHER_KINDS]))
+        top = [scaled(make(kind, rng), float(rng.uniform(0.6, 1.4)))]
     if rng.random() < _FILLED:
         container = scaled(make(str(rng.choice(_CONTAINERS)), rng), float(rng.uniform(0.9, 1.4)))
         reach = min(container.holder.reach) if container.holder is not None else container.reach

@@ -144,16 +144,13 @@ def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[
             seen = scene.render(camera, pose)
             pairs = relation_view(seen, scene.truth, pose, rng)
             if pairs is not None:
+                objects = tuple(
+                    LabelledObject(one.label, one.attributes, _box(one.box_xyxy))
+                    for one in seen.detections
+                    if seen.visible_fraction[one.id] >= _SEEN
+                )
                 name = f"world_{world:06d}_{number}"
-                yield LabelledView(name, seen.frame.rgb, _objects(seen), tuple(_labels(pairs, rng)))
-
-
-def _objects(seen: PhysicsRendering) -> tuple[LabelledObject, ...]:
-    return tuple(
-        LabelledObject(one.label, one.attributes, _box(one.box_xyxy))
-        for one in seen.detections
-        if seen.visible_fraction[one.id] >= _SEEN
-    )
+                yield LabelledView(name, seen.frame.rgb, objects, tuple(_labels(pairs, rng)))
 
 
 def _labels(pairs: RelationView, rng: np.random.Generator) -> Iterator[RelationLabel]:
