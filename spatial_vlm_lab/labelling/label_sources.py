@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_lab.scoring.bag_cases import taken_frames
+from spatial_vlm_lab.scoring.bag_cases import heard_of, taken_frames
 from spatial_vlm_lab.scoring.frame_truth import load_truths
 from spatial_vlm_lab.scoring.truth_file import is_same_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
@@ -197,14 +197,10 @@ def _complete(
 ) -> Iterator[PendingFrame | SpatialVlmError]:
     """Every complete frame of a bag in order; in the place of one that cannot be used, why."""
     assembler, now_ns = FrameAssembler(config, DETECTIONS in roles, robot=robot), bag.start_ns
-    roles_of: dict[str, list[str]] = {}
-    for role, topic in roles.items():
-        if role != INSTRUCTION:
-            roles_of.setdefault(topic, []).append(role)
-    for message in bag.messages(set(roles_of)):
-        now_ns = message.log_ns
-        for role in roles_of[message.topic]:
-            assembler.add(role, message.decode(), now_ns)
+    given = {role: topic for role, topic in roles.items() if role != INSTRUCTION}
+    for heard, now_ns in heard_of(bag, given):
+        for role, message in heard:
+            assembler.add(role, message, now_ns)
         yield from taken_frames(assembler, now_ns)
         assembler.forget_older()
     late_ns = now_ns + round((config.transform_timeout + 1.0) * SECOND)  # what waits for a transform waits no more

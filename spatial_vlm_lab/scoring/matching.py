@@ -68,14 +68,10 @@ class CaseTruth:
     expect: Expectation
     objects: tuple[KnownObject, ...]
 
-    def find(self, id_: str | None) -> KnownObject | None:
-        """The object of an id, or None."""
-        return next((one for one in self.objects if one.id == id_), None)
-
     @property
     def expected(self) -> KnownObject | None:
         """The object that is expected, or None."""
-        return self.find(self.expect.id)
+        return next((one for one in self.objects if one.id == self.expect.id), None)
 
 
 def case_truth(
