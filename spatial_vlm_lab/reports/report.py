@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,8 +31,6 @@ from spatial_vlm_ros.types.proportions import Interval, Share
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TIED = "\u00a0"  # a space at which no line breaks
-_REPAIR = "pip install {}, or apt install {}"
-
 _OF_ALL = (
     "With or without an answer; right = the expected object, so a case that expects a refusal is never right. "
     "It shows what a lower threshold for answering would do."
@@ -40,16 +39,10 @@ _OF_ALL = (
 
 def check_installed(html: bool, junit: bool) -> None:
     """Check that what the reports need is there, before a long run."""
-    try:
-        if html:
-            import jinja2  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("jinja2", _REPAIR.format("Jinja2", "python3-jinja2")) from error
-    try:
-        if junit:
-            import junitparser  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("junitparser", _REPAIR.format("junitparser", "python3-junitparser")) from error
+    for is_needed, package in ((html, "Jinja2"), (junit, "junitparser")):
+        name = package.lower()
+        if is_needed and importlib.util.find_spec(name) is None:
+            raise DependencyError(name, f"pip install {package}, or apt install python3-{name}")
 
 
 def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> str:
