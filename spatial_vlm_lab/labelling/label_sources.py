@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_lab.scoring.bag_cases import heard_of, taken_frames
-from spatial_vlm_lab.scoring.frame_truth import load_truths
+from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
 from spatial_vlm_lab.scoring.truth_file import is_same_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import StreamConfig
@@ -82,7 +82,7 @@ class FolderSource:
         if isinstance(found, SpatialVlmError):
             raise found
         frame, detections = found
-        truth = load_truths(self._folder, [Case(name, "")]).get(name)
+        truth = read_frame_truth(self._folder, Case(name, ""))
         pose = frame.base_T_camera if truth is None else truth.base_T_camera
         return FrameToLabel(frame, None if self._ask_grounder else detections, pose)
 

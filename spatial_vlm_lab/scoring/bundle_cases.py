@@ -13,7 +13,7 @@ from typing import Any
 
 from spatial_vlm_lab.labelling.truth_proposal import ground_of, proposed
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, judge_case
-from spatial_vlm_lab.scoring.frame_truth import load_truths
+from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import MIB, read_bytes
@@ -86,7 +86,7 @@ def keep_as_test(
     _add_case(out, case)
     newest, is_right = load_cases(out)[-1], None
     if newest.expect is not None:  # as `evaluate` judges
-        evidence = CaseEvidence(truth=load_truths(out, [newest]).get(name))
+        evidence = CaseEvidence(truth=read_frame_truth(out, newest))
         is_right = judge_case(newest, newest.expect, answered.resolution, evidence).complete
     return KeptCase(name, record.instruction, then, answered.resolution, expect, is_right)
 

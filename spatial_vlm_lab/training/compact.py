@@ -329,10 +329,7 @@ def run(
     """Train on the images of a folder.
 
     Args:
-        data: folder of images.
-        out: folder of the run.
         start: as for TrainingRun.
-        device: name of a torch device.
         threads: CPU threads; 0 = all.
         every: steps between validations.
         minutes: wall time for this call, minutes.
