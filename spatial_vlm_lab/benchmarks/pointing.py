@@ -46,21 +46,13 @@ _FORM = "Your answer should be formatted"
 # ------------------------------------------------------------------------------------------------ points in a mask
 #
 # RefSpatial-Bench and Where2Place have the same score: the mean over the questions of the share of marked pixels inside
-# the mask. The pixels that an answer marks:
+# the mask. A reply with fractions in round brackets, the form of the published prompts, and one that the package could
+# not read, are read by the published reader, side effects included. Of any other reply (JSON, tags, pixels,
+# thousandths), which it reads as pixels or not at all, the points come with the answer.
 #
-# 1. A reply with fractions in round brackets, which is the form that the published prompts ask for, is read by the
-#    published reader, side effects included.
-# 2. Any other reply (JSON, tags, pixels, thousandths) is read as the model's family is known to write; its points come
-#    with the answer. The published readers read such a reply as pixels, or not at all.
-# 3. A reply that the package could not read is left to the published reader.
-#
-# RoboRefer's scorer omits questions whose reply it fails to read; here they count 0, like a missing answer.
-#
-# Sources, as of the commits named:
-# - RoboPoint (wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34): `robopoint_cells`;
-# - RoboRefer (Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-34): `roborefer_cells`. Its readers of Molmo's
-#   tags and Gemini's JSON (lines 37-63) have no counterpart here: the package reads both, to the same pixels, and
-#   single points of Molmo as well, which the published reader passes over.
+# Sources: `robopoint_cells`: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34; `roborefer_cells`:
+# Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-34. Its readers of Molmo's tags and Gemini's JSON (lines
+# 37-63) have no counterpart here: the package reads both, to the same pixels, and single points of Molmo as well.
 
 Cells = tuple[int, int, int, int]
 """Whole pixels: first column, first row, one past the last column, one past the last row. A point is one pixel."""

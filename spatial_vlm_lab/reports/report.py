@@ -70,6 +70,7 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
     named = list(zip(evaluation.models, runs, tags, strict=True))
     failures = [failure for model, run, tag in named for failure in _failures(model, run, tag)]
     failures.sort(key=lambda failure: not failure["is_new"])
+    wrong = [failure["case"] for failure in failures]
     script = environment.get_template("report.js").render()
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -80,7 +81,12 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         unusable=by_reason(case for model in evaluation.models for case in model.unusable),
         errors=[error for error, *_ in error_rows(evaluation.models)],
         failures=failures,
-        choices=_choices(failures),
+        choices={  # name of a filter → its values
+            "model": list(dict.fromkeys(f["model"] for f in failures)),
+            "error": list(dict.fromkeys(case.error.value for case in wrong if case.error)),
+            "kind": sorted({kind for case in wrong for kind in case.kind}),
+            "status": list(dict.fromkeys(case.status.value for case in wrong)),
+        },
         cases=_shown_cases(runs, tags),
         several_sources=len({c.source for run in runs for c in run.results}) > 1,
         plots=plots,
@@ -143,17 +149,6 @@ def _failures(model: ModelOutcome, run: ModelRun, tag: str) -> Iterator[dict[str
                 "is_new": (case.image, case.instruction) in new,
                 "has_true_ids": model.name in ("", GIVEN),  # of its candidates: those of the true objects
             }
-
-
-def _choices(failures: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """What failures can be chosen by: name of the filter → its values."""
-    cases = [f["case"] for f in failures]
-    return {
-        "model": list(dict.fromkeys(f["model"] for f in failures)),
-        "error": list(dict.fromkeys(case.error.value for case in cases if case.error)),
-        "kind": sorted({kind for case in cases for kind in case.kind}),
-        "status": list(dict.fromkeys(case.status.value for case in cases)),
-    }
 
 
 # ------------------------------------------------------------------------------------------------ words

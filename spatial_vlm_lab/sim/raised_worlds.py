@@ -22,7 +22,7 @@ from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.meshes import Profile, block, ellipsoid, join, revolve
 from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, PaintedSurface, hulls, scaled
 from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
+from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
 from spatial_vlm_ros.sim.settled import random_view
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.types import PinholeCamera, Transform
@@ -112,15 +112,13 @@ def _repainted(rng: np.random.Generator, scenery: Scenery) -> Scenery:
     r, g, b = paint(rng)
     changes = {"table": _pattern(rng), "floor": _pattern(rng), "wall": (max(r, 40), max(g, 40), max(b, 40))}
     kept = {name: value for name, value in changes.items() if rng.random() < 0.7}
-    lights = tuple(_other(rng, light) for light in scenery.lights)
+    lights = []
+    for light in scenery.lights:
+        r, g, b = (min(1.0, float(rng.uniform(0.5, 1.25)) * value) for value in light.brightness)
+        x, y, z = (value + float(rng.uniform(-0.3, 0.3)) for value in light.position)
+        lights.append(dataclasses.replace(light, position=(x, y, z), brightness=(r, g, b)))
     ambient = scenery.ambient * float(rng.uniform(0.6, 1.15))
-    return dataclasses.replace(scenery, lights=lights, ambient=ambient, **kept)  # type: ignore[arg-type]
-
-
-def _other(rng: np.random.Generator, light: Light) -> Light:
-    r, g, b = (min(1.0, float(rng.uniform(0.5, 1.25)) * value) for value in light.brightness)
-    x, y, z = (value + float(rng.uniform(-0.3, 0.3)) for value in light.position)
-    return dataclasses.replace(light, position=(x, y, z), brightness=(r, g, b))
+    return dataclasses.replace(scenery, lights=tuple(lights), ambient=ambient, **kept)  # type: ignore[arg-type]
 
 
 def _pattern(rng: np.random.Generator) -> npt.NDArray[np.uint8]:

@@ -185,7 +185,11 @@ class TrainingRun(TrainingLoop):
         self.model = CompactModel(config)
         begun = start_from(start, self.model) if start else ""
         nn.Module.to(self.model, device)
-        optimizer = torch.optim.AdamW(_groups(self.model, settings.decay), lr=settings.rate)
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}  # decayed, and the rest
+        for name, value in self.model.named_parameters():
+            groups[value.ndim > 1 and not name.startswith("phrases.")].append(value)
+        decays = [{"params": own, "weight_decay": settings.decay * decayed} for decayed, own in groups.items()]
+        optimizer = torch.optim.AdamW(decays, lr=settings.rate)
 
         def rates(step: int) -> list[float]:
             return [rate_at(step, settings)] * 2
@@ -300,12 +304,6 @@ def rate_at(step: int, settings: TrainingSettings) -> float:
         return settings.rate * (step + 1) / (warm + 1)
     along = (step - warm) / max(settings.steps - warm, 1)
     return settings.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
-
-
-def _groups(model: CompactModel, decay: float) -> list[dict[str, Any]]:
-    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and not name.startswith("phrases.")]
-    rest = [p for name, p in model.named_parameters() if p.ndim <= 1 or name.startswith("phrases.")]
-    return [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
 
 
 @contextmanager
