@@ -93,11 +93,37 @@ def sources_of(
     )
 
 
+def evaluate_source(
+    source: Source,
+    model: LoadedModel,
+    config: Settings,
+    frame_of_reference: FrameOfReference | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[EvaluatedCase]:
+    """Ask a model about all cases of a source and judge the answers; the oracle is asked beside it.
+
+    Cases of a folder come in their order, cases of a bag in the order of its images, and cases without an image last.
+
+    Args:
+        frame_of_reference: used if the words state none.
+        note: called with messages about the source as a whole: repeated stamps, jumps in time, a damaged end.
+
+    Raises:
+        FileError: the cases cannot be read, or a bag cannot be opened.
+        InputError: a bag lacks a topic, or several match; the message lists the topics.
+    """
+    cases = source.cases()
+    judge = CaseJudge(model, config.resolver, source.uri, source.folder, frame_of_reference)
+    with closing(images_of(source, cases, config, model.spec.is_given, note)) as images:  # the bag, whatever happens
+        for case, image in images_ahead(images):
+            yield judge.ask(case, image)
+
+
 def images_of(
     source: Source, cases: Sequence[Case], config: Settings, needs_detections: bool,
     note: Callable[[str], None] = lambda _: None,
 ) -> Generator[tuple[Case, CaseImage], None, None]:  # fmt: skip
-    """Cases of a source with their images, in the order of `evaluate_models`.
+    """Cases of a source with their images, in the order of `evaluate_source`.
 
     Args:
         needs_detections: whether a bag must have a topic of detections.
@@ -160,7 +186,6 @@ def evaluate_models(
 ) -> Iterator[EvaluatedCase]:
     """Every case of every source by every model; each model is loaded once, and one is held at a time.
 
-    Cases of a folder come in their order, cases of a bag in the order of its images, and cases without an image last.
     If a source or a model fails, its cases are not judged, and a note says so; an only one raises its error.
 
     Args:
@@ -185,13 +210,9 @@ def evaluate_models(
             try:
                 if source.kind == "bag":  # it does not say what made its images: before it is read
                     check_images(model, config.resolver.domain_gate)
-                cases = source.cases()
-                judge = CaseJudge(model, config.resolver, source.uri, source.folder, frame_of_reference)
-                with closing(images_of(source, cases, config, spec.is_given, told)) as images:  # the bag, at any end
-                    for case, image in images_ahead(images):
-                        one = judge.ask(case, image)
-                        done.append(case)
-                        yield one
+                for one in evaluate_source(source, model, config, frame_of_reference, told):
+                    done.append(one.case)
+                    yield one
             except SpatialVlmError as error:
                 if len(sources) == len(specs) == 1:
                     raise

@@ -38,9 +38,9 @@ from spatial_vlm_lab.engine.evaluate_cases import (
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.engine.shards import Shard
 from spatial_vlm_lab.scoring import truth_file
-from spatial_vlm_lab.scoring.model_spec import ModelSpec
+from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
 from spatial_vlm_lab.scoring.rows import Row
-from spatial_vlm_lab.scoring.sources import Source, evaluate_models
+from spatial_vlm_lab.scoring.sources import Source, evaluate_source
 from spatial_vlm_ros.errors import FileError, RunMismatchError
 from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
 from spatial_vlm_ros.recording.bags.reader import open_bag
@@ -85,7 +85,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_batches_of_frames_give_the_rows_of_the_whole_folder(frames: Path) -> None:
     source = Source(str(frames))
-    expected = [done.row() for done in evaluate_models([source], [ModelSpec()], SETTINGS)]
+    expected = [done.row() for done in evaluate_source(source, load_model(ModelSpec()), SETTINGS)]
     assert [row["right"] for row in expected] == [True] * 10 + [False, True]
     for most in (2, 32):
         shards = plan_cases([source], GIVEN, SETTINGS, frames_in_shard=most)
@@ -101,7 +101,7 @@ def test_rows_name_sources_as_they_were_given_wherever_a_worker_runs(
 ) -> None:
     monkeypatch.chdir(frames.parent)
     shards = plan_cases([Source(frames.name)], GIVEN, SETTINGS)
-    expected = [done.row() for done in evaluate_models([Source(frames.name)], [ModelSpec()], SETTINGS)]
+    expected = [done.row() for done in evaluate_source(Source(frames.name), load_model(ModelSpec()), SETTINGS)]
     monkeypatch.chdir(tmp_path)
     found = answered(shards)
     for row in (*found, *expected):  # a frame that is not there is named by its path
@@ -161,7 +161,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 @pytest.fixture(scope="module")
 def rows_of_bag(bag: Source) -> list[Any]:
-    found = [done.row() for done in evaluate_models([bag], [ModelSpec()], SETTINGS)]
+    found = [done.row() for done in evaluate_source(bag, load_model(ModelSpec()), SETTINGS)]
     assert all(row["right"] for row in found)
     return in_order(found)
 
@@ -195,7 +195,7 @@ def test_a_part_reads_its_own_chunks_alone(bag: Source, monkeypatch: pytest.Monk
 def test_stamps_that_no_image_has_get_the_words_of_the_whole_bag(bag: Source, tmp_path: Path) -> None:
     stamps = [stamp_of(3), stamp_of(9) + 7, stamp_of(12), T0 - 10**12, stamp_of(COUNT) + 10**12]
     source = dataclasses.replace(bag, truth=str(write_truth(tmp_path / "truth.jsonl", stamps)))
-    expected = [done.row() for done in evaluate_models([source], [ModelSpec()], SETTINGS)]
+    expected = [done.row() for done in evaluate_source(source, load_model(ModelSpec()), SETTINGS)]
     assert {row["right"] for row in expected} >= {True, None}
     shards = plan_cases([source], GIVEN, SETTINGS, bytes_in_shard=1_000_000)
     assert parts_of(shards).count(None) == 1
@@ -259,7 +259,7 @@ def test_cases_behind_the_damage_of_a_bag_are_no_mistakes_of_the_model(
     assert any(note.startswith(f"{source.uri}: the bag is damaged") for note in NOTES)
     assert not any("the whole bag was read" in note for note in NOTES)
     if megabytes == 1000:
-        whole = [done.row() for done in evaluate_models([source], [ModelSpec()], SETTINGS)]
+        whole = [done.row() for done in evaluate_source(source, load_model(ModelSpec()), SETTINGS)]
         assert in_order(rows) == in_order(whole)
 
 
