@@ -107,7 +107,13 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     beside = whole.with_name(f"{whole.name if whole.is_dir() else whole.stem}.truth.jsonl")
     path = out or (beside if frames is None else frames / CASES_FILE)
     with LabelFile(path) as file:  # first, so that a page open elsewhere is reported before reading a bag
-        _warn_of(file.path, refused_lines(file))
+        refused = refused_lines(file)
+        for n, reason in refused[:_MOST_SAID]:
+            say(f"{file.path}: line {n} is not a valid case: {reason}", err=True)
+        if refused:  # they are kept, and `evaluate` refuses the whole file
+            more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
+            kept = f"these lines are kept unchanged{more}"
+            say(f"{kept}; `evaluate` refuses the file until they are corrected or removed", err=True)
         with _source(frames, bag, file.path, model is not None, settings, of_bag, apart) as source:
             labels = LabelSession(source, file, Resolver(gate, model), sentences, reference, blind=blind)
             title = (frames or bag or path).resolve().name
@@ -142,18 +148,6 @@ def _source(
         source = BagSource(opened, truth.parent, roles, config, apart, robot)
     with source:
         yield source
-
-
-def _warn_of(path: Path, refused: tuple[tuple[int, str], ...]) -> None:
-    """Warn about invalid lines of the file: they are kept, and `evaluate` refuses the whole file."""
-    for n, reason in refused[:_MOST_SAID]:
-        say(f"{path}: line {n} is not a valid case: {reason}", err=True)
-    if refused:
-        more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
-        say(
-            f"these lines are kept unchanged{more}; `evaluate` refuses the file until they are corrected or removed",
-            err=True,
-        )
 
 
 def _wait() -> None:

@@ -27,7 +27,7 @@ from spatial_vlm_ros.output.lettering import Colour
 from spatial_vlm_ros.output.top_view import draw_top_view
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered
-from spatial_vlm_ros.types import ComparedRow, RelationComparison, Rgb, RgbdFrame
+from spatial_vlm_ros.types import RelationComparison, Rgb, RgbdFrame
 
 WIDTH = 1200
 """Image width, pixels."""
@@ -54,7 +54,11 @@ def draw_comparison(
     Returns:
         (H, WIDTH, 3) uint8: the photograph, the view from above beside it, and the table below.
     """
-    config, colours = config or ResolverConfig(), _colours(compared.rows)
+    config, models, fused = config or ResolverConfig(), cycle(_MODELS), cycle(_FUSED)
+    colours = tuple(
+        drawing.GREEN if row.by == "measurement" else next(fused if row.by == "fused" else models)
+        for row in compared.rows
+    )
     content = content_from(frame, answered.detections, answered.resolution, config, answered.scene)
     rgb = frame.rgb if content is None else content.layout.scene.frame.rgb
     scale = min(_PHOTOGRAPH[0] / rgb.shape[1], _PHOTOGRAPH[1] / rgb.shape[0])
@@ -68,14 +72,6 @@ def draw_comparison(
     if content is not None:
         upper[:, size[0] + 1 :] = draw_top_view(content, WIDTH - size[0] - 1, size[1], _SIZE - 2)
     return np.vstack((upper, _table(compared, colours)))
-
-
-def _colours(rows: tuple[ComparedRow, ...]) -> tuple[Colour, ...]:
-    """One colour per row: for measurement, for models and remedies in turn, for fused results in turn."""
-    models, fused = cycle(_MODELS), cycle(_FUSED)
-    return tuple(
-        drawing.GREEN if row.by == "measurement" else next(fused if row.by == "fused" else models) for row in rows
-    )
 
 
 # ------------------------------------------------------------------------------------------------ photograph

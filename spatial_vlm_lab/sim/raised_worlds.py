@@ -168,7 +168,13 @@ def pedestal(rng: np.random.Generator, reach: float) -> Model:
         ring = revolve([(0, 0), (radius, 0), (radius, height), (0, height)], sides)
         solid = hulls([ring.vertices])
         holder = Holder("on", height, (0.6 * radius, 0.6 * radius))
-        return Model("pedestal", (), _banded(rng, radius, height, sides), solid,
+        cut = height * float(rng.uniform(0.2, 1.3))
+        cuts = (0.0, cut, height) if cut < 0.85 * height else (0.0, height)  # one paint, or two
+        bands = tuple(
+            PaintedSurface(revolve([(0, low), (radius, low), (radius, high), (0, high)], sides), paint(rng))
+            for low, high in pairwise(cuts)
+        )
+        return Model("pedestal", (), bands, solid,
                      3 * _DENSITY * radius**2 * height, (0, 0, height / 2), holder=holder)  # fmt: skip
     x, y = (2 * reach * float(rng.uniform(1.0, 1.8)) for _ in range(2))
     if form == "block" or height < 0.06:
@@ -220,13 +226,3 @@ def _turned(rng: np.random.Generator, radius: float, height: float) -> Model:
     flat = 0.6 * float(radii[-1])
     return Model("oddment", (), tuple(parts), hulls([corners]), 2.2 * _DENSITY * radius**2 * height,
                  (0, 0, 0.45 * height), holder=Holder("on", height, (flat, flat)))  # fmt: skip
-
-
-def _banded(rng: np.random.Generator, radius: float, height: float, sides: int) -> tuple[PaintedSurface, ...]:
-    """A column in one paint, or in two."""
-    cut = height * float(rng.uniform(0.2, 1.3))
-    cuts = (0.0, cut, height) if cut < 0.85 * height else (0.0, height)
-    return tuple(
-        PaintedSurface(revolve([(0, low), (radius, low), (radius, high), (0, high)], sides), paint(rng))
-        for low, high in pairwise(cuts)
-    )

@@ -28,7 +28,7 @@ from spatial_vlm_lab.training.scoring import Figures, detector, features_of, sco
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import sha256_of
-from spatial_vlm_ros.vlm.compact.familiarity import Familiarity, fitted
+from spatial_vlm_ros.vlm.compact.familiarity import fitted
 from spatial_vlm_ros.vlm.compact.model import CompactConfig, CompactModel, CompactOutput, config_of, export
 from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, CompactSpec
 
@@ -233,28 +233,24 @@ class TrainingRun(TrainingLoop):
 
     def one_step(self, batch: TrainingBatch) -> dict[str, float]:
         """Make one optimiser step and return the parts of its loss."""
-        parts: dict[str, float] = {}
+        told: dict[str, float] = {}
 
         def learn(_: int) -> float:
-            parts.update(self._learn(batch))
-            return parts["total"]
+            self.model.train()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+                output = self.model(*self._tensors(batch.pixels, batch.words, batch.image))
+            output = CompactOutput(*(part.float() for part in output))
+            names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
+            parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
+            if not torch.isfinite(parts["total"]):
+                reason = f"the loss is not a number after {self.progress.step} steps"
+                raise ModelError("compact", reason, "train with a lower rate")
+            torch.autograd.backward(parts["total"])
+            told.update({name: float(value.detach()) for name, value in parts.items()})
+            return told["total"]
 
         self.make_step(learn)
-        return parts
-
-    def _learn(self, batch: TrainingBatch) -> dict[str, float]:
-        """The parts of the loss of a batch; the gradient of their sum is added to the parameters."""
-        self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            output = self.model(*self._tensors(batch.pixels, batch.words, batch.image))
-        output = CompactOutput(*(part.float() for part in output))
-        names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
-        parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
-        if not torch.isfinite(parts["total"]):
-            reason = f"the loss is not a number after {self.progress.step} steps"
-            raise ModelError("compact", reason, "train with a lower rate")
-        torch.autograd.backward(parts["total"])
-        return {name: float(value.detach()) for name, value in parts.items()}
+        return told
 
     def _tensors(self, *arrays: Any) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
@@ -367,23 +363,18 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int]) -> dict[
     spec = replace(spec, score_scale=scale, score_rival=rival, score_shift=shift)
     with new_folder(out / "model", force=True) as folder:
         export(model, folder, spec)
-        _familiarity(model, data, spec).write(folder)
+        means = {}  # of features, by part
+        for part in ("training", "validation", CALIBRATION):
+            samples = Samples(data, part)
+            chosen = range(0, len(samples), max(1, len(samples) // _MOST_FAMILIAR))
+            means[part] = np.array([features_of(model, samples[n].rgb, spec) for n in chosen])
+        fitted(means["training"], np.concatenate([means["validation"], means[CALIBRATION]])).write(folder)
     parts = ["validation", CALIBRATION, *(["test"] if on_test else [])]
     figures = {part: figures_of(model, data, part, vocabulary, spec=spec, with_masks=True) for part in parts}
     if on_test:
         figures["test, colours"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="shown")
         figures["test, colours held out"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="held out")
     return figures
-
-
-def _familiarity(model: CompactModel, data: Path, spec: CompactSpec) -> Familiarity:
-    """Feature statistics of training images; the limit comes from the validation and calibration parts."""
-    found = {}
-    for part in ("training", "validation", CALIBRATION):
-        samples = Samples(data, part)
-        chosen = range(0, len(samples), max(1, len(samples) // _MOST_FAMILIAR))
-        found[part] = np.array([features_of(model, samples[n].rgb, spec) for n in chosen])
-    return fitted(found["training"], np.concatenate([found["validation"], found[CALIBRATION]]))
 
 
 def figures_of(
