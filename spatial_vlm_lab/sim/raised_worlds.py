@@ -114,9 +114,9 @@ def _repainted(rng: np.random.Generator, scenery: Scenery) -> Scenery:
     kept = {name: value for name, value in changes.items() if rng.random() < 0.7}
     lights = []
     for light in scenery.lights:
-        r, g, b = (min(1.0, float(rng.uniform(0.5, 1.25)) * value) for value in light.brightness)
+        red, green, blue = (min(1.0, float(rng.uniform(0.5, 1.25)) * value) for value in light.brightness)
         x, y, z = (value + float(rng.uniform(-0.3, 0.3)) for value in light.position)
-        lights.append(dataclasses.replace(light, position=(x, y, z), brightness=(r, g, b)))
+        lights.append(dataclasses.replace(light, position=(x, y, z), brightness=(red, green, blue)))
     ambient = scenery.ambient * float(rng.uniform(0.6, 1.15))
     return dataclasses.replace(scenery, lights=tuple(lights), ambient=ambient, **kept)  # type: ignore[arg-type]
 

@@ -226,7 +226,13 @@ class TrainingRun(TrainingLoop):
                     watch(Told(done.step, {name: sum(one[name] for one in since) / tell_every for name in since[0]}))
                     since.clear()
                 if done.step % every == 0 or not self.to_come:
-                    self._validate(validate, watch)
+                    if validate is not None:
+                        value = validate(self.model)
+                        watch(Told(done.step, map50=value))
+                        if value >= done.best:
+                            done.best = value
+                            with new_folder(self.folder / "best", force=True) as best:
+                                self.model.save_pretrained(best)
                     self.save()
         self.save()
         return not self.to_come
@@ -254,16 +260,6 @@ class TrainingRun(TrainingLoop):
 
     def _tensors(self, *arrays: Any) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
-
-    def _validate(self, validate: Callable[[CompactModel], float] | None, watch: Watcher) -> None:
-        if validate is None:
-            return
-        value = validate(self.model)
-        watch(Told(self.progress.step, map50=value))
-        if value >= self.progress.best:
-            self.progress.best = value
-            with new_folder(self.folder / "best", force=True) as best:
-                self.model.save_pretrained(best)
 
 
 def start_from(folder: Path, model: CompactModel) -> str:
