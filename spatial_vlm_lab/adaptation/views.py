@@ -138,7 +138,10 @@ def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
     """Read the views for training, calibration and test, by part."""
     parts: dict[str, list[StoredView]] = {part: [] for part in PARTS}
     for source in sorted(path for path in folder.iterdir() if path.is_dir()):
-        groups = {path.stem: _read(path) for path in sorted(source.glob("*.json"))}
+        groups: dict[str, list[StoredView]] = {}
+        for path in sorted(source.glob("*.json")):
+            told = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[StoredView], path, repair=_REPAIR)
+            groups[path.stem] = [replace(one, source=source.name, path=_image_path(path, one.name)) for one in told]
         for part, names in split_groups([name for name, views in groups.items() if views], seed).items():
             parts[part] += [view for name in names for view in groups[name]]
     if not all(any(view.relations for view in views) for views in parts.values()):
@@ -153,11 +156,6 @@ def split_groups(names: Sequence[str], seed: int) -> Mapping[str, list[str]]:
     drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
     held = max(1, round(HELD_OUT * len(drawn))) if len(drawn) > 2 else 0
     return {"test": drawn[:held], "calibration": drawn[held : 2 * held], "training": drawn[2 * held :]}
-
-
-def _read(path: Path) -> list[StoredView]:
-    told = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[StoredView], path, repair=_REPAIR)
-    return [replace(one, source=path.parent.name, path=_image_path(path, one.name)) for one in told]
 
 
 def _image_path(group: Path, name: str) -> Path:

@@ -45,20 +45,14 @@ from spatial_vlm_ros.types.proportions import wilson
 
 # ------------------------------------------------------------------------------------------------ CV-Bench
 #
-# Relations and counts in images of ADE20K and COCO (2D), depth and distance in those of Omni3D (3D).
-#
-#     test_2d.jsonl, test_3d.jsonl        {"idx", "type", "task", "question", "choices", "answer" ("(B)"), "prompt",
-#                                         "filename", "source", …} a line
-#     img/                                images; `filename` is "img/2D/count/ade20k_10.png", relative to the folder of
-#                                         both, or relative to img/
-#     test_2d.parquet, test_3d.parquet    the same with the column "image"; read where there is no .jsonl with img/
+# Relations and counts in images of ADE20K and COCO (2D), depth and distance in those of Omni3D (3D). `filename` is
+# "img/2D/count/ade20k_10.png", relative to the folder of listing and img/, or relative to img/.
 #
 # Objects of 3D questions are marked by boxes that are drawn into the images. The column "bbox" is not read: no
 # publication of its form and of the order of its boxes was found, so there is no split of usual and counter-heuristic
 # depth.
 #
-# Sources: Tong et al. (2024), Cambrian-1; fields and files: the card of nyu-visionx/CV-Bench, README.md (data under
-# Apache-2.0); prompt and reading of replies: cambrian-mllm/cambrian 539ffc3, eval/eval/{ade,coco,omni}.
+# Source: Tong et al. (2024), Cambrian-1; fields and files: the card of nyu-visionx/CV-Bench, README.md.
 
 _CV_FORM = "Answer with the option's letter from the given choices directly."
 """Behind every prompt: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_eval.py:37-38,134; ade and omni alike."""
@@ -181,17 +175,12 @@ CV_BENCH = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ BLINK
 #
-# Relative depth and spatial relation, the two of its fourteen tasks about space in one image.
+# Relative depth and spatial relation, the two of its fourteen tasks about space in one image. BLINK does not give the
+# positions of the points or objects in its questions, so usual and counter-heuristic depth questions cannot be
+# separated.
 #
-# Relative_Depth/val-00000-of-00001.parquet and Spatial_Relation/… have the columns idx, question, sub_task, image_1 to
-# image_4, choices, answer, prompt.
-#
-# An answer is "(A)". Those of the test files are hidden: they can only be scored by the authors' server. BLINK does
-# not give the positions of the points or objects in its questions, so usual and counter-heuristic depth questions
-# cannot be separated.
-#
-# Source: Fu et al. (2024), BLINK: multimodal large language models can see but not perceive; zeyofu/BLINK_Benchmark
-# at 2d6a779: columns and prompt in eval/test_benchmark.py:67-136, score in eval/evaluate.py:28-67.
+# Source: Fu et al. (2024), BLINK: multimodal large language models can see but not perceive; columns and prompt:
+# zeyofu/BLINK_Benchmark 2d6a779, eval/test_benchmark.py:67-136.
 
 _BLINK_LETTERS = "ABCDE"
 
@@ -276,28 +265,13 @@ BLINK = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ 3DSRBench
 #
-# Height, location, orientation and several objects in photographs, each question in several variants.
+# Height, location, orientation and several objects in photographs. A question comes with its choices in several orders
+# and with the image mirrored: its id of eight characters gets "-1" to "-3" for another order, "-flip" for the mirrored
+# image, "-flip-1" for both. CircularEval and FlipEval count a question only if all variants that belong together are
+# answered correctly. An image of 64 characters or fewer is the `index` of the row that holds it, as VLMEvalKit writes
+# it. The data holds no boxes, so that usual and counter-heuristic questions cannot be told apart.
 #
-#     3dsrbench_v1_vlmevalkit_circular.tsv    index, qid, question, A, B, C, D, answer, category, image (base64), …
-#
-# A question comes with its choices in several orders and with the image mirrored; `variants` says which variants count
-# together. An image of 64 characters or fewer is the `index` of the row that holds it, as VLMEvalKit writes it.
-#
-# Categories ("location_above") belong to four types ("location"). The data holds no boxes, so that usual and
-# counter-heuristic questions cannot be told apart.
-#
-# CircularEval and FlipEval: a question counts only if all its variants are answered correctly. 3DSRBench gives a
-# question an id of eight characters, and its variants further parts: "-1" to "-3" the choices in another order, "-flip"
-# the mirrored image, "-flip-1" both. Which variants belong together:
-#
-# - vanilla: each variant separately;
-# - flip: the question and its mirror image, each order of choices separately;
-# - circular: all orders of choices, the mirror image separately. The benchmark's authors publish this one;
-# - flip_circular: all of them.
-#
-# Sources: Ma et al. (2024), 3DSRBench: a comprehensive 3D spatial reasoning benchmark; columns, types and CircularEval,
-# by the benchmark's authors: johnson111788/SpatialReasoner 339b29a, src/eval/compute_3dsrbench_results.py:48-73; all
-# four rules: open-compass/VLMEvalKit e8e78f0, vlmeval/dataset/image_mcq.py:2704-2732.
+# Source: Ma et al. (2024), 3DSRBench: a comprehensive 3D spatial reasoning benchmark.
 
 _TSV = "3dsrbench_v1_vlmevalkit_circular.tsv"
 _LETTERS = "ABCD"

@@ -79,7 +79,10 @@ class LmmsRequests:
         super().__init__()
         if not backend:
             raise InputError("model_args", "no backend", "backend=NAME,model=…", "choose a backend, such as qwen-vl")
-        given = {name: _text(value) for name, value in options.items()}
+        given = {
+            name: ("yes" if value else "no") if isinstance(value, bool) else str(value)
+            for name, value in options.items()
+        }
         if device is not None:
             given["device"] = device
         if str(batch_size) != "1" or max_batch_size is not None:
@@ -136,10 +139,6 @@ class LmmsRequests:
             )
         rgb: Rgb = np.ascontiguousarray(np.asarray(visuals[0].convert("RGB"), np.uint8))
         return rgb
-
-
-def _text(value: Any) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _until(text: str, arguments: Mapping[str, Any]) -> str:

@@ -46,21 +46,13 @@ _FORM = "Your answer should be formatted"
 # ------------------------------------------------------------------------------------------------ points in a mask
 #
 # RefSpatial-Bench and Where2Place have the same score: the mean over the questions of the share of marked pixels inside
-# the mask. The pixels that an answer marks:
+# the mask. A reply with fractions in round brackets, the form of the published prompts, and one that the package could
+# not read, are read by the published reader, side effects included. Of any other reply (JSON, tags, pixels,
+# thousandths), which it reads as pixels or not at all, the points come with the answer.
 #
-# 1. A reply with fractions in round brackets, which is the form that the published prompts ask for, is read by the
-#    published reader, side effects included.
-# 2. Any other reply (JSON, tags, pixels, thousandths) is read as the model's family is known to write; its points come
-#    with the answer. The published readers read such a reply as pixels, or not at all.
-# 3. A reply that the package could not read is left to the published reader.
-#
-# RoboRefer's scorer omits questions whose reply it fails to read; here they count 0, like a missing answer.
-#
-# Sources, as of the commits named:
-# - RoboPoint (wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34): `robopoint_cells`;
-# - RoboRefer (Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-34): `roborefer_cells`. Its readers of Molmo's
-#   tags and Gemini's JSON (lines 37-63) have no counterpart here: the package reads both, to the same pixels, and
-#   single points of Molmo as well, which the published reader passes over.
+# Sources: `robopoint_cells`: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34; `roborefer_cells`:
+# Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-34. Its readers of Molmo's tags and Gemini's JSON (lines
+# 37-63) have no counterpart here: the package reads both, to the same pixels, and single points of Molmo as well.
 
 Cells = tuple[int, int, int, int]
 """Whole pixels: first column, first row, one past the last column, one past the last row. A point is one pixel."""
@@ -203,22 +195,12 @@ class MaskTruth:
 
 # ------------------------------------------------------------------------------------------------ RefSpatial-Bench
 #
-# "Point at what these words mean", with the right pixels as a mask: all that are not 0 count 1.
+# "Point at what these words mean", with the right pixels as a mask: all that are not 0 count 1. A task that exists both
+# as a folder and as Parquet files is read from its folder. `steps` counts the authors' steps of reasoning. There is no
+# split of usual and counter-heuristic questions.
 #
-# The raw folders, or the Parquet files of the same data:
-#
-#     Location/question.json    [{"id", "object", "prompt", "suffix", "rgb_path", "mask_path", "step", …}, …]
-#     Location/image/, mask/    images, named relative to Location/
-#     Placement/, Unseen/       the same; Unseen holds relations that are not in the authors' training data
-#     data/location-*.parquet   id, image, mask, object, prompt, suffix, step; likewise placement-* and unseen-*
-#
-# A task that exists in both forms is read from its folder. The authors do not publish scores on Unseen for models
-# that were not trained on their data. There is no split of usual and counter-heuristic questions; `steps` counts the
-# authors' steps of reasoning.
-#
-# Sources: Zhou et al. (2025), RoboRefer; Zhoues/RoboRefer d97a995, Evaluation/test_benchmark.py:18-57 (layout, prompt),
-# Evaluation/summarize_acc.py:66-98 (score); the dataset's card on huggingface.co, BAAI/RefSpatial-Bench (Parquet files,
-# licence).
+# Source: Zhou et al. (2025), RoboRefer; layout and prompt: Zhoues/RoboRefer d97a995,
+# Evaluation/test_benchmark.py:18-57; Parquet files: the card of BAAI/RefSpatial-Bench on huggingface.co.
 
 
 class _RefSpatialWords(msgspec.Struct):
@@ -295,19 +277,11 @@ REFSPATIAL = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ Where2Place
 #
-# "Point at the free space …" in photographs of rooms and tables, with the right pixels as a mask.
+# "Point at the free space …" in photographs of rooms and tables, with the right pixels as a mask. Masks are named by
+# the number of the line, from 0, whatever `question_id` says. They are JPEG files: a pixel counts by its value.
 #
-#     point_questions.jsonl    {"question_id", "image", "text", …} on each line; the text is the whole prompt
-#     images/                  named by `image`
-#     masks/00.jpg, 01.jpg, …  named by the number of the line, from 0, whatever `question_id` says
-#
-# The question of an item is its text up to the sentence that asks for the form of the answer. A pixel of a mask counts
-# by its value, 255 as 1: the masks are JPEG files, so that pixels at the border of a region have values between, and
-# count in part. Written fractions are those of an image of 640 x 480 pixels, whatever the mask's size.
-#
-# Sources: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields),
-# robopoint/eval/summarize_vqa.py:45-69 (masks, score); files and licence: the card of wentao-yuan/where2place,
-# README.md.
+# Source: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields),
+# robopoint/eval/summarize_vqa.py:45-69 (masks, score).
 
 _LINES = "point_questions.jsonl"
 
@@ -346,28 +320,18 @@ WHERE2PLACE = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ RoboSpatial-Home
 #
-# Configuration and compatibility as yes or no, context as a point in a polygon.
-#
-# The Parquet files, or the folder that the authors' download script makes of them:
-#
-#     data/configuration-*.parquet     category, question, answer, img, depth_image, mask
-#     data/compatibility-*.parquet     the same
-#     data/context-*.parquet           the same; an answer is "[(0.41, 0.52), …]", a polygon in fractions of the sides
-#     annotations.json, images/        a list of the same, images by name relative to the folder
-#
-# Depth images are not read: models of this package answer these questions from colour. Masks come with context alone;
-# other projects count a point in the mask, the authors' scorer one in the polygon, which is used here. There is no
-# split of usual and counter-heuristic questions.
+# Configuration and compatibility as yes or no, context as a point in a polygon, "[(0.41, 0.52), …]" in fractions of the
+# sides. Masks come with context alone; other projects count a point in the mask, the authors' scorer one in the
+# polygon, which is used here. There is no split of usual and counter-heuristic questions.
 #
 # The published scorer's rules differ from plain reading:
 #
 # - only the first of several points counts, and it must be a fraction of the image's sides;
 # - "(x, y)" is searched in the whole reply, then "[x, y]", both without a sign; only then a list with other numbers;
-# - a point on the polygon's edge is inside or outside by the ray rule;
 # - for yes and no the first letters of the reply count, so "not sure" and "nothing" are a no.
 #
-# Sources: Song et al. (2025), RoboSpatial; chanhee-luke/RoboSpatial-Eval 19f04a5: download_benchmark.py:60-152
-# (layout), evaluation.py:11-157 (score), README.md, "Leaderboard" (mean of the categories).
+# Source: Song et al. (2025), RoboSpatial; layout: chanhee-luke/RoboSpatial-Eval 19f04a5, download_benchmark.py:60-152;
+# score: evaluation.py:11-157.
 
 _CATEGORIES = ("configuration", "compatibility", "context")
 _YES_NO = ("yes", "no")
@@ -473,18 +437,11 @@ class PolygonTruth:
         return repr(self.corners)
 
 
-class _HomeWords(msgspec.Struct):
+class _HomeEntry(msgspec.Struct):
     category: str
     question: str
     answer: str
-
-
-class _HomeEntry(_HomeWords):
-    img: str
-
-
-class _HomeRow(_HomeWords):
-    img: ParquetImage
+    img: str | ParquetImage
 
 
 def _home_key(row: PublishedRow[Any]) -> str:
@@ -492,7 +449,7 @@ def _home_key(row: PublishedRow[Any]) -> str:
     return f"{part}/{row.number}"
 
 
-def _home_item(row: PublishedRow[_HomeEntry | _HomeRow]) -> BenchmarkItem:
+def _home_item(row: PublishedRow[_HomeEntry]) -> BenchmarkItem:
     entry = row.entry
     image = image_of(row.path.parent, entry.img)
     answer = entry.answer.strip().lower()
@@ -539,7 +496,7 @@ ROBOSPATIAL = Benchmark(
     scorer="chanhee-luke/RoboSpatial-Eval, evaluation.py:11-157, main.py:305-307",
     reader=reader_of(
         [*(f"data/{category}-*.parquet" for category in _CATEGORIES), "annotations.json"],
-        {".parquet": _HomeRow, ".json": _HomeEntry},
+        {".parquet": _HomeEntry, ".json": _HomeEntry},
         _home_item,
         _home_key,
         lambda found: [path for path in found if path.suffix == ".parquet"] or found,

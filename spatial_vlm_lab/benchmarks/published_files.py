@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -412,7 +412,7 @@ def _parquet_rows(path: Path, form: type[Entry], source: str) -> Iterator[Publis
         there = set(file.schema_arrow.names)
         _check_columns(path, form, there, source)
         images = {field.encode_name: ImageColumn(path, field.encode_name, source) for field in fields
-                  if field.type is ParquetImage}  # fmt: skip
+                  if ParquetImage in (field.type, *get_args(field.type))}  # fmt: skip
         wanted = [name for field in fields if (name := field.encode_name) in there and name not in images]
         for group in range(file.metadata.num_row_groups):
             size = _size_of(file.metadata.row_group(group), wanted)

@@ -41,18 +41,9 @@ from spatial_vlm_ros.types.proportions import wilson
 
 # ------------------------------------------------------------------------------------------------ What'sUp
 #
-# Photographs, and captions that differ in a preposition; the first caption is the true one.
-#
-#     controlled_images_dataset.json  set A: [{"image_path", "caption_options" (4)}, …], images in controlled_images/,
-#                                     "object_left_of_anchor.jpeg": left_of, right_of, on, under
-#     controlled_clevr_dataset.json   set B, images in controlled_clevr/: left_of, right_of, in-front_of, behind
-#     coco_qa_one_obj.json            [[image id, true caption, false caption], …], images val2017/000000000123.jpg
-#     coco_qa_two_obj.json            the same
-#     vg_qa_one_obj.json              the same, images vg_images/123.jpg (GQA in the paper)
-#     vg_qa_two_obj.json              the same
-#
-# Source: Kamath, Hessel and Chang (2023), What's "up" with vision-language models?; layout:
-# amitakamath/whatsup_vlms, dataset_zoo/aro_datasets.py:351-724 at 7c1f255 (code and data under MIT).
+# Photographs, and captions that differ in a preposition; the first caption is the true one. Source: Kamath, Hessel and
+# Chang (2023), What's "up" with vision-language models?; layout: amitakamath/whatsup_vlms,
+# dataset_zoo/aro_datasets.py:351-724 at 7c1f255. GQA-spatial is "vg" in the names of its files.
 
 _CONTROLLED: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
     "controlled_images_dataset.json": ("A", "controlled_images", ("left_of", "right_of", "on", "under")),
@@ -185,23 +176,15 @@ WHATSUP = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ VSR
 #
-# Visual Spatial Reasoning: whether a sentence about two objects of a photograph is true.
+# Visual Spatial Reasoning: whether a sentence about two objects of a photograph is true; a label of 1 means true.
 #
-#     data/splits/random/test.jsonl       {"image", "caption", "label" (1 = true), "relation", …} a line
-#     data/splits/zeroshot/test.jsonl     the same; no object of it is in the training data of that split
-#     data/images/                        images of COCO 2017
-#     analysis_scripts/rel_meta_category_dict.txt   optional: "Category: relation, relation, …" a line
+# The folder is the repository or its data/, or one of the data sets on Hugging Face: these have the listing alone, in a
+# folder whose path tells the split, with images/ beside it or in the folder above. No object of the zero-shot test is
+# in the training data of that split. It has 1222 items since March 2023; its README still says 616.
 #
-# The folder is the repository, or its data/. The authors' data sets on Hugging Face have the listing on its own:
-#
-#     vsr_random/test.jsonl, vsr_zeroshot/test.jsonl   or test.jsonl, in a folder whose path tells which of them it is
-#     images/                                          beside the listing, or in the folder above it
-#
-# The test parts have 2195 items (random split) and 1222 (zero-shot split, since March 2023); its README still says
-# 616 for the second. Source: Liu, Emerson and Collier (2023), Visual Spatial Reasoning, TACL;
-# cambridgeltl/visual-spatial-reasoning, data/README.md:1-55 at b27a0af (Apache-2.0); accuracy of each split:
-# src/eval.py:47-67; by relation and category, in the splits of the report: analysis_scripts/eval_compute_acc_by_rel.py
-# and eval_compute_acc_by_rel_meta_cat.py.
+# Source: Liu, Emerson and Collier (2023), Visual Spatial Reasoning, TACL; cambridgeltl/visual-spatial-reasoning,
+# data/README.md:1-55 at b27a0af; by relation and category, in the splits of the report:
+# analysis_scripts/eval_compute_acc_by_rel.py and eval_compute_acc_by_rel_meta_cat.py.
 
 _SPLITS = {"random": "random", "zeroshot": "zero-shot", "vsr_random": "random", "vsr_zeroshot": "zero-shot"}
 """Name of the listing's folder, or its end → split."""
@@ -288,15 +271,8 @@ VSR = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ SpatialSense
 #
-# Whether a relation holds between two objects, chosen by people to mislead a simple model.
-#
-#     annotations.json    [{"url", "split", "annotations": [{"_id", "predicate", "subject": {"name", "bbox"}, "object",
-#                         "label"}, …], …}, …]
-#     images/flickr/      images whose url begins with http, under the url's last part
-#     images/nyu/         the others
-#
-# The published baselines are given the boxes of subject and object; a model here is asked by their names alone, so
-# scores are not those of the paper's table where an image has two objects of a name. Source: Yang, Russakovsky and Deng
+# Whether a relation holds between two objects, chosen by people to mislead a simple model. Images whose url begins with
+# http are in images/flickr/, under the url's last part, the others in images/nyu/. Source: Yang, Russakovsky and Deng
 # (2019), SpatialSense, ICCV; princeton-vl/SpatialSense, README.md:34-82 and baselines/util.py:46-53 at ecfee4e.
 
 _PREDICATES = (
@@ -365,17 +341,9 @@ SPATIALSENSE = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ EmbSpatial-Bench
 #
-# Six relations seen from a robot in indoor scenes, four options each.
-#
-#     embspatial_bench.json   [{"data_source", "scene_id", "question_id", "question", "relation", "image" (base64),
-#                             "answer_options", "answer" (index), "objects": [{"name", "bbox": [x, y, width, height]}]}]
-#
-# The authors name accuracy as their metric and publish no scorer: mengfeidu/EmbSpatial-Bench, README.md:37. Accuracy
-# overall, by relation and by data source: EvolvingLMMs-Lab/lmms-eval, lmms_eval/tasks/embspatial/utils.py:104-167 at
-# 75571cf.
-#
-# Source: Du et al. (2024), EmbSpatial-Bench, ACL; mengfeidu/EmbSpatial-Bench, README.md:37-70 at 75792fc; data under
-# CC BY 4.0 by the card of Phineas476/EmbSpatial-Bench.
+# Six relations seen from a robot in indoor scenes, four options each; a bbox is x, y, width, height. The authors name
+# accuracy as their metric and publish no scorer; by relation and data source: lmms-eval at 75571cf. Source: Du et al.
+# (2024), EmbSpatial-Bench, ACL; mengfeidu/EmbSpatial-Bench, README.md:37-70 at 75792fc.
 
 
 class _EmbObject(msgspec.Struct):

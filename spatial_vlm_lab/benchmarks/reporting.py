@@ -227,23 +227,20 @@ def print_report(report: Mapping[str, Any]) -> None:
     for name, found in report["against_first"].items():
         console.print(f"{name} minus {models[0]['name']}: {_told_difference(found)}")
     for model in models:
-        _print_failures(console, model, report["asked"])
+        if model["unread"]:
+            first = model["unread"][0]
+            counted = f"{len(model['unread'])} of {model['n']} replies could not be read and count as 0"
+            console.print(f"{model['name']}: {counted}; the first, {first['item']}: {first['reason']}", style="yellow")
+        for one in model["failed"][:_MOST_NAMED]:
+            console.print(f"{model['name']} failed: {one['item']}: {one['error']}", style="red")
+        asked = report["asked"]
+        left = asked - model["n"] - len(model["failed"])
+        if model["stopped"] and left:
+            console.print(f"{model['name']} was not asked {left} of {asked} items: {model['stopped']}", style="red")
     for one in report["damaged"][:_MOST_NAMED]:
         console.print(f"damaged, not asked: {one['key']}: {one['reason']}", style="yellow")
     if len(report["damaged"]) > _MOST_NAMED:
         console.print(f"and {len(report['damaged']) - _MOST_NAMED} further damaged items", style="yellow")
-
-
-def _print_failures(console: Any, model: Mapping[str, Any], asked: int) -> None:
-    if model["unread"]:
-        first = model["unread"][0]
-        counted = f"{len(model['unread'])} of {model['n']} replies could not be read and count as 0"
-        console.print(f"{model['name']}: {counted}; the first, {first['item']}: {first['reason']}", style="yellow")
-    for one in model["failed"][:_MOST_NAMED]:
-        console.print(f"{model['name']} failed: {one['item']}: {one['error']}", style="red")
-    left = asked - model["n"] - len(model["failed"])
-    if model["stopped"] and left:
-        console.print(f"{model['name']} was not asked {left} of {asked} items: {model['stopped']}", style="red")
 
 
 def _cells(found: Sequence[Mapping[str, Any] | None]) -> list[str]:

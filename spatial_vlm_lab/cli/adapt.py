@@ -85,8 +85,13 @@ def adapt(out: Path, data: tuple[Path, ...], rendered: int, encoder: Path | None
             raise DependencyError(package, install("adapt"))
     from spatial_vlm_lab.adaptation.running import AdaptRequest, run
 
+    try:
+        layers = tuple(int(part) for part in features.split(",")) if features else ()
+    except ValueError as error:
+        what = f"{features!r} is not a list of numbers separated by commas"
+        raise click.BadParameter(what, param_hint="--features") from error
     settings = {name: given.pop(name) for name in _SETTINGS}
-    settings |= {"features": _layers(features), "new_encoder": encoder is not None}
+    settings |= {"features": layers, "new_encoder": encoder is not None}
     result = run(AdaptRequest(out=out, data=data, rendered=rendered, encoder=encoder, settings=settings, **given))
     if result is None:
         say(f"{out}: not finished within --minutes; run the same command again to continue")
@@ -96,13 +101,3 @@ def adapt(out: Path, data: tuple[Path, ...], rendered: int, encoder: Path | None
     else:
         say(f"{out}: written; its README.md has the scores")
     raise SystemExit(ANSWERED)
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    """Parse layer numbers from a text."""
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is not a list of numbers separated by commas", param_hint="--features"
-        ) from error

@@ -13,8 +13,7 @@ import click
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, REFUSED, json_option, print_json, say
 
 if TYPE_CHECKING:
-    from spatial_vlm_lab.benchmarks.answers import AnswerFile
-    from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, BenchmarkRun
+    from spatial_vlm_lab.benchmarks.asking import BenchmarkRun
     from spatial_vlm_lab.benchmarks.protocol import Benchmark
     from spatial_vlm_lab.comparison.compared_models import ComparedModel
 
@@ -111,14 +110,10 @@ def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[st
 
 def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str, limit: int | None, out: Path | None,
          force: bool, as_json: bool) -> int:  # fmt: skip
-    from spatial_vlm_lab.benchmarks.answers import open_answers
-    from spatial_vlm_lab.benchmarks.asking import read_benchmark
-    from spatial_vlm_lab.benchmarks.reporting import (
-        check_report_place,
-        print_report,
-        report_of,
-        write_report,
-    )
+    from spatial_vlm_lab.benchmarks.answers import asked_model, open_answers
+    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend, read_benchmark, run_model
+    from spatial_vlm_lab.benchmarks.reporting import check_report_place, print_report, report_of, write_report
+    from spatial_vlm_ros.output import terminal
 
     kept = None if out is None else out.with_name(f"{out.name}.answers.jsonl")
     if out is not None and kept is not None and not force:
@@ -128,7 +123,15 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
     with open_answers(kept, found.name) as answers:
         try:
             for model in models:
-                runs[model.name] = _asked(model, ask, read, answers)
+                asked = asked_model(model)
+                answers.begin(asked)  # before the model is loaded, which it is only while it answers
+                loaded = BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), ask)
+                with terminal.counting(f"evaluating {model.name}") as progress:
+                    runs[model.name] = run = run_model(loaded, asked, read, answers, progress)
+                del loaded
+                if run.known:
+                    new = len(run.graded) - run.known
+                    say(f"{model.name}: {run.known} answers from an earlier run, {new} new", err=True)
         except KeyboardInterrupt:
             say(
                 "ended" if kept is None else f"interrupted; run the same command again to continue from {kept}",
@@ -141,19 +144,3 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
         write_report(out, report)
         say(f"report: {out}; answers: {kept}", err=True)
     return REFUSED if any(run.failed for run in runs.values()) else ANSWERED
-
-
-def _asked(model: ComparedModel, ask: str, read: BenchmarkItems, answers: AnswerFile) -> BenchmarkRun:
-    """Run one model; it is loaded only while it answers."""
-    from spatial_vlm_lab.benchmarks.answers import asked_model
-    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend, run_model
-    from spatial_vlm_ros.output import terminal
-
-    asked = asked_model(model)
-    answers.begin(asked)  # before the model is loaded
-    loaded = BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), ask)
-    with terminal.counting(f"evaluating {model.name}") as progress:
-        run = run_model(loaded, asked, read, answers, progress)
-    if run.known:
-        say(f"{model.name}: {run.known} answers from an earlier run, {len(run.graded) - run.known} new", err=True)
-    return run

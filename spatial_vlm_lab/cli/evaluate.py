@@ -181,7 +181,8 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
     try:
         with stopped_cleanly():
-            files.write(evaluation, runs, _title(sources))
+            names = [Path(s.uri).resolve().name if "://" not in s.uri else s.uri for s in sources]
+            files.write(evaluation, runs, f"Evaluation of {_few(names)}")
     finally:  # the figures are printed even if a report cannot be written
         print_json(evaluation_json(evaluation)) if as_json else terminal.evaluation(evaluation)
     if done is not None and not done.is_whole:
@@ -249,14 +250,11 @@ def _left_out(truth: Path | None, bags: Sequence[str]) -> list[str]:
     left = {} if truth is None else bags_left_out(truth, bags)
     if not left:
         return []
-    named = ", ".join(list(left)[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-    return [f"{truth}: {sum(left.values())} of its cases belong to bags that are not evaluated: {named}"]
+    return [f"{truth}: {sum(left.values())} of its cases belong to bags that are not evaluated: {_few([*left])}"]
 
 
-def _title(sources: Sequence[Source]) -> str:
-    names = [Path(source.uri).resolve().name if "://" not in source.uri else source.uri for source in sources]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"Evaluation of {', '.join(names[:3])}{more}"
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 # ------------------------------------------------------------------------------------------------ in shards

@@ -59,7 +59,15 @@ def keep_as_test(bundles: tuple[Path, ...], out: Path, status: str | None, id_: 
         right = None if status is None else Status[status]
         case = cases.keep_as_test(bundle, out, right, id_, as_answered)
         if n == 0:  # at once, so that the first cases can be evaluated even if later ones fail
-            _write_parameters(out / _PARAMETERS, parameters, differing)
+            if differing:
+                named = ", ".join(differing)
+                say(f"the bundles differ in {named}: `evaluate` uses the parameters of the first one", err=True)
+            path = out / _PARAMETERS
+            text = "\n".join(["/**:", "  ros__parameters:", *_yaml_lines(parameters, 4)]) + "\n"
+            if not path.exists():
+                write_text(path, text)
+            elif read_bytes(path, "remove it, then run keep-as-test again", LARGEST_YAML) != text.encode():
+                say(f"{path} is unchanged: this bundle was answered with other parameters", err=True)
         is_right = case.is_right
         if as_json:
             print_json({"frame": case.frame, "instruction": case.instruction, "expect": case.expect,
@@ -82,15 +90,3 @@ def _yaml_lines(values: dict[str, Any], indent: int) -> Iterator[str]:
         if isinstance(value, float) and "e" in text and "." not in text:  # YAML 1.1 reads 1e-05 as text
             text = text.replace("e", ".0e")
         yield f"{' ' * indent}{name}: {text}"
-
-
-def _write_parameters(path: Path, parameters: dict[str, Any], differing: tuple[str, ...]) -> None:
-    """Write the bundles' parameters for `evaluate --config`; an existing file that differs is kept."""
-    if differing:
-        say(f"the bundles differ in {', '.join(differing)}: `evaluate` uses the parameters of the first one", err=True)
-    text = "\n".join(["/**:", "  ros__parameters:", *_yaml_lines(parameters, 4)]) + "\n"
-    there = read_bytes(path, "remove it, then run keep-as-test again", LARGEST_YAML) if path.exists() else None
-    if there is None:
-        write_text(path, text)
-    elif there != text.encode():
-        say(f"{path} is unchanged: this bundle was answered with other parameters", err=True)

@@ -79,6 +79,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     from spatial_vlm_lab.labelling.session import LabelSession
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.perception.domain import check_domain
+    from spatial_vlm_ros.recording.cases import CASES_FILE
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import FrameOfReference
     from spatial_vlm_ros.web.serving import check_installed
@@ -102,9 +103,17 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     if bag is not None and model is not None:
         check_domain(model, gate.domain_gate)  # a bag does not say what made its images: check before reading
     reference = None if frame_of_reference is None else FrameOfReference(frame_of_reference)
-    path = out or _beside(frames, bag)
+    whole = (bag or Path()).resolve()
+    beside = whole.with_name(f"{whole.name if whole.is_dir() else whole.stem}.truth.jsonl")
+    path = out or (beside if frames is None else frames / CASES_FILE)
     with LabelFile(path) as file:  # first, so that a page open elsewhere is reported before reading a bag
-        _warn_of(file.path, refused_lines(file))
+        refused = refused_lines(file)
+        for n, reason in refused[:_MOST_SAID]:
+            say(f"{file.path}: line {n} is not a valid case: {reason}", err=True)
+        if refused:  # they are kept, and `evaluate` refuses the whole file
+            more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
+            kept = f"these lines are kept unchanged{more}"
+            say(f"{kept}; `evaluate` refuses the file until they are corrected or removed", err=True)
         with _source(frames, bag, file.path, model is not None, settings, of_bag, apart) as source:
             labels = LabelSession(source, file, Resolver(gate, model), sentences, reference, blind=blind)
             title = (frames or bag or path).resolve().name
@@ -115,17 +124,6 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
                 _wait()
         ended = _ended(labels)
     sys.exit(ended)
-
-
-def _beside(frames: Path | None, bag: Path | None) -> Path:
-    """The truth file of a folder of frames, or of a bag."""
-    from spatial_vlm_ros.recording.cases import CASES_FILE
-
-    if frames is not None:
-        return frames / CASES_FILE
-    assert bag is not None  # noqa: S101 - one of the two is given
-    bag = bag.resolve()
-    return bag.with_name(f"{bag.name if bag.is_dir() else bag.stem}.truth.jsonl")
 
 
 @contextlib.contextmanager
@@ -150,18 +148,6 @@ def _source(
         source = BagSource(opened, truth.parent, roles, config, apart, robot)
     with source:
         yield source
-
-
-def _warn_of(path: Path, refused: tuple[tuple[int, str], ...]) -> None:
-    """Warn about invalid lines of the file: they are kept, and `evaluate` refuses the whole file."""
-    for n, reason in refused[:_MOST_SAID]:
-        say(f"{path}: line {n} is not a valid case: {reason}", err=True)
-    if refused:
-        more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
-        say(
-            f"these lines are kept unchanged{more}; `evaluate` refuses the file until they are corrected or removed",
-            err=True,
-        )
 
 
 def _wait() -> None:

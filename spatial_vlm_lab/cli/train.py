@@ -137,16 +137,7 @@ def _finite(values: dict[str, object]) -> dict[str, object]:
 def _render(
     data: Path, split: WorldSplit, worlds: int, part: tuple[int, int], bars: Progress, with_test: bool = True
 ) -> None:
-    """Render missing shards.
-
-    Args:
-        data: folder of images.
-        split: seeds of the parts, and held-out pairs of colour and label.
-        worlds: number of worlds in the training part.
-        part: (i, n): every n-th shard from the i-th on, counted from 0.
-        bars: progress display.
-        with_test: whether to render the test part, too.
-    """
+    """Render missing shards; `part` is (i, n): every n-th of them from the i-th on, counted from 0."""
     from spatial_vlm_lab.sim.training_frames import vocabulary
     from spatial_vlm_lab.training.images import CALIBRATION, Vocabulary, shard_path, write_shard, write_vocabulary
 

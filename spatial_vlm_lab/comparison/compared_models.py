@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,13 @@ def load_model(model: ComparedModel) -> CountingJudge:
     """
     started = time.perf_counter()
     if model.backend == SMALL_JUDGE:
-        backend: Any = _small_judge(model.options)
+        from spatial_vlm_ros.perception.backends.relation_judge import load
+
+        options, threads = model.options, model.options.get("threads", "1")
+        if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
+            got = " ".join(f"{name}={value}" for name, value in options.items())
+            raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
+        backend: Any = load(options.get("model", ""), int(threads))
     else:
         backend = load_grounder(model.backend, model.options)
     asked: list[str] = []
@@ -102,16 +108,6 @@ def load_model(model: ComparedModel) -> CountingJudge:
     made.domain = domain_of(backend)  # of what is behind the questions
     made.load_ms = _ms_since(started)
     return made
-
-
-def _small_judge(options: Mapping[str, str]) -> RelationJudge:
-    from spatial_vlm_ros.perception.backends.relation_judge import load
-
-    unknown, threads = [name for name in options if name not in _SMALL_OPTIONS], options.get("threads", "1")
-    if unknown or not threads.isdecimal():
-        got = " ".join(f"{name}={value}" for name, value in options.items())
-        raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
-    return load(options.get("model", ""), int(threads))
 
 
 class _CountedModel:

@@ -143,7 +143,7 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
         )  # fmt: skip
     pairs = [(result, _judged(result, answer)) for result, answer in answered]
     changes = tuple(_change(metric, pairs) for metric in METRICS)
-    verdicts = {change.verdict for change in changes}
+    worst_first = (ComparisonVerdict.WORSE, ComparisonVerdict.BETTER, ComparisonVerdict.CANNOT_TELL)
     switches = [
         (then.as_expected, Switch(r.image, r.instruction, r.status, r.id, then.status, then.id))
         for r, then in pairs
@@ -154,10 +154,7 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
         only_now=len(now) - len(pairs),
         only_before=len(before) - len(pairs),
         changes=changes,
-        verdict=next(
-            (v for v in (ComparisonVerdict.WORSE, ComparisonVerdict.BETTER) if v in verdicts),
-            ComparisonVerdict.CANNOT_TELL,
-        ),
+        verdict=min((change.verdict for change in changes), key=worst_first.index),
         lost=tuple(switch for was_good, switch in switches if was_good),
         gained=tuple(switch for was_good, switch in switches if not was_good),
     )

@@ -27,7 +27,7 @@ from spatial_vlm_ros.output.lettering import Colour
 from spatial_vlm_ros.output.top_view import draw_top_view
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered
-from spatial_vlm_ros.types import ComparedRow, RelationComparison, Rgb, RgbdFrame
+from spatial_vlm_ros.types import RelationComparison, Rgb, RgbdFrame
 
 WIDTH = 1200
 """Image width, pixels."""
@@ -54,7 +54,11 @@ def draw_comparison(
     Returns:
         (H, WIDTH, 3) uint8: the photograph, the view from above beside it, and the table below.
     """
-    config, colours = config or ResolverConfig(), _colours(compared.rows)
+    config, models, fused = config or ResolverConfig(), cycle(_MODELS), cycle(_FUSED)
+    colours = tuple(
+        drawing.GREEN if row.by == "measurement" else next(fused if row.by == "fused" else models)
+        for row in compared.rows
+    )
     content = content_from(frame, answered.detections, answered.resolution, config, answered.scene)
     rgb = frame.rgb if content is None else content.layout.scene.frame.rgb
     scale = min(_PHOTOGRAPH[0] / rgb.shape[1], _PHOTOGRAPH[1] / rgb.shape[0])
@@ -68,14 +72,6 @@ def draw_comparison(
     if content is not None:
         upper[:, size[0] + 1 :] = draw_top_view(content, WIDTH - size[0] - 1, size[1], _SIZE - 2)
     return np.vstack((upper, _table(compared, colours)))
-
-
-def _colours(rows: tuple[ComparedRow, ...]) -> tuple[Colour, ...]:
-    """One colour per row: for measurement, for models and remedies in turn, for fused results in turn."""
-    models, fused = cycle(_MODELS), cycle(_FUSED)
-    return tuple(
-        drawing.GREEN if row.by == "measurement" else next(fused if row.by == "fused" else models) for row in rows
-    )
 
 
 # ------------------------------------------------------------------------------------------------ photograph
@@ -126,8 +122,8 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
     step, names = lettering.line_height(_SIZE), names_of(compared)
     shown = compared.relations[:_MOST_RELATIONS]
     truth = _TRUTH if compared.expected_ids is not None else 0
-    room = WIDTH - 2 * _EDGE - _NUMBER - _SAMPLE - _NAME - _CHOOSES - truth
-    across = room // max(len(shown), 1)
+    left, right = _EDGE + _NUMBER + _SAMPLE + _NAME, WIDTH - _EDGE - _CHOOSES - truth  # of the relations
+    across = (right - left) // max(len(shown), 1)
     heads = [lettering.wrapped(heading(one, names), _SIZE - 1, across - 12) for one in shown]
     lines = list(_below(compared))
     high = max([len(head) for head in heads] or [0])
@@ -135,56 +131,41 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
     panel = np.full((height, WIDTH, 3), drawing.PAPER, np.uint8)
     panel[:1] = drawing.LINE
     y = _EDGE + round(1.1 * _SIZE)
+
+    def write(text: str, x: int, width: int, colour: Colour = drawing.INK, strong: bool = False) -> None:
+        lettering.write(panel, lettering.shortened(text, _SIZE, width, strong), (x, y), _SIZE, colour, strong)
+
+    def note(text: str, x: int, down: int = 0) -> None:
+        lettering.write(panel, text, (x, y + down), _SIZE - 1, drawing.FAINT)
+
     title = lettering.shortened(compared.instruction, _SIZE + 3, WIDTH - 2 * _EDGE, True)
     lettering.write(panel, title, (_EDGE, y), _SIZE + 3, drawing.INK, True)
     y += round(1.3 * step)
-    left = _EDGE + _NUMBER + _SAMPLE + _NAME
     for column, head in enumerate(heads):
         for number, line in enumerate(head):
-            lettering.write(panel, line, (left + column * across, y + number * step), _SIZE - 1, drawing.FAINT)
+            note(line, left + column * across, number * step)
+    note("chooses", right)
     if truth:
-        lettering.write(panel, "truth", (left + room + _CHOOSES, y), _SIZE - 1, drawing.FAINT)
-    lettering.write(panel, "chooses", (left + room, y), _SIZE - 1, drawing.FAINT)
+        note("truth", right + _CHOOSES)
     y += max(high, 1) * step + 6
-    for number, (row, colour) in enumerate(zip(compared.rows, colours, strict=True)):
-        panel[y - round(0.35 * _SIZE) - _ROW // 2] = drawing.LINE
-        _row(panel, row, says(row, names), colour, number, y, (across, room, truth))
+    for number, (row, colour) in enumerate(zip(compared.rows, colours, strict=True), 1):
+        middle = y - round(0.35 * _SIZE)
+        panel[middle - _ROW // 2] = drawing.LINE
+        write(str(number), _EDGE, _NUMBER)
+        cv2.circle(panel, (_EDGE + _NUMBER + _SAMPLE // 3, middle), round(0.5 * _SIZE), colour, _RING, cv2.LINE_AA)
+        write(name_of_row(row), left - _NAME, _NAME - 12, strong=True)
+        for column, opinion in enumerate(row.opinions[:_MOST_RELATIONS]):
+            write(opinion_words(opinion), left + column * across, across - 12)
+        write(says(row, names), right, _CHOOSES - 12)
+        if truth:
+            shade = {True: drawing.GREEN, False: drawing.VERMILLION, None: drawing.FAINT}[row.right]
+            write(verdict_words(row), right + _CHOOSES, _TRUTH, shade, row.right is not None)
         y += _ROW
     y += 4
     for text in lines:
-        lettering.write(panel, text, (_EDGE, y), _SIZE - 1, drawing.FAINT)
+        note(text, _EDGE)
         y += step
     return panel[: y - step + _EDGE + 4]
-
-
-def _row(
-    panel: Rgb, row: ComparedRow, choice: str, colour: Colour, number: int, y: int, widths: tuple[int, int, int]
-) -> None:
-    """Draw one line: number, ring, name, opinion on each relation, and the choice.
-
-    Args:
-        panel: (H, W, 3) uint8 image, changed.
-        y: baseline of its letters, pixels.
-        widths: column widths of one relation, of all relations and of the truth, pixels.
-    """
-    x, (across, room, truth) = _EDGE, widths
-    lettering.write(panel, f"{number + 1}", (x, y), _SIZE, drawing.INK)
-    x += _NUMBER
-    middle = (x + _SAMPLE // 3, y - round(0.35 * _SIZE))
-    cv2.circle(panel, middle, round(0.5 * _SIZE), colour, _RING, cv2.LINE_AA)
-    x += _SAMPLE
-    name = lettering.shortened(name_of_row(row), _SIZE, _NAME - 12, True)
-    lettering.write(panel, name, (x, y), _SIZE, drawing.INK, True)
-    x += _NAME
-    for column, opinion in enumerate(row.opinions[:_MOST_RELATIONS]):
-        words = lettering.shortened(opinion_words(opinion), _SIZE, across - 12)
-        lettering.write(panel, words, (x + column * across, y), _SIZE, drawing.INK)
-    x += room
-    lettering.write(panel, lettering.shortened(choice, _SIZE, _CHOOSES - 12), (x, y), _SIZE, drawing.INK)
-    if truth:
-        strong = row.right is not None
-        shade = {True: drawing.GREEN, False: drawing.VERMILLION, None: drawing.FAINT}[row.right]
-        lettering.write(panel, verdict_words(row), (x + _CHOOSES, y), _SIZE, shade, strong)
 
 
 def _below(compared: RelationComparison) -> Iterator[str]:

@@ -104,11 +104,8 @@ def evaluate_cases(
     """Ask every model about all cases of all sources; the rows are in the folder, `run.run_rows` reads them.
 
     Args:
-        sources: folders of frames and bags.
-        models: the models to ask.
         config: configuration of the resolver, and of how messages become frames.
         folder: path or URI, new or of the same evaluation.
-        engine: `engines.LocalEngine` or `engines.RayEngine`.
         frame_of_reference: used if the words state none.
         resume: whether to keep existing parts of the folder.
         watch: called after every shard, with the total number of shards.

@@ -142,7 +142,10 @@ def checked_truth(
         raise _wrong("truth", given, f"an object with {', '.join(OWN_FIELDS)}")
     truth = {name: value for name, value in given.items() if value not in (None, [], {}, "")}
     known = frozenset(ids)
-    status = _status(truth.get("status"))
+    given_status = truth.get("status")
+    status = Status.__members__.get(given_status) if isinstance(given_status, str) else None
+    if status is None:
+        raise _wrong("status", given_status, "a status", "choose one, or the right object")
     checked: dict[str, Any] = {"status": status.value}
     told = [name for name in ("id", "id_also", "label", "box", "place") if name in truth]
     if status not in ANSWERS and (told or "answer" in truth):
@@ -179,13 +182,6 @@ def checked_kind(given: object) -> list[str] | None:
     if not isinstance(given, list) or len(given) > _MOST:
         raise _wrong("kind", given, "a list of words")
     return list(dict.fromkeys(_text("kind", one) for one in given))
-
-
-def _status(value: object) -> Status:
-    found = Status.__members__.get(value) if isinstance(value, str) else None
-    if found is None:
-        raise _wrong("status", value, "a status", "choose one, or the right object")
-    return found
 
 
 def _id(value: object, known: frozenset[str]) -> str:

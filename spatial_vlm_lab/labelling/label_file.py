@@ -68,7 +68,10 @@ class LabelFile:
         self._lock_path = self.path.with_name(f".{self.path.name}.lock")
         self._lock: int | None = _locked(self._lock_path, self.path)
         self._removed: list[bytes] = []
-        _sweep(self.path)
+        for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.*{PART}"):  # of pages that were killed
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > _LEFT:  # a new one may be another program's
+                    left.unlink()
         try:
             self._read()
         except BaseException:
@@ -212,14 +215,6 @@ def _locked(lock: Path, path: Path) -> int | None:
     except OSError as error:
         reason = f"the lock file beside it cannot be written: {error.strerror or error}"
         raise FileError(path, reason, "choose a file with --out in a writable folder") from error
-
-
-def _sweep(path: Path) -> None:
-    """Remove temporary files of pages that were killed while they saved; a new one may be another program's."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _LEFT:
-                left.unlink()
 
 
 def _content(path: Path) -> bytes:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_lab.scoring.bag_cases import taken_frames
-from spatial_vlm_lab.scoring.frame_truth import load_truths
+from spatial_vlm_lab.scoring.bag_cases import heard_of, taken_frames
+from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
 from spatial_vlm_lab.scoring.truth_file import is_same_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import StreamConfig
@@ -82,7 +82,7 @@ class FolderSource:
         if isinstance(found, SpatialVlmError):
             raise found
         frame, detections = found
-        truth = load_truths(self._folder, [Case(name, "")]).get(name)
+        truth = read_frame_truth(self._folder, Case(name, ""))
         pose = frame.base_T_camera if truth is None else truth.base_T_camera
         return FrameToLabel(frame, None if self._ask_grounder else detections, pose)
 
@@ -106,7 +106,7 @@ class BagSource:
         self._truth_folder = truth_folder
         self._with_detections = DETECTIONS in roles
         self._folder = tempfile.TemporaryDirectory(prefix="spatial_vlm_label_")
-        self._frames: list[tuple[int, dict[str, Any], list[dict[str, Any]] | None]] = []
+        self._frames: list[tuple[int, dict[str, Any], list[Detection] | None]] = []
         try:
             self._spool(bag, roles, config, apart, robot)
         except BaseException:
@@ -139,19 +139,14 @@ class BagSource:
     def _keep(self, frame: RgbdFrame, detections: tuple[Detection, ...] | None) -> None:
         arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth}
         fields = {one.name: getattr(frame, one.name) for one in dataclasses.fields(frame) if one.name not in arrays}
-        listed = None
-        if detections is not None:
-            listed = [{one.name: getattr(d, one.name) for one in dataclasses.fields(d)} for d in detections]
-            for n, each in enumerate(listed):
-                mask = each.pop("mask")
-                if mask is not None:
-                    arrays[f"mask_{n}"] = mask
+        arrays |= {f"mask_{n}": one.mask for n, one in enumerate(detections or ()) if one.mask is not None}
+        bare = None if detections is None else [dataclasses.replace(one, mask=None) for one in detections]
         try:
             np.savez_compressed(self._file(len(self._frames)), **arrays)
         except OSError as error:
             repair = "make room there, or raise --apart"
             raise FileError(self._folder.name, error.strerror or str(error), repair) from error
-        self._frames.append((frame.stamp_ns, fields, listed))
+        self._frames.append((frame.stamp_ns, fields, bare))
 
     def _file(self, number: int) -> Path:
         return Path(self._folder.name) / f"{number}.npz"
@@ -169,13 +164,13 @@ class BagSource:
 
     def load(self, number: int) -> FrameToLabel:
         """See FolderSource."""
-        _, fields, listed = self._frames[number]
+        _, fields, bare = self._frames[number]
+        detections = None
         with np.load(self._file(number), allow_pickle=False) as kept:
             frame = RgbdFrame(kept["rgb"], kept["depth"], **fields)
-            detections = None if listed is None else tuple(
-                Detection(**each, mask=kept.get(f"mask_{n}"))
-                for n, each in enumerate(listed)
-            )  # fmt: skip
+            if bare is not None:
+                masks = (kept.get(f"mask_{n}") for n in range(len(bare)))
+                detections = tuple(dataclasses.replace(one, mask=mask) for one, mask in zip(bare, masks, strict=True))
         return FrameToLabel(frame, detections if self._with_detections else None, frame.base_T_camera)
 
     def close(self) -> None:
@@ -197,14 +192,10 @@ def _complete(
 ) -> Iterator[PendingFrame | SpatialVlmError]:
     """Every complete frame of a bag in order; in the place of one that cannot be used, why."""
     assembler, now_ns = FrameAssembler(config, DETECTIONS in roles, robot=robot), bag.start_ns
-    roles_of: dict[str, list[str]] = {}
-    for role, topic in roles.items():
-        if role != INSTRUCTION:
-            roles_of.setdefault(topic, []).append(role)
-    for message in bag.messages(set(roles_of)):
-        now_ns = message.log_ns
-        for role in roles_of[message.topic]:
-            assembler.add(role, message.decode(), now_ns)
+    given = {role: topic for role, topic in roles.items() if role != INSTRUCTION}
+    for heard, now_ns in heard_of(bag, given):
+        for role, message in heard:
+            assembler.add(role, message, now_ns)
         yield from taken_frames(assembler, now_ns)
         assembler.forget_older()
     late_ns = now_ns + round((config.transform_timeout + 1.0) * SECOND)  # what waits for a transform waits no more

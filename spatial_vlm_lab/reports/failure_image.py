@@ -12,7 +12,6 @@ from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.annotated_image import draw, enlargement
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.types import RgbdFrame
 
 _log = logging.getLogger(__name__)
 _QUALITY = 85  # of JPEG
@@ -28,20 +27,16 @@ def failure_image(one: EvaluatedCase, config: ResolverConfig) -> bytes | None:
     if one.frame is None:
         return None
     try:
-        return _drawn(one, one.frame, config)
+        true = () if one.truth is None else one.truth.objects
+        detections = one.detections or tuple(each.detection for each in true if each.detection is not None)
+        image = draw(one.frame, detections, one.resolution, config, one.scene)
+        expected = None if one.truth is None else one.truth.expected
+        if expected is not None and expected.box is not None:
+            left, top, right, bottom = np.array(expected.box) * enlargement(one.frame)
+            corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+            drawing.line(image, corners, _TRUTH, 2, closed=True, dashed=True)
+        drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        return bytes(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
     except Exception:  # an image that cannot be drawn costs itself, not the report
         _log.exception("unexpected exception while drawing %r of %s", one.case.instruction, one.source)
         return None
-
-
-def _drawn(one: EvaluatedCase, frame: RgbdFrame, config: ResolverConfig) -> bytes:
-    true = () if one.truth is None else one.truth.objects
-    detections = one.detections or tuple(each.detection for each in true if each.detection is not None)
-    image = draw(frame, detections, one.resolution, config, one.scene)
-    expected = None if one.truth is None else one.truth.expected
-    if expected is not None and expected.box is not None:
-        left, top, right, bottom = np.array(expected.box) * enlargement(frame)
-        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-        drawing.line(image, corners, _TRUTH, 2, closed=True, dashed=True)
-    drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())

@@ -41,7 +41,14 @@ def markdown_evaluation(
         summary = "\n".join(_summary(models[0], title, of_models[0]))
         lines = [summary.rstrip("\n"), "", *whole]
     else:
-        lines = [f"# {escape(title)}", "", *_figures(models), *whole]
+        rows = []
+        for model in models:
+            score = model.score
+            shares = (score.complete, score.right_instance, score.wrong_pose, score.pose_on_refusal, model.oracle)
+            rows.append([escape(model.name), *(f"{s.k} / {s.n}, {_percent(s)}" if s.n else "" for s in shares)])
+        heads = ("model", "as expected, place and all", "right instance", "wrong pose among answers",
+                 "pose where a refusal was expected", "the resolver alone")  # fmt: skip
+        lines = [f"# {escape(title)}", "", *_table(heads, rows), *whole]
         for model, of_model in zip(models, of_models, strict=True):
             summary = "\n".join(_summary(model, model.name, of_model))
             lines.append(f"#{summary}\n".replace("\n## ", "\n### "))
@@ -153,17 +160,6 @@ def _misses(misses: list[CaseResult]) -> Iterator[str]:
 def _more(n: int) -> Iterator[str]:
     if n > _MOST_LISTED:
         yield f"… and {n - _MOST_LISTED} more."
-
-
-def _figures(models: Sequence[ModelOutcome]) -> Iterator[str]:
-    rows = []
-    for model in models:
-        score = model.score
-        shares = (score.complete, score.right_instance, score.wrong_pose, score.pose_on_refusal, model.oracle)
-        rows.append([escape(model.name), *(f"{s.k} / {s.n}, {_percent(s)}" if s.n else "" for s in shares)])
-    heads = ("model", "as expected, place and all", "right instance", "wrong pose among answers",
-             "pose where a refusal was expected", "the resolver alone")  # fmt: skip
-    yield from _table(heads, rows)
 
 
 def _whole(evaluation: EvaluationOutcome) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,8 +31,6 @@ from spatial_vlm_ros.types.proportions import Interval, Share
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TIED = "\u00a0"  # a space at which no line breaks
-_REPAIR = "pip install {}, or apt install {}"
-
 _OF_ALL = (
     "With or without an answer; right = the expected object, so a case that expects a refusal is never right. "
     "It shows what a lower threshold for answering would do."
@@ -40,16 +39,10 @@ _OF_ALL = (
 
 def check_installed(html: bool, junit: bool) -> None:
     """Check that what the reports need is there, before a long run."""
-    try:
-        if html:
-            import jinja2  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("jinja2", _REPAIR.format("Jinja2", "python3-jinja2")) from error
-    try:
-        if junit:
-            import junitparser  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("junitparser", _REPAIR.format("junitparser", "python3-junitparser")) from error
+    for is_needed, package in ((html, "Jinja2"), (junit, "junitparser")):
+        name = package.lower()
+        if is_needed and importlib.util.find_spec(name) is None:
+            raise DependencyError(name, f"pip install {package}, or apt install python3-{name}")
 
 
 def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> str:
@@ -77,6 +70,7 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
     named = list(zip(evaluation.models, runs, tags, strict=True))
     failures = [failure for model, run, tag in named for failure in _failures(model, run, tag)]
     failures.sort(key=lambda failure: not failure["is_new"])
+    wrong = [failure["case"] for failure in failures]
     script = environment.get_template("report.js").render()
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -87,7 +81,12 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         unusable=by_reason(case for model in evaluation.models for case in model.unusable),
         errors=[error for error, *_ in error_rows(evaluation.models)],
         failures=failures,
-        choices=_choices(failures),
+        choices={  # name of a filter → its values
+            "model": list(dict.fromkeys(f["model"] for f in failures)),
+            "error": list(dict.fromkeys(case.error.value for case in wrong if case.error)),
+            "kind": sorted({kind for case in wrong for kind in case.kind}),
+            "status": list(dict.fromkeys(case.status.value for case in wrong)),
+        },
         cases=_shown_cases(runs, tags),
         several_sources=len({c.source for run in runs for c in run.results}) > 1,
         plots=plots,
@@ -150,17 +149,6 @@ def _failures(model: ModelOutcome, run: ModelRun, tag: str) -> Iterator[dict[str
                 "is_new": (case.image, case.instruction) in new,
                 "has_true_ids": model.name in ("", GIVEN),  # of its candidates: those of the true objects
             }
-
-
-def _choices(failures: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """What failures can be chosen by: name of the filter → its values."""
-    cases = [f["case"] for f in failures]
-    return {
-        "model": list(dict.fromkeys(f["model"] for f in failures)),
-        "error": list(dict.fromkeys(case.error.value for case in cases if case.error)),
-        "kind": sorted({kind for case in cases for kind in case.kind}),
-        "status": list(dict.fromkeys(case.status.value for case in cases)),
-    }
 
 
 # ------------------------------------------------------------------------------------------------ words

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,45 +61,43 @@ class SeenStamps:
     """The stamps of the colour images of a bag, in the order in which they were recorded."""
 
     def __init__(self, wanted: Collection[int]) -> None:
-        self._all, self._wanted = array("q"), frozenset(wanted)
-        self._repeated: dict[int, int] = {}
-        self._backs: list[tuple[int, int]] = []
-        self._ordered: npt.NDArray[np.int64] | None = None  # all stamps, once they are asked for
+        self._all, self._wanted, self._there = array("q"), frozenset(wanted), Counter[int]()
 
     def add(self, stamp_ns: int) -> None:
         """Add an image."""
-        self._ordered = None
-        if self._all and stamp_ns < self._all[-1] - _BACK_NS:
-            self._backs.append((self._all[-1], stamp_ns))
         self._all.append(stamp_ns)
         if stamp_ns in self._wanted:
-            self._repeated[stamp_ns] = self._repeated.get(stamp_ns, 0) + 1
+            self._there[stamp_ns] += 1
 
     def __contains__(self, stamp_ns: int) -> bool:
-        return stamp_ns in self._repeated
+        return stamp_ns in self._there
 
     def notes(self) -> Iterator[str]:
         """Yield messages about irregular stamps."""
-        repeated = [(stamp_ns, n) for stamp_ns, n in self._repeated.items() if n > 1]
+        repeated = [(stamp_ns, n) for stamp_ns, n in self._there.items() if n > 1]
         for stamp_ns, n in repeated[:_MOST_NOTES]:
             yield f"{n} colour images have the stamp {stamp_ns}; its cases use the first complete one"
         if len(repeated) > _MOST_NOTES:
             more = len(repeated) - _MOST_NOTES
             yield f"{more} more stamps of cases belong to several colour images; these cases use the first"
-        if self._backs:
-            last, first = self._backs[0]
-            often = "once" if len(self._backs) == 1 else f"{len(self._backs)} times, first"
+        backs = [(before, after) for before, after in itertools.pairwise(self._all) if after < before - _BACK_NS]
+        if backs:
+            last, first = backs[0]
+            often = "once" if len(backs) == 1 else f"{len(backs)} times, first"
             yield (
                 f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
                 "belong to two images; cases use the first"
             )
 
+    @cached_property
+    def _ordered(self) -> npt.NDArray[np.int64]:
+        """All stamps, once the bag is read."""
+        return np.unique(np.array(self._all, np.int64))
+
     def why_absent(self, stamp_ns: int) -> tuple[str, str]:
         """Why no image has a stamp, as text, and which stamp would be right."""
         if not self._all:
             return "the bag has no colour image", "a bag with colour images"
-        if self._ordered is None:
-            self._ordered = np.unique(np.array(self._all, np.int64))
         stamps = self._ordered
         low, high = int(stamps[0]), int(stamps[-1])
         span = f"a stamp between {low} and {high} ns"
@@ -154,6 +154,12 @@ def images_of_bag(
             yield case, player.without_image(case.stamp_ns)
 
 
+def heard_of(bag: Bag, roles: Mapping[str, str]) -> Iterator[tuple[list[tuple[str, Any]], int]]:
+    """Yield for each message on the topics of some roles: (role, message) of each of them, and its time, ns."""
+    for message in bag.messages(set(roles.values())):
+        yield [(role, message.decode()) for role, topic in roles.items() if topic == message.topic], message.log_ns
+
+
 def taken_frames(assembler: FrameAssembler, now_ns: int) -> Iterator[PendingFrame | SpatialVlmError]:
     """Yield the frames that are complete by now, and in the place of one that cannot be used, why."""
     while True:
@@ -194,15 +200,10 @@ class _StampPlayer:
 
     def images(self) -> Iterator[tuple[int, CaseImage]]:
         """Yield stamp and image in the order of completion; each stamp once."""
-        roles_of: dict[str, list[str]] = {}
-        for role, topic in self._roles.items():
-            roles_of.setdefault(topic, []).append(role)
-        now_ns = 0
         try:
-            for message in self._bag.messages(set(self._roles.values())):
-                now_ns = message.log_ns
-                for role in roles_of[message.topic]:
-                    self._hear(role, message.decode(), now_ns)
+            for heard, now_ns in heard_of(self._bag, self._roles):
+                for role, message in heard:
+                    self._hear(role, message, now_ns)
                 yield from self._complete(now_ns)
         except FileError as error:
             self.damage = error

@@ -13,7 +13,7 @@ from typing import Any
 
 from spatial_vlm_lab.labelling.truth_proposal import ground_of, proposed
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, judge_case
-from spatial_vlm_lab.scoring.frame_truth import load_truths
+from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import MIB, read_bytes
@@ -30,7 +30,7 @@ from spatial_vlm_ros.recording.frame_folder import (
     transform_form,
     write_frame,
 )
-from spatial_vlm_ros.resolver import Answered, Resolver
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, Status
 
 _KIND = "evidence"
@@ -84,7 +84,11 @@ def keep_as_test(
     case = {"frame": name, "instruction": record.instruction, "kind": [_KIND, then.status.value],
             **({} if expect is None else {"expect": expect})}  # fmt: skip
     _add_case(out, case)
-    return KeptCase(name, record.instruction, then, answered.resolution, expect, _is_right(out, answered))
+    newest, is_right = load_cases(out)[-1], None
+    if newest.expect is not None:  # as `evaluate` judges
+        evidence = CaseEvidence(truth=read_frame_truth(out, newest))
+        is_right = judge_case(newest, newest.expect, answered.resolution, evidence).complete
+    return KeptCase(name, record.instruction, then, answered.resolution, expect, is_right)
 
 
 def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
@@ -147,12 +151,3 @@ def _add_case(out: Path, case: dict[str, Any]) -> None:
     except SpatialVlmError:
         shutil.rmtree(out / case["frame"], ignore_errors=True)
         raise
-
-
-def _is_right(out: Path, answered: Answered) -> bool | None:
-    """Whether the newest case is answered rightly now, as `evaluate` judges; None if nobody said what is right."""
-    case = load_cases(out)[-1]
-    if case.expect is None:
-        return None
-    evidence = CaseEvidence(truth=load_truths(out, [case]).get(case.frame))
-    return judge_case(case, case.expect, answered.resolution, evidence).complete

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,28 +96,22 @@ class _Truth(msgspec.Struct):
     objects: dict[str, _Object] = {}
 
 
-def load_truths(folder: str | Path, cases: Iterable[Case]) -> dict[str, FrameTruth]:
-    """Read the truth of all frames that have one: frame name → truth.
+def read_frame_truth(folder: str | Path, case: Case) -> FrameTruth | None:
+    """Read the truth of a case's frame from a folder of frames; None if there is none.
 
-    Args:
-        cases: determine the frames, and which of them need a truth because a place is expected.
+    Raises:
+        FileError: it cannot be read, or there is none though the case expects a place.
     """
-    needed: dict[str, bool] = {}
-    for case in cases:
-        expects_place = case.expect is not None and case.expect.place is not None
-        needed[case.frame] = needed.get(case.frame, False) or expects_place
-    truths = {}
-    for frame, due in needed.items():
-        place = Path(folder) / frame
-        path = place / TRUTH_FILE
-        if path.exists() or path.is_symlink():
-            info = decode_json(read_bytes(member(place, TRUTH_FILE), _REPAIR, LARGEST_TYPED), _Truth, path)
-            told, objects = info.base_T_camera, info.objects
-            pose = Transform(told.parent, told.child, np.array(told.matrix, np.float64))
-            labels = {name: one.label for name, one in objects.items() if one.label}
-            truths[frame] = FrameTruth(pose, {name: one.center for name, one in objects.items()}, labels)
-        elif (place / BASE_FILE).exists():
-            truths[frame] = FrameTruth(read_transform(member(place, BASE_FILE)))
-        elif due:
-            raise FileError(path, "no such file, nor base_T_camera.json", _REPAIR)
-    return truths
+    place = Path(folder) / case.frame
+    path = place / TRUTH_FILE
+    if path.exists() or path.is_symlink():
+        info = decode_json(read_bytes(member(place, TRUTH_FILE), _REPAIR, LARGEST_TYPED), _Truth, path)
+        told, objects = info.base_T_camera, info.objects
+        pose = Transform(told.parent, told.child, np.array(told.matrix, np.float64))
+        labels = {name: one.label for name, one in objects.items() if one.label}
+        return FrameTruth(pose, {name: one.center for name, one in objects.items()}, labels)
+    if (place / BASE_FILE).exists():
+        return FrameTruth(read_transform(member(place, BASE_FILE)))
+    if case.expect is not None and case.expect.place is not None:
+        raise FileError(path, "no such file, nor base_T_camera.json", _REPAIR)
+    return None

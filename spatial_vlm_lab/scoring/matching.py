@@ -68,14 +68,10 @@ class CaseTruth:
     expect: Expectation
     objects: tuple[KnownObject, ...]
 
-    def find(self, id_: str | None) -> KnownObject | None:
-        """The object of an id, or None."""
-        return next((one for one in self.objects if one.id == id_), None)
-
     @property
     def expected(self) -> KnownObject | None:
         """The object that is expected, or None."""
-        return self.find(self.expect.id)
+        return next((one for one in self.objects if one.id == self.expect.id), None)
 
 
 def case_truth(
@@ -342,7 +338,8 @@ def _compared(
     if one.box is not None and other.box is not None:
         share = float(overlaps(one.box, other.box)[0, 0])
         if one.mask is not None and other.mask is not None and share > 0.0:
-            share = _mask_overlap(one.mask, other.mask)
+            either = int(np.count_nonzero(one.mask | other.mask))
+            share = int(np.count_nonzero(one.mask & other.mask)) / either if either else 0.0
         return share, share >= SAME_BOX
     if one.box_3d is None or other.box_3d is None:
         return 0.0, False
@@ -369,11 +366,3 @@ def distance_m(
     if resolution.target is None or true.box_3d is None:
         return None
     return apart(*_in_one_frame(compared_target(resolution.target), true.box_3d, frame, known))
-
-
-def _mask_overlap(one: Mask, other: Mask) -> float:
-    """Pixels that two masks of one image share, of those that either has (IoU)."""
-    if one is other:
-        return 1.0
-    either = int(np.count_nonzero(one | other))
-    return int(np.count_nonzero(one & other)) / either if either else 0.0

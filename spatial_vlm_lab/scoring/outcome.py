@@ -11,7 +11,7 @@ import msgspec
 
 from spatial_vlm_lab.comparison.comparison import Comparison, compare
 from spatial_vlm_lab.scoring.calibration import Calibration, calibrate
-from spatial_vlm_lab.scoring.case_result import Blame, CaseError, CaseResult
+from spatial_vlm_lab.scoring.case_result import Blame, CaseError
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_lab.scoring.model_run import UnusableCase
 from spatial_vlm_lab.scoring.runs import StoredAnswer
@@ -72,21 +72,15 @@ def outcome_of(
         answered=calibrate([c.confidence for c in given], [c.as_expected for c in given]),
         all_cases=calibrate([c.confidence for c in result.cases], [c.likeliest_is_right for c in result.cases]),
         comparison=None if baseline is None else compare(result.cases, baseline),
-        errors=_errors(result.cases),
+        errors={
+            error.value: {who: blamed.count(who) for who in (*(b.value for b in Blame), UNKNOWN)}
+            for error in CaseError
+            if (blamed := [c.blame.value if c.blame else UNKNOWN for c in result.cases if c.error is error])
+        },
         oracle=wilson(sum(bool(c.oracle_right) for c in known), len(known)),
         beside_oracle=wilson(sum(c.complete for c in known), len(known)),
         unusable=tuple(unusable),
     )
-
-
-def _errors(results: Sequence[CaseResult]) -> dict[str, dict[str, int]]:
-    """What went wrong → who is to blame → number; without errors that did not occur."""
-    errors: dict[str, dict[str, int]] = {}
-    for error in CaseError:
-        blamed = [r.blame.value if r.blame else UNKNOWN for r in results if r.error is error]
-        if blamed:
-            errors[error.value] = {who: blamed.count(who) for who in (*(b.value for b in Blame), UNKNOWN)}
-    return errors
 
 
 def outcome_json(outcome: ModelOutcome) -> dict[str, Any]:

@@ -75,10 +75,7 @@ def unjudged_row(case: Case, answer: Resolution, model: str, source: str, proble
         {
             "model": model,
             "source": source,
-            "frame": case.frame,
-            "stamp_ns": case.stamp_ns,
-            "instruction": case.instruction,
-            "kind": case.kind,
+            **{name: getattr(case, name) for name in ("frame", "stamp_ns", "instruction", "kind")},
             "status": answer.status.value,
             "id": answer.target.id if answer.target is not None else None,
             "error": "",

@@ -18,6 +18,17 @@ USUAL, COUNTER_HEURISTIC = "usual", "counter-heuristic"
 """Kinds of cases that a rule of thumb (higher in the image is farther away) gets right, and wrong."""
 
 NO_SCENE = "(no scene)"
+FIGURES = {
+    "as_expected": "as expected",
+    "right_instance": "right instance",
+    "wrong_pose": "wrong pose among answers",
+    "pose_on_refusal": "pose where a refusal was expected",
+    "right_place": "right place",
+    "wrong_place": "wrong place among places",
+    "complete": "as expected, place and all",
+}
+"""Field of a main share of `Score` → its name."""
+_OF_PLACES = ("right_place", "wrong_place", "complete")
 
 
 @dataclass(frozen=True)
@@ -90,18 +101,8 @@ class Score:
 
     def figures(self) -> dict[str, Share]:
         """Main shares by name as in `over_frames`; those of places if any was expected."""
-        of_places = {
-            "right place": self.right_place,
-            "wrong place among places": self.wrong_place,
-            "as expected, place and all": self.complete,
-        }
-        return {
-            "as expected": self.as_expected,
-            "right instance": self.right_instance,
-            "wrong pose among answers": self.wrong_pose,
-            "pose where a refusal was expected": self.pose_on_refusal,
-            **(of_places if self.right_place.n else {}),
-        }
+        hidden = () if self.right_place.n else _OF_PLACES
+        return {name: getattr(self, field) for field, name in FIGURES.items() if field not in hidden}
 
 
 def score(
@@ -119,29 +120,22 @@ def score(
 
 def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
     """The score of judged cases, beside some that do not say what to expect."""
-    placed = [r for r in results if r.place is not None]
-    spots = [r for r in placed if r.as_expected and r.place is not PlaceOutcome.NOT_GIVEN]
-    answerable = [r for r in results if r.expected_status is Status.OK]
-    refusable = [r for r in results if r.expected_status is not Status.OK]
     given = [r for r in results if r.status is Status.OK]
+    placed = [r for r in results if r.place is not None]
     figures = {
-        "as expected": [(r, r.as_expected) for r in results],
-        "as expected, place and all": [(r, r.complete) for r in results],
-        "right instance": [(r, r.as_expected) for r in answerable],
-        "wrong pose among answers": [(r, not r.as_expected) for r in given],
-        "pose where a refusal was expected": [(r, r.status is Status.OK) for r in refusable],
-        "right place": [(r, r.complete) for r in placed],
-        "wrong place among places": [(r, not r.complete) for r in spots],
+        "as_expected": [(r, r.as_expected) for r in results],
+        "complete": [(r, r.complete) for r in results],
+        "right_instance": [(r, r.as_expected) for r in results if r.expected_status is Status.OK],
+        "wrong_pose": [(r, not r.as_expected) for r in given],
+        "pose_on_refusal": [(r, r.status is Status.OK) for r in results if r.expected_status is not Status.OK],
+        "right_place": [(r, r.complete) for r in placed],
+        "wrong_place": [(r, not r.complete) for r in placed if r.as_expected and r.place is not PlaceOutcome.NOT_GIVEN],
     }
-    shares = {name: wilson(sum(counts for _, counts in of), len(of)) for name, of in figures.items()}
     confusion: dict[str, Counter[str]] = defaultdict(Counter)
     for r in results:
         confusion[r.expected_status.value][r.status.value] += 1
     return Score(
-        as_expected=shares["as expected"],
-        right_instance=shares["right instance"],
-        wrong_pose=shares["wrong pose among answers"],
-        pose_on_refusal=shares["pose where a refusal was expected"],
+        **{field: wilson(sum(counts for _, counts in of), len(of)) for field, of in figures.items()},
         by_kind=_by((kind, r) for r in results for kind in r.kind),
         by_relation=_by((name, r) for r in results for name in r.relations),
         confusion={expected: dict(sorted(counts.items())) for expected, counts in sorted(confusion.items())},
@@ -156,12 +150,9 @@ def score_results(results: Sequence[CaseResult], unjudged: int = 0) -> Score:
         split=_split(results),
         cases=tuple(results),
         unjudged=unjudged,
-        complete=shares["as expected, place and all"],
-        right_place=shares["right place"],
-        wrong_place=shares["wrong place among places"],
         by_miss={kind.value: sum(r.miss is kind for r in results) for kind in MissKind},
         by_error={error.value: sum(r.error is error for r in results) for error in CaseError},
-        over_frames={name: clustered((r.group, counts) for r, counts in of) for name, of in figures.items()},
+        over_frames={FIGURES[field]: clustered((r.group, counts) for r, counts in of) for field, of in figures.items()},
     )
 
 

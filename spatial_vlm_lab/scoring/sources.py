@@ -19,7 +19,7 @@ from typing import Literal
 from spatial_vlm_lab.engine.ahead import made_ahead
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge, EvaluatedCase
-from spatial_vlm_lab.scoring.frame_truth import FrameTruth, load_truths
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth, read_frame_truth
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
 from spatial_vlm_lab.scoring.truth_file import cases_of_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
@@ -157,7 +157,7 @@ def _images_of_folder(folder: Path, cases: Sequence[Case]) -> Iterator[tuple[Cas
         if asked != (case.frame, needs_truth):
             asked, problem, truth = (case.frame, needs_truth), None, None
             try:
-                truth = load_truths(folder, [case]).get(case.frame)
+                truth = read_frame_truth(folder, case)
             except SpatialVlmError as error:
                 problem = error if needs_truth else None
         if isinstance(there, SpatialVlmError):

@@ -22,7 +22,7 @@ from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.meshes import Profile, block, ellipsoid, join, revolve
 from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, PaintedSurface, hulls, scaled
 from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
+from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
 from spatial_vlm_ros.sim.settled import random_view
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.types import PinholeCamera, Transform
@@ -74,16 +74,13 @@ def raised_view(rng: np.random.Generator) -> Transform:
     return tilted_view(target, distance, elevation, round_, roll_deg)
 
 
-def _object(rng: np.random.Generator) -> Model:
-    if rng.random() < 0.5:
-        return oddment(rng)
-    kind = str(rng.choice([*KINDS, *_OTHER_KINDS]))
-    return scaled(make(kind, rng), float(rng.uniform(0.6, 1.4)))
-
-
 def _stack(rng: np.random.Generator) -> list[Model]:
     """An object, a filled container, or one of these on pedestals; the lowest first."""
-    top = [_object(rng)]
+    if rng.random() < 0.5:
+        top = [oddment(rng)]
+    else:
+        kind = str(rng.choice([*KINDS, *_OTHER_KINDS]))
+        top = [scaled(make(kind, rng), float(rng.uniform(0.6, 1.4)))]
     if rng.random() < _FILLED:
         container = scaled(make(str(rng.choice(_CONTAINERS)), rng), float(rng.uniform(0.9, 1.4)))
         reach = min(container.holder.reach) if container.holder is not None else container.reach
@@ -115,15 +112,13 @@ def _repainted(rng: np.random.Generator, scenery: Scenery) -> Scenery:
     r, g, b = paint(rng)
     changes = {"table": _pattern(rng), "floor": _pattern(rng), "wall": (max(r, 40), max(g, 40), max(b, 40))}
     kept = {name: value for name, value in changes.items() if rng.random() < 0.7}
-    lights = tuple(_other(rng, light) for light in scenery.lights)
+    lights = []
+    for light in scenery.lights:
+        red, green, blue = (min(1.0, float(rng.uniform(0.5, 1.25)) * value) for value in light.brightness)
+        x, y, z = (value + float(rng.uniform(-0.3, 0.3)) for value in light.position)
+        lights.append(dataclasses.replace(light, position=(x, y, z), brightness=(red, green, blue)))
     ambient = scenery.ambient * float(rng.uniform(0.6, 1.15))
-    return dataclasses.replace(scenery, lights=lights, ambient=ambient, **kept)  # type: ignore[arg-type]
-
-
-def _other(rng: np.random.Generator, light: Light) -> Light:
-    r, g, b = (min(1.0, float(rng.uniform(0.5, 1.25)) * value) for value in light.brightness)
-    x, y, z = (value + float(rng.uniform(-0.3, 0.3)) for value in light.position)
-    return dataclasses.replace(light, position=(x, y, z), brightness=(r, g, b))
+    return dataclasses.replace(scenery, lights=tuple(lights), ambient=ambient, **kept)  # type: ignore[arg-type]
 
 
 def _pattern(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -173,7 +168,13 @@ def pedestal(rng: np.random.Generator, reach: float) -> Model:
         ring = revolve([(0, 0), (radius, 0), (radius, height), (0, height)], sides)
         solid = hulls([ring.vertices])
         holder = Holder("on", height, (0.6 * radius, 0.6 * radius))
-        return Model("pedestal", (), _banded(rng, radius, height, sides), solid,
+        cut = height * float(rng.uniform(0.2, 1.3))
+        cuts = (0.0, cut, height) if cut < 0.85 * height else (0.0, height)  # one paint, or two
+        bands = tuple(
+            PaintedSurface(revolve([(0, low), (radius, low), (radius, high), (0, high)], sides), paint(rng))
+            for low, high in pairwise(cuts)
+        )
+        return Model("pedestal", (), bands, solid,
                      3 * _DENSITY * radius**2 * height, (0, 0, height / 2), holder=holder)  # fmt: skip
     x, y = (2 * reach * float(rng.uniform(1.0, 1.8)) for _ in range(2))
     if form == "block" or height < 0.06:
@@ -225,13 +226,3 @@ def _turned(rng: np.random.Generator, radius: float, height: float) -> Model:
     flat = 0.6 * float(radii[-1])
     return Model("oddment", (), tuple(parts), hulls([corners]), 2.2 * _DENSITY * radius**2 * height,
                  (0, 0, 0.45 * height), holder=Holder("on", height, (flat, flat)))  # fmt: skip
-
-
-def _banded(rng: np.random.Generator, radius: float, height: float, sides: int) -> tuple[PaintedSurface, ...]:
-    """A column in one paint, or in two."""
-    cut = height * float(rng.uniform(0.2, 1.3))
-    cuts = (0.0, cut, height) if cut < 0.85 * height else (0.0, height)
-    return tuple(
-        PaintedSurface(revolve([(0, low), (radius, low), (radius, high), (0, high)], sides), paint(rng))
-        for low, high in pairwise(cuts)
-    )

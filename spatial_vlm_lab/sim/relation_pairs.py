@@ -100,15 +100,13 @@ def relation_view(
     holds = np.array([_holds(truth[t.id], truth[a.id], pose.translation) for t, a in pairs], np.float32)
     touching = (holds[:, PAIR_RELATIONS.index("on") :] == 1.0).any(axis=1)
     boxes = np.array([(t.box_xyxy, a.box_xyxy) for t, a in pairs], np.float32)
-    contrary = [contrary_first and _contrary(t, a, row) for (t, a), row in zip(boxes.tolist(), holds, strict=True)]
+    depth = [(column, name) for column, name in enumerate(PAIR_RELATIONS) if name in DEPTH_RELATIONS]
+    contrary = [
+        contrary_first and any(row[column] == 1.0 and is_contrary(name, t, a, True) for column, name in depth)
+        for (t, a), row in zip(boxes.tolist(), holds, strict=True)
+    ]
     rows = np.lexsort((rng.random(len(pairs)), ~np.array(contrary), ~touching))[:_MOST]
     return RelationView(seen.frame.rgb, boxes[rows], holds[rows])
-
-
-def _contrary(target: list[float], anchor: list[float], row: npt.NDArray[np.float32]) -> bool:
-    """Whether a depth relation holds against "higher is farther"."""
-    told = dict(zip(PAIR_RELATIONS, row.tolist(), strict=True))
-    return any(told[name] == 1.0 and is_contrary(name, target, anchor, True) for name in DEPTH_RELATIONS)
 
 
 def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64]) -> list[float]:
@@ -144,16 +142,13 @@ def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[
             seen = scene.render(camera, pose)
             pairs = relation_view(seen, scene.truth, pose, rng)
             if pairs is not None:
+                objects = tuple(
+                    LabelledObject(one.label, one.attributes, _box(one.box_xyxy))
+                    for one in seen.detections
+                    if seen.visible_fraction[one.id] >= _SEEN
+                )
                 name = f"world_{world:06d}_{number}"
-                yield LabelledView(name, seen.frame.rgb, _objects(seen), tuple(_labels(pairs, rng)))
-
-
-def _objects(seen: PhysicsRendering) -> tuple[LabelledObject, ...]:
-    return tuple(
-        LabelledObject(one.label, one.attributes, _box(one.box_xyxy))
-        for one in seen.detections
-        if seen.visible_fraction[one.id] >= _SEEN
-    )
+                yield LabelledView(name, seen.frame.rgb, objects, tuple(_labels(pairs, rng)))
 
 
 def _labels(pairs: RelationView, rng: np.random.Generator) -> Iterator[RelationLabel]:

@@ -97,16 +97,11 @@ def training_world(rng: np.random.Generator, without: frozenset[Pair] = frozense
     while len(kinds) < number:
         kinds.append(str(rng.choice(few)))
     for kind in kinds:
-        model = make(kind, rng, _colour(rng, kind, without))
+        colours = [colour for colour in COLOURS if (colour, kind) not in without]
+        model = make(kind, rng, None if kind in _NATURAL else str(rng.choice(colours)))
         numbers[model.label] += 1
         placer.place(f"{model.label}_{numbers[model.label]}", model, related=bool(rng.random() < 0.7))
     return PhysicsWorld(placer.objects, scenery, placer.base_T_camera)
-
-
-def _colour(rng: np.random.Generator, kind: str, without: frozenset[Pair]) -> str | None:
-    if kind in _NATURAL:
-        return None
-    return str(rng.choice([colour for colour in COLOURS if (colour, kind) not in without]))
 
 
 def _varied(rng: np.random.Generator, scenery: Scenery) -> Scenery:

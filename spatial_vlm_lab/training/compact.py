@@ -28,7 +28,7 @@ from spatial_vlm_lab.training.scoring import Figures, detector, features_of, sco
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import sha256_of
-from spatial_vlm_ros.vlm.compact.familiarity import Familiarity, fitted
+from spatial_vlm_ros.vlm.compact.familiarity import fitted
 from spatial_vlm_ros.vlm.compact.model import CompactConfig, CompactModel, CompactOutput, config_of, export
 from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, CompactSpec
 
@@ -185,7 +185,11 @@ class TrainingRun(TrainingLoop):
         self.model = CompactModel(config)
         begun = start_from(start, self.model) if start else ""
         nn.Module.to(self.model, device)
-        optimizer = torch.optim.AdamW(_groups(self.model, settings.decay), lr=settings.rate)
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}  # decayed, and the rest
+        for name, value in self.model.named_parameters():
+            groups[value.ndim > 1 and not name.startswith("phrases.")].append(value)
+        decays = [{"params": own, "weight_decay": settings.decay * decayed} for decayed, own in groups.items()]
+        optimizer = torch.optim.AdamW(decays, lr=settings.rate)
 
         def rates(step: int) -> list[float]:
             return [rate_at(step, settings)] * 2
@@ -222,48 +226,40 @@ class TrainingRun(TrainingLoop):
                     watch(Told(done.step, {name: sum(one[name] for one in since) / tell_every for name in since[0]}))
                     since.clear()
                 if done.step % every == 0 or not self.to_come:
-                    self._validate(validate, watch)
+                    if validate is not None:
+                        value = validate(self.model)
+                        watch(Told(done.step, map50=value))
+                        if value >= done.best:
+                            done.best = value
+                            with new_folder(self.folder / "best", force=True) as best:
+                                self.model.save_pretrained(best)
                     self.save()
         self.save()
         return not self.to_come
 
     def one_step(self, batch: TrainingBatch) -> dict[str, float]:
         """Make one optimiser step and return the parts of its loss."""
-        parts: dict[str, float] = {}
+        told: dict[str, float] = {}
 
         def learn(_: int) -> float:
-            parts.update(self._learn(batch))
-            return parts["total"]
+            self.model.train()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+                output = self.model(*self._tensors(batch.pixels, batch.words, batch.image))
+            output = CompactOutput(*(part.float() for part in output))
+            names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
+            parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
+            if not torch.isfinite(parts["total"]):
+                reason = f"the loss is not a number after {self.progress.step} steps"
+                raise ModelError("compact", reason, "train with a lower rate")
+            torch.autograd.backward(parts["total"])
+            told.update({name: float(value.detach()) for name, value in parts.items()})
+            return told["total"]
 
         self.make_step(learn)
-        return parts
-
-    def _learn(self, batch: TrainingBatch) -> dict[str, float]:
-        """The parts of the loss of a batch; the gradient of their sum is added to the parameters."""
-        self.model.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            output = self.model(*self._tensors(batch.pixels, batch.words, batch.image))
-        output = CompactOutput(*(part.float() for part in output))
-        names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
-        parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
-        if not torch.isfinite(parts["total"]):
-            reason = f"the loss is not a number after {self.progress.step} steps"
-            raise ModelError("compact", reason, "train with a lower rate")
-        torch.autograd.backward(parts["total"])
-        return {name: float(value.detach()) for name, value in parts.items()}
+        return told
 
     def _tensors(self, *arrays: Any) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
-
-    def _validate(self, validate: Callable[[CompactModel], float] | None, watch: Watcher) -> None:
-        if validate is None:
-            return
-        value = validate(self.model)
-        watch(Told(self.progress.step, map50=value))
-        if value >= self.progress.best:
-            self.progress.best = value
-            with new_folder(self.folder / "best", force=True) as best:
-                self.model.save_pretrained(best)
 
 
 def start_from(folder: Path, model: CompactModel) -> str:
@@ -302,12 +298,6 @@ def rate_at(step: int, settings: TrainingSettings) -> float:
     return settings.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
 
 
-def _groups(model: CompactModel, decay: float) -> list[dict[str, Any]]:
-    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and not name.startswith("phrases.")]
-    rest = [p for name, p in model.named_parameters() if p.ndim <= 1 or name.startswith("phrases.")]
-    return [{"params": decayed, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
-
-
 @contextmanager
 def _sums_in_one_order() -> Iterator[None]:
     """Make runs repeatable; operations without a deterministic form on the device are allowed."""
@@ -329,10 +319,7 @@ def run(
     """Train on the images of a folder.
 
     Args:
-        data: folder of images.
-        out: folder of the run.
         start: as for TrainingRun.
-        device: name of a torch device.
         threads: CPU threads; 0 = all.
         every: steps between validations.
         minutes: wall time for this call, minutes.
@@ -372,23 +359,18 @@ def finish(out: Path, data: Path, on_test: bool, size: tuple[int, int]) -> dict[
     spec = replace(spec, score_scale=scale, score_rival=rival, score_shift=shift)
     with new_folder(out / "model", force=True) as folder:
         export(model, folder, spec)
-        _familiarity(model, data, spec).write(folder)
+        means = {}  # of features, by part
+        for part in ("training", "validation", CALIBRATION):
+            samples = Samples(data, part)
+            chosen = range(0, len(samples), max(1, len(samples) // _MOST_FAMILIAR))
+            means[part] = np.array([features_of(model, samples[n].rgb, spec) for n in chosen])
+        fitted(means["training"], np.concatenate([means["validation"], means[CALIBRATION]])).write(folder)
     parts = ["validation", CALIBRATION, *(["test"] if on_test else [])]
     figures = {part: figures_of(model, data, part, vocabulary, spec=spec, with_masks=True) for part in parts}
     if on_test:
         figures["test, colours"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="shown")
         figures["test, colours held out"] = figures_of(model, data, "test", vocabulary, spec=spec, coloured="held out")
     return figures
-
-
-def _familiarity(model: CompactModel, data: Path, spec: CompactSpec) -> Familiarity:
-    """Feature statistics of training images; the limit comes from the validation and calibration parts."""
-    found = {}
-    for part in ("training", "validation", CALIBRATION):
-        samples = Samples(data, part)
-        chosen = range(0, len(samples), max(1, len(samples) // _MOST_FAMILIAR))
-        found[part] = np.array([features_of(model, samples[n].rgb, spec) for n in chosen])
-    return fitted(found["training"], np.concatenate([found["validation"], found[CALIBRATION]]))
 
 
 def figures_of(

@@ -134,8 +134,8 @@ class Samples:
         paths = sorted(folder.glob(f"{part}_?????.json"))
         if not paths:
             raise FileError(folder, f"no {part} images", "render them first: `spatial-vlm train --render-only`")
-        self._shards = [_Shard(path) for path in paths]
-        self._ends = np.cumsum([len(shard.objects) for shard in self._shards])
+        self._shards = [_shard(path) for path in paths]
+        self._ends = np.cumsum([len(objects) for objects, _, _ in self._shards])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -144,30 +144,26 @@ class Samples:
         if not 0 <= number < len(self):
             raise IndexError(number)
         shard = int(np.searchsorted(self._ends, number, side="right"))
-        return self._shards[shard].sample(number - (int(self._ends[shard - 1]) if shard else 0))
+        objects, rgb, numbers = self._shards[shard]
+        row = number - (int(self._ends[shard - 1]) if shard else 0)
+        return LabelledImage(np.array(rgb[row]), np.array(numbers[row]), objects[row])
 
 
-class _Shard:
-    """One shard; its arrays stay on disk until they are accessed."""
-
-    def __init__(self, path: Path) -> None:
-        text = read_bytes(path, _REPAIR, _LARGEST)
-        self.objects = decode_json(text, list[tuple[Labelled, ...]], path, repair=_REPAIR)
+def _shard(path: Path) -> tuple[list[tuple[Labelled, ...]], Rgb, npt.NDArray[np.uint8]]:
+    """Objects, images and instance numbers of a shard; the arrays stay on disk until they are accessed."""
+    objects = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[tuple[Labelled, ...]], path, repair=_REPAIR)
+    arrays = []
+    for file in (path.with_suffix(suffix) for suffix in (".rgb.npy", ".numbers.npy")):
         try:
-            for suffix in (".rgb.npy", ".numbers.npy"):
-                check_regular(path.with_suffix(suffix), _REPAIR)
-            self._rgb = np.load(path.with_suffix(".rgb.npy"), mmap_mode="r", allow_pickle=False)
-            self._numbers = np.load(path.with_suffix(".numbers.npy"), mmap_mode="r", allow_pickle=False)
+            check_regular(file, _REPAIR)
+            arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
         except (ValueError, OSError) as error:
             raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-        n, fits = len(self.objects), self._rgb.dtype == self._numbers.dtype == np.uint8
-        fits = fits and self._rgb.ndim == 4 and self._rgb.shape[:3] == self._numbers.shape
-        if not fits or len(self._rgb) != n or n < 1:
-            got = f"{self._rgb.shape} and {self._numbers.shape} for {n} images"
-            raise FileError(path, got, _REPAIR)
-
-    def sample(self, number: int) -> LabelledImage:
-        return LabelledImage(np.array(self._rgb[number]), np.array(self._numbers[number]), self.objects[number])
+    rgb, numbers = arrays
+    fits = rgb.dtype == numbers.dtype == np.uint8 and rgb.ndim == 4 and rgb.shape[:3] == numbers.shape
+    if not fits or not 1 <= len(rgb) == len(objects):
+        raise FileError(path, f"{rgb.shape} and {numbers.shape} for {len(objects)} images", _REPAIR)
+    return objects, rgb, numbers
 
 
 # ------------------------------------------------------------------------------------------------ worlds

@@ -24,7 +24,7 @@ from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
 from spatial_vlm_lab.scoring.clustering import clustered, holm
 from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome, compare_pairs, paired_over_groups
-from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, load_truths, place_outcome
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
 from spatial_vlm_lab.scoring.model_run import ModelRun
 from spatial_vlm_lab.scoring.outcome import judge, outcome_json
 from spatial_vlm_lab.scoring.runs import StoredAnswer, read_runs
@@ -207,8 +207,8 @@ def test_cases_and_truths_are_read_from_the_folder_and_what_is_missing_or_wrong_
     cases = load_cases(tmp_path)
     assert cases[0].expect == Expectation(Status.OK, "a", ("d",), dataclasses.replace(ON, anchor_also=("c",)))
     with pytest.raises(FileError, match=r"no such file, nor base_T_camera\.json"):
-        load_truths(tmp_path, cases)
-    assert load_truths(tmp_path, [Case("f1", "take", Expectation(Status.OK, "a"))]) == {}
+        read_frame_truth(tmp_path, cases[0])
+    assert read_frame_truth(tmp_path, Case("f1", "take", Expectation(Status.OK, "a"))) is None
     file, objects = (
         tmp_path / "f1" / "truth.json",
         {"b": {"center": [0.5, 0, 0.8], "size": [1, 1, 1], "label": "plate"}},
@@ -216,9 +216,9 @@ def test_cases_and_truths_are_read_from_the_folder_and_what_is_missing_or_wrong_
     file.write_text('{"base_T_camera": 3}')
     (tmp_path / "f2" / "base_T_camera.json").write_text(json.dumps(POSE))
     with pytest.raises(FileError, match="base_T_camera"):
-        load_truths(tmp_path, cases)
+        read_frame_truth(tmp_path, cases[0])
     file.write_text(json.dumps({"base_T_camera": POSE, "objects": objects, "recipe": "r"}))
-    truths = load_truths(tmp_path, cases)
+    truths: Any = {case.frame: read_frame_truth(tmp_path, case) for case in cases}
     assert (truths["f1"].centers, truths["f1"].labels) == ({"b": (0.5, 0.0, 0.8)}, {"b": "plate"})
     assert truths["f2"].base_T_camera.child == "camera"
     assert not truths["f2"].centers
