@@ -15,8 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import normalised_axes
-from spatial_vlm_ros.geometry.pieces import measured_pixels, object_pixels
-from spatial_vlm_ros.geometry.segmentation import connected_pieces, depth_gap, raised_pixels
+from spatial_vlm_ros.geometry.segmentation import (
+    connected_pieces,
+    depth_gap,
+    measured_pixels,
+    object_pixels,
+    raised_pixels,
+)
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Mask, Points, RgbdFrame, Scene, SceneObject
 

@@ -14,8 +14,7 @@ from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.answer_content import AnswerContent, content_of, in_camera
-from spatial_vlm_ros.output.answer_roles import Role, places_of, targets_of
-from spatial_vlm_ros.output.deciding_clause import percent
+from spatial_vlm_ros.output.answer_roles import Role, percent, places_of, targets_of
 from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels
 from spatial_vlm_ros.output.label_placement import Rectangle
 from spatial_vlm_ros.output.top_view import draw_top_view

@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
-from spatial_vlm_ros.output.answer_roles import Role, places_of, roles_of
-from spatial_vlm_ros.output.deciding_clause import DecidingClause, deciding_clause
+from spatial_vlm_ros.output.answer_roles import DecidingClause, Role, deciding_clause, places_of, roles_of
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint

@@ -27,8 +27,16 @@ from spatial_vlm_ros.spatial.free_space import (
 )
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
-from spatial_vlm_ros.spatial.no_surface import NoSurface
-from spatial_vlm_ros.spatial.surfaces import FLUSH, IN, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
+from spatial_vlm_ros.spatial.surfaces import (
+    FLUSH,
+    IN,
+    ON_TOP,
+    RISE,
+    NoSurface,
+    SupportContext,
+    SupportingSurface,
+    in_the_way,
+)
 from spatial_vlm_ros.spatial.tops import grid_over, own_points
 
 _WALL, _WALL_SHARE = 0.004, 0.04  # thickness of a container's wall, metres, or fraction of its width

@@ -19,9 +19,8 @@ from spatial_vlm_ros.spatial.belief import PhraseBelief, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
 from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.no_surface import NoSurface
+from spatial_vlm_ros.spatial.parts.burners import standing_on
 from spatial_vlm_ros.spatial.parts.finding import noun_of
-from spatial_vlm_ros.spatial.parts.occupied import standing_on
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, has_place
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of
@@ -29,7 +28,7 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.shifts import is_shift, shifted_to
 from spatial_vlm_ros.spatial.spot_judging import ON, FurtherRelation
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
-from spatial_vlm_ros.spatial.surfaces import SUPPORT
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface
 from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
 from spatial_vlm_ros.types import ClauseState, Destination, FrameOfReference, NounPhrase, RelationClause, Status
 from spatial_vlm_ros.types.place_reasons import NoPlace

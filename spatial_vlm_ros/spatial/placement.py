@@ -22,9 +22,8 @@ from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
 from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
-from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.surface import surface_in
-from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, why_none
+from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, reason_of, why_none
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
@@ -38,10 +37,8 @@ from spatial_vlm_ros.spatial.spot_judging import (
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.spot_reasons import reason_of
-from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, open_ground
-from spatial_vlm_ros.spatial.tops import tops_of
-from spatial_vlm_ros.spatial.underneath import under_of
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface, SupportContext, SupportingSurface, open_ground
+from spatial_vlm_ros.spatial.tops import tops_of, under_of
 from spatial_vlm_ros.spatial.which_surface import (
     boards_of,
     is_top,

@@ -20,8 +20,7 @@ from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.space_findings import NamedRow, QuestionRefused, SpaceFinding, question_of, settle_subject
-from spatial_vlm_ros.spatial.space_measuring import distance, size
-from spatial_vlm_ros.spatial.space_places import room, where
+from spatial_vlm_ros.spatial.space_measuring import distance, room, size, where
 from spatial_vlm_ros.spatial.space_predicates import whether
 from spatial_vlm_ros.spatial.space_sets import count, exists, which
 from spatial_vlm_ros.spatial.typical_sizes import expected_size

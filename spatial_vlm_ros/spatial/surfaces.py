@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Surfaces that an object may be put on, as a grid of classified cells; and the open support plane.
 
-Tops and parts of objects are in tops.py, insides in containers.py, spaces below them in underneath.py. If there is no
-such surface, the reason is given in words.
+Tops of objects and spaces below them are in tops.py, insides in containers.py. If there is no such surface, the reason
+is given in words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spatial_vlm_ros.spatial.free_space import (
 )
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
-from spatial_vlm_ros.spatial.no_surface import NoSurface
+from spatial_vlm_ros.types.place_reasons import NoPlaceCause
 
 SUPPORT = -1
 """Stands for the support plane in place of a row."""
@@ -43,6 +43,27 @@ _DIRECTIONS = 16  # directions in which the supported part of a foot is tested
 _CARRIED = 0.5  # fraction of a foot that must be supported if it overhangs
 _STEADY = 0.5  # fraction of its own stability that an object must keep if its foot overhangs or spans a hollow
 _IS_GROUND = 0.5  # fraction of an object's points at the height of a surface from which it is that surface
+
+
+@dataclass(frozen=True)
+class NoSurface:
+    """Reason why there is no surface for an object, or no place on it.
+
+    Args:
+        text: in words that follow "there is no place to put it: ".
+        row: the object that decides, or None.
+        needed: size that is needed, metres: a free circle, or a height.
+        available: size that is available, metres.
+        unseen: True if there would be a place if the unseen part were free.
+    """
+
+    cause: NoPlaceCause
+    text: str
+    row: int | None = None
+    needed: float | None = None
+    available: float | None = None
+    blocking: tuple[int, ...] = ()
+    unseen: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,6 @@ from spatial_vlm_ros.spatial.relations import (
     contact,
     directions,
     distances,
-    fronts,
     groups,
     parts,
     plug_in_measures,
@@ -156,8 +155,8 @@ _TABLE = (
     _any("in the middle of the height of", parts.in_the_middle_of_the_height),
     _any("at the bottom of", parts.at_the_bottom),
     _any("part of", parts.part_of),
-    _one("facing", fronts.facing),
-    _one("facing away from", fronts.facing_away_from),
+    _one("facing", directions.facing),
+    _one("facing away from", directions.facing_away_from),
     *(
         _all(name, comparison.compared(superlative), framed=superlative in superlatives.FRAME_DEPENDENT)
         for name, superlative in comparison.COMPARATIVES.items()
