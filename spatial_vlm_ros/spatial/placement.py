@@ -24,7 +24,6 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
 from spatial_vlm_ros.spatial.parts.surface import surface_in
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, reason_of, why_none
-from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
     PARTS,
@@ -32,6 +31,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
     UNDER,
     PlaceRequest,
     allowed,
+    carrier_of,
     judged,
     nearness,
     room_of,
@@ -289,7 +289,7 @@ def _supporting_objects(
             ground = _ground_of(around, request, row)
             yield under_of(around, row, name_of(layout, row), float(obj.size[2]), ground, roof_of(layout, row))
     else:
-        under = _carrying(layout, request)
+        under = carrier_of(layout, request.view, request.anchors, request.moved)
         if under is not None:
             supporting = _level_for(around, request, obj, under)
             if not isinstance(supporting, NoSurface):
@@ -343,7 +343,7 @@ def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
 def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
     """The level that an object stands on: that of its supporting object, else the support plane."""
     layout = around.layout
-    under = _carrying(layout, dataclasses.replace(request, anchors=(row,)))
+    under = carrier_of(layout, request.view, (row,), request.moved)
     levels = [] if under is None else tops_of(around, under, name_of(layout, under))
     if isinstance(levels, NoSurface) or not levels:
         return support_level(layout)
@@ -362,18 +362,6 @@ def _searched(layout: Layout, request: PlaceRequest) -> float:
     if request.relation == "far from":
         reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
     return reach
-
-
-def _carrying(layout: Layout, request: PlaceRequest) -> int | None:
-    """The object that supports all anchors, or None."""
-    rows = np.flatnonzero(layout.measured)
-    rows = rows[~np.isin(rows, [*request.anchors, -1 if request.moved is None else request.moved])]
-    if not len(rows):
-        return None
-    pairs = Pairs(layout, request.view, np.array(request.anchors, np.intp), rows)
-    carried = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0]).min(axis=0)
-    best = int(np.argmax(carried))
-    return int(rows[best]) if carried[best] > 0 else None
 
 
 def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Spot, ...]:

@@ -263,6 +263,18 @@ def _as_object(layout: Layout, supporting: SupportingSurface) -> SceneObject:
     )  # fmt: skip
 
 
+def carrier_of(layout: Layout, view: Viewpoint, carried: tuple[int, ...], moved: int | None = None) -> int | None:
+    """Row of the object, other than `moved`, that all objects in some rows stand on or in; None if there is none."""
+    rows = np.flatnonzero(layout.measured)
+    rows = rows[~np.isin(rows, [*carried, -1 if moved is None else moved])]
+    if not len(rows):
+        return None
+    pairs = Pairs(layout, view, np.array(carried, np.intp), rows)
+    certain = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0]).min(axis=0)
+    best = int(np.argmax(certain))
+    return int(rows[best]) if certain[best] > 0 else None
+
+
 # ------------------------------------------------------------------------------------------------ room
 
 
