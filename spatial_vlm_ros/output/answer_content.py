@@ -19,8 +19,9 @@ from spatial_vlm_ros.output.answer_roles import DecidingClause, Role, deciding_c
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_over
+from spatial_vlm_ros.spatial.relation_region import measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.spot_judging import AskedRelation
 from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame, Target
 
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot if the load was not measured

@@ -20,8 +20,9 @@ from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout, Viewpoint
-from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_at
+from spatial_vlm_ros.spatial.relation_region import measured_at
 from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.spot_judging import AskedRelation
 from spatial_vlm_ros.types import (
     Candidate,
     ClauseMeasurement,

@@ -27,7 +27,7 @@ from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of
 from spatial_vlm_ros.spatial.regions import is_shift
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, FurtherRelation, carrier_of
+from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, AskedRelation, carrier_of
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface
 from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
@@ -267,7 +267,7 @@ def _all_of(beliefs: Sequence[PhraseBelief], verdict: ResolvedChoice, scorer: Ph
     return list(dict.fromkeys(row for belief in beliefs for row in _meant(belief, verdict.meant, scorer)))
 
 
-def _further(destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[FurtherRelation, ...]:
+def _further(destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[AskedRelation, ...]:
     """Further relations that the place must or must not have."""
     found = []
     for clause in (*destination.also, *destination.excluded):
@@ -275,8 +275,8 @@ def _further(destination: Destination, verdict: ResolvedChoice, scorer: PhraseSc
         rows = [] if _is_support(clause, beliefs[0], scorer) else _all_of(beliefs, verdict, scorer)
         framed = RELATIONS[clause.relation].framed
         view = scorer.view_for(clause.frame, framed, np.array(rows, np.intp))
-        wanted = any(clause is each for each in destination.also)
-        found.append(FurtherRelation(clause.relation, tuple(rows), view, clause.distance, wanted))
+        denied = not any(clause is each for each in destination.also)
+        found.append(AskedRelation(clause.relation, view, tuple(rows), clause.distance, denied))
     return tuple(found)
 
 

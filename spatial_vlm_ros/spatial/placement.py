@@ -141,7 +141,8 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         failed.append(supporting)
     if request.further and has_place(layout, dataclasses.replace(request, further=()), ()):
         each = (
-            f"{'not ' * e.wanted}{e.relation} {names_of(layout, e.anchors) or 'the surface'}" for e in request.further
+            f"{'' if e.negated else 'not '}{e.name} {names_of(layout, e.anchors) or 'the surface'}"
+            for e in request.further
         )
         words = f"every free place there for {obj.name} is {' or '.join(each)}"
         return Placing((), NoSurface("relation", words), assumed)
