@@ -8,7 +8,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside
 from spatial_vlm_ros.spatial.layout import Array, Layout
@@ -169,15 +169,13 @@ def _listed(layout: Layout, rows: tuple[int, ...]) -> str:
 
 def names_of(layout: Layout, rows: tuple[int, ...]) -> str:
     """Names of several objects: "the cup (d1) and the box (d2)"."""
-    names = [name_of(layout, row) for row in rows]
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
+    return joined([name_of(layout, row) for row in rows])
 
 
 def name_of(layout: Layout, row: int) -> str:
     """Label and id, for people: "the soup can (d1)"."""
     obj = layout.scene.objects[row]
-    text = f"the {obj.detection.label} ({obj.id})"
-    return printable(text)
+    return printable(f"the {obj.detection.label} ({obj.id})")
 
 
 # ------------------------------------------------------------------------------------------------ why a spot was chosen

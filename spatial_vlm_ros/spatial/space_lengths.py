@@ -71,20 +71,20 @@ def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
 
 def ways_to(places: Array, outline: Array) -> Array:
     """(K,) distances from (K, 2) places to an outline's edges, metres."""
+    return np.asarray(np.linalg.norm(places[:, None] - _points_of_edges(places, outline), axis=2).min(axis=1))
+
+
+def _points_of_edges(places: Array, outline: Array) -> Array:
+    """(K, M, 2) point of each edge of an outline that is nearest to each of (K, 2) places."""
     edge = np.roll(outline, -1, axis=0) - outline
     length = np.maximum((edge**2).sum(axis=1), 1e-18)
-    offset = places[:, None] - outline
-    share = np.clip((offset * edge).sum(axis=2) / length, 0.0, 1.0)
-    return np.asarray(np.linalg.norm(offset - share[..., None] * edge, axis=2).min(axis=1))
+    share = np.clip(((places[:, None] - outline) * edge).sum(axis=2) / length, 0.0, 1.0)
+    return np.asarray(outline + share[..., None] * edge)
 
 
 def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:
     """The nearest pair of (K, 2) places and an outline's edges: distance in metres, place, point."""
-    edge = np.roll(outline, -1, axis=0) - outline
-    length = np.maximum((edge**2).sum(axis=1), 1e-18)
-    offset = places[:, None] - outline
-    share = np.clip((offset * edge).sum(axis=2) / length, 0.0, 1.0)
-    points = outline + share[..., None] * edge
+    points = _points_of_edges(places, outline)
     distance = np.linalg.norm(places[:, None] - points, axis=2)
     k, m = np.unravel_index(int(np.argmin(distance)), distance.shape)
     return float(distance[k, m]), places[k], points[k, m]

@@ -17,6 +17,7 @@ from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import place_of
+from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (
     AskedSubject,
@@ -25,7 +26,6 @@ from spatial_vlm_ros.spatial.space_findings import (
     SpaceFinding,
     capital,
     is_unseen_support,
-    named_row,
     question_of,
     settle_other,
     with_interval,
@@ -76,17 +76,16 @@ def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     pairs = [(gap_between(layout, one, other), one, other) for one in subject.rows for other in others]
     nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
     lengths = (("distance", nearest), ("between centres", between_centres(layout, one, other)))
-    words = f"{capital(named_row(layout, one))} is {with_interval(nearest)} from {named_row(layout, other)}."
+    words = f"{capital(name_of(layout, one))} is {with_interval(nearest)} from {name_of(layout, other)}."
     return _measured(subject, lengths, words, [other])
 
 
 def _measured(
     subject: AskedSubject, lengths: tuple[tuple[str, LengthEstimate], ...], words: str, others: list[int]
 ) -> SpaceFinding:
-    about = [NamedRow(row, "subject", float(subject.choice.probability[row])) for row in subject.rows]
     first = lengths[0][1]
     return SpaceFinding(
-        first.value, 0.95, (*about, *(NamedRow(row, "compared", 1.0) for row in others)), words, subject.choice,
+        first.value, 0.95, subject.named(others), words, subject.choice,
         unit="m", interval=first.interval, lengths=lengths, ends=first.ends,
     )  # fmt: skip
 
@@ -99,7 +98,7 @@ def _between_several(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFindin
     pairs = [(gap_between(layout, a, b), a, b) for a, b in itertools.combinations(rows, 2)]
     nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
     lengths = [("distance", nearest), ("between centres", between_centres(layout, one, other))]
-    words = f"{capital(named_row(layout, one))} and {named_row(layout, other)} are {with_interval(nearest)} apart"
+    words = f"{capital(name_of(layout, one))} and {name_of(layout, other)} are {with_interval(nearest)} apart"
     if len(pairs) > 1:
         farthest = max(pairs, key=lambda pair: pair[0].value)[0]
         lengths.append(("farthest apart", farthest))
@@ -115,14 +114,14 @@ def _from_viewer(subject: AskedSubject, frame: FrameOfReference | None, scorer: 
     layout = scorer.layout
     found = [(from_viewer(layout, row, frame), row) for row in subject.rows]
     nearest, row = min(found, key=lambda each: each[0].value)
-    words = f"{capital(named_row(layout, row))} is {with_interval(nearest)} from {_OF_VIEWER[frame]}."
+    words = f"{capital(name_of(layout, row))} is {with_interval(nearest)} from {_OF_VIEWER[frame]}."
     return _measured(subject, (("distance", nearest),), words, [])
 
 
 def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     layout, row = scorer.layout, subject.rows[0]
     height = height_over_support(layout, row)
-    words = f"{capital(named_row(layout, row))} is {with_interval(height)} above the surface."
+    words = f"{capital(name_of(layout, row))} is {with_interval(height)} above the surface."
     return _measured(subject, (("distance", height),), words, [])
 
 
@@ -154,7 +153,7 @@ def _along(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     upright = name in ("above", "below", "under")
     deviation = float(pairs.noise_up[0, 0] if upright else pairs.noise[0, 0])
     length = LengthEstimate(value, max(deviation, near.sigma), near.ends)
-    words = f"{capital(named_row(layout, row))} is {with_interval(length)} {name} {named_row(layout, other)}."
+    words = f"{capital(name_of(layout, row))} is {with_interval(length)} {name} {name_of(layout, other)}."
     return _measured(subject, (("distance", length), ("shortest way", near)), words, [other])
 
 
@@ -181,9 +180,9 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
         asked = NounPhrase("edge", superlative=phrase.superlative)
         choice = dataclasses.replace(subject.choice, status=Status.NOT_FOUND, phrase=asked)
         raise QuestionRefused(choice, subject=False)
-    of = "the surface" if whole is None else named_row(layout, whole)
+    of = "the surface" if whole is None else name_of(layout, whole)
     edge = describe(NounPhrase("edge", superlative=phrase.superlative))
-    words = f"{capital(named_row(layout, row))} is {with_interval(length)} from {edge} of {of}"
+    words = f"{capital(name_of(layout, row))} is {with_interval(length)} from {edge} of {of}"
     if length.least is not None and length.least < length.value:
         words += f"; {of} may end nearer, out of sight"
     return _measured(subject, (("distance", length),), words + ".", [] if whole is None else [whole])
@@ -214,12 +213,12 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
         lengths = tuple((name, side_of(layout, row, name)) for name in _SIDES)
         longest = side_of(layout, row, "length")
         parts = ", ".join(f"{name} {with_interval(length)}" for name, length in lengths)
-        words = f"{capital(named_row(layout, row))}: {parts}."
+        words = f"{capital(name_of(layout, row))}: {parts}."
         return dataclasses.replace(_measured(subject, (("length", longest), *lengths), words, []), ends=None)
     length = side_of(layout, row, which)
-    words = f"The {which} of {named_row(layout, row)} is {with_interval(length)}"
+    words = f"The {which} of {name_of(layout, row)} is {with_interval(length)}"
     if len(subject.rows) > 1:
-        rest = (f"of {named_row(layout, r)} {with_interval(side_of(layout, r, which))}" for r in subject.rows[1:])
+        rest = (f"of {name_of(layout, r)} {with_interval(side_of(layout, r, which))}" for r in subject.rows[1:])
         words += f", {', '.join(rest)}"
     if layout.scene.objects[row].truncated:
         words += "; it is cut off by the border of the image"
@@ -234,7 +233,7 @@ def _difference(subject: AskedSubject, which: Length, scorer: PhraseScorer) -> S
     one, rival = side_of(layout, row, which), side_of(layout, other, which)
     value, sigma = one.value - rival.value, math.hypot(one.sigma, rival.sigma)
     more = "more" if value >= 0 else "less"
-    words = (f"The {which} of {named_row(layout, row)} is {with_interval(one)}, of {named_row(layout, other)} "
+    words = (f"The {which} of {name_of(layout, row)} is {with_interval(one)}, of {name_of(layout, other)} "
              f"{with_interval(rival)}: {100 * abs(value):.1f} cm {more}.")  # fmt: skip
     lengths = ((which, one), (f"{which} of the other", rival))
     finding = _measured(subject, lengths, words, [other])
@@ -256,16 +255,15 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     said, others = [], []
     for row in subject.rows:
         anchors = [asked] if asked is not None else _neighbours(row, scorer)
-        parts = [f"{relation} {named_row(layout, other)}" for relation, other in _placed(row, anchors, scorer)]
-        others += [other for other in anchors if any(named_row(layout, other) in part for part in parts)]
+        parts = [f"{relation} {name_of(layout, other)}" for relation, other in _placed(row, anchors, scorer)]
+        others += [other for other in anchors if any(name_of(layout, other) in part for part in parts)]
         away = from_viewer(layout, row, FrameOfReference.VIEWER)
         gap = f", {with_interval(gap_between(layout, row, asked))} from it" if asked is not None else ""
         told = f"{' and '.join(parts) or 'seen'}{gap}"
-        said.append(f"{capital(named_row(layout, row))} is {told}, {with_interval(away)} from the camera.")
-    about = [NamedRow(row, "subject", float(subject.choice.probability[row])) for row in subject.rows]
-    rest = [NamedRow(row, "compared", 1.0) for row in dict.fromkeys(others) if row not in subject.rows]
+        said.append(f"{capital(name_of(layout, row))} is {told}, {with_interval(away)} from the camera.")
+    compared = [row for row in dict.fromkeys(others) if row not in subject.rows]
     ends = gap_between(layout, subject.rows[0], asked).ends if asked is not None else None
-    return SpaceFinding(None, subject.choice.sure, (*about, *rest), " ".join(said), subject.choice, ends=ends)
+    return SpaceFinding(None, subject.choice.sure, subject.named(compared), " ".join(said), subject.choice, ends=ends)
 
 
 def _neighbours(row: int, scorer: PhraseScorer) -> list[int]:
@@ -322,12 +320,12 @@ def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
     if placed.status is Status.NO_PLACE:
         change = placed.placing.change
         why = f": {change.reason}" if change is not None else ""
-        words = f"No: there is no room for {named_row(layout, row)} {place}{why}."
+        words = f"No: there is no room for {name_of(layout, row)} {place}{why}."
         return SpaceFinding(NO, placed.sure, (about,), words, placed)
     spots = tuple(place_of(spot, layout) for spot in placed.placing.spots)
     supporting = [i for i, obj in enumerate(layout.scene.objects) if any(obj.id == spot.carrier_id for spot in spots)]
     others = tuple(NamedRow(i, "compared", 1.0) for i in supporting if i != row)
     count = f"{len(spots)} place{'s' if len(spots) > 1 else ''}"
     free = f"the best with {100 * spots[0].clearance_m:.1f} cm around it"
-    words = f"Yes: {count} for {named_row(layout, row)} {place}; {free}."
+    words = f"Yes: {count} for {name_of(layout, row)} {place}; {free}."
     return SpaceFinding(YES, placed.sure, (about, *others), words, placed, places=spots)

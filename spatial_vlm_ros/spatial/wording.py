@@ -13,7 +13,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.language.rendering import named
-from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial import questions
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
@@ -94,11 +94,14 @@ def message(
     text = _outcome(verdict, scorer, hidden)
     if verdict.avoided:
         kept = [f"the {name_of(scorer.layout.scene.objects[row])}" for row in verdict.avoided]
-        text = f"{text[:-1]}; the motion avoids {_and(kept)}."
-    if not taken:
-        return text
-    names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
-    return f"{text[:-1]}, where {_and([f'{t.phrase!r} means the {names[t.id]}' for t in taken])}."
+        text = f"{text[:-1]}; the motion avoids {joined(kept)}."
+    return with_taken(text, taken, scorer.layout.scene) if taken else text
+
+
+def with_taken(sentence: str, taken: Sequence[TakenFor], scene: Scene) -> str:
+    """A sentence with the objects that the words name only in part."""
+    names = {obj.id: name_of(obj) for obj in scene.objects}
+    return f"{sentence[:-1]}, where {joined([f'{t.phrase!r} means the {names[t.id]}' for t in taken])}."
 
 
 def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:
@@ -121,7 +124,7 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         return f"'{said}' is {' and '.join(each)}."
     if verdict.several and verdict.status is Status.OK:
         meant = [f"the {name_of(objects[row])}" for row in verdict.several]
-        return f"'{said}' {'are' if len(meant) > 1 else 'is'} {_and(meant)}."
+        return f"'{said}' {'are' if len(meant) > 1 else 'is'} {joined(meant)}."
     if verdict.status is Status.RELATION_UNSATISFIED and verdict.several:
         return f"'{said}' matches only {questions.number(len(verdict.several))} of the objects found."
     if verdict.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE) and verdict.phrase is not None:
@@ -189,12 +192,8 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
         involved = [objects[number] for number in (row, *(int(a) for a in clause.anchors[row])) if number >= 0]
         found = [f"the depth of the {name_of(obj)} cannot be trusted: {obj.depth_problem}"
                  for obj in involved if obj.depth_problem is not None]  # fmt: skip
-        return f"{words}: {_and(found) if found else 'the relation could not be measured'}."
+        return f"{words}: {joined(found) if found else 'the relation could not be measured'}."
     return words + (f": short by {-margin:.3f} m." if margin < 0 else f": the margin is only {margin:.3f} m.")
-
-
-def _and(words: Sequence[str]) -> str:
-    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
 
 
 # --------------------------------------------------------------------------------------------------

@@ -105,11 +105,16 @@ def _flat(own: Array) -> float:
     return float(np.median(own[np.abs(bins - best) <= 1, 2]))
 
 
+def _pixels(layout: Layout, points: Array) -> Array:
+    """(N, 2) image columns and rows of points in ground coordinates."""
+    rays = (points - (0.0, 0.0, layout.floor)) @ layout.axes.T @ layout.scene.frame.camera.K.T
+    return np.asarray(rays[:, :2] / np.maximum(rays[:, 2:], 1e-6))
+
+
 def _brightness(layout: Layout, points: Array) -> Array:
     """(N,) brightness of points in ground coordinates, 0 to 255."""
     frame = layout.scene.frame
-    rays = (points - (0.0, 0.0, layout.floor)) @ layout.axes.T @ frame.camera.K.T
-    u, v = np.rint(rays[:, :2] / np.maximum(rays[:, 2:], 1e-6)).astype(int).T
+    u, v = np.rint(_pixels(layout, points)).astype(int).T
     rows, columns = frame.rgb.shape[:2]
     return np.asarray(frame.rgb[np.clip(v, 0, rows - 1), np.clip(u, 0, columns - 1)].mean(axis=1), np.float64)
 
@@ -158,9 +163,9 @@ def _hiding(layout: Layout, region: Region, moved: int) -> int | None:
     """The object that covers the most of a region's middle in the image, if that is a large part of it."""
     frame = layout.scene.frame
     places = region.middle + _MIDDLE * (region.outline - region.middle)
-    u, v = _pixels(layout, np.column_stack((places, np.full(len(places), region.low - layout.floor))))
+    pixels = _pixels(layout, np.column_stack((places, np.full(len(places), region.low))))
     seen = np.zeros(frame.depth.shape, np.uint8)
-    corners = cv2.convexHull(np.rint(np.stack((u, v), axis=1)).astype(np.int32))
+    corners = cv2.convexHull(np.rint(pixels).astype(np.int32))
     cv2.fillConvexPoly(seen, corners, 1)
     shown = seen.astype(np.bool_)
     best, share = None, _HIDDEN * max(int(shown.sum()), 1)
@@ -175,10 +180,3 @@ def _hiding(layout: Layout, region: Region, moved: int) -> int | None:
         if mask.shape == shown.shape and (covered := int((mask & shown).sum())) > share:
             best, share = row, covered
     return best
-
-
-def _pixels(layout: Layout, points: Array) -> tuple[Array, Array]:
-    """Image columns and rows of points (N, 3) whose heights are measured from the camera."""
-    rays = points @ layout.axes.T @ layout.scene.frame.camera.K.T
-    u, v = (rays[:, :2] / np.maximum(rays[:, 2:], 1e-6)).T
-    return u, v
