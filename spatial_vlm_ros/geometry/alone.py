@@ -87,7 +87,8 @@ def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, 
     own = mine >= max(1.0, _OWN_PIECE * np.count_nonzero(measured))
     surface = own[labels] | measured
     box, (left, top) = _box(obj, frame), _allowed(obj, frame)
-    inside = _rectangle(box, measured.shape)
+    inside = np.zeros_like(measured)
+    inside[box[1] : box[3], box[0] : box[2]] = True
     cut = inside if obj.detection.mask is None else obj.detection.mask
     around = cv2.dilate(cut.view(np.uint8), np.ones((2 * top + 1, 2 * left + 1), np.uint8)).view(np.bool_)
     goes_on = int(np.count_nonzero(surface & ~around)) / max(1, int(np.count_nonzero(measured)))
@@ -122,13 +123,6 @@ def _allowed(obj: SceneObject, frame: RgbdFrame) -> tuple[int, int]:
         max(_LEAST_PX, round(min(_SIDE * side, far))) for side, far in zip((x1 - x0, y1 - y0), farthest, strict=True)
     )
     return across, down
-
-
-def _rectangle(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Mask:
-    x0, y0, x1, y1 = box
-    inside = np.zeros(shape, np.bool_)
-    inside[y0:y1, x0:x1] = True
-    return inside
 
 
 def _filled(pixels: Mask, box: tuple[int, int, int, int]) -> float:

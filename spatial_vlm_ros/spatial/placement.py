@@ -219,13 +219,6 @@ def place_of(spot: Spot, layout: Layout) -> Place:
     )
 
 
-def _rim_over(supporting: SupportingSurface, place: Array, height: float) -> float | None:
-    """Height of a container's rim over `height` at a place (2,), metres; None if it is not a container with a rim."""
-    if not (supporting.within and supporting.rim_height < math.inf):
-        return None
-    return float(supporting.level.at(place[None])[0]) + supporting.rim_height - height
-
-
 def _rounded(values: Array) -> Vector3:
     x, y, z = (round(float(v), 6) + 0.0 for v in values)
     return x, y, z
@@ -393,6 +386,8 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     score = np.round(score, 9)
     height = supporting.level.at if supporting.seat is None else lambda at: supporting.seat(obj, at)
     inside = None if supporting.outline is None else depth_inside(supporting.outline, places)
+    walled = supporting.within and supporting.rim_height < math.inf
+    rim = (lambda at: supporting.level.at(at) + supporting.rim_height) if walled else None
     apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between different spots: half the size
     return tuple(
         Spot(
@@ -406,7 +401,7 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
             probability=float(probability[best]),
             clearance=float(clearance[best]),
             stability=None if inside is None else float(inside[best]),
-            rim=_rim_over(supporting, places[best], float(height(places[best : best + 1])[0])),
+            rim=None if rim is None else float((rim(places[best : best + 1]) - height(places[best : best + 1]))[0]),
             score=float(score[best]),
             reason=reason_of(
                 layout,
