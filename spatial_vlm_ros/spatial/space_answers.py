@@ -15,7 +15,7 @@ from spatial_vlm_ros.spatial.answer import dialogue_id, resolution_of, target_of
 from spatial_vlm_ros.spatial.answer import question_of as asked_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
@@ -23,7 +23,6 @@ from spatial_vlm_ros.spatial.space_findings import NamedRow, QuestionRefused, Sp
 from spatial_vlm_ros.spatial.space_measuring import distance, room, size, where
 from spatial_vlm_ros.spatial.space_predicates import whether
 from spatial_vlm_ros.spatial.space_sets import count, exists, which
-from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.spatial.wording import taken_for, with_taken
 from spatial_vlm_ros.types import (
     AnswerObject,
