@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.geometry.image_height import in_image, in_line
+from spatial_vlm_ros.geometry.boxes import in_image, in_line
 from spatial_vlm_ros.spatial import wording
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, state_of
 from spatial_vlm_ros.spatial.clauses import (

@@ -19,7 +19,6 @@ from spatial_vlm_ros.spatial.relations import (
     contact,
     directions,
     distances,
-    groups,
     parts,
 )
 from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
@@ -215,8 +214,8 @@ _TABLE = (
     _all("far from", distances.far_from),
     _all("at a distance from", distances.at_a_distance, gap=distances.space_between, only_stated=True),
     _any("around", distances.around),
-    RelationMeasure("between", "two", two=lambda layout, _, targets, *pair: groups.between(layout, targets, *pair)),
-    RelationMeasure("among", "set", group=groups.among),
+    RelationMeasure("between", "two", two=lambda layout, _, targets, *pair: distances.between(layout, targets, *pair)),
+    RelationMeasure("among", "set", group=distances.among),
     _any("at the edge of", parts.at_the_edge),
     _any("at the corner of", parts.at_the_corner),
     _any("at the centre of", parts.at_the_centre),
