@@ -36,8 +36,6 @@ def overlaps(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.floa
     return np.divide(inner, union, out=np.zeros_like(inner), where=union > 0.0)
 
 
-# ------------------------------------------------------------------------------------------------ padding
-
 CLIP_MEAN = (122, 116, 104)
 """Colour of the padding: mean of CLIP's training images (haotian-liu/LLaVA llava/conversation.py:114)."""
 
@@ -69,8 +67,6 @@ def padded(rgb: Rgb, colour: tuple[int, int, int] = CLIP_MEAN) -> Rgb:
     square[top : top + height, left : left + width] = rgb
     return square
 
-
-# ------------------------------------------------------------------------------------------------ height in the image
 
 DEPTH_RELATIONS = ("behind", "in front of")
 """Relations that the rule applies to."""

@@ -461,8 +461,6 @@ def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
     return mask
 
 
-# ------------------------------------------------------------------------------------------------ pieces
-
 GAP_PX = 4
 """Most columns without depth between two parts of one object: a step leaves a rim of 2 on either side."""
 

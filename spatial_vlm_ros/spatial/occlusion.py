@@ -259,8 +259,6 @@ def _largest_box(mask: Mask) -> tuple[int, int, int, int]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ sizes
-
 _KIND = 0.5  # match of an object with the noun from which it counts as one of its kind
 
 

@@ -240,8 +240,6 @@ def _difference(subject: AskedSubject, which: Length, scorer: PhraseScorer) -> S
     return dataclasses.replace(finding, value=value, interval=(value - 1.96 * sigma, value + 1.96 * sigma), ends=None)
 
 
-# ------------------------------------------------------------------------------------------------ where, and room
-
 _RESTING = ("inside", "on")
 _AROUND = ("left of", "right of", "in front of", "behind")
 _NEIGHBOUR = 0.6  # metres within which another object is used to describe a position

@@ -309,8 +309,6 @@ def _bulge(grid: Grid, offset: Array, sound: Cells) -> tuple[float, float]:
     return -steepest, max(0.0, -steepest - 2 * 2 * float(max(doubt[3], doubt[5])))
 
 
-# ------------------------------------------------------------------------------------------------ space under an object
-
 _SLICES = 24  # slices across an object in which its lower edge is measured
 _OPEN = 0.5  # fraction of them that must be open below it: legs and sides are narrow
 _GROUND = 30  # points of ground that must be visible below it

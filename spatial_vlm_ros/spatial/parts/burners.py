@@ -133,8 +133,6 @@ def _disc(places: Array) -> tuple[Array, float] | None:
     return np.array(middle, np.float64), float(radius)
 
 
-# ------------------------------------------------------------------------------------------------ objects on a burner
-
 _HIDDEN = 0.25  # fraction of a burner's possible area that an object must cover in the image to count as standing on it
 _MIDDLE = 0.6  # fraction of the share of a stove, around its middle, that a burner fills
 

@@ -91,8 +91,6 @@ def _in_the_middle(parts: Sequence[Region], rays: Rays) -> tuple[Region, ...]:
     return ordered[len(parts) // 2 : len(parts) // 2 + 1]
 
 
-# ------------------------------------------------------------------------------------------------ parts of words
-
 _HALVES = BURNERS | {"half", "quarter", "quadrant"}
 """Parts that are half of the whole along each stated direction; the others are a third of it."""
 _BEYOND = 0.06  # metres by which the end of a whole may be hidden by objects on it

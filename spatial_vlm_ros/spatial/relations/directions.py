@@ -154,9 +154,6 @@ def _across_the_middle(pairs: Pairs) -> Array:
     return np.minimum(beyond, off - pairs.mean(layout.reach) / 2)
 
 
-# ------------------------------------------------------------------------------------------------ an object's own front
-
-
 def facing(pairs: Pairs) -> Measured:
     """The anchor is in front of the target's front, within the cone around it; NaN if the target's front is unknown."""
     return _facing(pairs, 1.0)

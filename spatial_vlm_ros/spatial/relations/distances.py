@@ -69,8 +69,6 @@ def stated(gap: Array, distance: Distance, config: RelationConfig) -> Array:
     return tolerance - np.abs(gap - distance.metres)
 
 
-# ------------------------------------------------------------------------------------------------ several anchors
-
 _BETWEEN_SLOPE = float(np.tan(np.radians(30.0)))
 
 

@@ -38,8 +38,6 @@ _UPRIGHT = frozenset(
 _BLOCK = 65_536  # pairs of target and anchor measured at once: their arrays stay in the processor's cache
 
 
-# ------------------------------------------------------------------------------------------------ comparisons
-
 COMPARATIVES = {
     "taller than": "tallest",
     "shorter than": "shortest",
@@ -65,9 +63,6 @@ def compared(superlative: str) -> Measure:
         return margin, np.hypot(key.sigma[pairs.targets, None], key.sigma[pairs.anchors])
 
     return measure
-
-
-# ------------------------------------------------------------------------------------------------ measures of packages
 
 
 def of_pairs(relation: Relation, source: str) -> Measure:
@@ -108,9 +103,6 @@ def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: ob
     else:
         return margin, sigma
     raise PlugInError(relation.name, source, reason, REPAIR)
-
-
-# ------------------------------------------------------------------------------------------------ the table
 
 
 @dataclass(frozen=True, eq=False)
