@@ -194,8 +194,6 @@ _LETTERS = 13.0  # pixels: letter size on an image of that width
 _SIZES = (1.0, 1.6)  # factor of the letter size on larger images
 _TOP_VIEW = 0.85  # width of the top view over the height of the image
 _NARROWEST, _WIDEST = 320, 640  # pixels
-
-
 _AXIS_LENGTH = 0.05  # metres
 _CROSS = 0.015  # metres: half of a spot's cross
 _SPECK = 0.1  # share of the largest part of a mask; smaller parts are not outlined

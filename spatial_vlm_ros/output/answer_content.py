@@ -22,7 +22,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relation_region import measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.spot_judging import AskedRelation
-from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame, Target
+from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Resolution, Target
 
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot if the load was not measured
 _SAME = 1e-4  # metres by which a re-measured margin may differ from that in the answer
@@ -196,13 +196,6 @@ def in_camera(layout: Layout, places: Array, height: float | Array) -> Array:
     return np.asarray(np.column_stack((places, heights)) @ layout.axes.T)
 
 
-def _from_pose(pose: Pose, points: Array, frame: RgbdFrame) -> Array:
-    """Convert (N, 3) metres along a pose's axes to points in the camera frame."""
-    there = points @ matrix_from_quaternion_xyzw(pose.orientation).T + np.array(pose.position)
-    base = frame.base_T_camera
-    return base.inverse().apply(there) if base is not None and pose.frame_id == base.parent else there
-
-
 def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
     """Outline of the object to put down, at every spot."""
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
@@ -220,7 +213,11 @@ def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
     square = np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]) * (*size / 2, 0.0)
     for number, place in enumerate(places_of(resolution), 1):
         points = np.vstack((np.zeros((1, 3)), square if own is None else own))
-        ground = on_ground(layout, _from_pose(place.pose, points, layout.scene.frame))
+        there = points @ matrix_from_quaternion_xyzw(place.pose.orientation).T + np.array(place.pose.position)
+        base = layout.scene.frame.base_T_camera
+        ground = on_ground(
+            layout, base.inverse().apply(there) if base is not None and place.pose.frame_id == base.parent else there
+        )
         yield ShownSpot(ground[1:, :2], ground[0, :2], float(ground[0, 2]), number)
 
 

@@ -288,7 +288,10 @@ def _supporting_objects(
             supporting = _level_for(around, request, obj, under)
             if not isinstance(supporting, NoSurface):
                 yield supporting
-        yield open_ground(around, request.anchors, _searched(layout, request))
+        reach = _AROUND + (0.0 if request.distance is None else request.distance.metres)
+        if request.relation == "far from":
+            reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
+        yield open_ground(around, request.anchors, reach)
 
 
 def _carrying_parts(
@@ -348,14 +351,6 @@ def _stands(around: SupportContext, request: PlaceRequest, supporting: Supportin
     """(R, C) bool: cells where the object would stand if there were no obstacles."""
     room = room_of(around.layout, request, supporting, obj)
     return room.seen & room.off_rim & room.steady
-
-
-def _searched(layout: Layout, request: PlaceRequest) -> float:
-    """Distance around the anchors that a relation can reach, with a reserve, metres."""
-    reach = _AROUND + (0.0 if request.distance is None else request.distance.metres)
-    if request.relation == "far from":
-        reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
-    return reach
 
 
 def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Spot, ...]:

@@ -86,15 +86,17 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         if not weight.any():
             return NoSurface("relation", f"there is no room for {obj.name} {where}", row)
     blocking = _blocking(layout, supporting, obj, weight)
-    cause, text = _main_cause(room, weight, supporting, where, name, _listed(layout, blocking))
+    listed = f"{names_of(layout, blocking[:_LISTED])} {'are' if len(blocking) > 1 else 'is'}" if blocking else ""
+    cause, text = _main_cause(room, weight, supporting, where, name, listed)
     unseen = bool((~room.seen & room.clear & room.off_rim & room.steady & (weight > 0)).any())
     if supporting.outline is None:
         return NoSurface(cause, text, row, blocking=blocking, unseen=unseen)
     place, width = _free_circle(supporting, supporting.sound & ~supporting.taken & ~supporting.rim)
     needed, available = _of(2 * (obj.reach + request.config.clearance), width, supporting)
     if cause == "occupied" and available is not None:
-        near = _nearest(layout, supporting.others, place)
-        beside = "" if near is None else f", beside {name_of(layout, near)}"
+        rows = supporting.others
+        away = [-float(depth_inside(layout.footprint[other], place[None])[0]) for other in rows]
+        beside = f", beside {name_of(layout, rows[int(np.argmin(away))])}" if rows else ""
         circle = f"{name} has no free circle of {needed * 100:.1f} cm"
         text = f"{text}; {circle}, and the largest is {available * 100:.1f} cm{beside}"
     return NoSurface(cause, text, row, needed, available, blocking, unseen)
@@ -112,12 +114,6 @@ def _free_circle(supporting: SupportingSurface, free: Cells) -> tuple[Array, flo
     best = int(np.argmax(inside))
     width = max(2.0 * float(inside.reshape(-1)[best]) - 1.0, 0.0) * grid.step  # between centres of cells
     return grid.places(np.array([best]))[0], width
-
-
-def _nearest(layout: Layout, rows: tuple[int, ...], place: Array) -> int | None:
-    """Row of the object whose outline is nearest to a place; None if there is none."""
-    away = [-float(depth_inside(layout.footprint[row], place[None])[0]) for row in rows]
-    return rows[int(np.argmin(away))] if rows else None
 
 
 def _main_cause(
@@ -160,11 +156,6 @@ def _blocking(layout: Layout, supporting: SupportingSurface, obj: Moved, weight:
         met = stamp.touching(supporting.grid.filled([layout.footprint[row]]))
         taken.append((round(float(weight[met].sum()), 9), -row))
     return tuple(-row for part, row in sorted(taken, reverse=True) if part > 0)
-
-
-def _listed(layout: Layout, rows: tuple[int, ...]) -> str:
-    """The first of some objects with a verb: "the cup (d1) and the box (d2) are"."""
-    return f"{names_of(layout, rows[:_LISTED])} {'are' if len(rows) > 1 else 'is'}" if rows else ""
 
 
 def names_of(layout: Layout, rows: tuple[int, ...]) -> str:

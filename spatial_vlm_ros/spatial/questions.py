@@ -115,7 +115,9 @@ def ask(
         The question. Its answers may be empty if nothing distinguishes the rivals.
     """
     if len(frames) > 1:
-        return _about_frames(frames, rows, probability)
+        prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
+        answers = tuple((_WHOSE[FrameOfReference(f)][1], (int(row),)) for f, row in zip(frames, rows, strict=False))
+        return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()), kind="whose")
     several = phrase.count not in (None, 1)
     ordered = phrase.superlative is None and phrase.ordinal is None
     chosen = np.asarray(rows, np.intp)
@@ -347,12 +349,6 @@ def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
     else:
         orders = [(_counting(describer, words), describer.counted.get(side, ())) for side, words in COUNTED]
     return [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
-
-
-def _about_frames(frames: Sequence[str], rows: Sequence[int], probability: Array) -> Question:
-    prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
-    answers = tuple((_WHOSE[FrameOfReference(name)][1], (int(row),)) for name, row in zip(frames, rows, strict=False))
-    return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()), kind="whose")
 
 
 def _noun(category: str, anything: str = "one") -> str:

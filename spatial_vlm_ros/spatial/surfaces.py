@@ -158,7 +158,9 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
     clear = clearance >= config.clearance
     if supporting.outline is None:
         off_rim = stamp.distance(supporting.rim) >= config.inside_edge
-        seen = Stamp.of(_larger(obj.outline, config.inside_edge), step).share(supporting.sound) >= supporting.needed
+        length = np.maximum(np.hypot(*obj.outline.T)[:, None], 1e-3)
+        larger = np.asarray(obj.outline * (1.0 + config.inside_edge / length))  # its corners moved outwards
+        seen = Stamp.of(larger, step).share(supporting.sound) >= supporting.needed
         steady = np.zeros_like(seen)
         strip = len(stamp.pattern) // 2 + math.ceil(config.clearance / step)
         steady[strip:-strip, strip:-strip] = True  # nearer to the grid's end obstacles are unknown
@@ -213,12 +215,6 @@ def _held(sound: Cells, foot: Array, step: float, least: float) -> Cells:
             sound.view(np.uint8), beyond.astype(np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
         ).view(np.bool_)
     return held
-
-
-def _larger(outline: Array, by: float) -> Array:
-    """An outline (K, 2) around its middle with its corners moved outwards, metres."""
-    length = np.hypot(*outline.T)[:, None]
-    return np.asarray(outline * (1.0 + by / np.maximum(length, 1e-3)))
 
 
 # ------------------------------------------------------------------------------------------------ support plane

@@ -133,7 +133,8 @@ def _top_at(
     others = in_the_way(around, row, level)
     taken = (seen.higher & ~own_high) | grid.filled(layout.footprint[list(others)]) | unmeasured(around, grid, level)
     rim_height = float(rims.max()) - height if len(rims) else FLUSH
-    sound |= _behind_rim(around, grid, level, seen, rim_height + FLUSH) & within & _hull_cells(grid, sound)
+    convex = grid.filled([hull(grid.places(np.flatnonzero(sound)))])
+    sound |= _behind_rim(around, grid, level, seen, rim_height + FLUSH) & within & convex
     sound |= grid.filled(layout.footprint[list(stood_on(around, level))]) & within
     return SupportingSurface(
         row, grid, level, sound, taken, own_high, outline, ON_TOP, False, others, lower=seen.lower,
@@ -268,12 +269,6 @@ def _between_rows(around: SupportContext, row: int, grid: Grid, level: Level, ce
     )
 
 
-def _hull_cells(grid: Grid, cells: Cells) -> Cells:
-    """(R, C) bool: cells in the convex outline of the given ones."""
-    index = np.flatnonzero(cells)
-    return grid.filled([hull(grid.places(index))]) if len(index) else cells
-
-
 def _hollow(grid: Grid, index: npt.NDArray[np.int32], own: Array, height: float, above: float, width: float) -> bool:
     """True if a level is the inside of a bowl: walls all around it, and no board over it as in a shelf."""
     high = own[:, 2] > height + above / 2
@@ -333,21 +328,21 @@ def under_of(
     underside = _underside(own_points(around, row, grid), layout.centre[row, :2], foot)
     if underside is None:
         return NoSurface("no surface", f"{name} has no visible open space under it", row)
-    level = _ground_below(around, outline, underside, ground)
-    if level is None:
+    places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
+    below = np.flatnonzero((relief.height < underside - FLUSH) & lies_in(outline, places))
+    over = relief.height[below] - ground.at(places[below])
+    if np.count_nonzero(np.abs(over) < RISE) < _GROUND:
         return NoSurface("unseen", f"no ground is visible under {name}", row)
-    middle = layout.centre[row : row + 1, :2]
-    clear = underside - float(level.at(middle)[0])
+    clear = underside - foot
     if clear < height + around.config.clearance:
         words = f"there is no room under {name}: {max(clear, 0.0):.2f} m are clear, the object is {height:.2f} m high"
         return NoSurface("too tall", words, row, height + around.config.clearance, max(clear, 0.0))
-    below = dataclasses.replace(around, ceiling=clear)
-    seen = survey(relief, grid, level, RISE, RISE, clear - FLUSH)
-    others = tuple(other for other in in_the_way(below, row, level) if other != row)
+    seen = survey(relief, grid, ground, RISE, RISE, clear - FLUSH)
+    others = in_the_way(dataclasses.replace(around, ceiling=clear), row, ground)
     taken = seen.higher | grid.filled(layout.footprint[list(others)])
     within = grid.filled([outline])
     return SupportingSurface(
-        row, grid, level, seen.surface & within, taken, seen.lower & within, outline, ON_TOP, False, others,
+        row, grid, ground, seen.surface & within, taken, seen.lower & within, outline, ON_TOP, False, others,
         rim_height=math.inf, underside=underside,
         doubt=f"only the front edge of {name} is visible: farther in, it may be lower",
     )  # fmt: skip
@@ -364,12 +359,3 @@ def _underside(own: Array, middle: Array, ground: float) -> float | None:
     if len(clear) < _OPEN * _SLICES:
         return None
     return float(np.median(clear))
-
-
-def _ground_below(around: SupportContext, outline: Array, underside: float, ground: Level) -> Level | None:
-    """The level under an object if it is visible there, else None."""
-    relief = around.relief
-    places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
-    below = np.flatnonzero((relief.height < underside - FLUSH) & lies_in(outline, places))
-    over = relief.height[below] - ground.at(places[below])
-    return ground if np.count_nonzero(np.abs(over) < RISE) >= _GROUND else None

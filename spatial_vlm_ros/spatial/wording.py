@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -250,7 +250,8 @@ def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[
     best, nearest = None, 0.0
     if scorer.match(phrase).max(initial=0.0) >= _SAID:  # it is seen, but with another colour
         return None
-    labels = [(row, label) for row, label in _labels(scorer.layout.scene.objects) if label not in unnamed]
+    said_of = (" ".join(obj.detection.label.lower().replace("_", " ").split()) for obj in scorer.layout.scene.objects)
+    labels = [(row, label) for row, label in enumerate(said_of) if label and label not in unnamed]
     for row, label in labels:
         words = label.split()
         alike = difflib.SequenceMatcher(None, phrase.category.lower(), label).ratio()
@@ -259,13 +260,6 @@ def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[
             best, nearest = row, likeness + alike
     having = (row for row, label in labels if said[-1] in label.split()[:-1])
     return best if best is not None else next(having, None)  # "the pig" for a pig candle
-
-
-def _labels(objects: tuple[SceneObject, ...]) -> Iterator[tuple[int, str]]:
-    for row, obj in enumerate(objects):
-        label = " ".join(obj.detection.label.lower().replace("_", " ").split())
-        if label:
-            yield row, label
 
 
 def without_robot(resolution: Resolution, scene: Scene) -> Resolution:
