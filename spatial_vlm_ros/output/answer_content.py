@@ -138,7 +138,15 @@ def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -
     spots = tuple(_spots(layout, resolution))
     asked_place = _asked_place(layout, resolution, spots)
     roles, marks = roles_of(layout, resolution, deciding, asked_place[1].anchors if asked_place else (), config)
-    view = asked_place[1].view if asked_place is not None else _view(layout, resolution, deciding)
+    if asked_place is not None:
+        view = asked_place[1].view
+    elif deciding is not None and deciding.asked is not None:
+        view = deciding.asked.view
+    else:
+        try:
+            view = layout.viewpoint(resolution.frame_of_reference or FrameOfReference.VIEWER)
+        except SpatialVlmError:  # a refusal may name a frame that is not defined here
+            view = layout.viewpoint(FrameOfReference.VIEWER)
     length = _length(layout, resolution)
     nowhere = np.zeros(2)
     content = AnswerContent(layout, resolution, roles, marks, (), spots, None, deciding, view, nowhere, nowhere, length)
@@ -174,15 +182,6 @@ def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:
 
 
 # ------------------------------------------------------------------------------------------------ view, spots
-
-
-def _view(layout: Layout, resolution: Resolution, deciding: DecidingClause | None) -> Viewpoint:
-    if deciding is not None and deciding.asked is not None:
-        return deciding.asked.view
-    try:
-        return layout.viewpoint(resolution.frame_of_reference or FrameOfReference.VIEWER)
-    except SpatialVlmError:  # a refusal may name a frame that is not defined here
-        return layout.viewpoint(FrameOfReference.VIEWER)
 
 
 def on_ground(layout: Layout, points: Array) -> Array:

@@ -108,7 +108,11 @@ def roles_of(
     if answered:
         give(Role.CHOSEN, [target.id for target in targets_of(resolution)])
     elif resolution.status in (Status.AMBIGUOUS, Status.DISAGREEMENT):
-        rivals = _rivals(resolution, named, config)
+        offered = [id_ for answer in resolution.answers for id_ in answer.ids]
+        rivals = list(dict.fromkeys([*named, *offered]))[:_RIVALS]
+        if not rivals and resolution.candidates:
+            least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
+            rivals = [c.id for c in resolution.candidates if c.probability >= least][:_RIVALS]
         give(Role.RIVAL, rivals)
         marks = {row_of[id_]: chr(ord("A") + n) for n, id_ in enumerate(rivals) if id_ in row_of}
     else:
@@ -121,16 +125,6 @@ def roles_of(
             if roles[row] is Role.OTHER:
                 roles[row] = Role.RIVAL
     return tuple(roles), marks
-
-
-def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) -> list[str]:
-    """Ids of the objects between which the words do not decide, as named in the message and the offered answers."""
-    offered = [id_ for answer in resolution.answers for id_ in answer.ids]
-    found = list(dict.fromkeys([*named, *offered]))
-    if not found and resolution.candidates:
-        least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
-        found = [c.id for c in resolution.candidates if c.probability >= least]
-    return found[:_RIVALS]
 
 
 def _grounds(layout: Layout) -> list[int]:

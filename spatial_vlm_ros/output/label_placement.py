@@ -70,8 +70,7 @@ def _placed(request: LabelRequest, area: Rectangle, taken: Floats, seen: Floats)
             hidden = overlap(tried, seen).sum(axis=1) / max(request.size[0] * request.size[1], 1)
             cost = np.where(free, away + _HIDING * hidden, np.inf)
             if cost.min() < good_enough:
-                rectangle = tried[int(np.argmin(cost))]
-                left, top, right, bottom = (float(value) for value in rectangle)
+                left, top, right, bottom = tried[int(np.argmin(cost))].tolist()
                 return left, top, right, bottom
     return None
 

@@ -47,7 +47,7 @@ from spatial_vlm_ros.spatial.which_surface import (
     roof_of,
     topmost_of,
 )
-from spatial_vlm_ros.types import Place, Pose, Vector3
+from spatial_vlm_ros.types import Place, Pose
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
@@ -204,10 +204,11 @@ def place_of(spot: Spot, layout: Layout) -> Place:
     axes = spot.axes
     if transform is not None:
         position, axes = transform.apply(position), transform.rotation @ axes
+    g1, g2, g3 = (round(float(v), 6) + 0.0 for v in position)
     x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes))
     frame_id = transform.parent if transform is not None else scene.frame.frame_id
     return Place(
-        pose=Pose(frame_id, _rounded(position), (x, y, z, w)),
+        pose=Pose(frame_id, (g1, g2, g3), (x, y, z, w)),
         anchor_id=_id(layout, spot.anchor),
         carrier_id=_id(layout, spot.supporting),
         margin_m=round(spot.margin, 6),
@@ -217,11 +218,6 @@ def place_of(spot: Spot, layout: Layout) -> Place:
         probability=round(spot.probability, 6),
         reason=spot.reason,
     )
-
-
-def _rounded(values: Array) -> Vector3:
-    x, y, z = (round(float(v), 6) + 0.0 for v in values)
-    return x, y, z
 
 
 def _id(layout: Layout, row: int) -> str:

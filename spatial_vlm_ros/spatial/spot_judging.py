@@ -234,9 +234,7 @@ def _imagined(
         tilt=layout.tilt,
         down_deg=layout.down_deg,
         relation=layout.relation,
-        sizes=np.concatenate((layout.size, [b.size for b in boxes], np.tile(obj.size, (count, 1))))
-        if boxes
-        else np.concatenate((layout.size, np.tile(obj.size, (count, 1)))),
+        sizes=np.concatenate((layout.size, *(b.size[None] for b in boxes), np.tile(obj.size, (count, 1)))),
         real=layout,
     ), anchors
 
@@ -308,12 +306,12 @@ def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     two, or the middle of the supporting surface; parts and distances determine the place themselves.
     """
     rows = np.array(request.anchors, np.intp)
-    if request.region is not None:
-        away = np.linalg.norm(places - request.region.middle, axis=1)
-        return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
-    if request.relation == "at the centre of":
-        outline = whole_outline(supporting) if not len(rows) else layout.footprint[supporting.row]
-        away = np.linalg.norm(places - rectangle_of(outline).centre, axis=1)
+    if request.region is not None or request.relation == "at the centre of":
+        if request.region is not None:
+            middle = request.region.middle
+        else:
+            middle = rectangle_of(layout.footprint[supporting.row] if len(rows) else whole_outline(supporting)).centre
+        away = np.linalg.norm(places - middle, axis=1)
         return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
     if not len(rows) or request.relation in PARTS | {"far from", "opposite"}:
         return np.ones(len(places))

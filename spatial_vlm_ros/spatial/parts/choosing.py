@@ -118,10 +118,14 @@ def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
     region = dataclasses.replace(of, found_by=SHARE, around=around)
     for word in words:
         if word != MIDDLE:
-            region = _outer(region, of.outline, rays.side(word, of.outline), part)
+            axis = rays.side(word, of.outline)
+            along = of.outline @ axis
+            region = clipped(region, axis, float(along.max() - part * np.ptp(along)), float(along.max()) + 1.0)
     if MIDDLE in words:
         across = [rays.side(word, of.outline) for word in _across(words)]
-        region = _inner(region, of.outline, max(across, key=lambda axis: float(np.ptp(of.outline @ axis))))
+        axis = max(across, key=lambda each: float(np.ptp(of.outline @ each)))
+        low, length = float((of.outline @ axis).min()), float(np.ptp(of.outline @ axis))
+        region = clipped(region, axis, low + length / 3, low + 2 * length / 3)
     return region if len(region.outline) > 2 else None
 
 
@@ -129,14 +133,3 @@ def _across(words: list[str]) -> tuple[str, ...]:
     if {"leftmost", "rightmost"} & set(words):
         return ("farthest",)
     return ("rightmost",) if {"nearest", "farthest"} & set(words) else ("rightmost", "farthest")
-
-
-def _outer(region: Region, outline: Array, axis: Array, part: float) -> Region:
-    along = outline @ axis
-    return clipped(region, axis, float(along.max() - part * np.ptp(along)), float(along.max()) + 1.0)
-
-
-def _inner(region: Region, outline: Array, axis: Array) -> Region:
-    along = outline @ axis
-    low, length = float(along.min()), float(np.ptp(along))
-    return clipped(region, axis, low + length / 3, low + 2 * length / 3)
