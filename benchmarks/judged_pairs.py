@@ -21,7 +21,7 @@ import numpy as np
 from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, raised_relation_views, relation_view
 from spatial_vlm_ros import Detection, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, in_image, is_contrary
+from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS, in_image, is_contrary
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge
 from spatial_vlm_ros.perception.judging import CHOICES, Box, RelationQuestion
 from spatial_vlm_ros.perception.labels import label_match

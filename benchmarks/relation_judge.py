@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from benchmarks.harness import Claim, arguments, finish
 from benchmarks.judged_pairs import JudgedPair, folder, groups_of, raised, tabletops
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
+from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS
 from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudge, load
 from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted

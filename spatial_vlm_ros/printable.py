@@ -9,6 +9,7 @@ a second line.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _TAB = 8  # columns
@@ -45,3 +46,8 @@ def printable_json(text: str) -> str:
 def _escaped(sign: str) -> str:
     units = sign.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[k]:02x}{units[k + 1]:02x}" for k in range(0, len(units), 2))
+
+
+def joined(words: Sequence[str], last: str = "and") -> str:
+    """Words as a list for people: "a, b and c"; "" for none."""
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)

@@ -36,10 +36,10 @@ from spatial_vlm_ros.recording.answering import answer_cases
 from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial import clauses, phrase_scorer, placement, superlatives, tops
-from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts import finding
 from spatial_vlm_ros.spatial.relations import pairs
 from spatial_vlm_ros.spatial.relations.resting import FAR, Resting
+from spatial_vlm_ros.spatial.surfaces import NoSurface
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Share, wilson
 

@@ -18,7 +18,7 @@ from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLab
 from spatial_vlm_lab.scoring.score import COUNTER_HEURISTIC, USUAL
 from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.geometry import boxes
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
+from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, check_probabilities
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson

@@ -21,7 +21,7 @@ import numpy as np
 
 from spatial_vlm_lab.scoring.reliability import AskingTally, ask_cases
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, in_image, is_contrary
+from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS, in_image, is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.labels import label_match

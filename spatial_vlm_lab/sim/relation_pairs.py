@@ -18,7 +18,7 @@ from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_lab.sim.training_frames import training_view, training_world
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
+from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.physics import PhysicsRendering
 from spatial_vlm_ros.sim.truth import TrueObject, margin

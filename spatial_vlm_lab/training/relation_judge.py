@@ -20,7 +20,7 @@ from spatial_vlm_lab.engine.ahead import computed_ahead
 from spatial_vlm_lab.training.loop import TrainingLoop, TrainingSettings
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.files.writing import written_by_name
-from spatial_vlm_ros.geometry.image_height import is_contrary
+from spatial_vlm_ros.geometry.boxes import is_contrary
 from spatial_vlm_ros.vlm.compact.model import OPSET, Residual, convolution, strip_traces
 from spatial_vlm_ros.vlm.relation_judge import (
     INPUTS,

@@ -14,9 +14,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import normalised_axes
-from spatial_vlm_ros.geometry.pieces import measured_pixels, object_pixels
-from spatial_vlm_ros.geometry.segmentation import connected_pieces, depth_gap, raised_pixels
+from spatial_vlm_ros.geometry.segmentation import (
+    connected_pieces,
+    depth_gap,
+    measured_pixels,
+    object_pixels,
+    raised_pixels,
+)
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Mask, Points, RgbdFrame, Scene, SceneObject
 
@@ -82,7 +88,8 @@ def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, 
     own = mine >= max(1.0, _OWN_PIECE * np.count_nonzero(measured))
     surface = own[labels] | measured
     box, (left, top) = _box(obj, frame), _allowed(obj, frame)
-    inside = _rectangle(box, measured.shape)
+    inside = np.zeros_like(measured)
+    inside[box[1] : box[3], box[0] : box[2]] = True
     cut = inside if obj.detection.mask is None else obj.detection.mask
     around = cv2.dilate(cut.view(np.uint8), np.ones((2 * top + 1, 2 * left + 1), np.uint8)).view(np.bool_)
     goes_on = int(np.count_nonzero(surface & ~around)) / max(1, int(np.count_nonzero(measured)))
@@ -90,13 +97,22 @@ def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, 
     if own.any():
         gap = float(depth_gap(float(obj.points[:, 2].mean()), depth_config, lift_config))
         rival, apart = _rival(labels, own, cut, others, scene, gap, frame)
+    missing = ~np.isfinite(frame.depth)
+    missing = missing if frame.robot is None else missing & ~frame.robot.own
+    empty = int(np.count_nonzero(missing & cut & ~others))
+    near, far = (
+        cv2.dilate((surface & cut).view(np.uint8), np.ones((2 * px + 1,) * 2, np.uint8)).view(np.bool_)
+        for px in _RING_PX
+    )
+    ring = far & ~near & ~others
+    beside = int(np.count_nonzero(ring & missing)) / max(1, int(np.count_nonzero(ring)))
     return CutOut(
         goes_on=goes_on,
         rival=rival,
         apart=apart,
         filled=_filled((surface | others) & inside, box) if obj.detection.mask is None else 1.0,
-        holes=_holes(surface & cut, cut & ~others, frame),
-        beside=0.0 if obj.detection.mask is None else _holes_beside(surface & cut, others, frame),
+        holes=empty / max(1, empty + int(np.count_nonzero(surface & cut))),
+        beside=0.0 if obj.detection.mask is None else beside,
     )
 
 
@@ -119,19 +135,11 @@ def _allowed(obj: SceneObject, frame: RgbdFrame) -> tuple[int, int]:
     return across, down
 
 
-def _rectangle(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> Mask:
-    x0, y0, x1, y1 = box
-    inside = np.zeros(shape, np.bool_)
-    inside[y0:y1, x0:x1] = True
-    return inside
-
-
 def _filled(pixels: Mask, box: tuple[int, int, int, int]) -> float:
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if not len(rows):
+    if not pixels.any():
         return 0.0
-    x0, y0, x1, y1 = box
-    return float((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / ((x1 - x0) * (y1 - y0)))
+    (left, top, right, bottom), (x0, y0, x1, y1) = box_around(pixels), box
+    return (right - left) * (bottom - top) / ((x1 - x0) * (y1 - y0))
 
 
 def _rival(
@@ -176,24 +184,3 @@ def _points(pixels: Mask, frame: RgbdFrame) -> Points:
     xs, ys = normalised_axes(frame.camera)
     z = frame.depth[rows[kept], columns[kept]]
     return np.stack([xs[columns[kept]] * z, ys[rows[kept]] * z, z], axis=1).astype(np.float32)
-
-
-def _missing(frame: RgbdFrame) -> Mask:
-    """(H, W) bool: pixels without depth, except those that the robot hides."""
-    missing = ~np.isfinite(frame.depth)
-    return missing if frame.robot is None else missing & ~frame.robot.own
-
-
-def _holes(surface: Mask, inside: Mask, frame: RgbdFrame) -> float:
-    """Fraction of the object's pixels that have no depth."""
-    empty = int(np.count_nonzero(_missing(frame) & inside))
-    return empty / max(1, empty + int(np.count_nonzero(surface)))
-
-
-def _holes_beside(surface: Mask, others: Mask, frame: RgbdFrame) -> float:
-    """Fraction of the pixels around a surface that have no depth."""
-    near, far = (
-        cv2.dilate(surface.view(np.uint8), np.ones((2 * px + 1,) * 2, np.uint8)).view(np.bool_) for px in _RING_PX
-    )
-    ring = far & ~near & ~others
-    return int(np.count_nonzero(ring & _missing(frame))) / max(1, int(np.count_nonzero(ring)))

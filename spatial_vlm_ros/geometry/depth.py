@@ -51,7 +51,10 @@ def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float
     if not 0 < factor < math.inf:
         raise InputError("depth scale", str(scale), "metres per unit, more than 0", "use 0.001 for millimetres")
     if kind == "u":
-        return _looked_up(_metres_of_units(factor), np.asarray(image, np.uint16))
+        table, units = _metres_of_units(factor), np.asarray(image, np.uint16)
+        if _lut_knows_16_bits() and units.size:  # in half the time
+            return np.asarray(cv2.LUT(np.ascontiguousarray(units), table), np.float32)
+        return table.take(units)
     return _metres(image, factor)
 
 
@@ -69,13 +72,6 @@ def _metres_of_units(factor: float) -> Depth:
     table = _metres(np.arange(65536, dtype=np.uint16), factor)
     table.setflags(write=False)
     return table
-
-
-def _looked_up(table: Depth, image: npt.NDArray[np.uint16]) -> Depth:
-    """Look up each pixel in a table (65536,); with OpenCV in half the time if its version supports 16 bits."""
-    if _lut_knows_16_bits() and image.size:
-        return np.asarray(cv2.LUT(np.ascontiguousarray(image), table), np.float32)
-    return table.take(image)
 
 
 @lru_cache(maxsize=1)
@@ -100,7 +96,14 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
     inside = np.count_nonzero((near <= some) & (some <= far))
     if inside >= _MIN_SAMPLE and 2 * inside > len(some):
         return  # the median of the measured pixels is fine too, and takes longer to find
-    _check_measured(depth)
+    measured = int(np.count_nonzero(_measured(depth)))
+    if measured == 0:
+        raise DepthError(
+            "no pixel has measured depth", "check that the depth stream is running and that the lens is not covered"
+        )
+    if measured < MIN_VALID_FRACTION * depth.size:
+        repair = "check the exposure and the emitter, and whether the camera looks at glass or is too close"
+        raise DepthError(f"only {measured} of {depth.size} pixels have measured depth", repair)
     sample = _sample(depth)
     median = float(np.median(sample))
     if median > LARGEST_PLAUSIBLE_MEDIAN:
@@ -118,18 +121,6 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
             f"the median depth is {median:.2f} m, outside the valid range of {config.near} to {config.far} m",
             "move the camera, check the depth unit, or set depth.near and depth.far",
         )
-
-
-def _check_measured(depth: Depth) -> None:
-    """Raise if a depth image has almost no measurement."""
-    measured = int(np.count_nonzero(_measured(depth)))
-    if measured == 0:
-        raise DepthError(
-            "no pixel has measured depth", "check that the depth stream is running and that the lens is not covered"
-        )
-    if measured < MIN_VALID_FRACTION * depth.size:
-        repair = "check the exposure and the emitter, and whether the camera looks at glass or is too close"
-        raise DepthError(f"only {measured} of {depth.size} pixels have measured depth", repair)
 
 
 def _measured(depth: Depth) -> npt.NDArray[np.bool_]:
@@ -200,22 +191,20 @@ def register_depth(
     size = (depth_camera.height, depth_camera.width)
     if depth.shape != size:
         raise ShapeError("depth image", expected=f"{size}, as in its camera", received=str(depth.shape))
-    z = depth[_measured(depth)].astype(np.float64)
-    points = rgb_T_depth.apply(np.concatenate([_plane_of(depth_camera, _measured(depth)) * z[:, None], z[:, None]], 1))
+    where = _measured(depth)
+    z = depth[where].astype(np.float64)
+    if depth_camera.is_rectified:
+        xs, ys = normalised_axes(depth_camera)
+        rows, columns = np.nonzero(where)
+        plane = np.stack([xs[columns], ys[rows]], axis=1)
+    else:
+        plane = normalised_grid(depth_camera)[where]
+    points = rgb_T_depth.apply(np.concatenate([plane * z[:, None], z[:, None]], 1))
     pixels = project(rgb_camera, points)
     magnification = z / np.where(points[:, 2] > 0, points[:, 2], np.nan)
     focal_ratio = np.diag(rgb_camera.K)[:2] / np.diag(depth_camera.K)[:2]
     footprint = np.clip(OVERLAP * magnification[:, None] * focal_ratio, 1.0, LARGEST_FOOTPRINT)  # (N, 2) pixels
     return _splat(pixels, footprint, points[:, 2], (rgb_camera.height, rgb_camera.width))
-
-
-def _plane_of(camera: PinholeCamera, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """(N, 2) normalised coordinates of the pixels set in `where` (H, W)."""
-    if not camera.is_rectified:
-        return normalised_grid(camera)[where]
-    xs, ys = normalised_axes(camera)
-    rows, columns = np.nonzero(where)
-    return np.stack([xs[columns], ys[rows]], axis=1)
 
 
 def _splat(

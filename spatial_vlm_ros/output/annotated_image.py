@@ -14,11 +14,10 @@ from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.answer_content import AnswerContent, content_of, in_camera
-from spatial_vlm_ros.output.answer_roles import Role, places_of, targets_of
-from spatial_vlm_ros.output.deciding_clause import percent
+from spatial_vlm_ros.output.answer_roles import Role, percent, places_of, targets_of
 from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels
 from spatial_vlm_ros.output.label_placement import Rectangle
-from spatial_vlm_ros.output.top_view import draw_top_view
+from spatial_vlm_ros.output.top_view import RANKS, SHORTEST_ARROW, draw_spot, draw_top_view
 from spatial_vlm_ros.parameters import DepthConfig, ResolverConfig
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.spatial.layout import Array, lay_out
@@ -195,18 +194,14 @@ _LETTERS = 13.0  # pixels: letter size on an image of that width
 _SIZES = (1.0, 1.6)  # factor of the letter size on larger images
 _TOP_VIEW = 0.85  # width of the top view over the height of the image
 _NARROWEST, _WIDEST = 320, 640  # pixels
-
-
 _AXIS_LENGTH = 0.05  # metres
 _CROSS = 0.015  # metres: half of a spot's cross
-_ARROW = 24.0  # pixels; a shorter arrow between two objects is not drawn
 _SPECK = 0.1  # share of the largest part of a mask; smaller parts are not outlined
 _NOWHERE = 100.0  # score where there is no ground to tint
 _EVERY = 2  # pixels of the depth image between samples for the region, along rows and columns
 _PATCH = 0.001  # share of the image; smaller patches of the region have no border line
 _ON_GROUND = 0.012  # metres from the region's height, plus three deviations of depth, within which it is tinted
 _STRONG = (Role.CARRIER, Role.ANCHOR, Role.RIVAL, Role.REFUSED, Role.CHOSEN)  # drawn in this order
-_RANKS = {Role.CHOSEN: 0.0, Role.REFUSED: 0.0, Role.RIVAL: 1.0, Role.ANCHOR: 2.0, Role.CARRIER: 4.0}
 
 
 def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: DepthConfig, size: float) -> None:
@@ -299,7 +294,7 @@ class _ImagePen:
             parts = [part.astype(np.float64) * self._scale for part in whole] or parts
         for part in parts:
             drawing.line(self._canvas, part, COLOURS[role], 2, closed=True, dashed=broken)
-        self.labels.ask(self._content.label(row), around, COLOURS[role], _RANKS[role])
+        self.labels.ask(self._content.label(row), around, COLOURS[role], RANKS[role])
         (self.labels.clear if role in (Role.CHOSEN, Role.REFUSED) else self.labels.seen).append(around)
 
     def _box(self, obj: SceneObject) -> Rectangle:
@@ -329,7 +324,7 @@ class _ImagePen:
             ends = self._on_ground(layout.centre[[anchor, found.subject], :2], height)
             if not np.isfinite(ends).all():
                 continue
-            if np.hypot(*(ends[1] - ends[0])) > _ARROW:
+            if np.hypot(*(ends[1] - ends[0])) > SHORTEST_ARROW:
                 drawing.arrow(self._canvas, ends[0], ends[1], drawing.INK, 2)
             if number == 0:
                 middle = ends.mean(axis=0)
@@ -353,23 +348,16 @@ class _ImagePen:
     def spots(self) -> None:
         """Draw the outline of the load at each spot, and a cross at the best."""
         for spot in reversed(self._content.spots):
-            best = spot.number == 1
             outline = self._on_ground(spot.corners, spot.height)
             if not np.isfinite(outline).all():
                 continue
-            if best:
+            if spot.number == 1:
                 drawing.fill(self._canvas, outline, drawing.SPOT, 0.5)
                 arms = spot.middle + _CROSS * np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
                 ends = self._on_ground(arms, spot.height)
                 drawing.line(self._canvas, ends[:2], drawing.SPOT)
                 drawing.line(self._canvas, ends[2:], drawing.SPOT)
-            drawing.line(self._canvas, outline, drawing.SPOT, 2 if best else 1, closed=True, border=best)
-            around = drawing.rectangle_of(outline)
-            if best:
-                self.labels.ask("place 1", around, drawing.SPOT, 0.5)
-            else:
-                self.labels.ask(str(spot.number), around, drawing.SPOT, 5.0, plain=True, farthest=30.0)
-            (self.labels.clear if best else self.labels.seen).append(around)
+            draw_spot(self._canvas, outline, spot.number, self.labels)
 
 
 def _corners(around: Rectangle) -> Pixels:

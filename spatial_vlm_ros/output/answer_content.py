@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
-from spatial_vlm_ros.output.answer_roles import Role, places_of, roles_of
-from spatial_vlm_ros.output.deciding_clause import DecidingClause, deciding_clause
+from spatial_vlm_ros.output.answer_roles import DecidingClause, Role, deciding_clause, places_of, roles_of
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.relation_region import AskedRelation, measured_over
+from spatial_vlm_ros.spatial.relation_region import measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Pose, Resolution, RgbdFrame, Target
+from spatial_vlm_ros.spatial.spot_judging import AskedRelation
+from spatial_vlm_ros.types import AnswerObject, FrameOfReference, HiddenRegion, Resolution, Target
 
 _UNMEASURED_LOAD = 0.03  # metres: half a side of a spot if the load was not measured
 _SAME = 1e-4  # metres by which a re-measured margin may differ from that in the answer
@@ -138,7 +138,15 @@ def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -
     spots = tuple(_spots(layout, resolution))
     asked_place = _asked_place(layout, resolution, spots)
     roles, marks = roles_of(layout, resolution, deciding, asked_place[1].anchors if asked_place else (), config)
-    view = asked_place[1].view if asked_place is not None else _view(layout, resolution, deciding)
+    if asked_place is not None:
+        view = asked_place[1].view
+    elif deciding is not None and deciding.asked is not None:
+        view = deciding.asked.view
+    else:
+        try:
+            view = layout.viewpoint(resolution.frame_of_reference or FrameOfReference.VIEWER)
+        except SpatialVlmError:  # a refusal may name a frame that is not defined here
+            view = layout.viewpoint(FrameOfReference.VIEWER)
     length = _length(layout, resolution)
     nowhere = np.zeros(2)
     content = AnswerContent(layout, resolution, roles, marks, (), spots, None, deciding, view, nowhere, nowhere, length)
@@ -176,15 +184,6 @@ def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:
 # ------------------------------------------------------------------------------------------------ view, spots
 
 
-def _view(layout: Layout, resolution: Resolution, deciding: DecidingClause | None) -> Viewpoint:
-    if deciding is not None and deciding.asked is not None:
-        return deciding.asked.view
-    try:
-        return layout.viewpoint(resolution.frame_of_reference or FrameOfReference.VIEWER)
-    except SpatialVlmError:  # a refusal may name a frame that is not defined here
-        return layout.viewpoint(FrameOfReference.VIEWER)
-
-
 def on_ground(layout: Layout, points: Array) -> Array:
     """Convert (N, 3) points from the camera frame to ground coordinates, heights last."""
     return np.asarray(points @ layout.axes + np.array([0.0, 0.0, layout.floor]))
@@ -194,13 +193,6 @@ def in_camera(layout: Layout, places: Array, height: float | Array) -> Array:
     """Convert ground positions (N, 2) and heights to (N, 3) points in the camera frame."""
     heights = np.broadcast_to(np.asarray(height, np.float64), len(places)) - layout.floor
     return np.asarray(np.column_stack((places, heights)) @ layout.axes.T)
-
-
-def _from_pose(pose: Pose, points: Array, frame: RgbdFrame) -> Array:
-    """Convert (N, 3) metres along a pose's axes to points in the camera frame."""
-    there = points @ matrix_from_quaternion_xyzw(pose.orientation).T + np.array(pose.position)
-    base = frame.base_T_camera
-    return base.inverse().apply(there) if base is not None and pose.frame_id == base.parent else there
 
 
 def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
@@ -220,7 +212,11 @@ def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
     square = np.array([(-1, -1, 0), (1, -1, 0), (1, 1, 0), (-1, 1, 0)]) * (*size / 2, 0.0)
     for number, place in enumerate(places_of(resolution), 1):
         points = np.vstack((np.zeros((1, 3)), square if own is None else own))
-        ground = on_ground(layout, _from_pose(place.pose, points, layout.scene.frame))
+        there = points @ matrix_from_quaternion_xyzw(place.pose.orientation).T + np.array(place.pose.position)
+        base = layout.scene.frame.base_T_camera
+        ground = on_ground(
+            layout, base.inverse().apply(there) if base is not None and place.pose.frame_id == base.parent else there
+        )
         yield ShownSpot(ground[1:, :2], ground[0, :2], float(ground[0, 2]), number)
 
 

@@ -1,19 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Role of each object in an answer: chosen, refused, a rival, a reference, a support, or none."""
+"""Role of each object in an answer: chosen, refused, a rival, a reference, a support, or none; the deciding clause.
+
+An answer's JSON has margins and likelihoods. Standard deviations and regions are measured here, by the functions that
+judged the answer. They are used only if they give exactly the margin in the answer; otherwise nothing is shown.
+"""
 
 from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from spatial_vlm_ros.output.deciding_clause import DecidingClause, candidate_of
+from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.free_space import depth_inside
-from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.types import Place, Resolution, Status, Target
+from spatial_vlm_ros.spatial.layout import Layout, Viewpoint
+from spatial_vlm_ros.spatial.relation_region import measured_at
+from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.spot_judging import AskedRelation
+from spatial_vlm_ros.types import (
+    Candidate,
+    ClauseMeasurement,
+    ClauseState,
+    FrameOfReference,
+    NounPhrase,
+    Place,
+    Resolution,
+    Status,
+    Target,
+)
 
 _CARRIES = 0.5  # share of the other objects with centres on an object from which it is drawn as ground
 _RIVALS = 6  # most marked rivals
@@ -88,7 +108,11 @@ def roles_of(
     if answered:
         give(Role.CHOSEN, [target.id for target in targets_of(resolution)])
     elif resolution.status in (Status.AMBIGUOUS, Status.DISAGREEMENT):
-        rivals = _rivals(resolution, named, config)
+        offered = [id_ for answer in resolution.answers for id_ in answer.ids]
+        rivals = list(dict.fromkeys([*named, *offered]))[:_RIVALS]
+        if not rivals and resolution.candidates:
+            least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
+            rivals = [c.id for c in resolution.candidates if c.probability >= least][:_RIVALS]
         give(Role.RIVAL, rivals)
         marks = {row_of[id_]: chr(ord("A") + n) for n, id_ in enumerate(rivals) if id_ in row_of}
     else:
@@ -103,16 +127,6 @@ def roles_of(
     return tuple(roles), marks
 
 
-def _rivals(resolution: Resolution, named: list[str], config: ResolverConfig) -> list[str]:
-    """Ids of the objects between which the words do not decide, as named in the message and the offered answers."""
-    offered = [id_ for answer in resolution.answers for id_ in answer.ids]
-    found = list(dict.fromkeys([*named, *offered]))
-    if not found and resolution.candidates:
-        least = (1.0 - config.decision.mass) * resolution.candidates[0].probability
-        found = [c.id for c in resolution.candidates if c.probability >= least]
-    return found[:_RIVALS]
-
-
 def _grounds(layout: Layout) -> list[int]:
     """Rows of objects whose outline contains most others: a table is a surface, not one of the objects."""
     rows = np.flatnonzero(layout.measured)
@@ -123,4 +137,180 @@ def _grounds(layout: Layout) -> list[int]:
             inside = depth_inside(layout.footprint[row], layout.centre[others, :2]) > 0
             if inside.mean() > _CARRIES:
                 found.append(row)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ the deciding clause
+
+_SAME = 2e-6  # metres: margins of an answer are rounded to 1e-6
+_NOT = "not "
+_STATES = {ClauseState.HOLDS: "holds", ClauseState.FAILS: "does not hold", ClauseState.UNCLEAR: "is unclear"}
+
+
+@dataclass(frozen=True, eq=False)
+class DecidingClause:
+    """The clause that decides an answer or a refusal.
+
+    Args:
+        subject: row of the object that it describes.
+        anchors: rows that it is measured against.
+        sigma: standard deviation of its margin, metres; None if it could not be measured again.
+        asked: the relation, for its region; None for orders, sizes and the support plane, and if the margin could not
+            be reproduced.
+        rivals: rows of the objects that an order compares it with.
+    """
+
+    measurement: ClauseMeasurement
+    subject: int
+    anchors: tuple[int, ...] = ()
+    sigma: float | None = None
+    asked: AskedRelation | None = None
+    rivals: tuple[int, ...] = ()
+
+    @property
+    def framed(self) -> bool:
+        """Whether it depends on the viewpoint."""
+        return self.asked is not None and RELATIONS[self.asked.name].framed
+
+    @property
+    def short(self) -> str:
+        """Relation and signed margin, for a label: "behind +0.159 ± 0.012 m"."""
+        margin, spread = self.measurement.margin_m, "" if self.sigma is None else f" ± {self.sigma:.3f}"
+        sign = "" if margin is None else f" {'−' if margin < 0 else '+'}{abs(margin):.3f}{spread} m"
+        return self.measurement.relation + sign
+
+    def words(self, layout: Layout) -> str:
+        """The whole clause as text: "behind the cup (d3), by 0.159 ± 0.012 m; holds, 98 % likely"."""
+        names = [layout.scene.objects[row] for row in self.anchors]
+        about = " and ".join(f"the {obj.detection.label} ({obj.id})" for obj in names)
+        if not names and self.measurement.anchor_ids:
+            about = "the surface"
+        margin, spread = self.measurement.margin_m, "" if self.sigma is None else f" ± {self.sigma:.3f}"
+        by = "not measured"
+        if margin is not None:
+            by = f"{'short by' if margin < 0 else 'by'} {abs(margin):.3f}{spread} m"
+        said = f"{self.measurement.relation} {about}".strip()
+        return f"{said}, {by}; {_STATES[self.measurement.state]}, {percent(self.measurement.likelihood)} likely"
+
+
+def percent(probability: float) -> str:
+    """A probability as text: a measurement is never certain."""
+    whole = round(100 * probability)
+    return "under 1 %" if whole < 1 else "over 99 %" if whole > 99 else f"{whole} %"
+
+
+def candidate_of(resolution: Resolution) -> Candidate | None:
+    """The candidate that an answer is about: the likeliest, or the one whose margin the refusal reports."""
+    if resolution.status is Status.RELATION_UNSATISFIED:
+        for candidate in resolution.candidates:
+            margins = [clause.margin_m for clause in candidate.clauses if clause.margin_m is not None]
+            if any(f"short by {-margin:.3f} m" in resolution.message for margin in margins if margin < 0):
+                return candidate
+    return resolution.candidates[0] if resolution.candidates else None
+
+
+def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | None:
+    """Find the clause that decides an answer; None if no clause was measured or its subject was not found.
+
+    For an answer it is the clause that separates it most from the alternatives; for a refusal the clause that holds
+    least.
+    """
+    first = candidate_of(resolution)
+    row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
+    if first is None or first.id not in row_of or resolution.status is Status.NOT_FOUND:
+        return None
+    others = [candidate for candidate in resolution.candidates if candidate is not first]
+
+    def by_contrast(number: int) -> float:
+        own = first.clauses[number]
+        same = [c.clauses[number] for c in others if number < len(c.clauses)]
+        rival = max((c.likelihood for c in same if c.relation == own.relation), default=0.0)
+        return own.likelihood - rival
+
+    numbers = [number for number, clause in enumerate(first.clauses) if clause.margin_m is not None]
+    if not numbers:
+        return None
+    if resolution.status is Status.OK and others:
+        decides = max(numbers, key=by_contrast)
+    else:
+        decides = min(numbers, key=lambda number: first.clauses[number].likelihood)
+    clause = first.clauses[decides]
+    anchors = tuple(row_of[id_] for id_ in clause.anchor_ids if id_ in row_of)
+    subjects = [row_of[first.id]]
+    for before in first.clauses[:decides]:  # a clause may describe an anchor: it comes after the anchor's own clause
+        subjects += [row_of[id_] for id_ in before.anchor_ids if id_ in row_of and row_of[id_] not in subjects]
+    known = _as_relation(layout, resolution, clause, subjects, anchors) if anchors else None
+    known = known or _as_order(layout, resolution, clause, subjects)
+    return known or DecidingClause(clause, subjects[0], anchors)
+
+
+def _as_relation(
+    layout: Layout, resolution: Resolution, clause: ClauseMeasurement, subjects: list[int], anchors: tuple[int, ...]
+) -> DecidingClause | None:
+    """The relation whose margin the answer reports: its subject, viewpoint and distance."""
+    name = clause.relation.removeprefix(_NOT)
+    if name not in RELATIONS or clause.margin_m is None or not layout.measured[list(anchors)].all():
+        return None
+    said = [c for phrase in _phrases(resolution) for c in phrase.relations if c.relation == name]
+    distances = list(dict.fromkeys([*(c.distance for c in said), None]))
+    for view in _views(layout, resolution, [c.frame for c in said]):
+        for distance in distances:
+            asked = AskedRelation(name, view, anchors, distance, clause.relation.startswith(_NOT))
+            for subject in subjects:
+                if subject in anchors:
+                    continue
+                try:
+                    margin, sigma = measured_at(layout, subject, asked)
+                except (SpatialVlmError, ValueError):
+                    continue
+                if abs(margin - clause.margin_m) < _SAME:
+                    return DecidingClause(clause, subject, anchors, sigma, asked)
+    return None
+
+
+def _as_order(
+    layout: Layout, resolution: Resolution, clause: ClauseMeasurement, subjects: list[int]
+) -> DecidingClause | None:
+    """The superlative, ordinal or size whose margin the answer reports, and the objects it is compared with."""
+    word = clause.relation
+    side = next((superlatives.ORDINAL_SIDES[w] for w in word.split()[-1:] if w in superlatives.ORDINAL_SIDES), None)
+    if clause.margin_m is None:
+        return None
+    phrases = [p.frame for p in _phrases(resolution)]
+    rows = [row for row, obj in enumerate(layout.scene.objects) if obj.id in {c.id for c in resolution.candidates}]
+    for view in _views(layout, resolution, phrases):
+        try:
+            if word in superlatives.SIZE_WORDS:
+                key = superlatives.size_key(word, layout, view)
+            elif side or word in superlatives.KEYS or word == superlatives.MIDDLE:
+                key = superlatives.key_of(side or ("leftmost" if word == superlatives.MIDDLE else word), layout, view)
+            else:
+                return None
+        except SpatialVlmError:
+            continue
+        for subject in subjects:
+            apart = np.abs(key.value[rows] - key.value[subject])
+            same = [row for row, gap in zip(rows, apart, strict=True)
+                    if row != subject and abs(gap - abs(clause.margin_m)) < _SAME]  # fmt: skip
+            if same:
+                sigma = float(np.hypot(key.sigma[subject], key.sigma[same[0]]))
+                return DecidingClause(clause, subject, (), sigma, None, (same[0],))
+    return None
+
+
+def _views(layout: Layout, resolution: Resolution, said: list[FrameOfReference | None]) -> Iterator[Viewpoint]:
+    """Viewpoints that may have been used, the stated ones first."""
+    frames = [*said, resolution.frame_of_reference, FrameOfReference.VIEWER]
+    for frame in dict.fromkeys(frame for frame in frames if frame is not None):
+        try:
+            yield layout.viewpoint(frame)
+        except SpatialVlmError:
+            continue
+
+
+def _phrases(resolution: Resolution) -> list[NounPhrase]:
+    """The target's phrase and all phrases inside it."""
+    found = [resolution.query.target] if resolution.query is not None else []
+    for phrase in found:  # grows while it is iterated
+        found += [anchor for clause in phrase.relations for anchor in clause.anchors]
     return found

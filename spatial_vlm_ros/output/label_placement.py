@@ -49,8 +49,7 @@ def place_labels(
         requests: labels, the most important first.
         area: area they must stay inside.
     """
-    taken = _rectangles(clear)
-    better_seen = _rectangles(seen)
+    taken, better_seen = (np.array(some, np.float64).reshape(-1, 4) for some in (clear, seen))
     placed: list[Rectangle | None] = []
     for request in requests:
         found = _placed(request, area, taken, better_seen)
@@ -71,8 +70,7 @@ def _placed(request: LabelRequest, area: Rectangle, taken: Floats, seen: Floats)
             hidden = overlap(tried, seen).sum(axis=1) / max(request.size[0] * request.size[1], 1)
             cost = np.where(free, away + _HIDING * hidden, np.inf)
             if cost.min() < good_enough:
-                rectangle = tried[int(np.argmin(cost))]
-                left, top, right, bottom = (float(value) for value in rectangle)
+                left, top, right, bottom = tried[int(np.argmin(cost))].tolist()
                 return left, top, right, bottom
     return None
 
@@ -109,7 +107,3 @@ def distance(some: Floats, other: Rectangle) -> Floats:
     x = np.maximum(np.maximum(other[0] - some[:, 2], some[:, 0] - other[2]), 0.0)
     y = np.maximum(np.maximum(other[1] - some[:, 3], some[:, 1] - other[3]), 0.0)
     return np.asarray(np.hypot(x, y))
-
-
-def _rectangles(some: Sequence[Rectangle]) -> Floats:
-    return np.array(some, np.float64).reshape(-1, 4)

@@ -76,11 +76,7 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
     canvas = np.repeat(np.repeat(canvas, scale, axis=0), scale, axis=1)
     fx, fy, cx, cy = camera.intrinsics
     pinhole = PinholeCamera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), camera.width, camera.height)
-    matrix = _matrix(camera.pose)
-    inverse = np.eye(4)
-    inverse[:3, :3] = matrix[:3, :3].T
-    inverse[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
-    pen = _Pen(canvas, _CameraEye(pinhole, inverse, scale), motion)
+    pen = _Pen(canvas, _CameraEye(pinhole, _matrix(camera.pose), scale), motion)
     pen.draw()
     pen.title(_title(motion, "In the camera image"))
     return canvas
@@ -135,12 +131,13 @@ class _CameraEye:
     """Projects into the camera image."""
 
     camera: PinholeCamera
-    camera_T_base: Array
+    base_T_camera: Array
     scale: int
 
     def see(self, points: Array) -> tuple[Pixels, Array]:
         """(N, 2) pixels, NaN if not visible, and (N,) distances."""
-        placed = points @ self.camera_T_base[:3, :3].T + self.camera_T_base[:3, 3]
+        turn, place = self.base_T_camera[:3, :3], self.base_T_camera[:3, 3]
+        placed = points @ turn - turn.T @ place
         pixels = (project(self.camera, placed) + 0.5) * self.scale
         pixels[placed[:, 2] < _NEAR] = np.nan
         return pixels, placed[:, 2]

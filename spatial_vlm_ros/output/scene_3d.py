@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +109,11 @@ def show(mesh: ColouredMesh, title: str) -> None:
     """Show a mesh in a window until it is closed."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise DisplayError("neither DISPLAY nor WAYLAND_DISPLAY is set")
-    open3d = _open3d()
+    try:
+        import open3d
+    except ImportError as error:
+        raise DependencyError("open3d", _REPAIR) from error
+    open3d.utility.set_verbosity_level(open3d.utility.VerbosityLevel.Error)
     window = open3d.visualization.Visualizer()
     if not window.create_window(window_name=title):
         raise DisplayError("no window can be opened on the display")
@@ -125,15 +128,6 @@ def show(mesh: ColouredMesh, title: str) -> None:
         window.run()
     finally:
         window.destroy_window()
-
-
-def _open3d() -> Any:
-    try:
-        import open3d
-    except ImportError as error:
-        raise DependencyError("open3d", _REPAIR) from error
-    open3d.utility.set_verbosity_level(open3d.utility.VerbosityLevel.Error)
-    return open3d
 
 
 # ------------------------------------------------------------------------------------------------ parts

@@ -20,11 +20,11 @@ _APART = 26  # least pixels between them
 _DART = ((11, 0), (-7, 7), (-3, 0), (-7, -7))  # pixels ahead and sideways: the viewer's symbol
 _WIDE = 0.3  # share of the view: larger outlines are hardly filled
 _FAR, _FRONT = 3.0, 0.06  # metres: length of the line of view to an anchor; of a front beyond the outline
-_ARROW = 24.0  # pixels; a shorter arrow between two objects is not drawn
+SHORTEST_ARROW = 24.0  # pixels; a shorter arrow between two objects is not drawn
 _GRID = (236, 239, 243)
 _BACKGROUND = (251, 252, 253)
-_RANKS = {Role.CHOSEN: 0.0, Role.REFUSED: 0.0, Role.RIVAL: 1.0, Role.ANCHOR: 2.0, Role.CARRIER: 4.0, Role.OTHER: 6.0,
-          Role.GROUND: 8.0}  # fmt: skip
+RANKS = {Role.CHOSEN: 0.0, Role.REFUSED: 0.0, Role.RIVAL: 1.0, Role.ANCHOR: 2.0, Role.CARRIER: 4.0, Role.OTHER: 6.0,
+         Role.GROUND: 8.0}  # fmt: skip
 _FILLED = {Role.CHOSEN: 0.85, Role.REFUSED: 0.8, Role.RIVAL: 0.45, Role.ANCHOR: 0.4, Role.CARRIER: 0.15,
            Role.OTHER: 0.18, Role.GROUND: 0.0}  # fmt: skip
 
@@ -56,6 +56,17 @@ def draw_top_view(content: AnswerContent, width: int, height: int, size: float) 
     labels.clear += plan.taken
     labels.write(canvas, (2.0, 2.0, width - 2.0, height - 2.0))
     return canvas
+
+
+def draw_spot(canvas: Rgb, outline: Pixels, number: int, labels: Labels) -> None:
+    """Draw the outline of a spot (K, 2), and request its label; the best has the number 1."""
+    best, around = number == 1, drawing.rectangle_of(outline)
+    drawing.line(canvas, outline, drawing.SPOT, 2 if best else 1, closed=True, border=best)
+    if best:
+        labels.ask("place 1", around, drawing.SPOT, 0.5)
+    else:
+        labels.ask(str(number), around, drawing.SPOT, 5.0, plain=True, farthest=30.0)
+    (labels.clear if best else labels.seen).append(around)
 
 
 class _PlanPen:
@@ -132,7 +143,7 @@ class _PlanPen:
         if shown[0] >= shown[2] or shown[1] >= shown[3]:
             return
         plain = role in (Role.OTHER, Role.GROUND)
-        labels.ask(outline.label, shown, colour, _RANKS[role], plain, 3 * self._size if plain else 1e9)
+        labels.ask(outline.label, shown, colour, RANKS[role], plain, 3 * self._size if plain else 1e9)
         if role in (Role.CHOSEN, Role.REFUSED):
             labels.clear.append(around)
         elif role is not Role.GROUND:
@@ -141,15 +152,10 @@ class _PlanPen:
     def spots(self, canvas: Rgb, labels: Labels) -> None:
         """Draw the outline of the load at each spot, the best one last and filled."""
         for spot in reversed(self._content.spots):
-            pixels, best = self.pixels(spot.corners), spot.number == 1
-            around = drawing.rectangle_of(pixels)
-            if best:
+            pixels = self.pixels(spot.corners)
+            if spot.number == 1:
                 drawing.fill(canvas, pixels, drawing.SPOT, 0.6)
-                labels.ask("place 1", around, drawing.SPOT, 0.5)
-            else:
-                labels.ask(str(spot.number), around, drawing.SPOT, 5.0, plain=True, farthest=30.0)
-            drawing.line(canvas, pixels, drawing.SPOT, 2 if best else 1, closed=True, border=best)
-            (labels.clear if best else labels.seen).append(around)
+            draw_spot(canvas, pixels, spot.number, labels)
 
     def deciding(self, canvas: Rgb, labels: Labels) -> None:
         """Draw arrows from each anchor to the deciding clause's subject, with its margin; and the viewer's ray."""
@@ -162,7 +168,7 @@ class _PlanPen:
             ends = self.pixels(centre[[anchor, found.subject]])
             if found.framed:
                 self._ahead(canvas, anchor)
-            if np.hypot(*(ends[1] - ends[0])) > _ARROW:
+            if np.hypot(*(ends[1] - ends[0])) > SHORTEST_ARROW:
                 drawing.arrow(canvas, ends[0], ends[1], drawing.INK, 1)
             if number == 0:
                 middle = ends.mean(axis=0)

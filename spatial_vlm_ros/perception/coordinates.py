@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ShapeError
-from spatial_vlm_ros.geometry.padding import padding
+from spatial_vlm_ros.geometry.boxes import padding
 
 Unit = Literal["pixel", "resized", "fraction", "square", "thousand", "percent", "bin"]
 Order = Literal["xy", "yx"]
@@ -37,7 +37,7 @@ class Convention:
     Args:
         unit: "pixel": pixel of the image as given; "resized": pixel of the image as resized by the model's processor;
             "fraction" of width and height; "square": fraction of the side of the square that the image was padded to,
-            the image in its middle (see geometry.padding); "thousand": thousandths of width and height; "percent":
+            the image in its middle (see geometry.boxes); "thousand": thousandths of width and height; "percent":
             percent of width and height; "bin": number of one of `bins` equal strips along each side.
         order: "xy": x first; "yx": y first.
         bins: number of strips; 0 for all other units.

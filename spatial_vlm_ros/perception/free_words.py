@@ -16,8 +16,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, NotUnderstoodError, SpatialVlmError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.geometry.pieces import object_pixels
-from spatial_vlm_ros.geometry.segmentation import raised_pixels
+from spatial_vlm_ros.geometry.segmentation import object_pixels, raised_pixels
 from spatial_vlm_ros.language.free_words import held_back, partial_reading
 from spatial_vlm_ros.parameters import LiftConfig, ResolverConfig
 from spatial_vlm_ros.perception.coordinates import NamedObject

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.perception import name_groups
-from spatial_vlm_ros.spatial.colours import colour_family
+from spatial_vlm_ros.spatial.colours import colour_family, other_material
 from spatial_vlm_ros.spatial.layout import is_own_sided
-from spatial_vlm_ros.spatial.materials import other_material
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.86, 0.6, 0.4, 0.0

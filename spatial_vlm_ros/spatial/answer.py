@@ -13,12 +13,11 @@ import numpy.typing as npt
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.spatial import clause_judge, second_opinion, wording
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
-from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
-from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.types import (
     AvoidedObject,
     Detection,

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.language.lexicon import NOT, WITH
 from spatial_vlm_ros.spatial.belief import normal_cdf
-from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families
+from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families, of_material, other_material
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.materials import of_material, other_material
 from spatial_vlm_ros.spatial.states import EMPTY, STATES, state_chance
 from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject

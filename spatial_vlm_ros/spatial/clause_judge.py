@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.geometry.image_height import in_image, in_line
+from spatial_vlm_ros.geometry.boxes import in_image, in_line
 from spatial_vlm_ros.spatial import wording
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, state_of
 from spatial_vlm_ros.spatial.clauses import (
@@ -372,7 +372,9 @@ def _checked(
                     again, told, "reported", "it has no reliable opinion on a relation of the object that is meant"
                 )
             return _with(again, told, "confirmed", "its answers select the same object")
-        before, after = (_pairs(one, one.chosen, scorer) for one in (choice, again))
+        before, after = (
+            {key for key, _ in relations_at(one.by_row[one.chosen], one.chosen, scorer)} for one in (choice, again)
+        )
         if before == after:  # otherwise another anchor is meant, which the model was not asked about
             return _with(again, told, "reported", "it denies a relation of which the measurement is more certain")
     ours = wording.name_of(scorer.layout.scene.objects[choice.chosen])
@@ -398,10 +400,6 @@ def _unsettled(choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScor
     if any(row != again.chosen and set(of) <= {ClauseState.HOLDS} for row, of in states.items()):
         return "the whole description clearly holds for another object"
     return ""
-
-
-def _pairs(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> set[PairKey]:
-    return {key for key, _ in relations_at(choice.by_row[row], row, scorer)}
 
 
 def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[ClauseState]:

@@ -27,8 +27,16 @@ from spatial_vlm_ros.spatial.free_space import (
 )
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
-from spatial_vlm_ros.spatial.no_surface import NoSurface
-from spatial_vlm_ros.spatial.surfaces import FLUSH, IN, ON_TOP, RISE, SupportContext, SupportingSurface, in_the_way
+from spatial_vlm_ros.spatial.surfaces import (
+    FLUSH,
+    IN,
+    ON_TOP,
+    RISE,
+    NoSurface,
+    SupportContext,
+    SupportingSurface,
+    in_the_way,
+)
 from spatial_vlm_ros.spatial.tops import grid_over, own_points
 
 _WALL, _WALL_SHARE = 0.004, 0.04  # thickness of a container's wall, metres, or fraction of its width
@@ -181,7 +189,10 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     if open_cells[core].sum() < _OPEN * core.sum():
         return NoSurface("closed", f"{name} is closed or full", row)
     shrunk = middle + (outline - middle) * max(0.1, 1.0 - 2.0 * wall / width)
-    opening = _opening(grid, open_cells & grid.filled([shrunk]))
+    passed = open_cells & grid.filled([shrunk])
+    count, label, stats, _ = cv2.connectedComponentsWithStats(passed.view(np.uint8), connectivity=4)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else 0
+    opening = hull(grid.places(np.flatnonzero(label.reshape(-1) == largest)))
     within = grid.filled([opening])
     centre = opening.mean(axis=0)
     floor = float(layout.bottom[row]) + wall
@@ -196,17 +207,8 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     if rim - floor < max(2 * FLUSH, _SHALLOW * width) or not _has_walls(own, relief, opening, centre, rim, floor):
         return NoSurface("closed", f"{name} has no visible opening", row)
     rings = _rings(beyond, opening, centre, floor, rim)
-    return Cavity(
-        opening,
-        centre,
-        rim,
-        floor,
-        floor_seen,
-        rings,
-        grid,
-        within,
-        _content(beyond, grid, opening, centre, floor, rim, rings),
-    )
+    content = _content(beyond, grid, opening, centre, floor, rim, rings)
+    return Cavity(opening, centre, rim, floor, floor_seen, rings, grid, within, content)
 
 
 def _around(layout: Layout, row: int) -> npt.NDArray[np.intp]:
@@ -244,13 +246,6 @@ def _rim_height(own: Array, outline: Array, middle: Array, top: float, sigma: fl
     highest = highest[np.isfinite(highest)] if np.isfinite(highest).sum() >= _SECTORS / 3 else highest
     reached = float(np.sort(highest)[::-1][int(np.ceil(_RIM_SEEN * len(highest))) - 1])
     return top if not np.isfinite(reached) or reached > top - FLUSH - sigma else reached
-
-
-def _opening(grid: Grid, open_cells: Cells) -> Array:
-    """(K, 2) convex outline of the largest group of see-through cells."""
-    count, label, stats, _ = cv2.connectedComponentsWithStats(open_cells.view(np.uint8), connectivity=4)
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else 0
-    return hull(grid.places(np.flatnonzero(label.reshape(-1) == largest)))
 
 
 def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: float, floor: float) -> bool:

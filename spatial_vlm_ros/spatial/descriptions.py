@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -194,12 +194,9 @@ class Describer:
 
     # -------------------------------------------------------------------------------------------- orders
 
-    def orders(self) -> Sequence[Description]:
-        """Left and right, near and far, high and low, tall and short, large and small."""
-        return self._orders
-
     @cached_property
-    def _orders(self) -> tuple[Description, ...]:
+    def orders(self) -> tuple[Description, ...]:
+        """Left and right, near and far, high and low, tall and short, large and small."""
         return tuple(self._ordered())
 
     def _ordered(self) -> Iterator[Description]:
@@ -233,12 +230,9 @@ class Describer:
                 meaning = (NounPhrase(GENERIC, superlative=word),)
                 yield Description(kind, f"{number} {of_more}", _BEFORE, meaning, fits, self._gap(key))
 
-    def counted(self, side: str) -> Sequence[Description]:
-        """The position of each object in the order from a side, one description for each position, first to last."""
-        return self._counted.get(side, ())
-
     @cached_property
-    def _counted(self) -> dict[str, tuple[Description, ...]]:
+    def counted(self) -> dict[str, tuple[Description, ...]]:
+        """Side → the position of each object in the order from it, one description for each position, first to last."""
         return {side: tuple(self._places(side, words)) for side, words in COUNTED} if self._onlooker else {}
 
     def _places(self, side: str, words: str) -> Iterator[Description]:

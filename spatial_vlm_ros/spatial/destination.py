@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,18 +18,18 @@ from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
 from spatial_vlm_ros.spatial.free_space import depth_inside
-from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.no_surface import NoSurface
+from spatial_vlm_ros.spatial.layout import Layout, Viewpoint
+from spatial_vlm_ros.spatial.parts.burners import standing_on
 from spatial_vlm_ros.spatial.parts.finding import noun_of
-from spatial_vlm_ros.spatial.parts.occupied import standing_on
+from spatial_vlm_ros.spatial.parts.region import SHARE, Region
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, has_place
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of
+from spatial_vlm_ros.spatial.regions import is_shift
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.shifts import is_shift, shifted_to
-from spatial_vlm_ros.spatial.spot_judging import ON, FurtherRelation
+from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, AskedRelation, carrier_of
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
-from spatial_vlm_ros.spatial.surfaces import SUPPORT
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface
 from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
 from spatial_vlm_ros.types import ClauseState, Destination, FrameOfReference, NounPhrase, RelationClause, Status
 from spatial_vlm_ros.types.place_reasons import NoPlace
@@ -38,6 +38,8 @@ _BEYOND = frozenset({"behind", "on the other side of"})
 _ON_IT = re.compile(r"\b(on|onto|upon|top of) (it|them)\b", re.IGNORECASE)
 
 
+_LEAST_OFF = 0.015  # metres by which the middle of an object that is shifted may miss the spot
+_OFF = 0.15  # fraction of the stated distance by which it may miss the spot
 _TRIED = 6  # objects that are removed, one after the other
 _NEVER = frozenset({"too tall", "no part", "unclear", "too small"})
 """Causes that removing an object cannot change."""
@@ -132,13 +134,12 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-@dataclass(frozen=True, eq=False)
-class _Refused:
-    """Reason why the destination's words do not settle which object is meant."""
+class _Refused(Exception):
+    """The destination's words do not settle which object is meant."""
 
-    status: Status
-    phrase: NounPhrase
-    rivals: tuple[int, ...] = ()
+    def __init__(self, status: Status, phrase: NounPhrase, rivals: tuple[int, ...] = ()) -> None:
+        super().__init__(status.value)
+        self.status, self.phrase, self.rivals = status, phrase, rivals
 
 
 def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
@@ -151,9 +152,18 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     if verdict.status is Status.NOT_FOUND or destination is None or is_for_a_person(destination):
         return verdict
     scorer.layout.require_up("a place")
-    if is_shift(destination):
-        return _shifted(verdict, scorer, destination)
-    relation = _brought_to(destination.anchors[0]) if destination.relation == "to" else destination.relation
+    try:
+        return (_shifted if is_shift(destination) else _placed)(verdict, scorer, destination)
+    except _Refused as refused:
+        return dataclasses.replace(
+            verdict, status=refused.status, phrase=refused.phrase, rivals=refused.rivals, several=()
+        )
+
+
+def _placed(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destination) -> ResolvedChoice:
+    relation = destination.relation
+    if relation == "to":
+        relation = "on" if noun_of(destination.anchors[0]) in SURFACES else "next to"
     clause = RelationClause(
         relation, destination.anchors, destination.frame, distance=destination.distance,
         preposition=destination.preposition,
@@ -167,20 +177,12 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             clause,
             beliefs,
         )
-    rows: list[int] = []
     on_support = _is_support(clause, beliefs[0], scorer)
     if verdict.status is not Status.OK:
         found = scorer.config.decision.found
         missing = next((p for b in beliefs for p in phrases_not_found(b, found)), None) if not on_support else None
         return verdict if missing is None else dataclasses.replace(verdict, status=Status.NOT_FOUND, phrase=missing)
-    if not on_support:
-        for belief in beliefs:
-            meant = _meant(belief, verdict.meant, scorer)
-            if isinstance(meant, _Refused):
-                return dataclasses.replace(
-                    verdict, status=meant.status, phrase=meant.phrase, rivals=meant.rivals, several=()
-                )
-            rows += [row for row in meant if row not in rows]
+    rows = [] if on_support else _all_of(beliefs, verdict, scorer)
     region = None
     if part is not None:
         if not rows:  # the whole is the support plane, or was not lifted
@@ -191,14 +193,9 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             closed = noun_of(part.phrase) in DRAWERS and found_parts.exists
             return _no_place(verdict, scorer, NoSurface("closed" if closed else "no part", reason, rows[0]))
         if len(found_parts.parts) > 1 and part.phrase.choice != "any":
-            rivals = (rows[0],) * len(found_parts.parts)
-            return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=part.phrase, rivals=rivals, several=())
+            raise _Refused(Status.AMBIGUOUS, part.phrase, (rows[0],) * len(found_parts.parts))
         region = found_parts.parts[0]
     further = _further(destination, verdict, scorer)
-    if isinstance(further, _Refused):
-        return dataclasses.replace(
-            verdict, status=further.status, phrase=further.phrase, rivals=further.rivals, several=()
-        )
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
         clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
@@ -228,21 +225,15 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     return dataclasses.replace(verdict, placing=placing, status=Status.OK)
 
 
-def _brought_to(anchor: NounPhrase) -> str:
-    """The relation for bringing something "to" an object: on a table, a shelf or a tray; next to anything else."""
-    return "on" if noun_of(anchor) in SURFACES else "next to"
-
-
 def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destination) -> ResolvedChoice:
     """The decision with spots at a stated distance from the object's current position."""
     layout = scorer.layout
     if verdict.status is not Status.OK:
         return verdict
     if len(verdict.meant) > 1:
-        return dataclasses.replace(verdict, status=Status.AMBIGUOUS, phrase=verdict.query.target,
-                                   rivals=verdict.meant, several=())  # fmt: skip
+        raise _Refused(Status.AMBIGUOUS, verdict.query.target, verdict.meant)
     view = scorer.view_for(destination.frame, True, np.array(verdict.meant, np.intp))
-    region = shifted_to(layout, verdict.chosen, destination, view)
+    region = _shifted_to(layout, verdict.chosen, destination, view)
     anchors = () if region.row == SUPPORT else (region.row,)
     request = PlaceRequest(
         "on", anchors, view, verdict.chosen, None, scorer.config.place, scorer.config.depth, region, part="the spot"
@@ -253,24 +244,39 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
     return dataclasses.replace(verdict, placing=placing, status=Status.OK)
 
 
-def _further(
-    destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer
-) -> tuple[FurtherRelation, ...] | _Refused:
-    """Further relations that the place must or must not have; a refusal if their objects are unclear."""
+def _shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoint) -> Region:
+    """The spot that the object's middle is moved to, on its current support.
+
+    Args:
+        row: row of the object, which must be measured.
+    """
+    distance = 0.0 if destination.distance is None else destination.distance.metres
+    ahead, right = layout.rays(view, np.array([row], np.intp))
+    along, across = AHEAD_RIGHT[destination.relation]
+    middle = layout.centre[row, :2] + distance * (along * ahead[0] + across * right[0])
+    off = max(_LEAST_OFF, _OFF * distance)
+    corners = np.array([(-off, -off), (-off, off), (off, off), (off, -off)])
+    carrier = carrier_of(layout, layout.viewpoint(FrameOfReference.VIEWER), (row,))
+    return Region(
+        SUPPORT if carrier is None else carrier, middle + corners, math.inf, math.inf, (-math.inf, math.inf), SHARE
+    )
+
+
+def _all_of(beliefs: Sequence[PhraseBelief], verdict: ResolvedChoice, scorer: PhraseScorer) -> list[int]:
+    """Rows of all objects that some phrases mean, each once."""
+    return list(dict.fromkeys(row for belief in beliefs for row in _meant(belief, verdict.meant, scorer)))
+
+
+def _further(destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[AskedRelation, ...]:
+    """Further relations that the place must or must not have."""
     found = []
     for clause in (*destination.also, *destination.excluded):
         beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in clause.anchors)
-        rows: list[int] = []
-        if not _is_support(clause, beliefs[0], scorer):
-            for belief in beliefs:
-                meant = _meant(belief, verdict.meant, scorer)
-                if isinstance(meant, _Refused):
-                    return meant
-                rows += [row for row in meant if row not in rows]
+        rows = [] if _is_support(clause, beliefs[0], scorer) else _all_of(beliefs, verdict, scorer)
         framed = RELATIONS[clause.relation].framed
         view = scorer.view_for(clause.frame, framed, np.array(rows, np.intp))
-        wanted = any(clause is each for each in destination.also)
-        found.append(FurtherRelation(clause.relation, tuple(rows), view, clause.distance, wanted))
+        denied = not any(clause is each for each in destination.also)
+        found.append(AskedRelation(clause.relation, view, tuple(rows), clause.distance, denied))
     return tuple(found)
 
 
@@ -303,7 +309,7 @@ def _is_support(clause: RelationClause, belief: PhraseBelief, scorer: PhraseScor
     return regions.is_support(as_on, belief, scorer.layout, found)
 
 
-def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> tuple[int, ...] | _Refused:
+def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> tuple[int, ...]:
     """The one object that a destination's words name, or all of a plural; never the moved object.
 
     A drawer that was not detected is not found, because its position is not known well enough to put something there.
@@ -313,7 +319,7 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
     weight[list(moved)] = 0.0
     missing = next(phrases_not_found(belief, config.found), None)
     if missing is not None or not (weight > 0).any():
-        return _Refused(Status.NOT_FOUND, missing or belief.phrase)
+        raise _Refused(Status.NOT_FOUND, missing or belief.phrase)
     if belief.phrase.count not in (None, 1):
         return _all_meant(belief, [row for row in belief.members.tolist() if row not in moved], config)
     best = int(np.argmax(weight))
@@ -322,21 +328,22 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
         order = np.argsort(-probability, kind="stable").tolist()
         rivals = tuple(row for row in order if probability[row] >= (1.0 - config.mass) * probability[best])
         status = Status.AMBIGUOUS if len(rivals) > 1 else Status.LOW_CONFIDENCE
-        return _Refused(status, belief.phrase, rivals)
+        raise _Refused(status, belief.phrase, rivals)
     # General detection confidence, and words that separate nothing, count only in the share.
-    sure = belief.fit[best] >= config.mass and not _unclear(belief, best, config)
-    return (best,) if sure else _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,))
+    if belief.fit[best] < config.mass or _unclear(belief, best, config):
+        raise _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,))
+    return (best,)
 
 
-def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) -> tuple[int, ...] | _Refused:
+def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) -> tuple[int, ...]:
     """All objects of a plural, as many as said."""
     said = belief.phrase.count or -1
     if not rows or len(rows) < said:
-        return _Refused(Status.NOT_FOUND, belief.phrase)
+        raise _Refused(Status.NOT_FOUND, belief.phrase)
     if 0 < said < len(rows):
-        return _Refused(Status.AMBIGUOUS, belief.phrase, tuple(rows))
+        raise _Refused(Status.AMBIGUOUS, belief.phrase, tuple(rows))
     if any(belief.weight[row] < config.mass or _unclear(belief, row, config) for row in rows):
-        return _Refused(Status.LOW_CONFIDENCE, belief.phrase, tuple(rows))
+        raise _Refused(Status.LOW_CONFIDENCE, belief.phrase, tuple(rows))
     return tuple(rows)
 
 

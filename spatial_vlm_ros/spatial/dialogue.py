@@ -75,7 +75,8 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
         found, status = DialogueChoice(choice, within, attempt), choice.status
         if attempt.agreed and choice.doubt is None and status is not Status.OK:
             continue
-        if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and not _of_target(choice)):
+        of_another = choice.phrase not in (None, choice.query.target)
+        if status not in _LEAVES_NOTHING or (status is Status.NOT_FOUND and of_another):
             return found
         if first is None or (
             turn.denies and first.choice.status is Status.NOT_FOUND and status is not first.choice.status
@@ -84,11 +85,6 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
     if first is None:
         raise ValueError("a turn without an attempt")  # a bug: `take` gives one, or refuses
     return first
-
-
-def _of_target(choice: ResolvedChoice) -> bool:
-    """True if the target itself was not found."""
-    return choice.phrase is None or choice.phrase == choice.query.target
 
 
 def question_turn(

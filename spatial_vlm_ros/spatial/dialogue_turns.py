@@ -267,13 +267,8 @@ class _Taking:
         """Other objects than these: first those that fit all that was said, then those that fit only the command."""
         before = self._before
         if objects is before.shown and len(objects) > 1:  # not these two together; each of them may still be meant
-            again = Attempt(
-                before.opened,
-                (),
-                before.denied,
-                doubt="'no' rejected these objects together, and perhaps not each of them",
-            )
-            return self._turn(again, denies=True)
+            doubt = "'no' rejected these objects together, and perhaps not each of them"
+            return self._turn(Attempt(before.opened, (), before.denied, doubt=doubt), denies=True)
         denied = self._denied(objects)
         attempts: list[Attempt] = []
         known: list[Readings] = [before.queries, before.opened]
@@ -303,14 +298,13 @@ class _Taking:
         if answer.kind == "others" or len(before.shown) > 1:
             queries = _with(queries, count=-1 if answer.kind == "others" else None)
         queries = supported(queries)[:_MOST_READINGS]
-        again = "it was rejected before" if before.denied else None
         denied = self._denied(before.shown)
         attempts = [Attempt(queries, (), denied)]
         alike = of_the_kind(queries, anywhere=True, any_look=True)
         if alike != queries:
             attempts.append(Attempt(alike, (), denied, doubt=_NOT_ALL))
-        if again:
-            attempts.append(Attempt(queries, (), before.shown, doubt=again))
+        if before.denied:
+            attempts.append(Attempt(queries, (), before.shown, doubt="it was rejected before"))
         return self._turn(*attempts, denies=True)
 
     def _any(self, _: AnswerWords) -> DialogueTurn:
@@ -372,16 +366,16 @@ class _Taking:
         before = self._before
         queries = supported(with_answer(before.queries, answer.words))
         target = command[0].target
+        other = [clause for clause in target.relations if clause.relation == "other than"]
         one = target.category in (_ONE, *self._nouns()) and not target.choice
-        if one and re.search(r"\bones?\b", answer.words) and not self._has_other(target):
+        if one and re.search(r"\bones?\b", answer.words) and not other:
             return self._chosen_by_command(command, answer)
         place = before.opened[0].destination
         if self._asked is not None and one and target.category != _ONE and command[0].destination is None and place:
             action, act = before.opened[0].action, before.opened[0].act
             queries = tuple(dataclasses.replace(q, action=action, act=act, destination=place) for q in command)
             return dataclasses.replace(self._turn(Attempt(supported(queries))), opened=queries)
-        another = any(points_back(anchor) for clause in target.relations for anchor in clause.anchors
-                      if clause.relation == "other than")  # fmt: skip
+        another = any(points_back(anchor) for clause in other for anchor in clause.anchors)
         if points_back(target):
             confirmed = before.shown or before.confirmed
             turn = self._turn(Attempt(queries, () if before.shown else before.among, before.denied, confirmed))
@@ -391,9 +385,6 @@ class _Taking:
         else:
             turn = self._turn(Attempt(queries))
         return dataclasses.replace(turn, opened=queries)
-
-    def _has_other(self, target: NounPhrase) -> bool:
-        return any(clause.relation == "other than" for clause in target.relations)
 
     def _chosen_by_command(self, command: Readings, answer: AnswerWords) -> DialogueTurn:
         """Take "give me the black one": one of those asked about, or of that kind."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError, SpatialVlmError
 from spatial_vlm_ros.geometry.alone import cut_out_in_image
-from spatial_vlm_ros.geometry.pieces import largest_piece, measured_pixels, object_pixels, raised_share
+from spatial_vlm_ros.geometry.segmentation import largest_piece, measured_pixels, object_pixels, raised_share
 from spatial_vlm_ros.language.free_words import PartialReading
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.answer import target_of

@@ -22,10 +22,8 @@ from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
 from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
-from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.surface import surface_in
-from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, why_none
-from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, reason_of, why_none
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
     PARTS,
@@ -33,15 +31,14 @@ from spatial_vlm_ros.spatial.spot_judging import (
     UNDER,
     PlaceRequest,
     allowed,
+    carrier_of,
     judged,
     nearness,
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.spot_reasons import reason_of
-from spatial_vlm_ros.spatial.surfaces import SUPPORT, SupportContext, SupportingSurface, open_ground
-from spatial_vlm_ros.spatial.tops import tops_of
-from spatial_vlm_ros.spatial.underneath import under_of
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface, SupportContext, SupportingSurface, open_ground
+from spatial_vlm_ros.spatial.tops import tops_of, under_of
 from spatial_vlm_ros.spatial.which_surface import (
     boards_of,
     is_top,
@@ -50,7 +47,7 @@ from spatial_vlm_ros.spatial.which_surface import (
     roof_of,
     topmost_of,
 )
-from spatial_vlm_ros.types import Place, Pose, Vector3
+from spatial_vlm_ros.types import Place, Pose
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 
 __all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
@@ -144,7 +141,8 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
         failed.append(supporting)
     if request.further and has_place(layout, dataclasses.replace(request, further=()), ()):
         each = (
-            f"{'not ' * e.wanted}{e.relation} {names_of(layout, e.anchors) or 'the surface'}" for e in request.further
+            f"{'' if e.negated else 'not '}{e.name} {names_of(layout, e.anchors) or 'the surface'}"
+            for e in request.further
         )
         words = f"every free place there for {obj.name} is {' or '.join(each)}"
         return Placing((), NoSurface("relation", words), assumed)
@@ -206,10 +204,11 @@ def place_of(spot: Spot, layout: Layout) -> Place:
     axes = spot.axes
     if transform is not None:
         position, axes = transform.apply(position), transform.rotation @ axes
+    g1, g2, g3 = (round(float(v), 6) + 0.0 for v in position)
     x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes))
     frame_id = transform.parent if transform is not None else scene.frame.frame_id
     return Place(
-        pose=Pose(frame_id, _rounded(position), (x, y, z, w)),
+        pose=Pose(frame_id, (g1, g2, g3), (x, y, z, w)),
         anchor_id=_id(layout, spot.anchor),
         carrier_id=_id(layout, spot.supporting),
         margin_m=round(spot.margin, 6),
@@ -219,18 +218,6 @@ def place_of(spot: Spot, layout: Layout) -> Place:
         probability=round(spot.probability, 6),
         reason=spot.reason,
     )
-
-
-def _rim_over(supporting: SupportingSurface, place: Array, height: float) -> float | None:
-    """Height of a container's rim over `height` at a place (2,), metres; None if it is not a container with a rim."""
-    if not (supporting.within and supporting.rim_height < math.inf):
-        return None
-    return float(supporting.level.at(place[None])[0]) + supporting.rim_height - height
-
-
-def _rounded(values: Array) -> Vector3:
-    x, y, z = (round(float(v), 6) + 0.0 for v in values)
-    return x, y, z
 
 
 def _id(layout: Layout, row: int) -> str:
@@ -292,12 +279,15 @@ def _supporting_objects(
             ground = _ground_of(around, request, row)
             yield under_of(around, row, name_of(layout, row), float(obj.size[2]), ground, roof_of(layout, row))
     else:
-        under = _carrying(layout, request)
+        under = carrier_of(layout, request.view, request.anchors, request.moved)
         if under is not None:
             supporting = _level_for(around, request, obj, under)
             if not isinstance(supporting, NoSurface):
                 yield supporting
-        yield open_ground(around, request.anchors, _searched(layout, request))
+        reach = _AROUND + (0.0 if request.distance is None else request.distance.metres)
+        if request.relation == "far from":
+            reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
+        yield open_ground(around, request.anchors, reach)
 
 
 def _carrying_parts(
@@ -346,7 +336,7 @@ def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
 def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
     """The level that an object stands on: that of its supporting object, else the support plane."""
     layout = around.layout
-    under = _carrying(layout, dataclasses.replace(request, anchors=(row,)))
+    under = carrier_of(layout, request.view, (row,), request.moved)
     levels = [] if under is None else tops_of(around, under, name_of(layout, under))
     if isinstance(levels, NoSurface) or not levels:
         return support_level(layout)
@@ -357,26 +347,6 @@ def _stands(around: SupportContext, request: PlaceRequest, supporting: Supportin
     """(R, C) bool: cells where the object would stand if there were no obstacles."""
     room = room_of(around.layout, request, supporting, obj)
     return room.seen & room.off_rim & room.steady
-
-
-def _searched(layout: Layout, request: PlaceRequest) -> float:
-    """Distance around the anchors that a relation can reach, with a reserve, metres."""
-    reach = _AROUND + (0.0 if request.distance is None else request.distance.metres)
-    if request.relation == "far from":
-        reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
-    return reach
-
-
-def _carrying(layout: Layout, request: PlaceRequest) -> int | None:
-    """The object that supports all anchors, or None."""
-    rows = np.flatnonzero(layout.measured)
-    rows = rows[~np.isin(rows, [*request.anchors, -1 if request.moved is None else request.moved])]
-    if not len(rows):
-        return None
-    pairs = Pairs(layout, request.view, np.array(request.anchors, np.intp), rows)
-    carried = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0]).min(axis=0)
-    best = int(np.argmax(carried))
-    return int(rows[best]) if carried[best] > 0 else None
 
 
 def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Spot, ...]:
@@ -407,6 +377,8 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     score = np.round(score, 9)
     height = supporting.level.at if supporting.seat is None else lambda at: supporting.seat(obj, at)
     inside = None if supporting.outline is None else depth_inside(supporting.outline, places)
+    walled = supporting.within and supporting.rim_height < math.inf
+    rim = (lambda at: supporting.level.at(at) + supporting.rim_height) if walled else None
     apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between different spots: half the size
     return tuple(
         Spot(
@@ -420,7 +392,7 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
             probability=float(probability[best]),
             clearance=float(clearance[best]),
             stability=None if inside is None else float(inside[best]),
-            rim=_rim_over(supporting, places[best], float(height(places[best : best + 1])[0])),
+            rim=None if rim is None else float((rim(places[best : best + 1]) - height(places[best : best + 1]))[0]),
             score=float(score[best]),
             reason=reason_of(
                 layout,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Describe why there is no place to put an object: the cause that excludes most of the places meant."""
+"""Describe why there is no place to put an object, or why a spot was chosen and which limit it is closest to."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import dataclasses
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
-from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.space_lengths import nearest_points
 from spatial_vlm_ros.spatial.spot_judging import (
+    AHEAD_RIGHT,
+    BESIDE,
     CLOSE,
     ON,
+    PARTS,
     RIMS,
+    UNDER,
     PlaceRequest,
     judged,
     nearness,
@@ -26,11 +30,11 @@ from spatial_vlm_ros.spatial.spot_judging import (
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.surfaces import SUPPORT, Room, SupportingSurface, whole_outline
-from spatial_vlm_ros.types.place_reasons import NoPlaceCause
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface, Room, SupportingSurface, whole_outline
+from spatial_vlm_ros.types.place_reasons import NoPlaceCause, PlaceLimit, PlaceReason
 
 _LISTED = 3  # objects named in a reason
-_CELLS = 2.0  # cells across a free circle from which its size is reported
+_CELLS = 2.0  # cells across a free circle from which its size is reported; also how far an outline may be off its cells
 
 
 def no_such_place(layout: Layout, request: PlaceRequest) -> NoSurface | None:
@@ -82,15 +86,17 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         if not weight.any():
             return NoSurface("relation", f"there is no room for {obj.name} {where}", row)
     blocking = _blocking(layout, supporting, obj, weight)
-    cause, text = _main_cause(room, weight, supporting, where, name, _listed(layout, blocking))
+    listed = f"{names_of(layout, blocking[:_LISTED])} {'are' if len(blocking) > 1 else 'is'}" if blocking else ""
+    cause, text = _main_cause(room, weight, supporting, where, name, listed)
     unseen = bool((~room.seen & room.clear & room.off_rim & room.steady & (weight > 0)).any())
     if supporting.outline is None:
         return NoSurface(cause, text, row, blocking=blocking, unseen=unseen)
     place, width = _free_circle(supporting, supporting.sound & ~supporting.taken & ~supporting.rim)
     needed, available = _of(2 * (obj.reach + request.config.clearance), width, supporting)
     if cause == "occupied" and available is not None:
-        near = _nearest(layout, supporting.others, place)
-        beside = "" if near is None else f", beside {name_of(layout, near)}"
+        rows = supporting.others
+        away = [-float(depth_inside(layout.footprint[other], place[None])[0]) for other in rows]
+        beside = f", beside {name_of(layout, rows[int(np.argmin(away))])}" if rows else ""
         circle = f"{name} has no free circle of {needed * 100:.1f} cm"
         text = f"{text}; {circle}, and the largest is {available * 100:.1f} cm{beside}"
     return NoSurface(cause, text, row, needed, available, blocking, unseen)
@@ -108,12 +114,6 @@ def _free_circle(supporting: SupportingSurface, free: Cells) -> tuple[Array, flo
     best = int(np.argmax(inside))
     width = max(2.0 * float(inside.reshape(-1)[best]) - 1.0, 0.0) * grid.step  # between centres of cells
     return grid.places(np.array([best]))[0], width
-
-
-def _nearest(layout: Layout, rows: tuple[int, ...], place: Array) -> int | None:
-    """Row of the object whose outline is nearest to a place; None if there is none."""
-    away = [-float(depth_inside(layout.footprint[row], place[None])[0]) for row in rows]
-    return rows[int(np.argmin(away))] if rows else None
 
 
 def _main_cause(
@@ -158,19 +158,118 @@ def _blocking(layout: Layout, supporting: SupportingSurface, obj: Moved, weight:
     return tuple(-row for part, row in sorted(taken, reverse=True) if part > 0)
 
 
-def _listed(layout: Layout, rows: tuple[int, ...]) -> str:
-    """The first of some objects with a verb: "the cup (d1) and the box (d2) are"."""
-    return f"{names_of(layout, rows[:_LISTED])} {'are' if len(rows) > 1 else 'is'}" if rows else ""
-
-
 def names_of(layout: Layout, rows: tuple[int, ...]) -> str:
     """Names of several objects: "the cup (d1) and the box (d2)"."""
-    names = [name_of(layout, row) for row in rows]
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else "".join(names)
+    return joined([name_of(layout, row) for row in rows])
 
 
 def name_of(layout: Layout, row: int) -> str:
     """Label and id, for people: "the soup can (d1)"."""
     obj = layout.scene.objects[row]
-    text = f"the {obj.detection.label} ({obj.id})"
-    return printable(text)
+    return printable(f"the {obj.detection.label} ({obj.id})")
+
+
+# ------------------------------------------------------------------------------------------------ why a spot was chosen
+
+_FAR = 1.0  # metres of clearance beyond which nothing was searched for
+_ALONG = {
+    (1.0, 0.0): "farther along the viewing direction", (-1.0, 0.0): "nearer to the viewer",
+    (0.0, 1.0): "to the right", (0.0, -1.0): "to the left",
+}  # fmt: skip
+
+
+def reason_of(
+    layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, place: Array,
+    measured: tuple[float, float, float | None],
+) -> PlaceReason:  # fmt: skip
+    """Reason why an object may be put at a place.
+
+    Args:
+        request: the requested place.
+        place: (2,) position of its middle, metres.
+        measured: metres: margin of the relation, clearance, and depth of the middle inside the supporting object, or
+            None.
+    """
+    margin, clearance, stability = measured
+    config = request.config
+    limits: list[tuple[PlaceLimit, float, float]] = [("clearance", clearance, config.clearance)]
+    if stability is not None:
+        limits.append(("stability", stability, config.inside_edge))
+    if request.anchors and request.relation != "on":
+        limits.append(("margin", margin, 0.0))
+    headroom = _headroom(supporting, request, obj, place)
+    if headroom is not None:
+        limits.append(("headroom", headroom, config.clearance))
+    limit, value, least = min(limits, key=lambda each: each[1] - each[2])
+    text = _where(layout, request, supporting, obj, place)
+    if stability is not None:
+        walled = supporting.within and (request.region is None or request.region.walled or supporting.seat is not None)
+        end = "wall" if walled else "edge"
+        text += f", its middle {_length(stability)} inside the {end}"
+    if headroom is not None:
+        text += f", {_length(headroom)} clear above it"
+    near = _nearest_object(layout, supporting, place + obj.outline, clearance)
+    if clearance >= _FAR:
+        return PlaceReason(f"{text}; nothing else within 1 m", limit, round(value, 6), least)
+    free = f"free for {_length(clearance)} around"
+    if near is not None:
+        free = f"nearest is {name_of(layout, near)}, {_length(clearance)} away"
+    return PlaceReason(
+        f"{text}; {free}", limit, round(value, 6), least,
+        None if near is None else layout.scene.objects[near].id, round(clearance, 6),
+    )  # fmt: skip
+
+
+def _where(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, place: Array) -> str:
+    """Describe the place by the requested relation."""
+    if request.part:
+        return f"{'in' if supporting.within and request.region and request.region.walled else 'on'} {request.part}"
+    carrier = "the surface" if supporting.row == SUPPORT else name_of(layout, supporting.row)
+    anchors = names_of(layout, request.anchors) or carrier
+    if request.relation in PARTS:
+        return f"{request.relation} {anchors}"
+    if request.relation in ON:
+        return f"on {carrier}"
+    if request.relation == "inside":
+        return f"in {carrier}"
+    if request.relation in UNDER:
+        return f"{request.relation} {carrier}"
+    text = f"{request.relation} {anchors}"
+    rows = np.array(request.anchors, np.intp)
+    if request.relation in AHEAD_RIGHT and len(rows) == 1:
+        ahead, right = layout.rays(request.view, rows)
+        along, across = AHEAD_RIGHT[request.relation]
+        far = float((place - layout.centre[rows[0], :2]) @ (along * ahead[0] + across * right[0]))
+        return f"{text}, {_length(far)} {_ALONG[along, across]}"
+    if request.relation in BESIDE:
+        gap = min(nearest_points(layout.footprint[row], place + obj.outline)[0] for row in request.anchors)
+        return f"{text}, {_length(gap)} from it"
+    return text
+
+
+def _headroom(supporting: SupportingSurface, request: PlaceRequest, obj: Moved, place: Array) -> float | None:
+    """Clear height over the object, under a board, metres; None if nothing is over it."""
+    if supporting.underside is not None:
+        roof = supporting.underside
+    elif request.region is not None and not request.region.walled and np.isfinite(request.region.high):
+        roof = request.region.high
+    else:
+        return None
+    return float(roof - supporting.level.at(place[None])[0] - obj.size[2])
+
+
+def _nearest_object(layout: Layout, supporting: SupportingSurface, outline: Array, clearance: float) -> int | None:
+    """The object whose outline is nearest to the placed object; None if something undetected is nearer."""
+    rows, middle = np.array(supporting.others, np.intp), outline.mean(axis=0)
+    reach = clearance + _CELLS * supporting.grid.step
+    around = np.hypot(*(outline - middle).T).max() + layout.radius[rows] + reach
+    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no check
+    gaps = [nearest_points(layout.footprint[row], outline)[0] for row in rows]
+    if not gaps or min(gaps) > reach:
+        return None
+    return int(rows[int(np.argmin(gaps))])
+
+
+def _length(metres: float) -> str:
+    """A length in words, such as "31 mm", or "12 cm"."""
+    return f"{metres * 1000:.0f} mm" if abs(metres) < 0.1 else f"{metres * 100:.0f} cm"

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from spatial_vlm_ros.language.lexicon import NUMBERS
-from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.descriptions import (
     COUNTED,
@@ -115,7 +115,9 @@ def ask(
         The question. Its answers may be empty if nothing distinguishes the rivals.
     """
     if len(frames) > 1:
-        return _about_frames(frames, rows, probability)
+        prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
+        answers = tuple((_WHOSE[FrameOfReference(f)][1], (int(row),)) for f, row in zip(frames, rows, strict=False))
+        return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()), kind="whose")
     several = phrase.count not in (None, 1)
     ordered = phrase.superlative is None and phrase.ordinal is None
     chosen = np.asarray(rows, np.intp)
@@ -143,7 +145,7 @@ def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
     whose = [_WHOSE[FrameOfReference(name)][0] for name in frames]
     if phrase is not None:
         whose = [f"the {phrase.category}'s own" if one == "its own" else one for one in whose]
-    return f"From whose side: {_or(whose)}?"
+    return f"From whose side: {joined(whose, 'or')}?"
 
 
 def confirm(row: int, layout: Layout, *, frame: FrameOfReference = FrameOfReference.VIEWER) -> str:
@@ -174,7 +176,11 @@ def distinguished(row: int, layout: Layout, *, frame: FrameOfReference = FrameOf
     members = np.isin(np.arange(len(layout)), rows).astype(np.float64)
     describer = Describer(layout, rows, members, frame, name)
     one = alike.index(row)
-    found = [d for d in (*_sayable(describer, ordered=True), *_places(describer)) if d.held == {one}]
+    found = [
+        d
+        for d in (*_sayable(describer, ordered=True), *itertools.chain(*describer.counted.values()))
+        if d.held == {one}
+    ]
     found.sort(key=lambda d: (d.words, (*KINDS, "count").index(d.kind), -d.gap))
     said = next((d.naming(name) for d in found if d.understood()), None)
     return said or f"the {name} ({printable(obj.id)})"
@@ -193,7 +199,7 @@ def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) ->
             yield _Split(kind, parts, _bits(prior, [part for part, _ in parts]))
     if ordered:
         for side, _ in COUNTED:
-            places = [(d, tuple(sorted(d.held))) for d in describer.counted(side)]
+            places = [(d, tuple(sorted(d.held))) for d in describer.counted.get(side, ())]
             parts = tuple(place for place in places if place[1])
             if sorted(n for _, held in parts for n in held) == list(range(len(prior))):
                 yield _Split("count", parts, _bits(prior, [part for part, _ in parts]))
@@ -202,7 +208,7 @@ def _splits(describer: Describer, prior: Array, several: bool, ordered: bool) ->
 def _sayable(describer: Describer, ordered: bool) -> list[Description]:
     """Descriptions that clearly hold for some of the objects and clearly fail for all others, shortest of each kind."""
     best: dict[tuple[str, frozenset[int]], Description] = {}
-    orders = describer.orders() if ordered else ()
+    orders = describer.orders if ordered else ()
     few = len(describer.rows) <= _MOST_COUNTED
     one_by_one = (describer.attributes(), describer.labels(), orders, describer.landmarks())
     for description in itertools.chain(*(one_by_one if few else (describer.labels(),))):
@@ -211,11 +217,6 @@ def _sayable(describer: Describer, ordered: bool) -> list[Description]:
         if 0 < len(held) < len(description.fits) and (key not in best or description.words < best[key].words):
             best[key] = description
     return list(best.values())
-
-
-def _places(describer: Describer) -> Iterator[Description]:
-    for side, _ in COUNTED:
-        yield from describer.counted(side)
 
 
 def _covers(descriptions: Sequence[Description], n: int) -> list[tuple[tuple[Description, tuple[int, ...]], ...]]:
@@ -265,9 +266,9 @@ def _worded(split: _Split, describer: Describer, several: bool) -> Question:
     parts = sorted((part for part, _ in split.parts), key=lambda part: _IN_A_ROW.get(part.core, 0))
     one = "ones" if several else "one"
     if all(part.kind in KINDS and _shares_its_noun(part) for part in parts):
-        said = f"{_or([f'the {part.core}' for part in parts])} {one}"
+        said = f"{joined([f'the {part.core}' for part in parts], 'or')} {one}"
     else:
-        said = _or([part.said(several) for part in parts])
+        said = joined([part.said(several) for part in parts], "or")
     noun = _noun(describer.noun)
     return Question(f"Which {plural_of(noun) if several else noun}: {said}?", answers, split.bits)
 
@@ -295,7 +296,7 @@ def _of_some(describer: Describer, count: int) -> Question | None:
             rows = [int(row) for row in describer.rows]
             answers = tuple((d.said(several=True), tuple(rows[n] for n in sorted(d.held))) for d in ends)
             noun = plural_of(_noun(describer.noun))
-            cores = _or([f"the {d.core}" for d in ends])
+            cores = joined([f"the {d.core}" for d in ends], "or")
             return Question(f"Which {noun}: {cores} ones?", answers, 0.0)
     return None
 
@@ -333,27 +334,21 @@ def _by_id(describer: Describer) -> Question | None:
         return None
     noun = _noun(describer.noun, "object")
     answers = tuple((f"the {noun} {obj.id}", (int(row),)) for obj, row in zip(objects, describer.rows, strict=True))
-    return Question(f"Which {noun}: {_or([obj.id for obj in objects])}?", answers, 0.0)
+    return Question(f"Which {noun}: {joined([obj.id for obj in objects], 'or')}?", answers, 0.0)
 
 
 def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
     """Orders with a position for each of the objects, and the question that asks for it."""
     orders: list[tuple[str, Sequence[Description]]] = []
     if len(describer.rows) == 2:
-        pairs = [d for d in describer.orders() if d.kind in POSITIONS]
+        pairs = [d for d in describer.orders if d.kind in POSITIONS]
         for kind in POSITIONS:
             pair = [d for d in pairs if d.kind == kind]
             cores = [f"the {d.core}" for d in pair]
-            orders.append((f"Which {_noun(describer.noun)}: {_or(cores)} one?", pair))
+            orders.append((f"Which {_noun(describer.noun)}: {joined(cores, 'or')} one?", pair))
     else:
-        orders = [(_counting(describer, words), describer.counted(side)) for side, words in COUNTED]
+        orders = [(_counting(describer, words), describer.counted.get(side, ())) for side, words in COUNTED]
     return [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
-
-
-def _about_frames(frames: Sequence[str], rows: Sequence[int], probability: Array) -> Question:
-    prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
-    answers = tuple((_WHOSE[FrameOfReference(name)][1], (int(row),)) for name, row in zip(frames, rows, strict=False))
-    return Question(ask_frame(frames), answers, _entropy(prior / prior.sum()), kind="whose")
 
 
 def _noun(category: str, anything: str = "one") -> str:
@@ -363,7 +358,3 @@ def _noun(category: str, anything: str = "one") -> str:
 def number(n: int) -> str:
     """A number in words ("five"), or in digits if it has no word here."""
     return next((word for word, value in NUMBERS.items() if value == n), str(n))
-
-
-def _or(words: Sequence[str]) -> str:
-    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else "".join(words)

@@ -7,10 +7,11 @@ import dataclasses
 
 import numpy as np
 
+from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.language.part_words import CENTRES, CORNERS, EDGES, IN, ON
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.types import NounPhrase, RelationClause
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause
 
 SUPPORT_NOUNS = frozenset(
     (
@@ -94,6 +95,11 @@ def _supports(phrase: NounPhrase, layout: Layout) -> PhraseBelief:
     heads = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
     fit = np.array([bool(SUPPORT_NOUNS.intersection(head)) for head in heads], np.float64)
     return PhraseBelief(NounPhrase("table") if fit.any() else phrase, fit, fit, ())
+
+
+def is_shift(destination: Destination) -> bool:
+    """True if a destination is relative to the object's current position."""
+    return destination.anchors[0].category == ITSELF
 
 
 def is_person(phrase: NounPhrase) -> bool:

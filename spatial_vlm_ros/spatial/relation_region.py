@@ -12,30 +12,12 @@ from functools import cached_property
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.belief import clause_likelihood
-from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure_set, measure_two
-from spatial_vlm_ros.types import Distance
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.relations import RELATIONS, Indices
+from spatial_vlm_ros.spatial.spot_judging import AskedRelation, measured
 
 _ALIKE = 0.002  # metres between margins of an object and of its imagined copy at the same place
 _NOT_OF_OBJECTS = frozenset({"axes"})  # fields of Layout without a row for each object
-
-
-@dataclass(frozen=True, eq=False)
-class AskedRelation:
-    """A relation of one object to others.
-
-    Args:
-        anchors: rows it is measured against.
-        distance: stated with it, or None.
-        negated: True if the words say that it does not hold.
-    """
-
-    name: str
-    view: Viewpoint
-    anchors: tuple[int, ...]
-    distance: Distance | None = None
-    negated: bool = False
 
 
 def measured_at(layout: Layout, row: int, asked: AskedRelation) -> tuple[float, float]:
@@ -64,34 +46,17 @@ def measured_over(
     return _measured(_with_copies(layout, row, places, bottom, whole), _last(layout, len(places)), asked)
 
 
-def likelihood_over(
-    layout: Layout, row: int, asked: AskedRelation, places: Array, bottom: float | None = None
-) -> Array:
-    """(T,) likelihood of the relation with the object at places (T, 2); 0.5 if it is not measured.
-
-    Arguments and errors as for `measured_over`.
-    """
-    return clause_likelihood(*measured_over(layout, row, asked, places, bottom))
-
-
 def _measured(layout: Layout, targets: Indices, asked: AskedRelation) -> tuple[Array, Array]:
     """(T,) margins and standard deviations, metres; for several anchors those of the deciding one."""
-    relation, anchors = RELATIONS[asked.name], np.array(asked.anchors, np.intp)
-    if len(anchors) > 2 and relation.several == "two":
-        relation = RELATIONS["among"]
-    if relation.group is not None:
-        margin, sigma = measure_set(relation.name, layout, targets, anchors)
-    elif relation.two is not None and len(anchors) == 2:
-        two = measure_two(relation.name, layout, asked.view, targets, anchors[:1], anchors[1:])
-        margin, sigma = two[0][:, 0, 0], two[1][:, 0, 0]
-    else:
-        margins, sigmas = relation(Pairs(layout, asked.view, targets, anchors), asked.distance)
-        margins = -margins if asked.negated else margins
-        certain = np.nan_to_num(margins / np.maximum(sigmas, 1e-6))
-        best = (np.argmax if relation.several == "any" and not asked.negated else np.argmin)(certain, axis=1)
-        rows = np.arange(len(targets))
-        return margins[rows, best], sigmas[rows, best]
-    return (-margin if asked.negated else margin), sigma
+    if len(asked.anchors) > 2 and RELATIONS[asked.name].several == "two":
+        asked = dataclasses.replace(asked, name="among")
+    margins, sigmas = measured(layout, asked, targets, np.array(asked.anchors, np.intp))
+    margins = -margins if asked.negated else margins
+    certain = np.nan_to_num(margins / np.maximum(sigmas, 1e-6))
+    several = RELATIONS[asked.name].several
+    best = (np.argmax if several == "any" and not asked.negated else np.argmin)(certain, axis=1)
+    rows = np.arange(len(targets))
+    return margins[rows, best], sigmas[rows, best]
 
 
 def _last(layout: Layout, count: int) -> Indices:

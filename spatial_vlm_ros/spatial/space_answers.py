@@ -15,17 +15,15 @@ from spatial_vlm_ros.spatial.answer import dialogue_id, resolution_of, target_of
 from spatial_vlm_ros.spatial.answer import question_of as asked_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.occlusion import hidden_regions
+from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.space_findings import NamedRow, QuestionRefused, SpaceFinding, question_of, settle_subject
-from spatial_vlm_ros.spatial.space_measuring import distance, size
-from spatial_vlm_ros.spatial.space_places import room, where
+from spatial_vlm_ros.spatial.space_measuring import distance, room, size, where
 from spatial_vlm_ros.spatial.space_predicates import whether
 from spatial_vlm_ros.spatial.space_sets import count, exists, which
-from spatial_vlm_ros.spatial.typical_sizes import expected_size
-from spatial_vlm_ros.spatial.wording import name_of, taken_for
+from spatial_vlm_ros.spatial.wording import taken_for, with_taken
 from spatial_vlm_ros.types import (
     AnswerObject,
     Candidate,
@@ -121,9 +119,7 @@ def _resolution(
         taken = taken_for(finding.choice, scorer)
     words = finding.words
     if taken:
-        names = {obj.id: name_of(obj) for obj in scene.objects}
-        told_so = " and ".join(f"{one.phrase!r} means the {names[one.id]}" for one in taken)
-        words = f"{words[:-1]}, where {told_so}."
+        words = with_taken(words, taken, scene)
     answer = SpaceAnswer(
         kind=question.kind,
         value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_ros.language.rendering import subject_of
+from spatial_vlm_ros.printable import joined
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, phrases_not_found
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.regions import is_support_phrase
 from spatial_vlm_ros.spatial.space_lengths import LengthEstimate
-from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import ClauseMeasurement, NounPhrase, Place, SpaceQuestion, SpatialQuery, Status
 from spatial_vlm_ros.types.resolution import AnswerRole
 
@@ -76,6 +77,11 @@ class AskedSubject:
     def question(self) -> SpaceQuestion:
         """The question."""
         return question_of(self.reading)
+
+    def named(self, others: Iterable[int] = ()) -> tuple[NamedRow, ...]:
+        """Objects of the answer: the subject's, then those it is compared with."""
+        about = (NamedRow(row, "subject", float(self.choice.probability[row])) for row in self.rows)
+        return (*about, *(NamedRow(row, "compared", 1.0) for row in others))
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -146,17 +152,12 @@ def is_unseen_support(phrase: NounPhrase, scorer: PhraseScorer) -> bool:
 # ------------------------------------------------------------------------------------------------ words
 
 
-def named_row(layout: Layout, row: int) -> str:
-    """Name of an object, such as "the mug (d1)"."""
-    return f"the {name_of(layout.scene.objects[row])}"
-
-
 def listed(layout: Layout, rows: Sequence[int]) -> str:
     """List of objects, such as "the mug (d1), the box (d2) and 3 more"."""
-    names = [named_row(layout, row) for row in rows[:_LISTED]]
+    names = [name_of(layout, row) for row in rows[:_LISTED]]
     if len(rows) > _LISTED:
         names.append(f"{len(rows) - _LISTED} more")
-    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+    return joined(names)
 
 
 def capital(words: str) -> str:

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lengths with their standard deviations: gaps between objects, distances from a viewer, and sides of objects.
+"""Lengths with their standard deviations: gaps between objects, distances from a viewer and from edges, and sides.
 
 An object is the prism over its outline from its underside to its top. A gap is the shortest distance between two
-prisms.
+prisms. The edge of a table is where the plane stops in the image and the points beside it are lower or clearly farther
+away. At the border of the image, behind objects and where nothing was measured it is unknown whether it continues.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.layout import Array, Layout
@@ -67,20 +71,20 @@ def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
 
 def ways_to(places: Array, outline: Array) -> Array:
     """(K,) distances from (K, 2) places to an outline's edges, metres."""
+    return np.asarray(np.linalg.norm(places[:, None] - _points_of_edges(places, outline), axis=2).min(axis=1))
+
+
+def _points_of_edges(places: Array, outline: Array) -> Array:
+    """(K, M, 2) point of each edge of an outline that is nearest to each of (K, 2) places."""
     edge = np.roll(outline, -1, axis=0) - outline
     length = np.maximum((edge**2).sum(axis=1), 1e-18)
-    offset = places[:, None] - outline
-    share = np.clip((offset * edge).sum(axis=2) / length, 0.0, 1.0)
-    return np.asarray(np.linalg.norm(offset - share[..., None] * edge, axis=2).min(axis=1))
+    share = np.clip(((places[:, None] - outline) * edge).sum(axis=2) / length, 0.0, 1.0)
+    return np.asarray(outline + share[..., None] * edge)
 
 
 def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:
     """The nearest pair of (K, 2) places and an outline's edges: distance in metres, place, point."""
-    edge = np.roll(outline, -1, axis=0) - outline
-    length = np.maximum((edge**2).sum(axis=1), 1e-18)
-    offset = places[:, None] - outline
-    share = np.clip((offset * edge).sum(axis=2) / length, 0.0, 1.0)
-    points = outline + share[..., None] * edge
+    points = _points_of_edges(places, outline)
     distance = np.linalg.norm(places[:, None] - points, axis=2)
     k, m = np.unravel_index(int(np.argmin(distance)), distance.shape)
     return float(distance[k, m]), places[k], points[k, m]
@@ -216,3 +220,254 @@ def _side_variances(layout: Layout, row: int) -> Array:
         hidden[0] = 2.0 * obj.shape.sigma * abs(float(ahead @ along))
         hidden[1] = 2.0 * obj.shape.sigma * math.sqrt(max(0.0, 1.0 - float(ahead @ along) ** 2))
     return np.asarray(noise**2 + cut**2 + (relative * sides) ** 2 + hidden**2 + _OUTLINE**2)
+
+
+# ------------------------------------------------------------------------------------------------ edges of surfaces
+
+Flags = npt.NDArray[np.bool_]
+_Kind = TypeVar("_Kind", bound=np.generic)
+
+_COLUMNS = 320  # pixels of a row that are used
+_LEVEL = 0.012  # metres around the plane that belong to it, in addition to noise
+_LOWER = 0.025  # metres below the plane from which a point is not part of it
+_BEYOND = 0.06  # metres farther away from which a point beside the plane is behind it
+_SIDE_PIXELS = 4  # sampled pixels past the end of the plane: largest visible width of a table top's side
+_LOOKED = 10  # the same if nothing was measured in between
+_HOLE = 13  # of sampled pixels: holes in a surface, and shadows of objects on it, that are not its border
+_ANGLE_DEG, _OFFSET = 3, 0.012  # search steps for straight edges
+_ON_LINE = 0.012  # metres from a straight edge within which a place of the border belongs to it
+_LEAST_PLACES = 14  # least number of places of a straight edge
+_MOST_EDGES = 6
+_NEAREST_SHARE = 0.02  # fraction of the unknown border's places, the nearest ones, that are ignored
+_BLURRED = 2.5  # deviations of depth by which the end of a plane is not where depth ends
+_TOWARDS = 0.7  # cosine of the angle between an edge's outward direction and a stated side
+
+
+@dataclass(frozen=True, eq=False)
+class SurfaceBorder:
+    """The visible border of a surface, ground coordinates, metres.
+
+    Args:
+        edges: (E, 2, 2) straight edges, from end to end.
+        outward: (E, 2) unit directions away from the surface.
+        places: (K, 2) visible places of the border.
+        unknown: (U, 2) places where the surface may continue out of sight.
+    """
+
+    edges: Array
+    outward: Array
+    places: Array
+    unknown: Array
+    height: float
+
+
+def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
+    """The visible border of the plane at a height over the support plane."""
+    on, lower, ground, plane = _classes(layout, height)
+    if on.sum() < _LEAST_PLACES:
+        nothing = np.empty((0, 2))
+        return SurfaceBorder(np.empty((0, 2, 2)), nothing, nothing, nothing, height)
+    away = np.linalg.norm(ground, axis=2)
+    seen, unknown = np.zeros_like(on), np.zeros_like(on)
+    objects = _objects(layout, on.shape)
+    filled = cv2.morphologyEx(on.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((_HOLE, _HOLE), np.uint8)) > 0
+    about_objects = cv2.dilate(objects.astype(np.uint8), np.ones((_HOLE, _HOLE), np.uint8)) > 0
+    unmeasured = np.isnan(away)
+    places = []
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        inside = _shifted(np.ones_like(on), axis, step, 0)
+        ends = on & inside & ~_shifted(on, axis, step, 0) & ~_shifted(objects, axis, step, 0)
+        hole = ends.copy()
+        for count in range(1, _LOOKED + 1):
+            behind = _shifted(away, axis, count * step, np.nan)
+            with np.errstate(invalid="ignore"):
+                beyond = (behind > away + _BEYOND) & ~_shifted(on, axis, count * step, 0)
+            past = _shifted(lower, axis, count * step, 0) | beyond
+            found = (ends if count <= _SIDE_PIXELS else hole) & past & ~seen
+            across = _shifted_places(plane, axis, (count - 1) * step)
+            places.append(np.where(hole[found][:, None], (plane[found] + across[found]) / 2, ground[found]))
+            seen |= found
+            hole &= _shifted(unmeasured, axis, count * step, 0)
+        unknown |= on & ~inside
+        unknown |= ends & _shifted(unmeasured & ~filled & ~about_objects, axis, step, 0)
+    unknown &= ~seen
+    border = np.concatenate(places)
+    edges, outward = _straight(border, ground[on].mean(axis=0))
+    return SurfaceBorder(edges, outward, border, ground[unknown], height)
+
+
+def _classes(layout: Layout, height: float) -> tuple[Flags, Flags, Array, Array]:
+    """Classify pixels `_stride` apart: (h, w) bool for the surface, for lower points; and (h, w, 2) ground places.
+
+    The last array is the place of the surface that the pixel's ray meets, measured or not.
+    """
+    frame, depth = layout.scene.frame, layout.scene.frame.depth.astype(np.float64)
+    step, K = _stride(layout), frame.camera.K
+    depth = depth[::step, ::step]
+    rows, columns = np.indices(depth.shape) * step
+    rays = np.stack(((columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones_like(depth)), axis=2)
+    rays = rays @ layout.axes
+    ground = rays * depth[..., None]
+    over = ground[..., 2] + layout.floor - height
+    noise = 0.0015 + 0.004 * depth**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        on = np.abs(over) < _LEVEL + noise
+        lower = over < -(_LOWER + 2 * noise)
+        plane = rays[..., :2] * ((height - layout.floor) / rays[..., 2])[..., None]
+    return on & ~_objects(layout, on.shape, tables=False), lower, ground[..., :2], plane
+
+
+def _shifted_places(places: Array, axis: int, step: int) -> Array:
+    """(h, w, 2) places of the pixels some steps further along an axis; a pixel's own place past the end."""
+    if step == 0:
+        return places
+    return np.stack([_shifted(places[..., k], axis, step, np.nan) for k in (0, 1)], axis=2)
+
+
+def _stride(layout: Layout) -> int:
+    """Step between sampled pixels: about 320 samples in a row."""
+    return max(2, round(layout.scene.frame.camera.width / _COLUMNS))
+
+
+def _objects(layout: Layout, shape: tuple[int, ...], tables: bool = True) -> Flags:
+    """(h, w) bool: pixels of detected objects on a surface; large flat objects are the surface itself."""
+    found, step = np.zeros(shape, np.bool_), _stride(layout)
+    for row, obj in enumerate(layout.scene.objects):
+        if not layout.measured[row] or layout.top[row] < 0.015 or is_surface(layout, row):
+            continue
+        mask = obj.detection.mask
+        if mask is not None:
+            found |= mask[::step, ::step][: shape[0], : shape[1]]
+        else:
+            x0, y0, x1, y1 = (int(v / step) for v in obj.detection.box_xyxy)
+            found[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] |= tables
+    return found
+
+
+def is_surface(layout: Layout, row: int) -> bool:
+    """True if a detection is the table itself: its top is the support plane."""
+    return bool(layout.measured[row] and abs(layout.top[row]) < 0.03 and layout.mean_side[row] > 0.35)
+
+
+def _shifted(values: npt.NDArray[_Kind], axis: int, step: int, fill: float) -> npt.NDArray[_Kind]:
+    """Values of the pixels some steps further along an axis."""
+    shifted: npt.NDArray[_Kind] = np.roll(values, -step, axis=axis)
+    index = [slice(None), slice(None)]
+    index[axis] = slice(-step, None) if step > 0 else slice(None, -step)
+    shifted[tuple(index)] = fill
+    return shifted
+
+
+def _straight(places: Array, middle: Array) -> tuple[Array, Array]:
+    """Straight edges among (K, 2) border places, by votes over directions and offsets; and their outward directions."""
+    edges: list[Array] = []
+    outward: list[Array] = []
+    left = places
+    angles = np.radians(np.arange(0, 180, _ANGLE_DEG))
+    normals = np.stack((np.cos(angles), np.sin(angles)), axis=1)
+    while len(left) >= _LEAST_PLACES and len(edges) < _MOST_EDGES:
+        offsets = left @ normals.T  # (K, A)
+        bins = np.round(offsets / _OFFSET).astype(np.int64)
+        low = int(bins.min())
+        votes = np.zeros((int(bins.max()) - low + 1, len(normals)), np.int64)
+        np.add.at(votes, (bins - low, np.broadcast_to(np.arange(len(normals)), bins.shape)), 1)
+        best = np.unravel_index(int(np.argmax(votes)), votes.shape)
+        normal, offset = normals[best[1]], float(best[0] + low) * _OFFSET
+        for _ in range(3):
+            near = np.abs(left @ normal - offset) < _ON_LINE
+            if near.sum() < _LEAST_PLACES:
+                break
+            centre = left[near].mean(axis=0)
+            _, _, axes = np.linalg.svd(left[near] - centre, full_matrices=False)
+            normal = axes[1]
+            offset = float(centre @ normal)
+        near = np.abs(left @ normal - offset) < _ON_LINE
+        if near.sum() < _LEAST_PLACES:
+            break
+        along = np.array([normal[1], -normal[0]])
+        reach = left[near] @ along
+        ends = np.array([reach.min(), reach.max()])
+        if ends[1] - ends[0] > 0.05:
+            edges.append(offset * normal + ends[:, None] * along)
+            outward.append(normal if float(middle @ normal) < offset else -normal)
+        left = left[~near]
+    return np.array(edges).reshape(-1, 2, 2), np.array(outward).reshape(-1, 2)
+
+
+def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height: float = 0.0) -> LengthEstimate | None:
+    """Distance from an object's outline to the nearest edge of the surface that it stands on.
+
+    Args:
+        row: row of the object.
+        towards: (2,) on the ground: an edge on that side; None = any.
+
+    Returns:
+        The length; None if no edge is visible. If the surface may end nearer but out of sight, `least` is the lower
+        bound.
+    """
+    border = table_border(layout, height)
+    outline = layout.footprint[row]
+    found: list[tuple[float, float, Array, Array]] = []
+    for edge, outward in zip(border.edges, border.outward, strict=True):
+        if towards is not None and float(outward @ towards) < _TOWARDS:
+            continue
+        reach = (outline - edge[0]) @ outward
+        nearest = outline[int(np.argmax(reach))]
+        distance = max(-float(reach.max()), 0.0)
+        foot = nearest + distance * outward
+        length = max(float(np.linalg.norm(edge[1] - edge[0])), 1e-6)
+        along = float((foot - edge[0]) @ (edge[1] - edge[0])) / length
+        past = max(-along, along - length, 0.0)  # beyond the visible part of the edge, which may be slightly rotated
+        found.append((distance, _ON_LINE * past / length, nearest, foot))
+    if not found:
+        return None
+    distance, turned, start, end = min(found, key=lambda each: each[0] + each[1])
+    least = None
+    if len(border.unknown) and towards is None:
+        nearest_unknown = float(np.quantile(ways_to(border.unknown, outline), _NEAREST_SHARE))
+        least = nearest_unknown if nearest_unknown < distance else None
+    size = float(layout.mean_side[row])
+    sigma = math.hypot(float(layout.sigma[row]), 0.04 * size, 0.005, turned, _BLURRED * float(layout.noise[row]))
+    ends = np.array([[*start, height], [*end, height]])
+    return LengthEstimate(distance, sigma, ends, least)
+
+
+def to_outline_edge(layout: Layout, row: int, whole: int, towards: Array | None = None) -> LengthEstimate:
+    """Distance from an object's outline to the nearest edge of another object's outline, on it or beside it."""
+    outline, edge = layout.footprint[row], layout.footprint[whole]
+    inside = outline[:, None] - edge
+    side = np.roll(edge, -1, axis=0) - edge
+    length = np.linalg.norm(side, axis=1)
+    kept = length > 1e-9
+    turn = (
+        np.sign(float(np.cross(edge - edge.mean(axis=0), np.roll(edge, -1, axis=0) - edge.mean(axis=0)).sum())) or 1.0
+    )
+    outward = turn * np.stack((side[:, 1], -side[:, 0]), axis=1) / np.maximum(length, 1e-9)[:, None]
+    if towards is not None:
+        kept &= outward @ towards > _TOWARDS
+    if not kept.any():
+        kept = length > 1e-9
+    depth = -(inside * outward).sum(axis=2)  # (K, M): how far each corner lies inside each edge
+    least = depth.min(axis=0)
+    height = float(layout.top[whole])
+    blurs = (
+        layout.sigma[row],
+        layout.sigma[whole],
+        0.005,
+        0.05 * layout.mean_side[row],
+        0.03 * layout.mean_side[whole],
+    )
+    sigma = math.hypot(*map(float, blurs))
+    if (least[kept] >= -0.3 * layout.mean_side[row]).all():
+        index = int(np.flatnonzero(kept)[np.argmin(least[kept])])
+        corner = outline[int(np.argmin(depth[:, index]))]
+        value = max(float(least[index]), 0.0)
+        return LengthEstimate(value, sigma, np.array([[*corner, height], [*(corner + value * outward[index]), height]]))
+    value, start, end = nearest_points(outline, edge)
+    return LengthEstimate(value, sigma, np.array([[*start, height], [*end, height]]))
+
+
+def side_direction(layout: Layout, row: int, word: str | None, frame: FrameOfReference) -> Array | None:
+    """Unit direction (2,) on the ground of "the left edge", "the far edge"; None if no side was said."""
+    ahead, right = (axis[0] for axis in layout.rays(layout.viewpoint(frame), np.array([row], np.intp)))
+    return {"leftmost": -right, "rightmost": right, "nearest": -ahead, "farthest": ahead}.get(word or "")

@@ -18,6 +18,7 @@ from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, clause_like
 from spatial_vlm_ros.spatial.clauses import each_by_itself
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, other_frames, phrases_not_found
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (
     AskedSubject,
@@ -27,7 +28,6 @@ from spatial_vlm_ros.spatial.space_findings import (
     capital,
     listed,
     metres,
-    named_row,
     settle_other,
 )
 from spatial_vlm_ros.spatial.space_lengths import gap_between
@@ -96,9 +96,7 @@ def whether(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
             words += f"'{frames[0].value}', {other} in the frame '{frame.value}'."
             raise QuestionRefused(choice, words=words)
     least = min(each, key=lambda one: one.likelihood)
-    probability = {YES: least.likelihood, NO: 1.0 - least.likelihood}.get(
-        value, max(least.likelihood, 1.0 - least.likelihood)
-    )
+    probability = _sure(value, least.likelihood)
     return SpaceFinding(
         value, probability, _objects(subject, [row for one in each for row in one.anchors]),
         _words(subject, asked, value, each, scorer), subject.choice, clauses=least.clauses,
@@ -203,7 +201,7 @@ def _measurement(belief: ClauseBelief, row: int, scorer: PhraseScorer) -> Clause
 
 
 def _clause_words(belief: ClauseBelief, clause: RelationClause, row: int, scorer: PhraseScorer) -> str:
-    anchors = [named_row(scorer.layout, int(a)) for a in belief.anchors[row] if a >= 0]
+    anchors = [name_of(scorer.layout, int(a)) for a in belief.anchors[row] if a >= 0]
     if belief.on_support:
         anchors = ["the surface"]
     if not anchors:
@@ -271,7 +269,11 @@ def _on_a_side(
 def _is_that_one(subject: AskedSubject, other: NounPhrase, scorer: PhraseScorer) -> SpaceFinding:
     """Answer if the subject is the object that another phrase means: "is the mug the tallest object?"."""
     label = subject.reading.target.category
-    if other.category == "object" and other.superlative is not None and _said_one(subject.reading.instruction):
+    if (
+        other.category == "object"
+        and other.superlative is not None
+        and subject.reading.instruction.lower().rstrip(" ?.!").endswith((" one", " ones", "st"))
+    ):
         other = dataclasses.replace(other, category=label)
     choice = decide([SpatialQuery(subject.reading.instruction, "find", other)], scorer)
     if choice.status is Status.NOT_FOUND:
@@ -286,14 +288,7 @@ def _is_that_one(subject: AskedSubject, other: NounPhrase, scorer: PhraseScorer)
             + (f", {listed(scorer.layout, choice.meant)} is." if choice.status is Status.OK else "."),
     }.get(value, f"It is unclear whether {listed(scorer.layout, subject.rows)} is {describe(other)}.")  # fmt: skip
     rows = list(choice.meant) if choice.status is Status.OK else list(choice.rivals)
-    probability = {YES: share, NO: 1.0 - share}.get(value, max(share, 1.0 - share))
-    return SpaceFinding(value, probability, _objects(subject, rows), words, subject.choice)
-
-
-def _said_one(instruction: str) -> bool:
-    return instruction.lower().rstrip(" ?.!").endswith((" one", " ones")) or instruction.lower().rstrip(
-        " ?.!"
-    ).endswith("st")
+    return SpaceFinding(value, _sure(value, share), _objects(subject, rows), words, subject.choice)
 
 
 def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
@@ -305,7 +300,7 @@ def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     holds = scorer.config.decision.holds
     true = [i for i, one in enumerate(judged) if state_of(one.likelihood, holds) is ClauseState.HOLDS]
     open_ = [i for i, one in enumerate(judged) if state_of(one.likelihood, holds) is ClauseState.UNCLEAR]
-    it = named_row(scorer.layout, row)
+    it = name_of(scorer.layout, row)
     clauses = tuple(measured for one in judged for measured in one.clauses)
     objects = _objects(subject, [a for one in judged for a in one.anchors])
     if true:
@@ -341,10 +336,9 @@ def _nearer(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     layout = scorer.layout
     ways = [metres(gap_between(layout, row, anchor).value) for row in (subject.rows[0], rival)]
     start = {YES: "Yes: ", NO: "No: ", UNCLEAR: "It is unclear: "}[value]
-    words = (f"{start}{named_row(layout, subject.rows[0])} is {ways[0]} from {named_row(layout, anchor)}, and "
-             f"{named_row(layout, rival)} is {ways[1]} from it.")  # fmt: skip
-    sure = {YES: likelihood, NO: 1.0 - likelihood}.get(value, max(likelihood, 1.0 - likelihood))
-    return SpaceFinding(value, sure, _objects(subject, [rival, anchor]), words, subject.choice)
+    words = (f"{start}{name_of(layout, subject.rows[0])} is {ways[0]} from {name_of(layout, anchor)}, and "
+             f"{name_of(layout, rival)} is {ways[1]} from it.")  # fmt: skip
+    return SpaceFinding(value, _sure(value, likelihood), _objects(subject, [rival, anchor]), words, subject.choice)
 
 
 def nearer(scorer: PhraseScorer, one: int, other: int, anchor: int) -> float:
@@ -357,6 +351,10 @@ def nearer(scorer: PhraseScorer, one: int, other: int, anchor: int) -> float:
 # ------------------------------------------------------------------------------------------------ together
 
 
+def _sure(value: str, likelihood: float) -> float:
+    return {YES: likelihood, NO: 1.0 - likelihood}.get(value, max(likelihood, 1.0 - likelihood))
+
+
 def _together(states: Sequence[ClauseState]) -> str:
     if ClauseState.FAILS in states:
         return NO
@@ -364,10 +362,7 @@ def _together(states: Sequence[ClauseState]) -> str:
 
 
 def _objects(subject: AskedSubject, anchors: Sequence[int]) -> tuple[NamedRow, ...]:
-    weight = subject.choice.probability
-    about = [NamedRow(row, "subject", float(weight[row])) for row in subject.rows]
-    others = [row for row in dict.fromkeys(anchors) if row not in subject.rows]
-    return (*about, *(NamedRow(row, "compared", 1.0) for row in others))
+    return subject.named(row for row in dict.fromkeys(anchors) if row not in subject.rows)
 
 
 def _words(

@@ -17,6 +17,7 @@ from spatial_vlm_ros.spatial.belief import normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import COMPARED
 from spatial_vlm_ros.spatial.decision import FittingObjects, all_fitting, decide
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.space_findings import (
     NamedRow,
     QuestionRefused,
@@ -24,7 +25,6 @@ from spatial_vlm_ros.spatial.space_findings import (
     capital,
     clearness,
     listed,
-    named_row,
     question_of,
     settle_other,
 )
@@ -99,7 +99,7 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
             if choice.status is Status.RELATION_UNSATISFIED or not rivals:
                 raise QuestionRefused(choice)
             objects = tuple(NamedRow(row, "unclear", float(choice.probability[row])) for row in rivals)
-            words = f"It is unclear which: {' or '.join(named_row(scorer.layout, row) for row in rivals)}."
+            words = f"It is unclear which: {' or '.join(name_of(scorer.layout, row) for row in rivals)}."
             return SpaceFinding(UNCLEAR, choice.sure, objects, words, choice)
     fitting = _all(queries, scorer, needs_name=True)
     said = describe(dataclasses.replace(target, count=None))
@@ -113,7 +113,7 @@ def which(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
         return SpaceFinding(UNCLEAR, _most(fitting), _named(fitting), words, fitting.choice)
     carried = _on_the_surface(target, queries[0], scorer)
     if carried is not None:
-        words = f"{capital(named_row(scorer.layout, carried))} is on the surface, not on a detected object."
+        words = f"{capital(name_of(scorer.layout, carried))} is on the surface, not on a detected object."
         compared = (NamedRow(carried, "compared", 1.0),)
         return SpaceFinding("the surface", 1.0 - _most(fitting), compared, words, fitting.choice)
     words = f"None: I see no {said.removeprefix('the ')}."
@@ -153,11 +153,11 @@ def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFin
     state = state_of(likelihood, scorer.config.decision.holds)
     if state is ClauseState.UNCLEAR:
         rows = (NamedRow(one, "unclear", likelihood), NamedRow(other, "unclear", 1.0 - likelihood))
-        words = f"It is unclear which: {named_row(scorer.layout, one)} or {named_row(scorer.layout, other)}."
+        words = f"It is unclear which: {name_of(scorer.layout, one)} or {name_of(scorer.layout, other)}."
         return SpaceFinding(UNCLEAR, max(likelihood, 1.0 - likelihood), (*rows, *compared), words, choice)
     first, second = (one, other) if state is ClauseState.HOLDS else (other, one)
     sure = max(likelihood, 1.0 - likelihood)
-    words = f"{capital(named_row(scorer.layout, first))}, rather than {named_row(scorer.layout, second)}."
+    words = f"{capital(name_of(scorer.layout, first))}, rather than {name_of(scorer.layout, second)}."
     rows = (NamedRow(first, "fits", sure), NamedRow(second, "compared", 1.0))
     return SpaceFinding(None, sure, (*rows, *compared), words, choice)
 

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -55,20 +54,20 @@ _THICK = 0.02  # metres: thickness of a support plane treated as an object
 
 
 @dataclass(frozen=True, eq=False)
-class FurtherRelation:
-    """A further relation that a place must have, or must not have ("not near the plate").
+class AskedRelation:
+    """A relation that an object, or a place for it, must have or must not have ("not near the plate").
 
     Args:
-        anchors: rows of the objects it relates to; empty = the support plane.
+        anchors: rows of the objects it is measured against; empty = the support plane.
         distance: stated with it, or None.
-        wanted: True if the place must have it, False if it must not.
+        negated: True if it must not hold.
     """
 
-    relation: str
-    anchors: tuple[int, ...]
+    name: str
     view: Viewpoint
+    anchors: tuple[int, ...]
     distance: Distance | None = None
-    wanted: bool = False
+    negated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +95,7 @@ class PlaceRequest:
     region: Region | None = None
     preposition: Preposition | None = None
     part: str = ""
-    further: tuple[FurtherRelation, ...] = ()
+    further: tuple[AskedRelation, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +145,9 @@ def judged(
         return np.full(count, supporting.grid.step), np.full(count, 1e-6), nobody
     scene, anchors = _imagined(layout, request, supporting, obj, places)
     targets = np.arange(len(scene) - count, len(scene), dtype=np.intp)
-    margin, sigma = _measured(scene, request, targets, anchors)
+    margin, sigma = measured(
+        scene, AskedRelation(request.relation, request.view, (), request.distance), targets, anchors
+    )
     certain = margin / np.maximum(sigma, 1e-6)
     # A relation to several objects holds for one of them, or for every one.
     pick = (np.argmax if RELATIONS[request.relation].several == "any" else np.argmin)(certain, axis=1)
@@ -161,28 +162,28 @@ def allowed(
     clear = np.ones(len(places), np.bool_)
     for each in request.further:
         if not each.anchors:
-            clear &= (supporting.row == SUPPORT) == each.wanted
+            clear &= (supporting.row == SUPPORT) != each.negated
             continue
         asked = dataclasses.replace(
-            request, relation=each.relation, anchors=each.anchors, view=each.view, distance=each.distance, region=None,
+            request, relation=each.name, anchors=each.anchors, view=each.view, distance=each.distance, region=None,
             preposition=None, part="", further=(),
         )  # fmt: skip
         margin, sigma, _ = judged(layout, asked, supporting, obj, places)
         likelihood, holds = clause_likelihood(margin, sigma), request.config.holds
-        clear &= np.isfinite(margin) & (likelihood >= holds if each.wanted else likelihood <= 1.0 - holds)
+        clear &= np.isfinite(margin) & (likelihood <= 1.0 - holds if each.negated else likelihood >= holds)
     return clear
 
 
-def _measured(scene: Layout, request: PlaceRequest, targets: Indices, anchors: Indices) -> tuple[Array, Array]:
+def measured(scene: Layout, asked: AskedRelation, targets: Indices, anchors: Indices) -> tuple[Array, Array]:
     """(T, A) margins and standard deviations, metres, as for visible objects; (T, 1) if anchors count together."""
-    relation = RELATIONS[request.relation]
+    relation = RELATIONS[asked.name]
     if relation.group is not None:
         margin, sigma = measure_set(relation.name, scene, targets, anchors)
         return margin[:, None], sigma[:, None]
     if relation.two is not None and len(anchors) == 2:
-        margin, sigma = measure_two(relation.name, scene, request.view, targets, anchors[:1], anchors[1:])
+        margin, sigma = measure_two(relation.name, scene, asked.view, targets, anchors[:1], anchors[1:])
         return margin[:, :, 0], sigma[:, :, 0]
-    return relation(Pairs(scene, request.view, targets, anchors), request.distance)
+    return relation(Pairs(scene, asked.view, targets, anchors), asked.distance)
 
 
 def _imagined(
@@ -233,9 +234,7 @@ def _imagined(
         tilt=layout.tilt,
         down_deg=layout.down_deg,
         relation=layout.relation,
-        sizes=np.concatenate((layout.size, [b.size for b in boxes], np.tile(obj.size, (count, 1))))
-        if boxes
-        else np.concatenate((layout.size, np.tile(obj.size, (count, 1)))),
+        sizes=np.concatenate((layout.size, *(b.size[None] for b in boxes), np.tile(obj.size, (count, 1)))),
         real=layout,
     ), anchors
 
@@ -245,22 +244,32 @@ def _as_object(layout: Layout, supporting: SupportingSurface) -> SceneObject:
     outline = whole_outline(supporting)
     angles = 2 * np.pi * np.arange(FOOTPRINT_CORNERS) / FOOTPRINT_CORNERS
     corners = outline[np.argmax(outline @ np.stack((np.cos(angles), np.sin(angles))), axis=0)]
-    (g1, g2), (length, width), angle = cv2.minAreaRect(outline.astype(np.float32))
-    yaw = np.radians(angle) + (np.pi / 2 if width > length else 0.0)
-    middle = np.array([g1, g2])
-    level = float(supporting.level.at(middle[None])[0]) - _THICK / 2 - layout.floor
+    about = rectangle_of(outline)
+    level = float(supporting.level.at(about.centre[None])[0]) - _THICK / 2 - layout.floor
     up = layout.axes[:, 2]
-    x = layout.axes[:, :2] @ (np.cos(yaw), np.sin(yaw))
-    centre = layout.axes @ (g1, g2, level)
+    x = layout.axes[:, :2] @ about.axes[0]
+    centre = layout.axes @ (*about.centre, level)
     return SceneObject(
         detection=Detection("support", "surface", 1.0, (0.0, 0.0, 1.0, 1.0)),
         points=np.empty((0, 3), np.float32),
         surface_centre=centre,
         box=OrientedBox(centre, np.stack((x, np.cross(up, x), up), axis=1),
-                        np.array([max(length, width), min(length, width), _THICK])),
+                        np.array([*(2 * about.half), _THICK])),
         footprint=np.column_stack((corners, np.full(len(corners), level))) @ layout.axes.T,
         covariance=np.zeros((6, 6)),
     )  # fmt: skip
+
+
+def carrier_of(layout: Layout, view: Viewpoint, carried: tuple[int, ...], moved: int | None = None) -> int | None:
+    """Row of the object, other than `moved`, that all objects in some rows stand on or in; None if there is none."""
+    rows = np.flatnonzero(layout.measured)
+    rows = rows[~np.isin(rows, [*carried, -1 if moved is None else moved])]
+    if not len(rows):
+        return None
+    pairs = Pairs(layout, view, np.array(carried, np.intp), rows)
+    certain = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0]).min(axis=0)
+    best = int(np.argmax(certain))
+    return int(rows[best]) if certain[best] > 0 else None
 
 
 # ------------------------------------------------------------------------------------------------ room
@@ -297,12 +306,12 @@ def nearness(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     two, or the middle of the supporting surface; parts and distances determine the place themselves.
     """
     rows = np.array(request.anchors, np.intp)
-    if request.region is not None:
-        away = np.linalg.norm(places - request.region.middle, axis=1)
-        return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
-    if request.relation == "at the centre of":
-        outline = whole_outline(supporting) if not len(rows) else layout.footprint[supporting.row]
-        away = np.linalg.norm(places - rectangle_of(outline).centre, axis=1)
+    if request.region is not None or request.relation == "at the centre of":
+        if request.region is not None:
+            middle = request.region.middle
+        else:
+            middle = rectangle_of(layout.footprint[supporting.row] if len(rows) else whole_outline(supporting)).centre
+        away = np.linalg.norm(places - middle, axis=1)
         return np.asarray(np.exp(-away / max(float(obj.size[:2].mean()), _LEAST_SCALE)))
     if not len(rows) or request.relation in PARTS | {"far from", "opposite"}:
         return np.ones(len(places))

@@ -16,9 +16,8 @@ from spatial_vlm_ros.language.rendering import asked_phrases, say_step
 from spatial_vlm_ros.language.steps import by_step, keeps_away
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.clauses import COMPARED, OTHER_THAN
-from spatial_vlm_ros.spatial.regions import is_person
+from spatial_vlm_ros.spatial.regions import is_person, is_shift
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.spatial.shifts import is_shift
 from spatial_vlm_ros.spatial.spot_judging import placeable
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 from spatial_vlm_ros.types.query import Act

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Surfaces that an object may be put on, as a grid of classified cells; and the open support plane.
 
-Tops and parts of objects are in tops.py, insides in containers.py, spaces below them in underneath.py. If there is no
-such surface, the reason is given in words.
+Tops of objects and spaces below them are in tops.py, insides in containers.py. If there is no such surface, the reason
+is given in words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spatial_vlm_ros.spatial.free_space import (
 )
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
-from spatial_vlm_ros.spatial.no_surface import NoSurface
+from spatial_vlm_ros.types.place_reasons import NoPlaceCause
 
 SUPPORT = -1
 """Stands for the support plane in place of a row."""
@@ -43,6 +43,27 @@ _DIRECTIONS = 16  # directions in which the supported part of a foot is tested
 _CARRIED = 0.5  # fraction of a foot that must be supported if it overhangs
 _STEADY = 0.5  # fraction of its own stability that an object must keep if its foot overhangs or spans a hollow
 _IS_GROUND = 0.5  # fraction of an object's points at the height of a surface from which it is that surface
+
+
+@dataclass(frozen=True)
+class NoSurface:
+    """Reason why there is no surface for an object, or no place on it.
+
+    Args:
+        text: in words that follow "there is no place to put it: ".
+        row: the object that decides, or None.
+        needed: size that is needed, metres: a free circle, or a height.
+        available: size that is available, metres.
+        unseen: True if there would be a place if the unseen part were free.
+    """
+
+    cause: NoPlaceCause
+    text: str
+    row: int | None = None
+    needed: float | None = None
+    available: float | None = None
+    blocking: tuple[int, ...] = ()
+    unseen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +158,9 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
     clear = clearance >= config.clearance
     if supporting.outline is None:
         off_rim = stamp.distance(supporting.rim) >= config.inside_edge
-        seen = Stamp.of(_larger(obj.outline, config.inside_edge), step).share(supporting.sound) >= supporting.needed
+        length = np.maximum(np.hypot(*obj.outline.T)[:, None], 1e-3)
+        larger = np.asarray(obj.outline * (1.0 + config.inside_edge / length))  # its corners moved outwards
+        seen = Stamp.of(larger, step).share(supporting.sound) >= supporting.needed
         steady = np.zeros_like(seen)
         strip = len(stamp.pattern) // 2 + math.ceil(config.clearance / step)
         steady[strip:-strip, strip:-strip] = True  # nearer to the grid's end obstacles are unknown
@@ -192,12 +215,6 @@ def _held(sound: Cells, foot: Array, step: float, least: float) -> Cells:
             sound.view(np.uint8), beyond.astype(np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
         ).view(np.bool_)
     return held
-
-
-def _larger(outline: Array, by: float) -> Array:
-    """An outline (K, 2) around its middle with its corners moved outwards, metres."""
-    length = np.hypot(*outline.T)[:, None]
-    return np.asarray(outline * (1.0 + by / np.maximum(length, 1e-3)))
 
 
 # ------------------------------------------------------------------------------------------------ support plane

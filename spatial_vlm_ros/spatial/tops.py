@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tops of objects as supporting surfaces: their levels, their visible parts, and the parts completed behind rims."""
+"""Tops of objects as supporting surfaces, completed behind rims; and the visible ground under a shelf or a table."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import cv2
@@ -26,11 +27,11 @@ from spatial_vlm_ros.spatial.free_space import (
     widened,
 )
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.surfaces import (
     FLUSH,
     ON_TOP,
     RISE,
+    NoSurface,
     SupportContext,
     SupportingSurface,
     in_the_way,
@@ -132,7 +133,8 @@ def _top_at(
     others = in_the_way(around, row, level)
     taken = (seen.higher & ~own_high) | grid.filled(layout.footprint[list(others)]) | unmeasured(around, grid, level)
     rim_height = float(rims.max()) - height if len(rims) else FLUSH
-    sound |= _behind_rim(around, grid, level, seen, rim_height + FLUSH) & within & _hull_cells(grid, sound)
+    convex = grid.filled([hull(grid.places(np.flatnonzero(sound)))])
+    sound |= _behind_rim(around, grid, level, seen, rim_height + FLUSH) & within & convex
     sound |= grid.filled(layout.footprint[list(stood_on(around, level))]) & within
     return SupportingSurface(
         row, grid, level, sound, taken, own_high, outline, ON_TOP, False, others, lower=seen.lower,
@@ -267,12 +269,6 @@ def _between_rows(around: SupportContext, row: int, grid: Grid, level: Level, ce
     )
 
 
-def _hull_cells(grid: Grid, cells: Cells) -> Cells:
-    """(R, C) bool: cells in the convex outline of the given ones."""
-    index = np.flatnonzero(cells)
-    return grid.filled([hull(grid.places(index))]) if len(index) else cells
-
-
 def _hollow(grid: Grid, index: npt.NDArray[np.int32], own: Array, height: float, above: float, width: float) -> bool:
     """True if a level is the inside of a bowl: walls all around it, and no board over it as in a shelf."""
     high = own[:, 2] > height + above / 2
@@ -306,3 +302,60 @@ def _bulge(grid: Grid, offset: Array, sound: Cells) -> tuple[float, float]:
     spread = float(((heights - terms @ fit) ** 2).sum()) / (len(index) - terms.shape[1])
     doubt = np.sqrt(spread * np.linalg.pinv(terms.T @ terms).diagonal())
     return -steepest, max(0.0, -steepest - 2 * 2 * float(max(doubt[3], doubt[5])))
+
+
+_SLICES = 24  # slices across an object in which its lower edge is measured
+_OPEN = 0.5  # fraction of them that must be open below it: legs and sides are narrow
+_GROUND = 30  # points of ground that must be visible below it
+
+
+def under_of(
+    around: SupportContext, row: int, name: str, height: float, ground: Level, roof: Array
+) -> SupportingSurface | NoSurface:
+    """Find the ground below an object that stands on legs, or hangs.
+
+    Only its front edge is visible. The underside is assumed to be level, at the lower side of that edge, and an object
+    put there must be lower by the clearance. Ground that is not visible does not count as free.
+
+    Args:
+        row: row of the object, which must be measured.
+        height: height of the object to put there, metres.
+        roof: (K, 2) outline of the area that counts as under it, metres.
+    """
+    layout, relief, outline = around.layout, around.relief, roof
+    grid = Grid.around(outline.min(axis=0) - around.strip, outline.max(axis=0) + around.strip, around.config.step)
+    foot = float(ground.at(layout.centre[row : row + 1, :2])[0])
+    underside = _underside(own_points(around, row, grid), layout.centre[row, :2], foot)
+    if underside is None:
+        return NoSurface("no surface", f"{name} has no visible open space under it", row)
+    places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
+    below = np.flatnonzero((relief.height < underside - FLUSH) & lies_in(outline, places))
+    over = relief.height[below] - ground.at(places[below])
+    if np.count_nonzero(np.abs(over) < RISE) < _GROUND:
+        return NoSurface("unseen", f"no ground is visible under {name}", row)
+    clear = underside - foot
+    if clear < height + around.config.clearance:
+        words = f"there is no room under {name}: {max(clear, 0.0):.2f} m are clear, the object is {height:.2f} m high"
+        return NoSurface("too tall", words, row, height + around.config.clearance, max(clear, 0.0))
+    seen = survey(relief, grid, ground, RISE, RISE, clear - FLUSH)
+    others = in_the_way(dataclasses.replace(around, ceiling=clear), row, ground)
+    taken = seen.higher | grid.filled(layout.footprint[list(others)])
+    within = grid.filled([outline])
+    return SupportingSurface(
+        row, grid, ground, seen.surface & within, taken, seen.lower & within, outline, ON_TOP, False, others,
+        rim_height=math.inf, underside=underside,
+        doubt=f"only the front edge of {name} is visible: farther in, it may be lower",
+    )  # fmt: skip
+
+
+def _underside(own: Array, middle: Array, ground: float) -> float | None:
+    """Height of an object's underside, metres: the lower edge visible over most of its width; None without one."""
+    right = np.array([-middle[1], middle[0]]) / max(float(np.hypot(*middle)), 1e-6)
+    across = own[:, :2] @ right
+    low, high = float(across.min()), float(across.max())
+    number = np.minimum(((across - low) / max(high - low, 1e-6) * _SLICES).astype(np.intp), _SLICES - 1)
+    edges = np.array([np.percentile(own[number == n, 2], 2) for n in range(_SLICES) if (number == n).sum() > 4])
+    clear = edges[edges > ground + RISE]
+    if len(clear) < _OPEN * _SLICES:
+        return None
+    return float(np.median(clear))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.language.rendering import named
-from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial import questions
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
@@ -94,11 +94,14 @@ def message(
     text = _outcome(verdict, scorer, hidden)
     if verdict.avoided:
         kept = [f"the {name_of(scorer.layout.scene.objects[row])}" for row in verdict.avoided]
-        text = f"{text[:-1]}; the motion avoids {_and(kept)}."
-    if not taken:
-        return text
-    names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
-    return f"{text[:-1]}, where {_and([f'{t.phrase!r} means the {names[t.id]}' for t in taken])}."
+        text = f"{text[:-1]}; the motion avoids {joined(kept)}."
+    return with_taken(text, taken, scorer.layout.scene) if taken else text
+
+
+def with_taken(sentence: str, taken: Sequence[TakenFor], scene: Scene) -> str:
+    """A sentence with the objects that the words name only in part."""
+    names = {obj.id: name_of(obj) for obj in scene.objects}
+    return f"{sentence[:-1]}, where {joined([f'{t.phrase!r} means the {names[t.id]}' for t in taken])}."
 
 
 def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:
@@ -121,7 +124,7 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         return f"'{said}' is {' and '.join(each)}."
     if verdict.several and verdict.status is Status.OK:
         meant = [f"the {name_of(objects[row])}" for row in verdict.several]
-        return f"'{said}' {'are' if len(meant) > 1 else 'is'} {_and(meant)}."
+        return f"'{said}' {'are' if len(meant) > 1 else 'is'} {joined(meant)}."
     if verdict.status is Status.RELATION_UNSATISFIED and verdict.several:
         return f"'{said}' matches only {questions.number(len(verdict.several))} of the objects found."
     if verdict.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE) and verdict.phrase is not None:
@@ -189,12 +192,8 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
         involved = [objects[number] for number in (row, *(int(a) for a in clause.anchors[row])) if number >= 0]
         found = [f"the depth of the {name_of(obj)} cannot be trusted: {obj.depth_problem}"
                  for obj in involved if obj.depth_problem is not None]  # fmt: skip
-        return f"{words}: {_and(found) if found else 'the relation could not be measured'}."
+        return f"{words}: {joined(found) if found else 'the relation could not be measured'}."
     return words + (f": short by {-margin:.3f} m." if margin < 0 else f": the margin is only {margin:.3f} m.")
-
-
-def _and(words: Sequence[str]) -> str:
-    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else words[0]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -251,7 +250,8 @@ def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[
     best, nearest = None, 0.0
     if scorer.match(phrase).max(initial=0.0) >= _SAID:  # it is seen, but with another colour
         return None
-    labels = [(row, label) for row, label in _labels(scorer.layout.scene.objects) if label not in unnamed]
+    said_of = (" ".join(obj.detection.label.lower().replace("_", " ").split()) for obj in scorer.layout.scene.objects)
+    labels = [(row, label) for row, label in enumerate(said_of) if label and label not in unnamed]
     for row, label in labels:
         words = label.split()
         alike = difflib.SequenceMatcher(None, phrase.category.lower(), label).ratio()
@@ -260,13 +260,6 @@ def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[
             best, nearest = row, likeness + alike
     having = (row for row, label in labels if said[-1] in label.split()[:-1])
     return best if best is not None else next(having, None)  # "the pig" for a pig candle
-
-
-def _labels(objects: tuple[SceneObject, ...]) -> Iterator[tuple[int, str]]:
-    for row, obj in enumerate(objects):
-        label = " ".join(obj.detection.label.lower().replace("_", " ").split())
-        if label:
-            yield row, label
 
 
 def without_robot(resolution: Resolution, scene: Scene) -> Resolution:

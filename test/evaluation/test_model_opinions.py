@@ -30,7 +30,7 @@ from spatial_vlm_lab.scoring.reliability import (
     weight_of,
 )
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.geometry.image_height import is_contrary
+from spatial_vlm_ros.geometry.boxes import is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig, config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.judging import Box as PixelBox

@@ -21,9 +21,16 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth, depth_from_image, depth_noise, register_depth
 from spatial_vlm_ros.geometry.levels import Levels
-from spatial_vlm_ros.geometry.pieces import GAP_PX, largest_piece, measured_pixels, raised_share
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
-from spatial_vlm_ros.geometry.segmentation import Look, median, usual_values
+from spatial_vlm_ros.geometry.segmentation import (
+    GAP_PX,
+    Look,
+    largest_piece,
+    measured_pixels,
+    median,
+    raised_share,
+    usual_values,
+)
 from spatial_vlm_ros.geometry.surface import _is_gapless
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Mask, PinholeCamera, Plane, RgbdFrame, Transform

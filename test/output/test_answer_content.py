@@ -10,8 +10,7 @@ from chicks import BEHIND, content, row_of
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.output.annotated_image import content_from
 from spatial_vlm_ros.output.answer_content import AnswerContent, hidden_outline
-from spatial_vlm_ros.output.answer_roles import Role, roles_of
-from spatial_vlm_ros.output.deciding_clause import deciding_clause, percent
+from spatial_vlm_ros.output.answer_roles import Role, deciding_clause, percent, roles_of
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.sim.examples import CAMERA
 from spatial_vlm_ros.sim.shapes import Box, Cup, Sphere

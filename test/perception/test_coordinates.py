@@ -11,7 +11,7 @@ from tables import tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.geometry.padding import CLIP_MEAN, padded, padding
+from spatial_vlm_ros.geometry.boxes import CLIP_MEAN, padded, padding
 from spatial_vlm_ros.perception.coordinates import (
     CONVENTIONS,
     Convention,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS
+from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import RelationQuestion

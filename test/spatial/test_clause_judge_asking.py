@@ -18,7 +18,7 @@ from judges import GOOD, SURE, Asked, Finder, Judge, Says, behind, effect, repor
 from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.errors import CancelledError, FileError, InputError, ModelError, ShapeError
-from spatial_vlm_ros.geometry.image_height import in_image
+from spatial_vlm_ros.geometry.boxes import in_image
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import ModelReading

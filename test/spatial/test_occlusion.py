@@ -18,9 +18,8 @@ from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World
 from spatial_vlm_ros.spatial.decision import decide
-from spatial_vlm_ros.spatial.occlusion import hidden_regions, is_inside, is_open
+from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions, is_inside, is_open
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.typical_sizes import expected_size
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, HiddenRegion, NounPhrase, Resolution, Status
 
 AMBIGUOUS, NOT_FOUND, UNSATISFIED = Status.AMBIGUOUS, Status.NOT_FOUND, Status.RELATION_UNSATISFIED

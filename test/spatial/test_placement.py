@@ -28,7 +28,7 @@ from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.moved import measured_widths
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, place_of
-from spatial_vlm_ros.spatial.spot_reasons import outline_gap
+from spatial_vlm_ros.spatial.space_lengths import nearest_points
 from spatial_vlm_ros.types import (
     Detection,
     Distance,
@@ -390,10 +390,10 @@ def test_the_limit_is_the_one_that_leaves_the_least_to_spare(tabletop: Table) ->
 
 def test_gaps_between_outlines() -> None:
     square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
-    assert outline_gap(square, square + np.array([1.5, 0.0])) == pytest.approx(0.5)
-    assert outline_gap(square, square + np.array([4.0, 5.0])) == pytest.approx(5.0)
-    assert outline_gap(square, square / 2 + 0.1) == 0.0
-    assert outline_gap(square, square + np.array([0.9, 0.9])) == 0.0
+    assert nearest_points(square, square + np.array([1.5, 0.0]))[0] == pytest.approx(0.5)
+    assert nearest_points(square, square + np.array([4.0, 5.0]))[0] == pytest.approx(5.0)
+    assert nearest_points(square, square / 2 + 0.1)[0] == 0.0
+    assert nearest_points(square, square + np.array([0.9, 0.9]))[0] == 0.0
 
 
 def test_what_is_named_to_be_taken_away_leaves_a_place(tabletop: Table) -> None:

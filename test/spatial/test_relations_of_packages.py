@@ -19,7 +19,7 @@ from relation_scenes import Ground, Object
 
 from spatial_vlm_ros.errors import FrameUndefinedError, InputError, PlugInError
 from spatial_vlm_ros.spatial.relations import Pairs
-from spatial_vlm_ros.spatial.relations.plug_in_measures import of_pairs, of_two
+from spatial_vlm_ros.spatial.relations.table import of_pairs, of_two
 from spatial_vlm_ros.types import FrameOfReference, Relation
 
 ROOT = Path(__file__).resolve().parents[2]

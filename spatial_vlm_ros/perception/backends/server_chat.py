@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
-from spatial_vlm_ros.geometry.padding import padded
+from spatial_vlm_ros.geometry.boxes import padded
 from spatial_vlm_ros.perception.backends.families import ModelFamily
 from spatial_vlm_ros.perception.coordinates import FRACTIONS, Convention
 from spatial_vlm_ros.types import Rgb

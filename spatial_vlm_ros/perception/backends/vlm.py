@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
-from spatial_vlm_ros.geometry.padding import padded
+from spatial_vlm_ros.geometry.boxes import padded
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import AUTO_CLASS, FAMILIES, ModelFamily, asked, warn_of_one
 from spatial_vlm_ros.perception.backends.onboard import LANGUAGE_OPTIONS, on_device

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Burners of a stove: discs of different brightness on its flat top, or rings slightly above it."""
+"""Burners of a stove: discs of different brightness on its flat top, or rings above it; and what stands there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import PICTURE, Region, own_points, rectangle_of, trimmed
+from spatial_vlm_ros.spatial.parts.region import PICTURE, SHARE, Region, own_points, rectangle_of, trimmed
 
 _BIN = 0.005  # metres: height step of the search for the top
 _NEAR = 0.012  # metres around the height of the top within which points are on it: grates are slightly above it
@@ -105,11 +105,16 @@ def _flat(own: Array) -> float:
     return float(np.median(own[np.abs(bins - best) <= 1, 2]))
 
 
+def _pixels(layout: Layout, points: Array) -> Array:
+    """(N, 2) image columns and rows of points in ground coordinates."""
+    rays = (points - (0.0, 0.0, layout.floor)) @ layout.axes.T @ layout.scene.frame.camera.K.T
+    return np.asarray(rays[:, :2] / np.maximum(rays[:, 2:], 1e-6))
+
+
 def _brightness(layout: Layout, points: Array) -> Array:
     """(N,) brightness of points in ground coordinates, 0 to 255."""
     frame = layout.scene.frame
-    rays = (points - (0.0, 0.0, layout.floor)) @ layout.axes.T @ frame.camera.K.T
-    u, v = np.rint(rays[:, :2] / np.maximum(rays[:, 2:], 1e-6)).astype(int).T
+    u, v = np.rint(_pixels(layout, points)).astype(int).T
     rows, columns = frame.rgb.shape[:2]
     return np.asarray(frame.rgb[np.clip(v, 0, rows - 1), np.clip(u, 0, columns - 1)].mean(axis=1), np.float64)
 
@@ -126,3 +131,50 @@ def _disc(places: Array) -> tuple[Array, float] | None:
     if not _ROUND[0] < round_ < _ROUND[1] or length > _STRETCH * width or not _SMALLEST < radius < _LARGEST:
         return None
     return np.array(middle, np.float64), float(radius)
+
+
+_HIDDEN = 0.25  # fraction of a burner's possible area that an object must cover in the image to count as standing on it
+_MIDDLE = 0.6  # fraction of the share of a stove, around its middle, that a burner fills
+
+
+def standing_on(layout: Layout, region: Region, moved: int) -> int | None:
+    """Find an object that stands on a burner, or None.
+
+    Its middle lies over the burner, or it covers the burner's middle. If other burners of the stove are visible and
+    this one is not, the object that hides it in the image is assumed to stand on it.
+
+    Args:
+        moved: row of the object to put there.
+    """
+    rows = np.flatnonzero(layout.measured & (layout.top > region.low))
+    rows = rows[(rows != moved) & (rows != region.row) & (layout.mean_side[rows] < layout.mean_side[region.row])]
+    middle = region.middle[None]
+    over = depth_inside(region.outline, layout.centre[rows, :2]) > 0
+    over |= np.array([depth_inside(layout.footprint[row], middle)[0] > 0 for row in rows], np.bool_)
+    if over.any():
+        return int(rows[over][0])
+    top = stove_top(layout, region.row) if region.found_by == SHARE else None
+    return _hiding(layout, region, moved) if top is not None and burners(layout, top) else None
+
+
+def _hiding(layout: Layout, region: Region, moved: int) -> int | None:
+    """The object that covers the most of a region's middle in the image, if that is a large part of it."""
+    frame = layout.scene.frame
+    places = region.middle + _MIDDLE * (region.outline - region.middle)
+    pixels = _pixels(layout, np.column_stack((places, np.full(len(places), region.low))))
+    seen = np.zeros(frame.depth.shape, np.uint8)
+    corners = cv2.convexHull(np.rint(pixels).astype(np.int32))
+    cv2.fillConvexPoly(seen, corners, 1)
+    shown = seen.astype(np.bool_)
+    best, share = None, _HIDDEN * max(int(shown.sum()), 1)
+    for row, obj in enumerate(layout.scene.objects):
+        if row in (moved, region.row) or (layout.measured[row] and layout.top[row] <= region.low):
+            continue
+        mask = obj.detection.mask
+        if mask is None:
+            mask = np.zeros_like(shown)
+            x0, y0, x1, y1 = (max(0, round(value)) for value in obj.detection.box_xyxy)
+            mask[y0:y1, x0:x1] = True
+        if mask.shape == shown.shape and (covered := int((mask & shown).sum())) > share:
+            best, share = row, covered
+    return best

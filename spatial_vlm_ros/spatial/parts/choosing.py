@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose which of several parts the words mean: by side, depth, height or two of these, by number, or in the middle."""
+"""Choose which of several parts the words mean, by side, depth, height or number; and parts that only words define."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
+from spatial_vlm_ros.language.part_words import BURNERS, CORNERS
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.parts.region import SHARE, Region, clipped, rectangle_of
 from spatial_vlm_ros.types import NounPhrase
 
 MIDDLE = "middle"
@@ -87,3 +89,47 @@ def _in_the_middle(parts: Sequence[Region], rays: Rays) -> tuple[Region, ...]:
     spread = {word: np.ptp([_key(part, word, rays) for part in parts]) for word in ("rightmost", "farthest", "highest")}
     ordered = _ordered(parts, max(spread, key=lambda word: float(spread[word])), rays)
     return ordered[len(parts) // 2 : len(parts) // 2 + 1]
+
+
+_HALVES = BURNERS | {"half", "quarter", "quadrant"}
+"""Parts that are half of the whole along each stated direction; the others are a third of it."""
+_BEYOND = 0.06  # metres by which the end of a whole may be hidden by objects on it
+_BELOW = 0.03  # metres below the supporting surface at which the underside of an object on it may be measured
+
+
+def whole(layout: Layout, row: int) -> Region:
+    """An object as a region, for shares of it; its supporting surface is not known yet."""
+    low = float(layout.bottom[row])
+    return Region(row, layout.footprint[row], np.nan, np.inf, (low - _BELOW, np.inf), SHARE)
+
+
+def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
+    """The part of a region that the words state; None if they state none."""
+    words = [word for word in (phrase.superlative, phrase.also) if word is not None]
+    noun = phrase.category.split(" ")[-1]
+    if not words or any(word not in SIDEWAYS | {MIDDLE} for word in words):
+        return None
+    if noun in CORNERS and (len(words) < 2 or MIDDLE in words):
+        return None
+    part = 0.5 if noun in _HALVES else 1 / 3
+    middle = of.outline.mean(axis=0)
+    away = of.outline - middle
+    around = of.outline + away * (_BEYOND / np.maximum(np.linalg.norm(away, axis=1), _BEYOND))[:, None]
+    region = dataclasses.replace(of, found_by=SHARE, around=around)
+    for word in words:
+        if word != MIDDLE:
+            axis = rays.side(word, of.outline)
+            along = of.outline @ axis
+            region = clipped(region, axis, float(along.max() - part * np.ptp(along)), float(along.max()) + 1.0)
+    if MIDDLE in words:
+        across = [rays.side(word, of.outline) for word in _across(words)]
+        axis = max(across, key=lambda each: float(np.ptp(of.outline @ each)))
+        low, length = float((of.outline @ axis).min()), float(np.ptp(of.outline @ axis))
+        region = clipped(region, axis, low + length / 3, low + 2 * length / 3)
+    return region if len(region.outline) > 2 else None
+
+
+def _across(words: list[str]) -> tuple[str, ...]:
+    if {"leftmost", "rightmost"} & set(words):
+        return ("farthest",)
+    return ("rightmost",) if {"nearest", "farthest"} & set(words) else ("rightmost", "farthest")

@@ -23,12 +23,11 @@ from spatial_vlm_ros.language.part_words import (
 )
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.burners import burners, hides_one, stove_top
-from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, SIDEWAYS, Rays, chosen
+from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, SIDEWAYS, Rays, chosen, share, whole
 from spatial_vlm_ros.spatial.parts.compartments import compartments
 from spatial_vlm_ros.spatial.parts.drawers import Drawer, open_drawer
 from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
-from spatial_vlm_ros.spatial.parts.shares import share, whole
 from spatial_vlm_ros.spatial.regions import SUPPORT_NOUNS
 from spatial_vlm_ros.spatial.states import EMPTY
 from spatial_vlm_ros.types import NounPhrase

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.finding import Found, has_by_nature, is_looked_for, is_of_several, noun_of
 from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.states import CLOSED, EMPTY, STATES
+from spatial_vlm_ros.spatial.support_check import nested
 from spatial_vlm_ros.types import FoundPart, NounPhrase, RelationClause, SpatialQuery
 
 _HOLDS = frozenset({"on", "inside"})
@@ -161,7 +162,8 @@ def told(
     Args:
         parts: (phrase, row of a whole) → the parts that the phrase may mean.
     """
-    said = list(dict.fromkeys(_phrases(query)))
+    phrases = (query.target, *(() if query.destination is None else query.destination.anchors))
+    said = dict.fromkeys(inner for phrase in phrases for inner in nested(phrase))
     return tuple(
         _told(phrase, region, layout)
         for phrase in said
@@ -169,19 +171,6 @@ def told(
         if named == phrase
         for region in regions
     )
-
-
-def _phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    yield from _inside(query.target)
-    for anchor in () if query.destination is None else query.destination.anchors:
-        yield from _inside(anchor)
-
-
-def _inside(phrase: NounPhrase) -> Iterator[NounPhrase]:
-    yield phrase
-    for clause in phrase.relations:
-        for anchor in clause.anchors:
-            yield from _inside(anchor)
 
 
 def _told(phrase: NounPhrase, region: Region, layout: Layout) -> FoundPart:

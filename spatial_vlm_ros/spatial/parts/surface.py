@@ -13,9 +13,8 @@ import numpy as np
 
 from spatial_vlm_ros.spatial.free_space import Cells, Grid, Level, closed, depth_inside, survey
 from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.no_surface import NoSurface
 from spatial_vlm_ros.spatial.parts.region import Region, own_points
-from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
+from spatial_vlm_ros.spatial.surfaces import NoSurface, SupportContext, SupportingSurface
 
 _RISE = 0.015  # metres over the floor from which points are obstacles
 _UNDER_ROOF = 0.02  # metres below the next board that belong to that board

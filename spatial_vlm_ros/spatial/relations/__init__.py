@@ -5,7 +5,7 @@ There is one function for each relation, grouped by theme, and one line each in 
 formulas.
 """
 
-from spatial_vlm_ros.spatial.relations.groups import between
+from spatial_vlm_ros.spatial.relations.distances import between
 from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
 from spatial_vlm_ros.spatial.relations.table import (
     RELATIONS,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Left, right, behind, in front, on the other side, opposite: directions from an anchor, on the ground."""
+"""Left, right, behind, in front, opposite, facing: directions from an anchor, or from an own front, on the ground."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint, clockwise
-from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measured, Pairs, least_sure
+from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measured, Pairs, least, least_sure
 from spatial_vlm_ros.types import FrameOfReference
 
 
@@ -152,3 +152,25 @@ def _across_the_middle(pairs: Pairs) -> Array:
     towards = anchors / np.maximum(off, SAME_PLACE)[:, None]
     beyond = -(targets @ towards.T) - np.abs(targets @ clockwise(towards).T)
     return np.minimum(beyond, off - pairs.mean(layout.reach) / 2)
+
+
+def facing(pairs: Pairs) -> Measured:
+    """The anchor is in front of the target's front, within the cone around it; NaN if the target's front is unknown."""
+    return _facing(pairs, 1.0)
+
+
+def facing_away_from(pairs: Pairs) -> Measured:
+    """The anchor is at the target's back, within the cone around it; NaN if the target's front is unknown."""
+    return _facing(pairs, -1.0)
+
+
+def _facing(pairs: Pairs, sign: float) -> Measured:
+    front = sign * pairs.layout.front[pairs.targets]
+    seen = pairs.exchanged()  # (A, T): from each target along its front to the anchor
+    forward = seen.along(front)
+    aside = clockwise(front)
+    low, high = seen.target_span(aside)
+    own = (pairs.layout.centre[pairs.targets, :2] * aside).sum(axis=1)
+    gap = np.maximum(np.maximum(low - own, own - high), 0.0)
+    in_cone = forward * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - gap
+    return least(forward, in_cone).T, pairs.noise

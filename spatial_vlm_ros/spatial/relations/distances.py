@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Next to, near, far from, around, and distances stated in metres."""
+"""Next to, near, far from, around, between and among several, and distances stated in metres."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from spatial_vlm_ros.parameters import RelationConfig
-from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, hypotenuse
+from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measured, Pairs, hypotenuse
 from spatial_vlm_ros.types import Distance
 
 _VAGUE = 0.25  # standard deviation of the limits of these words, in mean sizes
@@ -66,3 +67,78 @@ def stated(gap: Array, distance: Distance, config: RelationConfig) -> Array:
         return gap - distance.metres
     tolerance = max(config.metric_tolerance, config.metric_share * distance.metres)
     return tolerance - np.abs(gap - distance.metres)
+
+
+_BETWEEN_SLOPE = float(np.tan(np.radians(30.0)))
+
+
+def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -> Measured:
+    """Between two anchors on the ground: (T, A, B) margins and deviations.
+
+    The lesser of two margins: how far the centre lies beyond the outlines of both anchors along the line between their
+    centres, and how far it lies inside the double cone around that line (an angle of 120 degrees or more at the target,
+    so that of three objects at most one is between the others).
+
+    Args:
+        targets: (T,) rows.
+        first: (A,) rows of the one anchor.
+        second: (B,) rows of the other.
+    """
+    centre, outline = layout.centre[:, :2], layout.outline
+    line = centre[None, second] - centre[first, None]  # (A, B, 2)
+    length = np.linalg.norm(line, axis=2)
+    unit = line / np.maximum(length, SAME_PLACE)[..., None]
+    offset = (centre[targets, None] - centre[first])[:, :, None]  # (T, A, 1, 2)
+    along = offset[..., 0] * unit[..., 0] + offset[..., 1] * unit[..., 1]
+    across = np.abs(offset[..., 1] * unit[..., 0] - offset[..., 0] * unit[..., 1])
+    across = np.where(length > SAME_PLACE, across, np.linalg.norm(offset, axis=3))
+    reach_a = np.einsum("akc,abc->abk", outline[first], unit).max(axis=2)
+    reach_b = -np.einsum("bkc,abc->abk", outline[second], unit).min(axis=2)
+    beyond = np.minimum(along - reach_a, length - reach_b - along)
+    cone = _BETWEEN_SLOPE * np.minimum(along, length - along) - across
+    variance = layout.sigma**2
+    noise = np.sqrt(
+        variance[targets, None, None]
+        + np.maximum(variance[first, None], variance[second])
+        + (layout.relation.size_blur * layout.reach[targets, None, None]) ** 2
+    )
+    return np.minimum(beyond, cone), noise
+
+
+def among(layout: Layout, targets: Indices, members: Indices) -> Measured:
+    """Among several anchors: (T,) margins and deviations.
+
+    How far the centre lies inside the convex outline of the members' centres, widened by half of their mean size. A
+    target that is a member itself is among the others. NaN with fewer than two others.
+
+    Args:
+        targets: (T,) rows.
+        members: (M,) rows, without repetition.
+    """
+    members = members[layout.measured[members]]
+    margin = np.full(len(targets), np.nan)
+    belongs = np.isin(targets, members)
+    if len(members) >= 2:
+        margin[~belongs] = _within(layout, targets[~belongs], members)
+    if len(members) >= 3:
+        for n in np.flatnonzero(belongs):
+            margin[n] = _within(layout, targets[n : n + 1], members[members != targets[n]])[0]
+    worst = layout.sigma[members].max(initial=0.0)
+    blur = layout.relation.size_blur * layout.mean_side[targets]
+    return margin, np.sqrt(layout.sigma[targets] ** 2 + worst**2 + blur**2)
+
+
+def _within(layout: Layout, targets: Indices, members: Indices) -> Array:
+    """(T,) distance to the edge of the members' widened convex outline, metres, positive inside."""
+    centres = layout.centre[members, :2]
+    about = centres.mean(axis=0)
+    rows = cv2.convexHull((centres - about).astype(np.float32), returnPoints=False)
+    corners = centres[np.asarray(rows).reshape(-1)]
+    side = np.roll(corners, -1, axis=0) - corners
+    offset = layout.centre[targets, None, :2] - corners  # (T, E, 2)
+    part = (offset * side).sum(axis=2) / np.maximum((side * side).sum(axis=1), SAME_PLACE**2)
+    away = offset - np.clip(part, 0.0, 1.0)[..., None] * side
+    distance = np.sqrt((away * away).sum(axis=2)).min(axis=1, initial=np.inf)
+    turn = side[:, 0] * offset[..., 1] - side[:, 1] * offset[..., 0]
+    enclosed = (len(corners) > 2) & ((turn > 0).all(axis=1) | (turn < 0).all(axis=1))
+    return np.where(enclosed, distance, -distance) + layout.mean_side[members].mean() / 2

@@ -10,22 +10,19 @@ from typing import Literal
 
 import numpy as np
 
+from spatial_vlm_ros.errors import PlugInError, SpatialVlmError
 from spatial_vlm_ros.language import plugged
-from spatial_vlm_ros.language.plug_ins import Extended
+from spatial_vlm_ros.language.plug_ins import REPAIR, Extended
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import (
-    comparison,
     contact,
     directions,
     distances,
-    fronts,
-    groups,
     parts,
-    plug_in_measures,
 )
 from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
-from spatial_vlm_ros.types import Distance
+from spatial_vlm_ros.types import Distance, Relation
 
 MeasureTwo = Callable[[Layout, Viewpoint, Indices, Indices, Indices], Measured]
 MeasureSet = Callable[[Layout, Indices, Indices], Measured]
@@ -39,6 +36,73 @@ _UPRIGHT = frozenset(
 """Relations that mean nothing if it is not known which way is up."""
 
 _BLOCK = 65_536  # pairs of target and anchor measured at once: their arrays stay in the processor's cache
+
+
+COMPARATIVES = {
+    "taller than": "tallest",
+    "shorter than": "shortest",
+    "larger than": "largest",
+    "smaller than": "smallest",
+    "longer than": "longest",
+    "wider than": "widest",
+    "narrower than": "narrowest",
+    "thicker than": "thickest",
+    "thinner than": "thinnest",
+    "closer than": "nearest",
+    "farther than": "farthest",
+}
+"""Comparative → the superlative with the same direction."""
+
+
+def compared(superlative: str) -> Measure:
+    """Make the comparative relation of a superlative: "taller than" from "tallest"."""
+
+    def measure(pairs: Pairs) -> Measured:
+        key = superlatives.key_of(superlative, pairs.layout, pairs.view)  # smallest first
+        margin = -pairs.difference(key.value, key.value)
+        return margin, np.hypot(key.sigma[pairs.targets, None], key.sigma[pairs.anchors])
+
+    return measure
+
+
+def of_pairs(relation: Relation, source: str) -> Measure:
+    """Wrap a package's measure for single anchors; its failures become a `PlugInError`."""
+
+    def measure(pairs: Pairs) -> Measured:
+        return _checked(relation, source, (len(pairs.targets), len(pairs.anchors)), pairs)
+
+    return measure
+
+
+def of_two(relation: Relation, source: str) -> Callable[[Layout, Viewpoint, Indices, Indices, Indices], Measured]:
+    """Wrap a package's measure for two anchors together; its failures become a `PlugInError`."""
+
+    def measure(layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices) -> Measured:
+        shape = (len(targets), len(first), len(second))
+        return _checked(relation, source, shape, layout, view, targets, first, second)
+
+    return measure
+
+
+def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: object) -> Measured:
+    """The result of a measure, checked to be two meaningful arrays of the right shape."""
+    try:
+        margin, sigma = (np.asarray(each, np.float64) for each in relation.measure(*asked))
+    except SpatialVlmError:
+        raise
+    except Exception as error:
+        reason = f"its measure failed: {type(error).__name__}: {error}"
+        raise PlugInError(relation.name, source, reason, REPAIR) from error
+    measured = ~np.isnan(margin)
+    if margin.shape != shape or sigma.shape != shape:
+        reason = f"it gave arrays of shape {margin.shape} and {sigma.shape}, not {shape}"
+    elif not np.isfinite(margin[measured]).all():
+        reason = "it gave a margin that is infinite"
+    elif not (np.isfinite(sigma[measured]).all() and (sigma[measured] >= 0).all()):
+        reason = "it gave a standard deviation that is negative or not a number"
+    else:
+        return margin, sigma
+    raise PlugInError(relation.name, source, reason, REPAIR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +206,8 @@ _TABLE = (
     _all("far from", distances.far_from),
     _all("at a distance from", distances.at_a_distance, gap=distances.space_between, only_stated=True),
     _any("around", distances.around),
-    RelationMeasure("between", "two", two=lambda layout, _, targets, *pair: groups.between(layout, targets, *pair)),
-    RelationMeasure("among", "set", group=groups.among),
+    RelationMeasure("between", "two", two=lambda layout, _, targets, *pair: distances.between(layout, targets, *pair)),
+    RelationMeasure("among", "set", group=distances.among),
     _any("at the edge of", parts.at_the_edge),
     _any("at the corner of", parts.at_the_corner),
     _any("at the centre of", parts.at_the_centre),
@@ -156,11 +220,11 @@ _TABLE = (
     _any("in the middle of the height of", parts.in_the_middle_of_the_height),
     _any("at the bottom of", parts.at_the_bottom),
     _any("part of", parts.part_of),
-    _one("facing", fronts.facing),
-    _one("facing away from", fronts.facing_away_from),
+    _one("facing", directions.facing),
+    _one("facing away from", directions.facing_away_from),
     *(
-        _all(name, comparison.compared(superlative), framed=superlative in superlatives.FRAME_DEPENDENT)
-        for name, superlative in comparison.COMPARATIVES.items()
+        _all(name, compared(superlative), framed=superlative in superlatives.FRAME_DEPENDENT)
+        for name, superlative in COMPARATIVES.items()
     ),
 )
 
@@ -171,9 +235,9 @@ def _of_packages() -> Mapping[str, RelationMeasure]:
     found: dict[str, RelationMeasure] = {}
     for name, (relation, source) in plugged().relations.items():
         if relation.anchors == 2:
-            measured = RelationMeasure(name, "two", two=plug_in_measures.of_two(relation, source))
+            measured = RelationMeasure(name, "two", two=of_two(relation, source))
         else:
-            measured = RelationMeasure(name, relation.several, plug_in_measures.of_pairs(relation, source))
+            measured = RelationMeasure(name, relation.several, of_pairs(relation, source))
         found[name] = replace(measured, framed=relation.framed, placeable=relation.placeable)
     return found
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.geometry.padding import padded
+from spatial_vlm_ros.geometry.boxes import padded
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.parts import Parts, cache_argument, cache_of, finite, grids_of, parts_of
 

@@ -43,7 +43,7 @@ from spatial_vlm_lab.sim import relation_pairs
 from spatial_vlm_lab.training.loop import TrainingSettings
 from spatial_vlm_lab.training.relation_judge import RelationNet, export, label_weights, trained
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.geometry.image_height import DEPTH_RELATIONS, is_contrary
+from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS, is_contrary
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
 from spatial_vlm_ros.perception.judging import QUESTION, AskedJudge, marked
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer, continuations
