@@ -63,8 +63,8 @@ class DetectorTally:
             reason = f"a profile needs {_LEAST} boxes, right and wrong ones: there are {got}"
             raise EvaluationError(reason, "Add frames whose objects are all labelled, or lower the model's threshold.")
         fit = fitted(1.0 / (1.0 + np.exp(-score)), right)  # the log-odds of this are the score
-        slope = max(fit.slope, 0.0)
-        likely = 1.0 / (1.0 + np.exp(-(slope * score + fit.offset)))
+        slope, offset = (fit.slope, fit.offset) if fit.slope > 0 else (0.0, _log_odds(right.sum(), len(right)))
+        likely = 1.0 / (1.0 + np.exp(-(slope * score + offset)))
         shifts = {}
         for label in sorted({str(key[-2]) for key in self.boxes}):
             own = np.array([key[-2] == label for key in self.boxes])
@@ -75,7 +75,7 @@ class DetectorTally:
         labels = {str(key[-2]) for key in self.boxes}
         sayable = [found for name, found in self.objects.values() if any(same_name(one, name) for one in labels)]
         recall = (sum(sayable) + 1) / (len(sayable) + 2)
-        return DetectorProfile(model, round(slope, 3), round(fit.offset, 3), round(recall, 3), shifts)
+        return DetectorProfile(model, round(slope, 3), round(offset, 3), round(recall, 3), shifts)
 
     def profile_json(self, model: str) -> dict[str, Any]:
         """The file that `decision.profile` reads."""

@@ -526,19 +526,21 @@ _FLAT = 0.12  # of the least usual side of what has this name, below which it is
 _TALL = 0.05  # metres: things that are usually lower, such as keys and coins, may be as flat as the table
 
 
-def size_odds(name: str, size: npt.NDArray[np.float64], truncated: bool) -> float:
+def size_odds(name: str, size: npt.NDArray[np.float64], whole: bool) -> float:
     """What an object's size does to the odds that its name is right.
 
     Form and numbers fit 138 right and 584 wrong names that two small detectors gave on photographs and renderings.
 
     Args:
-        size: (3,) metres, height last.
-        truncated: whether the image cuts the object.
+        size: (3,) metres, height last; NaN = not measured.
+        whole: False if the image cuts the object, or others hide much of it.
     """
     usual = usual_size(name)
-    if usual is None or usual[1] < _TALL or kind_of(name) in VARIED:
+    if usual is None or usual[1] < _TALL or kind_of(name) in VARIED or not np.isfinite(size).all():
         return 1.0
     if size.min() < _FLAT * min(usual):
         return 0.05
+    if not whole:
+        return 1.0
     log_ratio = math.log(max(float(size.prod()), 1e-9) / (usual[0] ** 2 * usual[1])) / 3
-    return 1.0 if truncated else _FITS / (1.0 + (log_ratio / _SPREAD) ** 2)
+    return _FITS / (1.0 + (log_ratio / _SPREAD) ** 2)

@@ -18,6 +18,7 @@ from spatial_vlm_ros.language.steps import by_step
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
+from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 from spatial_vlm_ros.types import Detection, NounPhrase, PinholeCamera, RgbdFrame, Scene, SpatialQuery
 
 # --------------------------------------------------------------------------------------------------
@@ -134,6 +135,8 @@ def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], frame
     if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} objects"
         raise ModelError(name, got + ", or values outside 0..1", "fix the backend")
+    if not isinstance(grounding.profile, DetectorProfile | None):
+        raise ModelError(name, f"a profile of type {type(grounding.profile).__name__}", "fix the backend")
     return replace(grounding, detections=detections, match=match)
 
 

@@ -410,7 +410,8 @@ def _measurements(
 
 _SAME_NAME = 0.1
 """Chance that something of a fitting size without a name is what the words name, where a detector misses everything."""
-_ODD = 0.2  # what a size does to the odds of a name, below which it is said
+_ODD = 0.12  # what a size does to the odds of a name, below which a person is asked: 3.7 times the usual size, or flat
+_WHOLE = 0.7  # visible fraction above which the size of an object is that of all of it
 _FITTING = 4.0  # times the area of the object meant, up to which something without a name may be another of its name
 
 
@@ -425,20 +426,22 @@ def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
         return verdict
     scene = scorer.layout.scene
     unnamed = {region.id for region in scene.unexplained}
-    for row in set(verdict.meant) - set(scorer.confirmed):
-        if scene.objects[row].id in unnamed:
-            return _asked(verdict, row, "no detection says what it is")
     belief, doubt = _weighed(verdict, scorer)
-    if belief.probability < scorer.config.decision.mass and doubt is not None:
-        verdict = _asked(verdict, verdict.chosen, doubt)
-    return dataclasses.replace(verdict, trust=belief)
+    verdict = dataclasses.replace(verdict, trust=belief)
+    for row in set(verdict.meant) - set(scorer.confirmed):
+        obj = scene.objects[row]
+        if obj.id in unnamed:
+            return dataclasses.replace(_asked(verdict, "no detection says what it is"), chosen=row, several=())
+        if _by_size(obj) < _ODD:  # the bare table in a wrong box, whatever its score
+            return dataclasses.replace(_asked(verdict, _odd_size(obj)), chosen=row, several=())
+    return _asked(verdict, doubt) if belief.probability < scorer.config.decision.mass else verdict
 
 
-def _asked(verdict: ResolvedChoice, row: int, doubt: str) -> ResolvedChoice:
-    return dataclasses.replace(verdict, status=Status.LOW_CONFIDENCE, chosen=row, several=(), doubt=doubt)
+def _asked(verdict: ResolvedChoice, doubt: str) -> ResolvedChoice:
+    return dataclasses.replace(verdict, status=Status.LOW_CONFIDENCE, doubt=doubt)
 
 
-def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str | None]:
+def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str]:
     """The belief, and what speaks most against the answer."""
     scene, opinion = scorer.layout.scene, verdict.opinion
     chosen = set(verdict.meant) <= set(scorer.confirmed)  # a person was told every doubt before choosing
@@ -455,8 +458,9 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
     if complete < min(names, verdict.sure):
         said = "something" if len(alike) == 1 else f"one of {len(alike)} things"
         return belief, f"{said} that I cannot name may be meant"
-    doubt = _wrong_name(scene.objects[least], odds[least]) if names < verdict.sure else None  # relations were judged
-    return belief, doubt
+    if names < verdict.sure:
+        return belief, _wrong_name(scene.objects[least], odds[least])
+    return belief, f"all words together leave it a probability of only {total:.2f}"
 
 
 def _reasons(verdict: ResolvedChoice, row: int, scorer: PhraseScorer) -> Iterator[tuple[int, bool]]:
@@ -487,7 +491,12 @@ def _odds(obj: SceneObject, profile: DetectorProfile) -> float:
     seen = obj.detection
     shift = profile.offset + profile.labels.get(seen.label, 0.0)
     by_score = math.exp(min(profile.slope * seen.score + shift, 50.0))
-    return by_score * size_odds(seen.label, obj.box.size, obj.truncated)
+    return by_score * _by_size(obj)
+
+
+def _by_size(obj: SceneObject) -> float:
+    whole = not obj.truncated and obj.visible_fraction > _WHOLE
+    return size_odds(obj.detection.label, obj.box.size, whole)
 
 
 def _alike(verdict: ResolvedChoice, scene: Scene) -> list[str]:
@@ -501,11 +510,14 @@ def _alike(verdict: ResolvedChoice, scene: Scene) -> list[str]:
 
 
 def _wrong_name(obj: SceneObject, odds: float) -> str:
-    name, size = obj.detection.label, obj.box.size
-    if size_odds(name, size, obj.truncated) < _ODD:
-        sides = " × ".join(f"{100 * side:.1f}" for side in size)
-        return f"{sides} cm are an odd size for the {name}: check its name, the depth unit and the camera info"
-    return f"the name {name!r} of {obj.id} is right with a probability of only {odds / (1.0 + odds):.2f}"
+    if _by_size(obj) < _ODD:
+        return _odd_size(obj)
+    return f"the name {obj.detection.label!r} of {obj.id} is right with a probability of only {odds / (1.0 + odds):.2f}"
+
+
+def _odd_size(obj: SceneObject) -> str:
+    sides = " × ".join(f"{100 * side:.1f}" for side in obj.box.size)
+    return f"{sides} cm are an odd size for {obj.detection.label!r}: check its name, the depth unit and the camera info"
 
 
 # --------------------------------------------------------------------------------------------------

@@ -42,9 +42,9 @@ class DetectorProfile:
                 raise InputError(f"{name} of a detector's profile", str(value), f"{low:g} to {high:g}")
 
 
-GIVEN = DetectorProfile("given detections", slope=0.0, offset=3.5, recall=0.95)
+GIVEN = DetectorProfile("given detections", slope=0.0, offset=4.0, recall=0.95)
 """Of detections that come with a frame: somebody vouches for them."""
-UNMEASURED = DetectorProfile("scores of an unknown scale", slope=0.0, offset=2.2, recall=0.7)
+UNMEASURED = DetectorProfile("scores of an unknown scale", slope=0.0, offset=3.0, recall=0.7)
 """Of models that search for the words of a request, and of detections from a topic."""
 CAREFUL = DetectorProfile("a detector without a profile", slope=13.5, offset=-7.0, recall=0.5)
 """About as `evaluate --profile` finds for two small detectors on eight photographs (docs/evaluate.md)."""
@@ -63,5 +63,5 @@ def read_profile(path: str | Path) -> DetectorProfile:
     try:
         numbers = {name: float(value[name]) for name in _LIMITS}
         return DetectorProfile(str(value["model"]), labels=dict(value["labels"]), **numbers)
-    except (TypeError, ValueError, InputError) as error:
+    except (TypeError, ValueError, OverflowError, InputError) as error:
         raise FileError(path, str(error), _REPAIR) from error

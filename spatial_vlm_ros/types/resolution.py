@@ -453,7 +453,7 @@ class Resolution:
             position is measured, but nothing checked that it is the object meant; `confidence` is then 0 and `query`
             None. Else "measurement".
         evidence: whether the frame agrees with itself; None if no scene was built.
-        belief: what `confidence` is made of; None without an answer to doubt.
+        belief: what `confidence` is made of, of several steps that of the first; None without an answer to doubt.
         unexplained: what stands among the objects and has no detection, largest first.
         request: every step that was understood; of several steps `target` and `place` are those of the first. None for
             questions, and if nothing was understood or measured.

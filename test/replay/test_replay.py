@@ -36,6 +36,7 @@ from spatial_vlm_ros.recording.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND
 from spatial_vlm_ros.types import Rgb, Status, Transform
 
@@ -363,7 +364,8 @@ def test_compressed_images_give_the_same_answer(image: str, bag: BagBuilder, rea
     assert np.array_equal(answer.frame.depth, frame.depth, equal_nan=True)
     if image == "png":
         stamped = dataclasses.replace(frame, stamp_ns=T0)
-        assert answer.resolution == Resolver().resolve(stamped, "grab the can behind the cup", detections)
+        observed = Resolver().look_at(stamped, detections, UNMEASURED)
+        assert answer.resolution == observed.ask("grab the can behind the cup").resolution
 
 
 def test_what_was_answered_before_the_damage_is_good(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
@@ -113,6 +114,33 @@ def test_the_file_that_the_configuration_names_precedes(tmp_path: Path) -> None:
     assert (refused.status, "evaluate --profile" in refused.message) == (Status.INVALID_INPUT, True)
 
 
+@pytest.mark.parametrize("words", ["the cup", "the nearest object"])
+def test_the_bare_table_in_a_box_is_asked_about_whatever_its_score(words: str) -> None:
+    height, width = FRAME.depth.shape
+    flat = Detection("flat", "cup", 0.99, (width / 2 - 30.0, height - 60.0, width / 2 + 30.0, height - 10.0))
+    refused = Resolver().resolve(FRAME, words, [flat])
+    assert (refused.status, "odd size for 'cup'" in refused.message) == (Status.LOW_CONFIDENCE, True)
+
+
+def test_the_same_question_is_not_asked_twice_about_several() -> None:
+    found = scored("chick", 0.3)
+    resolver = Resolver(grounder=Finding(found))
+    assert resolver.resolve(FRAME, "both chicks").status is Status.LOW_CONFIDENCE
+    yes = resolver.resolve(FRAME, "yes", follows=["both chicks"])
+    assert (yes.status, len(yes.targets)) == (Status.OK, 2)
+
+
+def test_an_object_without_depth_leaves_the_confidence_a_number() -> None:
+    depth = FRAME.depth.copy()
+    left, top, right, bottom = (round(v) for v in next(d for d in DETECTIONS if d.label == "cup").box_xyxy)
+    depth[top:bottom, left:right] = np.nan
+    blind = dataclasses.replace(FRAME, depth=depth)
+    found = [each for each in DETECTIONS if each.label == "cup"] + [DETECTIONS[0]]
+    for follows in ((), (f"the {DETECTIONS[0].label} left of the cup",)):
+        words = "yes" if follows else f"the {DETECTIONS[0].label} left of the cup"
+        assert np.isfinite(Resolver().resolve(blind, words, found, follows=follows).confidence)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -139,6 +167,14 @@ def seen(number: int, score: float, label: str = "cup") -> EvaluatedCase:
     return EvaluatedCase(
         case, "model", "", answer, truth=CaseTruth(case.expect, known), frame=FRAME, detections=found  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def test_scores_that_rank_the_wrong_way_say_nothing() -> None:
+    tally = DetectorTally()
+    for number in range(40):
+        tally.add(seen(number, number / 40, "cup" if number < 20 else "bottle"))
+    made = tally.profile("contrary")
+    assert (made.slope, made.offset) == (0.0, pytest.approx(0.0, abs=0.01))
 
 
 def test_a_profile_is_what_was_counted(tmp_path: Path) -> None:
