@@ -173,10 +173,13 @@ def resolution(resolution: Resolution) -> None:
             console.print(f"  answers   {printable(said)}", style="cyan")
 
 
+_SHOWN = ("depth on colour", "sizes", "camera position", "up")  # of the checks, those whose values say something
+
+
 def _believed(resolution: Resolution) -> Iterator[tuple[str, str]]:
     """What was checked, what has no name, and what the confidence is made of."""
     checks = () if resolution.evidence is None else resolution.evidence.checks
-    measured = [check.found for check in checks if check.verdict is not Verdict.UNMEASURED]
+    measured = [c.found.partition(" (")[0] for c in checks if c.name in _SHOWN and c.verdict is not Verdict.UNMEASURED]
     if checks:
         unknown = [check.name for check in checks if check.verdict is Verdict.UNMEASURED]
         yield "checked", "; ".join([*measured, *([f"not measured: {', '.join(unknown)}"] if unknown else [])])
