@@ -8,7 +8,6 @@ from typing import Any
 
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.spatial.detector_profile import GIVEN, DetectorProfile
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Vector3
 
 FRAME, DETECTIONS = chicks_and_cup_frame()
@@ -24,10 +23,8 @@ def core_position(frame: RgbdFrame = FRAME, detections: tuple[Detection, ...] = 
 
 
 @cache
-def core_answer(
-    words: str = SENTENCE, frame_of_reference: str | None = None, profile: DetectorProfile = GIVEN
-) -> Resolution:
-    return Resolver().look_at(FRAME, DETECTIONS, profile).ask(words, frame_of_reference).resolution
+def core_answer(words: str = SENTENCE, frame_of_reference: str | None = None) -> Resolution:
+    return Resolver().resolve(FRAME, words, DETECTIONS, frame_of_reference)
 
 
 def position(target: Any) -> Vector3:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from live_graph import Graph
-from live_scene import FRAME, SENTENCE, core_answer, core_position, position
+from live_scene import DETECTIONS, FRAME, SENTENCE, core_answer, core_position, position
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from visualization_msgs.msg import Marker
 
+from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.output.json_schema import resolution_json
@@ -66,7 +67,8 @@ def test_an_answer_is_drawn_into_its_image(live: Graph) -> None:
 
 def test_the_json_of_an_answer_is_that_of_the_command_line(live: Graph) -> None:
     result = live.answer()
-    got, expected = json.loads(result.json), json.loads(json.dumps(resolution_json(core_answer(profile=UNMEASURED))))
+    alone = Resolver().look_at(FRAME, DETECTIONS, UNMEASURED).ask(SENTENCE).resolution
+    got, expected = json.loads(result.json), json.loads(json.dumps(resolution_json(alone)))
     assert got["stamp_ns"] == stamp_of(result)
     assert set(got) == set(expected)
     same = set(got) - set(OF_ITS_TIME)
