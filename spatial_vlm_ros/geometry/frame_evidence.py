@@ -529,7 +529,7 @@ _TALL = 0.05  # metres: things that are usually lower, such as keys and coins, m
 def size_odds(name: str, size: npt.NDArray[np.float64], whole: bool) -> float:
     """What an object's size does to the odds that its name is right.
 
-    Form and numbers fit 138 right and 584 wrong names that two small detectors gave on photographs and renderings.
+    Form and numbers are an estimate: heavy tails, because the usual sizes are estimates too.
 
     Args:
         size: (3,) metres, height last; NaN = not measured.

@@ -409,7 +409,7 @@ def _measurements(
 # place that turns an answer into a question.
 
 _SAME_NAME = 0.1
-"""Chance that something of a fitting size without a name is what the words name, where a detector misses everything."""
+"""Assumed chance that a thing of a fitting size without a name has the one in the words, if a detector misses all."""
 _ODD = 0.12  # what a size does to the odds of a name, below which a person is asked: 3.7 times the usual size, or flat
 _WHOLE = 0.7  # visible fraction above which the size of an object is that of all of it
 _FITTING = 4.0  # times the area of the object meant, up to which something without a name may be another of its name

@@ -24,8 +24,13 @@ class DetectorProfile:
 
     Args:
         model: for people.
+        slope: least 0.
+        offset: log-odds at score 0.
         recall: fraction of the objects of a name in view that have a box of that name, 0 to 1.
         labels: label → what is added to the offset.
+
+    Raises:
+        InputError: a number is out of its range.
     """
 
     model: str
@@ -43,9 +48,9 @@ class DetectorProfile:
 
 
 GIVEN = DetectorProfile("given detections", slope=0.0, offset=4.0, recall=0.95)
-"""Of detections that come with a frame: somebody vouches for them."""
+"""Assumed of detections that come with a frame: somebody vouches for them."""
 UNMEASURED = DetectorProfile("scores of an unknown scale", slope=0.0, offset=3.0, recall=0.7)
-"""Of models that search for the words of a request, and of detections from a topic."""
+"""Assumed of models that search for the words of a request, and of detections from a topic."""
 CAREFUL = DetectorProfile("a detector without a profile", slope=13.5, offset=-7.0, recall=0.5)
 """About as `evaluate --profile` finds for two small detectors on eight photographs (docs/evaluate.md)."""
 
@@ -54,7 +59,7 @@ def read_profile(path: str | Path) -> DetectorProfile:
     """Read {"schema": 1, "model": "…", "slope": …, "offset": …, "recall": …, "labels": {…}}; "measured" is for people.
 
     Raises:
-        FileError: it is no such file.
+        FileError: the file cannot be read, or a field is missing, unknown or out of its range.
     """
     value = read_json(path, _REPAIR, _LARGEST_FILE)
     names = {"schema", "model", "labels", *_LIMITS}
