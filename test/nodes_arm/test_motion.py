@@ -173,7 +173,7 @@ def test_an_object_is_taken_and_put_down_as_planned(arm: Served) -> None:
 
 
 def test_an_object_is_taken_and_held_though_it_is_narrower_between_the_fingers(arm: Served) -> None:
-    plan = planned(arm.usual, scene(), put=False)
+    plan = arm.plan(scene())
     assert [step.phase for step in plan.steps] == list(PICK)
     assert (plan.place, plan.placement) == (None, None)
     arm.controllers.obj = 0.02  # at the height of the pads, of a round one; its outline from above is 4 cm wide
