@@ -63,7 +63,7 @@ ACCURACY = {
 ALONE = {
     "arm_on_others": Part(("--n", "0"), (*_ARM, "mujoco"), slow=True, package=_RESEARCH),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
-    "evaluation_throughput": Part(("--frames", "3", *_ONCE, "--workers", "0"), ("rosbags", "pyarrow"), slow=True),
+    "believed": Part(()),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "detection_forms": Part(("--seeds", "1")),
     "free_words": Part(("--seeds", "1"), slow=True),

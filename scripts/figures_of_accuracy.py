@@ -77,6 +77,16 @@ def _condition(name: str) -> Cells:
     return cells
 
 
+def _believed(pair: str) -> Cells:
+    def cells(result: Json) -> tuple[str, ...]:
+        found = result["sets"][pair]
+        parts = ("wrong_of_asked", "right_of_due", "right_of_poses", "right_of_sure")
+        stated = [f"{b['confidence']:.2f}: {b['right']['k']} / {b['right']['n']}" for b in found["reliability"]]
+        return *(share(counted(found[part])) for part in parts), "; ".join(stated)
+
+    return cells
+
+
 def _dialogues(group: str) -> Cells:
     def cells(result: Json) -> tuple[str, ...]:
         scores = result["groups"][group]
@@ -251,6 +261,21 @@ DIALOGUES = tuple(
         ("tables", "tables", "generated tabletops"),
         ("constructed scenes", "constructed", "constructed scenes"),
     )
+)
+BELIEVED = tuple(
+    Row(
+        f"{model}, {where}",
+        ResultRun("believed", '--frames DIR … --grounder "NAME=grounder:load model=NAME" …'),
+        note,
+        _believed(f"{model} on {folder}"),
+        where,
+    )
+    for folder, where, note in (
+        ("real_rgbd", "real frames", "8 real frames; the profile of detectors without one was fitted on them"),
+        ("outside", "development set", "51 rendered frames; developed on"),
+        ("outside2", "second set", "rendered frames of other objects; no number was fitted on them"),
+    )
+    for model in ("nanodet", "centernet")
 )
 _SEEN = "the tabletops of the first table; centre of the tight gravity-up box, at least 60 % in sight"
 PLACES = (

@@ -30,8 +30,8 @@ from spatial_vlm_ros.spatial.clauses import (
     pair_of,
 )
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
+from spatial_vlm_ros.spatial.detector_profile import read_measured
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
 
@@ -107,9 +107,11 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
 
     Other entries, which `spatial-vlm calibrate --judge` writes, are for people and ignored.
     """
-    model, relations = read_measured(path, _REPAIR)
-    found = {name: _calibration(path, name, one) for name, one in relations.items()}
-    return JudgeCalibrations(model, MappingProxyType(found))
+    value = read_measured(path, _REPAIR, ("relations",))
+    if not isinstance(value["relations"], dict):
+        raise FileError(path, "relations must be an object", _REPAIR)
+    found = {name: _calibration(path, name, one) for name, one in value["relations"].items()}
+    return JudgeCalibrations(value["model"], MappingProxyType(found))
 
 
 def _calibration(path: str | Path, name: str, value: Any) -> JudgeCalibration:

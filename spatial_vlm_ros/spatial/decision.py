@@ -72,6 +72,7 @@ class ResolvedChoice:
         avoided: rows of objects that the motion must keep away from.
         opinion: a model's answer to the whole phrase; None if none was asked.
         doubt: why a person must confirm the answer, in words (LOW_CONFIDENCE); else None.
+        misnamed: row of another object than those meant whose name is what is doubted; None without one.
         judge: a model's answers about single relations; None if none was asked.
         trust: None for refusals without a doubt.
     """
@@ -92,6 +93,7 @@ class ResolvedChoice:
     opinion: SecondOpinion | None = None
     avoided: tuple[int, ...] = ()
     doubt: str | None = None
+    misnamed: int | None = None
     judge: JudgeReport | None = None
     trust: Belief | None = None
 
@@ -426,7 +428,7 @@ def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
         return verdict
     scene = scorer.layout.scene
     unnamed = {region.id for region in scene.unexplained}
-    belief, doubt = _weighed(verdict, scorer)
+    belief, doubt, misnamed = _weighed(verdict, scorer)
     verdict = dataclasses.replace(verdict, trust=belief)
     for row in set(verdict.meant) - set(scorer.confirmed):
         obj = scene.objects[row]
@@ -434,15 +436,17 @@ def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             return dataclasses.replace(_asked(verdict, "no detection says what it is"), chosen=row, several=())
         if _by_size(obj) < _ODD:  # the bare table in a wrong box, whatever its score
             return dataclasses.replace(_asked(verdict, _odd_size(obj)), chosen=row, several=())
-    return _asked(verdict, doubt) if belief.probability < scorer.config.decision.mass else verdict
+    if belief.probability >= scorer.config.decision.mass:
+        return verdict
+    return dataclasses.replace(_asked(verdict, doubt), misnamed=misnamed)
 
 
 def _asked(verdict: ResolvedChoice, doubt: str) -> ResolvedChoice:
     return dataclasses.replace(verdict, status=Status.LOW_CONFIDENCE, doubt=doubt)
 
 
-def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str]:
-    """The belief, and what speaks most against the answer."""
+def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str, int | None]:
+    """The belief, what speaks most against the answer, and the row of another object whose name does."""
     scene, opinion = scorer.layout.scene, verdict.opinion
     chosen = set(verdict.meant) <= set(scorer.confirmed)  # a person was told every doubt before choosing
     of_each = [{row for row, named in _reasons(verdict, of, scorer) if named and not chosen} for of in verdict.meant]
@@ -457,10 +461,11 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
     belief = Belief(*(round(value, 6) for value in (total, verdict.sure, names, complete)))
     if complete < min(names, verdict.sure):
         said = "something" if len(alike) == 1 else f"one of {len(alike)} things"
-        return belief, f"{said} that I cannot name may be meant"
+        return belief, f"{said} that I cannot name may be meant", None
     if names < verdict.sure:
-        return belief, _wrong_name(scene.objects[least], odds[least])
-    return belief, f"all words together leave it a probability of only {total:.2f}"
+        other = None if least in verdict.meant else least
+        return belief, _wrong_name(scene.objects[least], odds[least]), other
+    return belief, f"all words together leave it a probability of only {total:.2f}", None
 
 
 def _reasons(verdict: ResolvedChoice, row: int, scorer: PhraseScorer) -> Iterator[tuple[int, bool]]:

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.documents import read_json
@@ -61,12 +62,20 @@ def read_profile(path: str | Path) -> DetectorProfile:
     Raises:
         FileError: the file cannot be read, or a field is missing, unknown or out of its range.
     """
-    value = read_json(path, _REPAIR, _LARGEST_FILE)
-    names = {"schema", "model", "labels", *_LIMITS}
-    if not isinstance(value, dict) or set(value) - {"measured"} != names or value["schema"] != 1:
-        raise FileError(path, f"expected a JSON object of schema 1 with {', '.join(sorted(names))}", _REPAIR)
+    value = read_measured(path, _REPAIR, ("labels", *_LIMITS))
     try:
         numbers = {name: float(value[name]) for name in _LIMITS}
-        return DetectorProfile(str(value["model"]), labels=dict(value["labels"]), **numbers)
+        return DetectorProfile(value["model"], labels=dict(value["labels"]), **numbers)
     except (TypeError, ValueError, OverflowError, InputError) as error:
         raise FileError(path, str(error), _REPAIR) from error
+
+
+def read_measured(path: str | Path, repair: str, names: Iterable[str]) -> dict[str, Any]:
+    """Read what was measured of a model, {"schema": 1, "model": "…", …}; "measured" and "model" are for people."""
+    value = read_json(path, repair, _LARGEST_FILE)
+    expected = {"schema", "model", *names}
+    if not isinstance(value, dict) or set(value) - {"measured"} != expected or value["schema"] != 1:
+        raise FileError(path, f"expected a JSON object of schema 1 with {', '.join(sorted(expected))}", repair)
+    if not isinstance(value["model"], str):
+        raise FileError(path, "model must be text", repair)
+    return value

@@ -22,8 +22,8 @@ from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.spatial import superlatives, wording
 from spatial_vlm_ros.spatial.belief import FLOOR, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, belief_of, other_frames, usable
+from spatial_vlm_ros.spatial.detector_profile import read_measured
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.spatial.measured_file import read_measured
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.relations import RELATIONS
@@ -99,9 +99,11 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
 
     "measured" of the file and "intervals" of a relation are for people and ignored.
     """
-    model, relations = read_measured(path, _REPAIR)
-    counts = {name: _counts(path, name, one) for name, one in relations.items()}
-    return Reliabilities(model, MappingProxyType(counts))
+    value = read_measured(path, _REPAIR, ("relations",))
+    if not isinstance(value["relations"], dict):
+        raise FileError(path, "relations must be an object", _REPAIR)
+    counts = {name: _counts(path, name, one) for name, one in value["relations"].items()}
+    return Reliabilities(value["model"], MappingProxyType(counts))
 
 
 def _counts(path: str | Path, name: str, value: Any) -> Counts:

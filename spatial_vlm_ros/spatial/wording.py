@@ -65,7 +65,11 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[
         return None
     left = np.flatnonzero(verdict.belief.fit >= 0.5)
     if verdict.status is Status.LOW_CONFIDENCE or (verdict.status is Status.RELATION_UNSATISFIED and len(left) == 1):
-        return questions.whether(verdict.several or (verdict.chosen,), layout, frame=frame)
+        asked = questions.whether(verdict.several or (verdict.chosen,), layout, frame=frame)
+        if verdict.misnamed is None:
+            return asked
+        also = f"{asked.text[:-1]}, and is the {name_of(layout.scene.objects[verdict.misnamed])} what its name says?"
+        return dataclasses.replace(asked, text=also)
     if verdict.status is Status.RELATION_UNSATISFIED and scorer.denied and len(left):
         return _which_is_left(verdict, left, scorer, frame)
     return None

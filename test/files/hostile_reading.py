@@ -27,7 +27,7 @@ from spatial_vlm_ros.manipulation.planning.robot_model import load, read_hulls
 from spatial_vlm_ros.recording import frame_folder
 from spatial_vlm_ros.recording.bags.reader import open_bag
 from spatial_vlm_ros.recording.cases import load_cases
-from spatial_vlm_ros.spatial.measured_file import read_measured
+from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 
 _GIVEN_UP = 20  # seconds, after which a process that waits for a pipe or never ends is killed
 
@@ -54,7 +54,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "cases": load_cases,
     "run": read_runs,
     "answers": lambda path: list(read_answers(path)),
-    "measured": lambda path: read_measured(path, "measure again"),
+    "measured": load_reliabilities,
     "split": read_split,
     "parameters": read_settings,
     "preset": lambda path: wiring.camera(path.parent, {"camera": "none", "camera_file": str(path)}),

@@ -83,6 +83,7 @@ def test_the_name_of_what_an_object_is_related_to_counts() -> None:
     for words in (behind, "put the nearest chick next to the cup"):
         doubted = resolver.resolve(FRAME, words)
         assert (doubted.status, "'cup' of cup" in doubted.message) == (Status.LOW_CONFIDENCE, True)
+        assert str(doubted.question).endswith(", and is the cup (cup) what its name says?")
         assert resolver.resolve(FRAME, "yes", follows=[words]).status is Status.OK
 
 

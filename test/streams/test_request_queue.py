@@ -238,6 +238,7 @@ def test_the_observer_says_what_a_request_would_get(desk: Desk) -> None:
     assert observed(desk) == "OK"
     assert observed(desk, depth=np.zeros_like(FRAME.depth)) == "DEPTH_INVALID"
     assert observed(desk, depth=np.ascontiguousarray(FRAME.depth[::2, ::2])) == "INVALID_INPUT"
+    assert observed(desk, depth=np.round(FRAME.depth, 1)) == "FRAME_INCONSISTENT"
     desk.now_ns += 1
     desk.queue.observer.begin()
     desk.now_ns += 3 * SECOND

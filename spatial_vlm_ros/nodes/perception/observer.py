@@ -142,7 +142,7 @@ class Observer:
             frame, detections = pending.decode()
             check_domain(resolver.grounder, resolver.config.domain_gate, frame.domain)
             task.check("lifting")
-            resolver.observe(frame, detections or ())
+            resolver.observe(frame, detections or ()).evidence.require()
             cpu = time.thread_time() - begun
             return Observation(None, time.monotonic(), pending.stamp_ns, waited, cpu)
 
