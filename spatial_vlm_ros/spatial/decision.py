@@ -429,20 +429,19 @@ def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     scene = scorer.layout.scene
     unnamed = {region.id for region in scene.unexplained}
     belief, doubt, misnamed = _weighed(verdict, scorer)
-    verdict = dataclasses.replace(verdict, trust=belief)
+    asked = dataclasses.replace(verdict, status=Status.LOW_CONFIDENCE, trust=belief, doubt=doubt, misnamed=misnamed)
     for row in set(verdict.meant) - set(scorer.confirmed):
         obj = scene.objects[row]
         if obj.id in unnamed:
-            return dataclasses.replace(_asked(verdict, "no detection says what it is"), chosen=row, several=())
-        if _by_size(obj) < _ODD:  # the bare table in a wrong box, whatever its score
-            return dataclasses.replace(_asked(verdict, _odd_size(obj)), chosen=row, several=())
-    if belief.probability >= scorer.config.decision.mass:
-        return verdict
-    return dataclasses.replace(_asked(verdict, doubt), misnamed=misnamed)
-
-
-def _asked(verdict: ResolvedChoice, doubt: str) -> ResolvedChoice:
-    return dataclasses.replace(verdict, status=Status.LOW_CONFIDENCE, doubt=doubt)
+            odds, doubt = 1.0, "no detection says what it is"
+        elif _by_size(obj) < _ODD:  # the bare table in a wrong box, whatever its score
+            odds, doubt = _by_size(obj), _odd_size(obj)
+        else:
+            continue
+        names = min(belief.names, round(odds / (1.0 + odds), 6))
+        trust = Belief(round(belief.relations * names * belief.complete, 6), belief.relations, names, belief.complete)
+        return dataclasses.replace(asked, chosen=row, several=(), trust=trust, doubt=doubt, misnamed=None)
+    return asked if belief.probability < scorer.config.decision.mass else dataclasses.replace(verdict, trust=belief)
 
 
 def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str, int | None]:

@@ -121,6 +121,7 @@ def test_the_bare_table_in_a_box_is_asked_about_whatever_its_score(words: str) -
     flat = Detection("flat", "cup", 0.99, (width / 2 - 30.0, height - 60.0, width / 2 + 30.0, height - 10.0))
     refused = Resolver().resolve(FRAME, words, [flat])
     assert (refused.status, "odd size for 'cup'" in refused.message) == (Status.LOW_CONFIDENCE, True)
+    assert refused.confidence < 0.1
 
 
 def test_the_same_question_is_not_asked_twice_about_several() -> None:
