@@ -10,21 +10,17 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_lab.scoring.matching import (
     CaseTruth,
-    FoundObject,
-    KnownObject,
+    ImageObject,
     Matching,
+    box_of_target,
     case_truth,
-    compared_target,
-    distance_m,
     found_objects,
     match_objects,
-    same_objects,
 )
 from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
 from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
@@ -48,7 +44,7 @@ class Oracle:
             language=dataclasses.replace(config.language, reader="grammar", free_form="refuse"),
         )
         self._resolver = Resolver(without_models)
-        self._observed: tuple[RgbdFrame, tuple[Detection | KnownObject, ...], ObservedFrame] | None = None
+        self._observed: tuple[RgbdFrame, tuple[Detection | ImageObject, ...], ObservedFrame] | None = None
 
     def answer(
         self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
@@ -190,60 +186,47 @@ class CaseJudge:
     def _judged(
         self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None
     ) -> EvaluatedCase:
-        frame, answer, case = image.frame, done.resolution, done.case
+        frame, case = image.frame, done.case
         truth = CaseTruth(expect, ())
         if frame is not None:
             size = (frame.camera.width, frame.camera.height)
             truth = case_truth(case, expect, image.known or (), size, self._folder)
-        poses = () if image.truth is None else (image.truth.base_T_camera,)
+        seen_from = None if frame is None else frame.base_T_camera
+        known = (seen_from, None if image.truth is None else image.truth.base_T_camera)
+        poses = tuple(pose for pose in known if pose is not None)
         matching = self._matching(truth, done, seen, poses)
-        evidence = CaseEvidence(
-            truth=image.truth,
-            matching=matching,
-            labels={one.id: one.label for one in truth.objects if one.label},
-            truth_is_whole=image.known is not None,
-            **_pose_evidence(truth, answer, frame, poses),
-        )
+        evidence = CaseEvidence(image.truth, truth.objects, poses, matching, truth_is_whole=image.known is not None)
         alone: Answered | None = None
-        if frame is not None and seen is not None and not (matching is not None and matching.is_truth):
+        if frame is not None and seen is not None and not matching.is_truth:
             alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
-        oracle, oracle_result = None, None
         if alone is not None:
-            oracle = alone.resolution
-            if all(one.box is not None for one in truth.objects):
-                matched = same_objects(alone.detections)
-            else:  # one that is known in space alone is one of the others
-                matched = match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
-            beside = dataclasses.replace(evidence, matching=matched, **_pose_evidence(truth, oracle, frame, poses))
-            oracle_result = judge_case(case, truth.expect, oracle, beside, ORACLE, self._source)
-        needed = _needed(truth, oracle) if seen is not None else ()
-        evidence = dataclasses.replace(evidence, oracle=oracle_result, needed=needed)
-        result = judge_case(case, truth.expect, answer, evidence, self._model.spec.name, self._source)
+            found = found_objects(alone.detections, alone.scene)
+            matched = Matching(found, is_truth=True)
+            if any(one.box is None for one in truth.objects):  # one that is known in space alone is one of the others
+                matched = match_objects(found, truth.objects, poses)
+            beside = dataclasses.replace(evidence, matching=matched)
+            result = judge_case(case, truth.expect, alone.resolution, beside, ORACLE, self._source)
+            evidence = dataclasses.replace(evidence, oracle=result)
+        oracle = None if alone is None else alone.resolution
+        if seen is not None:
+            evidence = dataclasses.replace(evidence, needed=_needed(truth, oracle))
+        result = judge_case(case, truth.expect, done.resolution, evidence, self._model.spec.name, self._source)
         return dataclasses.replace(done, result=result, truth=truth, oracle=oracle)
 
     def _matching(
         self, truth: CaseTruth, done: EvaluatedCase, seen: tuple[Detection, ...] | None, poses: tuple[Transform, ...]
-    ) -> Matching | None:
-        """Match found objects to true ones; None = their ids are the same."""
+    ) -> Matching:
+        """Match found objects to true ones."""
         if seen is None:  # a stored answer keeps no more than the box of what it answered with
             target = done.resolution.target
             if target is None or target.box is None or not truth.objects:
-                return None
-            answered = FoundObject(target.id, target.label, target.box, None, compared_target(target))
-            return match_objects([answered], truth.objects, done.frame, poses)
+                return Matching()
+            answered = ImageObject(target.id, target.label, target.box, None, box_of_target(target))
+            return match_objects([answered], truth.objects, poses)
+        found = found_objects(seen, done.scene)
         if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
-            return same_objects(seen)
-        return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)
-
-
-def _pose_evidence(
-    truth: CaseTruth, answer: Resolution, frame: RgbdFrame | None, poses: tuple[Transform, ...]
-) -> dict[str, Any]:
-    """Distance of the pose's centre from the true one, if it is judged."""
-    expected = truth.expected
-    if expected is None or expected.tolerance_m is None:
-        return {}
-    return {"off_m": distance_m(answer, expected, frame, poses), "tolerance_m": expected.tolerance_m}
+            return Matching(found, is_truth=True)
+        return match_objects(found, truth.objects, poses)
 
 
 def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.detector_tally import DetectorTally
-from spatial_vlm_lab.scoring.matching import CaseTruth, KnownObject
+from spatial_vlm_lab.scoring.matching import CaseTruth, ImageObject
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import EvaluationError, FileError, InputError
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
@@ -161,7 +161,7 @@ def seen(number: int, score: float, label: str = "cup") -> EvaluatedCase:
     """A case whose image has a cup and a can, and one box on the cup."""
     case = Case("the cup", "frame", expect=Expectation(Status.OK, id="a"), stamp_ns=number)
     box = (0.0, 0.0, 10.0, 10.0)
-    known = (KnownObject("a", "mug", box), KnownObject("b", "can", (20.0, 20.0, 30.0, 30.0)))
+    known = (ImageObject("a", "mug", box), ImageObject("b", "can", (20.0, 20.0, 30.0, 30.0)))
     answer = Resolution("the cup", Status.NOT_FOUND, "")
     found = (Detection("d", label, score, box),)
     return EvaluatedCase(
