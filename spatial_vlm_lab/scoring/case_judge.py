@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_lab.scoring.matching import (
-    CaseTruth,
     ImageObject,
     Matching,
     box_of_target,
@@ -47,14 +47,15 @@ class Oracle:
         self._observed: tuple[RgbdFrame, tuple[Detection | ImageObject, ...], ObservedFrame] | None = None
 
     def answer(
-        self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
-    ) -> Answered | None:
+        self, frame: RgbdFrame, objects: Sequence[ImageObject], words: str,
+        frame_of_reference: FrameOfReference | None = None,
+    ) -> Answered | None:  # fmt: skip
         """Answer of the resolver, or None if the truth is incomplete: an object lacks its name or its pixels.
 
         An object that is known in space alone is left out where others are known: it is one of them.
         """
         given = []
-        for one in truth.objects:
+        for one in objects:
             if one.box is None:
                 continue
             if one.detection is None and not one.label:
@@ -62,7 +63,7 @@ class Oracle:
             given.append(one.detection or Detection(one.id, one.label, 1.0, one.box, one.mask))
         if not given:
             return None
-        known, same = self._observed, tuple(one.detection or one for one in truth.objects)
+        known, same = self._observed, tuple(one.detection or one for one in objects)
         if known is None or known[0] is not frame or known[1] != same:
             known = self._observed = frame, same, self._resolver.look_at(frame, tuple(given))
         return known[2].ask(words, frame_of_reference)
@@ -95,7 +96,7 @@ class EvaluatedCase:
         resolution: the answer, with the ids of the model's detections.
         result: the judged result, with the ids of the true objects; None if it cannot be judged.
         problem: why its truth cannot be used; "" = it can, or there is no expectation.
-        truth: the true objects; None without a result or without an image.
+        objects: the true objects; none without a result or without an image.
         frame: the frame; None if it could not be read.
         scene: scene of the answer; None if refused earlier.
         oracle: answer of the resolver alone with the true objects; None if not known, or if the model gets them itself.
@@ -107,7 +108,7 @@ class EvaluatedCase:
     resolution: Resolution
     result: CaseResult | None = None
     problem: str = ""
-    truth: CaseTruth | None = None
+    objects: tuple[ImageObject, ...] = ()
     frame: RgbdFrame | None = None
     detections: tuple[Detection, ...] = ()
     scene: Scene | None = None
@@ -167,9 +168,8 @@ class CaseJudge:
         Args:
             seen: detections; None if only the answer is stored.
         """
-        done = EvaluatedCase(
-            case, self._model.spec.name, self._source, answer, None, "", None, image.frame, seen or (), scene
-        )
+        name, found = self._model.spec.name, seen or ()
+        done = EvaluatedCase(case, name, self._source, answer, frame=image.frame, detections=found, scene=scene)
         expect = case.expect
         if expect is None:
             return done
@@ -187,57 +187,57 @@ class CaseJudge:
         self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None
     ) -> EvaluatedCase:
         frame, case = image.frame, done.case
-        truth = CaseTruth(expect, ())
+        objects: tuple[ImageObject, ...] = ()
         if frame is not None:
             size = (frame.camera.width, frame.camera.height)
-            truth = case_truth(case, expect, image.known or (), size, self._folder)
+            expect, objects = case_truth(case, expect, image.known or (), size, self._folder)
         seen_from = None if frame is None else frame.base_T_camera
         known = (seen_from, None if image.truth is None else image.truth.base_T_camera)
         poses = tuple(pose for pose in known if pose is not None)
-        matching = self._matching(truth, done, seen, poses)
-        evidence = CaseEvidence(image.truth, truth.objects, poses, matching, truth_is_whole=image.known is not None)
+        matching = self._matching(objects, done, seen, poses)
+        evidence = CaseEvidence(image.truth, objects, poses, matching, truth_is_whole=image.known is not None)
         alone: Answered | None = None
         if frame is not None and seen is not None and not matching.is_truth:
-            alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
+            alone = self._oracle.answer(frame, objects, case.instruction, self._frame_of_reference)
         if alone is not None:
             found = found_objects(alone.detections, alone.scene)
             matched = Matching(found, is_truth=True)
-            if any(one.box is None for one in truth.objects):  # one that is known in space alone is one of the others
-                matched = match_objects(found, truth.objects, poses)
+            if any(one.box is None for one in objects):  # one that is known in space alone is one of the others
+                matched = match_objects(found, objects, poses)
             beside = dataclasses.replace(evidence, matching=matched)
-            result = judge_case(case, truth.expect, alone.resolution, beside, ORACLE, self._source)
+            result = judge_case(case, expect, alone.resolution, beside, ORACLE, self._source)
             evidence = dataclasses.replace(evidence, oracle=result)
         oracle = None if alone is None else alone.resolution
         if seen is not None:
-            evidence = dataclasses.replace(evidence, needed=_needed(truth, oracle))
-        result = judge_case(case, truth.expect, done.resolution, evidence, self._model.spec.name, self._source)
-        return dataclasses.replace(done, result=result, truth=truth, oracle=oracle)
+            evidence = dataclasses.replace(evidence, needed=_needed(expect, objects, oracle))
+        result = judge_case(case, expect, done.resolution, evidence, self._model.spec.name, self._source)
+        return dataclasses.replace(done, result=result, objects=objects, oracle=oracle)
 
     def _matching(
-        self, truth: CaseTruth, done: EvaluatedCase, seen: tuple[Detection, ...] | None, poses: tuple[Transform, ...]
-    ) -> Matching:
+        self, objects: Sequence[ImageObject], done: EvaluatedCase, seen: tuple[Detection, ...] | None,
+        poses: Sequence[Transform],
+    ) -> Matching:  # fmt: skip
         """Match found objects to true ones."""
         if seen is None:  # a stored answer keeps no more than the box of what it answered with
             target = done.resolution.target
-            if target is None or target.box is None or not truth.objects:
+            if target is None or target.box is None or not objects:
                 return Matching()
             answered = ImageObject(target.id, target.label, target.box, None, box_of_target(target))
-            return match_objects([answered], truth.objects, poses)
+            return match_objects([answered], objects, poses)
         found = found_objects(seen, done.scene)
-        if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
+        if self._model.spec.is_given and all(one.detection is not None for one in objects):
             return Matching(found, is_truth=True)
-        return match_objects(found, truth.objects, poses)
+        return match_objects(found, objects, poses)
 
 
-def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:
+def _needed(expect: Expectation, objects: Sequence[ImageObject], oracle: Resolution | None) -> tuple[str, ...]:
     """Ids of the true objects that the right answer rests on: those expected, and what they were measured against.
 
     Of a refusal that is due they are all that the words may mean.
     """
-    expect = truth.expect
     asked = () if expect.answer is None else expect.answer.ids or ()
     own = () if expect.id is None else (expect.id,)
-    known = {one.id for one in truth.objects}
+    known = {one.id for one in objects}
     candidates = () if oracle is None else oracle.candidates
     anchors = (id_ for candidate in candidates[:1] for clause in candidate.clauses for id_ in clause.anchor_ids)
     if oracle is not None and expect.status not in ANSWERS:

@@ -53,27 +53,10 @@ class ImageObject:
     detection: Detection | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class CaseTruth:
-    """What is true of a case.
-
-    Args:
-        expect: the expectation, with the id of a described object.
-    """
-
-    expect: Expectation
-    objects: tuple[ImageObject, ...]
-
-    @property
-    def expected(self) -> ImageObject | None:
-        """The object that is expected, or None."""
-        return next((one for one in self.objects if one.id == self.expect.id), None)
-
-
 def case_truth(
     case: Case, expect: Expectation, known: Sequence[Detection], image_size: tuple[int, int], folder: Path
-) -> CaseTruth:
-    """What is true of a case on an image.
+) -> tuple[Expectation, tuple[ImageObject, ...]]:
+    """What a case expects, with the id of an object that it describes, and the true objects of its image.
 
     Args:
         known: true detections of the image; empty if none were given.
@@ -84,7 +67,7 @@ def case_truth(
     if described is not None:
         expect, objects = _joined(expect, described, objects)
     _check_ids(case, expect, objects)
-    return CaseTruth(expect, tuple(objects))
+    return expect, tuple(objects)
 
 
 def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -> ImageObject | None:
