@@ -41,7 +41,8 @@ from spatial_vlm_ros.types.proportions import Share, wilson
 OUTCOMES = ("right", "wrong", "none")
 OpinionCounts = dict[str, dict[str, int]]
 """Counts of OUTCOMES by key: what a file of reliabilities holds."""
-_ENOUGH_CONTRARY = 20  # pairs that contradict the rule: of fewer, a slope is seldom known to within its own size
+ENOUGH_CONTRARY = 20
+"""Pairs that contradict the rule: of fewer, a slope is seldom known to within its own size."""
 _FAILURES = 3  # consecutive failures after which asking stops: a server that is gone stays gone
 _UNDECIDED = "no other object has that name, so the relation decides nothing"
 _log = logging.getLogger(__name__)
@@ -213,20 +214,6 @@ class RelationLabel(RelationQuestion):
         return is_contrary(self.relation, self.target, self.anchor, self.holds)
 
 
-@dataclass(frozen=True)
-class ContraryCount:
-    """Pairs of one relation that contradict "higher in the image is farther"."""
-
-    n: int
-    contrary: int
-    right: int
-
-    @property
-    def few(self) -> bool:
-        """Whether these pairs hardly tell what a model knows beyond the rule."""
-        return self.contrary < _ENOUGH_CONTRARY
-
-
 @dataclass
 class JudgeTally(AskingTally):
     """Tally of one model's answers.
@@ -253,8 +240,8 @@ class JudgeTally(AskingTally):
         said = {name: zip(*pairs, strict=True) for name, pairs in sorted(self.said.items())}
         return {name: fitted(*map(np.array, columns)) for name, columns in said.items()}
 
-    def contrary_counts(self) -> dict[str, ContraryCount]:
-        """Of the relations of depth that were asked about."""
+    def contrary_counts(self) -> dict[str, dict[str, int]]:
+        """Of each relation of depth asked about "n" pairs, the "contrary" ones, and of these the "right" answers."""
         counts = {}
         for relation in DEPTH_RELATIONS:
             ruled = [
@@ -264,16 +251,13 @@ class JudgeTally(AskingTally):
             ]
             contrary = [says == holds for says, holds, by_the_rule in ruled if holds != by_the_rule]
             if ruled:
-                counts[relation] = ContraryCount(len(ruled), len(contrary), sum(contrary))
+                counts[relation] = {"n": len(ruled), "contrary": len(contrary), "right": sum(contrary)}
         return counts
 
 
 def judge_json(model: str, tally: JudgeTally, measured: Mapping[str, Any]) -> dict[str, Any]:
     """Content of the file that `judge.calibration` names."""
-    counted = {
-        "no_opinion": dict(tally.none), "no_time": dict(tally.late),
-        "contrary": {name: asdict(one) for name, one in tally.contrary_counts().items()},
-    }  # fmt: skip
+    counted = {"no_opinion": dict(tally.none), "no_time": dict(tally.late), "contrary": tally.contrary_counts()}
     relations = {name: asdict(one) for name, one in tally.calibrations().items()}
     return {"schema": 1, "model": model, "measured": {**measured, **counted}, "relations": relations}
 

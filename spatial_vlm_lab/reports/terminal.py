@@ -43,6 +43,8 @@ def reliability(name: str, tally: OpinionTally, config: SecondOpinionConfig) -> 
 
 def judge_calibration(name: str, tally: JudgeTally) -> None:
     """How a model's probabilities follow the truth by relation, what its answers may do, and what was not asked."""
+    from spatial_vlm_lab.comparison.judge_calibration import ENOUGH_CONTRARY
+
     rows, known = [], tally.calibrations()
     for relation in sorted({*known, *tally.none, *tally.late}):
         none = (str(tally.none[relation]), str(tally.late[relation]))
@@ -59,11 +61,11 @@ def judge_calibration(name: str, tally: JudgeTally) -> None:
     sections = [ReportSection(columns, rows, left=(0, len(columns) - 1), sentences=[asked])]
     for relation, count in tally.contrary_counts().items():
         told = (
-            f'{relation}: {count.contrary} of {count.n} pairs contradict "higher in the image is farther"; '
-            f"the model is right on {count.right} of them"
+            f'{relation}: {count["contrary"]} of {count["n"]} pairs contradict "higher in the image is farther"; '
+            f"the model is right on {count['right']} of them"
         )
         sections.append(ReportSection(sentences=[told]))
-        if count.few:
+        if count["contrary"] < ENOUGH_CONTRARY:
             few = (
                 f"Too few pairs of {relation!r} contradict that rule to show what the model knows beyond it. "
                 "Add cases in which the farther object is lower in the image (docs/second_opinion.md)"

@@ -139,20 +139,19 @@ class CaseJudge:
 
     def ask(self, case: Case, image: CaseImage) -> EvaluatedCase:
         """Ask about a case on its image. An error becomes the refusal of the case."""
-        if image.frame is None:
-            error = image.error or InputError("image", "none", "an image", "check the source")
-            answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
-            if image.lost:
-                problem = "" if case.expect is None else f"it was not run: {error}"
-                return EvaluatedCase(case, self._model.spec.name, self._source, answer, problem=problem)
-            return self.judge(case, image, answer)
-        given = None
-        if self._model.spec.is_given:
-            if image.known is None:
+        given, error = None, image.error
+        if image.frame is not None and self._model.spec.is_given:
+            given = image.known
+            if given is None:
                 repair = "record or write detections of it, or set --grounder"
                 error = InputError("detections of the image", "none", "detections", repair)
-                return self.judge(case, image, refusal(case.instruction, error, case.stamp_ns, case.frame or None))
-            given = image.known
+        if image.frame is None or error is not None:
+            error = error or InputError("image", "none", "an image", "check the source")
+            answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
+            if not image.lost:
+                return self.judge(case, image, answer)
+            problem = "" if case.expect is None else f"it was not run: {error}"
+            return EvaluatedCase(case, self._model.spec.name, self._source, answer, problem=problem)
         if self._observed is None or self._observed[0] is not image.frame:
             self._observed = image.frame, self._resolver.look_at(image.frame, given)
         resolution, seen, scene, _ = self._observed[1].ask(case.instruction, self._frame_of_reference)
