@@ -30,13 +30,13 @@ def markdown_evaluation(
         images: name of a model → number of its judged case, from 0 → its drawn answer, relative to the document.
     """
     lines, images = [f"# {escape(title)}", ""], images or {}
-    drawn = images.get(evaluation.models[0].model, {})
+    drawn, level = images.get(evaluation.models[0].model, {}), "##"
     for section in sections_of(evaluation, of_each=True):
         if section.model:
             lines += [f"## {escape(section.model)}", ""]
-            drawn = images.get(section.model, {})
+            drawn, level = images.get(section.model, {}), "###"
         lines += _table(section)
-        lines += _list(section, drawn)
+        lines += _list(section, drawn, level)
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -49,13 +49,13 @@ def _table(section: ReportSection) -> Iterator[str]:
         yield ""
 
 
-def _list(section: ReportSection, drawn: Mapping[int, str]) -> Iterator[str]:
+def _list(section: ReportSection, drawn: Mapping[int, str], level: str) -> Iterator[str]:
     """The sentences, each with the drawing of its case below it."""
     sentences = section.sentences
     if not sentences:
         return
     if section.title:
-        yield f"### {section.title}"
+        yield f"{level} {section.title}"
         yield ""
     for n, sentence in enumerate(sentences[:_MOST_LISTED]):
         yield f"- {escape(sentence)}"

@@ -178,7 +178,7 @@ def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome
     assert "- against the baseline: cannot tell" in plain
     assert "- not compared: 1 cases that the baseline lacks, and 0 of its answers to other cases" in plain
     assert "| as expected | 12 | 15 | 80.0% | 54.8% to 93.0% |" in text
-    assert "### 3 not as expected" in text
+    assert "\n## 3 not as expected\n" in text
     tables = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("|")]
     columns = [line.count("|") for line in tables]
     assert all(a == b or "---" not in rule for a, rule, b in zip(columns, tables[1:], columns[1:], strict=False))
