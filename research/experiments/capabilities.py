@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
 from research.experiments import RESULTS
 from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
-from spatial_vlm_lab.scoring.score import score
+from spatial_vlm_lab.scoring.outcome import judge
 from spatial_vlm_ros.geometry import extent, support
 from spatial_vlm_ros.perception import labels
 from spatial_vlm_ros.recording.answering import answer_cases
@@ -168,7 +168,7 @@ def run(folder: Path, most: int | None) -> dict[str, Share]:
     cases = [one.case for one in found]
     read = ((case.frame, read_frame_truth(folder, case)) for case in cases)
     truths = {frame: truth for frame, truth in read if truth is not None}
-    result = score(cases, [one.resolution for one in found], truths)
+    result = judge(cases, [one.resolution for one in found], truths=truths)
     due = [case for case in result.cases if case.expected_status is Status.OK]
     wrong = sum(case.status is Status.OK and not case.as_expected for case in due)
     return {

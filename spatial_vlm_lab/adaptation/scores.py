@@ -15,7 +15,7 @@ from typing import Any
 
 from spatial_vlm_lab.adaptation.views import LabelledView, unique_objects
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLabel
-from spatial_vlm_lab.scoring.score import COUNTER_HEURISTIC, USUAL
+from spatial_vlm_lab.scoring.outcome import COUNTER_HEURISTIC, USUAL
 from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.geometry import boxes
 from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS

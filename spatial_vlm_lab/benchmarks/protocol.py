@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from spatial_vlm_lab.scoring.clustering import clustered
+from spatial_vlm_lab.scoring.comparing import clustered
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.proportions import Interval, Share, wilson

@@ -21,7 +21,7 @@ from spatial_vlm_lab.benchmarks.protocol import (
 )
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
 from spatial_vlm_lab.comparison.compared_models import ComparedModel
-from spatial_vlm_lab.scoring.clustering import clustered, holm
+from spatial_vlm_lab.scoring.comparing import clustered, holm
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.files.writing import REPLACE, write_json

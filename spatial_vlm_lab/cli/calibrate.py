@@ -16,8 +16,7 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.files.writing import write_json
 
 if TYPE_CHECKING:
-    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally
-    from spatial_vlm_lab.scoring.reliability import OpinionTally
+    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, OpinionTally
     from spatial_vlm_ros.parameters import ResolverConfig
 
 _START_S = 600.0  # s for loading a model: a person waits, and can abort
@@ -56,8 +55,7 @@ def calibrate(frames: Path, grounder: str, grounder_options: str, out: Path, jud
       spatial-vlm calibrate recordings/ --grounder server \\
           --grounder-options "model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --out reliability.json --json
     """
-    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, ask_relations
-    from spatial_vlm_lab.scoring.reliability import OpinionTally, ask_phrases
+    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, OpinionTally, ask_phrases, ask_relations
     from spatial_vlm_ros.output import terminal as bars
     from spatial_vlm_ros.perception import parse_options
     from spatial_vlm_ros.perception.judging import with_marks
@@ -99,9 +97,8 @@ def _report(
     name: str, tally: OpinionTally | JudgeTally, config: ResolverConfig, out: Path, as_json: bool, force: bool
 ) -> None:
     """Print the counts, then write them, so that they are not lost if the file cannot be written."""
-    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, judge_json
+    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, judge_json, reliability_json
     from spatial_vlm_lab.reports import terminal
-    from spatial_vlm_lab.scoring.reliability import reliability_json
 
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     measured: dict[str, Any] = {"date": today, "frames": len(tally.frames)}

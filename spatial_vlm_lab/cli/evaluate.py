@@ -45,9 +45,8 @@ if TYPE_CHECKING:
     from spatial_vlm_lab.engine.run import MergedRun
     from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
     from spatial_vlm_lab.scoring.detector_tally import DetectorTally
-    from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
-    from spatial_vlm_lab.scoring.model_run import ModelRun
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
+    from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelRun
     from spatial_vlm_lab.scoring.rows import Row
     from spatial_vlm_lab.scoring.runs import StoredAnswer
     from spatial_vlm_lab.scoring.sources import Source
@@ -140,8 +139,8 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
       spatial-vlm evaluate --frames recordings/ --answers new.jsonl --baseline old.jsonl
     """
     from spatial_vlm_lab.reports import terminal
-    from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json, evaluation_of
     from spatial_vlm_lab.scoring.model_spec import models_of
+    from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
     from spatial_vlm_lab.scoring.runs import read_runs
     from spatial_vlm_lab.scoring.sources import check_sources, sources_of
     from spatial_vlm_ros.types import FrameOfReference
@@ -203,7 +202,7 @@ def _one_by_one(
 ) -> list[ModelRun]:  # fmt: skip
     """Evaluate every case with every model, or with the given answers; returns the runs of all models."""
     from spatial_vlm_lab.reports.failure_image import failure_image
-    from spatial_vlm_lab.scoring.model_run import ModelRun
+    from spatial_vlm_lab.scoring.outcome import ModelRun
     from spatial_vlm_lab.scoring.sources import evaluate_models, judge_answers, read_answers
     from spatial_vlm_ros.output import terminal
 
@@ -296,7 +295,7 @@ def _in_shards(
     """Run all models; returns their runs, and what was and was not evaluated."""
     from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
     from spatial_vlm_lab.engine.run import run_rows
-    from spatial_vlm_lab.scoring.model_run import runs_of_rows
+    from spatial_vlm_lab.scoring.outcome import runs_of_rows
     from spatial_vlm_ros.output import terminal
 
     seen = itertools.count(1)
@@ -392,9 +391,9 @@ class ReportFiles:
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> None:
         """Write all reports."""
         from spatial_vlm_lab.reports.junit import junit_suites
-        from spatial_vlm_lab.reports.markdown_evaluation import markdown_evaluation
+        from spatial_vlm_lab.reports.markdown import markdown_evaluation
         from spatial_vlm_lab.reports.report import evaluation_page
-        from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json
+        from spatial_vlm_lab.scoring.outcome import evaluation_json
         from spatial_vlm_lab.scoring.rows import write_rows
 
         for name, path in self.paths.items():

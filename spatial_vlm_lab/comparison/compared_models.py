@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.scoring.model_spec import ModelSpec, split_model
+from spatial_vlm_lab.scoring.model_spec import ModelSpec, named_models
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception import load_grounder, parse_options
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.perception.judging import RelationJudge, RelationQuestion, judge_of
+from spatial_vlm_ros.perception.judging import RelationQuestion, judge_of
 from spatial_vlm_ros.types import Rgb
 
 SMALL_JUDGE = "relation-judge"
@@ -46,23 +46,10 @@ def models_of(
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
         calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
     """
-    models: dict[str, ComparedModel] = {}
-    for text in judges:
-        name, backend, options = split_model(text)
-        if not backend:
-            repair = 'write "relation-judge", or "qwen=qwen-vl model=FOLDER"'
-            raise InputError(option, repr(text), "BACKEND OPTIONS or NAME=BACKEND OPTIONS", repair)
-        given = parse_options(options)
-        if name in models:
-            repair = 'give each its own name: "small=relation-judge"'
-            raise InputError(option, f"{name!r} twice", "each name once", repair)
-        calibration = None
-        if backend == SMALL_JUDGE and not given.get("model"):
-            from spatial_vlm_ros.perception.backends import shipped_model
-            from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-            calibration = shipped_model(NAME) / "calibration.json"
-        models[name] = ComparedModel(name, backend, given, calibration)
+    models = {
+        one.name: ComparedModel(one.name, one.backend, one.options, _shipped_calibration(one))
+        for one in named_models(judges, option)
+    }
     for text in calibrations:
         before, equals, after = text.partition("=")
         name, path = (before, after) if equals and before in models else (next(iter(models)), text)
@@ -75,71 +62,44 @@ def models_of(
     return tuple(models.values())
 
 
-# ------------------------------------------------------------------------------------------------ loading
+def _shipped_calibration(model: ModelSpec) -> Path | None:
+    if model.backend != SMALL_JUDGE or model.options.get("model"):
+        return None
+    from spatial_vlm_ros.perception.backends import shipped_model
+    from spatial_vlm_ros.perception.backends.relation_judge import NAME
+
+    return shipped_model(NAME) / "calibration.json"
 
 
-def load_model(model: ComparedModel) -> CountingJudge:
-    """A model, ready to be asked about relations.
-
-    Raises:
-        InputError, ModelError, FileError, DependencyError: as the backend's loader.
-        InputError: the backend cannot be asked about relations; names what can.
-    """
-    started = time.perf_counter()
-    if model.backend == SMALL_JUDGE:
-        from spatial_vlm_ros.perception.backends.relation_judge import load
-
-        options, threads = model.options, model.options.get("threads", "1")
-        if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
-            got = " ".join(f"{name}={value}" for name, value in options.items())
-            raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
-        backend: Any = load(options.get("model", ""), int(threads))
-    else:
-        backend = load_grounder(model.backend, model.options)
-    asked: list[str] = []
-    judge = judge_of(_counted(backend, asked))
-    if judge is None:
-        raise InputError(
-            "--judge", f"{model.backend!r}, which does not judge relations",
-            "a backend with `judge` or `answer`",
-            "choose relation-judge (simulated images), qwen-vl, server, or your own backend",
-        )  # fmt: skip
-    made = CountingJudge(model.name, judge, asked)
-    made.domain = domain_of(backend)  # of what is behind the questions
-    made.load_ms = _ms_since(started)
-    return made
-
-
-class _CountedModel:
-    """Anything that is asked questions with choices, itself or through its `scorer`; they are noted in `asked`."""
-
-    def __init__(self, inner: Any, asked: list[str]) -> None:
-        self._inner, self._asked = inner, asked
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if name == "scorer":
-            return _counted(found, self._asked)
-        if name not in ("answer", "scores"):
-            return found
-
-        def noted(*given: Any, **named: Any) -> Any:
-            self._asked.append(name)
-            return found(*given, **named)
-
-        return noted
-
-
-def _counted(inner: Any, asked: list[str]) -> Any:
-    return type(type(inner).__name__, (_CountedModel,), {})(inner, asked)
+# ------------------------------------------------------------------------------------------------ asking
 
 
 class CountingJudge:
-    """A judge of relations that counts its questions and its time; see RelationJudge."""
+    """A judge of relations that counts its questions and its time; see RelationJudge.
 
-    def __init__(self, name: str, judge: RelationJudge, asked: Sequence[str] = ()) -> None:
-        self.name, self.domain, self._judge, self._asked = name, domain_of(judge), judge, asked
-        self.questions, self.ms, self.late, self.load_ms = 0, 0.0, False, 0.0
+    Attributes:
+        questions: of the last call: one for each relation, or one for each prompt to a model that answers questions.
+        late: whether the time was used up.
+    """
+
+    def __init__(self, model: ComparedModel) -> None:
+        """Load the model.
+
+        Raises:
+            InputError, ModelError, FileError, DependencyError: as the backend's loader.
+            InputError: the backend cannot be asked about relations; names what can.
+        """
+        started = time.perf_counter()
+        backend, self._prompts = _loaded(model), list[str]()
+        judge = judge_of(_counted(backend, self._prompts))
+        if judge is None:
+            raise InputError(
+                "--judge", f"{model.backend!r}, which does not judge relations",
+                "a backend with `judge` or `answer`",
+                "choose relation-judge (simulated images), qwen-vl, server, or your own backend",
+            )  # fmt: skip
+        self.name, self.domain, self._judge = model.name, domain_of(backend), judge
+        self.questions, self.ms, self.late, self.load_ms = 0, 0.0, False, _ms_since(started)
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         """See RelationJudge.judge."""
@@ -149,7 +109,40 @@ class CountingJudge:
         finally:
             self.ms = _ms_since(started)
             self.late = self.ms >= 1e3 * budget_s
-            self.questions = len(self._asked) or len(questions)
+            self.questions = len(self._prompts) or len(questions)
+
+
+def _loaded(model: ComparedModel) -> Any:
+    if model.backend != SMALL_JUDGE:
+        return load_grounder(model.backend, model.options)
+    from spatial_vlm_ros.perception.backends.relation_judge import load
+
+    options, threads = model.options, model.options.get("threads", "1")
+    if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
+        got = " ".join(f"{name}={value}" for name, value in options.items())
+        raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
+    return load(options.get("model", ""), int(threads))
+
+
+def _counted(inner: Any, prompts: list[str]) -> Any:
+    """Anything that is asked questions with choices, itself or through its `scorer`; they are noted in `prompts`."""
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(inner, name)
+            if name == "scorer":
+                return _counted(found, prompts)
+            if name not in ("answer", "scores"):
+                return found
+
+            def noted(*given: Any, **named: Any) -> Any:
+                prompts.append(name)
+                return found(*given, **named)
+
+            return noted
+
+    Counted.__name__ = type(inner).__name__  # errors name the model by its class
+    return Counted()
 
 
 def _ms_since(started: float) -> float:

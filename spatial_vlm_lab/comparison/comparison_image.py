@@ -9,16 +9,7 @@ from itertools import cycle
 import cv2
 import numpy as np
 
-from spatial_vlm_lab.comparison.comparison_table import (
-    LEGEND,
-    heading,
-    name_of_row,
-    names_of,
-    opinion_words,
-    reason_of,
-    says,
-    verdict_words,
-)
+from spatial_vlm_lab.comparison.comparison_table import LEGEND, cells_of, heads_of, names_of, reason_of
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.annotated_image import content_from
 from spatial_vlm_ros.output.drawing import Labels
@@ -119,51 +110,43 @@ def _ring(canvas: Rgb, box: np.ndarray, ring: int, colour: Colour) -> Rectangle:
 
 def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
     """Draw the table below: the sentence, one line per row, and the reasons."""
-    step, names = lettering.line_height(_SIZE), names_of(compared)
-    shown = compared.relations[:_MOST_RELATIONS]
-    truth = _TRUTH if compared.expected_ids is not None else 0
+    step, shown = lettering.line_height(_SIZE), min(len(compared.relations), _MOST_RELATIONS)
+    truth = 0 if compared.expected_ids is None else _TRUTH
     left, right = _EDGE + _NUMBER + _SAMPLE + _NAME, WIDTH - _EDGE - _CHOOSES - truth  # of the relations
-    across = (right - left) // max(len(shown), 1)
-    heads = [lettering.wrapped(heading(one, names), _SIZE - 1, across - 12) for one in shown]
-    lines = list(_below(compared))
-    high = max([len(head) for head in heads] or [0])
+    across = (right - left) // max(shown, 1)
+    columns = [(left - _NAME, _NAME), *((left + n * across, across) for n in range(shown)), (right, _CHOOSES),
+               (right + _CHOOSES, _TRUTH)]  # fmt: skip
+    heads = [
+        (lettering.wrapped(head, _SIZE - 1, width - 12), x)
+        for head, (x, width) in zip(heads_of(compared, shown), columns, strict=False)
+    ]
+    lines, high = list(_below(compared)), max(len(head) for head, _ in heads)
     height = 2 * _EDGE + step * (4 + high + len(lines)) + _ROW * len(compared.rows)
     panel = np.full((height, WIDTH, 3), drawing.PAPER, np.uint8)
     panel[:1] = drawing.LINE
     y = _EDGE + round(1.1 * _SIZE)
-
-    def write(text: str, x: int, width: int, colour: Colour = drawing.INK, strong: bool = False) -> None:
-        lettering.write(panel, lettering.shortened(text, _SIZE, width, strong), (x, y), _SIZE, colour, strong)
-
-    def note(text: str, x: int, down: int = 0) -> None:
-        lettering.write(panel, text, (x, y + down), _SIZE - 1, drawing.FAINT)
-
     title = lettering.shortened(compared.instruction, _SIZE + 3, WIDTH - 2 * _EDGE, True)
     lettering.write(panel, title, (_EDGE, y), _SIZE + 3, drawing.INK, True)
     y += round(1.3 * step)
-    for column, head in enumerate(heads):
+    for head, x in heads:
         for number, line in enumerate(head):
-            note(line, left + column * across, number * step)
-    note("chooses", right)
-    if truth:
-        note("truth", right + _CHOOSES)
-    y += max(high, 1) * step + 6
+            lettering.write(panel, line, (x, y + number * step), _SIZE - 1, drawing.FAINT)
+    y += high * step + 6
+    shades = {True: drawing.GREEN, False: drawing.VERMILLION, None: drawing.FAINT}
     for number, (row, colour) in enumerate(zip(compared.rows, colours, strict=True), 1):
         middle = y - round(0.35 * _SIZE)
         panel[middle - _ROW // 2] = drawing.LINE
-        write(str(number), _EDGE, _NUMBER)
+        lettering.write(panel, str(number), (_EDGE, y), _SIZE, drawing.INK)
         cv2.circle(panel, (_EDGE + _NUMBER + _SAMPLE // 3, middle), round(0.5 * _SIZE), colour, _RING, cv2.LINE_AA)
-        write(name_of_row(row), left - _NAME, _NAME - 12, strong=True)
-        for column, opinion in enumerate(row.opinions[:_MOST_RELATIONS]):
-            write(opinion_words(opinion), left + column * across, across - 12)
-        write(says(row, names), right, _CHOOSES - 12)
-        if truth:
-            shade = {True: drawing.GREEN, False: drawing.VERMILLION, None: drawing.FAINT}[row.right]
-            write(verdict_words(row), right + _CHOOSES, _TRUTH, shade, row.right is not None)
+        for n, (cell, (x, width)) in enumerate(zip(cells_of(row, compared, shown), columns, strict=False)):
+            is_verdict = n == shown + 2
+            strong = row.right is not None if is_verdict else n == 0
+            text = lettering.shortened(cell, _SIZE, width - 12, strong)
+            lettering.write(panel, text, (x, y), _SIZE, shades[row.right] if is_verdict else drawing.INK, strong)
         y += _ROW
     y += 4
     for text in lines:
-        note(text, _EDGE)
+        lettering.write(panel, text, (_EDGE, y), _SIZE - 1, drawing.FAINT)
         y += step
     return panel[: y - step + _EDGE + 4]
 

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
 from rich.table import Table
 
-from spatial_vlm_ros.output.terminal import new_console
+from spatial_vlm_ros.output.terminal import new_console, new_table
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.types import ComparedRelation, ComparedRow, RelationComparison, RelationOpinion, Status
+from spatial_vlm_ros.types import ComparedRow, RelationComparison, RelationOpinion, Status
 
 _MOST_COLUMNS = 6  # relations shown at a terminal, fewer if it is narrow; --json has all
 _NAME, _CELL, _REST = 36, 13, 46  # columns of letters: for most row names, for a relation, and for the rest
@@ -29,11 +28,26 @@ def names_of(compared: RelationComparison) -> dict[str, str]:
     }
 
 
-def heading(relation: ComparedRelation, names: Mapping[str, str]) -> str:
-    """A relation as a question: "chick d1 behind cup?"."""
-    denied = " (said: not)" if relation.negated else ""
-    target, anchor = (names.get(id_, id_) for id_ in (relation.target_id, relation.anchor_id))
-    return f"{target} {relation.relation} {anchor}?{denied}"
+def heads_of(compared: RelationComparison, shown: int) -> list[str]:
+    """Heads of the columns of `cells_of`; of a relation a question: "chick d1 behind cup?"."""
+    names, heads = names_of(compared), [""]
+    for one in compared.relations[:shown]:
+        target, anchor = (names.get(id_, id_) for id_ in (one.target_id, one.anchor_id))
+        heads.append(f"{target} {one.relation} {anchor}?{' (said: not)' if one.negated else ''}")
+    return [*heads, "chooses", *(["truth"] if compared.expected_ids is not None else [])]
+
+
+def cells_of(row: ComparedRow, compared: RelationComparison, shown: int) -> list[str]:
+    """Name of a row, its opinions of the first relations, its choice and, where there is a label, the verdict."""
+    opinions = [_opinion_words(one) for one in row.opinions[:shown]] or [""] * shown
+    chooses = "no choice" if row.opinions else "not asked"
+    if row.chosen_id is not None:
+        same = {True: " (as measured)", False: " (not as measured)", None: ""}[row.agrees]
+        chooses = names_of(compared).get(row.chosen_id, row.chosen_id) + same
+    elif row.status is not None and row.status is not Status.OK:
+        chooses = row.status.value
+    verdict = {True: "right", False: "wrong", None: "none"}[row.right] if row.opinions else ""
+    return [name_of_row(row), *opinions, chooses, *([verdict] if compared.expected_ids is not None else [])]
 
 
 def name_of_row(row: ComparedRow) -> str:
@@ -50,30 +64,12 @@ def reason_of(row: ComparedRow) -> str:
     return row.reason if row.effect is None else f"{row.effect}, {row.reason}"
 
 
-def opinion_words(opinion: RelationOpinion) -> str:
+def _opinion_words(opinion: RelationOpinion) -> str:
     """A probability with its calibrated value in brackets, or why there is none."""
     if opinion.p is None:
         return "no opinion" if opinion.consistent is False else "?"
     raw = _share(opinion.p)
     return raw if opinion.calibrated is None else f"{raw} ({_share(opinion.calibrated)})"
-
-
-def says(row: ComparedRow, names: Mapping[str, str]) -> str:
-    """The chosen object, and whether measurement chooses the same; else the refusal."""
-    if row.chosen_id is None:
-        refused = row.status.value if row.status is not None and row.status is not Status.OK else ""
-        return refused or ("not asked" if not row.opinions else "no choice")
-    return (
-        names.get(row.chosen_id, row.chosen_id)
-        + {True: " (as measured)", False: " (not as measured)", None: ""}[row.agrees]
-    )
-
-
-def verdict_words(row: ComparedRow) -> str:
-    """Whether the choice is the labelled object; empty if it was not asked."""
-    if not row.opinions:
-        return ""
-    return {True: "right", False: "wrong", None: "none"}[row.right]
 
 
 def _share(p: float) -> str:
@@ -106,23 +102,15 @@ def comparison(compared: RelationComparison) -> None:
 
 def table_of(compared: RelationComparison, width: int) -> Table:
     """Make one line per row, with as many relations as fit in `width` letters, at least two."""
-    called = names_of(compared)
     names = min(max(len(name_of_row(row)) for row in compared.rows), _NAME)
-    room = (width - names - _REST) // _CELL
-    shown = compared.relations[: min(max(room, 2), _MOST_COLUMNS)]
-    more = len(compared.relations) - len(shown)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("", overflow="fold", min_width=names, max_width=_NAME)
-    for relation in shown:
-        table.add_column(heading(relation, called), justify="right")
-    for column in ("chooses", *(["truth"] if compared.expected_ids is not None else []), "questions", "ms"):
-        table.add_column(column, justify="left" if column in ("chooses", "truth") else "right")
+    shown = min((width - names - _REST) // _CELL, len(compared.relations), _MOST_COLUMNS)
+    shown = max(shown, min(2, len(compared.relations)))
+    heads = [*heads_of(compared, shown), "questions", "ms"]
+    table = new_table(heads, {"", "chooses", "truth"})
+    table.columns[0].overflow, table.columns[0].min_width, table.columns[0].max_width = "fold", names, _NAME
     for row in compared.rows:
-        cells = [opinion_words(one) for one in row.opinions[: len(shown)]] or [""] * len(shown)
-        truth = [verdict_words(row)] if compared.expected_ids is not None else []
         asked = row.by in ("model", "remedy")
-        table.add_row(name_of_row(row), *cells, says(row, called), *truth, str(row.questions) if asked else "",
-                      f"{row.ms:.0f}" if asked else "")  # fmt: skip
-    if more:
+        table.add_row(*cells_of(row, compared, shown), *((str(row.questions), f"{row.ms:.0f}") if asked else ("", "")))
+    if more := len(compared.relations) - shown:
         table.caption = f"relations not shown: {more}; --json shows all"
     return table

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from spatial_vlm_lab.comparison.compared_models import ComparedModel, load_model
+from spatial_vlm_lab.comparison.compared_models import ComparedModel, CountingJudge
 from spatial_vlm_ros.errors import DomainMismatchError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain
@@ -51,9 +51,6 @@ from spatial_vlm_ros.types import (
     Status,
 )
 
-MOST_RELATIONS = 24
-"""Default number of relations to ask about."""
-MEASUREMENT = "measurement"
 _ALL = 10**6  # candidates and relations
 _ASKED = (Status.OK, Status.AMBIGUOUS, Status.LOW_CONFIDENCE)
 _EDGE = 1e-9  # from 0 and 1, for the odds of a probability
@@ -72,7 +69,7 @@ class ComparisonPlan:
 
     models: tuple[ComparedModel, ...]
     remedies: tuple[str, ...] = ()
-    most: int = MOST_RELATIONS
+    most: int = 24
     budget_s: float = 600.0
     told: Callable[[str], None] = field(default=lambda _: None, compare=False)
 
@@ -109,14 +106,8 @@ def compare_sentence(
     if target.count not in (None, 1) or target.choice is not None:
         repair = 'name a single object, as in "the chick behind the cup"'
         raise InputError("instruction", repr(words), "words for one object", repair)
-    asking = _Asking(measured, config, plan, expected)
-    rows = [asking.measurement()]
-    for model in plan.models if asking.asked else ():
-        rows += asking.of_model(model, calibrations.get(model.name))
-    comparison = RelationComparison(
-        name, words, asking.objects(), asking.relations(), tuple(rows), asking.left_out(), asking.unasked(), expected
-    )
-    return ComparedSentence(comparison, measured.answered)
+    compared = _Asking(measured, config, plan, calibrations, expected).compared(name, words)
+    return ComparedSentence(compared, measured.answered)
 
 
 def expected_of(folder: str | Path, words: str) -> tuple[str, ...] | None:
@@ -143,54 +134,56 @@ class _Asking:
 
     def __init__(
         self, measured: MeasuredSentence, config: ResolverConfig, plan: ComparisonPlan,
-        expected: tuple[str, ...] | None,
+        calibrations: Mapping[str, JudgeCalibrations], expected: tuple[str, ...] | None,
     ) -> None:  # fmt: skip
         self._choice, self._scorer, self._measured = measured.choice, measured.scorer, measured
-        self._config, self._plan, self._expected = config, plan, expected
+        self._config, self._plan, self._calibrations, self._expected = config, plan, calibrations, expected
         all_of_them = asked_of(self._choice, self._scorer, tuple(CHOICES), _ALL, _ALL).questions
         self._more = len(all_of_them) - plan.most
         self._askable = {one.key for one in all_of_them}
-        self.asked = all_of_them[: plan.most]
+        self._asked = all_of_them[: plan.most]
         self._ids = [obj.id for obj in self._scorer.layout.scene.objects]
+        found, choice = config.decision.found, measured.choice  # rows that the sentence may mean, likeliest first
+        order = np.argsort(-choice.probability, kind="stable")
+        self._candidates = [int(row) for row in order if choice.belief.fit[row] >= found]
+
+    def compared(self, name: str, words: str) -> RelationComparison:
+        choice, answered = self._choice, self._measured.answered.resolution
+        opinions = tuple(RelationOpinion(round(one.likelihood, 6)) for one in self._asked)
+        reason = "" if choice.status is Status.OK else answered.message
+        rows = [self._decided(ComparedRow("measurement", "measurement", opinions=opinions, reason=reason), choice)]
+        for model in self._plan.models if self._asked else ():
+            rows += self._of_model(model)
+        anchors = dict.fromkeys(one.key[2] for one in self._asked if one.key[2] not in self._candidates)
+        relations = tuple(
+            ComparedRelation(
+                one.key[0], self._ids[one.key[1]], self._ids[one.key[2]], all(negated for _, negated in one.said_for)
+            )
+            for one in self._asked
+        )
+        objects = (*(self._object(row, "candidate") for row in self._candidates),
+                   *(self._object(row, "anchor") for row in anchors))  # fmt: skip
+        unasked = self._unasked(choice.by_row[choice.chosen], choice.chosen) if choice.chosen >= 0 else ()
+        return RelationComparison(
+            name, words, objects, relations, tuple(rows), self._left_out(), tuple(dict.fromkeys(unasked)),
+            self._expected,
+        )  # fmt: skip
 
     # ---------------------------------------------------------------------------------------- what is compared
 
-    def _candidates(self) -> list[int]:
-        """Rows that the sentence may mean by name, likeliest first."""
-        choice, found = self._choice, self._config.decision.found
-        return [int(r) for r in np.argsort(-choice.probability, kind="stable") if choice.belief.fit[r] >= found]
-
     def _asked_at(self, belief: PhraseBelief, row: int, scorer: PhraseScorer) -> list[tuple[PairKey, float, bool]]:
         """Relations asked about of one candidate: key, probability that it holds, and whether it is denied."""
-        keys = {one.key for one in self.asked}
+        keys = {one.key for one in self._asked}
         return [
             (key, _holding(float(clause.likelihood[key[1]]), clause.negated), clause.negated)
             for key, clause in relations_at(belief, row, scorer)
             if key in keys
         ]
 
-    def objects(self) -> tuple[ComparedObject, ...]:
-        rows = self._candidates()
-        anchors = dict.fromkeys(one.key[2] for one in self.asked if one.key[2] not in rows)
-        found = []
-        for row in (*rows, *anchors):
-            obj = self._scorer.layout.scene.objects[row]
-            away = None if obj.depth_problem is not None else round(float(np.linalg.norm(obj.box.centre)), 4)
-            role: Literal["candidate", "anchor"] = "candidate" if row in rows else "anchor"
-            found.append(ComparedObject(obj.id, obj.detection.label, role, away))
-        return tuple(found)
-
-    def relations(self) -> tuple[ComparedRelation, ...]:
-        return tuple(
-            ComparedRelation(
-                one.key[0], self._ids[one.key[1]], self._ids[one.key[2]], all(negated for _, negated in one.said_for)
-            )
-            for one in self.asked
-        )
-
-    def unasked(self) -> tuple[str, ...]:
-        row = self._choice.chosen
-        return () if row < 0 else tuple(dict.fromkeys(self._unasked(self._choice.by_row[row], row)))
+    def _object(self, row: int, role: Literal["candidate", "anchor"]) -> ComparedObject:
+        obj = self._scorer.layout.scene.objects[row]
+        away = None if obj.depth_problem is not None else round(float(np.linalg.norm(obj.box.centre)), 4)
+        return ComparedObject(obj.id, obj.detection.label, role, away)
 
     def _unasked(self, belief: PhraseBelief, row: int) -> Iterator[str]:
         for clause in belief.clauses:
@@ -200,10 +193,10 @@ class _Asking:
                 if anchor >= 0:
                     yield from self._unasked(inner, int(anchor))
 
-    def left_out(self) -> str:
+    def _left_out(self) -> str:
         """Why nothing, or not everything, is compared."""
-        if self.asked:
-            n = len(self.asked)
+        if self._asked:
+            n = len(self._asked)
             return f"{n} of {n + self._more} relations are asked: raise --most" if self._more > 0 else ""
         status = self._choice.status
         if status not in _ASKED:
@@ -220,47 +213,39 @@ class _Asking:
 
     # ---------------------------------------------------------------------------------------- rows
 
-    def measurement(self) -> ComparedRow:
-        opinions = tuple(RelationOpinion(round(one.likelihood, 6)) for one in self.asked)
-        reason = "" if self._choice.status is Status.OK else self._measured.answered.resolution.message
-        return self._decided(ComparedRow("measurement", MEASUREMENT, opinions=opinions, reason=reason), self._choice)
-
-    def of_model(self, model: ComparedModel, calibrations: JudgeCalibrations | None) -> list[ComparedRow]:
+    def _of_model(self, model: ComparedModel) -> list[ComparedRow]:
         options = " ".join(f"{name}={value}" for name, value in model.options.items())
-        rows = self._rows(model, calibrations, "model", options)
+        rows = self._rows(ComparedRow("model", model.name, options), model, self._calibrations.get(model.name))
         for remedy in self._plan.remedies if rows[0].opinions else ():
+            row = ComparedRow("remedy", model.name, remedy)
             try:
-                rows += self._rows(model.with_remedy(remedy), None, "remedy", remedy)
+                rows += self._rows(row, model.with_remedy(remedy), None)
             except InputError as error:  # the model alone could be loaded: it does not take this remedy
-                rows.append(ComparedRow("remedy", model.name, remedy, reason=str(error), failed=True))
+                rows.append(replace(row, reason=str(error), failed=True))
         return rows
 
     def _rows(
-        self, model: ComparedModel, calibrations: JudgeCalibrations | None, by: Literal["model", "remedy"],
-        options: str,
-    ) -> list[ComparedRow]:  # fmt: skip
+        self, row: ComparedRow, model: ComparedModel, calibrations: JudgeCalibrations | None
+    ) -> list[ComparedRow]:
         """Load a model, ask it, and let go of it."""
-        row = ComparedRow(by, model.name, options)
-        self._plan.told(f"loading {model.name}{f' with {options}' if options else ''}")
+        self._plan.told(f"loading {model.name}{f' with {row.options}' if row.options else ''}")
         try:
-            judge = load_model(model)
+            judge = CountingJudge(model)
+            row = replace(row, load_ms=judge.load_ms)
+            check_domain(judge, self._config.domain_gate, self._scorer.layout.scene.frame.domain)
+        except DomainMismatchError as error:
+            return [replace(row, reason=str(error))]
         except InputError:
             raise
         except SpatialVlmError as error:
             return [replace(row, reason=str(error), failed=True)]
-        row = replace(row, load_ms=judge.load_ms)
-        try:
-            check_domain(judge, self._config.domain_gate, self._scorer.layout.scene.frame.domain)
-        except DomainMismatchError as error:
-            return [replace(row, reason=str(error))]
-        self._plan.told(f"asking {model.name} about {len(self.asked)} relations")
-        known = calibrations or JudgeCalibrations()
+        self._plan.told(f"asking {model.name} about {len(self._asked)} relations")
         judging = replace(self._config.judge, calibration=str(model.calibration or ""))
         fused = RelationAsking(replace(self._config, judge=judging), None).judged(
             self._choice, self._scorer, self._measured.queries, judge, _ALL
         )
-        report = fused.judge
-        row, late = replace(row, questions=judge.questions, ms=judge.ms), judge.late
+        report, late = fused.judge, judge.late
+        row = replace(row, questions=judge.questions, ms=judge.ms)
         del judge  # the next model needs its memory
         gc.collect()
         if report is None or not report.relations:
@@ -273,23 +258,22 @@ class _Asking:
         )
         rows = [self._alone(replace(row, opinions=opinions), said)]
         if calibrations is not None:
-            weightless = _weightless(self.asked, said, known)
-            counts = any(p is not None and known.of(one.name) for one, p in zip(self.asked, said, strict=True))
+            weightless = _weightless(self._asked, said, calibrations)
+            counts = any(p is not None and calibrations.of(q.name) for q, p in zip(self._asked, said, strict=True))
             reason = "; ".join(filter(None, (report.reason if counts or not weightless else "", weightless)))
-            made = ComparedRow(
-                "fused", model.name, options, self._fused(said, known), effect=report.effect, reason=reason
-            )
+            weighed = self._weighed(said, calibrations)
+            made = ComparedRow("fused", row.name, row.options, weighed, effect=report.effect, reason=reason)
             rows.append(self._decided(made, fused))
         return rows
 
-    def _fused(self, said: Sequence[float | None], known: JudgeCalibrations) -> tuple[RelationOpinion, ...]:
+    def _weighed(self, said: Sequence[float | None], known: JudgeCalibrations) -> tuple[RelationOpinion, ...]:
         """The probabilities of measurement with the model's evidence."""
-        scorer = self._scorer.with_evidence(evidence_of(self.asked, said, known))
+        scorer = self._scorer.with_evidence(evidence_of(self._asked, said, known))
         weighed: dict[PairKey, float] = {}
-        for row in self._candidates():
+        for row in self._candidates:
             belief = scorer.score_phrase(self._choice.by_row[row].phrase)
             weighed.update({key: p for key, p, _ in self._asked_at(belief, row, scorer)})
-        return tuple(RelationOpinion(round(weighed[one.key], 6) if one.key in weighed else None) for one in self.asked)
+        return tuple(RelationOpinion(round(weighed[one.key], 6) if one.key in weighed else None) for one in self._asked)
 
     def _alone(self, row: ComparedRow, said: Sequence[float | None]) -> ComparedRow:
         """What a model alone would choose: the candidate of the greatest product of its probabilities and the name's.
@@ -299,10 +283,10 @@ class _Asking:
         """
         if all(p is None for p in said):
             return replace(row, reason="it has no opinion on any relation")
-        by_key = {one.key: 0.5 if p is None else float(p) for one, p in zip(self.asked, said, strict=True)}
+        by_key = {one.key: 0.5 if p is None else float(p) for one, p in zip(self._asked, said, strict=True)}
         weights: dict[int, float] = {}
         odds: dict[int, float] = {}
-        for candidate in self._candidates():
+        for candidate in self._candidates:
             belief = self._choice.by_row[candidate]
             held = [_holding(by_key[key], denied) for key, _, denied in self._asked_at(belief, candidate, self._scorer)]
             if held:

@@ -27,12 +27,11 @@ def failure_image(one: EvaluatedCase, config: ResolverConfig) -> bytes | None:
     if one.frame is None:
         return None
     try:
-        true = () if one.truth is None else one.truth.objects
-        detections = one.detections or tuple(each.detection for each in true if each.detection is not None)
+        detections = one.detections or tuple(each.detection for each in one.objects if each.detection is not None)
         image = draw(one.frame, detections, one.resolution, config, one.scene)
-        expected = None if one.truth is None else one.truth.expected
-        if expected is not None and expected.box is not None:
-            left, top, right, bottom = np.array(expected.box) * enlargement(one.frame)
+        expected_id = None if one.result is None else one.result.expected_id
+        for box in (each.box for each in one.objects if each.id == expected_id and each.box is not None):
+            left, top, right, bottom = np.array(box) * enlargement(one.frame)
             corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
             drawing.line(image, corners, _TRUTH, 2, closed=True, dashed=True)
         drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

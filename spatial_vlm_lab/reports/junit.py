@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from spatial_vlm_lab.reports.report import check_installed
-from spatial_vlm_lab.reports.words import ended
+from spatial_vlm_lab.reports.sections import ended
 from spatial_vlm_lab.scoring.case_result import CaseResult
-from spatial_vlm_lab.scoring.model_run import ModelRun
+from spatial_vlm_lab.scoring.outcome import ModelRun
 from spatial_vlm_ros.printable import printable
 
 

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_lab.reports import plots
-from spatial_vlm_lab.reports.words import ended, error_rows, estimate, points
+from spatial_vlm_lab.reports.sections import ended, errors_of, estimate, points
 from spatial_vlm_lab.scoring.case_result import Blame, CaseResult
-from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
-from spatial_vlm_lab.scoring.model_run import ModelRun, by_reason
 from spatial_vlm_lab.scoring.model_spec import GIVEN
-from spatial_vlm_lab.scoring.outcome import UNKNOWN, ModelOutcome
+from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, ModelRun, by_reason
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
@@ -31,10 +29,6 @@ from spatial_vlm_ros.types.proportions import Interval, Share
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TIED = "\u00a0"  # a space at which no line breaks
-_OF_ALL = (
-    "With or without an answer; right = the expected object, so a case that expects a refusal is never right. "
-    "It shows what a lower threshold for answering would do."
-)
 
 
 def check_installed(html: bool, junit: bool) -> None:
@@ -79,7 +73,7 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         pairs=evaluation.pairs,
         notes=evaluation.notes,
         unusable=by_reason(case for model in evaluation.models for case in model.unusable),
-        errors=[error for error, *_ in error_rows(evaluation.models)],
+        errors=errors_of(evaluation.models),
         failures=failures,
         choices={  # name of a filter → its values
             "model": list(dict.fromkeys(f["model"] for f in failures)),
@@ -96,7 +90,7 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
 
 def _shown_model(model: ModelOutcome, run: ModelRun, tag: str) -> dict[str, Any]:
     """What the page shows of a model; `tag` is what its anchors end in."""
-    complete, confusion = model.score.complete, model.score.confusion
+    complete, confusion = model.complete, model.confusion
     counts = {"right": complete.k, **{who: sum(e[who] for e in model.errors.values()) for who in (
         Blame.MODEL.value, Blame.RESOLVER.value, UNKNOWN)}}  # fmt: skip
     parts, at = [], 0.0  # of the bar: name, where it begins and how wide it is, percent
@@ -104,14 +98,9 @@ def _shown_model(model: ModelOutcome, run: ModelRun, tag: str) -> dict[str, Any]
         width = 100.0 * n / complete.n if complete.n else 0.0
         parts.append((name, round(at, 3), round(width, 3)))
         at += width
-    given = "Confidence of each pose that was answered; right = the expected object."
     return {
         "tag": tag,
         "about": model,
-        "calibrations": [
-            ("Answers given", given, model.answered),
-            ("Likeliest candidate of every case", _OF_ALL, model.all_cases),
-        ],
         "statuses": [s.value for s in Status if any(s.value in (e, *g) for e, g in confusion.items())],
         "parts": parts,
         "missing_images": sum(not case.complete and n not in run.images for n, case in enumerate(run.results)),
@@ -142,12 +131,12 @@ def _failures(model: ModelOutcome, run: ModelRun, tag: str) -> Iterator[dict[str
             jpeg = run.images.get(n)
             yield {
                 "key": f"case{tag}-{n + 1}",
-                "model": model.name,
+                "model": model.model,
                 "case": case,
                 "resolution": run.answers.get(n),
                 "image": None if jpeg is None else "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"),
                 "is_new": (case.image, case.instruction) in new,
-                "has_true_ids": model.name in ("", GIVEN),  # of its candidates: those of the true objects
+                "has_true_ids": model.model in ("", GIVEN),  # of its candidates: those of the true objects
             }
 
 

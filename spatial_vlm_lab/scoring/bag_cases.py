@@ -11,13 +11,11 @@ import dataclasses
 import itertools
 import logging
 from array import array
+from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_lab.scoring.case_judge import CaseImage
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth
@@ -51,72 +49,6 @@ _log = logging.getLogger(__name__)
 _FOREVER_NS = 1 << 62  # later than any message
 _HELD = 4  # most complete frames that wait for their detections: an image has several megabytes
 _BACK_NS = SECOND  # a stamp this far before the one before it is no late image but time set back
-_UNITS = ((SECOND, "seconds"), (1_000_000, "milliseconds"), (1_000, "microseconds"))
-_SLACK_NS = SECOND  # where a stamp that was rounded to seconds may still lie
-_MOST_NOTES = 3  # about stamps that repeat
-_GAP = 10.0  # times the usual period: images are missing
-
-
-class SeenStamps:
-    """The stamps of the colour images of a bag, in the order in which they were recorded."""
-
-    def __init__(self, wanted: Collection[int]) -> None:
-        self._all, self._wanted, self._there = array("q"), frozenset(wanted), Counter[int]()
-
-    def add(self, stamp_ns: int) -> None:
-        """Add an image."""
-        self._all.append(stamp_ns)
-        if stamp_ns in self._wanted:
-            self._there[stamp_ns] += 1
-
-    def __contains__(self, stamp_ns: int) -> bool:
-        return stamp_ns in self._there
-
-    def notes(self) -> Iterator[str]:
-        """Yield messages about irregular stamps."""
-        repeated = [(stamp_ns, n) for stamp_ns, n in self._there.items() if n > 1]
-        for stamp_ns, n in repeated[:_MOST_NOTES]:
-            yield f"{n} colour images have the stamp {stamp_ns}; its cases use the first complete one"
-        if len(repeated) > _MOST_NOTES:
-            more = len(repeated) - _MOST_NOTES
-            yield f"{more} more stamps of cases belong to several colour images; these cases use the first"
-        backs = [(before, after) for before, after in itertools.pairwise(self._all) if after < before - _BACK_NS]
-        if backs:
-            last, first = backs[0]
-            often = "once" if len(backs) == 1 else f"{len(backs)} times, first"
-            yield (
-                f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
-                "belong to two images; cases use the first"
-            )
-
-    @cached_property
-    def _ordered(self) -> npt.NDArray[np.int64]:
-        """All stamps, once the bag is read."""
-        return np.unique(np.array(self._all, np.int64))
-
-    def why_absent(self, stamp_ns: int) -> tuple[str, str]:
-        """Why no image has a stamp, as text, and which stamp would be right."""
-        if not self._all:
-            return "the bag has no colour image", "a bag with colour images"
-        stamps = self._ordered
-        low, high = int(stamps[0]), int(stamps[-1])
-        span = f"a stamp between {low} and {high} ns"
-        for factor, unit in _UNITS:
-            if low - _SLACK_NS <= stamp_ns * factor <= high + _SLACK_NS:
-                return f"a stamp in {unit}", f"nanoseconds: {span}"
-        if not low <= stamp_ns <= high:
-            side, off = ("before the first", low - stamp_ns) if stamp_ns < low else ("after the last", stamp_ns - high)
-            return f"a stamp {off / SECOND:.3f} s {side} colour image", span
-        at = int(np.searchsorted(stamps, stamp_ns))
-        before, after = int(stamps[at - 1]), int(stamps[at])
-        near = before if stamp_ns - before <= after - stamp_ns else after
-        ns = abs(near - stamp_ns)  # less than a millisecond is told in nanoseconds: then a stamp was rounded
-        apart = f"{ns / SECOND:.3f} s" if ns >= 1_000_000 else f"{ns} ns"
-        words = f"no colour image has this stamp; the nearest is {near}, {apart} away"
-        period = float(np.median(np.diff(stamps)))
-        if after - before > _GAP * period:
-            words += f"; it is in a gap of {(after - before) / SECOND:.1f} s"
-        return words, "the header stamp of a colour image"
 
 
 def images_of_bag(
@@ -145,9 +77,7 @@ def images_of_bag(
     for stamp_ns, image in player.images():
         for case in player.cases[stamp_ns]:
             yield case, image
-    if player.damage is not None:
-        note(f"the bag is damaged: {player.damage}; later cases are not judged")
-    for words in player.seen.notes():
+    for words in player.notes():
         note(words)
     for case in cases:
         if case.stamp_ns not in player.done:
@@ -178,7 +108,7 @@ class _StampPlayer:
 
     Attributes:
         cases: by stamp, in the order of the file.
-        damage: why reading ended early; None = it did not.
+        done: stamps whose images were there.
     """
 
     def __init__(self, bag: Bag, roles: Mapping[str, str], config: StreamConfig, robot: Any,
@@ -195,8 +125,9 @@ class _StampPlayer:
         self._found: dict[int, Any] = {}  # stamp → message of detections
         self._newest_found_ns = 0
         self._waiting: deque[PendingFrame] = deque()
-        self.seen, self.done = SeenStamps(self.cases), set[int]()
-        self.damage: FileError | None = None
+        self.done: set[int] = set()
+        self._stamps = array("q")  # of all colour images, in the order in which they were recorded
+        self._damage: FileError | None = None  # why reading ended early
 
     def images(self) -> Iterator[tuple[int, CaseImage]]:
         """Yield stamp and image in the order of completion; each stamp once."""
@@ -206,7 +137,7 @@ class _StampPlayer:
                     self._hear(role, message, now_ns)
                 yield from self._complete(now_ns)
         except FileError as error:
-            self.damage = error
+            self._damage = error
         yield from self._complete(_FOREVER_NS)
         while self._waiting:
             yield self._given(self._waiting.popleft())
@@ -221,7 +152,7 @@ class _StampPlayer:
             return
         if role == RGB:
             stamp_ns = stamp_of(message)
-            self.seen.add(stamp_ns)
+            self._stamps.append(stamp_ns)
             if stamp_ns < self._newest_found_ns - RESTART:  # time was set back, also for the detections
                 self._newest_found_ns = 0
         self._assembler.add(role, message, now_ns)
@@ -236,9 +167,9 @@ class _StampPlayer:
             if isinstance(taken, PendingFrame):
                 self._waiting.append(taken)
             elif isinstance(taken, TransformUnavailableError) and not self._has_transforms:
-                yield stamp_ns, CaseImage(error=without_transforms(taken), lost=self.damage is not None)
+                yield stamp_ns, CaseImage(error=without_transforms(taken), lost=self._damage is not None)
             else:
-                yield stamp_ns, CaseImage(error=taken, lost=self.damage is not None)
+                yield stamp_ns, CaseImage(error=taken, lost=self._damage is not None)
         while self._waiting:
             stamp_ns = self._waiting[0].stamp_ns
             has_found = DETECTIONS not in self._roles or stamp_ns in self._found or self._newest_found_ns > stamp_ns
@@ -261,14 +192,45 @@ class _StampPlayer:
         truth = None if frame.base_T_camera is None else FrameTruth(frame.base_T_camera)
         return pending.stamp_ns, CaseImage(frame, None, known, truth)
 
+    def notes(self) -> Iterator[str]:
+        """Yield messages about damage and irregular stamps, once the bag is read."""
+        if self._damage is not None:
+            yield f"the bag is damaged: {self._damage}; later cases are not judged"
+        repeated = [(stamp, n) for stamp, n in Counter(self._stamps).items() if n > 1 and stamp in self.cases]
+        if repeated:
+            (stamp, n), *more = repeated
+            others = f", and {len(more)} more stamps of cases belong to several" if more else ""
+            yield f"{n} colour images have the stamp {stamp}{others}; cases use the first complete one"
+        backs = [(before, after) for before, after in itertools.pairwise(self._stamps) if after < before - _BACK_NS]
+        if backs:
+            last, first = backs[0]
+            often = "once" if len(backs) == 1 else f"{len(backs)} times, first"
+            yield (
+                f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
+                "belong to two images; cases use the first"
+            )
+
+    @cached_property
+    def _ordered(self) -> list[int]:
+        """All stamps, once the bag is read."""
+        return sorted(set(self._stamps))
+
     def without_image(self, stamp_ns: int) -> CaseImage:
         """The refusal for a case whose image was never complete."""
-        if self.damage is not None:  # the image or its companions may lie behind the damage
-            return CaseImage(error=self.damage, lost=True)
-        if stamp_ns not in self.seen:
-            got, expected = self.seen.why_absent(stamp_ns)
+        if self._damage is not None:  # the image or its companions may lie behind the damage
+            return CaseImage(error=self._damage, lost=True)
+        stamps = self._ordered
+        at = bisect_left(stamps, stamp_ns)
+        if stamps[at : at + 1] != [stamp_ns]:
+            got, expected = f"{stamp_ns}, and the bag has no colour image", "a bag with colour images"
+            if stamps:
+                near = min(stamps[max(at - 1, 0) : at + 1], key=lambda stamp: abs(stamp - stamp_ns))
+                ns = abs(near - stamp_ns)  # less than a millisecond is told in nanoseconds: then a stamp was rounded
+                apart = f"{ns / SECOND:.3f} s" if ns >= 1_000_000 else f"{ns} ns"
+                got = f"{stamp_ns}; no colour image has this stamp; the nearest is {near}, {apart} away"
+                expected = f"a stamp between {stamps[0]} and {stamps[-1]} ns"
             repair = "use the header stamp of the colour image in the bag, in nanoseconds"
-            problem = InputError("stamp_ns", f"{stamp_ns}, {got}", expected, repair)
+            problem = InputError("stamp_ns", got, expected, repair)
             return CaseImage(error=problem, problem=problem)
         names = {role: self._roles.get(role, role) for role in self._assembler.streams}
         return CaseImage(

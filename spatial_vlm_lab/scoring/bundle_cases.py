@@ -31,7 +31,7 @@ from spatial_vlm_ros.recording.frame_folder import (
     write_frame,
 )
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.types import ANSWERS, Detection, Resolution, Status
+from spatial_vlm_ros.types import Detection, Resolution, Status
 
 _KIND = "evidence"
 _LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
@@ -60,7 +60,8 @@ def keep_as_test(
     """Add the frame of a bundle to a folder of cases, and its words to cases.jsonl.
 
     Args:
-        status: the right one; None = not known, unless `as_answered`.
+        status: the right one; None = not known, unless `as_answered` or `id_` tells it.
+        id_: the right object of an answer that is OK.
         as_answered: whether the recorded answer was right: object, value and place.
     """
     check_keepable(bundle, out)
@@ -130,13 +131,11 @@ def _expected(
 ) -> dict[str, Any] | None:
     if id_ is None:
         return None if status is None else {"status": status.value}
-    status, what, ids = status or Status.OK, f"id of {bundle.path}", [one.id for one in found]
-    if status not in ANSWERS:
-        got = f"{id_!r} with {status.value}"
-        raise InputError(what, got, "no id, because a refusal has no object", "leave the id out, or expect OK")
+    ids = [one.id for one in found]
     if id_ not in ids:
-        raise InputError(what, repr(id_), f"one of {', '.join(ids) or 'none'}", "see `evidence list --json`")
-    return {"status": status.value, "id": id_}
+        known = f"one of {', '.join(ids) or 'none'}"
+        raise InputError(f"id of {bundle.path}", repr(id_), known, "see `evidence list --json`")
+    return {"status": Status.OK.value, "id": id_}
 
 
 def _add_case(out: Path, case: dict[str, Any]) -> None:

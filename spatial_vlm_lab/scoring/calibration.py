@@ -8,8 +8,9 @@ stay those of the whole sample. Cases of one image are not independent, so true 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ Array = npt.NDArray[np.float64]
 _MOST_BINS = 10
 _FEWEST_IN_BIN = 5
 _RESAMPLES = 1000
-_AT_ONCE = 2_000_000  # weights held at a time while resampling
+_AT_ONCE = 2_000_000  # cases held at a time while resampling
 _MOST_POINTS = 200  # of a curve that is written out
 _SEED = 20170804
 
@@ -61,12 +62,12 @@ class Calibration:
             2015). It cannot be negative, so that a small sample of a calibrated answerer has more than 0.
         brier: mean squared difference of confidence and right (Brier 1950, Verification of forecasts expressed in
             terms of probability).
-        brier_constant: Brier score of an answerer that always says the base rate: p (1 - p).
+        brier_constant: that of always saying the base rate.
         aurc: area under the risk-coverage curve: mean over k of the risk of the k most confident cases (Geifman and
             El-Yaniv 2017, Selective classification for deep neural networks; Geifman et al. 2019). For equal
             confidences it is the mean over their orders.
-        aurc_best: AURC if every wrong case came last, the best order.
-        aurc_random: AURC of a random order: the share of wrong cases.
+        aurc_best: AURC of the best order, every wrong case last.
+        aurc_random: AURC of a random order.
         curve: the coverage-risk curve, most confident first, at most 200 points.
     """
 
@@ -99,19 +100,22 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
     order = np.argsort(-p, kind="stable")
     p, y = p[order], y[order]
     n, k = len(p), int(y.sum())
-    once: Array = np.ones((1, n))
-    drawn = np.concatenate([_measures(p, y, weights) for weights in _resamples(n)], axis=1)
-    low, high = np.percentile(drawn, (2.5, 97.5), axis=1)
-    ece, brier, aurc = (
-        Interval(_short(v), _short(a), _short(b))
-        for v, a, b in zip(_measures(p, y, once)[:, 0], low, high, strict=True)
-    )
-    parts = [(p[a:b], y[a:b]) for a, b in itertools.pairwise(_cuts(p))]
-    bins = (Bin(_short(q[-1]), _short(q[0]), _short(q.mean()), wilson(int(z.sum()), len(z))) for q, z in parts[::-1])
     ends, wrong = _ends(p), np.cumsum(1.0 - y)
+    cuts = _cuts(ends, n)
+    bin_of = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+    rng = np.random.default_rng(_SEED)
+    drawn, step = [], max(1, _AT_ONCE // n)
+    for done in range(0, _RESAMPLES, step):
+        picks = np.sort(rng.integers(0, n, (min(step, _RESAMPLES - done), n)), axis=1)
+        drawn.append(_measures(p[picks], y[picks], bin_of[picks]))
+    low, high = np.percentile(np.concatenate(drawn, axis=1), (2.5, 97.5), axis=1)
+    values = _measures(p[None], y[None], bin_of[None])[:, 0]
+    ece, brier, aurc = (Interval(*map(_short, one)) for one in zip(values, low, high, strict=True))
+    parts = [(p[a:b], y[a:b]) for a, b in itertools.pairwise(cuts)]
+    bins = (Bin(_short(q[-1]), _short(q[0]), _short(q.mean()), wilson(int(z.sum()), len(z))) for q, z in parts[::-1])
     if len(ends) > _MOST_POINTS:
         ends = ends[np.unique(np.linspace(0, len(ends) - 1, _MOST_POINTS).round().astype(int))]
-    curve = (RiskPoint(_short(p[k - 1]), _short(k / n), wilson(round(float(wrong[k - 1])), int(k))) for k in ends)
+    curve = (RiskPoint(_short(p[m - 1]), _short(m / n), wilson(round(float(wrong[m - 1])), int(m))) for m in ends)
     return Calibration(
         n=n,
         right=wilson(k, n),
@@ -120,31 +124,27 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
         brier=brier,
         brier_constant=_short(k / n * (1.0 - k / n)),
         aurc=aurc,
-        aurc_best=_short(_aurc(once, (np.arange(n) >= k)[None].astype(np.float64))[0]),
+        aurc_best=_short(_mean_risk((np.arange(n) >= k)[None])[0]),
         aurc_random=_short(1.0 - k / n),
         bins=tuple(bins),
         curve=tuple(curve),
     )
 
 
-def _resamples(n: int) -> Iterator[Array]:
-    """How often each of n cases is drawn, (rows, n), for as many rows as there are resamples."""
-    rng = np.random.default_rng(_SEED)
-    step = max(1, _AT_ONCE // n)
-    for done in range(0, _RESAMPLES, step):
-        rows = min(step, _RESAMPLES - done)
-        picks = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
-        yield np.bincount(picks.reshape(-1), minlength=rows * n).reshape(rows, n).astype(np.float64)
+def _measures(p: Array, y: Array, bin_of: npt.NDArray[np.intp]) -> Array:
+    """(3, R) ECE, Brier score and AURC of (R, N) cases in falling confidence, with the number of the bin of each."""
+    rows, n = p.shape
+    starts = np.flatnonzero(np.diff(p, axis=1, prepend=np.inf))  # of equal confidences: their wrong ones are spread
+    sizes = np.diff(starts, append=p.size)
+    wrong = np.repeat(np.add.reduceat(1.0 - y.ravel(), starts) / sizes, sizes).reshape(rows, n)
+    in_row = bin_of + (bin_of.max() + 1) * np.arange(rows)[:, None]
+    gaps = np.bincount(in_row.ravel(), (y - p).ravel(), rows * (bin_of.max() + 1)).reshape(rows, -1)
+    return np.stack((np.abs(gaps).sum(axis=1) / n, ((p - y) ** 2).mean(axis=1), _mean_risk(wrong)))
 
 
-def _measures(p: Array, y: Array, weights: Array) -> Array:
-    """(3, R) ECE, Brier score and AURC of cases in falling confidence, for (R, N) weights; the bins stay the same."""
-    n = len(p)
-    gaps = np.add.reduceat(weights * (y - p), _cuts(p)[:-1], axis=1)
-    starts = np.concatenate(([0], _ends(p)[:-1]))
-    sizes = np.add.reduceat(weights, starts, axis=1)
-    wrong = np.add.reduceat(weights * (1.0 - y), starts, axis=1)
-    return np.stack((np.abs(gaps).sum(axis=1) / n, weights @ (p - y) ** 2 / n, _aurc(sizes, wrong)))
+def _mean_risk(wrong: npt.NDArray[Any]) -> Array:
+    """(R,) mean over k of the share of wrong ones among the k most confident of (R, N) cases."""
+    return np.asarray((np.cumsum(wrong, axis=1) / np.arange(1, wrong.shape[1] + 1)).mean(axis=1), np.float64)
 
 
 def _ends(p: Array) -> npt.NDArray[np.intp]:
@@ -152,33 +152,11 @@ def _ends(p: Array) -> npt.NDArray[np.intp]:
     return np.append(np.flatnonzero(np.diff(p)) + 1, len(p))
 
 
-def _cuts(p: Array) -> list[int]:
-    n = len(p)
+def _cuts(ends: npt.NDArray[np.intp], n: int) -> list[int]:
+    """Where bins of equal mass begin and end; equal confidences are in one bin."""
     bins = max(1, min(_MOST_BINS, n // _FEWEST_IN_BIN))
-    ends = _ends(p)
     wanted = np.arange(1, bins + 1) * n / bins
     return [0, *sorted({int(ends[i]) for i in np.searchsorted(ends, wanted - 1e-9)})]
-
-
-def _aurc(sizes: Array, wrong: Array) -> Array:
-    """(R,) mean risk of the k most confident, k = 1 … N.
-
-    Within a group of equal confidence wrong cases are spread evenly. For a group at places a + 1 … b with e wrong ones
-    and W before it, the sum of (W + e (k - a) / (b - a)) / k is (W - a e / (b - a)) (H(b) - H(a)) + e, H the harmonic
-    numbers.
-
-    Args:
-        sizes: (R, G) cases of each group, most confident first, whole numbers.
-        wrong: (R, G) how many of them are wrong.
-    """
-    end = np.cumsum(sizes, axis=1)
-    start = end - sizes
-    n = round(float(end[0, -1]))
-    harmonic = np.concatenate(([0.0], np.cumsum(1.0 / np.arange(1, n + 1))))
-    rise = harmonic[end.astype(int)] - harmonic[start.astype(int)]
-    share = wrong / np.maximum(sizes, 1.0)
-    before = np.cumsum(wrong, axis=1) - wrong
-    return np.sum((before - start * share) * rise + wrong, axis=1) / n
 
 
 def _short(value: float) -> float:

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth
 from spatial_vlm_lab.scoring.matching import (
-    CaseTruth,
-    FoundObject,
-    KnownObject,
+    ImageObject,
     Matching,
+    box_of_target,
     case_truth,
-    compared_target,
-    distance_m,
     found_objects,
     match_objects,
-    same_objects,
 )
 from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
 from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
@@ -48,17 +44,18 @@ class Oracle:
             language=dataclasses.replace(config.language, reader="grammar", free_form="refuse"),
         )
         self._resolver = Resolver(without_models)
-        self._observed: tuple[RgbdFrame, tuple[Detection | KnownObject, ...], ObservedFrame] | None = None
+        self._observed: tuple[RgbdFrame, tuple[Detection | ImageObject, ...], ObservedFrame] | None = None
 
     def answer(
-        self, frame: RgbdFrame, truth: CaseTruth, words: str, frame_of_reference: FrameOfReference | None = None
-    ) -> Answered | None:
+        self, frame: RgbdFrame, objects: Sequence[ImageObject], words: str,
+        frame_of_reference: FrameOfReference | None = None,
+    ) -> Answered | None:  # fmt: skip
         """Answer of the resolver, or None if the truth is incomplete: an object lacks its name or its pixels.
 
         An object that is known in space alone is left out where others are known: it is one of them.
         """
         given = []
-        for one in truth.objects:
+        for one in objects:
             if one.box is None:
                 continue
             if one.detection is None and not one.label:
@@ -66,7 +63,7 @@ class Oracle:
             given.append(one.detection or Detection(one.id, one.label, 1.0, one.box, one.mask))
         if not given:
             return None
-        known, same = self._observed, tuple(one.detection or one for one in truth.objects)
+        known, same = self._observed, tuple(one.detection or one for one in objects)
         if known is None or known[0] is not frame or known[1] != same:
             known = self._observed = frame, same, self._resolver.look_at(frame, tuple(given))
         return known[2].ask(words, frame_of_reference)
@@ -99,7 +96,7 @@ class EvaluatedCase:
         resolution: the answer, with the ids of the model's detections.
         result: the judged result, with the ids of the true objects; None if it cannot be judged.
         problem: why its truth cannot be used; "" = it can, or there is no expectation.
-        truth: the true objects; None without a result or without an image.
+        objects: the true objects; none without a result or without an image.
         frame: the frame; None if it could not be read.
         scene: scene of the answer; None if refused earlier.
         oracle: answer of the resolver alone with the true objects; None if not known, or if the model gets them itself.
@@ -111,7 +108,7 @@ class EvaluatedCase:
     resolution: Resolution
     result: CaseResult | None = None
     problem: str = ""
-    truth: CaseTruth | None = None
+    objects: tuple[ImageObject, ...] = ()
     frame: RgbdFrame | None = None
     detections: tuple[Detection, ...] = ()
     scene: Scene | None = None
@@ -142,20 +139,19 @@ class CaseJudge:
 
     def ask(self, case: Case, image: CaseImage) -> EvaluatedCase:
         """Ask about a case on its image. An error becomes the refusal of the case."""
-        if image.frame is None:
-            error = image.error or InputError("image", "none", "an image", "check the source")
-            answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
-            if image.lost:
-                problem = "" if case.expect is None else f"it was not run: {error}"
-                return EvaluatedCase(case, self._model.spec.name, self._source, answer, problem=problem)
-            return self.judge(case, image, answer)
-        given = None
-        if self._model.spec.is_given:
-            if image.known is None:
+        given, error = None, image.error
+        if image.frame is not None and self._model.spec.is_given:
+            given = image.known
+            if given is None:
                 repair = "record or write detections of it, or set --grounder"
                 error = InputError("detections of the image", "none", "detections", repair)
-                return self.judge(case, image, refusal(case.instruction, error, case.stamp_ns, case.frame or None))
-            given = image.known
+        if image.frame is None or error is not None:
+            error = error or InputError("image", "none", "an image", "check the source")
+            answer = refusal(case.instruction, error, case.stamp_ns, case.frame or None)
+            if not image.lost:
+                return self.judge(case, image, answer)
+            problem = "" if case.expect is None else f"it was not run: {error}"
+            return EvaluatedCase(case, self._model.spec.name, self._source, answer, problem=problem)
         if self._observed is None or self._observed[0] is not image.frame:
             self._observed = image.frame, self._resolver.look_at(image.frame, given)
         resolution, seen, scene, _ = self._observed[1].ask(case.instruction, self._frame_of_reference)
@@ -171,9 +167,8 @@ class CaseJudge:
         Args:
             seen: detections; None if only the answer is stored.
         """
-        done = EvaluatedCase(
-            case, self._model.spec.name, self._source, answer, None, "", None, image.frame, seen or (), scene
-        )
+        name, found = self._model.spec.name, seen or ()
+        done = EvaluatedCase(case, name, self._source, answer, frame=image.frame, detections=found, scene=scene)
         expect = case.expect
         if expect is None:
             return done
@@ -190,71 +185,58 @@ class CaseJudge:
     def _judged(
         self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None
     ) -> EvaluatedCase:
-        frame, answer, case = image.frame, done.resolution, done.case
-        truth = CaseTruth(expect, ())
+        frame, case = image.frame, done.case
+        objects: tuple[ImageObject, ...] = ()
         if frame is not None:
             size = (frame.camera.width, frame.camera.height)
-            truth = case_truth(case, expect, image.known or (), size, self._folder)
-        poses = () if image.truth is None else (image.truth.base_T_camera,)
-        matching = self._matching(truth, done, seen, poses)
-        evidence = CaseEvidence(
-            truth=image.truth,
-            matching=matching,
-            labels={one.id: one.label for one in truth.objects if one.label},
-            truth_is_whole=image.known is not None,
-            **_pose_evidence(truth, answer, frame, poses),
-        )
+            expect, objects = case_truth(case, expect, image.known or (), size, self._folder)
+        seen_from = None if frame is None else frame.base_T_camera
+        known = (seen_from, None if image.truth is None else image.truth.base_T_camera)
+        poses = tuple(pose for pose in known if pose is not None)
+        matching = self._matching(objects, done, seen, poses)
+        evidence = CaseEvidence(image.truth, objects, poses, matching, truth_is_whole=image.known is not None)
         alone: Answered | None = None
-        if frame is not None and seen is not None and not (matching is not None and matching.is_truth):
-            alone = self._oracle.answer(frame, truth, case.instruction, self._frame_of_reference)
-        oracle, oracle_result = None, None
+        if frame is not None and seen is not None and not matching.is_truth:
+            alone = self._oracle.answer(frame, objects, case.instruction, self._frame_of_reference)
         if alone is not None:
-            oracle = alone.resolution
-            if all(one.box is not None for one in truth.objects):
-                matched = same_objects(alone.detections)
-            else:  # one that is known in space alone is one of the others
-                matched = match_objects(found_objects(alone.detections, alone.scene), truth.objects, frame, poses)
-            beside = dataclasses.replace(evidence, matching=matched, **_pose_evidence(truth, oracle, frame, poses))
-            oracle_result = judge_case(case, truth.expect, oracle, beside, ORACLE, self._source)
-        needed = _needed(truth, oracle) if seen is not None else ()
-        evidence = dataclasses.replace(evidence, oracle=oracle_result, needed=needed)
-        result = judge_case(case, truth.expect, answer, evidence, self._model.spec.name, self._source)
-        return dataclasses.replace(done, result=result, truth=truth, oracle=oracle)
+            found = found_objects(alone.detections, alone.scene)
+            matched = Matching(found, is_truth=True)
+            if any(one.box is None for one in objects):  # one that is known in space alone is one of the others
+                matched = match_objects(found, objects, poses)
+            beside = dataclasses.replace(evidence, matching=matched)
+            result = judge_case(case, expect, alone.resolution, beside, ORACLE, self._source)
+            evidence = dataclasses.replace(evidence, oracle=result)
+        oracle = None if alone is None else alone.resolution
+        if seen is not None:
+            evidence = dataclasses.replace(evidence, needed=_needed(expect, objects, oracle))
+        result = judge_case(case, expect, done.resolution, evidence, self._model.spec.name, self._source)
+        return dataclasses.replace(done, result=result, objects=objects, oracle=oracle)
 
     def _matching(
-        self, truth: CaseTruth, done: EvaluatedCase, seen: tuple[Detection, ...] | None, poses: tuple[Transform, ...]
-    ) -> Matching | None:
-        """Match found objects to true ones; None = their ids are the same."""
+        self, objects: Sequence[ImageObject], done: EvaluatedCase, seen: tuple[Detection, ...] | None,
+        poses: Sequence[Transform],
+    ) -> Matching:  # fmt: skip
+        """Match found objects to true ones."""
         if seen is None:  # a stored answer keeps no more than the box of what it answered with
             target = done.resolution.target
-            if target is None or target.box is None or not truth.objects:
-                return None
-            answered = FoundObject(target.id, target.label, target.box, None, compared_target(target))
-            return match_objects([answered], truth.objects, done.frame, poses)
-        if self._model.spec.is_given and all(one.detection is not None for one in truth.objects):
-            return same_objects(seen)
-        return match_objects(found_objects(seen, done.scene), truth.objects, done.frame, poses)
+            if target is None or target.box is None or not objects:
+                return Matching()
+            answered = ImageObject(target.id, target.label, target.box, None, box_of_target(target))
+            return match_objects([answered], objects, poses)
+        found = found_objects(seen, done.scene)
+        if self._model.spec.is_given and all(one.detection is not None for one in objects):
+            return Matching(found, is_truth=True)
+        return match_objects(found, objects, poses)
 
 
-def _pose_evidence(
-    truth: CaseTruth, answer: Resolution, frame: RgbdFrame | None, poses: tuple[Transform, ...]
-) -> dict[str, Any]:
-    """Distance of the pose's centre from the true one, if it is judged."""
-    expected = truth.expected
-    if expected is None or expected.tolerance_m is None:
-        return {}
-    return {"off_m": distance_m(answer, expected, frame, poses), "tolerance_m": expected.tolerance_m}
-
-
-def _needed(truth: CaseTruth, oracle: Resolution | None) -> tuple[str, ...]:
+def _needed(expect: Expectation, objects: Sequence[ImageObject], oracle: Resolution | None) -> tuple[str, ...]:
     """Ids of the true objects that the right answer rests on: those expected, and what they were measured against.
 
     Of a refusal that is due they are all that the words may mean.
     """
-    expect = truth.expect
     asked = () if expect.answer is None else expect.answer.ids or ()
     own = () if expect.id is None else (expect.id,)
-    known = {one.id for one in truth.objects}
+    known = {one.id for one in objects}
     candidates = () if oracle is None else oracle.candidates
     anchors = (id_ for candidate in candidates[:1] for clause in candidate.clauses for id_ in clause.anchor_ids)
     if oracle is not None and expect.status not in ANSWERS:

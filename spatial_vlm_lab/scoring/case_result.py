@@ -3,8 +3,8 @@
 
 To find who is to blame, it is asked what the resolver alone does with the true objects (the oracle run). Where it is
 wrong, too, no better detection would have helped, and the error is its own. Where it is right, the objects that were
-found say what is missing. docs/evaluate.md has the table. Works on answers and matched objects; independent of
-geometry, files and of other cases.
+found say what is missing. docs/evaluate.md has the table. Works on answers and matched objects, without files or other
+cases.
 """
 
 from __future__ import annotations
@@ -12,27 +12,24 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome
-from spatial_vlm_lab.scoring.matching import Matching
+from spatial_vlm_lab.scoring.matching import ImageObject, Matching, distance_m
 from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.recording.answering import FAILURES
 from spatial_vlm_ros.recording.cases import Case, Expectation, ExpectedAnswer, objects_of
-from spatial_vlm_ros.types import ANSWERS, NounPhrase, Resolution, SpaceAnswer, Status
+from spatial_vlm_ros.types import ANSWERS, NounPhrase, Resolution, SpaceAnswer, Status, Transform
 
-NO_RELATION, NOT_UNDERSTOOD = "(no relation)", "(not understood)"
-PARTS = frozenset({"compartment", "door", "drawer", "handle", "lid", "burner", "level"})
-"""Last words of labels that name a part of something."""
+_PARTS = frozenset({"compartment", "door", "drawer", "handle", "lid", "burner", "level"})  # last words of their labels
 
 
 class MissKind(str, enum.Enum):
-    """Kinds of misses.
+    """Kinds of misses: what was expected against what was given.
 
     OBJECT: answered with an object of another label. RELATION: with another one of the same label. PART: with a part
     instead of the whole, the other way round, or with another part. PLACE: the right object, but its place lies
-    elsewhere or was not given. NEEDLESS_REFUSAL: refused what has an answer. MISSING_REFUSAL: answered what has none.
-    OTHER_REFUSAL: refused, as was due, with another status. ANSWER: a question about space was answered wrongly.
+    elsewhere or was not given.
     """
 
     OBJECT = "object"
@@ -63,21 +60,13 @@ def miss_kind(
     if expected is Status.ANSWERED:
         return MissKind.ANSWER
     right, given = (((label or "").lower().split()[-1] if (label or "").split() else "") for label in labels)
-    if PARTS & {right, given}:
+    if _PARTS & {right, given}:
         return MissKind.PART
     return MissKind.RELATION if right and labels[0] == labels[1] else MissKind.OBJECT
 
 
 class CaseError(str, enum.Enum):
-    """What went wrong in a case.
-
-    NOT_DETECTED: an object that the answer rests on was not found. MISLABELLED: it was found under another name, or
-    what was answered with is not what its name says. MISREAD: the words were not understood, or taken for another kind
-    of object. WRONG_RELATION: another object of the right kind. WRONG_PLACE: the right object; its place, or the middle
-    of its pose, lies elsewhere. NEEDLESS_REFUSAL: refused what has an answer. MISSING_REFUSAL: answered what has none.
-    PART: a part for the whole, or the other way round. OTHER_REFUSAL: refused, as was due, for another reason. ANSWER:
-    a question about space was answered wrongly. FAILED: the image, the model or a program failed.
-    """
+    """What went wrong in a case, also by the objects that were found; docs/evaluate.md describes each."""
 
     NOT_DETECTED = "not detected"
     MISLABELLED = "mislabelled"
@@ -99,55 +88,55 @@ class Blame(str, enum.Enum):
     RESOLVER = "resolver"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CaseResult:
     """A case with its expected and its actual outcome.
 
     Args:
         frame: name of the frame; "" if the image is one of a bag.
+        stamp_ns: stamp of the image in a bag, nanoseconds; 0 in a folder.
         id: the object answered with, only when OK.
-        as_expected: whether they agree; a place is not part of it.
-        likeliest_id: the likeliest candidate, whether or not it was the answer; None without candidates.
-        confidence: its probability, 0 to 1.
+        error: what went wrong, judged by the found objects and by the oracle; None if nothing did.
+        iou: IoU of the answered and the expected object, 0 to 1; None if one is missing.
+        place: outcome of the expected place or pose centre; None if none was expected.
+        confidence: probability of `likeliest_id`, 0 to 1.
         frame_of_reference: the one in force, None if no scene was built.
+        blame: whether true objects would have helped; None if nothing went wrong, or if not known.
+        oracle_right: whether the resolver alone is right with the true objects; None if not known.
+        as_expected: whether they agree; a place is not part of it.
         expected_also: other right objects besides `expected_id`.
         expected_answer: expected answer to a question about space; None = any.
-        place: outcome of the expected place or pose centre; None if none was expected.
-        miss: kind of the miss; None if object and place, or the expected refusal, are right.
-        stamp_ns: stamp of the image in a bag, nanoseconds; 0 in a folder.
-        error: what went wrong, judged by the found objects and by the oracle; None if nothing did.
-        blame: whether true objects would have helped; None if nothing went wrong, or if not known.
-        iou: IoU of the answered and the expected object, 0 to 1; None if one is missing.
-        oracle_right: whether the resolver alone is right with the true objects; None if not known.
+        likeliest_id: the likeliest candidate, whether or not it was the answer; None without candidates.
         likeliest_is_right: whether the likeliest candidate is the expected object; False where a refusal is expected.
+        miss: kind of the miss; None if object and place, or the expected refusal, are right.
         about: text about which object the error concerns; "" if none.
     """
 
+    model: str = ""
+    source: str = ""
     frame: str
+    stamp_ns: int = 0
     instruction: str
-    kind: tuple[str, ...]
+    kind: tuple[str, ...] = ()
     expected_status: Status
     expected_id: str | None
     status: Status
     id: str | None
-    as_expected: bool
-    likeliest_id: str | None
+    error: CaseError | None = None
+    iou: float | None = None
+    place: PlaceOutcome | None = None
     confidence: float
-    relations: tuple[str, ...]
-    frame_of_reference: str | None
     message: str
+    frame_of_reference: str | None = None
+    relations: tuple[str, ...] = ()
+    blame: Blame | None = None
+    oracle_right: bool | None = None
+    as_expected: bool
     expected_also: tuple[str, ...] = ()
     expected_answer: ExpectedAnswer | None = None
-    place: PlaceOutcome | None = None
-    miss: MissKind | None = None
-    model: str = ""
-    source: str = ""
-    stamp_ns: int = 0
-    error: CaseError | None = None
-    blame: Blame | None = None
-    iou: float | None = None
-    oracle_right: bool | None = None
+    likeliest_id: str | None = None
     likeliest_is_right: bool = False
+    miss: MissKind | None = None
     about: str = ""
 
     @property
@@ -171,20 +160,19 @@ class CaseEvidence:
     """Additional knowledge about a case; every part may be missing.
 
     Args:
-        matching: which true objects the found ones are; None = their ids are the same.
-        labels: names of the true objects by id.
-        off_m: metres from the middle of the pose to the true one; None if that is not judged.
-        tolerance_m: tolerance of that distance, metres.
+        truth: pose and centres for places.
+        objects: the true objects.
+        poses: of the camera in the base, if any.
+        matching: which true objects the found ones are.
         oracle: how the resolver alone ends this case, given the true objects; None if that is not known.
         needed: ids of the true objects that the right answer rests on: the expected one, and anchors.
         truth_is_whole: whether all objects of the image are known, not only the one that the case describes.
     """
 
     truth: FrameTruth | None = None
-    matching: Matching | None = None
-    labels: dict[str, str] | None = None
-    off_m: float | None = None
-    tolerance_m: float | None = None
+    objects: tuple[ImageObject, ...] = ()
+    poses: tuple[Transform, ...] = ()
+    matching: Matching = field(default_factory=Matching)
     oracle: CaseResult | None = None
     needed: tuple[str, ...] = ()
     truth_is_whole: bool = True
@@ -220,11 +208,7 @@ def judge_case(
         expect: what it should end in, by the ids of the true objects.
     """
     evidence = evidence or CaseEvidence()
-    matching, oracle = evidence.matching, evidence.oracle
-
-    def true_id(found_id: str | None) -> str | None:
-        return found_id if matching is None else matching.id_of(found_id)
-
+    matching, oracle, true_id = evidence.matching, evidence.oracle, evidence.matching.id_of
     found_id = answer.target.id if answer.target is not None else answered_id(answer.answer)
     likeliest = answer.candidates[0] if answer.candidates else None
     answered = answer.status in ANSWERS
@@ -234,18 +218,15 @@ def judge_case(
         ids = None if answer.answer is None else [true_id(one) or "" for one in objects_of(answer.answer)]
         good = answer.answer is not None and expect.answer.fits(answer.answer, ids)
     place = _place(expect, answer, evidence)
-    of_frame = {} if evidence.truth is None else evidence.truth.labels
-    is_same = matching is None or matching.is_truth  # else a candidate's label is what the model calls it
-    given = {c.id: c.label for c in answer.candidates} if is_same else {}
-    labels = {**of_frame, **given, **(evidence.labels or {})}
     place_right = place in (None, PlaceOutcome.RIGHT)
-    miss = miss_kind(
-        expect.status, answer.status, good, place_right,
-        (labels.get(expect.id or ""), answer.target.label if answer.target is not None else None),
-    )  # fmt: skip
+    labels = {
+        **({} if evidence.truth is None else evidence.truth.labels),
+        **({c.id: c.label for c in answer.candidates} if matching.of is None else {}),  # else these are the model's
+        **{one.id: one.label for one in evidence.objects if one.label},
+    }
+    given_label = answer.target.label if answer.target is not None else None
     likeliest_id = found_id if answered else likeliest.id if likeliest else None
     rank_right = expect.status is Status.OK and likeliest_id is not None
-    is_truth = matching is not None and matching.is_truth
     result = CaseResult(
         frame=case.frame,
         instruction=case.instruction,
@@ -263,27 +244,29 @@ def judge_case(
         expected_also=expect.id_also,
         expected_answer=expect.answer,
         place=place,
-        miss=miss,
+        miss=miss_kind(expect.status, answer.status, good, place_right, (labels.get(expect.id or ""), given_label)),
         model=model,
         source=source,
         stamp_ns=case.stamp_ns,
-        iou=None if matching is None else matching.iou(found_id, expect.id),
-        oracle_right=good and place_right if is_truth else None if oracle is None else oracle.complete,
+        iou=matching.iou(found_id, expect.id),
+        oracle_right=good and place_right if matching.is_truth else None if oracle is None else oracle.complete,
         likeliest_is_right=rank_right and (expect.id is None or true_id(likeliest_id) in (expect.id, *expect.id_also)),
     )
-    error, blame, about = _error(result, found_id, None if is_same else matching, labels, evidence)
+    error, blame, about = _error(result, found_id, labels, evidence)
     return dataclasses.replace(result, error=error, blame=blame, about=about)
 
 
 def _place(expect: Expectation, answer: Resolution, evidence: CaseEvidence) -> PlaceOutcome | None:
     """What became of the place, and of the middle of the pose; the worse of the two."""
-    outcomes = []
-    if expect.place is not None and evidence.truth is not None:
+    outcomes, truth = [], evidence.truth
+    if expect.place is not None and truth is not None:
         given = answer.place.pose if answer.place is not None and answer.status in ANSWERS else None
-        outcomes.append(place_outcome(expect.place, given, evidence.truth))
-    if evidence.tolerance_m is not None:
-        near = evidence.off_m is not None and evidence.off_m <= evidence.tolerance_m
-        missing = PlaceOutcome.NOT_GIVEN if evidence.off_m is None else PlaceOutcome.ELSEWHERE
+        outcomes.append(place_outcome(expect.place, given, truth))
+    expected = next((one for one in evidence.objects if one.id == expect.id), None)
+    if expected is not None and expected.tolerance_m is not None:
+        off_m = distance_m(answer, expected, evidence.poses)
+        near = off_m is not None and off_m <= expected.tolerance_m
+        missing = PlaceOutcome.NOT_GIVEN if off_m is None else PlaceOutcome.ELSEWHERE
         outcomes.append(PlaceOutcome.RIGHT if near else missing)
     order = (PlaceOutcome.ELSEWHERE, PlaceOutcome.NOT_GIVEN, PlaceOutcome.RIGHT)
     return next((outcome for outcome in order if outcome in outcomes), None)
@@ -292,7 +275,7 @@ def _place(expect: Expectation, answer: Resolution, evidence: CaseEvidence) -> P
 def relations_of(answer: Resolution) -> tuple[str, ...]:
     """Names of all relations, superlatives and ordinals in the reading that was answered."""
     if answer.query is None:
-        return (NOT_UNDERSTOOD,)
+        return ("(not understood)",)
     names: set[str] = set()
     phrases: list[NounPhrase] = [answer.query.target]
     if answer.query.destination is not None:
@@ -304,24 +287,19 @@ def relations_of(answer: Resolution) -> tuple[str, ...]:
         for clause in phrase.relations:
             names.add(("not " if clause.negated else "") + clause.relation)
             phrases.extend(clause.anchors)
-    return tuple(sorted(names)) or (NO_RELATION,)
+    return tuple(sorted(names)) or ("(no relation)",)
 
 
 # ------------------------------------------------------------------------------------------------ errors
 
 
 def _error(
-    result: CaseResult,
-    found_id: str | None,
-    matching: Matching | None,
-    labels: Mapping[str, str],
-    evidence: CaseEvidence,
+    result: CaseResult, found_id: str | None, labels: Mapping[str, str], evidence: CaseEvidence
 ) -> tuple[CaseError | None, Blame | None, str]:
     """The error of a case (None = nothing went wrong), who is to blame, and which object it is about.
 
     Args:
         found_id: id of the object answered with, as the model gave it.
-        matching: which true objects the found ones are; None = they are the true ones.
         labels: names of the true objects by id.
     """
     if result.miss is None:
@@ -329,8 +307,10 @@ def _error(
     if result.status in FAILURES and result.status is not result.expected_status:
         of_model = result.status in (Status.MODEL_ERROR, Status.TIMEOUT)
         return CaseError.FAILED, Blame.MODEL if of_model else None, ""
-    own = CaseError.MISREAD if result.status is Status.NOT_UNDERSTOOD else _BY_MISS[result.miss]  # the resolver's
-    if matching is None:
+    own = _BY_MISS.get(result.miss) or CaseError(result.miss.value)  # the resolver's
+    if result.status is Status.NOT_UNDERSTOOD:
+        own = CaseError.MISREAD
+    if evidence.matching.of is None:  # the found objects are the true ones
         return own, Blame.RESOLVER, ""
     oracle = evidence.oracle
     lacks_objects = not evidence.truth_is_whole and oracle is not None and oracle.error is not CaseError.MISREAD
@@ -339,7 +319,7 @@ def _error(
     blame = Blame.MODEL if oracle is not None and oracle.complete else None
     if result.miss is MissKind.PLACE or result.status is Status.NOT_UNDERSTOOD:
         return own, blame, ""
-    shown, about = _shown(result, found_id, matching, labels, evidence.needed)
+    shown, about = _shown(result, found_id, labels, evidence)
     if result.miss is MissKind.MISSING_REFUSAL and shown is not None:
         # An answer where a refusal was due stays that, whatever objects led to it: it is the error that moves an arm.
         return CaseError.MISSING_REFUSAL, blame, f"{about}: {shown.value}"
@@ -349,25 +329,21 @@ def _error(
 _BY_MISS = {
     MissKind.OBJECT: CaseError.MISREAD,
     MissKind.RELATION: CaseError.WRONG_RELATION,
-    MissKind.PART: CaseError.PART,
     MissKind.PLACE: CaseError.WRONG_PLACE,
-    MissKind.NEEDLESS_REFUSAL: CaseError.NEEDLESS_REFUSAL,
-    MissKind.MISSING_REFUSAL: CaseError.MISSING_REFUSAL,
-    MissKind.OTHER_REFUSAL: CaseError.OTHER_REFUSAL,
-    MissKind.ANSWER: CaseError.ANSWER,
-}
+}  # the others have the same name
 
 
 def _shown(
-    result: CaseResult, found_id: str | None, matching: Matching, labels: Mapping[str, str], needed: Sequence[str]
+    result: CaseResult, found_id: str | None, labels: Mapping[str, str], evidence: CaseEvidence
 ) -> tuple[CaseError | None, str]:
     """The error that the found objects show, and about which one; None if they show none."""
+    matching = evidence.matching
 
     def told(id_: str | None) -> str:  # "mug (d3)"
         label = labels.get(id_ or "")
         return f"{label} ({id_})" if label else str(id_)
 
-    found = {id_: matching.on(id_) for id_ in needed}
+    found = {id_: matching.on(id_) for id_ in evidence.needed}
     missing = [told(id_) for id_, several in found.items() if not several]
     if missing:
         return CaseError.NOT_DETECTED, ", ".join(missing)

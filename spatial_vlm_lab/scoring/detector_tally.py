@@ -38,8 +38,7 @@ class DetectorTally:
 
     def add(self, case: EvaluatedCase) -> None:
         """Count the boxes of a case; without known objects they are not counted."""
-        objects = () if case.truth is None else case.truth.objects
-        known = [(one.id, one.label, one.box) for one in objects if one.box is not None and one.label]
+        known = [(one.id, one.label, one.box) for one in case.objects if one.box is not None and one.label]
         image = case.source, case.case.frame, case.case.stamp_ns
         for id_, label, _ in known if case.detections else ():
             self.objects.setdefault((*image, id_), (label, False))

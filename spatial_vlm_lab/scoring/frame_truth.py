@@ -27,14 +27,10 @@ from spatial_vlm_ros.types import Pose, Transform
 
 TRUTH_FILE = "truth.json"
 _REPAIR = "a case that expects a place needs truth.json or base_T_camera.json; docs/evaluation.md describes them"
-SPARE_M = 0.02
-"""Metres that a place may lie beside the region: a place at its border is just as good."""
-BELOW_M, ABOVE_M = 0.05, 0.12
-"""... and this far below and above it: the floor of a bowl is lower than its middle, the top of a stack higher."""
-SIDES = frozenset({"left of", "right of", "in front of", "behind"})
-"""Relations of which the region is one good spot of several: the direction from the anchor counts, too."""
-SIDE_CONE = math.cos(math.radians(45.0))
-"""... within 45 degrees, where the next side begins."""
+_SPARE_M = 0.02  # that a place may lie beside the region: one at its border is just as good
+_BELOW_M, _ABOVE_M = 0.05, 0.12  # below, above it: a bowl's floor is lower than its middle, a stack's top higher
+_SIDES = frozenset({"left of", "right of", "in front of", "behind"})  # the direction from the anchor counts, too
+_SIDE_CONE = math.cos(math.radians(45.0))  # within which it does: the next side begins there
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +72,13 @@ def place_outcome(expected: ExpectedPlace, given: Pose | None, truth: FrameTruth
         return PlaceOutcome.ELSEWHERE
     center, half = np.asarray(expected.region_center), np.asarray(expected.region_half)
     off = point - center
-    if not -BELOW_M - half[2] <= off[2] <= ABOVE_M + half[2]:
+    if not -_BELOW_M - half[2] <= off[2] <= _ABOVE_M + half[2]:
         return PlaceOutcome.ELSEWHERE
-    right = bool((np.abs(off[:2]) <= half[:2] + SPARE_M).all())
+    right = bool((np.abs(off[:2]) <= half[:2] + _SPARE_M).all())
     anchor = truth.centers.get(expected.anchor_id)
-    if not right and expected.relation in SIDES and anchor is not None:
+    if not right and expected.relation in _SIDES and anchor is not None:
         wanted, found = center[:2] - anchor[:2], point[:2] - np.asarray(anchor)[:2]
-        right = bool(found.any() and wanted @ found >= SIDE_CONE * np.linalg.norm(wanted) * np.linalg.norm(found))
+        right = bool(found.any() and wanted @ found >= _SIDE_CONE * np.linalg.norm(wanted) * np.linalg.norm(found))
     return PlaceOutcome.RIGHT if right else PlaceOutcome.ELSEWHERE
 
 

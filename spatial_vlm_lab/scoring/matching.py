@@ -13,37 +13,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import box_around, overlaps
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.recording.cases import Box3d, BoxPixels, Case, Expectation
 from spatial_vlm_ros.recording.frame_folder import read_mask
-from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Target, Transform
+from spatial_vlm_ros.types import Detection, Mask, OrientedBox, Resolution, Scene, Target, Transform
 
 EXPECTED = "(expected)"
 """Id of an object that a case describes without an id, and that no detection is."""
 SAME_BOX = 0.5
 """Least IoU of two boxes, or masks, of one object (Everingham et al. 2010, The PASCAL VOC challenge, section 4.2)."""
 _CONTRADICTS = 0.1  # IoU below which a box and the detection of its id cannot be one object
-SAME_BOX_3D = 0.25
-"""Least IoU in space of one object: depth shows one side of it (Song et al. 2015, SUN RGB-D, section 4.2)."""
+_SAME_BOX_3D = 0.25  # least IoU in space: depth shows one side of an object (Song et al. 2015, SUN RGB-D, section 4.2)
 _POINTS = 8192  # on which the shared volume is counted: good to about 1 % of the smaller box
 _PLASTIC = 1.2207440846057596  # x⁴ = x + 1: its powers spread points evenly in space (Roberts 2018, the R sequence)
-Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class KnownObject:
-    """An object that is known to be in an image.
+class ImageObject:
+    """An object in an image, true or found.
 
     Args:
         id: id of its detection, or EXPECTED.
         label: its name; "" = not known.
-        box: pixels, or None.
         mask: (H, W) bool, or None.
-        box_3d: metres, or None.
+        box_3d: its box in space, or None.
         tolerance_m: allowed distance of a pose's centre from that of `box_3d`, metres; None = not judged.
         detection: its detection; None if the case describes it.
     """
@@ -52,46 +48,29 @@ class KnownObject:
     label: str
     box: BoxPixels | None = None
     mask: Mask | None = None
-    box_3d: Box3d | None = None
+    box_3d: ComparedBox | None = None
     tolerance_m: float | None = None
     detection: Detection | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class CaseTruth:
-    """What is true of a case.
-
-    Args:
-        expect: the expectation, with the id of a described object.
-    """
-
-    expect: Expectation
-    objects: tuple[KnownObject, ...]
-
-    @property
-    def expected(self) -> KnownObject | None:
-        """The object that is expected, or None."""
-        return next((one for one in self.objects if one.id == self.expect.id), None)
-
-
 def case_truth(
     case: Case, expect: Expectation, known: Sequence[Detection], image_size: tuple[int, int], folder: Path
-) -> CaseTruth:
-    """What is true of a case on an image.
+) -> tuple[Expectation, tuple[ImageObject, ...]]:
+    """What a case expects, with the id of an object that it describes, and the true objects of its image.
 
     Args:
         known: true detections of the image; empty if none were given.
         image_size: (width, height), pixels.
     """
-    objects = [KnownObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]
+    objects = [ImageObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]
     described = _described(expect, image_size, folder)
     if described is not None:
         expect, objects = _joined(expect, described, objects)
     _check_ids(case, expect, objects)
-    return CaseTruth(expect, tuple(objects))
+    return expect, tuple(objects)
 
 
-def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -> KnownObject | None:
+def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -> ImageObject | None:
     """The object that an expectation describes itself, or None."""
     if not expect.describes_object:
         return None
@@ -109,12 +88,13 @@ def _described(expect: Expectation, image_size: tuple[int, int], folder: Path) -
         if left >= width - 0.5 or top >= height - 0.5 or right <= -0.5 or bottom <= -0.5:
             repair = f"use pixels of the colour image, {width}x{height}"
             raise InputError("expect.box", str(list(box)), "a box that overlaps the image", repair)
-    return KnownObject(expect.id or EXPECTED, expect.label or "", box, mask, expect.box_3d, expect.tolerance_m)
+    solid = None if expect.box_3d is None else box_of_truth(expect.box_3d)
+    return ImageObject(expect.id or EXPECTED, expect.label or "", box, mask, solid, expect.tolerance_m)
 
 
 def _joined(
-    expect: Expectation, described: KnownObject, objects: list[KnownObject]
-) -> tuple[Expectation, list[KnownObject]]:
+    expect: Expectation, described: ImageObject, objects: list[ImageObject]
+) -> tuple[Expectation, list[ImageObject]]:
     """The described object among the others: in the place of its detection, where it has one."""
     at = next((n for n, one in enumerate(objects) if one.id == expect.id), None)
     if at is None and expect.id is None and described.box is not None and objects:
@@ -130,7 +110,7 @@ def _joined(
         raise InputError("expect.id", got, f"the box of that detection, {box}", "fix id or box")
     plain = expect.box is None and expect.mask is None and expect.label in (None, same.label)
     mask = same.mask if expect.box is None and described.mask is None else described.mask
-    one = KnownObject(
+    one = ImageObject(
         same.id, described.label or same.label, described.box or same.box, mask, described.box_3d,
         described.tolerance_m, same.detection if plain else None,
     )  # fmt: skip
@@ -141,7 +121,7 @@ def _overlap(one: BoxPixels | None, other: BoxPixels | None) -> float:
     return 0.0 if one is None or other is None else float(overlaps(one, other)[0, 0])
 
 
-def _check_ids(case: Case, expect: Expectation, objects: Sequence[KnownObject]) -> None:
+def _check_ids(case: Case, expect: Expectation, objects: Sequence[ImageObject]) -> None:
     """Raises InputError where an id is of no object."""
     ids = [one.id for one in objects]
     named = [("expect.id", expect.id), *(("expect.id_also", id_) for id_ in expect.id_also)]
@@ -162,60 +142,43 @@ def _check_ids(case: Case, expect: Expectation, objects: Sequence[KnownObject]) 
 
 
 @dataclass(frozen=True, eq=False)
-class ComparedBox:
-    """A box in a frame.
+class ComparedBox(OrientedBox):
+    """A box in a frame; with the frame_id "" in the base, where there is one."""
 
-    Args:
-        frame_id: its frame.
-        center: (3,) centre, metres.
-        axes: (3, 3) directions of its edges as columns.
-        size: (3,) edge lengths, metres.
-    """
-
-    frame_id: str
-    center: Vector
-    axes: Vector
-    size: Vector
-
-    def points(self) -> Vector:
-        """(N, 3) points that fill the box evenly, metres; deterministic."""
-        steps = np.arange(1, _POINTS + 1)[:, None] / _PLASTIC ** np.arange(1, 4)
-        return np.asarray(self.center + ((steps % 1.0 - 0.5) * self.size) @ self.axes.T, np.float64)
-
-    def holds(self, points: Vector) -> npt.NDArray[np.bool_]:
-        """(N,) whether points lie inside it."""
-        inside = np.abs((points - self.center) @ self.axes) <= self.size / 2
-        return np.asarray(inside.all(axis=1), np.bool_)
+    frame_id: str = ""
 
 
-def overlap(one: ComparedBox, other: ComparedBox) -> float:
+def overlap(one: OrientedBox, other: OrientedBox) -> float:
     """Intersection over union of the volumes of two boxes in one frame, 0 to 1.
 
     Counted on points that fill both evenly, for the boxes need not be parallel.
     """
-    volumes = [float(solid.size.prod()) for solid in (one, other)]
-    shares = [float(b.holds(a.points()).mean()) for a, b in ((one, other), (other, one))]
-    shared = sum(volume * share for volume, share in zip(volumes, shares, strict=True)) / 2
-    union = sum(volumes) - shared
-    return min(1.0, shared / union) if union > 0.0 else 0.0
+    places = np.arange(1, _POINTS + 1)[:, None] / _PLASTIC ** np.arange(1, 4) % 1.0 - 0.5
+    shared = whole = 0.0
+    for solid, around in ((one, other), (other, one)):
+        points = solid.centre + (places * solid.size) @ solid.axes.T
+        inside = (np.abs((points - around.centre) @ around.axes) <= around.size / 2).all(axis=1)
+        whole += float(solid.size.prod())
+        shared += float(solid.size.prod() * inside.mean()) / 2
+    return min(1.0, shared / (whole - shared)) if whole > shared else 0.0
 
 
-def apart(one: ComparedBox, other: ComparedBox) -> float:
+def apart(one: OrientedBox, other: OrientedBox) -> float:
     """Distance between the centres of two boxes in one frame, metres."""
-    return float(np.linalg.norm(one.center - other.center))
+    return float(np.linalg.norm(one.centre - other.centre))
 
 
-def compared_truth(box: Box3d, frame_id: str) -> ComparedBox:
-    """The box of a case; `frame_id` is used where it names none."""
+def box_of_truth(box: Box3d) -> ComparedBox:
+    """The box of a case."""
     turned = np.eye(3)
     turned[:2, :2] = [[np.cos(box.yaw), -np.sin(box.yaw)], [np.sin(box.yaw), np.cos(box.yaw)]]
-    return ComparedBox(box.frame_id or frame_id, np.array(box.center), turned, np.array(box.size))
+    return ComparedBox(np.array(box.center), turned, np.array(box.size), box.frame_id)
 
 
-def compared_target(target: Target) -> ComparedBox:
+def box_of_target(target: Target) -> ComparedBox:
     """The box of an object that was answered with, in the frame of its pose."""
     axes = matrix_from_quaternion_xyzw(target.pose.orientation)
-    return ComparedBox(target.pose.frame_id, np.array(target.pose.position), axes, np.array(target.size))
+    return ComparedBox(np.array(target.pose.position), axes, np.array(target.size), target.pose.frame_id)
 
 
 def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> ComparedBox:
@@ -225,7 +188,7 @@ def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> C
     for one in known:
         for pose in (one, one.inverse()):
             if (pose.parent, pose.child) == (frame_id, solid.frame_id):
-                return ComparedBox(frame_id, pose.apply(solid.center), pose.rotation @ solid.axes, solid.size)
+                return ComparedBox(pose.apply(solid.centre), pose.rotation @ solid.axes, solid.size, frame_id)
     there = ", ".join(sorted({solid.frame_id, *(n for t in known for n in (t.parent, t.child))}))
     repair = "use one of these frames for box_3d, or add the camera's pose (base_T_camera.json, truth.json, TF)"
     raise InputError("frame_id of box_3d", repr(frame_id), f"one of the frame's: {there}", repair)
@@ -235,63 +198,50 @@ def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> C
 
 
 @dataclass(frozen=True, eq=False)
-class FoundObject:
-    """An object that a model found.
-
-    Args:
-        box: pixels, or None.
-        mask: (H, W) bool, or None.
-        box_3d: its box in space, or None if it was not measured.
-    """
-
-    id: str
-    label: str
-    box: BoxPixels | None
-    mask: Mask | None = None
-    box_3d: ComparedBox | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Matching:
-    """Assignment of found objects to true ones.
+    """Assignment of found objects to true ones; without arguments their ids are the same.
 
     Args:
         of: id of a found object → that of the true one that it is; without those that are not among the true ones.
+            None = the ids are the same.
         ious: (found id, true id) → how much they share, 0 to 1; without those that share nothing.
+        is_truth: whether the found objects are the true ones.
     """
 
-    found: tuple[FoundObject, ...]
-    of: Mapping[str, str]
+    found: tuple[ImageObject, ...] = ()
+    of: Mapping[str, str] | None = None
     ious: Mapping[tuple[str, str], float] = field(default_factory=dict)
     is_truth: bool = False
 
     def id_of(self, found_id: str | None) -> str | None:
         """The true object's id; of what is not among them its own, marked so that it equals none of theirs."""
-        return None if found_id is None else self.of.get(found_id, f"{found_id} (no object of the truth)")
+        if found_id is None or self.of is None:
+            return found_id
+        return self.of.get(found_id, f"{found_id} (no object of the truth)")
 
     def iou(self, found_id: str | None, true_id: str | None) -> float | None:
         """How much a found object shares with a true one; None without either."""
         if found_id is None or true_id is None or all(one.id != found_id for one in self.found):
             return None
-        return self.ious.get((found_id, true_id), 0.0)
+        return float(found_id == true_id) if self.of is None else self.ious.get((found_id, true_id), 0.0)
 
-    def on(self, true_id: str) -> tuple[FoundObject, ...]:
+    def on(self, true_id: str) -> tuple[ImageObject, ...]:
         """Found objects that match a true one."""
-        return tuple(one for one in self.found if self.of.get(one.id) == true_id)
+        return tuple(one for one in self.found if self.id_of(one.id) == true_id)
 
 
-def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple[FoundObject, ...]:
+def found_objects(detections: Sequence[Detection], scene: Scene | None) -> tuple[ImageObject, ...]:
     """Found objects of a model, with their boxes in space if measured."""
     solids = {} if scene is None else {
-        obj.id: ComparedBox(scene.frame.frame_id, obj.box.centre, obj.box.axes, obj.box.size)
+        obj.id: ComparedBox(obj.box.centre, obj.box.axes, obj.box.size, scene.frame.frame_id)
         for obj in scene.objects
         if obj.depth_problem is None
     }  # fmt: skip
-    return tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask, solids.get(d.id)) for d in detections)
+    return tuple(ImageObject(d.id, d.label, d.box_xyxy, d.mask, solids.get(d.id)) for d in detections)
 
 
 def match_objects(
-    found: Sequence[FoundObject], true: Sequence[KnownObject], frame: RgbdFrame | None, known: Sequence[Transform] = ()
+    found: Sequence[ImageObject], true: Sequence[ImageObject], known: Sequence[Transform] = ()
 ) -> Matching:
     """Which true object each found one is: the one that it shares most with, where that is enough.
 
@@ -300,40 +250,30 @@ def match_objects(
     that is known in space alone is the one found object that shares most with it, whatever else that one is.
 
     Args:
-        true: true objects of the image.
-        frame: the image; None if only stored answers are there.
-        known: transforms beside the frame's own.
+        known: poses of the camera in the base, if any.
     """
     of: dict[str, str] = {}
     ious: dict[tuple[str, str], float] = {}
     in_space: dict[str, dict[str, float]] = {}
     for one in found:
-        best: tuple[float, bool, str] | None = None
+        best = (-1.0, False, "")
         for other in true:
-            share, enough = _compared(one, other, frame, known)
+            share, enough = _compared(one, other, known)
             if share > 0.0:
                 ious[one.id, other.id] = round(share, 6)
             mark = (share, one.id == other.id)
             if enough and other.box is None:
                 in_space.setdefault(other.id, {})[one.id] = share
-            elif enough and (best is None or mark > best[:2]):
+            elif enough and mark > best[:2]:
                 best = (*mark, other.id)
-        if best is not None:
+        if best[2]:
             of[one.id] = best[2]
     for true_id, shares in in_space.items():
         of[max(shares, key=lambda id_: shares[id_])] = true_id
     return Matching(tuple(found), of, ious)
 
 
-def same_objects(detections: Sequence[Detection]) -> Matching:
-    """Matching for detections that are the truth themselves."""
-    found = tuple(FoundObject(d.id, d.label, d.box_xyxy, d.mask) for d in detections)
-    return Matching(found, {d.id: d.id for d in detections}, {(d.id, d.id): 1.0 for d in detections}, is_truth=True)
-
-
-def _compared(
-    one: FoundObject, other: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform]
-) -> tuple[float, bool]:
+def _compared(one: ImageObject, other: ImageObject, known: Sequence[Transform]) -> tuple[float, bool]:
     """What two objects share, and whether that is enough to be one."""
     if one.box is not None and other.box is not None:
         share = float(overlaps(one.box, other.box)[0, 0])
@@ -343,26 +283,20 @@ def _compared(
         return share, share >= SAME_BOX
     if one.box_3d is None or other.box_3d is None:
         return 0.0, False
-    solid, true = _in_one_frame(one.box_3d, other.box_3d, frame, known)
-    share = overlap(solid, true)
-    near = other.tolerance_m is not None and apart(solid, true) <= other.tolerance_m
-    return share, near or share >= SAME_BOX_3D
+    solid = _as_true(one.box_3d, other.box_3d, known)
+    share = overlap(solid, other.box_3d)
+    near = other.tolerance_m is not None and apart(solid, other.box_3d) <= other.tolerance_m
+    return share, near or share >= _SAME_BOX_3D
 
 
-def _in_one_frame(
-    found: ComparedBox, true: Box3d, frame: RgbdFrame | None, known: Sequence[Transform]
-) -> tuple[ComparedBox, ComparedBox]:
-    """A found box and a true one in the frame of the latter, which is the base, if there is one, unless it says so."""
-    own = () if frame is None or frame.base_T_camera is None else (frame.base_T_camera,)
-    base = found.frame_id if frame is None else next((each.parent for each in (*own, *known)), frame.frame_id)
-    wanted = compared_truth(true, base)
-    return in_frame(found, wanted.frame_id, (*own, *known)), wanted
+def _as_true(found: ComparedBox, true: ComparedBox, known: Sequence[Transform]) -> ComparedBox:
+    """A found box in the frame of a true one, which is the base, if there is one, unless it says so."""
+    base = known[0].parent if known else found.frame_id
+    return in_frame(found, true.frame_id or base, known)
 
 
-def distance_m(
-    resolution: Resolution, true: KnownObject, frame: RgbdFrame | None, known: Sequence[Transform] = ()
-) -> float | None:
+def distance_m(resolution: Resolution, true: ImageObject, known: Sequence[Transform] = ()) -> float | None:
     """Metres from the middle of the pose that was answered with to that of the true box in space; None without one."""
     if resolution.target is None or true.box_3d is None:
         return None
-    return apart(*_in_one_frame(compared_target(resolution.target), true.box_3d, frame, known))
+    return apart(_as_true(box_of_target(resolution.target), true.box_3d, known), true.box_3d)

@@ -7,7 +7,7 @@ Works on names and options; independent of cases. A specification is plain data;
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from spatial_vlm_ros.errors import InputError
@@ -64,31 +64,30 @@ def check_images(model: LoadedModel, gate: DomainGateConfig) -> None:
         check_domain(model.grounder, gate)
 
 
-def split_model(text: str) -> tuple[str, str, str]:
-    """Name, backend and options of "BACKEND name=value …" or "NAME=BACKEND name=value …"."""
-    named = _NAMED.fullmatch(text.strip())
-    name, rest = (named[1], named[2].strip()) if named else ("", text.strip())
-    backend, _, options = rest.partition(" ")
-    return name or backend, backend, options
+def named_models(texts: Sequence[str], option: str, taken: Collection[str] = ()) -> tuple[ModelSpec, ...]:
+    """Parse the models of a command line, each "BACKEND name=value …" or "NAME=BACKEND name=value …".
+
+    Args:
+        option: where they were written, for errors.
+        taken: names that none of them may have.
+    """
+    found: dict[str, ModelSpec] = {}
+    for text in texts:
+        parts = _NAMED.fullmatch(text.strip())
+        backend, _, options = (parts[2] if parts else text).strip().partition(" ")
+        name = parts[1] if parts else backend
+        if not backend:
+            raise InputError(option, repr(text), "BACKEND name=value … or NAME=BACKEND name=value …",
+                             'write "onnx model=…", or "owl=onnx model=…"')  # fmt: skip
+        if name in found or name in taken:
+            got = f"the name {name!r}" + (" twice" if name in found else "")
+            repair = 'give each its own name: "owl=onnx model=…"'
+            raise InputError(option, got, "each name once", repair)
+        found[name] = ModelSpec(name, backend, parse_options(options))
+    return tuple(found.values())
 
 
 def models_of(grounders: Sequence[str], given: bool) -> tuple[ModelSpec, ...]:
-    """Parse the models of a command line; given detections come first.
-
-    Args:
-        grounders: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
-    """
-    found = [ModelSpec()] if given or not grounders else []
-    for text in grounders:
-        name, backend, options = split_model(text)
-        if not backend:
-            raise InputError("--grounder", repr(text), "BACKEND name=value … or NAME=BACKEND name=value …",
-                             'write "onnx model=…", or "owl=onnx model=…"')  # fmt: skip
-        found.append(ModelSpec(name, backend, parse_options(options)))
-    names = [spec.name for spec in found]
-    twice = next((name for name in names if names.count(name) > 1 or name == ORACLE), None)
-    if twice is not None:
-        got = f"the name {twice!r}" + ("" if twice == ORACLE else " twice")
-        raise InputError("--grounder", got, "a different name for each model",
-                         'write a name before it: "owl=onnx model=…"')  # fmt: skip
-    return tuple(found)
+    """Parse the models of an evaluation; given detections come first."""
+    own = (ModelSpec(),) if given or not grounders else ()
+    return *own, *named_models(grounders, "--grounder", (ORACLE, *(spec.name for spec in own)))

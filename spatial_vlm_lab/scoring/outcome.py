@@ -1,53 +1,182 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results of one model: scores, calibration, errors, and comparison with a baseline; and their JSON."""
+"""Results of an evaluation: shares, calibration, errors and comparisons of each model; and their JSON.
+
+All of it follows from judged cases, so that rows alone give the same JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from spatial_vlm_lab.comparison.comparison import Comparison, compare
 from spatial_vlm_lab.scoring.calibration import Calibration, calibrate
-from spatial_vlm_lab.scoring.case_result import Blame, CaseError
-from spatial_vlm_lab.scoring.frame_truth import FrameTruth
-from spatial_vlm_lab.scoring.model_run import UnusableCase
+from spatial_vlm_lab.scoring.case_result import Blame, CaseError, CaseEvidence, CaseResult, MissKind, judge_case
+from spatial_vlm_lab.scoring.comparing import (
+    Comparison,
+    ComparisonVerdict,
+    PairDifference,
+    clustered,
+    compare,
+    compare_pairs,
+)
+from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome
+from spatial_vlm_lab.scoring.rows import Row, is_judged, result_of
 from spatial_vlm_lab.scoring.runs import StoredAnswer
-from spatial_vlm_lab.scoring.score import Score, score
 from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.types import Resolution, Status
-from spatial_vlm_ros.types.proportions import Share, wilson
+from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
 
+if TYPE_CHECKING:
+    from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
+
+USUAL, COUNTER_HEURISTIC = "usual", "counter-heuristic"
+"""Kinds of cases that a rule of thumb (higher in the image is farther away) gets right, and wrong."""
 UNKNOWN = "unknown"
 """Blame of an error where the oracle could not be asked."""
+_NO_SCENE = "(no scene)"
+_FIGURES = {
+    "as_expected": "as expected",
+    "right_instance": "right instance",
+    "wrong_pose": "wrong pose among answers",
+    "pose_on_refusal": "pose where a refusal was expected",
+    "right_place": "right place",
+    "wrong_place": "wrong place among places",
+    "complete": "as expected, place and all",
+}  # field of a main share → its name
+_OF_PLACES = ("right_place", "wrong_place", "complete")
+
+
+# ------------------------------------------------------------------------------------------------ what is counted
+
+
+@dataclass(frozen=True)
+class UnusableCase:
+    """A case whose truth cannot be used, or that could not be asked."""
+
+    source: str
+    image: str
+    instruction: str
+    problem: str
+
+
+def by_reason(cases: Iterable[UnusableCase]) -> list[tuple[UnusableCase, int]]:
+    """The first case for each source and reason, and how many there are."""
+    groups: dict[tuple[str, str], list[UnusableCase]] = {}
+    for case in sorted(set(cases), key=lambda c: (c.source, c.image, c.instruction)):
+        groups.setdefault((case.source, case.problem), []).append(case)
+    return [(several[0], len(several)) for several in groups.values()]
+
+
+@dataclass
+class ModelRun:
+    """A model with the results of its cases.
+
+    Attributes:
+        answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
+        seconds: for each judged case how long its answer took.
+        images: number of the judged case → the annotated image as JPEG.
+        unjudged: cases that expect nothing.
+    """
+
+    name: str
+    results: list[CaseResult] = field(default_factory=list)
+    answers: dict[int, Resolution] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    images: dict[int, bytes] = field(default_factory=dict)
+    unjudged: int = 0
+    unusable: list[UnusableCase] = field(default_factory=list)
+
+    def add(self, one: EvaluatedCase, image: bytes | None = None) -> None:
+        """Note a case; `image` is kept with it."""
+        if one.result is None:
+            self.add_row(one.row())
+            return
+        number = len(self.results)
+        self.results.append(one.result)
+        self.seconds.append(one.resolution.ms / 1e3)
+        if not one.result.complete:
+            self.answers[number] = one.resolution
+        if image is not None:
+            self.images[number] = image
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """Note a row of `rows.row_of` or `rows.unjudged_row`."""
+        if is_judged(row):
+            self.results.append(result_of(row))
+            self.seconds.append(0.0)
+        elif row["problem"]:
+            image = row["frame"] or str(row["stamp_ns"])
+            self.unusable.append(UnusableCase(row["source"], image, row["instruction"], row["problem"]))
+        else:
+            self.unjudged += 1
+
+
+def runs_of_rows(rows: Iterable[Row]) -> tuple[ModelRun, ...]:
+    """The runs that rows are of, by model, in the order in which models come."""
+    runs: dict[str, ModelRun] = {}
+    for row in rows:
+        runs.setdefault(row["model"], ModelRun(row["model"])).add_row(row)
+    return tuple(runs.values())
+
+
+# ------------------------------------------------------------------------------------------------ one model
 
 
 @dataclass(frozen=True)
 class ModelOutcome:
-    """Results of one model.
+    """Results of one model; docs/evaluate.md says of which cases each share is.
 
     Args:
-        name: "" if nothing tells it.
-        answered: calibration of the answers given; right = the expected object. None without an answer.
-        all_cases: calibration of the likeliest candidate of every case, answered with or not; right = it is the
-            expected object, so that a case that expects a refusal is never right. It says what a lower threshold
-            for answering would do. None without a case.
+        confusion: expected status → given status → number.
+        misses: fields of every case that did not end as expected, or whose place is wrong.
+        split: shares of "usual" cases, which agree with a rule of thumb, and of "counter_heuristic" ones, and their
+            "difference" (Newcombe, 95 %; None if one has no case); None if no case is of either kind.
+        unjudged: cases left out because they have no expectation.
+        over_frames: main shares by name, with intervals over frames, not cases; None with fewer than two frames.
+        calibration: of the answers given ("answered"), and of the likeliest candidate of every case ("all"), where one
+            that expects a refusal is never right: what a lower threshold would do. None without a case.
+        model: its name; "" if nothing tells it.
         errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
         oracle: share of the cases with an oracle that the resolver alone answers as expected, including the place.
         beside_oracle: share of the same cases that the model answers as expected.
     """
 
-    name: str
-    score: Score
-    answered: Calibration | None
-    all_cases: Calibration | None
+    as_expected: Share
+    right_instance: Share
+    wrong_pose: Share
+    pose_on_refusal: Share
+    by_kind: Mapping[str, Share]
+    by_relation: Mapping[str, Share]
+    confusion: Mapping[str, Mapping[str, int]]
+    misses: tuple[Mapping[str, Any], ...]
+    by_frame_of_reference: Mapping[str, Share]
+    by_expected_status: Mapping[str, Share]
+    by_given_status: Mapping[str, Share]
+    split: Mapping[str, Any] | None
+    cases: tuple[CaseResult, ...]
+    unjudged: int
+    complete: Share
+    right_place: Share
+    wrong_place: Share
+    by_miss: Mapping[str, int]
+    over_frames: Mapping[str, Interval | None]
+    by_error: Mapping[str, int]
+    calibration: Mapping[str, Calibration | None]
     comparison: Comparison | None
+    model: str
     errors: Mapping[str, Mapping[str, int]]
     oracle: Share
     beside_oracle: Share
     unusable: tuple[UnusableCase, ...]
+
+    def figures(self) -> dict[str, Share]:
+        """Main shares by name as in `over_frames`; those of places if any was expected."""
+        hidden = () if self.right_place.n else _OF_PLACES
+        return {name: getattr(self, field) for field, name in _FIGURES.items() if field not in hidden}
 
 
 def judge(
@@ -56,43 +185,152 @@ def judge(
     baseline: Sequence[StoredAnswer] | None = None,
     truths: Mapping[str, FrameTruth] | None = None,
 ) -> ModelOutcome:
-    """Compute the results of the answers to some cases, one for each; cases that expect nothing are left out."""
-    return outcome_of(score(cases, resolutions, truths), baseline)
+    """Compare answers, one for each case, with what the cases expect; cases that expect nothing are left out."""
+    run, truths = ModelRun(""), truths or {}
+    for case, answer in zip(cases, resolutions, strict=True):
+        if case.expect is None:
+            run.unjudged += 1
+        else:
+            run.results.append(judge_case(case, case.expect, answer, CaseEvidence(truths.get(case.frame))))
+    return outcome_of(run, baseline)
 
 
-def outcome_of(
-    result: Score, baseline: Sequence[StoredAnswer] | None = None, name: str = "", unusable: Sequence[UnusableCase] = ()
-) -> ModelOutcome:
-    """Compute the results of judged cases."""
-    given = [case for case in result.cases if case.status is Status.OK]
-    known = [case for case in result.cases if case.oracle_right is not None]
+def outcome_of(run: ModelRun, baseline: Sequence[StoredAnswer] | None = None) -> ModelOutcome:
+    """Compute the results of a run, compared with earlier answers where these are given."""
+    results = run.results
+    given = [r for r in results if r.status is Status.OK]
+    placed = [r for r in results if r.place is not None]
+    known = [r for r in results if r.oracle_right is not None]
+    figures = {
+        "as_expected": [(r, r.as_expected) for r in results],
+        "complete": [(r, r.complete) for r in results],
+        "right_instance": [(r, r.as_expected) for r in results if r.expected_status is Status.OK],
+        "wrong_pose": [(r, not r.as_expected) for r in given],
+        "pose_on_refusal": [(r, r.status is Status.OK) for r in results if r.expected_status is not Status.OK],
+        "right_place": [(r, r.complete) for r in placed],
+        "wrong_place": [(r, not r.complete) for r in placed if r.as_expected and r.place is not PlaceOutcome.NOT_GIVEN],
+    }
+    confusion: dict[str, Counter[str]] = defaultdict(Counter)
+    for r in results:
+        confusion[r.expected_status.value][r.status.value] += 1
+    sides = _by((side, r) for r in results if (side := heuristic_kind(r.kind)) is not None)
+    usual, counter = (sides.get(side, wilson(0, 0)) for side in (USUAL, COUNTER_HEURISTIC))
+    difference = newcombe(usual.k, usual.n, counter.k, counter.n)
+    blamed = Counter((r.error, r.blame.value if r.blame else UNKNOWN) for r in results)
+    who = (*(blame.value for blame in Blame), UNKNOWN)
     return ModelOutcome(
-        name=name,
-        score=result,
-        answered=calibrate([c.confidence for c in given], [c.as_expected for c in given]),
-        all_cases=calibrate([c.confidence for c in result.cases], [c.likeliest_is_right for c in result.cases]),
-        comparison=None if baseline is None else compare(result.cases, baseline),
-        errors={
-            error.value: {who: blamed.count(who) for who in (*(b.value for b in Blame), UNKNOWN)}
-            for error in CaseError
-            if (blamed := [c.blame.value if c.blame else UNKNOWN for c in result.cases if c.error is error])
+        **{field: wilson(sum(counts for _, counts in of), len(of)) for field, of in figures.items()},
+        by_kind=_by((kind, r) for r in results for kind in r.kind),
+        by_relation=_by((name, r) for r in results for name in r.relations),
+        confusion={expected: dict(sorted(counts.items())) for expected, counts in sorted(confusion.items())},
+        misses=tuple(
+            {"frame": r.image, **{name: getattr(r, name) for name in _OF_A_MISS}, "kind": r.miss}
+            for r in results
+            if not r.complete
+        ),
+        by_frame_of_reference=_by((r.frame_of_reference or _NO_SCENE, r) for r in results),
+        by_expected_status=_by((r.expected_status.value, r) for r in results),
+        by_given_status=_by((r.status.value, r) for r in results),
+        split={"usual": usual, "counter_heuristic": counter, "difference": difference} if sides else None,
+        cases=tuple(results),
+        unjudged=run.unjudged,
+        by_miss={kind.value: sum(r.miss is kind for r in results) for kind in MissKind},
+        over_frames={
+            _FIGURES[field]: clustered((r.group, counts) for r, counts in of) for field, of in figures.items()
         },
-        oracle=wilson(sum(bool(c.oracle_right) for c in known), len(known)),
-        beside_oracle=wilson(sum(c.complete for c in known), len(known)),
-        unusable=tuple(unusable),
+        by_error={error.value: sum(r.error is error for r in results) for error in CaseError},
+        calibration={
+            "answered": calibrate([r.confidence for r in given], [r.as_expected for r in given]),
+            "all": calibrate([r.confidence for r in results], [r.likeliest_is_right for r in results]),
+        },
+        comparison=None if baseline is None else compare(results, baseline),
+        model=run.name,
+        errors={
+            error.value: {name: blamed[error, name] for name in who}
+            for error in CaseError
+            if any(blamed[error, name] for name in who)
+        },
+        oracle=wilson(sum(bool(r.oracle_right) for r in known), len(known)),
+        beside_oracle=wilson(sum(r.complete for r in known), len(known)),
+        unusable=tuple(run.unusable),
     )
 
 
-def outcome_json(outcome: ModelOutcome) -> dict[str, Any]:
-    """JSON values: the fields of the score, and beside them the others; no times are in it."""
-    whole = {
-        **msgspec.to_builtins(outcome.score),
-        "calibration": {"answered": outcome.answered, "all": outcome.all_cases},
-        "comparison": outcome.comparison,
-        "model": outcome.name,
-        "errors": outcome.errors,
-        "oracle": outcome.oracle,
-        "beside_oracle": outcome.beside_oracle,
-        "unusable": outcome.unusable,
-    }
-    return dict(msgspec.to_builtins(whole))
+_OF_A_MISS = ("instruction", "expected_status", "expected_id", "status", "id", "message")
+
+
+def heuristic_kind(kinds: Iterable[str]) -> str | None:
+    """USUAL or COUNTER_HEURISTIC, whichever the kinds of a case say; None if they say both, or neither."""
+    said = {kind.lower().replace("_", "-").replace(" ", "-") for kind in kinds} & {USUAL, COUNTER_HEURISTIC}
+    return said.pop() if len(said) == 1 else None
+
+
+def _by(named: Iterable[tuple[str, CaseResult]]) -> dict[str, Share]:
+    groups: dict[str, list[bool]] = defaultdict(list)
+    for name, result in named:
+        groups[name].append(result.as_expected)
+    return {name: wilson(sum(good), len(good)) for name, good in sorted(groups.items())}
+
+
+# ------------------------------------------------------------------------------------------------ all models
+
+
+@dataclass(frozen=True)
+class EvaluationOutcome:
+    """Results of all models, in the order in which they were named."""
+
+    models: tuple[ModelOutcome, ...]
+    pairs: tuple[PairDifference, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every case that expects something was asked and judged."""
+        return not any(model.unusable for model in self.models)
+
+    def is_worse(self, significant: bool = False) -> bool:
+        """Whether any model is worse than its baseline; `significant`: by more than chance explains."""
+        compared = [model.comparison for model in self.models if model.comparison is not None]
+        return any(c.verdict is ComparisonVerdict.WORSE or (c.slipped and not significant) for c in compared)
+
+
+def evaluation_of(
+    runs: Sequence[ModelRun], baselines: Mapping[str, Sequence[StoredAnswer]] | None = None, notes: Sequence[str] = ()
+) -> EvaluationOutcome:
+    """Compute the results of some runs, one for each model.
+
+    Args:
+        notes: sentences about sources; those about failed cases and about cases that expect nothing are added.
+    """
+    said = [*notes, *_failure_notes(runs)]
+    unjudged = max((run.unjudged for run in runs), default=0)
+    if unjudged:
+        left_out = "1 case does" if unjudged == 1 else f"{unjudged} cases do"
+        said.append(f'{left_out} not say what to expect and did not count: add "expect"')
+    return EvaluationOutcome(
+        models=tuple(outcome_of(run, (baselines or {}).get(run.name)) for run in runs),
+        pairs=compare_pairs([(run.name, run.results) for run in runs]),
+        notes=tuple(dict.fromkeys(said)),
+    )
+
+
+def _failure_notes(runs: Sequence[ModelRun]) -> list[str]:
+    """A sentence for each source and failed status, with the message of the first such case; models share it."""
+    shared: dict[str, list[str]] = {}
+    for run in runs:
+        asked, failed = Counter(r.source for r in run.results), dict[tuple[str, str], list[str]]()
+        for r in run.results:
+            if r.error is CaseError.FAILED:
+                failed.setdefault((r.source, r.status.value), []).append(r.message)
+        for (source, status), told in failed.items():
+            head = f"{source}: " if source else ""
+            words = f"{head}{len(told)} of {asked[source]} cases ended in {status}; the first says: {told[0]}"
+            shared.setdefault(words, []).append(run.name)
+    return [f"{', '.join(models)}: {words}" if len(runs) > 1 else words for words, models in shared.items()]
+
+
+def evaluation_json(evaluation: EvaluationOutcome) -> dict[str, Any]:
+    """JSON values without times: of one model its fields, of several "models" lists these for each."""
+    whole: dict[str, Any] = msgspec.to_builtins(evaluation)
+    models = whole.pop("models")
+    return {**models[0], **whole} if len(models) == 1 else {"models": models, **whole}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -23,46 +24,24 @@ from spatial_vlm_ros.types import Resolution
 Column = Literal["text", "whole number", "number", "truth value", "texts"]
 Row = dict[str, Any]
 
+_KINDS: Mapping[str, Column] = {
+    "int": "whole number", "float": "number", "bool": "truth value", "tuple[str, ...]": "texts"
+}  # fmt: skip
 COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
-        "model": "text",
-        "source": "text",
-        "frame": "text",
-        "stamp_ns": "whole number",
-        "instruction": "text",
-        "kind": "texts",
-        "expected_status": "text",
-        "expected_id": "text",
-        "status": "text",
-        "id": "text",
+        **{one.name: _KINDS.get(str(one.type).removesuffix(" | None"), "text") for one in fields(CaseResult)},
         "right": "truth value",
-        "error": "text",
-        "iou": "number",
-        "place": "text",
-        "confidence": "number",
-        "message": "text",
-        "frame_of_reference": "text",
-        "relations": "texts",
-        "blame": "text",
-        "oracle_right": "truth value",
-        "as_expected": "truth value",
-        "expected_also": "texts",
-        "expected_answer": "text",
-        "likeliest_id": "text",
-        "likeliest_is_right": "truth value",
-        "miss": "text",
-        "about": "text",
         "problem": "text",
     }
 )
-"""Name of each column → what its values are; in every column but model, source, frame, stamp_ns, instruction, kind,
-status, error, confidence, message, relations, expected_also, about and problem a value may be None."""
+"""Name of each column → what its values are. They are the fields of CaseResult, whether all is right, and why the case
+could not be judged. A value may be None but for those of model, source, frame, stamp_ns, instruction, kind, status,
+error, confidence, message, relations, expected_also, about and problem."""
 
 
 def row_of(result: CaseResult) -> Row:
     """Convert a judged case to a row."""
-    values = msgspec.to_builtins(result)
-    answer = result.expected_answer
+    values, answer = msgspec.to_builtins(result), result.expected_answer
     values["right"], values["problem"] = result.complete, ""
     values["error"], values["confidence"] = values["error"] or "", float(result.confidence)
     values["expected_answer"] = None if answer is None else msgspec.json.encode(answer).decode()
@@ -98,10 +77,9 @@ def is_judged(row: Mapping[str, Any]) -> bool:
 def result_of(row: Mapping[str, Any]) -> CaseResult:
     """The judged case of a row."""
     try:
-        values = {name: row[name] for name in COLUMNS}
-        answer = values["expected_answer"]
+        answer = row["expected_answer"]
+        values = {name: row[name] for name in COLUMNS} | {"error": row["error"] or None}
         values["expected_answer"] = None if answer is None else msgspec.json.decode(answer)
-        values |= {name: values[name] or None for name in ("place", "miss", "error", "blame")}
         return msgspec.convert(values, CaseResult)
     except (KeyError, ValueError, TypeError, msgspec.MsgspecError) as error:
         repair = "use rows that `evaluate` of this version wrote"

@@ -11,8 +11,7 @@ Reads the forms of this and of other versions; independent of expectations.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -27,22 +26,28 @@ _LARGEST_RUN = 1 << 26  # bytes: 100,000 cases of 600 bytes
 _REPAIR = "pass what `spatial-vlm evaluate --out` or `spatial-vlm resolve --frames --json` wrote"
 
 
-@dataclass(frozen=True)
-class StoredAnswer:
-    """Stored answer to one case.
+class StoredAnswer(msgspec.Struct, frozen=True):
+    """Stored answer to one case; other fields may come and go.
 
     Args:
-        frame: name of the frame; of an image in a bag its stamp, nanoseconds.
+        frame: name of the frame; "" or None for an image in a bag.
+        stamp_ns: stamp of that image, nanoseconds.
         as_expected: whether it was as expected then, where the run keeps that.
     """
 
-    frame: str
+    frame: str | None
     instruction: str
     status: Status
     id: str | None
-    answer: SpaceAnswer | None = field(default=None, compare=False)
-    as_expected: bool | None = field(default=None, compare=False)
-    source: str = field(default="", compare=False)
+    answer: SpaceAnswer | None = None
+    as_expected: bool | None = None
+    source: str = ""
+    stamp_ns: int = 0
+
+    @property
+    def image(self) -> str:
+        """Name of the frame, or the stamp of an image in a bag."""
+        return self.frame or str(self.stamp_ns)
 
 
 class _Target(msgspec.Struct):
@@ -50,8 +55,6 @@ class _Target(msgspec.Struct):
 
 
 class _Resolution(msgspec.Struct):
-    """The fields needed of a resolution; others may come and go."""
-
     instruction: str
     status: Status
     target: _Target | None
@@ -64,20 +67,10 @@ class _FirstLine(msgspec.Struct):
     instruction: str | None = None
 
 
-class _Case(msgspec.Struct):
-    frame: str
-    instruction: str
-    status: Status
-    id: str | None
-    as_expected: bool | None = None
-    source: str = ""
-    stamp_ns: int = 0
-
-
-class _Result(msgspec.Struct):
-    cases: list[_Case] | None = None
+class _Run(msgspec.Struct):
+    cases: tuple[StoredAnswer, ...] = ()
     model: str = ""
-    models: list[_Result] | None = None
+    models: tuple[_Run, ...] = ()
 
 
 def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
@@ -93,37 +86,31 @@ def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
     stripped = text.lstrip()
     if not stripped:
         raise FileError(path, "the file is empty", _REPAIR)
-    above = text.count(b"\n", 0, len(text) - len(stripped))
-    if stripped.startswith(b"["):
-        listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
-        return {"": _answers(path, [(f"$[{n}]", one) for n, one in enumerate(listed)])}
     try:
         has_lines = msgspec.json.decode(stripped.partition(b"\n")[0], type=_FirstLine).instruction is not None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        has_lines = False  # an object over several lines, or nothing that is known
-    if not has_lines:
-        result = decode_json(text, _Result, path, repair=_REPAIR)
-        models = result.models or [result]
-        if not all(one.cases for one in models):
-            raise FileError(path, "it has no cases", _REPAIR)
-        return {
-            one.model: tuple(
-                StoredAnswer(c.frame or str(c.stamp_ns), c.instruction, c.status, c.id, None, c.as_expected, c.source)
-                for c in one.cases or ()
-            )
-            for one in models
-        }
-    lines = enumerate(io.BytesIO(stripped), above + 1)
-    found = ((f"line {n}", line) for n, line in lines if line.strip())
-    return {"": _answers(path, [(at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in found])}
+        has_lines = False  # a list, an object over several lines, or nothing that is known
+    if has_lines:
+        above = text.count(b"\n", 0, len(text) - len(stripped))
+        lines = ((f"line {n}", line) for n, line in enumerate(io.BytesIO(stripped), above + 1) if line.strip())
+        return {"": _answers(path, ((at, decode_json(line, _Resolution, path, at, _REPAIR)) for at, line in lines))}
+    if stripped.startswith(b"["):
+        listed = decode_json(text, list[_Resolution], path, repair=_REPAIR)
+        return {"": _answers(path, ((f"$[{n}]", one) for n, one in enumerate(listed)))}
+    run = decode_json(text, _Run, path, repair=_REPAIR)
+    runs = run.models or (run,)
+    if not all(one.cases for one in runs):
+        raise FileError(path, "it has no cases", _REPAIR)
+    return {one.model: one.cases for one in runs}
 
 
-def _answers(path: str | Path, found: Sequence[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:
+def _answers(path: str | Path, found: Iterable[tuple[str, _Resolution]]) -> tuple[StoredAnswer, ...]:
     answers = []
     for place, one in found:
         if one.frame is None and not one.stamp_ns:
             repair = "pass answers to a folder of cases or a bag: `resolve --frames DIR --json` or `replay --json`"
             raise FileError(path, "it does not name its frame", repair, place)
         id_ = one.target.id if one.target is not None else answered_id(one.answer)
-        answers.append(StoredAnswer(one.frame or str(one.stamp_ns), one.instruction, one.status, id_, one.answer))
+        told = StoredAnswer(one.frame, one.instruction, one.status, id_, one.answer, stamp_ns=one.stamp_ns)
+        answers.append(told)
     return tuple(answers)

@@ -33,8 +33,7 @@ from spatial_vlm_ros.recording.cases import Case, load_cases
 from spatial_vlm_ros.recording.frame_folder import DETECTIONS_FILE
 from spatial_vlm_ros.types import FrameOfReference, Resolution
 
-STORED = "answers"
-"""Name of the model of stored answers: they do not tell who gave them."""
+_STORED = "answers"  # name of the model of stored answers: they do not tell who gave them
 _ANSWERS_REPAIR = "pass what `spatial-vlm resolve --frames DIR --json` or `spatial-vlm replay BAG --json` wrote"
 SourceKind = Literal["frames", "bag"]
 
@@ -146,26 +145,22 @@ def images_ahead(images: Iterable[tuple[Case, CaseImage]]) -> Iterator[tuple[Cas
 
 
 def _images_of_folder(folder: Path, cases: Sequence[Case]) -> Iterator[tuple[Case, CaseImage]]:
-    """Cases with their images; only the latest image and truth are held."""
+    """Cases with their images; only the latest image is held."""
     frames = FolderFrames(folder)
-    asked: tuple[str, bool] | None = None
-    truth: FrameTruth | None = None
-    problem: SpatialVlmError | None = None
     for case in cases:
         there = frames.load(case.frame)
-        needs_truth = case.expect is not None and case.expect.place is not None
-        if asked != (case.frame, needs_truth):
-            asked, problem, truth = (case.frame, needs_truth), None, None
-            try:
-                truth = read_frame_truth(folder, case)
-            except SpatialVlmError as error:
-                problem = error if needs_truth else None
+        truth: FrameTruth | None = None
+        problem: SpatialVlmError | None = None
+        try:
+            truth = read_frame_truth(folder, case)
+        except SpatialVlmError as error:
+            problem = error if case.expect is not None and case.expect.place is not None else None
         if isinstance(there, SpatialVlmError):
             yield case, CaseImage(None, there, None, truth, problem)
-            continue
-        frame, detections = there
-        has_detections = (folder / case.frame / DETECTIONS_FILE).exists()
-        yield case, CaseImage(frame, None, detections if has_detections else None, truth, problem)
+        else:
+            frame, detections = there
+            known = detections if (folder / case.frame / DETECTIONS_FILE).exists() else None
+            yield case, CaseImage(frame, None, known, truth, problem)
 
 
 def check_sources(sources: Sequence[Source]) -> None:
@@ -260,22 +255,22 @@ def judge_answers(
     """
     given: dict[tuple[str, str], deque[Resolution]] = defaultdict(deque)
     for answer in answers:
-        given[_image(answer.frame, answer.stamp_ns), answer.instruction].append(answer)
+        given[_asked(answer)].append(answer)
     cases = source.cases()
-    for case in cases:
-        if not given[_image(case.frame, case.stamp_ns), case.instruction]:
-            on = repr(case.frame) if case.frame else f"stamp {case.stamp_ns}"
-            got = f"none for {case.instruction!r} on {on}"
+    asked = Counter(map(_asked, cases))
+    for image, words in asked:
+        if not given[image, words]:
+            got = f"none for {words!r} on {image}"
             raise InputError("answers", got, "one for each case", "use a run over the same folder or bag")
-    asked = Counter((_image(case.frame, case.stamp_ns), case.instruction) for case in cases)
     more = sum(max(0, len(given[key]) - n) for key, n in asked.items())
     if more:
         note(f"{more} answers repeat a case: only the first answer of each case counts")
-    judge = CaseJudge(LoadedModel(ModelSpec(STORED, STORED)), config.resolver, source.uri, source.folder)
-    for case, image in images_of(source, cases, config, False, note):
-        several = given[_image(case.frame, case.stamp_ns), case.instruction]
-        yield judge.judge(case, image, several.popleft() if len(several) > 1 else several[0])
+    judge = CaseJudge(LoadedModel(ModelSpec(_STORED, _STORED)), config.resolver, source.uri, source.folder)
+    for case, image_of_case in images_of(source, cases, config, False, note):
+        several = given[_asked(case)]
+        yield judge.judge(case, image_of_case, several.popleft() if len(several) > 1 else several[0])
 
 
-def _image(frame: str | None, stamp_ns: int) -> str:
-    return frame or str(stamp_ns)
+def _asked(about: Case | Resolution) -> tuple[str, str]:
+    """Frame, or stamp of the image in a bag, and words."""
+    return about.frame or str(about.stamp_ns), about.instruction

@@ -6,9 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from spatial_vlm_lab.reports.report import evaluation_page
-from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome
-from spatial_vlm_lab.scoring.model_run import ModelRun
-from spatial_vlm_lab.scoring.outcome import ModelOutcome
+from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun
 from spatial_vlm_ros.recording.cases import Case, Expectation
 from spatial_vlm_ros.types import (
     Candidate,
@@ -82,5 +80,5 @@ def page_of(
     outcome: ModelOutcome, answers: Sequence[Resolution], title: str, images: Mapping[int, bytes] | None = None
 ) -> str:
     """The HTML report of one run."""
-    run = ModelRun("", list(outcome.score.cases), dict(enumerate(answers)), images=dict(images or {}))
+    run = ModelRun("", list(outcome.cases), dict(enumerate(answers)), images=dict(images or {}))
     return evaluation_page(EvaluationOutcome((outcome,)), [run], title)

@@ -21,10 +21,8 @@ from bag_builder import scene
 from frame_files import case, write_cases
 from tables import tables
 
-from spatial_vlm_lab.scoring.evaluation_outcome import evaluation_json, evaluation_of
-from spatial_vlm_lab.scoring.model_run import UnusableCase, by_reason, runs_of_rows
 from spatial_vlm_lab.scoring.model_spec import models_of
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_lab.scoring.outcome import UnusableCase, by_reason, evaluation_json, evaluation_of, runs_of_rows
 from spatial_vlm_ros.recording.bags.writer import PERIOD_NS, START_NS, record
 from spatial_vlm_ros.recording.frame_folder import write_frame
 
@@ -186,7 +184,7 @@ def test_unusable_truth_is_counted_and_ends_with_1(recordings: Path, tmp_path: P
 
 def test_cases_that_were_not_judged_are_shown_by_reason_and_source() -> None:
     groups = by_reason([UnusableCase(*one) for one in TABLES["unjudged"]])
-    told = [[g.first.source, g.first.image, g.first.problem, g.count, g.image] for g in groups]
+    told = [[one.source, one.image, one.problem, n] for one, n in groups]
     assert told == TABLES["unjudged by reason"]  # those of several models count once
     assert by_reason([]) == []
 
@@ -272,11 +270,8 @@ def test_figures_are_printed_though_a_report_cannot_be_written(recordings: Path,
     assert json.loads(done.stdout)["as_expected"]["k"] == 8
 
 
-def test_models_are_named_as_one_writes_them() -> None:
-    given, named, plain = models_of(['owl=onnx model="my weights" family=owlvit', "compact"], given=True)
-    assert (given.name, given.is_given) == ("detections", True)
-    assert (named.name, named.backend, named.options) == ("owl", "onnx", {"model": "my weights", "family": "owlvit"})
-    assert (plain.name, plain.options) == ("compact", {})
+def test_given_detections_are_a_model_where_asked_for_or_without_another() -> None:
+    assert [(spec.name, spec.is_given) for spec in models_of(["compact"], given=True)] == [
+        ("detections", True), ("compact", False)
+    ]  # fmt: skip
     assert [spec.name for spec in models_of([], given=False)] == ["detections"]
-    with pytest.raises(InputError, match="BACKEND name=value"):
-        models_of(["  "], given=False)

@@ -17,13 +17,13 @@ from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import same_name
 from spatial_vlm_lab.scoring.matching import (
     ComparedBox,
-    FoundObject,
-    KnownObject,
-    compared_truth,
+    ImageObject,
+    Matching,
+    box_of_truth,
+    found_objects,
     in_frame,
     match_objects,
     overlap,
-    same_objects,
 )
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
 from spatial_vlm_lab.scoring.rows import COLUMNS, result_of, row_of
@@ -158,7 +158,7 @@ def test_names_that_may_mean_one_object(one: str, other: str, same: bool) -> Non
 def box(x: float, size: float = 1.0, turned_deg: float = 0.0) -> ComparedBox:
     turned = np.radians(turned_deg)
     axes = np.array([[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]])
-    return ComparedBox("base", np.array([x, 0.0, 0.0]), axes, np.full(3, size))
+    return ComparedBox(np.array([x, 0.0, 0.0]), axes, np.full(3, size), "base")
 
 
 def mask(left: int, right: int) -> np.ndarray:
@@ -175,31 +175,29 @@ def test_volumes_that_two_boxes_share(other: list[float], share: float, why: str
 
 def test_a_box_goes_into_another_frame_and_back() -> None:
     pose = Transform("base", "camera", np.array([[0, -1, 0, 1.0], [1, 0, 0, 2.0], [0, 0, 1, 3.0], [0, 0, 0, 1.0]]))
-    seen = compared_truth(Box3d((1.0, 0.0, 0.0), (0.1, 0.2, 0.3), 0.0), "camera")
+    seen = box_of_truth(Box3d((1.0, 0.0, 0.0), (0.1, 0.2, 0.3), 0.0, "camera"))
     moved = in_frame(seen, "base", [pose])
-    assert moved.center == pytest.approx([1.0, 3.0, 3.0])
+    assert moved.centre == pytest.approx([1.0, 3.0, 3.0])
     assert moved.axes[:, 0] == pytest.approx([0.0, 1.0, 0.0])
-    assert in_frame(moved, "camera", [pose]).center == pytest.approx(seen.center)
+    assert in_frame(moved, "camera", [pose]).centre == pytest.approx(seen.centre)
     with pytest.raises(InputError, match=r"'map'. Expected one of the frame's: base, camera"):
         in_frame(seen, "map", [pose])
 
 
 def test_masks_count_before_boxes() -> None:
     """The boxes are the same; the masks share a third."""
-    found = FoundObject("g0", "cup", (0, 0, 40, 10), mask(0, 20))
-    true = KnownObject("d0", "cup", (0, 0, 40, 10), mask(10, 30))
-    assert match_objects([found], [true], None).ious == {("g0", "d0"): round(1 / 3, 6)}
-    assert match_objects([found], [true], None).of == {}
-    boxes = match_objects([FoundObject("g0", "cup", (0, 0, 40, 10))], [true], None)
+    found = ImageObject("g0", "cup", (0, 0, 40, 10), mask(0, 20))
+    true = ImageObject("d0", "cup", (0, 0, 40, 10), mask(10, 30))
+    assert match_objects([found], [true]).ious == {("g0", "d0"): round(1 / 3, 6)}
+    assert match_objects([found], [true]).of == {}
+    boxes = match_objects([ImageObject("g0", "cup", (0, 0, 40, 10))], [true])
     assert (boxes.of, boxes.iou("g0", "d0")) == ({"g0": "d0"}, 1.0)
 
 
 @pytest.mark.parametrize(("right", "is_same"), [(20.0, True), (19.0, False)])
 def test_half_of_a_box_is_enough(right: float, is_same: bool) -> None:
     """Of 40 pixels' width, the left 20 are shared: exactly one half."""
-    matching = match_objects(
-        [FoundObject("g0", "cup", (0, 0, right, 10))], [KnownObject("d0", "cup", (0, 0, 40, 10))], None
-    )
+    matching = match_objects([ImageObject("g0", "cup", (0, 0, right, 10))], [ImageObject("d0", "cup", (0, 0, 40, 10))])
     assert bool(matching.of) is is_same
     assert matching.iou("g0", "d0") == pytest.approx(right / 40)
     assert matching.iou("g0", "d1") == 0.0
@@ -209,11 +207,11 @@ def test_half_of_a_box_is_enough(right: float, is_same: bool) -> None:
 def test_the_best_one_counts_and_of_equals_that_of_the_same_id() -> None:
     same = (0.0, 0.0, 40.0, 10.0)
     true = [
-        KnownObject("a", "cabinet", same),
-        KnownObject("b", "drawer", same),
-        KnownObject("c", "cup", (0, 0, 39, 10)),
+        ImageObject("a", "cabinet", same),
+        ImageObject("b", "drawer", same),
+        ImageObject("c", "cup", (0, 0, 39, 10)),
     ]
-    matching = match_objects([FoundObject("b", "drawer", same), FoundObject("x", "box", same)], true, None)
+    matching = match_objects([ImageObject("b", "drawer", same), ImageObject("x", "box", same)], true)
     assert (matching.id_of("b"), matching.id_of("x")) == ("b", "a")
     assert [one.id for one in matching.on("a")] == ["x"]
     assert matching.id_of("y") == "y (no object of the truth)"
@@ -224,10 +222,10 @@ def test_boxes_in_space_match_by_volume_or_by_their_middles(
     away: float, tolerance: float | None, is_same: bool
 ) -> None:
     """1 m cubes 0.3 m apart share 0.7 of 1.3; 0.7 m apart 0.3 of 1.7, which is less than a quarter."""
-    true = KnownObject("d0", "cup", box_3d=Box3d((away, 0, 0), (1, 1, 1)), tolerance_m=tolerance)
-    matching = match_objects([FoundObject("g0", "cup", (0, 0, 9, 9), None, box(0.0))], [true], None)
+    true = ImageObject("d0", "cup", box_3d=box_of_truth(Box3d((away, 0, 0), (1, 1, 1))), tolerance_m=tolerance)
+    matching = match_objects([ImageObject("g0", "cup", (0, 0, 9, 9), None, box(0.0))], [true])
     assert bool(matching.of) is is_same
     assert matching.ious["g0", "d0"] == pytest.approx((1 - away) / (1 + away), abs=0.01)
     one = Detection("d0", "cup", 1.0, (0.0, 0.0, 40.0, 10.0))
-    given = same_objects([one])  # given detections are the truth itself
+    given = Matching(found_objects([one], None), is_truth=True)  # given detections are the truth itself
     assert (given.is_truth, given.id_of("d0"), given.iou("d0", "d0")) == (True, "d0", 1.0)

@@ -23,13 +23,18 @@ from evaluation_cases import HOSTILE, page_of, some_run
 
 from spatial_vlm_lab.reports import plots
 from spatial_vlm_lab.reports.junit import junit_suites
-from spatial_vlm_lab.reports.markdown_evaluation import escape, markdown_evaluation
+from spatial_vlm_lab.reports.markdown import escape, markdown_evaluation
 from spatial_vlm_lab.reports.report import check_installed, evaluation_page
 from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_lab.scoring.case_result import Blame, CaseError, judge_case
-from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome, evaluation_of
-from spatial_vlm_lab.scoring.model_run import ModelRun, UnusableCase
-from spatial_vlm_lab.scoring.outcome import ModelOutcome, judge
+from spatial_vlm_lab.scoring.outcome import (
+    EvaluationOutcome,
+    ModelOutcome,
+    ModelRun,
+    UnusableCase,
+    evaluation_of,
+    judge,
+)
 from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.printable import printable
@@ -120,7 +125,7 @@ def test_every_failure_has_its_words_candidates_and_image_and_hostile_words_do_n
     page: str, outcome: ModelOutcome
 ) -> None:
     read = Page(page)
-    assert len(read.all("article")) == len(outcome.score.misses) == 3
+    assert len(read.all("article")) == len(outcome.misses) == 3
     assert len(read.all("img")) == 2
     assert all(a["alt"] for a in read.all("img"))
     first, _, third = re.findall(r"<article.*?</article>", page, re.DOTALL)
@@ -134,12 +139,12 @@ def test_every_failure_has_its_words_candidates_and_image_and_hostile_words_do_n
 
 def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: ModelOutcome) -> None:
     text = re.sub(r"<[^>]+>", " ", page).replace("\u00a0", " ")
-    share = outcome.score.as_expected
+    share = outcome.as_expected
     assert f"{share.k} of {share.n}" in text
     assert f"{100 * share.low:.1f} to {100 * share.high:.1f} %" in text
-    split: Any = outcome.score.split
-    assert (split.usual.n, split.counter_heuristic.n) == (12, 2)
-    assert "Usual minus counter-heuristic: +100.0 points" in text
+    split: Any = outcome.split
+    assert (split["usual"].n, split["counter_heuristic"].n) == (12, 2)
+    assert "Usual minus counter-heuristic: +100.0 (" in text
     assert "Cannot tell" in text
 
 
@@ -169,9 +174,11 @@ def test_marks_of_plots_stay_inside_their_frames() -> None:
 def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: ModelOutcome) -> None:
     text = markdown_evaluation(EvaluationOutcome((outcome,)), "Run")
     assert text.startswith("# Run\n")
-    assert "**Against the baseline: cannot tell** (14 common cases; 1 only here, 0 only there)" in text
-    assert "| as expected | 12 / 15 | 80.0% (54.8% to 93.0%) |" in text
-    assert "## 3 not as expected" in text
+    plain = re.sub(r"\\(.)", r"\1", text)
+    assert "- against the baseline: cannot tell" in plain
+    assert "- not compared: 1 cases that the baseline lacks, and 0 of its answers to other cases" in plain
+    assert "| as expected | 12 | 15 | 80.0% | 54.8% to 93.0% |" in text
+    assert "\n## 3 not as expected\n" in text
     tables = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("|")]
     columns = [line.count("|") for line in tables]
     assert all(a == b or "---" not in rule for a, rule, b in zip(columns, tables[1:], columns[1:], strict=False))
@@ -183,7 +190,7 @@ def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome
 
 def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: ModelOutcome) -> None:
     junitparser: Any = pytest.importorskip("junitparser")
-    cases = list(outcome.score.cases)
+    cases = list(outcome.cases)
     text = junit_suites([ModelRun("", cases, seconds=[0.0125] * len(cases))], "evaluate")
     suite = next(iter(junitparser.JUnitXml.fromstring(text)))
     assert (suite.tests, suite.failures, suite.errors) == (15, 3, 0)

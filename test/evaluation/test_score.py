@@ -16,23 +16,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
-from spatial_vlm_lab.comparison.comparison import Comparison, ComparisonVerdict, compare
 from spatial_vlm_lab.reports.junit import junit_suites
-from spatial_vlm_lab.reports.markdown_evaluation import markdown_evaluation
+from spatial_vlm_lab.reports.markdown import markdown_evaluation
 from spatial_vlm_lab.reports.terminal import evaluation as print_evaluation
 from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
-from spatial_vlm_lab.scoring.clustering import clustered, holm
-from spatial_vlm_lab.scoring.evaluation_outcome import EvaluationOutcome, compare_pairs, paired_over_groups
+from spatial_vlm_lab.scoring.comparing import (
+    Comparison,
+    ComparisonVerdict,
+    PairDifference,
+    clustered,
+    compare,
+    compare_pairs,
+    holm,
+)
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
-from spatial_vlm_lab.scoring.model_run import ModelRun
-from spatial_vlm_lab.scoring.outcome import judge, outcome_json
+from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun, evaluation_json, judge
 from spatial_vlm_lab.scoring.runs import StoredAnswer, read_runs
-from spatial_vlm_lab.scoring.score import score
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.output.json_schema import resolution_json
-from spatial_vlm_ros.recording.cases import Case, Expectation, ExpectedPlace, load_cases
+from spatial_vlm_ros.recording.cases import Case, Expectation, ExpectedPlace
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Destination, NounPhrase, Place, Pose, Resolution, Status, Transform
 from spatial_vlm_ros.types.proportions import wilson
@@ -63,10 +67,10 @@ def test_shares_confusion_and_misses_are_counted_right() -> None:
         case(Status.AMBIGUOUS, None, "negative"),
         Case("f", "not judged", None, ()),
     ]
-    result = score(cases, [right, other, refused, refused, right, right])
+    result = judge(cases, [right, other, refused, refused, right, right])
     assert_counted(result, "counts of five")
     assert result.confusion == dict(TABLES["confusion"])
-    assert [miss.id for miss in result.misses] == ["cup", None, "bonnet"]
+    assert [miss["id"] for miss in result.misses] == ["cup", None, "bonnet"]
     assert result.unjudged == 1
     assert (result.by_frame_of_reference["viewer"].n, result.by_frame_of_reference["(no scene)"].n) == (3, 2)
     assert result.by_given_status.keys() == {"NOT_FOUND", "OK"}
@@ -78,12 +82,12 @@ def test_the_split_takes_cases_of_one_side_only() -> None:
     both = ("usual", "counter-heuristic")
     kinds = [("usual",), ("Usual", "behind"), ("counter_heuristic",), ("counter heuristic",), both]
     cases = [asked("x", Status.OK, "a", *kind) for kind in kinds]
-    split: Any = score(cases, [ok, refused, refused, refused, ok]).split
-    assert (split.usual.k, split.usual.n, split.counter_heuristic.k, split.counter_heuristic.n) == (1, 2, 0, 2)
-    assert split.difference.low < split.difference.value == 0.5 < split.difference.high
-    only: Any = score(cases[:1], [ok]).split
-    assert only.difference is None
-    assert score([asked("x", Status.OK, "a", "behind")], [ok]).split is None
+    split: Any = judge(cases, [ok, refused, refused, refused, ok]).split
+    assert [(split[side].k, split[side].n) for side in ("usual", "counter_heuristic")] == [(1, 2), (0, 2)]
+    assert split["difference"].low < split["difference"].value == 0.5 < split["difference"].high
+    only: Any = judge(cases[:1], [ok]).split
+    assert only["difference"] is None
+    assert judge([asked("x", Status.OK, "a", "behind")], [ok]).split is None
 
 
 def test_relations_of_anchors_and_destinations_count_and_none_is_a_group() -> None:
@@ -94,22 +98,26 @@ def test_relations_of_anchors_and_destinations_count_and_none_is_a_group() -> No
         moved, query=dataclasses.replace(moved.query, target=NounPhrase("cup"), destination=None)
     )
     lost = answer("gibberish", Status.NOT_UNDERSTOOD)
-    result = score([asked("x", Status.OK, "a")] * 3, [moved, plain, lost])
+    result = judge([asked("x", Status.OK, "a")] * 3, [moved, plain, lost])
     assert {name: (s.k, s.n) for name, s in result.by_relation.items()} == {
         "(no relation)": (1, 1), "(not understood)": (0, 1), "behind": (1, 1), "largest": (1, 1), "to: inside": (1, 1)
     }  # fmt: skip
 
 
+def written_of(outcome: ModelOutcome) -> dict[str, Any]:
+    return evaluation_json(EvaluationOutcome((outcome,)))
+
+
 def test_confidence_is_judged_of_answers_and_of_the_likeliest_of_all_cases() -> None:
     cases, answers = some_run()
     outcome: Any = judge(cases, answers)
-    bounds = wilson(13, 15)
-    assert (outcome.answered.right.k, outcome.answered.n) == (12, 14)
-    assert (outcome.all_cases.right.k, outcome.all_cases.n) == (13, 15)  # the needless refusal had the right one
-    written, right = outcome_json(outcome), {"share": bounds.share, "low": bounds.low, "high": bounds.high}
+    answered, every = outcome.calibration["answered"], outcome.calibration["all"]
+    assert (answered.right.k, answered.n, every.right.k, every.n) == (12, 14, 13, 15)  # a needless refusal had it
+    written, bounds = written_of(outcome), wilson(13, 15)
+    right = {"share": bounds.share, "low": bounds.low, "high": bounds.high}
     assert written["calibration"]["all"]["right"] == {"k": 13, "n": 15, **right}
     assert (written["as_expected"]["k"], written["comparison"]) == (12, None)
-    assert outcome_json(judge(cases, [dataclasses.replace(a, ms=99.0) for a in answers])) == written
+    assert written_of(judge(cases, [dataclasses.replace(a, ms=99.0) for a in answers])) == written
 
 
 LOOKS_DOWN = np.array([[1.0, 0, 0, 0.3], [0, -1, 0, 0.1], [0, 0, -1, 1.5], [0, 0, 0, 1]])
@@ -168,60 +176,52 @@ def test_places_are_counted_beside_instances(capsys: pytest.CaptureFixture[str])
     cases = [*(Case("f1", f"put {n}", due) for n in range(6)), Case("f2", "the cup", Expectation(Status.OK, "a"))]
     given = (("a", inside), ("d", inside), ("a", outside), ("a", None), ("b", inside), (None, None), ("a", None))
     answers = [put(one.instruction, *what) for one, what in zip(cases, given, strict=True)]
-    outcome = judge(cases, answers, truths={"f1": TRUTH})
-    result = outcome.score
+    result = judge(cases, answers, truths={"f1": TRUTH})
     assert_counted(result, "counts of places")
     assert (result.as_expected.k, result.wrong_pose.k) == (5, 1)
     assert {kind: n for kind, n in result.by_miss.items() if n} == {"place": 2, "object": 1, "needless refusal": 1}
-    assert [m.kind for m in result.misses] == ["place", "place", "object", "needless refusal"]
+    assert [m["kind"] for m in result.misses] == ["place", "place", "object", "needless refusal"]
     over: Any = result.over_frames["right instance"]
     assert over.low <= over.value <= over.high
     assert result.over_frames["right place"] is None, "one frame alone says nothing of others"
-    written = outcome_json(outcome)
+    written = written_of(result)
     assert written["cases"][2]["place"] == "elsewhere"
     assert written["by_miss"]["place"] == 2
-    evaluation = EvaluationOutcome((outcome,))
+    evaluation = EvaluationOutcome((result,))
     print_evaluation(evaluation)
     written = {
         "printed": capsys.readouterr().out,
         "markdown": markdown_evaluation(evaluation, "x"),
         "junit": junit_suites([ModelRun("", list(result.cases), seconds=[0.0] * 7)], "evaluate"),
-        "page": page_of(outcome, answers, "x"),
+        "page": page_of(result, answers, "x"),
     }
     for report, words in TABLES["places in reports"]:
         assert words in written[report]
-    alone = score([Case("f1", "put", Expectation(Status.OK, "a", (), ON))], [put("put", "a", None)])
+    alone = judge([Case("f1", "put", Expectation(Status.OK, "a", (), ON))], [put("put", "a", None)])
     assert (alone.right_place.n, alone.complete.k, alone.misses) == (0, 1, ())  # without a truth nothing is judged
 
 
 POSE = {"parent": "base", "child": "camera", "matrix": LOOKS_DOWN.tolist()}
-PLACE = {"relation": "on", "anchor_id": "b", "region_center": [0.5, 0, 0.75], "region_half": [0.05, 0.1, 0]}
 
 
-def test_cases_and_truths_are_read_from_the_folder_and_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
-    expect = {"status": "OK", "id": "a", "id_also": ["d"], "place": PLACE | {"anchor_also": ["c"]}}
-    lines = [{"frame": f, "instruction": "put it", "expect": expect} for f in ("f1", "f2")]
-    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+def test_truths_are_read_from_the_folder_and_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     for name in ("f1", "f2"):
         (tmp_path / name).mkdir()
-    cases = load_cases(tmp_path)
-    assert cases[0].expect == Expectation(Status.OK, "a", ("d",), dataclasses.replace(ON, anchor_also=("c",)))
+    placed, other = (Case(name, "put it", Expectation(Status.OK, "a", ("d",), ON)) for name in ("f1", "f2"))
     with pytest.raises(FileError, match=r"no such file, nor base_T_camera\.json"):
-        read_frame_truth(tmp_path, cases[0])
+        read_frame_truth(tmp_path, placed)
     assert read_frame_truth(tmp_path, Case("f1", "take", Expectation(Status.OK, "a"))) is None
-    file, objects = (
-        tmp_path / "f1" / "truth.json",
-        {"b": {"center": [0.5, 0, 0.8], "size": [1, 1, 1], "label": "plate"}},
-    )
+    file = tmp_path / "f1" / "truth.json"
     file.write_text('{"base_T_camera": 3}')
-    (tmp_path / "f2" / "base_T_camera.json").write_text(json.dumps(POSE))
     with pytest.raises(FileError, match="base_T_camera"):
-        read_frame_truth(tmp_path, cases[0])
+        read_frame_truth(tmp_path, placed)
+    objects = {"b": {"center": [0.5, 0, 0.8], "size": [1, 1, 1], "label": "plate"}}
     file.write_text(json.dumps({"base_T_camera": POSE, "objects": objects, "recipe": "r"}))
-    truths: Any = {case.frame: read_frame_truth(tmp_path, case) for case in cases}
-    assert (truths["f1"].centers, truths["f1"].labels) == ({"b": (0.5, 0.0, 0.8)}, {"b": "plate"})
-    assert truths["f2"].base_T_camera.child == "camera"
-    assert not truths["f2"].centers
+    (tmp_path / "f2" / "base_T_camera.json").write_text(json.dumps(POSE))
+    whole, pose = read_frame_truth(tmp_path, placed), read_frame_truth(tmp_path, other)
+    assert whole is not None and pose is not None  # noqa: PT018
+    assert (whole.centers, whole.labels) == ({"b": (0.5, 0.0, 0.8)}, {"b": "plate"})
+    assert (pose.base_T_camera.child, pose.centers) == ("camera", {})
 
 
 CASES = st.lists(
@@ -235,6 +235,7 @@ def of(confidence: list[float], right: list[bool]) -> Any:
 
 def test_four_cases_worked_by_hand() -> None:
     found = of([0.9, 0.8, 0.6, 0.5], [True, False, True, True])
+    assert found == of([0.9, 0.8, 0.6, 0.5], [True, False, True, True])  # intervals, too
     assert (found.n, found.right.k) == (4, 3)
     assert found.confidence == pytest.approx(0.7)
     assert found.ece.value == pytest.approx(abs(0.75 - 0.7))  # too few for more than one bin
@@ -255,11 +256,8 @@ def test_bins_have_equal_mass_and_keep_equal_confidences_together() -> None:
     assert all(a.high <= b.low for a, b in itertools.pairwise(spread.bins))
     heaped = of([0.9] * 90 + list(np.linspace(0.1, 0.5, 10)), [True] * 100)
     assert sorted(b.right.n for b in heaped.bins) == [10, 90]
-
-
-def test_ece_of_two_bins_is_the_weighted_gap() -> None:
     found = of([0.9] * 10 + [0.6] * 30, [True] * 5 + [False] * 5 + [True] * 24 + [False] * 6)
-    assert found.ece.value == pytest.approx(0.25 * abs(0.5 - 0.9) + 0.75 * abs(0.8 - 0.6))
+    assert found.ece.value == pytest.approx(0.25 * abs(0.5 - 0.9) + 0.75 * abs(0.8 - 0.6))  # the weighted gap
 
 
 def test_confidence_that_is_the_truth_is_calibrated_and_beats_the_constant() -> None:
@@ -267,6 +265,8 @@ def test_confidence_that_is_the_truth_is_calibrated_and_beats_the_constant() -> 
     confidence = rng.random(4000)
     right = rng.random(4000) < confidence
     found = of(list(confidence), list(right))
+    assert (len(found.curve), found.curve[-1].coverage) == (200, 1.0)  # a long one is thinned
+    assert found.brier.low < found.brier.value < found.brier.high
     assert found.ece.value < 0.03
     assert found.brier.high < found.brier_constant
     assert found.brier.value == pytest.approx(1 / 6, abs=0.01)  # mean of p (1 - p) over 0 to 1
@@ -277,19 +277,16 @@ def test_confidence_that_is_the_truth_is_calibrated_and_beats_the_constant() -> 
 
 
 @given(CASES)
-def test_the_measures_do_not_depend_on_the_order_of_the_cases(cases: list[tuple[float, bool]]) -> None:
-    one = of([c for c, _ in cases], [r for _, r in cases])
-    other = of([c for c, _ in reversed(cases)], [r for _, r in reversed(cases)])
-    for name in ("n", "right", "confidence", "brier_constant", "bins", "curve", "aurc_best", "aurc_random"):
-        assert getattr(one, name) == getattr(other, name)
-    assert (one.ece.value, one.brier.value, one.aurc.value) == pytest.approx(
-        (other.ece.value, other.brier.value, other.aurc.value), abs=2e-6
-    )
-
-
-@given(CASES)
-def test_aurc_is_the_mean_over_the_orders_of_equal_confidences(cases: list[tuple[float, bool]]) -> None:
+def test_aurc_is_the_mean_over_the_orders_of_equal_confidences_and_no_order_matters(
+    cases: list[tuple[float, bool]],
+) -> None:
     found = of([c for c, _ in cases], [r for _, r in cases])
+    other = of([c for c, _ in reversed(cases)], [r for _, r in reversed(cases)])
+    assert (found.right, found.bins, found.curve, found.aurc_best) == (
+        other.right, other.bins, other.curve, other.aurc_best
+    )  # fmt: skip
+    values = (other.ece.value, other.brier.value, other.aurc.value)
+    assert (found.ece.value, found.brier.value, found.aurc.value) == pytest.approx(values, abs=2e-6)
     rng = np.random.default_rng(0)
     p, y = np.array([c for c, _ in cases]), np.array([r for _, r in cases])
     areas = []
@@ -304,16 +301,6 @@ def test_aurc_is_the_mean_over_the_orders_of_equal_confidences(cases: list[tuple
     assert found.curve[-1].wrong.share == pytest.approx(found.aurc_random, abs=1e-6)
 
 
-def test_the_same_cases_give_the_same_intervals_and_long_curves_are_thinned() -> None:
-    rng = np.random.default_rng(5)
-    confidence, right = list(rng.random(1000)), list(rng.random(1000) < 0.8)
-    one = of(confidence, right)
-    assert one == of(confidence, right)
-    assert len(one.curve) == 200
-    assert one.curve[-1].coverage == 1.0
-    assert one.brier.low < one.brier.value < one.brier.high
-
-
 def test_no_case_says_nothing_and_what_is_no_probability_is_refused() -> None:
     assert calibrate([], []) is None
     for confidence in ([1.2, 0.5], [float("nan"), 0.5], [0.5]):
@@ -325,8 +312,10 @@ def result(n: int, good: bool, expected: Status = Status.OK, status: Status | No
     """Case n: answered with the right object or refused."""
     status = status or (expected if good else Status.AMBIGUOUS)
     id_ = "a" if status is Status.OK else None
-    return CaseResult("f", f"case {n}", (), expected, "a" if expected is Status.OK else None, status, id_, good, id_,
-                      0.9, (), None, "")  # fmt: skip
+    return CaseResult(
+        frame="f", instruction=f"case {n}", expected_status=expected, status=status, id=id_, as_expected=good,
+        expected_id="a" if expected is Status.OK else None, likeliest_id=id_, confidence=0.9, message="",
+    )  # fmt: skip
 
 
 def stored(n: int, status: Status = Status.OK, id_: str | None = "a") -> StoredAnswer:
@@ -371,15 +360,9 @@ def test_each_metric_counts_its_own_cases() -> None:
     counted = [[m, c.now.k, c.before.k, c.now.n, c.lost, c.gained] for m, c in found.items()]
     assert counted == TABLES["counts of metrics"]
     assert [c.more_is_better for c in found.values()] == [True, True, False, False]
-
-
-def test_more_poses_where_none_should_be_are_worse_though_the_share_rises() -> None:
-    now = [result(n, False, Status.NOT_FOUND, Status.OK) for n in range(6)]
-    found = compare(now, [stored(n, Status.NOT_FOUND) for n in range(6)])
-    change = found.changes[3]
-    assert change.difference.value == 1.0
-    assert change.verdict is ComparisonVerdict.WORSE
-    assert found.verdict is ComparisonVerdict.WORSE
+    refused = [stored(n, Status.NOT_FOUND) for n in range(6)]  # and now six poses: the share rises, and that is worse
+    worse = compare([result(n, False, Status.NOT_FOUND, Status.OK) for n in range(6)], refused)
+    assert (worse.changes[3].difference.value, worse.changes[3].verdict) == (1.0, ComparisonVerdict.WORSE)
 
 
 def test_cases_are_paired_by_frame_and_words_and_repeated_ones_in_order() -> None:
@@ -399,11 +382,13 @@ def test_a_run_can_be_stored_as_a_result_as_lines_or_as_a_list(tmp_path: Path) -
     lines, listed, result_file = tmp_path / "a.jsonl", tmp_path / "a.json", tmp_path / "b.json"
     lines.write_text("".join(json.dumps(resolution_json(a)) + "\n" for a in answers))
     listed.write_text(json.dumps([resolution_json(a) for a in answers], indent=1))
-    result_file.write_text(json.dumps(outcome_json(judge(cases, answers)), indent=1))
-    runs = [read_runs(path)[""] for path in (lines, listed, result_file)]
-    assert runs[0] == runs[1] == runs[2]
-    assert runs[0][1] == StoredAnswer("f2", "the can", Status.AMBIGUOUS, None)
-    assert compare(score(cases, answers).cases, runs[0]).verdict is ComparisonVerdict.CANNOT_TELL
+    result_file.write_text(json.dumps(written_of(judge(cases, answers)), indent=1))
+    for path in (lines, listed, result_file):
+        (run,) = read_runs(path).values()
+        assert [(one.image, one.instruction, one.status, one.id) for one in run] == [
+            ("f1", "the cup", Status.NOT_FOUND, None), ("f2", "the can", Status.AMBIGUOUS, None)
+        ]  # fmt: skip
+        assert compare(judge(cases, answers).cases, run).verdict is ComparisonVerdict.CANNOT_TELL
 
 
 @pytest.mark.parametrize(
@@ -437,6 +422,11 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+def pairs(*runs: tuple[str, list[CaseResult]]) -> dict[str, PairDifference]:
+    """Differences of two models by metric."""
+    return {row.metric: row for row in compare_pairs(runs)}
+
+
 def test_each_pair_has_every_figure_once() -> None:
     rows = compare_pairs([("a", results(12)), ("b", results(4)), ("c", results(12))])
     assert [(r.first, r.second) for r in rows] == [("a", "b")] * 3 + [("a", "c")] * 3 + [("b", "c")] * 3
@@ -451,25 +441,24 @@ def test_each_pair_has_every_figure_once() -> None:
 
 
 def test_a_clear_difference_stays_and_less_wrong_poses_are_better() -> None:
-    rows = {r.metric: r for r in compare_pairs([("bad", results(2, 40)), ("good", results(40, 40))])}
-    assert rows["as expected, place and all"].verdict is ComparisonVerdict.WORSE
-    assert rows["wrong pose"].verdict is ComparisonVerdict.WORSE
-    assert rows["wrong pose"].first_k == 38
-    swapped = {r.metric: r for r in compare_pairs([("good", results(40, 40)), ("bad", results(2, 40))])}
-    assert swapped["wrong pose"].verdict is ComparisonVerdict.BETTER
-    assert "pose on refusal" not in rows  # no case expects a refusal
+    bad, good = ("bad", results(2, 40)), ("good", results(40, 40))
+    found = pairs(bad, good)
+    assert {row.verdict for row in found.values()} == {ComparisonVerdict.WORSE}
+    assert found["wrong pose"].first_k == 38
+    assert pairs(good, bad)["wrong pose"].verdict is ComparisonVerdict.BETTER
+    assert "pose on refusal" not in found  # no case expects a refusal
 
 
-def test_only_cases_of_both_are_compared() -> None:
-    (row, *_) = compare_pairs([("a", results(12)), ("b", results(3, 6))])
-    assert row.n == 6
-    assert compare_pairs([("a", results(12)), ("b", [])]) == ()
-    assert compare_pairs([("a", results(12))]) == ()
-
-
-def test_whole_groups_are_drawn() -> None:
-    """All of the difference is in one of two groups: a draw has none, half or all of it."""
-    pairs = [("x", True, False)] * 5 + [("y", True, True)] * 5
-    interval = paired_over_groups(pairs)
-    assert (interval.value, interval.low, interval.high) == (0.5, 0.0, 1.0)
-    assert paired_over_groups(pairs[:5]) == paired_over_groups(pairs[:3])  # one group: no width
+def test_only_cases_of_both_are_compared_and_whole_images_are_drawn() -> None:
+    assert {row.n for row in pairs(("a", results(12)), ("b", results(3, 6))).values()} == {6}
+    assert pairs(("a", results(12)), ("b", [])) == pairs(("a", results(12))) == {}
+    # All of the difference is on one of two images: a draw has none, half or all of it.
+    found = {
+        images: pairs(*(
+            (name, [dataclasses.replace(result(n, n < right), frame=f"f{n * images // 10}") for n in range(10)])
+            for name, right in (("a", 10), ("b", 5))
+        ))["right instance"].difference
+        for images in (1, 2)
+    }  # fmt: skip
+    assert (found[2].value, found[2].low, found[2].high) == (0.5, 0.0, 1.0)
+    assert (found[1].low, found[1].high) == (0.5, 0.5)  # one image: no width

@@ -10,16 +10,8 @@ from chicks import FRAME, SEEN, answered
 from rich.console import Console
 
 from spatial_vlm_lab.comparison.comparison_image import WIDTH, draw_comparison
+from spatial_vlm_lab.comparison.comparison_table import cells_of, heads_of, table_of
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
-from spatial_vlm_lab.comparison.comparison_table import (
-    heading,
-    name_of_row,
-    names_of,
-    opinion_words,
-    says,
-    table_of,
-    verdict_words,
-)
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.resolver import Answered
 from spatial_vlm_ros.types import (
@@ -119,21 +111,19 @@ def test_photographs_of_any_shape_are_shown_whole(shape: tuple[int, int]) -> Non
 
 
 def test_words_of_cells() -> None:
-    names = names_of(COMPARISON)
-    assert names == {"bonnet": "chick bonnet", "ribbon": "chick ribbon", "cup": "cup"}
-    assert heading(RELATIONS[0], names) == "chick bonnet behind cup?"
-    assert heading(dataclasses.replace(RELATIONS[0], negated=True), {}) == "bonnet behind cup? (said: not)"
-    assert [name_of_row(row) for row in (MEASURED, MODEL, REMEDY, FUSED)] == [
-        "measurement", "qwen alone", "qwen with attention=1.2", "measurement and qwen",
+    denied = dataclasses.replace(RELATIONS[1], negated=True)
+    assert heads_of(dataclasses.replace(COMPARISON, relations=(RELATIONS[0], denied)), 2) == [
+        "", "chick bonnet behind cup?", "chick ribbon behind cup? (said: not)", "chooses", "truth",
     ]  # fmt: skip
-    assert [opinion_words(one) for one in (*MODEL.opinions, RelationOpinion(None), RelationOpinion(0.999))] == [
-        "0.10 (0.20)", "no opinion", "?", ">0.99",
-    ]  # fmt: skip
-    assert [says(row, names) for row in (MEASURED, MODEL, REMEDY, FUSED, ComparedRow("model", "m"))] == [
-        "chick bonnet", "chick ribbon (not as measured)", "chick bonnet (as measured)", "LOW_CONFIDENCE", "not asked",
-    ]  # fmt: skip
-    assert [verdict_words(row) for row in (MEASURED, MODEL, FUSED)] == ["right", "wrong", "none"]
-    assert verdict_words(ComparedRow("model", "m", failed=True)) == ""
+    unsure = dataclasses.replace(FUSED, opinions=(RelationOpinion(None), RelationOpinion(0.999)))
+    failed = ComparedRow("model", "m", failed=True)
+    assert [cells_of(row, COMPARISON, 2) for row in (MEASURED, MODEL, REMEDY, unsure, failed)] == [
+        ["measurement", "1.00", "0.00", "chick bonnet", "right"],
+        ["qwen alone", "0.10 (0.20)", "no opinion", "chick ribbon (not as measured)", "wrong"],
+        ["qwen with attention=1.2", "0.10 (0.20)", "no opinion", "chick bonnet (as measured)", "right"],
+        ["measurement and qwen", "?", ">0.99", "LOW_CONFIDENCE", "none"],
+        ["m alone", "", "", "not asked", ""],
+    ]
 
 
 @pytest.mark.parametrize(("columns", "shown"), [(80, 2), (120, 4), (160, 6)])

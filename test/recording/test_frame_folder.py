@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -354,7 +355,9 @@ KNOWN = (
 
 
 def truth(expect: Expectation, folder: Path = Path(), known: tuple[Detection, ...] = KNOWN) -> Any:
-    return case_truth(Case("f", "w", expect), expect, known, (200, 100), folder)
+    due, objects = case_truth(Case("f", "w", expect), expect, known, (200, 100), folder)
+    expected = next((one for one in objects if one.id == due.id), None)
+    return SimpleNamespace(expect=due, objects=objects, expected=expected)
 
 
 def test_a_box_is_the_detection_that_it_shares_half_with_or_an_object_more() -> None:

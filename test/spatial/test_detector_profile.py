@@ -11,7 +11,7 @@ import pytest
 
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.detector_tally import DetectorTally
-from spatial_vlm_lab.scoring.matching import CaseTruth, KnownObject
+from spatial_vlm_lab.scoring.matching import ImageObject
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import EvaluationError, FileError, InputError
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
@@ -163,12 +163,10 @@ def seen(number: int, score: float, label: str = "cup") -> EvaluatedCase:
     """A case whose image has a cup and a can, and one box on the cup."""
     case = Case("the cup", "frame", expect=Expectation(Status.OK, id="a"), stamp_ns=number)
     box = (0.0, 0.0, 10.0, 10.0)
-    known = (KnownObject("a", "mug", box), KnownObject("b", "can", (20.0, 20.0, 30.0, 30.0)))
+    known = (ImageObject("a", "mug", box), ImageObject("b", "can", (20.0, 20.0, 30.0, 30.0)))
     answer = Resolution("the cup", Status.NOT_FOUND, "")
     found = (Detection("d", label, score, box),)
-    return EvaluatedCase(
-        case, "model", "", answer, truth=CaseTruth(case.expect, known), frame=FRAME, detections=found  # type: ignore[arg-type]
-    )  # fmt: skip
+    return EvaluatedCase(case, "model", "", answer, objects=known, frame=FRAME, detections=found)
 
 
 def test_scores_that_rank_the_wrong_way_say_nothing() -> None:

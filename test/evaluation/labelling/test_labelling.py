@@ -17,7 +17,7 @@ from tables import tables
 from spatial_vlm_lab.labelling.case_lines import case_line, checked_kind, checked_truth, read_sentences
 from spatial_vlm_lab.labelling.session import UNSAVED, LabelSession
 from spatial_vlm_lab.labelling.truth_proposal import Ground, ground_of, proposed, same_truth
-from spatial_vlm_lab.scoring.score import score
+from spatial_vlm_lab.scoring.outcome import judge
 from spatial_vlm_ros.errors import FileError, InputError, StaleCaseError
 from spatial_vlm_ros.recording.answering import answer_cases
 from spatial_vlm_ros.recording.cases import CaseLine, load_cases
@@ -314,7 +314,7 @@ def test_what_is_written_is_what_evaluate_scores(opened: Open, frames: Path) -> 
     cases = load_cases(frames)
     assert [one.instruction for one in cases] == [one["words"] for one in session.overview()["cases"][:4]]
     answered = list(answer_cases(frames, Resolver()))
-    scored = score([one.case for one in answered], [one.resolution for one in answered])
+    scored = judge([one.case for one in answered], [one.resolution for one in answered])
     assert (scored.as_expected.k, scored.as_expected.n) == (4, 4)
 
 

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An evaluation as tables and lists of sentences, which the terminal and Markdown show each in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, by_reason
+from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.proportions import Interval, Share
+
+_MOST_REASONS = 20
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A table with sentences below it; either may be missing.
+
+    Args:
+        columns: heads of the table; numbers, but for those at the places `left`.
+        title: heading of the sentences in a document.
+        head: what each sentence begins with where it stands alone.
+        tone: colour of the sentences at a terminal.
+        model: name of the model that this and the next sections are about, where they begin; else "".
+        images: numbers of the judged cases that the sentences are about, where their drawings belong below them.
+    """
+
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    left: Sequence[int] = (0,)
+    sentences: Sequence[str] = ()
+    title: str = ""
+    head: str = ""
+    tone: str = ""
+    model: str = ""
+    images: Sequence[int] = ()
+
+
+# ------------------------------------------------------------------------------------------------ cells
+
+
+def between(share: Share | Interval) -> str:
+    """An interval in percent."""
+    return f"{share.low:.1%} to {share.high:.1%}"
+
+
+def points(change: Interval) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} to {100 * change.high:+.1f}) points"
+
+
+def estimate(value: Interval) -> str:
+    """A value from 0 to 1 with its interval."""
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+def ended(status: Status, id_: str | None) -> str:
+    """Status and object of an answer."""
+    return f"{status.value} {id_ or ''}".strip()
+
+
+# ------------------------------------------------------------------------------------------------ sections
+
+
+def sections_of(evaluation: EvaluationOutcome, of_each: bool) -> Iterator[ReportSection]:
+    """Everything that is said of an evaluation.
+
+    Args:
+        of_each: whether figures, confusion and misses of each of several models are told, too.
+    """
+    models = evaluation.models
+    if len(models) == 1:
+        yield from _of_model(models[0])
+        yield from _of_all(evaluation)
+        return
+    columns = ("", "cases", "as expected, place and all", "right instance", "wrong pose", "pose on refusal",
+               "the resolver alone")  # fmt: skip
+    rows = []
+    for m in models:
+        shares = (m.complete, m.right_instance, m.wrong_pose, m.pose_on_refusal, m.oracle)
+        told = (f"{share.k}/{share.n} {share.share:.1%}" if share.n else "-" for share in shares)
+        rows.append((m.model, str(m.complete.n), *told))
+    yield ReportSection(columns, rows)
+    yield from _of_all(evaluation)
+    for m in models:
+        if of_each or m.comparison is not None:
+            yield ReportSection(model=m.model)
+            yield from _of_model(m) if of_each else _compared(m)
+
+
+def _of_model(model: ModelOutcome) -> Iterator[ReportSection]:
+    """Shares with intervals, calibration, confusion of statuses, every miss, and the comparison."""
+    split = model.split
+    shares: dict[str, Share] = {
+        **model.figures(),
+        **({} if split is None else {"usual": split["usual"], "counter-heuristic": split["counter_heuristic"]}),
+        **{f"  {kind}": share for kind, share in model.by_kind.items()},
+        **{f"  '{relation}'": share for relation, share in model.by_relation.items()},
+        **{f"  {frame} frame": share for frame, share in model.by_frame_of_reference.items()},
+    }
+    rows, sentences = [], []
+    for name, s in shares.items():
+        over = model.over_frames.get(name)
+        rows.append((name, str(s.k), str(s.n), f"{s.share:.1%}", between(s), "" if over is None else between(over)))
+    if model.misses:
+        sentences.append("misses: " + ", ".join(f"{n} {kind}" for kind, n in model.by_miss.items() if n))
+    if split is not None and split["difference"] is not None:
+        sentences.append(f"usual minus counter-heuristic: {points(split['difference'])}")
+    yield ReportSection(("", "k", "n", "share", "95 % interval", "over frames"), rows, sentences=sentences)
+    yield ReportSection(
+        ("confidence of", "n", "right", "mean confidence", "ECE", "Brier", "constant's Brier", "AURC", "by chance"),
+        [
+            (name, str(c.n), f"{c.right.share:.1%}", f"{c.confidence:.3f}", estimate(c.ece), estimate(c.brier),
+             f"{c.brier_constant:.3f}", estimate(c.aurc), f"{c.aurc_random:.3f}")
+            for name, key in (("answers given", "answered"), ("likeliest of all cases", "all"))
+            if (c := model.calibration[key]) is not None
+        ],
+        sentences=[
+            f"expected {expected}: " + ", ".join(f"{n} {status}" for status, n in given.items())
+            for expected, given in model.confusion.items()
+        ],
+    )  # fmt: skip
+    missed = {n: case for n, case in enumerate(model.cases) if not case.complete}
+    yield ReportSection(
+        title=f"{len(missed)} not as expected",
+        head="miss ",
+        sentences=[
+            f"{m.image} '{m.instruction}': expected {ended(m.expected_status, m.expected_id)}, "
+            f"got {ended(m.status, m.id)}{f' ({m.miss.value})' if m.miss else ''}: {m.message}"
+            for m in missed.values()
+        ],
+        tone="yellow",
+        images=tuple(missed),
+    )
+    yield from _compared(model)
+
+
+def _compared(model: ModelOutcome) -> Iterator[ReportSection]:
+    """A run against its baseline, with every changed case."""
+    compared = model.comparison
+    if compared is None:
+        return
+    columns = ("against the baseline", "before", "now", "n", "difference", "lost", "gained", "p", "verdict")
+    rows = [
+        (c.metric, str(c.before.k), str(c.now.k), str(c.now.n), points(c.difference), str(c.lost), str(c.gained),
+         f"{c.p:.3g}", c.verdict.value)
+        for c in compared.changes
+    ]  # fmt: skip
+    yield ReportSection(columns, rows, left=(0, len(columns) - 1))
+    for what, switches, tone in (
+        ("no longer as expected", compared.lost, "yellow"), ("as expected again", compared.gained, "green"),
+    ):  # fmt: skip
+        told = [
+            f"{s.frame} '{s.instruction}': {ended(s.before_status, s.before_id)} before, {ended(s.status, s.id)} now"
+            for s in switches
+        ]
+        yield ReportSection(title=what.capitalize(), head=f"{what}: ", sentences=told, tone=tone)
+    sentences = [f"against the baseline: {compared.verdict.value}"]
+    if compared.only_now or compared.only_before:
+        left_out = f"{compared.only_now} cases that the baseline lacks, and {compared.only_before} of its answers"
+        sentences.insert(0, f"not compared: {left_out} to other cases")
+    yield ReportSection(sentences=sentences)
+
+
+def _of_all(evaluation: EvaluationOutcome) -> Iterator[ReportSection]:
+    """Errors, pairs of models, notes, and what was left out."""
+    models = evaluation.models
+    yield ReportSection(
+        ("what went wrong (to blame: model / resolver / not known)", *(model.model for model in models)),
+        [(error, *(_blamed(model.errors.get(error)) for model in models)) for error in errors_of(models)],
+    )
+    yield ReportSection(
+        ("pair", "figure", "first", "second", "n", "only first", "only second", "difference", "p", "p (Holm)",
+         "the first is"),
+        [
+            (f"{one.first} / {one.second}", one.metric, str(one.first_k), str(one.second_k), str(one.n),
+             str(one.only_first), str(one.only_second), points(one.difference), f"{one.p:.3g}", f"{one.p_holm:.3g}",
+             one.verdict.value)
+            for one in evaluation.pairs
+        ],
+    )  # fmt: skip
+    yield ReportSection(title="Notes", head="note: ", sentences=evaluation.notes, tone="yellow")
+    unusable = by_reason(case for model in models for case in model.unusable)
+    told = [
+        f"{case.image} '{case.instruction}'{f' and {n - 1} more' if n > 1 else ''} of {case.source}: {case.problem}"
+        for case, n in unusable[:_MOST_REASONS]
+    ]
+    if len(unusable) > _MOST_REASONS:
+        told.append(f"{sum(n for _, n in unusable[_MOST_REASONS:])} more")
+    title = f"{sum(n for _, n in unusable)} not judged"
+    yield ReportSection(title=title, head="not judged: ", sentences=told, tone="yellow")
+
+
+def errors_of(models: Sequence[ModelOutcome]) -> list[str]:
+    """What went wrong for any model."""
+    return list(dict.fromkeys(error for model in models for error in model.errors))
+
+
+def _blamed(counts: Mapping[str, int] | None) -> str:
+    """How often something went wrong, and of these the model's, the resolver's, and nobody's known."""
+    if not counts:
+        return "0"
+    return f"{sum(counts.values())} ({counts['model']} / {counts['resolver']} / {counts[UNKNOWN]})"

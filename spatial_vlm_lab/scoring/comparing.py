@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares runs case by case, a run with its baseline and models with each other, and says what is beyond chance.
+
+Works on judged cases and stored answers. Both sides are judged by the current expectations of the cases.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from spatial_vlm_lab.scoring.case_result import CaseResult, is_expected
+from spatial_vlm_lab.scoring.runs import StoredAnswer
+from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
+
+_LEVEL = 0.05
+_RESAMPLES_OF_PAIRS, _SEED_OF_PAIRS = 10_000, 19470618
+_RESAMPLES = 2000  # of groups: the ends of a 95 % interval move by less than half a point from seed to seed
+_SEED = 0
+_DIGITS = 6
+_T = TypeVar("_T")
+
+
+# ------------------------------------------------------------------------------------------------ chance
+
+
+def clustered(cases: Iterable[tuple[str, float]]) -> Interval | None:
+    """The mean of (group, value) pairs with its 95 % interval over groups; None with fewer than two groups.
+
+    Whole groups are drawn with replacement, as many as there are; percentiles of the mean over the draws. Where all
+    values are equal, the interval has no width and says nothing of other groups.
+    Source: Davison and Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
+    """
+    counts: dict[str, list[float]] = defaultdict(lambda: [0, 0])
+    for group, value in cases:
+        counts[group][0] += value
+        counts[group][1] += 1
+    if len(counts) < 2:
+        return None
+    table = np.array(list(counts.values()), np.float64)
+    drawn = np.random.default_rng(_SEED).integers(len(table), size=(_RESAMPLES, len(table)))
+    k, n = table[drawn].sum(axis=1).T
+    total = table.sum(axis=0)
+    return _interval(total[0] / total[1], k / n)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Correct p-values for their number, in the same order: any false verdict among all has at most the level's chance.
+
+    Source: Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6.
+    """
+    order, largest, corrected = sorted(range(len(ps)), key=lambda n: ps[n]), 0.0, [0.0] * len(ps)
+    for rank, n in enumerate(order):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[n]))
+        corrected[n] = largest
+    return corrected
+
+
+def _interval(value: float, drawn: Any) -> Interval:
+    """A value with the 95 % percentile interval of resampled ones."""
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return Interval(round(float(value), _DIGITS), round(float(low), _DIGITS), round(float(high), _DIGITS))
+
+
+def _significant(p: float) -> float:
+    """Three significant digits: what small values of p say is their order of magnitude."""
+    return float(f"{p:.3g}")
+
+
+# ------------------------------------------------------------------------------------------------ metrics
+
+
+class ComparisonVerdict(str, enum.Enum):
+    """Verdict on one run against another."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    CANNOT_TELL = "cannot tell"
+
+    @classmethod
+    def of(cls, p: float, is_better: bool) -> ComparisonVerdict:
+        """Verdict on what is better, if that is not chance."""
+        if p >= _LEVEL:
+            return cls.CANNOT_TELL
+        return cls.BETTER if is_better else cls.WORSE
+
+
+class Metric(NamedTuple):
+    """A share that is compared: of which cases, and which of them count."""
+
+    name: str
+    more_is_better: bool
+    of: Callable[[CaseResult], bool]
+    counts: Callable[[CaseResult], bool]
+
+
+_OF_ALL = (
+    Metric("right instance", True, lambda r: r.expected_status is Status.OK, lambda r: r.as_expected),
+    Metric("wrong pose", False, lambda _: True, lambda r: r.status is Status.OK and not r.as_expected),
+    Metric("pose on refusal", False, lambda r: r.expected_status is not Status.OK, lambda r: r.status is Status.OK),
+)
+_OF_RUNS = (Metric("as expected", True, lambda _: True, lambda r: r.as_expected), *_OF_ALL)
+_OF_MODELS = (Metric("as expected, place and all", True, lambda _: True, lambda r: r.complete), *_OF_ALL)
+
+
+def _paired(
+    some: Sequence[CaseResult], others: Sequence[_T], key: Callable[[CaseResult], Any], key_of: Callable[[_T], Any]
+) -> list[tuple[CaseResult, _T]]:
+    """Cases and others with the same key, repeated ones in their order."""
+    there: dict[Any, list[_T]] = defaultdict(list)
+    for other in reversed(others):
+        there[key_of(other)].append(other)
+    return [(one, there[key(one)].pop()) for one in some if there[key(one)]]
+
+
+# ------------------------------------------------------------------------------------------------ a baseline
+
+
+@dataclass(frozen=True)
+class Change:
+    """One metric of both runs on the same cases.
+
+    Args:
+        metric: its name, as in `ModelOutcome`; "wrong pose" is here of all cases, so that both runs have the same ones.
+        difference: now - before, 95 % percentile interval over resampled pairs (paired bootstrap, fixed seed). Where
+            no pair differs there is nothing to resample, and the interval has no width.
+        p: two-sided exact p of McNemar's test.
+        verdict: better or worse where p < 0.05.
+    """
+
+    metric: str
+    more_is_better: bool
+    now: Share
+    before: Share
+    lost: int
+    gained: int
+    difference: Interval
+    p: float
+    verdict: ComparisonVerdict
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A case that ended as expected in one of the runs only; `frame` is the stamp of an image in a bag."""
+
+    frame: str
+    instruction: str
+    status: Status
+    id: str | None
+    before_status: Status
+    before_id: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run against its baseline.
+
+    Args:
+        changes: one for each metric.
+        verdict: WORSE where any metric is, else BETTER where any is, else CANNOT_TELL. Each metric is tested by itself
+            at 5 %, without correction for their number.
+        lost: cases that were as expected before and are not now.
+        gained: cases that are as expected now and were not before.
+    """
+
+    n: int
+    only_now: int
+    only_before: int
+    changes: tuple[Change, ...]
+    verdict: ComparisonVerdict
+    lost: tuple[Switch, ...]
+    gained: tuple[Switch, ...]
+
+    @property
+    def slipped(self) -> bool:
+        """Whether any metric is worse at all, significant or not."""
+        return any(change.lost > change.gained for change in self.changes)
+
+
+def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Comparison:
+    """Compare the cases of both runs. Cases match by image and words; repeated cases in order.
+
+    The image is told by the last part of its source, where both runs name one, and by frame or stamp.
+    """
+    has_sources = any(answer.source for answer in before)
+    answered = _paired(
+        now,
+        before,
+        lambda r: (_last(r.source) if has_sources else "", r.image, r.instruction),
+        lambda a: (_last(a.source), a.image, a.instruction),
+    )
+    if not answered:
+        raise InputError(
+            "baseline", f"{len(before)} answers to other cases", "answers to the same frames and instructions",
+            "use a run over the same folder",
+        )  # fmt: skip
+    pairs = [(result, _judged(result, answer)) for result, answer in answered]
+    changes = tuple(_change(metric, pairs) for metric in _OF_RUNS)
+    worst_first = (ComparisonVerdict.WORSE, ComparisonVerdict.BETTER, ComparisonVerdict.CANNOT_TELL)
+    switches = [
+        (then.as_expected, Switch(r.image, r.instruction, r.status, r.id, then.status, then.id))
+        for r, then in pairs
+        if r.as_expected != then.as_expected
+    ]
+    return Comparison(
+        n=len(pairs),
+        only_now=len(now) - len(pairs),
+        only_before=len(before) - len(pairs),
+        changes=changes,
+        verdict=min((change.verdict for change in changes), key=worst_first.index),
+        lost=tuple(switch for was_good, switch in switches if was_good),
+        gained=tuple(switch for was_good, switch in switches if not was_good),
+    )
+
+
+def _last(source: str) -> str:
+    return source.rstrip("/").rpartition("/")[2]
+
+
+def _judged(result: CaseResult, answer: StoredAnswer) -> CaseResult:
+    """A stored answer to a case, judged by what the case expects now."""
+    if result.expected_answer is not None and answer.status is Status.ANSWERED:
+        fits = None if answer.answer is None else result.expected_answer.fits(answer.answer)
+        good = bool(answer.as_expected) if fits is None else fits
+    else:
+        good = is_expected(result.expected_status, result.expected_id, answer.status, answer.id, result.expected_also)
+    return replace(result, status=answer.status, id=answer.id, as_expected=good)
+
+
+def _change(metric: Metric, pairs: Sequence[tuple[CaseResult, CaseResult]]) -> Change:
+    both = [(metric.counts(now), metric.counts(before)) for now, before in pairs if metric.of(now)]
+    n, up, down = len(both), sum(now > before for now, before in both), sum(now < before for now, before in both)
+    gained, lost = (up, down) if metric.more_is_better else (down, up)
+    difference = Interval(0.0, -1.0, 1.0)
+    if n:
+        # Drawing n of n pairs with replacement is a multinomial draw of the counts of +1, -1 and 0.
+        # Source: Efron and Tibshirani (1993), An introduction to the bootstrap, chapter 13.
+        shares = (up / n, down / n, (n - up - down) / n)
+        drawn = np.random.default_rng(_SEED_OF_PAIRS).multinomial(n, shares, _RESAMPLES_OF_PAIRS)
+        difference = _interval((up - down) / n, (drawn[:, 0] - drawn[:, 1]) / n)
+    p = mcnemar(lost, gained)
+    return Change(
+        metric=metric.name,
+        more_is_better=metric.more_is_better,
+        now=wilson(sum(now for now, _ in both), n),
+        before=wilson(sum(before for _, before in both), n),
+        lost=lost,
+        gained=gained,
+        difference=difference,
+        p=_significant(p),
+        verdict=ComparisonVerdict.of(p, gained > lost),
+    )
+
+
+# ------------------------------------------------------------------------------------------------ pairs of models
+
+
+@dataclass(frozen=True)
+class PairDifference:
+    """One metric of two models on the cases that both answered.
+
+    Args:
+        metric: "as expected, place and all", "right instance", "wrong pose" (of all cases) or "pose on refusal".
+        only_first: cases that count only for the first model.
+        difference: share of the first less that of the second, with its 95 % interval over images (see `clustered`);
+            without width where there are fewer than two images.
+        p: two-sided exact p of McNemar's test.
+        p_holm: the same corrected by Holm's method for all comparisons of the table.
+        verdict: verdict on the first model, if p_holm < 0.05.
+    """
+
+    metric: str
+    first: str
+    second: str
+    n: int
+    first_k: int
+    second_k: int
+    only_first: int
+    only_second: int
+    difference: Interval
+    p: float
+    p_holm: float
+    verdict: ComparisonVerdict
+
+
+def compare_pairs(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[PairDifference, ...]:
+    """Compare every pair of models by every metric; pairs without a common case are left out.
+
+    Holm's method keeps the chance of any false verdict in the table at 5 %, whatever depends on what.
+    """
+    found = []
+    for (first, some), (second, others) in combinations(runs, 2):
+        pairs = _paired(some, others, lambda r: (r.group, r.instruction), lambda r: (r.group, r.instruction))
+        for metric in _OF_MODELS:
+            both = [(a.group, metric.counts(a), metric.counts(b)) for a, b in pairs if metric.of(a)]
+            if not both:
+                continue
+            only_first, only_second = sum(a > b for _, a, b in both), sum(a < b for _, a, b in both)
+            value = round((only_first - only_second) / len(both), _DIGITS)
+            over_images = clustered((group, int(a) - int(b)) for group, a, b in both)
+            difference = PairDifference(
+                metric.name, first, second, len(both), sum(a for _, a, _ in both), sum(b for _, _, b in both),
+                only_first, only_second, over_images or Interval(value, value, value),
+                _significant(mcnemar(only_second, only_first)), 1.0, ComparisonVerdict.CANNOT_TELL,
+            )  # fmt: skip
+            found.append(((only_first > only_second) is metric.more_is_better, difference))
+    corrected = map(_significant, holm([one.p for _, one in found]))
+    return tuple(
+        replace(one, p_holm=p, verdict=ComparisonVerdict.of(p, is_better))
+        for (is_better, one), p in zip(found, corrected, strict=True)
+    )
