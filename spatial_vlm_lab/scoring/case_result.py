@@ -227,6 +227,7 @@ def judge_case(
     given_label = answer.target.label if answer.target is not None else None
     likeliest_id = found_id if answered else likeliest.id if likeliest else None
     rank_right = expect.status is Status.OK and likeliest_id is not None
+    posterior = likeliest.probability if likeliest else 0.0
     result = CaseResult(
         frame=case.frame,
         instruction=case.instruction,
@@ -237,7 +238,7 @@ def judge_case(
         id=id_,
         as_expected=good,
         likeliest_id=true_id(likeliest_id),
-        confidence=answer.confidence if answered else likeliest.probability if likeliest else 0.0,
+        confidence=answer.confidence if answered or (likeliest and answer.belief) else posterior,
         relations=relations_of(answer),
         frame_of_reference=answer.frame_of_reference.value if answer.frame_of_reference else None,
         message=answer.message,
