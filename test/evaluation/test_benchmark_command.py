@@ -14,15 +14,15 @@ from unittest.mock import Mock
 import benchmark_folders as folders
 import cli_runs
 import pytest
-from benchmark_folders import image_cell, left_half, png, write_parquet
+from benchmark_folders import SQUARE, image_cell, png, write_parquet
 from tables import tables
 from waiting import DEADLINE
 
 from spatial_vlm_lab.benchmarks import asking
-from spatial_vlm_lab.benchmarks.answers import AnswerLine, open_answers
+from spatial_vlm_lab.benchmarks.answers import AnswerLine, asked_digest, open_answers
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer
-from spatial_vlm_lab.benchmarks.relations import WHATSUP
+from spatial_vlm_lab.benchmarks.relations import VSR, WHATSUP
 from spatial_vlm_lab.cli.benchmark import WAYS
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.types.proportions import mcnemar, newcombe, newcombe_paired, wilson
@@ -31,24 +31,18 @@ TABLES = tables(__file__)
 
 MODEL = "benchmark_backends:truthful"
 NAMES = [f"{obj}_{side}_table.jpeg" for obj in ("cup", "can", "hat") for side in folders.SIDES]
-SQUARE = "[(0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.5)]"
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Twelve items of What'sUp's set A."""
-    return folders.whatsup(tmp_path / "data", NAMES)
+    return folders.whatsup(tmp_path / "data", names=NAMES)
 
 
 @pytest.fixture
 def refspatial(tmp_path: Path) -> Path:
     """One question; the left half of the image is right."""
-    for name, image in (("image", png(40, 30)), ("mask", left_half(40, 30))):
-        (tmp_path / "Location" / name).mkdir(parents=True)
-        (tmp_path / "Location" / name / "0.png").write_bytes(image)
-    entry = {"id": 0, "object": "mug", "prompt": "Point.", "suffix": "", "step": 1, "rgb_path": "image/0.png"}
-    (tmp_path / "Location" / "question.json").write_text(json.dumps([entry | {"mask_path": "mask/0.png"}]))
-    return tmp_path
+    return folders.refspatial(tmp_path, [folders.ref_entry(0)], (40, 30))
 
 
 run = partial(cli_runs.run, "benchmark")
@@ -124,21 +118,15 @@ def test_what_contradicts_a_rule_of_thumb_has_a_row_of_its_own(tmp_path: Path) -
     assert "all, interval over groups" in told
 
 
-def test_a_limit_takes_items_from_all_over_the_files(data: Path) -> None:
-    found = report("whatsup", "--data", data, "--model", MODEL, "--limit", 3)
-    assert (found["items"], found["asked"], found["models"][0]["n"]) == (12, 3, 3)
-    assert [score["n"] for score in found["models"][0]["scores"]] == [3, 0, 0]
-    assert report("whatsup", "--data", data, "--model", MODEL, "--limit", 99)["asked"] == 12
-
-
-def test_options_go_to_all_models_or_to_each_and_remedies_are_added(data: Path) -> None:
-    common = ("whatsup", "--data", data, "--model", f"a={MODEL}")
-    found = report(*common, "--model", f"b={MODEL}", "--options", "wrong=zz")
-    assert [model["options"] for model in found["models"]] == [{"wrong": "zz"}] * 2
-    found = report(*common, "--model", f"b={MODEL}", "--options", "", "--options", 'wrong="hat "')
-    assert [model["all"]["k"] for model in found["models"]] == [12, 8]
-    found = report(*common, "--remedy", 'wrong="hat "')
-    assert [(model["name"], model["all"]["k"]) for model in found["models"]] == [("a", 12), ('a wrong="hat "', 8)]
+@pytest.mark.parametrize(("arguments", "expected", "numbers"), TABLES["models"])
+def test_a_limit_options_and_remedies_go_to_all_models_or_to_each(
+    arguments: list[str], expected: list[list[Any]], numbers: list[int], data: Path
+) -> None:
+    """Of each model its name, options and right ones; how many items, pairs and sets the scores are of."""
+    found = report("whatsup", "--data", data, "--model", f"a={MODEL}", *arguments)
+    assert [[model["name"], model["options"], model["all"]["k"]] for model in found["models"]] == expected
+    assert [score["n"] for score in found["models"][0]["scores"]] == numbers
+    assert (found["items"], found["asked"], found["models"][0]["n"]) == (12, numbers[0], numbers[0])
 
 
 @pytest.mark.parametrize(("words", "convention", "score"), TABLES["points"])
@@ -168,11 +156,14 @@ def test_a_reply_to_refer_that_cannot_be_read_counts_0(reply: str, refspatial: P
     assert out.read_bytes() == first
 
 
-def test_a_part_of_the_published_data_is_told_of(refspatial: Path) -> None:
+def test_a_part_of_the_published_data_and_a_repeated_id_are_told_of(refspatial: Path) -> None:
+    folders.refspatial(refspatial, [folders.ref_entry(0)] * 2, (40, 30))
     common = ("refspatial", "--data", refspatial, "--model", answering(refspatial, "[(0.25, 0.5)]", "fraction"))
-    assert "items in the published data: 277, in this folder: 1;" in said(*common)
+    assert "items in the published data: 277, in this folder: 2;" in said(*common)
     found = report(*common)
-    assert (found["items"], found["items_there"], found["published_items"]) == (1, 1, 277)
+    assert (found["items"], found["items_there"], found["published_items"], found["asked"]) == (1, 2, 277, 1)
+    reason = "an earlier item has its name, Location/0"
+    assert found["damaged"] == [{"key": "Location/question.json at $[1]", "reason": reason}]
 
 
 def test_one_model_answers_options_and_points_and_published_rules_read_what_ours_do_not(tmp_path: Path) -> None:
@@ -195,7 +186,7 @@ def test_damaged_items_are_counted_and_named_and_count_for_nothing(data: Path) -
     (data / "controlled_images" / NAMES[0]).write_bytes(b"no image")
     (data / "controlled_images" / NAMES[1]).unlink()
     found = report("whatsup", "--data", data, "--model", f"a={MODEL}", "--model", f"b={MODEL}")
-    assert [one["key"] for one in found["damaged"]] == [f"A/{NAMES[0]}", "controlled_images_dataset.json[1]"]
+    assert [one["key"] for one in found["damaged"]] == [f"A/{NAMES[0]}", "controlled_images_dataset.json at $[1]"]
     assert [model["n"] for model in found["models"]] == [10, 10]
     assert (found["items"], found["items_there"], found["asked"]) == (11, 12, 10)
     assert f"damaged, not asked: A/{NAMES[0]}" in run("whatsup", "--data", data, "--model", MODEL).output
@@ -286,6 +277,10 @@ def test_weights_that_change_behind_a_folders_name_are_noticed(data: Path, tmp_p
     assert (questions(log), out.read_bytes()) == (12, before)
     assert run(*common, f"new={model}").exit_code == 0
     assert questions(log) == 24
+
+
+def test_what_was_asked_has_the_digest_of_earlier_runs(tmp_path: Path) -> None:
+    assert asked_digest(folders.items_of(VSR, folders.vsr(tmp_path))[0]) == "dc47fd8803c62a27"
 
 
 def test_known_answers_count_by_the_present_rules(data: Path, tmp_path: Path) -> None:
