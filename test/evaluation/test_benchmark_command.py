@@ -14,7 +14,6 @@ from unittest.mock import Mock
 import benchmark_folders as folders
 import cli_runs
 import pytest
-from benchmark_folders import SQUARE, image_cell, png, write_parquet
 from tables import tables
 from waiting import DEADLINE
 
@@ -168,18 +167,13 @@ def test_a_part_of_the_published_data_and_a_repeated_id_are_told_of(refspatial: 
 
 def test_one_model_answers_options_and_points_and_published_rules_read_what_ours_do_not(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    for category, answers in (("configuration", ["yes", "no", "no"]), ("context", [SQUARE])):
-        row = {"category": category, "question": "Where?", "img": image_cell(png())}
-        file = tmp_path / "data" / f"{category}-00000-of-00001.parquet"
-        write_parquet(file, [row | {"answer": answer} for answer in answers])
-    expected = {"configuration": 0.666667, "context": 1.0, "all questions": 0.75}
-    assert scores_of(row_of("robospatial", tmp_path, "No, (0.3, 0.3)")) == expected
-    row = {"idx": "val_Spatial_Relation_1", "question": "Is it?", "sub_task": "", "image_1": image_cell(png()),
-           "choices": ["yes", "no"], "answer": "(A)", "prompt": "Is it?"}  # fmt: skip
-    write_parquet(tmp_path / "Spatial_Relation" / "val-00000-of-00001.parquet", [row])
-    for words, credit in (("(A) or (B)?\n\nIt seems to be (A) rather", 1.0), ("Who knows?", 0.0)):
-        found = row_of("blink", tmp_path, words)
-        assert (found["scores"][0]["value"], found["without_answer"]) == (credit, 1 - credit)
+    home = scores_of(row_of("robospatial", folders.robospatial(tmp_path), "No, (0.3, 0.3)"))
+    assert home == {"configuration": 0.5, "compatibility": 0.5, "context": 1.0, "all questions": 0.571429,
+                    "VQA avg": 0.5, "Total": 0.666667}  # fmt: skip
+    folder = folders.blink(tmp_path)
+    for words, value, without in (("(A) or (B)?\n\nIt seems to be (A) rather", 0.75, 2), ("Who knows?", 0.0, 6)):
+        found = row_of("blink", folder, words)
+        assert (found["scores"][0]["value"], found["without_answer"]) == (value, without)
 
 
 def test_damaged_items_are_counted_and_named_and_count_for_nothing(data: Path) -> None:

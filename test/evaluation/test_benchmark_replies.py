@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which option or points a reply names, by the package's rules and by published ones, and how a model is asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -35,7 +36,6 @@ from spatial_vlm_lab.benchmarks.reply_reading import after_thinking, read_choice
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
 from spatial_vlm_ros.perception.grounder import PromptReply
-from spatial_vlm_ros.types import Rgb
 
 TABLES = tables(__file__)
 
@@ -144,79 +144,61 @@ def test_variants_that_belong_together_are_right_together() -> None:
     assert right == [[True, False, True, True], [True, False], [False, True], [False]]
 
 
-class _Scorer:
-    def __init__(self, *scores: float) -> None:
-        self.values, self.asked = scores, list[tuple[str, tuple[str, ...]]]()
-
-    def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:  # noqa: ARG002
-        self.asked.append((question, tuple(choices)))
-        return list(self.values)
+def backend(**returned: Any) -> Any:
+    """A backend with these methods, each of which returns one value, and with the convention of thousandths."""
+    made = Mock(spec=[*returned, "convention"], convention=CONVENTIONS["thousand"])
+    made.configure_mock(**{f"{name}.return_value": value for name, value in returned.items()})
+    return made
 
 
-class _Talker:
-    convention = CONVENTIONS["thousand"]
-
-    def __init__(self, text: str) -> None:
-        self.text, self.prompts = text, list[str]()
-
-    def reply(self, rgb: Rgb, prompt: str) -> PromptReply:  # noqa: ARG002
-        self.prompts.append(prompt)
-        return PromptReply(self.text, (200, 100), True)
+def talker(text: str) -> Any:
+    return backend(reply=PromptReply(text, (200, 100), True))
 
 
-class _Pointer:
-    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
-        assert words == "the cup"
-        return (NamedObject("", None, (50.0, 25.0), None), NamedObject("", (100.0, 0.0, 200.0, 100.0), None, None))
-
-
-class _Chooser:
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
-        return "neither"
+OBJECTS = (NamedObject("", None, (50.0, 25.0), None), NamedObject("", (100.0, 0.0, 200.0, 100.0), None, None))
+SCORER, POINTER = backend(scores=[-2.0, -1.0]), backend(refer=OBJECTS)
 
 
 def test_the_likeliest_option_is_the_answer() -> None:
-    scorer = _Scorer(-2.0, -1.0)
-    model = BenchmarkModel("m", scorer)
+    model = BenchmarkModel("m", SCORER)
     assert model.way_of(ITEM) == "likelihood"
     assert model.answer(ITEM, RGB).choice == 1
-    assert scorer.asked == [("Where is the cup?", ("left", "right"))]
-    for wrong in ((-1.0,), (-1.0, float("nan"))):
+    SCORER.scores.assert_called_with(RGB, "Where is the cup?", ("left", "right"))
+    for wrong in ([-1.0], [-1.0, float("nan")]):
         with pytest.raises(ModelError, match="likelihoods"):
-            BenchmarkModel("m", _Scorer(*wrong)).answer(ITEM, RGB)
+            BenchmarkModel("m", backend(scores=wrong)).answer(ITEM, RGB)
 
 
 def test_a_reply_is_asked_for_with_letters_or_by_the_published_prompt() -> None:
-    talker = _Talker("(B)")
-    answer = BenchmarkModel("m", talker).answer(ITEM, RGB)
+    asked = talker("(B)")
+    answer = BenchmarkModel("m", asked).answer(ITEM, RGB)
     assert (answer.choice, answer.text) == (1, "(B)")
     listed = "Where is the cup?\n(A) left\n(B) right\nAnswer with the letter of one option and nothing else."
-    assert talker.prompts == [listed]
-    published = BenchmarkItem("k", ITEM.image, "q", ITEM.truth, prompt="as published")
-    assert prompt_of(published) == "as published"
-    assert BenchmarkModel("m", _Talker("neither")).answer(ITEM, RGB).choice is None
+    asked.reply.assert_called_once_with(RGB, listed)
+    assert prompt_of(BenchmarkItem("k", IMAGE, "q", ITEM.truth, prompt="as published")) == "as published"
+    assert BenchmarkModel("m", talker("neither")).answer(ITEM, RGB).choice is None
 
 
 def test_points_are_fractions_of_the_image_however_they_are_given() -> None:
-    assert BenchmarkModel("m", _Pointer()).answer(POINT, RGB).points == ((0.25, 0.25), (0.75, 0.5))
-    assert BenchmarkModel("m", _Talker("[(0.25, 0.5)]")).answer(POINT, RGB).points == ((0.25, 0.5),)
-    thousandths = BenchmarkModel("m", _Talker('[{"point_2d": [250, 500], "label": "cup"}]')).answer(POINT, RGB)
-    assert thousandths.points == ((0.25, 0.5),)
-    assert BenchmarkModel("m", _Talker("I see no way to say it, really: cup")).answer(POINT, RGB).points == ()
+    assert BenchmarkModel("m", POINTER).answer(POINT, RGB).points == ((0.25, 0.25), (0.75, 0.5))
+    POINTER.refer.assert_called_with(RGB, "the cup")
+    thousandths = '[{"point_2d": [250, 500], "label": "cup"}]'
+    none = "I see no way to say it, really: cup"
+    for text, points in (("[(0.25, 0.5)]", ((0.25, 0.5),)), (thousandths, ((0.25, 0.5),)), (none, ())):
+        assert BenchmarkModel("m", talker(text)).answer(POINT, RGB).points == points
 
 
 def test_a_model_is_asked_as_it_can_be_or_as_is_said() -> None:
-    both: Any = type("Both", (_Scorer, _Talker), {})(-1.0, -2.0)
-    both.text, both.prompts = "right", []
+    both = backend(scores=[-1.0, -2.0], reply=PromptReply("right", (200, 100), True))
     assert BenchmarkModel("m", both).answer(ITEM, RGB).choice == 0
     assert BenchmarkModel("m", both, "reply").answer(ITEM, RGB).choice == 1
-    assert BenchmarkModel("m", _Chooser()).answer(ITEM, RGB).choice is None
+    assert BenchmarkModel("m", backend(answer="neither")).answer(ITEM, RGB).choice is None
     with pytest.raises(UnknownNameError, match="likelihood, reply, choice, refer"):
         BenchmarkModel("m", both, "guess")
-    for backend, asked in ((object(), ""), (_Pointer(), "reply"), (_Scorer(), "refer")):
+    for model, asked in ((object(), ""), (POINTER, "reply"), (SCORER, "refer")):
         with pytest.raises(InputError, match="ways to ask"):
-            BenchmarkModel("m", backend, asked)
+            BenchmarkModel("m", model, asked)
     with pytest.raises(InputError, match="cannot return points"):
-        BenchmarkModel("m", _Scorer()).answer(POINT, RGB)
+        BenchmarkModel("m", SCORER).answer(POINT, RGB)
     with pytest.raises(InputError, match="cannot choose among options"):
-        BenchmarkModel("m", _Pointer()).answer(ITEM, RGB)
+        BenchmarkModel("m", POINTER).answer(ITEM, RGB)
