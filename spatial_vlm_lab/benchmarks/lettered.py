@@ -124,7 +124,6 @@ def _score_cv_bench(graded: Graded) -> Scores:
 CV_BENCH = Benchmark(
     name="cv-bench",
     title="CV-Bench: relations, counts, depth and distance",
-    answers="options",
     layout="test_2d.jsonl and test_3d.jsonl with img/, or test_2d.parquet and test_3d.parquet",
     source="download the dataset nyu-visionx/CV-Bench from huggingface.co; its build_img.py makes img/ of the Parquet "
     "files, which are read too",
@@ -198,7 +197,6 @@ def _score_blink(graded: Graded) -> Scores:
 BLINK = Benchmark(
     name="blink",
     title="BLINK: relative depth and spatial relation",
-    answers="options",
     layout="Relative_Depth/val-*.parquet and Spatial_Relation/val-*.parquet; existing files are read",
     source="download Relative_Depth/ and Spatial_Relation/ of the dataset BLINK-Benchmark/BLINK from huggingface.co, "
     "and pass the folder that holds them",
@@ -362,7 +360,6 @@ def _grouped(name: str, graded: Graded, rule: str) -> PublishedScore:
 THREEDSR = Benchmark(
     name="3dsrbench",
     title="3DSRBench, real images, with CircularEval and FlipEval",
-    answers="options",
     layout=_TSV,
     source=f"download {_TSV} of the dataset ccvl/3DSRBench from huggingface.co, and pass the folder that holds it",
     licence="CC BY 4.0",

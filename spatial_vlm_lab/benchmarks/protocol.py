@@ -157,13 +157,13 @@ class Benchmark:
 
     name: str
     title: str
-    answers: str
     layout: str
     source: str
     licence: str
     scorer: str
     rows: Callable[[Path, str], FoundRows]
     score: Callable[[Graded], Scores]
+    answers: str = "options"
     published: int | None = None
 
     def read(self, folder: Path) -> tuple[list[BenchmarkItem], dict[str, str]]:

@@ -119,7 +119,6 @@ def _score_whatsup(graded: Graded) -> Scores:
 WHATSUP = Benchmark(
     name="whatsup",
     title="What'sUp: controlled sets A and B, COCO-spatial and GQA-spatial",
-    answers="options",
     layout="controlled_images_dataset.json with controlled_images/, controlled_clevr_dataset.json with "
     "controlled_clevr/, coco_qa_{one,two}_obj.json with val2017/, vg_qa_{one,two}_obj.json with vg_images/; "
     "existing files are read",
@@ -203,7 +202,6 @@ def _vsr_item(
 VSR = Benchmark(
     name="vsr",
     title="VSR: Visual Spatial Reasoning, test items of the random and the zero-shot split",
-    answers="options",
     layout="data/splits/{random,zeroshot}/test.jsonl with data/images/, or {vsr_random,vsr_zeroshot}/test.jsonl with "
     "images/; and analysis_scripts/rel_meta_category_dict.txt if it exists",
     source="clone github.com/cambridgeltl/visual-spatial-reasoning, and put the images that its data/README.md links "
@@ -274,7 +272,6 @@ def _relation(
 SPATIALSENSE = Benchmark(
     name="spatialsense",
     title="SpatialSense: relations that mislead simple models, test split",
-    answers="options",
     layout="annotations.json with images/flickr/ and images/nyu/",
     source="download annotations.json and images.tar.gz from doi.org/10.5281/zenodo.8104370, and unpack the images",
     licence="not stated in the repository",
@@ -324,7 +321,6 @@ def _embspatial_item(
 EMBSPATIAL = Benchmark(
     name="embspatial",
     title="EmbSpatial-Bench: six relations seen from a robot",
-    answers="options",
     layout="embspatial_bench.json",
     source="download embspatial_bench.json of the dataset Phineas476/EmbSpatial-Bench from huggingface.co",
     licence="CC BY 4.0",

@@ -47,9 +47,11 @@ def refspatial(tmp_path: Path) -> Path:
 run = partial(cli_runs.run, "benchmark")
 
 
-def said(*arguments: object) -> str:
+def said(*arguments: object, code: int = 0) -> str:
     """What is printed for people, in one line."""
-    return " ".join(run(*arguments).output.split())
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
 
 
 def report(*arguments: object) -> dict[str, Any]:
@@ -239,10 +241,9 @@ def test_an_answer_counts_for_the_same_model_and_question_alone(data: Path, tmp_
     log = tmp_path / "log"
     common = ("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model")
     run(*common, f"{MODEL} log={log}")
-    other = run(*common, f"{MODEL} log={log} wrong=zz")
-    assert other.exit_code == 3
-    assert f"answers of '{MODEL} log={log}'. Expected those of" in " ".join(other.output.split())
-    assert "Give this model another name" in other.output
+    other = said(*common, f"{MODEL} log={log} wrong=zz", code=3)
+    assert f"answers of '{MODEL} log={log}'. Expected those of" in other
+    assert "Give this model another name" in other
     assert questions(log) == 12
     run(*common, f"other={MODEL} log={log} wrong=zz")
     assert questions(log) == 24
@@ -265,9 +266,7 @@ def test_weights_that_change_behind_a_folders_name_are_noticed(data: Path, tmp_p
     assert questions(log) == 12
     before = out.read_bytes()
     (folder / "model.safetensors").write_bytes(b"other")
-    refused = run(*common, model)
-    assert refused.exit_code == 3
-    assert "answers of other weights of" in " ".join(refused.output.split())
+    assert "answers of other weights of" in said(*common, model, code=3)
     assert (questions(log), out.read_bytes()) == (12, before)
     assert run(*common, f"new={model}").exit_code == 0
     assert questions(log) == 24
@@ -296,8 +295,7 @@ def test_files_that_are_something_else_are_left_alone_without_force(data: Path, 
     for name, text, words in TABLES["something else"]:
         file = tmp_path / name
         file.write_text(text)
-        refused = run(*common)
-        assert (refused.exit_code, words in refused.output) == (3, True)
+        assert words in said(*common, code=3)
         assert file.read_text() == text
         file.unlink()
     out.write_text("my thesis")
@@ -305,8 +303,7 @@ def test_files_that_are_something_else_are_left_alone_without_force(data: Path, 
     assert json.loads(out.read_text())["benchmark"] == "whatsup"
     with answers.open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        refused = run(*common)
-    assert (refused.exit_code, "another run is writing to it" in refused.output) == (3, True)
+        assert "another run is writing to it" in said(*common, code=3)
 
 
 def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -332,18 +329,15 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
     assert run(*common, out).exit_code == 0
     before = out.read_bytes()
     monkeypatch.setattr(os, "fsync", NO_SPACE)
-    again = run(*common, out, "--limit", 3)
-    assert (again.exit_code, "No space left on device" in again.output) == (3, True)
+    assert "No space left on device" in said(*common, out, "--limit", 3, code=3)
     assert out.read_bytes() == before
     assert sorted(path.name for path in out.parent.iterdir()) == ["report.json", "report.json.answers.jsonl"]
     monkeypatch.undo()
-    refused = run(*common, data / "controlled_images_dataset.json" / "x")
-    assert (refused.exit_code, "Choose a writable place" in refused.output) == (3, True)
+    assert "Choose a writable place" in said(*common, data / "controlled_images_dataset.json" / "x", code=3)
 
 
 def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("benchmark_backends.Captioner.scores", Mock(side_effect=KeyboardInterrupt))
-    ended = run("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL)
-    assert ended.exit_code == 1
-    assert "run the same command again to continue from" in ended.output
+    ended = said("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL, code=1)
+    assert "run the same command again to continue from" in ended
     assert not (tmp_path / "out.json").exists()
