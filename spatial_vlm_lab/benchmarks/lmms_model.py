@@ -6,14 +6,12 @@
 lmms-eval finds it by the entry point "lmms_eval.models"; nothing here imports lmms-eval before lmms-eval asks for it.
 What it has to be is read from EvolvingLMMs-Lab/lmms-eval at 75571cf (0.7.2):
 
-- a subclass of `lmms` (lmms_eval/api/model.py:15-119), made from the texts of --model_args, of which numbers and
-  booleans are no texts any more, with --batch_size and --device (api/model.py:132-147, utils.py:82-92);
+- a subclass of `lmms` (api/model.py:15-147), made from --model_args, of which numbers and booleans are no texts any
+  more (utils.py:82-92), with --batch_size and --device;
 - requests with `args` of (context, generation arguments or target, doc_to_visual, doc_id, task, split)
   (api/task.py:1521-1577), documents in `task_dict[task][split][doc_id]` (evaluator.py:448);
-- `loglikelihood` gives the mean *negative* log-likelihood of a token: the most likely choice is the one with the least
-  value (api/task.py:1621-1626);
-- what a model gives is unwrapped before a task sees it, and a bare (value, greedy) becomes a text on the way
-  (api/instance.py:44-71, evaluator.py:1090-1093), so it is put into a GenerationResult (api/instance.py:28-38).
+- `loglikelihood` gives the mean *negative* log-likelihood of a token, least for the likeliest (api/task.py:1621-1626);
+  a bare (value, greedy) would become a text, so it is put into a GenerationResult (api/instance.py:28-71).
 """
 
 from __future__ import annotations

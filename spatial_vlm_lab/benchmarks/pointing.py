@@ -58,20 +58,18 @@ def published_cells(text: str, width: int, height: int, robopoint: bool = False)
     """What the scorers of RoboRefer and RoboPoint read: "(x, y)" and "(x0, y0, x1, y1)", no space after the bracket.
 
     A pair with a decimal point in either number is a fraction of the image, truncated towards 0; others are pixels.
-    Other brackets are passed over. Four numbers are a box. RoboRefer takes them as fractions and does not cut the box
-    at the image's sides: what lies outside counts as missed. RoboPoint goes by the first of them; its box is cut at
-    the image's sides and, as slices of Python are, counted from the right or the bottom where a number is negative.
+    Four numbers are a box. RoboRefer takes them as fractions and does not cut the box at the image's sides. RoboPoint
+    goes by the first of them; its box is cut at the sides and, as slices of Python are, counted from the right or the
+    bottom where a number is negative. The package reads Molmo's tags and Gemini's JSON, as RoboRefer (lines 37-63).
 
     Sources: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34; Zhoues/RoboRefer d97a995,
-    Evaluation/summarize_acc.py:11-34. Its readers of Molmo's tags and Gemini's JSON (lines 37-63) have no counterpart
-    here: the package reads both, to the same pixels, and single points of Molmo as well.
+    Evaluation/summarize_acc.py:11-34.
 
     Args:
         width, height: pixels of the mask; RoboPoint's call (line 55) always takes 640 x 480.
 
     Returns:
-        None if a number is too large to be one, or RoboRefer's scorer leaves the question out of the mean (line 81-84)
-        because the corners of a box are in another order.
+        None if a number is too large, or RoboRefer leaves the question out, for a box with corners in another order.
     """
     found: list[Cells] = []
     sides = (width, height, width, height)

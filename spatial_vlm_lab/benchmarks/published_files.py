@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the published files of benchmarks row by row, and their images on demand; a damaged row affects no other.
 
-JSON and JSON Lines are read whole, up to LARGEST_LISTING. Of a tab-separated file, which has gigabytes, one row is in
-memory. The memory for Parquet files is bounded by the sizes in their metadata: a value is never longer than its column
-in its row group, so text rows are read in batches that fit; of images, the pages of one row group and one image are in
-memory.
+JSON and JSON Lines are read whole. Of a tab-separated file, which has gigabytes, one row is in memory. The memory for
+Parquet is bounded by the sizes in its metadata: a value is never longer than its column in its row group, so text is
+read in batches that fit; of images, the pages of one row group and one image are in memory.
 """
 
 from __future__ import annotations
@@ -124,12 +123,12 @@ class PublishedRow:
     number: int
     fields: Mapping[str, Any]
     reason: str = ""
-    load: Callable[[str], bytes] | None = None
+    load: Any = None
 
     def image(self, field: str) -> BenchmarkImage:
         """The image that a field of a JSON or tab-separated file has as base64 text."""
         place = self.place if self.path.suffix == ".tsv" else f"{self.place}.{field}"
-        return BenchmarkImage(self.path, place, None if self.load is None else partial(self.load, field))
+        return BenchmarkImage(self.path, place, partial(self.load, field))
 
 
 def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
@@ -203,7 +202,7 @@ def form_of(item: Callable[..., Any], array_like: bool = False) -> type[msgspec.
     return msgspec.defstruct("Fields", fields, array_like=array_like, rename=lambda name: name.rstrip("_"))
 
 
-_Raw = tuple[str, bytes | Mapping[str, Any], Callable[[str], bytes] | None]
+_Raw = tuple[str, bytes | Mapping[str, Any], Any]
 """Place of a row, its JSON text or its values, and PublishedRow.load."""
 
 
