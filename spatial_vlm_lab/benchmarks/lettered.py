@@ -90,10 +90,8 @@ def cambrian_answer(reply: str, of_3d: bool = False) -> str:
     """The one character, in lower case, that Cambrian's scorers of CV-Bench compare with the right letter.
 
     It is the first character after the last "answer is" and then the last "answer:", without brackets at both ends and
-    a final period: "b" of "Behind the can", and ":" of "The answer is: (B)", which is therefore wrong.
-
-    Source: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_test.py:21-31 (ade alike); of Omni3D (`of_3d`), which
-    also removes final colons and commas: eval/eval/omni/omni_test.py:21-31.
+    a final period: "b" of "Behind the can", and ":" of "The answer is: (B)", which is therefore wrong. That of Omni3D
+    also removes final colons and commas. Source: cambrian-mllm/cambrian 539ffc3, the scorers named below.
     """
     said = reply.lower().strip()
     for words in ("answer is", "answer:"):  # "answer is:" comes second there, when no "answer is" is left
@@ -107,11 +105,7 @@ def right_by_cambrian(reply: str, choices: Sequence[str], right: int, of_3d: boo
 
 
 def _score_cv_bench(graded: Graded) -> Scores:
-    """CV-Bench is the mean of 2D and 3D; 2D is the mean of the accuracies on ADE20K and COCO, 3D that on Omni3D.
-
-    A mean is left out if one of its parts has no item. Published: nyu-visionx/CV-Bench, README.md, section Accuracy; of
-    a part: cambrian-mllm/cambrian 539ffc3, eval/eval/coco/coco_test.py:51-76, eval/eval/omni/omni_test.py:65-92.
-    """
+    """CV-Bench is the mean of 2D and 3D; 2D is the mean of the accuracies on ADE20K and COCO, 3D that on Omni3D."""
     parts = scores.by_part(graded, "source")
     found = [
         *scores.mean_of_parts("CV-Bench", parts, {_IN_2D[0]: 0.25, _IN_2D[1]: 0.25, _IN_3D: 0.5}),
@@ -141,10 +135,8 @@ CV_BENCH = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ BLINK
 #
-# Relative depth and spatial relation, the two of its fourteen tasks about space in one image. It does not give the
-# positions of points or objects, so usual and counter-heuristic depth cannot be separated. Source: Fu et al. (2024),
-# BLINK: multimodal large language models can see but not perceive; columns and prompt: zeyofu/BLINK_Benchmark 2d6a779,
-# eval/test_benchmark.py:67-136.
+# Relative depth and spatial relation, the two of its fourteen tasks about space in one image. Source: Fu et al. (2024),
+# BLINK: multimodal large language models can see but not perceive; zeyofu/BLINK_Benchmark 2d6a779.
 
 
 def _blink_item(
@@ -185,10 +177,7 @@ def blink_choice(reply: str, choices: Sequence[str]) -> str | None:
 
 
 def _score_blink(graded: Graded) -> Scores:
-    """The accuracy of each task, and their mean if both are present.
-
-    Published: zeyofu/BLINK_Benchmark, eval/evaluate.py:43-59 at 2d6a779, where the mean is that of all fourteen tasks.
-    """
+    """The accuracy of each task, and their mean if both are present; the authors' is of all fourteen tasks."""
     tasks = scores.by_part(graded, "task")
     mean = scores.mean_of_parts("mean of the tasks", tasks, dict.fromkeys(tasks, 1 / len(tasks)))
     return (*(mean if len(tasks) > 1 else ()), *scores.of_parts(graded, "task"))
@@ -209,11 +198,10 @@ BLINK = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ 3DSRBench
 #
-# Height, location, orientation and several objects in photographs. A question comes with its choices in several orders
-# and with the image mirrored: its id of eight characters gets "-1" to "-3" for another order, "-flip" for the mirrored
-# image, "-flip-1" for both. CircularEval and FlipEval count a question only if all variants that belong together are
-# answered correctly. An image of 64 characters or fewer is the `index` of the row that holds it, as VLMEvalKit writes
-# it. Source: Ma et al. (2024), 3DSRBench: a comprehensive 3D spatial reasoning benchmark.
+# A question comes with its choices in several orders and with the image mirrored: its id gets "-1" to "-3" for another
+# order, "-flip" for the mirrored image, "-flip-1" for both. CircularEval and FlipEval count it only if all variants
+# that belong together are answered correctly. A short image is the `index` of the row that holds it, as VLMEvalKit
+# writes it. Source: Ma et al. (2024), 3DSRBench: a comprehensive 3D spatial reasoning benchmark.
 
 _TSV = "3dsrbench_v1_vlmevalkit_circular.tsv"
 _CATEGORIES = {
@@ -332,8 +320,7 @@ def _score_threedsr(graded: Graded) -> Scores:
 
     If some variants of a question have no answer (damaged, failed, not asked), the others decide, which makes scores
     higher; the note says how many groups lack an answer, and how many have only one variant in the data. Published:
-    SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73 at 339b29a (circular, types and categories);
-    VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732 at e8e78f0 (all rules).
+    SpatialReasoner at 339b29a (circular, types and categories); VLMEvalKit at e8e78f0 (all rules).
     """
     found = [_grouped(rule, graded, rule) for rule in VARIANT_RULES]
     for split, parts in (("type", _CATEGORIES), ("category", _TYPE_OF)):

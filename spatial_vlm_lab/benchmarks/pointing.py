@@ -155,9 +155,8 @@ def mask_truth(mask: files.BenchmarkImage, image: files.BenchmarkImage, robopoin
 # ------------------------------------------------------------------------------------------------ RefSpatial-Bench
 #
 # "Point at what these words mean", with the right pixels as a mask. A task that exists both as a folder and as Parquet
-# files is read from its folder. `steps` counts the authors' steps of reasoning. Source: Zhou et al. (2025), RoboRefer;
-# layout and prompt: Zhoues/RoboRefer d97a995, Evaluation/test_benchmark.py:18-57; Parquet files: the card of
-# BAAI/RefSpatial-Bench on huggingface.co.
+# files is read from its folder. Source: Zhou et al. (2025), RoboRefer; layout and prompt: Zhoues/RoboRefer d97a995,
+# Evaluation/test_benchmark.py:18-57; Parquet files: the card of BAAI/RefSpatial-Bench on huggingface.co.
 
 
 def _task_of(path: Path) -> str:
@@ -215,9 +214,8 @@ REFSPATIAL = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ Where2Place
 #
-# "Point at the free space …" in photographs of rooms and tables, with the right pixels as a mask. Masks are named by
-# the number of the line, from 0, whatever `question_id` says. Source: Yuan et al. (2024), RoboPoint;
-# wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields), robopoint/eval/summarize_vqa.py:45-69.
+# "Point at the free space …", with the right pixels as a mask that is named by the number of the line, from 0, whatever
+# `question_id` says. Source: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d.
 
 _LINES = "point_questions.jsonl"
 
@@ -353,11 +351,7 @@ def _home_item(
 
 
 def _score_robospatial(graded: Graded) -> Scores:
-    """Accuracy of each category, of all questions, and the means of the leaderboard.
-
-    Published: chanhee-luke/RoboSpatial-Eval at 19f04a5, evaluation.py:225-232 (categories), main.py:305-307 (all);
-    README.md, "Leaderboard": "VQA avg" of configuration and compatibility, "Total" of all three categories.
-    """
+    """Accuracy of each category, of all questions, and the means of the README's leaderboard."""
     parts = scores.by_part(graded, "category")
     found = [scores.accuracy(category, parts[category]) for category in _CATEGORIES if category in parts]
     found.append(scores.accuracy("all questions", graded))

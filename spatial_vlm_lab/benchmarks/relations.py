@@ -19,9 +19,8 @@ from spatial_vlm_ros.files.reading import MIB, read_bytes
 
 # ------------------------------------------------------------------------------------------------ What'sUp
 #
-# Photographs, and captions that differ in a preposition; the first caption is the true one. Source: Kamath, Hessel and
-# Chang (2023), What's "up" with vision-language models?; layout: amitakamath/whatsup_vlms,
-# dataset_zoo/aro_datasets.py:351-724 at 7c1f255. GQA-spatial is "vg" in the names of its files.
+# Photographs, and captions that differ in a preposition; the first is the true one. Source: Kamath, Hessel and Chang
+# (2023), What's "up" with vision-language models?; amitakamath/whatsup_vlms, dataset_zoo/aro_datasets.py at 7c1f255.
 
 _CONTROLLED = {
     "controlled_images_dataset.json": ("A", "controlled_images", ("left_of", "right_of", "on", "under")),
@@ -37,7 +36,7 @@ _PAIRED: Mapping[str, tuple[str, str, str, Sequence[tuple[str, str]]]] = {
     "vg_qa_two_obj.json": ("GQA-spatial, two objects", "vg_images", "{}.jpg", _GQA),
 }
 """Listing → set, folder and names of its images; what stands in a true caption, and the authors' name of its
-preposition: the first that fits counts, without any the last word. dataset_zoo/aro_datasets.py:546-557,648-661."""
+preposition: the first that fits counts, without any the last word (:546-557,648-661)."""
 _KINDS = {
     "controlled": ("A", "B"),
     "COCO-spatial": ("COCO-spatial, one object", "COCO-spatial, two objects"),
@@ -91,8 +90,7 @@ def _score_whatsup(graded: Graded) -> Scores:
 
     A pair is right if the captions of both opposites of the same two objects were chosen, a set if those of all four
     relations were. The authors divide the pairs by half, and the sets by a quarter, of the number of images: `value` is
-    that. A and B have 411 and 407 images, which are not whole sets, so the interval is of complete ones. Published:
-    dataset_zoo/aro_datasets.py:449-517, by preposition :608-620 and :712-724; the means: README.md:52.
+    that. A and B have 411 and 407 images, which are not whole sets, so the interval is of complete ones (:449-517).
     """
     by_set = scores.by_part(graded, "set")
     halves = {f"{kind}, mean of both sets": dict.fromkeys(both, 0.5) for kind, both in _KINDS.items()}
@@ -132,11 +130,10 @@ WHATSUP = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ VSR
 #
-# Visual Spatial Reasoning: whether a sentence about two objects of a photograph is true; a label of 1 means true. The
-# folder is the repository or its data/, or one of the data sets on Hugging Face: these have the listing alone, in a
-# folder whose path tells the split, with images/ beside it or in the folder above. Source: Liu, Emerson and Collier
-# (2023), Visual Spatial Reasoning, TACL; cambridgeltl/visual-spatial-reasoning, data/README.md:1-55 at b27a0af; by
-# relation and category: analysis_scripts/eval_compute_acc_by_rel.py and eval_compute_acc_by_rel_meta_cat.py.
+# Whether a sentence about two objects of a photograph is true (label 1). The folder is the repository or its data/, or
+# one of the data sets on Hugging Face: these have the listing alone, in a folder whose path tells the split, with
+# images/ beside it or in the folder above. Source: Liu, Emerson and Collier (2023), Visual Spatial Reasoning, TACL;
+# cambridgeltl/visual-spatial-reasoning at b27a0af, data/README.md:1-55; analysis_scripts/ by relation and category.
 
 _SPLITS = {"random": "random", "zeroshot": "zero-shot"}
 """In names of folders → split."""
@@ -216,9 +213,8 @@ VSR = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ SpatialSense
 #
-# Whether a relation holds between two objects, chosen by people to mislead a simple model. Images whose url begins with
-# http are in images/flickr/, under the url's last part, the others in images/nyu/. Source: Yang, Russakovsky and Deng
-# (2019), SpatialSense, ICCV; princeton-vl/SpatialSense, README.md:34-82 and baselines/util.py:46-53 at ecfee4e.
+# Whether a relation holds between two objects, chosen by people to mislead a simple model. Source: Yang, Russakovsky,
+# and Deng (2019), SpatialSense, ICCV; princeton-vl/SpatialSense at ecfee4e, README.md:34-82, baselines/util.py:46-53.
 
 _PREDICATES = (
     *("above", "behind", "in", "in front of", "next to", "on", "to the left of", "to the right of", "under"),
@@ -282,9 +278,8 @@ SPATIALSENSE = Benchmark(
 
 # ------------------------------------------------------------------------------------------------ EmbSpatial-Bench
 #
-# Six relations seen from a robot in indoor scenes, four options each; a bbox is x, y, width, height. The authors name
-# accuracy as their metric and publish no scorer; by relation and data source: lmms-eval at 75571cf. Source: Du et al.
-# (2024), EmbSpatial-Bench, ACL; mengfeidu/EmbSpatial-Bench, README.md:37-70 at 75792fc.
+# Six relations seen from a robot indoors; a bbox is x, y, width, height. The authors publish no scorer. Source: Du et
+# al. (2024), EmbSpatial-Bench, ACL; mengfeidu/EmbSpatial-Bench, README.md:37-70 at 75792fc; lmms-eval at 75571cf.
 
 
 class _EmbObject(msgspec.Struct):
