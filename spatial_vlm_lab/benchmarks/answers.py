@@ -62,19 +62,20 @@ def asked_model(model: ComparedModel) -> AnsweringModel:
     weights or settings. A server's weights are not known.
     """
     backend = " ".join([model.backend, *(f"{name}={value}" for name, value in sorted(model.options.items()))])
-    folder = {"folder": model.backend} if (place := _existing(model.backend)) is not None and place.is_dir() else {}
-    named = {
+    named = {"folder": model.backend} if _is_folder(model.backend) else {}
+    named |= {
         name: value
         for name, value in model.options.items()
-        if (place := _existing(value)) is None or place.is_dir() or place.suffix in _OF_MODELS
+        if _is_folder(value) is not False or Path(value).suffix in _OF_MODELS
     }
-    return AnsweringModel(model.name, backend, model_of(model.backend, {**folder, **named}, "unknown").sha256_all)
+    return AnsweringModel(model.name, backend, model_of(model.backend, named, "unknown").sha256_all)
 
 
-def _existing(text: str) -> Path | None:
+def _is_folder(text: str) -> bool | None:
+    """False for a file, None for what does not exist."""
     try:
         place = Path(text).expanduser()
-        return place if place.is_file() or place.is_dir() else None
+        return place.is_dir() if place.exists() else None
     except (OSError, ValueError, RuntimeError):  # an option may be anything
         return None
 
@@ -97,11 +98,6 @@ class AnswerLine(msgspec.Struct, omit_defaults=True):
         return BenchmarkAnswer(choice, self.points, self.text, self.unread)
 
 
-class _FileHead(msgspec.Struct):
-    schema: int
-    benchmark: str
-
-
 @dataclass
 class AnswerFile:
     """Known answers, and storage for new ones; see the module docstring.
@@ -120,15 +116,14 @@ class AnswerFile:
 
     def begin(self, model: AnsweringModel) -> None:
         """Register the model of a name before its first question; stored with its first new answer."""
-        there = self.models.get(model.name)
+        there = self.models.get(model.name, model)
         self.asked = model
-        if there is not None and there != model:
-            same = there.backend == model.backend
-            where = "answers" if self.file is None else self.file.name
+        if there != model:
+            other = "other weights of " if there.backend == model.backend else ""
             raise InputError(
-                f"{where}, name {model.name!r}",
-                f"answers of other weights of {there.backend!r}" if same else f"answers of {there.backend!r}",
-                "those of the present weights" if same else f"those of {model.backend!r}",
+                f"{'answers' if self.file is None else self.file.name}, name {model.name!r}",
+                f"answers of {other}{there.backend!r}",
+                "those of the present weights" if other else f"those of {model.backend!r}",
                 "give this model another name (--model NAME=…), or choose another file with --out",
             )
 
@@ -142,21 +137,27 @@ class AnswerFile:
         line = AnswerLine(model, item.key, asked_digest(item), credit, *given)
         self.answers[model, item.key, line.asked] = line
         data = msgspec.json.encode(line) + b"\n"
-        begun = self.asked
-        if begun is not None and begun.name not in self.models:
-            self.models[begun.name] = begun
-            data = msgspec.json.encode(begun) + b"\n" + data
-        if self.file is not None:
-            _written(self.file, data)
+        if self.asked is not None and self.asked.name not in self.models:
+            self.models[self.asked.name] = self.asked
+            data = msgspec.json.encode(self.asked) + b"\n" + data
+        self.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Append whole lines to the file, if there is one."""
+        if self.file is None:
+            return
+        try:
+            self.file.write(data)
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            reason = f"{error.strerror or error}; earlier answers are kept"
+            raise FileError(self.file.name, reason, "free space, then run the same command again") from error
 
 
 @contextmanager
 def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
-    """Open a file of answers, and create it if necessary.
-
-    Args:
-        path: path of the file; None = keep answers only in memory.
-    """
+    """Open a file of answers, and create it if necessary; without a path, answers are kept only in memory."""
     if path is None:
         yield AnswerFile()
         return
@@ -171,58 +172,37 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise FileError(
-                path, "another run is writing to it", "wait for it, or choose another file with --out"
-            ) from error
-        answers = _known(file, path, benchmark)
-        if not file.tell():
-            _written(file, json.dumps({"schema": _SCHEMA, "benchmark": benchmark}).encode() + b"\n")
-        yield answers
+            repair = "wait for it, or choose another file with --out"
+            raise FileError(path, "another run is writing to it", repair) from error
+        found = AnswerFile(file)
+        head = json.dumps({"schema": _SCHEMA, "benchmark": benchmark}).encode()
+        file.seek(0)
+        *lines, unfinished = file.read().split(b"\n")
+        if lines[:1] != [head] if lines else not head.startswith(unfinished):
+            raise FileError(path, f"it does not begin as answers to {benchmark!r}, schema {_SCHEMA}", _OTHER)
+        for n, text in enumerate(lines[1:], 2):
+            _read_line(found, text, f"line {n}", path)
+        file.truncate(sum(len(line) + 1 for line in lines))
+        file.seek(0, os.SEEK_END)
+        if not lines:
+            found.write(head + b"\n")
+        yield found
+
+
+def _read_line(found: AnswerFile, text: bytes, place: str, path: Path) -> None:
+    try:
+        if text.startswith(b'{"name":'):
+            model = msgspec.json.decode(text, type=AnsweringModel)
+            found.models[model.name] = model
+        else:
+            line = msgspec.json.decode(text, type=AnswerLine)
+            found.answers[line.model, line.item, line.asked] = line
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        repair = "remove the line; its item will be asked again"
+        raise FileError(path, f"a damaged line: {error}", repair, place) from error
 
 
 def asked_digest(item: BenchmarkItem) -> str:
     """Digest of question, options, prompt and truth of an item; it ignores the pixels of the image."""
-    told = (item.question, item.prompt, item.phrase, item.truth.described(), Path(item.image.name).name)
+    told = (item.question, item.prompt, item.phrase, item.truth.told, Path(item.image.name).name)
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
-
-
-def _known(file: BinaryIO, path: Path, benchmark: str) -> AnswerFile:
-    """Read the complete lines of a file; truncates it after the last one, and leaves the position at the end."""
-    file.seek(0)
-    data = file.read()
-    whole, end, _ = data.rpartition(b"\n")
-    lines = whole.split(b"\n") if end else []
-    if lines:
-        try:
-            head = msgspec.json.decode(lines[0], type=_FileHead)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise FileError(path, f"not a file of answers: {error}", _OTHER) from error
-        if (head.schema, head.benchmark) != (_SCHEMA, benchmark):
-            raise FileError(path, f"answers to {head.benchmark!r}, schema {head.schema}", _OTHER)
-    found = AnswerFile(file)
-    for n, text in enumerate(lines[1:], 2):
-        try:
-            if text.startswith(b'{"name":'):
-                model = msgspec.json.decode(text, type=AnsweringModel)
-                found.models[model.name] = model
-                continue
-            line = msgspec.json.decode(text, type=AnswerLine)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise FileError(path, f"a damaged line: {error}", "remove the line; its item will be asked again",
-                            f"line {n}") from error  # fmt: skip
-        found.answers[line.model, line.item, line.asked] = line
-    if data and not lines and not data.startswith(b'{"schema"'[: len(data)]):
-        raise FileError(path, "not a file of answers", _OTHER)
-    file.truncate(len(whole) + len(end))
-    file.seek(0, os.SEEK_END)
-    return found
-
-
-def _written(file: BinaryIO, data: bytes) -> None:
-    try:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError as error:
-        reason = f"{error.strerror or error}; earlier answers are kept"
-        raise FileError(file.name, reason, "free space, then run the same command again") from error

@@ -9,70 +9,59 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from spatial_vlm_lab.benchmarks.answers import AnswerFile, AnsweringModel
-from spatial_vlm_lab.benchmarks.protocol import (
-    Benchmark,
-    BenchmarkAnswer,
-    BenchmarkItem,
-    DamagedItem,
-    FractionPoint,
-    GradedItem,
-)
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem, FractionPoint, GradedItem
 from spatial_vlm_lab.benchmarks.reply_reading import letters, read_choice
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import load_backend, takes_option
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
-from spatial_vlm_ros.perception.grounder import PromptReply, Replier, replier_of
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
 from spatial_vlm_ros.perception.questioning import SCORING
 from spatial_vlm_ros.perception.replies import ReplyError, parse_reply
 from spatial_vlm_ros.types import Rgb
 
-Way = Literal["likelihood", "reply", "choice", "refer"]
+WAYS = ("likelihood", "reply", "choice", "refer")
 """likelihood: of each option's text, by `scores`; reply: what the model writes, read by `reply_reading`; choice: by
 `answer(rgb, question, choices)`, which gives one of the options; refer: what the model points at, by `refer`."""
-WAYS: tuple[Way, ...] = get_args(Way)
-_FOR_OPTIONS: tuple[Way, ...] = ("likelihood", "reply", "choice")
-_FOR_POINTS: tuple[Way, ...] = ("refer", "reply")
+_FOR_OPTIONS = ("likelihood", "reply", "choice")
+_FOR_POINTS = ("refer", "reply")
 
 
 class BenchmarkModel:
     """A loaded model that answers items.
 
     Args:
-        asked: a key of WAYS; "" = the first way that the backend supports: likelihood, reply, choice for options;
-            refer, reply for points.
+        asked: one of WAYS; "" = the first way that the backend supports: likelihood, reply, choice for options; refer,
+            reply for points.
     """
 
     def __init__(self, name: str, backend: Any, asked: str = "") -> None:
         if asked and asked not in WAYS:
             raise UnknownNameError("way to ask", asked, WAYS)
         self.name, self._backend = name, backend
-        self._scorer = getattr(backend, "scorer", backend)
-        has: dict[Way, bool] = {
-            "likelihood": callable(getattr(self._scorer, "scores", None)),
-            "reply": replier_of(backend) is not None,
-            "choice": callable(getattr(self._scorer, "answer", None)),
-            "refer": callable(getattr(backend, "refer", None)),
+        scorer = getattr(backend, "scorer", backend)
+        calls = {
+            "likelihood": getattr(scorer, "scores", None),
+            "reply": getattr(backend, "reply", None),
+            "choice": getattr(scorer, "answer", None),
+            "refer": getattr(backend, "refer", None),
         }
-        usable = [way for way in WAYS if has[way] and asked in ("", way)]
-        if not usable:
-            there = ", ".join(way for way in WAYS if has[way]) or "none"
+        there = [way for way in WAYS if callable(calls[way])]
+        self._calls: dict[str, Any] = {way: calls[way] for way in there if asked in ("", way)}
+        if not self._calls:
             models = "qwen-vl, vlm" if asked == "likelihood" else "qwen-vl, vlm, server"
-            other = "leave --ask out, or " if asked and there != "none" else ""
+            other = "leave --ask out, or " if asked and there else ""
             raise InputError(
-                f"model {name!r}", f"ways to ask: {there}", asked or ", ".join(WAYS),
+                f"model {name!r}", f"ways to ask: {', '.join(there) or 'none'}", asked or ", ".join(WAYS),
                 f"{other}use {models}, the folder of a model, or your own backend with one of them",
             )  # fmt: skip
-        self._for_options = next((way for way in _FOR_OPTIONS if way in usable), None)
-        self._for_points = next((way for way in _FOR_POINTS if way in usable), None)
 
-    def way_of(self, item: BenchmarkItem) -> Way:
-        """Way of asking an item."""
-        way = self._for_options if item.choices else self._for_points
+    def way_of(self, item: BenchmarkItem) -> str:
+        """Way of asking an item, one of WAYS."""
+        wanted, ways = ("choose among options", _FOR_OPTIONS) if item.choices else ("return points", _FOR_POINTS)
+        way = next((way for way in ways if way in self._calls), None)
         if way is None:
-            wanted, ways = ("choose among options", _FOR_OPTIONS) if item.choices else ("return points", _FOR_POINTS)
             raise InputError(
                 f"model {self.name!r}", f"a model that cannot {wanted}", f"a model asked by {' or '.join(ways)}",
                 "use another model, or leave --ask out",
@@ -86,38 +75,35 @@ class BenchmarkModel:
             rgb: its image, (H, W, 3) uint8.
         """
         way = self.way_of(item)
+        ask = self._calls[way]
         if way == "likelihood":
-            scores = [float(value) for value in self._scorer.scores(rgb, item.question, item.choices)]
+            scores = [float(value) for value in ask(rgb, item.question, item.choices)]
             if len(scores) != len(item.choices) or any(value != value for value in scores):
                 reason = f"its likelihoods of {len(item.choices)} options are {scores}"
                 raise ModelError(self.name, reason, "use another number format, or fix the backend")
             return BenchmarkAnswer(scores.index(max(scores)))
         if way == "choice":
-            said = str(self._scorer.answer(rgb, item.question, item.choices))
+            said = str(ask(rgb, item.question, item.choices))
             return BenchmarkAnswer(item.choices.index(said)) if said in item.choices else BenchmarkAnswer(text=said)
         if way == "refer":
             try:
-                return BenchmarkAnswer(points=_fractions(self._backend.refer(rgb, item.phrase or item.question), rgb))
+                return BenchmarkAnswer(points=_fractions(ask(rgb, item.phrase or item.question), rgb))
             except ReplyError as error:
                 return BenchmarkAnswer(unread=str(error))
-        replier: Replier = self._backend  # checked by way_of
-        reply = replier.reply(rgb, prompt_of(item))
+        reply = ask(rgb, prompt_of(item))
         if item.choices:
             return BenchmarkAnswer(read_choice(reply.text, item.choices), text=reply.text)
-        return BenchmarkAnswer(points=self._points(reply, replier.convention, rgb), text=reply.text)
-
-    def _points(self, reply: PromptReply, own: Convention, rgb: Rgb) -> tuple[FractionPoint, ...]:
-        """Points of a reply: fractions if all numbers fit, as prompts ask for them, otherwise the model's own form."""
-        for convention in (CONVENTIONS["fraction"], own):
+        # fractions if all numbers fit, as prompts ask for them, otherwise the model's own form
+        size = (int(rgb.shape[1]), int(rgb.shape[0]))
+        for convention in (CONVENTIONS["fraction"], self._backend.convention):
             try:
-                size = (int(rgb.shape[1]), int(rgb.shape[0]))
                 read = parse_reply(
                     reply.text, model=self.name, convention=convention, size=size, resized=reply.seen_px
                 )  # fmt: skip
             except ReplyError:
                 continue
-            return _fractions(read.places, rgb)
-        return ()
+            return BenchmarkAnswer(points=_fractions(read.places, rgb), text=reply.text)
+        return BenchmarkAnswer(text=reply.text)
 
 
 def prompt_of(item: BenchmarkItem) -> str:
@@ -134,9 +120,8 @@ def load_benchmark_backend(name: str, options: Mapping[str, str]) -> Any:
     if (Path(name).expanduser() / "config.json").is_file():
         return load_backend(SCORING, {"model": name, **options})
     if "/" in name and ":" not in name:
-        raise FileError(
-            name, "not the folder of a model: it has no config.json", "pass the folder that holds the model"
-        )
+        reason = "not the folder of a model: it has no config.json"
+        raise FileError(name, reason, "pass the folder that holds the model")
     probe = {"probe": "no"} if takes_option(name, "probe") else {}
     return load_backend(name, {**probe, **options})
 
@@ -146,10 +131,8 @@ def _fractions(found: Sequence[NamedObject], rgb: Rgb) -> tuple[FractionPoint, .
     height, width = rgb.shape[:2]
     points = []
     for one in found:
-        x, y = one.point_xy or (0.0, 0.0)
-        if one.point_xy is None and one.box_xyxy is not None:
-            x0, y0, x1, y1 = one.box_xyxy
-            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        x0, y0, x1, y1 = one.box_xyxy or (0.0, 0.0, 0.0, 0.0)
+        x, y = one.point_xy or ((x0 + x1) / 2, (y0 + y1) / 2)
         points.append((x / width, y / height))
     return tuple(points)
 
@@ -167,10 +150,12 @@ class BenchmarkItems:
 
     Args:
         items: items to ask, in the order of the published files.
+        damaged: file and place, or key of an item → why it cannot be asked.
+        total: items before a limit.
     """
 
     items: tuple[BenchmarkItem, ...]
-    damaged: dict[str, DamagedItem]
+    damaged: dict[str, str]
     total: int
 
 
@@ -199,18 +184,9 @@ def read_benchmark(benchmark: Benchmark, folder: str | Path, limit: int | None =
     Args:
         limit: most items, taken at equal steps from all files; None = all.
     """
-    items, damaged = list[BenchmarkItem](), dict[str, DamagedItem]()
-    keys = set[str]()
-    for one in benchmark.read(Path(folder)):
-        if isinstance(one, DamagedItem):
-            damaged[one.key] = one
-        elif one.key in keys:
-            damaged[f"{one.key} (again)"] = DamagedItem(one.key, "an earlier item has this name")
-        else:
-            keys.add(one.key)
-            items.append(one)
+    items, damaged = benchmark.read(Path(folder))
     if not items:
-        first = next(iter(damaged.values())).reason if damaged else "it has no item"
+        first = next(iter(damaged.values()), "it has no item")
         raise FileError(folder, f"none of {len(damaged)} items can be asked: {first}", benchmark.source)
     total = len(items)
     if limit is not None and limit < total:
@@ -223,10 +199,9 @@ def run_model(
     asked: AnsweringModel,
     read: BenchmarkItems,
     answers: AnswerFile,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None],
 ) -> BenchmarkRun:
-    """Ask a model all items that it has not answered yet."""
-    answers.begin(asked)
+    """Ask a model all items that it has not answered yet; `answers` has begun with it."""
     run, in_a_row = BenchmarkRun(), 0
     for n, item in enumerate(read.items):
         way = model.way_of(item)
@@ -240,7 +215,7 @@ def run_model(
                 answer = model.answer(item, item.image.read()) if line is None else line.answer(item)
                 credit = item.truth.credit(answer)
             except FileError as error:
-                read.damaged[item.key] = DamagedItem(item.key, str(error))
+                read.damaged[item.key] = str(error)
                 continue
             except (ModelError, InputError) as error:
                 run.failed[item.key] = str(error)
@@ -256,6 +231,5 @@ def run_model(
             # published rules may read a right answer where the package reads no option and no point
             answered = answer.choice is not None or bool(answer.points) or credit > 0.0
             run.graded.append(GradedItem(item, credit, answered))
-        if progress is not None:
-            progress(n + 1, len(read.items))
+        progress(n + 1, len(read.items))
     return run

@@ -6,16 +6,12 @@
 lmms-eval finds it by the entry point "lmms_eval.models"; nothing here imports lmms-eval before lmms-eval asks for it.
 What it has to be is read from EvolvingLMMs-Lab/lmms-eval at 75571cf (0.7.2):
 
-- a subclass of `lmms` (lmms_eval/api/model.py:15-119, checked in models/registry_v2.py:121-137), made from the texts of
-  --model_args, with --batch_size and --device (api/model.py:132-147, evaluator.py:385-395), of which numbers and
-  booleans are no texts any more (utils.py:82-92);
-- requests with `args` of (context, generation arguments or target, doc_to_visual, doc_id, task, split) for
-  `generate_until` and `loglikelihood` (api/task.py:1521-1577), documents in `task_dict[task][split][doc_id]`
-  (evaluator.py:448);
-- `loglikelihood` gives the mean *negative* log-likelihood of a token: the most likely choice is the one with the least
-  value (api/task.py:1621-1626), as the models there give the loss (models/simple/llava_hf.py:237-243);
-- what a model gives is unwrapped before a task sees it, and a bare (value, greedy) becomes a text on the way
-  (api/instance.py:44-71, evaluator.py:1090-1093), so it is put into a GenerationResult (api/instance.py:28-38).
+- a subclass of `lmms` (api/model.py:15-147), made from --model_args, of which numbers and booleans are no texts any
+  more (utils.py:82-92), with --batch_size and --device;
+- requests with `args` of (context, generation arguments or target, doc_to_visual, doc_id, task, split)
+  (api/task.py:1521-1577), documents in `task_dict[task][split][doc_id]` (evaluator.py:448);
+- `loglikelihood` gives the mean *negative* log-likelihood of a token, least for the likeliest (api/task.py:1621-1626);
+  a bare (value, greedy) would become a text, so it is put into a GenerationResult (api/instance.py:28-71).
 """
 
 from __future__ import annotations
@@ -31,7 +27,6 @@ import numpy as np
 
 from spatial_vlm_lab.benchmarks.asking import load_benchmark_backend
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.perception.grounder import replier_of
 from spatial_vlm_ros.types import Rgb
 
 MODEL_ID = "spatial_vlm"
@@ -68,62 +63,51 @@ class LmmsRequests:
     task_dict: dict[str, Any]
     cache_hook: Any
 
-    def __init__(
-        self,
-        backend: str = "",
-        batch_size: Any = 1,
-        device: str | None = None,
-        max_batch_size: Any = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, backend: str = "", batch_size: Any = 1, device: str | None = None, max_batch_size: Any = None,
+                 **options: Any) -> None:  # fmt: skip
         super().__init__()
         if not backend:
             raise InputError("model_args", "no backend", "backend=NAME,model=…", "choose a backend, such as qwen-vl")
-        given = {
-            name: ("yes" if value else "no") if isinstance(value, bool) else str(value)
-            for name, value in options.items()
-        }
-        if device is not None:
-            given["device"] = device
         if str(batch_size) != "1" or max_batch_size is not None:
             _log.warning("questions are asked one at a time, whatever the batch size")
-        self._backend = load_benchmark_backend(backend, given)
-        self._scorer = getattr(self._backend, "scorer", self._backend)
+        named = options if device is None else options | {"device": device}
+        texts = {name: {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+                 for name, value in named.items()}  # fmt: skip
+        self._backend = load_benchmark_backend(backend, texts)
 
     def generate_until(self, requests: Sequence[Any]) -> list[str]:
         """Replies to prompts, each cut before the first of its `until` texts."""
-        replier = replier_of(self._backend)
-        if replier is None:
+        ask = getattr(self._backend, "reply", None)
+        if not callable(ask):
             got = f"{type(self._backend).__name__}, which does not take a free prompt"
             raise InputError("backend", got, "qwen-vl, vlm or server", "use one of them for tasks that generate")
         replies = []
         for request in requests:
             context, arguments, *where = request.args
-            text = _until(replier.reply(self._image(where), context).text, arguments)
+            text = _until(ask(self._image(where), context).text, arguments)
             self.cache_hook.add_partial("generate_until", (context, arguments), text)
             replies.append(text)
         return replies
 
     def loglikelihood(self, requests: Sequence[Any]) -> list[Any]:
         """Mean negative log-likelihood of a token of each continuation, and whether greedy decoding would write it."""
-        if not callable(getattr(self._scorer, "continuation", None)):
+        ask = getattr(getattr(self._backend, "scorer", self._backend), "continuation", None)
+        if not callable(ask):
             got = f"{type(self._backend).__name__}, which returns no likelihoods"
             raise InputError("backend", got, "qwen-vl, vlm or the folder of a model", "use one for multiple choice")
+        made = getattr(importlib.import_module("lmms_eval.api.instance"), "GenerationResult", None)
         found = []
         for request in requests:
             context, target, *where = request.args
             text = target if isinstance(target, str) else target(self._document(where))
-            mean, greedy = self._scorer.continuation(self._image(where), context, text)
-            value = (-mean, greedy)
-            made = getattr(importlib.import_module("lmms_eval.api.instance"), "GenerationResult", None)
-            found.append(value if made is None else made(text=value))
+            mean, greedy = ask(self._image(where), context, text)
+            found.append((-mean, greedy) if made is None else made(text=(-mean, greedy)))
         return found
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
         """Not supported: one question, one reply."""
-        raise InputError(
-            "task", f"{len(requests)} multi-turn questions", "single-turn questions", "choose another task"
-        )
+        got = f"{len(requests)} multi-turn questions"
+        raise InputError("task", got, "single-turn questions", "choose another task")
 
     def _document(self, where: Sequence[Any]) -> Any:
         _, number, task, split = where
@@ -133,10 +117,9 @@ class LmmsRequests:
         """The one image of a question."""
         visuals = where[0](self._document(where)) or []
         if len(visuals) != 1 or not callable(getattr(visuals[0], "convert", None)):
-            kinds = ", ".join(type(one).__name__ for one in visuals) or "none"
-            raise InputError(
-                f"images of task {where[2]}", kinds, "one image", "choose tasks with one image per question"
-            )
+            got = ", ".join(type(one).__name__ for one in visuals) or "none"
+            repair = "choose tasks with one image per question"
+            raise InputError(f"images of task {where[2]}", got, "one image", repair)
         rgb: Rgb = np.ascontiguousarray(np.asarray(visuals[0].convert("RGB"), np.uint8))
         return rgb
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, prompt_of, read_benchmark
 from spatial_vlm_lab.benchmarks.catalogue import benchmark_of
-from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem, ChoiceTruth, GradedItem
-from spatial_vlm_lab.benchmarks.published_files import EncodedImage, ImageFile
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem, GradedItem
+from spatial_vlm_lab.benchmarks.published_files import BenchmarkImage
 from spatial_vlm_lab.benchmarks.reply_reading import read_choice
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.folders import new_folder
@@ -75,12 +75,8 @@ def as_published(results):
 
 
 def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path) -> str:
-    """Write a task of lmms-eval.
-
-    Args:
-        out: a new or empty folder.
-    """
-    if any(not item.choices for item in read.items):
+    """Write a task of lmms-eval into a new or empty folder, and return its name."""
+    if not all(item.choices for item in read.items):
         raise InputError(
             f"benchmark {benchmark.name}", "questions that ask for points", "questions with options",
             "ask it with `spatial-vlm benchmark`",
@@ -92,10 +88,8 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     with new_folder(out) as folder:
         with writing(folder / "items.jsonl") as file:
             for n, item in enumerate(read.items):
-                image = _image_file(item, folder, place, f"{n:06}")
-                right = item.truth.right if isinstance(item.truth, ChoiceTruth) else -1
-                line = {"key": item.key, "image": str(image), "prompt": prompt_of(item),
-                        "choices": list(item.choices), "right": right}  # fmt: skip
+                line = {"key": item.key, "image": str(_image_file(item.image, folder, place, f"{n:06}")),
+                        "prompt": prompt_of(item), "choices": item.choices, "right": item.truth.right}  # fmt: skip
                 file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         listed = json.dumps(str(place / "items.jsonl"))  # a JSON string is a YAML string
         write_text(folder / f"{task}.yaml", _TASK.format(task=task, items=listed))
@@ -104,23 +98,25 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     return task
 
 
-def credits_of(name: str, data: str, document: Mapping[str, Any], replies: Sequence[str]) -> dict[str, Any]:
-    """Credit of one reply by metric, by the item's own rules, as in `spatial-vlm benchmark`.
+def _image_file(image: BenchmarkImage, folder: Path, place: Path, number: str) -> Path:
+    """File of an image; one inside another file is written to `folder`, which is later named `place`."""
+    if image.load is None:
+        return image.file.resolve()
+    data = image.encoded()
+    name = Path("images", number + (".png" if data.startswith(b"\x89PNG") else ".jpg"))
+    write_bytes(folder / name, data)
+    return place / name
 
-    Args:
-        replies: replies of the model; only the first counts.
-    """
+
+def credits_of(name: str, data: str, document: Mapping[str, Any], replies: Sequence[str]) -> dict[str, Any]:
+    """Credit of the first reply of a model by metric, by the item's own rules, as in `spatial-vlm benchmark`."""
     item = _item_of(name, data, document["key"])
     credit = item.truth.credit(BenchmarkAnswer(read_choice(replies[0], item.choices), text=replies[0]))
     return {"accuracy": credit, "as_published": {"key": item.key, "credit": credit}}
 
 
 def published_score(name: str, data: str, results: Sequence[Mapping[str, Any]]) -> float:
-    """The first of the scores that the benchmark's authors publish, 0 to 1.
-
-    Args:
-        results: "as_published" of `credits_of`, of all documents.
-    """
+    """The first of the scores that the benchmark's authors publish, 0 to 1, of "as_published" of all documents."""
     graded = [GradedItem(_item_of(name, data, one["key"]), one["credit"]) for one in results]
     return benchmark_of(name).score(graded)[0].value
 
@@ -135,15 +131,3 @@ def _item_of(name: str, data: str, key: str) -> BenchmarkItem:
 @lru_cache(maxsize=2)
 def _items_of(name: str, data: str) -> Mapping[str, BenchmarkItem]:
     return {item.key: item for item in read_benchmark(benchmark_of(name), Path(data)).items}
-
-
-def _image_file(item: BenchmarkItem, folder: Path, place: Path, number: str) -> Path:
-    """File of an item's image; one inside another file is written to `folder`, which is later named `place`."""
-    if isinstance(item.image, ImageFile):
-        return item.image.path.resolve()
-    if not isinstance(item.image, EncodedImage):
-        raise FileError(item.image.name, "an image of a kind without a file", "ask it with `spatial-vlm benchmark`")
-    data = item.image.encoded()
-    name = Path("images", number + (".png" if data.startswith(b"\x89PNG") else ".jpg"))
-    write_bytes(folder / name, data)
-    return place / name

@@ -11,33 +11,25 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_lab.benchmarks import published_files as files
+from spatial_vlm_lab.benchmarks import scores
 from spatial_vlm_lab.benchmarks.protocol import (
     Benchmark,
     BenchmarkAnswer,
-    BenchmarkImage,
     BenchmarkItem,
-    ChoiceTruth,
-    DamagedError,
-    DamagedItem,
     FractionPoint,
-    GradedItem,
-    PublishedScore,
-    accuracy,
-    by_part,
-    mean_credit,
-    mean_of_accuracies,
-    of_parts,
+    Graded,
+    Scores,
+    Truth,
+    choice_truth,
 )
-from spatial_vlm_lab.benchmarks.published_files import ParquetImage, PublishedRow, image_inside, image_of, reader_of
 from spatial_vlm_lab.benchmarks.reply_reading import after_thinking
 from spatial_vlm_ros.errors import FileError, InputError
 
@@ -49,10 +41,6 @@ _FORM = "Your answer should be formatted"
 # the mask. A reply with fractions in round brackets, the form of the published prompts, and one that the package could
 # not read, are read by the published reader, side effects included. Of any other reply (JSON, tags, pixels,
 # thousandths), which it reads as pixels or not at all, the points come with the answer.
-#
-# Sources: `robopoint_cells`: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34; `roborefer_cells`:
-# Zhoues/RoboRefer d97a995, Evaluation/summarize_acc.py:11-34. Its readers of Molmo's tags and Gemini's JSON (lines
-# 37-63) have no counterpart here: the package reads both, to the same pixels, and single points of Molmo as well.
 
 Cells = tuple[int, int, int, int]
 """Whole pixels: first column, first row, one past the last column, one past the last row. A point is one pixel."""
@@ -66,41 +54,23 @@ _FRACTION = r"(?:0(?:\.\d*)?|1(?:\.0*)?)"
 _FRACTIONS = re.compile(rf"\({_FRACTION}(?:,\s*{_FRACTION})+\)")
 
 
-def robopoint_cells(text: str, width: int = 640, height: int = 480) -> tuple[Cells, ...] | None:
-    """What RoboPoint's scorer reads: "(x, y)" and "(x0, y0, x1, y1)", with no space after the first bracket.
+def published_cells(text: str, width: int, height: int, robopoint: bool = False) -> tuple[Cells, ...] | None:
+    """What the scorers of RoboRefer and RoboPoint read: "(x, y)" and "(x0, y0, x1, y1)", no space after the bracket.
 
-    A pair with a decimal point in either number is a fraction of the image; others are pixels. Four numbers are a
-    box; its first number decides. A box is cut at the image's sides and, as slices of Python are, counted from
-    the right or the bottom where a number is negative. Other brackets are passed over.
+    A pair with a decimal point in either number is a fraction of the image, truncated towards 0; others are pixels.
+    Four numbers are a box. RoboRefer takes them as fractions and does not cut the box at the image's sides. RoboPoint
+    goes by the first of them; its box is cut at the sides and, as slices of Python are, counted from the right or the
+    bottom where a number is negative. The package reads Molmo's tags and Gemini's JSON, as RoboRefer (lines 37-63).
 
-    Args:
-        width: width of the image for fractions, pixels. The published call (line 55) uses the default of 640 x 480.
-        height: height of that image, pixels.
-
-    Returns:
-        None if a number is too large to be one.
-    """
-    return _cells(text, width, height, of_robopoint=True)
-
-
-def roborefer_cells(text: str, width: int, height: int) -> tuple[Cells, ...] | None:
-    """What RoboRefer's scorer reads of tuples; differs from RoboPoint's in boxes.
-
-    Four numbers are always fractions, and boxes are not cut at the image's sides: what lies outside counts as missed. A
-    box with its corners in another order makes the published scorer leave the question out.
+    Sources: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34; Zhoues/RoboRefer d97a995,
+    Evaluation/summarize_acc.py:11-34.
 
     Args:
-        width: width of the mask, pixels.
-        height: height of the mask, pixels.
+        width, height: pixels of the mask; RoboPoint's call (line 55) always takes 640 x 480.
 
     Returns:
-        None if the published scorer leaves the question out of the mean (line 81-84).
+        None if a number is too large, or RoboRefer leaves the question out, for a box with corners in another order.
     """
-    return _cells(text, width, height, of_robopoint=False)
-
-
-def _cells(text: str, width: int, height: int, of_robopoint: bool) -> tuple[Cells, ...] | None:
-    """Pixels of points and boxes; a point's fractions are truncated towards 0, so -0.5 is pixel 0."""
     found: list[Cells] = []
     sides = (width, height, width, height)
     try:
@@ -113,17 +83,17 @@ def _cells(text: str, width: int, height: int, of_robopoint: bool) -> tuple[Cell
             if len(vector) == 2:
                 column, row = scaled if any(floats) else map(int, vector)
                 found.append((column, row, column + 1, row + 1))
-            else:
-                if of_robopoint and any(floats) and not floats[0]:
-                    return None
-                left, top, right, bottom = scaled if floats[0] or not of_robopoint else map(int, vector)
-                if of_robopoint:
-                    left, right, _ = slice(left, right).indices(width)
-                    top, bottom, _ = slice(top, bottom).indices(height)
-                elif right < left or bottom < top:
-                    return None
-                if left < right and top < bottom:
-                    found.append((left, top, right, bottom))
+                continue
+            if robopoint and any(floats) and not floats[0]:
+                return None
+            left, top, right, bottom = scaled if floats[0] or not robopoint else map(int, vector)
+            if robopoint:
+                left, right, _ = slice(left, right).indices(width)
+                top, bottom, _ = slice(top, bottom).indices(height)
+            elif right < left or bottom < top:
+                return None
+            if left < right and top < bottom:
+                found.append((left, top, right, bottom))
     except (ValueError, OverflowError):
         return None
     return tuple(found)
@@ -140,7 +110,7 @@ def cells_of(points: Sequence[FractionPoint], width: int, height: int) -> tuple[
     return tuple((x, y, x + 1, y + 1) for x, y in pixels)
 
 
-def share_in_mask(cells: tuple[Cells, ...], weights: npt.NDArray[np.float64]) -> float:
+def share_in_mask(cells: Sequence[Cells], weights: npt.NDArray[np.float64]) -> float:
     """Mean weight of all marked pixels; pixels outside the mask have weight 0, and without pixels the mean is 0.
 
     RoboPoint summarize_vqa.py:60-68 and RoboRefer summarize_acc.py:86-93 both do so.
@@ -159,66 +129,34 @@ def share_in_mask(cells: tuple[Cells, ...], weights: npt.NDArray[np.float64]) ->
     return inside / total if total else 0.0
 
 
-@dataclass(frozen=True)
-class MaskTruth:
-    """Mask of the right pixels of an image; see PointTruth.
+def mask_truth(mask: files.BenchmarkImage, image: files.BenchmarkImage, robopoint: bool = False) -> Truth:
+    """The right pixels of an image, as a mask of its size, by the rules of RoboRefer's scorer or RoboPoint's.
 
-    Args:
-        mask: an image of the size of the item's.
-        image: image of the item.
-        published: reads the pixels that a reply marks in an image of a width and height, by the benchmark's rules.
-        graded: whether a pixel counts by its value, 255 as 1; otherwise each that is not 0 in every channel counts 1.
+    RoboPoint counts a pixel by its value, 255 as 1; RoboRefer counts 1 for each that is not 0 in every channel.
     """
 
-    mask: BenchmarkImage
-    image: BenchmarkImage
-    published: Callable[[str, int, int], tuple[Cells, ...] | None] = roborefer_cells
-    graded: bool = False
-
-    def credit(self, answer: BenchmarkAnswer) -> float:
-        """Mean weight of the marked pixels."""
-        mask = self.mask.read()
-        height, width = self.image.read().shape[:2]
-        if mask.shape[:2] != (height, width):
-            got = f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the image {width}x{height}"
-            raise FileError(self.mask.name, got, "download both again")
-        weights = mask[..., 0] / 255.0 if self.graded else np.any(mask > 0, axis=2).astype(np.float64)
+    def credit(answer: BenchmarkAnswer) -> float:
+        pixels = mask.read()
+        height, width = image.read().shape[:2]
+        if pixels.shape[:2] != (height, width):
+            got = f"the mask has {pixels.shape[1]}x{pixels.shape[0]} pixels, the image {width}x{height}"
+            raise FileError(mask.name, got, "download both again")
+        weights = pixels[..., 0] / 255.0 if robopoint else np.any(pixels > 0, axis=2).astype(np.float64)
         said = after_thinking(answer.text)
         if answer.points and not _FRACTIONS.search(said):
             return share_in_mask(cells_of(answer.points, width, height), weights)
-        return share_in_mask(self.published(said, width, height) or (), weights)
+        if robopoint:
+            width, height = 640, 480
+        return share_in_mask(published_cells(said, width, height, robopoint) or (), weights)
 
-    def described(self) -> str:
-        """What identifies the truth: the mask's name."""
-        return self.mask.name
+    return Truth(mask.name, credit)
 
 
 # ------------------------------------------------------------------------------------------------ RefSpatial-Bench
 #
-# "Point at what these words mean", with the right pixels as a mask: all that are not 0 count 1. A task that exists both
-# as a folder and as Parquet files is read from its folder. `steps` counts the authors' steps of reasoning. There is no
-# split of usual and counter-heuristic questions.
-#
-# Source: Zhou et al. (2025), RoboRefer; layout and prompt: Zhoues/RoboRefer d97a995,
+# "Point at what these words mean", with the right pixels as a mask. A task that exists both as a folder and as Parquet
+# files is read from its folder. Source: Zhou et al. (2025), RoboRefer; layout and prompt: Zhoues/RoboRefer d97a995,
 # Evaluation/test_benchmark.py:18-57; Parquet files: the card of BAAI/RefSpatial-Bench on huggingface.co.
-
-
-class _RefSpatialWords(msgspec.Struct):
-    id: int
-    object: str
-    prompt: str
-    suffix: str
-    step: int
-
-
-class _RefSpatialEntry(_RefSpatialWords, rename={"image": "rgb_path", "mask": "mask_path"}):
-    image: str
-    mask: str
-
-
-class _RefSpatialRow(_RefSpatialWords):
-    image: ParquetImage
-    mask: ParquetImage
 
 
 def _task_of(path: Path) -> str:
@@ -230,34 +168,25 @@ def _folders_first(found: list[Path]) -> Iterator[Path]:
     return (path for path in found if path.suffix == ".json" or _task_of(path) not in folders)
 
 
-def _refspatial_item(row: PublishedRow[_RefSpatialEntry | _RefSpatialRow]) -> BenchmarkItem:
-    entry = row.entry
-    image, mask = (image_of(row.path.parent, one) for one in (entry.image, entry.mask))
-    return BenchmarkItem(
-        row.key, image, entry.prompt, MaskTruth(mask, image),
-        splits={"task": _task_of(row.path), "steps": str(entry.step)}, phrase=entry.object,
-        prompt=f"{entry.prompt} {entry.suffix}",
-    )  # fmt: skip
-
-
-_refspatial_rows = reader_of(
-    [
-        *("Location/question.json", "data/location-*.parquet", "Placement/question.json", "data/placement-*.parquet"),
-        *("Unseen/question.json", "data/unseen-*.parquet"),
-    ],
-    {".json": _RefSpatialEntry, ".parquet": _RefSpatialRow},
-    _refspatial_item,
-    lambda row: f"{_task_of(row.path)}/{row.entry.id}",
-    _folders_first,
-)
-
-
-def _read_refspatial(folder: Path, source: str) -> Iterator[BenchmarkItem | DamagedItem]:
-    """Read the questions of all tasks in a folder, task by task."""
-    seen: set[str] = set()
-    for item in _refspatial_rows(folder, source):
-        yield DamagedItem(item.key, "its id occurs twice") if item.key in seen else item
-        seen.add(item.key)
+def _refspatial_item(
+    row: files.PublishedRow,
+    *,
+    id_: int,
+    object_: str,
+    prompt: str,
+    suffix: str,
+    step: int,
+    rgb_path: str = "",
+    mask_path: str = "",
+    image: files.BenchmarkImage | None = None,
+    mask: files.BenchmarkImage | None = None,
+) -> BenchmarkItem:
+    """The item of a row of question.json, with paths, or of a Parquet file, with images."""
+    task, folder = _task_of(row.path), row.path.parent
+    shown, right = files.image_of(folder, image or rgb_path), files.image_of(folder, mask or mask_path)
+    splits = {"task": task, "steps": str(step)}
+    truth, asked = mask_truth(right, shown), f"{prompt} {suffix}"
+    return BenchmarkItem(f"{task}/{id_}", shown, prompt, truth, splits, phrase=object_, prompt=asked)
 
 
 REFSPATIAL = Benchmark(
@@ -270,33 +199,31 @@ REFSPATIAL = Benchmark(
     "Placement/ and Unseen/, or data/",
     licence="Apache-2.0",
     scorer="Zhoues/RoboRefer, Evaluation/summarize_acc.py:11-98",
-    reader=_read_refspatial,
-    score=lambda graded: of_parts(graded, "task", score=mean_credit),
+    rows=files.rows_in(
+        [
+            name
+            for task in ("location", "placement", "unseen")
+            for name in (f"{task.capitalize()}/question.json", f"data/{task}-*.parquet")
+        ],
+        _refspatial_item,
+        _folders_first,
+    ),
+    score=lambda graded: scores.of_parts(graded, "task", score=scores.mean_credit),
     published=100 + 100 + 77,  # README.md of BAAI/RefSpatial-Bench, dataset_info
 )
 
 # ------------------------------------------------------------------------------------------------ Where2Place
 #
-# "Point at the free space …" in photographs of rooms and tables, with the right pixels as a mask. Masks are named by
-# the number of the line, from 0, whatever `question_id` says. They are JPEG files: a pixel counts by its value.
-#
-# Source: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d, robopoint/eval/model_vqa.py (fields),
-# robopoint/eval/summarize_vqa.py:45-69 (masks, score).
+# "Point at the free space …", with the right pixels as a mask that is named by the number of the line, from 0, whatever
+# `question_id` says. Source: Yuan et al. (2024), RoboPoint; wentaoyuan/RoboPoint adbee8d.
 
 _LINES = "point_questions.jsonl"
 
 
-class _Where2PlaceEntry(msgspec.Struct):
-    image: str
-    text: str
-
-
-def _where2place_item(row: PublishedRow[_Where2PlaceEntry]) -> BenchmarkItem:
-    image = image_inside(row.path.parent / "images", row.entry.image)
-    mask = image_inside(row.path.parent / "masks", f"{row.key}.jpg")
-    truth = MaskTruth(mask, image, lambda text, _width, _height: robopoint_cells(text), graded=True)
-    question = row.entry.text.partition(_FORM)[0].strip()
-    return BenchmarkItem(row.key, image, question, truth, phrase=question, prompt=row.entry.text)
+def _where2place_item(row: files.PublishedRow, *, image: str, text: str) -> BenchmarkItem:
+    key, folder, question = f"{row.number:02d}", row.path.parent, text.partition(_FORM)[0].strip()
+    shown, mask = files.image_of(folder / "images", image), files.image_of(folder / "masks", f"{key}.jpg")
+    return BenchmarkItem(key, shown, question, mask_truth(mask, shown, True), phrase=question, prompt=text)
 
 
 WHERE2PLACE = Benchmark(
@@ -308,13 +235,8 @@ WHERE2PLACE = Benchmark(
     f"{_LINES}, images/ and masks/",
     licence="Apache-2.0",
     scorer="wentaoyuan/RoboPoint, robopoint/eval/summarize_vqa.py:9-69",
-    reader=reader_of(
-        [_LINES],
-        {".jsonl": _Where2PlaceEntry},
-        _where2place_item,
-        lambda row: f"{row.number:02d}",
-    ),
-    score=lambda graded: (mean_credit("Where2Place", graded),),
+    rows=files.rows_in([_LINES], _where2place_item),
+    score=lambda graded: (scores.mean_credit("Where2Place", graded),),
     published=100,  # README.md of wentao-yuan/where2place
 )
 
@@ -322,29 +244,21 @@ WHERE2PLACE = Benchmark(
 #
 # Configuration and compatibility as yes or no, context as a point in a polygon, "[(0.41, 0.52), …]" in fractions of the
 # sides. Masks come with context alone; other projects count a point in the mask, the authors' scorer one in the
-# polygon, which is used here. There is no split of usual and counter-heuristic questions.
-#
-# The published scorer's rules differ from plain reading:
-#
-# - only the first of several points counts, and it must be a fraction of the image's sides;
-# - "(x, y)" is searched in the whole reply, then "[x, y]", both without a sign; only then a list with other numbers;
-# - for yes and no the first letters of the reply count, so "not sure" and "nothing" are a no.
-#
-# Source: Song et al. (2025), RoboSpatial; layout: chanhee-luke/RoboSpatial-Eval 19f04a5, download_benchmark.py:60-152;
-# score: evaluation.py:11-157.
+# polygon, which is used here. Its rules differ from plain reading: only the first of several points counts, and it must
+# be a fraction; "(x, y)" is searched in the whole reply, then "[x, y]", both without a sign, only then a list with
+# other numbers; "not sure" and "nothing" are a no. Source: Song et al. (2025), RoboSpatial; layout:
+# chanhee-luke/RoboSpatial-Eval 19f04a5, download_benchmark.py:60-152; score: evaluation.py:11-157.
 
 _CATEGORIES = ("configuration", "compatibility", "context")
 _YES_NO = ("yes", "no")
 _LONGEST_LIST = 20_000  # characters of a list that is read as Python writes it
-_DEEPEST_LIST = 8  # brackets within brackets
 _UNSIGNED = r"\s*(\d+(?:\.\d*)?)\s*,\s*(\d+(?:\.\d*)?)\s*"
-_IN_ROUND = re.compile(rf"\({_UNSIGNED}\)")
-_IN_SQUARE = re.compile(rf"\[{_UNSIGNED}\]")
+_IN_BRACKETS = (re.compile(rf"\({_UNSIGNED}\)"), re.compile(rf"\[{_UNSIGNED}\]"))
 
 
 def first_point(reply: str) -> FractionPoint | None:
     """The point of a reply that counts, or None if the published scorer reads none (lines 57-153)."""
-    for form in (_IN_ROUND, _IN_SQUARE):
+    for form in _IN_BRACKETS:
         if (match := form.search(reply)) is not None:
             return float(match[1]), float(match[2])
     start = reply.find("[")
@@ -355,16 +269,11 @@ def first_point(reply: str) -> FractionPoint | None:
 
 
 def read_polygon(text: str) -> tuple[FractionPoint, ...] | None:
-    """Parse a polygon of the data, "[(0.1, 0.2), …]"; None with fewer than three points (lines 53-55).
-
-    Args:
-        text: the item's answer.
-    """
+    """Parse a polygon of the data, "[(0.1, 0.2), …]"; None with fewer than three points (lines 53-55)."""
     value = _literal(text.strip())
-    if not isinstance(value, list) or len(value) < 3:
-        return None
-    points = [_pair(one) for one in value]
-    return None if None in points else tuple(point for point in points if point is not None)
+    points = [_pair(one) for one in value] if isinstance(value, list) else []
+    whole = tuple(point for point in points if point is not None)
+    return whole if len(points) == len(whole) >= 3 else None
 
 
 def in_polygon(point: FractionPoint, corners: Sequence[FractionPoint]) -> bool:
@@ -385,15 +294,9 @@ def in_polygon(point: FractionPoint, corners: Sequence[FractionPoint]) -> bool:
 
 def _literal(text: str) -> Any:
     """Lists, tuples and numbers as Python writes them; None for anything else."""
-    deepest = depth = 0
-    for sign in text[: _LONGEST_LIST + 1]:
-        depth += (sign in "([{") - (sign in ")]}")
-        deepest = max(deepest, depth)
-    if len(text) > _LONGEST_LIST or deepest > _DEEPEST_LIST:
-        return None
     try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return ast.literal_eval(text) if len(text) <= _LONGEST_LIST else None
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return None
 
 
@@ -406,82 +309,55 @@ def _pair(value: Any) -> FractionPoint | None:
     return None
 
 
-def starts_as_published(reply: str, truth: ChoiceTruth) -> bool | None:
+def starts_as_published(reply: str, choices: Sequence[str], right: int) -> bool | None:
     """Whether a reply starts with the right one of "yes" and "no", whatever follows (lines 32-45)."""
-    said = after_thinking(reply)
-    return said.strip().lower().startswith(truth.choices[truth.right]) if said else None
+    return reply.strip().lower().startswith(choices[right]) if reply else None
 
 
-@dataclass(frozen=True)
-class PolygonTruth:
-    """A polygon in which the first point has to lie.
+def polygon_truth(corners: tuple[FractionPoint, ...]) -> Truth:
+    """A polygon in which the first point has to lie; its corners are in order.
 
     A written reply with a fraction is read as published. Any other reply (tags, pixels, thousandths) is read as the
     model's family is known to write; its first point comes with the answer.
-
-    Args:
-        corners: x, y as fractions of the image's sides, in order.
     """
 
-    corners: tuple[FractionPoint, ...]
-
-    def credit(self, answer: BenchmarkAnswer) -> float:
-        """1 for a first point in the polygon, else 0."""
+    def credit(answer: BenchmarkAnswer) -> float:
         written = first_point(after_thinking(answer.text))
         if written is None or not all(0.0 <= value <= 1.0 for value in written):
             written = answer.points[0] if answer.points else written
-        return float(written is not None and in_polygon(written, self.corners))
+        return float(written is not None and in_polygon(written, corners))
 
-    def described(self) -> str:
-        """What identifies the truth."""
-        return repr(self.corners)
+    return Truth(repr(corners), credit)
 
 
-class _HomeEntry(msgspec.Struct):
-    category: str
-    question: str
-    answer: str
-    img: str | ParquetImage
+def _home_item(
+    row: files.PublishedRow, *, category: str, question: str, answer: str, img: str | files.BenchmarkImage
+) -> BenchmarkItem:
+    part = category if row.path.suffix == ".json" else row.path.name.partition("-")[0]
+    image, said = files.image_of(row.path.parent, img), answer.strip().lower()
+    if category not in _CATEGORIES:
+        raise files.DamagedError(f"{category!r} is none of {', '.join(_CATEGORIES)}")
+    if not question or not said:
+        raise files.DamagedError("it has no question or no answer")
+    if said in _YES_NO:
+        words, phrase, truth = question, "", choice_truth(_YES_NO, _YES_NO.index(said), starts_as_published)
+    elif (corners := read_polygon(answer)) is not None:
+        words = phrase = question.partition(_FORM)[0].strip()
+        truth = polygon_truth(corners)
+    else:
+        raise files.DamagedError(f"its answer {answer[:80]!r} is not yes, no or a polygon")
+    key, splits = f"{part}/{row.number}", {"category": category}
+    return BenchmarkItem(key, image, words, truth, splits, phrase=phrase, prompt=question)
 
 
-def _home_key(row: PublishedRow[Any]) -> str:
-    part = row.entry.category if row.path.suffix == ".json" else row.path.name.partition("-")[0]
-    return f"{part}/{row.number}"
-
-
-def _home_item(row: PublishedRow[_HomeEntry]) -> BenchmarkItem:
-    entry = row.entry
-    image = image_of(row.path.parent, entry.img)
-    answer = entry.answer.strip().lower()
-    if entry.category not in _CATEGORIES:
-        raise DamagedError(f"{entry.category!r} is none of {', '.join(_CATEGORIES)}")
-    if not entry.question or not answer:
-        raise DamagedError("it has no question or no answer")
-    splits = {"category": entry.category}
-    if answer in _YES_NO:
-        yes_or_no = ChoiceTruth(_YES_NO, _YES_NO.index(answer), starts_as_published)
-        return BenchmarkItem(row.key, image, entry.question, yes_or_no, splits=splits, prompt=entry.question)
-    corners = read_polygon(entry.answer)
-    if corners is None:
-        raise DamagedError(f"its answer {entry.answer[:80]!r} is not yes, no or a polygon")
-    words = entry.question.partition(_FORM)[0].strip()
-    truth = PolygonTruth(corners)
-    return BenchmarkItem(row.key, image, words, truth, splits=splits, phrase=words, prompt=entry.question)
-
-
-def _score_robospatial(graded: Sequence[GradedItem]) -> tuple[PublishedScore, ...]:
-    """Accuracy of each category, of all questions, and the means of the leaderboard.
-
-    Published: chanhee-luke/RoboSpatial-Eval at 19f04a5, evaluation.py:225-232 (categories), main.py:305-307 (all);
-    README.md, "Leaderboard": "VQA avg" of configuration and compatibility, "Total" of all three categories.
-    """
-    parts = by_part(graded, "category")
-    scores = [accuracy(category, parts[category]) for category in _CATEGORIES if category in parts]
-    scores.append(accuracy("all questions", graded))
+def _score_robospatial(graded: Graded) -> Scores:
+    """Accuracy of each category, of all questions, and the means of the README's leaderboard."""
+    parts = scores.by_part(graded, "category")
+    found = [scores.accuracy(category, parts[category]) for category in _CATEGORIES if category in parts]
+    found.append(scores.accuracy("all questions", graded))
     for name, of in (("VQA avg", _CATEGORIES[:2]), ("Total", _CATEGORIES)):
-        if all(category in parts for category in of):
-            scores.append(mean_of_accuracies(name, [(1 / len(of), parts[category]) for category in of]))
-    return tuple(scores)
+        found += scores.mean_of_parts(name, parts, dict.fromkeys(of, 1 / len(of)))
+    return tuple(found)
 
 
 ROBOSPATIAL = Benchmark(
@@ -494,11 +370,9 @@ ROBOSPATIAL = Benchmark(
     "data/; or the one that download_benchmark.py of github.com/chanhee-luke/RoboSpatial-Eval makes",
     licence="Apache-2.0",
     scorer="chanhee-luke/RoboSpatial-Eval, evaluation.py:11-157, main.py:305-307",
-    reader=reader_of(
+    rows=files.rows_in(
         [*(f"data/{category}-*.parquet" for category in _CATEGORIES), "annotations.json"],
-        {".parquet": _HomeEntry, ".json": _HomeEntry},
         _home_item,
-        _home_key,
         lambda found: [path for path in found if path.suffix == ".parquet"] or found,
     ),
     score=_score_robospatial,

@@ -1,90 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the published files of benchmarks row by row, and their images on demand; a damaged row affects no other.
 
-JSON and JSON Lines are read whole, up to LARGEST_LISTING. Tab-separated files have gigabytes, so one row is in memory;
-quoting is as in CSV: a field with a tab, a quote or a line break is quoted, and a quote in it is doubled. The memory
-for Parquet files is bounded by the sizes in their metadata: a value is never longer than its column in its row group,
-so text rows are read in batches that fit, and columns with more than LARGEST_TEXT are refused; for images, the pages of
-one row group and one image are in memory.
+JSON and JSON Lines are read whole. Of a tab-separated file, which has gigabytes, one row is in memory. The memory for
+Parquet is bounded by the sizes in its metadata: a value is never longer than its column in its row group, so text is
+read in batches that fit; of images, the pages of one row group and one image are in memory.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
-import threading
+import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Generic, TypeVar, get_args
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import numpy as np
 
-from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, DamagedError, DamagedItem, ReadItems
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
-from spatial_vlm_ros.files.reading import MIB, check_regular, linked_in_cache, open_regular, read_bytes
+from spatial_vlm_ros.files.reading import MIB, check_regular, linked_in_cache, open_regular, read_bytes, unreadable
 from spatial_vlm_ros.recording.frame_folder import read_rgb
 from spatial_vlm_ros.streams.codecs import decode_image
 from spatial_vlm_ros.types import Rgb
 
-Entry = TypeVar("Entry", bound=msgspec.Struct)
-LARGEST_LISTING = 1 << 30  # bytes; EmbSpatial-Bench, with its images inside, has a quarter of that
-LONGEST_ROW = 64 * MIB
-"""Bytes of a row of a tab-separated file; a photograph of 12 megapixels takes less than 20 MB as base64."""
-LARGEST_TEXT = 64 * MIB
-"""Most decoded bytes of the columns without images, in a row group and in a batch of rows."""
-LARGEST_GROUP = 1024 * MIB
-"""Most decoded bytes of an image column in a row group; the larger file of CV-Bench has 220 MB in total."""
-LARGEST_IMAGE = 128 * MIB
-"""Most bytes of an encoded image, as for image files."""
-_MOST_ROWS = 32
-_BUFFER = MIB  # of a column, so that a whole group of rows is never read at once
+# Most bytes of:
+LARGEST_LISTING = 1024 * MIB  # a JSON file; EmbSpatial-Bench, with its images inside, has a quarter of that
+LONGEST_ROW = 64 * MIB  # a row of a tab-separated file; 12 megapixels take less than 20 MB as base64
+LARGEST_TEXT = 64 * MIB  # the decoded columns without images, in a row group of Parquet and in a batch of rows
+LARGEST_GROUP = 1024 * MIB  # a decoded image column in a row group; the larger file of CV-Bench has 220 MB in total
+LARGEST_IMAGE = 128 * MIB  # an encoded image
+_BUFFER = MIB  # what is read at once of a column of Parquet
+_MOST_ROWS = 32  # of a batch
 _LONGEST = 200  # characters of a reason
 _REPAIR = "download the file again"
 
-# ------------------------------------------------------------------------------------------------ images
+
+class DamagedError(Exception):
+    """A row of a published file cannot be asked; the text is the reason."""
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An image in its own file; see BenchmarkImage."""
+class BenchmarkImage(msgspec.Struct, frozen=True):
+    """An image in its own file, or at a place in a file of rows; it is read and decoded only when asked for.
 
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """Path of the file."""
-        return str(self.path)
-
-    def read(self) -> Rgb:
-        """(H, W, 3) uint8, RGB."""
-        return read_rgb(self.path)
-
-
-class EncodedImage(msgspec.Struct, frozen=True):
-    """An image inside a file of rows, loaded only when read; see BenchmarkImage.
+    As a field type of a form it is a column of Parquet that the library `datasets` wrote: {"bytes", "path"}.
 
     Args:
-        place: its location in the file, such as "$[3].image" or "row 3".
+        place: its location in a file of rows, such as "$[3].image" or "row 3"; "" = the file is the image.
+        load: reads its bytes (PNG, JPEG) from a file of rows; takes nothing.
     """
 
     file: Path
-    place: str
+    place: str = ""
+    load: Any = None
 
     @property
     def name(self) -> str:
-        """File and location in it."""
-        return f"{self.file} at {self.place}"
+        """File, or file and location in it."""
+        return f"{self.file} at {self.place}" if self.place else str(self.file)
 
     def encoded(self) -> bytes:
-        """The encoded image file: PNG, JPEG or another format."""
-        raise NotImplementedError
+        """The encoded image at a place in a file of rows."""
+        data: bytes | None = self.load()
+        if not data:
+            raise FileError(self.file, "the row has no image", _REPAIR, self.place)
+        if len(data) > LARGEST_IMAGE:
+            reason = f"an image of {len(data)} bytes, more than {LARGEST_IMAGE}"
+            raise FileError(self.file, reason, _REPAIR, self.place)
+        return data
 
     def read(self) -> Rgb:
-        """(H, W, 3) uint8, RGB."""
+        """(H, W, 3) uint8, RGB; FileError if it is missing, damaged or no image."""
+        if self.load is None:
+            return read_rgb(self.file)
         data = self.encoded()
         try:
             pixels = decode_image(data)
@@ -97,170 +89,52 @@ class EncodedImage(msgspec.Struct, frozen=True):
         return np.ascontiguousarray(pixels[..., 2::-1], np.uint8)
 
 
-class Base64Image(EncodedImage, frozen=True):
-    """An image as base64 text in a JSON or tab-separated file.
-
-    Args:
-        start: first byte of the JSON text, with its quotes, or of the row.
-        size: bytes of that text or row.
-        column: index of the field in the row, from 0; None = JSON.
-    """
-
-    start: int
-    size: int
-    column: int | None = None
-
-    def encoded(self) -> bytes:
-        """The encoded image file."""
-        try:
-            with open_regular(self.file, _REPAIR) as file:
-                file.seek(self.start)
-                data = file.read(self.size)
-        except OSError as error:
-            raise FileError(self.file, error.strerror or str(error), _REPAIR, self.place) from error
-        what = "not base64 text" if self.column is None else "an image is not base64 text"
-        try:
-            text = msgspec.json.decode(data, type=str) if self.column is None else _cells(data)[self.column]
-            return base64.b64decode(text, validate=True)
-        except IndexError as error:
-            raise FileError(self.file, "it has changed since it was read", _REPAIR, self.place) from error
-        except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-            raise FileError(self.file, f"{what}: {error}", _REPAIR, self.place) from error
-
-
-class ParquetImage(EncodedImage, frozen=True):
-    """An image in a Parquet file, as the library `datasets` writes it: a column of {"bytes", "path"}.
-
-    As a field type of a form it declares such a column; see rows_of.
-    """
-
-    column: ImageColumn
-    row: int
-
-    def encoded(self) -> bytes:
-        """The encoded image file."""
-        data = self.column.bytes_of(self.row)
-        if not data:
-            raise FileError(self.file, "the row has no image", _REPAIR, self.place)
-        return data
-
-
-class ImageColumn:
-    """Reads an image column forwards, one image at a time; going back restarts at the row group."""
-
-    def __init__(self, path: Path, name: str, source: str) -> None:
-        self.path, self.name, self._source = path, name, source
-        self._stamp, self._lock = _stamp(path), threading.Lock()
-        self._rows: Iterator[tuple[int, bytes | None]] = iter(())
-        self._row, self._data = -1, None  # type: int, bytes | None
-        self._until = -1  # last row of the group that is being read
-
-    def bytes_of(self, row: int) -> bytes | None:
-        """Encoded image of a row; None if it has none."""
-        with self._lock, _told(self.path, self._source):
-            if _stamp(self.path) != self._stamp:
-                raise FileError(self.path, "it has changed since it was read", "run the command again")
-            if row < self._row or row > self._until:
-                self._rows = self._rows_from(row)
-            while self._row != row:
-                self._row, self._data = next(self._rows)
-            return self._data
-
-    def _rows_from(self, wanted: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield the rows of a row's group."""
-        from pyarrow import parquet
-
-        self._row = -1
-        with parquet.ParquetFile(self.path, buffer_size=_BUFFER) as file:
-            first = 0
-            for group in range(file.metadata.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                if wanted < first + count:
-                    break
-                first += count
-            size = _size_of(file.metadata.row_group(group), [self.name])
-            if size > LARGEST_GROUP:
-                reason = f"its images have {size} bytes in one group of rows, more than {LARGEST_GROUP}"
-                raise FileError(self.path, reason, _REPAIR, self.name)
-            self._until = first + count - 1
-            batches = file.iter_batches(1, [group], [f"{self.name}.bytes"], use_threads=False)
-            for row, batch in enumerate(batches, first):
-                if batch.nbytes > LARGEST_IMAGE:
-                    reason = f"an image of {batch.nbytes} bytes, more than {LARGEST_IMAGE}"
-                    raise FileError(self.path, reason, _REPAIR, f"row {row}, {self.name}")
-                value = batch.column(0)[0].as_py() if row >= wanted else None
-                yield row, None if value is None else value["bytes"]
-
-
-def image_inside(folder: Path, name: str) -> ImageFile:
-    """Find an image below a folder.
-
-    Args:
-        folder: the folder, which the path must not leave.
-        name: relative to it, with "/".
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name or not path.parts:
-        raise FileError(folder, f"the name {name!r} leaves the folder", "download the listing again")
+def image_of(folder: Path, given: str | BenchmarkImage) -> BenchmarkImage:
+    """The image that a row has itself, or names by a path with "/" that must not leave a folder."""
+    if isinstance(given, BenchmarkImage):
+        return given
+    path = PurePosixPath(given)
+    if path.is_absolute() or ".." in path.parts or "\0" in given or not path.parts:
+        raise FileError(folder, f"the name {given!r} leaves the folder", "download the listing again")
     file = folder / path
     if not file.is_file():
         raise FileError(file, "the image does not exist", "complete the download")
     if not file.resolve().is_relative_to(folder.resolve()) and not linked_in_cache(folder, file):
         raise FileError(file, "it is a symbolic link out of the folder", "copy the file into the folder")
-    return ImageFile(file)
-
-
-def image_of(folder: Path, given: str | ParquetImage) -> ImageFile | ParquetImage:
-    """The image that a row names, relative to a folder, or has itself."""
-    return image_inside(folder, given) if isinstance(given, str) else given
+    return BenchmarkImage(file)
 
 
 # ------------------------------------------------------------------------------------------------ rows
 
 
 @dataclass(frozen=True)
-class PublishedRow(Generic[Entry]):
+class PublishedRow:
     """A row of a published file.
 
     Args:
-        key: its name, such as "annotations.json[3]".
         place: its location, such as "$[3]", "line 4" or "row 3".
         number: its number among all rows, from 0.
-        entry: its fields; not to be used if `reason` says why the row is damaged.
-        start: first byte of its text in a JSON or tab-separated file.
-        text: that text.
-        columns: columns of a tab-separated file.
+        fields: its fields, of the form that was asked for; empty if `reason` says why the row is damaged.
+        load: reads the base64 text of a field, given its name, from a JSON or tab-separated file.
     """
 
     path: Path
-    key: str
     place: str
     number: int
-    entry: Entry
+    fields: Mapping[str, Any]
     reason: str = ""
-    start: int = 0
-    text: bytes = b""
-    columns: tuple[str, ...] = ()
+    load: Any = None
 
-
-def row_of(
-    path: Path, key: str, place: str, number: int, form: type[Entry], raw: bytes | Mapping[str, Any], **more: Any
-) -> PublishedRow[Entry]:
-    """Make a row of its JSON text, or of its values by field."""
-    entry: Any = None
-    reason = ""
-    try:
-        entry = msgspec.json.decode(raw, type=form) if isinstance(raw, bytes) else msgspec.convert(raw, type=form)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        reason = str(error)[:_LONGEST]
-    return PublishedRow(path, key, place, number, entry, reason, **more)
+    def image(self, field: str) -> BenchmarkImage:
+        """The image that a field of a JSON or tab-separated file has as base64 text."""
+        place = self.place if self.path.suffix == ".tsv" else f"{self.place}.{field}"
+        return BenchmarkImage(self.path, place, partial(self.load, field))
 
 
 def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
-    """Find the named files that exist in a folder, in the order of the names.
+    """Find the named files that exist in a folder, in the order of the names; a wildcard gives all matches, sorted.
 
     Args:
-        names: paths relative to it; a path with wildcards gives all matches, sorted.
         source: Benchmark.source, the fix for the message if there are none.
     """
     if not folder.is_dir():
@@ -271,64 +145,68 @@ def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
     return found
 
 
-def rows_of(path: Path, form: type[Entry], source: str) -> Iterator[PublishedRow[Entry]]:
-    """Yield the rows of a file that contains one JSON list, one JSON object per line, tab-separated fields, or Parquet.
+def row_of(
+    path: Path, place: str, number: int, form: type, raw: bytes | Mapping[str, Any], load: Any = None
+) -> PublishedRow:
+    """Make a row of its JSON text in bytes, or of its values by field; `form` is a msgspec type."""
+    try:
+        decode: Callable[..., Any] = msgspec.json.decode if isinstance(raw, bytes) else msgspec.convert
+        fields = msgspec.structs.asdict(decode(raw, type=form))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return PublishedRow(path, place, number, {}, str(error)[:_LONGEST])
+    return PublishedRow(path, place, number, fields, load=load)
 
-    Columns that the form does not name are not read.
+
+FoundRows = Iterator[tuple[PublishedRow, Callable[..., Any]]]
+"""Rows, each with what makes its item of the row and its fields, by name."""
+
+
+def rows_of(path: Path, item: Callable[..., Any], source: str, array_like: bool = False) -> FoundRows:
+    """Yield the rows of a file that contains one JSON list, one JSON object per line, tab-separated fields, or Parquet.
 
     Args:
         path: the suffix tells what it contains: .json, .jsonl, .tsv or .parquet.
-        form: msgspec type of a row; images of Parquet files are declared as ParquetImage.
+        item: as in form_of.
         source: Benchmark.source, the fix for messages about the whole file.
+        array_like: whether the fields are a list without names.
     """
-    readers = {".json": _json_rows, ".jsonl": _jsonl_rows, ".tsv": _tsv_rows, ".parquet": _parquet_rows}
-    return readers[path.suffix](path, form, source)
+    read = {".json": _json_rows, ".jsonl": _jsonl_rows, ".tsv": _tsv_rows, ".parquet": _parquet_rows}[path.suffix]
+    form = form_of(item, array_like)
+    raws = enumerate(read(path, form, source))
+    rows: Iterable[PublishedRow] = (row_of(path, place, n, form, raw, load) for n, (place, raw, load) in raws)
+    if path.suffix == ".jsonl":  # any text is lines; one of them at least must have the form
+        rows = list(rows)
+        if all(row.reason for row in rows):
+            reason = rows[0].reason if rows else "it is empty"
+            raise FileError(path, f"no line has the published form: {reason}", source)
+    yield from ((row, item) for row in rows)
 
 
-def items_of(
-    rows: Iterable[PublishedRow[Entry]],
-    item: Callable[[PublishedRow[Entry]], BenchmarkItem],
-    key: Callable[[PublishedRow[Entry]], str] = lambda row: row.key,
-) -> Iterator[BenchmarkItem | DamagedItem]:
-    """Yield an item of each row.
+def rows_in(
+    names: Sequence[str], item: Callable[..., Any], chosen: Callable[[list[Path]], Iterable[Path]] = lambda found: found
+) -> Callable[[Path, str], FoundRows]:
+    """Rows of those named files (see `found_files`) that are chosen, as Benchmark.rows; item as in form_of."""
 
-    Args:
-        item: makes it, or raises DamagedError or InputError.
-        key: name of a row with fields.
-    """
-    for row in rows:
-        if row.reason:
-            yield DamagedItem(row.key, row.reason)
-            continue
-        named = replace(row, key=key(row))
-        try:
-            yield item(named)
-        except (DamagedError, InputError) as error:
-            yield DamagedItem(named.key, str(error))
-
-
-def reader_of(
-    names: Sequence[str],
-    forms: Mapping[str, type[Any]],
-    item: Callable[[PublishedRow[Any]], BenchmarkItem],
-    key: Callable[[PublishedRow[Any]], str],
-    chosen: Callable[[list[Path]], Iterable[Path]] = lambda found: found,
-) -> ReadItems:
-    """Make the reader of a benchmark with one item per row; arguments as in found_files, rows_of and items_of.
-
-    Args:
-        forms: suffix of a file → form of its rows.
-        chosen: which of the files that exist are read.
-    """
-
-    def read(folder: Path, source: str) -> Iterator[BenchmarkItem | DamagedItem]:
+    def rows(folder: Path, source: str) -> FoundRows:
         for path in chosen(found_files(folder, names, source)):
-            yield from items_of(rows_of(path, forms[path.suffix], source), item, key)
+            yield from rows_of(path, item, source)
 
-    return read
+    return rows
 
 
-def _json_rows(path: Path, form: type[Entry], source: str) -> Iterator[PublishedRow[Entry]]:
+def form_of(item: Callable[..., Any], array_like: bool = False) -> type[msgspec.Struct]:
+    """The form of rows of which a function makes items: its keyword-only parameters are their fields, "id_" is "id"."""
+    hints = get_type_hints(item.func if isinstance(item, partial) else item)
+    named = [one for one in signature(item).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    fields = [(one.name, hints[one.name], *(() if one.default is one.empty else (one.default,))) for one in named]
+    return msgspec.defstruct("Fields", fields, array_like=array_like, rename=lambda name: name.rstrip("_"))
+
+
+_Raw = tuple[str, bytes | Mapping[str, Any], Any]
+"""Place of a row, its JSON text or its values, and PublishedRow.load."""
+
+
+def _json_rows(path: Path, form: type, source: str) -> Iterator[_Raw]:  # noqa: ARG001
     data = read_bytes(path, source, LARGEST_LISTING)
     try:
         entries = msgspec.json.decode(data, type=list[msgspec.Raw])
@@ -338,82 +216,92 @@ def _json_rows(path: Path, form: type[Entry], source: str) -> Iterator[Published
     for n, raw in enumerate(entries):
         text = bytes(raw)
         start = data.find(text, start)
-        yield row_of(path, f"{path.name}[{n}]", f"$[{n}]", n, form, text, start=start, text=text)
+        yield f"$[{n}]", text, partial(_base64, path, f"$[{n}]", start, len(text), ())
         start += len(text)
 
 
-def _jsonl_rows(path: Path, form: type[Entry], source: str) -> Iterator[PublishedRow[Entry]]:
-    """Rows of the lines that are not empty; one of them at least must have the form."""
+def _jsonl_rows(path: Path, form: type, source: str) -> Iterator[_Raw]:  # noqa: ARG001
     lines = enumerate(read_bytes(path, source, LARGEST_LISTING).split(b"\n"), 1)
-    told = enumerate((n, line) for n, line in lines if line.strip())
-    rows = [row_of(path, f"{path.name}:{n}", f"line {n}", number, form, line) for number, (n, line) in told]
-    if all(row.reason for row in rows):
-        reason = rows[0].reason if rows else "it is empty"
-        raise FileError(path, f"no line has the published form: {reason}", source)
-    yield from rows
+    return ((f"line {n}", line, None) for n, line in lines if line.strip())
 
 
-def _tsv_rows(path: Path, form: type[Entry], source: str) -> Iterator[PublishedRow[Entry]]:
+def _tsv_rows(path: Path, form: type, source: str) -> Iterator[_Raw]:
     """Rows below the header; a field is empty if the row ends before it."""
-    columns: tuple[str, ...] = ()
-    start, number = 0, -1  # of the header
+    columns: Sequence[str] = ()
+    number = start = end = 0  # bytes, of the row that is being read
+
+    def lines() -> Iterator[str]:
+        nonlocal end
+        while line := file.readline(LONGEST_ROW + 1):
+            end += len(line)
+            if end - start > LONGEST_ROW:
+                raise FileError(path, f"the row at byte {start} is longer than {LONGEST_ROW} bytes", source)
+            yield line.decode()
+
     try:
         with open_regular(path, source) as file:
-            while data := _record(file):
-                if len(data) > LONGEST_ROW:
-                    raise FileError(path, f"the row at byte {start} is longer than {LONGEST_ROW} bytes", source)
-                if data.strip(b"\r\n"):
-                    cells = _cells(data)
-                    if number < 0:
-                        columns = tuple(cells)
-                        _check_columns(path, form, columns, source)
-                    else:
-                        fields = dict.fromkeys(columns, "") | dict(zip(columns, cells, strict=False))
-                        where = {"start": start, "text": data, "columns": columns}
-                        yield row_of(path, f"{path.name} row {number}", f"row {number}", number, form, fields, **where)
+            for cells in _tab_separated(lines()):
+                place, load = f"row {number}", partial(_base64, path, f"row {number}", start, end - start, columns)
+                start = end
+                if cells and columns:
+                    yield place, dict.fromkeys(columns, "") | dict(zip(columns, cells, strict=False)), load
                     number += 1
-                start += len(data)
-    except UnicodeDecodeError as error:
-        raise FileError(path, f"not UTF-8 text: {error.reason} at byte {start + error.start}", source) from error
+                elif cells:
+                    columns = cells
+                    _check_columns(path, form, columns, source)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileError(path, f"not tab-separated UTF-8 text: {error}, in the row at byte {start}", source) from error
     except OSError as error:
-        raise FileError(path, error.strerror or str(error), source) from error
-    if number < 0:
+        raise unreadable(path, error, source) from error
+    if not columns:
         raise FileError(path, "the file is empty", source)
 
 
-def _record(file: BinaryIO) -> bytes:
-    """Read one row: lines up to the first that ends outside quotes; more than LONGEST_ROW bytes if it is too long."""
-    record = file.readline(LONGEST_ROW + 1)
-    quotes = record.count(b'"')
-    while quotes % 2 and len(record) <= LONGEST_ROW:
-        line = file.readline(LONGEST_ROW + 1 - len(record))
-        if not line:
-            break
-        record += line
-        quotes += line.count(b'"')
-    return record
-
-
-def _cells(data: bytes) -> list[str]:
-    """Fields of a row; raises UnicodeDecodeError."""
+def _tab_separated(lines: Iterable[str]) -> Iterator[list[str]]:
     csv.field_size_limit(LONGEST_ROW)
-    return next(csv.reader([data.decode("utf-8").rstrip("\r\n")], delimiter="\t"), [])
+    return csv.reader(lines, delimiter="\t")
 
 
-def _parquet_rows(path: Path, form: type[Entry], source: str) -> Iterator[PublishedRow[Entry]]:
+def _base64(path: Path, place: str, start: int, size: int, columns: Sequence[str], field: str) -> bytes:
+    """The bytes that a field of a row has as base64 text."""
+    place = place if columns else f"{place}.{field}"
+    with open_regular(path, _REPAIR) as file:
+        try:
+            file.seek(start)
+            data = file.read(size)
+        except OSError as error:
+            raise unreadable(path, error, _REPAIR) from error
+    try:
+        if columns:
+            cells = next(_tab_separated(io.StringIO(data.decode())), [])
+            text = dict(zip(columns, cells, strict=False))[field]
+        else:
+            text = msgspec.json.decode(data, type=dict)[field]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, csv.Error, KeyError) as error:
+        raise FileError(path, "it has changed since it was read", _REPAIR, place) from error
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError) as error:
+        raise FileError(path, f"not base64 text: {error}", _REPAIR, place) from error
+
+
+# ------------------------------------------------------------------------------------------------ Parquet
+
+
+def _parquet_rows(path: Path, form: type, source: str) -> Iterator[_Raw]:
     try:
         from pyarrow import parquet
     except ImportError as error:
         raise DependencyError("pyarrow", "pip install pyarrow") from error
     check_regular(path, source)
-    fields = msgspec.structs.fields(form)
     row = 0
     with _told(path, source), parquet.ParquetFile(path, buffer_size=_BUFFER) as file:
         there = set(file.schema_arrow.names)
         _check_columns(path, form, there, source)
-        images = {field.encode_name: ImageColumn(path, field.encode_name, source) for field in fields
-                  if ParquetImage in (field.type, *get_args(field.type))}  # fmt: skip
-        wanted = [name for field in fields if (name := field.encode_name) in there and name not in images]
+        known = {one.encode_name: one.type for one in msgspec.structs.fields(form) if one.encode_name in there}
+        images = {name: _ImageColumn(path, name, source)
+                  for name, kind in known.items() if BenchmarkImage in (kind, *get_args(kind))}  # fmt: skip
+        wanted = [name for name in known if name not in images]
         for group in range(file.metadata.num_row_groups):
             size = _size_of(file.metadata.row_group(group), wanted)
             if size > LARGEST_TEXT:
@@ -422,19 +310,51 @@ def _parquet_rows(path: Path, form: type[Entry], source: str) -> Iterator[Publis
             rows = max(1, min(_MOST_ROWS, LARGEST_TEXT // max(1, size)))
             for batch in file.iter_batches(rows, [group], wanted, use_threads=False):
                 for values in batch.to_pylist():
-                    shown = {name: ParquetImage(path, f"row {row}, {name}", one, row) for name, one in images.items()}
-                    yield row_of(path, f"{path.name} row {row}", f"row {row}", row, form, values | shown)
+                    shown = {name: BenchmarkImage(path, f"row {row}, {name}", partial(one.encoded, row))
+                             for name, one in images.items()}  # fmt: skip
+                    yield f"row {row}", values | shown, None
                     row += 1
 
 
-def _check_columns(path: Path, form: type[Entry], there: Collection[str], source: str) -> None:
-    required = [field.encode_name for field in msgspec.structs.fields(form) if field.required]
-    missing = [name for name in required if name not in there]
+class _ImageColumn:
+    """Reads an image column forwards, one image at a time; going back restarts at the first row."""
+
+    def __init__(self, path: Path, name: str, source: str) -> None:
+        self._path, self._name, self._source, self._stamp = path, name, source, _stamp(path)
+        self._images, self._row, self._data = self._read(), -1, None  # type: Iterator[Any], int, bytes | None
+
+    def encoded(self, row: int) -> bytes | None:
+        """Encoded image of a row; None if it has none."""
+        with _told(self._path, self._source):
+            if _stamp(self._path) != self._stamp:
+                raise FileError(self._path, "it has changed since it was read", "run the command again")
+            if row < self._row:
+                self._images, self._row = self._read(), -1
+            while self._row < row:
+                self._row, self._data = self._row + 1, next(self._images, None)
+            return self._data
+
+    def _read(self) -> Iterator[bytes | None]:
+        from pyarrow import parquet
+
+        with parquet.ParquetFile(self._path, buffer_size=_BUFFER) as file:
+            for group in range(file.metadata.num_row_groups):
+                size = _size_of(file.metadata.row_group(group), [self._name])
+                if size > LARGEST_GROUP:
+                    reason = f"its images have {size} bytes in one group of rows, more than {LARGEST_GROUP}"
+                    raise FileError(self._path, reason, _REPAIR, self._name)
+                for batch in file.iter_batches(1, [group], [f"{self._name}.bytes"], use_threads=False):
+                    yield (batch.column(0)[0].as_py() or {}).get("bytes")
+
+
+def _check_columns(path: Path, form: type, there: Collection[str], source: str) -> None:
+    fields = msgspec.structs.fields(form)
+    missing = [one.encode_name for one in fields if one.required and one.encode_name not in there]
     if missing:
         raise FileError(path, f"it has no column {', '.join(missing)}", source)
 
 
-def _size_of(group: Any, wanted: list[str]) -> int:
+def _size_of(group: Any, wanted: Collection[str]) -> int:
     """Decoded bytes of columns in a row group, by the file's metadata."""
     columns = (group.column(n) for n in range(group.num_columns))
     return sum(one.total_uncompressed_size for one in columns if one.path_in_schema.partition(".")[0] in wanted)
@@ -448,8 +368,6 @@ def _told(path: Path, source: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pyarrow.ArrowException) as error:
-        if isinstance(error, FileError):
-            raise
         raise FileError(path, f"not a Parquet file: {str(error)[:_LONGEST]}", source) from error
 
 

@@ -28,15 +28,8 @@ def after_thinking(text: str) -> str:
 def read_choice(text: str, choices: Sequence[str]) -> int | None:
     """The only option that a reply names; None if it names none or several.
 
-    It reads the text after the last "</think>", and in it the text after the last "answer is", "answer:" or "<answer>",
-    if there is any. Quotes, emphasis, a final period and special tokens at the ends ("<s> A", "B<|im_end|>") are
-    ignored, and full-width letters, brackets and spaces count as normal ones ("（A）"). Then, in this order:
-
-    1. it is an option's text, ignoring case;
-    2. it begins with an option's letter that is the whole reply, or is followed by one of ) . : , or by a space and
-       that option's own text: "A cup …" is not a letter, because another word follows. "(A) or (B)" names none;
-    3. it contains one option's text as whole words; an option inside a longer option that is also present does not
-    count; 4. it contains the letter of one option in brackets, "(B)".
+    The rules, in their order, are those of docs/public_benchmarks.md, "How a reply is read". Full-width letters,
+    brackets and spaces count as normal ones ("（A）").
     """
     said = _final(text)
     wanted = [unicodedata.normalize("NFKC", choice).strip(_WRAPPING).casefold() for choice in choices]

@@ -3,22 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from spatial_vlm_lab.benchmarks import scores
 from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, BenchmarkRun
-from spatial_vlm_lab.benchmarks.protocol import (
-    Benchmark,
-    GradedItem,
-    PublishedScore,
-    by_part,
-    mean_credit,
-    resampled_mean,
-)
+from spatial_vlm_lab.benchmarks.protocol import Benchmark, Graded
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
 from spatial_vlm_lab.comparison.compared_models import ComparedModel
 from spatial_vlm_lab.scoring.comparing import clustered, holm
@@ -29,33 +23,17 @@ from spatial_vlm_ros.output.terminal import new_console
 from spatial_vlm_ros.types.proportions import Interval, mcnemar, newcombe, newcombe_paired
 
 SCHEMA = 1
-RULE, USUAL, CONTRARY = "rule of thumb", "usual", "counter-heuristic"
 _MOST_TOGETHER = 4  # most scores with the same note that are listed
 _MOST_NAMED = 20  # most damaged items and failures shown in a terminal
 
 
-def split_share(graded: Sequence[GradedItem]) -> dict[str, Any]:
-    """Mean credit (0 to 1) of items with its 95 % interval: Wilson's, or percentiles over resampled items.
-
-    k is None, and the interval by resampling, if credits are not all 0 or 1.
-    """
-    found = _score(mean_credit("", graded))
-    return {name: found[name] for name in ("n", "k", "value", "low", "high")}
+def split_share(graded: Graded) -> dict[str, Any]:
+    """Mean credit (0 to 1) of items with its 95 % interval, as in `mean_credit`."""
+    found = scores.mean_credit("", graded)
+    return {name: getattr(found, name) for name in ("n", "k", "value", "low", "high")}
 
 
-def splits_of(graded: Sequence[GradedItem]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Split → part → share; including RULE if items are marked as usual or counter-heuristic."""
-    found = {}
-    for name in dict.fromkeys(name for one in graded for name in one.item.splits):
-        found[name] = {part: split_share(items) for part, items in sorted(by_part(graded, name).items())}
-    for part, contrary in ((USUAL, False), (CONTRARY, True)):
-        items = [one for one in graded if one.item.counter_heuristic is contrary]
-        if items:
-            found.setdefault(RULE, {})[part] = split_share(items)
-    return found
-
-
-def difference(first: Sequence[GradedItem], other: Sequence[GradedItem]) -> dict[str, Any] | None:
+def difference(first: Graded, other: Graded) -> dict[str, Any] | None:
     """Difference of a model to the first one, on the items that both answered; None without any.
 
     Returns:
@@ -68,15 +46,13 @@ def difference(first: Sequence[GradedItem], other: Sequence[GradedItem]) -> dict
     pairs = [(known[one.item.key], one.credit) for one in other if one.item.key in known]
     if not pairs:
         return None
-    found: dict[str, Any] = {"n": len(pairs), "difference": None}
-    found |= dict.fromkeys(("lost", "gained", "p", "p_holm"))
+    found: dict[str, Any] = {"n": len(pairs), **dict.fromkeys(("difference", "lost", "gained", "p", "p_holm"))}
     if all(credit in (0.0, 1.0) for pair in pairs for credit in pair):
-        both, lost = pairs.count((1.0, 1.0)), pairs.count((1.0, 0.0))
-        gained, neither = pairs.count((0.0, 1.0)), pairs.count((0.0, 0.0))
+        both, lost, gained, neither = (pairs.count(pair) for pair in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)))
         change = newcombe_paired(both, gained, lost, neither)
         found |= {"lost": lost, "gained": gained, "p": mcnemar(lost, gained)}
     else:
-        change = resampled_mean([b - a for a, b in pairs])
+        change = scores.resampled_mean([b - a for a, b in pairs])
     return found | {"difference": _interval(change)}
 
 
@@ -91,8 +67,8 @@ def report_of(
     models: Mapping[str, ComparedModel],
 ) -> dict[str, Any]:
     """Build the report as plain values, without times: runs with the same answers give the same bytes."""
-    names = list(runs)
-    against = {name: difference(runs[names[0]].graded, runs[name].graded) for name in names[1:]}
+    first, *others = runs
+    against = {name: difference(runs[first].graded, runs[name].graded) for name in others}
     tested = [found for found in against.values() if found is not None and found["p"] is not None]
     for found, p in zip(tested, holm([found["p"] for found in tested]), strict=True):
         found["p_holm"] = p
@@ -108,48 +84,48 @@ def report_of(
         "items_there": read.total + len(set(read.damaged) - {item.key for item in read.items}),
         "published_items": benchmark.published,
         "asked": sum(item.key not in read.damaged for item in read.items),
-        "damaged": [asdict(one) for one in sorted(read.damaged.values(), key=lambda one: one.key)],
+        "damaged": [{"key": key, "reason": reason} for key, reason in sorted(read.damaged.items())],
         # accuracy of guessing, 0 to 1; None if an item asks for points
         "chance": round(chance, 6) if all(item.choices for item in read.items) else None,
         "models": [_model(benchmark, models[name], run) for name, run in runs.items()],
         "against_first": against,
-    }  # fmt: skip
+    }
 
 
 def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dict[str, Any]:
-    splits = splits_of(run.graded)
-    rule = [(part["k"], part["n"]) for part in splits.get(RULE, {}).values() if part["k"] is not None]
-    cases = [(one.item.group or one.item.key, one.credit) for one in run.graded]
+    graded = run.graded
+    splits = {
+        name: {part: split_share(items) for part, items in sorted(scores.by_part(graded, name).items(), key=_order)}
+        for name in _names([one.item.splits for one in graded])
+    }
+    rule = splits.get(scores.RULE, {})
+    counts = [rule[part][count] for part in (scores.USUAL, scores.CONTRARY) if part in rule for count in "kn"]
+    cases = [(one.item.group or one.item.key, one.credit) for one in graded]
     grouped = len({group for group, _ in cases}) < len(cases) and all(credit in (0.0, 1.0) for _, credit in cases)
     return {
         "name": model.name,
         "backend": model.backend,
         "options": dict(sorted(model.options.items())),
         "asked_by": run.ways,
-        "n": len(run.graded),
-        "without_answer": sum(not one.answered for one in run.graded),
+        "n": len(graded),
+        "without_answer": sum(not one.answered for one in graded),
         "failed": [{"item": item, "error": error} for item, error in run.failed.items()],
         "unread": [{"item": item, "reason": reason} for item, reason in run.unread.items()],
         "stopped": run.stopped,
-        "all": split_share(run.graded) if run.graded else None,
+        "all": split_share(graded) if graded else None,
         "over_groups": _interval(clustered(cases) if grouped else None),
-        "scores": [_score(one) for one in benchmark.score(run.graded)] if run.graded else [],
+        "scores": [asdict(one) for one in benchmark.score(graded)] if graded else [],
         "splits": splits,
-        "usual_less_counter_heuristic": _interval(newcombe(*rule[0], *rule[1]) if len(rule) == 2 else None),
+        "usual_less_counter_heuristic": _interval(newcombe(*counts) if len(counts) == 4 else None),
     }
+
+
+def _order(part: tuple[str, Any]) -> tuple[bool, str]:
+    return part[0] == scores.CONTRARY, part[0]  # "usual" comes first
 
 
 def _interval(found: Interval | None) -> dict[str, Any] | None:
     return None if found is None else asdict(found)
-
-
-def _score(score: PublishedScore) -> dict[str, Any]:
-    around = score.share or score.interval
-    return {
-        "name": score.name, "value": score.value, "n": score.n, "k": None if score.share is None else score.share.k,
-        "low": None if around is None else around.low, "high": None if around is None else around.high,
-        "note": score.note,
-    }  # fmt: skip
 
 
 def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
@@ -183,64 +159,76 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 def print_report(report: Mapping[str, Any]) -> None:
     """Print one column per model, one row per score or part; then differences, failures and damaged items."""
     console = new_console()
+    console.print(_table(report))
+    for text, style in _remarks(report):
+        console.print(text, style=style)
+
+
+def _table(report: Mapping[str, Any]) -> Table:
     models = report["models"]
     table = Table(box=None, pad_edge=False)
     table.add_column(report["title"], overflow="fold")
     for column in ("n", *(model["name"] for model in models)):
         table.add_column(column, justify="right", overflow="fold")
     table.add_row("asked by", "", *(" and ".join(model["asked_by"]) for model in models))
-    scored: dict[str, list[str]] = {}
-    for name in dict.fromkeys(score["name"] for model in models for score in model["scores"]):
-        found = [next((s for s in model["scores"] if s["name"] == name), None) for model in models]
-        scored[name] = _cells(found)
-        table.add_row(name, *scored[name])
-    for split in dict.fromkeys(split for model in models for split in model["splits"]):
+    by_name = [{score["name"]: score for score in model["scores"]} for model in models]
+    scored = {name: _cells([one.get(name) for one in by_name]) for name in _names(by_name)}
+    for name, cells in scored.items():
+        table.add_row(name, *cells)
+    for split in _names([model["splits"] for model in models]):
         table.add_section()
-        for part in dict.fromkeys(part for model in models for part in model["splits"].get(split, {})):
-            cells = _cells([model["splits"].get(split, {}).get(part) for model in models])
+        parts = [model["splits"].get(split, {}) for model in models]
+        for part in _names(parts):
+            cells = _cells([one.get(part) for one in parts])
             if scored.get(part) != cells:  # otherwise the row is already there
                 table.add_row(f"{split}: {part}", *cells)
     table.add_section()
-    groups = [model["over_groups"] for model in models]
-    if any(groups):
-        table.add_row("all, interval over groups", "", *map(_cell, groups))
+    if any(model["over_groups"] for model in models):
+        table.add_row("all, interval over groups", "", *(_cell(model["over_groups"]) for model in models))
     table.add_row("without an answer", "", *(f"{model['without_answer']} of {model['n']}" for model in models))
-    console.print(table)
-    console.print(f"{report['asked']} of {report['items']} items asked; in brackets: 95 % intervals")
+    return table
+
+
+def _remarks(report: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Lines below the table, each with its style."""
+    models, asked, damaged = report["models"], report["asked"], report["damaged"]
+    yield f"{asked} of {report['items']} items asked; in brackets: 95 % intervals", None
     if report["published_items"] not in (None, report["items_there"]):
         counted = f"items in the published data: {report['published_items']}, in this folder: {report['items_there']}"
-        console.print(
-            f"{counted}; the score of an incomplete split is not comparable with published scores", style="yellow"
-        )
-    console.print(f"scored as {report['scorer']}")
+        yield f"{counted}; the score of an incomplete split is not comparable with published scores", "yellow"
+    yield f"scored as {report['scorer']}", None
     notes: dict[str, dict[str, None]] = {}
     for score in (score for model in models for score in model["scores"] if score["note"]):
         notes.setdefault(score["note"], {})[score["name"]] = None
     for note, names in notes.items():
-        console.print(f"{', '.join(names) if len(names) <= _MOST_TOGETHER else f'{len(names)} scores'}: {note}")
+        yield f"{', '.join(names) if len(names) <= _MOST_TOGETHER else f'{len(names)} scores'}: {note}", None
     if report["chance"] is not None:
-        console.print(f"guessing scores {100 * report['chance']:.1f} %")
+        yield f"guessing scores {100 * report['chance']:.1f} %", None
     for model in models:
-        change = model["usual_less_counter_heuristic"]
-        if change is not None:
-            console.print(f"{model['name']}: usual minus counter-heuristic: {_points(change)} points")
+        if (change := model["usual_less_counter_heuristic"]) is not None:
+            yield f"{model['name']}: usual minus counter-heuristic: {_points(change)} points", None
     for name, found in report["against_first"].items():
-        console.print(f"{name} minus {models[0]['name']}: {_told_difference(found)}")
+        yield f"{name} minus {models[0]['name']}: {_told_difference(found)}", None
     for model in models:
+        name, n, failed = model["name"], model["n"], model["failed"]
         if model["unread"]:
             first = model["unread"][0]
-            counted = f"{len(model['unread'])} of {model['n']} replies could not be read and count as 0"
-            console.print(f"{model['name']}: {counted}; the first, {first['item']}: {first['reason']}", style="yellow")
-        for one in model["failed"][:_MOST_NAMED]:
-            console.print(f"{model['name']} failed: {one['item']}: {one['error']}", style="red")
-        asked = report["asked"]
-        left = asked - model["n"] - len(model["failed"])
+            counted = f"{len(model['unread'])} of {n} replies could not be read and count as 0"
+            yield f"{name}: {counted}; the first, {first['item']}: {first['reason']}", "yellow"
+        for one in failed[:_MOST_NAMED]:
+            yield f"{name} failed: {one['item']}: {one['error']}", "red"
+        left = asked - n - len(failed)
         if model["stopped"] and left:
-            console.print(f"{model['name']} was not asked {left} of {asked} items: {model['stopped']}", style="red")
-    for one in report["damaged"][:_MOST_NAMED]:
-        console.print(f"damaged, not asked: {one['key']}: {one['reason']}", style="yellow")
-    if len(report["damaged"]) > _MOST_NAMED:
-        console.print(f"and {len(report['damaged']) - _MOST_NAMED} further damaged items", style="yellow")
+            yield f"{name} was not asked {left} of {asked} items: {model['stopped']}", "red"
+    for one in damaged[:_MOST_NAMED]:
+        yield f"damaged, not asked: {one['key']}: {one['reason']}", "yellow"
+    if len(damaged) > _MOST_NAMED:
+        yield f"and {len(damaged) - _MOST_NAMED} further damaged items", "yellow"
+
+
+def _names(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys of several objects, each once."""
+    return list(dict.fromkeys(name for one in found for name in one))
 
 
 def _cells(found: Sequence[Mapping[str, Any] | None]) -> list[str]:
@@ -254,8 +242,7 @@ def _cells(found: Sequence[Mapping[str, Any] | None]) -> list[str]:
 def _cell(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
-    around = "" if found["low"] is None else f" ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
-    return f"{100 * found['value']:.1f} %{around}"
+    return f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})"
 
 
 def _points(change: Mapping[str, Any]) -> str:

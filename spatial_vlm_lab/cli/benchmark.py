@@ -57,7 +57,7 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
       spatial-vlm benchmark whatsup --data whatsup_vlms/data --model /models/llava-1.5-7b-hf --out whatsup.json
       spatial-vlm benchmark cv-bench --data CV-Bench --model "qwen-vl model=/models/Qwen2.5-VL-3B-Instruct" \\
           --remedy attention=1.2
-      spatial-vlm benchmark vsr --data visual-spatial-reasoning/data \\
+      spatial-vlm benchmark vsr --data visual-spatial-reasoning \\
           --model "a=server model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --model "b=/models/llava-1.5-7b-hf"
     """
     from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
@@ -82,8 +82,8 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
         read = read_benchmark(found, data, limit)
         task = write_task(found, data, read, lmms_task)
         say(f"{len(read.items)} items: python -m lmms_eval --include_path {lmms_task} --tasks {task} --model …")
-        for damaged in read.damaged.values():
-            say(f"skipped as damaged: {damaged.key}: {damaged.reason}", err=True)
+        for key, reason in read.damaged.items():
+            say(f"skipped as damaged: {key}: {reason}", err=True)
         raise SystemExit(ANSWERED)
     if not models:
         raise click.UsageError("choose a model with --model")

@@ -14,15 +14,14 @@ from unittest.mock import Mock
 import benchmark_folders as folders
 import cli_runs
 import pytest
-from benchmark_folders import image_cell, left_half, png, write_parquet
 from tables import tables
 from waiting import DEADLINE
 
 from spatial_vlm_lab.benchmarks import asking
-from spatial_vlm_lab.benchmarks.answers import AnswerLine, open_answers
+from spatial_vlm_lab.benchmarks.answers import AnswerLine, asked_digest, open_answers
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer
-from spatial_vlm_lab.benchmarks.relations import WHATSUP
+from spatial_vlm_lab.benchmarks.relations import VSR, WHATSUP
 from spatial_vlm_lab.cli.benchmark import WAYS
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.types.proportions import mcnemar, newcombe, newcombe_paired, wilson
@@ -31,32 +30,28 @@ TABLES = tables(__file__)
 
 MODEL = "benchmark_backends:truthful"
 NAMES = [f"{obj}_{side}_table.jpeg" for obj in ("cup", "can", "hat") for side in folders.SIDES]
-SQUARE = "[(0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.5)]"
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Twelve items of What'sUp's set A."""
-    return folders.whatsup(tmp_path / "data", NAMES)
+    return folders.whatsup(tmp_path / "data", names=NAMES)
 
 
 @pytest.fixture
 def refspatial(tmp_path: Path) -> Path:
     """One question; the left half of the image is right."""
-    for name, image in (("image", png(40, 30)), ("mask", left_half(40, 30))):
-        (tmp_path / "Location" / name).mkdir(parents=True)
-        (tmp_path / "Location" / name / "0.png").write_bytes(image)
-    entry = {"id": 0, "object": "mug", "prompt": "Point.", "suffix": "", "step": 1, "rgb_path": "image/0.png"}
-    (tmp_path / "Location" / "question.json").write_text(json.dumps([entry | {"mask_path": "mask/0.png"}]))
-    return tmp_path
+    return folders.refspatial(tmp_path, [folders.ref_entry(0)], (40, 30))
 
 
 run = partial(cli_runs.run, "benchmark")
 
 
-def said(*arguments: object) -> str:
+def said(*arguments: object, code: int = 0) -> str:
     """What is printed for people, in one line."""
-    return " ".join(run(*arguments).output.split())
+    result = run(*arguments)
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
 
 
 def report(*arguments: object) -> dict[str, Any]:
@@ -124,21 +119,15 @@ def test_what_contradicts_a_rule_of_thumb_has_a_row_of_its_own(tmp_path: Path) -
     assert "all, interval over groups" in told
 
 
-def test_a_limit_takes_items_from_all_over_the_files(data: Path) -> None:
-    found = report("whatsup", "--data", data, "--model", MODEL, "--limit", 3)
-    assert (found["items"], found["asked"], found["models"][0]["n"]) == (12, 3, 3)
-    assert [score["n"] for score in found["models"][0]["scores"]] == [3, 0, 0]
-    assert report("whatsup", "--data", data, "--model", MODEL, "--limit", 99)["asked"] == 12
-
-
-def test_options_go_to_all_models_or_to_each_and_remedies_are_added(data: Path) -> None:
-    common = ("whatsup", "--data", data, "--model", f"a={MODEL}")
-    found = report(*common, "--model", f"b={MODEL}", "--options", "wrong=zz")
-    assert [model["options"] for model in found["models"]] == [{"wrong": "zz"}] * 2
-    found = report(*common, "--model", f"b={MODEL}", "--options", "", "--options", 'wrong="hat "')
-    assert [model["all"]["k"] for model in found["models"]] == [12, 8]
-    found = report(*common, "--remedy", 'wrong="hat "')
-    assert [(model["name"], model["all"]["k"]) for model in found["models"]] == [("a", 12), ('a wrong="hat "', 8)]
+@pytest.mark.parametrize(("arguments", "expected", "numbers"), TABLES["models"])
+def test_a_limit_options_and_remedies_go_to_all_models_or_to_each(
+    arguments: list[str], expected: list[list[Any]], numbers: list[int], data: Path
+) -> None:
+    """Of each model its name, options and right ones; how many items, pairs and sets the scores are of."""
+    found = report("whatsup", "--data", data, "--model", f"a={MODEL}", *arguments)
+    assert [[model["name"], model["options"], model["all"]["k"]] for model in found["models"]] == expected
+    assert [score["n"] for score in found["models"][0]["scores"]] == numbers
+    assert (found["items"], found["asked"], found["models"][0]["n"]) == (12, numbers[0], numbers[0])
 
 
 @pytest.mark.parametrize(("words", "convention", "score"), TABLES["points"])
@@ -168,34 +157,32 @@ def test_a_reply_to_refer_that_cannot_be_read_counts_0(reply: str, refspatial: P
     assert out.read_bytes() == first
 
 
-def test_a_part_of_the_published_data_is_told_of(refspatial: Path) -> None:
+def test_a_part_of_the_published_data_and_a_repeated_id_are_told_of(refspatial: Path) -> None:
+    folders.refspatial(refspatial, [folders.ref_entry(0)] * 2, (40, 30))
     common = ("refspatial", "--data", refspatial, "--model", answering(refspatial, "[(0.25, 0.5)]", "fraction"))
-    assert "items in the published data: 277, in this folder: 1;" in said(*common)
+    assert "items in the published data: 277, in this folder: 2;" in said(*common)
     found = report(*common)
-    assert (found["items"], found["items_there"], found["published_items"]) == (1, 1, 277)
+    assert (found["items"], found["items_there"], found["published_items"], found["asked"]) == (1, 2, 277, 1)
+    reason = "an earlier item has its name, Location/0"
+    assert found["damaged"] == [{"key": "Location/question.json at $[1]", "reason": reason}]
 
 
 def test_one_model_answers_options_and_points_and_published_rules_read_what_ours_do_not(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
-    for category, answers in (("configuration", ["yes", "no", "no"]), ("context", [SQUARE])):
-        row = {"category": category, "question": "Where?", "img": image_cell(png())}
-        file = tmp_path / "data" / f"{category}-00000-of-00001.parquet"
-        write_parquet(file, [row | {"answer": answer} for answer in answers])
-    expected = {"configuration": 0.666667, "context": 1.0, "all questions": 0.75}
-    assert scores_of(row_of("robospatial", tmp_path, "No, (0.3, 0.3)")) == expected
-    row = {"idx": "val_Spatial_Relation_1", "question": "Is it?", "sub_task": "", "image_1": image_cell(png()),
-           "choices": ["yes", "no"], "answer": "(A)", "prompt": "Is it?"}  # fmt: skip
-    write_parquet(tmp_path / "Spatial_Relation" / "val-00000-of-00001.parquet", [row])
-    for words, credit in (("(A) or (B)?\n\nIt seems to be (A) rather", 1.0), ("Who knows?", 0.0)):
-        found = row_of("blink", tmp_path, words)
-        assert (found["scores"][0]["value"], found["without_answer"]) == (credit, 1 - credit)
+    home = scores_of(row_of("robospatial", folders.robospatial(tmp_path), "No, (0.3, 0.3)"))
+    assert home == {"configuration": 0.5, "compatibility": 0.5, "context": 1.0, "all questions": 0.571429,
+                    "VQA avg": 0.5, "Total": 0.666667}  # fmt: skip
+    folder = folders.blink(tmp_path)
+    for words, value, without in (("(A) or (B)?\n\nIt seems to be (A) rather", 0.75, 2), ("Who knows?", 0.0, 6)):
+        found = row_of("blink", folder, words)
+        assert (found["scores"][0]["value"], found["without_answer"]) == (value, without)
 
 
 def test_damaged_items_are_counted_and_named_and_count_for_nothing(data: Path) -> None:
     (data / "controlled_images" / NAMES[0]).write_bytes(b"no image")
     (data / "controlled_images" / NAMES[1]).unlink()
     found = report("whatsup", "--data", data, "--model", f"a={MODEL}", "--model", f"b={MODEL}")
-    assert [one["key"] for one in found["damaged"]] == [f"A/{NAMES[0]}", "controlled_images_dataset.json[1]"]
+    assert [one["key"] for one in found["damaged"]] == [f"A/{NAMES[0]}", "controlled_images_dataset.json at $[1]"]
     assert [model["n"] for model in found["models"]] == [10, 10]
     assert (found["items"], found["items_there"], found["asked"]) == (11, 12, 10)
     assert f"damaged, not asked: A/{NAMES[0]}" in run("whatsup", "--data", data, "--model", MODEL).output
@@ -254,10 +241,9 @@ def test_an_answer_counts_for_the_same_model_and_question_alone(data: Path, tmp_
     log = tmp_path / "log"
     common = ("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model")
     run(*common, f"{MODEL} log={log}")
-    other = run(*common, f"{MODEL} log={log} wrong=zz")
-    assert other.exit_code == 3
-    assert f"answers of '{MODEL} log={log}'. Expected those of" in " ".join(other.output.split())
-    assert "Give this model another name" in other.output
+    other = said(*common, f"{MODEL} log={log} wrong=zz", code=3)
+    assert f"answers of '{MODEL} log={log}'. Expected those of" in other
+    assert "Give this model another name" in other
     assert questions(log) == 12
     run(*common, f"other={MODEL} log={log} wrong=zz")
     assert questions(log) == 24
@@ -280,12 +266,14 @@ def test_weights_that_change_behind_a_folders_name_are_noticed(data: Path, tmp_p
     assert questions(log) == 12
     before = out.read_bytes()
     (folder / "model.safetensors").write_bytes(b"other")
-    refused = run(*common, model)
-    assert refused.exit_code == 3
-    assert "answers of other weights of" in " ".join(refused.output.split())
+    assert "answers of other weights of" in said(*common, model, code=3)
     assert (questions(log), out.read_bytes()) == (12, before)
     assert run(*common, f"new={model}").exit_code == 0
     assert questions(log) == 24
+
+
+def test_what_was_asked_has_the_digest_of_earlier_runs(tmp_path: Path) -> None:
+    assert asked_digest(folders.items_of(VSR, folders.vsr(tmp_path))[0]) == "dc47fd8803c62a27"
 
 
 def test_known_answers_count_by_the_present_rules(data: Path, tmp_path: Path) -> None:
@@ -307,8 +295,7 @@ def test_files_that_are_something_else_are_left_alone_without_force(data: Path, 
     for name, text, words in TABLES["something else"]:
         file = tmp_path / name
         file.write_text(text)
-        refused = run(*common)
-        assert (refused.exit_code, words in refused.output) == (3, True)
+        assert words in said(*common, code=3)
         assert file.read_text() == text
         file.unlink()
     out.write_text("my thesis")
@@ -316,8 +303,7 @@ def test_files_that_are_something_else_are_left_alone_without_force(data: Path, 
     assert json.loads(out.read_text())["benchmark"] == "whatsup"
     with answers.open("a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        refused = run(*common)
-    assert (refused.exit_code, "another run is writing to it" in refused.output) == (3, True)
+        assert "another run is writing to it" in said(*common, code=3)
 
 
 def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -343,18 +329,15 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
     assert run(*common, out).exit_code == 0
     before = out.read_bytes()
     monkeypatch.setattr(os, "fsync", NO_SPACE)
-    again = run(*common, out, "--limit", 3)
-    assert (again.exit_code, "No space left on device" in again.output) == (3, True)
+    assert "No space left on device" in said(*common, out, "--limit", 3, code=3)
     assert out.read_bytes() == before
     assert sorted(path.name for path in out.parent.iterdir()) == ["report.json", "report.json.answers.jsonl"]
     monkeypatch.undo()
-    refused = run(*common, data / "controlled_images_dataset.json" / "x")
-    assert (refused.exit_code, "Choose a writable place" in refused.output) == (3, True)
+    assert "Choose a writable place" in said(*common, data / "controlled_images_dataset.json" / "x", code=3)
 
 
 def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("benchmark_backends.Captioner.scores", Mock(side_effect=KeyboardInterrupt))
-    ended = run("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL)
-    assert ended.exit_code == 1
-    assert "run the same command again to continue from" in ended.output
+    ended = said("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL, code=1)
+    assert "run the same command again to continue from" in ended
     assert not (tmp_path / "out.json").exists()

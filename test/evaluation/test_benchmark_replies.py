@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which option or points a reply names, by the package's rules and by published ones, and how a model is asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,44 +15,39 @@ from spatial_vlm_lab.benchmarks.lettered import (
     VARIANT_RULES,
     blink_choice,
     cambrian_answer,
-    variant_group,
+    right_by_cambrian,
     variant_groups,
     vlmevalkit_choice,
 )
 from spatial_vlm_lab.benchmarks.pointing import (
     MOST_CHARACTERS,
-    MaskTruth,
     cells_of,
     first_point,
     in_polygon,
+    mask_truth,
+    published_cells,
     read_polygon,
-    robopoint_cells,
-    roborefer_cells,
     share_in_mask,
     starts_as_published,
 )
-from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, ChoiceTruth
-from spatial_vlm_lab.benchmarks.published_files import ImageFile
+from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, choice_truth
+from spatial_vlm_lab.benchmarks.published_files import BenchmarkImage
 from spatial_vlm_lab.benchmarks.reply_reading import after_thinking, read_choice
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
 from spatial_vlm_ros.perception.grounder import PromptReply
-from spatial_vlm_ros.types import Rgb
 
 TABLES = tables(__file__)
 
 SIDES = ("left", "right", "behind", "left of it")
 RGB = np.zeros((100, 200, 3), np.uint8)
-ITEM = BenchmarkItem("k", ImageFile(Path("x.png")), "Where is the cup?", ChoiceTruth(("left", "right"), 1))
-POINT = BenchmarkItem("p", ITEM.image, "Point at the cup.", MaskTruth(ITEM.image, ITEM.image), phrase="the cup")
-COLOURS = {"A": "red cup", "B": "blue cup"}
-QIDS = ("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J-flip", "VIN6MS3J-flip-1")
-
-
+IMAGE = BenchmarkImage(Path("x.png"))
+ITEM = BenchmarkItem("k", IMAGE, "Where is the cup?", choice_truth(("left", "right"), 1))
+POINT = BenchmarkItem("p", IMAGE, "Point at the cup.", mask_truth(IMAGE, IMAGE), phrase="the cup")
 READERS: dict[str, Callable[[str], Any]] = {
     "options": lambda reply: read_choice(reply, SIDES),
-    "of BLINK": lambda reply: blink_choice(reply, 2),
-    "of VLMEvalKit": lambda reply: vlmevalkit_choice(reply, COLOURS),
+    "of BLINK": lambda reply: blink_choice(reply, ("yes", "no")),
+    "of VLMEvalKit": lambda reply: vlmevalkit_choice(reply, ("red cup", "blue cup")),
     "first points": lambda reply: (point := first_point(reply)) and list(point),
 }
 """By the names of their tables, what reads one option or point of a reply, or None."""
@@ -76,15 +72,12 @@ def test_cambrian_takes_the_first_character_of_3d_but_for_a_colon(reply: str, na
     assert (cambrian_answer(":"), cambrian_answer(":", of_3d=True)) == (":", "")
 
 
-def test_thinking_is_passed_over() -> None:
+def test_replies_are_right_by_other_rules_without_their_thoughts() -> None:
     assert after_thinking("<think>A or B?</think>\n B") == after_thinking("B") == "B"
-
-
-def test_yes_and_no_are_told_by_the_first_letters() -> None:
-    yes, no = (ChoiceTruth(("yes", "no"), right) for right in (0, 1))
-    assert starts_as_published(" Yes, it is.", yes)
-    assert starts_as_published("It is. Yes.", yes) is False
-    assert starts_as_published("Nothing is there", no)  # as published
+    for of_3d in (True, False):  # published: an option of 3D may be written out
+        assert right_by_cambrian("a", ("x", "a"), 1, of_3d) is of_3d
+    for reply, right, expected in ((" Yes, it is.", 0, True), ("It is. Yes.", 0, False), ("Nothing", 1, True)):
+        assert starts_as_published(reply, ("yes", "no"), right) is expected
 
 
 def test_polygons_are_read_and_hold_points() -> None:
@@ -104,46 +97,33 @@ def test_polygons_are_read_and_hold_points() -> None:
 
 @pytest.mark.parametrize(("text", "cells"), TABLES["pairs"])
 def test_pairs_in_round_brackets_are_points(text: str, cells: list[list[int]]) -> None:
-    for reader in (robopoint_cells, roborefer_cells):
-        assert [list(cell) for cell in reader(text, 20, 10) or ()] == cells
+    for robopoint in (True, False):
+        assert [list(cell) for cell in published_cells(text, 20, 10, robopoint) or ()] == cells
 
 
-def test_boxes_differ_between_the_two_scorers() -> None:
-    fractions = "(0.25, 0.2, 1.5, 0.4)"
-    assert robopoint_cells(fractions, 20, 10) == ((5, 2, 20, 4),)
-    assert roborefer_cells(fractions, 20, 10) == ((5, 2, 30, 4),)
-    pixels = "(5, 2, 8, 4)"
-    assert robopoint_cells(pixels, 20, 10) == ((5, 2, 8, 4),)
-    assert roborefer_cells(pixels, 20, 10) == ((100, 20, 160, 40),)
-    turned = "(0.5, 0.2, 0.25, 0.4)"
-    assert robopoint_cells(turned, 20, 10) == ()
-    assert roborefer_cells(turned, 20, 10) is None  # the published scorer leaves the question out
-    assert robopoint_cells("(-5, 0, -1, 2)", 20, 10) == ((15, 0, 19, 2),)  # a slice counts from the right
-    assert robopoint_cells("(3, 0.5, 8, 4)", 20, 10) is None
-    assert robopoint_cells("(0.5, 0.5)") == ((320, 240, 321, 241),)  # as the published call
+@pytest.mark.parametrize(("text", "of_robopoint", "of_roborefer", "why"), TABLES["boxes"])
+def test_boxes_differ_between_the_two_scorers(
+    text: str, of_robopoint: list[int] | None, of_roborefer: list[int] | None, why: str
+) -> None:
+    for robopoint, expected in ((True, of_robopoint), (False, of_roborefer)):
+        found = published_cells(text, 20, 10, robopoint)
+        assert (None if found is None else [number for cell in found for number in cell]) == expected, why
 
 
 def test_numbers_that_are_none_and_replies_without_end_are_read_as_far_as_is_allowed() -> None:
     for sign in ("[", "(", "(1", "(1,", "[1 ", " ", "1"):
         assert first_point(sign * 200_000) is None
-    for reader in (roborefer_cells, robopoint_cells):
+    for robopoint in (True, False):
         for text in ("(" + "9" * 5000 + ", 1)", "(" + "9" * 400 + ".0, 1)"):
-            assert reader(text, 20, 10) is None
+            assert published_cells(text, 20, 10, robopoint) is None
         for sign in ("(", "(1,", "["):
-            assert not reader(sign * (2 * MOST_CHARACTERS // len(sign)), 20, 10)
+            assert not published_cells(sign * (2 * MOST_CHARACTERS // len(sign)), 20, 10, robopoint)
         many = "(1.1, 2.2), "
-        assert len(reader(many * (2 * MOST_CHARACTERS // len(many)), 20, 10) or ()) <= MOST_CHARACTERS // len(many)
+        read = published_cells(many * (2 * MOST_CHARACTERS // len(many)), 20, 10, robopoint) or ()
+        assert len(read) <= MOST_CHARACTERS // len(many)
 
 
-def test_the_share_is_that_of_all_marked_pixels() -> None:
-    weights = np.zeros((10, 20))
-    weights[:, :10] = 1.0
-    weights[0, 0] = 0.5
-    for cells, share in TABLES["shares"]:
-        assert share_in_mask(cells, weights) == pytest.approx(share), cells
-
-
-def test_points_count_by_the_pixels_that_they_lie_in() -> None:
+def test_points_count_by_the_pixels_that_they_lie_in_and_the_share_is_that_of_all_marked_ones() -> None:
     weights = np.zeros((10, 20))
     weights[:, :10] = 1.0
     assert share_in_mask(cells_of([(0.0, 0.0), (0.5, 0.5)], 20, 10), weights) == 0.5
@@ -151,98 +131,74 @@ def test_points_count_by_the_pixels_that_they_lie_in() -> None:
     assert share_in_mask(cells_of([], 20, 10), weights) == 0.0
     with pytest.raises(InputError, match="finite"):
         cells_of([(float("nan"), 0.5)], 20, 10)
-
-
-GROUPS = {
-    "vanilla": (QIDS, (True, False, True, True)),
-    "flip": (("VIN6MS3J", "VIN6MS3J-1", "VIN6MS3J", "VIN6MS3J-1"), (True, False)),
-    "circular": (("VIN6MS3J", "VIN6MS3J", "VIN6MS3J-flip", "VIN6MS3J-flip"), (False, True)),
-    "flip_circular": (("VIN6MS3J",) * 4, (False,)),
-}
+    weights[0, 0] = 0.5
+    for cells, share in TABLES["shares"]:
+        assert share_in_mask(cells, weights) == pytest.approx(share), cells
 
 
 def test_variants_that_belong_together_are_right_together() -> None:
-    assert set(VARIANT_RULES) == set(GROUPS)
-    good = dict(zip(QIDS, (True, False, True, True), strict=True))
-    for rule in VARIANT_RULES:
-        groups, right = GROUPS[rule]
-        assert tuple(variant_group(qid, rule) for qid in QIDS) == groups
-        assert tuple(all(map(good.get, qids)) for qids in variant_groups(QIDS, rule).values()) == right
+    good = {"VIN6MS3J": True, "VIN6MS3J-1": False, "VIN6MS3J-flip": True, "VIN6MS3J-flip-1": True}
+    groups = {rule: variant_groups(good, rule) for rule in VARIANT_RULES}
+    assert [list(found) for found in groups.values()] == TABLES["groups"]
+    right = [[all(map(good.get, qids)) for qids in found.values()] for found in groups.values()]
+    assert right == [[True, False, True, True], [True, False], [False, True], [False]]
 
 
-class _Scorer:
-    def __init__(self, *scores: float) -> None:
-        self.values, self.asked = scores, list[tuple[str, tuple[str, ...]]]()
-
-    def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:  # noqa: ARG002
-        self.asked.append((question, tuple(choices)))
-        return list(self.values)
+def backend(**returned: Any) -> Any:
+    """A backend with these methods, each of which returns one value, and with the convention of thousandths."""
+    made = Mock(spec=[*returned, "convention"], convention=CONVENTIONS["thousand"])
+    made.configure_mock(**{f"{name}.return_value": value for name, value in returned.items()})
+    return made
 
 
-class _Talker:
-    convention = CONVENTIONS["thousand"]
-
-    def __init__(self, text: str) -> None:
-        self.text, self.prompts = text, list[str]()
-
-    def reply(self, rgb: Rgb, prompt: str) -> PromptReply:  # noqa: ARG002
-        self.prompts.append(prompt)
-        return PromptReply(self.text, (200, 100), True)
+def talker(text: str) -> Any:
+    return backend(reply=PromptReply(text, (200, 100), True))
 
 
-class _Pointer:
-    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
-        assert words == "the cup"
-        return (NamedObject("", None, (50.0, 25.0), None), NamedObject("", (100.0, 0.0, 200.0, 100.0), None, None))
-
-
-class _Chooser:
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
-        return "neither"
+OBJECTS = (NamedObject("", None, (50.0, 25.0), None), NamedObject("", (100.0, 0.0, 200.0, 100.0), None, None))
+SCORER, POINTER = backend(scores=[-2.0, -1.0]), backend(refer=OBJECTS)
 
 
 def test_the_likeliest_option_is_the_answer() -> None:
-    scorer = _Scorer(-2.0, -1.0)
-    model = BenchmarkModel("m", scorer)
+    model = BenchmarkModel("m", SCORER)
     assert model.way_of(ITEM) == "likelihood"
     assert model.answer(ITEM, RGB).choice == 1
-    assert scorer.asked == [("Where is the cup?", ("left", "right"))]
-    for wrong in ((-1.0,), (-1.0, float("nan"))):
+    SCORER.scores.assert_called_with(RGB, "Where is the cup?", ("left", "right"))
+    for wrong in ([-1.0], [-1.0, float("nan")]):
         with pytest.raises(ModelError, match="likelihoods"):
-            BenchmarkModel("m", _Scorer(*wrong)).answer(ITEM, RGB)
+            BenchmarkModel("m", backend(scores=wrong)).answer(ITEM, RGB)
 
 
 def test_a_reply_is_asked_for_with_letters_or_by_the_published_prompt() -> None:
-    talker = _Talker("(B)")
-    answer = BenchmarkModel("m", talker).answer(ITEM, RGB)
+    asked = talker("(B)")
+    answer = BenchmarkModel("m", asked).answer(ITEM, RGB)
     assert (answer.choice, answer.text) == (1, "(B)")
     listed = "Where is the cup?\n(A) left\n(B) right\nAnswer with the letter of one option and nothing else."
-    assert talker.prompts == [listed]
-    published = BenchmarkItem("k", ITEM.image, "q", ITEM.truth, prompt="as published")
-    assert prompt_of(published) == "as published"
-    assert BenchmarkModel("m", _Talker("neither")).answer(ITEM, RGB).choice is None
+    asked.reply.assert_called_once_with(RGB, listed)
+    assert prompt_of(BenchmarkItem("k", IMAGE, "q", ITEM.truth, prompt="as published")) == "as published"
+    assert BenchmarkModel("m", talker("neither")).answer(ITEM, RGB).choice is None
 
 
 def test_points_are_fractions_of_the_image_however_they_are_given() -> None:
-    assert BenchmarkModel("m", _Pointer()).answer(POINT, RGB).points == ((0.25, 0.25), (0.75, 0.5))
-    assert BenchmarkModel("m", _Talker("[(0.25, 0.5)]")).answer(POINT, RGB).points == ((0.25, 0.5),)
-    thousandths = BenchmarkModel("m", _Talker('[{"point_2d": [250, 500], "label": "cup"}]')).answer(POINT, RGB)
-    assert thousandths.points == ((0.25, 0.5),)
-    assert BenchmarkModel("m", _Talker("I see no way to say it, really: cup")).answer(POINT, RGB).points == ()
+    assert BenchmarkModel("m", POINTER).answer(POINT, RGB).points == ((0.25, 0.25), (0.75, 0.5))
+    POINTER.refer.assert_called_with(RGB, "the cup")
+    thousandths = '[{"point_2d": [250, 500], "label": "cup"}]'
+    none = "I see no way to say it, really: cup"
+    for text, points in (("[(0.25, 0.5)]", ((0.25, 0.5),)), (thousandths, ((0.25, 0.5),)), (none, ())):
+        assert BenchmarkModel("m", talker(text)).answer(POINT, RGB).points == points
 
 
 def test_a_model_is_asked_as_it_can_be_or_as_is_said() -> None:
-    both: Any = type("Both", (_Scorer, _Talker), {})(-1.0, -2.0)
-    both.text, both.prompts = "right", []
+    both = backend(scores=[-1.0, -2.0], reply=PromptReply("right", (200, 100), True))
     assert BenchmarkModel("m", both).answer(ITEM, RGB).choice == 0
     assert BenchmarkModel("m", both, "reply").answer(ITEM, RGB).choice == 1
-    assert BenchmarkModel("m", _Chooser()).answer(ITEM, RGB).choice is None
+    assert BenchmarkModel("m", backend(answer="neither")).answer(ITEM, RGB).choice is None
     with pytest.raises(UnknownNameError, match="likelihood, reply, choice, refer"):
         BenchmarkModel("m", both, "guess")
-    for backend, asked in ((object(), ""), (_Pointer(), "reply"), (_Scorer(), "refer")):
+    for model, asked in ((object(), ""), (POINTER, "reply"), (SCORER, "refer")):
         with pytest.raises(InputError, match="ways to ask"):
-            BenchmarkModel("m", backend, asked)
+            BenchmarkModel("m", model, asked)
     with pytest.raises(InputError, match="cannot return points"):
-        BenchmarkModel("m", _Scorer()).answer(POINT, RGB)
+        BenchmarkModel("m", SCORER).answer(POINT, RGB)
     with pytest.raises(InputError, match="cannot choose among options"):
-        BenchmarkModel("m", _Pointer()).answer(ITEM, RGB)
+        BenchmarkModel("m", POINTER).answer(ITEM, RGB)

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
+import cli_runs
 import lmms_eval_double
 import numpy as np
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner, Result
+from benchmark_folders import cv_entry, encoded, picture, write_lines
 from contract_server import says, serving
 from PIL import Image
 from small_scorers import small_scorer
@@ -27,7 +27,6 @@ from spatial_vlm_lab.benchmarks.asking import prompt_of, read_benchmark
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
 from spatial_vlm_lab.benchmarks.lmms_task import write_task
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.perception.backends import load_backend
 from spatial_vlm_ros.vlm.diagnostics.items import AMOUNTS, draw_items
@@ -159,16 +158,16 @@ def test_the_entry_point_that_lmms_eval_loads_is_declared_and_nothing_is_importe
         lmms_model.nothing  # noqa: B018
 
 
-def task(tmp_path: Path, *more: str) -> tuple[Path, Any]:
+def task(tmp_path: Path) -> tuple[Path, str]:
     data, out = written(tmp_path / "cv"), tmp_path / "task"
-    arguments = ["benchmark", "cv-bench", "--data", str(data), "--lmms-task", str(out), *more]
-    return out, CliRunner().invoke(main, arguments)
+    result = cli_runs.run("benchmark", "cv-bench", "--data", data, "--lmms-task", out)
+    assert result.exit_code == 0, result.output
+    return out, result.output
 
 
 def test_a_task_has_our_prompts_reading_and_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, result = task(tmp_path)
-    assert result.exit_code == 0, result.output
-    assert "--tasks spatial_vlm_cv_bench" in result.output
+    out, said = task(tmp_path)
+    assert "--tasks spatial_vlm_cv_bench" in said
     text = (out / "spatial_vlm_cv_bench.yaml").read_text().replace("!function ", "")
     fields = yaml.safe_load(text)
     documents = [
@@ -189,7 +188,7 @@ def test_a_task_has_our_prompts_reading_and_scorer(tmp_path: Path, monkeypatch: 
 
 def test_a_task_is_written_into_a_new_folder_alone(tmp_path: Path) -> None:
     out, _ = task(tmp_path)
-    again = CliRunner().invoke(main, ["benchmark", "cv-bench", "--data", str(tmp_path / "cv"), "--lmms-task", str(out)])
+    again = cli_runs.run("benchmark", "cv-bench", "--data", tmp_path / "cv", "--lmms-task", out)
     assert again.exit_code == 3
     assert "the folder has files" in again.output
     (tmp_path / "file").write_text("")
@@ -210,30 +209,24 @@ def test_the_installed_lmms_eval_runs_the_model_on_the_task(tmp_path: Path, mode
         model="spatial_vlm", model_args=arguments, tasks=["spatial_vlm_cv_bench"], batch_size=1,
         task_manager=tasks.TaskManager(include_path=str(out), include_defaults=False),
     )["results"]["spatial_vlm_cv_bench"]  # fmt: skip
-    ours = CliRunner().invoke(main, [
-        "benchmark", "cv-bench", "--data", str(tmp_path / "cv"), "--model", "qwen-vl", "--ask", "reply", "--json",
-        "--options", f"model={model} preset=cpu max_new_tokens=8 warm_up=no",
-    ])  # fmt: skip
-    scores = json.loads(ours.stdout)["models"][0]
+    options = f"model={model} preset=cpu max_new_tokens=8 warm_up=no"
+    ours = report("--data", tmp_path / "cv", "--model", "qwen-vl", "--ask", "reply", "--options", options)
+    scores = ours["models"][0]
     assert found["accuracy,none"] == pytest.approx(scores["all"]["value"], abs=1e-6)
     assert found["as_published,none"] == pytest.approx(scores["scores"][0]["value"], abs=1e-6)
 
 
 PAINTS = ((200, 40, 40), (40, 40, 200), (40, 200, 40))  # blue, green, red of each image
-RIGHT = ("(A)", "(B)", "(A)")
+SOURCES, RIGHT = ("ADE20K", "COCO", "Omni3D"), ("(A)", "(B)", "(A)")
 
 
 def written(folder: Path) -> Path:
-    for n, (source, colour) in enumerate(zip(("ADE20K", "COCO", "Omni3D"), PAINTS, strict=True)):
-        kind = "3D" if n == 2 else "2D"
-        path = folder / "img" / f"{kind}/{n}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), np.full((56, 56, 3), colour, np.uint8))
-        entry = {"idx": n, "type": kind, "task": "Relation", "question": QUESTION, "choices": ["cup", "can"],
-                 "answer": RIGHT[n], "prompt": f"{QUESTION} (A) cup (B) can", "filename": f"{kind}/{n}.png",
-                 "source": source}  # fmt: skip
-        with (folder / f"test_{kind.lower()}.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+    asked = {"question": QUESTION, "prompt": f"{QUESTION} (A) cup (B) can"}
+    entries = [cv_entry(n, SOURCES[n], "Relation", RIGHT[n], **asked) for n in range(3)]
+    for entry, colour in zip(entries, PAINTS, strict=True):
+        picture(folder / "img" / entry["filename"], encoded(np.full((56, 56, 3), colour, np.uint8)))
+    write_lines(folder / "test_2d.jsonl", entries[:2])
+    write_lines(folder / "test_3d.jsonl", entries[2:])
     return folder
 
 
@@ -253,20 +246,8 @@ def asked_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [words], steps=0)
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["benchmark", "cv-bench", *map(str, arguments)])
-
-
-def answers_of(out: Path) -> list[dict[str, Any]]:
-    """The answers that were kept beside a report, without the head and the models."""
-    lines = [json.loads(line) for line in Path(f"{out}.answers.jsonl").read_text().splitlines()]
-    return [line for line in lines if "item" in line]
-
-
 def report(*arguments: object) -> dict[str, Any]:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return dict(json.loads(result.stdout))
+    return cli_runs.told("benchmark", "cv-bench", *arguments)
 
 
 def test_a_model_is_asked_by_likelihood_with_and_without_a_remedy(
@@ -276,7 +257,8 @@ def test_a_model_is_asked_by_likelihood_with_and_without_a_remedy(
     found = report("--data", data, "--model", "qwen-vl", "--options", options, "--remedy", "attention=0.2",
                    "--out", tmp_path / "out.json")  # fmt: skip
     assert [one["asked_by"] for one in found["models"]] == [["likelihood"], ["likelihood"]]
-    lines = answers_of(tmp_path / "out.json")
+    kept = [json.loads(line) for line in (tmp_path / "out.json.answers.jsonl").read_text().splitlines()]
+    lines = [line for line in kept if "item" in line]
     for remedy, part in (({}, lines[:3]), ({"attention": "0.2"}, lines[3:])):
         scorer = load_backend("qwen-vl", {"model": str(asked_model), "preset": "cpu", "probe": "no", **remedy}).scorer
         for item, line in zip(items_of(data), part, strict=True):
