@@ -4,6 +4,7 @@
 import itertools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,7 +16,8 @@ from tables import tables
 
 from spatial_vlm_ros.errors import FileError, InputError, StoreError
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.recording.bags.reader import Bag, Topic, open_bag
+from spatial_vlm_ros.recording.bags import remote
+from spatial_vlm_ros.recording.bags.reader import Topic, open_bag
 from spatial_vlm_ros.recording.bags.remote import HEAD, TAIL, RangedStream, summary_bytes
 from spatial_vlm_ros.recording.bags.topics import INSTRUCTION, choose_roles
 from spatial_vlm_ros.recording.bags.types import (
@@ -198,15 +200,29 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return f"{put(path, f'{STORE}/run')}/run.mcap", path / "run.mcap"
 
 
-def read(path: str | Path, *names: str, start: int | None = None, stop: int | None = None) -> tuple[list[bytes], Bag]:
+def read(path: str | Path, *names: str, start: int | None = None, stop: int | None = None) -> list[bytes]:
     with open_bag(path) as opened:
-        return [bytes(m.raw) for m in opened.messages(names or None, start, stop)], opened
+        return [bytes(m.raw) for m in opened.messages(names or None, start, stop)]
 
 
-def traffic(opened: Bag) -> tuple[int, int]:
-    """Bytes that were fetched beyond the two ends at most, and requests."""
-    assert opened.traffic is not None
-    return opened.traffic.fetched - HEAD - TAIL, opened.traffic.requests
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of all ranges that streams fetch."""
+    sizes: list[int] = []
+
+    class Counted(RangedStream):
+        def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+            super().__init__(lambda first, last: sizes.append(last - first) or fetch(first, last), size)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(remote, "RangedStream", Counted)
+    return sizes
+
+
+def taken(fetched: list[int]) -> tuple[int, int]:
+    """Bytes beyond the two ends at most, and requests, since the last call."""
+    found = sum(fetched) - HEAD - TAIL, len(fetched)
+    fetched.clear()
+    return found
 
 
 def test_a_bag_of_a_store_has_the_same_messages_as_on_disk(bag: tuple[str, Path]) -> None:
@@ -219,40 +235,42 @@ def test_a_bag_of_a_store_has_the_same_messages_as_on_disk(bag: tuple[str, Path]
     assert len(summary_bytes(uri)) < TAIL
 
 
-def test_only_the_index_and_the_chunks_that_are_wanted_are_fetched(bag: tuple[str, Path]) -> None:
+def test_only_the_index_and_the_chunks_that_are_wanted_are_fetched(bag: tuple[str, Path], fetched: list[int]) -> None:
     uri, path = bag
     with open_bag(path) as opened:
         chunks = opened.chunks()
     with open_bag(uri) as opened:
         assert opened.topics == {"/once": STRING, "/often": STRING, "/seldom": STRING}
-        fetched, requests = traffic(opened)
-        assert fetched <= 0
+        size, requests = taken(fetched)
+        assert size <= 0
         assert requests == 2  # its two ends
     assert path.stat().st_size > 50 * (HEAD + TAIL)
-    raw, opened = read(uri, "/seldom")
+    raw = read(uri, "/seldom")
     (chunk,) = [chunk for chunk in chunks if "/seldom" in chunk.topics]
-    fetched, requests = traffic(opened)
-    assert fetched <= chunk.size
+    size, requests = taken(fetched)
+    assert size <= chunk.size
     assert (len(raw), requests) == (1, 3)
-    raw, opened = read(uri, start=START, stop=STOP)
+    raw = read(uri, start=START, stop=STOP)
     touched = [chunk for chunk in chunks if chunk.end_ns >= START and chunk.start_ns < STOP]
-    assert raw == read(path, start=START, stop=STOP)[0]
+    assert raw == read(path, start=START, stop=STOP)
     assert len(raw) == 7  # one of them on /seldom
     assert len(touched) in (2, 3)
-    assert traffic(opened)[0] <= sum(chunk.size for chunk in touched)
-    fetched, requests = traffic(read(uri)[1])
-    assert fetched <= path.stat().st_size
+    assert taken(fetched)[0] <= sum(chunk.size for chunk in touched)
+    assert read(uri) == read(path)
+    size, requests = taken(fetched)
+    assert size <= path.stat().st_size
     assert requests == 2 + len(chunks)  # each chunk once
-    raw, opened = read(f"{STORE}/run", "/seldom")  # a folder is a bag, too
-    assert len(raw) == 1
-    assert traffic(opened)[0] <= chunk.size + (path.parent / "metadata.yaml").stat().st_size
+    assert len(read(f"{STORE}/run", "/seldom")) == 1  # a folder is a bag, too
+    assert taken(fetched)[0] <= chunk.size + (path.parent / "metadata.yaml").stat().st_size
 
 
 @pytest.mark.parametrize("compression", [CompressionMode.STORAGE, CompressionMode.MESSAGE])
-def test_compressed_bags_are_read_by_range_too(compression: CompressionMode, tmp_path: Path) -> None:
+def test_compressed_bags_are_read_by_range_too(
+    compression: CompressionMode, tmp_path: Path, fetched: list[int]
+) -> None:
     path = write(tmp_path / "packed", compression=compression)
-    raw, opened = read(put(path, f"{STORE}/packed-{compression.name}"))
-    assert (raw, opened.traffic is None) == (read(path)[0], False)
+    assert read(put(path, f"{STORE}/packed-{compression.name}")) == read(path)
+    assert fetched
 
 
 def test_chunks_of_a_store_are_unpacked_within_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +282,7 @@ def test_chunks_of_a_store_are_unpacked_within_the_limits(tmp_path: Path, monkey
     uri = put(path, f"{STORE}/bounded")
     for name in ("lz4", "zstd"):
         monkeypatch.setitem(storage_mcap.DECOMPRESSORS, name, without_bounds)
-    assert len(read(uri)[0]) == len(read(path)[0])
+    assert len(read(uri)) == len(read(path))
 
 
 @pytest.mark.parametrize("text", ["a: " + "[" * 40 + "]" * 40, "a: &a [1, 1]\n" * 3 + "b: 1" + "0" * 500])
@@ -284,7 +302,6 @@ def test_sqlite_bags_are_copied_first_and_the_copy_is_removed(
     copies.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(copies))
     with caplog.at_level(logging.WARNING), open_bag(uri) as opened:
-        assert opened.traffic is None
         assert list(copies.iterdir())
         assert list(opened.raw()) == list(open_bag(path).raw())
     assert not list(copies.iterdir())
@@ -309,7 +326,7 @@ def test_mcap_without_an_index_is_copied_first(tmp_path: Path, caplog: pytest.Lo
         plain.add_message(channel, T0, store.serialize_cdr(store.types[STRING](data="x"), STRING), T0)
         plain.finish()
     with caplog.at_level(logging.WARNING):
-        assert read(put(path, f"{STORE}/plain.mcap"))[0] == read(path)[0]
+        assert read(put(path, f"{STORE}/plain.mcap")) == read(path)
     assert "plain.mcap has no chunk index" in caplog.text
 
 
@@ -367,10 +384,6 @@ def test_a_stream_gives_the_bytes_of_its_file_wherever_it_is_read() -> None:
     stream.seek(-4, os.SEEK_END)
     assert stream.read() == data[-4:]
     assert stream.read(1) == b""
-    buffer = bytearray(5)
-    stream.seek(2)
-    assert stream.readinto(buffer) == 5
-    assert bytes(buffer) == data[2:7]
 
 
 def test_a_short_index_fetches_little_and_a_long_one_few_ranges() -> None:
