@@ -193,34 +193,31 @@ def _led(start: Callable[[], _WorkerProcess | _RayWorker], shards: Sequence[Shar
 
     def lead() -> None:
         worker = None
-        while waiting and not is_over.is_set():
-            if worker is None:
-                worker = begun()
-                continue
-            try:
-                shard, deaths = waiting.popleft()
-            except IndexError:  # another worker has just taken it
-                break
-            try:
-                heard.put(worker.ask(shard))
-                dead_at_start.clear()
-            except _WorkerEnd as end:
-                worker = None
-                if deaths + 1 >= ATTEMPTS:
-                    heard.put(NotEvaluated(shard, f"{ATTEMPTS} workers ended while they worked on it: {end}"))
-                elif not is_over.is_set():
-                    _log.warning("a worker ended (%s); another one takes over %s", end, shard.name)
-                    waiting.appendleft((shard, deaths + 1))
-        if worker is not None:
-            worker.end()
-
-    def safely() -> None:
         try:
-            lead()
+            while waiting and not is_over.is_set():
+                if worker is None:
+                    worker = begun()
+                    continue
+                try:
+                    shard, deaths = waiting.popleft()
+                except IndexError:  # another worker has just taken it
+                    break
+                try:
+                    heard.put(worker.ask(shard))
+                    dead_at_start.clear()
+                except _WorkerEnd as end:
+                    worker = None
+                    if deaths + 1 >= ATTEMPTS:
+                        heard.put(NotEvaluated(shard, f"{ATTEMPTS} workers ended while they worked on it: {end}"))
+                    elif not is_over.is_set():
+                        _log.warning("a worker ended (%s); another one takes over %s", end, shard.name)
+                        waiting.appendleft((shard, deaths + 1))
+            if worker is not None:
+                worker.end()
         except Exception as error:  # raised where outcomes are awaited
             heard.put(error)
 
-    threads = [threading.Thread(target=safely, name=f"worker-{n}", daemon=True) for n in range(size)]
+    threads = [threading.Thread(target=lead, name=f"worker-{n}", daemon=True) for n in range(size)]
     try:
         for thread in threads:
             thread.start()

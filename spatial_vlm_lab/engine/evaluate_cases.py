@@ -41,7 +41,7 @@ from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.recording.bags.reader import Bag, BagMessage, open_bag
-from spatial_vlm_ros.recording.bags.remote import files_of, is_indexed, summary_bytes
+from spatial_vlm_ros.recording.bags.remote import files_of, index_of, summary_bytes
 from spatial_vlm_ros.recording.bags.topics import choose_roles
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE
 from spatial_vlm_ros.recording.cases import Case
@@ -255,7 +255,7 @@ def _may_be_cut(uri: str, most: int) -> bool:
         files = _files(uri)
         large = sum(facts_of(file).size for file in files) >= 2 * most
         messages = [file for file in files if not file.endswith(".yaml")]
-        return large and all(file.endswith(".mcap") and is_indexed(file) for file in messages)
+        return large and all(file.endswith(".mcap") and index_of(file) for file in messages)
     except FileError:
         return False
 

@@ -390,17 +390,14 @@ def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detec
         millimetres = np.nan_to_num(frame.depth * 1000.0).round().clip(0, 65535).astype(np.uint16)
         _write_png(unfinished / RGB_FILE, np.ascontiguousarray(frame.rgb[..., ::-1]))
         _write_png(unfinished / DEPTH_FILE, millimetres)
-        forms: dict[str, Any] = {
-            CAMERA_FILE: {
-                "width": camera.width, "height": camera.height, "k": camera.K.reshape(-1).tolist(),
-                "d": list(camera.D), "distortion_model": camera.distortion_model, "frame_id": frame.frame_id,
-                "domain": frame.domain,
-            }
-        }  # fmt: skip
+        k, d = tuple(camera.K.reshape(-1).tolist()), tuple(camera.D)
+        info = _CameraInfo(
+            camera.width, camera.height, k, d, camera.distortion_model, frame.frame_id, domain=frame.domain
+        )
+        listed = [_listed(unfinished, number, one) for number, one in enumerate(detections)]
+        forms = {CAMERA_FILE: msgspec.to_builtins(info), DETECTIONS_FILE: {"detections": listed}}
         if pose is not None:
             forms[BASE_FILE] = transform_form(pose)
-        listed = [_listed(unfinished, number, one) for number, one in enumerate(detections)]
-        forms[DETECTIONS_FILE] = {"detections": listed}
         for name, form in forms.items():
             write_text(unfinished / name, json.dumps(form) + "\n", force=True, sync=False)
     return Path(folder)

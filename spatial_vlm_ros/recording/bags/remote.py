@@ -142,14 +142,14 @@ def files_of(uri: str) -> list[str]:
     return [joined(uri, name) for name in names]
 
 
-def is_indexed(uri: str) -> bool:
-    """Whether an MCAP file has its index: its end is fetched, no more."""
+def index_of(uri: str) -> int:
+    """Offset of the index of an MCAP file; 0 if it has none. Its end is fetched, no more."""
     size = facts_of(uri).size
     footer = read_range(uri, max(size - _FOOTER, 0), size)
     if not footer.endswith(MAGIC):
         reason = "it ends before its index: the recorder was killed, or the copy is not complete"
         raise FileError(uri, reason, repair_of(name_of(uri)))
-    return int.from_bytes(footer[9:17], "little") > 0
+    return int.from_bytes(footer[9:17], "little")
 
 
 def readable_by_range(uri: str) -> str | None:
@@ -157,7 +157,7 @@ def readable_by_range(uri: str) -> str | None:
     for file in files_of(uri):
         if not file.endswith(".mcap"):
             return f"{name_of(file)} is not MCAP, the only format that can be read by range"
-        if not is_indexed(file):
+        if not index_of(file):
             return f"{name_of(file)} has no chunk index"
     return None
 
@@ -194,8 +194,5 @@ def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
 
 def summary_bytes(uri: str) -> bytes:
     """Footer, index and header of an indexed MCAP file: what tells it from another one without reading its chunks."""
-    stream = RemoteFile(uri).open()
-    stream.seek(-_FOOTER, io.SEEK_END)
-    start = int.from_bytes(stream.read(_FOOTER)[9:17], "little")
-    stream.seek(start or -_FOOTER, io.SEEK_SET if start else io.SEEK_END)
-    return stream.read()
+    size = facts_of(uri).size
+    return read_range(uri, index_of(uri) or size - _FOOTER, size)
