@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
@@ -153,11 +153,10 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         raise click.UsageError("--image-domain and --any-domain need --grounder")
     if profile is not None and (len(grounders) != 1 or given):
         raise click.UsageError("--profile needs exactly one --grounder, without --detections")
-    shards = _shard_request(streams, out, answers)
-    if profile is not None and shards is not None:
-        raise click.UsageError("--profile does not work with --engine, --workers, --resume or --shards")
+    whole = "--answers" if answers is not None else "--profile" if profile is not None else ""
+    sharded, resume = _sharded(streams, out, whole), streams.pop("resume")
     paths = {"out": out, "html": html, "markdown": markdown, "junit": junit, "parquet": parquet, "profile": profile}
-    files = ReportFiles.of(paths, force or bool(shards and shards.resume), SHARDS if shards else "")
+    files = ReportFiles.of(paths, force or resume, SHARDS if sharded else "")
     files.check([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
     sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
     specs = models_of(grounders, given)
@@ -171,9 +170,9 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     )
     reference = FrameOfReference(frame_of_reference) if frame_of_reference else None
     notes = _left_out(truth, bags)
-    if shards is not None:
+    if sharded is not None:
         with stopped_cleanly():
-            runs, done = _in_shards(shards, sources, specs, settings, reference, files.note_row)
+            runs, done = _in_shards(*sharded, resume, sources, specs, settings, reference, files)
         notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
     else:
         runs, done = _one_by_one(sources, specs, settings, reference, answers, notes, files), None
@@ -259,38 +258,33 @@ def _few(names: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------ in shards
 
 
-class ShardRequest(NamedTuple):
-    """Request for an evaluation in shards, from the command line."""
+def _sharded(given: dict[str, Any], out: Path | None, whole: str) -> tuple[Engine, str] | None:
+    """Engine and folder of an evaluation in shards; None if the cases are evaluated one after another here.
 
-    engine: Engine
-    folder: str
-    resume: bool
-
-
-def _shard_request(given: dict[str, Any], out: Path | None, answers: Path | None) -> ShardRequest | None:
-    """Take the engine options out of `given`; None if the cases are evaluated one after another in this process."""
-    engine, workers, address, num_gpus, resume, shards = (
-        given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "resume", "shards")
+    Args:
+        whole: option that needs the latter; "" = none.
+    """
+    engine, workers, address, num_gpus, shards = (
+        given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "shards")
     )
     if engine != "ray" and (address is not None or num_gpus is not None):
         raise click.UsageError("--address and --num-gpus need --engine ray")
-    if engine is None and workers is None and shards is None and not resume:
+    if engine is None and workers is None and shards is None and not given["resume"]:
         return None
-    if answers is not None:
-        raise click.UsageError("--answers does not work with --engine, --workers, --resume or --shards")
+    if whole:
+        raise click.UsageError(f"{whole} does not work with --engine, --workers, --resume or --shards")
     if shards is None and (out is None or out.suffix):
         raise click.UsageError("an evaluation in shards needs a folder: give --out FOLDER or --shards")
     from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine
 
-    folder, count = shards or str(Path(out or "", SHARDS)), workers or 1
-    if engine == "ray":
-        return ShardRequest(RayEngine(count, address, num_gpus=num_gpus or 0.0), folder, resume)
-    return ShardRequest(LocalEngine(count), folder, resume)
+    count = workers or 1
+    chosen = RayEngine(count, address, num_gpus=num_gpus or 0.0) if engine == "ray" else LocalEngine(count)
+    return chosen, shards or str(Path(out or "", SHARDS))
 
 
 def _in_shards(
-    request: ShardRequest, sources: Sequence[Source], models: Sequence[ModelSpec], config: Settings,
-    frame_of_reference: FrameOfReference | None, note_row: Callable[[Row], None],
+    engine: Engine, folder: str, resume: bool, sources: Sequence[Source], models: Sequence[ModelSpec],
+    config: Settings, frame_of_reference: FrameOfReference | None, files: ReportFiles,
 ) -> tuple[list[ModelRun], MergedRun]:  # fmt: skip
     """Run all models; returns their runs, and what was and was not evaluated."""
     from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
@@ -302,20 +296,15 @@ def _in_shards(
     with terminal.counting("evaluating shards") as tell:
         try:
             done = evaluate_cases(
-                sources, models, config, request.folder, request.engine, frame_of_reference=frame_of_reference,
-                resume=request.resume, watch=lambda _, total: tell(next(seen), total),
+                sources, models, config, folder, engine, frame_of_reference=frame_of_reference, resume=resume,
+                watch=lambda _, total: tell(next(seen), total),
             )  # fmt: skip
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
-            kept = f"the shards in {request.folder} are kept"
+            kept = f"the shards in {folder} are kept"
             say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
             raise
 
-    def noted() -> Iterator[Row]:
-        for row in run_rows(request.folder):
-            note_row(row)
-            yield row
-
-    runs = list(runs_of_rows(noted()))
+    runs = list(runs_of_rows(files.noted(run_rows(folder))))
     if not runs:
         raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
     return runs, done
@@ -376,17 +365,19 @@ class ReportFiles:
 
     def note(self, case: EvaluatedCase) -> None:
         """Count a case's detections and store its row, if they are requested."""
-        self.note_row(case.row())
+        list(self.noted([case.row()]))
         if self.paths["profile"] is not None:
             from spatial_vlm_lab.scoring.detector_tally import DetectorTally
 
             self.detector = self.detector or DetectorTally()
             self.detector.add(case)
 
-    def note_row(self, row: Row) -> None:
-        """Store a row if rows are requested."""
-        if self.paths["parquet"] is not None:
-            self.rows.append(row)
+    def noted(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The same rows, which are stored if rows are requested."""
+        for row in rows:
+            if self.paths["parquet"] is not None:
+                self.rows.append(row)
+            yield row
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> None:
         """Write all reports."""
@@ -396,23 +387,19 @@ class ReportFiles:
         from spatial_vlm_lab.scoring.outcome import evaluation_json
         from spatial_vlm_lab.scoring.rows import write_rows
 
+        profile = self.detector and self.detector.profile_json(runs[0].name)
+        texts: dict[str, Callable[[Path], str]] = {
+            "out": lambda _: json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False) + "\n",
+            "html": lambda _: evaluation_page(evaluation, runs, title),
+            "markdown": lambda path: markdown_evaluation(evaluation, title, _write_images(path, runs, self.force)),
+            "junit": lambda _: junit_suites(runs, f"spatial-vlm evaluate {title.removeprefix('Evaluation of ')}"),
+            "profile": lambda _: json.dumps(profile, indent=2) + "\n",
+        }
         for name, path in self.paths.items():
-            if path is None:
-                continue
-            if name == "parquet":
+            if path is not None and name == "parquet":
                 write_rows(path, self.rows, force=self.force)
-                continue
-            if name == "profile" and self.detector is not None:
-                text = json.dumps(self.detector.profile_json(runs[0].name), indent=2) + "\n"
-            elif name == "out":
-                text = json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False) + "\n"
-            elif name == "html":
-                text = evaluation_page(evaluation, runs, title)
-            elif name == "markdown":
-                text = markdown_evaluation(evaluation, title, _write_images(path, runs, self.force))
-            else:
-                text = junit_suites(runs, f"spatial-vlm evaluate {title.removeprefix('Evaluation of ')}")
-            write_text(path, text, force=self.force)
+            elif path is not None:
+                write_text(path, texts[name](path), force=self.force)
 
 
 def _images_beside(document: Path) -> Path:

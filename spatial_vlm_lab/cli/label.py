@@ -131,22 +131,20 @@ def _source(
     frames: Path | None, bag: Path | None, truth: Path, asks_grounder: bool, settings: Settings,
     of_bag: dict[str, Any], apart: float,
 ) -> Iterator[LabelSource]:  # fmt: skip
-    from spatial_vlm_lab.labelling.label_sources import BagSource, FolderSource
+    from spatial_vlm_lab.labelling.label_sources import bag_source, folder_source
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-    from spatial_vlm_ros.recording.bags import topics as bag_topics
     from spatial_vlm_ros.recording.bags.reader import open_bag
+    from spatial_vlm_ros.recording.bags.topics import choose_roles
 
-    if frames is not None:
-        yield FolderSource(frames, ask_grounder=asks_grounder)
+    if bag is None:
+        yield folder_source(frames or "", ask_grounder=asks_grounder)
         return
-    assert bag is not None  # noqa: S101 - one of the two is given
     config = changed_streams(settings.streams, of_bag)
-    with open_bag(bag) as opened:
-        named = named_topics(of_bag)
-        roles = bag_topics.choose_roles(opened.contents, config, named, with_detections=not asks_grounder)
-        robot = robot_of(config, settings.resolver.depth)
-        source = BagSource(opened, truth.parent, roles, config, apart, robot)
-    with source:
+    with contextlib.ExitStack() as stack:
+        with open_bag(bag) as opened:
+            roles = choose_roles(opened.contents, config, named_topics(of_bag), with_detections=not asks_grounder)
+            robot = robot_of(config, settings.resolver.depth)
+            source = stack.enter_context(bag_source(opened, truth.parent, roles, config, apart, robot))
         yield source
 
 

@@ -1,31 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What answers shards: this process alone, processes of this machine, or actors of a Ray cluster.
+"""Shards, the pieces of an evaluation, and what answers them: this process, processes here, or actors of a Ray cluster.
 
-Each worker loads the models once. Processes are spawned, so that no thread or GPU context of this one is copied. A
-worker that dies is replaced, and its shard is given to another one. Only the driver writes results, so no machine of a
-cluster needs to see the folder. Ray is imported when it is needed.
+A plan depends on what is evaluated, never on the engine or the number of workers: so every engine gives the same rows
+in the same order.
+
+Each worker loads the models once, and is led by a thread of this process. Processes are spawned, so that no thread or
+GPU context of this one is copied. A worker that dies is replaced, and its shard is given to the next one. Only the
+driver writes results, so no machine of a cluster needs to see the folder. Ray is imported when it is needed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
-import math
 import multiprocessing
 import os
+import queue
 import signal
 import socket
 import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
 
-from spatial_vlm_lab.engine.shards import Evaluated, NotEvaluated, Outcome, Setup, Shard, Task, digest
+from spatial_vlm_lab.scoring.rows import Row
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,
@@ -42,22 +45,73 @@ _DEATHS_AT_START = 3
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _END_S = 5.0  # seconds that a worker has to end by itself
 _CONNECT_S = 10.0
-_AUTHENTICATION = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
+_KEY = 40  # hexadecimal digits of a part's name
+_SPAWN = multiprocessing.get_context("spawn")
 
 _log = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
-    """Interface of engines, which run shards."""
+@dataclass(frozen=True)
+class Shard:
+    """A piece of an evaluation, answered by one worker at one time.
 
-    def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
-        """Answer shards; yields one outcome for each shard, in order of completion.
+    Args:
+        name: name of the piece, for people: "run1.mcap, 0 to 60 s".
+        cases: what each of its rows is about, in their order: "f003: the cup behind the can". So many rows are due.
+    """
 
-        Raises:
-            EngineUnavailableError: no worker can be started.
-            SpatialVlmError: `setup` failed: a model cannot be loaded.
-        """
-        ...
+    source: str
+    name: str
+    cases: tuple[str, ...]
+    content: str
+    payload: Any = field(compare=False, repr=False, default=None)
+
+    def key(self, configuration: str) -> str:
+        """The name of its part: hash of content, cases and configuration (itself a hash)."""
+        return digest([configuration, self.source, self.content, list(self.cases)])[:_KEY]
+
+
+@dataclass(frozen=True)
+class ShardAnswers:
+    """Result of a task for a shard.
+
+    Args:
+        rows: one for each case, in their order.
+        notes: sentences about the source, such as "its end is damaged".
+    """
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The answers of a shard."""
+
+    shard: Shard
+    answers: ShardAnswers
+
+
+@dataclass(frozen=True)
+class NotEvaluated:
+    """A shard without rows."""
+
+    shard: Shard
+    reason: str
+    status: str = "INTERNAL_ERROR"
+
+
+Outcome = Evaluated | NotEvaluated
+Task = Callable[[Shard], ShardAnswers]
+"""Answers a shard. What it raises of `spatial_vlm_ros.errors` is the reason for which the shard is not evaluated."""
+Setup = Callable[[], Task]
+"""Loads models and returns the task; called once in each worker. It is sent there by its module and name."""
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hexadecimal) of JSON-like values, the same on every machine."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ShardWorker:
@@ -85,7 +139,6 @@ class ShardWorker:
 
     def answer(self, shard: Shard) -> Outcome:
         """Answer a shard, or say why not; never raises, so that a bad shard does not affect others."""
-        began = time.perf_counter()
         try:
             answers = self._task(shard)
             digest(answers.rows)  # values that cannot be stored are the shard's fault, not the evaluation's
@@ -98,75 +151,89 @@ class ShardWorker:
             return NotEvaluated(shard, str(InternalError.of(error)))
         if len(answers.rows) != len(shard.cases):
             return NotEvaluated(shard, f"{len(answers.rows)} rows arrived for {len(shard.cases)} cases")
-        return Evaluated(shard, answers, time.perf_counter() - began)
-
-
-# ------------------------------------------------------------------------------------------------ pools of workers
-
-
-@dataclass(frozen=True)
-class _WorkerEnd:
-    """A worker has died."""
-
-    how: str
-
-
-def _outcomes(pool: _Processes | _Actors, shards: Sequence[Shard], size: int) -> Iterator[Outcome]:
-    """Give shards to so many workers, and give up shards on which workers keep dying.
-
-    A pool has workers by their numbers. It hears None of one that is ready, the error of one that could not begin, an
-    Outcome for each shard that was given, and a _WorkerEnd of one that died. A worker that is given None ends.
-    """
-    waiting = deque((shard, 0) for shard in shards)  # and how many workers died over it
-    busy: dict[int, tuple[Shard, int]] = {}
-    ready, alive, started, deaths_at_start = set[int](), set[int](), 0, 0
-    try:
-        while waiting or busy:
-            while len(alive) < size and waiting:
-                pool.start(started)
-                alive.add(started)
-                started += 1
-            for number, message in pool.heard():
-                if isinstance(message, SpatialVlmError):
-                    raise message
-                if not isinstance(message, _WorkerEnd):
-                    if number in ready:
-                        del busy[number]
-                        deaths_at_start = 0
-                        yield message
-                    ready.add(number)
-                    if waiting:
-                        busy[number] = waiting.popleft()
-                    else:
-                        alive.discard(number)
-                    pool.give(number, busy[number][0] if number in busy else None)
-                    continue
-                alive.discard(number)
-                if number not in busy:
-                    deaths_at_start += 1
-                    if deaths_at_start >= _DEATHS_AT_START:
-                        reason = f"{_DEATHS_AT_START} workers in a row ended before they could work: {message.how}"
-                        raise EngineUnavailableError(reason, "Check the workers' log, memory and the model.")
-                    continue
-                shard, deaths = busy.pop(number)
-                if deaths + 1 >= ATTEMPTS:
-                    yield NotEvaluated(shard, f"{ATTEMPTS} workers ended while they worked on it: {message.how}")
-                else:
-                    _log.warning("a worker ended (%s); another one takes over %s", message.how, shard.name)
-                    waiting.appendleft((shard, deaths + 1))
-    finally:
-        pool.close()
+        return Evaluated(shard, answers)
 
 
 def _limit_opencv() -> None:
-    """Limit OpenCV to as many threads as other libraries, so that every worker gets its share of the cores.
-
-    Ray sets the first of _THREADS to the cores of an actor.
-    """
+    """Limit OpenCV to as many threads as other libraries; Ray sets the first of _THREADS to the cores of an actor."""
     import cv2
 
     told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
     cv2.setNumThreads(max(1, int(told) if told.isdigit() else 1))
+
+
+class _WorkerEnd(Exception):
+    """A worker has died, and how."""
+
+
+def _led(start: Callable[[], _WorkerProcess | _RayWorker], shards: Sequence[Shard], size: int) -> Iterator[Outcome]:
+    """Answer shards by so many workers, each led by a thread; give up a shard over which workers keep dying."""
+    waiting = deque((shard, 0) for shard in shards)  # and how many workers died over it
+    heard: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
+    workers: list[_WorkerProcess | _RayWorker] = []
+    dead_at_start: list[_WorkerEnd] = []
+    is_over = threading.Event()
+
+    def begun() -> _WorkerProcess | _RayWorker | None:
+        worker = start()
+        workers.append(worker)
+        if is_over.is_set():  # perhaps after the others were stopped
+            worker.stop()
+        try:
+            problem = worker.ask(None)
+        except _WorkerEnd as end:
+            dead_at_start.append(end)
+            if len(dead_at_start) < _DEATHS_AT_START:
+                return None
+            reason = f"{_DEATHS_AT_START} workers in a row ended before they could work: {end}"
+            raise EngineUnavailableError(reason, "Check the workers' log, memory and the model.") from end
+        if problem is not None:
+            raise problem
+        return worker
+
+    def lead() -> None:
+        worker = None
+        try:
+            while waiting and not is_over.is_set():
+                if worker is None:
+                    worker = begun()
+                    continue
+                try:
+                    shard, deaths = waiting.popleft()
+                except IndexError:  # another worker has just taken it
+                    break
+                try:
+                    heard.put(worker.ask(shard))
+                    dead_at_start.clear()
+                except _WorkerEnd as end:
+                    worker = None
+                    if deaths + 1 >= ATTEMPTS:
+                        heard.put(NotEvaluated(shard, f"{ATTEMPTS} workers ended while they worked on it: {end}"))
+                    elif not is_over.is_set():
+                        _log.warning("a worker ended (%s); another one takes over %s", end, shard.name)
+                        waiting.appendleft((shard, deaths + 1))
+            if worker is not None:
+                worker.end()
+        except Exception as error:  # raised where outcomes are awaited
+            heard.put(error)
+
+    threads = [threading.Thread(target=lead, name=f"worker-{n}", daemon=True) for n in range(size)]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in shards:
+            outcome = heard.get()
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+        for thread in threads:
+            thread.join(_END_S)
+    finally:
+        is_over.set()
+        for worker in list(workers):
+            worker.stop()
+        for thread in threads:
+            thread.join(_END_S)
 
 
 # ------------------------------------------------------------------------------------------------ one machine
@@ -187,12 +254,17 @@ class LocalEngine:
         self.workers = workers
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
-        """See Engine."""
+        """Answer shards; yields one outcome for each shard, in order of completion.
+
+        Raises:
+            EngineUnavailableError: no worker can be started.
+            SpatialVlmError: `setup` failed: a model cannot be loaded.
+        """
         if not shards:
             return
         if self.workers > 1:
             size = min(self.workers, len(shards))
-            yield from _outcomes(_Processes(setup, size), shards, size)
+            yield from _led(lambda: _WorkerProcess(setup, size), shards, size)
             return
         worker = ShardWorker()
         problem = worker.begin(setup, alone=True)
@@ -207,72 +279,57 @@ def _check_workers(workers: int, repair: str) -> None:
         raise InputError("--workers", str(workers), f"1 to {MOST_WORKERS}", repair)
 
 
-class _Processes:
+class _WorkerProcess:
+    """A worker in a process of its own, one of `size`."""
+
+    _starting = threading.Lock()  # the environment is shared
+
     def __init__(self, setup: Setup, size: int) -> None:
-        self._setup, self._threads = setup, max(1, (os.cpu_count() or 1) // size)
-        self._context = multiprocessing.get_context("spawn")
-        self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}
-
-    def start(self, number: int) -> None:
-        ours, theirs = self._context.Pipe()
-        changed = [name for name in _THREADS if name not in os.environ]
-        os.environ.update(dict.fromkeys(changed, str(self._threads)))  # of processes that start within
-        try:
-            process = self._context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
-            process.start()
-        finally:
-            for name in changed:
-                del os.environ[name]
-        theirs.close()
-        self._workers[number] = process, ours
-
-    def heard(self) -> Iterator[tuple[int, Any]]:
-        ready = wait([connection for _, connection in self._workers.values()])
-        for number, (process, connection) in list(self._workers.items()):
-            if connection not in ready:
-                continue
+        self._connection, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, setup), daemon=True)
+        with self._starting:
+            changed = [name for name in _THREADS if name not in os.environ]
+            os.environ.update(dict.fromkeys(changed, str(max(1, (os.cpu_count() or 1) // size))))
             try:
-                message: Any = connection.recv()
-            except (EOFError, OSError):
-                self._workers.pop(number)[1].close()
-                process.join(_END_S)
-                code = process.exitcode
-                if code is not None and code < 0:
-                    message = _WorkerEnd(f"killed by {signal.Signals(-code).name}")
-                else:
-                    message = _WorkerEnd(f"exit code {code}")
-            yield number, message
+                self._process.start()
+            finally:
+                for name in changed:
+                    del os.environ[name]
+        theirs.close()
 
-    def give(self, number: int, shard: Shard | None) -> None:
-        process, connection = self._workers[number]
-        with suppress(OSError):  # it has died: heard of at the next wait
-            connection.send(shard)
-        if shard is None:
-            connection.close()
-            process.join(_END_S)
-            del self._workers[number]
+    def ask(self, shard: Shard | None) -> Any:
+        """The outcome of a shard; of None, what `ShardWorker.begin` returned. Raises _WorkerEnd."""
+        try:
+            if shard is not None:
+                self._connection.send(shard)
+            return self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._connection.close()
+            self._process.join(_END_S)
+            code = self._process.exitcode
+            if code is not None and code < 0:
+                raise _WorkerEnd(f"killed by {signal.Signals(-code).name}") from error
+            raise _WorkerEnd(f"exit code {code}") from error
 
-    def close(self) -> None:
-        for _, connection in self._workers.values():
-            connection.close()
-        for process, _ in self._workers.values():
-            process.terminate()
-        for process, _ in self._workers.values():
-            process.join(_END_S)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        self._workers.clear()
+    def end(self) -> None:
+        self._connection.close()
+        self._process.join(_END_S)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.join(_END_S)
+        if self._process.is_alive():
+            self._process.kill()
 
 
 def _serve(connection: Connection, setup: Setup) -> None:
-    """The life of a worker: it says that it is ready, then answers shards until it is told to end or its owner dies."""
+    """The life of a worker: it says that it is ready, then answers shards until its owner ends the connection."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner ends it
     worker = ShardWorker()
     with suppress(EOFError, OSError):
         connection.send(worker.begin(setup))
-        while (shard := connection.recv()) is not None:
-            connection.send(worker.answer(shard))
+        while True:
+            connection.send(worker.answer(connection.recv()))
 
 
 # ------------------------------------------------------------------------------------------------ Ray
@@ -284,36 +341,33 @@ class RayEngine:
 
     Args:
         address: address of a cluster: "auto" or "host:6379"; None = start one on this machine for this run.
-        num_cpus: cores for each actor, more than 0.
-        num_gpus: GPUs for each; a fraction has actors share one.
+        num_gpus: GPUs for each actor, which has one core; a fraction has actors share one.
         start_timeout: how long the first actor may take to be placed and to load its models, seconds.
     """
 
     workers: int = 1
     address: str | None = None
-    num_cpus: float = 1.0
     num_gpus: float = 0.0
     start_timeout: float = 600.0
 
     def __post_init__(self) -> None:
         _check_workers(self.workers, "use at most the cores of the cluster")
-        for name, value, least in (("num_cpus", self.num_cpus, 1e-4), ("num_gpus", self.num_gpus, 0.0)):
-            if not least <= value <= 1024:
-                raise InputError(name, str(value), "a number of cores or GPUs for each worker", "use 0.25 to share one")
-        if self.num_gpus > 1 and self.num_gpus != int(self.num_gpus):
-            raise InputError("num_gpus", str(self.num_gpus), "a fraction below 1, or a whole number", "use 1 or 2")
+        if not 0 <= self.num_gpus <= 1024 or (self.num_gpus > 1 and self.num_gpus % 1):
+            expected = "a fraction below 1, or a whole number"
+            raise InputError("num_gpus", str(self.num_gpus), expected, "use 0.25 to share one, 1 or 2")
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
-        """See Engine."""
+        """See LocalEngine."""
         if not shards:
             return
-        ray = _ray()
+        ray, has_begun = _ray(), threading.Event()
         with redirect_stdout(sys.stderr):  # Ray prints news of its machines to where programs read our results
             began_here = not ray.is_initialized()
             if began_here:
                 self._connect(ray)
             try:
-                yield from _outcomes(_Actors(ray, self, setup), shards, min(self.workers, len(shards)))
+                size = min(self.workers, len(shards))
+                yield from _led(lambda: _RayWorker(ray, self, setup, has_begun), shards, size)
             finally:
                 if began_here:
                     ray.shutdown()
@@ -321,7 +375,7 @@ class RayEngine:
     def _connect(self, ray: Any) -> None:
         """Join the cluster, or begin one here."""
         check_address(self.address)
-        own = {"num_cpus": math.ceil(self.workers * self.num_cpus), "include_dashboard": False}
+        own = {"num_cpus": self.workers, "include_dashboard": False}
         before = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
@@ -331,63 +385,54 @@ class RayEngine:
                 logging_level=logging.ERROR,
                 configure_logging=False,
             )
-        except (ConnectionError, TimeoutError, OSError, RuntimeError, ValueError) as error:
-            raise _unreachable(self.address, error, _AUTHENTICATION if self.address else "") from error
+        except (OSError, RuntimeError, ValueError) as error:
+            authentication = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
+            raise _unreachable(self.address, error, authentication if self.address else "") from error
         finally:
             if threading.current_thread() is threading.main_thread():  # Ray puts a handler there that prints its stack
                 signal.signal(signal.SIGTERM, before)
 
 
-class _Actors:
-    def __init__(self, ray: Any, engine: RayEngine, setup: Setup) -> None:
-        self._ray, self._engine, self._setup = ray, engine, setup
-        self._kind = ray.remote(ShardWorker)
-        self._actors: dict[int, Any] = {}
-        self._asked: dict[Any, int] = {}  # what was asked → number of the actor
-        self._is_begun = False
-        self._last_news = time.monotonic()
+@dataclass
+class _RayWorker:
+    """A worker in a cluster; `has_begun`: whether any worker has."""
 
-    def start(self, number: int) -> None:
-        cpus, gpus = self._engine.num_cpus, self._engine.num_gpus
-        self._actors[number] = self._kind.options(num_cpus=cpus, num_gpus=gpus, max_restarts=0).remote()
-        self._asked[self._actors[number].begin.remote(self._setup)] = number
+    ray: Any
+    engine: RayEngine
+    setup: Setup
+    has_begun: threading.Event
 
-    def heard(self) -> Iterator[tuple[int, Any]]:
-        heard, _ = self._ray.wait(list(self._asked), num_returns=1, timeout=1.0)
-        now = time.monotonic()
-        if heard or self._is_begun:
-            self._last_news = now
-        elif now - self._last_news > self._engine.start_timeout:
-            asked = f"{self._engine.num_cpus:g} CPU and {self._engine.num_gpus:g} GPU for each worker"
-            there = ", ".join(f"{value:g} {name}" for name, value in sorted(self._ray.cluster_resources().items())
-                              if name in ("CPU", "GPU"))  # fmt: skip
-            reason = f"no worker started in {self._engine.start_timeout:g} s: it needs {asked}, the cluster has {there}"
-            raise EngineUnavailableError(reason, "Request less with --num-gpus, or add machines to the cluster.")
-        for reference in heard:
-            number = self._asked.pop(reference)
-            try:
-                message = self._ray.get(reference)
-            except self._ray.exceptions.RayError as error:
-                self._actors.pop(number, None)
-                lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-                _log.warning("a Ray worker ended: %s", " ".join(lines)[:500])
-                yield number, _WorkerEnd(type(error).__name__)
-                continue
-            self._is_begun = True
-            yield number, message
+    def __post_init__(self) -> None:
+        kind = self.ray.remote(ShardWorker)
+        self._actor = kind.options(num_cpus=1.0, num_gpus=self.engine.num_gpus, max_restarts=0).remote()
 
-    def give(self, number: int, shard: Shard | None) -> None:
-        if shard is None:
-            self._ray.kill(self._actors.pop(number))
-        else:
-            self._asked[self._actors[number].answer.remote(shard)] = number
+    def ask(self, shard: Shard | None) -> Any:
+        """See _WorkerProcess."""
+        asked = self._actor.begin.remote(self.setup) if shard is None else self._actor.answer.remote(shard)
+        while not self.ray.wait([asked], timeout=self.engine.start_timeout)[0]:
+            if not self.has_begun.is_set():
+                raise self._no_room()
+        try:
+            said = self.ray.get(asked)
+        except self.ray.exceptions.RayError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            _log.warning("a Ray worker ended: %s", " ".join(lines)[:500])
+            raise _WorkerEnd(type(error).__name__) from error
+        self.has_begun.set()
+        return said
 
-    def close(self) -> None:
-        for actor in self._actors.values():
-            with suppress(Exception):
-                self._ray.kill(actor)
-        self._actors.clear()
-        self._asked.clear()
+    def _no_room(self) -> EngineUnavailableError:
+        asked = f"1 CPU and {self.engine.num_gpus:g} GPU for each worker"
+        resources = sorted(self.ray.cluster_resources().items())
+        there = ", ".join(f"{value:g} {name}" for name, value in resources if name in ("CPU", "GPU"))
+        reason = f"no worker started in {self.engine.start_timeout:g} s: it needs {asked}, the cluster has {there}"
+        return EngineUnavailableError(reason, "Request less with --num-gpus, or add machines to the cluster.")
+
+    def end(self) -> None:
+        with suppress(Exception):
+            self.ray.kill(self._actor)
+
+    stop = end
 
 
 def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
@@ -408,9 +453,8 @@ def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
                 return
             connection.settimeout(wait_s)
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
-            head = b""
-            while len(head) < 9 and (more := connection.recv(9 - len(head))):
-                head += more
+            with connection.makefile("rb") as stream:
+                head = stream.read(9)
     except TimeoutError as error:
         silent = TimeoutError(f"no answer within {wait_s:g} s")
         raise _unreachable(address, silent) from error
@@ -435,3 +479,6 @@ def _ray() -> Any:
     except ImportError as error:
         raise DependencyError("ray", install("scale")) from error
     return ray
+
+
+Engine = LocalEngine | RayEngine

@@ -30,9 +30,8 @@ import msgspec
 
 import spatial_vlm_lab
 import spatial_vlm_ros
-from spatial_vlm_lab.engine.engines import Engine
+from spatial_vlm_lab.engine.engines import Engine, Outcome, Shard, ShardAnswers, digest
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards
-from spatial_vlm_lab.engine.shards import Outcome, Shard, ShardAnswers, digest
 from spatial_vlm_lab.scoring.bag_cases import images_of_bag
 from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
@@ -42,7 +41,7 @@ from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.recording.bags.reader import Bag, BagMessage, open_bag
-from spatial_vlm_ros.recording.bags.remote import files_of, is_indexed, summary_bytes
+from spatial_vlm_ros.recording.bags.remote import files_of, index_of, summary_bytes
 from spatial_vlm_ros.recording.bags.topics import choose_roles
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE
 from spatial_vlm_ros.recording.cases import Case
@@ -150,15 +149,15 @@ def plan_cases(
         pieces_of = list(readers.map(cut, sources))
     shards = []
     for model in models:
+        identity = model_identity(model)
         for source, pieces in zip(sources, pieces_of, strict=True):
             uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
             truth = str(Path(source.truth).absolute()) if source.truth else ""
             placed = dataclasses.replace(source, uri=uri, truth=truth, bags=())
-            for piece in pieces:
-                titles = tuple(f"{case.frame or case.stamp_ns}: {case.instruction}" for case in piece.cases)
-                work = CaseWork(source.uri, placed, model, piece.cases, piece.part)
-                content = digest([model_identity(model), piece.content])
-                shards.append(Shard(source.uri, piece.name, titles, content, work))
+            for name, cases, content, part in pieces:
+                titles = tuple(f"{case.frame or case.stamp_ns}: {case.instruction}" for case in cases)
+                work = CaseWork(source.uri, placed, model, cases, part)
+                shards.append(Shard(source.uri, name, titles, digest([identity, content]), work))
     return shards
 
 
@@ -183,18 +182,14 @@ def model_identity(model: ModelSpec) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Piece:
-    name: str
-    cases: tuple[Case, ...]
-    content: str
-    part: BagPart | None = None
+_Piece = tuple[str, tuple[Case, ...], str, BagPart | None]
+"""Name, cases, hash of the content, and part of a bag."""
 
 
 def _of_frames(source: Source, most: int) -> list[_Piece]:
     """Batches of images with all their cases; cases of an image that do not follow each other stay where they are."""
     runs = [(name, list(group)) for name, group in itertools.groupby(source.cases(), key=lambda case: case.frame)]
-    pieces = []
+    pieces: list[_Piece] = []
     for n in range(0, len(runs), most):
         batch = runs[n : n + most]
         names = [name for name, _ in batch]
@@ -202,7 +197,7 @@ def _of_frames(source: Source, most: int) -> list[_Piece]:
         span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
         seen = [[name, _frame_hash(source.folder / name)] for name in dict.fromkeys(names)]
         content = digest([msgspec.to_builtins(own), seen, _mask_hashes(own, source.folder)])
-        pieces.append(_Piece(f"{name_of(source.uri)}, {span}", own, content))
+        pieces.append((f"{name_of(source.uri)}, {span}", own, content, None))
     return pieces
 
 
@@ -210,18 +205,14 @@ def _of_bag(source: Source, config: Settings, most: int) -> list[_Piece]:
     cases, identity = source.cases(), _bag_identity(source.uri)
     masks, topics = _mask_hashes(cases, source.folder), sorted(source.topics.items())
 
-    def piece(name: str, own: Sequence[Case], part: BagPart | None = None) -> _Piece:
+    def piece(own: Sequence[Case], part: BagPart | None = None, name: str = "") -> _Piece:
         content = digest([identity, topics, masks, msgspec.to_builtins(own), msgspec.to_builtins(part)])
-        return _Piece(f"{name_of(source.uri)}{name}", tuple(own), content, part)
+        if part is not None:
+            name = f", images {own[0].stamp_ns} to {own[-1].stamp_ns} ns"
+        return f"{name_of(source.uri)}{name}", tuple(own), content, part
 
     parts = _parts(source, cases, config, most)
-    if not parts:
-        return [piece("", cases)]
-    pieces = []
-    for own, part in parts:
-        name = "" if part is None else f", images {own[0].stamp_ns} to {own[-1].stamp_ns} ns"
-        pieces.append(piece(name or ", stamps outside of its images", own, part))
-    return pieces
+    return [piece(own, part, ", stamps outside of its images") for own, part in parts] or [piece(cases)]
 
 
 def _parts(
@@ -264,7 +255,7 @@ def _may_be_cut(uri: str, most: int) -> bool:
         files = _files(uri)
         large = sum(facts_of(file).size for file in files) >= 2 * most
         messages = [file for file in files if not file.endswith(".yaml")]
-        return large and all(file.endswith(".mcap") and is_indexed(file) for file in messages)
+        return large and all(file.endswith(".mcap") and index_of(file) for file in messages)
     except FileError:
         return False
 

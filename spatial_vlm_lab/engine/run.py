@@ -7,38 +7,51 @@
     outcome.json    how many cases were evaluated, and which were not, with the reason
     lock.json       while an evaluation writes here
 
-A folder is the same, byte by byte, for every engine, number of workers and history of resumes.
+A folder is the same, byte by byte, for every engine, number of workers and history of resumes. The metadata of a part
+has its shard's key and the hash of its rows, so a truncated, damaged or foreign file is detected.
 """
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.engine.engines import Engine
-from spatial_vlm_lab.engine.shards import (
-    NotEvaluated,
-    Outcome,
-    Setup,
-    Shard,
-    ShardAnswers,
-    digest,
-    needed_parquet,
-    part_answers,
-    part_bytes,
-    part_name,
-    write_merged,
-)
-from spatial_vlm_lab.engine.store import LOCK, FolderLock, ResultStore, open_store
-from spatial_vlm_lab.scoring.rows import Row
+import msgspec
+
+from spatial_vlm_lab.engine.engines import Engine, NotEvaluated, Outcome, Setup, Shard, ShardAnswers, digest
+from spatial_vlm_lab.engine.store import LOCK, ResultStore, locked
+from spatial_vlm_lab.scoring.rows import Row, check_installed, rows_schema, rows_table
 from spatial_vlm_ros.errors import RunMismatchError, StoreError
-from spatial_vlm_ros.recording.uris import told
 
 RUN, ROWS, OUTCOME = "run.json", "rows.parquet", "outcome.json"
+ABOUT = b"spatial_vlm_ros"
+"""Key of our own metadata in a Parquet file: JSON."""
+FORM = 1
+ROWS_IN_GROUP = 65_536
+_SETTINGS: dict[str, Any] = {
+    "compression": "zstd", "version": "2.6", "use_dictionary": True, "write_statistics": True, "store_schema": True,
+}  # fmt: skip
+_OTHER = "Choose another folder with --out"
+
+
+class _PlannedShard(msgspec.Struct):
+    key: str
+    source: str
+    name: str
+    cases: int
+
+
+class _RunPlan(msgspec.Struct):
+    """Content of run.json."""
+
+    digest: str
+    configuration: dict[str, Any]
+    shards: list[_PlannedShard]
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,6 @@ class MergedRun:
     missing: tuple[NotEvaluated, ...]
     notes: tuple[str, ...] = ()
     reused: int = 0
-    seconds: float = field(compare=False, default=0.0)
 
     @property
     def is_whole(self) -> bool:
@@ -90,47 +102,40 @@ def evaluate_shards(
     Returns:
         The result; the rows are in `rows.parquet` of the folder, and `run_rows` reads them.
     """
-    needed_parquet()
-    store = open_store(str(folder))
-    with FolderLock(store) as lock:
+    check_installed()
+    store = ResultStore(str(folder))
+    with locked(store) as check_lock:
         configured = digest(dict(configuration))
         _check_folder(store, configured, configuration, resume)
         store.tidy()
-        keys = [shard.key(configured) for shard in shards]
-        planned = [
-            {"key": key, "source": shard.source, "name": shard.name, "cases": len(shard.cases)}
-            for shard, key in zip(shards, keys, strict=True)
-        ]
-        plan = {"digest": configured, "configuration": dict(configuration), "shards": planned}
-        store.write(RUN, _json(plan))
+        keyed = [(shard.key(configured), shard) for shard in shards]
+        planned = [_PlannedShard(key, shard.source, shard.name, len(shard.cases)) for key, shard in keyed]
+        _write_json(store, RUN, _RunPlan(configured, dict(configuration), planned))
         there = store.names("parts") if resume else set()
+        kept = {key for key, _ in keyed if f"{key}.parquet" in there and _stored(store, key) is not None}
+        reused = stored = sum(key in kept for key, _ in keyed)
         due: dict[str, Shard] = {}
-        kept = 0
-        for shard, key in zip(shards, keys, strict=True):
-            if f"{key}.parquet" in there and _stored(store, key) is not None:
-                kept += 1
-            else:
+        for key, shard in keyed:
+            if key not in kept:
                 due.setdefault(key, shard)
         missing: dict[str, NotEvaluated] = {}
-        seconds, stored = 0.0, kept
         for outcome in engine.run(setup, list(due.values())):
             key = outcome.shard.key(configured)
             if isinstance(outcome, NotEvaluated):
                 missing[key] = outcome
             else:
-                lock.check()
+                check_lock()
                 try:
-                    store.write(part_name(key), part_bytes(outcome.answers, key))
+                    store.write(_part(key), part_bytes(outcome.answers, key))
                 except StoreError as error:
                     done = f"{stored} of {len(shards)} parts are stored and kept"
                     repair = f"{error.repair.rstrip('.')}; then run the same command with --resume: {done}."
                     raise StoreError(error.uri, error.reason.removeprefix(f"{error.uri}: "), repair) from error
                 stored += 1
-                seconds += outcome.seconds
             if watch is not None:
                 watch(outcome)
-        lock.check()
-        return _merged(store, shards, keys, missing, {"configuration": configured}, kept, seconds)
+        check_lock()
+        return _merged(store, keyed, missing, configured, reused)
 
 
 def run_rows(folder: str | Path) -> Iterator[Row]:
@@ -140,12 +145,12 @@ def run_rows(folder: str | Path) -> Iterator[Row]:
         RunMismatchError: the folder holds no evaluation.
         StoreError: it cannot be read.
     """
-    store = open_store(str(folder))
+    store = ResultStore(str(folder))
     plan = _plan(store)
     if plan is None:
         raise RunMismatchError(store.uri, f"holds no {RUN}", "Pass a folder that `spatial-vlm evaluate --out` wrote.")
-    for shard in plan["shards"]:
-        answers = _stored(store, shard["key"])
+    for shard in plan.shards:
+        answers = _stored(store, shard.key)
         yield from () if answers is None else answers.rows
 
 
@@ -153,75 +158,115 @@ def run_rows(folder: str | Path) -> Iterator[Row]:
 
 
 def _check_folder(store: ResultStore, configured: str, configuration: Mapping[str, Any], resume: bool) -> None:
-    other = "choose another folder with --out"
     plan = _plan(store)
     if plan is None:
         strange = sorted(store.names() - {LOCK, RUN, "parts"})
         if strange:
             listed = ", ".join(strange[:3]) + (" and more" if len(strange) > 3 else "")
-            raise RunMismatchError(store.uri, f"holds something else: {listed}", f"{other.capitalize()}.")
-        return
-    if plan["digest"] != configured:
-        before = plan["configuration"]
+            raise RunMismatchError(store.uri, f"holds something else: {listed}", f"{_OTHER}.")
+    elif plan.digest != configured:
+        before = plan.configuration
         names = sorted(name for name in {*before, *configuration} if before.get(name) != configuration.get(name))
         changed = ", ".join(f"{name} was {json.dumps(before.get(name))[:80]}" for name in names[:3])
         reason = f"holds an evaluation of another configuration: {changed or 'its format differs'}"
-        raise RunMismatchError(store.uri, reason, f"{other.capitalize()}, or use the same models, options and version.")
-    if not resume:
-        done = len(store.names("parts") & {f"{shard['key']}.parquet" for shard in plan["shards"]})
-        reason = f"holds {done} of {len(plan['shards'])} parts of this evaluation"
-        raise RunMismatchError(store.uri, reason, f"Continue it with --resume, or {other}.")
+        raise RunMismatchError(store.uri, reason, f"{_OTHER}, or use the same models, options and version.")
+    elif not resume:
+        done = len(store.names("parts") & {f"{shard.key}.parquet" for shard in plan.shards})
+        reason = f"holds {done} of {len(plan.shards)} parts of this evaluation"
+        raise RunMismatchError(store.uri, reason, f"Continue it with --resume, or {_OTHER[0].lower()}{_OTHER[1:]}.")
 
 
-def _plan(store: ResultStore) -> dict[str, Any] | None:
+def _plan(store: ResultStore) -> _RunPlan | None:
     data = store.read(RUN)
-    if data is None:
-        return None
     try:
-        plan = json.loads(data)
-        well = isinstance(plan["digest"], str) and isinstance(plan["configuration"], dict)
-        if well and all(isinstance(shard["key"], str) for shard in plan["shards"]):
-            return dict(plan)
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise RunMismatchError(store.uri, f"holds a {RUN} that is damaged", "Choose another folder with --out.")
+        return None if data is None else msgspec.json.decode(data, type=_RunPlan)
+    except msgspec.DecodeError as error:
+        raise RunMismatchError(store.uri, f"holds a {RUN} that is damaged", f"{_OTHER}.") from error
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode("utf-8", "replace")
+def _write_json(store: ResultStore, name: str, value: Any) -> None:
+    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, allow_nan=False, indent=1)
+    store.write(name, f"{text}\n".encode("utf-8", "replace"))
 
 
 # ------------------------------------------------------------------------------------------------ parts
 
 
+def part_bytes(answers: ShardAnswers, key: str) -> bytes:
+    """Encode the answers of a shard as a Parquet file with its key."""
+    from pyarrow import parquet
+
+    table, notes, sink = rows_table(answers.rows), list(answers.notes), io.BytesIO()
+    said = _metadata(key=key, notes=notes, digest=digest([table.to_pylist(), notes]))
+    parquet.write_table(table.replace_schema_metadata(said), sink, **_SETTINGS)
+    return sink.getvalue()
+
+
+def part_answers(data: bytes, key: str) -> ShardAnswers | None:
+    """Decode the answers of a part; None if it is damaged, truncated or another part."""
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(io.BytesIO(data))
+        about = json.loads((table.schema.metadata or {})[ABOUT])
+        rows, notes = table.to_pylist(), about["notes"]
+    except Exception:  # whatever pyarrow says of damaged bytes
+        return None
+    good = about.get("form") == FORM and about.get("key") == key and about.get("digest") == digest([rows, notes])
+    return ShardAnswers(tuple(rows), tuple(notes)) if good else None
+
+
+def merged_bytes(parts: Iterable[Sequence[Row]], configuration: str) -> tuple[bytes, int]:
+    """Encode all rows as one Parquet file, in the order of the parts; also returns their number.
+
+    At most ROWS_IN_GROUP of them are in memory as rows.
+    """
+    from pyarrow import parquet
+
+    schema, rows, count, sink = rows_schema(), itertools.chain.from_iterable(parts), 0, io.BytesIO()
+    with parquet.ParquetWriter(sink, schema.with_metadata(_metadata(configuration=configuration)), **_SETTINGS) as file:
+        while group := list(itertools.islice(rows, ROWS_IN_GROUP)):
+            file.write_table(rows_table(group))
+            count += len(group)
+    return sink.getvalue(), count
+
+
+def _metadata(**said: Any) -> dict[bytes, bytes]:
+    return {ABOUT: json.dumps({"form": FORM, **said}, separators=(",", ":"), allow_nan=False).encode()}
+
+
+def _part(key: str) -> str:
+    return f"parts/{key}.parquet"
+
+
 def _stored(store: ResultStore, key: str) -> ShardAnswers | None:
-    data = store.read(part_name(key))
+    data = store.read(_part(key))
     return None if data is None else part_answers(data, key)
 
 
 def _merged(
-    store: ResultStore, shards: Sequence[Shard], keys: Sequence[str], missing: Mapping[str, NotEvaluated],
-    about: Mapping[str, str], kept: int, seconds: float,
-) -> MergedRun:  # fmt: skip
-    gone, notes = dict(missing), dict[str, None]()
+    store: ResultStore,
+    keyed: Sequence[tuple[str, Shard]],
+    missing: dict[str, NotEvaluated],
+    configured: str,
+    reused: int,
+) -> MergedRun:
+    notes = dict[str, None]()
 
     def parts() -> Iterator[tuple[Row, ...]]:
-        for shard, key in zip(shards, keys, strict=True):
-            answers = _stored(store, key) if key not in gone else None
+        for key, shard in keyed:
+            answers = _stored(store, key) if key not in missing else None
             if answers is None:
-                gone.setdefault(key, NotEvaluated(shard, "its part is damaged or was removed while this ran"))
+                missing.setdefault(key, NotEvaluated(shard, "its part is damaged or was removed while this ran"))
             else:
                 notes.update(dict.fromkeys(answers.notes))
                 yield answers.rows
 
-    with told(store.uri), tempfile.TemporaryDirectory(prefix="spatial_vlm_rows_") as folder:
-        path = Path(folder, ROWS)
-        evaluated = write_merged(path, parts(), about)
-        store.write_from(ROWS, path)
-    absent = tuple(NotEvaluated(shard, gone[key].reason, gone[key].status) for shard, key in zip(
-        shards, keys, strict=True) if key in gone)  # fmt: skip
-    cases = sum(len(shard.cases) for shard in shards)
-    store.write(OUTCOME, _json({
+    data, evaluated = merged_bytes(parts(), configured)
+    store.write(ROWS, data)
+    absent = tuple(replace(missing[key], shard=shard) for key, shard in keyed if key in missing)
+    cases = sum(len(shard.cases) for _, shard in keyed)
+    _write_json(store, OUTCOME, {
         "cases": cases,
         "evaluated": evaluated,
         "notes": list(notes),
@@ -230,5 +275,5 @@ def _merged(
              "cases": list(one.shard.cases)}
             for one in absent
         ],
-    }))  # fmt: skip
-    return MergedRun(store.uri, cases, evaluated, absent, tuple(notes), kept, seconds)
+    })  # fmt: skip
+    return MergedRun(store.uri, cases, evaluated, absent, tuple(notes), reused)

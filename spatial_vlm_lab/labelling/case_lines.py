@@ -7,10 +7,9 @@ beside another object: they move to the field "replaced" of the line, which noth
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -25,9 +24,7 @@ Maker = Literal["accepted", "corrected", "written"]
 
 _OF_OBJECT = ("mask", "box_3d", "tolerance_m")
 _TELLS_OBJECT = ("id", "label", "box")
-_LONGEST = 2000  # characters of a word or name
-_MOST = 200  # of ids and kinds
-_FARTHEST = 1000.0  # metres
+_CHANGE = "change it on the page"
 _LONGEST_SENTENCE = 1000  # characters, as the parser takes
 _LARGEST = 10 * 1024 * 1024  # bytes of a file of sentences
 _SHOWN = 60  # characters
@@ -127,6 +124,35 @@ def read_sentences(path: Path) -> tuple[str, ...]:
 
 # ------------------------------------------------------------------------------------------------ decisions
 
+_Text = Annotated[str, msgspec.Meta(max_length=2000, pattern=r"\S")]
+_Texts = Annotated[list[_Text], msgspec.Meta(max_length=200)]
+_Pixels = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+_Number = Annotated[float, msgspec.Meta(ge=-1000.0, le=1000.0)]  # also of metres
+_Length = Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)]
+
+
+class _GivenPlace(msgspec.Struct, forbid_unknown_fields=True):
+    relation: _Text
+    anchor_id: str
+    region_center: tuple[_Number, _Number, _Number]
+    region_half: tuple[_Length, _Length, _Length]
+
+
+class _GivenAnswer(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    value: _Text | _Number | None = None
+    tolerance: _Length | None = None
+    ids: _Texts | None = None
+
+
+class _GivenTruth(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    status: Status
+    id: str | None = None
+    id_also: _Texts | None = None
+    label: _Text | None = None
+    box: tuple[_Pixels, _Pixels, _Pixels, _Pixels] | None = None
+    place: _GivenPlace | None = None
+    answer: _GivenAnswer | None = None
+
 
 def checked_truth(
     given: object, ids: Iterable[str], size: tuple[int, int] | None, *, with_place: bool
@@ -138,129 +164,70 @@ def checked_truth(
         size: (width, height) of the image, pixels; None if it cannot be read.
         with_place: whether a place may be given, because the camera's pose in base is known.
     """
-    if not isinstance(given, Mapping) or given.keys() - set(OWN_FIELDS):
-        raise _wrong("truth", given, f"an object with {', '.join(OWN_FIELDS)}")
-    truth = {name: value for name, value in given.items() if value not in (None, [], {}, "")}
-    known = frozenset(ids)
-    given_status = truth.get("status")
-    status = Status.__members__.get(given_status) if isinstance(given_status, str) else None
-    if status is None:
-        raise _wrong("status", given_status, "a status", "choose one, or the right object")
-    checked: dict[str, Any] = {"status": status.value}
-    told = [name for name in ("id", "id_also", "label", "box", "place") if name in truth]
-    if status not in ANSWERS and (told or "answer" in truth):
-        got, repair = f"{status.value} with {(told or ['answer'])[0]}", "clear the object, or choose the status OK"
-        raise _wrong("truth", got, "a refusal without an object, a place or an answer", repair)
-    if "answer" in truth and status is not Status.ANSWERED:
-        raise _wrong("truth", f"{status.value} with an answer", "the status ANSWERED", "clear the answer")
-    if "id" in truth:
-        checked["id"] = _id(truth["id"], known)
-    if "id_also" in truth:
-        also = _ids(truth["id_also"], known)
-        if "id" not in checked or checked["id"] in also:
-            raise _wrong("objects that are also right", also, "further objects beside the right one",
-                         "choose the right object first")  # fmt: skip
-        checked["id_also"] = also
-    if "label" in truth:
-        checked["label"] = _text("label", truth["label"])
-    if "box" in truth:
-        checked["box"] = _box(truth["box"], size)
-    if "place" in truth:
-        if not with_place:
-            raise _wrong("place", "one", "none: the camera's pose in base is not known",
+    truth = _converted("truth", _without_empty(given), _GivenTruth)
+    status, answer, place, box = truth.status, truth.answer, truth.place, truth.box
+    told = [name for name in OWN_FIELDS[1:] if getattr(truth, name) is not None]
+    if status not in ANSWERS and told:
+        got, repair = f"{status.value} with {told[0]}", "clear the object, or choose the status OK"
+        raise InputError("truth", got, "a refusal without an object, a place or an answer", repair)
+    if answer is not None and status is not Status.ANSWERED:
+        raise InputError("truth", f"{status.value} with an answer", "the status ANSWERED", "clear the answer")
+    also = truth.id_also or []
+    if also and (truth.id is None or truth.id in also):
+        expected = "further objects beside the right one"
+        raise InputError("objects that are also right", str(also), expected, "choose the right object first")
+    if box is not None:
+        _check_box(box, size)
+    if place is not None and not with_place:
+        raise InputError("place", "one", "none: the camera's pose in base is not known",
                          "add base_T_camera.json or truth.json to the frame")  # fmt: skip
-        checked["place"] = _place(truth["place"], known)
-    if "answer" in truth:
-        checked["answer"] = _answer(truth["answer"], known)
-    return checked
+    if answer is not None and answer.tolerance is not None and not isinstance(answer.value, float):
+        raise InputError("tolerance", str(answer.tolerance), "none where the answer is not a number", "clear it")
+    named = [truth.id, *also, *((answer.ids or []) if answer is not None else [])]
+    named += [place.anchor_id] if place is not None and place.anchor_id != "support" else []
+    known = {None, *ids}
+    unknown = next((one for one in named if one not in known), None)
+    if unknown is not None:
+        raise InputError("object", unknown, "an object of this frame", "choose one of the numbered objects")
+    checked = {name: _tidied(name, value) for name, value in msgspec.to_builtins(truth).items()}
+    return checked if box is None else {**checked, "box": rounded_box(box)}
 
 
 def checked_kind(given: object) -> list[str] | None:
     """Check the words for what a case tests; None if nothing was sent."""
-    if given is None:
-        return None
-    if not isinstance(given, list) or len(given) > _MOST:
-        raise _wrong("kind", given, "a list of words")
-    return list(dict.fromkeys(_text("kind", one) for one in given))
+    return None if given is None else list(dict.fromkeys(word.strip() for word in _converted("kind", given, _Texts)))
 
 
-def _id(value: object, known: frozenset[str]) -> str:
-    if not isinstance(value, str) or value not in known:
-        raise _wrong("object", value, "an object of this frame", "choose one of the numbered objects")
-    return value
-
-
-def _ids(value: object, known: frozenset[str]) -> list[str]:
-    if not isinstance(value, list) or len(value) > _MOST:
-        raise _wrong("objects", value, "a list of objects of this frame")
-    return list(dict.fromkeys(_id(one, known) for one in value))
-
-
-def _text(what: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST:
-        raise _wrong(what, value, f"text of up to {_LONGEST} characters")
-    return value.strip()
-
-
-def _number(what: str, value: object, least: float = -_FARTHEST) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _wrong(what, value, "a number")
-    if not least <= value <= _FARTHEST:
-        raise _wrong(what, value, f"{least:g} to {_FARTHEST:g}")
-    return float(value)
-
-
-def _box(value: object, size: tuple[int, int] | None) -> list[float]:
-    numbers = isinstance(value, list) and len(value) == 4 and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value
-    )  # fmt: skip
-    if not isinstance(value, list) or not numbers:
-        raise _wrong("box", value, "left, top, right, bottom in pixels")
-    x1, y1, x2, y2 = value
+def _check_box(box: Sequence[float], size: tuple[int, int] | None) -> None:
+    x1, y1, x2, y2 = box
     if not (x1 < x2 and y1 < y2):
-        raise _wrong("box", value, "left before right and top above bottom")
+        raise InputError("box", str(box), "left before right and top above bottom", _CHANGE)
     if size is not None and not (x1 >= 0 and y1 >= 0 and x2 <= size[0] and y2 <= size[1]):
-        raise _wrong("box", value, f"a box inside the image of {size[0]}x{size[1]} pixels")
-    return rounded_box(value)
+        raise InputError("box", str(box), f"a box inside the image of {size[0]}x{size[1]} pixels", _CHANGE)
 
 
-def _place(value: object, known: frozenset[str]) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or value.keys() - set(OWN_PARTS["place"]):
-        raise _wrong("place", value, f"an object with {', '.join(OWN_PARTS['place'])}")
-    vectors = {}
-    for name, least in (("region_center", -_FARTHEST), ("region_half", 0.0)):
-        vector = value.get(name)
-        if not isinstance(vector, list) or len(vector) != 3:
-            raise _wrong(name, vector, "three numbers, metres in base")
-        vectors[name] = [round(_number(name, one, least), 4) for one in vector]
-    anchor = value.get("anchor_id")
-    return {
-        "relation": _text("relation of the place", value.get("relation")),
-        "anchor_id": "support" if anchor == "support" else _id(anchor, known),
-        **vectors,
-    }
+def _converted(what: str, given: object, form: Any) -> Any:
+    try:
+        return msgspec.convert(given, form)
+    except msgspec.ValidationError as error:
+        raise InputError(what, str(error), "what the fields of the page allow", _CHANGE) from error
 
 
-def _answer(value: object, known: frozenset[str]) -> dict[str, Any]:
-    if not isinstance(value, Mapping) or value.keys() - set(OWN_PARTS["answer"]):
-        raise _wrong("answer", value, f"an object with {', '.join(OWN_PARTS['answer'])}")
-    checked: dict[str, Any] = {}
-    given = value.get("value")
-    if given is not None and given != "":
-        checked["value"] = _text("answer", given) if isinstance(given, str) else _plain(_number("answer", given))
-    if value.get("tolerance") is not None:
-        if not isinstance(checked.get("value"), int | float):
-            raise _wrong("tolerance", value["tolerance"], "none where the answer is not a number", "clear it")
-        checked["tolerance"] = _plain(_number("tolerance", value["tolerance"], 0.0))
-    if value.get("ids"):
-        checked["ids"] = _ids(value["ids"], known)
-    return checked
+def _without_empty(value: object) -> object:
+    """JSON without empty fields, which say nothing."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _without_empty(one) for name, one in value.items() if one not in (None, [], {}, "")}
 
 
-def _plain(value: float) -> float | int:
-    return int(value) if value.is_integer() else value
-
-
-def _wrong(what: str, got: object, expected: str, repair: str = "change it on the page") -> InputError:
-    shown = got if isinstance(got, str) and got else repr(got)
-    return InputError(what, shown if len(shown) <= 80 else shown[:77] + "...", expected, repair)
+def _tidied(name: str, value: Any) -> Any:
+    """A field of JSON: words without spaces around them, no id twice, numbers rounded and whole ones as such."""
+    if isinstance(value, dict):
+        return {key: _tidied(key, one) for key, one in value.items()}
+    if isinstance(value, list):
+        return list(dict.fromkeys(value))
+    if isinstance(value, tuple):
+        return [round(one, 4) for one in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    return value.strip() if name in ("label", "relation", "value") else value

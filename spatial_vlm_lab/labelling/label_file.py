@@ -196,22 +196,20 @@ def _locked(lock: Path, path: Path) -> int | None:
     try:
         while True:
             fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.ExitStack() as stack:
+                stack.callback(os.close, fd)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    holder = os.read(fd, 20).decode("ascii", "replace").strip()
+                    who = f" (process {holder})" if holder.isdigit() else ""
+                    repair = "close that page, or choose another file with --out"
+                    raise FileError(path, f"another labelling page{who} has it open", repair) from error
                 if lock.exists() and os.fstat(fd).st_ino == lock.stat().st_ino:
                     os.ftruncate(fd, 0)
                     os.write(fd, f"{os.getpid()}\n".encode())
+                    stack.pop_all()
                     return fd
-            except BlockingIOError as error:
-                holder = os.read(fd, 20).decode("ascii", "replace").strip()
-                os.close(fd)
-                who = f" (process {holder})" if holder.isdigit() else ""
-                repair = "close that page, or choose another file with --out"
-                raise FileError(path, f"another labelling page{who} has it open", repair) from error
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)
     except OSError as error:
         reason = f"the lock file beside it cannot be written: {error.strerror or error}"
         raise FileError(path, reason, "choose a file with --out in a writable folder") from error

@@ -6,7 +6,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,147 +45,132 @@ class FrameToLabel:
     base_T_camera: Transform | None
 
 
-class FolderSource:
-    """The frames of a folder, by number: its subfolders with an rgb.png.
+@dataclasses.dataclass(frozen=True)
+class LabelSource:
+    """Frames to label, by number.
 
-    Attributes:
+    Args:
         names: display names of the frames, in order.
+        naming: the fields that name a frame in the truth file.
+        number_of: frame number of a line of the truth file; None if it is about another frame.
+        load: a frame; raises SpatialVlmError if it cannot be read.
     """
 
-    def __init__(self, folder: str | Path, *, ask_grounder: bool) -> None:
-        self._folder, self._ask_grounder = Path(folder), ask_grounder
-        if not self._folder.is_dir():
-            raise FileError(folder, "no such folder", "pass a folder that holds frame folders")
-        self.names = tuple(sorted(one.name for one in self._folder.iterdir() if (one / RGB_FILE).is_file()))
-        if not self.names:
-            repair = "pass a folder whose subfolders hold rgb.png, depth.png and camera_info.json"
-            raise InputError("--frames", f"{folder} without a frame", "one or more frames", repair)
-        self._number = {name: n for n, name in enumerate(self.names)}
-        self._frames = FolderFrames(self._folder)
+    names: tuple[str, ...]
+    naming: Callable[[int], dict[str, Any]]
+    number_of: Callable[[Mapping[str, Any]], int | None]
+    load: Callable[[int], FrameToLabel]
 
-    def number_of(self, case: Mapping[str, Any]) -> int | None:
-        """Frame number of a line of the truth file; None if it is about another frame."""
-        name = case.get("frame")
-        return self._number.get(name) if isinstance(name, str) else None
 
-    def naming(self, number: int) -> dict[str, Any]:
-        """The fields that name a frame in the truth file."""
-        return {"frame": self.names[number]}
+def folder_source(folder: str | Path, *, ask_grounder: bool) -> LabelSource:
+    """The frames of a folder: its subfolders with an rgb.png."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileError(folder, "no such folder", "pass a folder that holds frame folders")
+    names = tuple(sorted(one.name for one in folder.iterdir() if (one / RGB_FILE).is_file()))
+    if not names:
+        repair = "pass a folder whose subfolders hold rgb.png, depth.png and camera_info.json"
+        raise InputError("--frames", f"{folder} without a frame", "one or more frames", repair)
+    frames, numbers = FolderFrames(folder), {name: n for n, name in enumerate(names)}
 
-    def load(self, number: int) -> FrameToLabel:
-        """A frame.
-
-        Raises:
-            SpatialVlmError: it cannot be read.
-        """
-        name = self.names[number]
-        found = self._frames.load(name)
+    def load(number: int) -> FrameToLabel:
+        found = frames.load(names[number])
         if isinstance(found, SpatialVlmError):
             raise found
         frame, detections = found
-        truth = read_frame_truth(self._folder, Case(name, ""))
+        truth = read_frame_truth(folder, Case(names[number], ""))
         pose = frame.base_T_camera if truth is None else truth.base_T_camera
-        return FrameToLabel(frame, None if self._ask_grounder else detections, pose)
+        return FrameToLabel(frame, None if ask_grounder else detections, pose)
+
+    return LabelSource(
+        names,
+        lambda number: {"frame": names[number]},
+        lambda case: numbers.get(name) if isinstance(name := case.get("frame"), str) else None,
+        load,
+    )
 
 
-class BagSource:
+@contextmanager
+def bag_source(
+    bag: Bag, truth_folder: Path, roles: Mapping[str, str], config: StreamConfig, apart: float = 1.0,
+    robot: SeenRobot | None = None,
+) -> Iterator[LabelSource]:  # fmt: skip
     """Complete frames of a bag, as `replay --every` answers on them, kept in a temporary folder.
-
-    Close it, or use it in a `with` statement.
 
     Args:
         truth_folder: folder of the truth file, which names the bag by its relative path.
         config: tolerances and frames, as the live node's.
         apart: least seconds between the stamps of two frames; 0 = every complete frame.
     """
+    path = bag.path if isinstance(bag.path, str) else str(bag.path.resolve())
+    with tempfile.TemporaryDirectory(prefix="spatial_vlm_label_") as folder:
+        complete = enumerate(_apart(bag, roles, config, apart, robot))
+        kept = {frame.stamp_ns: _FrameOnDisk(Path(folder, f"{n}.npz"), frame, found) for n, (frame, found) in complete}
+        stamps = tuple(kept)
+        numbers = {stamp: n for n, stamp in enumerate(stamps)}
 
-    def __init__(
-        self, bag: Bag, truth_folder: Path, roles: Mapping[str, str], config: StreamConfig, apart: float = 1.0,
-        robot: SeenRobot | None = None,
-    ) -> None:  # fmt: skip
-        self._path = bag.path if isinstance(bag.path, str) else str(bag.path.resolve())
-        self._truth_folder = truth_folder
-        self._with_detections = DETECTIONS in roles
-        self._folder = tempfile.TemporaryDirectory(prefix="spatial_vlm_label_")
-        self._frames: list[tuple[int, dict[str, Any], list[Detection] | None]] = []
-        try:
-            self._spool(bag, roles, config, apart, robot)
-        except BaseException:
-            self.close()
-            raise
-        self._stamps = tuple(stamp for stamp, _, _ in self._frames)
-        self._number = {stamp: n for n, stamp in enumerate(self._stamps)}
-        self.names = tuple(f"{stamp / SECOND:.3f} s" for stamp in self._stamps)
+        def naming(number: int) -> dict[str, Any]:
+            named = path if "://" in path else os.path.relpath(path, truth_folder)
+            return {"bag": named, "stamp_ns": stamps[number]}
 
-    def _spool(
-        self, bag: Bag, roles: Mapping[str, str], config: StreamConfig, apart: float, robot: SeenRobot | None
-    ) -> None:
-        seen: set[int] = set()  # a stamp means the first image that has it, as to `evaluate`
-        last, why = -1, None
-        for pending in _complete(bag, roles, config, robot):
-            if isinstance(pending, SpatialVlmError):
-                why = why or pending
-                continue
-            if pending.stamp_ns in seen or (seen and abs(pending.stamp_ns - last) < apart * SECOND):
-                continue
-            if len(self._frames) == MOST_FRAMES:
-                got, repair = f"more than {MOST_FRAMES} frames of {bag.path}", "raise --apart"
-                raise InputError("--bag", got, "fewer frames to label", repair)
-            last = pending.stamp_ns
-            seen.add(last)
-            self._keep(*pending.decode())
-        if not self._frames:
-            raise why or InputError("--bag", "no complete frame", "colour and depth with one stamp", "set its topics")
+        def number_of(case: Mapping[str, Any]) -> int | None:
+            stamp, named = case.get("stamp_ns"), case.get("bag", "")  # a line that names no bag is about this one
+            is_ours = isinstance(named, str) and (not named or is_same_bag(named, path, truth_folder))
+            return numbers.get(stamp) if is_ours and isinstance(stamp, int) else None
 
-    def _keep(self, frame: RgbdFrame, detections: tuple[Detection, ...] | None) -> None:
+        def load(number: int) -> FrameToLabel:
+            frame, detections = kept[stamps[number]].read()
+            return FrameToLabel(frame, detections if DETECTIONS in roles else None, frame.base_T_camera)
+
+        yield LabelSource(tuple(f"{stamp / SECOND:.3f} s" for stamp in stamps), naming, number_of, load)
+
+
+class _FrameOnDisk:
+    """A frame whose arrays are in a file."""
+
+    def __init__(self, file: Path, frame: RgbdFrame, detections: tuple[Detection, ...] | None) -> None:
+        self._file = file
         arrays: dict[str, Any] = {"rgb": frame.rgb, "depth": frame.depth}
-        fields = {one.name: getattr(frame, one.name) for one in dataclasses.fields(frame) if one.name not in arrays}
+        self._fields = {
+            one.name: getattr(frame, one.name) for one in dataclasses.fields(frame) if one.name not in arrays
+        }
         arrays |= {f"mask_{n}": one.mask for n, one in enumerate(detections or ()) if one.mask is not None}
-        bare = None if detections is None else [dataclasses.replace(one, mask=None) for one in detections]
+        self._bare = None if detections is None else [dataclasses.replace(one, mask=None) for one in detections]
         try:
-            np.savez_compressed(self._file(len(self._frames)), **arrays)
+            np.savez_compressed(file, **arrays)
         except OSError as error:
             repair = "make room there, or raise --apart"
-            raise FileError(self._folder.name, error.strerror or str(error), repair) from error
-        self._frames.append((frame.stamp_ns, fields, bare))
+            raise FileError(file.parent, error.strerror or str(error), repair) from error
 
-    def _file(self, number: int) -> Path:
-        return Path(self._folder.name) / f"{number}.npz"
-
-    def number_of(self, case: Mapping[str, Any]) -> int | None:
-        """See FolderSource. A line that names no bag is about this one."""
-        stamp, named = case.get("stamp_ns"), case.get("bag", "")
-        is_ours = isinstance(named, str) and (not named or is_same_bag(named, self._path, self._truth_folder))
-        return self._number.get(stamp) if is_ours and isinstance(stamp, int) else None
-
-    def naming(self, number: int) -> dict[str, Any]:
-        """See FolderSource."""
-        named = self._path if "://" in self._path else os.path.relpath(self._path, self._truth_folder)
-        return {"bag": named, "stamp_ns": self._stamps[number]}
-
-    def load(self, number: int) -> FrameToLabel:
-        """See FolderSource."""
-        _, fields, bare = self._frames[number]
-        detections = None
-        with np.load(self._file(number), allow_pickle=False) as kept:
-            frame = RgbdFrame(kept["rgb"], kept["depth"], **fields)
-            if bare is not None:
-                masks = (kept.get(f"mask_{n}") for n in range(len(bare)))
-                detections = tuple(dataclasses.replace(one, mask=mask) for one, mask in zip(bare, masks, strict=True))
-        return FrameToLabel(frame, detections if self._with_detections else None, frame.base_T_camera)
-
-    def close(self) -> None:
-        """Remove the temporary folder."""
-        self._folder.cleanup()
-
-    def __enter__(self) -> BagSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def read(self) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+        with np.load(self._file, allow_pickle=False) as arrays:
+            frame = RgbdFrame(arrays["rgb"], arrays["depth"], **self._fields)
+            if self._bare is None:
+                return frame, None
+            masks = [arrays.get(f"mask_{n}") for n in range(len(self._bare))]
+        return frame, tuple(dataclasses.replace(one, mask=mask) for one, mask in zip(self._bare, masks, strict=True))
 
 
-LabelSource = FolderSource | BagSource
+def _apart(
+    bag: Bag, roles: Mapping[str, str], config: StreamConfig, apart: float, robot: SeenRobot | None
+) -> Iterator[tuple[RgbdFrame, tuple[Detection, ...] | None]]:
+    """Complete frames with stamps so many seconds apart, each stamp once."""
+    seen: set[int] = set()  # a stamp means the first image that has it, as to `evaluate`
+    last, why = -1, None
+    for pending in _complete(bag, roles, config, robot):
+        if isinstance(pending, SpatialVlmError):
+            why = why or pending
+            continue
+        if pending.stamp_ns in seen or (seen and abs(pending.stamp_ns - last) < apart * SECOND):
+            continue
+        if len(seen) == MOST_FRAMES:
+            got, repair = f"more than {MOST_FRAMES} frames of {bag.path}", "raise --apart"
+            raise InputError("--bag", got, "fewer frames to label", repair)
+        last = pending.stamp_ns
+        seen.add(last)
+        yield pending.decode()
+    if not seen:
+        raise why or InputError("--bag", "no complete frame", "colour and depth with one stamp", "set its topics")
 
 
 def _complete(

@@ -91,14 +91,8 @@ class _Entry:
         return expect if isinstance(expect, Mapping) else None
 
 
-@dataclass(frozen=True, eq=False)
-class _Change:
-    """How to undo: the line as it was; None = there was none."""
-
-    entry: _Entry
-    before: bytes | None
-    decided: bool
-    adds: bool = False  # the entry itself
+_Change = tuple[_Entry, bytes | None, bool, bool]
+"""How to undo: the line as it was (None = there was none), whether it was decided, and whether the entry is new."""
 
 
 class LabelSession:
@@ -106,13 +100,16 @@ class LabelSession:
 
     Args:
         frame_of_reference: used if the words state none.
+
+    Attributes:
+        frame_names: display names of the frames.
     """
 
     def __init__(
         self, source: LabelSource, file: LabelFile, resolver: Resolver, sentences: Sequence[str] = (),
         frame_of_reference: FrameOfReference | None = None, *, blind: bool = False,
     ) -> None:  # fmt: skip
-        self.blind, self.file = blind, file
+        self.blind, self.file, self.frame_names = blind, file, source.names
         self._source, self._resolver, self._reference = source, resolver, frame_of_reference
         self._loaded = lru_cache(_FRAMES_KEPT)(self._load)
         self._look = lru_cache(_LOOKS_KEPT)(self._look_at)
@@ -131,7 +128,7 @@ class LabelSession:
 
     def _list_cases(self) -> None:
         """All cases by frame: those of the file in its order, then the sentences that it does not have there."""
-        by_frame: dict[int, list[_Entry]] = {n: [] for n in range(len(self._source.names))}
+        by_frame: dict[int, list[_Entry]] = {n: [] for n in range(len(self.frame_names))}
         for line in self.file.lines:
             number = None if line.value is None else self._source.number_of(line.value)
             words = None if line.value is None else words_of(line.value)
@@ -144,17 +141,12 @@ class LabelSession:
 
     # -------------------------------------------------------------------------------------------- reading
 
-    @property
-    def frame_names(self) -> tuple[str, ...]:
-        """Display names of the frames."""
-        return self._source.names
-
     def overview(self) -> dict[str, Any]:
         """All cases in a line each, and whether the file holds what was decided."""
         with self._lock:
             return {
                 "cases": [self._listed(entry) for entry in self._entries],
-                "frames": list(self._source.names),
+                "frames": list(self.frame_names),
                 "others": sum(1 for line in self.file.lines if line.raw.strip()) - sum(
                     1 for entry in self._entries if entry.line is not None
                 ),
@@ -182,7 +174,7 @@ class LabelSession:
             shows = entry.shown
             return {
                 **self._listed(entry),
-                "name": self._source.names[entry.frame],
+                "name": self.frame_names[entry.frame],
                 "size": look.size,
                 "problem": look.problem,
                 "truth": entry.truth,
@@ -202,9 +194,7 @@ class LabelSession:
     def image(self, frame: int) -> Rgb | None:
         """The colour image of a frame; None if it cannot be read."""
         with self._lock:
-            if not 0 <= frame < len(self._source.names):
-                raise InputError("frame", str(frame), "a frame of the page", "reload the page")
-            loaded = self._loaded(frame)
+            loaded = self._loaded(self._checked("frame", frame, self.frame_names))
             return None if isinstance(loaded, SpatialVlmError) else loaded[0].frame.rgb
 
     def _load(self, frame: int) -> tuple[FrameToLabel, ObservedFrame] | SpatialVlmError:
@@ -214,7 +204,7 @@ class LabelSession:
         except SpatialVlmError as error:
             return error
         except Exception as error:  # a fault of ours costs one frame, not the page
-            _log.exception("unexpected exception while reading frame %s", self._source.names[frame])
+            _log.exception("unexpected exception while reading frame %s", self.frame_names[frame])
             return InternalError.of(error)
 
     def _look_at(self, frame: int, words: str) -> LabelLook:
@@ -234,9 +224,13 @@ class LabelSession:
         return LabelLook(answered.resolution, answered.detections, ground, size, truth, by_id)
 
     def _entry(self, number: int) -> _Entry:
-        if not 0 <= number < len(self._entries):
-            raise InputError("case", str(number), "a case of the page", "reload the page")
-        return self._entries[number]
+        return self._entries[self._checked("case", number, self._entries)]
+
+    @staticmethod
+    def _checked(what: str, number: int, there: Sequence[object]) -> int:
+        if not 0 <= number < len(there):
+            raise InputError(what, str(number), f"a {what} of the page", "reload the page")
+        return number
 
     # -------------------------------------------------------------------------------------------- deciding
 
@@ -274,7 +268,7 @@ class LabelSession:
                 del checked["id"]  # the box is of another object than the detection; `evaluate` refuses both together
             kinds = checked_kind(kind)
             before = None if entry.line is None else entry.line.raw
-            change = _Change(entry, before, entry.decided)
+            change = entry, before, entry.decided, False
             unchanged = as_it_was and (kinds is None or kinds == _kinds(entry.value))
             if not unchanged:  # looked at and left as it is: the line keeps its bytes
                 by: Maker = (
@@ -294,8 +288,7 @@ class LabelSession:
         with self._lock:
             words = words.strip()
             check_sentence(words)
-            if not 0 <= frame < len(self._source.names):
-                raise InputError("frame", str(frame), "a frame of the page", "reload the page")
+            self._checked("frame", frame, self.frame_names)
             if any(entry.frame == frame and entry.words == words for entry in self._entries):
                 repair = "choose the existing one in the list"
                 raise InputError("sentence", repr(words), "a new sentence for this frame", repair)
@@ -303,7 +296,7 @@ class LabelSession:
             last = max((n for n, one in enumerate(self._entries) if one.frame <= frame), default=-1)
             self._entries.insert(last + 1, entry)
             self._write(entry, {**self._source.naming(frame), "instruction": words})
-            self._changes.append(_Change(entry, None, decided=False, adds=True))
+            self._changes.append((entry, None, False, True))
             self._try_to_save()
             return last + 1
 
@@ -312,19 +305,17 @@ class LabelSession:
         with self._lock:
             if not self._changes:
                 return None
-            change = self._changes.pop()
-            entry, number = change.entry, self._entries.index(change.entry)
-            if change.before is None and entry.line is not None:
+            entry, before, decided, is_new = self._changes.pop()
+            entry.decided, number = decided, self._entries.index(entry)
+            if entry.line is not None and before is not None:
+                entry.line.set(before)
+            elif entry.line is not None:
                 self.file.remove(entry.line)
                 entry.line = None
-            elif change.before is not None and entry.line is not None:
-                entry.line.set(change.before)
-            entry.decided = change.decided
-            if change.adds:
+            if is_new:
                 self._entries.remove(entry)
-                number = min(number, len(self._entries) - 1) if self._entries else None  # type: ignore[assignment]
             self._try_to_save()
-            return number
+            return min(number, len(self._entries) - 1) if self._entries else None
 
     def _write(self, entry: _Entry, value: Mapping[str, Any]) -> None:
         if entry.line is None:
@@ -402,16 +393,11 @@ def _kinds(value: Mapping[str, Any]) -> list[str]:
 
 def _named_in(truth: Mapping[str, Any] | None) -> set[str]:
     """Ids that a truth names: it may have been written about other detections."""
-    truth = truth or {}
-    place, answer = truth.get("place"), truth.get("answer")
-    found = [truth.get("id"), *_listed_ids(truth.get("id_also"))]
-    found += [place.get("anchor_id")] if isinstance(place, Mapping) else []
-    found += _listed_ids(answer.get("ids")) if isinstance(answer, Mapping) else []
-    return {one for one in found if isinstance(one, str)}
-
-
-def _listed_ids(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
+    parts = [] if truth is None else [truth, truth.get("place"), truth.get("answer")]
+    fields = ("id", "id_also", "anchor_id", "ids")
+    values = [part.get(name) for part in parts if isinstance(part, Mapping) for name in fields]
+    listed = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return {one for one in listed if isinstance(one, str)}
 
 
 def _answer_words(resolution: Resolution | None) -> dict[str, Any] | None:

@@ -42,7 +42,6 @@ class GroundObject:
         top: height of the top, metres.
     """
 
-    id: str
     outline: _Floats
     bottom: float
     top: float
@@ -53,6 +52,7 @@ class Ground:
     """All objects of a scene from above.
 
     Args:
+        objects: by the ids of their detections.
         camera: (2,) position of the camera, metres.
         ahead: (2,) unit viewing direction.
         frame_id: frame of the coordinates; None for the camera's own axes.
@@ -60,16 +60,12 @@ class Ground:
         camera_frame: name of the camera's frame.
     """
 
-    objects: tuple[GroundObject, ...]
+    objects: Mapping[str, GroundObject]
     camera: _Floats
     ahead: _Floats
     frame_id: str | None
     pose: _Floats
     camera_frame: str
-
-    def object(self, id_: str) -> GroundObject | None:
-        """An object by the id of its detection."""
-        return next((one for one in self.objects if one.id == id_), None)
 
     def in_base(self, pose: Pose) -> _Floats | None:
         """Position of a pose in base, (3,) metres; None if not known or in another frame."""
@@ -80,16 +76,16 @@ class Ground:
 
     def json(self) -> dict[str, Any]:
         """JSON for the page."""
+        objects = [
+            {"id": id_, "outline": np.round(one.outline, 4).tolist(), "bottom": one.bottom, "top": one.top}
+            for id_, one in self.objects.items()
+        ]
         return {
             "frame_id": self.frame_id,
-            "camera": _rounded(self.camera),
-            "ahead": _rounded(self.ahead),
-            "objects": [
-                {"id": one.id, "outline": [_rounded(corner) for corner in one.outline], "bottom": round(one.bottom, 4),
-                 "top": round(one.top, 4)}
-                for one in self.objects
-            ],
-        }  # fmt: skip
+            "camera": np.round(self.camera, 4).tolist(),
+            "ahead": np.round(self.ahead, 4).tolist(),
+            "objects": objects,
+        }
 
 
 def ground_of(scene: Scene, base_T_camera: Transform | None) -> Ground:
@@ -100,22 +96,16 @@ def ground_of(scene: Scene, base_T_camera: Transform | None) -> Ground:
         base_T_camera: the camera's pose; its parent has z up. None = it is not known.
     """
     pose = _level(scene) if base_T_camera is None else np.asarray(base_T_camera.matrix, np.float64)
-    objects = []
+    objects = {}
     for one in scene.objects:
-        if one.depth_problem is not None or not len(one.footprint):
-            continue
-        outline = one.footprint @ pose[:3, :3].T + pose[:3, 3]
-        middle = pose[:3, :3] @ one.box.centre + pose[:3, 3]
-        half = float(one.box.size[2]) / 2
-        objects.append(GroundObject(one.id, outline[:, :2], float(middle[2]) - half, float(middle[2]) + half))
-    return Ground(
-        tuple(objects),
-        pose[:2, 3],
-        _unit(pose[:2, 2]) if np.hypot(*pose[:2, 2]) > 1e-6 else _unit(-pose[:2, 1]),
-        None if base_T_camera is None else base_T_camera.parent,
-        pose,
-        scene.frame.frame_id,
-    )
+        if one.depth_problem is None and len(one.footprint):
+            outline = one.footprint @ pose[:3, :3].T + pose[:3, 3]
+            middle = float(pose[2, :3] @ one.box.centre + pose[2, 3])
+            half = float(one.box.size[2]) / 2
+            objects[one.id] = GroundObject(outline[:, :2], round(middle - half, 4), round(middle + half, 4))
+    ahead = pose[:2, 2] if np.hypot(*pose[:2, 2]) > 1e-6 else -pose[:2, 1]
+    frame_id = None if base_T_camera is None else base_T_camera.parent
+    return Ground(objects, pose[:2, 3], ahead / np.hypot(*ahead), frame_id, pose, scene.frame.frame_id)
 
 
 def _level(scene: Scene) -> _Floats:
@@ -128,14 +118,6 @@ def _level(scene: Scene) -> _Floats:
     pose = np.eye(4)
     pose[:3, :3] = np.stack([np.cross(ahead, up), ahead, up])
     return pose
-
-
-def _unit(vector: _Floats) -> _Floats:
-    return np.asarray(vector / np.linalg.norm(vector))
-
-
-def _rounded(point: _Floats) -> list[float]:
-    return [round(float(value), 4) for value in point]
 
 
 # ------------------------------------------------------------------------------------------------ proposals
@@ -183,17 +165,13 @@ def _place(resolution: Resolution, place: Place, ground: Ground) -> dict[str, An
     if middle is None or destination is None:
         return None
     relation, half = destination.relation, np.array([_SPOT, _SPOT, 0.0])
-    anchor = ground.object(place.anchor_id)
+    anchor = ground.objects.get(place.anchor_id)
     if anchor is not None and relation in (*_WHOLE, "next to"):
         around = 0.0 if relation in _WHOLE else _AROUND
         low, high = anchor.outline.min(axis=0) - around, anchor.outline.max(axis=0) + around
         middle, half = np.array([*(low + high) / 2, middle[2]]), np.array([*(high - low) / 2, 0.0])
-    return {
-        "relation": relation,
-        "anchor_id": place.anchor_id,
-        "region_center": [round(float(v), 4) for v in middle],
-        "region_half": [round(float(v), 4) for v in half],
-    }
+    center, half = np.round(middle, 4).tolist(), np.round(half, 4).tolist()
+    return {"relation": relation, "anchor_id": place.anchor_id, "region_center": center, "region_half": half}
 
 
 def _answer(answer: SpaceAnswer, *, by_id: bool) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import MIB, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     import numpy.typing as npt
 
@@ -48,7 +46,6 @@ def decode_file(
     flags: int,
     repair: str = "give an image file",
     largest: int = LARGEST_PIXELS,
-    fits: Callable[[ImageHeader], None] | None = None,
 ) -> npt.NDArray[np.generic]:
     """Read the pixels of an undamaged image file.
 
@@ -60,7 +57,7 @@ def decode_file(
     Returns:
         (H, W) or (H, W, channels), as OpenCV gives them: blue first.
     """
-    return decode(read_bytes(path, repair, LARGEST_IMAGE_FILE), path, flags, largest, fits)
+    return decode(read_bytes(path, repair, LARGEST_IMAGE_FILE), path, flags, largest)
 
 
 def decode(
@@ -68,12 +65,9 @@ def decode(
     path: str | Path,
     flags: int,
     largest: int = LARGEST_PIXELS,
-    fits: Callable[[ImageHeader], None] | None = None,
 ) -> npt.NDArray[np.generic]:
     """As `decode_file`, for bytes that came from `path`."""
-    header = check_image(data, path, largest)
-    if fits is not None:
-        fits(header)
+    check_image(data, path, largest)
     import cv2
     import numpy as np
 

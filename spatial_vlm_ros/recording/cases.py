@@ -103,17 +103,21 @@ class Box3d:
     frame_id: str = ""
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(v) for v in (*self.center, *self.size, self.yaw)):
-            raise ValueError("box_3d has a number that is not finite: use metres, and radians for yaw")
-        if not all(v > 0.0 for v in self.size):
+        _check_metres("box_3d", self.center, self.size)
+        if min(self.size) <= 0.0:
             raise ValueError(f"the size of box_3d is {list(self.size)}: use three lengths above 0, in metres")
-        if max(self.size) > LARGEST_M or max(abs(v) for v in self.center) > FARTHEST_M:
-            measured = f"box_3d has its centre at {list(self.center)} and measures {list(self.size)}"
-            wrong = "which is too far or too large for an object in view: it looks like millimetres; use metres"
-            raise ValueError(f"{measured}, {wrong}")
-        if abs(self.yaw) > 2 * math.pi:
-            turn = f"yaw of box_3d is {self.yaw:g}, more than a full turn"
+        if not abs(self.yaw) <= 2 * math.pi:
+            turn = f"yaw of box_3d is {self.yaw:g}, not within a full turn"
             raise ValueError(f"{turn}: it looks like degrees; use radians")
+
+
+def _check_metres(what: str, center: Point, size: Point) -> None:
+    measured = f"{what} has its centre at {list(center)} and measures {list(size)}"
+    if not all(math.isfinite(v) for v in (*center, *size)) or min(size) < 0.0:
+        raise ValueError(f"{measured}: use metres, and no length below 0")
+    if max(size) > LARGEST_M or max(abs(v) for v in center) > FARTHEST_M:
+        wrong = "which is too far or too large for an object in view: it looks like millimetres; use metres"
+        raise ValueError(f"{measured}, {wrong}")
 
 
 @dataclass(frozen=True)
@@ -156,12 +160,7 @@ class Expectation:
             if max(self.box) <= 1.0:
                 raise ValueError(f"box is {list(self.box)}, fractions of the image: use pixels")
         if self.place is not None:
-            center, half = self.place.region_center, self.place.region_half
-            region = f"the region of place is at {list(center)}, half extents {list(half)}"
-            if not all(math.isfinite(v) for v in (*center, *half)) or min(half) < 0.0:
-                raise ValueError(f"{region}: use metres, and no extent below 0")
-            if max(half) > LARGEST_M or max(abs(v) for v in center) > FARTHEST_M:
-                raise ValueError(f"{region}: it looks like millimetres; use metres")
+            _check_metres("the region of place (half of it)", self.place.region_center, self.place.region_half)
         if self.tolerance_m is not None:
             if self.box_3d is None:
                 raise ValueError("tolerance_m limits the distance from box_3d: add box_3d")

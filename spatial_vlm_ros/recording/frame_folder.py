@@ -19,7 +19,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,7 +67,6 @@ _ALIKE = 0.75  # share of characters from which a field is a known one misspelle
 _FORM = "fix the file; docs/tutorials/own_image.md shows its format"
 _READABLE = "use a JSON file of the documented format"
 _T = TypeVar("_T")
-_Sized = Callable[[tuple[int, ...]], None]
 
 
 # ------------------------------------------------------------------------------------------------ whole frames
@@ -127,17 +126,19 @@ def read_frame(
     info = _json(camera_info, _CameraInfo)
     camera, frame_id = _camera(camera_info, info), info.frame_id
     this = "use the camera_info of this image"
-    colour = read_rgb(rgb, _sized(rgb, camera_info, camera, this))
+    colour = read_rgb(rgb)
+    _check_size(rgb, colour, camera_info, camera, this)
     if (depth_camera_info is None) != (rgb_T_depth is None):
         reason = "one of depth intrinsics and depth pose is missing"
         repair = "use both for depth that is not registered to colour, and neither for registered depth"
         raise FileError(depth_camera_info or rgb_T_depth, reason, repair)
+    metres = read_depth(depth)
     if depth_camera_info is None or rgb_T_depth is None:
         repair = "register depth to colour, or add the depth camera's own"
-        metres = read_depth(depth, _sized(depth, camera_info, camera, repair))
+        _check_size(depth, metres, camera_info, camera, repair)
     else:
         depth_camera, depth_frame_id = read_camera_info(depth_camera_info)
-        metres = read_depth(depth, _sized(depth, depth_camera_info, depth_camera, this))
+        _check_size(depth, metres, depth_camera_info, depth_camera, this)
         depth_pose = read_transform(rgb_T_depth)
         if (depth_pose.parent, depth_pose.child) == (depth_frame_id, frame_id) != (frame_id, depth_frame_id):
             raise TransformError(depth_pose.parent, depth_pose.child, "it maps colour to depth: use its inverse")
@@ -149,10 +150,19 @@ def read_frame(
     )
 
 
+def _check_size(
+    path: str | Path, image: npt.NDArray[Any], info: str | Path, camera: PinholeCamera, repair: str
+) -> None:
+    height, width = image.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        reason = f"{width}x{height} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
+        raise FileError(path, reason, repair)
+
+
 # ------------------------------------------------------------------------------------------------ single files
 
 
-def read_rgb(path: str | Path, sized: _Sized | None = None) -> Rgb:
+def read_rgb(path: str | Path) -> Rgb:
     """A colour image.
 
     Args:
@@ -161,11 +171,11 @@ def read_rgb(path: str | Path, sized: _Sized | None = None) -> Rgb:
     Returns:
         (H, W, 3) uint8, RGB. Orientation tags are ignored, because depth and intrinsics do not rotate with them.
     """
-    bgr = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, sized)
+    bgr = decode_file(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
 
 
-def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
+def read_depth(path: str | Path) -> Depth:
     """Read a depth image: (H, W) float32, metres, NaN for no measurement.
 
     Args:
@@ -173,12 +183,10 @@ def read_depth(path: str | Path, sized: _Sized | None = None) -> Depth:
             (millimetres) or floats (metres).
     """
     path = Path(path)
-    raw = read_npy(path) if path.suffix.lower() == ".npy" else _decoded(path, cv2.IMREAD_UNCHANGED, sized)
+    raw = read_npy(path) if path.suffix.lower() == ".npy" else decode_file(path, cv2.IMREAD_UNCHANGED)
     kind = f"{raw.dtype} image with shape {raw.shape}"
     if raw.ndim != 2:
         raise FileError(path, f"a {kind} is not a depth image", "use one channel: 16-bit millimetres or float metres")
-    if sized is not None:  # also an array
-        sized(raw.shape)
     if raw.dtype.itemsize == 1:
         reason = "an 8-bit depth image has lost its unit and most of its steps (JPEG, or an image made for viewing)"
         raise FileError(path, reason, "save depth as 16-bit PNG in millimetres")
@@ -286,13 +294,11 @@ def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
         path: 8-bit image, not 0 = object.
         image_size: (width, height) of the image that it is of, pixels.
     """
-
-    def sized(shape: tuple[int, ...]) -> None:
-        if shape[1::-1] != image_size:
-            reason = f"the mask has {shape[1]}x{shape[0]} pixels, but the image has {image_size[0]}x{image_size[1]}"
-            raise FileError(path, reason, "use masks of the whole image")
-
-    mask: Mask = np.not_equal(_decoded(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH, sized), 0)
+    mask: Mask = np.not_equal(decode_file(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
+    height, width = mask.shape
+    if (width, height) != image_size:
+        reason = f"the mask has {width}x{height} pixels, but the image has {image_size[0]}x{image_size[1]}"
+        raise FileError(path, reason, "use masks of the whole image")
     if not mask.any():
         raise FileError(path, "the mask is empty", "remove the detection, or use its box without a mask")
     return mask
@@ -359,25 +365,6 @@ def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", 
         raise FileError(path, reason, repair, field or None) from error
 
 
-# ------------------------------------------------------------------------------------------------ bytes and images
-
-
-def _decoded(path: str | Path, flags: int, sized: _Sized | None) -> npt.NDArray[np.generic]:
-    fits = None if sized is None else lambda header: sized((header.height, header.width))
-    return decode_file(path, flags, fits=fits)
-
-
-def _sized(path: str | Path, info: str | Path, camera: PinholeCamera, repair: str) -> _Sized:
-    """Raises FileError where an image is not of its camera's size."""
-
-    def check(shape: tuple[int, ...]) -> None:
-        if shape[:2] != (camera.height, camera.width):
-            reason = f"{shape[1]}x{shape[0]} pixels, but {Path(info).name} says {camera.width}x{camera.height}"
-            raise FileError(path, reason, repair)
-
-    return check
-
-
 # ------------------------------------------------------------------------------------------------ writing
 
 
@@ -403,17 +390,14 @@ def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detec
         millimetres = np.nan_to_num(frame.depth * 1000.0).round().clip(0, 65535).astype(np.uint16)
         _write_png(unfinished / RGB_FILE, np.ascontiguousarray(frame.rgb[..., ::-1]))
         _write_png(unfinished / DEPTH_FILE, millimetres)
-        forms: dict[str, Any] = {
-            CAMERA_FILE: {
-                "width": camera.width, "height": camera.height, "k": camera.K.reshape(-1).tolist(),
-                "d": list(camera.D), "distortion_model": camera.distortion_model, "frame_id": frame.frame_id,
-                "domain": frame.domain,
-            }
-        }  # fmt: skip
+        k, d = tuple(camera.K.reshape(-1).tolist()), tuple(camera.D)
+        info = _CameraInfo(
+            camera.width, camera.height, k, d, camera.distortion_model, frame.frame_id, domain=frame.domain
+        )
+        listed = [_listed(unfinished, number, one) for number, one in enumerate(detections)]
+        forms = {CAMERA_FILE: msgspec.to_builtins(info), DETECTIONS_FILE: {"detections": listed}}
         if pose is not None:
             forms[BASE_FILE] = transform_form(pose)
-        listed = [_listed(unfinished, number, one) for number, one in enumerate(detections)]
-        forms[DETECTIONS_FILE] = {"detections": listed}
         for name, form in forms.items():
             write_text(unfinished / name, json.dumps(form) + "\n", force=True, sync=False)
     return Path(folder)

@@ -62,8 +62,11 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     """The store of a URI, and the file's path in it."""
     try:
         from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
     except ImportError as error:
         raise DependencyError("fsspec", install("scale")) from error
+    if not is_remote(uri):
+        return LocalFileSystem(), str(local_path(uri).absolute())
     try:
         fs, path = url_to_fs(uri)
     except ImportError as error:

@@ -12,9 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine
+from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine, Shard, ShardAnswers, digest
 from spatial_vlm_lab.engine.run import evaluate_shards
-from spatial_vlm_lab.engine.shards import Shard, ShardAnswers, digest
 from spatial_vlm_lab.scoring.rows import Row
 from spatial_vlm_ros.errors import DepthError, InputError
 

@@ -26,7 +26,7 @@ from waiting import DEADLINE
 
 from spatial_vlm_lab.engine import evaluate_cases
 from spatial_vlm_lab.engine.ahead import made_ahead
-from spatial_vlm_lab.engine.engines import LocalEngine
+from spatial_vlm_lab.engine.engines import LocalEngine, Shard
 from spatial_vlm_lab.engine.evaluate_cases import (
     BagWindow,
     CaseTask,
@@ -36,7 +36,6 @@ from spatial_vlm_lab.engine.evaluate_cases import (
     run_configuration,
 )
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_lab.engine.shards import Shard
 from spatial_vlm_lab.scoring import truth_file
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
 from spatial_vlm_lab.scoring.rows import Row

@@ -25,7 +25,7 @@ from s3_server import S3Server, put, running_server
 from spatial_vlm_lab.engine.engines import ATTEMPTS, LocalEngine
 from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_lab.engine.store import open_store
+from spatial_vlm_lab.engine.store import ResultStore
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import EngineUnavailableError, FileError, InputError, RunMismatchError, StoreError
@@ -139,8 +139,8 @@ def test_an_evaluation_whose_driver_was_killed_goes_on_with_the_parts_it_has(
 _WRITER = """
 import itertools, sys
 from pathlib import Path
-from spatial_vlm_lab.engine.store import open_store
-store = open_store(sys.argv[1])
+from spatial_vlm_lab.engine.store import ResultStore
+store = ResultStore(sys.argv[1])
 for n in itertools.count():
     store.write("file", bytes([n % 256]) * (200_000 + n % 7))
     print(n, flush=True)
@@ -158,8 +158,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, 
     writer.communicate(timeout=LIMIT_S)
     data = (tmp_path / "file").read_bytes()
     assert (len(data) >= 200_000, len(set(data))) == (True, 1)
-    open_store(str(tmp_path)).tidy()
-    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+    assert ResultStore(str(tmp_path)).names() == {"file"}
 
 
 def test_two_workers_of_ray_of_which_one_dies_give_the_bytes_of_one_process(
@@ -230,7 +229,7 @@ def test_bags_and_results_of_a_store_are_those_of_a_disk(bag: Source, server: S3
     assert [{**row, "source": bag.uri} for row in rows] == here
     with pytest.raises(RunMismatchError, match="--resume"):
         evaluate_cases([there], [ModelSpec()], Settings(), "s3://lab/results/one", LocalEngine())
-    store = open_store("s3://lab/results/one")
+    store = ResultStore("s3://lab/results/one")
     assert store.names() == {"run.json", "rows.parquet", "outcome.json", "parts"}
     assert (store.create("once", b"mine"), store.create("once", b"yours"), store.read("once")) == (True, False, b"mine")
     for uri in ("s3://lab/none.mcap", "s3://no-such-bucket/run.mcap", "s3://lab/no-folder"):

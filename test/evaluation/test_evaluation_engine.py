@@ -2,6 +2,7 @@
 """The folder of an evaluation in shards: its files, its lock, what goes wrong and how it is gone on with."""
 
 import dataclasses
+import errno
 import json
 import os
 import random
@@ -21,18 +22,9 @@ from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 from waiting import until
 
 from spatial_vlm_lab.engine import store as engine_store
-from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine, check_address
-from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_lab.engine.shards import (
-    Outcome,
-    Shard,
-    ShardAnswers,
-    digest,
-    part_answers,
-    part_bytes,
-    write_merged,
-)
-from spatial_vlm_lab.engine.store import HALF, LOCK, FolderLock, LockOwner, ResultStore, open_store
+from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, RayEngine, Shard, ShardAnswers, check_address, digest
+from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, part_answers, part_bytes, run_rows
+from spatial_vlm_lab.engine.store import LEFT_S, LOCK, LockOwner, ResultStore, locked
 from spatial_vlm_lab.scoring.rows import COLUMNS, Row
 from spatial_vlm_ros.errors import (
     DependencyError,
@@ -80,14 +72,6 @@ def test_no_part_that_is_cut_off_or_changed_is_taken_for_whole() -> None:
         assert changed is None or changed.rows == tuple(ROWS)
 
 
-def test_parts_merge_into_one_file_in_their_order(tmp_path: Path) -> None:
-    parts, paths = [ROWS, [], ROWS[::-1]], [tmp_path / "rows.parquet", tmp_path / "again.parquet"]
-    for path in paths:
-        assert write_merged(path, iter(parts), {"configuration": "c"}) == 4
-        assert parquet.read_table(path).to_pylist() == [*ROWS, *ROWS[::-1]]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-
-
 def test_the_name_of_a_part_is_that_of_content_cases_and_configuration() -> None:
     shard = Shard("run1", "all", ("f1: the cup",), digest("content"), payload=1)
     one, other = digest({"model": "a", "version": 1}), digest({"model": "b", "version": 1})
@@ -100,20 +84,18 @@ def test_the_name_of_a_part_is_that_of_content_cases_and_configuration() -> None
 
 @pytest.fixture(params=["disk", "store"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStore:
-    return open_store(str(tmp_path / "out") if request.param == "disk" else f"memory://{tmp_path.name}")
+    return ResultStore(str(tmp_path / "out") if request.param == "disk" else f"memory://{tmp_path.name}")
 
 
-def test_files_are_written_read_listed_removed_and_created_once(store: ResultStore, tmp_path: Path) -> None:
+def test_files_are_written_read_listed_removed_and_created_once(store: ResultStore) -> None:
     assert store.read("run.json") is None
     assert store.names() == set()
     for data in (b"1", b"22"):
         store.write("run.json", data)
     store.write("parts/a.parquet", b"a")
-    (tmp_path / "file").write_bytes(b"large")
-    store.write_from("rows.parquet", tmp_path / "file")
-    assert [store.read(name) for name in ("run.json", "rows.parquet")] == [b"22", b"large"]
+    assert store.read("run.json") == b"22"
     assert store.names("parts") == {"a.parquet"}
-    assert store.names() >= {"run.json", "rows.parquet"}
+    assert store.names() >= {"run.json"}
     for _ in range(2):
         store.remove("run.json")
     assert store.read("run.json") is None
@@ -122,18 +104,12 @@ def test_files_are_written_read_listed_removed_and_created_once(store: ResultSto
     assert store.read("once.json") == b"mine"
 
 
-def test_a_file_in_the_place_of_a_folder_is_not_taken_for_a_file_that_is_there(tmp_path: Path) -> None:
-    (tmp_path / "parts").touch()
-    with pytest.raises(StoreError, match="parts"):
-        open_store(str(tmp_path)).create("parts/a.parquet", b"a")
-
-
 def test_an_evaluation_in_a_store_has_the_rows_of_one_on_a_disk(tmp_path: Path) -> None:
     uri = f"memory://{tmp_path.name}"
     for folder in (str(tmp_path), uri):
         evaluate_shards(MadeUp(), shards_of(5), folder, LocalEngine(), CONFIGURATION)
     assert list(run_rows(uri)) == list(run_rows(tmp_path))
-    there = open_store(uri)
+    there = ResultStore(uri)
     assert {name: there.read(name) for name in contents(tmp_path)} == contents(tmp_path)
 
 
@@ -154,17 +130,20 @@ def test_a_store_that_fails_midway_keeps_what_is_stored(tmp_path: Path, monkeypa
 
 def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
-    kept = {f"{HALF}1-of-init", "parts/a.parquet"}
-    for name in (*kept, f"{HALF}4999999-of-nobody", f"parts/{HALF}damaged"):
+    kept = {".lock.json.1a2b3c4d.part", "parts/a.parquet"}
+    old = tmp_path / ".lock.json.5e6f7a8b.part"
+    for name in (*kept, old.name, ".run.json.1a2b3c4d.part", "parts/.a.parquet.1a2b3c4d.part"):
         (tmp_path / name).touch()
-    open_store(str(tmp_path)).tidy()
+    os.utime(old, (time.time() - 2 * LEFT_S,) * 2)
+    store = ResultStore(str(tmp_path))
+    assert store.names() == {"parts"}
+    store.tidy()
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == kept | {"parts"}
 
 
-@pytest.mark.parametrize("number", [1, 95])
-def test_a_file_system_without_links_will_do(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "link", MagicMock(side_effect=OSError(number, os.strerror(number))))
-    store = open_store(str(tmp_path))
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", MagicMock(side_effect=OSError(errno.EPERM, "no links")))
+    store = ResultStore(str(tmp_path))
     assert store.create(LOCK, b"mine")
     assert not store.create(LOCK, b"yours")
     assert contents(tmp_path) == {LOCK: b"mine"}
@@ -181,9 +160,9 @@ def leave(folder: Path, **changes: object) -> LockOwner:
 
 
 def test_a_second_evaluation_is_told_who_writes_since_when(tmp_path: Path) -> None:
-    owner, lock = leave(tmp_path, since=time.time() - 1000), FolderLock(open_store(str(tmp_path)))
+    owner = leave(tmp_path, since=time.time() - 1000)
     told = rf"in use by process {owner.pid} on .* for \d+ s"
-    with pytest.raises(FolderInUseError, match=told) as caught, lock:
+    with pytest.raises(FolderInUseError, match=told) as caught, locked(ResultStore(str(tmp_path))):
         pass
     assert 1000 <= caught.value.age < 2000
     assert "remove lock.json" in str(caught.value)
@@ -191,9 +170,9 @@ def test_a_second_evaluation_is_told_who_writes_since_when(tmp_path: Path) -> No
 
 
 def test_the_lock_is_gone_afterwards_whatever_happens(store: ResultStore) -> None:
-    with FolderLock(store), pytest.raises(FolderInUseError, match="in use by process"), FolderLock(store):
+    with locked(store), pytest.raises(FolderInUseError, match="in use by process"), locked(store):
         pass
-    with pytest.raises(ZeroDivisionError), FolderLock(store):
+    with pytest.raises(ZeroDivisionError), locked(store):
         raise ZeroDivisionError
     assert store.read(LOCK) is None
 
@@ -216,17 +195,17 @@ def test_a_lock_is_taken_over_once_its_owner_is_gone(
 ) -> None:
     leave(tmp_path, seen=time.time() - age, **changes)
     if is_stale:
-        with FolderLock(open_store(str(tmp_path))):
+        with locked(ResultStore(str(tmp_path))):
             assert json.loads((tmp_path / LOCK).read_text())["token"] != OTHER
     else:
-        with pytest.raises(FolderInUseError, match="on far-away"), FolderLock(open_store(str(tmp_path))):
+        with pytest.raises(FolderInUseError, match="on far-away"), locked(ResultStore(str(tmp_path))):
             pass
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"host": 1}'])
 def test_a_damaged_lock_holds_nobody_up(text: str, tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text(text)
-    with FolderLock(open_store(str(tmp_path))):
+    with locked(ResultStore(str(tmp_path))):
         assert (tmp_path / LOCK).read_text() != text
 
 
@@ -236,16 +215,16 @@ def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
     def is_lost() -> bool:
         leave(tmp_path)
         try:
-            lock.check()
+            check()
         except FolderInUseError:
             return True
         return False
 
     monkeypatch.setattr(engine_store, "BEAT_S", 0.02)
-    with FolderLock(open_store(str(tmp_path))) as lock:
+    with locked(ResultStore(str(tmp_path))) as check:
         first = json.loads((tmp_path / LOCK).read_text())
         until(lambda: json.loads((tmp_path / LOCK).read_text())["seen"] > first["seen"], "a sign of life is written")
-        lock.check()
+        check()
         until(is_lost, "the loss is noticed")
     assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
 
@@ -341,7 +320,7 @@ def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
     with pytest.raises(StoreError, match=told):
         evaluated(tmp_path, shards_of(7))
     monkeypatch.undo()
-    assert not list(tmp_path.rglob(".half-*"))
+    assert not list(tmp_path.rglob(".*.part"))
     assert evaluated(tmp_path, shards_of(7), resume=True).reused >= 1
     assert contents(tmp_path) == expected
 
@@ -433,7 +412,7 @@ def test_without_ray_the_command_that_installs_it_is_said(tmp_path: Path, monkey
         evaluate_shards(MadeUp(), shards_of(2), tmp_path, RayEngine(2), CONFIGURATION)
 
 
-@pytest.mark.parametrize("options", [{"workers": 0}, {"num_gpus": -1.0}, {"num_gpus": 1.5}, {"num_cpus": 0.0}])
+@pytest.mark.parametrize("options", [{"workers": 0}, {"num_gpus": -1.0}, {"num_gpus": 1.5}])
 def test_numbers_that_are_none_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         RayEngine(**options)

@@ -15,7 +15,7 @@ import pytest
 from frame_files import write_two_frames
 
 from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_sources import FolderSource
+from spatial_vlm_lab.labelling.label_sources import folder_source
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.web.serving import Page
@@ -57,7 +57,7 @@ def served(recorded: Path, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
             if lines is not None:
                 path.write_text("".join(json.dumps(line) + "\n" for line in lines))
             file = stack.enter_context(LabelFile(path))
-            source = FolderSource(folder, ask_grounder=False)
+            source = folder_source(folder, ask_grounder=False)
             session = LabelSession(source, file, Resolver(), sentences, **options)
             return Desk(stack.enter_context(serve_labels(session, "two chicks")), session, path)
 

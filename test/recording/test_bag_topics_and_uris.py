@@ -4,7 +4,9 @@
 import itertools
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import fsspec
@@ -15,29 +17,13 @@ from tables import tables
 
 from spatial_vlm_ros.errors import FileError, InputError, StoreError
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.recording.bags.reader import Bag, Topic, open_bag
+from spatial_vlm_ros.recording.bags import remote
+from spatial_vlm_ros.recording.bags.reader import Topic, open_bag
 from spatial_vlm_ros.recording.bags.remote import HEAD, TAIL, RangedStream, summary_bytes
-from spatial_vlm_ros.recording.bags.topics import INSTRUCTION, choose_roles
-from spatial_vlm_ros.recording.bags.types import (
-    CAMERA_INFO,
-    COMPRESSED_IMAGE,
-    DETECTION_2D_ARRAY,
-    DETECTION_ARRAY,
-    IMAGE,
-    STRING,
-    TF_MESSAGE,
-    default_store,
-)
+from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, STRING, default_store
 from spatial_vlm_ros.recording.uris import facts_of, is_remote, joined, local_path, store_error
-from spatial_vlm_ros.streams.frame_assembler import (
-    DEPTH,
-    DEPTH_INFO,
-    DETECTIONS,
-    RGB,
-    RGB_INFO,
-    STATIC_TRANSFORMS,
-    TRANSFORMS,
-)
+from spatial_vlm_ros.streams.frame_assembler import DETECTIONS
 
 pytest.importorskip("rosbags")
 pytest.importorskip("fsspec")
@@ -57,115 +43,35 @@ def images(*names: str) -> list[Topic]:
     return list(dict.fromkeys(topics))
 
 
-def infos(*names: str) -> list[Topic]:
-    return [Topic(name, CAMERA_INFO, 30) for name in names]
-
-
-def chosen(topics: list[Topic], **config: bool) -> dict[str, str]:
-    return choose_roles(topics, StreamConfig(**config), with_detections=False)
-
-
-DRIVERS = {name: (images(*names), *roles) for name, names, *roles in TABLES["drivers"]} | {
-    "gazebo": (
-        [Topic("/camera/image", IMAGE, 9), Topic("/camera/depth_image", IMAGE, 9), *infos("/camera/camera_info")],
-        *("/camera/image", "/camera/depth_image", "/camera/camera_info"),
-    )
-}
-"""Name of a driver → its topics and those of colour, depth and camera information."""
-
-
-@pytest.mark.parametrize("name", DRIVERS)
-def test_topics_are_found_by_the_names_that_drivers_give_them(name: str) -> None:
-    topics, rgb, depth, info = DRIVERS[name]
-    assert chosen(topics) == {RGB: rgb, DEPTH: depth, RGB_INFO: info}
+@pytest.mark.parametrize(("names", "more", "given", "config", "expected"), TABLES["chosen"])
+def test_roles_are_found_by_the_names_that_drivers_give_topics(
+    names: list[str], more: list[Any], given: dict[str, str], config: dict[str, bool], expected: dict[str, str | None]
+) -> None:
+    topics = [*images(*names), *(Topic(*each) for each in more)]
+    roles = choose_roles(topics, StreamConfig(**config), given, with_detections=DETECTIONS in expected)
+    assert {role: roles.get(role) for role in expected} == expected
 
 
 def test_the_order_of_the_topics_does_not_matter() -> None:
-    topics = DRIVERS["zed"][0][:5]
-    assert len({str(chosen(list(order))) for order in itertools.permutations(topics)}) == 1
+    topics = images("/zed/rgb/image_rect_color", "/zed/depth/depth_registered", "/zed/left/image_rect_color")[:5]
+    chosen = (choose_roles(order, StreamConfig(), with_detections=False) for order in itertools.permutations(topics))
+    assert len({str(roles) for roles in chosen}) == 1
 
 
-def test_raw_images_are_preferred_to_compressed_ones_and_rectified_ones_where_they_are_configured() -> None:
-    topics = images("/c/color/image_raw/compressed", "/c/color/image_raw", "/c/depth/image_raw/compressedDepth",
-                    "/c/depth/image_raw/compressed")  # fmt: skip
-    roles = chosen(topics)
-    assert (roles[RGB], roles[DEPTH]) == ("/c/color/image_raw", "/c/depth/image_raw/compressedDepth")
-    topics = images("/c/color/image_raw", "/c/color/image_rect_color", "/c/depth/image")
-    assert chosen(topics)[RGB] == "/c/color/image_raw"
-    assert chosen(topics, rectified=True)[RGB] == "/c/color/image_rect_color"
-
-
-def test_depth_has_the_camera_info_of_colour_where_it_is_registered_and_its_own_elsewhere() -> None:
-    realsense = DRIVERS["realsense"][0]
-    roles = chosen(realsense, depth_registered=False)
-    assert roles[DEPTH] == "/camera/camera/depth/image_rect_raw"
-    assert roles[DEPTH_INFO] == "/camera/camera/depth/camera_info"
-    topics = [t for t in realsense if t.name != "/camera/camera/color/camera_info"]
-    assert chosen(topics)[RGB_INFO] == "/camera/camera/aligned_depth_to_color/camera_info"
-    both = images("/c/color/image_raw", "/c/depth/image_raw")
-    for missing, option in (("color", "--camera-info"), ("depth", "--depth-camera-info")):
-        with pytest.raises(InputError, match=option):
-            chosen([t for t in both if t.name != f"/c/{missing}/camera_info"], depth_registered=False)
-
-
-def test_topics_without_messages_and_cameras_without_depth_play_no_role() -> None:
-    topics = [*images("/rgb/image", "/depth/image"), Topic("/camera/color/image_raw", IMAGE, 0),
-              Topic("/camera/depth/image_raw", IMAGE, 0), Topic("/tf", TF_MESSAGE, 0)]  # fmt: skip
-    assert chosen(topics) == {RGB: "/rgb/image", DEPTH: "/depth/image", RGB_INFO: "/rgb/camera_info"}
-    topics = [*images("/wrist/color/image_raw"), *images("/head/color/image_raw", "/head/depth/image_raw")]
-    assert chosen(topics)[RGB] == "/head/color/image_raw"
-
-
-def test_two_cameras_with_depth_are_refused_with_all_that_is_there_until_one_topic_is_named() -> None:
-    topics = [*images("/b/color/image_raw", "/b/depth/image_raw"), *images("/a/color/image_raw", "/a/depth/image_raw")]
-    with pytest.raises(InputError, match=r"several cameras \(/a, /b\)") as refused:
-        chosen(topics)
-    for words in ("--rgb TOPIC and --depth TOPIC", *(f"{topic.name} ({topic.type}, 30)" for topic in topics)):
-        assert words in str(refused.value)
-    for given in ({RGB: "/b/color/image_raw"}, {DEPTH: "b/depth/image_raw"}):
-        roles = choose_roles(topics, StreamConfig(), given, with_detections=False)
-        assert roles == {RGB: "/b/color/image_raw", DEPTH: "/b/depth/image_raw", RGB_INFO: "/b/color/camera_info"}
-
-
-def test_named_topics_need_no_known_names() -> None:
-    topics = [Topic("/eye", IMAGE, 3), Topic("/sonar/ranges", IMAGE, 3), *infos("/calibration", "/other")]
-    given = {RGB: "/eye", DEPTH: "/sonar/ranges", RGB_INFO: "/calibration"}
-    assert choose_roles(topics, StreamConfig(), given, with_detections=False) == given
-
-
-@pytest.mark.parametrize(("names", "more", "given", "says"), TABLES["no role"])
+@pytest.mark.parametrize(("names", "more", "given", "config", "says"), TABLES["no role"])
 def test_a_role_without_topic_is_refused_with_the_option_to_name_one(
-    names: list[str], more: list[tuple[str, str]], given: dict[str, str], says: str
+    names: list[str], more: list[Any], given: dict[str, str], config: dict[str, bool], says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
-        choose_roles([*images(*names), *(Topic(*each, 3) for each in more)], StreamConfig(), given)
+        choose_roles([*images(*names), *(Topic(*each) for each in more)], StreamConfig(**config), given)
 
 
-def test_detections_of_this_package_and_of_this_camera_are_taken() -> None:
-    topics = [*images("/rgb/image", "/depth/image"), Topic("/yolo", DETECTION_2D_ARRAY, 1)]
-    assert choose_roles(topics, StreamConfig())[DETECTIONS] == "/yolo"
-    assert choose_roles([*topics, Topic("/zoo", DETECTION_ARRAY, 1)], StreamConfig())[DETECTIONS] == "/zoo"
-    topics = [*images("/cam1/rgb/image", "/cam1/depth/image"), *images("/cam2/rgb/image", "/cam2/depth/image"),
-              Topic("/cam1/detections", DETECTION_ARRAY, 1)]  # fmt: skip
-    first, second = ({RGB: f"/cam{n}/rgb/image", DEPTH: f"/cam{n}/depth/image"} for n in (1, 2))
-    assert choose_roles(topics, StreamConfig(), first)[DETECTIONS] == "/cam1/detections"
-    with pytest.raises(InputError, match=r"/cam1/detections, which is of another camera \(/cam1\).*--detections-topic"):
-        choose_roles(topics, StreamConfig(), second)
-    named = choose_roles(topics, StreamConfig(), {**second, DETECTIONS: "/cam1/detections"})
-    assert named[DETECTIONS] == "/cam1/detections"
-
-
-def test_transforms_and_instructions_are_found_where_the_bag_has_them() -> None:
-    topics = [
-        *images("/rgb/image", "/depth/image"),
-        *(Topic(name, TF_MESSAGE, 1) for name in ("/tf", "/tf_static", "/other/tf")),
-        *(Topic(name, STRING, 1) for name in ("/resolver/instruction", "/rosout_text")),
-    ]
-    roles = chosen(topics)
-    assert (roles[TRANSFORMS], roles[STATIC_TRANSFORMS]) == ("/tf", "/tf_static")
-    assert roles[INSTRUCTION] == "/resolver/instruction"
-    topics = [*images("/rgb/image", "/depth/image"), Topic("/robot1/tf", TF_MESSAGE, 1)]
-    assert chosen(topics)[TRANSFORMS] == "/robot1/tf"  # in a namespace where there are no others
+def test_two_cameras_with_depth_are_refused_with_all_that_is_there() -> None:
+    topics = images("/b/color/image_raw", "/b/depth/image_raw", "/a/color/image_raw", "/a/depth/image_raw")
+    with pytest.raises(InputError, match=r"several cameras \(/a, /b\)") as refused:
+        choose_roles(topics, StreamConfig())
+    for words in ("--rgb TOPIC and --depth TOPIC", *(f"{topic.name} ({topic.type}, 30)" for topic in topics)):
+        assert words in str(refused.value)
 
 
 STORE = "memory://recordings"
@@ -198,15 +104,29 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return f"{put(path, f'{STORE}/run')}/run.mcap", path / "run.mcap"
 
 
-def read(path: str | Path, *names: str, start: int | None = None, stop: int | None = None) -> tuple[list[bytes], Bag]:
+def read(path: str | Path, *names: str, start: int | None = None, stop: int | None = None) -> list[bytes]:
     with open_bag(path) as opened:
-        return [bytes(m.raw) for m in opened.messages(names or None, start, stop)], opened
+        return [bytes(m.raw) for m in opened.messages(names or None, start, stop)]
 
 
-def traffic(opened: Bag) -> tuple[int, int]:
-    """Bytes that were fetched beyond the two ends at most, and requests."""
-    assert opened.traffic is not None
-    return opened.traffic.fetched - HEAD - TAIL, opened.traffic.requests
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of all ranges that streams fetch."""
+    sizes: list[int] = []
+
+    class Counted(RangedStream):
+        def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+            super().__init__(lambda first, last: sizes.append(last - first) or fetch(first, last), size)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(remote, "RangedStream", Counted)
+    return sizes
+
+
+def taken(fetched: list[int]) -> tuple[int, int]:
+    """Bytes beyond the two ends at most, and requests, since the last call."""
+    found = sum(fetched) - HEAD - TAIL, len(fetched)
+    fetched.clear()
+    return found
 
 
 def test_a_bag_of_a_store_has_the_same_messages_as_on_disk(bag: tuple[str, Path]) -> None:
@@ -219,40 +139,42 @@ def test_a_bag_of_a_store_has_the_same_messages_as_on_disk(bag: tuple[str, Path]
     assert len(summary_bytes(uri)) < TAIL
 
 
-def test_only_the_index_and_the_chunks_that_are_wanted_are_fetched(bag: tuple[str, Path]) -> None:
+def test_only_the_index_and_the_chunks_that_are_wanted_are_fetched(bag: tuple[str, Path], fetched: list[int]) -> None:
     uri, path = bag
     with open_bag(path) as opened:
         chunks = opened.chunks()
     with open_bag(uri) as opened:
         assert opened.topics == {"/once": STRING, "/often": STRING, "/seldom": STRING}
-        fetched, requests = traffic(opened)
-        assert fetched <= 0
+        size, requests = taken(fetched)
+        assert size <= 0
         assert requests == 2  # its two ends
     assert path.stat().st_size > 50 * (HEAD + TAIL)
-    raw, opened = read(uri, "/seldom")
+    raw = read(uri, "/seldom")
     (chunk,) = [chunk for chunk in chunks if "/seldom" in chunk.topics]
-    fetched, requests = traffic(opened)
-    assert fetched <= chunk.size
+    size, requests = taken(fetched)
+    assert size <= chunk.size
     assert (len(raw), requests) == (1, 3)
-    raw, opened = read(uri, start=START, stop=STOP)
+    raw = read(uri, start=START, stop=STOP)
     touched = [chunk for chunk in chunks if chunk.end_ns >= START and chunk.start_ns < STOP]
-    assert raw == read(path, start=START, stop=STOP)[0]
+    assert raw == read(path, start=START, stop=STOP)
     assert len(raw) == 7  # one of them on /seldom
     assert len(touched) in (2, 3)
-    assert traffic(opened)[0] <= sum(chunk.size for chunk in touched)
-    fetched, requests = traffic(read(uri)[1])
-    assert fetched <= path.stat().st_size
+    assert taken(fetched)[0] <= sum(chunk.size for chunk in touched)
+    assert read(uri) == read(path)
+    size, requests = taken(fetched)
+    assert size <= path.stat().st_size
     assert requests == 2 + len(chunks)  # each chunk once
-    raw, opened = read(f"{STORE}/run", "/seldom")  # a folder is a bag, too
-    assert len(raw) == 1
-    assert traffic(opened)[0] <= chunk.size + (path.parent / "metadata.yaml").stat().st_size
+    assert len(read(f"{STORE}/run", "/seldom")) == 1  # a folder is a bag, too
+    assert taken(fetched)[0] <= chunk.size + (path.parent / "metadata.yaml").stat().st_size
 
 
 @pytest.mark.parametrize("compression", [CompressionMode.STORAGE, CompressionMode.MESSAGE])
-def test_compressed_bags_are_read_by_range_too(compression: CompressionMode, tmp_path: Path) -> None:
+def test_compressed_bags_are_read_by_range_too(
+    compression: CompressionMode, tmp_path: Path, fetched: list[int]
+) -> None:
     path = write(tmp_path / "packed", compression=compression)
-    raw, opened = read(put(path, f"{STORE}/packed-{compression.name}"))
-    assert (raw, opened.traffic is None) == (read(path)[0], False)
+    assert read(put(path, f"{STORE}/packed-{compression.name}")) == read(path)
+    assert fetched
 
 
 def test_chunks_of_a_store_are_unpacked_within_the_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +186,7 @@ def test_chunks_of_a_store_are_unpacked_within_the_limits(tmp_path: Path, monkey
     uri = put(path, f"{STORE}/bounded")
     for name in ("lz4", "zstd"):
         monkeypatch.setitem(storage_mcap.DECOMPRESSORS, name, without_bounds)
-    assert len(read(uri)[0]) == len(read(path)[0])
+    assert len(read(uri)) == len(read(path))
 
 
 @pytest.mark.parametrize("text", ["a: " + "[" * 40 + "]" * 40, "a: &a [1, 1]\n" * 3 + "b: 1" + "0" * 500])
@@ -284,7 +206,6 @@ def test_sqlite_bags_are_copied_first_and_the_copy_is_removed(
     copies.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(copies))
     with caplog.at_level(logging.WARNING), open_bag(uri) as opened:
-        assert opened.traffic is None
         assert list(copies.iterdir())
         assert list(opened.raw()) == list(open_bag(path).raw())
     assert not list(copies.iterdir())
@@ -309,7 +230,7 @@ def test_mcap_without_an_index_is_copied_first(tmp_path: Path, caplog: pytest.Lo
         plain.add_message(channel, T0, store.serialize_cdr(store.types[STRING](data="x"), STRING), T0)
         plain.finish()
     with caplog.at_level(logging.WARNING):
-        assert read(put(path, f"{STORE}/plain.mcap"))[0] == read(path)[0]
+        assert read(put(path, f"{STORE}/plain.mcap")) == read(path)
     assert "plain.mcap has no chunk index" in caplog.text
 
 
@@ -367,10 +288,6 @@ def test_a_stream_gives_the_bytes_of_its_file_wherever_it_is_read() -> None:
     stream.seek(-4, os.SEEK_END)
     assert stream.read() == data[-4:]
     assert stream.read(1) == b""
-    buffer = bytearray(5)
-    stream.seek(2)
-    assert stream.readinto(buffer) == 5
-    assert bytes(buffer) == data[2:7]
 
 
 def test_a_short_index_fetches_little_and_a_long_one_few_ranges() -> None:

@@ -382,13 +382,6 @@ def test_what_was_answered_before_the_damage_is_good(tmp_path: Path) -> None:
             next(answers)
 
 
-def test_a_bag_that_ends_in_the_middle_is_refused_with_the_repair(still: Path) -> None:
-    file = next(still.glob("*.mcap"))
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(FileError, match="mcap recover"):
-        replayed(still, WORDS)
-
-
 SIZE = 0.13
 CUBE = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * SIZE
 ROBOT = RobotModel({"base_link": Hull(CUBE * 0.1), "hand": Hull(CUBE)}, 0.0, DepthConfig())

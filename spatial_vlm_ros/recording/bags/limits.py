@@ -26,6 +26,8 @@ from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, op
 from spatial_vlm_ros.recording.bags import mcap_records as mcap
 from spatial_vlm_ros.recording.bags.mcap_records import LARGEST_RECORD, MOST_TIMES
 
+SUFFIXES = (".mcap", ".db3")
+"""Suffixes of the files of rosbag2."""
 ROS1_SUFFIX = ".bag"
 METADATA = "metadata.yaml"
 LARGEST_METADATA = 4 * MIB

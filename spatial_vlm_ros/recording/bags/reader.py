@@ -9,6 +9,7 @@ disk or store raises StoreError.
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -18,8 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError, SpatialVlmError, StoreError
 from spatial_vlm_ros.files.reading import member
-from spatial_vlm_ros.recording.bags.limits import METADATA, ROS1_SUFFIX, bound_decompression, check_bag, repair_of
-from spatial_vlm_ros.recording.bags.remote import RemoteFile, Traffic, copied, expect_chunks, readable_by_range
+from spatial_vlm_ros.recording.bags.limits import (
+    METADATA,
+    ROS1_SUFFIX,
+    SUFFIXES,
+    bound_decompression,
+    check_bag,
+    repair_of,
+)
+from spatial_vlm_ros.recording.bags.remote import RemoteFile, copied, readable_by_range
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE, check_rosbags, default_store, embedded_store
 from spatial_vlm_ros.recording.uris import is_remote, local_path, name_of
 
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
     from rosbags.rosbag2 import Reader
     from rosbags.typesys.store import Typestore
 
-_STORAGES = (".mcap", ".db3")
 _WANTED = "pass a folder that rosbag2 wrote, or a .mcap, .db3 or .bag file"
 _LONGEST_REASON = 200  # characters
 _OF_THE_DISK = frozenset(
@@ -104,13 +111,11 @@ class Bag:
             copied to this machine first.
 
     Attributes:
-        traffic: data fetched from a store; None for a local or copied bag.
         start_ns: recording time of the first message, nanoseconds; 0 if there is none.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path: Path | str = str(path) if is_remote(path) else local_path(path)
-        self.traffic: Traffic | None = None
         self._copy = ExitStack()
         self._is_ros1 = name_of(path).endswith(ROS1_SUFFIX)
         check_rosbags()
@@ -121,10 +126,9 @@ class Bag:
             raise
         self._stores: dict[str, Typestore] = {}
         self._connections: tuple[Connection, ...] = tuple(self._reader.connections)
-        counts: dict[tuple[str, str], int] = {}
+        counts = Counter[tuple[str, str]]()
         for c in self._connections:
-            key = c.topic, _type(c)
-            counts[key] = counts.get(key, 0) + c.msgcount
+            counts[c.topic, _type(c)] += c.msgcount
         self.contents = tuple(Topic(name, type_, n) for (name, type_), n in sorted(counts.items()))
         self.topics = {topic.name: topic.type for topic in self.contents}
         self.start_ns = self._reader.start_time if any(topic.count for topic in self.contents) else 0
@@ -136,17 +140,16 @@ class Bag:
         if reason is not None:
             folder = self._copy.enter_context(copied(self.path, reason))
             return _opened(self.path, Path(folder, name_of(self.path)))
-        self.traffic = Traffic()
-        reader = _opened(self.path, RemoteFile(self.path, self.traffic))
-        expect_chunks(reader)
+        reader = _opened(self.path, RemoteFile(self.path))
+        for file in _storages(reader):  # each chunk is fetched by one request
+            chunks = [(chunk.chunk_start_offset, chunk.chunk_length) for chunk in getattr(file, "chunks", ())]
+            file.bio.expect([(first, first + length) for first, length in chunks])
         return reader
 
     def chunks(self) -> tuple[ChunkSpan, ...]:
         """Chunks of an MCAP bag in file order; empty without a chunk index."""
-        storage: Any = getattr(self._reader, "storage", None)
-        files = getattr(storage, "storages", None) or [storage]
         found = []
-        for file in files:
+        for file in _storages(self._reader):
             topics = {connection.id: connection.topic for connection in getattr(file, "connections", ())}
             for chunk in getattr(file, "chunks", ()):
                 names = frozenset(topics[n] for n, count in chunk.channel_count.items() if count)
@@ -224,9 +227,8 @@ class Bag:
         self.close()
 
 
-def open_bag(path: str | Path) -> Bag:
-    """Open a bag; see Bag."""
-    return Bag(path)
+open_bag = Bag
+"""Open a bag."""
 
 
 # ------------------------------------------------------------------------------------------------ opening
@@ -235,6 +237,12 @@ def open_bag(path: str | Path) -> Bag:
 def _type(connection: Connection) -> str:
     """ROS 2 name of a connection's message type."""
     return _SAME_TYPES.get(connection.msgtype, connection.msgtype)
+
+
+def _storages(reader: Reader | Ros1Reader) -> list[Any]:
+    """What rosbags reads the files of a bag of ROS 2 with."""
+    storage: Any = getattr(reader, "storage", None)
+    return getattr(storage, "storages", None) or [storage]
 
 
 def _opened(path: Path | str, file: Path | RemoteFile) -> Reader | Ros1Reader:
@@ -270,14 +278,14 @@ def _storage(path: Path) -> Path:
         raise FileError(path, reason, _WANTED)
     if path.name == METADATA:
         return path.parent
-    if path.suffix not in _STORAGES:
+    if path.suffix not in SUFFIXES:
         reason = f"the name ends in {path.suffix!r}" if path.suffix else "the name has no extension"
         raise FileError(path, reason, _WANTED)
     return path
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.suffix in _STORAGES)
+    return sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
 
 
 @contextmanager

@@ -9,41 +9,28 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import errno
 import io
 import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import parse_yaml
-from spatial_vlm_ros.recording.bags.limits import LARGEST_METADATA, METADATA, repair_of
+from spatial_vlm_ros.files.reading import MIB
+from spatial_vlm_ros.recording.bags.limits import LARGEST_METADATA, METADATA, ROS1_SUFFIX, SUFFIXES, repair_of
 from spatial_vlm_ros.recording.bags.mcap_records import MAGIC
 from spatial_vlm_ros.recording.uris import facts_of, filesystem, joined, name_of, read_range, told
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 _log = logging.getLogger(__name__)
 _FOOTER = 37  # bytes: the footer record and the magic behind it
-_COPIED_AT_ONCE = 8 * 1024 * 1024  # bytes
+_COPIED_AT_ONCE = 8 * MIB
 HEAD = 4096  # bytes fetched at the beginning: magic and header of a file
 TAIL = 64 * 1024  # bytes fetched at the end: footer, and the whole index of most files
-_LARGEST_STEP = (
-    1024 * 1024
-)  # bytes fetched elsewhere, for the rest of a large index: TAIL, then twice as many each time
-
-
-@dataclass
-class Traffic:
-    """Number of bytes and of ranges that were fetched for a bag."""
-
-    fetched: int = 0
-    requests: int = 0
+_LARGEST_STEP = MIB  # bytes fetched elsewhere, for the rest of a large index: TAIL, then twice as many each time
 
 
 class RangedStream(io.RawIOBase):
@@ -54,10 +41,9 @@ class RangedStream(io.RawIOBase):
         size: size of the file, bytes.
     """
 
-    def __init__(self, fetch: Callable[[int, int], bytes], size: int, traffic: Traffic | None = None) -> None:
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
         super().__init__()
-        self._fetch, self._size, self._traffic = fetch, size, traffic or Traffic()
-        self._at, self._step = 0, TAIL
+        self._fetch, self._size, self._at, self._step = fetch, size, 0, TAIL
         self._windows: dict[str, tuple[int, bytes]] = {}  # the two ends, and the newest between them
         self._ranges: list[tuple[int, int]] = []
 
@@ -65,32 +51,12 @@ class RangedStream(io.RawIOBase):
         """Announce ranges (first byte, last byte exclusive) that will be read completely: each is fetched at once."""
         self._ranges = sorted(ranges)
 
-    def readable(self) -> bool:
-        """Whether it can be read: always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Whether places in it can be read: always."""
-        return True
-
-    def tell(self) -> int:
-        """Position of the next byte."""
-        return self._at
-
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Set the position without fetching."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        if base + offset < 0:
-            raise OSError(22, "a position before the beginning of the file")
-        self._at = base + offset
+        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
+        if self._at < 0:
+            raise OSError(errno.EINVAL, "a position before the beginning of the file")
         return self._at
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer with the next bytes; returns how many there were."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read the next `size` bytes, fewer only at the end."""
@@ -119,8 +85,6 @@ class RangedStream(io.RawIOBase):
             first, last = at, min(max(end, at + self._step), tail if at < tail else self._size)
             self._step = min(2 * self._step, _LARGEST_STEP)
         data = self._fetch(first, last)
-        self._traffic.fetched += len(data)
-        self._traffic.requests += 1
         if len(data) != last - first:
             raise OSError(f"{len(data)} bytes arrived instead of {last - first}")
         self._windows["head" if first == 0 else "tail" if last == self._size else "middle"] = first, data
@@ -130,8 +94,8 @@ class RangedStream(io.RawIOBase):
 class RemoteFile:
     """A file of a store, with the part of pathlib's interface that rosbags uses for MCAP (of its `RPath`)."""
 
-    def __init__(self, uri: str, traffic: Traffic) -> None:
-        self.uri, self._traffic = uri.rstrip("/"), traffic
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
         path = Path(name_of(self.uri))
         self.name, self.suffix, self.stem = path.name, path.suffix, path.stem
 
@@ -139,7 +103,7 @@ class RemoteFile:
         return self.uri
 
     def __truediv__(self, name: object) -> RemoteFile:
-        return RemoteFile(joined(self.uri, str(name)), self._traffic)
+        return RemoteFile(joined(self.uri, str(name)))
 
     def exists(self) -> bool:
         """Whether the store has it."""
@@ -149,11 +113,11 @@ class RemoteFile:
 
     def is_dir(self) -> bool:
         """Whether it is a folder of rosbag2, which is told by the name: stores have no folders."""
-        return self.suffix not in (".mcap", ".db3")
+        return self.suffix not in SUFFIXES
 
     def open(self, *_: object, **__: object) -> RangedStream:
         """A stream of its bytes, for reading."""
-        return RangedStream(partial(read_range, self.uri), facts_of(self.uri).size, self._traffic)
+        return RangedStream(partial(read_range, self.uri), facts_of(self.uri).size)
 
     def read_text(self, encoding: str | None = None) -> str:
         """All of metadata.yaml, with the limits of a local one."""
@@ -167,25 +131,25 @@ class RemoteFile:
 
 def files_of(uri: str) -> list[str]:
     """The files of a bag: the URI itself, or the .mcap and .db3 files of its folder in the order of their names."""
-    if Path(name_of(uri)).suffix in (".mcap", ".db3", ".bag"):
+    if Path(name_of(uri)).suffix in (*SUFFIXES, ROS1_SUFFIX):
         return [uri]
     fs, path = filesystem(uri)
     with told(uri):
         found = sorted(str(name) for name in fs.ls(path, detail=False))
-    names = [name_of(name) for name in found if Path(name).suffix in (".mcap", ".db3")]
+    names = [name_of(name) for name in found if Path(name).suffix in SUFFIXES]
     if not names:
         raise FileError(uri, "no .mcap or .db3 file in the folder", "pass the URI of a bag's file or folder")
     return [joined(uri, name) for name in names]
 
 
-def is_indexed(uri: str) -> bool:
-    """Whether an MCAP file has its index: its end is fetched, no more."""
+def index_of(uri: str) -> int:
+    """Offset of the index of an MCAP file; 0 if it has none. Its end is fetched, no more."""
     size = facts_of(uri).size
     footer = read_range(uri, max(size - _FOOTER, 0), size)
     if not footer.endswith(MAGIC):
         reason = "it ends before its index: the recorder was killed, or the copy is not complete"
         raise FileError(uri, reason, repair_of(name_of(uri)))
-    return int.from_bytes(footer[9:17], "little") > 0
+    return int.from_bytes(footer[9:17], "little")
 
 
 def readable_by_range(uri: str) -> str | None:
@@ -193,7 +157,7 @@ def readable_by_range(uri: str) -> str | None:
     for file in files_of(uri):
         if not file.endswith(".mcap"):
             return f"{name_of(file)} is not MCAP, the only format that can be read by range"
-        if not is_indexed(file):
+        if not index_of(file):
             return f"{name_of(file)} has no chunk index"
     return None
 
@@ -228,20 +192,7 @@ def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def expect_chunks(reader: Any) -> None:
-    """Make the streams of an opened rosbags reader fetch each chunk with one request."""
-    storage = reader.storage
-    for file in getattr(storage, "storages", None) or [storage]:
-        stream = getattr(file, "bio", None)
-        if isinstance(stream, RangedStream):
-            starts = ((chunk.chunk_start_offset, chunk.chunk_length) for chunk in getattr(file, "chunks", ()))
-            stream.expect([(first, first + length) for first, length in starts])
-
-
 def summary_bytes(uri: str) -> bytes:
     """Footer, index and header of an indexed MCAP file: what tells it from another one without reading its chunks."""
-    stream = RemoteFile(uri, Traffic()).open()
-    stream.seek(-_FOOTER, io.SEEK_END)
-    start = int.from_bytes(stream.read(_FOOTER)[9:17], "little")
-    stream.seek(start or -_FOOTER, io.SEEK_SET if start else io.SEEK_END)
-    return stream.read()
+    size = facts_of(uri).size
+    return read_range(uri, index_of(uri) or size - _FOOTER, size)

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.folders import UnfinishedFolder
-from spatial_vlm_ros.recording.bags.limits import METADATA
+from spatial_vlm_ros.recording.bags.limits import METADATA, SUFFIXES
 from spatial_vlm_ros.recording.bags.mcap_records import add_checksums
 from spatial_vlm_ros.recording.bags.topics import INSTRUCTION
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, DETECTION_ARRAY, IMAGE, STRING, TF_MESSAGE, default_store
@@ -228,7 +229,7 @@ def record(
     poses = _poses(folder, list(dict.fromkeys(name for name, _ in cases)))
     fixed = _unchanging(poses)
     has_detections = any((folder / name / DETECTIONS_FILE).exists() for name in poses)
-    loaded: tuple[str, RgbdFrame, tuple[Detection, ...]] | None = None
+    load = lru_cache(maxsize=1)(load_frame)  # cases come frame by frame
     with BagWriter(out, storage, namespace, force=force) as writer:
         if fixed:
             writer.write_transforms(fixed, START_NS, role=STATIC_TRANSFORMS)
@@ -236,12 +237,11 @@ def record(
             now_ns = START_NS + _BETWEEN_NS + number * PERIOD_NS
             if instruction is not None:
                 writer.write_instruction(instruction, now_ns)
-            if loaded is None or loaded[0] != name:
-                loaded = (name, *load_frame(folder / name))
+            frame, detections = load(folder / name)
             stamp_ns = now_ns + _AFTER_WORDS_NS
             if poses[name] and not fixed:
                 writer.write_transforms(poses[name], stamp_ns)
-            writer.write_frame(loaded[1], loaded[2] if has_detections else None, stamp_ns)
+            writer.write_frame(frame, detections if has_detections else None, stamp_ns)
     return Recorded(len(cases), sum(words is not None for _, words in cases), writer.messages)
 
 
@@ -287,7 +287,7 @@ def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
 
 def is_bag_file(path: Path) -> bool:
     """Whether a file in a folder belongs to a bag, so that the folder may be replaced by another bag."""
-    return path.name == METADATA or path.suffix in (".mcap", ".db3")
+    return path.name == METADATA or path.suffix in SUFFIXES
 
 
 def _unwritable(out: Path, error: Exception) -> FileError:

@@ -13,7 +13,7 @@ import pytest
 from frame_files import write_two_frames
 
 from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_sources import FolderSource
+from spatial_vlm_lab.labelling.label_sources import folder_source
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
 
@@ -42,7 +42,7 @@ def opened(frames: Path) -> Iterator[Callable[..., LabelSession]]:
         for file in files:
             file.close()
         files.append(LabelFile(path))
-        source = FolderSource(frames, ask_grounder=asks is not None)
+        source = folder_source(frames, ask_grounder=asks is not None)
         return LabelSession(source, files[-1], Resolver(grounder=asks), sentences, **options)
 
     yield open_session

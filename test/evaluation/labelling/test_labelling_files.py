@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from waiting import DEADLINE
 
 from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_sources import BagSource, FolderSource
+from spatial_vlm_lab.labelling.label_sources import LabelSource, bag_source, folder_source
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_lab.scoring.truth_file import load_truth
 from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
@@ -227,21 +229,28 @@ def bag(tmp_path: Path) -> Path:
     return tmp_path / "run1"
 
 
-def source_of(bag: Path, apart: float = 0.0, folder: Path | None = None) -> BagSource:
+@contextmanager
+def source_of(bag: Path, apart: float = 0.0) -> Iterator[LabelSource]:
     with open_bag(bag) as opened:
-        return BagSource(opened, folder or bag.parent, choose_roles(opened.contents, CONFIG), CONFIG, apart)
+        roles = choose_roles(opened.contents, CONFIG)
+        with bag_source(opened, bag.parent, roles, CONFIG, apart) as source:
+            yield source
 
 
-def stamps_of(source: BagSource) -> list[Any]:
+def stamps_of(source: LabelSource) -> list[Any]:
     return [source.naming(n)["stamp_ns"] for n in range(len(source.names))]
 
 
-def test_every_complete_frame_is_as_a_replay_sees_it(bag: Path) -> None:
+def test_every_complete_frame_is_as_a_replay_sees_it(
+    bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "kept"))
     with open_bag(bag) as opened:
         roles = choose_roles(opened.contents, CONFIG)
         replayed = list(replay(opened, Resolver(), roles, CONFIG, [WORDS], every=True))
     with source_of(bag) as source:
-        folder = Path(source._folder.name)
+        assert list((tmp_path / "kept").iterdir())
         assert len(source.names) == len(replayed) == 5
         answer: Any
         for number, answer in enumerate(replayed):
@@ -255,7 +264,7 @@ def test_every_complete_frame_is_as_a_replay_sees_it(bag: Path) -> None:
                 np.testing.assert_array_equal(one.mask, other.mask)
             resolved = Resolver().resolve(kept.frame, WORDS, kept.detections)
             assert resolved.target == answer.resolution.target
-    assert not folder.exists()  # it goes with the source
+    assert not list((tmp_path / "kept").iterdir())
 
 
 def test_frames_are_as_far_apart_as_is_asked_and_stamps_come_once(bag: Path, tmp_path: Path) -> None:
@@ -296,20 +305,20 @@ def test_truth_of_a_bag_is_read_back_by_its_stamp_and_lines_of_others_are_left_a
 
 def test_folders_and_bags_without_a_complete_frame_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no such folder"):
-        FolderSource(tmp_path / "nothing", ask_grounder=False)
+        folder_source(tmp_path / "nothing", ask_grounder=False)
     with pytest.raises(InputError, match="without a frame"):
-        FolderSource(tmp_path, ask_grounder=False)
+        folder_source(tmp_path, ask_grounder=False)
     with BagBuilder(tmp_path / "empty") as builder:
         builder.frame(scene(), seconds(0.1), leave_out=("rgb/camera_info",))
-    with pytest.raises(InputError):
-        source_of(tmp_path / "empty")
+    with pytest.raises(InputError), source_of(tmp_path / "empty"):
+        pass
 
 
 def test_places_may_be_told_where_truth_has_the_cameras_pose(two_frames: Path, tmp_path: Path) -> None:
     """The resolver never reads truth.json; whoever writes truth does."""
     folder = Path(shutil.copytree(two_frames / "f2", tmp_path / "frames" / "f2")).parent
-    assert FolderSource(folder, ask_grounder=False).load(0).base_T_camera is None
+    assert folder_source(folder, ask_grounder=False).load(0).base_T_camera is None
     pose = json.loads((two_frames / "f1" / "base_T_camera.json").read_text())
     (folder / "f2" / "truth.json").write_text(json.dumps({"base_T_camera": pose}))
-    kept = FolderSource(folder, ask_grounder=False).load(0)
+    kept = folder_source(folder, ask_grounder=False).load(0)
     assert (kept.base_T_camera is None, kept.frame.base_T_camera) == (False, None)
