@@ -131,10 +131,10 @@ def test_who_judges_and_takes_which_marks() -> None:
     assert judge_of(None) is None
     judge: Any = judge_of(SimpleNamespace(scorer=Sees(text=True), box_text=thousandths))
     assert with_marks(judge, "boxes") is judge
-    assert with_marks(judge, "text").judge(IMAGE, [asked_of()], 5.0) == (pytest.approx(1.0, abs=1e-5),)
-    assert with_marks(judge, "boxes").judge(IMAGE, [asked_of()], 5.0) == (None,)
+    assert with_marks(judge, "text").judge(IMAGE, [question()], 5.0) == (pytest.approx(1.0, abs=1e-5),)
+    assert with_marks(judge, "boxes").judge(IMAGE, [question()], 5.0) == (None,)
     with pytest.raises(judging.MarksError, match=r"marks as text: how it writes boxes is not known.*boxes, crop"):
-        AskedJudge(Sees()).judge(IMAGE, [asked_of()], 5.0, marks="text")
+        AskedJudge(Sees()).judge(IMAGE, [question()], 5.0, marks="text")
     own = SimpleNamespace(judge=lambda *_: (0.5,))  # a way of its own takes the default alone
     assert with_marks(own, "boxes") is own
     with pytest.raises(InputError, match=r"judge\.marks: text, for SimpleNamespace"):
@@ -191,10 +191,6 @@ def thousandths(rgb: Rgb, box: judging.Box) -> str:
     return judging.box_as_text(box, CONVENTIONS["thousand"], (rgb.shape[1], rgb.shape[0]))
 
 
-def asked_of(target: judging.Box = LEFT, anchor: judging.Box = RIGHT, relation: str = "left of") -> RelationQuestion:
-    return RelationQuestion(relation, target, anchor)
-
-
 def test_a_crop_holds_both_objects_with_their_marks_and_is_enlarged_where_it_is_small() -> None:
     image = IMAGE.copy()
     image[210:270, 110:150], image[230:290, 410:460] = (0, 255, 0), (0, 200, 0)
@@ -219,7 +215,7 @@ def test_drawn_boxes_are_the_default_form_and_boxes_in_words_leave_the_image_alo
     assert np.array_equal(put.image, judging.marked(IMAGE, LEFT, RIGHT))
     assert list(judging.forms_of(None)) == ["boxes", "crop"]
     assert list(judging.forms_of(thousandths)) == ["boxes", "crop", "text"]
-    put = judging.told(thousandths)(IMAGE, LEFT, RIGHT)
+    put = judging.told(thousandths, IMAGE, LEFT, RIGHT)
     assert put.image is IMAGE
     assert "Object A is in the box [156, 417, 250, 583], and object B in the box [625, 458, 734, 625]." in put.text
 
@@ -271,10 +267,10 @@ def test_the_form_that_a_model_understands_is_chosen(
     assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
     assert probe.chosen("m") == chosen
     judge = AskedJudge(model, thousandths)
-    (left, right) = judge.judge(IMAGE, [asked_of(), asked_of(RIGHT, LEFT)], 600.0, marks="auto")
+    (left, right) = judge.judge(IMAGE, [question(), question(target=RIGHT, anchor=LEFT)], 600.0, marks="auto")
     assert left > 0.99 > 0.01 > right
     before = model.asked
-    judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+    judge.judge(IMAGE, [question()], 600.0, marks="auto")
     assert model.asked == before + 3  # the probe was once
     assert caplog.text.count(f"with marks as {chosen}: right in boxes") == 1
 
@@ -289,7 +285,7 @@ def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
     with pytest.raises(
         judging.MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
     ):
-        judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+        judge.judge(IMAGE, [question()], 600.0, marks="auto")
 
 
 def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion() -> None:
@@ -302,9 +298,9 @@ def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion()
     assert probe.chosen("m") == "boxes"
     model = Sees(boxes=True)
     judge = AskedJudge(model)
-    assert judge.judge(IMAGE, [asked_of(), asked_of()], 0.0, marks="auto") == (None, None)
+    assert judge.judge(IMAGE, [question(), question()], 0.0, marks="auto") == (None, None)
     assert model.asked == 0
-    assert judge.judge(IMAGE, [asked_of()], 600.0, marks="auto") != (None,)
+    assert judge.judge(IMAGE, [question()], 600.0, marks="auto") != (None,)
 
 
 def test_a_form_that_cannot_be_made_is_not_probed() -> None:
@@ -313,10 +309,10 @@ def test_a_form_that_cannot_be_made_is_not_probed() -> None:
 
     model = Sees(boxes=True)
     judge = AskedJudge(model, none)
-    judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+    judge.judge(IMAGE, [question()], 600.0, marks="auto")
     assert model.asked == 2 * SCENES_OF_A_FORM + 3
     with pytest.raises(judging.MarksError, match="it points"):
-        judge.judge(IMAGE, [asked_of()], 600.0, marks="text")
+        judge.judge(IMAGE, [question()], 600.0, marks="text")
 
 
 @pytest.mark.parametrize("marks", ["crop", "text", "auto"])
@@ -351,9 +347,9 @@ def test_neither_labels_nor_words_of_an_instruction_can_reach_the_model(marks: s
             return super().answer(rgb, asked_of, choices)
 
     AskedJudge(Notes(boxes=True, text=True), thousandths).judge(
-        IMAGE, [asked_of(), asked_of(relation="behind"), asked_of(relation="on")], 600.0, marks=marks
+        IMAGE, [question(), question("behind"), question("on")], 600.0, marks=marks
     )
     plain = {re.sub(r"\d+", "0", one) for one in seen}
-    known = {judging.QUESTION, re.sub(r"\d+", "0", judging.told(thousandths)(IMAGE, LEFT, RIGHT).text)}
+    known = {judging.QUESTION, re.sub(r"\d+", "0", judging.told(thousandths, IMAGE, LEFT, RIGHT).text)}
     assert plain
     assert plain <= known
