@@ -154,23 +154,17 @@ class Blind(Obedient):
         return choices[0]
 
 
-class SimulatedJudge:
+class SimulatedJudge(Obedient):
     """Was trained on simulated images only, and has every relation for false."""
 
     domain = "simulated"
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        return look(rgb, phrases)
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
         return (0.001,) * len(questions)
 
 
-class Budgeted:
+class Budgeted(Obedient):
     """Has the seconds that it is given, as a probability: 0.01 for each."""
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        return look(rgb, phrases)
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
         return (budget_s / 100,) * len(questions)
