@@ -43,12 +43,10 @@ def question(relation: str = "left of", target: Any = LEFT, anchor: Any = RIGHT)
     return RelationQuestion(relation, target, anchor)
 
 
-def middles(image: Rgb) -> tuple[float, float]:
-    """x of the middle of what is marked red, and of what is marked blue."""
-    pixels = image.astype(int)
-    red = (pixels[..., 0] - pixels[..., 2]) > 100
-    blue = (pixels[..., 2] - pixels[..., 0]) > 100
-    return float(np.nonzero(red)[1].mean()), float(np.nonzero(blue)[1].mean())
+def marks_seen(image: Rgb) -> tuple[float, float] | None:
+    """x of the middle of what is drawn in the red and blue of the marks alone; None where there are none."""
+    found = [np.nonzero((image == colour).all(axis=-1))[1] for colour in ((230, 30, 30), (30, 60, 230))]
+    return None if any(not len(one) for one in found) else (float(found[0].mean()), float(found[1].mean()))
 
 
 class Looks:
@@ -64,17 +62,14 @@ class Looks:
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
         assert question == judging.QUESTION
         self.asked.append(tuple(choices))
-        red, blue = middles(rgb)
+        red, blue = marks_seen(rgb) or (0.0, 0.0)
         said = "left" if red < blue else "right"
         return [0.0 if one in (said, "behind", "on top") else -self.gap for one in choices]
 
 
-class Names:
-    def __init__(self, said: str = "") -> None:
-        self.said = said
-
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
-        return self.said or choices[0]
+def naming(said: str = "") -> Any:
+    """A model that names a choice, the first one if none is given."""
+    return SimpleNamespace(answer=lambda _, __, choices: said or choices[0])
 
 
 def asked(model: Any, *questions: RelationQuestion, budget_s: float = 60.0) -> tuple[float | None, ...]:
@@ -88,7 +83,7 @@ def test_the_probability_is_the_share_of_the_choice_that_says_it_or_nearly_sure_
     for choices, holds in CHOICES.values():
         assert holds in choices
         assert len(set(choices)) == len(choices)
-    (on, under) = asked(Names("on top"), question("on"), question("under"))
+    (on, under) = asked(naming("on top"), question("on"), question("under"))
     assert 0.999 < on < 1.0
     assert 0.0 < under < 0.001
 
@@ -99,9 +94,9 @@ def test_choices_are_shown_in_both_orders_and_who_takes_the_first_or_too_long_ha
     assert model.asked == [
         ("left", "right"), ("right", "left"), ("left", "right"), ("behind", "in front"), ("in front", "behind"),
     ]  # fmt: skip
-    assert asked(Names(), question(), question("behind"), question("inside")) == (None, None, None)
-    assert asked(Names("left"), question()) == (None,)  # of the mirrored image, too
-    (behind,) = asked(Names("behind"), question("behind"))
+    assert asked(naming(), question(), question("behind"), question("inside")) == (None, None, None)
+    assert asked(naming("left"), question()) == (None,)  # of the mirrored image, too
+    (behind,) = asked(naming("behind"), question("behind"))
     assert behind == pytest.approx(1.0, abs=1e-5)
     assert asked(Looks(), question(), question(), budget_s=0.0) == (None, None)
 
@@ -110,7 +105,7 @@ def test_marks_are_drawn_on_a_copy_and_a_mirrored_box_lies_where_the_mirrored_ob
     before = IMAGE.copy()
     image = judging.marked(IMAGE, LEFT, RIGHT)
     assert np.array_equal(IMAGE, before)
-    assert middles(image) == pytest.approx((130, 435), abs=6)
+    assert marks_seen(image) == pytest.approx((130, 435), abs=6)
     for box in ((0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)):
         assert (judging.marked(IMAGE, box, LEFT) != IMAGE).any()
     assert (judging.marked(IMAGE[:3, :5], (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 5.0, 3.0)) != IMAGE[:3, :5]).any()
@@ -125,7 +120,7 @@ def test_marks_are_drawn_on_a_copy_and_a_mirrored_box_lies_where_the_mirrored_ob
 def test_who_judges_and_takes_which_marks() -> None:
     own: Any = SimpleNamespace(judge=lambda *_: ())
     assert judge_of(own) is own
-    assert isinstance(judge_of(Names()), AskedJudge)
+    assert isinstance(judge_of(naming()), AskedJudge)
     assert isinstance(judge_of(SimpleNamespace(scorer=Looks())), AskedJudge)
     assert judge_of(SimpleNamespace(scorer=3)) is None
     assert judge_of(None) is None
@@ -153,16 +148,10 @@ def test_likelihoods_that_are_none_and_an_answer_that_is_no_choice_are_errors_of
     with pytest.raises(ModelError, match="its likelihoods of 2 choices"):
         asked(SimpleNamespace(scores=lambda *_: scores, answer=lambda *_: "left"), question())
     with pytest.raises(ModelError, match="'up', none of"):
-        asked(Names("up"), question())
+        asked(naming("up"), question())
 
 
 NUMBERS = re.compile(r"\[(\d+), (\d+), (\d+), (\d+)\]")
-
-
-def marks_seen(image: Rgb) -> tuple[float, float] | None:
-    """x of the middle of what is drawn in the red and blue of the marks alone; None where there are none."""
-    found = [np.nonzero((image == colour).all(axis=-1))[1] for colour in ((230, 30, 30), (30, 60, 230))]
-    return None if any(not len(one) for one in found) else (float(found[0].mean()), float(found[1].mean()))
 
 
 class Sees:

@@ -15,7 +15,7 @@ from tables import tables
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception import cost, probing
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, from_pixels
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.probing import (
@@ -53,18 +53,11 @@ def seen(rgb: Rgb) -> tuple[float, ...]:
 
 def written(convention: Convention, place: np.ndarray, size: Size, resized: Size) -> str:
     """A place given as fractions, as a model of that convention writes it."""
-    sides = {"pixel": size, "resized": resized, "fraction": (1, 1), "thousand": (1000, 1000), "percent": (100, 100)}
-    if convention.unit == "square":  # of a model that sees the image within a square
-        before = np.array([(max(size) - side) // 2 for side in size])
-        place, sides["square"] = (place.reshape(-1, 2) * size + before) / max(size), (1, 1)
-    pairs = place.reshape(-1, 2) * sides.get(convention.unit, (convention.bins, convention.bins))
-    if convention.order == "yx":
-        pairs = pairs[:, ::-1]
+    numbers = from_pixels([(place.reshape(-1, 2) * size).ravel()], convention, size, resized)[0].tolist()
     if convention.unit == "bin":
-        numbers = np.minimum(np.floor(pairs), convention.bins - 1).astype(int).ravel()
-        return "".join(f"<loc_{n}>" if convention.bins == 1000 else f"<loc{n:04d}>" for n in numbers) + " shape"
+        return "".join(f"<loc_{n:.0f}>" if convention.bins == 1000 else f"<loc{n:04.0f}>" for n in numbers) + " shape"
     digits = {"fraction": 3, "square": 2, "percent": 1}.get(convention.unit, 0)
-    numbers = [round(float(n), digits) if digits else round(float(n)) for n in pairs.ravel()]
+    numbers = [round(number, digits) if digits else round(number) for number in numbers]
     if convention.unit == "percent" and len(numbers) == 2:
         return f'<point x="{numbers[0]}" y="{numbers[1]}" alt="the shape">the shape</point>'
     key = "bbox_2d" if len(numbers) == 4 else "point_2d"
