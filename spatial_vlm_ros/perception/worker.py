@@ -97,8 +97,8 @@ class WorkerProcess:
         except ChildProcessError:  # the owner's program ignores SIGCHLD: reaped already
             return False
 
-    def ask(self, message: bytes) -> Future[bytes]:
-        """Send a message and receive the reply, in a thread; as bytes, so that nothing is unpickled.
+    def ask(self, *parts: bytes | memoryview) -> Future[bytes]:
+        """Send the parts of a call and receive the reply, in a thread; as bytes, so that nothing is unpickled.
 
         The future raises EOFError if the process is dead or has closed its socket, and WireError if what it sent is
         too long for a message.
@@ -107,7 +107,8 @@ class WorkerProcess:
 
         def exchange() -> None:
             try:
-                self._connection.send_bytes(message)
+                for part in parts:
+                    self._connection.send_bytes(part)
                 reply.set_result(self._connection.recv_bytes(wire.LONGEST))
             except (EOFError, ConnectionError):
                 reply.set_exception(EOFError())
@@ -331,7 +332,7 @@ class WorkerGrounder:
             deadline = time.monotonic() + self.timeout_s
             if self._unanswered:  # a request that was cancelled
                 self._reply(process, deadline)
-            self._unanswered = [(number, process.ask(call))]
+            self._unanswered = [(number, process.ask(*call))]
             kind, value = self._reply(process, deadline)
             if kind != "answer":
                 error = wire.error_of(kind, value, self.name)

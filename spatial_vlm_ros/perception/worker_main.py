@@ -15,11 +15,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
-import msgspec
+import numpy as np
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
@@ -81,18 +80,17 @@ def _serve(connection: Connection) -> None:
         able = wire.Abilities(tuple(methods), tells_likelihoods(judge), domain_of(grounder))
         connection.send_bytes(wire.answer(0, able))
         while True:
-            call = wire.read(connection.recv_bytes(wire.LONGEST))
-            connection.send_bytes(_reply(methods, type(grounder).__name__, *call))
+            number, method, value = wire.read(connection.recv_bytes(wire.LONGEST))
+            (height, width), arguments = wire.arguments_of(method, value)
+            rgb = np.empty((height, width, 3), np.uint8)
+            connection.recv_bytes_into(rgb.reshape(-1).data)
+            try:
+                found = methods[method](rgb, *arguments)
+                name = type(grounder).__name__
+                reply = wire.answer(number, wire.checked(method, found, (height, width), len(arguments[0]), name))
+            except Exception as error:
+                traceback.print_exc()
+                reply = wire.failure(number, error)
+            connection.send_bytes(reply)
     except (EOFError, ConnectionError):
         return
-
-
-def _reply(methods: Mapping[str, Any], name: str, number: int, method: str, value: msgspec.Raw) -> bytes:
-    """The reply to a call; `name` is the grounder's, for messages."""
-    rgb, *arguments = wire.arguments_of(method, value)
-    try:
-        found = methods[method](rgb, *arguments)
-        return wire.answer(number, wire.checked(method, found, rgb.shape[:2], len(arguments[0]), name))
-    except Exception as error:
-        traceback.print_exc()
-        return wire.failure(number, error)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages between a grounder's process and its owner, in MessagePack.
 
-A message is the number of a request, a kind and a value. A call has a method as its kind, with the method's arguments
-as value. A reply has "answer", with what the method returns, or a kind of FAILURES, with the arguments of the error. An
-array is sent as its shape and its bytes, one of bool with one bit per value. All values are checked against the types
-below, nothing that arrives is ever executed, and a message longer than LONGEST is not received.
+A message is the number of a request, a kind and a value. A call has a method as its kind, with the image's size and the
+method's arguments as value; the image's bytes follow. A reply has "answer", with what the method returns, or a kind of
+FAILURES, with the arguments of the error. An array in it is sent as its shape and its bytes, one of bool with one bit
+per value. All values are checked against the types below, nothing that arrives is ever executed, and no more than
+LONGEST bytes are received at once.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from spatial_vlm_ros.perception.referring import check_found
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 LONGEST = 1 << 29  # bytes; 5,000 masks of 640x480 take 192 MB
-_LONGEST_CALL = LONGEST - (1 << 10)
 _LONGEST_TEXT = 4000  # characters of words to refer to, and of an error's own words
+Count = Annotated[int, msgspec.Meta(ge=0)]
 Message = tuple[int, str, msgspec.Raw]
 """Number of a request (0 = load the backend), kind, value."""
 
@@ -94,8 +95,8 @@ _FIRST = {
 """Method → name of its first argument, and what to say of one that cannot be sent."""
 
 
-def call(number: int, method: str, rgb: Rgb, *arguments: object) -> bytes:
-    """Make a call about an image.
+def call(number: int, method: str, rgb: Rgb, *arguments: object) -> tuple[bytes, memoryview]:
+    """Make a call about an image: a message, and the image's bytes.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -113,9 +114,10 @@ def call(number: int, method: str, rgb: Rgb, *arguments: object) -> bytes:
     except (UnicodeEncodeError, TypeError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         what, expected, repair = _FIRST[method]
         raise InputError(what, str(error), expected, repair) from error
-    if (size := rgb.nbytes + len(encoded)) > _LONGEST_CALL:
-        raise InputError("rgb", f"{size} bytes", f"{_LONGEST_CALL} at most", "use a smaller image")
-    return message(number, method, (rgb, msgspec.Raw(encoded)))
+    if rgb.nbytes > LONGEST:
+        raise InputError("rgb", f"{rgb.nbytes} bytes", f"{LONGEST} at most", "use a smaller image")
+    value = (rgb.shape[0], rgb.shape[1], msgspec.Raw(encoded))
+    return message(number, method, value), np.ascontiguousarray(rgb).reshape(-1).data
 
 
 def message(number: int, kind: str, value: object) -> bytes:
@@ -129,12 +131,12 @@ def read(told: bytes) -> Message:
     return parts
 
 
-def arguments_of(method: str, value: msgspec.Raw) -> tuple[Any, ...]:
-    """Return the arguments of a call about an image, the image first; raises WireError if they have other types."""
+def arguments_of(method: str, value: msgspec.Raw) -> tuple[tuple[int, int], tuple[Any, ...]]:
+    """Return the image's height and width, and the arguments of a call; raises WireError if they have other types."""
     if method not in _FIRST:
         raise WireError(f"a call of {method!r}")
-    rgb, rest = decoded(value, tuple[Rgb, msgspec.Raw])
-    return rgb, *decoded(rest, ARGUMENTS[method])
+    height, width, rest = decoded(value, tuple[Count, Count, msgspec.Raw])
+    return (height, width), decoded(rest, ARGUMENTS[method])
 
 
 def answer(number: int, value: object) -> bytes:
@@ -256,7 +258,7 @@ def _plain(part: object) -> object:
 
 def _array(wanted: Any, part: object) -> npt.NDArray[Any]:
     """The array of a type that was sent as shape and bytes."""
-    shape, data = msgspec.convert(part, tuple[tuple[Annotated[int, msgspec.Meta(ge=0)], ...], bytes])
+    shape, data = msgspec.convert(part, tuple[tuple[Count, ...], bytes])
     dtype, numbers = np.dtype(wanted.__args__[1].__args__[0]), math.prod(shape)
     if len(data) != ((numbers + 7) // 8 if dtype == np.bool_ else numbers * dtype.itemsize):
         raise ValueError(f"an array of shape {shape} in {len(data)} bytes")
