@@ -28,8 +28,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import FRACTIONS, Convention, from_pixels
-from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.types import ModelDomain, Rgb
+from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
 
 Box = tuple[float, float, float, float]
@@ -363,11 +362,6 @@ class MarkedJudge:
 
     def __init__(self, judge: Any, marks: str) -> None:
         self._judge, self._marks = judge, marks
-
-    @property
-    def domain(self) -> ModelDomain:
-        """Domain of the model's training images; for a worker it is known once the backend is loaded."""
-        return domain_of(self._judge)
 
     @property
     def tells_likelihoods(self) -> bool:
