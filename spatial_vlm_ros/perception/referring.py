@@ -95,8 +95,8 @@ def check_found(found: Any, model: str) -> tuple[NamedObject, ...]:
         )
         if len(box + point) not in (2, 4, 6) or not all(map(math.isfinite, box + point + score)):
             raise ModelError(model, f"it returned {one!r}, which is not a place", repair)
-        place: Any = box or None, point or None
-        checked.append(NamedObject(str(one.label), *place, score[0] if score else None))
+        kept = (box or None, point or None, score[0] if score else None)
+        checked.append(NamedObject(str(one.label), *kept))  # type: ignore[arg-type]
     return tuple(checked)
 
 

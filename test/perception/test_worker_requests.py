@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import referring_models
 import worker_models
 
 from spatial_vlm_ros import errors
@@ -40,7 +39,7 @@ def report_of(answer: Resolution) -> JudgeReport:
 
 
 def test_a_worker_refers_as_its_backend_does(worker: Worker) -> None:
-    grounder, own = worker("referring_models:Echoing"), referring_models.Echoing()
+    grounder, own = worker("worker_models:Echoing"), worker_models.Echoing()
     for words in ("the chick behind the cup", "größte Dose", "", "nothing"):
         assert grounder.refer(IMAGE, words) == own.refer(IMAGE, words)
     assert grounder.ground(IMAGE, [CUP]).detections == ()
@@ -48,14 +47,14 @@ def test_a_worker_refers_as_its_backend_does(worker: Worker) -> None:
 
 
 def test_the_whole_way_through_a_worker(worker: Worker) -> None:
-    grounder = worker("referring_models:chicks")
+    grounder = worker("worker_models:pointing")
     answer = Resolver(config_from(ASK), grounder).resolve(FRAME, WORDS)
     opinion = answer.second_opinion
     assert answer.status is Status.OK
     assert (opinion.named_id, opinion.effect, opinion.words) == ("bonnet", "reported", "the chick behind the cup")
     assert "refer" in answer.timings_ms
     free = Resolver(config_from(FREE_FORM), grounder).resolve(FRAME, FREE)
-    here = Resolver(config_from(FREE_FORM), referring_models.chicks()).resolve(FRAME, FREE)
+    here = Resolver(config_from(FREE_FORM), worker_models.pointing()).resolve(FRAME, FREE)
     assert (free.status, free.source, free.target) == (Status.OK, "model", here.target)
     assert grounder.masked(IMAGE, (DETECTIONS[0],)) == (DETECTIONS[0],)  # it has no model of masks
     with pytest.raises(errors.InputError, match=r"judge\.mode"):
@@ -63,7 +62,7 @@ def test_the_whole_way_through_a_worker(worker: Worker) -> None:
 
 
 def test_a_backend_that_cannot_refer_is_said_so_and_lives_on(worker: Worker) -> None:
-    grounder = worker("referring_models:Mute")
+    grounder = worker("worker_models:Mute")
     with pytest.raises(errors.InputError, match=r"second_opinion\.ask.*Mute"):
         grounder.refer(IMAGE, "the cup")
     pid = grounder.pid
@@ -78,8 +77,8 @@ def test_a_backend_that_cannot_refer_is_said_so_and_lives_on(worker: Worker) -> 
 def test_masks_of_a_process_are_those_of_the_backend(worker: Worker) -> None:
     box = Detection("b", "thing", 1.0, (10.0, 10.0, 30.0, 30.0))
     point = Detection("p", "thing", 1.0, (19.0, 19.0, 21.0, 21.0), pointed=True)
-    here = referring_models.cutting().masked(IMAGE, (box, point))
-    there = worker("referring_models:cutting").masked(IMAGE, (box, point))
+    here = worker_models.cutting().masked(IMAGE, (box, point))
+    there = worker("worker_models:cutting").masked(IMAGE, (box, point))
     for one, other in zip(here, there, strict=True):
         assert (one.id, one.box_xyxy, one.pointed) == (other.id, other.box_xyxy, other.pointed)
         np.testing.assert_array_equal(one.mask, other.mask)
