@@ -208,7 +208,7 @@ def _detections(found: Sequence[Detection], size: tuple[int, int]) -> tuple[Dete
 def failure(number: int, error: Exception) -> bytes:
     """Make the reply for an error; an InputError is one of the caller only while the backend is loaded."""
     if isinstance(error, UnfamiliarImageError):
-        return message(number, "unfamiliar", (shortened(error.model), error.distance, error.limit))
+        return message(number, "unfamiliar", (_shortened(error.model), error.distance, error.limit))
     words: tuple[object, ...]
     if isinstance(error, ModelError):
         timeout = isinstance(error, ModelTimeoutError)
@@ -220,7 +220,7 @@ def failure(number: int, error: Exception) -> bytes:
         kind, words = "input", (error.what, error.got, error.expected, error.repair)
     else:
         kind, words = "model", ("", f"{type(error).__name__}: {error}", "see the backend's log")
-    return message(number, kind, tuple(map(shortened, words)))
+    return message(number, kind, tuple(map(_shortened, words)))
 
 
 def error_of(kind: str, value: msgspec.Raw, name: str) -> SpatialVlmError:
@@ -232,7 +232,7 @@ def error_of(kind: str, value: msgspec.Raw, name: str) -> SpatialVlmError:
     return made(*words) if made is InputError else made(words[0] or name, *words[1:])
 
 
-def shortened(text: object) -> str:
+def _shortened(text: object) -> str:
     """Words that can be sent, at most about _LONGEST_TEXT characters."""
     words = str(text).encode("utf-8", "backslashreplace").decode()
     half = _LONGEST_TEXT // 2
