@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import cv2
 import numpy as np
@@ -30,6 +30,9 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import FRACTIONS, Convention, from_pixels
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.vlm.diagnostics.items import Answerer
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels."""
@@ -220,14 +223,6 @@ class RelationJudge(Protocol):
         ...
 
 
-class ChoosingModel(Protocol):
-    """A model that answers a question with choices: `CandidateScorer`, or a server."""
-
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Return one of the choices."""
-        ...
-
-
 class AskedJudge:
     """Judges relations with closed questions about two marked objects in an image.
 
@@ -242,7 +237,7 @@ class AskedJudge:
 
     takes_marks = True
 
-    def __init__(self, model: ChoosingModel, box_text: BoxText | None = None) -> None:
+    def __init__(self, model: Answerer, box_text: BoxText | None = None) -> None:
         self._model, self._box_text = model, box_text
         self.tells_likelihoods = hasattr(model, "scores")
         self._probe: MarkProbe | None = None
