@@ -42,6 +42,7 @@ setup(
             "nodes/fastdds_udp.xml",
             "nodes/fastdds_udp_localhost.xml",
             "perception/model_store/models.json",
+            "perception/names.toml",
             "sim/faults/effects.json",
             "web/templates/*",
             "web/static/*",

@@ -22,9 +22,7 @@ Unit = Literal["pixel", "resized", "fraction", "square", "thousand", "percent", 
 Order = Literal["xy", "yx"]
 
 _SPANS: Mapping[Unit, float] = MappingProxyType({"fraction": 1.0, "square": 1.0, "thousand": 1000.0, "percent": 100.0})
-_STEPS: Mapping[Unit, float] = MappingProxyType(
-    {"pixel": 1.0, "resized": 1.0, "square": 0.01, "thousand": 1.0, "percent": 0.1}
-)
+_STEPS: Mapping[Unit, float] = MappingProxyType({"resized": 1.0, "square": 0.01, "thousand": 1.0, "percent": 0.1})
 """Smallest step that models write in a unit; rounding can push a border value outside by as much."""
 FRACTIONS: tuple[Unit, ...] = ("fraction", "square")
 """Units whose values lie in 0..1."""
@@ -101,24 +99,18 @@ def to_pixels(
     Returns:
         (N, 2) x, y or (N, 4) x0, y0, x1, y1, float64, pixels of the image as given, inside it.
     """
-    numbers = _numbers(values)
-    sides, limits, slack = _scale(convention, size, resized, numbers.shape[1] // 2)
-    numbers = _of_image(numbers, convention, sides)
-    if convention.unit != "bin":
-        slack = np.maximum(slack, beyond * limits)
-    outside = ~((numbers >= -slack) & (numbers <= limits + slack)).all(axis=1)
-    if outside.any():
-        first = np.asarray(values, np.float64)[int(np.argmax(outside))]
+    written = _corners(values)
+    pixels, sides, slack = _in_pixels(written, convention, size, resized)
+    slack = slack if convention.unit == "bin" else np.maximum(slack, beyond * sides)
+    inside = ((pixels >= -slack) & (pixels <= sides + slack)).all(axis=(1, 2))
+    if not inside.all():
+        first = written[int(np.argmin(inside))].ravel()
         others = fitting(first.tolist(), size, resized)
-        repair = (
-            f"it would fit {' or '.join(others)}; check the model's convention"
-            if others
-            else "no known convention fits"
-        )
+        fits = f"it would fit {' or '.join(others)}; check the model's convention" if others else ""
         shown = ", ".join(f"{value:g}" for value in first)
-        raise InputError("coordinates", f"({shown})", f"a place in the image in convention {convention.name!r}", repair)
-    offset, span = (0.5, limits + 1.0) if convention.unit == "bin" else (0.0, limits)
-    return np.clip((numbers + offset) * (sides / span), 0.0, sides) + 0.0
+        expected = f"a place in the image in convention {convention.name!r}"
+        raise InputError("coordinates", f"({shown})", expected, fits or "no known convention fits")
+    return np.clip(pixels, 0.0, sides).reshape(len(written), 2 * written.shape[1]) + 0.0
 
 
 def share_inside(
@@ -131,14 +123,10 @@ def share_inside(
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
     """
-    numbers = _numbers([box])
-    image, limits, _ = _scale(convention, size, resized, 2)
-    corners = _of_image(numbers, convention, image)[0]
-    sides = corners[2:] - corners[:2]
-    if (sides <= 0.0).any():
-        return 0.0
-    clipped = np.clip(corners, 0.0, limits)
-    return float(np.prod((clipped[2:] - clipped[:2]) / sides))
+    (corners,), image, _ = _in_pixels(_corners([box]), convention, size, resized)
+    sides = corners[1] - corners[0]
+    clipped = np.clip(corners, 0.0, image)
+    return float(np.prod((clipped[1] - clipped[0]) / sides)) if (sides > 0.0).all() else 0.0
 
 
 def from_pixels(
@@ -156,17 +144,13 @@ def from_pixels(
     Returns:
         (N, 2) or (N, 4) float64, in the convention's unit and order; fractions are not rounded.
     """
-    pixels = _numbers(places)
-    sides, limits, _ = _scale(convention, size, resized, pixels.shape[1] // 2)
-    inside = np.clip(pixels, 0.0, sides)
+    pixels, (sides, scale, shift) = _corners(places), _grid(convention, size, resized)
+    numbers = (np.clip(pixels, 0.0, sides) - shift) / scale
     if convention.unit == "bin":
-        numbers = np.minimum(np.floor(inside / sides * convention.bins), limits)
-    elif convention.unit == "square":
-        numbers = (inside + _padding_before(sides)) / sides.max()
-    else:
-        numbers = inside * (limits / sides)
-        numbers = np.rint(numbers) if convention.unit in ("pixel", "resized", "thousand") else numbers
-    return _swapped(numbers) if convention.order == "yx" else numbers
+        numbers = np.clip(np.floor(numbers + 0.5), 0.0, convention.bins - 1.0)
+    elif convention.unit in ("pixel", "resized", "thousand"):
+        numbers = np.rint(numbers)
+    return _ordered(numbers, convention).reshape(len(pixels), 2 * pixels.shape[1])
 
 
 def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, int] | None = None) -> tuple[str, ...]:
@@ -180,12 +164,18 @@ def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, 
     Returns:
         Names, in the order of CONVENTIONS; numbers that look like fractions fit only the units of FRACTIONS.
     """
-    numbers = _numbers([values])
-    return tuple(
-        name
-        for name, convention in CONVENTIONS.items()
-        if (convention.unit != "resized" or resized is not None) and _could_be(numbers[0], convention, size, resized)
-    )
+    written = _corners([values])
+    if (written[:, :1] >= written[:, 1:]).any():
+        return ()
+    whole, fractions = bool((written == np.round(written)).all()), looks_like_fractions(written)
+    names = []
+    for name, convention in CONVENTIONS.items():
+        possible = convention.unit in FRACTIONS or not fractions
+        if possible and (convention.unit != "resized" or resized is not None) and (convention.unit != "bin" or whole):
+            pixels, sides, slack = _in_pixels(written, convention, size, resized)
+            if ((pixels >= -slack) & (pixels <= sides + slack)).all():
+                names.append(name)
+    return tuple(names)
 
 
 def looks_like_fractions(values: npt.ArrayLike) -> bool:
@@ -194,71 +184,47 @@ def looks_like_fractions(values: npt.ArrayLike) -> bool:
     return bool(((numbers >= 0.0) & (numbers <= 1.0)).all() and (numbers != np.round(numbers)).any())
 
 
-def _could_be(
-    numbers: npt.NDArray[np.float64], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
-) -> bool:
-    if looks_like_fractions(numbers) and convention.unit not in FRACTIONS:
-        return False
-    if convention.unit == "bin" and (numbers != np.round(numbers)).any():
-        return False
-    if len(numbers) == 4 and (numbers[:2] >= numbers[2:]).any():
-        return False
-    sides, limits, slack = _scale(convention, size, resized, len(numbers) // 2)
-    numbers = _of_image(numbers[None], convention, sides)[0]
-    return bool(((numbers >= -slack) & (numbers <= limits + slack)).all())
-
-
-def _scale(
-    convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None, corners: int
+def _in_pixels(
+    written: npt.NDArray[np.float64], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The image's sides in pixels, the largest values in the unit, and the rounding tolerance: each x, y(, x, y)."""
-    sides = _sides(size, "image size", corners)
+    """Corners (N, C, 2) in pixels, not clipped; the image's sides and the rounding tolerance, x and y, pixels."""
+    sides, scale, shift = _grid(convention, size, resized)
+    slack = np.maximum(1.0, scale * _STEPS.get(convention.unit, 0.0))
     if convention.unit == "bin":
-        return sides, np.full_like(sides, convention.bins - 1.0), np.zeros_like(sides)
+        slack = 1e-9 * scale - shift  # centres of the first and the last bin
+    return _ordered(written, convention) * scale + shift, sides, slack
+
+
+def _grid(
+    convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The image's sides, and scale and shift from the convention's unit to pixels: each x and y."""
+    sides = _sides(size, "image size")
+    still = np.zeros(2)
     if convention.unit == "pixel":
-        limits = sides
-    elif convention.unit == "resized":
-        if resized is None:
-            repair = "pass the size to which the model's processor resized the image"
-            raise InputError("resized image size", "none", f"one, for the convention {convention.name!r}", repair)
-        limits = _sides(resized, "resized image size", corners)
-    else:
-        limits = np.full_like(sides, _SPANS[convention.unit])
-    step = _STEPS.get(convention.unit, 0.0) * (sides.max() / sides if convention.unit == "square" else 1.0)
-    return sides, limits, np.maximum(limits / sides, step)
-
-
-def _of_image(
-    numbers: npt.NDArray[np.float64], convention: Convention, sides: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Put x first, and turn fractions of a padded square into fractions of the image in it.
-
-    Args:
-        numbers: (N, 2) or (N, 4) as written. In the padding the result is below 0 or above 1.
-        sides: (2,) or (4,) of the image, pixels.
-    """
-    if convention.order == "yx":
-        numbers = _swapped(numbers)
+        return sides, np.ones(2), still
     if convention.unit == "square":
-        return np.asarray((numbers * sides.max() - _padding_before(sides)) / sides)
-    return numbers
+        return sides, np.full(2, sides.max()), -np.array(padding((int(sides[0]), int(sides[1]))), np.float64)
+    if convention.unit == "bin":
+        return sides, sides / convention.bins, 0.5 * sides / convention.bins
+    if convention.unit != "resized":
+        return sides, sides / _SPANS[convention.unit], still
+    if resized is None:
+        repair = "pass the size to which the model's processor resized the image"
+        raise InputError("resized image size", "none", f"one, for the convention {convention.name!r}", repair)
+    return sides, sides / _sides(resized, "resized image size"), still
 
 
-def _padding_before(sides: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Pixels of padding left of and above the image, repeated to the length of `sides`."""
-    return np.tile(np.array(padding((int(sides[0]), int(sides[1]))), np.float64), len(sides) // 2)
-
-
-def _sides(size: tuple[int, int], what: str, corners: int) -> npt.NDArray[np.float64]:
+def _sides(size: tuple[int, int], what: str) -> npt.NDArray[np.float64]:
     sides = np.asarray(size, np.float64)
     if sides.shape != (2,) or not np.isfinite(sides).all() or (sides < 1).any():
-        raise InputError(
-            what, repr(size), "width and height of at least one pixel", "pass (width, height) in this order"
-        )
-    return np.tile(sides, corners)
+        expected = "width and height of at least one pixel"
+        raise InputError(what, repr(size), expected, "pass (width, height) in this order")
+    return sides
 
 
-def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _corners(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(N, 2) or (N, 4) numbers as (N, 1, 2) or (N, 2, 2)."""
     try:
         numbers = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -267,12 +233,12 @@ def _numbers(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         raise ShapeError("coordinates", "(N, 2) or (N, 4) numbers", str(numbers.shape))
     if not np.isfinite(numbers).all():
         raise InputError("coordinates", "a value that is not finite", "finite numbers", "refuse the reply")
-    return numbers
+    return numbers.reshape(len(numbers), numbers.shape[1] // 2, 2)
 
 
-def _swapped(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Exchange y, x(, y, x) for x, y(, x, y)."""
-    return numbers[:, [1, 0, 3, 2][: numbers.shape[1]]]
+def _ordered(corners: npt.NDArray[np.float64], convention: Convention) -> npt.NDArray[np.float64]:
+    """Exchange x and y of corners if the convention has y first."""
+    return corners[..., ::-1] if convention.order == "yx" else corners
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, NotUnderstoodError, SpatialVlmError
+from spatial_vlm_ros.errors import InputError, ModelError, NotUnderstoodError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.geometry.segmentation import object_pixels, raised_pixels
 from spatial_vlm_ros.language.free_words import held_back, partial_reading
 from spatial_vlm_ros.parameters import LiftConfig, ResolverConfig
 from spatial_vlm_ros.perception.coordinates import NamedObject
-from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounder import Grounding, model_errors
 from spatial_vlm_ros.perception.grounding_checks import check_detections, grounding_of_objects
 from spatial_vlm_ros.perception.masking import with_mask
-from spatial_vlm_ros.perception.referring import Referrer, check_found, covers, named, referrer_of
+from spatial_vlm_ros.perception.referring import Referrer, check_found, covers, in_box, named, referrer_of
 from spatial_vlm_ros.spatial.free_words import POINTED_LABEL, checkable, judged_choice, refused_choice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.support_check import nested
 from spatial_vlm_ros.spatial.wording import name_of
-from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Resolution, RgbdFrame, Scene, SceneObject, Status
+from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, RgbdFrame, Scene, SceneObject, Status
 
 # Find the object of a scene, or the new one, that a model names for words outside the grammar.
 #
@@ -47,7 +47,7 @@ class PointedOut:
 
     Args:
         row: row of an object of the scene; None for a new object.
-        added: a new object that no detector has found, to be lifted with the others; else None.
+        added: a new object that no detector has found; else None.
         rows: rows of objects that it may mean, if the status is not OK.
     """
 
@@ -61,14 +61,9 @@ class PointedOut:
 def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedObject, ...]:
     """Ask a model which object some words mean."""
     name = type(referrer).__name__
-    try:
-        found = referrer.refer(scene.frame.rgb, words)
-    except (ModelError, CancelledError):
-        raise
-    except Exception as error:  # whatever a model raises, only this request fails
-        said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-        raise ModelError(name, said, "see the backend's log") from error
-    check_found(found, name)
+    with model_errors(name):
+        answer = referrer.refer(scene.frame.rgb, words)
+    found = check_found(answer, name)
     height, width = scene.frame.rgb.shape[:2]
     for one in found:
         x, y = _middle(one)
@@ -99,7 +94,7 @@ def pointed_out(
     for one in found:
         if any((named((one,), (robot,), overlap, model) is not None) for robot in scene.of_robot):
             return PointedOut(Status.NOT_FOUND, "it points at the robot itself")
-        hit = _hit(one, scene, detections, overlap, model)
+        hit = _hit(one, scene, detections, overlap)
         if len(hit) > 1:
             names = " and ".join(f"the {name_of(objects[row])}" for row in hit)
             return PointedOut(Status.AMBIGUOUS, f"its place is between {names}", rows=tuple(hit))
@@ -116,19 +111,9 @@ def pointed_out(
     return _added(others[0], scene, detections, model, config)
 
 
-def _hit(
-    one: NamedObject, scene: Scene, detections: Sequence[Detection], overlap: float, model: str
-) -> list[int]:  # fmt: skip
+def _hit(one: NamedObject, scene: Scene, detections: Sequence[Detection], overlap: float) -> list[int]:
     """Rows of the objects that a location names: one, several if it lies between them, or none."""
-    rows: list[int] = []
-    if one.box_xyxy is not None:
-        row = named((NamedObject("", one.box_xyxy, None, None),), detections, overlap, model)
-        if row is None and detections:
-            ratios = overlaps(np.array(one.box_xyxy, np.float64), [d.box_xyxy for d in detections])[0]
-            near = [int(r) for r in np.flatnonzero(ratios >= overlap)]
-            rows += near if len(near) > 1 else []
-        elif row is not None:
-            rows.append(row)
+    rows = [] if one.box_xyxy is None else in_box(one.box_xyxy, detections, overlap)
     if one.point_xy is not None:
         rows += [row for row, obj in enumerate(scene.objects) if _lies_on(one.point_xy, obj, scene)]
     return list(dict.fromkeys(rows))
@@ -168,19 +153,23 @@ def _added(
     return PointedOut(Status.OK, added=made)
 
 
-def same_as_detected(pixels: Mask, scene: Scene) -> PointedOut | None:
-    """Find the detected object that the pixels of a new object mostly belong to; None if there is none.
+def _measured(added: Detection, lifted: Scene, scene: Scene) -> PointedOut:
+    """Find what a new object is: a detected object to which its pixels mostly belong, or an object of its own.
 
     A point may lie beside the object that it means, and the segment at that point may still be that object.
 
     Args:
-        pixels: (H, W) bool mask of the new object.
+        lifted: scene with the new object; `row` is the object's row in it, or None if it belongs to the robot.
     """
+    own = next((row for row, obj in enumerate(lifted.objects) if obj.id == added.id), None)
+    pixels = np.zeros(1, np.bool_)
+    if own is not None and len(lifted.objects[own].points):
+        pixels = object_pixels(lifted.objects[own], lifted.frame)
     objects = [object_pixels(obj, scene.frame) for obj in scene.objects]
     shared = [np.count_nonzero(pixels & other) for other in objects]
     row = int(np.argmax(shared)) if shared else -1
     if not shared or not pixels.any() or shared[row] < _MOSTLY * np.count_nonzero(pixels):
-        return None
+        return PointedOut(Status.OK, row=own, added=added)
     if shared[row] >= _MOSTLY * np.count_nonzero(objects[row]):
         return PointedOut(Status.OK, row=row)
     reason = f"it points at a part of the {name_of(scene.objects[row])}, which may not mean the whole object"
@@ -277,53 +266,35 @@ class FreeWords:
         Args:
             config: least overlap of a box with the object it names, and what counts as standing out from the support.
         """
+
+        def refused(status: Status, reason: str, rows: tuple[int, ...] = ()) -> AnsweredByModel:
+            return AnsweredByModel(refused_choice(self._words, status, reason, scene, rows), grounding, scene)
+
+        overlap = config.second_opinion.overlap
         try:
             found = ask_for_words(referrer, scene, self._words)
-            overlap = config.second_opinion.overlap
             chosen = pointed_out(found, scene, overlap, type(referrer).__name__, config.lift)
+            if chosen.added is not None:
+                added = with_mask(referrer, scene.frame.rgb, chosen.added, overlap)
         except (ModelError, InputError) as error:
             raise self._unanswered(f"the model did not help: {error}") from error
-        if chosen.status is not Status.OK:
-            refused = refused_choice(self._words, chosen.status, chosen.reason, scene, chosen.rows)
-            return AnsweredByModel(refused, grounding, scene)
         if chosen.added is not None:
-            added = self._cut_out(referrer, scene, chosen.added, overlap)
             wider = _with_added(grounding, scene, added)
             lifted = lift(scene.frame, wider.detections)
-            same = same_as_detected(_pixels_of(added, lifted), scene)
-            if same is None:
+            chosen = _measured(added, lifted, scene)
+            if chosen.added is not None:
                 grounding, scene = wider, lifted
-            elif same.status is not Status.OK:
-                refused = refused_choice(self._words, same.status, same.reason, scene, same.rows)
-                return AnsweredByModel(refused, grounding, scene)
-            else:
-                chosen = same
-        row = chosen.row
-        if chosen.added is not None:
-            row = next((n for n, obj in enumerate(scene.objects) if obj.id == chosen.added.id), None)
-        if row is None:
-            refused = refused_choice(self._words, Status.NOT_FOUND, "it points at the robot itself", scene)
-            return AnsweredByModel(refused, grounding, scene)
+        if chosen.status is not Status.OK:
+            return refused(chosen.status, chosen.reason, chosen.rows)
+        if chosen.row is None:
+            return refused(Status.NOT_FOUND, "it points at the robot itself")
         scorer = scorer_of(scene, self.phrases, grounding_of_objects(grounding, scene))
         why = f"{self._refused.reason}: {self._refused.part!r}"
-        return AnsweredByModel(judged_choice(self._words, row, self._reading, scorer, why), grounding, scene)
-
-    def _cut_out(self, model: object, scene: Scene, added: Detection, overlap: float) -> Detection:
-        try:
-            return with_mask(model, scene.frame.rgb, added, overlap)
-        except ModelError as error:
-            raise self._unanswered(f"the model did not help: {error}") from error
+        return AnsweredByModel(judged_choice(self._words, chosen.row, self._reading, scorer, why), grounding, scene)
 
     def _unanswered(self, reason: str) -> NotUnderstoodError:
         refused = self._refused
         return NotUnderstoodError(self._words, refused.span, f"{refused.reason}; {reason}", refused.repair)
-
-
-def _pixels_of(added: Detection, lifted: Scene) -> Mask:
-    """(H, W) bool mask of an added object: its mask, or its measured pixels."""
-    found = (obj for obj in lifted.objects if obj.id == added.id and len(obj.points))
-    nothing = np.zeros(lifted.frame.depth.shape, np.bool_)
-    return next((object_pixels(obj, lifted.frame) for obj in found), nothing)
 
 
 def _with_added(grounding: Grounding, scene: Scene, added: Detection) -> Grounding:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.errors import CancelledError, ModelError, SpatialVlmError
 from spatial_vlm_ros.perception.coordinates import Convention
 from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb, SpatialQuery
@@ -31,6 +33,18 @@ class Grounding:
     match: npt.NDArray[np.float64]
     unread: tuple[str, ...] = ()
     profile: DetectorProfile | None = None
+
+
+@contextmanager
+def model_errors(name: str) -> Iterator[None]:
+    """Turn whatever a model raises, except a cancellation, into a ModelError: only this request fails."""
+    try:
+        yield
+    except (ModelError, CancelledError):
+        raise
+    except Exception as error:
+        said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+        raise ModelError(name, said, "see the backend's log") from error
 
 
 class Grounder(Protocol):

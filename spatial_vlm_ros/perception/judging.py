@@ -19,17 +19,20 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.coordinates import FRACTIONS, Convention, from_pixels
-from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.types import ModelDomain, Rgb
+from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import COLOURS, SHAPES, SIDE, Shape, draw_shapes
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.vlm.diagnostics.items import Answerer
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels."""
@@ -50,8 +53,7 @@ _LEAST_MARGIN = 16  # pixels
 _RED, _BLUE = (230, 30, 30), (30, 60, 230)
 
 
-@dataclass(frozen=True, eq=False)
-class MarkedQuestion:
+class MarkedQuestion(NamedTuple):
     """A question about two objects, without its choices.
 
     Args:
@@ -92,13 +94,9 @@ def cropped(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
     return drawn(crop, *boxes)  # type: ignore[arg-type]
 
 
-def told(box_text: BoxText) -> MarkForm:
-    """Return a form that keeps the whole image and writes the boxes into the question."""
-
-    def form(rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
-        return MarkedQuestion(rgb, QUESTION_WITH_BOXES.format(box_text(rgb, target), box_text(rgb, anchor)))
-
-    return form
+def told(box_text: BoxText, rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestion:
+    """Keep the whole image, and write the boxes into the question."""
+    return MarkedQuestion(rgb, QUESTION_WITH_BOXES.format(box_text(rgb, target), box_text(rgb, anchor)))
 
 
 def forms_of(box_text: BoxText | None) -> Mapping[str, MarkForm]:
@@ -108,9 +106,7 @@ def forms_of(box_text: BoxText | None) -> Mapping[str, MarkForm]:
         box_text: writes boxes in the model's format; None = format unknown.
     """
     forms: dict[str, MarkForm] = {BOXES: drawn, CROP: cropped}
-    if box_text is not None:
-        forms[TEXT] = told(box_text)
-    return MappingProxyType(forms)
+    return forms if box_text is None else {**forms, TEXT: partial(told, box_text)}
 
 
 def box_as_text(
@@ -227,14 +223,6 @@ class RelationJudge(Protocol):
         ...
 
 
-class ChoosingModel(Protocol):
-    """A model that answers a question with choices: `CandidateScorer`, or a server."""
-
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Return one of the choices."""
-        ...
-
-
 class AskedJudge:
     """Judges relations with closed questions about two marked objects in an image.
 
@@ -249,7 +237,7 @@ class AskedJudge:
 
     takes_marks = True
 
-    def __init__(self, model: ChoosingModel, box_text: BoxText | None = None) -> None:
+    def __init__(self, model: Answerer, box_text: BoxText | None = None) -> None:
         self._model, self._box_text = model, box_text
         self.tells_likelihoods = hasattr(model, "scores")
         self._probe: MarkProbe | None = None
@@ -280,7 +268,7 @@ class AskedJudge:
                 raise MarksError(name, reason, f"set judge.marks to one of {', '.join(forms)}")
             return forms[marks]
         if self._probe is None:
-            self._probe = MarkProbe(self._understood(forms))
+            self._probe = MarkProbe({one: form for one, form in forms.items() if _can_be_made(form)})
         if not self._chosen:
             if not self._probe.run(self._choice, lambda: time.monotonic() < end):
                 return None
@@ -290,68 +278,68 @@ class AskedJudge:
             )
         return forms[self._chosen]
 
-    def _understood(self, forms: Mapping[str, MarkForm]) -> dict[str, MarkForm]:
-        """The forms that can be made for this model."""
-        blank, box, made = np.zeros((32, 32, 3), np.uint8), (4.0, 4.0, 20.0, 20.0), dict[str, MarkForm]()
-        for name, form in forms.items():
-            try:
-                form(blank, box, box)
-            except MarksError:
-                continue
-            made[name] = form
-        return made
-
     def _choice(self, question: MarkedQuestion, choices: Sequence[str]) -> str:
         (shares,) = self._shares([(question, choices)])
         return max(shares, key=shares.__getitem__)
 
     def _judged(self, rgb: Rgb, question: RelationQuestion, form: MarkForm, end: float) -> float | None:
         choices, holds = CHOICES[question.relation]
-        shown, orders = form(rgb, question.target, question.anchor), (choices, choices[::-1])
-        asked = [(shown, order, {one: one for one in choices}) for order in orders]
+        shown, same = form(rgb, question.target, question.anchor), {one: one for one in choices}
+        asked = [(shown, choices, same), (shown, choices[::-1], same)]
         if choices is _SIDES:
             mirrored = form(*mirror(rgb, question.target, question.anchor))
             asked.append((mirrored, choices, dict(zip(choices, choices[::-1], strict=True))))
+        at_once = int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
         shares: list[dict[str, float]] = []
         while len(shares) < len(asked):
             if time.monotonic() >= end:
                 return None
-            at_once = int(getattr(self._model, "batch", 1)) if hasattr(self._model, "scores_of") else 1
             part = asked[len(shares) : len(shares) + at_once]
             found = self._shares([(put, order) for put, order, _ in part])
-            for (_, _, meaning), share_of in zip(part, found, strict=True):
-                shares.append({meaning[one]: share for one, share in share_of.items()})
-                if max(shares[-1], key=shares[-1].__getitem__) != max(shares[0], key=shares[0].__getitem__):
-                    return None
+            shares += [
+                {meaning[one]: share for one, share in share_of.items()}
+                for (_, _, meaning), share_of in zip(part, found, strict=True)
+            ]
+            if len({max(share, key=share.__getitem__) for share in shares}) > 1:
+                return None
         return float(np.mean([share[holds] for share in shares]))
 
     def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
-        """Probability of each choice of each question."""
+        """Probability of each choice of each question: likelihoods as shares of their sum."""
         several = getattr(self._model, "scores_of", None)
         if several is None:
-            return [self._share(question, choices) for question, choices in asked]
-        found = several([(question.image, question.text, choices) for question, choices in asked], among=True)
-        return [self._normed(scores, choices) for scores, (_, choices) in zip(found, asked, strict=True)]
+            found = [self._scores(question, choices) for question, choices in asked]
+        else:
+            found = several([(question.image, question.text, choices) for question, choices in asked], among=True)
+        shares = []
+        for scores, (_, choices) in zip(found, asked, strict=True):
+            values = np.array(scores, np.float64)
+            if values.shape != (len(choices),) or not np.isfinite(values).all():
+                reason = f"its likelihoods of {len(choices)} choices are {values.tolist()}"
+                raise ModelError(type(self._model).__name__, reason, "use another number format, or fix the backend")
+            weights = np.exp(values - values.max())
+            shares.append(dict(zip(choices, (weights / weights.sum()).tolist(), strict=True)))
+        return shares
 
-    def _share(self, question: MarkedQuestion, choices: Sequence[str]) -> dict[str, float]:
-        """Probability of each choice of one question."""
-        scores = getattr(self._model, "scores", None)
-        if scores is None:
-            said = self._model.answer(question.image, question.text, choices)
-            if said not in choices:
-                repair = "use a model that answers with one of the choices"
-                raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
-            return {one: _SURE if one == said else (1.0 - _SURE) / (len(choices) - 1) for one in choices}
-        return self._normed(scores(question.image, question.text, choices), choices)
+    def _scores(self, question: MarkedQuestion, choices: Sequence[str]) -> Sequence[float]:
+        """Log-likelihood of each choice of one question."""
+        if self.tells_likelihoods:
+            scores: Sequence[float] = self._model.scores(question.image, question.text, choices)  # type: ignore[attr-defined]
+            return scores
+        said = self._model.answer(question.image, question.text, choices)
+        if said not in choices:
+            repair = "use a model that answers with one of the choices"
+            raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
+        return [math.log(_SURE if one == said else (1.0 - _SURE) / (len(choices) - 1)) for one in choices]
 
-    def _normed(self, scores: Sequence[float], choices: Sequence[str]) -> dict[str, float]:
-        """Likelihoods as shares of their sum."""
-        values = np.array(scores, np.float64)
-        if values.shape != (len(choices),) or not np.isfinite(values).all():
-            reason = f"its likelihoods of {len(choices)} choices are {values.tolist()}"
-            raise ModelError(type(self._model).__name__, reason, "use another number format, or fix the backend")
-        weights = np.exp(values - values.max())
-        return dict(zip(choices, (weights / weights.sum()).tolist(), strict=True))
+
+def _can_be_made(form: MarkForm) -> bool:
+    """Whether the model has the format of boxes that a form needs."""
+    try:
+        form(np.zeros((32, 32, 3), np.uint8), (4.0, 4.0, 20.0, 20.0), (4.0, 4.0, 20.0, 20.0))
+    except MarksError:
+        return False
+    return True
 
 
 def judge_of(grounder: Any) -> RelationJudge | None:
@@ -369,11 +357,6 @@ class MarkedJudge:
 
     def __init__(self, judge: Any, marks: str) -> None:
         self._judge, self._marks = judge, marks
-
-    @property
-    def domain(self) -> ModelDomain:
-        """Domain of the model's training images; for a worker it is known once the backend is loaded."""
-        return domain_of(self._judge)
 
     @property
     def tells_likelihoods(self) -> bool:
@@ -419,8 +402,7 @@ def check_probabilities(found: Sequence[float | None], n: int, model: str) -> tu
     return tuple(None if p is None else float(p) for p in found)
 
 
-@dataclass(frozen=True, eq=False)
-class MarkScene:
+class MarkScene(NamedTuple):
     """A drawn scene.
 
     Args:

@@ -13,8 +13,9 @@ from typing import Protocol
 
 import numpy as np
 
-from spatial_vlm_ros.errors import CancelledError, ModelError, SpatialVlmError
+from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.geometry.boxes import box_around, overlaps
+from spatial_vlm_ros.perception.grounder import model_errors
 from spatial_vlm_ros.types import Detection, Mask, Rgb
 
 _Box = tuple[float, float, float, float]
@@ -66,18 +67,12 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
     if not callable(masked):
         return detection
     name = type(grounder).__name__
-    try:
+    with model_errors(name):
         (one,) = masked(rgb, (detection,))
         mask = one.mask
-        if mask is not None:
-            _check_mask(mask, rgb.shape[:2], name)
-    except (ModelError, CancelledError):
-        raise
-    except Exception as error:  # whatever a model raises, only this request fails
-        said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-        raise ModelError(name, f"it returned no masks: {said}", "see the backend's log") from error
     if mask is None:
         return detection
+    _check_mask(mask, rgb.shape[:2], name)
     around = box_around(mask)
     if detection.pointed:
         x, y = ((a + b) / 2 for a, b in zip(detection.box_xyxy[:2], detection.box_xyxy[2:], strict=True))

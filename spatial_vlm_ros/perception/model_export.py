@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -207,19 +207,20 @@ class _ImagePart(nn.Module):
         return logits, self.model.box_predictor(features, grid)
 
 
-def _steps(kind: str, prepare: OwlPreparation | DinoPreparation) -> dict[str, Any]:
-    """Keys of preprocessor_config.json that all models have."""
+def _described(kind: str, prepare: OwlPreparation | DinoPreparation, **more: Any) -> dict[str, Any]:
+    """Preparation of images with the keys of preprocessor_config.json."""
     return {
         "image_processor_type": f"{kind}ImageProcessor",
         **dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True),
         "rescale_factor": prepare.factor,
         "image_mean": list(prepare.mean),
         "image_std": list(prepare.std),
+        **more,
     }
 
 
 class OwlExport:
-    """Exports OWL_CLASSES-ViT or OWLv2; see ModelExport.
+    """Exports OWL-ViT or OWLv2; see `export_model`.
 
     Args:
         model: OwlViTForObjectDetection or Owlv2ForObjectDetection on the CPU, in evaluation mode and float32.
@@ -255,7 +256,7 @@ class OwlExport:
         prepare, owlvit = self._prepare, self._prepare.family == "owlvit"
         more = {"resample": 3, "do_center_crop": False} if owlvit else {"resample": 2, "do_pad": True}
         size = {"height": prepare.height, "width": prepare.width}
-        return {**_steps("OwlViT" if owlvit else "Owlv2", prepare), "size": size, **more}
+        return _described("OwlViT" if owlvit else "Owlv2", prepare, size=size, **more)
 
     def differences(self, folder: Path) -> tuple[float, float]:
         """Measure the greatest difference of scores and boxes from transformers, on a random image."""
@@ -276,7 +277,7 @@ _MASKS, _ASSERTION = "generate_masks_with_special_tokens_and_transfer_map", "tor
 
 
 class DinoExport:
-    """Exports Grounding DINO or a relative; see ModelExport.
+    """Exports Grounding DINO or a relative; see `export_model`.
 
     Args:
         model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection on the CPU, in evaluation mode and
@@ -310,7 +311,7 @@ class DinoExport:
         prepare = self._prepare
         size = {"shortest_edge": prepare.shortest, "longest_edge": prepare.longest}
         pad_size = {"height": prepare.height, "width": prepare.width}
-        return {**_steps("GroundingDino", prepare), "do_pad": True, "size": size, "pad_size": pad_size, "resample": 2}
+        return _described("GroundingDino", prepare, do_pad=True, size=size, pad_size=pad_size, resample=2)
 
     def differences(self, folder: Path) -> tuple[float, float]:
         """Measure the greatest difference of scores and boxes from transformers, on two random images, one padded.
@@ -437,24 +438,6 @@ class ExportedModel:
     box_error: float
 
 
-class ModelExport(Protocol):
-    """Writes a transformers model as ONNX graphs."""
-
-    graphs: tuple[str, ...]
-    """File names of its graphs."""
-    model: Any
-    """The model itself."""
-
-    def write_graphs(self, folder: Path) -> None:
-        """Write the graphs in float32 into a folder."""
-
-    def described(self) -> dict[str, Any]:
-        """Content of preprocessor_config.json."""
-
-    def differences(self, folder: Path) -> tuple[float, float]:
-        """Greatest difference of scores and of boxes between the folder's graphs and transformers."""
-
-
 def export_model(
     path_or_id: str,
     out: Path,
@@ -496,13 +479,23 @@ def export_model(
     model = pretrained(cls, str(source), arguments=unsaid, **on_cpu)
     prepared_by = processor(str(source), model=NAME)
     try:
-        with new_folder(out) as unfinished:
-            export: ModelExport = (
-                OwlExport(model, prepared_by)
-                if family in OWL_CLASSES
-                else DinoExport(model, prepared_by, image or IMAGE, longest_px)
-            )
-            written = _write(export, prepared_by, unfinished, number_format)
+        with new_folder(out) as folder:
+            export: OwlExport | DinoExport
+            if family in OWL_CLASSES:
+                export = OwlExport(model, prepared_by)
+            else:
+                export = DinoExport(model, prepared_by, image or IMAGE, longest_px)
+            config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}
+            for name, content in (("config.json", config), ("preprocessor_config.json", export.described())):
+                write_text(folder / name, json.dumps(content, indent=1, default=str) + "\n")
+            prepared_by.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+            export.write_graphs(folder)
+            errors = _checked(export, folder, "fp32")
+            if number_format != "fp32":
+                for name in export.graphs:
+                    convert(folder / name, number_format)
+                errors = _checked(export, folder, number_format)
+            size = sum((folder / name).stat().st_size for name in export.graphs)
     except SpatialVlmError:
         raise
     except OSError as error:
@@ -510,26 +503,10 @@ def export_model(
     except Exception as error:  # torch and onnx have no common base class of errors
         repair = "raise longest_px, install newer torch and onnx, or report it with the model's config.json"
         raise ModelError(NAME, f"{path_or_id} cannot be exported: {short(error)}", repair) from error
-    return ExportedModel(out, number_format, written.size, written.score_error, written.box_error)
+    return ExportedModel(out, number_format, size, *errors)
 
 
-def _write(export: ModelExport, prepared_by: Any, folder: Path, number_format: str) -> ExportedModel:
-    """Write all files of the model and check them."""
-    config = {key: value for key, value in export.model.config.to_dict().items() if key != "_name_or_path"}
-    for name, content in (("config.json", config), ("preprocessor_config.json", export.described())):
-        write_text(folder / name, json.dumps(content, indent=1, default=str) + "\n")
-    prepared_by.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    export.write_graphs(folder)
-    errors = _checked(export, folder, "fp32")
-    if number_format != "fp32":
-        for name in export.graphs:
-            convert(folder / name, number_format)
-        errors = _checked(export, folder, number_format)
-    size = sum((folder / name).stat().st_size for name in export.graphs)
-    return ExportedModel(folder, number_format, size, *errors)
-
-
-def _checked(export: ModelExport, folder: Path, number_format: str) -> tuple[float, float]:
+def _checked(export: OwlExport | DinoExport, folder: Path, number_format: str) -> tuple[float, float]:
     """Measure and check the greatest difference of scores and boxes from transformers."""
     errors = export.differences(folder)
     if not max(errors) <= TOLERANCE[number_format]:  # NaN, too

@@ -15,6 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -120,7 +121,6 @@ def _floats(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in _NUMBER.findall(text))
 
 
-Errors = Mapping[int, tuple[float, ...]]
 Answer = str | Sequence[float]
 Refer = Callable[[Rgb, str], Answer]
 """Asks a model: (H, W, 3) uint8 and a phrase such as "the red rectangle" → its reply, or its 2 or 4 numbers."""
@@ -235,15 +235,14 @@ def probe(
         raise InputError("resize", "none", f"one, for the convention {convention.name!r}", repair)
     trials = tuple(_trial(image, refer(image.rgb, image.phrase), resize) for image in shown)
     tried, untested = _hypotheses(convention, trials)
-    errors = {hypothesis: _errors(hypothesis, trials) for hypothesis in tried}
-    ranked = sorted(tried, key=lambda one: (-len(errors[one]), _rms(errors[one]) or 0.0))
-    support = tuple(Support(one.name, len(errors[one]), _rms(errors[one])) for one in ranked)
-    actual, reason = _decide(ranked, errors, trials)
+    fits = sorted((_Fit.of(one, trials) for one in tried), key=lambda fit: (-len(fit.explained), fit.rms or 0.0))
+    actual, reason = _decide(fits, trials)
     outcome: Literal["confirmed", "refuted", "undecided"] = "undecided"
     if actual is not None:
         confirmed = convention in tried and _same(actual, convention, trials)
         outcome = "confirmed" if confirmed else "refuted"
         actual = convention if confirmed else actual
+    support = tuple(Support(fit.convention.name, len(fit.explained), fit.rms) for fit in fits)
     return ConventionVerdict(
         outcome, convention.name, actual, reason, support, tuple(one.name for one in untested), trials
     )
@@ -282,63 +281,85 @@ def _kind(convention: Convention) -> tuple[str, str, int]:
     return convention.unit, convention.order, convention.bins
 
 
-def _errors(convention: Convention, trials: Sequence[Trial]) -> Errors:
-    """Errors of the answers that a convention explains, by image number."""
-    errors = {}
-    for k, trial in enumerate(trials):
-        placed = _placed(convention, trial)
-        if placed is not None and _on_shape(placed, trial.box_xyxy):
-            errors[k] = _distance(placed, trial)
-    return errors
+@dataclass(frozen=True)
+class _Fit:
+    """How the answers fit a convention.
+
+    Args:
+        errors: of each answer: of the four sides of a box, or of x and y of a point from the centre; fractions of width
+            and height. EXTENT if the answer cannot be in the convention.
+        explained: numbers of the answers on the shape.
+    """
+
+    convention: Convention
+    errors: tuple[tuple[float, ...], ...]
+    explained: tuple[int, ...]
+
+    @classmethod
+    def of(cls, convention: Convention, trials: Sequence[Trial]) -> _Fit:
+        errors: list[tuple[float, ...]] = []
+        explained: list[int] = []
+        for k, trial in enumerate(trials):
+            x0, y0, x1, y1 = trial.box_xyxy
+            true = ((x0 + x1) / 2, (y0 + y1) / 2) if len(trial.numbers) == 2 else trial.box_xyxy
+            try:
+                placed = to_pixels([trial.numbers], convention, trial.size, trial.resized)[0].tolist()
+            except InputError:  # or there are no numbers
+                errors.append((EXTENT,) * len(trial.numbers))
+                continue
+            errors.append(tuple((a - b) / trial.size[n % 2] for n, (a, b) in enumerate(zip(placed, true, strict=True))))
+            if len(placed) == 2:
+                hit = x0 <= placed[0] <= x1 and y0 <= placed[1] <= y1
+            else:
+                hit = overlaps(placed, trial.box_xyxy)[0, 0] >= LEAST_IOU
+            explained += [k] if hit else []
+        return cls(convention, tuple(errors), tuple(explained))
+
+    @property
+    def supported(self) -> bool:
+        return len(self.explained) >= _least(self.errors)
+
+    @property
+    def rms(self) -> float | None:
+        squares = [error * error for k in self.explained for error in self.errors[k]]
+        return math.sqrt(sum(squares) / len(squares)) if squares else None
+
+    def squares(self, of: Iterable[int]) -> float:
+        """Sum of squared errors of these answers; each counts at least a little, and at most as missing the shape."""
+        return sum(min(abs(error), EXTENT) ** 2 + ROUNDING**2 for k in of for error in self.errors[k])
+
+    def evidence(self, rival: _Fit) -> float:
+        """Log likelihood ratio over the answers that either explains, for normal errors of unknown spread.
+
+        For n errors, with the maximum-likelihood variance (sum of squares / n), it is n / 2 * log(ratio of the sums).
+        """
+        of = {*self.explained, *rival.explained}
+        return sum(len(self.errors[k]) for k in of) / 2 * math.log(rival.squares(of) / self.squares(of))
 
 
-def _placed(convention: Convention, trial: Trial) -> tuple[float, ...] | None:
-    """The answer in pixels, or None if it cannot be in the convention."""
-    if not trial.numbers:
-        return None
-    try:
-        return tuple(to_pixels([trial.numbers], convention, trial.size, trial.resized)[0].tolist())
-    except InputError:
-        return None
+def _decide(fits: Sequence[_Fit], trials: Sequence[Trial]) -> tuple[Convention | None, str]:
+    """Choose the convention that the answers fit, or None; with the reason.
 
-
-def _on_shape(placed: tuple[float, ...], box: Box) -> bool:
-    if len(placed) == 2:
-        return box[0] <= placed[0] <= box[2] and box[1] <= placed[1] <= box[3]
-    return overlaps(placed, box)[0, 0] >= LEAST_IOU
-
-
-def _distance(placed: tuple[float, ...], trial: Trial) -> tuple[float, ...]:
-    """Errors of the four sides of a box, or of x and y of a point from the centre; fractions of width and height."""
-    x0, y0, x1, y1 = trial.box_xyxy
-    true = (x0, y0, x1, y1) if len(placed) == 4 else ((x0 + x1) / 2, (y0 + y1) / 2)
-    return tuple((a - b) / trial.size[k % 2] for k, (a, b) in enumerate(zip(placed, true, strict=True)))
-
-
-def _rms(errors: Errors) -> float | None:
-    squares = [error * error for several in errors.values() for error in several]
-    return math.sqrt(sum(squares) / len(squares)) if squares else None
-
-
-def _decide(
-    ranked: Sequence[Convention], errors: Mapping[Convention, Errors], trials: Sequence[Trial]
-) -> tuple[Convention | None, str]:
-    """Choose the convention that the answers fit, or None; with the reason."""
-    supported = [one for one in ranked if _is_supported(errors[one], trials)]
+    Args:
+        fits: those of all conventions, best first.
+    """
+    supported = [fit for fit in fits if fit.supported]
     if not supported:
-        return None, _why_none(ranked[0], len(errors[ranked[0]]), trials)
-    best = min(supported, key=lambda one: _squares(one, trials, range(len(trials))))
+        return None, _why_none(fits[0], trials)
+    best = min(supported, key=lambda fit: fit.squares(range(len(trials))))
+    name = best.convention.name
     for rival in supported:
-        evidence = _evidence(best, trials, rival, trials)
-        if rival != best and evidence < LEAST_EVIDENCE and not _same(best, rival, trials):
-            return None, f"the answers do not distinguish {best.name} from {rival.name} (evidence {evidence:.1f})"
+        evidence = best.evidence(rival)
+        if rival is not best and evidence < LEAST_EVIDENCE and not _same(best.convention, rival.convention, trials):
+            told = f"the answers do not distinguish {name} from {rival.convention.name} (evidence {evidence:.1f})"
+            return None, told
     hidden = _hidden_resize(trials, best)
     if hidden is not None:
-        return None, f"the answers fit {best.name}, but fit {hidden} better; pass `resize`"
-    return best, f"{best.name} explains {len(errors[best])} of {len(trials)} answers"
+        return None, f"the answers fit {name}, but fit {hidden} better; pass `resize`"
+    return best.convention, f"{name} explains {len(best.explained)} of {len(trials)} answers"
 
 
-def _why_none(nearest: Convention, explained: int, trials: Sequence[Trial]) -> str:
+def _why_none(nearest: _Fit, trials: Sequence[Trial]) -> str:
     unread = sum(not trial.numbers for trial in trials)
     if unread > len(trials) - _least(trials):
         return f"{unread} of {len(trials)} answers have no place"
@@ -347,36 +368,12 @@ def _why_none(nearest: Convention, explained: int, trials: Sequence[Trial]) -> s
     hidden = _hidden_resize(trials, None)
     if hidden is not None:
         return f"the answers fit {hidden}; pass `resize`"
-    return f"no convention explains {_least(trials)} of {len(trials)} answers; {nearest.name} explains {explained}"
+    explained = f"{nearest.convention.name} explains {len(nearest.explained)}"
+    return f"no convention explains {_least(trials)} of {len(trials)} answers; {explained}"
 
 
-def _least(trials: Sequence[Trial]) -> int:
-    return math.ceil(LEAST_SHARE * len(trials))
-
-
-def _is_supported(errors: Errors, trials: Sequence[Trial]) -> bool:
-    return len(errors) >= _least(trials)
-
-
-def _squares(convention: Convention, trials: Sequence[Trial], of: Iterable[int]) -> float:
-    """Sum of squared errors of these trials; each counts at least a little, and at most as missing the shape."""
-    total = 0.0
-    for k in of:
-        placed = _placed(convention, trials[k])
-        errors = (EXTENT,) * len(trials[k].numbers) if placed is None else _distance(placed, trials[k])
-        total += sum(min(abs(error), EXTENT) ** 2 + ROUNDING**2 for error in errors)
-    return total
-
-
-def _evidence(best: Convention, trials: Sequence[Trial], rival: Convention, others: Sequence[Trial]) -> float:
-    """Log likelihood ratio over the answers that either explains, for normal errors of unknown spread.
-
-    For n errors, with the maximum-likelihood variance (sum of squares / n), it is n / 2 * log(ratio of the sums).
-    """
-    of = sorted({*_errors(best, trials), *_errors(rival, others)})
-    return (
-        sum(len(trials[k].numbers) for k in of) / 2 * math.log(_squares(rival, others, of) / _squares(best, trials, of))
-    )
+def _least(answers: Sequence[object]) -> int:
+    return math.ceil(LEAST_SHARE * len(answers))
 
 
 def _same(a: Convention, b: Convention, trials: Sequence[Trial]) -> bool:
@@ -391,37 +388,37 @@ def _same(a: Convention, b: Convention, trials: Sequence[Trial]) -> bool:
     return units == {("pixel", 0), ("resized", 0)} and all(trial.resized == trial.size for trial in trials)
 
 
-def _hidden_resize(trials: Sequence[Trial], best: Convention | None) -> str | None:
+def _hidden_resize(trials: Sequence[Trial], best: _Fit | None) -> str | None:
     """Name the resizing whose pixels the answers fit better than any convention, if no resizing was given."""
     if any(trial.resized is not None or trial.tokens for trial in trials):
         return None
     for name, resize in _RESIZES.items():
-        guess = [dataclasses.replace(trial, resized=resize(trial.size)) for trial in trials]
+        guess = [dataclasses.replace(trial, resized=resize(*trial.size)) for trial in trials]
         for convention in (CONVENTIONS["resized-absolute"], _RESIZED_YX):
-            if not _is_supported(_errors(convention, guess), guess):
-                continue
-            if best is None or _evidence(convention, guess, best, trials) >= SUSPICION:
+            fit = _Fit.of(convention, guess)
+            if fit.supported and (best is None or fit.evidence(best) >= SUSPICION):
                 return f"{convention.order} pixels of the image resized to {name}"
     return None
 
 
-def _to_multiples(of: int) -> Callable[[Size], Size]:
-    return lambda size: (max(of, round(size[0] / of) * of), max(of, round(size[1] / of) * of))
+def _to_multiples(of: int, *size: int) -> Size:
+    width, height = (max(of, round(side / of) * of) for side in size)
+    return width, height
 
 
-def _to_longest(side: int) -> Callable[[Size], Size]:
-    return lambda size: (max(1, round(size[0] * side / max(size))), max(1, round(size[1] * side / max(size))))
+def _to_longest(longest: int, *size: int) -> Size:
+    width, height = (max(1, round(side * longest / max(size))) for side in size)
+    return width, height
 
 
-def _to_square(side: int) -> Callable[[Size], Size]:
-    return lambda _: (side, side)
-
-
-_RESIZES: Mapping[str, Callable[[Size], Size]] = MappingProxyType(
+_RESIZES: Mapping[str, Callable[..., Size]] = MappingProxyType(
     {
-        **{f"multiples of {n}": _to_multiples(n) for n in (14, 16, 28, 32)},
-        **{f"a longest side of {n}": _to_longest(n) for n in (336, 448, 512, 640, 672, 768, 896, 1024, 1280)},
-        **{f"{n}x{n}": _to_square(n) for n in (224, 256, 336, 384, 448, 512, 640, 672, 768, 896, 1024)},
+        **{f"multiples of {n}": partial(_to_multiples, n) for n in (14, 16, 28, 32)},
+        **{f"a longest side of {n}": partial(_to_longest, n) for n in (336, 448, 512, 640, 672, 768, 896, 1024, 1280)},
+        **{
+            f"{n}x{n}": partial(lambda n, *_: (n, n), n)
+            for n in (224, 256, 336, 384, 448, 512, 640, 672, 768, 896, 1024)
+        },
     }
 )
 """Ways in which processors are known to resize: whole patches, one longest side, a square."""

@@ -10,9 +10,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from spatial_vlm_ros import vlm
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, SpatialVlmError
@@ -50,14 +51,14 @@ SAMPLE = 4096
 """Sampled bytes of each tensor."""
 
 _WEIGHTS, _SMALL = ".safetensors", (".json", ".txt", ".jinja", ".model")
+_LIBRARIES = ("torch", "transformers")
 _APART = frozenset({"compact"})  # folder of vlm whose model answers no questions of a backend
 _LONGEST_HEADER = 100_000_000  # bytes; the limit of the format
 _LARGEST_SMALL = 1 << 28  # bytes of a tokenizer or configuration
 _REPAIR = "pass the model's whole folder"
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """A stored verdict."""
 
     outcome: Outcome
@@ -83,12 +84,13 @@ def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
     Args:
         folder: folder of the model's files.
     """
+    versions = [[one.version for one in importlib.metadata.distributions(name=name)] for name in _LIBRARIES]
     told = {
         "backend": backend,
         "options": {name: options[name] for name in sorted(options) if name not in IDLE},
         "files": list(_files(folder)),
         "code": list(_code()),
-        "libraries": [_version(name) for name in ("torch", "transformers")],
+        "libraries": versions,
     }
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
@@ -99,12 +101,9 @@ def remembered(key: str) -> Known | None:
     if folder is None:
         return None
     try:
-        told = read_json(folder / f"{key}.json", "remove it")
-        known = Known(told["outcome"], told["verdict"])
-    except (OSError, ValueError, TypeError, KeyError):
+        return msgspec.convert(read_json(folder / f"{key}.json", "remove it"), Known)
+    except (OSError, ValueError, msgspec.ValidationError):
         return None
-    whole = known.outcome in ("found", "not found", "undecided") and isinstance(known.verdict, str)
-    return known if whole else None
 
 
 def remember(key: str, known: Known) -> None:
@@ -113,7 +112,7 @@ def remember(key: str, known: Known) -> None:
     try:
         if folder is None:
             raise OSError("there is no home folder")
-        write_json(folder / f"{key}.json", asdict(known), force=True)
+        write_json(folder / f"{key}.json", msgspec.to_builtins(known), force=True)
     except (OSError, FileError) as error:
         _log.warning("the verdict on the model was not saved, so it will be tested again: %s", error)
 
@@ -164,13 +163,6 @@ def _code() -> Iterator[tuple[str, str]]:
             inside = path.relative_to(folder)
             if inside.parts[0] not in _APART:
                 yield inside.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 ASKED = "small"

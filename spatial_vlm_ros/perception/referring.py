@@ -6,11 +6,11 @@ Handles boxes and points of replies, and detections; `spatial.second_opinion` we
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import overlaps
@@ -71,38 +71,45 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
     Returns:
         Its row among `detections`; None if the answer names nothing, several objects, or something between objects.
     """
-    check_found(found, model)
-    rows: set[int | None] = set()
-    for one in found:
+    meant: list[list[int]] = []
+    for one in check_found(found, model):
         if one.box_xyxy is not None:
-            rows.add(_by_box(np.array(one.box_xyxy, np.float64), detections, overlap))
+            meant.append(in_box(one.box_xyxy, detections, overlap))
         if one.point_xy is not None:
-            hit = [row for row, detection in enumerate(detections) if covers(detection, one.point_xy)]
-            rows.add(hit[0] if len(hit) == 1 else None)
-    return rows.pop() if len(rows) == 1 else None
+            meant.append([row for row, detection in enumerate(detections) if covers(detection, one.point_xy)])
+    return meant[0][0] if meant and len(meant[0]) == 1 and all(rows == meant[0] for rows in meant) else None
 
 
-def check_found(found: Any, model: str) -> None:
-    """Refuse an invalid answer of a Referrer."""
+def check_found(found: Any, model: str) -> tuple[NamedObject, ...]:
+    """Check an answer of a Referrer, and return it with plain numbers and texts."""
     repair = "fix the backend: its output is invalid"
     if not isinstance(found, (tuple, list)) or not all(isinstance(one, NamedObject) for one in found):
         raise ModelError(model, f"it returned {type(found).__name__}, not a tuple of NamedObject", repair)
     if len(found) > MOST_FOUND:
         raise ModelError(model, f"it named {len(found)} objects, more than {MOST_FOUND}", repair)
+    checked = []
     for one in found:
-        numbers = [*(one.box_xyxy or ()), *(one.point_xy or ())]
-        if len(numbers) not in (2, 4, 6) or not np.isfinite(np.array(numbers, np.float64)).all():
+        box, point, score = (
+            () if values is None else tuple(np.array(values, np.float64).ravel().tolist())
+            for values in (one.box_xyxy, one.point_xy, one.score)
+        )
+        if len(box + point) not in (2, 4, 6) or not all(map(math.isfinite, box + point + score)):
             raise ModelError(model, f"it returned {one!r}, which is not a place", repair)
+        kept = (box or None, point or None, score[0] if score else None)
+        checked.append(NamedObject(str(one.label), *kept))  # type: ignore[arg-type]
+    return tuple(checked)
 
 
-def _by_box(box: npt.NDArray[np.float64], detections: Sequence[Detection], overlap: float) -> int | None:
+def in_box(box: tuple[float, float, float, float], detections: Sequence[Detection], overlap: float) -> list[int]:
+    """Rows of the objects that a box may mean: one, several if it lies between them, or none; see `named`."""
     if not detections:
-        return None
-    ratios = overlaps(box, [d.box_xyxy for d in detections])[0]
-    order = np.argsort(-ratios, kind="stable")
-    runner_up = float(ratios[order[1]]) if len(order) > 1 else 0.0
-    best = float(ratios[order[0]])
-    return int(order[0]) if best >= overlap and best - runner_up >= _DISTINCT else None
+        return []
+    ratios = overlaps(np.array(box, np.float64), [d.box_xyxy for d in detections])[0]
+    best = int(np.argmax(ratios))
+    if ratios[best] >= overlap and (ratios[best] - np.delete(ratios, best) >= _DISTINCT).all():
+        return [best]
+    near: list[int] = np.flatnonzero(ratios >= overlap).tolist()
+    return near if len(near) > 1 else []
 
 
 def covers(detection: Detection, point: tuple[float, float]) -> bool:

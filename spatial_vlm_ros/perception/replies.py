@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from spatial_vlm_ros.errors import InputError, ModelError
@@ -252,32 +253,25 @@ class _Pixels:
         found: dict[object, NamedObject] = {}
         left: list[Unreadable] = []
         clipped: list[str] = []
-        doubts: list[Misfit] = []
         for item in dict.fromkeys(items):  # a model may write the same item without end
-            if isinstance(item, Unreadable):
-                left.append(item)
-                continue
             try:
-                place, outside = self._object(item)
-            except Misfit as error:
-                doubts.append(error)
-                continue
+                if isinstance(item, Unreadable):
+                    raise item
+                place, note = self._object(item)
             except Unreadable as error:
                 left.append(error)
                 continue
-            if outside:
-                clipped.append(outside)
+            clipped += [note] if note else []
             found.setdefault((place.label, place.box_xyxy, place.point_xy), place)
+        doubts = [fault for fault in left if isinstance(fault, Misfit)]
         if doubts and (not self.probed or len(doubts) >= len(found)):
             raise doubts[0]
-        faults = [*left, *doubts]
-        if not found and any(not isinstance(fault, NotPlaced) for fault in faults):
-            raise next(fault for fault in faults if not isinstance(fault, NotPlaced))
-        denied: list[str] = []
-        unread: list[str] = []
-        for fault in faults:
-            said = denied if isinstance(fault, NotPlaced) else unread
-            said.append(f"1 of {len(items)} items was left out: {fault.reason}")
+        faults = [fault for fault in left if not isinstance(fault, NotPlaced | Misfit)] + doubts
+        if not found and faults:
+            raise faults[0]
+        told = f"1 of {len(items)} items was left out: "
+        denied = [told + fault.reason for fault in left if isinstance(fault, NotPlaced)]
+        unread = [told + fault.reason for fault in faults]
         return tuple(found.values()), (*clipped, *denied)[:_MOST_NOTES], tuple(unread[:_MOST_NOTES])
 
     def _object(self, item: WrittenPlace) -> tuple[NamedObject, str]:
@@ -285,9 +279,9 @@ class _Pixels:
         if _LABEL_DENIES.search(item.label[:LONGEST]):  # "no cup found"
             raise NotPlaced(f"its label negates it: {printable(item.label, LONGEST_LABEL)!r}")
         used = replace(self.convention, order="xy") if item.named else self.convention
-        written = {what: values for what, values in (("box", item.box), ("point", item.point)) if values is not None}
-        pixels = {what: self._converted(values, used) for what, values in written.items()}
-        box, point = pixels.get("box"), pixels.get("point")
+        notes: list[str] = []
+        box = None if item.box is None else self._converted(item.box, used, notes)
+        point = None if item.point is None else self._converted(item.point, used, notes)
         if box is not None and item.box is not None and not (box[0] < box[2] and box[1] < box[3]):
             hint = self._hint(item.box)
             if box[0] <= box[2] and box[1] <= box[3]:
@@ -295,36 +289,24 @@ class _Pixels:
             raise Misfit(f"the box {_shown(item.box)} has its corners in another order{hint}", _CHECK)
         if box is not None and point is not None and not _inside(point, box):
             raise Unreadable(f"a point {_shown(item.point)} is outside its own box {_shown(item.box)}")
-        outside = [values for values in written.values() if self.probed and not self._fits(values, used)]
-        if outside and item.box is not None and share_inside(item.box, used, self.size, self.resized) < LEAST_INSIDE:
+        if notes and item.box is not None and share_inside(item.box, used, self.size, self.resized) < LEAST_INSIDE:
             raise Misfit(f"the box {_shown(item.box)} is mostly outside the image", _CHECK)
-        place = NamedObject(
-            printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL),
-            None if box is None else (box[0], box[1], box[2], box[3]),
-            None if point is None else (point[0], point[1]),
-            item.score,
-        )
-        return place, f"{_shown(outside[0])} was outside the image and was clipped to it" if outside else ""
+        label = printable(without_special(item.label[:_MOST_OF_A_LABEL]), LONGEST_LABEL)
+        return NamedObject(label, box, point, item.score), notes[0] if notes else ""  # type: ignore[arg-type]
 
-    def _fits(self, values: tuple[float, ...], convention: Convention) -> bool:
-        try:
-            to_pixels([values], convention, self.size, self.resized)
-        except InputError:
-            return False
-        return True
-
-    def _converted(self, values: tuple[float, ...], convention: Convention) -> tuple[float, ...]:
+    def _converted(self, values: tuple[float, ...], convention: Convention, notes: list[str]) -> tuple[float, ...]:
         if convention.unit == "bin" and any(not value.is_integer() for value in values):
             raise Misfit(f"{_shown(values)} are not numbers of bins{self._hint(values)}", _CHECK)
         if convention.unit not in FRACTIONS and looks_like_fractions(values):
             reason = f"{_shown(values)} look like fractions of the image, but the convention is {convention.name!r}"
             raise Misfit(reason, _CHECK)
-        beyond = BEYOND if self.probed else 0.0
-        try:
-            return tuple(to_pixels([values], convention, self.size, self.resized, beyond)[0].tolist())
-        except InputError as error:
-            reason = f"{_shown(values)} cannot be in the convention {convention.name!r}{self._hint(values)}"
-            raise Misfit(reason, _CHECK) from error
+        for beyond in (0.0, BEYOND) if self.probed else (0.0,):
+            with suppress(InputError):
+                pixels = to_pixels([values], convention, self.size, self.resized, beyond)[0].tolist()
+                notes += [f"{_shown(values)} was outside the image and was clipped to it"] if beyond else []
+                return tuple(pixels)
+        reason = f"{_shown(values)} cannot be in the convention {convention.name!r}{self._hint(values)}"
+        raise Misfit(reason, _CHECK)
 
     def _hint(self, values: tuple[float, ...]) -> str:
         names = fitting(values, self.size, self.resized)

@@ -34,6 +34,7 @@ from typing import Any
 
 from spatial_vlm_ros.perception.replies_scan import (
     DEEPEST,
+    MARKS,
     Item,
     NotPlaced,
     ReplyPiece,
@@ -72,7 +73,6 @@ _TOKENS = re.compile(
 )
 _WORDS = {"None": "null", "True": "true", "False": "false"}
 _NAME = re.compile(r"\s*([^\W\d_][^\[\]{}()<>:;,.\n]{0,79})")
-_PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\](){},]', re.DOTALL)
 _WRAPPED = re.compile(r'\{\s*"(?:' + "|".join(WRAPPERS) + r')"\s*:\s*(\[.*\])\s*,?\s*\}', re.DOTALL)
 
 
@@ -164,16 +164,13 @@ def _placed(items: tuple[Item, ...]) -> list[WrittenPlace]:
 def _read(piece: ReplyPiece) -> tuple[tuple[Item, ...], bool]:
     """Items of one piece, and whether the piece is a list of them."""
     body = piece.body
-    try:
-        value = nested_numbers(body) if piece.kind == "tuple" or is_numeric(body) else _decoded(body)
-    except Unreadable as error:
+    value = _value(body, numeric=piece.kind == "tuple")
+    if isinstance(value, Unreadable):
         wrapped = _WRAPPED.fullmatch(body)
-        if piece.kind != "list" and wrapped is None:
-            return (error,), False
-        parts = list(_parts(wrapped.group(1) if wrapped else body))
+        parts = list(_parts(wrapped.group(1) if wrapped else body)) if wrapped or piece.kind == "list" else []
         if not any(part[0] in "[{(" for part in parts):
-            return (error,), False
-        return _all([_decoded_or_not(part) for part in parts]), True
+            return (value,), False
+        return _all([_value(part) for part in parts]), True
     while isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
         value = next(iter(value.values()))  # {"<OD>": {"bboxes": …}}
     if isinstance(value, dict):
@@ -297,7 +294,7 @@ def _only(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 def _parts(body: str) -> Iterator[str]:
     """Split a list at its outer commas."""
     depth, begin = 0, 1
-    for mark in _PARTS.finditer(body):
+    for mark in MARKS.finditer(body):
         sign = mark.group()
         depth += (sign in ("[", "(", "{")) - (sign in ("]", ")", "}"))
         if (sign == "," and depth == 1) or depth == 0:
@@ -307,15 +304,15 @@ def _parts(body: str) -> Iterator[str]:
             begin = mark.end()
 
 
-def _decoded_or_not(body: str) -> Any:
+def _value(body: str, *, numeric: bool = False) -> Any:
+    """Numbers in brackets, or a text that is JSON or near-JSON, as a value; or why it is none of these."""
     try:
-        return nested_numbers(body) if is_numeric(body) else _decoded(body)
+        return nested_numbers(body) if numeric or is_numeric(body) else _decoded(body)
     except Unreadable as error:
         return error
 
 
 def _decoded(body: str) -> Any:
-    """Decode a text that is JSON or near-JSON."""
     try:
         return _strictly(body)
     except Unreadable:
@@ -399,9 +396,9 @@ def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ..
         used = True
         try:
             if piece.kind == "box":
-                items.extend([_at(label, values) for values in _boxes(piece.body)])
+                items += [_at(label, values) for values in _boxes(piece.body)]
             else:
-                items.extend(list(_points(piece, label)))
+                items += _points(piece, label)
         except Unreadable as error:
             items.append(error)
     if not used and not cut:
@@ -450,15 +447,13 @@ def _closed(label: str, *, last: bool) -> str:
     return name
 
 
-def _boxes(body: str) -> Iterator[tuple[float, ...]]:
+def _boxes(body: str) -> list[tuple[float, ...]]:
     value = _inside(body, "a <box>")
     if len(value) == 2 and all(isinstance(one, list) and len(one) == 2 for one in value):
-        value = [[*value[0], *value[1]]]
+        value = [*value[0], *value[1]]
     if len(value) == 2 and not any(isinstance(one, list) for one in value):
-        yield numbers(value, 2, "a <box>")
-        return
-    for one in _lists(value):
-        yield numbers(one, 4, "a <box>")
+        return [numbers(value, 2, "a <box>")]
+    return [numbers(one, 4, "a <box>") for one in _lists(value)]
 
 
 def _inside(body: str, what: str) -> list[Any]:
@@ -476,36 +471,35 @@ def _lists(value: list[Any]) -> list[Any]:
     return value if value and all(isinstance(one, list) for one in value) else [value]
 
 
-def _points(piece: ReplyPiece, label: str) -> Iterator[WrittenPlace]:
-    names = [name for name, _ in piece.attributes]
-    if len(set(names)) != len(names):
-        raise Unreadable("a point tag has the same attribute twice")
+def _points(piece: ReplyPiece, label: str) -> list[WrittenPlace]:
     given = dict(piece.attributes)
+    if len(given) != len(piece.attributes):
+        raise Unreadable("a point tag has the same attribute twice")
     places = {name: value for name, value in given.items() if _COORDINATE.fullmatch(name)}
     if "coords" in given and places:
         raise Unreadable("a point tag has coords and single coordinates")
-    if "coords" not in given and not places:
-        for one in _lists(_inside(piece.body, "a <point>")):
-            yield WrittenPlace(label, point=numbers(one, 2, "a <point>"))
-        return
-    name = given.get("alt") or piece.body or label
-    pairs = _counted(given["coords"]) if "coords" in given else _paired(places)
-    for point in pairs:
-        yield WrittenPlace(name, point=point)
+    points: list[tuple[float, ...]]
+    if "coords" in given:
+        points = _counted(given["coords"])
+    elif places:
+        points = _paired(places)
+    else:
+        points = [numbers(one, 2, "a <point>") for one in _lists(_inside(piece.body, "a <point>"))]
+        return [WrittenPlace(label, point=point) for point in points]
+    return [WrittenPlace(given.get("alt") or piece.body or label, point=point) for point in points]
 
 
-def _paired(places: dict[str, str]) -> Iterator[tuple[float, float]]:
+def _paired(places: dict[str, str]) -> list[tuple[float, ...]]:
     """Points from the attributes x and y, or x1, y1, x2, y2 and so on."""
     suffixes = [name[1:] for name in places if name[0] == "x"]
     if sorted(places) != sorted(axis + suffix for axis in "xy" for suffix in suffixes):
         raise Unreadable("a point tag has an x without its y, or a y without its x")
     if "" in suffixes and len(suffixes) > 1:
         raise Unreadable("a point tag has numbered coordinates and others")
-    for suffix in suffixes:
-        yield _decimal(places["x" + suffix]), _decimal(places["y" + suffix])
+    return [(_decimal(places["x" + suffix]), _decimal(places["y" + suffix])) for suffix in suffixes]
 
 
-def _counted(coords: str) -> Iterator[tuple[float, float]]:
+def _counted(coords: str) -> list[tuple[float, ...]]:
     """Points from "PICTURE NUMBER X Y NUMBER X Y …"."""
     values = [_decimal(word) for word in coords.replace(";", " ").split()]
     if len(values) < 4 or (len(values) - 1) % 3:
@@ -514,7 +508,7 @@ def _counted(coords: str) -> Iterator[tuple[float, float]]:
         raise Unreadable(f"coords names image {values[0]:g}, but one was shown")
     if len(set(values[1::3])) != len(values[1::3]):
         raise Unreadable("coords gives two points the same number")
-    yield from zip(values[2::3], values[3::3], strict=True)
+    return list(zip(values[2::3], values[3::3], strict=True))
 
 
 def _decimal(text: str) -> float:

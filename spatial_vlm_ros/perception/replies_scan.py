@@ -81,9 +81,8 @@ _IN_PARTS = re.compile(
 _CONTINUED = re.compile(r'"(?:bbox_2d|point_2d|box_2d)"\s*:')
 _THOUGHT = re.compile(r"</think>[ \t]*(?:\r?\n|\Z)")
 _OPENING = re.compile(r"[\[{(<]")
-_IN_BRACKETS = re.compile(r'["\[\]{}()]')
-_IN_BRACKETS_OR_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}()]', re.DOTALL)
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+MARKS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}(),]', re.DOTALL)
+"""Texts in double quotes, which are skipped; brackets, commas, and a quotation mark without an end."""
 _ROUND = re.compile(r"\(([^()\[\]{}<]*)\)")
 _LOCATIONS = re.compile(r"<loc_?[0-9]{1,5}>(?:\s*<loc_?[0-9]{1,5}>)*")
 _LOCATION_BEGUN = re.compile(r"<loc_?[0-9]{0,5}")
@@ -177,7 +176,7 @@ def scan(text: str) -> tuple[list[ReplyPiece], CutOff | None]:
 def _whole_items(text: str, start: int) -> str:
     """Cut a truncated list, alone or as the one value of an object, after its last complete item, and close it."""
     opened, end = "", 0
-    for mark in _IN_BRACKETS_OR_STRING.finditer(text, start):
+    for mark in MARKS.finditer(text, start):
         sign = mark.group()
         if sign in "[{(":
             opened += sign
@@ -185,7 +184,7 @@ def _whole_items(text: str, start: int) -> str:
             opened = opened[:-1]
             if opened in ("[", "{["):
                 end = mark.end()
-        elif sign == '"':  # a text without an end
+        elif sign == '"':
             break
     return text[start:end] + ("]}" if text[start] == "{" else "]") if end else ""
 
@@ -193,24 +192,20 @@ def _whole_items(text: str, start: int) -> str:
 def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
     """Read from a square or curly bracket to its closing bracket; texts in double quotes are skipped."""
     stack: list[str] = []
-    at = start
-    while mark := _IN_BRACKETS.search(text, at):
-        at, sign = mark.end(), mark.group()
+    for mark in MARKS.finditer(text, start):
+        sign = mark.group()
         if sign == '"':
-            string = _STRING.match(text, mark.start())
-            if string is None:
-                raise CutOff(f"it was cut off: the text in quotes at character {mark.start()} has no end")
-            at = string.end()
-        elif sign in "[{(":
+            raise CutOff(f"it was cut off: the text in quotes at character {mark.start()} has no end")
+        if sign in "[{(":
             stack.append(sign)
             if len(stack) > DEEPEST:
                 raise Unreadable(f"its brackets nest deeper than {DEEPEST}")
-        elif stack.pop() != _CLOSES[sign]:
+        elif sign in _CLOSES and stack.pop() != _CLOSES[sign]:
             raise Unreadable(f"the bracket {sign} at character {mark.start()} closes a different kind of bracket")
         if not stack:
-            body = text[start:at]
-            piece = ReplyPiece("list" if body[0] == "[" else "object", start, at, body)
-            return (None if _is_prose(body) else piece), at
+            body = text[start : mark.end()]
+            piece = ReplyPiece("list" if body[0] == "[" else "object", start, mark.end(), body)
+            return (None if _is_prose(body) else piece), mark.end()
     raise CutOff(f"it was cut off: the bracket {text[start]} at character {start} is never closed")
 
 
@@ -252,39 +247,28 @@ def _tag(text: str, start: int) -> tuple[ReplyPiece | None, int]:
             reason = f"the location token at character {start} is cut off or of no known form"
             raise CutOff(reason) if _LOCATION_BEGUN.fullmatch(text, start) else Unreadable(reason)
         return ReplyPiece("locations", start, run.end(), run.group()), run.end()
-    pair = _PAIR.match(text, start)
-    if pair is not None:
-        kind, closing = _PAIRS[pair.group()]
-        return _until(kind, closing, text, start, pair.end(), ())
-    point = _POINT.match(text, start)
-    if point is not None:
-        return _point(text, point)
-    unknown = _OUT_OF_PLACE.match(text, start)
-    if unknown is not None:
-        raise Unreadable(f"{unknown.group()!r} at character {start} is out of place or of an unknown form")
-    return None, start + 1
-
-
-def _point(text: str, opening: re.Match[str]) -> tuple[ReplyPiece | None, int]:
     attributes: list[tuple[str, str]] = []
-    at = opening.end()
-    while found := _ATTRIBUTE.match(text, at):
-        attributes.append((found.group(1).lower(), found.group(2) or found.group(3) or ""))
-        at = found.end()
-    end = _TAG_END.match(text, at)
-    if end is None:
-        reason = f"the tag at character {opening.start()} is cut off or broken"
-        raise Unreadable(reason) if ">" in text[at:] else CutOff(reason)
-    if end.group(1):
-        return ReplyPiece("point", opening.start(), end.end(), "", tuple(attributes)), end.end()
-    return _until("point", f"</{opening.group(1)}>", text, opening.start(), end.end(), tuple(attributes))
-
-
-def _until(
-    kind: Kind, closing: str, text: str, start: int, inner: int, attributes: tuple[tuple[str, str], ...]
-) -> tuple[ReplyPiece, int]:
+    if pair := _PAIR.match(text, start):
+        kind, closing = _PAIRS[pair.group()]
+        inner = pair.end()
+    elif point := _POINT.match(text, start):
+        kind, closing, inner = "point", f"</{point.group(1)}>", point.end()
+        while found := _ATTRIBUTE.match(text, inner):
+            attributes.append((found.group(1).lower(), found.group(2) or found.group(3) or ""))
+            inner = found.end()
+        tag_end = _TAG_END.match(text, inner)
+        if tag_end is None:
+            reason = f"the tag at character {start} is cut off or broken"
+            raise Unreadable(reason) if ">" in text[inner:] else CutOff(reason)
+        inner = tag_end.end()
+        if tag_end.group(1):
+            return ReplyPiece(kind, start, inner, "", tuple(attributes)), inner
+    elif unknown := _OUT_OF_PLACE.match(text, start):
+        raise Unreadable(f"{unknown.group()!r} at character {start} is out of place or of an unknown form")
+    else:
+        return None, start + 1
     stop = text.find(closing, inner)
     if stop < 0:
         raise CutOff(f"it was cut off: the tag at character {start} is never closed by {closing}")
     end = stop + len(closing)
-    return ReplyPiece(kind, start, end, text[inner:stop], attributes), end
+    return ReplyPiece(kind, start, end, text[inner:stop], tuple(attributes)), end

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import math
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -18,10 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import IO, Any, Literal
+from types import MappingProxyType
+from typing import IO, Any
+
+import msgspec
 
 import spatial_vlm_ros
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
@@ -30,7 +33,6 @@ from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import BOXES, CannotJudgeError, MarksError, RelationQuestion
 from spatial_vlm_ros.perception.referring import cannot_refer
-from spatial_vlm_ros.perception.worker_wire import Body, Channel, FromWorker, WorkerCall
 from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 GRACE_S = 2.0  # between asking a process to end and killing it
@@ -53,7 +55,6 @@ class WorkerProcess:
     """
 
     def __init__(self, name: str) -> None:
-        self.name = name
         self.started = time.monotonic()
         ours, theirs = socket.socketpair()
         read_end, write_end = os.pipe()
@@ -73,18 +74,18 @@ class WorkerProcess:
         finally:
             theirs.close()
             os.close(read_end)
-        ours.setblocking(False)
-        self._lifeline = os.fdopen(write_end, "wb", buffering=0)
-        self._channel = Channel(ours, FromWorker)
-        self._all_sent = True
-        assert self._process.stdout is not None  # noqa: S101 - because of stdout=PIPE
-        self._log = _Log(self._process.stdout)
-        self._log.start()
+        self.pid, self._lifeline, self._printed = self._process.pid, write_end, b""
+        self._socket, self._connection = ours, Connection(os.dup(ours.fileno()))
+        self._threads = [threading.Thread(target=self._pass_on, args=(self._process.stdout,), daemon=True)]
+        self._threads[0].start()
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+    def _pass_on(self, output: IO[bytes]) -> None:
+        """Pass the output of the process on to standard error, and keep the end of it."""
+        with output:
+            while data := output.read(65536):
+                self._printed = (self._printed + data)[-_TAIL_BYTES:]
+                with contextlib.suppress(OSError):  # the owner has no standard error
+                    os.write(2, data)
 
     @property
     def alive(self) -> bool:
@@ -96,33 +97,27 @@ class WorkerProcess:
         except ChildProcessError:  # the owner's program ignores SIGCHLD: reaped already
             return False
 
-    def post(self, header: WorkerCall, body: Sequence[memoryview] = ()) -> None:
-        """Begin to send a frame; `step` sends the rest."""
-        self._channel.post(header, body)
-        self._all_sent = False
+    def ask(self, *parts: bytes | memoryview) -> Future[bytes]:
+        """Send the parts of a call and receive the reply, in a thread; as bytes, so that nothing is unpickled.
 
-    def step(self, seconds: float) -> tuple[Any, Body] | None:
-        """Send and receive for at most `seconds`; see Channel.receive.
-
-        Raises:
-            EOFError: the process is dead or has closed its socket.
-            WireError: it sent something that is not a frame.
+        The future raises EOFError if the process is dead or has closed its socket, and WireError if what it sent is
+        too long for a message.
         """
-        died = not self.alive  # checked before reading: what it sent before it died is still read
-        poll = select.poll()
-        poll.register(self._channel, select.POLLIN | (0 if self._all_sent else select.POLLOUT))
-        events = poll.poll(0 if died else max(0.0, seconds) * 1e3)
-        happened = events[0][1] if events else 0
-        if happened & select.POLLOUT and not died:
-            with contextlib.suppress(OSError):  # it is gone; reading reports that
-                self._all_sent = self._channel.flush()
-        if happened & ~select.POLLOUT:
-            frame = self._channel.receive()
-            if frame is not None:
-                return frame
-        elif died:
-            raise EOFError
-        return None
+        reply: Future[bytes] = Future()
+
+        def exchange() -> None:
+            try:
+                for part in parts:
+                    self._connection.send_bytes(part)
+                reply.set_result(self._connection.recv_bytes(wire.LONGEST))
+            except (EOFError, ConnectionError):
+                reply.set_exception(EOFError())
+            except OSError as error:
+                reply.set_exception(wire.WireError(str(error)))
+
+        self._threads[1:] = [threading.Thread(target=exchange, daemon=True)]
+        self._threads[1].start()
+        return reply
 
     def end(self, grace_s: float = 0.0) -> str:
         """End the process and its children, and reap it. Repeated calls are harmless.
@@ -135,52 +130,37 @@ class WorkerProcess:
         """
         by_itself = not self.alive
         if self._process.returncode is None:
-            deadline = time.monotonic() + grace_s
-            if grace_s and self.alive:
+            if grace_s and not by_itself:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGTERM)
-                while self.alive and time.monotonic() < deadline:
-                    time.sleep(0.005)
+                self.wait_gone(grace_s)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)  # not reaped yet, so the group is its own
             self._process.wait()
-        self._lifeline.close()
-        self._channel.close()
-        self._log.join(timeout=1.0)
+            os.close(self._lifeline)
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)  # a child of its own session may have it, too
+            self._socket.close()
+            for thread in self._threads:
+                thread.join(timeout=1.0)
+            self._connection.close()
         if not by_itself:
             return "its process closed the connection and was ended"
+        lines = [line.rstrip()[:_TAIL_WIDTH] for line in self._printed.decode(errors="replace").splitlines()]
+        last = "\n".join([line for line in lines if line][-_TAIL_LINES:])
+        printed = f"; it last printed:\n{last}" if last else ""
         code = self._process.returncode
         if code >= 0:
-            return f"its process ended with exit code {code}" + self._log.tail()
+            return f"its process ended with exit code {code}{printed}"
         known = {one.value: one.name for one in signal.Signals}
         memory = " (out of memory?)" if -code == signal.SIGKILL else ""
-        return f"its process was killed by {known.get(-code, f'signal {-code}')}{memory}" + self._log.tail()
+        return f"its process was killed by {known.get(-code, f'signal {-code}')}{memory}{printed}"
 
     def wait_gone(self, seconds: float) -> None:
         """Wait until it is dead, at most `seconds`: a process closes its socket shortly before it dies."""
         deadline = time.monotonic() + seconds
         while self.alive and time.monotonic() < deadline:
             time.sleep(0.002)
-
-
-class _Log(threading.Thread):
-    """Passes the output of a process on to standard error, and keeps the end of it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__(name="log of a grounder", daemon=True)
-        self._stream, self._kept = stream, b""
-
-    def run(self) -> None:
-        with self._stream:
-            while data := self._stream.read(65536):
-                self._kept = (self._kept + data)[-_TAIL_BYTES:]
-                with contextlib.suppress(OSError):  # the owner has no standard error
-                    os.write(2, data)
-
-    def tail(self) -> str:
-        lines = [line.rstrip()[:_TAIL_WIDTH] for line in self._kept.decode(errors="replace").splitlines()]
-        lines = [line for line in lines if line][-_TAIL_LINES:]
-        return "; it last printed:\n" + "\n".join(lines) if lines else ""
 
 
 _SLICE_S = 0.02  # a cancellation or a death is noticed within this time
@@ -229,10 +209,8 @@ class WorkerGrounder:
         self.tells_likelihoods = False  # for relations; known once it is loaded
         self.domain: ModelDomain = "unknown"
         self._numbers = itertools.count(1)
-        self._late: int | None = None  # number of a request that was given up and whose answer is still outstanding
+        self._unanswered: list[tuple[int, Future[bytes]]] = []  # at most one request: its number, and the reply
         self._failures = 0
-
-    # -------------------------------------------------------------------------------------------- life
 
     def start(self) -> None:
         """Start the process and wait until the backend is loaded; does nothing if it is.
@@ -284,12 +262,8 @@ class WorkerGrounder:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    # -------------------------------------------------------------------------------------------- requests
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask the backend; see Grounder.ground. The time to start the process does not count towards timeout_s.
@@ -341,15 +315,14 @@ class WorkerGrounder:
         probabilities: tuple[float | None, ...] = self._asked("judge", rgb, tuple(questions), budget, marks)
         return probabilities
 
-    def _asked(
-        self, method: Literal["ground", "refer", "masked", "judge"], rgb: Rgb, first: Any, *others: object
-    ) -> Any:
+    def _asked(self, method: str, rgb: Rgb, first: Any, *others: object) -> Any:
         """Wait for the turn, send a call and wait for its answer; a failure of the backend is raised.
 
         Returns:
             What the method returns; None if it is "masked" and the backend has no mask model.
         """
-        header, body = wire.call(next(self._numbers), method, rgb, first, *others)
+        number = next(self._numbers)
+        call = wire.call(number, method, rgb, first, *others)
         with self._own_turn():
             process, abilities = self._started()
             if method not in abilities.methods:
@@ -357,18 +330,17 @@ class WorkerGrounder:
                     return None
                 raise CannotJudgeError(self.name) if method == "judge" else cannot_refer(self.name)
             deadline = time.monotonic() + self.timeout_s
-            if self._late is not None:
-                self._reply(process, self._late, deadline)
-            process.post(header, body)
-            self._late = header.number
-            reply, data = self._reply(process, header.number, deadline)
-            if isinstance(reply, wire.Failed):
-                error = wire.error_of(reply, self.name)
+            if self._unanswered:  # a request that was cancelled
+                self._reply(process, deadline)
+            self._unanswered = [(number, process.ask(*call))]
+            kind, value = self._reply(process, deadline)
+            if kind != "answer":
+                error = wire.error_of(kind, value, self.name)
                 self._failures += not isinstance(error, (UnfamiliarImageError, MarksError))  # not its fault
                 if self._failures >= _FAILURES:
                     self._end()
                 raise error
-            answer = wire.answer_of(method, reply, data, rgb.shape[:2], len(first))
+            answer = wire.answer_of(method, value, rgb.shape[:2], len(first))
             if method == "masked" and [one.id for one in answer] != [one.id for one in first]:
                 raise wire.WireError(f"masks of {len(answer)} objects for {len(first)}")
             self._failures = 0
@@ -377,34 +349,32 @@ class WorkerGrounder:
     def _started(self) -> tuple[WorkerProcess, wire.Abilities]:
         """The process with its backend loaded; starts one if there is none."""
         if self._process is None:
-            self._process, self._abilities, self._late, self._failures = WorkerProcess(self.name), None, None, 0
-            self._process.post(wire.load_call(self.name, self.options))
+            self._process, self._abilities, self._failures = WorkerProcess(self.name), None, 0
+            self._unanswered = [(0, self._process.ask(wire.message(0, "load", (self.name, self.options))))]
         if self._abilities is None:
-            reply, body = self._reply(self._process, 0, self._process.started + self.startup_timeout_s)
-            if isinstance(reply, wire.Failed):
+            kind, value = self._reply(self._process, self._process.started + self.startup_timeout_s)
+            if kind != "answer":
                 self._end()
-                raise wire.error_of(reply, self.name)
-            found: wire.Abilities = wire.answer_of("load", reply, body, (0, 0), 0)
+                raise wire.error_of(kind, value, self.name)
+            found: wire.Abilities = wire.answer_of("load", value, (0, 0), 0)
             self._abilities, self.domain, self.tells_likelihoods = found, found.domain, found.likelihoods
         return self._process, self._abilities
 
-    def _reply(
-        self, process: WorkerProcess, number: int, deadline: float
-    ) -> tuple[wire.WorkerReply | wire.Failed, wire.Body]:
-        """The next frame from the process, which has to answer the call of this number."""
-        while True:
+    def _reply(self, process: WorkerProcess, deadline: float) -> tuple[str, msgspec.Raw]:
+        """Wait for the reply to the unanswered request: kind and value."""
+        ((number, reply),) = self._unanswered
+        while not reply.done():
+            died, left = not process.alive, deadline - time.monotonic()
             if self._cancelled:
                 raise CancelledError(self._cancelled)
-            left = deadline - time.monotonic()
-            if (frame := process.step(min(_SLICE_S, left))) is not None:
-                if frame[0].number != number:
-                    raise wire.WireError(f"it answered with {type(frame[0]).__name__} to no request")
-                self._late = None
-                return frame
-            if left <= 0:
-                raise TimeoutError
-
-    # -------------------------------------------------------------------------------------------- turns and failures
+            wait({reply}, 1.0 if died else max(0.0, min(_SLICE_S, left)))  # what it sent before it died is still read
+            if not reply.done() and (died or left <= 0):
+                raise EOFError if died else TimeoutError
+        self._unanswered.clear()
+        found, kind, value = wire.read(reply.result())
+        if found != number:
+            raise wire.WireError(f"it answered request {found}, not {number}")
+        return kind, value
 
     @contextlib.contextmanager
     def _own_turn(self) -> Iterator[None]:

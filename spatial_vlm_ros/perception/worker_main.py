@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Main program of a grounder's process: load the grounder, then answer requests until the owner is gone.
 
-`worker` starts it with two file descriptors as arguments: the socket for frames, and the lifeline. The lifeline
+`worker` starts it with two file descriptors as arguments: the socket for messages, and the lifeline. The lifeline
 is a pipe on which nothing is ever sent and which closes when the owner ends, however it ends.
 """
 
@@ -12,12 +12,13 @@ import fcntl
 import io
 import os
 import signal
-import socket
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from typing import Any
+
+import numpy as np
 
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.perception import load_grounder
@@ -28,17 +29,17 @@ from spatial_vlm_ros.perception.judging import judge_of, tells_likelihoods, with
 
 def main() -> None:
     """Serve until the owner closes the socket; exits with 1 if the backend cannot be loaded."""
-    channel_fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
+    connection_fd, lifeline = int(sys.argv[1]), int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, which then ends this process
-    for fd in (channel_fd, lifeline):
+    for fd in (connection_fd, lifeline):
         os.set_inheritable(fd, False)
     _die_with_owner(lifeline)
     faulthandler.enable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    with socket.socket(fileno=channel_fd) as connection:
-        _serve(wire.Channel(connection, wire.WorkerCall))
+    with Connection(connection_fd) as connection:
+        _serve(connection)
 
 
 def _die_with_owner(lifeline: int) -> None:
@@ -59,48 +60,37 @@ def _die_with_owner(lifeline: int) -> None:
     threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
-def _serve(channel: wire.Channel) -> None:
+def _serve(connection: Connection) -> None:
     try:
-        load, _ = _next(channel)
-        if load.method != "load":
+        _, kind, value = wire.read(connection.recv_bytes(wire.LONGEST))
+        if kind != "load":
             raise wire.WireError("the first message must name the backend to load")
         try:
-            grounder: Any = load_grounder(*wire.arguments_of(load))
+            grounder: Any = load_grounder(*wire.decoded(value, wire.ARGUMENTS["load"]))
             own = {name: getattr(grounder, name, None) for name in ("ground", "refer", "masked")}
             methods: dict[str, Any] = {name: method for name, method in own.items() if callable(method)}
             judge = judge_of(grounder)
         except Exception as error:
             if not isinstance(error, SpatialVlmError):  # its message already says everything
                 traceback.print_exc()
-            channel.post(wire.failed(0, error))
-            channel.flush()
+            connection.send_bytes(wire.failure(0, error))
             sys.exit(1)
         if judge is not None:
             methods["judge"] = lambda rgb, asked, budget_s, marks: with_marks(judge, marks).judge(rgb, asked, budget_s)
-        abilities = wire.Abilities(tuple(methods), tells_likelihoods(judge), domain_of(grounder))
-        channel.post(*wire.reply(0, abilities))
-        while channel.flush():
-            channel.post(*_answer(methods, type(grounder).__name__, *_next(channel)))
+        able = wire.Abilities(tuple(methods), tells_likelihoods(judge), domain_of(grounder))
+        connection.send_bytes(wire.answer(0, able))
+        while True:
+            number, method, value = wire.read(connection.recv_bytes(wire.LONGEST))
+            (height, width), arguments = wire.arguments_of(method, value)
+            rgb = np.empty((height, width, 3), np.uint8)
+            connection.recv_bytes_into(rgb.reshape(-1).data)
+            try:
+                found = methods[method](rgb, *arguments)
+                name = type(grounder).__name__
+                reply = wire.answer(number, wire.checked(method, found, (height, width), len(arguments[0]), name))
+            except Exception as error:
+                traceback.print_exc()
+                reply = wire.failure(number, error)
+            connection.send_bytes(reply)
     except (EOFError, ConnectionError):
         return
-
-
-def _answer(
-    methods: Mapping[str, Any], name: str, call: wire.WorkerCall, body: wire.Body
-) -> tuple[wire.FromWorker, wire.Parts]:
-    """Header and body of the answer to a call; `name` is the grounder's, for messages."""
-    if call.method == "load":
-        raise wire.WireError("the backend is already loaded")
-    rgb, arguments = wire.image_of(call, body), wire.arguments_of(call)
-    try:
-        answer = methods[call.method](rgb, *arguments)
-        return wire.reply(call.number, wire.checked(call.method, answer, rgb.shape[:2], len(arguments[0]), name))
-    except Exception as error:
-        traceback.print_exc()
-        return wire.failed(call.number, error), []
-
-
-def _next(channel: wire.Channel) -> tuple[wire.WorkerCall, wire.Body]:
-    while True:
-        if (frame := channel.receive()) is not None:
-            return frame

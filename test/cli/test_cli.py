@@ -135,7 +135,7 @@ def test_a_parameter_file_lets_a_model_be_asked(frame: Path, tmp_path: Path, mon
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "perception"))
     parameters = tmp_path / "p.yaml"
     parameters.write_text("/**:\n  ros__parameters:\n    language: {free_form: ask_model}\n")
-    words = ("resolve", "grab what my niece would cuddle", *images_of(frame), "--grounder", "referring_models:chicks")
+    words = ("resolve", "grab what my niece would cuddle", *images_of(frame), "--grounder", "worker_models:pointing")
     assert told(*words, "--config", parameters)["source"] == "model"
     assert told(*words, code=3)["status"] == "NOT_UNDERSTOOD"
 

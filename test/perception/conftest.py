@@ -10,10 +10,17 @@ import pytest
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def importable() -> Iterator[None]:
+    """The models of this folder can be imported by a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        yield
+
+
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., WorkerGrounder]]:
+def worker() -> Iterator[Callable[..., WorkerGrounder]]:
     """Makes grounders of a model of this folder; its process starts with the first request."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
     made: list[WorkerGrounder] = []
 
     def make(name: str, options: dict[str, str] | None = None) -> WorkerGrounder:

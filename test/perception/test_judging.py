@@ -43,12 +43,10 @@ def question(relation: str = "left of", target: Any = LEFT, anchor: Any = RIGHT)
     return RelationQuestion(relation, target, anchor)
 
 
-def middles(image: Rgb) -> tuple[float, float]:
-    """x of the middle of what is marked red, and of what is marked blue."""
-    pixels = image.astype(int)
-    red = (pixels[..., 0] - pixels[..., 2]) > 100
-    blue = (pixels[..., 2] - pixels[..., 0]) > 100
-    return float(np.nonzero(red)[1].mean()), float(np.nonzero(blue)[1].mean())
+def marks_seen(image: Rgb) -> tuple[float, float] | None:
+    """x of the middle of what is drawn in the red and blue of the marks alone; None where there are none."""
+    found = [np.nonzero((image == colour).all(axis=-1))[1] for colour in ((230, 30, 30), (30, 60, 230))]
+    return None if any(not len(one) for one in found) else (float(found[0].mean()), float(found[1].mean()))
 
 
 class Looks:
@@ -64,17 +62,14 @@ class Looks:
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:
         assert question == judging.QUESTION
         self.asked.append(tuple(choices))
-        red, blue = middles(rgb)
+        red, blue = marks_seen(rgb) or (0.0, 0.0)
         said = "left" if red < blue else "right"
         return [0.0 if one in (said, "behind", "on top") else -self.gap for one in choices]
 
 
-class Names:
-    def __init__(self, said: str = "") -> None:
-        self.said = said
-
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
-        return self.said or choices[0]
+def naming(said: str = "") -> Any:
+    """A model that names a choice, the first one if none is given."""
+    return SimpleNamespace(answer=lambda _, __, choices: said or choices[0])
 
 
 def asked(model: Any, *questions: RelationQuestion, budget_s: float = 60.0) -> tuple[float | None, ...]:
@@ -88,7 +83,7 @@ def test_the_probability_is_the_share_of_the_choice_that_says_it_or_nearly_sure_
     for choices, holds in CHOICES.values():
         assert holds in choices
         assert len(set(choices)) == len(choices)
-    (on, under) = asked(Names("on top"), question("on"), question("under"))
+    (on, under) = asked(naming("on top"), question("on"), question("under"))
     assert 0.999 < on < 1.0
     assert 0.0 < under < 0.001
 
@@ -99,9 +94,9 @@ def test_choices_are_shown_in_both_orders_and_who_takes_the_first_or_too_long_ha
     assert model.asked == [
         ("left", "right"), ("right", "left"), ("left", "right"), ("behind", "in front"), ("in front", "behind"),
     ]  # fmt: skip
-    assert asked(Names(), question(), question("behind"), question("inside")) == (None, None, None)
-    assert asked(Names("left"), question()) == (None,)  # of the mirrored image, too
-    (behind,) = asked(Names("behind"), question("behind"))
+    assert asked(naming(), question(), question("behind"), question("inside")) == (None, None, None)
+    assert asked(naming("left"), question()) == (None,)  # of the mirrored image, too
+    (behind,) = asked(naming("behind"), question("behind"))
     assert behind == pytest.approx(1.0, abs=1e-5)
     assert asked(Looks(), question(), question(), budget_s=0.0) == (None, None)
 
@@ -110,7 +105,7 @@ def test_marks_are_drawn_on_a_copy_and_a_mirrored_box_lies_where_the_mirrored_ob
     before = IMAGE.copy()
     image = judging.marked(IMAGE, LEFT, RIGHT)
     assert np.array_equal(IMAGE, before)
-    assert middles(image) == pytest.approx((130, 435), abs=6)
+    assert marks_seen(image) == pytest.approx((130, 435), abs=6)
     for box in ((0.0, 0.0, 640.0, 480.0), (638.0, 478.0, 640.0, 480.0), (0.0, 0.0, 1.0, 1.0)):
         assert (judging.marked(IMAGE, box, LEFT) != IMAGE).any()
     assert (judging.marked(IMAGE[:3, :5], (0.0, 0.0, 2.0, 2.0), (1.0, 1.0, 5.0, 3.0)) != IMAGE[:3, :5]).any()
@@ -125,16 +120,16 @@ def test_marks_are_drawn_on_a_copy_and_a_mirrored_box_lies_where_the_mirrored_ob
 def test_who_judges_and_takes_which_marks() -> None:
     own: Any = SimpleNamespace(judge=lambda *_: ())
     assert judge_of(own) is own
-    assert isinstance(judge_of(Names()), AskedJudge)
+    assert isinstance(judge_of(naming()), AskedJudge)
     assert isinstance(judge_of(SimpleNamespace(scorer=Looks())), AskedJudge)
     assert judge_of(SimpleNamespace(scorer=3)) is None
     assert judge_of(None) is None
     judge: Any = judge_of(SimpleNamespace(scorer=Sees(text=True), box_text=thousandths))
     assert with_marks(judge, "boxes") is judge
-    assert with_marks(judge, "text").judge(IMAGE, [asked_of()], 5.0) == (pytest.approx(1.0, abs=1e-5),)
-    assert with_marks(judge, "boxes").judge(IMAGE, [asked_of()], 5.0) == (None,)
+    assert with_marks(judge, "text").judge(IMAGE, [question()], 5.0) == (pytest.approx(1.0, abs=1e-5),)
+    assert with_marks(judge, "boxes").judge(IMAGE, [question()], 5.0) == (None,)
     with pytest.raises(judging.MarksError, match=r"marks as text: how it writes boxes is not known.*boxes, crop"):
-        AskedJudge(Sees()).judge(IMAGE, [asked_of()], 5.0, marks="text")
+        AskedJudge(Sees()).judge(IMAGE, [question()], 5.0, marks="text")
     own = SimpleNamespace(judge=lambda *_: (0.5,))  # a way of its own takes the default alone
     assert with_marks(own, "boxes") is own
     with pytest.raises(InputError, match=r"judge\.marks: text, for SimpleNamespace"):
@@ -153,16 +148,10 @@ def test_likelihoods_that_are_none_and_an_answer_that_is_no_choice_are_errors_of
     with pytest.raises(ModelError, match="its likelihoods of 2 choices"):
         asked(SimpleNamespace(scores=lambda *_: scores, answer=lambda *_: "left"), question())
     with pytest.raises(ModelError, match="'up', none of"):
-        asked(Names("up"), question())
+        asked(naming("up"), question())
 
 
 NUMBERS = re.compile(r"\[(\d+), (\d+), (\d+), (\d+)\]")
-
-
-def marks_seen(image: Rgb) -> tuple[float, float] | None:
-    """x of the middle of what is drawn in the red and blue of the marks alone; None where there are none."""
-    found = [np.nonzero((image == colour).all(axis=-1))[1] for colour in ((230, 30, 30), (30, 60, 230))]
-    return None if any(not len(one) for one in found) else (float(found[0].mean()), float(found[1].mean()))
 
 
 class Sees:
@@ -191,10 +180,6 @@ def thousandths(rgb: Rgb, box: judging.Box) -> str:
     return judging.box_as_text(box, CONVENTIONS["thousand"], (rgb.shape[1], rgb.shape[0]))
 
 
-def asked_of(target: judging.Box = LEFT, anchor: judging.Box = RIGHT, relation: str = "left of") -> RelationQuestion:
-    return RelationQuestion(relation, target, anchor)
-
-
 def test_a_crop_holds_both_objects_with_their_marks_and_is_enlarged_where_it_is_small() -> None:
     image = IMAGE.copy()
     image[210:270, 110:150], image[230:290, 410:460] = (0, 255, 0), (0, 200, 0)
@@ -219,7 +204,7 @@ def test_drawn_boxes_are_the_default_form_and_boxes_in_words_leave_the_image_alo
     assert np.array_equal(put.image, judging.marked(IMAGE, LEFT, RIGHT))
     assert list(judging.forms_of(None)) == ["boxes", "crop"]
     assert list(judging.forms_of(thousandths)) == ["boxes", "crop", "text"]
-    put = judging.told(thousandths)(IMAGE, LEFT, RIGHT)
+    put = judging.told(thousandths, IMAGE, LEFT, RIGHT)
     assert put.image is IMAGE
     assert "Object A is in the box [156, 417, 250, 583], and object B in the box [625, 458, 734, 625]." in put.text
 
@@ -271,10 +256,10 @@ def test_the_form_that_a_model_understands_is_chosen(
     assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
     assert probe.chosen("m") == chosen
     judge = AskedJudge(model, thousandths)
-    (left, right) = judge.judge(IMAGE, [asked_of(), asked_of(RIGHT, LEFT)], 600.0, marks="auto")
+    (left, right) = judge.judge(IMAGE, [question(), question(target=RIGHT, anchor=LEFT)], 600.0, marks="auto")
     assert left > 0.99 > 0.01 > right
     before = model.asked
-    judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+    judge.judge(IMAGE, [question()], 600.0, marks="auto")
     assert model.asked == before + 3  # the probe was once
     assert caplog.text.count(f"with marks as {chosen}: right in boxes") == 1
 
@@ -289,7 +274,7 @@ def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
     with pytest.raises(
         judging.MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
     ):
-        judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+        judge.judge(IMAGE, [question()], 600.0, marks="auto")
 
 
 def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion() -> None:
@@ -302,9 +287,9 @@ def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion()
     assert probe.chosen("m") == "boxes"
     model = Sees(boxes=True)
     judge = AskedJudge(model)
-    assert judge.judge(IMAGE, [asked_of(), asked_of()], 0.0, marks="auto") == (None, None)
+    assert judge.judge(IMAGE, [question(), question()], 0.0, marks="auto") == (None, None)
     assert model.asked == 0
-    assert judge.judge(IMAGE, [asked_of()], 600.0, marks="auto") != (None,)
+    assert judge.judge(IMAGE, [question()], 600.0, marks="auto") != (None,)
 
 
 def test_a_form_that_cannot_be_made_is_not_probed() -> None:
@@ -313,10 +298,10 @@ def test_a_form_that_cannot_be_made_is_not_probed() -> None:
 
     model = Sees(boxes=True)
     judge = AskedJudge(model, none)
-    judge.judge(IMAGE, [asked_of()], 600.0, marks="auto")
+    judge.judge(IMAGE, [question()], 600.0, marks="auto")
     assert model.asked == 2 * SCENES_OF_A_FORM + 3
     with pytest.raises(judging.MarksError, match="it points"):
-        judge.judge(IMAGE, [asked_of()], 600.0, marks="text")
+        judge.judge(IMAGE, [question()], 600.0, marks="text")
 
 
 @pytest.mark.parametrize("marks", ["crop", "text", "auto"])
@@ -351,9 +336,9 @@ def test_neither_labels_nor_words_of_an_instruction_can_reach_the_model(marks: s
             return super().answer(rgb, asked_of, choices)
 
     AskedJudge(Notes(boxes=True, text=True), thousandths).judge(
-        IMAGE, [asked_of(), asked_of(relation="behind"), asked_of(relation="on")], 600.0, marks=marks
+        IMAGE, [question(), question("behind"), question("on")], 600.0, marks=marks
     )
     plain = {re.sub(r"\d+", "0", one) for one in seen}
-    known = {judging.QUESTION, re.sub(r"\d+", "0", judging.told(thousandths)(IMAGE, LEFT, RIGHT).text)}
+    known = {judging.QUESTION, re.sub(r"\d+", "0", judging.told(thousandths, IMAGE, LEFT, RIGHT).text)}
     assert plain
     assert plain <= known

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import referring_models
 import worker_models
 from tables import tables
 
@@ -111,7 +110,7 @@ def test_a_grounder_that_cannot_refer_refuses_only_where_it_is_asked_to() -> Non
 @pytest.mark.parametrize(("kind", "status", "words"), TABLES["failing"])
 def test_a_model_that_fails_costs_the_request(kind: str, status: str, words: str) -> None:
     frame, detections = chicks_and_cup_frame()
-    failing = referring_models.Failing(kind)
+    failing = worker_models.Failing(kind)
     answer = Resolver(config_from(ASK), failing).resolve(frame, "the chick behind the cup", detections)
     assert answer.status.name == status
     assert words in answer.message
@@ -204,13 +203,13 @@ def test_boxes_and_points_are_put_to_the_model_of_masks_and_masks_stay() -> None
     assert kept is known
     np.testing.assert_array_equal(point.mask, block(15, 15, 25, 25))
     assert masked_by(None, BLACK, (BOX,)) == masked_by(PointsByDepth(), BLACK, (BOX,)) == (BOX,)
-    mute, cutting = referring_models.Mute(), referring_models.cutting()
+    mute, cutting = worker_models.Mute(), worker_models.cutting()
     for one in (MaskedGrounder(mute, Segments()), ComposedGrounder(mute, cutting)):  # type: ignore[arg-type]
         assert with_mask(one, BLACK, BOX, 0.5).mask is not None
-    assert with_mask(ComposedGrounder(mute, referring_models.chicks()), BLACK, BOX, 0.5) is BOX
+    assert with_mask(ComposedGrounder(mute, worker_models.pointing()), BLACK, BOX, 0.5) is BOX
 
 
-class Points(referring_models.Pointing):
+class Points(worker_models.Pointing):
     def __init__(self, point: bool) -> None:
         super().__init__(DETECTIONS)
         self.point = point
@@ -230,7 +229,7 @@ def test_what_a_model_points_at_is_measured_by_its_mask_and_a_failure_costs_one_
         answer = Resolver(FREE_FORM, Points(point)).resolve(FRAME, FREE)
         assert answer.source == "model"
         assert (answer.target.pose, answer.target.size) == (known.pose, known.size)
-    refused = Resolver(FREE_FORM, referring_models.cutting("fails")).resolve(FRAME, FREE)
+    refused = Resolver(FREE_FORM, worker_models.cutting("fails")).resolve(FRAME, FREE)
     assert refused.status is Status.NOT_UNDERSTOOD
     assert "no memory left" in refused.message
 
@@ -253,7 +252,7 @@ def finding(size: str = "") -> Grounder:
     return Finding([MUG])
 
 
-MODELS = "referring_models"
+MODELS = "worker_models"
 
 
 def composed(options: str) -> Grounder:

@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,35 +66,28 @@ def test_a_verdict_comes_back_and_other_options_are_asked_anew(folder: Path) -> 
     assert key_of("qwen-vl", folder, {**idle, **dict(reversed(OPTIONS.items()))}) == before
 
 
-def change(model: Path, what: str) -> None:
+def middle_trained(model: Path) -> None:
     path = model / "model.safetensors"
-    if what == "one tensor trained":
-        weights(model, last=1.001)
-    elif what == "middle of the other trained":
-        data = bytearray(path.read_bytes())
-        data[-12 - 50 * SAMPLE * 2] ^= 1
-        path.write_bytes(data)
-        os.utime(path, (1e9, 1e9))
-    elif what == "written anew":
-        os.utime(path, (1e9, 1e9 + 1))
-    elif what == "another configuration":
-        (model / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
-    elif what == "another file":
-        (model / "preprocessor_config.json").write_text("{}")
-    else:
-        (model / "config.json").unlink()
+    data = bytearray(path.read_bytes())
+    data[-12 - 50 * SAMPLE * 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, (1e9, 1e9))
 
 
-CHANGES = (
-    *("one tensor trained", "middle of the other trained", "written anew"),
-    *("another configuration", "another file", "fewer files"),
-)
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "one tensor trained": lambda model: weights(model, last=1.001),
+    "middle of the other trained": middle_trained,
+    "written anew": lambda model: os.utime(model / "model.safetensors", (1e9, 1e9 + 1)),
+    "another configuration": lambda model: (model / "config.json").write_text('{"model_type": "qwen2_5_vl"}'),
+    "another file": lambda model: (model / "preprocessor_config.json").write_text("{}"),
+    "fewer files": lambda model: (model / "config.json").unlink(),
+}
 
 
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_model_that_changed_is_another_one(folder: Path, what: str) -> None:
     before = key_of("qwen-vl", folder, OPTIONS)
-    change(folder, what)
+    CHANGES[what](folder)
     assert key_of("qwen-vl", folder, OPTIONS) != before
 
 

@@ -2,7 +2,7 @@
 """What goes between a grounder and its process; how a backend is found by its name, and given its options."""
 
 import math
-import socket
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,103 +33,86 @@ POINTS = (NamedObject("", None, (0.0, 0.0), None),) * (MOST_FOUND + 1)
 OBJECT = {"id": "a", "label": "cup", "score": 0.5, "box_xyxy": (0.0, 0.0, 1.0, 1.0)}
 
 
-def answered(value: object, body: bytes = b"", number: int = 1) -> bytes:
-    """A frame with an answer, which may not be one."""
-    return framed(wire.WorkerReply(number, msgspec.Raw(msgspec.msgpack.encode(value))), body)
+def framed(message: bytes, length: int | None = None) -> bytes:
+    """What goes over the socket; it may lie about its length."""
+    return struct.pack("!i", len(message) if length is None else length) + message
+
+
+def answered(value: object, number: int = 1) -> bytes:
+    """What goes over the socket for an answer, which may not be one."""
+    return framed(wire.message(number, "answer", value))
+
+
+def grounded(shape: tuple[int, ...], data: bytes = b"", *objects: dict[str, Any]) -> dict[str, Any]:
+    return {"detections": objects, "match": (shape, data)}
+
+
+def masked(*mask: object) -> bytes:
+    return answered(grounded((0, 0), b"", {**OBJECT, "mask": mask}))
 
 
 def named(*values: Any) -> bytes:
     return answered([NamedObject("", *values, *(None,) * (3 - len(values)))])
 
 
-def grounded(rows: int, columns: int, *objects: dict[str, Any]) -> dict[str, Any]:
-    return {"detections": objects, "match": {"shape": (rows, columns)}}
-
-
-def framed(header: object, body: bytes = b"", header_size: int | None = None, body_size: int | None = None) -> bytes:
-    """A frame that may lie about its sizes."""
-    encoded = header if isinstance(header, bytes) else msgspec.msgpack.encode(header)
-    lead = wire._LEAD.pack(b"SVG1", header_size or len(encoded), body_size or len(body))
-    return lead + encoded + body
-
-
-def received(frame: bytes, method: str = "ground", n: int = 1) -> Any:
-    """What an owner makes of a frame that answers a call."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(frame)
-        theirs.shutdown(socket.SHUT_WR)
-        header, body = wire.Channel(ours, wire.FromWorker).receive()  # type: ignore[misc]
-    return wire.answer_of(method, header, body, SIZE, n)
+def received(sent: bytes, method: str = "ground", n: int = 1) -> Any:
+    """What an owner makes of the answer to a call."""
+    return wire.answer_of(method, wire.read(sent[4:])[2], SIZE, n)
 
 
 def passed_on(method: str, value: object, size: tuple[int, int] = SIZE, n: int = 1) -> Any:
     """An answer as the owner gets it."""
-    header, body = wire.reply(1, wire.checked(method, value, size, n, "m"))
-    with socket.socket() as unused:
-        channel = wire.Channel(unused, wire.WorkerCall)
-        channel.post(header, body)
-    return wire.answer_of(method, header, memoryview(b"".join(channel._unsent[1:])), size, n)
+    return wire.answer_of(method, wire.read(wire.answer(1, wire.checked(method, value, size, n, "m")))[2], size, n)
+
+
+def asked(*call: Any) -> tuple[Any, ...]:
+    """Arguments of a call as the process gets them."""
+    sent, image = wire.call(1, *call)
+    size, arguments = wire.arguments_of(*wire.read(sent)[1:])
+    np.testing.assert_array_equal(np.frombuffer(image, np.uint8).reshape(*size, 3), call[1])
+    return arguments
 
 
 @pytest.mark.parametrize(
-    ("frame", "words"),
+    ("sent", "words"),
     [
-        (b"Traceback (most recent call last)", "at the beginning of a frame"),
-        (framed(b"", header_size=1 << 31), "at the beginning of a frame"),
-        (framed(b"x", body_size=1 << 60), "at the beginning of a frame"),
-        (framed(b""), "at the beginning of a frame"),
+        (framed(b""), "wrong form"),
         (framed(b"\xc1\xc1"), "wrong form"),
-        (framed({"type": "WorkerReply", "number": "one"}), "wrong form"),
+        (framed(msgspec.msgpack.encode([1, "answer"])), "wrong form"),
+        (framed(msgspec.msgpack.encode(["one", "answer", []])), "wrong form"),
         (framed(b"\x91" * 100_000), "wrong form"),
         (answered([]), "wrong form"),
         (answered({"detections": [], "match": 3}), "wrong form"),
-        (answered(grounded(-1, -1)), "wrong form"),
-        (answered(grounded(1 << 31, 1 << 31), bytes(64)), r"an array of \d+ bytes, with 64 left"),
-        (answered(grounded(1, 1, OBJECT), b"1234"), "an array of 8 bytes, with 4 left"),
-        (answered(grounded(1, 1, OBJECT), bytes(12)), "4 bytes more than its arrays"),
-        (answered({"detections": [], "match": {"shape": [3]}}, bytes(24)), "match"),
-        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": SIZE}})), "an array of 384 bytes, with 0 left"),
-        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": SIZE}}), bytes(384)), "no pixel is set"),
-        (answered(grounded(0, 0, {**OBJECT, "mask": {"shape": (2, 2)}}), b"\xf0"), r"a mask of \(2, 2\)"),
-        (answered(grounded(0, 0, {**OBJECT, "box_xyxy": (5.0, 5.0, 1.0, 1.0)})), "box of detection 'a'"),
+        (answered(grounded((-1, -1))), "wrong form"),
+        (answered(grounded((1 << 31, 1 << 31), bytes(64))), "an array of shape .* in 64 bytes"),
+        (answered(grounded((1, 1), b"1234", OBJECT)), "in 4 bytes"),
+        (answered(grounded((3,), bytes(24))), "match"),
+        (masked(SIZE, b""), "in 0 bytes"),
+        (masked(SIZE, bytes(384)), "no pixel is set"),
+        (masked((2, 2), b"\xf0"), r"mask of detection 'a'.*\(2, 2\)"),
+        (answered(grounded((0, 0), b"", {**OBJECT, "box_xyxy": (5.0, 5.0, 1.0, 1.0)})), "box of detection 'a'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_nonsense_is_refused(frame: bytes, words: str) -> None:
+def test_nonsense_is_refused(sent: bytes, words: str) -> None:
     with pytest.raises(wire.WireError, match=words):
-        received(frame)
+        received(sent)
 
 
-def test_nothing_found_and_a_request_for_a_phrase_and_its_answer_are_the_same_after_the_wire() -> None:
+def test_requests_and_answers_are_the_same_after_the_wire() -> None:
     able = wire.Abilities(("ground", "judge"), True, "simulated")
     assert passed_on("load", able) == able
-    again = passed_on("ground", Grounding((), np.zeros((3, 0))), (4, 4))
-    assert (again.detections, again.match.shape) == ((), (3, 0))
-    request, image = wire.call(7, "refer", IMAGE, "the cup")
-    sent = msgspec.msgpack.Decoder(wire.WorkerCall).decode(msgspec.msgpack.encode(request))
-    assert (sent.number, sent.method, wire.arguments_of(sent)) == (7, "refer", ("the cup",))
-    assert np.array_equal(wire.image_of(sent, memoryview(bytes(image[0]))), IMAGE)
+    nothing = passed_on("ground", Grounding((), np.zeros((3, 0))), (4, 4))
+    assert (nothing.detections, nothing.match.shape) == ((), (3, 0))
+    assert asked("refer", IMAGE[::-1], "the cup") == ("the cup",)
     found = (NamedObject("can", (0, 1, 2, 3.5), None, None), NamedObject("both", (0, 0, 1, 1), (0.5, 0.5), 0.25))
     assert passed_on("refer", found) == found
     numpys = NamedObject("can", np.array([0, 1, 2, 3.5]), None, np.float32(0.5))  # type: ignore[arg-type]
     assert passed_on("refer", (numpys,)) == (replace(found[0], score=0.5),)
-    with pytest.raises(wire.WireError, match="bytes for 64x48"):
-        wire.image_of(request, memoryview(bytes(image[0]))[:-1])
-
-
-def test_nothing_found_is_an_answer() -> None:
-    assert passed_on("ground", Grounding((), np.zeros((2, 0)))).match.shape == (2, 0)
-
-
-def test_a_request_for_masks_keeps_every_field() -> None:
     box = Detection("b", "thing", 1.0, (10.0, 10.0, 30.0, 30.0))
     point = Detection("p", "thing", 1.0, (19.0, 19.0, 21.0, 21.0), pointed=True)
     front = Detection("f", "chair", 0.5, (1.0, 2.0, 3.0, 4.0), None, ("red",), (0.0, 0.0, 1.0))
-    header, body = wire.call(7, "masked", IMAGE, (box, point, front))
-    assert [vars(one) for one in wire.arguments_of(header)[0]] == [vars(one) for one in (box, point, front)]
-    assert (header.number, header.height, header.width) == (7, *SIZE)
-    assert sum(part.nbytes for part in body) == IMAGE.nbytes
+    assert [vars(one) for one in asked("masked", IMAGE, (box, point, front))[0]] == [*map(vars, (box, point, front))]
     mask = np.zeros(SIZE, np.bool_)
     mask[10:30, 10:30] = True
     made, other = passed_on("masked", (replace(box, mask=mask), front))
@@ -158,17 +141,18 @@ NO_BOXES: list[Any] = [
         (wire.call, (1, "judge", IMAGE, question(), np.float64(5.0), "boxes"), InputError, "questions"),
         (wire.call, (1, "judge", IMAGE, ("left of",), 5.0, "boxes"), InputError, "questions"),
         (wire.call, (1, "judge", IMAGE, question() * (MOST_QUESTIONS + 1), 5.0, "boxes"), InputError, "questions"),
-        (passed_on, ("refer", POINTS), InputError, "1001 objects"),
+        *((wire.call, (1, "judge", IMAGE, question(box), 5.0, "boxes"), InputError, "questions") for box in NO_BOXES),
+        (passed_on, ("refer", POINTS), ModelError, "1001 objects"),
         (received, (answered([msgspec.to_builtins(POINTS[0])] * 1001), "refer"), wire.WireError, "1001 objects"),
-        (received, (answered([], b"abc"), "refer"), wire.WireError, "3 bytes"),
-        (received, (named((0.0, 0.0, math.nan, 1.0), None), "refer"), wire.WireError, "an object found"),
-        (received, (named(None, (math.inf, 0.0)), "refer"), wire.WireError, "an object found"),
-        (received, (named(None, (0.0, 0.0), math.nan), "refer"), wire.WireError, "an object found"),
+        (received, (named((0.0, 0.0, math.nan, 1.0), None), "refer"), wire.WireError, "not a place"),
+        (received, (named(None, (math.inf, 0.0)), "refer"), wire.WireError, "not a place"),
+        (received, (named(None, (0.0, 0.0), math.nan), "refer"), wire.WireError, "not a place"),
         (received, (answered([0.5, 7.0]), "judge", 2), wire.WireError, "it judged 2 relations"),
         (received, (answered([0.5]), "judge", 2), wire.WireError, "it judged 2 relations"),
-        *((wire.call, (1, "judge", IMAGE, question(box), 5.0, "boxes"), InputError, "questions") for box in NO_BOXES),
-        (wire.error_of, (wire.Failed(1, "model", ()), "m"), wire.WireError, "model with 0 words"),
-        (wire.arguments_of, (wire.WorkerCall(1, "ground", msgspec.Raw(b"\x91\xc0")),), wire.WireError, "wrong form"),
+        (wire.error_of, ("model", msgspec.Raw(b"\x90"), "m"), wire.WireError, "wrong form"),
+        (wire.error_of, ("call", msgspec.Raw(b"\x90"), "m"), wire.WireError, "a reply of kind 'call'"),
+        (wire.arguments_of, ("ground", msgspec.Raw(b"\x91\xc0")), wire.WireError, "wrong form"),
+        (wire.arguments_of, ("load", msgspec.Raw(b"\x90")), wire.WireError, "a call of 'load'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_sent_or_read_is_refused(

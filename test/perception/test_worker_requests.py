@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import referring_models
 import worker_models
-from tables import tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.parameters import DomainGateConfig, config_from
@@ -20,8 +18,6 @@ from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, JudgeReport, NounPhrase, Resolution, Status
-
-TABLES = tables(__file__)
 
 pytestmark = pytest.mark.live
 FRAME, DETECTIONS = chicks_and_cup_frame()
@@ -43,7 +39,7 @@ def report_of(answer: Resolution) -> JudgeReport:
 
 
 def test_a_worker_refers_as_its_backend_does(worker: Worker) -> None:
-    grounder, own = worker("referring_models:Echoing"), referring_models.Echoing()
+    grounder, own = worker("worker_models:Echoing"), worker_models.Echoing()
     for words in ("the chick behind the cup", "größte Dose", "", "nothing"):
         assert grounder.refer(IMAGE, words) == own.refer(IMAGE, words)
     assert grounder.ground(IMAGE, [CUP]).detections == ()
@@ -51,14 +47,14 @@ def test_a_worker_refers_as_its_backend_does(worker: Worker) -> None:
 
 
 def test_the_whole_way_through_a_worker(worker: Worker) -> None:
-    grounder = worker("referring_models:chicks")
+    grounder = worker("worker_models:pointing")
     answer = Resolver(config_from(ASK), grounder).resolve(FRAME, WORDS)
     opinion = answer.second_opinion
     assert answer.status is Status.OK
     assert (opinion.named_id, opinion.effect, opinion.words) == ("bonnet", "reported", "the chick behind the cup")
     assert "refer" in answer.timings_ms
     free = Resolver(config_from(FREE_FORM), grounder).resolve(FRAME, FREE)
-    here = Resolver(config_from(FREE_FORM), referring_models.chicks()).resolve(FRAME, FREE)
+    here = Resolver(config_from(FREE_FORM), worker_models.pointing()).resolve(FRAME, FREE)
     assert (free.status, free.source, free.target) == (Status.OK, "model", here.target)
     assert grounder.masked(IMAGE, (DETECTIONS[0],)) == (DETECTIONS[0],)  # it has no model of masks
     with pytest.raises(errors.InputError, match=r"judge\.mode"):
@@ -66,7 +62,7 @@ def test_the_whole_way_through_a_worker(worker: Worker) -> None:
 
 
 def test_a_backend_that_cannot_refer_is_said_so_and_lives_on(worker: Worker) -> None:
-    grounder = worker("referring_models:Mute")
+    grounder = worker("worker_models:Mute")
     with pytest.raises(errors.InputError, match=r"second_opinion\.ask.*Mute"):
         grounder.refer(IMAGE, "the cup")
     pid = grounder.pid
@@ -78,31 +74,14 @@ def test_a_backend_that_cannot_refer_is_said_so_and_lives_on(worker: Worker) -> 
     assert (grounder.ground(IMAGE, [CUP]).detections, grounder.pid) == ((), pid)
 
 
-@pytest.mark.parametrize(("kind", "error", "words"), TABLES["failing"])
-def test_failures_while_referring_keep_their_kind_and_cost_one_request(
-    worker: Worker, kind: str, error: str, words: str
-) -> None:
-    grounder = worker("referring_models:Failing", {"kind": kind})
-    grounder.start()
-    pid = grounder.pid
-    grounder.timeout_s = 0.5 if kind == "hang" else 20.0
-    with pytest.raises(getattr(errors, error), match=words):
-        grounder.refer(IMAGE, "the cup")
-    assert grounder.pid == (None if kind == "hang" else pid)
-    grounder.timeout_s = 20.0
-    assert grounder.ground(IMAGE, [CUP]).detections == ()
-
-
-def test_masks_of_a_process_are_those_of_the_backend_and_its_failure_is_told(worker: Worker) -> None:
+def test_masks_of_a_process_are_those_of_the_backend(worker: Worker) -> None:
     box = Detection("b", "thing", 1.0, (10.0, 10.0, 30.0, 30.0))
     point = Detection("p", "thing", 1.0, (19.0, 19.0, 21.0, 21.0), pointed=True)
-    here = referring_models.cutting().masked(IMAGE, (box, point))
-    there = worker("referring_models:cutting").masked(IMAGE, (box, point))
+    here = worker_models.cutting().masked(IMAGE, (box, point))
+    there = worker("worker_models:cutting").masked(IMAGE, (box, point))
     for one, other in zip(here, there, strict=True):
         assert (one.id, one.box_xyxy, one.pointed) == (other.id, other.box_xyxy, other.pointed)
         np.testing.assert_array_equal(one.mask, other.mask)
-    with pytest.raises(errors.ModelError, match="no memory left"):
-        worker("referring_models:cutting", {"part": "fails"}).masked(IMAGE, (box,))
 
 
 def test_relations_are_judged_as_without_a_process(worker: Worker) -> None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models for tests of the worker process. Not a test: imported by the worker by its dotted name."""
+"""Models for tests of the worker process and of referring. Not a test: imported by the worker by its dotted name."""
 
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
+from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.judging import RelationQuestion
@@ -154,23 +156,17 @@ class Blind(Obedient):
         return choices[0]
 
 
-class SimulatedJudge:
+class SimulatedJudge(Obedient):
     """Was trained on simulated images only, and has every relation for false."""
 
     domain = "simulated"
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        return look(rgb, phrases)
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
         return (0.001,) * len(questions)
 
 
-class Budgeted:
+class Budgeted(Obedient):
     """Has the seconds that it is given, as a probability: 0.01 for each."""
-
-    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        return look(rgb, phrases)
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
         return (budget_s / 100,) * len(questions)
@@ -193,3 +189,78 @@ class Thinking:
 class Scoring(Thinking):
     def scores(self, rgb: Rgb, question: str, choices: Sequence[str]) -> list[float]:  # noqa: ARG002
         return [0.0 if one == "behind" else -2.0 for one in choices]
+
+
+class Mute:
+    def ground(self, _: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        return Grounding((), np.zeros((len(phrases), 0)))
+
+
+class Echoing(Mute):
+    """Refers with numbers made of all that came in, so that a bit that changed on the way shows."""
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
+        if words == "nothing":
+            return ()
+        total = float(rgb.astype(np.int64).sum())
+        box = NamedObject(words, (0.1, 1 / 3, total / 7, float(rgb.shape[0])), None, None)
+        return (box, NamedObject("", None, (total / 3, float(len(words))), 1 / 3))
+
+
+class Failing(Mute):
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
+        if self.kind == "model":
+            raise ModelError("weights", "no memory left", "buy some")
+        if self.kind == "timeout":
+            raise ModelTimeoutError("weights", "too slow", "buy a faster one")
+        if self.kind == "strange":
+            return [words]  # type: ignore[return-value]
+        raise ValueError("no idea")
+
+
+class Pointing(GivenDetections):
+    """Names the object called "bonnet", whatever it is asked for."""
+
+    def __init__(self, detections: Sequence[Detection]) -> None:
+        super().__init__(detections)
+        self.box = next(d.box_xyxy for d in detections if d.id == "bonnet")
+
+    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
+        return (NamedObject(words, self.box, None, None),)
+
+
+class Cutting(Pointing):
+    """The same, and cuts out all of a box, or a part of the image that is elsewhere."""
+
+    def __init__(self, detections: Sequence[Detection], part: str = "whole") -> None:
+        super().__init__(detections)
+        self.part = part
+
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        if self.part == "fails":
+            raise ModelError("masks", "no memory left", "buy some")
+        made = []
+        for one in detections:
+            x0, y0, x1, y1 = (int(v) for v in one.box_xyxy)
+            mask = np.zeros(rgb.shape[:2], np.bool_)
+            if self.part == "elsewhere":
+                mask[:5, :5] = True
+            else:
+                mask[y0 : y1 + 1, x0 : x1 + 1] = True
+            made.append(dataclasses.replace(one, mask=mask))
+        return tuple(made)
+
+
+def cutting(part: str = "whole") -> Cutting:
+    from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+    return Cutting(chicks_and_cup_frame()[1], part)
+
+
+def pointing() -> Pointing:
+    from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
+
+    return Pointing(chicks_and_cup_frame()[1])

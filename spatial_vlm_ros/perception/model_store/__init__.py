@@ -132,35 +132,20 @@ def fetch(
         token: token of the hub; sent to the address itself, not to the target of a redirect.
     """
     part = target.with_name(target.name + PART)
-    resumed = part.exists() and part.stat().st_size > 0
-    _pieces(url, part, wanted, model, token, progress or (lambda *_: None))
-    if resumed and not _right(part, wanted):  # the part belongs to another content
+    resumed = _size(part) > 0
+    _pieces(url, part, wanted, model, token, progress)
+    if resumed and _fault(part, wanted):  # the part belongs to another content
         part.unlink()
-        _pieces(url, part, wanted, model, token, progress or (lambda *_: None))
-    if not _right(part, wanted):
-        got = f"{part.stat().st_size} bytes with SHA-256 {sha256_of(part)[:16]}…"
+        _pieces(url, part, wanted, model, token, progress)
+    if fault := _fault(part, wanted):
         part.unlink()
-        reason = f"{url} has {got}; the manifest lists {wanted.size} with {wanted.sha256[:16]}…"
-        raise ModelError(model, reason, "nothing was saved; try another mirror, and report this one")
+        raise ModelError(model, f"{url} {fault}", "nothing was saved; try another mirror, and report this one")
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(target)
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _right(path: Path, wanted: ModelFile) -> bool:
-    return path.stat().st_size == wanted.size and sha256_of(path) == wanted.sha256
-
-
-def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
+def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, progress: Progress | None) -> None:
     """Append pieces until the file is complete; reconnect if the connection is lost."""
     tries, most, anew = 0, _size(part), False
     while (here := _size(part)) < wanted.size or not part.exists():
@@ -190,7 +175,9 @@ def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, pro
         time.sleep(_WAIT * 2**tries)
 
 
-def _connection(url: str, part: Path, here: int, wanted: ModelFile, model: str, token: str, progress: Progress) -> None:
+def _connection(
+    url: str, part: Path, here: int, wanted: ModelFile, model: str, token: str, progress: Progress | None
+) -> None:
     request = _request(url, model)
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
@@ -212,7 +199,8 @@ def _connection(url: str, part: Path, here: int, wanted: ModelFile, model: str, 
             while not left and done <= wanted.size and (piece := answer.read1(_PIECE)):
                 file.write(piece)
                 done += len(piece)
-                progress(part.name.removesuffix(PART), done, wanted.size)
+                if progress is not None:
+                    progress(part.name.removesuffix(PART), done, wanted.size)
 
 
 def _size(part: Path) -> int:
@@ -249,16 +237,12 @@ def _request(url: str, model: str) -> urllib.request.Request:
 def _failed(url: str, model: str, error: Exception) -> ModelError:
     """Turn a failure into an error for the user."""
     if isinstance(error, urllib.error.HTTPError):
-        error.close()
-    if isinstance(error, urllib.error.HTTPError) and error.code in (401, 403):
-        repair = "accept its terms on the hub, and set HF_TOKEN to a token of your account"
-        return ModelError(model, f"{url} needs its owner's permission ({error.code})", repair)
-    if isinstance(error, urllib.error.HTTPError) and error.code == 404:
-        return ModelError(model, f"there is no {url}", "check the mirror's address: --mirror, HF_ENDPOINT")
-    if isinstance(error, urllib.error.HTTPError):
-        return ModelError(
-            model, f"{url} cannot be fetched: status {error.code}", "check the mirror, and run the command again"
-        )
+        refusals = {404: (f"there is no {url}", "check the mirror's address: --mirror, HF_ENDPOINT")}
+        for status in (401, 403):
+            repair = "accept its terms on the hub, and set HF_TOKEN to a token of your account"
+            refusals[status] = f"{url} needs its owner's permission ({status})", repair
+        other = f"{url} cannot be fetched: status {error.code}", "check the mirror, and run the command again"
+        return ModelError(model, *refusals.get(error.code, other))
     words = str(error.reason) if isinstance(error, urllib.error.URLError) else str(error) or type(error).__name__
     repair = "check the network, proxy or mirror, and run the command again: finished files are kept"
     return ModelError(model, f"{url} cannot be fetched: {words}", repair)
@@ -343,7 +327,11 @@ def _fault(here: Path, wanted: ModelFile) -> str:
         return "is missing"
     if here.stat().st_size != wanted.size:
         return f"has {here.stat().st_size} bytes, and should have {wanted.size}"
-    got = sha256_of(here)
+    with here.open("rb") as file:
+        digest = hashlib.sha256()
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    got = digest.hexdigest()
     return "" if got == wanted.sha256 else f"has SHA-256 {got[:16]}…, and should have {wanted.sha256[:16]}…"
 
 
