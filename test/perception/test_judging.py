@@ -101,6 +101,13 @@ def test_choices_are_shown_in_both_orders_and_who_takes_the_first_or_too_long_ha
     assert asked(Looks(), question(), question(), budget_s=0.0) == (None, None)
 
 
+def test_what_was_said_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(100))  # one passes with each look at the clock
+    monkeypatch.setattr(judging, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    said = asked(Looks(), *[question("behind")] * 4, budget_s=6.0)
+    assert said == (pytest.approx(1.0 / (1.0 + math.exp(-2.0))),) * 2 + (None, None)
+
+
 def test_marks_are_drawn_on_a_copy_and_a_mirrored_box_lies_where_the_mirrored_object_does() -> None:
     before = IMAGE.copy()
     image = judging.marked(IMAGE, LEFT, RIGHT)

@@ -97,29 +97,10 @@ def test_relations_are_judged_as_without_a_process(worker: Worker) -> None:
     assert grounder.judge(IMAGE, asked[:1], 5.0) == (0.25,)
 
 
-def test_questions_that_cannot_be_sent_cost_no_process_and_a_budget_leaves_time_for_the_answer(worker: Worker) -> None:
+def test_a_budget_leaves_time_for_the_answer(worker: Worker) -> None:
     grounder = worker("worker_models:Budgeted")
     assert grounder.judge(IMAGE, questions("behind", "behind"), 5.0) == (0.05, 0.05)
     assert grounder.judge(IMAGE, questions("behind"), 600.0) == (0.16,)  # 0.8 of its own limit of 20 s
-    process = grounder.pid
-    for _ in range(4):  # more often than a process may fail
-        with pytest.raises(errors.InputError, match="questions"):
-            grounder.judge(IMAGE, [RelationQuestion("left of", (True, *A[1:]), B)], 5.0)
-    assert (grounder.judge(IMAGE, questions("behind"), 5.0), grounder.pid) == ((0.05,), process)
-
-
-def test_what_was_said_in_time_is_kept_and_the_process_goes_on(worker: Worker) -> None:
-    """Twenty questions of 0.1 s, asked twice each, are 4 s; the process has 2 s, and the request allows 5 s."""
-    grounder = worker("worker_models:Thinking", {"seconds": "0.1"})
-    grounder.start()
-    process, grounder.timeout_s = grounder.pid, 2.0
-    said = grounder.judge(IMAGE, questions(*["behind"] * 20), 5.0)
-    asked = [p for p in said if p is not None]
-    assert 1 <= len(asked) < 20
-    assert said == (*asked, *(None,) * (20 - len(asked)))
-    assert min(asked) > 0.99
-    grounder.timeout_s = 20.0
-    assert (grounder.judge(IMAGE, questions("behind"), 5.0), grounder.pid) == ((asked[0],), process)
 
 
 def test_a_process_keeps_what_the_probe_of_marks_found_and_its_error_does_not_end_it(worker: Worker) -> None:
@@ -160,7 +141,7 @@ def test_by_default_a_process_is_asked_where_its_model_tells_likelihoods(worker:
     assert (answer.status, report_of(answer).effect) == (Status.OK, "reported")
     probability = 1 / (1 + np.exp(-2.0))
     assert [one.raw_p for one in report_of(answer).relations] == pytest.approx([probability] * 2, abs=1e-6)
-    assert Resolver(grounder=worker("worker_models:Thinking")).resolve(FRAME, WORDS).judge is None
+    assert Resolver(grounder=worker("worker_models:Choosing")).resolve(FRAME, WORDS).judge is None
 
 
 def test_the_domain_comes_from_the_process_and_stays_when_it_ends(worker: Worker) -> None:
