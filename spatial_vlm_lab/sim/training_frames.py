@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_lab.training.images import Labelled, LabelledImage
+from spatial_vlm_lab.training.images import LabelledImage, LabelledObject
 from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
@@ -163,6 +163,6 @@ def _frame(seen: PhysicsRendering) -> LabelledImage:
     objects = []
     for detection in seen.detections[:255]:
         visible = float(seen.visible_fraction[detection.id])
-        objects.append(Labelled(detection.label, detection.attributes, detection.box_xyxy, visible))
+        objects.append(LabelledObject(detection.label, detection.attributes, detection.box_xyxy, visible))
         numbers[seen.masks[detection.id]] = len(objects)
     return LabelledImage(seen.frame.rgb, numbers, tuple(objects))
