@@ -27,8 +27,8 @@ from spatial_vlm_ros.files.images import decode_file
 from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.recording.answering import FolderFrames
-from spatial_vlm_ros.recording.cases import load_cases
-from spatial_vlm_ros.types import Detection, Rgb, RgbdFrame
+from spatial_vlm_ros.recording.cases import Case, load_cases
+from spatial_vlm_ros.types import Rgb
 
 PARTS = ("training", "calibration", "test")
 HELD_OUT = 0.15
@@ -89,30 +89,31 @@ def labelled_views(folder: Path, config: ResolverConfig) -> Iterator[LabelledVie
     A case that expects one of several objects of a name says that its relation holds of that object and of none of the
     others; boxes and names are those of the frame's detections.
     """
-    frames, left_out = FolderFrames(folder), Counter[str]()
-
-    def load(name: str) -> tuple[RgbdFrame, Sequence[Detection]]:
+    frames, left_out, is_empty = FolderFrames(folder), Counter[str](), True
+    cases: dict[str, list[Case]] = {}
+    for case in load_cases(folder):
+        cases.setdefault(case.frame, []).append(case)
+    for name, of_frame in cases.items():
         there = frames.load(name)
         if isinstance(there, SpatialVlmError):
             raise FileError(folder / name, str(there), "fix the frame, or remove its cases")
-        return there
-
-    found: dict[str, dict[RelationLabel, None]] = {}
-    for case in load_cases(folder):
-        pairs = labelled_pairs(case, load(case.frame)[1], config)
-        if isinstance(pairs, str):
-            left_out[pairs] += 1
-        else:
-            found.setdefault(case.frame, {}).update(dict.fromkeys(pairs))
-    if not found:
+        frame, detections = there
+        labels: dict[RelationLabel, None] = {}
+        for case in of_frame:
+            pairs = labelled_pairs(case, detections, config)
+            if isinstance(pairs, str):
+                left_out[pairs] += 1
+            else:
+                labels.update(dict.fromkeys(pairs))
+        if labels:
+            is_empty = False
+            objects = tuple(LabelledObject(d.label, d.attributes, d.box_xyxy) for d in detections)
+            yield LabelledView(name, frame.rgb, objects, tuple(labels))
+    if is_empty:
         reasons = "; ".join(f"{n} where {reason}" for reason, n in left_out.items()) or "no case"
         got = f"{folder} without a relation that is true or false: {reasons}"
         repair = "add cases that expect one object by its id (docs/evaluation.md)"
         raise InputError("--data", got, "relations with known truth", repair)
-    for name, labels in found.items():
-        frame, detections = load(name)
-        objects = tuple(LabelledObject(d.label, d.attributes, d.box_xyxy) for d in detections)
-        yield LabelledView(name, frame.rgb, objects, tuple(labels))
 
 
 # ------------------------------------------------------------------------------------------------ on disk

@@ -259,80 +259,65 @@ def test_what_does_not_fit_the_base_is_refused_and_lora_without_peft_says_how_to
         prepared(bases, "lora")
 
 
-class KilledError(Exception):
-    """In place of a signal."""
+Views = tuple[StoredView, ...]
 
 
-def until(stop: int, learn: Callable[[int], float]) -> Callable[[int], float]:
-    """The same until a step at which the process ends."""
-
-    def learn_or_end(step: int) -> float:
-        if step == stop:
-            raise KilledError
-        return learn(step)
-
-    return learn_or_end
+@pytest.fixture
+def views(tmp_path: Path) -> Views:
+    for number, view in enumerate(VIEWS):
+        write_group(tmp_path / "frames", "drawn", str(number), [view])
+    return sum(read_store(tmp_path / "frames", 0).values(), ())
 
 
-def run_of(bases: Path, name: str, folder: Path, stop: int = 99) -> TrainingLoop:
-    """Train six steps, or until a step at which the process ends; a state every two steps."""
-    made, settings = prepared(bases, name, steps=6)
-    scorer, loop = scorer_of(made), loop_of(made, settings, folder)
-    loop.train(until(stop, lambda step: learnt(scorer, [LESSONS[step % len(LESSONS)]], 1)), every=2)
-    return loop
+def begun(
+    bases: Path, name: str, folder: Path, views: Views = (), **more: Any
+) -> tuple[TrainingLoop, Callable[[int], float]]:
+    """A run of six steps in a folder, and what it learns."""
+    fields = {"steps": 6, **more}
+    if name == "cloc":
+        settings = AdaptSettings("cloc", new_encoder=True, batch=3, rate=5e-3, **fields)
+        vision, images = load_encoder(bases / "siglip", CPU, torch.float32)
+        model = seeded_model(vision, images, 0)
+        return adapt_loop(model.groups(), settings, {}, folder), region_teacher(model, images, views, settings)
+    made, settings = prepared(bases, name, **fields)
+    scorer = scorer_of(made)
+    return loop_of(made, settings, folder), lambda step: learnt(scorer, [LESSONS[step % len(LESSONS)]], 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "stop"),
-    [
-        ("all", 3),
-        ("pin", 4),
-        *(pytest.param("positions learned-absolute", stop, marks=pytest.mark.slow) for stop in (3, 4)),
-    ],
+    "name", ["all", "pin", "cloc", pytest.param("positions learned-absolute", marks=pytest.mark.slow)]
 )
-def test_a_killed_run_ends_as_an_unbroken_one(bases: Path, tmp_path: Path, name: str, stop: int) -> None:
-    whole = run_of(bases, name, tmp_path / "whole")
-    with pytest.raises(KilledError):
-        run_of(bases, name, tmp_path / "killed", stop)
-    again = run_of(bases, name, tmp_path / "killed")
+def test_a_run_in_two_parts_ends_as_an_unbroken_one(bases: Path, tmp_path: Path, views: Views, name: str) -> None:
+    whole, learn = begun(bases, name, tmp_path / "whole", views)
+    assert whole.train(learn)
+    part, learn = begun(bases, name, tmp_path / "parts", views)
+    for _ in range(3):
+        part.make_step(learn)
+    part.save()
+    again, learn = begun(bases, name, tmp_path / "parts", views)
+    assert again.progress.step == 3
+    assert again.train(learn)
     for key, value in again.kept.items():
         assert torch.allclose(value, whole.kept[key], atol=1e-7), key
 
 
-def cloc_run(bases: Path, folder: Path, views: tuple[StoredView, ...], stop: int = 99, steps: int = 4) -> TrainingLoop:
-    settings = AdaptSettings("cloc", new_encoder=True, steps=steps, batch=3, rate=5e-3)
-    vision, images = load_encoder(bases / "siglip", CPU, torch.float32)
-    model = seeded_model(vision, images, 0)
-    loop = adapt_loop(model.groups(), settings, {}, folder)
-    loop.train(until(stop, region_teacher(model, images, views, settings)), every=1)
-    return loop
-
-
-def test_a_killed_encoder_goes_on_too_and_its_loss_falls(bases: Path, tmp_path: Path) -> None:
-    for number, view in enumerate(VIEWS):
-        write_group(tmp_path / "frames", "drawn", str(number), [view])
-    views = sum(read_store(tmp_path / "frames", 0).values(), ())
-    whole = cloc_run(bases, tmp_path / "whole", views)
-    with pytest.raises(KilledError):
-        cloc_run(bases, tmp_path / "killed", views, 2)
-    again = cloc_run(bases, tmp_path / "killed", views).kept
-    for key, value in whole.kept.items():
-        assert torch.allclose(value, again[key], atol=1e-7), key
-    first = dict(load_encoder(bases / "siglip", CPU, torch.float32)[0].named_parameters())
-    moved = [key for key, value in first.items() if not torch.equal(value, again[f"vision.{key}"])]
-    assert any("patch_embedding" in key for key in moved)  # the encoder itself learns
-    losses = [loss for _, loss in cloc_run(bases, tmp_path / "long", views, steps=30).progress.losses]
+def test_an_encoder_itself_learns_regions(bases: Path, tmp_path: Path, views: Views) -> None:
+    loop, learn = begun(bases, "cloc", tmp_path, views, steps=30)
+    losses: list[float] = []
+    assert loop.train(learn, told=lambda _, loss: losses.append(loss))
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    first = dict(load_encoder(bases / "siglip", CPU, torch.float32)[0].named_parameters())
+    moved = [key for key, value in first.items() if not torch.equal(value, loop.kept[f"vision.{key}"])]
+    assert any("patch_embedding" in key for key in moved)
 
 
 def test_a_run_goes_on_with_another_rate_and_its_rates_are_noted(bases: Path, tmp_path: Path) -> None:
-    made, settings = prepared(bases, "norm", steps=4)
-    with pytest.raises(KilledError):
-        loop_of(made, settings, tmp_path).train(until(3, lambda _: learnt(scorer_of(made), LESSONS[:1], 1)), every=1)
-    made, slower = prepared(bases, "norm", steps=4, rate=0.001, checkpointing=True)
-    loop = loop_of(made, slower, tmp_path)
-    assert loop.train(lambda _: learnt(scorer_of(made), LESSONS[:1], 1))
-    assert loop.progress.rates == [(0, 0.02), (3, 0.001)]
+    loop, learn = begun(bases, "norm", tmp_path)
+    loop.make_step(learn)
+    loop.save()
+    loop, learn = begun(bases, "norm", tmp_path, rate=0.001, checkpointing=True)
+    assert loop.train(learn)
+    assert loop.progress.rates == [(0, 0.02), (1, 0.001)]
 
 
 SIDES = ("left of", "right of")
