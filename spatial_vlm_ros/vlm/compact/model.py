@@ -234,9 +234,8 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             return
         for layer, std in ((head.heat, 0.01), (head.box, 0.01), (head.kernel, 0.01), (head.film, 0.05)):
             nn.init.normal_(layer.weight, std=std)
-        with torch.no_grad():
-            _biases(head.heat)[:] = -math.log((1 - _PRIOR) / _PRIOR)
-            _biases(head.box)[2:] = math.log(3.0)
+        nn.init.constant_(head.heat.bias, -math.log((1 - _PRIOR) / _PRIOR))
+        nn.init.constant_(head.box.bias[2:], math.log(3.0))
 
     def forward(self, pixels: Tensor, words: Tensor, image: Tensor | None = None) -> CompactOutput:
         """Search images for phrases.
@@ -252,11 +251,6 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             projected = projected[image]
         heat, box, kernel = self.head(projected, self.phrases(words))
         return CompactOutput(heat[:, 0], box, kernel, self.prototypes(fine), coarse)
-
-
-def _biases(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None  # noqa: S101
-    return layer.bias
 
 
 OPSET = 18
