@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from spatial_vlm_lab.sim.relation_pairs import PAIR_RELATIONS, RelationView, raised_relation_views, relation_view
+from spatial_vlm_lab.sim.relation_pairs import OUTPUTS, RelationView, relation_view, relation_views
 from spatial_vlm_ros import Detection, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS, in_image, is_contrary
@@ -131,7 +131,7 @@ def raised(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedPair
     """Judge pairs of worlds in which height in the image is a poor cue; the views of one world count as one frame."""
     found = []
     for seed in range(first, first + seeds):
-        for view in raised_relation_views(seed, _RAISED_VIEWS, SIZE):
+        for view in relation_views(seed, _RAISED_VIEWS, SIZE, raised=True):
             found += judged(judge, f"raised {seed}", view.rgb, _of_view(view))
     return found
 
@@ -139,7 +139,7 @@ def raised(judge: SmallRelationJudge, first: int, seeds: int) -> list[JudgedPair
 def _of_view(view: RelationView) -> list[LabelledRelation]:
     pairs = []
     for (target, anchor), row in zip(view.boxes.tolist(), view.holds.tolist(), strict=True):
-        told = dict(zip(PAIR_RELATIONS, row, strict=True))
+        told = dict(zip(OUTPUTS, row, strict=True))
         told["left of"] = 1.0 - told["right of"]
         pairs += [
             LabelledRelation(RelationQuestion(relation, tuple(target), tuple(anchor)), told[relation] == 1.0)

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_vlm_lab.sim.relation_pairs import RelationView, raised_relation_views, relation_views
+from spatial_vlm_lab.sim.relation_pairs import RelationView, relation_views
 
 SIZE = (320, 240)
 VIEWS = 6
 WORLDS_OF_A_SHARD = 20
-KINDS = {"pairs": (relation_views, 4_000_000), "raised": (raised_relation_views, 4_200_000)}
-"""Kinds of worlds by the name of their shards, with the first seed; no other model and no benchmark uses these."""
+KINDS = {"pairs": (False, 4_000_000), "raised": (True, 4_200_000)}
+"""Name of shards → whether their worlds are raised, and the first seed; no other model and no benchmark uses these."""
 
 
 def main() -> int:
@@ -69,9 +69,9 @@ def _render(data: Path, shard: tuple[str, int]) -> None:
     if path.exists():
         return
     kind, number = shard
-    views_of, first = KINDS[kind]
+    raised, first = KINDS[kind]
     seeds = range(first + number * WORLDS_OF_A_SHARD, first + (number + 1) * WORLDS_OF_A_SHARD)
-    views = [view for seed in seeds for view in views_of(seed, VIEWS, SIZE)]
+    views = [view for seed in seeds for view in relation_views(seed, VIEWS, SIZE, raised)]
     part = path.with_suffix(".part.npz")
     np.savez(
         part,

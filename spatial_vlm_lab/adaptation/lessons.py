@@ -7,7 +7,7 @@ The question of a step depends only on the numbers of the step and the row.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spatial_vlm_lab.adaptation.settings import AdaptSettings
-from spatial_vlm_lab.adaptation.views import LabelledView, StoredView, unique_objects
+from spatial_vlm_lab.adaptation.views import AnyView, StoredView, unique_objects
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.errors import InputError, ModelError
@@ -25,13 +24,13 @@ from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, marked, mirror
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts
+from spatial_vlm_ros.vlm.remedies.pin import WITH_PATCHES
 
 IGNORED = -100
 BESIDE = "beside"
 """Answer for two objects of which none is on, under or inside the other; never asked for itself."""
+_LONGEST = 32  # most tokens of an answer that is read
 _OPPOSITE = {"left": "right", "right": "left"}
-_WITH_SIZE = ("llava", "paligemma")
-_SCALE, _SCALE_STEP = 1000, 10
 _NUMBERS = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
 
 
@@ -67,8 +66,8 @@ class LocationWords:
 
         Models that accept images of any size use 0 to 1000 in steps of 10.
         """
-        if parts.kind not in _WITH_SIZE:
-            return cls(_SCALE, _SCALE_STEP)
+        if parts.kind not in WITH_PATCHES:
+            return cls(1000, 10)
         vision: Any = parts.vision.config
         return cls(int(vision.image_size), int(vision.patch_size))
 
@@ -79,14 +78,12 @@ class LocationWords:
 
     def words(self, box: BoxXyxy, width: int, height: int) -> str:
         """Write a box of an image as text; no side is shorter than one step."""
-        last = self.side // self.step
-        x0, y0, x1, y1 = (
-            min(max(round(value / extent * self.side / self.step), 0), last)
-            for value, extent in zip(box, (width, height, width, height), strict=True)
-        )
-        x0, y0 = min(x0, last - 1), min(y0, last - 1)
-        x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
-        return "[" + ",".join(str(self.step * value) for value in (x0, y0, x1, y1)) + "]"
+        steps = self.side // self.step
+        shares = np.array(box).reshape(2, 2) / (width, height)
+        low, high = np.clip(np.rint(shares * self.side / self.step), 0, steps).astype(int)
+        low = np.minimum(low, steps - 1)
+        high = np.maximum(high, low + 1)
+        return "[" + ",".join(str(self.step * value) for value in (*low, *high)) + "]"
 
     def box(self, text: str, width: int, height: int) -> BoxXyxy | None:
         """Read the first box in a text, pixels; None if there is none, or it has no area."""
@@ -94,9 +91,7 @@ class LocationWords:
         if found is None:
             return None
         x0, y0, x1, y1 = (int(number) / self.side for number in found.groups())
-        if not (x0 < x1 and y0 < y1):
-            return None
-        return x0 * width, y0 * height, x1 * width, y1 * height
+        return (x0 * width, y0 * height, x1 * width, y1 * height) if x0 < x1 and y0 < y1 else None
 
 
 def with_article(name: str) -> str:
@@ -115,14 +110,14 @@ class RelationLessons:
     """
 
     def __init__(self, views: Sequence[StoredView], seed: int, places: float, words: LocationWords) -> None:
-        self._views, self._seed, self._places, self._words = views, seed, places, words
-        groups: dict[str, list[tuple[int, RelationLabel]]] = {}
-        for number, view in enumerate(views):
+        self._seed, self._places, self._words = seed, places, words
+        groups: dict[str, list[tuple[StoredView, RelationLabel]]] = {}
+        for view in views:
             for label in view.relations:
                 if label.holds and (label.relation in CHOICES or label.relation == BESIDE):
-                    groups.setdefault(label.relation, []).append((number, label))
+                    groups.setdefault(label.relation, []).append((view, label))
         self._relations = [groups[name] for name in sorted(groups)]
-        self._named = [(number, obj) for number, view in enumerate(views) for obj in unique_objects(view.objects)]
+        self._named = [(view, obj) for view in views for obj in unique_objects(view.objects)]
         if (places < 1.0 and not self._relations) or (places > 0.0 and not self._named):
             got = f"{len(self._named)} objects with a unique name, {len(self._relations)} relations that hold"
             repair = "add labelled frames, or use --rendered"
@@ -132,14 +127,14 @@ class RelationLessons:
         """Return the lesson of a row of a step."""
         rng = np.random.default_rng((self._seed, step, row, 31))
         if rng.random() < self._places:
-            number, obj = self._named[int(rng.integers(len(self._named)))]
-            return location_lesson(self._views[number].load(), obj, self._words)
+            view, obj = self._named[int(rng.integers(len(self._named)))]
+            return location_lesson(view, obj, self._words)
         group = self._relations[int(rng.integers(len(self._relations)))]
-        number, label = group[int(rng.integers(len(group)))]
-        return relation_lesson(self._views[number].load(), label, *(bool(rng.random() < 0.5) for _ in range(2)))
+        view, label = group[int(rng.integers(len(group)))]
+        return relation_lesson(view, label, *(bool(rng.random() < 0.5) for _ in range(2)))
 
 
-def relation_lesson(view: LabelledView, label: RelationLabel, swapped: bool, mirrored: bool) -> AdaptLesson:
+def relation_lesson(view: AnyView, label: RelationLabel, swapped: bool, mirrored: bool) -> AdaptLesson:
     """Make a question about a pair for which a relation holds.
 
     Args:
@@ -156,10 +151,10 @@ def relation_lesson(view: LabelledView, label: RelationLabel, swapped: bool, mir
     return AdaptLesson(marked(image, target, anchor), QUESTION, choices[::-1] if swapped else choices, answer)
 
 
-def location_lesson(view: LabelledView, obj: LabelledObject, words: LocationWords) -> AdaptLesson:
+def location_lesson(view: AnyView, obj: LabelledObject, words: LocationWords) -> AdaptLesson:
     """Make a question about the location of an object."""
-    height, width = view.rgb.shape[:2]
-    return AdaptLesson(view.rgb, words.question(obj.name), (), words.words(obj.box_xyxy, width, height))
+    rgb = view.rgb
+    return AdaptLesson(rgb, words.question(obj.name), (), words.words(obj.box_xyxy, rgb.shape[1], rgb.shape[0]))
 
 
 # ------------------------------------------------------------------------------------------------ tensors
@@ -176,89 +171,43 @@ def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tup
     """
     rows, words = [_row(scorer, lesson) for lesson in lessons], scorer.processor.tokenizer
     padding = words.pad_token_id if words.pad_token_id is not None else words.eos_token_id or 0
-    longest = max(labels.shape[1] for _, labels in rows)
-    inputs: dict[str, Tensor] = {}
-    for name in rows[0][0]:
-        parts = []
-        for given, labels in rows:
-            value, short = given[name], longest - labels.shape[1]
-            if value.ndim == 2 and value.shape == labels.shape:
-                value = F.pad(value, (0, short), value=int(padding) if name == "input_ids" else 0)
-            parts.append(value)
-        inputs[name] = torch.cat(parts)
-    return inputs, torch.cat([F.pad(labels, (0, longest - labels.shape[1]), value=IGNORED) for _, labels in rows])
+    fill, longest = {"input_ids": int(padding), "labels": IGNORED}, max(row["labels"].shape[1] for row in rows)
+
+    def padded(name: str, row: dict[str, Tensor]) -> Tensor:
+        short = longest - row["labels"].shape[1]
+        is_of_tokens = row[name].shape == row["labels"].shape
+        return F.pad(row[name], (0, short), value=fill.get(name, 0)) if is_of_tokens else row[name]
+
+    inputs = {name: torch.cat([padded(name, row) for row in rows]) for name in rows[0]}
+    return inputs, inputs.pop("labels")
 
 
-def _row(scorer: CandidateScorer, lesson: AdaptLesson) -> tuple[dict[str, Tensor], Tensor]:
-    given = (
-        scorer.inputs(lesson.rgb, lesson.question, lesson.choices)
-        if lesson.choices
-        else scorer.asked(lesson.rgb, lesson.question)
-    )
-    answer = scorer.tokens(lesson.answer, given["input_ids"].device)
-    end = scorer.processor.tokenizer.eos_token_id
+def _row(scorer: CandidateScorer, lesson: AdaptLesson) -> dict[str, Tensor]:
+    """Inputs and labels of one lesson, (1, N) each."""
+    asked = (lesson.rgb, lesson.question)
+    given = scorer.inputs(*asked, lesson.choices) if lesson.choices else scorer.asked(*asked)
+    prompt, end = given["input_ids"], scorer.processor.tokenizer.eos_token_id
+    answer = scorer.tokens(lesson.answer, prompt.device)
     if end is not None:
         answer = F.pad(answer, (0, 1), value=int(end))
-    shape = given["input_ids"].shape
-    added = {"input_ids": answer, "attention_mask": torch.ones_like(answer), "token_type_ids": torch.ones_like(answer)}
-    made = {
+    there = torch.ones_like(answer)
+    added = {"input_ids": answer, "labels": answer, "attention_mask": there, "token_type_ids": there}
+    return {
         name: torch.cat([value, added.get(name, torch.zeros_like(answer)).to(value.dtype)], dim=1)
-        if value.shape == shape
+        if value.shape == prompt.shape
         else value
-        for name, value in given.items()
+        for name, value in {**given, "labels": torch.full_like(prompt, IGNORED)}.items()
     }
-    labels = torch.cat([torch.full_like(given["input_ids"], IGNORED), answer], dim=1)
-    return made, labels
 
 
 def answer_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
     """(B,) mean negative log-likelihood of each row's answer, float32."""
-    if not bool((labels != IGNORED).any(dim=1).all()):
-        raise InputError("lessons", "one without an answer", "an answer with at least one token")
     first = int((labels != IGNORED).int().argmax(dim=1).min())
     kept = labels.shape[1] - first + 1  # from the token before the earliest answer on
     logits = model(**inputs, use_cache=False, logits_to_keep=kept).logits[:, :-1].float()
     wanted = labels[:, first:]
     each = F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=IGNORED, reduction="none")
     return each.sum(dim=1) / (wanted != IGNORED).sum(dim=1)
-
-
-def located(scorer: CandidateScorer, rgb: Rgb, name: str, most_tokens: int = 32) -> BoxXyxy | None:
-    """Ask a model for an object's box, pixels of the image; None if it names no box.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        most_tokens: most tokens of the answer.
-    """
-    words = LocationWords.of(scorer.parts)
-    inputs = scorer.asked(rgb, words.question(name))
-    try:
-        told = scorer.model.generate(
-            **inputs, max_new_tokens=most_tokens, do_sample=False, num_beams=1,
-            suppress_tokens=[scorer.parts.image_token_id],  # it stands for an image, and is not a word
-        )  # fmt: skip
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(type(scorer.model).__name__, reason, "use another device or number format") from error
-    text = scorer.processor.tokenizer.decode(told[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-    return words.box(str(text), rgb.shape[1], rgb.shape[0])
-
-
-# ------------------------------------------------------------------------------------------------ steps
-
-
-def teacher(scorer: CandidateScorer, lessons: RelationLessons, settings: AdaptSettings) -> Callable[[int], float]:
-    """Return the function that `AdaptRun.train` calls for each step: the mean loss of its lessons, with gradients.
-
-    Args:
-        settings: rows per step, and rows per forward pass.
-    """
-
-    def learn(step: int) -> float:
-        rows = [lessons(step, row) for row in range(settings.batch)]
-        return learnt(scorer, rows, settings.micro)
-
-    return learn
 
 
 def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> float:
@@ -277,3 +226,19 @@ def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> 
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
     return total
+
+
+def located(scorer: CandidateScorer, rgb: Rgb, name: str) -> BoxXyxy | None:
+    """Ask a model for an object's box, pixels of the image (H, W, 3) uint8; None if it names no box."""
+    words = LocationWords.of(scorer.parts)
+    inputs = scorer.asked(rgb, words.question(name))
+    try:
+        told = scorer.model.generate(
+            **inputs, max_new_tokens=_LONGEST, do_sample=False, num_beams=1,
+            suppress_tokens=[scorer.parts.image_token_id],  # it stands for an image, and is not a word
+        )  # fmt: skip
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(type(scorer.model).__name__, reason, "use another device or number format") from error
+    text = scorer.processor.tokenizer.decode(told[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return words.box(str(text), rgb.shape[1], rgb.shape[0])

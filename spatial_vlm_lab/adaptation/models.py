@@ -25,17 +25,17 @@ import json
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from spatial_vlm_lab.adaptation.settings import AdaptSettings, check_fits
+from spatial_vlm_lab.adaptation.settings import SWAPPABLE, AdaptSettings
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install as install_command
 from spatial_vlm_ros.files.documents import read_json
@@ -70,19 +70,10 @@ _ENCODERS: Mapping[str, tuple[str, Mapping[str, bool], str]] = MappingProxyType(
 """
 _VISION = "_vision_model"
 _ENCODER_REPAIR = "pass the folder of a CLIP, SigLIP, SigLIP 2 (fixed size) or AIMv2 encoder, or one of --method cloc"
-_PLACE_REPAIR = "choose a writable place with enough space"
 _LORA = "adapted"
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
-_OF_ENCODER = (features.NAME, pin.NAME)
 _LEFT = ("README.md", "adaptation.json", "calibration.json", "config.json")
 """Files of a base that are not its weights, tokenizer or processor, or that are written again."""
-
-
-class NewEncoder(NamedTuple):
-    """A vision encoder with its own image processor."""
-
-    vision: Any
-    images: Any
 
 
 # ------------------------------------------------------------------------------------------------ loading
@@ -92,10 +83,14 @@ def base_kind(folder: Path) -> str:
     """Return the `model_type` of a model folder, a key of `parts.ARCHITECTURES`."""
     if not folder.is_dir():
         raise FileError(folder, "no such folder", "pass the folder of a model: config.json, safetensors and processor")
-    kind = str(loading.read_json(folder / "config.json", str(folder)).get("model_type"))
+    kind = _kind_of(folder)
     if kind not in ARCHITECTURES:
         raise UnknownNameError("model_type of BASE", kind, ARCHITECTURES)
     return kind
+
+
+def _kind_of(folder: Path) -> str:
+    return str(loading.read_json(folder / "config.json", str(folder)).get("model_type"))
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
@@ -114,7 +109,7 @@ def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[A
     return model, loading.processor(name, model=name, cls=processor_class(kind, name))
 
 
-def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> NewEncoder:
+def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
     """Load a vision encoder, without its text half and pooling head, and its image processor.
 
     Args:
@@ -123,13 +118,7 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> NewE
     if not folder.is_dir():
         raise FileError(folder, "no such folder", _ENCODER_REPAIR)
     name = str(folder)
-    kind = str(loading.read_json(folder / "config.json", name).get("model_type"))
-    if kind.startswith("siglip2"):
-        reason = "takes patches of images of any size (NaFlex), which LLaVA does not pass on"
-        raise ModelError(kind, reason, _ENCODER_REPAIR)
-    if kind.removesuffix(_VISION) not in _ENCODERS:
-        raise ModelError(kind, f"{folder} is not a vision encoder that LLaVA supports", _ENCODER_REPAIR)
-    cls, without, _ = _ENCODERS[kind.removesuffix(_VISION)]
+    cls, without, _ = _encoder(_kind_of(folder))
     found = loading.transformers_class(cls, model=name)
     config = found.config_class.from_pretrained(folder, local_files_only=True)
     for option, value in without.items():
@@ -142,20 +131,15 @@ def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> NewE
     except (OSError, ValueError) as error:
         reason = f"{folder} has no readable image processor: {loading.short(error)}"
         raise ModelError(name, reason, "add the encoder's preprocessor_config.json") from error
-    return NewEncoder(vision, images)
+    return vision, images
 
 
-def load_encoder_of(base: Path, encoder: Path | None, device: torch.device, dtype: torch.dtype) -> NewEncoder:
-    """Load the encoder for training it alone: from its own folder, else from a LLaVA model.
-
-    Args:
-        encoder: folder of an encoder, in place of the base's; None = the base's.
-    """
-    config = base / "config.json"
-    if encoder is None and config.is_file() and loading.read_json(config, str(base)).get("model_type") == "llava":
-        model, processor = load_base(base, device, dtype)
-        return NewEncoder(model.model.vision_tower, processor.image_processor)
-    return load_encoder(encoder or base, device, dtype)
+def load_encoder_of(base: Path, encoder: Path | None, device: torch.device) -> tuple[Any, Any]:
+    """Load an encoder and its image processor for training it alone: from its own folder, else from a LLaVA model."""
+    if encoder is None and (base / "config.json").is_file() and _kind_of(base) == SWAPPABLE:
+        model, processor = load_base(base, device, torch.float32)
+        return model.model.vision_tower, processor.image_processor
+    return load_encoder(encoder or base, device, torch.float32)
 
 
 def fingerprint(folder: Path) -> str:
@@ -168,16 +152,19 @@ def fingerprint(folder: Path) -> str:
 # ------------------------------------------------------------------------------------------------ encoders
 
 
+def _encoder(kind: str) -> tuple[str, Mapping[str, bool], str]:
+    """The row of a `model_type` in _ENCODERS."""
+    if kind.startswith("siglip2"):
+        reason = "takes patches, a mask and grid shapes (NaFlex), which LLaVA does not pass on"
+        raise ModelError(kind, reason, _ENCODER_REPAIR)
+    if kind.removesuffix(_VISION) not in _ENCODERS:
+        raise ModelError(kind, "is not a vision encoder that LLaVA supports", _ENCODER_REPAIR)
+    return _ENCODERS[kind.removesuffix(_VISION)]
+
+
 def select_strategy(config: Any) -> str:
     """Return the `vision_feature_select_strategy` that keeps exactly the patches."""
-    kind = str(config.model_type)
-    if kind == "siglip2_vision_model":
-        reason = "takes patches, a mask and grid shapes (NaFlex), which LLaVA does not pass on"
-        raise ModelError(kind, reason, "use a SigLIP 2 of a fixed size, kind 'siglip2'")
-    strategies = {f"{name}{_VISION}": strategy for name, (_, _, strategy) in _ENCODERS.items()}
-    if kind not in strategies:
-        raise ModelError(kind, f"is not one of {', '.join(strategies)}", "add whether it has a class token here")
-    return strategies[kind]
+    return _encoder(str(config.model_type))[2]
 
 
 def with_encoder(config: Any, vision: Any) -> Any:
@@ -197,7 +184,7 @@ def with_encoder(config: Any, vision: Any) -> Any:
     changed = deepcopy(config)
     changed.vision_config = deepcopy(vision)
     changed.vision_feature_select_strategy = strategy
-    changed.image_seq_length = _patches(vision)
+    changed.image_seq_length = _side(vision) ** 2
     return changed
 
 
@@ -209,8 +196,9 @@ def show_whole_images(images: Any, vision: Any) -> None:
         images.do_pad = False
 
 
-def _patches(vision: Any) -> int:
-    return int(vision.image_size // vision.patch_size) ** 2
+def _side(vision: Any) -> int:
+    """Patches across an encoder's square."""
+    return int(vision.image_size // vision.patch_size)
 
 
 # ------------------------------------------------------------------------------------------------ preparing
@@ -221,26 +209,24 @@ class PreparedModel:
     """A model that is being adapted.
 
     Args:
-        first: parameters trained at the method's first rate, by name.
-        second: parameters trained at its second rate, by name.
+        base: its folder.
+        dtype: number format of the weights, in which they are saved.
         learned: mark → the remedy that is trained, or its tensors.
         table: table of learned-absolute positions.
+        groups: parameters trained at the method's first rate and at its second one, by name.
         lora: peft's adapters in the language model, until `finish`.
     """
 
     model: Any
     processor: Any
     parts: Parts
-    first: dict[str, nn.Parameter] = field(default_factory=dict)
-    second: dict[str, nn.Parameter] = field(default_factory=dict)
-    learned: dict[str, nn.Module | Mapping[str, Tensor]] = field(default_factory=dict)
+    base: Path
+    dtype: torch.dtype
+    learned: dict[str, nn.Module | Mapping[str, Tensor]]
     table: LearnedPositions | None = None
+    groups: tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]] = ({}, {})
     lora: Any = None
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """All trained parameters, by name."""
-        return {**self.first, **self.second}
+    is_beside: bool = False
 
     def finish(self) -> None:
         """Merge LoRA into plain weights; a second call changes nothing."""
@@ -249,26 +235,61 @@ class PreparedModel:
             self.parts.language.requires_grad_(False)
             self.lora = None
 
+    def save(self, folder: Path) -> None:
+        """Write model, processor and remedies; LoRA is merged first.
+
+        What was trained by PIN is written beside a copy of the base, byte for byte: only the marks in config.json are
+        added.
+
+        Args:
+            folder: new, or empty.
+        """
+        self.finish()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self.is_beside:
+                for file in self.base.iterdir():
+                    if file.is_file() and file.name not in _LEFT:
+                        shutil.copyfile(file, folder / file.name)
+                config = read_json(self.base / "config.json", "pass the base's whole folder")
+                config[FIELD] = dict(trained_with(self.model))
+                write_json(folder / "config.json", config, force=True, indent=2)
+            else:
+                self.model.to(self.dtype).save_pretrained(folder)
+            self.processor.save_pretrained(folder)
+        except FileError:
+            raise
+        except (OSError, ValueError) as error:
+            raise FileError(folder, str(error), "choose a writable place with enough space") from error
+        tensors = {}
+        for name, one in self.learned.items():
+            state = one.state_dict() if isinstance(one, nn.Module) else one
+            tensors[name] = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        if tensors:
+            save_learned(folder, tensors)
+        if self.table is not None:
+            self.table.save(folder)
+
 
 def prepare(
-    model: Any, processor: Any, folder: Path, settings: AdaptSettings, encoder: NewEncoder | None = None
+    model: Any, processor: Any, folder: Path, settings: AdaptSettings, encoder: tuple[Any, Any] | None = None
 ) -> PreparedModel:
     """Apply all settings and freeze the rest. A model for which this fails must not be used further.
 
     Args:
         settings: what is trained; any method but CLOC.
-        encoder: encoder to use instead of the base's.
+        encoder: encoder with its image processor, to use instead of the base's.
     """
     torch.manual_seed(settings.seed)
-    parts, marks = parts_of(model), trained_with(model)
-    check_fits(settings, parts.kind)
-    _refuse_marked(settings, type(model).__name__, marks)
-    carried = {name: load_learned(folder, name) for name in (norms.NAME, pin.NAME) if name in marks}
+    marks, dtype = trained_with(model), next(model.parameters()).dtype
+    settings.check_fits(parts_of(model).kind)
+    _refuse_marked(settings, model)
+    learned = {name: load_learned(folder, name) for name in (norms.NAME, pin.NAME) if name in marks}
     if encoder is not None or settings.features:
         _reshape(model, processor, settings, encoder)
-        parts = parts_of(model)
+    parts = parts_of(model)
     treat(model, RequestedRemedies(), folder, processor.tokenizer)
-    made = PreparedModel(model, processor, parts, learned=dict(carried))
+    made = PreparedModel(model, processor, parts, folder, dtype, {**learned}, is_beside=settings.method == "pin")
     if (folder / TABLE_FILE).is_file():
         made.table = LearnedPositions.load(folder)
     vision: Any = getattr(parts.vision, "config", None)
@@ -283,56 +304,65 @@ def prepare(
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
         parts.language.train()
-    if settings.method == "pin":
-        patches = _patches(vision)
-        insert = pin.Pin(patches, int(vision.hidden_size))
-        pin.put_pin(parts, insert, allow_untrained=True)
-        mark(model, pin.NAME, {"patches": patches})
-        made.learned[pin.NAME] = insert
-        made.first = {f"pin.{name}": value for name, value in insert.named_parameters()}
-    else:
-        _with_remedies(made, settings)
+    fresh = {"pin": _put_pin(made)} if settings.method == "pin" else _put_remedies(made, settings)
+    named = {f"{name}.{key}": value for name, module in fresh.items() for key, value in module.named_parameters()}
+    for value in named.values():
+        value.requires_grad_(True)
+    made.groups = (named, {})
+    if settings.method == "lora":
+        made.lora = _with_lora(parts, settings.rank)
+        added = {f"lora.{n}": p for n, p in parts.language.named_parameters() if "lora_" in n}
+        for value in added.values():  # created in the number format of the weights
+            value.data = value.data.float()
+        made.groups = (added, named)
     return made
 
 
-def _refuse_marked(settings: AdaptSettings, name: str, marks: Mapping[str, object]) -> None:
-    twice = [
-        option
-        for option, remedy, is_asked in (
-            ("--norm", norms.NAME, settings.norm == "published"),
-            ("--positions", POSITIONS, settings.positions is not None),
-            ("--features", features.NAME, bool(settings.features)),
-            ("--method pin", pin.NAME, settings.method == "pin"),
-        )
-        if is_asked and remedy in marks
-    ]
-    if (settings.new_encoder or settings.features) and any(remedy in marks for remedy in _OF_ENCODER):
+def _refuse_marked(settings: AdaptSettings, model: Any) -> None:
+    """Refuse options that would train a remedy again, or change the encoder that one was trained with."""
+    marks = trained_with(model)
+    remedies = {
+        "--norm": (settings.norm == "published", norms.NAME),
+        "--positions": (settings.positions is not None, POSITIONS),
+        "--features": (bool(settings.features), features.NAME),
+        "--method pin": (settings.method == "pin", pin.NAME),
+    }
+    twice = [option for option, (is_asked, remedy) in remedies.items() if is_asked and remedy in marks]
+    if (settings.new_encoder or settings.features) and {features.NAME, pin.NAME} & marks.keys():
         twice.append("--encoder or --features")
     if twice:
         before, again = ", ".join(marks), ", ".join(twice)
         reason = f"was already trained with {before}, and keeps it; {again} cannot be applied to it"
-        raise ModelError(name, reason, "leave the option out, or start with a base that was not adapted")
+        raise ModelError(type(model).__name__, reason, "leave it out, or start with a base that was not adapted")
 
 
-def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: NewEncoder | None) -> None:
+def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: tuple[Any, Any] | None) -> None:
     """Replace the encoder, or the layers that are read, and start with a new projector."""
-    config = model.config
+    config, like = model.config, model.model.multi_modal_projector.linear_1.weight
     if encoder is not None:
         if settings.features:
             config.vision_feature_layer = -1  # last layer of the new encoder; the layers asked for follow
-        config = with_encoder(config, encoder.vision.config)
+        vision, processor.image_processor = encoder
+        config = with_encoder(config, vision.config)
+        model.model.vision_tower = vision.to(device=like.device, dtype=like.dtype).eval()
     if settings.features:
         config = features.multilayer_config(config, settings.features)
-    like = model.model.multi_modal_projector.linear_1.weight
     model.config = model.model.config = config
-    if encoder is not None:
-        model.model.vision_tower = encoder.vision.to(device=like.device, dtype=like.dtype).eval()
-        processor.image_processor = encoder.images
     model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(like.device)
 
 
-def _with_remedies(made: PreparedModel, settings: AdaptSettings) -> None:
-    """Apply the requested remedies; they, the projector and LoRA are trained."""
+def _put_pin(made: PreparedModel) -> nn.Module:
+    vision: Any = made.parts.vision.config
+    patches = _side(vision) ** 2
+    insert = pin.Pin(patches, int(vision.hidden_size))
+    pin.put_pin(made.parts, insert, allow_untrained=True)
+    mark(made.model, pin.NAME, {"patches": patches})
+    made.learned[pin.NAME] = insert
+    return insert
+
+
+def _put_remedies(made: PreparedModel, settings: AdaptSettings) -> dict[str, nn.Module]:
+    """Apply the requested remedies; returns the modules that are trained: they, and the projector."""
     model, parts = made.model, made.parts
     fresh: dict[str, nn.Module] = {"projector": parts.projector.float()}
     if settings.features:
@@ -340,21 +370,28 @@ def _with_remedies(made: PreparedModel, settings: AdaptSettings) -> None:
         features.put_layers(parts, settings.features, post_layernorm=with_norm, allow_untrained=True)
         layers = features.checked_layers(settings.features, int(parts.vision.config.num_hidden_layers))
         mark(model, features.NAME, {"layers": layers, "post_layernorm": with_norm})
-    if settings.norm == "published":
-        fresh["norm"] = _with_norm(made)
+    if settings.norm == "published":  # with the norms of this model's own words
+        words, table = made.processor.tokenizer, parts.embeddings.weight
+        text = norms.text_norms(parts, rows=min(len(words), int(table.shape[0])), without=words.all_special_ids)
+        norm = norms.PublishedNorm(int(table.shape[1]), text.mean, text.largest)
+        norms.put_norm(parts, norm, allow_untrained=True)
+        mark(model, norms.NAME, norms.PUBLISHED)
+        made.learned[norms.NAME] = fresh["norm"] = norm
     if settings.positions is not None:
-        table = _with_positions(made, settings.positions)
-        fresh.update({"positions": table} if table is not None else {})
-    named = {f"{name}.{key}": value for name, module in fresh.items() for key, value in module.named_parameters()}
-    for value in named.values():
-        value.requires_grad_(True)
-    made.first = named
-    if settings.method == "lora":
-        made.lora = _with_lora(parts, settings.rank)
-        added = {f"lora.{n}": p for n, p in parts.language.named_parameters() if "lora_" in n}
-        for value in added.values():  # created in the number format of the weights
-            value.data = value.data.float()
-        made.first, made.second = added, named
+        scheme = Positions(settings.positions)
+        if settings.positions == "learned-absolute":
+            made.table = fresh["positions"] = _table(parts)
+        install(parts, scheme, table=made.table if "positions" in fresh else None, allow_untrained=True)
+        mark_trained(parts, scheme)
+    return fresh
+
+
+def _table(parts: Parts) -> LearnedPositions:
+    if parts.kind not in pin.WITH_PATCHES:
+        got = f"learned-absolute of {parts.kind}, whose images have grids of any size"
+        raise InputError("--positions", got, "a rotary scheme", "choose mrope-chunked or mrope-interleaved")
+    side, like = _side(parts.vision.config), parts.embeddings.weight
+    return LearnedPositions(side, side, int(like.shape[1])).to(like.device)
 
 
 def _with_lora(parts: Parts, rank: int) -> Any:
@@ -370,85 +407,3 @@ def _with_lora(parts: Parts, rank: int) -> Any:
     except ValueError as error:
         reason = f"LoRA does not fit its language model: {error}"
         raise ModelError(type(parts.model).__name__, reason, "use --method projector") from error
-
-
-def _with_norm(made: PreparedModel) -> nn.Module:
-    """Apply the published normaliser with the norms of this model's own words."""
-    words, table = made.processor.tokenizer, made.parts.embeddings.weight
-    text = norms.text_norms(made.parts, rows=min(len(words), int(table.shape[0])), without=words.all_special_ids)
-    norm = norms.PublishedNorm(int(table.shape[1]), text.mean, text.largest)
-    norms.put_norm(made.parts, norm, allow_untrained=True)
-    mark(made.model, norms.NAME, norms.PUBLISHED)
-    made.learned[norms.NAME] = norm
-    return norm
-
-
-def _with_positions(made: PreparedModel, scheme: str) -> LearnedPositions | None:
-    parts, table = made.parts, None
-    if scheme == "learned-absolute":
-        vision: Any = parts.vision.config
-        if parts.kind not in pin.WITH_PATCHES:
-            got = f"learned-absolute of {parts.kind}, whose images have grids of any size"
-            raise InputError("--positions", got, "a rotary scheme", "choose mrope-chunked or mrope-interleaved")
-        side = int(vision.image_size // vision.patch_size)
-        table = LearnedPositions(side, side, int(parts.embeddings.weight.shape[1]))
-        table.to(parts.embeddings.weight.device)
-        made.table = table
-    install(parts, Positions(scheme), table=table, allow_untrained=True)
-    mark_trained(parts, Positions(scheme))
-    return table
-
-
-# ------------------------------------------------------------------------------------------------ saving
-
-
-def save_adapted(made: PreparedModel, folder: Path, dtype: torch.dtype) -> None:
-    """Write model, processor and remedies; LoRA is merged first.
-
-    Args:
-        folder: new, or empty.
-        dtype: number format of the weights, the same as the base's.
-    """
-    made.finish()
-    made.model.to(dtype)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made.model.save_pretrained(folder)
-        made.processor.save_pretrained(folder)
-    except OSError as error:
-        raise FileError(folder, str(error), _PLACE_REPAIR) from error
-    _save_remedies(made, folder)
-
-
-def save_beside(made: PreparedModel, base: Path, folder: Path) -> None:
-    """Copy the base byte for byte and write the remedies beside it: only the marks in config.json are added.
-
-    Args:
-        made: the trained model; its base must be unchanged.
-        folder: new, or empty.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in base.iterdir():
-            if file.is_file() and file.name not in _LEFT:
-                shutil.copyfile(file, folder / file.name)
-        config = read_json(base / "config.json", "pass the base's whole folder")
-        config[FIELD] = dict(trained_with(made.model))
-        write_json(folder / "config.json", config, force=True, indent=2)
-        made.processor.save_pretrained(folder)
-    except FileError:
-        raise
-    except (OSError, ValueError) as error:
-        raise FileError(folder, str(error), _PLACE_REPAIR) from error
-    _save_remedies(made, folder)
-
-
-def _save_remedies(made: PreparedModel, folder: Path) -> None:
-    tensors = {}
-    for name, one in made.learned.items():
-        state = one.state_dict() if isinstance(one, nn.Module) else one
-        tensors[name] = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    if tensors:
-        save_learned(folder, tensors)
-    if made.table is not None:
-        made.table.save(folder)

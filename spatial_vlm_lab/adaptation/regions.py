@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,10 @@ from torch.nn import functional as F
 
 from spatial_vlm_lab.adaptation.lessons import with_article
 from spatial_vlm_lab.adaptation.models import select_strategy, show_whole_images
-from spatial_vlm_lab.adaptation.scores import RIGHT_PLACE
+from spatial_vlm_lab.adaptation.scores import place_score
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
-from spatial_vlm_lab.adaptation.views import LabelledView, StoredView, unique_objects
-from spatial_vlm_lab.training.images import BoxXyxy
+from spatial_vlm_lab.adaptation.views import StoredView, unique_objects
+from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Rgb
@@ -49,24 +49,6 @@ REGIONS = 4
 TEMPERATURE = 0.07
 _LONGEST, _LAYERS, _BYTES = 128, 2, 257
 _BESIDE = 16  # most objects that the caption of an image names
-
-
-@dataclass(frozen=True)
-class ClocSizes:
-    """Sizes of the prompter.
-
-    Args:
-        width: W, size of the encoder's tokens, a multiple of four.
-    """
-
-    width: int
-    text: int
-
-    def __post_init__(self) -> None:
-        if self.width < 4 or self.width % 4 or self.text < 1:
-            got = f"width {self.width}, text {self.text}"
-            expected = "a width in multiples of 4 and a text size above 0"
-            raise InputError("sizes of the prompter", got, expected, "use the encoder's sizes")
 
 
 def corner_encoding(boxes: Tensor, width: int) -> Tensor:
@@ -85,16 +67,24 @@ def corner_encoding(boxes: Tensor, width: int) -> Tensor:
 
 
 class Prompter(nn.Module):
-    """Embeds a region of an image, given by a box or a caption."""
+    """Embeds a region of an image, given by a box or a caption.
 
-    def __init__(self, sizes: ClocSizes) -> None:
+    Args:
+        width: W, size of the encoder's tokens, a multiple of 4.
+        text: T, size of the embeddings of captions.
+    """
+
+    def __init__(self, width: int, text: int) -> None:
         super().__init__()
-        self.sizes = sizes
-        self.read_text = nn.Linear(sizes.text, sizes.width)
+        if width < 4 or width % 4 or text < 1:
+            expected = "a width in multiples of 4 and a text size above 0"
+            raise InputError("prompter", f"width {width}, text {text}", expected, "use the encoder's sizes")
+        self.width, self.text = width, text
+        self.read_text = nn.Linear(text, width)
         self.layer = nn.TransformerEncoderLayer(
-            sizes.width, 1, 4 * sizes.width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            width, 1, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
-        self.project = nn.Linear(sizes.width, sizes.text)
+        self.project = nn.Linear(width, text)
 
     def of_boxes(self, tokens: Tensor, boxes: Tensor) -> Tensor:
         """Embed regions given by boxes: (B, M, T).
@@ -104,11 +94,11 @@ class Prompter(nn.Module):
             boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
         """
         self._check(tokens, boxes, 4)
-        return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.sizes.width))
+        return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.width))
 
     def of_texts(self, tokens: Tensor, texts: Tensor) -> Tensor:
         """Embed regions given by captions; tokens as in `of_boxes`, texts (B, M, T), returns (B, M, T)."""
-        self._check(tokens, texts, self.sizes.text)
+        self._check(tokens, texts, self.text)
         return self._asked(tokens, self.read_text(texts)[..., None, :])
 
     def _asked(self, tokens: Tensor, prompts: Tensor) -> Tensor:
@@ -118,19 +108,18 @@ class Prompter(nn.Module):
         return self.project(self.layer(rows.flatten(0, 1)).mean(dim=1)).unflatten(0, (-1, asked))
 
     def _check(self, tokens: Tensor, prompts: Tensor, numbers: int) -> None:
-        width = self.sizes.width
         fits = tokens.ndim == prompts.ndim == 3 and len(tokens) == len(prompts) and prompts.shape[1] > 0
-        if not fits or tokens.shape[-1] != width or prompts.shape[-1] != numbers:
+        if not fits or tokens.shape[-1] != self.width or prompts.shape[-1] != numbers:
             received = f"{tuple(tokens.shape)}, {tuple(prompts.shape)}"
-            raise ShapeError("tokens and prompts", f"(B, N, {width}), (B, M, {numbers})", received)
+            raise ShapeError("tokens and prompts", f"(B, N, {self.width}), (B, M, {numbers})", received)
 
 
 class BoxHead(nn.Module):
     """Two layers with GELU from the prompter's embedding (..., T) to a box (..., 4) in units of the image, 0 to 1."""
 
-    def __init__(self, sizes: ClocSizes) -> None:
+    def __init__(self, text: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(sizes.text, sizes.text), nn.GELU(), nn.Linear(sizes.text, 4))
+        self.layers = nn.Sequential(nn.Linear(text, text), nn.GELU(), nn.Linear(text, 4))
 
     def forward(self, regions: Tensor) -> Tensor:
         """(..., T) → (..., 4)."""
@@ -177,29 +166,11 @@ def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
     return F.mse_loss(predicted, boxes)
 
 
-def cloc_weight(with_regions: int, images: int) -> float:
-    """Return the weight w of L_CLOC + L_grounding: the share of images in the batch with region captions."""
-    if not 0 <= with_regions <= images or images < 1:
-        got = f"{with_regions} of {images} images"
-        raise InputError("images with regions", got, "at least one image", "count those of the batch")
-    return with_regions / images
-
-
 # ------------------------------------------------------------------------------------------------ the encoder
 
 
-@dataclass(frozen=True, eq=False)
-class CaptionedImage:
-    """An image, its caption, and regions with captions of their own.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        regions: (box 0 to 1 as left, top, right, bottom; caption), REGIONS of them or none.
-    """
-
-    rgb: Rgb
-    caption: str
-    regions: tuple[tuple[tuple[float, float, float, float], str], ...]
+Captioned = tuple[str, list[BoxXyxy], list[str]]
+"""Caption of an image; boxes, 0 to 1, and captions of REGIONS of its regions, or none."""
 
 
 class ByteTextEncoder(nn.Module):
@@ -234,9 +205,8 @@ class RegionTextModel(nn.Module):
     def __init__(self, vision: Any) -> None:
         super().__init__()
         width = int(vision.config.hidden_size)
-        sizes = ClocSizes(width, width)
         self.vision, self._first = vision, int(select_strategy(vision.config) == "default")
-        self.text, self.prompter, self.head = ByteTextEncoder(width), Prompter(sizes), BoxHead(sizes)
+        self.text, self.prompter, self.head = ByteTextEncoder(width), Prompter(width, width), BoxHead(width)
         self.of_image = nn.Linear(width, width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1.0 / TEMPERATURE)))
 
@@ -245,7 +215,7 @@ class RegionTextModel(nn.Module):
         seen: Tensor = self.vision(pixel_values=pixels).last_hidden_state
         return seen[:, self._first :].float()
 
-    def loss(self, pixels: Tensor, images: Sequence[CaptionedImage]) -> Tensor:
+    def loss(self, pixels: Tensor, images: Sequence[Captioned]) -> Tensor:
         """Return the loss of a batch, a scalar.
 
         Args:
@@ -255,18 +225,17 @@ class RegionTextModel(nn.Module):
         if len(images) < 2:
             raise InputError("--batch", "1 image", "at least 2, for the contrastive loss")
         tokens, temperature = self.tokens(pixels), 1.0 / self.log_scale.exp().clamp(max=100.0)
-        loss = region_text_loss(
-            self.of_image(tokens.mean(dim=1)), self.text([one.caption for one in images]), temperature
-        )
-        rows = [row for row, one in enumerate(images) if one.regions]
+        captions = self.text([caption for caption, _, _ in images])
+        loss = region_text_loss(self.of_image(tokens.mean(dim=1)), captions, temperature)
+        rows = [row for row, (_, boxes, _) in enumerate(images) if boxes]
         if not rows:
             return loss
-        boxes = torch.tensor([[box for box, _ in images[row].regions] for row in rows], device=tokens.device)
-        captions = self.text([caption for row in rows for _, caption in images[row].regions])
+        boxes = torch.tensor([images[row][1] for row in rows], device=tokens.device)
+        captions = self.text([caption for row in rows for caption in images[row][2]])
         own, asked = tokens[rows], captions.unflatten(0, (len(rows), -1))
         contrast = region_text_loss(self.prompter.of_boxes(own, boxes).flatten(0, 1), captions, temperature)
         found = self.head(self.prompter.of_texts(own, asked))
-        return loss + cloc_weight(len(rows), len(images)) * (contrast + grounding_loss(found, boxes))
+        return loss + len(rows) / len(images) * (contrast + grounding_loss(found, boxes))
 
     def groups(self) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
         """Parameters by name: the new ones, and those of the encoder that receive a gradient."""
@@ -306,7 +275,7 @@ def seeded_model(vision: Any, images: Any, seed: int) -> RegionTextModel:
 def region_teacher(
     model: RegionTextModel, images: Any, views: Sequence[StoredView], settings: AdaptSettings
 ) -> Callable[[int], float]:
-    """Return the function that `AdaptRun.train` calls for each step; it gives the loss, with gradients."""
+    """Return the function that `TrainingLoop.train` calls for each step; it gives the loss, with gradients."""
     shown = [view for view in views if view.objects]
     if not shown:
         got = f"{len(views)} without named objects"
@@ -314,9 +283,10 @@ def region_teacher(
 
     def learn(step: int) -> float:
         rng = np.random.default_rng((settings.seed, step, 37))
-        chosen = [shown[int(rng.integers(len(shown)))].load() for _ in range(settings.batch)]
-        batch = [captioned(view, rng) for view in chosen]
-        pixels = pixels_of(images, [one.rgb for one in batch], next(model.parameters()).device)
+        chosen = [shown[int(rng.integers(len(shown)))] for _ in range(settings.batch)]
+        rgbs = [view.rgb for view in chosen]
+        batch = [_captioned(view.objects, rgb, rng) for view, rgb in zip(chosen, rgbs, strict=True)]
+        pixels = pixels_of(images, rgbs, next(model.parameters()).device)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
             loss = model.loss(pixels, batch)
         loss.backward()
@@ -325,18 +295,14 @@ def region_teacher(
     return learn
 
 
-def captioned(view: LabelledView, rng: np.random.Generator) -> CaptionedImage:
-    """Choose REGIONS regions with unique names in a view, with repetition if it has fewer; empty if it has none."""
-    named = unique_objects(view.objects)
-    order = rng.permutation(len(view.objects))[:_BESIDE]
-    caption = ", ".join(with_article(view.objects[int(n)].name) for n in order)
-    if not named:
-        return CaptionedImage(view.rgb, caption, ())
+def _captioned(objects: Sequence[LabelledObject], rgb: Rgb, rng: np.random.Generator) -> Captioned:
+    """Choose REGIONS regions with unique names in an image, with repetition if it has fewer; none if it has none."""
+    named = unique_objects(objects)
+    caption = ", ".join(with_article(objects[int(n)].name) for n in rng.permutation(len(objects))[:_BESIDE])
     rows = rng.permutation(len(named))[:REGIONS]
-    rows = np.concatenate([rows, rng.integers(len(named), size=REGIONS - len(rows))])
-    chosen = [named[int(n)] for n in rows]
-    regions = tuple((scaled(obj.box_xyxy, view.rgb), with_article(obj.name)) for obj in chosen)
-    return CaptionedImage(view.rgb, caption, regions)
+    again = rng.integers(len(named), size=REGIONS - len(rows)) if named else rows
+    chosen = [named[int(n)] for n in (*rows, *again)]
+    return caption, [scaled(obj.box_xyxy, rgb) for obj in chosen], [with_article(obj.name) for obj in chosen]
 
 
 def scaled(box: BoxXyxy, rgb: Rgb) -> BoxXyxy:
@@ -348,8 +314,7 @@ def scaled(box: BoxXyxy, rgb: Rgb) -> BoxXyxy:
 def pixels_of(images: Any, rgbs: Sequence[Rgb], device: torch.device) -> Tensor:
     """Prepare images as (B, 3, S, S) float32 for the encoder."""
     given = images(images=[Image.fromarray(rgb) for rgb in rgbs], return_tensors="pt")
-    pixels: Tensor = given["pixel_values"].to(device, torch.float32)
-    return pixels
+    return given["pixel_values"].to(device, torch.float32)
 
 
 def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredView]) -> dict[str, Any]:
@@ -357,25 +322,24 @@ def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredVie
 
     Returns:
         Number of views; shares of right captions and of right boxes, with intervals; the share of captions that chance
-        gives; the mean overlap of boxes, or None.
+        gives; the mean overlap of boxes, or 0.
     """
     right, chance, found = list[bool](), list[float](), list[float]()
     device = next(model.parameters()).device
-    for stored in views:
-        view = stored.load()
-        named = unique_objects(view.objects)
+    for view in views:
+        rgb, named = view.rgb, unique_objects(view.objects)
         if not named:
             continue
-        boxes = [scaled(obj.box_xyxy, view.rgb) for obj in named]
+        boxes = [scaled(obj.box_xyxy, rgb) for obj in named]
         captions = [with_article(obj.name) for obj in named]
-        fits, places = model.asked(pixels_of(images, [view.rgb], device), boxes, captions)
+        fits, places = model.asked(pixels_of(images, [rgb], device), boxes, captions)
         right += [int(best) == row for row, best in enumerate(fits.argmax(dim=1).tolist())]
         chance += [1.0 / len(named)] * len(named)
         found += [float(overlaps(place, box)[0, 0]) for place, box in zip(places.tolist(), boxes, strict=True)]
     return {
         "views": len(views),
         "captions": asdict(wilson(sum(right), len(right))),
-        "chance": sum(chance) / len(chance) if chance else 0.0,
-        "boxes": asdict(wilson(sum(value >= RIGHT_PLACE for value in found), len(found))),
-        "overlap": sum(found) / len(found) if found else 0.0,
+        "chance": sum(chance) / max(len(chance), 1),
+        "boxes": place_score(found),
+        "overlap": sum(found) / max(len(found), 1),
     }

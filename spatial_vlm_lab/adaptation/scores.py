@@ -9,249 +9,203 @@ second. The card is the README.md of an adapted model's folder, built from adapt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from spatial_vlm_lab.adaptation.views import LabelledView, unique_objects
+from spatial_vlm_lab.adaptation.views import AnyView, unique_objects
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLabel
-from spatial_vlm_lab.scoring.outcome import COUNTER_HEURISTIC, USUAL
 from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.geometry import boxes
 from spatial_vlm_ros.geometry.boxes import DEPTH_RELATIONS
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, check_probabilities
 from spatial_vlm_ros.types import Rgb
-from spatial_vlm_ros.types.proportions import Interval, Share, newcombe, wilson
+from spatial_vlm_ros.types.proportions import newcombe, wilson
 
 RIGHT_PLACE = 0.5
 """Least intersection over union of two boxes for a location to count as right."""
-_GIB = 2**30
-_RELATIONS = (
-    "| relation | right, of those with an opinion | 95 % (Wilson) | where it holds | holds, of all | no opinion |",
-    "|---|---|---|---|---|---|",
-)
+JudgedLabel = tuple[RelationLabel, float | None]
+"""A label, and the model's probability of its relation; None if it contradicted itself."""
 
 
-@dataclass(frozen=True)
-class JudgedLabel:
-    """A model's answer about a pair.
-
-    Args:
-        p: its probability; None if it contradicted itself.
-    """
-
-    label: RelationLabel
-    p: float | None
-
-    @property
-    def kind(self) -> str:
-        """USUAL or COUNTER_HEURISTIC for depth relations, otherwise ""."""
-        if self.label.relation not in DEPTH_RELATIONS:
-            return ""
-        return COUNTER_HEURISTIC if self.label.contrary else USUAL
-
-    @property
-    def right(self) -> bool:
-        """Whether the model's opinion is right; False without an opinion."""
-        return self.p is not None and (self.p > 0.5) is self.label.holds
-
-
-@dataclass(frozen=True)
-class RelationScore:
-    """Score of one group of pairs.
-
-    Args:
-        held: right answers among the pairs with an opinion for which the relation holds; 0 for a model that always
-            denies.
-    """
-
-    right: Share
-    held: Share
-    none: int
-    positive: int
-
-    @classmethod
-    def of(cls, said: Iterable[JudgedLabel]) -> RelationScore:
-        """Score the answers about a group of pairs."""
-        said = list(said)
-        told = [one for one in said if one.p is not None]
-        held = [one.right for one in told if one.label.holds]
-        right = wilson(sum(one.right for one in told), len(told))
-        positive = sum(one.label.holds for one in said)
-        return cls(right, wilson(sum(held), len(held)), len(said) - len(told), positive)
-
-
-@dataclass(frozen=True)
-class AdaptationScores:
-    """All scores of one model.
-
-    Args:
-        usual: depth pairs for which "higher is farther" is right.
-        difference: usual - counter, 95 % by Newcombe's method; None if one of them has no opinions.
-        places: share of queried objects whose box overlaps the true one by RIGHT_PLACE or more.
-        overlap: mean intersection over union, 0 for an object without a box; None if no object was queried.
-    """
-
-    views: int
-    relations: dict[str, RelationScore]
-    usual: RelationScore
-    counter: RelationScore
-    difference: Interval | None
-    places: Share
-    overlap: float | None
-
-
-def judged(views: Iterable[LabelledView], judge: RelationJudge) -> list[JudgedLabel]:
+def judged(views: Iterable[AnyView], judge: RelationJudge) -> list[JudgedLabel]:
     """Ask a model about every labelled pair whose relation it supports."""
-    said = []
+    said: list[JudgedLabel] = []
     for view in views:
         asked = [label for label in view.relations if label.relation in CHOICES]
-        said_of = judge.judge(view.rgb, [label.question for label in asked], math.inf)
-        told = check_probabilities(said_of, len(asked), type(judge).__name__)
-        said += [JudgedLabel(label, p) for label, p in zip(asked, told, strict=True)]
+        told = judge.judge(view.rgb, [label.question for label in asked], math.inf)
+        said += zip(asked, check_probabilities(told, len(asked), type(judge).__name__), strict=True)
     return said
 
 
 def tally_of(said: Sequence[JudgedLabel]) -> JudgeTally:
     """The tally for `judge_calibration.judge_json`."""
     tally = JudgeTally()
-    for one in said:
-        tally.add(one.label, one.p, in_time=True)
+    for label, p in said:
+        tally.add(label, p, in_time=True)
     return tally
 
 
-def overlaps(views: Iterable[LabelledView], locate: Callable[[Rgb, str], BoxXyxy | None]) -> list[float]:
+def overlaps(views: Iterable[AnyView], locate: Callable[[Rgb, str], BoxXyxy | None]) -> list[float]:
     """IoU of the model's box with the true box, for all objects with a unique name."""
     found = []
     for view in views:
+        rgb = view.rgb
         for obj in unique_objects(view.objects):
-            box = locate(view.rgb, obj.name)
+            box = locate(rgb, obj.name)
             found.append(0.0 if box is None else float(boxes.overlaps(box, obj.box_xyxy)[0, 0]))
     return found
 
 
-def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -> AdaptationScores:
-    """Compute the scores.
+def relation_score(said: Sequence[JudgedLabel]) -> dict[str, Any]:
+    """Score a group of pairs.
+
+    Returns:
+        "right": right answers among the pairs with an opinion; "held": the same where the relation holds, 0 for a model
+        that always denies; "none": pairs without an opinion; "positive": pairs for which the relation holds.
+    """
+    told = [((p > 0.5) is label.holds, label.holds) for label, p in said if p is not None]
+    held = [is_right for is_right, holds in told if holds]
+    return {
+        "right": asdict(wilson(sum(is_right for is_right, _ in told), len(told))),
+        "held": asdict(wilson(sum(held), len(held))),
+        "none": len(said) - len(told),
+        "positive": sum(label.holds for label, _ in said),
+    }
+
+
+def place_score(found: Sequence[float]) -> dict[str, Any]:
+    """Share of the overlaps that are RIGHT_PLACE or more."""
+    return asdict(wilson(sum(value >= RIGHT_PLACE for value in found), len(found)))
+
+
+def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -> dict[str, Any]:
+    """Compute the scores of one model.
 
     Args:
         said: the model's answers about their relations.
         found: as `overlaps` gives them.
+
+    Returns:
+        "views"; "relations" by name, and of the depth pairs "usual" ("higher is farther" is right) and "counter", as
+        `relation_score` gives them; "difference": usual - counter, 95 % by Newcombe's method, or None if one of them
+        has no opinions; "places" as `place_score`; "overlap": the mean, 0 for an object without a box, or None.
     """
-    groups = {name: [one for one in said if one.label.relation == name] for name in CHOICES}
-    usual, counter = (RelationScore.of(one for one in said if one.kind == kind) for kind in (USUAL, COUNTER_HEURISTIC))
-    return AdaptationScores(
-        views,
-        {name: RelationScore.of(own) for name, own in groups.items() if own},
-        usual,
-        counter,
-        newcombe(usual.right.k, usual.right.n, counter.right.k, counter.right.n),
-        wilson(sum(value >= RIGHT_PLACE for value in found), len(found)),
-        sum(found) / len(found) if found else None,
-    )
+    groups = {name: [one for one in said if one[0].relation == name] for name in CHOICES}
+    depth = [one for one in said if one[0].relation in DEPTH_RELATIONS]
+    usual, counter = (relation_score([one for one in depth if one[0].contrary is is_so]) for is_so in (False, True))
+    difference = newcombe(usual["right"]["k"], usual["right"]["n"], counter["right"]["k"], counter["right"]["n"])
+    return {
+        "views": views,
+        "relations": {name: relation_score(own) for name, own in groups.items() if own},
+        "usual": usual,
+        "counter": counter,
+        "difference": None if difference is None else asdict(difference),
+        "places": place_score(found),
+        "overlap": sum(found) / len(found) if found else None,
+    }
 
 
 # ------------------------------------------------------------------------------------------------ card
 
 
+_HEADER = """\
+| relation | right, of those with an opinion | 95 % (Wilson) | where it holds | holds, of all | no opinion |
+|---|---|---|---|---|---|"""
+_RELATIONS = """\
+{} views of groups that were not used for training or calibration.
+Each pair is asked as by the judge: with the choices in both orders, and for left and right also in the
+mirrored image. Pairs of one view are not independent, so the intervals are too narrow.
+"""
+_REGIONS = """\
+{} views of groups that were not used for training. The encoder has to find the caption of a
+region among the captions of its image, and the box of a caption.
+
+- Captions found: {}; by chance {:.1f} %.
+- Boxes found (overlap of half or more): {}; mean overlap {:.3f}.
+"""
+_USE_OF_ENCODER = """\
+As `--encoder` of a further `spatial-vlm adapt`. A projector has to be trained for it.
+It does not judge relations by itself, so it has no reliability file.
+docs/adapt.md says what differs from the paper."""
+_USE = """\
+`calibration.json` in this folder is the file for `judge.calibration`. It was fitted
+on {} views that were not used for the scores."""
+_REMEDIES = """\
+This package applies the remedies that `config.json` names when it loads the folder. Other programs
+load the weights without them, and get other answers."""
+_NOT_FOR = """\
+- Deciding where a robot moves. Its answers are a second opinion; the measurement decides.
+- Objects, cameras and places unlike those of its data; the scores above do not cover them.
+- Languages other than English, and questions other than those of the judge and of places.
+"""
+
+
 def card_text(told: Mapping[str, Any]) -> str:
     """Build the card as Markdown from the values of adaptation.json."""
-    return "\n".join(_lines(told)) + "\n"
-
-
-def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    data, run, settings = told["data"], told["run"], told["settings"]
-    method, views = settings["method"], told["data"]["views"]
-    kind = "vision encoder" if method == "cloc" else "vision-language model"
-    yield from (f"# {told['name']}", "", f"A {kind} adapted with `spatial-vlm adapt --method {method}`.", "")
-    yield from ("| | |", "|---|---|")
-    yield f"| base | {told['base']} |"
-    yield f"| encoder | {told['encoder'] or 'of the base'} |"
-    yield f"| data | {data['rendered']} rendered worlds, {data['frames']} labelled frames |"
-    counts = f"{views['training']} for training, {views['calibration']} for calibration, {views['test']} for the scores"
-    yield f"| views | {counts} |"
-    for name in ("positions", "norm", "features", "batch", "seed"):
-        value = settings[name]
-        listed = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        yield f"| {name} | {'as the base' if listed in (None, '') else listed} |"
-    if method == "lora":
-        yield f"| LoRA | rank {settings['rank']}, alpha {2 * settings['rank']}, merged into the weights |"
-    yield f"| steps | {run['steps']} |"
-    yield f"| highest rate | {'; '.join(f'{rate:g} from step {step}' for step, rate in run['rates'])} |"
-    yield f"| trained | {run['parameters']:,} parameters |"
-    first, last = (f"{loss:.4f} up to step {step}" for step, loss in (run["losses"][0], run["losses"][-1]))
-    yield f"| mean loss | {first if first == last else f'{first}, {last}'} |"
-    yield f"| time | {run['seconds']:.0f} s of training on {run['device']} |"
-    yield f"| memory | {run['memory'] / _GIB:.2f} GiB at most ({run['memory_of']}) |"
-    yield f"| version | spatial_vlm_ros {told['version']} |"
-    yield from ("", "## Scores on held-out views", "")
-    yield from _regions(told["scores"]) if method == "cloc" else _relations(told["scores"])
+    data, run, settings, scores = told["data"], told["run"], told["settings"], told["scores"]
+    method, views, is_encoder = settings["method"], data["views"], settings["method"] == "cloc"
+    losses, rank = run["losses"], settings["rank"]
+    lora = {"LoRA": f"rank {rank}, alpha {2 * rank}, merged into the weights"} if method == "lora" else {}
+    rows = {
+        "base": told["base"],
+        "encoder": told["encoder"] or "of the base",
+        "data": f"{data['rendered']} rendered worlds, {data['frames']} labelled frames",
+        "views": f"{views['training']} for training, {views['calibration']} for calibration, {views['test']} for the "
+        "scores",
+        "positions": settings["positions"] or "as the base",
+        "norm": settings["norm"],
+        "features": ", ".join(map(str, settings["features"])) or "as the base",
+        "batch": settings["batch"],
+        "seed": settings["seed"],
+        **lora,
+        "steps": run["steps"],
+        "highest rate": "; ".join(f"{rate:g} from step {step}" for step, rate in run["rates"]),
+        "trained": f"{run['parameters']:,} parameters",
+        "mean loss": ", ".join(f"{loss:.4f} up to step {step}" for step, loss in (*losses[:1], *losses[1:][-1:])),
+        "time": f"{run['seconds']:.0f} s of training on {run['device']}",
+        "memory": f"{run['memory'] / 2**30:.2f} GiB at most ({run['memory_of']})",
+        "version": f"spatial_vlm_ros {told['version']}",
+    }
+    kind = "vision encoder" if is_encoder else "vision-language model"
+    parts = [f"# {told['name']}", "", f"A {kind} adapted with `spatial-vlm adapt --method {method}`.", ""]
+    parts += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    parts += ["", "## Scores on held-out views", ""]
+    if is_encoder:
+        found = _share(scores["captions"]), 100 * scores["chance"], _share(scores["boxes"]), scores["overlap"]
+        parts += [_REGIONS.format(scores["views"], *found)]
+    else:
+        parts += [_RELATIONS.format(scores["views"]), *_tables(scores)]
     if "base_scores" in told:
-        yield from ("## The base on the same views", "", *_tables(told["base_scores"]))
-    yield from _uses(told)
+        parts += ["## The base on the same views", "", *_tables(told["base_scores"])]
+    parts += ["## Use", "", _USE_OF_ENCODER if is_encoder else _USE.format(views["calibration"])]
+    if method == "pin" or settings["norm"] != "none" or settings["positions"] or settings["features"]:
+        parts += [_REMEDIES]
+    parts += ["", "## Not for", ""]
+    parts += [] if data["frames"] else ["- Real images: it was trained and scored only on rendered tables."]
+    return "\n".join([*parts, _NOT_FOR])
 
 
-def _relations(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{scores['views']} views of groups that were not used for training or calibration."
-    yield "Each pair is asked as by the judge: with the choices in both orders, and for left and right also in the"
-    yield "mirrored image. Pairs of one view are not independent, so the intervals are too narrow."
-    yield ""
-    yield from _tables(scores)
-
-
-def _tables(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield from _RELATIONS
-    for name, one in scores["relations"].items():
-        yield _row(name, one)
-    yield from ("", '"Higher in the image is farther", for behind and in front of:', "", *_RELATIONS)
-    yield _row("pairs that follow the rule", scores["usual"])
-    yield _row("pairs that contradict it", scores["counter"])
-    difference = scores["difference"]
+def _tables(scores: Mapping[str, Any]) -> list[str]:
+    """The tables of a model's scores, and an empty line."""
+    lines = [_HEADER, *(_row(name, one) for name, one in scores["relations"].items())]
+    lines += ["", '"Higher in the image is farther", for behind and in front of:', "", _HEADER]
+    lines += [_row("pairs that follow the rule", scores["usual"]), _row("pairs that contradict it", scores["counter"])]
+    difference, places = scores["difference"], scores["places"]
     if difference is not None:
-        low, high = 100 * difference["low"], 100 * difference["high"]
-        yield from ("", f"Difference: {100 * difference['value']:.1f} points ({low:.1f} to {high:.1f}, Newcombe).")
-    places = scores["places"]
+        value, low, high = (100 * difference[name] for name in ("value", "low", "high"))
+        lines += ["", f"Difference: {value:.1f} points ({low:.1f} to {high:.1f}, Newcombe)."]
     if places["n"]:
-        yield ""
-        yield f"Places: {_share(places)} boxes overlap the true one by half or more."
-        yield f"Mean overlap: {scores['overlap']:.3f}."
-    yield ""
-
-
-def _regions(scores: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{scores['views']} views of groups that were not used for training. The encoder has to find the caption of a"
-    yield "region among the captions of its image, and the box of a caption."
-    yield ""
-    yield f"- Captions found: {_share(scores['captions'])}; by chance {100 * scores['chance']:.1f} %."
-    yield f"- Boxes found (overlap of half or more): {_share(scores['boxes'])}; mean overlap {scores['overlap']:.3f}."
-    yield ""
+        lines += ["", f"Places: {_share(places)} boxes overlap the true one by half or more."]
+        lines += [f"Mean overlap: {scores['overlap']:.3f}."]
+    return [*lines, ""]
 
 
 def _row(name: str, one: Mapping[str, Any]) -> str:
-    right, n = one["right"], one["right"]["n"] + one["none"]
+    right, held, none = one["right"], one["held"], one["none"]
     interval = f"{100 * right['low']:.1f} to {100 * right['high']:.1f} %" if right["n"] else "-"
-    held = f"{one['held']['k']} / {one['held']['n']}"
-    return f"| {name} | {right['k']} / {right['n']} | {interval} | {held} | {one['positive']} / {n} | {one['none']} |"
-
-
-def _uses(told: Mapping[str, Any]) -> Iterator[str]:
-    settings = told["settings"]
-    yield from ("## Use", "")
-    if settings["method"] == "cloc":
-        yield "As `--encoder` of a further `spatial-vlm adapt`. A projector has to be trained for it."
-        yield "It does not judge relations by itself, so it has no reliability file."
-        yield "docs/adapt.md says what differs from the paper."
-    else:
-        yield "`calibration.json` in this folder is the file for `judge.calibration`. It was fitted"
-        yield f"on {told['data']['views']['calibration']} views that were not used for the scores."
-        if settings["method"] == "pin" or settings["norm"] != "none" or settings["positions"] or settings["features"]:
-            yield "This package applies the remedies that `config.json` names when it loads the folder. Other programs"
-            yield "load the weights without them, and get other answers."
-    yield from ("", "## Not for", "")
-    if not told["data"]["frames"]:
-        yield "- Real images: it was trained and scored only on rendered tables."
-    yield "- Deciding where a robot moves. Its answers are a second opinion; the measurement decides."
-    yield "- Objects, cameras and places unlike those of its data; the scores above do not cover them."
-    yield "- Languages other than English, and questions other than those of the judge and of places."
+    cells = f"{right['k']} / {right['n']} | {interval} | {held['k']} / {held['n']}"
+    return f"| {name} | {cells} | {one['positive']} / {right['n'] + none} | {none} |"
 
 
 def _share(one: Mapping[str, Any]) -> str:

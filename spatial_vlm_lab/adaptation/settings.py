@@ -45,12 +45,7 @@ METHODS: Mapping[str, MethodRates] = MappingProxyType(
         "cloc": MethodRates(5e-4, 1e-5, 0.03, (0.9, 0.98), 0.2, 0.0),
     }
 )
-"""Method → its rates.
-
-Projector, warm-up and cosine: LLaVA-1.5's pre-training (1e-3, 0.03, no decay); LoRA: its finetune_lora.sh (2e-4,
-projector 2e-5); PIN: Adam 1e-3 without decay (arXiv 2402.08657); CLOC: AdamW, 0.9 and 0.98, 5e-4, decay 0.2 (arXiv
-2410.02746). Our own choices are 1e-5 for an encoder that is already trained, and the shares of locations.
-"""
+"""Method → its rates; docs/adapt.md has their sources."""
 
 
 @dataclass(frozen=True)
@@ -81,28 +76,34 @@ class AdaptSettings:
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UnknownNameError("method", self.method, METHODS)
-        if self.positions is not None and self.positions not in AXES:
-            raise UnknownNameError("position scheme", self.positions, AXES)
-        if self.norm not in NORMS:
-            raise UnknownNameError("norm", self.norm, NORMS)
+        scheme = "1d" if self.positions is None else self.positions
+        named = (("method", self.method, METHODS), ("norm", self.norm, NORMS), ("position scheme", scheme, AXES))
+        for what, name, known in named:
+            if name not in known:
+                raise UnknownNameError(what, name, known)
         if min(self.steps, self.batch, self.rank, self.micro) < 1 or self.seed < 0:
             got = f"{self.steps} steps, batch {self.batch}, rank {self.rank}, micro {self.micro}, seed {self.seed}"
             raise InputError("training settings", got, "positive numbers")
         if self.rate is not None and not 0.0 < self.rate < 1.0:
             raise InputError("--rate", str(self.rate), "a number between 0 and 1")
+        taken, why = {
+            "pin": ([], "which leaves the base as it is"),
+            "cloc": (["--encoder"], "which trains only an encoder"),
+        }.get(self.method, (self.changes, ""))
+        wrong = [name for name in self.changes if name not in taken]
+        if wrong:
+            raise InputError(f"--method {self.method}", " ".join(wrong), "none of them", f"leave them out: {why}")
+
+    @property
+    def changes(self) -> list[str]:
+        """The options that are given and change a part of the base."""
         given = {
             "--positions": self.positions is not None,
             "--norm published": self.norm == "published",
             "--features": bool(self.features),
             "--encoder": self.new_encoder,
         }
-        taken = {"pin": (), "cloc": ("--encoder",)}.get(self.method, tuple(given))
-        wrong = [name for name, is_given in given.items() if is_given and name not in taken]
-        if wrong:
-            why = {"pin": "which leaves the base as it is", "cloc": "which trains only an encoder"}[self.method]
-            raise InputError(f"--method {self.method}", " ".join(wrong), "none of them", f"leave them out: {why}")
+        return [name for name, is_given in given.items() if is_given]
 
     @property
     def rates(self) -> MethodRates:
@@ -129,21 +130,19 @@ class AdaptSettings:
             return (step + 1) / warm
         return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
+    def check_fits(self, kind: str) -> None:
+        """Refuse options that a class of models does not support.
 
-def check_fits(settings: AdaptSettings, kind: str) -> None:
-    """Refuse options that a class of models does not support.
-
-    Args:
-        kind: `model_type` of the base, a key of `parts.ARCHITECTURES`.
-    """
-    own = "its encoder comes with its projector" if kind == "paligemma" else "its encoder takes images of any size"
-    if kind != SWAPPABLE:
-        wrong = [n for n, given in (("--encoder", settings.new_encoder), ("--features", settings.features)) if given]
-        wrong += ["--method cloc"] if settings.method == "cloc" and not settings.new_encoder else []
-        if wrong:
+        Args:
+            kind: `model_type` of the base, a key of `parts.ARCHITECTURES`.
+        """
+        own = "its encoder comes with its projector" if kind == "paligemma" else "its encoder takes images of any size"
+        wrong = [name for name in self.changes if name in ("--encoder", "--features")]
+        wrong += ["--method cloc"] if self.method == "cloc" and not self.new_encoder else []
+        if wrong and kind != SWAPPABLE:
             repair = f"leave {' and '.join(wrong)} out, or use a base of the class {SWAPPABLE}"
             raise ModelError(kind, f"does not accept {' and '.join(wrong)}: {own}", repair)
-    if settings.method == "pin" and kind not in WITH_PATCHES:
-        takes = "--method projector or lora, with --norm and --positions"
-        repair = f"use {takes}, or a base of {', '.join(WITH_PATCHES)}"
-        raise ModelError(kind, f"does not accept a positional insert (PIN): {own}", repair)
+        if self.method == "pin" and kind not in WITH_PATCHES:
+            takes = "--method projector or lora, with --norm and --positions"
+            repair = f"use {takes}, or a base of {', '.join(WITH_PATCHES)}"
+            raise ModelError(kind, f"does not accept a positional insert (PIN): {own}", repair)

@@ -21,21 +21,18 @@ import cv2
 import numpy as np
 
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel, labelled_pairs
-from spatial_vlm_lab.training.images import LabelledObject
+from spatial_vlm_lab.training.images import LabelledObject, read_typed
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.images import decode_file
-from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.recording.answering import FolderFrames
-from spatial_vlm_ros.recording.cases import load_cases
-from spatial_vlm_ros.recording.frame_folder import decode_json
-from spatial_vlm_ros.types.arrays import Rgb
+from spatial_vlm_ros.recording.cases import Case, load_cases
+from spatial_vlm_ros.types import Rgb
 
 PARTS = ("training", "calibration", "test")
 HELD_OUT = 0.15
 """Share of the groups of a source used for calibration, and the same share for the test; at least one group each."""
-_LARGEST = 1 << 26  # bytes of the JSON of a group
 _REPAIR = "start again with --force"
 
 
@@ -56,6 +53,30 @@ class LabelledView:
     relations: tuple[RelationLabel, ...]
 
 
+@dataclass(frozen=True)
+class StoredView:
+    """A labelled view whose image is still on disk: the file `path`."""
+
+    name: str
+    objects: tuple[LabelledObject, ...]
+    relations: tuple[RelationLabel, ...]
+    source: str = ""
+    path: Path = Path()
+
+    @property
+    def rgb(self) -> Rgb:
+        """(H, W, 3) uint8, read at each access."""
+        try:
+            bgr = decode_file(self.path, cv2.IMREAD_COLOR, _REPAIR)
+        except FileError as error:
+            raise FileError(self.path, error.got, _REPAIR) from error
+        return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
+
+
+AnyView = LabelledView | StoredView
+Parts = Mapping[str, tuple[StoredView, ...]]
+
+
 def unique_objects(objects: Sequence[LabelledObject]) -> tuple[LabelledObject, ...]:
     """Objects whose name no other object of the image has."""
     counts = Counter(obj.name for obj in objects)
@@ -68,29 +89,31 @@ def labelled_views(folder: Path, config: ResolverConfig) -> Iterator[LabelledVie
     A case that expects one of several objects of a name says that its relation holds of that object and of none of the
     others; boxes and names are those of the frame's detections.
     """
-    frames, left_out = FolderFrames(folder), Counter[str]()
-    found: dict[str, dict[RelationLabel, None]] = {}
+    frames, left_out, is_empty = FolderFrames(folder), Counter[str](), True
+    cases: dict[str, list[Case]] = {}
     for case in load_cases(folder):
-        there = frames.load(case.frame)
+        cases.setdefault(case.frame, []).append(case)
+    for name, of_frame in cases.items():
+        there = frames.load(name)
         if isinstance(there, SpatialVlmError):
-            raise FileError(folder / case.frame, str(there), "fix the frame, or remove its cases")
-        pairs = labelled_pairs(case, there[1], config)
-        if isinstance(pairs, str):
-            left_out[pairs] += 1
-            continue
-        found.setdefault(case.frame, {}).update(dict.fromkeys(pairs))
-    if not found:
+            raise FileError(folder / name, str(there), "fix the frame, or remove its cases")
+        frame, detections = there
+        labels: dict[RelationLabel, None] = {}
+        for case in of_frame:
+            pairs = labelled_pairs(case, detections, config)
+            if isinstance(pairs, str):
+                left_out[pairs] += 1
+            else:
+                labels.update(dict.fromkeys(pairs))
+        if labels:
+            is_empty = False
+            objects = tuple(LabelledObject(d.label, d.attributes, d.box_xyxy) for d in detections)
+            yield LabelledView(name, frame.rgb, objects, tuple(labels))
+    if is_empty:
         reasons = "; ".join(f"{n} where {reason}" for reason, n in left_out.items()) or "no case"
         got = f"{folder} without a relation that is true or false: {reasons}"
         repair = "add cases that expect one object by its id (docs/evaluation.md)"
         raise InputError("--data", got, "relations with known truth", repair)
-    for name, labels in found.items():
-        there = frames.load(name)
-        if isinstance(there, SpatialVlmError):
-            raise FileError(folder / name, str(there), "do not change the folder while it is read")
-        frame, detections = there
-        objects = tuple(LabelledObject(d.label, d.attributes, d.box_xyxy) for d in detections)
-        yield LabelledView(name, frame.rgb, objects, tuple(labels))
 
 
 # ------------------------------------------------------------------------------------------------ on disk
@@ -105,33 +128,11 @@ def write_group(folder: Path, source: str, group: str, views: Iterable[LabelledV
     """Write the views of a group, possibly none."""
     path, told = group_path(folder, source, group), []
     for view in views:
-        done, data = cv2.imencode(".png", cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR))
-        if not done:
-            raise FileError(path, f"PNG cannot store an image of shape {view.rgb.shape}", _REPAIR)
+        data = cv2.imencode(".png", cv2.cvtColor(view.rgb, cv2.COLOR_RGB2BGR))[1]
         write_bytes(_image_path(path, view.name), data.tobytes(), force=True)
-        told.append({"name": view.name, "objects": list(map(asdict, view.objects)),
-                     "relations": list(map(asdict, view.relations))})  # fmt: skip
+        objects, relations = ([asdict(one) for one in some] for some in (view.objects, view.relations))
+        told.append({"name": view.name, "objects": objects, "relations": relations})
     write_json(path, told, force=True)
-
-
-@dataclass(frozen=True)
-class StoredView:
-    """A view whose image is still on disk: the file `path`."""
-
-    name: str
-    objects: tuple[LabelledObject, ...]
-    relations: tuple[RelationLabel, ...]
-    source: str = ""
-    path: Path = Path()
-
-    def load(self) -> LabelledView:
-        """Read the image and return the whole view."""
-        try:
-            bgr = decode_file(self.path, cv2.IMREAD_COLOR, _REPAIR)
-        except FileError as error:
-            raise FileError(self.path, error.got, _REPAIR) from error
-        rgb = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
-        return LabelledView(self.name, rgb, self.objects, self.relations)
 
 
 def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
@@ -140,7 +141,7 @@ def read_store(folder: Path, seed: int) -> dict[str, tuple[StoredView, ...]]:
     for source in sorted(path for path in folder.iterdir() if path.is_dir()):
         groups: dict[str, list[StoredView]] = {}
         for path in sorted(source.glob("*.json")):
-            told = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[StoredView], path, repair=_REPAIR)
+            told = read_typed(path, list[StoredView], _REPAIR)
             groups[path.stem] = [replace(one, source=source.name, path=_image_path(path, one.name)) for one in told]
         for part, names in split_groups([name for name, views in groups.items() if views], seed).items():
             parts[part] += [view for name in names for view in groups[name]]

@@ -83,16 +83,17 @@ def adapt(out: Path, data: tuple[Path, ...], rendered: int, encoder: Path | None
     for package in ("torch", "transformers", "safetensors", "PIL"):
         if importlib.util.find_spec(package) is None:
             raise DependencyError(package, install("adapt"))
-    from spatial_vlm_lab.adaptation.running import AdaptRequest, run
+    from spatial_vlm_lab.adaptation.running import Adaptation
+    from spatial_vlm_lab.adaptation.settings import AdaptSettings
 
     try:
         layers = tuple(int(part) for part in features.split(",")) if features else ()
     except ValueError as error:
         what = f"{features!r} is not a list of numbers separated by commas"
         raise click.BadParameter(what, param_hint="--features") from error
-    settings = {name: given.pop(name) for name in _SETTINGS}
-    settings |= {"features": layers, "new_encoder": encoder is not None}
-    result = run(AdaptRequest(out=out, data=data, rendered=rendered, encoder=encoder, settings=settings, **given))
+    chosen = {name: given.pop(name) for name in _SETTINGS}
+    settings = AdaptSettings(**chosen, features=layers, new_encoder=encoder is not None)
+    result = Adaptation(out=out, data=data, rendered=rendered, encoder=encoder, settings=settings, **given).run()
     if result is None:
         say(f"{out}: not finished within --minutes; run the same command again to continue")
         raise SystemExit(REFUSED)

@@ -384,10 +384,12 @@ class ReportFiles:
         from spatial_vlm_lab.reports.junit import junit_suites
         from spatial_vlm_lab.reports.markdown import markdown_evaluation
         from spatial_vlm_lab.reports.report import evaluation_page
+        from spatial_vlm_lab.scoring.detector_tally import DetectorTally
         from spatial_vlm_lab.scoring.outcome import evaluation_json
         from spatial_vlm_lab.scoring.rows import write_rows
 
-        profile = self.detector and self.detector.profile_json(runs[0].name)
+        counted = (self.detector or DetectorTally()) if self.paths["profile"] is not None else None
+        profile = counted and counted.profile_json(runs[0].name)
         texts: dict[str, Callable[[Path], str]] = {
             "out": lambda _: json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False) + "\n",
             "html": lambda _: evaluation_page(evaluation, runs, title),

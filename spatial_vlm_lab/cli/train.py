@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,14 +119,13 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
 
 def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
     """Write the figures into OUT/figures.json and print the most important ones."""
-    values = {name: dataclasses.asdict(one) for name, one in figures.items()}
+    values = {name: _finite(dataclasses.asdict(one)) for name, one in figures.items()}
     for part in values.values():
         part["things"] = part.pop("objects")  # published under this name
-    text = json.dumps({name: _finite(value) for name, value in values.items()}, indent=1)
-    write_text(out / "figures.json", text + "\n", force=True)
+    write_text(out / "figures.json", json.dumps(values, indent=1) + "\n", force=True)
     for name, one in figures.items():
-        line = {"scored on": name, "mAP@50": round(one.map50, 4), "mask IoU": round(one.mask_iou, 4)}
-        print_json(_finite(line)) if as_json else say("  ".join(f"{k} {v}" for k, v in line.items()))
+        line = _finite({"scored on": name, "mAP@50": round(one.map50, 4), "mask IoU": round(one.mask_iou, 4)})
+        print_json(line) if as_json else say("  ".join(f"{k} {v}" for k, v in line.items()))
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:
@@ -138,8 +137,15 @@ def _render(
     data: Path, split: WorldSplit, worlds: int, part: tuple[int, int], bars: Progress, with_test: bool = True
 ) -> None:
     """Render missing shards; `part` is (i, n): every n-th of them from the i-th on, counted from 0."""
-    from spatial_vlm_lab.sim.training_frames import vocabulary
+    from spatial_vlm_lab.sim.training_frames import settled_frame, training_frames, vocabulary
     from spatial_vlm_lab.training.images import CALIBRATION, Vocabulary, shard_path, write_shard, write_vocabulary
+
+    def samples(name: str, seed: int) -> list[LabelledImage]:
+        if name not in ("test", CALIBRATION):
+            return list(training_frames(seed, split.part(name).views, _SIZE, split.held_out_pairs))
+        frame = settled_frame(seed, _TEST_SIZE)
+        seen = {(word, one.label) for one in frame.objects for word in one.attributes}
+        return [frame] if name == "test" or not seen & split.held_out_pairs else []
 
     modifiers, names = vocabulary()
     write_vocabulary(data, Vocabulary(modifiers, names, split.held_out_pairs))
@@ -148,20 +154,6 @@ def _render(
     shards = [(name, number) for name, count in wanted.items() for number in range(math.ceil(count / _WORLDS))]
     missing = [s for s in shards[part[0] :: part[1]] if not shard_path(data, *s).exists()]
     for name, number in bars.track(missing, description="rendering"):
-        within = split.validation if name == CALIBRATION else getattr(split, name)
-        first = within.first + number * _WORLDS
-        last = min(first + _WORLDS, within.first + wanted[name])
-        write_shard(data, name, number, [s for seed in range(first, last) for s in _samples(name, seed, split)])
-
-
-def _samples(name: str, seed: int, split: WorldSplit) -> Iterator[LabelledImage]:
-    from spatial_vlm_lab.sim.training_frames import settled_frame, training_frames
-    from spatial_vlm_lab.training.images import CALIBRATION
-
-    if name not in ("test", CALIBRATION):
-        yield from training_frames(seed, getattr(split, name).views, _SIZE, split.held_out_pairs)
-        return
-    frame = settled_frame(seed, _TEST_SIZE)
-    seen = {(word, one.label) for one in frame.objects for word in one.attributes}
-    if name == "test" or not seen & split.held_out_pairs:
-        yield frame
+        begin = number * _WORLDS
+        seeds = (split.part(name).first + n for n in range(begin, min(begin + _WORLDS, wanted[name])))
+        write_shard(data, name, number, [sample for seed in seeds for sample in samples(name, seed)])

@@ -23,9 +23,8 @@ from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.physics import PhysicsRendering
 from spatial_vlm_ros.sim.truth import TrueObject, margin
 from spatial_vlm_ros.types import Rgb, Transform
+from spatial_vlm_ros.vlm.relation_judge import OUTPUTS
 
-PAIR_RELATIONS = ("right of", "behind", "in front of", "on", "under", "inside")
-"""Relations of each pair, in the order of the small judge's outputs."""
 _CLEAR = 0.02  # metres from the border of a relation, within which it counts as unclear
 _CONTACT = 0.002  # the same for contact
 _VISIBLE = 0.3  # least visible share of an object in a pair
@@ -39,7 +38,7 @@ class RelationView:
     Args:
         rgb: (H, W, 3) uint8.
         boxes: (P, 2, 4) boxes of target and anchor, pixels.
-        holds: (P, len(PAIR_RELATIONS)) 1 = holds, 0 = does not hold, NaN = unclear.
+        holds: (P, len(OUTPUTS)) 1 = holds, 0 = does not hold, NaN = unclear.
     """
 
     rgb: Rgb
@@ -47,34 +46,19 @@ class RelationView:
     holds: npt.NDArray[np.float32]
 
 
-def relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
+def relation_views(seed: int, views: int, size: tuple[int, int], raised: bool = False) -> Iterator[RelationView]:
     """Render views of one random world; views with fewer than two objects are left out.
 
     Args:
         size: width and height, pixels.
+        raised: take a world of `sim.raised_worlds`; pairs that contradict "higher is farther" come first.
     """
-    rng = np.random.default_rng((seed, 23))
-    camera = camera_of(*size)
-    with training_world(rng) as world:
+    rng = np.random.default_rng((seed, 29 if raised else 23))
+    with raised_world(rng) if raised else training_world(rng) as world:
         for _ in range(views):
-            pose = training_view(rng)
-            seen = relation_view(world.render(camera, pose), world.truth, pose, rng)
-            if seen is not None:
-                yield seen
-
-
-def raised_relation_views(seed: int, views: int, size: tuple[int, int]) -> Iterator[RelationView]:
-    """Render views of one world of `sim.raised_worlds`; pairs that contradict "higher is farther" come first.
-
-    Args:
-        size: width and height, pixels.
-    """
-    rng = np.random.default_rng((seed, 29))
-    with raised_world(rng) as world:
-        for _ in range(views):
-            pose = raised_view(rng)
-            shown = world.render(raised_camera(rng, size), pose)
-            seen = relation_view(shown, world.truth, pose, rng, contrary_first=True)
+            pose = raised_view(rng) if raised else training_view(rng)
+            camera = raised_camera(rng, size) if raised else camera_of(*size)
+            seen = relation_view(world.render(camera, pose), world.truth, pose, rng, contrary_first=raised)
             if seen is not None:
                 yield seen
 
@@ -98,9 +82,9 @@ def relation_view(
     if not pairs:
         return None
     holds = np.array([_holds(truth[t.id], truth[a.id], pose.translation) for t, a in pairs], np.float32)
-    touching = (holds[:, PAIR_RELATIONS.index("on") :] == 1.0).any(axis=1)
+    touching = (holds[:, OUTPUTS.index("on") :] == 1.0).any(axis=1)
     boxes = np.array([(t.box_xyxy, a.box_xyxy) for t, a in pairs], np.float32)
-    depth = [(column, name) for column, name in enumerate(PAIR_RELATIONS) if name in DEPTH_RELATIONS]
+    depth = [(column, name) for column, name in enumerate(OUTPUTS) if name in DEPTH_RELATIONS]
     contrary = [
         contrary_first and any(row[column] == 1.0 and is_contrary(name, t, a, True) for column, name in depth)
         for (t, a), row in zip(boxes.tolist(), holds, strict=True)
@@ -116,7 +100,7 @@ def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64])
         "under": (margin("on", anchor, target, eye), _CONTACT),
         "inside": (margin("in", target, anchor, eye), _CONTACT),
     }
-    return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in PAIR_RELATIONS)]
+    return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in OUTPUTS)]
 
 
 # ------------------------------------------------------------------------------------------------ labelled views
@@ -153,7 +137,7 @@ def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[
 
 def _labels(pairs: RelationView, rng: np.random.Generator) -> Iterator[RelationLabel]:
     """For each relation, a few pairs for which it holds and a few for which it does not."""
-    columns = {name: pairs.holds[:, column] for column, name in enumerate(PAIR_RELATIONS)}
+    columns = {name: pairs.holds[:, column] for column, name in enumerate(OUTPUTS)}
     columns["left of"] = 1.0 - columns["right of"]
     apart = np.all([columns[name] == 0.0 for name in _TOUCHING], axis=0)
     columns["beside"] = np.where(apart, 1.0, math.nan)

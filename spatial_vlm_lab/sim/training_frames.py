@@ -13,14 +13,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from spatial_vlm_lab.training.images import Labelled, LabelledImage
+from spatial_vlm_lab.training.images import LabelledImage, LabelledObject
 from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
 from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
+from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
 from spatial_vlm_ros.sim.settled import Placer, random_view, settled_tabletop
 from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, look_at
 from spatial_vlm_ros.types import Transform
@@ -107,25 +106,18 @@ def training_world(rng: np.random.Generator, without: frozenset[Pair] = frozense
 def _varied(rng: np.random.Generator, scenery: Scenery) -> Scenery:
     """Draw other paints for table, floor and wall, and other lights, in some of the worlds."""
     changes: dict[str, object] = {}
-    if rng.random() < 0.5:
-        changes["table"] = _tinted(rng, scenery.table)
-    if rng.random() < 0.5:
-        changes["floor"] = _tinted(rng, scenery.floor)
+    for name in ("table", "floor"):
+        if rng.random() < 0.5:
+            pattern, colour = getattr(scenery, name), rng.uniform(50, 235) * rng.uniform(0.75, 1.25, 3)
+            changes[name] = as_bytes(pattern * (colour / pattern.mean(axis=(0, 1))))
     if rng.random() < 0.5:
         changes["wall"] = tuple(int(c) for c in rng.integers(60, 250, 3))
-    changes["ambient"] = float(scenery.ambient * rng.uniform(0.75, 1.1))
-    changes["lights"] = tuple(_dimmed(light, float(rng.uniform(0.7, 1.1))) for light in scenery.lights)
-    return dataclasses.replace(scenery, **changes)  # type: ignore[arg-type]
-
-
-def _tinted(rng: np.random.Generator, pattern: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    paint = rng.uniform(50, 235) * rng.uniform(0.75, 1.25, 3)
-    return as_bytes(pattern * (paint / pattern.mean(axis=(0, 1))))
-
-
-def _dimmed(light: Light, factor: float) -> Light:
-    r, g, b = (min(1.0, factor * value) for value in light.brightness)
-    return dataclasses.replace(light, brightness=(r, g, b))
+    changes["ambient"], lights = float(scenery.ambient * rng.uniform(0.75, 1.1)), []
+    for light in scenery.lights:
+        factor = float(rng.uniform(0.7, 1.1))
+        r, g, b = (min(1.0, factor * value) for value in light.brightness)
+        lights.append(dataclasses.replace(light, brightness=(r, g, b)))
+    return dataclasses.replace(scenery, lights=tuple(lights), **changes)  # type: ignore[arg-type]
 
 
 def training_view(rng: np.random.Generator) -> Transform:
@@ -163,6 +155,6 @@ def _frame(seen: PhysicsRendering) -> LabelledImage:
     objects = []
     for detection in seen.detections[:255]:
         visible = float(seen.visible_fraction[detection.id])
-        objects.append(Labelled(detection.label, detection.attributes, detection.box_xyxy, visible))
+        objects.append(LabelledObject(detection.label, detection.attributes, detection.box_xyxy, visible))
         numbers[seen.masks[detection.id]] = len(objects)
     return LabelledImage(seen.frame.rgb, numbers, tuple(objects))

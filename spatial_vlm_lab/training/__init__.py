@@ -1,5 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the compact grounding model and of the small relation judge. See docs/models.md.
-
-`images` and `batches` need only NumPy and OpenCV; the others need torch.
-"""
+"""Training of the compact grounding model and of the small relation judge, with torch; `images` needs none."""

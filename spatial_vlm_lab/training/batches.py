@@ -6,14 +6,16 @@ A batch depends only on the seed and its step, so an interrupted run continues w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_lab.training.images import Labelled, LabelledImage, Samples, Vocabulary
+from spatial_vlm_lab.training.images import LabelledImage, LabelledObject, Samples, Vocabulary
+from spatial_vlm_lab.training.loop import TrainingSettings
 from spatial_vlm_ros.vlm.compact.spec import STRIDE, CompactSpec, encode
 
 Floats = npt.NDArray[np.float32]
@@ -39,7 +41,7 @@ class TrainingPhrase:
     labels: frozenset[str]
     modifiers: frozenset[str] = frozenset()
 
-    def names(self, one: Labelled) -> bool:
+    def names(self, one: LabelledObject) -> bool:
         """Whether it is true of an object."""
         return one.label in self.labels and self.modifiers <= set(one.attributes)
 
@@ -62,8 +64,7 @@ def modified_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
     return [TrainingPhrase(f"{m} {label}", frozenset({label}), frozenset({m})) for m, label in sorted(pairs)]
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingBatch:
+class TrainingBatch(NamedTuple):
     """Images, phrases and targets.
 
     Args:
@@ -89,39 +90,23 @@ class TrainingBatch:
     mask: Floats
 
 
-class Batches:
-    """Makes the batches of one part of the images.
+def drawn_batch(
+    step: int,
+    samples: Samples | Sequence[LabelledImage],
+    vocabulary: Vocabulary,
+    spec: CompactSpec,
+    settings: TrainingSettings,
+) -> TrainingBatch:
+    """The batch of one step.
 
     Args:
-        size: images per batch.
-        phrases: phrases per image.
+        samples: images of the spec's size.
     """
-
-    def __init__(
-        self, samples: Samples | Sequence[LabelledImage], vocabulary: Vocabulary, spec: CompactSpec, seed: int,
-        size: int = 16,
-        phrases: int = 6,
-    ) -> None:  # fmt: skip
-        self._samples, self._vocabulary, self._spec = samples, vocabulary, spec
-        self._seed, self._size, self._phrases = seed, size, phrases
-
-    def batch(self, step: int) -> TrainingBatch:
-        """The batch of one step."""
-        rng = np.random.default_rng((self._seed, step))
-        changed = [self._changed(rng) for _ in range(self._size)]
-        learnt = [list(learnt_objects(sample).values()) for sample in changed]
-        phrases = [draw_phrases(rng, objects, self._vocabulary, self._phrases) for objects in learnt]
-        return make_batch(changed, phrases, self._spec)
-
-    def _changed(self, rng: np.random.Generator) -> LabelledImage:
-        sample = fitted(self._samples[int(rng.integers(len(self._samples)))], (self._spec.width, self._spec.height))
-        gain, power = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(0.85, 1.2)
-        curves = 255.0 * np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0.0, 1.0) ** power
-        lit = cv2.LUT(sample.rgb, np.asarray(np.rint(curves), np.uint8)[None])
-        if rng.random() < 0.5:
-            lit = cv2.GaussianBlur(lit, (3, 3), float(rng.uniform(0.3, 0.8)))
-        grain = np.multiply(rng.standard_normal(lit.shape, np.float32), rng.uniform(0, 5), dtype=np.float32)
-        return _moved(rng, replace(sample, rgb=np.asarray(cv2.add(lit, grain, dtype=cv2.CV_8U), np.uint8)))
+    rng = np.random.default_rng((settings.seed, step))
+    changed = [_changed(rng, samples[int(rng.integers(len(samples)))]) for _ in range(settings.batch)]
+    learnt = [list(learnt_objects(sample).values()) for sample in changed]
+    phrases = [draw_phrases(rng, objects, vocabulary, settings.phrases) for objects in learnt]
+    return make_batch(changed, phrases, spec)
 
 
 def make_batch(
@@ -137,7 +122,7 @@ def make_batch(
     rows, columns = spec.cells
     heat = np.zeros((len(pairs), rows, columns), np.float32)
     box, weight = np.zeros((len(pairs), 4, rows, columns), np.float32), np.zeros_like(heat)
-    masks: list[tuple[tuple[int, int, int, int], Labelled, Floats]] = []
+    masks: list[tuple[tuple[int, int, int, int], LabelledObject, Floats]] = []
     learnt = [learnt_objects(sample) for sample in samples]
     for q, (b, phrase) in enumerate(pairs):
         sample = samples[b]
@@ -163,7 +148,7 @@ def make_batch(
     )
 
 
-def learnt_objects(sample: LabelledImage) -> dict[int, Labelled]:
+def learnt_objects(sample: LabelledImage) -> dict[int, LabelledObject]:
     """Objects that are visible enough for training and scoring, by their instance numbers."""
     pixels = np.bincount(sample.numbers.ravel(), minlength=len(sample.objects) + 1)
     return {
@@ -171,71 +156,43 @@ def learnt_objects(sample: LabelledImage) -> dict[int, Labelled]:
     }
 
 
-def fitted(sample: LabelledImage, size: tuple[int, int]) -> LabelledImage:
-    """Resize an image and its instance numbers to a size of the same shape; unchanged if the size is the same."""
-    height, width = sample.numbers.shape
-    if (width, height) == size:
-        return sample
-    scale, objects = np.tile(np.array(size) / (width, height), 2), []
-    for one in sample.objects:
-        x0, y0, x1, y1 = (np.array(one.box_xyxy) * scale).tolist()
-        objects.append(replace(one, box_xyxy=(x0, y0, x1, y1)))
-    rgb = np.asarray(cv2.resize(sample.rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
-    numbers = np.asarray(cv2.resize(sample.numbers, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    return LabelledImage(rgb, numbers, tuple(objects))
-
-
 # ------------------------------------------------------------------------------------------------ phrases
 
 
 def draw_phrases(
-    rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary, number: int
+    rng: np.random.Generator, objects: Sequence[LabelledObject], vocabulary: Vocabulary, number: int
 ) -> list[TrainingPhrase]:
     """Draw training phrases for one image.
 
-    Half name a visible object. A sixth each names a visible object with a true modifier, a visible object with a false
-    modifier, or an absent or unknown object.
+    Half name a visible object. A sixth each names a visible object with a true modifier, a visible object with a
+    modifier that few or none of its kind have, or an absent or unknown object.
     """
-    makers: tuple[Callable[..., TrainingPhrase], ...] = (_true, _modified, _true, _wrongly_modified, _true, _absent)
-    return [(makers[n % len(makers)] if objects else _absent)(rng, objects, vocabulary) for n in range(number)]
+    kinds = ("true", "modified", "true", "wrongly modified", "true", "absent")
+    return [_phrase(rng, kinds[n % len(kinds)] if objects else "absent", objects, vocabulary) for n in range(number)]
 
 
-def _pick(rng: np.random.Generator, objects: Sequence[Labelled]) -> Labelled:
-    return objects[int(rng.integers(len(objects)))]
-
-
-def _true(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
-    name = _pick(rng, objects).label
-    if rng.random() > _PLAIN:
-        name = str(rng.choice([other for other, labels in vocabulary.names.items() if name in labels]))
-    text = f"{_strange(rng)} {name}" if rng.random() < _STRANGE_MODIFIER else name
-    return TrainingPhrase(text, frozenset(vocabulary.names[name]))
-
-
-def _modified(rng: np.random.Generator, objects: Sequence[Labelled], _: Vocabulary) -> TrainingPhrase:
-    one = _pick(rng, objects)
-    if not one.attributes:
-        return TrainingPhrase(one.label, frozenset({one.label}))
-    modifier = str(rng.choice(list(one.attributes)))
-    return TrainingPhrase(f"{modifier} {one.label}", frozenset({one.label}), frozenset({modifier}))
-
-
-def _wrongly_modified(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
-    """A visible label with a modifier that few or none of its objects have."""
-    label = _pick(rng, objects).label
-    said = [modifier for modifier in vocabulary.modifiers if (modifier, label) not in vocabulary.withheld]
-    modifier = str(rng.choice(said))
-    return TrainingPhrase(f"{modifier} {label}", frozenset({label}), frozenset({modifier}))
-
-
-def _absent(rng: np.random.Generator, objects: Sequence[Labelled], vocabulary: Vocabulary) -> TrainingPhrase:
-    """The name of an absent object; sometimes a word that names nothing."""
-    is_strange, seen = rng.random() < _STRANGE_NOUN, {one.label for one in objects}
-    absent = [name for name, labels in vocabulary.names.items() if not seen & set(labels)]
-    if is_strange or not absent:
-        return TrainingPhrase(_strange(rng), frozenset())
-    name = str(rng.choice(absent))
-    return TrainingPhrase(name, frozenset(vocabulary.names[name]))
+def _phrase(
+    rng: np.random.Generator, kind: str, objects: Sequence[LabelledObject], vocabulary: Vocabulary
+) -> TrainingPhrase:
+    names = vocabulary.names
+    if kind == "absent":
+        is_strange, seen = rng.random() < _STRANGE_NOUN, {one.label for one in objects}
+        absent = [name for name, labels in names.items() if not seen & set(labels)]
+        name = "" if is_strange or not absent else str(rng.choice(absent))
+        return TrainingPhrase(name, frozenset(names[name])) if name else TrainingPhrase(_strange(rng), frozenset())
+    one = objects[int(rng.integers(len(objects)))]
+    name = one.label
+    if kind == "true":
+        if rng.random() > _PLAIN:
+            name = str(rng.choice([other for other, labels in names.items() if name in labels]))
+        text = f"{_strange(rng)} {name}" if rng.random() < _STRANGE_MODIFIER else name
+        return TrainingPhrase(text, frozenset(names[name]))
+    said = [word for word in vocabulary.modifiers if (word, name) not in vocabulary.withheld]
+    known = list(one.attributes) if kind == "modified" else said
+    if not known:
+        return TrainingPhrase(name, frozenset({name}))
+    modifier = str(rng.choice(known))
+    return TrainingPhrase(f"{modifier} {name}", frozenset({name}), frozenset({modifier}))
 
 
 def _strange(rng: np.random.Generator) -> str:
@@ -245,7 +202,7 @@ def _strange(rng: np.random.Generator) -> str:
 # ------------------------------------------------------------------------------------------------ targets
 
 
-def _paint(heat: Floats, box: Floats, weight: Floats, one: Labelled) -> tuple[int, int]:
+def _paint(heat: Floats, box: Floats, weight: Floats, one: LabelledObject) -> tuple[int, int]:
     """Draw the bell and the box of one object; return row and column of its centre's cell.
 
     The bell, and training the box at all cells of the bell, follow TTFNet (Liu et al. 2020, alpha 0.54). Where bells
@@ -277,28 +234,34 @@ def _coarse(mask: npt.NDArray[np.bool_]) -> Floats:
     return np.asarray(small >= 0.5, np.float32)
 
 
-# ------------------------------------------------------------------------------------------------ chance
+# ------------------------------------------------------------------------------------------------ changes
 
 
-def _moved(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
-    """Mirror, zoom and shift; boxes follow the remaining pixels."""
+def _changed(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
+    """Change light, sharpness and noise; mirror, zoom and shift. Boxes follow the remaining pixels.
+
+    An object without pixels keeps its box and counts as hidden.
+    """
+    gain, power = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(0.85, 1.2)
+    curves = 255.0 * np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0.0, 1.0) ** power
+    lit = cv2.LUT(sample.rgb, np.asarray(np.rint(curves), np.uint8)[None])
+    if rng.random() < 0.5:
+        lit = cv2.GaussianBlur(lit, (3, 3), float(rng.uniform(0.3, 0.8)))
+    grain = np.multiply(rng.standard_normal(lit.shape, np.float32), rng.uniform(0, 5), dtype=np.float32)
+    rgb = np.asarray(cv2.add(lit, grain, dtype=cv2.CV_8U), np.uint8)
+
     height, width = sample.numbers.shape
     zoom, flip = rng.uniform(0.85, 1.25), rng.random() < 0.5
     shift = rng.uniform(-0.12, 0.12, 2) * (width, height)
     across = -zoom if flip else zoom
     matrix = np.array([[across, 0, width / 2 * (1 - across)], [0, zoom, height / 2 * (1 - zoom)]])
     matrix[:, 2] += shift
-    grey = tuple(int(v) for v in sample.rgb.mean(axis=(0, 1)))
-    rgb = cv2.warpAffine(sample.rgb, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=grey)
+    grey = tuple(int(v) for v in rgb.mean(axis=(0, 1)))
+    rgb = np.asarray(cv2.warpAffine(rgb, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=grey), np.uint8)
     numbers = cv2.warpAffine(sample.numbers, matrix, (width, height), flags=cv2.INTER_NEAREST)
-    return reboxed(LabelledImage(np.asarray(rgb, np.uint8), np.asarray(numbers, np.uint8), sample.objects))
-
-
-def reboxed(sample: LabelledImage) -> LabelledImage:
-    """Fit boxes to the visible pixels of objects; objects without pixels get no box and count as hidden."""
     objects = []
     for n, one in enumerate(sample.objects, 1):
-        left, top, w, h = cv2.boundingRect((sample.numbers == n).astype(np.uint8))
+        left, top, w, h = cv2.boundingRect((numbers == n).astype(np.uint8))
         box = (float(left), float(top), float(left + w), float(top + h))
         objects.append(replace(one, box_xyxy=box) if w else replace(one, visible=0.0))
-    return replace(sample, objects=tuple(objects))
+    return LabelledImage(rgb, np.asarray(numbers, np.uint8), tuple(objects))

@@ -8,9 +8,8 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatial_vlm_lab.engine.ahead import computed_ahead
-from spatial_vlm_lab.training.batches import Batches, TrainingBatch, label_phrases, modified_phrases
+from spatial_vlm_lab.training.batches import TrainingBatch, drawn_batch, label_phrases, modified_phrases
 from spatial_vlm_lab.training.images import CALIBRATION, Samples, Vocabulary, read_vocabulary
 from spatial_vlm_lab.training.loop import STATE, TrainingLoop, TrainingSettings
 from spatial_vlm_lab.training.scoring import Figures, detector, features_of, score
-from spatial_vlm_ros.errors import FileError, InputError, ModelError
+from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.vlm.compact.familiarity import fitted
@@ -35,35 +34,29 @@ from spatial_vlm_ros.vlm.compact.spec import MASK_STRIDE, CompactSpec
 CHECKPOINT = "checkpoint"
 """Folder of the state in the folder of a run."""
 _CLIP = 10.0  # norm of the gradient
-_CHECKPOINT_REPAIR = "remove the checkpoint folder and train again"
+_ANEW = "remove the checkpoint folder and train again"
 _BOX, _SIDES, _MASK = 2.0, 0.5, 1.0  # weights of the parts relative to the heat-map's
 _MOST_FAMILIAR = 1800  # approximate number of images per part for the familiarity statistics
 _SHOWN = 60  # validation images used to monitor a run
+_TOLD = 20  # steps between reports of the loss
 _MARGIN = 0.15  # share of a box's sides: a mask is trained within the box and this margin
 
 
-@dataclass(frozen=True, eq=False)
-class Targets:
-    """The targets of a TrainingBatch as tensors; see TrainingBatch for their shapes."""
-
-    heat: Tensor
-    box: Tensor
-    box_weight: Tensor
-    mask_at: Tensor
-    mask_box: Tensor
-    mask: Tensor
-
-
-def losses(output: CompactOutput, targets: Targets) -> dict[str, Tensor]:
+def losses(
+    output: CompactOutput, heat: Tensor, box: Tensor, weight: Tensor, at: Tensor, boxes: Tensor, masks: Tensor
+) -> dict[str, Tensor]:
     """Compute all parts of the loss and their weighted sum.
+
+    Args:
+        output: of the model, float32; the others are the targets of a TrainingBatch, in its order.
 
     Returns:
         "heat", "box", "sides" and "mask" unweighted, and "total", weighted; scalars.
     """
     parts = {
-        "heat": focal(output.heat, targets.heat),
-        **_boxes(output.box, targets),
-        "mask": mask_loss(output, targets),
+        "heat": focal(output.heat, heat),
+        **_box_losses(output.box, box, weight),
+        "mask": _mask_loss(output, at, boxes, masks),
     }
     total = parts["heat"] + _BOX * parts["box"] + _SIDES * parts["sides"] + _MASK * parts["mask"]
     return {**parts, "total": total}
@@ -96,12 +89,11 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
     return inner / union - (hull - union) / hull.clamp(min=1e-6)
 
 
-def _boxes(box: Tensor, targets: Targets) -> dict[str, Tensor]:
+def _box_losses(said: Tensor, wanted: Tensor, weight: Tensor) -> dict[str, Tensor]:
     """GIoU and smooth L1 of offsets and sides, over the bells of the objects; each object has the same weight."""
-    q, y, x = targets.box_weight.nonzero(as_tuple=True)
-    weight = targets.box_weight[q, y, x]
+    q, y, x = weight.nonzero(as_tuple=True)
+    weight, said, wanted = weight[q, y, x], said[q, :, y, x], wanted[q, :, y, x]
     objects = weight.sum().clamp(min=1.0)
-    said, wanted = box[q, :, y, x], targets.box[q, :, y, x]
     iou = generalised_iou(_corners(said), _corners(wanted))
     sides = F.smooth_l1_loss(said, wanted, reduction="none", beta=0.2).sum(1)
     return {"box": (weight * (1 - iou)).sum() / objects, "sides": (weight * sides).sum() / objects}
@@ -127,19 +119,19 @@ def mask_logits(kernels: Tensor, prototypes: Tensor, boxes: Tensor) -> Tensor:
     return seen + place + kernels[:, -1, None, None]
 
 
-def mask_loss(output: CompactOutput, targets: Targets) -> Tensor:
+def _mask_loss(output: CompactOutput, at: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy and Dice loss (Milletari et al. 2016) of masks in and around their boxes; a scalar."""
-    if not len(targets.mask_at):
+    if not len(at):
         return output.kernel.sum() * 0.0
-    q, row, column, image = targets.mask_at.unbind(1)
-    logits = mask_logits(output.kernel[q, :, row, column], output.prototypes[image], targets.mask_box)
-    x, y = _places(targets.mask_box, logits.shape[-2], logits.shape[-1])
+    q, row, column, image = at.unbind(1)
+    logits = mask_logits(output.kernel[q, :, row, column], output.prototypes[image], boxes)
+    x, y = _places(boxes, logits.shape[-2], logits.shape[-1])
     reach = 1 + 2 * _MARGIN
     near = ((x.abs() <= reach)[:, None] & (y.abs() <= reach)[:, :, None]).to(logits.dtype)
-    cross = F.binary_cross_entropy_with_logits(logits, targets.mask, reduction="none")
+    cross = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
     cross = (cross * near).sum((1, 2)) / near.sum((1, 2)).clamp(min=1)
     p = logits.sigmoid() * near
-    dice = 1 - (2 * (p * targets.mask).sum((1, 2)) + 1) / ((p * p).sum((1, 2)) + targets.mask.sum((1, 2)) + 1)
+    dice = 1 - (2 * (p * masks).sum((1, 2)) + 1) / ((p * p).sum((1, 2)) + masks.sum((1, 2)) + 1)
     return (cross + dice).mean()
 
 
@@ -151,24 +143,14 @@ def _places(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return (x[None] - centre[:, :1]) / half[:, :1], (y[None] - centre[:, 1:]) / half[:, 1:]
 
 
-@dataclass(frozen=True)
-class Told:
-    """One report to a watcher.
-
-    Args:
-        losses: parts of the loss by name, means since the last report; empty if only a score is reported.
-        map50: mAP50 on the validation images, if it was measured.
-    """
-
-    step: int
-    losses: dict[str, float] = field(default_factory=dict)
-    map50: float | None = None
+# ------------------------------------------------------------------------------------------------ a run
 
 
-Watcher = Callable[[Told], None]
+Watcher = Callable[[int, dict[str, float], float | None], None]
+"""Gets reports: number of steps; parts of the loss by name, means since the last report; mAP50 on validation images."""
 
 
-class TrainingRun(TrainingLoop):
+class TrainingRun:
     """One training run in a folder.
 
     Args:
@@ -177,116 +159,90 @@ class TrainingRun(TrainingLoop):
     """
 
     def __init__(
-        self, config: CompactConfig, settings: TrainingSettings, folder: Path, device: torch.device,
+        self,
+        config: CompactConfig,
+        settings: TrainingSettings,
+        folder: Path,
+        device: torch.device,
         start: Path | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self.folder, self.device = settings, folder, device
+        self._folder, self._device, self._bfloat16 = folder, device, settings.bfloat16
         self.model = CompactModel(config)
-        begun = start_from(start, self.model) if start else ""
+        begun = _start_from(start, self.model) if start else ""
         nn.Module.to(self.model, device)
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}  # decayed, and the rest
         for name, value in self.model.named_parameters():
             groups[value.ndim > 1 and not name.startswith("phrases.")].append(value)
         decays = [{"params": own, "weight_decay": settings.decay * decayed} for decayed, own in groups.items()]
         optimizer = torch.optim.AdamW(decays, lr=settings.rate)
-
-        def rates(step: int) -> list[float]:
-            return [rate_at(step, settings)] * 2
-
-        super().__init__(list(self.model.parameters()), optimizer, rates, _CLIP, settings.steps)
-        state, left = folder / CHECKPOINT, folder / f"{CHECKPOINT}.old"
-        if not state.exists() and left.exists():  # by an earlier version that was interrupted between two renames
-            left.rename(state)
+        self.loop = TrainingLoop(optimizer, lambda step: [rate_at(step, settings)] * 2, _CLIP, settings.steps)
+        state = folder / CHECKPOINT / STATE
+        for former in (state.with_name("progress.json"), folder / f"{CHECKPOINT}.old"):
+            if former.exists() and not state.exists():
+                raise FileError(former, "a checkpoint of an earlier version cannot be continued", _ANEW)
         identity = {**asdict(settings), "words": list(config.words), "channels": list(config.channels), "start": begun}
-        self.keep(state / STATE, self.model.state_dict(), identity, _check_settings, _CHECKPOINT_REPAIR)
+        self.loop.keep(state, self.model.state_dict(), identity, _ANEW)
 
     def train(
         self,
-        batches: Batches,
+        batch_of: Callable[[int], TrainingBatch],
         watch: Watcher,
         *,
         minutes: float = math.inf,
         validate: Callable[[CompactModel], float] | None = None,
         every: int = 500,
-        tell_every: int = 20,
     ) -> bool:
-        """Train until the steps or minutes are used up; the state is saved every `every` steps and at the end.
+        """Train until the steps or minutes are used up, and return whether all steps are made.
 
         Args:
+            batch_of: makes the batch of a step.
             minutes: wall time for this call, minutes.
             validate: mean average precision of the model; the best one is kept in FOLDER/best.
+            every: steps between states, and between validations.
         """
         since: list[dict[str, float]] = []
-        done = self.progress
-        with _sums_in_one_order(), closing(computed_ahead(batches.batch, self.to_come)) as coming:
-            for _ in self.left(minutes):
-                since.append(self.one_step(next(coming)))
-                if len(since) == tell_every:
-                    watch(Told(done.step, {name: sum(one[name] for one in since) / tell_every for name in since[0]}))
-                    since.clear()
-                if done.step % every == 0 or not self.to_come:
-                    if validate is not None:
-                        value = validate(self.model)
-                        watch(Told(done.step, map50=value))
-                        if value >= done.best:
-                            done.best = value
-                            with new_folder(self.folder / "best", force=True) as best:
-                                self.model.save_pretrained(best)
-                    self.save()
-        self.save()
-        return not self.to_come
-
-    def one_step(self, batch: TrainingBatch) -> dict[str, float]:
-        """Make one optimiser step and return the parts of its loss."""
-        told: dict[str, float] = {}
+        progress, steps = self.loop.progress, self.loop.steps
 
         def learn(_: int) -> float:
-            self.model.train()
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-                output = self.model(*self._tensors(batch.pixels, batch.words, batch.image))
-            output = CompactOutput(*(part.float() for part in output))
-            names = ("heat", "box", "box_weight", "mask_at", "mask_box", "mask")
-            parts = losses(output, Targets(*self._tensors(*(getattr(batch, name) for name in names))))
-            if not torch.isfinite(parts["total"]):
-                reason = f"the loss is not a number after {self.progress.step} steps"
-                raise ModelError("compact", reason, "train with a lower rate")
-            torch.autograd.backward(parts["total"])
-            told.update({name: float(value.detach()) for name, value in parts.items()})
-            return told["total"]
+            since.append(self.learn(next(coming)))
+            return since[-1]["total"]
 
-        self.make_step(learn)
-        return told
+        def told(step: int, _: float) -> None:
+            if len(since) == _TOLD:
+                watch(step, {name: sum(one[name] for one in since) / _TOLD for name in since[0]}, None)
+                since.clear()
+            if validate is not None and (step % every == 0 or step == steps):
+                value = validate(self.model)
+                watch(step, {}, value)
+                if value >= progress.best:
+                    progress.best = value
+                    with new_folder(self._folder / "best", force=True) as best:
+                        self.model.save_pretrained(best)
 
-    def _tensors(self, *arrays: Any) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+        with _sums_in_one_order(), closing(computed_ahead(batch_of, range(progress.step, steps))) as coming:
+            return self.loop.train(learn, minutes, every, told)
+
+    def learn(self, batch: TrainingBatch) -> dict[str, float]:
+        """Return the parts of the loss of a batch, and add its gradients to the parameters."""
+        self.model.train()
+        pixels, words, image, *targets = (torch.from_numpy(array).to(self._device) for array in batch)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            output = self.model(pixels, words, image)
+        parts = losses(CompactOutput(*(part.float() for part in output)), *targets)
+        torch.autograd.backward(parts["total"])
+        return {name: float(value.detach()) for name, value in parts.items()}
 
 
-def start_from(folder: Path, model: CompactModel) -> str:
-    """Load the weights of a saved model, such as FOLDER/best of another run, into a model.
-
-    Returns:
-        SHA-256 of the file, which identifies the start of the run.
-    """
+def _start_from(folder: Path, model: CompactModel) -> str:
+    """Load the weights of a saved model, such as FOLDER/best of another run; returns the SHA-256 of their file."""
     path = folder / "model.safetensors"
     try:
         model.load_state_dict(load_file(path))
-        return sha256_of(path, _CHECKPOINT_REPAIR)
+        return sha256_of(path, _ANEW)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise FileError(path, reason, "pass a folder with a model of the same words and sizes") from error
-
-
-def _check_settings(found: str, wanted: str) -> None:
-    now = json.loads(wanted)
-    try:
-        before = dict(json.loads(found))
-    except (ValueError, TypeError):
-        before = {}
-    if before != now:
-        changed = [name for name in now if before.get(name) != now[name]]
-        raise InputError("settings of the run", f"other {', '.join(changed)}", "those of its checkpoint",
-                         "repeat them, or train in another folder")  # fmt: skip
 
 
 def rate_at(step: int, settings: TrainingSettings) -> float:
@@ -309,14 +265,14 @@ def _sums_in_one_order() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-# ------------------------------------------------------------------------------------------------ a whole run
+# ------------------------------------------------------------------------------------------------ the command
 
 
 def run(
     data: Path, out: Path, settings: TrainingSettings, bars: Progress, start: Path | None, device: str, threads: int,
     every: int, minutes: float,
 ) -> bool:  # fmt: skip
-    """Train on the images of a folder.
+    """Train on the images of a folder; losses and scores are shown, and stored in OUT/log.jsonl.
 
     Args:
         start: as for TrainingRun.
@@ -331,10 +287,25 @@ def run(
     vocabulary = read_vocabulary(data)
     spec = CompactSpec(vocabulary.words)
     current = TrainingRun(config_of(spec), settings, out, _device(device), start)
-    batches = Batches(Samples(data, "training"), vocabulary, spec, settings.seed, settings.batch, settings.phrases)
+    samples = Samples(data, "training")
+    task = bars.add_task("training", total=settings.steps, completed=current.loop.progress.step)
+
+    def watch(step: int, parts: dict[str, float], map50: float | None) -> None:
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in parts.items())
+        if map50 is not None:
+            shown = f"validation mAP@50 {map50:.3f}"
+            bars.console.print(f"step {step}: {shown}", highlight=False)
+        bars.update(task, completed=step, description=f"training  {shown}")
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps({"step": step, "losses": parts, "map50": map50}) + "\n")
+        except OSError as error:
+            raise FileError(out / "log.jsonl", str(error), "choose a writable folder") from error
+
     return current.train(
-        batches,
-        _watcher(bars, out, settings.steps, current.progress.step),
+        lambda step: drawn_batch(step, samples, vocabulary, spec, settings),
+        watch,
         minutes=minutes,
         every=every,
         validate=lambda model: figures_of(model, data, "validation", vocabulary, most=_SHOWN).map50,
@@ -385,8 +356,7 @@ def figures_of(
         coloured: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.
     """
     samples = Samples(data, part)
-    number = min(len(samples), most or len(samples))
-    chosen = [samples[n] for n in range(number)]
+    chosen = [samples[n] for n in range(min(len(samples), most or len(samples)))]
     phrases = label_phrases(chosen)
     if coloured is not None:
         phrases = [p for p in modified_phrases(chosen) if (p.pair in vocabulary.withheld) == (coloured == "held out")]
@@ -401,22 +371,3 @@ def _device(name: str) -> torch.device:
         got = f"{name!r} cannot be used ({str(error).splitlines()[0]})"
         raise InputError("--device", got, "a device that this machine has", "use cpu") from error
     return device
-
-
-def _watcher(bars: Progress, out: Path, steps: int, done: int) -> Watcher:
-    """Shows losses and scores, and stores them in OUT/log.jsonl."""
-    task = bars.add_task("training", total=steps, completed=done)
-
-    def watch(told: Told) -> None:
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in told.losses.items())
-        if told.map50 is not None:
-            shown = f"validation mAP@50 {told.map50:.3f}"
-            bars.console.print(f"step {told.step}: {shown}", highlight=False)
-        bars.update(task, completed=told.step, description=f"training  {shown}")
-        try:
-            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(asdict(told)) + "\n")
-        except OSError as error:
-            raise FileError(out / "log.jsonl", str(error), "choose a writable folder") from error
-
-    return watch

@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from spatial_vlm_ros.files.writing import write_json, writing
 from spatial_vlm_ros.recording.frame_folder import decode_json
 from spatial_vlm_ros.types import Rgb
 
+_T = TypeVar("_T")
 BoxXyxy = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels."""
 CALIBRATION = "calibration"
@@ -41,28 +43,19 @@ class LabelledObject:
     Args:
         label: name of the object.
         attributes: further words that are true for it, such as its colour.
-        box_xyxy: left, top, right, bottom, pixels.
+        box_xyxy: left, top, right, bottom, pixels; in images of the simulator that of its visible pixels.
+        visible: visible share, 0 to 1.
     """
 
     label: str
     attributes: tuple[str, ...]
     box_xyxy: BoxXyxy
+    visible: float = 1.0
 
     @property
     def name(self) -> str:
         """Attributes and label: "red cup"."""
         return " ".join((*self.attributes, self.label))
-
-
-@dataclass(frozen=True)
-class Labelled(LabelledObject):
-    """One object in an image of the simulator; its box is that of its visible pixels.
-
-    Args:
-        visible: visible share, 0 to 1.
-    """
-
-    visible: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +70,7 @@ class LabelledImage:
 
     rgb: Rgb
     numbers: npt.NDArray[np.uint8]
-    objects: tuple[Labelled, ...]
+    objects: tuple[LabelledObject, ...]
 
 
 @dataclass(frozen=True)
@@ -102,9 +95,12 @@ def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
 
 def read_vocabulary(folder: Path) -> Vocabulary:
     """Read the vocabulary of a folder."""
-    path = folder / "vocabulary.json"
-    repair = "render the images again"
-    return decode_json(read_bytes(path, repair, _LARGEST), Vocabulary, path, repair=repair)
+    return read_typed(folder / "vocabulary.json", Vocabulary, "render the images again")
+
+
+def read_typed(path: Path, form: type[_T], repair: str, largest: int = _LARGEST) -> _T:
+    """Read a JSON file of dataclasses, of at most `largest` bytes."""
+    return decode_json(read_bytes(path, repair, largest), form, path, repair=repair)
 
 
 def shard_path(folder: Path, part: str, number: int) -> Path:
@@ -134,24 +130,19 @@ class Samples:
         paths = sorted(folder.glob(f"{part}_?????.json"))
         if not paths:
             raise FileError(folder, f"no {part} images", "render them first: `spatial-vlm train --render-only`")
-        self._shards = [_shard(path) for path in paths]
-        self._ends = np.cumsum([len(objects) for objects, _, _ in self._shards])
+        self._places = [(shard, row) for shard in map(_shard, paths) for row in range(len(shard[0]))]
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return len(self._places)
 
     def __getitem__(self, number: int) -> LabelledImage:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        shard = int(np.searchsorted(self._ends, number, side="right"))
-        objects, rgb, numbers = self._shards[shard]
-        row = number - (int(self._ends[shard - 1]) if shard else 0)
+        (objects, rgb, numbers), row = self._places[number]
         return LabelledImage(np.array(rgb[row]), np.array(numbers[row]), objects[row])
 
 
-def _shard(path: Path) -> tuple[list[tuple[Labelled, ...]], Rgb, npt.NDArray[np.uint8]]:
+def _shard(path: Path) -> tuple[list[tuple[LabelledObject, ...]], Rgb, npt.NDArray[np.uint8]]:
     """Objects, images and instance numbers of a shard; the arrays stay on disk until they are accessed."""
-    objects = decode_json(read_bytes(path, _REPAIR, _LARGEST), list[tuple[Labelled, ...]], path, repair=_REPAIR)
+    objects = read_typed(path, list[tuple[LabelledObject, ...]], _REPAIR)
     arrays = []
     for file in (path.with_suffix(suffix) for suffix in (".rgb.npy", ".numbers.npy")):
         try:
@@ -201,11 +192,15 @@ class WorldSplit:
     test: SplitPart
     held_out_pairs: frozenset[tuple[str, str]]
 
+    def part(self, name: str) -> SplitPart:
+        """The worlds of a part of the images; the calibration part has those of the validation."""
+        return {"training": self.training, "test": self.test}.get(name, self.validation)
+
 
 def read_split(path: Path) -> WorldSplit:
     """Read a split such as models/compact/split.json."""
     repair = "write it like models/compact/split.json"
-    split = decode_json(read_bytes(path, repair, LARGEST_JSON), WorldSplit, path, repair=repair)
+    split = read_typed(path, WorldSplit, repair, LARGEST_JSON)
     parts = sorted((split.training, split.validation, split.test), key=lambda part: part.seeds)
     for part in parts:
         if part.first < 0 or part.worlds < 1 or part.views < 1:

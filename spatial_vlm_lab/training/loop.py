@@ -8,25 +8,24 @@ uninterrupted run, on the same machine with the same number of threads.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.files.writing import written_by_name
+from spatial_vlm_ros.recording.frame_folder import decode_json
 
 STATE = "state.safetensors"
 
@@ -84,41 +83,47 @@ class TrainingProgress:
 
 
 class TrainingLoop:
-    """The steps of a run; `advice` says what to do if a loss is not finite.
+    """The steps of a run.
 
     Args:
-        trained: all trained parameters.
-        optimizer: of these.
+        optimizer: of all trained parameters.
         rates: number of a step, from 0 → learning rate of each group of the optimiser.
         clip: largest norm of the gradient.
         steps: number of steps of the whole run.
     """
 
-    advice = "train in another folder with a lower rate"
-
     def __init__(
-        self, trained: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer,
-        rates: Callable[[int], Sequence[float]], clip: float, steps: int,
-    ) -> None:  # fmt: skip
-        self.progress = TrainingProgress()
-        self._trained, self._optimizer, self._rates, self._clip, self._steps = trained, optimizer, rates, clip, steps
+        self, optimizer: torch.optim.Optimizer, rates: Callable[[int], Sequence[float]], clip: float, steps: int
+    ) -> None:
+        self.progress, self.steps = TrainingProgress(), steps
+        self._optimizer, self._rates, self._clip = optimizer, rates, clip
         self._place: Path | None = None
-        self._kept: Mapping[str, Tensor] = {}
+        self.kept: Mapping[str, Tensor] = {}
         self._identity = ""
 
-    @property
-    def to_come(self) -> range:
-        """Numbers of the steps that are not yet made."""
-        return range(self.progress.step, self._steps)
-
-    def left(self, minutes: float = math.inf) -> Iterator[int]:
-        """Numbers of the steps to make, until all are made or the time is over.
+    def train(
+        self,
+        learn: Callable[[int], float],
+        minutes: float = math.inf,
+        every: int = 100,
+        told: Callable[[int, float], None] = lambda *_: None,
+    ) -> bool:
+        """Train until all steps are made or the time is over, and return whether they are made.
 
         Args:
+            learn: as for `make_step`.
             minutes: wall time, minutes.
+            every: steps between states; there is one at the end, too.
+            told: called with the number of steps and the loss after each step, before its state is kept.
         """
-        end = time.monotonic() + 60.0 * minutes
-        return itertools.takewhile(lambda _: time.monotonic() < end, self.to_come)
+        done, since, end = self.progress, list[float](), time.monotonic() + 60.0 * minutes
+        while done.step < self.steps and time.monotonic() < end:
+            since.append(self.make_step(learn))
+            told(done.step, since[-1])
+            if done.step % every == 0:
+                self._note(since)
+        self._note(since)
+        return done.step == self.steps
 
     def make_step(self, learn: Callable[[int], float]) -> float:
         """Make one step and return its loss.
@@ -127,62 +132,69 @@ class TrainingLoop:
             learn: computes the loss of a step, whose number is given, and adds its gradients to the parameters.
 
         Raises:
-            ModelError: loss or gradient are not finite; the weights are unchanged, and saved.
+            ModelError: loss or gradient are not finite, or memory ran out; the weights are unchanged, and saved.
         """
-        began, step = time.monotonic(), self.progress.step
-        for group, rate in zip(self._optimizer.param_groups, self._rates(step), strict=True):
+        began, groups = time.monotonic(), self._optimizer.param_groups
+        for group, rate in zip(groups, self._rates(self.progress.step), strict=True):
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        loss = learn(step)
-        norm = float(nn.utils.clip_grad_norm_(self._trained, self._clip)) if math.isfinite(loss) else loss
+        try:
+            loss = learn(self.progress.step)
+        except torch.cuda.OutOfMemoryError as error:
+            repair = "run the command again with --checkpointing --micro 1 (of `train`: a smaller --batch)"
+            raise self._stopped("the GPU's memory ran out", repair) from error
+        trained = [value for group in groups for value in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(trained, self._clip)) if math.isfinite(loss) else loss
         if not math.isfinite(norm):
-            self.save()
-            reason = f"loss {loss}, gradient {norm} at step {step + 1}; the weights of step {step} are kept"
-            raise ModelError("training", reason, self.advice)
+            raise self._stopped(f"loss {loss}, gradient {norm}", "train with a lower --rate, or on another --device")
         self._optimizer.step()
-        self.progress.step, self.progress.seconds = step + 1, self.progress.seconds + time.monotonic() - began
+        self.progress.step += 1
+        self.progress.seconds += time.monotonic() - began
         return loss
+
+    def _stopped(self, reason: str, repair: str) -> ModelError:
+        self.save()
+        step = self.progress.step
+        return ModelError("training", f"{reason} at step {step + 1}; the weights of step {step} are kept", repair)
+
+    def _note(self, since: list[float]) -> None:
+        """Keep the state after some steps with these losses."""
+        if since:
+            self.progress.losses.append((self.progress.step, sum(since) / len(since)))
+            since.clear()
+            self.save()
 
     # -------------------------------------------------------------------------------------------- state
 
-    def keep(
-        self, place: Path, kept: Mapping[str, Tensor], identity: Mapping[str, Any],
-        check: Callable[[str, str], None], repair: str,
-    ) -> None:  # fmt: skip
+    def keep(self, place: Path, kept: Mapping[str, Tensor], identity: Mapping[str, Any], anew: str) -> None:
         """Keep the state in a file from now on, and continue from one that exists.
 
         Args:
             kept: the run's weights by name; those of the file are copied into them.
             identity: JSON values that have to be the same for a run to continue.
-            check: refuses an identity in the file, its first argument, that is not the run's, its second; JSON.
-            repair: what to do about a damaged file.
+            anew: how to start again, for messages.
         """
-        self._place, self._kept, self._identity = place, kept, json.dumps(identity, sort_keys=True)
-        try:
-            found = _read(place, repair)
-        except FileError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise FileError(place, f"{type(error).__name__}: {error}", repair) from error
-        if found is None:
+        self._place, self.kept, self._identity = place, kept, json.dumps(identity, sort_keys=True)
+        if not place.exists():
             return
-        tensors, noted = found
-        check(noted.get("identity", ""), self._identity)
         try:
+            with safe_open(place, "pt") as opened:
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                noted = dict(opened.metadata() or {})
+            check_identity(noted.get("identity", ""), self._identity, place.parent, anew)
             self._put(tensors)
-            told = json.loads(noted["progress"])
-            for name in {"losses", "rates"} & told.keys():
-                told[name] = [(int(step), float(value)) for step, value in told[name]]
-            self.progress = TrainingProgress(**told)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise FileError(place, str(error).splitlines()[0], repair) from error
+            self.progress = decode_json(noted["progress"].encode(), TrainingProgress, place, repair=anew)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise FileError(place, f"{type(error).__name__}: {error}".splitlines()[0], anew) from error
 
     def save(self) -> None:
         """Save the state, if it is kept."""
         if self._place is None:
             return
         self.progress.memory = max(self.progress.memory, memory_used())
-        tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self._kept.items()}
+        tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self.kept.items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimizer.{number}.{name}"] = torch.as_tensor(value).cpu().contiguous()
@@ -194,42 +206,40 @@ class TrainingLoop:
             raise FileError(self._place, str(error), "choose a writable folder with enough space") from error
 
     def _put(self, tensors: Mapping[str, Tensor]) -> None:
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            first, _, rest = name.partition(".")
-            if first == "optimizer":
-                number, what = rest.split(".", 1)
-                state.setdefault(int(number), {})[what] = value
-        extra = {name for name in tensors if name.startswith("model.")} - {f"model.{name}" for name in self._kept}
-        if extra:
-            raise ValueError(f"it has {min(extra)}, which the model does not have")
+        own = {f"model.{name}": value for name, value in self.kept.items()}
+        shapes = {name: value.shape for name, value in own.items()}
+        found = {name: value.shape for name, value in tensors.items() if name.startswith("model.")}
+        if found != shapes:
+            other = min(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
+            raise ValueError(f"{other} is not as in the model")
         with torch.no_grad():
-            for name, value in self._kept.items():
-                if tensors[f"model.{name}"].shape != value.shape:
-                    raise ValueError(f"{name} has another shape")
-                value.copy_(tensors[f"model.{name}"])
-        self._optimizer.load_state_dict({"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]})
-        if "random" in tensors:
-            torch.set_rng_state(tensors["random"])
+            for name, value in own.items():
+                value.copy_(tensors[name])
+        state = self._optimizer.state_dict()
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, number, what = name.split(".", 2)
+                state["state"].setdefault(int(number), {})[what] = value
+        self._optimizer.load_state_dict(state)
+        torch.set_rng_state(tensors["random"])
 
 
-def _read(place: Path, repair: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Tensors and notes of a state, also of one that an earlier version wrote into four files; None without one."""
-    former = place.parent / "progress.json"
-    if place.exists():
-        with safe_open(place, "pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}, dict(opened.metadata() or {})  # noqa: SIM118
-    if not former.exists():
-        return None
-    told = read_json(former, repair)
-    weights, moments, chance = (
-        load_file(place.parent / f"{name}.safetensors") for name in ("model", "optimizer", "random")
-    )
-    tensors = {f"model.{name}": value for name, value in weights.items()}
-    tensors |= {f"optimizer.{name.replace('/', '.')}": value for name, value in moments.items()}
-    tensors["random"] = chance["torch"]
-    progress = {"step": int(told["step"]), "best": float(told["best"])}
-    return tensors, {"identity": json.dumps(dict(told["settings"])), "progress": json.dumps(progress)}
+def check_identity(found: str, wanted: str, place: Path, anew: str) -> None:
+    """Raise InputError, naming the differences between the settings of an earlier run and those of this one, as JSON.
+
+    Args:
+        anew: how to start again.
+    """
+    now = json.loads(wanted)
+    try:
+        before = dict(json.loads(found))
+    except (ValueError, TypeError):
+        before = {}
+    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    if names:
+        differs = ", ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in names)
+        repair = f"pass the same options to continue, or {anew}"
+        raise InputError(str(place), f"a run with other settings: {differs}", "a run with the same settings", repair)
 
 
 def memory_used() -> int:

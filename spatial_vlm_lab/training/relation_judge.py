@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,10 +17,8 @@ from torch.nn import functional as F
 
 from spatial_vlm_lab.engine.ahead import computed_ahead
 from spatial_vlm_lab.training.loop import TrainingLoop, TrainingSettings
-from spatial_vlm_ros.errors import DependencyError
-from spatial_vlm_ros.files.writing import written_by_name
 from spatial_vlm_ros.geometry.boxes import is_contrary
-from spatial_vlm_ros.vlm.compact.model import OPSET, Residual, convolution, strip_traces
+from spatial_vlm_ros.vlm.compact.model import Residual, convolution, write_onnx
 from spatial_vlm_ros.vlm.relation_judge import (
     INPUTS,
     NUMBERS,
@@ -94,26 +91,9 @@ class _Tower(nn.Module):
 
 def export(network: RelationNet, path: Path) -> None:
     """Write a network as ONNX: the fields of `JudgeInput` for any batch size → log_odds."""
-    network.train(False)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    try:
-        with written_by_name(path, force=True) as written, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings of the exporter about itself
-            torch.onnx.export(
-                network.cpu(),
-                (torch.zeros(2, PLANES, SIDE, SIDE), torch.zeros(2, PLANES, WHOLE, WHOLE), torch.zeros(2, NUMBERS)),
-                written,
-                input_names=list(INPUTS),
-                output_names=["log_odds"],
-                dynamic_shapes={name: {0: batch} for name in INPUTS},
-                opset_version=OPSET,
-                external_data=False,
-                dynamo=True,
-                verbose=False,
-            )
-            strip_traces(written)
-    except ModuleNotFoundError as error:
-        raise DependencyError(str(error.name), f"pip install {error.name}") from error
+    example = torch.zeros(2, PLANES, SIDE, SIDE), torch.zeros(2, PLANES, WHOLE, WHOLE), torch.zeros(2, NUMBERS)
+    write_onnx(network, example, path, ["log_odds"], {name: {0: batch} for name in INPUTS})
 
 
 def trained(
@@ -123,11 +103,12 @@ def trained(
 
     Args:
         views: views with at least one pair each.
+        told: called with the number of steps and the mean loss, every 100 steps.
     """
     torch.manual_seed(settings.seed)
     network = RelationNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.train()
-    trained_values, warm, losses = list(network.parameters()), max(settings.steps // 20, 1), []
+    warm = max(settings.steps // 20, 1)
 
     def rates(step: int) -> list[float]:
         return [settings.rate * min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * step / settings.steps))]
@@ -143,46 +124,45 @@ def trained(
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
-    optimizer = torch.optim.AdamW(trained_values, lr=settings.rate, weight_decay=settings.decay)
-    loop = TrainingLoop(trained_values, optimizer, rates, _CLIP, settings.steps)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.decay)
+    loop, losses = TrainingLoop(optimizer, rates, _CLIP, settings.steps), list[float]()
+
+    def note(step: int, loss: float) -> None:
+        losses.append(loss)
+        if step % 100 == 0:
+            told(step, float(np.mean(losses)))
+            losses.clear()
+
     with closing(_batches(views, settings)) as coming:
-        for step in loop.left():
-            losses.append(loop.make_step(learn))
-            if (step + 1) % 100 == 0:
-                told(step + 1, float(np.mean(losses)))
-                losses.clear()
+        loop.train(learn, told=note)
     network.train(False)
     return network
 
 
-def label_weights(views: Sequence[RelationView]) -> list[Floats]:
-    """Compute the weight of each label: (P, len(OUTPUTS)) for each view, 0 where there is no label.
+def label_weights(boxes: Floats, holds: Floats) -> Floats:
+    """Compute the weight of each label: (P, len(OUTPUTS)), 0 where there is no label.
 
     The labels of a relation fall into groups by whether it holds and whether that contradicts "higher is farther". The
     weight of a label in a group of n is proportional to n ** -_EVEN, so that rare labels are learnt, too. The mean
     weight of each relation is 1 before the largest weights are limited.
+
+    Args:
+        boxes: (P, 2, 4), as in RelationView.
+        holds: (P, len(OUTPUTS)), as in RelationView.
     """
-    groups = [_groups(view) for view in views]
-    all_groups = np.concatenate(groups)
-    weights = np.zeros((len(OUTPUTS), 4))
-    for column, weight in enumerate(weights):
-        counts = np.bincount(all_groups[:, column][all_groups[:, column] >= 0], minlength=4)
-        there = counts > 0
-        weight[there] = counts[there] ** -_EVEN
-        weight *= counts.sum() / max(float(counts @ weight), 1e-9)
-    weights = np.minimum(weights, _HEAVIEST)
-    columns = np.arange(len(OUTPUTS))
-    return [np.where(one >= 0, weights[columns, one], 0.0).astype(np.float32) for one in groups]
-
-
-def _groups(view: RelationView) -> npt.NDArray[np.int64]:
-    """(P, len(OUTPUTS)) 0 to 3, 2 · holds + contrary; -1 where there is no label."""
-    found = np.full(view.holds.shape, -1, np.int64)
-    for pair, (target, anchor) in enumerate(view.boxes.tolist()):
+    groups = np.full(holds.shape, -1, np.int64)  # 0 to 3, 2 · holds + contrary; -1 where there is no label
+    for pair, (target, anchor) in enumerate(boxes.tolist()):
         for column, name in enumerate(OUTPUTS):
-            truth = view.holds[pair, column]
+            truth = holds[pair, column]
             if not np.isnan(truth):
-                found[pair, column] = 2 * int(truth) + is_contrary(name, target, anchor, bool(truth))
+                groups[pair, column] = 2 * int(truth) + is_contrary(name, target, anchor, bool(truth))
+    found = np.zeros(holds.shape, np.float32)
+    for column, of_pairs in enumerate(groups.T):
+        there = of_pairs >= 0
+        counts = np.bincount(of_pairs[there], minlength=4).astype(np.float64)
+        weight = np.where(counts > 0, np.maximum(counts, 1.0) ** -_EVEN, 0.0)
+        weight *= counts.sum() / max(float(counts @ weight), 1e-9)
+        found[there, column] = np.minimum(weight, _HEAVIEST)[of_pairs[there]]
     return found
 
 
@@ -190,16 +170,16 @@ def _batches(
     views: Sequence[RelationView], settings: TrainingSettings
 ) -> Generator[tuple[JudgeInput, Floats, Floats], None, None]:
     """Iterate over batches: input, truth and label weights; the next ones are prepared while one is trained."""
-    rng = np.random.default_rng(settings.seed)
-    ends, weights = np.cumsum([len(view.boxes) for view in views]), label_weights(views)
+    rng, size = np.random.default_rng(settings.seed), settings.batch
+    images = [view.rgb for view in views for _ in view.boxes]
+    boxes, truth = np.concatenate([view.boxes for view in views]), np.concatenate([view.holds for view in views])
+    weights = label_weights(boxes, truth)
 
     def one(number: int, seed: int) -> tuple[JudgeInput, Floats, Floats]:
         own = np.random.default_rng(seed)
-        at = int(np.searchsorted(ends, number, side="right"))
-        view, row = views[at], number - (int(ends[at - 1]) if at else 0)
-        target, anchor = (_shaken(box, view.rgb.shape, own) for box in view.boxes[row])
-        seen = crop(view.rgb, target, anchor)
-        holds = np.where(np.isnan(view.holds[row]), _NO_LABEL, view.holds[row]).astype(np.float32)
+        rgb = images[number]
+        seen = crop(rgb, *(_shaken(box, rgb.shape, own) for box in boxes[number]))
+        holds = np.nan_to_num(truth[number], nan=_NO_LABEL)
         gain, shift = own.uniform(0.7, 1.3, (3, 1, 1)) * own.uniform(0.8, 1.2), own.uniform(-0.25, 0.25)
         grey, noise = own.random() < 0.15, own.uniform(0.0, 0.06)
         for image in (seen.planes, seen.whole):
@@ -210,15 +190,14 @@ def _batches(
             seen = mirrored(seen)
             side = OUTPUTS.index("right of")
             holds[side] = holds[side] if holds[side] == _NO_LABEL else 1.0 - holds[side]
-        return seen, holds, weights[at][row]
+        return seen, holds, weights[number]
 
     def make(drawn: tuple[list[int], list[int]]) -> tuple[JudgeInput, Floats, Floats]:
         seen, holds, weight = zip(*map(one, *drawn), strict=True)
         return stacked(seen), np.stack(holds), np.stack(weight)
 
-    size = settings.batch
     drawn = (
-        (rng.integers(ends[-1], size=size).tolist(), rng.integers(2**32, size=size).tolist())
+        (rng.integers(len(boxes), size=size).tolist(), rng.integers(2**32, size=size).tolist())
         for _ in range(settings.steps)
     )
     return computed_ahead(make, drawn, _AHEAD, threads=2)

@@ -14,7 +14,16 @@ from spatial_vlm_lab.training.batches import LEAST_VISIBLE, TrainingPhrase
 from spatial_vlm_lab.training.images import LabelledImage
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask, Rgb
-from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, instances, letterbox, masks, with_rivals
+from spatial_vlm_ros.vlm.compact.decoding import (
+    Instance,
+    Letterbox,
+    RawOutput,
+    asked,
+    instances,
+    letterbox,
+    masks,
+    with_rivals,
+)
 from spatial_vlm_ros.vlm.compact.familiarity import pooled
 from spatial_vlm_ros.vlm.compact.model import CompactModel
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, encode
@@ -24,25 +33,10 @@ LEAST_PART = 16 / (320 * 240)
 """Least share of the image's pixels; smaller objects, and less visible ones, are neither required nor forbidden."""
 
 
-@dataclass(frozen=True, eq=False)
-class PhraseDetections:
-    """What a detector reports for one phrase.
-
-    Args:
-        scores: (N,) scores.
-        boxes: (N, 4) pixels.
-        evidence: (N, 2) logits of the phrase and of its best rival, the input of calibrated scores.
-        masks: N masks of the image's size; empty = not scored.
-    """
-
-    scores: npt.NDArray[np.float64]
-    boxes: npt.NDArray[np.float64]
-    evidence: npt.NDArray[np.float64]
-    masks: Sequence[Mask] = ()
-
-
-Detector = Callable[[Rgb, Sequence[str]], Sequence[PhraseDetections]]
-"""An image and phrases → an answer for each phrase."""
+Found = tuple[Instance, Mask | None]
+"""An object that a detector reports, and its mask of the image's size, if masks are scored."""
+Detector = Callable[[Rgb, Sequence[str]], Sequence[Found]]
+"""An image and phrases → the objects of all phrases."""
 
 
 def detector(model: CompactModel, spec: CompactSpec, least: float = 0.05, with_masks: bool = False) -> Detector:
@@ -51,38 +45,34 @@ def detector(model: CompactModel, spec: CompactSpec, least: float = 0.05, with_m
     Args:
         least: probability from which an object is reported.
     """
-    model.train(False)
-    device = next(model.parameters()).device
 
-    def detect(rgb: Rgb, phrases: Sequence[str]) -> list[PhraseDetections]:
-        pixels, box = letterbox(rgb, spec.width, spec.height)
-        words = encode(asked(phrases, spec), spec)
-        with torch.inference_mode():
-            said = model(torch.from_numpy(pixels).to(device), torch.from_numpy(words).to(device))
-        heat, boxes, kernel, prototypes = (np.asarray(t.float().cpu().numpy(), np.float32) for t in said)
-        output = with_rivals(RawOutput(heat, boxes, kernel, prototypes[0]), phrases, spec)
+    def detect(rgb: Rgb, phrases: Sequence[str]) -> list[Found]:
+        output, _, box = _run(model, rgb, asked(phrases, spec), spec)
+        output = with_rivals(output, phrases, spec)
         found = instances(output, box, spec, least)
-        made = masks(found, output, box) if with_masks else []
-        answers = []
-        for p in range(len(phrases)):
-            mine = [n for n, one in enumerate(found) if one.phrase == p]
-            scores = np.array([found[n].score for n in mine], np.float64)
-            places = np.array([found[n].box_xyxy for n in mine], np.float64).reshape(-1, 4)
-            evidence = np.array([found[n].evidence for n in mine], np.float64).reshape(-1, 2)
-            answers.append(PhraseDetections(scores, places, evidence, tuple(made[n] for n in mine) if made else ()))
-        return answers
+        made: Sequence[Mask | None] = masks(found, output, box) if with_masks else [None] * len(found)
+        return list(zip(found, made, strict=True))
 
     return detect
 
 
 def features_of(model: CompactModel, rgb: Rgb, spec: CompactSpec) -> npt.NDArray[np.float64]:
     """(D,) mean features of an image at stride 16, for `familiarity`; the model is set to evaluation mode."""
+    _, features, box = _run(model, rgb, ["object"], spec)
+    return pooled(features, box)
+
+
+def _run(
+    model: CompactModel, rgb: Rgb, phrases: Sequence[str], spec: CompactSpec
+) -> tuple[RawOutput, npt.NDArray[np.float32], Letterbox]:
+    """Output and features of one image, and its placement in the input."""
     model.train(False)
     pixels, box = letterbox(rgb, spec.width, spec.height)
-    device = next(model.parameters()).device
+    given = (torch.from_numpy(one).to(next(model.parameters()).device) for one in (pixels, encode(phrases, spec)))
     with torch.inference_mode():
-        features = model.backbone(torch.from_numpy(pixels).to(device) / 127.5 - 1.0)[2]
-    return pooled(np.asarray(features.float().cpu().numpy(), np.float32), box)
+        said = model(*given)
+    heat, boxes, kernel, prototypes, features = (np.asarray(one.float().cpu().numpy(), np.float32) for one in said)
+    return RawOutput(heat, boxes, kernel, prototypes[0]), features, box
 
 
 @dataclass(frozen=True)
@@ -104,28 +94,25 @@ class Figures:
 
 def score(detector: Detector, samples: Iterable[LabelledImage], phrases: Sequence[TrainingPhrase]) -> Figures:
     """Score a detector on all phrases and all images."""
-    hits: list[list[Hit]] = [[] for _ in phrases]
+    reports: list[list[_Report]] = [[] for _ in phrases]
     number = [0] * len(phrases)
     agreement: list[float] = []
     for sample in samples:
-        answers = detector(sample.rgb, [phrase.text for phrase in phrases])
-        for p, (phrase, answer) in enumerate(zip(phrases, answers, strict=True)):
-            matched, wanted, masks = _match(answer, sample, phrase)
-            hits[p] += matched
+        found = detector(sample.rgb, [phrase.text for phrase in phrases])
+        for p, phrase in enumerate(phrases):
+            matched, wanted, overlap = _match([one for one in found if one[0].phrase == p], sample, phrase)
+            reports[p] += matched
             number[p] += wanted
-            agreement += masks
-    ap = {
-        phrase.text: average_precision([(hit.score, hit.right) for hit in hits[p]], number[p])
-        for p, phrase in enumerate(phrases)
-        if number[p]
-    }
-    every = [hit for some in hits for hit in some]
+            agreement += overlap
+    shown = [p for p in range(len(phrases)) if number[p]]
+    ap = {phrases[p].text: average_precision([one[:2] for one in reports[p]], number[p]) for p in shown}
+    every = np.array([one for some in reports for one in some]).reshape(-1, 4)
     return Figures(
         ap,
         float(np.mean(list(ap.values()))) if ap else float("nan"),
-        {phrase.text: number[p] for p, phrase in enumerate(phrases) if number[p]},
+        {phrases[p].text: number[p] for p in shown},
         float(np.mean(agreement)) if agreement else float("nan"),
-        calibrated(np.array([hit.evidence for hit in every]).reshape(-1, 2), np.array([hit.right for hit in every])),
+        calibrated(every[:, 2:], every[:, 1]),
     )
 
 
@@ -182,40 +169,30 @@ def _line(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -
     return line
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A reported object that counts.
-
-    Args:
-        right: 1 or 0.
-    """
-
-    score: float
-    evidence: tuple[float, float]
-    right: float
+_Report = tuple[float, float, float, float]
+"""A reported object that counts: its score, 1 (right) or 0 (wrong), and its evidence."""
 
 
 def _match(
-    answer: PhraseDetections, sample: LabelledImage, phrase: TrainingPhrase
-) -> tuple[list[Hit], int, list[float]]:
+    found: Sequence[Found], sample: LabelledImage, phrase: TrainingPhrase
+) -> tuple[list[_Report], int, list[float]]:
     """Match reports to objects, best score first: right and wrong reports, number of objects, mask overlaps."""
-    least = LEAST_PART * sample.numbers.size
+    found, least = sorted(found, key=lambda one: -one[0].score), LEAST_PART * sample.numbers.size
     meant = [(n, one) for n, one in enumerate(sample.objects, 1) if phrase.names(one)]
     wanted = [one.visible >= LEAST_VISIBLE and int((sample.numbers == n).sum()) >= least for n, one in meant]
+    boxes = np.array([one.box_xyxy for one, _ in found]).reshape(-1, 4)
     truth = np.array([one.box_xyxy for _, one in meant]).reshape(-1, 4)
-    overlap = overlaps(answer.boxes.reshape(-1, 4), truth)
-    free, hits, masks = np.ones(len(meant), np.bool_), list[Hit](), list[float]()
-    for n in np.argsort(-answer.scores, kind="stable"):
-        near = np.where(free, overlap[n], -1.0)
+    free, reports, agreement = np.ones(len(meant), np.bool_), list[_Report](), list[float]()
+    for (one, mask), overlap in zip(found, overlaps(boxes, truth), strict=True):
+        near = np.where(free, overlap, -1.0)
         best = int(near.argmax()) if len(meant) else -1
-        own, rival = (float(logit) for logit in answer.evidence[n])
-        if best < 0 or near[best] < LEAST_OVERLAP:
-            hits.append(Hit(float(answer.scores[n]), (own, rival), 0.0))
-            continue
-        free[best] = False
-        if wanted[best]:
-            hits.append(Hit(float(answer.scores[n]), (own, rival), 1.0))
-            if answer.masks:
-                mask, truth_mask = answer.masks[n], sample.numbers == meant[best][0]
-                masks.append(float((mask & truth_mask).sum() / max(int((mask | truth_mask).sum()), 1)))
-    return hits, sum(wanted), masks
+        is_right = best >= 0 and bool(near[best] >= LEAST_OVERLAP)
+        if is_right:
+            free[best] = False
+            if not wanted[best]:
+                continue
+            if mask is not None:
+                true_mask = sample.numbers == meant[best][0]
+                agreement.append(float((mask & true_mask).sum() / max(int((mask | true_mask).sum()), 1)))
+        reports.append((one.score, float(is_right), *one.evidence))
+    return reports, sum(wanted), agreement

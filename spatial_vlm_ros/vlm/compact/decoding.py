@@ -20,33 +20,19 @@ _GREY = 114.0
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Placement of an image in the model's input.
-
-    Args:
-        width: image width, pixels.
-        height: image height, pixels.
-        inner_width: width of the part of the input that it fills, pixels.
-        inner_height: height of the same part, pixels.
-    """
+    """Placement of an image in the model's input: its own size, and that of the part that it fills; pixels."""
 
     width: int
     height: int
     inner_width: int
     inner_height: int
 
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Pixels of the image per pixel of the input, across and down."""
-        return self.width / self.inner_width, self.height / self.inner_height
-
 
 def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32], Letterbox]:
-    """Fit an image into the model's input: (1, 3, height, width) float32, 0 to 255, and its placement.
+    """Fit an image into an input of this size in pixels: (1, 3, height, width) float32, 0 to 255, and its placement.
 
     Args:
         rgb: (H, W, 3) uint8.
-        width: width of the input, pixels.
-        height: height of the input, pixels.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}"
@@ -189,16 +175,13 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
         rows, columns = rows[order], columns[order]
         boxes = _boxes(output.box[phrase][:, rows, columns], rows, columns, (box.inner_width, box.inner_height))
         for kept in _distinct(boxes)[:_MOST]:
-            row, column = int(rows[kept]), int(columns[kept])
-            score = float(chance[phrase, row, column])
-            values = boxes[kept]
-            a, b, c, d = (float(v) for v in values)
-            inner = a, b, c, d
+            cell = row, column = int(rows[kept]), int(columns[kept])
+            a, b, c, d = boxes[kept].tolist()
             rival = 0.0 if output.rival is None else float(output.rival[phrase, row, column])
-            evidence = (float(heat[row, column]), rival)
-            (sx, sy), (width, height) = box.scale, (float(box.width), float(box.height))
-            outer = sx * a, sy * b, min(sx * c, width), min(sy * d, height)
-            found.append(Instance(phrase, score, outer, (row, column), evidence, inner))
+            sx, sy = box.width / box.inner_width, box.height / box.inner_height
+            outer = sx * a, sy * b, min(sx * c, float(box.width)), min(sy * d, float(box.height))
+            score, evidence = float(chance[phrase, row, column]), (float(heat[row, column]), rival)
+            found.append(Instance(phrase, score, outer, cell, evidence, (a, b, c, d)))
     return found
 
 
@@ -230,7 +213,7 @@ def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask
 
 
 def mask_logits(kernel: Array, prototypes: Array, input_box: tuple[float, float, float, float]) -> Array:
-    """Return (H/4, W/4) logits of one mask; losses.mask_logits does the same in torch."""
+    """Return (H/4, W/4) logits of one mask; training does the same in torch."""
     x0, y0, x1, y1 = input_box
     half_x, half_y = max((x1 - x0) / 2, 1.0), max((y1 - y0) / 2, 1.0)
     x = ((np.arange(prototypes.shape[2]) + 0.5) * MASK_STRIDE - (x0 + x1) / 2) / half_x
@@ -259,8 +242,7 @@ def _boxes(said: Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp
 def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
     """Indices of boxes, in order, without those that overlap an earlier one too much."""
     kept: list[int] = []
-    close = overlaps(boxes, boxes) >= SAME_OBJECT
-    for n in range(len(boxes)):
-        if not close[n, kept].any():
+    for n, close in enumerate(overlaps(boxes, boxes) >= SAME_OBJECT):
+        if not close[kept].any():
             kept.append(n)
     return kept

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from spatial_vlm_ros.vlm.rotary import grid_angles, rotate
 
 
 class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """Sizes of the network and all fields of its CompactSpec.
+    """Sizes of the network. All fields of its CompactSpec are attributes, too.
 
     Args:
         channels: channels of the features at strides 4, 8 and 16.
@@ -38,17 +39,6 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     model_type = "spatial_vlm_compact"
 
-    words: list[str] | tuple[str, ...] = ()
-    width: int = CompactSpec.width
-    height: int = CompactSpec.height
-    buckets: int = CompactSpec.buckets
-    length: int = CompactSpec.length
-    prototypes: int = CompactSpec.prototypes
-    names: dict[str, list[str]] | None = None
-    score_scale: float = CompactSpec.score_scale
-    score_rival: float = CompactSpec.score_rival
-    score_shift: float = CompactSpec.score_shift
-    domain: str = CompactSpec.domain
     channels: list[int] | tuple[int, ...] = (48, 96, 160)
     attention_layers: int = 2
     attention_heads: int = 4
@@ -58,14 +48,17 @@ class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     @property
     def spec(self) -> CompactSpec:
         """The numbers needed to feed the model and read its output."""
-        values = {name: getattr(self, name) for name in asdict(CompactSpec(("x",)))}
-        return spec_from({**values, "names": self.names or {}})
+        return spec_from(vars(self))
 
 
 def config_of(spec: CompactSpec, **sizes: Any) -> CompactConfig:
-    """Make a configuration with this spec; `sizes` are other fields of CompactConfig."""
+    """Make a configuration with this spec; `sizes` are fields of CompactConfig."""
+    return CompactConfig(**_as_json(spec), **sizes)
+
+
+def _as_json(spec: CompactSpec) -> dict[str, Any]:
     names = {name: list(labels) for name, labels in spec.names.items()}
-    return CompactConfig(**{**asdict(spec), "words": list(spec.words), "names": names, **sizes})
+    return {**asdict(spec), "words": list(spec.words), "names": names}
 
 
 def convolution(given: int, wanted: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -175,11 +168,6 @@ class ConditionedHead(nn.Module):
         self.heat, self.box = nn.Conv2d(size, 1, 1), nn.Conv2d(size, 4, 1)
         self.kernel = nn.Conv2d(size, kernel, 1)
 
-    def project_once(self, features: Tensor) -> Tensor:
-        """(B, given, h, w) → (B, size, h, w): the part that does not depend on the phrase."""
-        projected: Tensor = self.project(features)
-        return projected
-
     def forward(self, projected: Tensor, phrases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Projected features (P, size, h, w) and phrases (P, D), pair by pair → (P, 1 | 4 | kernel, h, w)."""
         scale, shift, scale_again, shift_again = self.film(phrases)[:, :, None, None].chunk(4, dim=1)
@@ -199,12 +187,14 @@ class CompactOutput(NamedTuple):
         box: (Q, 4, h, w) centre minus cell centre (x, y; cells), logarithm of width and height (cells).
         kernel: (Q, K, h, w) weights that combine the prototypes into a mask.
         prototypes: (B, K - 3, H/4, W/4).
+        features: (B, D, H/16, W/16) of the backbone, for `familiarity`.
     """
 
     heat: Tensor
     box: Tensor
     kernel: Tensor
     prototypes: Tensor
+    features: Tensor
 
 
 class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
@@ -244,54 +234,29 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             return
         for layer, std in ((head.heat, 0.01), (head.box, 0.01), (head.kernel, 0.01), (head.film, 0.05)):
             nn.init.normal_(layer.weight, std=std)
-        with torch.no_grad():
-            _biases(head.heat)[:] = -math.log((1 - _PRIOR) / _PRIOR)
-            _biases(head.box)[2:] = math.log(3.0)
+        nn.init.constant_(head.heat.bias, -math.log((1 - _PRIOR) / _PRIOR))
+        nn.init.constant_(head.box.bias[2:], math.log(3.0))
 
     def forward(self, pixels: Tensor, words: Tensor, image: Tensor | None = None) -> CompactOutput:
         """Search images for phrases.
 
         Args:
             pixels: (B, 3, H, W) float32, 0 to 255, RGB, letterboxed to the spec's size.
-            words: (Q, L) int64 from `tokens.encode`.
+            words: (Q, L) int64 from `spec.encode`.
             image: (Q,) int64, index of the image for each phrase; None = there is only one image.
         """
-        return self.with_features(pixels, words, image)[0]
-
-    def with_features(
-        self, pixels: Tensor, words: Tensor, image: Tensor | None = None
-    ) -> tuple[CompactOutput, Tensor]:  # fmt: skip
-        """Like `forward`, and return the backbone's features at stride 16, (B, D, H/16, W/16), for `familiarity`."""
         middle, fine, coarse = self.backbone(pixels / 127.5 - 1.0)
-        projected = self.head.project_once(middle)
+        projected = self.head.project(middle)  # does not depend on the phrase
         if image is not None:
             projected = projected[image]
         heat, box, kernel = self.head(projected, self.phrases(words))
-        return CompactOutput(heat[:, 0], box, kernel, self.prototypes(fine)), coarse
+        return CompactOutput(heat[:, 0], box, kernel, self.prototypes(fine), coarse)
 
 
-def _biases(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None  # noqa: S101
-    return layer.bias
-
-
-OUTPUTS = ("heat", "box", "kernel", "prototypes", "features")
 OPSET = 18
 
 _LARGEST = 1 << 31  # bytes: the largest message of protobuf
 _REPAIR = "pass a writable path for the ONNX file"
-
-
-class _OneImage(nn.Module):
-    """The model applied to one image, with its output as a plain tuple."""
-
-    def __init__(self, model: CompactModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        (heat, box, kernel, prototypes), features = self.model.with_features(pixels, words)
-        return heat, box, kernel, prototypes, features
 
 
 def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -> Path:
@@ -301,28 +266,38 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
         spec: input size, names and calibration of the scores; all else as in the model. None = as in its configuration.
 
     Returns:
-        The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → OUTPUTS.
+        The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → the fields of CompactOutput.
     """
     if spec is not None:
-        model.config.names = {name: list(labels) for name, labels in spec.names.items()}
-        model.config.width, model.config.height = spec.width, spec.height
-        model.config.score_scale, model.config.score_rival = spec.score_scale, spec.score_rival
-        model.config.score_shift, model.config.domain = spec.score_shift, spec.domain
-    model.train(False)
+        model.config.update(_as_json(spec))
     model.save_pretrained(folder)
     spec = model.config.spec
-    pixels, words = torch.zeros(1, 3, spec.height, spec.width), torch.ones(3, spec.length, dtype=torch.int64)
-    path = folder / ONNX_FILE
+    given = torch.zeros(1, 3, spec.height, spec.width), torch.ones(3, spec.length, dtype=torch.int64)
+    shapes = {"pixels": {}, "words": {0: torch.export.Dim("phrases", min=1, max=256)}}
+    write_onnx(model, given, folder / ONNX_FILE, CompactOutput._fields, shapes)
+    return folder / ONNX_FILE
+
+
+def write_onnx(
+    module: nn.Module, example: tuple[Tensor, ...], path: Path, outputs: Sequence[str], shapes: Mapping[str, Any]
+) -> None:
+    """Write a module, which is moved to the CPU and set to evaluation mode, as one ONNX file without traces.
+
+    Args:
+        outputs: names of what `forward` returns.
+        shapes: name of each argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
+    """
+    module.train(False)
     try:
         with written_by_name(path, force=True) as written, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings of the exporter about itself
             torch.onnx.export(
-                _OneImage(model.cpu()),
-                (pixels, words),
+                module.cpu(),
+                example,
                 written,
-                input_names=["pixels", "words"],
-                output_names=list(OUTPUTS),
-                dynamic_shapes={"pixels": {}, "words": {0: torch.export.Dim("phrases", min=1, max=256)}},
+                input_names=list(shapes),
+                output_names=list(outputs),
+                dynamic_shapes=dict(shapes),
                 opset_version=OPSET,
                 external_data=False,
                 dynamo=True,
@@ -331,7 +306,6 @@ def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -
             strip_traces(written)
     except ModuleNotFoundError as error:
         raise DependencyError(str(error.name), f"pip install {error.name}") from error
-    return path
 
 
 def strip_traces(path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,18 @@ pytest.importorskip("peft")
 import tiny_bases
 import torch
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS
+from tiny_bases import CPU, LESSONS, VIEWS, loop_of, prepared, scorer_of, trained_of
 
-from spatial_vlm_lab.adaptation.lessons import LocationWords, RelationLessons, learnt, located, location_lesson, teacher
-from spatial_vlm_lab.adaptation.models import (
-    PreparedModel,
-    base_kind,
-    load_base,
-    load_encoder,
-    prepare,
-    save_adapted,
-    save_beside,
-)
+from spatial_vlm_lab.adaptation.lessons import LocationWords, RelationLessons, learnt, located, location_lesson
+from spatial_vlm_lab.adaptation.models import PreparedModel, base_kind, load_base, load_encoder, prepare
 from spatial_vlm_lab.adaptation.regions import region_teacher, seeded_model
-from spatial_vlm_lab.adaptation.running import AdaptRun
+from spatial_vlm_lab.adaptation.running import adapt_loop
 from spatial_vlm_lab.adaptation.scores import judged, scores_of, tally_of
-from spatial_vlm_lab.adaptation.settings import METHODS, AdaptSettings, check_fits
+from spatial_vlm_lab.adaptation.settings import METHODS, AdaptSettings
 from spatial_vlm_lab.adaptation.views import StoredView, read_store, write_group
-from spatial_vlm_lab.training.loop import STATE, TrainingProgress
+from spatial_vlm_lab.training.loop import TrainingLoop
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.judging import QUESTION, AskedJudge
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
@@ -52,19 +45,19 @@ MARKS["all"] = ["norm", "positions", "vision_feature_layers"]
 
 
 def scores(scorer: CandidateScorer) -> list[float]:
-    return [value for one in tiny_bases.LESSONS[:2] for value in scorer.scores(one.rgb, one.question, one.choices)]
+    return [value for one in LESSONS[:2] for value in scorer.scores(one.rgb, one.question, one.choices)]
 
 
 def trained(
     made: PreparedModel, settings: AdaptSettings, folder: Path, scorer: CandidateScorer | None = None, count: int = 3
 ) -> list[float]:
-    losses, scorer = list[float](), scorer or tiny_bases.scorer_of(made)
+    losses, scorer = list[float](), scorer or scorer_of(made)
 
     def learn(_: int) -> float:
-        losses.append(learnt(scorer, tiny_bases.LESSONS[:count], count - 1))
+        losses.append(learnt(scorer, LESSONS[:count], count - 1))
         return losses[-1]
 
-    assert AdaptRun((made.first, made.second), settings, {}, folder).train(learn)
+    assert loop_of(made, settings, folder).train(learn)
     return losses
 
 
@@ -78,22 +71,21 @@ SWEPT |= {f"positions {name}" for name in ("1d", "mrope-chunked", "mrope-interle
 def test_it_learns_a_batch_leaves_the_rest_alone_and_is_loaded_as_it_learnt(
     bases: Path, tmp_path: Path, name: str
 ) -> None:
-    made, settings = tiny_bases.prepared(bases, name)
-    ids = {id(value) for value in made.trained.values()}
+    made, settings = prepared(bases, name)
+    learning = trained_of(made).values()
+    ids = {id(value) for value in learning}
     frozen = {key: value.clone() for key, value in made.model.named_parameters() if id(value) not in ids}
     losses = trained(made, settings, tmp_path)
     assert losses[-1] < 0.8 * losses[0]
     for key, value in made.model.named_parameters():
         assert key not in frozen or torch.equal(value, frozen[key]), key
     made.finish()
-    expected = scores(tiny_bases.scorer_of(made))
+    expected = scores(scorer_of(made))
     folder = tmp_path / "whole"
+    made.save(folder)
     if settings.method == "pin":
-        save_beside(made, bases / "llava", folder)
         assert (folder / "model.safetensors").read_bytes() == (bases / "llava" / "model.safetensors").read_bytes()
-        assert sum(value.numel() for value in made.trained.values()) == 65 * 512 + 1024 + 513 * 768 + 1536 + 769 * 32
-    else:
-        save_adapted(made, folder, torch.float32)
+        assert sum(value.numel() for value in learning) == 65 * 512 + 1024 + 513 * 768 + 1536 + 769 * 32
     assert scores(scoring.load(model=str(folder), device="cpu")) == pytest.approx(expected, abs=1e-5)
 
     config = json.loads((folder / "config.json").read_text())
@@ -113,60 +105,59 @@ def test_it_learns_a_batch_leaves_the_rest_alone_and_is_loaded_as_it_learnt(
 def test_other_classes_take_what_applies_to_them(tmp_path: Path, kind: str, fields: dict[str, Any]) -> None:
     base, template = tiny_bases.base_folder(tmp_path / "base", kind), PALIGEMMA if kind == "paligemma" else ""
     settings = AdaptSettings(**fields, steps=8, rate=0.02)
-    made = prepare(*load_base(base, tiny_bases.CPU, torch.float32), base, settings)
+    made = prepare(*load_base(base, CPU, torch.float32), base, settings)
     scorer = CandidateScorer(made.model, made.processor, template)
     losses = trained(made, settings, tmp_path, scorer, 2)
     assert losses[-1] < 0.9 * losses[0]
     made.finish()
     expected = scores(scorer)
-    save = save_beside if settings.method == "pin" else None
-    save(made, base, tmp_path / "whole") if save else save_adapted(made, tmp_path / "whole", torch.float32)
+    made.save(tmp_path / "whole")
     loaded = scoring.load(model=str(tmp_path / "whole"), device="cpu", template=template)
     assert scores(loaded) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_base_that_was_adapted_keeps_its_remedies(bases: Path, tmp_path: Path) -> None:
-    made, settings = tiny_bases.prepared(bases, "all")
+    made, settings = prepared(bases, "all")
     trained(made, settings, tmp_path)
     first = tmp_path / "first"
-    save_adapted(made, first, torch.float32)
+    made.save(first)
     expected = scores(scoring.load(model=str(first), device="cpu"))
     again = AdaptSettings("projector", steps=2, rate=1e-9)
-    made = prepare(*load_base(first, tiny_bases.CPU, torch.float32), first, again)
-    assert scores(tiny_bases.scorer_of(made)) == pytest.approx(expected, abs=1e-5)
+    made = prepare(*load_base(first, CPU, torch.float32), first, again)
+    assert scores(scorer_of(made)) == pytest.approx(expected, abs=1e-5)
     second = tmp_path / "second"
-    save_adapted(made, second, torch.float32)
+    made.save(second)
     assert scores(scoring.load(model=str(second), device="cpu")) == pytest.approx(expected, abs=1e-5)
     for fields in ({"norm": "published"}, {"positions": "1d"}, {"features": (2,)}, {"new_encoder": True}):
         with pytest.raises(ModelError, match="already trained with"):
-            prepare(*load_base(first, tiny_bases.CPU, torch.float32), first, AdaptSettings("projector", **fields))
+            prepare(*load_base(first, CPU, torch.float32), first, AdaptSettings("projector", **fields))
 
 
 def test_a_kept_encoder_keeps_its_projector_and_the_whole_image_is_shown_to_each(bases: Path) -> None:
-    before = load_base(bases / "llava", tiny_bases.CPU, torch.float32)[0].model.multi_modal_projector.linear_1.weight
+    before = load_base(bases / "llava", CPU, torch.float32)[0].model.multi_modal_projector.linear_1.weight
     wide = np.zeros((32, 96, 3), np.uint8)
     wide[:, :8] = 255  # at the left border, which a square cut from the middle does not have
     for name in ("norm", "encoder clip", "encoder siglip"):
-        made = tiny_bases.prepared(bases, name)[0]
+        made = prepared(bases, name)[0]
         weight = made.parts.projector.linear_1.weight
         assert torch.equal(before, weight) if name == "norm" else before.shape != weight.shape
-        pixels = tiny_bases.scorer_of(made).asked(wide, QUESTION)["pixel_values"]
+        pixels = scorer_of(made).asked(wide, QUESTION)["pixel_values"]
         assert pixels.shape == (1, 3, 32, 32)
         assert float(pixels.max() - pixels.min()) > 1.0
 
 
 def test_half_precision_weights_stay_as_they_are_and_the_rest_learns(bases: Path, tmp_path: Path) -> None:
     base = bases / "llava"
-    encoder = load_encoder(bases / "siglip", tiny_bases.CPU, torch.bfloat16)
+    encoder = load_encoder(bases / "siglip", CPU, torch.bfloat16)
     settings = AdaptSettings(**{**tiny_bases.CASES["all"], "steps": 10, "rate": 0.02})
-    made = prepare(*load_base(base, tiny_bases.CPU, torch.bfloat16), base, settings, encoder)
-    assert {value.dtype for value in made.trained.values()} == {torch.float32}
+    made = prepare(*load_base(base, CPU, torch.bfloat16), base, settings, encoder)
+    assert {value.dtype for value in trained_of(made).values()} == {torch.float32}
     before = made.parts.layers[0].mlp.up_proj.weight.clone()
     assert before.dtype is torch.bfloat16
     losses = trained(made, settings, tmp_path)
     assert losses[-1] < 0.8 * losses[0]
     assert torch.equal(made.parts.layers[0].mlp.up_proj.weight, before)
-    save_adapted(made, tmp_path / "whole", torch.bfloat16)
+    made.save(tmp_path / "whole")
     assert json.loads((tmp_path / "whole" / "config.json").read_text())["dtype"] == "bfloat16"
     loaded = scoring.load(model=str(tmp_path / "whole"), device="cpu", dtype="bfloat16")
     assert np.isfinite(scores(loaded)).all()
@@ -176,13 +167,13 @@ def test_half_precision_weights_stay_as_they_are_and_the_rest_learns(bases: Path
 def test_neither_the_rows_at_once_nor_checkpointing_change_the_gradient(bases: Path, name: str) -> None:
     found = []
     for micro, checkpointing in ((3, False), (1, False), (2, True)):
-        made, _ = tiny_bases.prepared(bases, name, checkpointing=checkpointing)
+        made, _ = prepared(bases, name, checkpointing=checkpointing)
         if made.lora is not None:  # its second factor is zero at first, and so is the first one's gradient
             torch.manual_seed(4)
-            for value in made.first.values():
+            for value in made.groups[0].values():
                 torch.nn.init.normal_(value, std=0.02)
-        loss = learnt(tiny_bases.scorer_of(made), tiny_bases.LESSONS, micro)
-        found.append((loss, {key: value.grad.clone() for key, value in made.trained.items()}))
+        loss = learnt(scorer_of(made), LESSONS, micro)
+        found.append((loss, {key: value.grad.clone() for key, value in trained_of(made).items()}))
     for loss, gradients in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-5)
         for key, value in gradients.items():
@@ -192,14 +183,13 @@ def test_neither_the_rows_at_once_nor_checkpointing_change_the_gradient(bases: P
 def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_token(
     bases: Path, tmp_path: Path
 ) -> None:
-    made, settings = tiny_bases.prepared(bases, "lora", steps=60, rate=0.005)
-    scorer, obj = tiny_bases.scorer_of(made), tiny_bases.VIEWS[0].objects[1]
-    lesson = location_lesson(tiny_bases.VIEWS[0], obj, LocationWords.of(made.parts))
-    run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    assert run.train(lambda _: learnt(scorer, [lesson], 1))
-    box = located(scorer, tiny_bases.VIEWS[0].rgb, obj.name)
+    made, settings = prepared(bases, "lora", steps=60, rate=0.005)
+    scorer, obj = scorer_of(made), VIEWS[0].objects[1]
+    lesson = location_lesson(VIEWS[0], obj, LocationWords.of(made.parts))
+    assert loop_of(made, settings, tmp_path).train(lambda _: learnt(scorer, [lesson], 1))
+    box = located(scorer, VIEWS[0].rgb, obj.name)
     assert box is not None
-    height, width = tiny_bases.VIEWS[0].rgb.shape[:2]
+    height, width = VIEWS[0].rgb.shape[:2]
     assert LocationWords(32, 8).words(box, width, height) == lesson.answer
     scorer = scoring.load(model=str(bases / "llava"), device="cpu")
     image, head = scorer.parts.image_token_id, scorer.model.lm_head
@@ -207,7 +197,7 @@ def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_t
     head.bias = torch.nn.Parameter(torch.zeros(head.out_features))
     with torch.no_grad():
         head.bias[image] = 1e4
-    assert located(scorer, tiny_bases.VIEWS[0].rgb, tiny_bases.VIEWS[0].objects[0].name) is None
+    assert located(scorer, VIEWS[0].rgb, VIEWS[0].objects[0].name) is None
 
 
 @pytest.mark.parametrize(("kind", "fields", "error", "said"), TABLES["settings that cannot be or that"])
@@ -215,7 +205,7 @@ def test_settings_that_cannot_be_or_that_a_class_does_not_take_are_refused_by_na
     kind: str, fields: dict[str, Any], error: str, said: str
 ) -> None:
     with pytest.raises(getattr(errors, error), match=said) as caught:
-        check_fits(AdaptSettings(**fields), kind)
+        AdaptSettings(**fields).check_fits(kind)
     assert kind in str(caught.value)
 
 
@@ -246,7 +236,7 @@ def test_folders_that_are_no_base_or_encoder_are_refused(bases: Path, tmp_path: 
         (bare, ModelError, r"preprocessor_config\.json"),
     ):
         with pytest.raises(error, match=words):
-            load_encoder(folder, tiny_bases.CPU, torch.float32)
+            load_encoder(folder, CPU, torch.float32)
     for folder, error, words in (
         (tmp_path / "none", InputError, "no such folder"),
         (bases / "clip", UnknownNameError, "clip_vision_model"),
@@ -261,169 +251,73 @@ def test_what_does_not_fit_the_base_is_refused_and_lora_without_peft_says_how_to
     base = tiny_bases.base_folder(tmp_path, "qwen2_5_vl")
     for scheme, said in (("1d", "axes"), ("axial", "axes"), ("learned-absolute", "any size")):
         with pytest.raises(InputError, match=said):
-            prepare(*load_base(base, tiny_bases.CPU, torch.float32), base, AdaptSettings("projector", positions=scheme))
+            prepare(*load_base(base, CPU, torch.float32), base, AdaptSettings("projector", positions=scheme))
     with pytest.raises(InputError, match="vision_feature_layer"):
-        tiny_bases.prepared(bases, "features", features=(1, 9))
+        prepared(bases, "features", features=(1, 9))
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(DependencyError, match=r"pip install .*peft"):
-        tiny_bases.prepared(bases, "lora")
+        prepared(bases, "lora")
 
 
-class KilledError(Exception):
-    """In place of a signal."""
+Views = tuple[StoredView, ...]
 
 
-def run_of(bases: Path, name: str, folder: Path, stop: int = 99, told: list[int] | None = None) -> AdaptRun:
-    """Train six steps, or until a step at which the process ends; a state every two steps."""
-    made, settings = tiny_bases.prepared(bases, name, steps=6)
-    scorer = tiny_bases.scorer_of(made)
-
-    def learn(step: int) -> float:
-        if step == stop:
-            raise KilledError
-        if told is not None:
-            told.append(step)
-        return learnt(scorer, [tiny_bases.LESSONS[step % len(tiny_bases.LESSONS)]], 1)
-
-    run = AdaptRun((made.first, made.second), settings, {"name": name}, folder)
-    run.train(learn, every=2)
-    return run
+@pytest.fixture
+def views(tmp_path: Path) -> Views:
+    for number, view in enumerate(VIEWS):
+        write_group(tmp_path / "frames", "drawn", str(number), [view])
+    return sum(read_store(tmp_path / "frames", 0).values(), ())
 
 
-def weights(run: AdaptRun) -> dict[str, Any]:
-    return {name: value.detach().clone() for name, value in run.trained.items()}
+def begun(
+    bases: Path, name: str, folder: Path, views: Views = (), **more: Any
+) -> tuple[TrainingLoop, Callable[[int], float]]:
+    """A run of six steps in a folder, and what it learns."""
+    fields = {"steps": 6, **more}
+    if name == "cloc":
+        settings = AdaptSettings("cloc", new_encoder=True, batch=3, rate=5e-3, **fields)
+        vision, images = load_encoder(bases / "siglip", CPU, torch.float32)
+        model = seeded_model(vision, images, 0)
+        return adapt_loop(model.groups(), settings, {}, folder), region_teacher(model, images, views, settings)
+    made, settings = prepared(bases, name, **fields)
+    scorer = scorer_of(made)
+    return loop_of(made, settings, folder), lambda step: learnt(scorer, [LESSONS[step % len(LESSONS)]], 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "stop"),
-    [
-        ("all", 3),
-        ("pin", 4),
-        *(pytest.param("positions learned-absolute", stop, marks=pytest.mark.slow) for stop in (3, 4)),
-    ],
+    "name", ["all", "pin", "cloc", pytest.param("positions learned-absolute", marks=pytest.mark.slow)]
 )
-def test_a_killed_run_ends_as_an_unbroken_one(bases: Path, tmp_path: Path, name: str, stop: int) -> None:
-    whole = weights(run_of(bases, name, tmp_path / "whole"))
-    with pytest.raises(KilledError):
-        run_of(bases, name, tmp_path / "killed", stop)
-    told: list[int] = []
-    again = run_of(bases, name, tmp_path / "killed", told=told)
-    assert told == list(range(stop - stop % 2, 6))  # what was learnt since the last state alone is learnt again
-    for key, value in weights(again).items():
-        assert torch.allclose(value, whole[key], atol=1e-7), key
-    assert [step for step, _ in again.progress.losses] == [2, 4, 6]
+def test_a_run_in_two_parts_ends_as_an_unbroken_one(bases: Path, tmp_path: Path, views: Views, name: str) -> None:
+    whole, learn = begun(bases, name, tmp_path / "whole", views)
+    assert whole.train(learn)
+    part, learn = begun(bases, name, tmp_path / "parts", views)
+    for _ in range(3):
+        part.make_step(learn)
+    part.save()
+    again, learn = begun(bases, name, tmp_path / "parts", views)
+    assert again.progress.step == 3
+    assert again.train(learn)
+    for key, value in again.kept.items():
+        assert torch.allclose(value, whole.kept[key], atol=1e-7), key
 
 
-def stored(folder: Path) -> tuple[StoredView, ...]:
-    for number, view in enumerate(tiny_bases.VIEWS):
-        write_group(folder, "drawn", str(number), [view])
-    return sum(read_store(folder, 0).values(), ())
-
-
-def cloc_run(bases: Path, folder: Path, views: tuple[StoredView, ...], stop: int = 99, steps: int = 4) -> AdaptRun:
-    settings = AdaptSettings("cloc", new_encoder=True, steps=steps, batch=3, rate=5e-3)
-    vision, images = load_encoder(bases / "siglip", tiny_bases.CPU, torch.float32)
-    model = seeded_model(vision, images, 0)
-    teach = region_teacher(model, images, views, settings)
-
-    def learn(step: int) -> float:
-        if step == stop:
-            raise KilledError
-        return teach(step)
-
-    run = AdaptRun(model.groups(), settings, {}, folder)
-    run.train(learn, every=1)
-    return run
-
-
-def test_a_killed_encoder_goes_on_too_and_its_loss_falls(bases: Path, tmp_path: Path) -> None:
-    views = stored(tmp_path / "frames")
-    whole = cloc_run(bases, tmp_path / "whole", views)
-    with pytest.raises(KilledError):
-        cloc_run(bases, tmp_path / "killed", views, 2)
-    again = weights(cloc_run(bases, tmp_path / "killed", views))
-    first = dict(load_encoder(bases / "siglip", tiny_bases.CPU, torch.float32)[0].named_parameters())
-    for key, value in weights(whole).items():
-        assert torch.allclose(value, again[key], atol=1e-7), key
-    moved = [key for key, value in first.items() if not torch.equal(value, again[f"vision.{key}"])]
-    assert any("patch_embedding" in key for key in moved)  # the encoder itself learns
-    losses = [loss for _, loss in cloc_run(bases, tmp_path / "long", views, steps=30).progress.losses]
+def test_an_encoder_itself_learns_regions(bases: Path, tmp_path: Path, views: Views) -> None:
+    loop, learn = begun(bases, "cloc", tmp_path, views, steps=30)
+    losses: list[float] = []
+    assert loop.train(learn, told=lambda _, loss: losses.append(loss))
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    first = dict(load_encoder(bases / "siglip", CPU, torch.float32)[0].named_parameters())
+    moved = [key for key, value in first.items() if not torch.equal(value, loop.kept[f"vision.{key}"])]
+    assert any("patch_embedding" in key for key in moved)
 
 
-def test_a_loss_that_is_no_number_stops_and_the_last_good_weights_go_on_with_a_lower_rate(
-    bases: Path, tmp_path: Path
-) -> None:
-    made, settings = tiny_bases.prepared(bases, "norm", steps=4)
-    scorer = tiny_bases.scorer_of(made)
-    run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    with pytest.raises(ModelError, match=r"step 4; the weights of step 3 are kept.*lower --rate"):
-        run.train(lambda step: math.nan if step == 3 else learnt(scorer, tiny_bases.LESSONS, 3))
-    good = weights(run)
-    assert all(bool(torch.isfinite(value).all()) for value in good.values())
-    made, slower = tiny_bases.prepared(bases, "norm", steps=4, rate=0.001)
-    scorer = tiny_bases.scorer_of(made)
-    run = AdaptRun((made.first, made.second), slower, {}, tmp_path)
-    assert all(torch.equal(value, good[key]) for key, value in weights(run).items())
-    assert run.train(lambda _: learnt(scorer, tiny_bases.LESSONS, 3))
-    assert run.progress.rates == [(0, 0.02), (3, 0.001)]
-
-
-def test_memory_that_runs_out_keeps_the_weights_and_says_what_needs_less(bases: Path, tmp_path: Path) -> None:
-    made, settings = tiny_bases.prepared(bases, "norm", steps=4)
-    scorer = tiny_bases.scorer_of(made)
-
-    def learn(step: int) -> float:
-        if step == 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return learnt(scorer, tiny_bases.LESSONS[:1], 1)
-
-    run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    with pytest.raises(ModelError, match=r"step 2 are kept.*--checkpointing --micro 1"):
-        run.train(learn)
-    made, settings = tiny_bases.prepared(bases, "norm", steps=4, checkpointing=True)
-    assert AdaptRun((made.first, made.second), settings, {}, tmp_path).progress.step == 2
-
-
-def test_a_gradient_that_is_no_number_changes_no_weight(bases: Path, tmp_path: Path) -> None:
-    made, settings = tiny_bases.prepared(bases, "norm")
-    run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    before = weights(run)
-
-    def spoilt(_: int) -> float:
-        for value in made.first.values():
-            value.grad = torch.full_like(value, math.inf)
-        return 1.0
-
-    with pytest.raises(ModelError, match="gradient"):
-        run.train(spoilt)
-    assert all(torch.equal(value, before[key]) for key, value in weights(run).items())
-
-
-def test_states_of_other_settings_and_damaged_ones_are_refused(bases: Path, tmp_path: Path) -> None:
-    run_of(bases, "norm", tmp_path)
-    made, settings = tiny_bases.prepared(bases, "norm", steps=6)
-    with pytest.raises(InputError, match=r"name was 'norm', now 'other'.*--force"):
-        AdaptRun((made.first, made.second), settings, {"name": "other"}, tmp_path)
-    made, settings = tiny_bases.prepared(bases, "lora", steps=6)
-    with pytest.raises(FileError, match="--force"):
-        AdaptRun((made.first, made.second), settings, {"name": "norm"}, tmp_path)
-    (tmp_path / STATE).write_bytes(b"nothing")
-    with pytest.raises(FileError, match="--force"):
-        AdaptRun((made.first, made.second), settings, {"name": "norm"}, tmp_path)
-
-
-def test_minutes_end_a_part_and_the_watcher_is_told(bases: Path, tmp_path: Path) -> None:
-    made, settings = tiny_bases.prepared(bases, "norm", steps=6)
-    told: list[TrainingProgress] = []
-    run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    scorer = tiny_bases.scorer_of(made)
-    assert not run.train(lambda _: learnt(scorer, tiny_bases.LESSONS[:1], 1), minutes=1e-9, told=told.append)
-    assert run.progress.step == 0
-    assert not told
-    assert run.train(lambda _: learnt(scorer, tiny_bases.LESSONS[:1], 1), every=3, told=told.append)
-    assert [step for step, _ in told[-1].losses] == [3, 6]
-    assert told[-1].memory > 0
+def test_a_run_goes_on_with_another_rate_and_its_rates_are_noted(bases: Path, tmp_path: Path) -> None:
+    loop, learn = begun(bases, "norm", tmp_path)
+    loop.make_step(learn)
+    loop.save()
+    loop, learn = begun(bases, "norm", tmp_path, rate=0.001, checkpointing=True)
+    assert loop.train(learn)
+    assert loop.progress.rates == [(0, 0.02), (1, 0.001)]
 
 
 SIDES = ("left of", "right of")
@@ -437,18 +331,19 @@ def test_sides_are_learnt_and_the_calibration_says_that_the_model_knows_them(tmp
         write_group(tmp_path / "frames", "drawn", f"{number:05d}", [dataclasses.replace(view, relations=told)])
     parts = read_store(tmp_path / "frames", 0)
     settings = AdaptSettings("lora", positions="axial", steps=1500, batch=8, micro=8, rate=3e-3, rank=32)
-    made = prepare(*load_base(base, tiny_bases.CPU, torch.float32), base, settings)
-    scorer = tiny_bases.scorer_of(made)
+    made = prepare(*load_base(base, CPU, torch.float32), base, settings)
+    scorer = scorer_of(made)
     lessons = RelationLessons(parts["training"], 0, 0.0, LocationWords.of(made.parts))
-    run = AdaptRun((made.first, made.second), settings, {}, tmp_path)
-    assert run.train(teacher(scorer, lessons, settings))
+    assert loop_of(made, settings, tmp_path).train(
+        lambda step: learnt(scorer, [lessons(step, row) for row in range(8)], 8)
+    )
     made.finish()
     judge = AskedJudge(scorer)
-    said = judged((view.load() for view in parts["test"]), judge)
-    scores = scores_of(len(parts["test"]), said, []).relations
-    right, n = (sum(getattr(scores[name].right, key) for name in SIDES) for key in ("k", "n"))
+    said = judged(parts["test"], judge)
+    found = scores_of(len(parts["test"]), said, [])["relations"]
+    right, n = (sum(found[name]["right"][key] for name in SIDES) for key in ("k", "n"))
     assert len(said) == 3 * 90
     assert n > 135  # it has an opinion on more than half of the pairs
     assert right > 0.9 * n
-    measured = tally_of(judged((view.load() for view in parts["calibration"]), judge)).calibrations()
+    measured = tally_of(judged(parts["calibration"], judge)).calibrations()
     assert measured["right of"].informs  # of "left of" these views have only pairs for which it holds

@@ -17,10 +17,12 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from spatial_vlm_lab.adaptation.lessons import LocationWords, location_lesson, relation_lesson
 from spatial_vlm_lab.adaptation.models import PreparedModel, load_base, load_encoder, prepare
+from spatial_vlm_lab.adaptation.running import adapt_loop
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
 from spatial_vlm_lab.adaptation.views import LabelledView
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import LabelledObject
+from spatial_vlm_lab.training.loop import TrainingLoop
 from spatial_vlm_ros.perception.judging import CHOICES, QUESTION
 from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.tabletop import look_at
@@ -49,8 +51,6 @@ def base_folder(folder: Path, kind: str = "llava", seed: int = 0) -> Path:
 
 def seeing_folder(folder: Path) -> Path:
     """A LLaVA model of half a million random weights whose encoder tells 64 patches and their places apart."""
-    import torch
-
     scorer = small_scorer("llava", question_items())
     old = scorer.model.config
     torch.manual_seed(0)
@@ -77,8 +77,6 @@ def seeing_folder(folder: Path) -> Path:
 
 def encoder_folder(folder: Path, kind: str, seed: int = 1) -> Path:
     """A vision encoder of another width than the base's, with its image processor."""
-    import torch
-
     torch.manual_seed(seed)
     ENCODERS[kind][0](vision_config(kind, 48, 3, 2, 32, 8, 64)).save_pretrained(folder)
     images: Any = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
@@ -159,15 +157,20 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def prepared(bases: Path, name: str, **more: Any) -> tuple[PreparedModel, AdaptSettings]:
-    fields = {**CASES[name], "steps": 12, "rate": 0.02, **more}
-    settings = AdaptSettings(**fields)
+    settings = AdaptSettings(**{**CASES[name], "steps": 12, "rate": 0.02, **more})
     encoder = None
     if settings.new_encoder:
-        kind = name.split()[-1] if "encoder" in name else "siglip"
-        encoder = load_encoder(bases / kind, CPU, torch.float32)
-    base = bases / "llava"
-    return prepare(*load_base(base, CPU, torch.float32), base, settings, encoder), settings
+        encoder = load_encoder(bases / (name.split()[-1] if "encoder" in name else "siglip"), CPU, torch.float32)
+    return prepare(*load_base(bases / "llava", CPU, torch.float32), bases / "llava", settings, encoder), settings
 
 
 def scorer_of(made: PreparedModel) -> CandidateScorer:
     return CandidateScorer(made.model, made.processor)
+
+
+def trained_of(made: PreparedModel) -> dict[str, Any]:
+    return {name: value for group in made.groups for name, value in group.items()}
+
+
+def loop_of(made: PreparedModel, settings: AdaptSettings, folder: Path) -> TrainingLoop:
+    return adapt_loop(made.groups, settings, {}, folder)

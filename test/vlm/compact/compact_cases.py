@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from spatial_vlm_lab.training.images import Labelled, LabelledImage, Vocabulary
+from spatial_vlm_lab.training.images import LabelledImage, LabelledObject, Vocabulary
 from spatial_vlm_ros.vlm.compact.model import CompactConfig, config_of
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 
@@ -28,7 +28,7 @@ def drawn(seed: int, count: int = 3) -> LabelledImage:
     rng = np.random.default_rng(seed)
     rgb = np.full((HEIGHT, WIDTH, 3), int(rng.integers(90, 160)), np.uint8)
     numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
-    objects: list[Labelled] = []
+    objects: list[LabelledObject] = []
     places = [(int(x), int(y)) for x in (28, 80, 132) for y in (28, 84)]
     for place in rng.permutation(len(places))[:count]:
         (x, y), radius = places[int(place)], int(rng.integers(10, 20))
@@ -41,5 +41,5 @@ def drawn(seed: int, count: int = 3) -> LabelledImage:
         rgb[mask > 0] = PAINTS[colour]
         numbers[mask > 0] = len(objects) + 1
         left, top, w, h = cv2.boundingRect(mask)
-        objects.append(Labelled(label, (colour,), (left, top, left + w, top + h), 1.0))
+        objects.append(LabelledObject(label, (colour,), (left, top, left + w, top + h), 1.0))
     return LabelledImage(rgb, numbers, tuple(objects))

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,22 @@ from tables import tables
 pytest.importorskip("compact_cases")
 import compact_cases as cases
 import torch
-from safetensors.torch import save_file
 
 from spatial_vlm_lab.sim.training_frames import vocabulary
+from spatial_vlm_lab.training import compact
 from spatial_vlm_lab.training.batches import (
-    Batches,
+    TrainingBatch,
     TrainingPhrase,
     draw_phrases,
+    drawn_batch,
     label_phrases,
     make_batch,
     modified_phrases,
 )
-from spatial_vlm_lab.training.compact import Told, TrainingRun, focal, generalised_iou, rate_at
-from spatial_vlm_lab.training.compact import mask_logits as torch_mask_logits
+from spatial_vlm_lab.training.compact import TrainingRun, focal, generalised_iou, rate_at
 from spatial_vlm_lab.training.images import (
-    Labelled,
     LabelledImage,
+    LabelledObject,
     Samples,
     Vocabulary,
     read_split,
@@ -40,15 +41,10 @@ from spatial_vlm_lab.training.images import (
     write_vocabulary,
 )
 from spatial_vlm_lab.training.loop import TrainingSettings
-from spatial_vlm_lab.training.scoring import (
-    PhraseDetections,
-    average_precision,
-    calibrated,
-    detector,
-    score,
-)
+from spatial_vlm_lab.training.scoring import average_precision, calibrated, detector, score
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.compact.decoding import (
+    Instance,
     Letterbox,
     RawOutput,
     asked,
@@ -152,7 +148,7 @@ def test_each_object_has_one_centre_and_its_mask_and_hardly_visible_ones_are_nei
     weights = [batch.box_weight[q].sum() for q in range(len(batch.words))]
     assert sum(weights) == pytest.approx(len(sample.objects), rel=1e-4)
     sample = cases.drawn(1)
-    hidden = [Labelled(one.label, one.attributes, one.box_xyxy, 0.01) for one in sample.objects]
+    hidden = [LabelledObject(one.label, one.attributes, one.box_xyxy, 0.01) for one in sample.objects]
     batch = make_batch(
         [LabelledImage(sample.rgb, sample.numbers, tuple(hidden))], [label_phrases([sample])], cases.SPEC
     )
@@ -161,121 +157,101 @@ def test_each_object_has_one_centre_and_its_mask_and_hardly_visible_ones_are_nei
     assert len(batch.mask) == 0
 
 
+SETTINGS = TrainingSettings(steps=6, batch=2, phrases=3)
+DRAWN = [cases.drawn(seed) for seed in range(4)]
+
+
+def batch_of(step: int, settings: TrainingSettings = SETTINGS) -> TrainingBatch:
+    return drawn_batch(step, DRAWN, cases.VOCABULARY, cases.SPEC, settings)
+
+
 def test_a_batch_follows_from_seed_and_step_and_masks_are_made_alike_by_both_libraries() -> None:
-    samples = [cases.drawn(seed) for seed in range(3)]
-    one, again, other = (Batches(samples, cases.VOCABULARY, cases.SPEC, seed, 4, 6).batch(7) for seed in (5, 5, 6))
+    one, again, other = (batch_of(7, dataclasses.replace(SETTINGS, seed=seed)) for seed in (5, 5, 6))
     assert np.array_equal(one.pixels, again.pixels)
     assert np.array_equal(one.heat, again.heat)
     assert not np.array_equal(one.pixels, other.pixels)
     rng = np.random.default_rng(0)
-    kernel, prototypes = (
-        rng.standard_normal(19).astype(np.float32),
-        rng.standard_normal((16, 28, 40)).astype(np.float32),
-    )
+    kernel, prototypes = (rng.standard_normal(size).astype(np.float32) for size in (19, (16, 28, 40)))
     box = (20.0, 31.5, 90.0, 77.0)
-    torchs = torch_mask_logits(torch.from_numpy(kernel)[None], torch.from_numpy(prototypes)[None], torch.tensor([box]))
-    assert np.abs(torchs[0].numpy() - mask_logits(kernel, prototypes, box)).max() < 1e-4
+    given = torch.from_numpy(kernel)[None], torch.from_numpy(prototypes)[None], torch.tensor([box])
+    torchs = compact.mask_logits(*given)[0].numpy()
+    assert np.abs(torchs - mask_logits(kernel, prototypes, box)).max() < 1e-4
 
 
-SETTINGS = TrainingSettings(steps=6, batch=2, phrases=3)
+def run(folder: Path, settings: TrainingSettings = SETTINGS, start: Path | None = None) -> TrainingRun:
+    return TrainingRun(cases.small_config(), settings, folder, torch.device("cpu"), start)
 
 
-def batches() -> Batches:
-    samples = [cases.drawn(seed) for seed in range(4)]
-    return Batches(samples, cases.VOCABULARY, cases.SPEC, 0, SETTINGS.batch, SETTINGS.phrases)
-
-
-def run(folder: Path, settings: TrainingSettings = SETTINGS) -> TrainingRun:
-    return TrainingRun(cases.small_config(), settings, folder, torch.device("cpu"))
+def one_step(run: TrainingRun, batch: TrainingBatch) -> dict[str, float]:
+    told: dict[str, float] = {}
+    run.loop.make_step(lambda _: told.update(run.learn(batch)) or told["total"])
+    return told
 
 
 def test_an_interrupted_run_goes_on_bit_by_bit(tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole")
+    whole, first = run(tmp_path / "whole"), run(tmp_path / "parts")
     for step in range(6):
-        whole.one_step(batches().batch(step))
-
-    first = run(tmp_path / "parts")
+        one_step(whole, batch_of(step))
     for step in range(3):
-        first.one_step(batches().batch(step))
-    first.save()
+        one_step(first, batch_of(step))
+    first.loop.save()
     torch.rand(5)
     second = run(tmp_path / "parts")
-    assert second.progress.step == 3
-    assert second.train(batches(), lambda _: None)
-
+    assert second.loop.progress.step == 3
+    assert second.train(batch_of, lambda *_: None)
     state, again = whole.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(state[name], again[name]) for name in state)
 
 
-def test_minutes_stop_a_run_and_the_same_call_ends_it(tmp_path: Path) -> None:
-    assert not run(tmp_path).train(batches(), lambda _: None, minutes=0.0)
-    told: list[Told] = []
-    again = run(tmp_path)
-    assert again.train(batches(), told.append, validate=lambda _: 0.25, every=3, tell_every=2)
-    assert [one.step for one in told if one.losses] == [2, 4, 6]
-    assert [one.map50 for one in told if one.map50 is not None] == [0.25, 0.25]
+def test_a_run_reports_losses_and_scores_and_keeps_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compact, "_TOLD", 2)
+    assert not run(tmp_path).train(batch_of, lambda *_: None, minutes=0.0)
+    told: list[Any] = []
+    assert run(tmp_path).train(batch_of, lambda *one: told.append(one), validate=lambda _: 0.25, every=3)
+    assert [step for step, losses, _ in told if losses] == [2, 4, 6]
+    assert {"heat", "box", "sides", "mask", "total"} == told[0][1].keys()
+    assert [(step, map50) for step, _, map50 in told if map50 is not None] == [(3, 0.25), (6, 0.25)]
     assert (tmp_path / "best" / "model.safetensors").is_file()
-    assert run(tmp_path).progress.best == 0.25
+    assert run(tmp_path).loop.progress.best == 0.25
 
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     first = run(tmp_path / "first")
-    first.one_step(batches().batch(0))
+    one_step(first, batch_of(0))
     first.model.save_pretrained(tmp_path / "first" / "best")
-    cpu = torch.device("cpu")
-    second = TrainingRun(cases.small_config(), SETTINGS, tmp_path / "second", cpu, tmp_path / "first" / "best")
+    second = run(tmp_path / "second", start=tmp_path / "first" / "best")
     state, again = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(state[name], again[name]) for name in state)
-    assert second.progress.step == 0
-    second.save()
-    with pytest.raises(InputError, match="other start"):
+    assert second.loop.progress.step == 0
+    second.loop.save()
+    with pytest.raises(InputError, match="settings: start was"):
         run(tmp_path / "second")
-    first.save()
-    with pytest.raises(InputError, match="steps"):
-        run(tmp_path / "first", dataclasses.replace(SETTINGS, steps=7))
     (tmp_path / "model.safetensors").write_bytes(b"\x80\x04damaged")
     for start in (tmp_path / "none", tmp_path):
         with pytest.raises(FileError, match="same words"):
-            TrainingRun(cases.small_config(), SETTINGS, tmp_path / "third", cpu, start)
+            run(tmp_path / "third", start=start)
 
 
 def test_bfloat16_learns_nearly_the_same_with_weights_in_float32(tmp_path: Path) -> None:
     exact, short = run(tmp_path / "a"), run(tmp_path / "b", dataclasses.replace(SETTINGS, bfloat16=True))
-    parts = [one.one_step(batches().batch(0)) for one in (exact, short)]
+    parts = [one_step(one, batch_of(0)) for one in (exact, short)]
     assert parts[0]["total"] != parts[1]["total"]
     assert parts[1]["total"] == pytest.approx(parts[0]["total"], rel=0.1)
     assert {value.dtype for value in short.model.state_dict().values()} == {torch.float32, torch.int64}
 
 
-def in_four_files(run: TrainingRun, folder: Path) -> None:
-    """Write the state of a run as earlier versions did."""
-    folder.mkdir(parents=True)
-    moments = run._optimizer.state_dict()["state"]
-    moments = {f"{number}/{name}": value for number, state in moments.items() for name, value in state.items()}
-    files = {"model": run.model.state_dict(), "optimizer": moments, "random": {"torch": torch.get_rng_state()}}
-    for name, tensors in files.items():
-        save_file(tensors, folder / f"{name}.safetensors")
-    told = {"step": run.progress.step, "settings": json.loads(run._identity), "best": run.progress.best}
-    (folder / "progress.json").write_text(json.dumps(told))
-
-
-def test_checkpoints_of_earlier_versions_go_on_and_damage_is_refused(tmp_path: Path) -> None:
-    current, folder = run(tmp_path / "new"), tmp_path / "former" / "checkpoint"
-    current.one_step(batches().batch(0))
-    current.save()
-    in_four_files(current, folder.with_name("checkpoint.old"))  # one was interrupted between two renames
-    again = run(tmp_path / "former")
-    assert again.progress.step == 1
-    for one in (current, again):
-        one.one_step(batches().batch(1))
-    weights, others = current.model.state_dict(), again.model.state_dict()
-    assert all(torch.equal(weights[name], others[name]) for name in weights)
-    for path in (*folder.iterdir(), tmp_path / "new" / "checkpoint" / "state.safetensors"):
-        whole = path.read_bytes()
-        path.write_bytes(b"\x80\x04damaged")
-        with pytest.raises(FileError, match="train again"):
-            run(path.parent.parent)
-        path.write_bytes(whole)
+@pytest.mark.parametrize("former", ["checkpoint/progress.json", "checkpoint.old/progress.json"])
+def test_checkpoints_that_cannot_be_continued_are_refused(tmp_path: Path, former: str) -> None:
+    """Of earlier versions, which wrote four files, and damaged ones."""
+    (tmp_path / former).parent.mkdir()
+    (tmp_path / former).write_text("{}")
+    with pytest.raises(FileError, match=r"earlier version.*train again"):
+        run(tmp_path)
+    state = tmp_path / "new" / "checkpoint" / "state.safetensors"
+    run(tmp_path / "new").loop.save()
+    state.write_bytes(b"\x80\x04damaged")
+    with pytest.raises(FileError, match="train again"):
+        run(tmp_path / "new")
 
 
 def test_the_rate_rises_and_falls() -> None:
@@ -293,21 +269,18 @@ def test_the_rate_rises_and_falls() -> None:
 def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
     samples = [cases.drawn(seed) for seed in (1, 2, 3, 4)]
     phrases = [*label_phrases(samples), *modified_phrases(samples), TrainingPhrase("zebra", frozenset())]
-    run = TrainingRun(cases.small_config(), TrainingSettings(steps=200, rate=4e-3), tmp_path, torch.device("cpu"))
+    current = run(tmp_path, TrainingSettings(steps=200, rate=4e-3))
     batch = make_batch(samples, [phrases] * len(samples), cases.SPEC)
-    first = run.one_step(batch)
-    for _ in range(199):
-        last = run.one_step(batch)
-    assert last["total"] < 0.1 * first["total"]
-
-    figures = score(detector(run.model, cases.SPEC, least=0.3, with_masks=True), samples, phrases)
+    first, *_, last = [one_step(current, batch)["total"] for _ in range(200)]
+    assert last < 0.1 * first
+    detecting = partial(detector, current.model, cases.SPEC, least=0.3)
+    figures = score(detecting(with_masks=True), samples, phrases)
 
     assert set(figures.ap50) == {phrase.text for phrase in phrases} - {"zebra"}
     assert min(figures.ap50.values()) == 1.0
     assert figures.mask_iou > 0.8
     for sample in samples:
-        (nothing,) = detector(run.model, cases.SPEC, least=0.3)(sample.rgb, ["zebra"])
-        assert len(nothing.scores) == 0
+        assert not detecting()(sample.rgb, ["zebra"])
 
 
 SPEC = cases.SPEC
@@ -438,15 +411,14 @@ def test_average_precision_by_hand_of_a_perfect_detector_and_of_a_doubled_one() 
     phrases = label_phrases(samples)
 
     def perfect(copies: int) -> Any:
-        def detect(rgb: np.ndarray, asked: list[str]) -> list[PhraseDetections]:
+        def detect(rgb: np.ndarray, asked: list[str]) -> list[tuple[Instance, Any]]:
             sample = next(s for s in samples if s.rgb is rgb)
-            answers = []
-            for label in asked:
-                mine = [(n, one) for n, one in enumerate(sample.objects, 1) if one.label == label] * copies
-                boxes = np.array([one.box_xyxy for _, one in mine], np.float64).reshape(-1, 4)
-                shown = tuple(sample.numbers == n for n, _ in mine)
-                answers.append(PhraseDetections(np.full(len(mine), 0.9), boxes, np.zeros((len(mine), 2)), shown))
-            return answers
+            return [
+                (Instance(p, 0.9, one.box_xyxy, (0, 0), (0.0, 0.0), one.box_xyxy), sample.numbers == n)
+                for p, label in enumerate(asked)
+                for n, one in [*enumerate(sample.objects, 1)] * copies
+                if one.label == label
+            ]
 
         return detect
 

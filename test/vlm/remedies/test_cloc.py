@@ -107,7 +107,7 @@ def test_configurations_that_do_not_fit_are_refused() -> None:
     base = small_vlm("llava").config
     with pytest.raises(ModelError, match=r"qwen3_vl.*not of the class llava"):
         models.with_encoder(small_vlm("qwen3_vl").config, vision_config("clip"))
-    with pytest.raises(ModelError, match=r"bert.*class token"):
+    with pytest.raises(ModelError, match=r"bert.*is not a vision encoder"):
         models.select_strategy(BertConfig())
     base.vision_feature_layer = [1, 4]
     with pytest.raises(ModelError, match=r"3 layers do not have the vision_feature_layer \[1, 4\]"):
@@ -201,7 +201,8 @@ def test_other_classes_are_refused_with_the_reason(kind: str) -> None:
         multilayer_config(model.config, LAYERS)
 
 
-SIZES = cloc.ClocSizes(width=16, text=12)
+SIZES = (16, 12)
+"""Of tokens and of captions."""
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -256,7 +257,7 @@ def test_captions_that_say_the_same_are_no_negatives_and_gradients_agree_with_fi
     assert torch.autograd.gradcheck(lambda given: cloc.grounding_loss(given, wanted), (predicted,))
 
 
-def test_corners_are_sines_and_cosines_the_grounding_loss_a_mean_of_squares_and_the_weight_a_share() -> None:
+def test_corners_are_sines_and_cosines_and_the_grounding_loss_a_mean_of_squares() -> None:
     predicted, boxes = drawn(3, 2, 4), drawn(3, 2, 4, seed=1)
     wanted = sum(float(((predicted[i, m] - boxes[i, m]) ** 2).sum()) for i in range(3) for m in range(2)) / (4 * 3 * 2)
     assert cloc.grounding_loss(predicted, boxes).item() == pytest.approx(wanted)
@@ -268,12 +269,11 @@ def test_corners_are_sines_and_cosines_the_grounding_loss_a_mean_of_squares_and_
             for k in range(4)
         ]  # fmt: skip
         assert encoded[0, corner].tolist() == pytest.approx(turns, abs=1e-5)
-    assert [cloc.cloc_weight(0, 8), cloc.cloc_weight(6, 8), cloc.cloc_weight(8, 8)] == [0.0, 0.75, 1.0]
 
 
 def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
     torch.manual_seed(0)
-    prompter, tokens, boxes = cloc.Prompter(SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
+    prompter, tokens, boxes = cloc.Prompter(*SIZES).double(), drawn(2, 9, 16), boxes_of(6).double().reshape(2, 3, 4)
     found = prompter.of_boxes(tokens, boxes)
     assert found.shape == (2, 3, 12)
     layer = prompter.layer
@@ -297,7 +297,7 @@ def test_the_prompter_is_one_layer_of_one_head_over_prompt_and_tokens() -> None:
 
 def test_regions_of_an_image_do_not_see_each_other() -> None:
     torch.manual_seed(0)
-    prompter, tokens = cloc.Prompter(SIZES).double(), drawn(1, 9, 16)
+    prompter, tokens = cloc.Prompter(*SIZES).double(), drawn(1, 9, 16)
     boxes, texts = boxes_of(3).double()[None], drawn(1, 3, 12)
     for ask, prompts in ((prompter.of_boxes, boxes), (prompter.of_texts, texts)):
         together, alone = ask(tokens, prompts), [ask(tokens, prompts[:, m : m + 1]) for m in range(3)]
@@ -310,7 +310,7 @@ class Images:
 
     def __init__(self, objects: int, width: int) -> None:
         self.rng = torch.Generator().manual_seed(0)
-        self.objects, self.sizes = objects, cloc.ClocSizes(width, text=16)
+        self.objects, self.sizes = objects, (width, 16)
         self.captions = torch.nn.functional.normalize(torch.randn(8, 16, generator=self.rng), dim=-1)
         self.seen, self.places = (torch.randn(count, width, generator=self.rng) for count in (8, 16))
 
@@ -323,7 +323,7 @@ class Images:
         """Tokens (16, 16, W), boxes (16, M, 4) of the things' cells, captions (16, M, 16)."""
         kinds, cells = self.some(8), self.some(16)
         tokens = self.places.repeat(16, 1, 1)
-        tokens.scatter_add_(1, cells[..., None].expand(-1, -1, self.sizes.width), self.seen[kinds])
+        tokens.scatter_add_(1, cells[..., None].expand(-1, -1, self.sizes[0]), self.seen[kinds])
         x, y = cells % 4, cells // 4
         return tokens, torch.stack([x, y, x + 1, y + 1], dim=-1) / 4, self.captions[kinds]
 
@@ -343,7 +343,7 @@ def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], tor
 def test_the_prompter_learns_which_caption_a_box_has() -> None:
     torch.manual_seed(0)
     images = Images(objects=4, width=32)
-    prompter = cloc.Prompter(images.sizes)
+    prompter = cloc.Prompter(*images.sizes)
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
@@ -357,7 +357,7 @@ def test_the_prompter_learns_which_caption_a_box_has() -> None:
 def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
     torch.manual_seed(0)
     images = Images(objects=2, width=64)
-    prompter, head = cloc.Prompter(images.sizes), cloc.BoxHead(images.sizes)
+    prompter, head = cloc.Prompter(*images.sizes), cloc.BoxHead(images.sizes[1])
 
     def loss_of() -> torch.Tensor:
         tokens, boxes, texts = images.batch()
@@ -370,7 +370,7 @@ def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
 @pytest.mark.parametrize(("call", "given", "error", "words"), TABLES["other shapes and numbers"])
 def test_other_shapes_and_numbers_are_refused(call: str, given: list[Any], error: str, words: str) -> None:
     """A list stands for numbers of that shape."""
-    asked = getattr(cloc.Prompter(SIZES) if call.startswith("of_") else cloc, call)
+    asked = getattr(cloc.Prompter(*SIZES) if call.startswith("of_") else cloc, call)
     told = [torch.zeros(one) if isinstance(one, list) else float(one) if one == "nan" else one for one in given]
     with pytest.raises(getattr(errors, error), match=words):
         asked(*told)
