@@ -80,9 +80,9 @@ def _condition(name: str) -> Cells:
 def _believed(pair: str) -> Cells:
     def cells(result: Json) -> tuple[str, ...]:
         found = result["sets"][pair]
-        parts = ("wrong_of_asked", "right_of_due", "right_of_poses", "right_of_sure")
-        stated = [f"{b['confidence']:.2f}: {b['right']['k']} / {b['right']['n']}" for b in found["reliability"]]
-        return *(share(counted(found[part])) for part in parts), "; ".join(stated)
+        parts = ("wrong_of_asked", "right_of_due", "right_of_sure")
+        stated = [f"{b['confidence']:.2f}: {b['right']['k']}/{b['right']['n']}" for b in found["reliability"]]
+        return *(share(counted(found[part])) for part in parts), ", ".join(stated)
 
     return cells
 
