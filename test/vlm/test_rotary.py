@@ -18,14 +18,23 @@ TABLES = tables(__file__)
 
 SIZE = 64
 SCHEMES = {
-    "line": (1, lambda at: rotary.line_angles(at[0], rotary.frequencies(SIZE))),
-    "axial": (2, lambda at: rotary.axial_angles(at[0], at[1], SIZE)),
-    "chunked": (3, lambda at: rotary.sectioned_angles(at, rotary.frequencies(SIZE), rotary.chunked_axes((8, 12, 12)))),
+    "line": (1, lambda at: line_angles(at[0], rotary.frequencies(SIZE))),
+    "axial": (2, lambda at: axial_angles(at, SIZE)),
+    "chunked": (3, lambda at: rotary.angles_at(at, rotary.frequencies(SIZE), rotary.chunked_axes((8, 12, 12)))),
     "interleaved": (
         3,
-        lambda at: rotary.sectioned_angles(at, rotary.frequencies(SIZE), rotary.interleaved_axes((12, 10, 10))),
+        lambda at: rotary.angles_at(at, rotary.frequencies(SIZE), rotary.interleaved_axes((12, 10, 10))),
     ),
 }
+
+
+def line_angles(places: torch.Tensor, speeds: torch.Tensor) -> torch.Tensor:
+    return rotary.angles_at(places[None], speeds, torch.zeros(len(speeds), dtype=torch.int64))
+
+
+def axial_angles(at: torch.Tensor, size: int) -> torch.Tensor:
+    axes = torch.arange(2).repeat_interleave(size // 4)
+    return rotary.angles_at(at, rotary.frequencies(size // 2).repeat(2), axes)
 
 
 def wrong_angles(at: torch.Tensor, size: int = SIZE) -> torch.Tensor:
@@ -51,7 +60,7 @@ def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_
     query, key = (torch.from_numpy(rng.standard_normal(128))[None] for _ in range(2))
     at = torch.tensor([(0, 0), (5, 7), (11, 2), (20, 20)]).T
     moved = at + torch.tensor([[2], [3]])
-    both = [(wrong_angles(one, 128), rotary.axial_angles(one[0], one[1], 128)) for one in (at, moved)]
+    both = [(wrong_angles(one, 128), axial_angles(one, 128)) for one in (at, moved)]
     wrong, axial = (
         ((rotary.rotate(query, first) * rotary.rotate(key, second)).sum(-1)).tolist()
         for first, second in zip(*both, strict=True)
@@ -65,7 +74,7 @@ def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_
 def test_products_are_those_of_complex_numbers_and_turning_a_grid_keeps_lengths() -> None:
     """Re Σ q_j conj(k_j) exp(i (m - n) f_j), with q_j = q[j] + i q[j + D/2] (Su et al. 2021)."""
     query, key = torch.randn(2, 1, SIZE, generator=torch.Generator().manual_seed(1))
-    angles = rotary.line_angles(torch.tensor([41, 17]), rotary.frequencies(SIZE))
+    angles = line_angles(torch.tensor([41, 17]), rotary.frequencies(SIZE))
     said = float(rotary.rotate(query, angles[:1])[0] @ rotary.rotate(key, angles[1:])[0])
     q, k = ((x[0, : SIZE // 2] + 1j * x[0, SIZE // 2 :]).numpy() for x in (query, key))
     turn = np.exp(1j * (41 - 17) * 1e4 ** (-np.arange(0, SIZE, 2) / SIZE))
@@ -86,12 +95,13 @@ def test_axes_are_told_apart(scheme: str) -> None:
 
 
 def test_axial_angles_follow_the_published_formula_and_a_published_vision_tower() -> None:
-    angles = rotary.axial_angles(torch.tensor([3]), torch.tensor([5]), 8)[0]
+    angles = axial_angles(torch.tensor([[3], [5]]), 8)[0]
     assert angles.tolist() == pytest.approx([3.0, 0.03, 5.0, 0.05] * 2)
     module = small_vlm("qwen2_5_vl").model.visual.rotary_pos_emb  # of heads of 16
     places = torch.tensor([[row, column] for row in range(5) for column in range(3)])
     cos, sin = module(torch.zeros(1), places)
     grid = rotary.grid_angles(5, 3, 16, torch.device("cpu"))
+    assert torch.equal(grid, axial_angles(places.T, 16))
     assert torch.allclose(grid.cos(), cos, atol=1e-6)
     assert torch.allclose(grid.sin(), sin, atol=1e-6)
 
@@ -105,10 +115,10 @@ def test_sectioned_angles_are_those_of_the_published_decoders(kind: str, size: i
     ids = torch.randint(0, 900, (3, 2, 50), generator=torch.Generator().manual_seed(4))
     cos, sin = module(torch.zeros(1), ids)
     axes = (rotary.interleaved_axes if interleaved else rotary.chunked_axes)(sections)
-    same = rotary.sectioned_angles(ids, module.inv_freq, axes)
+    same = rotary.angles_at(ids, module.inv_freq, axes)
     assert torch.equal(same.cos(), cos)
     assert torch.equal(same.sin(), sin)
-    ours = rotary.sectioned_angles(ids, rotary.frequencies(size, base), axes)
+    ours = rotary.angles_at(ids, rotary.frequencies(size, base), axes)
     assert torch.allclose(ours.cos(), cos, atol=2e-4)  # one unit in the last place of a frequency, 900 steps away
     assert torch.allclose(rotary.frequencies(size, base), module.inv_freq, rtol=2e-7, atol=0)
 
@@ -129,17 +139,13 @@ def published_rotary(kind: str, size: int, sections: tuple[int, int, int], base:
     return module(config(**told))
 
 
-def test_line_angles_are_those_of_llama_and_of_equal_axes() -> None:
+def test_angles_on_a_line_are_those_of_llama() -> None:
     module = small_vlm("llava").model.language_model.rotary_emb
     positions = torch.randint(0, 500, (2, 40), generator=torch.Generator().manual_seed(6))
     cos, sin = module(torch.zeros(1), positions)
-    ours = rotary.line_angles(positions, module.inv_freq)
+    ours = line_angles(positions, module.inv_freq)
     assert torch.equal(ours.cos(), cos)
     assert torch.equal(ours.sin(), sin)
-    positions, inverse = torch.arange(50), rotary.frequencies(SIZE, 1e6)
-    line = rotary.line_angles(positions, inverse)
-    for axes in (rotary.chunked_axes((8, 12, 12)), rotary.interleaved_axes((12, 10, 10))):
-        assert torch.equal(rotary.sectioned_angles(positions.expand(3, -1), inverse, axes), line)
 
 
 def test_default_sections_are_the_published_ones() -> None:

@@ -146,8 +146,6 @@ def test_progress_inside_counts_to_its_end() -> None:
     assert (inside.balance.without_system >= inside.balance.with_system - 1e-9).all()
     with pytest.raises(InputError, match="Examine something first"):
         look_inside(made, [])
-    with pytest.raises(InputError, match="questions of a kind"):
-        Effort(each=0)
 
 
 def normaliser() -> norms.PublishedNorm:
