@@ -15,7 +15,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.sim.compilation import SEEN, PlacedModel
 from spatial_vlm_ros.sim.mujoco_runtime import drawing_context, load_mujoco, no_drawing
-from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, Transform
+from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, RgbdFrame, Transform
 
 NEAR, FAR = 0.02, 20.0
 """Near and far plane of the drawing, metres along optical z."""
@@ -38,9 +38,14 @@ class RenderedImage:
     depth: Depth
     geom: npt.NDArray[np.int32]
 
+    def frame(self, camera: PinholeCamera, pose: Transform, max_range: float, stamp_ns: int) -> RgbdFrame:
+        """Make a frame without depth beyond `max_range`, metres; `pose` is the camera's as the frame tells it."""
+        depth = np.where(self.depth <= max_range, self.depth, np.float32(np.nan))
+        return RgbdFrame(self.rgb, depth, camera, stamp_ns, pose.child, pose, domain="simulated")
+
 
 class SceneRenderer:
-    """Draws one model. Use it from one thread, as a context manager or with `close()`."""
+    """Draws one model. Use and `close()` it in one thread."""
 
     def __init__(self, model: Any, data: Any) -> None:
         self._mj = mj = load_mujoco()
@@ -57,12 +62,6 @@ class SceneRenderer:
         self._option, self._free = mj.MjvOption(), mj.MjvCamera()
         self._option.geomgroup[:] = 0
         self._option.geomgroup[SEEN] = 1
-
-    def __enter__(self) -> SceneRenderer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free the drawing context; further calls do nothing."""
@@ -177,7 +176,8 @@ class Instances:
 
     def __init__(self, model: Any, objects: Mapping[str, PlacedModel]) -> None:
         self._objects = objects
-        self.seen = {id_: _seen_geoms(model, id_) for id_ in objects}
+        shown = model.geom_group == SEEN
+        self.seen = {id_: np.flatnonzero(shown & (model.geom_bodyid == model.body(id_).id)).tolist() for id_ in objects}
         self._owner = np.full(model.ngeom + 1, -1, np.int32)  # index of the object of each geom; the last: none
         for number, geoms in enumerate(self.seen.values()):
             self._owner[geoms] = number
@@ -193,8 +193,8 @@ class Instances:
 
     def counted(self, geom: Geoms) -> dict[str, int]:
         """Number of pixels of each object."""
-        counts = np.bincount(geom.ravel() + 1, minlength=len(self._owner))  # of no geom, then of each geom
-        return {id_: int(counts[np.add(geoms, 1)].sum()) for id_, geoms in self.seen.items()}
+        counts = np.bincount(self._owner[geom].ravel() + 1, minlength=len(self._objects) + 1)  # the first: of none
+        return dict(zip(self._objects, counts[1:].tolist(), strict=True))
 
     def shiny(self, geom: Geoms) -> Mask:
         """(H, W) bool mask of metal and glass."""
@@ -202,13 +202,8 @@ class Instances:
 
     def detections(self, masks: Mapping[str, Mask]) -> tuple[Detection, ...]:
         """Detections of a perfect detector for objects with a visible pixel: tight boxes, exact masks."""
-        return tuple(self._detection(id_, mask) for id_, mask in masks.items() if mask.any())
-
-    def _detection(self, id_: str, mask: Mask) -> Detection:
-        model = self._objects[id_].model
-        return Detection(id_, model.label, 1.0, box_around(mask), mask, model.attributes)
-
-
-def _seen_geoms(model: Any, id_: str) -> list[int]:
-    of_body = model.geom_bodyid == model.body(id_).id
-    return [int(g) for g in np.flatnonzero(of_body & (model.geom_group == SEEN))]
+        models = {id_: self._objects[id_].model for id_, mask in masks.items() if mask.any()}
+        return tuple(
+            Detection(id_, model.label, 1.0, box_around(masks[id_]), masks[id_], model.attributes)
+            for id_, model in models.items()
+        )

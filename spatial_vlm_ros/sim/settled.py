@@ -40,15 +40,12 @@ _BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
 """Directions as shares of ahead and right."""
 
 
-def settled_tabletop(
-    seed: int, objects: int = 9, kinds: Sequence[str] = KINDS, frame: str = "base_link"
-) -> PhysicsWorld:
-    """Make a random world at rest.
+def settled_tabletop(seed: int, objects: int = 9, kinds: Sequence[str] = KINDS) -> PhysicsWorld:
+    """Make a random world at rest in the frame "base_link", with z up and its origin beside the table, 0.1 m below it.
 
     Args:
         objects: number of objects to place; up to a third may be missing in the end.
         kinds: kinds to draw from, names in kinds.KINDS.
-        frame: name of the base frame, which has z up and its origin beside the table, 0.1 m below its top.
 
     Returns:
         The world. Recorded relations hold with a margin of CLEAR or more, seen from its `base_T_camera`.
@@ -60,14 +57,14 @@ def settled_tabletop(
                          "1 or more kinds")  # fmt: skip
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
-        scenery, camera = random_scenery(rng), random_view(rng, frame)
+        scenery, camera = random_scenery(rng), random_view(rng)
         world = _settled(_placed(rng, scenery, camera, objects, kinds), math.ceil(objects * 2 / 3))
         if world is not None:
             return world
     raise InputError("number of objects", str(objects), "as many as fit on the table", "ask for fewer")
 
 
-def random_view(rng: np.random.Generator, frame: str = "base_link") -> Transform:
+def random_view(rng: np.random.Generator) -> Transform:
     """Draw a camera pose about 1 m from the middle of the table, 25 to 50° above it, on the robot's side."""
     distance, elevation, side = rng.uniform(0.85, 1.1), math.radians(rng.uniform(25, 50)), rng.uniform(-0.9, 0.9)
     target = (0.8 + float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04)), 0.13)
@@ -77,7 +74,7 @@ def random_view(rng: np.random.Generator, frame: str = "base_link") -> Transform
         target[1] - flat * math.sin(side),
         target[2] + distance * math.sin(elevation),
     )
-    return look_at(eye, target, frame)
+    return look_at(eye, target, "base_link")
 
 
 def broken(world: PhysicsWorld) -> set[str]:

@@ -60,9 +60,7 @@ class ArmView:
         self._mj.mj_comPos(self._model, self._data)
         self._mj.mj_camlight(self._model, self._data)
         image = self._renderer.draw(self.camera, base_T_camera)
-        pose = told or base_T_camera
-        depth = np.where(image.depth <= self._range, image.depth, np.float32(np.nan))
-        frame = RgbdFrame(image.rgb, depth, self.camera, stamp_ns, pose.child, pose, domain="simulated")
+        frame = image.frame(self.camera, told or base_T_camera, self._range, stamp_ns)
         self._shots += 1
         rng = np.random.default_rng((self._seed, self._shots))
         if self._noise:
