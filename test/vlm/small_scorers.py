@@ -155,6 +155,18 @@ def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.
     return given
 
 
+def entering(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(N, D) what enters the first layer of the decoder."""
+    seen: list[torch.Tensor] = []
+    handle = model.model.language_model.layers[0].register_forward_pre_hook(
+        lambda _m, given, named: seen.append(named.get("hidden_states", given[0] if given else None)), with_kwargs=True
+    )
+    with torch.no_grad():
+        model(**inputs)
+    handle.remove()
+    return seen[0][0]
+
+
 def _llava(text: dict[str, Any]) -> Any:
     vision = transformers.CLIPVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2, image_size=32, patch_size=8,

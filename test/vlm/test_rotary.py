@@ -7,12 +7,12 @@ from tables import tables
 
 pytest.importorskip("torch")
 import torch
-from small_scorers import IMAGE, KINDS, prompt, small_vlm
+from small_scorers import IMAGE, KINDS, entering, prompt, small_vlm
 
 from research.offsets import offset_spread
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm import rotary
-from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, image_tokens_changed, parts_of
+from spatial_vlm_ros.vlm.parts import finite, grids_of, image_tokens_changed, parts_of
 
 TABLES = tables(__file__)
 
@@ -163,25 +163,12 @@ def test_sections_that_do_not_fit_are_refused(axes_of: str, sections: list[int],
     assert rotary.interleaved_axes((11, 11, 10)).bincount().tolist() == [11, 11, 10]
 
 
-def entering(parts: Parts, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(N, D) what enters the first layer of the decoder."""
-    seen = {}
-    handle = parts.layers[0].register_forward_pre_hook(
-        lambda _m, given, kw: seen.__setitem__("it", kw.get("hidden_states", given[0] if given else None)),
-        with_kwargs=True,
-    )
-    with torch.no_grad():
-        parts.model(**inputs)
-    handle.remove()
-    return seen["it"][0]
-
-
 @pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
 def test_what_the_projector_returns_are_the_image_tokens(kind: str) -> None:
     model, inputs = small_vlm(kind), prompt(kind)
     parts, seen = parts_of(model), {}
     parts.projector.register_forward_hook(lambda _m, _i, out: seen.__setitem__("projected", out))
-    tokens = entering(parts, inputs)[parts.image_columns(inputs["input_ids"])[0]]
+    tokens = entering(parts.model, inputs)[parts.image_columns(inputs["input_ids"])[0]]
     projected = seen["projected"].reshape(-1, 64)
     assert tokens.shape == (16, 64)
     same = torch.cdist(tokens, projected) < 1e-3
@@ -192,12 +179,12 @@ def test_what_the_projector_returns_are_the_image_tokens(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_are_changed_for_the_decoder_alone_and_only_while_it_lasts(kind: str) -> None:
     parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
-    before, columns = entering(parts, inputs), parts.image_columns(inputs["input_ids"])[0]
+    before, columns = entering(parts.model, inputs), parts.image_columns(inputs["input_ids"])[0]
     with image_tokens_changed(parts, lambda tokens, _: tokens.flip(0)):
-        changed = entering(parts, inputs)
+        changed = entering(parts.model, inputs)
     assert torch.equal(changed[columns], before[columns].flip(0))
     assert torch.equal(changed[~columns], before[~columns])
-    assert torch.equal(entering(parts, inputs), before)
+    assert torch.equal(entering(parts.model, inputs), before)
 
 
 def test_features_added_later_are_changed_alike_and_decoding_goes_on_from_changed_tokens() -> None:
