@@ -190,9 +190,9 @@ def _plain(value: Any) -> Any:
 
 
 _SIDE, _TEXT, _LINE, _WIDTH = 240, 76, 15, 36  # pixels, pixels, pixels, characters
-_RIGHT, _WRONG, _INK = (20, 130, 40), (200, 30, 30), (40, 40, 40)
+Ink = tuple[int, int, int]
+_RIGHT, _WRONG, _INK, _WHITE = (20, 130, 40), (200, 30, 30), (40, 40, 40), (255, 255, 255)
 _MARK = 5  # pixels of the coloured edge
-_HEAD = 36  # pixels for two lines above an image
 _COLUMNS, _MOST = 4, 24  # columns of a sheet, most questions on it
 
 
@@ -220,14 +220,15 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
         weights: (L, rows, columns), 0 or more, from `attention_map`.
 
     Returns:
-        (H', W', 3) uint8; a title above each image names the layers and the share of attention on the image.
+        (H', W', 3) uint8; below each image are its layers and the share of attention on the image.
     """
-    tiles = [_headed(rgb, "the image", "")]
+    tiles = [_tile(rgb, _WHITE, {"the image": _INK})]
     for layers in np.array_split(np.arange(len(weights)), min(3, len(weights))):
         mean = weights[layers].mean(axis=0)
         first, last = int(layers[0]) + 1, int(layers[-1]) + 1
         name = f"layer {first}" if first == last else f"layers {first} to {last}"
-        tiles.append(_headed(attention_image(rgb, mean), name, f"{mean.sum():.1%} on the image"))
+        texts = {name: _INK, f"{mean.sum():.1%} on the image": _INK}
+        tiles.append(_tile(attention_image(rgb, mean), _WHITE, texts))
     return np.hstack(tiles)
 
 
@@ -242,8 +243,9 @@ def answer_sheet(examined: Sequence[Examined]) -> Rgb:
     Returns:
         (H, W, 3) uint8.
     """
-    wrong = _spread([one for one in examined if not one.right], _MOST)
-    tiles = [_tile(one) for one in (*wrong, *_spread([one for one in examined if one.right], _MOST - len(wrong)))]
+    wrong, right = ([one for one in examined if one.right == good] for good in (False, True))
+    shown = _spread(wrong, _MOST)
+    tiles = [_answer_tile(one) for one in (*shown, *_spread(right, _MOST - len(shown)))]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
     return np.vstack([np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)])
 
@@ -254,32 +256,25 @@ def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
     return [examined[i * len(examined) // count] for i in range(count)]
 
 
-def _headed(rgb: Rgb, *lines: str) -> Rgb:
-    """An image of _SIDE pixels height below lines of text, with a margin."""
-    width = round(rgb.shape[1] * _SIDE / rgb.shape[0])
-    tile = np.full((_SIDE + _HEAD + _MARK, width + 2 * _MARK, 3), 255, np.uint8)
-    tile[_HEAD : _HEAD + _SIDE, _MARK:-_MARK] = cv2.resize(rgb, (width, _SIDE), interpolation=cv2.INTER_AREA)
-    for i, line in enumerate(lines):
-        _write(tile, line, (_MARK, _LINE * (i + 1)), _INK)
-    return tile
+def _answer(one: Examined) -> str:
+    answer = one.answers["picture"]
+    return answer if one.right else f"{answer}; it is: {one.item.truth}"
 
 
-def _write(tile: Rgb, line: str, at: tuple[int, int], ink: tuple[int, int, int]) -> None:
-    cv2.putText(tile, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, 1, cv2.LINE_AA)
+def _answer_tile(one: Examined) -> Rgb:
+    ink = _RIGHT if one.right else _WRONG
+    return _tile(one.item.plain.rgb, ink, {one.item.plain.question: _INK, _answer(one): ink})
 
 
-def _tile(examined: Examined) -> Rgb:
-    plain, answer = examined.item.plain, examined.answers["picture"]
-    colour = _RIGHT if examined.right else _WRONG
-    tile = np.full((_SIDE + _TEXT, _SIDE, 3), 255, np.uint8)
-    tile[:_SIDE] = colour
-    inner = _SIDE - 2 * _MARK
-    tile[_MARK:-_MARK][:inner, _MARK:-_MARK] = cv2.resize(plain.rgb, (inner, inner), interpolation=cv2.INTER_AREA)
-    told = answer if examined.right else f"{answer}; it is: {examined.item.truth}"
-    lines = [(line, _INK) for line in textwrap.wrap(plain.question, _WIDTH)]
-    lines += [(line, colour) for line in textwrap.wrap(told, _WIDTH)]
+def _tile(rgb: Rgb, edge: Ink, texts: Mapping[str, Ink]) -> Rgb:
+    """A square image within an edge, above texts in their inks."""
+    tile, inner = np.full((_SIDE + _TEXT, _SIDE, 3), 255, np.uint8), _SIDE - 2 * _MARK
+    tile[:_SIDE] = edge
+    tile[_MARK:-_MARK][:inner, _MARK:-_MARK] = cv2.resize(rgb, (inner, inner), interpolation=cv2.INTER_AREA)
+    lines = [(line, ink) for text, ink in texts.items() for line in textwrap.wrap(text, _WIDTH)]
     for i, (line, ink) in enumerate(lines):
-        _write(tile, line, (_MARK, _SIDE + _LINE * (i + 1) - 2), ink)
+        at = (_MARK, _SIDE + _LINE * (i + 1) - 2)
+        cv2.putText(tile, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, 1, cv2.LINE_AA)
     return tile
 
 
@@ -315,8 +310,7 @@ def write_folder(
     for key, image in (attention or {}).items():
         one, name = by_key[key], f"attention-{key}.png"
         images[name] = image
-        answer = one.answers["picture"] + ("" if one.right else f"; it is: {one.item.truth}")
-        told.append(f"{one.item.plain.question} {answer}\n\n![{key}]({name})\n")
+        told.append(f"{one.item.plain.question} {_answer(one)}\n\n![{key}]({name})\n")
     contents = {
         REPORT: "\n".join(told).encode(),
         DATA: (json.dumps(as_dict(diagnosis), indent=1, allow_nan=False) + "\n").encode(),
