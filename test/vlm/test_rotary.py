@@ -125,18 +125,9 @@ def test_sectioned_angles_are_those_of_the_published_decoders(kind: str, size: i
 
 def published_rotary(kind: str, size: int, sections: tuple[int, int, int], base: float) -> torch.nn.Module:
     """The rotary module of a published decoder, of a head size, sections and base."""
-    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRotaryEmbedding, Qwen2_5_VLTextConfig
-    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLRotaryEmbedding, Qwen2VLTextConfig
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextConfig, Qwen3VLTextRotaryEmbedding
-
-    config, module = {
-        "qwen2_vl": (Qwen2VLTextConfig, Qwen2VLRotaryEmbedding),
-        "qwen2_5_vl": (Qwen2_5_VLTextConfig, Qwen2_5_VLRotaryEmbedding),
-        "qwen3_vl": (Qwen3VLTextConfig, Qwen3VLTextRotaryEmbedding),
-    }[kind]
     rope = {"rope_type": "default", "mrope_section": list(sections), "rope_theta": base}
-    told = {"hidden_size": 4 * size, "num_attention_heads": 4, "head_dim": size, "rope_parameters": rope}
-    return module(config(**told))
+    model = small_vlm(kind, hidden_size=4 * size, head_dim=size, rope_parameters=rope)
+    return model.model.language_model.rotary_emb
 
 
 def test_angles_on_a_line_are_those_of_llama() -> None:
