@@ -13,7 +13,7 @@ from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.sim.compilation import TIME_STEP, PlacedModel, compile_model
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.sim.renderer import Instances, SceneRenderer
+from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
@@ -55,7 +55,6 @@ class PhysicsWorld:
         self._settle()
         self._bodies = {id_: self._model.body(id_).id for id_ in self.objects}
         self.truth: Mapping[str, TrueObject] = MappingProxyType({id_: self._true(id_) for id_ in self.objects})
-        self._owners = Instances(self._model, self.objects)
 
     def __enter__(self) -> PhysicsWorld:
         return self
@@ -120,16 +119,17 @@ class PhysicsWorld:
         """
         pose = self.base_T_camera if base_T_camera is None else base_T_camera
         if self._renderer is None:
-            self._renderer = SceneRenderer(self._model, self._data)
-        image = self._renderer.draw(camera, pose)
-        masks = self._owners.masks(image.geom)
-        fractions = self._visible_fractions(self._renderer, camera, pose, self._owners.counted(image.geom))
+            self._renderer = SceneRenderer(self._model, self._data, self.objects)
+        renderer = self._renderer
+        image = renderer.draw(camera, pose)
+        masks = renderer.masks(image.geom)
+        fractions = self._visible_fractions(renderer, camera, pose, renderer.counted(image.geom))
         return PhysicsRendering(
             image.frame(camera, pose, self.scenery.max_range, stamp_ns),
-            self._owners.detections(masks),
+            renderer.detections(masks),
             MappingProxyType(masks),
             MappingProxyType(fractions),
-            self._owners.shiny(image.geom),
+            renderer.shiny(image.geom),
         )
 
     def _visible_fractions(
@@ -141,9 +141,7 @@ class PhysicsWorld:
         """
         whole: dict[str, int] = {}
         for group in _apart({id_: self._window(id_, camera, pose) for id_ in count}):
-            geoms = [g for id_ in group for g in self._owners.seen[id_]]
-            alone = self._owners.counted(renderer.alone(camera, pose, geoms))
-            whole.update({id_: alone[id_] for id_ in group})
+            whole.update(renderer.alone(camera, pose, group))
         return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
 
     def _window(self, id_: str, camera: PinholeCamera, pose: Transform) -> Array:

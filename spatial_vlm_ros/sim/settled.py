@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -156,18 +156,29 @@ class Placer:
 
     def place(self, id_: str, model: Model, related: bool) -> bool:
         """Place one more object, in a relation to an existing one or, if that fails, anywhere."""
+        for place, height, placed in self._places(model, related):
+            carried = placed is not None and placed.relation in ("on", "in")
+            if self._in_view(place, height) if carried else self._free(place, model.reach):
+                position = (float(place[0]), float(place[1]), height + _LIFT)
+                self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
+                return True
+        return False
+
+    def _places(self, model: Model, related: bool) -> Iterator[tuple[Array, float, Placed | None]]:
+        """Positions (2,) to try, the height of the support there, and the relation that the object then has."""
         anchors = [self.objects[int(n)] for n in self._rng.permutation(len(self.objects))] if related else []
         for anchor in anchors[:4]:
             for relation in self._relations(model, anchor):
-                if self._put(id_, model, relation, anchor):
-                    return True
+                for _ in range(_TRIES // 4):
+                    if relation in ("on", "in"):
+                        place, height = self._carried(model, anchor)
+                    else:
+                        place, height = self._beside(model, relation, anchor), self.scenery.table_height
+                    yield place, height, Placed(relation, (anchor.id,))
         (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
         for _ in range(_TRIES):
             place = np.array([self._rng.uniform(x - w / 3, x + w / 3), self._rng.uniform(y - d / 3, y + d / 3)])
-            if self._free(place, model.reach):
-                self._add(id_, model, place, self.scenery.table_height, None)
-                return True
-        return False
+            yield place, self.scenery.table_height, None
 
     def _relations(self, model: Model, anchor: PlacedModel) -> list[str]:
         """Relations to try to this anchor, in random order; being carried comes first if possible."""
@@ -181,20 +192,6 @@ class Placer:
     def _carrying(self, anchor: PlacedModel) -> bool:
         return any(t.placed and t.placed.relation in ("on", "in") and anchor.id in t.placed.anchor_ids
                    for t in self.objects)  # fmt: skip
-
-    def _put(self, id_: str, model: Model, relation: str, anchor: PlacedModel) -> bool:
-        """Try some positions that have this relation."""
-        for _ in range(_TRIES // 4):
-            if relation in ("on", "in"):
-                place, height = self._carried(model, anchor)
-                free = self._in_view(place, height)
-            else:
-                place, height = self._beside(model, relation, anchor), self.scenery.table_height
-                free = self._free(place, model.reach)
-            if free:
-                self._add(id_, model, place, height, Placed(relation, (anchor.id,)))
-                return True
-        return False
 
     def _beside(self, model: Model, relation: str, anchor: PlacedModel) -> Array:
         """(2,) position beside the anchor."""
@@ -232,10 +229,6 @@ class Placer:
         point = np.array([[place[0], place[1], height + 0.04]])
         u, v = project(VGA, self.base_T_camera.inverse().apply(point))[0]
         return bool(_BORDER < u < VGA.width - _BORDER and _BORDER < v < VGA.height - _BORDER)
-
-    def _add(self, id_: str, model: Model, place: Array, height: float, placed: Placed | None) -> None:
-        position = (float(place[0]), float(place[1]), height + _LIFT)
-        self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
 
     def _yaw(self, model: Model, place: Array) -> float:
         """Chicks roughly face the camera and shelves roughly open towards it; other objects have any yaw."""
