@@ -76,13 +76,13 @@ def downloading() -> Iterator[Callable[[str, int, int], None]]:
 
 def diagnosis(found: Diagnosis) -> None:
     """Print accuracy by kind of question with and without the image, faults with their numbers, and the verdict."""
-    from spatial_vlm_ros.vlm.diagnostics.report import inside_lines, interval_text, numbers_text, share_text
+    from spatial_vlm_ros.vlm.diagnostics.report import inside_lines, number_text, numbers_text
 
     console = new_console()
     columns = ("n", "guess", "accuracy", "with a blank image", "gain", "changes with the mirrored image")
     table = new_table(("questions", *columns), ["questions"])
     for s in found.sections:
-        numbers = (share_text(s.accuracy), share_text(s.blank), interval_text(s.gain), share_text(s.turned_along))
+        numbers = (number_text(x) for x in (s.accuracy, s.blank, s.gain, s.turned_along))
         table.add_row(s.name, str(s.n), f"{100 * s.chance:.1f}", *numbers)
     console.print(table)
     console.print("in percent, with 95 % intervals")

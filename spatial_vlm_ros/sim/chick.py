@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.sim.meshes import cone, ellipsoid, join, revolve, torus, turn
-from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
+from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface, scaled
 from spatial_vlm_ros.types import Vector3
 
 _YELLOW: Colour = (245, 205, 45)
@@ -31,14 +31,12 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
     """
     s, shade = float(rng.uniform(0.95, 1.08)), rng.uniform(0.95, 1.03)
     paint = (round(_YELLOW[0] * min(shade, 1.0)), round(_YELLOW[1] * shade), _YELLOW[2])
-    bodies, solids = _feathers(paint), _solids(s)
-    worn = _DRESSES[wears]()
-    parts = tuple(PaintedSurface(p.mesh.scaled((s, s, s)), p.colour) for p in (*bodies, *worn))
+    parts, solids = (*_feathers(paint), *_DRESSES[wears]()), _solids()
     if wears == "bonnet":
-        at = np.array(_HEAD_AT) + _HAT_BACK @ (0.0, 0.0, _HAT_UP)
-        brim = CollisionPiece("cylinder", (0.033 * s, 0.0015 * s), (at[0] * s, 0.0, at[2] * s), _HAT_BACK)
-        solids = (*solids, brim, CollisionPiece("ball", (0.024 * s,), (at[0] * s, 0.0, at[2] * s)))
-    return Model("chick", ("yellow", wears), parts, solids, 0.09 * s**3, (0.0, 0.0, 0.026 * s), friction=0.8)
+        x, _, z = np.array(_HEAD_AT) + _HAT_BACK @ (0.0, 0.0, _HAT_UP)
+        brim = CollisionPiece("cylinder", (0.033, 0.0015), (x, 0.0, z), _HAT_BACK)
+        solids = (*solids, brim, CollisionPiece("ball", (0.024,), (x, 0.0, z)))
+    return scaled(Model("chick", ("yellow", wears), parts, solids, 0.09, (0.0, 0.0, 0.026), friction=0.8), s)
 
 
 def _feathers(paint: Colour) -> tuple[PaintedSurface, ...]:
@@ -94,13 +92,12 @@ def _bonnet() -> tuple[PaintedSurface, ...]:
     return PaintedSurface(hat, _BONNET), PaintedSurface(around, _BAND)
 
 
-def _solids(s: float) -> tuple[CollisionPiece, ...]:
-    """Convex pieces of the bird, scaled by `s`."""
+def _solids() -> tuple[CollisionPiece, ...]:
+    """Convex pieces of the bird."""
     angles = np.arange(16) * 2 * math.pi / 16
     rings = [(0.024, 0.0), (0.0355, 0.02), (0.032, 0.04), (0.014, 0.06)]
     belly = np.array([(1.1 * r * math.cos(a), 0.97 * r * math.sin(a), z) for r, z in rings for a in angles])
-    x, y, z = _HEAD_AT
-    return CollisionPiece("hull", corners=belly * s), CollisionPiece("ball", (_HEAD * s,), (x * s, y, z * s))
+    return CollisionPiece("hull", corners=belly), CollisionPiece("ball", (_HEAD,), _HEAD_AT)
 
 
 _DRESSES: Mapping[str, Callable[[], tuple[PaintedSurface, ...]]] = MappingProxyType(

@@ -45,38 +45,27 @@ def demo_camera() -> Transform:
     return look_at((-0.02, 0.0, 0.6), (0.76, 0.0, 0.12), BASE)
 
 
-def chicks_world(bonnet: Spot, ribbon: Spot, seed: int = 3) -> PhysicsWorld:
-    """Make a world with the two chicks at two positions beside the cup, and a few other objects.
-
-    Args:
-        bonnet: x, y of the chick with the bonnet, base frame, metres.
-        ribbon: x, y of the chick with the ribbon, base frame, metres.
-    """
-    objects, scenery, rng = story(bonnet, ribbon, seed)
+def chicks_world(bonnet: Spot, ribbon: Spot) -> PhysicsWorld:
+    """Make a world with the two chicks at two positions beside the cup, and a few other objects."""
+    objects, scenery, rng = story(bonnet, ribbon)
     height = scenery.table_height + 0.002
     for id_, (kind, colour, spot, yaw) in _OTHERS.items():
         within = id_ == "orange"
-        place = (*spot, height + (0.016 if within else 0.0))
-        objects.append(
-            PlacedModel(id_, make(kind, rng, colour), place, yaw, Placed("in", ("bowl",)) if within else None)
-        )
+        place, placed = (*spot, height + (0.016 if within else 0.0)), Placed("in", ("bowl",)) if within else None
+        objects.append(PlacedModel(id_, make(kind, rng, colour), place, yaw, placed))
     return PhysicsWorld(objects, scenery, demo_camera())
 
 
-def story(
-    bonnet: Spot = BEHIND, ribbon: Spot = IN_FRONT, seed: int = 3
-) -> tuple[list[PlacedModel], Scenery, np.random.Generator]:
+def story(bonnet: Spot = BEHIND, ribbon: Spot = IN_FRONT) -> tuple[list[PlacedModel], Scenery, np.random.Generator]:
     """The cup and the two chicks just above the table, the room, and the random generator for more objects."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(3)
     scenery = random_scenery(rng)
     height = scenery.table_height + 0.002
     objects = [PlacedModel("cup", make("cup", rng, "blue"), (*_CUP, height))]
     for id_, spot in (("bonnet", bonnet), ("ribbon", ribbon)):
-        relation = "behind" if spot[0] > _CUP[0] else "in front of"
+        placed = Placed("behind" if spot[0] > _CUP[0] else "in front of", ("cup",))
         towards = math.atan2(-spot[1], -spot[0]) + (0.35 if id_ == "bonnet" else -0.3)
-        objects.append(
-            PlacedModel(id_, make(f"{id_} chick", rng), (*spot, height), towards, Placed(relation, ("cup",)))
-        )
+        objects.append(PlacedModel(id_, make(f"{id_} chick", rng), (*spot, height), towards, placed))
     return objects, scenery, rng
 
 

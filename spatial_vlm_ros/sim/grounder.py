@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -38,15 +38,6 @@ SIMILAR: tuple[tuple[str, ...], ...] = (
 )
 """Labels that a detector confuses with each other."""
 _LARGEST_PX = 50
-_OF_ERRORS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
-    {"misses": float, "swaps": float, "jitter": float, "masks": str, "mask_px": int}
-)
-_OPTIONS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
-    {"world": str, **dict.fromkeys(("seed", "objects", "width", "height"), int), **_OF_ERRORS, "error_seed": int}
-)
-_DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {"world": None, "seed": 0, "objects": 9, "width": 640, "height": 480, "error_seed": 0}
-)
 _SHAPES = {640: 480, 1280: 720}  # width → height of the usual image sizes; others are 4:3
 
 
@@ -77,6 +68,13 @@ class DetectorErrors:
             raise InputError("detector errors mask_px", str(self.mask_px), f"1 to {_LARGEST_PX}")
         if self.masks not in MASKS:
             raise UnknownNameError("kind of masks", self.masks, MASKS)
+
+
+_OF_ERRORS: Mapping[str, Any] = MappingProxyType({each.name: each.default for each in fields(DetectorErrors)})
+_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {"world": "", "seed": 0, "objects": 9, "width": 640, "height": 480, **_OF_ERRORS, "error_seed": 0}
+)
+"""Option of the backend → its value if it is not given, of the option's type."""
 
 
 class SimulatorGrounder:
@@ -161,13 +159,13 @@ def load(**options: str) -> SimulatorGrounder:
         The grounder; its `rendering` is the image it knows, with exact depth.
     """
     values = {**_DEFAULTS, **_read(options)}
-    errors = DetectorErrors(**{name: values[name] for name in _OF_ERRORS if name in values})
+    errors = DetectorErrors(**{name: values[name] for name in _OF_ERRORS})
     camera, name, error_seed = camera_of(values["width"], values["height"]), values["world"], values["error_seed"]
-    if name is not None and name not in DEMO_WORLDS:
+    if "world" in options and name not in DEMO_WORLDS:
         raise UnknownNameError("demo world", name, DEMO_WORLDS)
     if error_seed < 0:
         raise InputError("option error_seed", str(error_seed), "0 or more")
-    made = settled_tabletop(values["seed"], values["objects"]) if name is None else DEMO_WORLDS[name]()
+    made = DEMO_WORLDS[name]() if name else settled_tabletop(values["seed"], values["objects"])
     with made as world:
         return SimulatorGrounder(world.render(camera), errors, error_seed)
 
@@ -182,10 +180,10 @@ def errors_of(options: Mapping[str, str]) -> DetectorErrors:
 def _read(options: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for name, value in options.items():
-        if name not in _OPTIONS:
-            raise UnknownNameError("option of the simulator", name, _OPTIONS)
+        if name not in _DEFAULTS:
+            raise UnknownNameError("option of the simulator", name, _DEFAULTS)
         try:
-            values[name] = _OPTIONS[name](value)
+            values[name] = type(_DEFAULTS[name])(value)
         except (TypeError, ValueError) as error:
             raise InputError(f"option {name}", repr(value), "a number") from error
     return values

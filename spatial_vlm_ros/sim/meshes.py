@@ -15,6 +15,7 @@ from spatial_vlm_ros.types import Vector3
 Array = npt.NDArray[np.float64]
 Profile = Sequence[tuple[float, float]]  # (radius, height), metres
 Faces = npt.NDArray[np.int32]
+SECTORS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,19 +127,18 @@ def _tube(walls: Array, first: npt.ArrayLike, last: npt.ArrayLike, clockwise: bo
     return Mesh(vertices, faces.astype(np.int32))
 
 
-def torus(radius: float, thickness: float, height: float = 0.0) -> Mesh:
-    """Make a ring with a round cross-section of radius `thickness` about the z axis at `height`, metres."""
+def torus(radius: float, thickness: float) -> Mesh:
+    """Make a ring with a round cross-section of radius `thickness` about the z axis, metres."""
     angles = np.linspace(0, 2 * math.pi, 37)
-    path = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(len(angles), height)], axis=1)
+    path = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.zeros(len(angles))], axis=1)
     return sweep(path, np.full(len(path), thickness), up=(0, 0, 1))
 
 
-def wedges(outer: Profile, inner: Profile, sectors: int = 12) -> list[Array]:
-    """Cut a wall of revolution into convex pieces.
+def wedges(outer: Profile, inner: Profile) -> list[Array]:
+    """Cut a wall of revolution into convex pieces, SECTORS around the axis.
 
     Args:
         outer: (radius, height) along the outside, from bottom to top, metres.
-        sectors: number of pieces around the axis.
 
     Returns:
         One (8, 3) set of corners for every sector and step of the profile, metres; the wall is the union of their
@@ -147,7 +147,7 @@ def wedges(outer: Profile, inner: Profile, sectors: int = 12) -> list[Array]:
     pieces = []
     for n in range(len(outer) - 1):
         section = (outer[n], outer[n + 1], inner[n], inner[n + 1])
-        for k in range(sectors):
-            edges = (2 * math.pi * k / sectors, 2 * math.pi * (k + 1) / sectors)
+        for k in range(SECTORS):
+            edges = (2 * math.pi * k / SECTORS, 2 * math.pi * (k + 1) / SECTORS)
             pieces.append(np.array([(r * math.cos(a), r * math.sin(a), z) for a in edges for r, z in section]))
     return pieces

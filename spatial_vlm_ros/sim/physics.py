@@ -13,11 +13,11 @@ from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.sim.compilation import TIME_STEP, PlacedModel, compile_model
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.sim.renderer import Instances, SceneRenderer
+from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
-from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform
+from spatial_vlm_ros.types import Mask, PinholeCamera, Transform
 
 STILL_SPEED, STILL_TURN = 0.003, 0.06
 """An object slower than this (m/s, rad/s) is at rest."""
@@ -55,7 +55,6 @@ class PhysicsWorld:
         self._settle()
         self._bodies = {id_: self._model.body(id_).id for id_ in self.objects}
         self.truth: Mapping[str, TrueObject] = MappingProxyType({id_: self._true(id_) for id_ in self.objects})
-        self._owners = Instances(self._model, self.objects)
 
     def __enter__(self) -> PhysicsWorld:
         return self
@@ -71,24 +70,11 @@ class PhysicsWorld:
 
     # -------------------------------------------------------------------------------------------- physics
 
-    def speeds(self) -> tuple[float, float]:
-        """Greatest speed (m/s) and turning rate (rad/s) of all objects."""
-        velocity = self._data.qvel.reshape(-1, 6)
-        if not len(velocity):
-            return 0.0, 0.0
-        return (
-            float(np.linalg.norm(velocity[:, :3], axis=1).max()),
-            float(np.linalg.norm(velocity[:, 3:], axis=1).max()),
-        )
-
     def at_rest(self) -> bool:
         """Whether nothing moves faster than STILL_SPEED or turns faster than STILL_TURN."""
-        speed, turning = self.speeds()
-        return speed < STILL_SPEED and turning < STILL_TURN
-
-    def deepest_contact(self) -> float:
-        """Greatest penetration of two solids, metres."""
-        return float(max((-contact.dist for contact in self._data.contact), default=0.0))
+        velocity = self._data.qvel.reshape(-1, 2, 3)
+        speed, turning = np.linalg.norm(velocity, axis=2).max(axis=0, initial=0.0)
+        return bool(speed < STILL_SPEED and turning < STILL_TURN)
 
     def _settle(self) -> None:
         still = 0
@@ -133,17 +119,17 @@ class PhysicsWorld:
         """
         pose = self.base_T_camera if base_T_camera is None else base_T_camera
         if self._renderer is None:
-            self._renderer = SceneRenderer(self._model, self._data)
-        image = self._renderer.draw(camera, pose)
-        masks = self._owners.masks(image.geom)
-        count = self._owners.counted(image.geom)
-        depth = np.where(image.depth <= self.scenery.max_range, image.depth, np.float32(np.nan))
+            self._renderer = SceneRenderer(self._model, self._data, self.objects)
+        renderer = self._renderer
+        image = renderer.draw(camera, pose)
+        masks = renderer.masks(image.geom)
+        fractions = self._visible_fractions(renderer, camera, pose, renderer.counted(image.geom))
         return PhysicsRendering(
-            RgbdFrame(image.rgb, depth, camera, stamp_ns, pose.child, pose, domain="simulated"),
-            self._owners.detections(masks),
+            image.frame(camera, pose, self.scenery.max_range, stamp_ns),
+            renderer.detections(masks),
             MappingProxyType(masks),
-            MappingProxyType(self._visible_fractions(self._renderer, camera, pose, count)),
-            self._owners.shiny(image.geom),
+            MappingProxyType(fractions),
+            renderer.shiny(image.geom),
         )
 
     def _visible_fractions(
@@ -155,9 +141,7 @@ class PhysicsWorld:
         """
         whole: dict[str, int] = {}
         for group in _apart({id_: self._window(id_, camera, pose) for id_ in count}):
-            geom = renderer.alone(camera, pose, [g for id_ in group for g in self._owners.seen[id_]])
-            alone = self._owners.counted(geom)
-            whole.update({id_: alone[id_] for id_ in group})
+            whole.update(renderer.alone(camera, pose, group))
         return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
 
     def _window(self, id_: str, camera: PinholeCamera, pose: Transform) -> Array:

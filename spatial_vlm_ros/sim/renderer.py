@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.sim.compilation import SEEN, PlacedModel
 from spatial_vlm_ros.sim.mujoco_runtime import drawing_context, load_mujoco, no_drawing
-from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, Transform
+from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, RgbdFrame, Transform
 
 NEAR, FAR = 0.02, 20.0
 """Near and far plane of the drawing, metres along optical z."""
@@ -38,11 +39,32 @@ class RenderedImage:
     depth: Depth
     geom: npt.NDArray[np.int32]
 
+    def frame(self, camera: PinholeCamera, pose: Transform, max_range: float, stamp_ns: int) -> RgbdFrame:
+        """Make a frame without depth beyond `max_range`, metres; `pose` is the camera's as the frame tells it."""
+        depth = np.where(self.depth <= max_range, self.depth, np.float32(np.nan))
+        return RgbdFrame(self.rgb, depth, camera, stamp_ns, pose.child, pose, domain="simulated")
+
 
 class SceneRenderer:
-    """Draws one model. Use it from one thread, as a context manager or with `close()`."""
+    """Draws one model and finds objects in its images. Use and `close()` it in one thread.
 
-    def __init__(self, model: Any, data: Any) -> None:
+    Args:
+        model: MuJoCo model that has a body for each object.
+        objects: objects by id, in the order of their detections.
+    """
+
+    def __init__(self, model: Any, data: Any, objects: Mapping[str, PlacedModel] = MappingProxyType({})) -> None:
+        self._objects, shown = objects, model.geom_group == SEEN
+        self._seen = {
+            id_: np.flatnonzero(shown & (model.geom_bodyid == model.body(id_).id)).tolist() for id_ in objects
+        }
+        self._owner = np.full(model.ngeom + 1, -1, np.int32)  # index of the object of each geom; the last: none
+        for number, geoms in enumerate(self._seen.values()):
+            self._owner[geoms] = number
+        self._shines = np.zeros(model.ngeom + 1, np.bool_)
+        for id_, obj in objects.items():
+            for number, part in enumerate(obj.model.parts):
+                self._shines[model.geom(f"{id_}/{number}").id] = part.shiny
         self._mj = mj = load_mujoco()
         self._model, self._data, self._thread = model, data, threading.get_ident()
         self._size = (0, 0)
@@ -57,12 +79,6 @@ class SceneRenderer:
         self._option, self._free = mj.MjvOption(), mj.MjvCamera()
         self._option.geomgroup[:] = 0
         self._option.geomgroup[SEEN] = 1
-
-    def __enter__(self) -> SceneRenderer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free the drawing context; further calls do nothing."""
@@ -88,17 +104,39 @@ class SceneRenderer:
         codes, depth = self._read(camera, numbers=True)
         return RenderedImage(rgb, depth, self._geoms(codes))
 
-    def alone(self, camera: PinholeCamera, base_T_camera: Transform, drawn: Sequence[int]) -> npt.NDArray[np.int32]:
-        """Return (H, W) geom indices, -1 = none, with only the geoms `drawn` in the world; raises as `draw`."""
+    def alone(self, camera: PinholeCamera, base_T_camera: Transform, ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of pixels of some objects, with nothing else in the world; raises as `draw`."""
         groups = self._model.geom_group.copy()
         self._model.geom_group[:] = _HIDDEN
-        self._model.geom_group[list(drawn)] = SEEN
+        self._model.geom_group[[geom for id_ in ids for geom in self._seen[id_]]] = SEEN
         try:
             self._prepare(camera, base_T_camera)
-            codes, _ = self._read(camera, numbers=True)
-            return self._geoms(codes)
+            counts = self.counted(self._geoms(self._read(camera, numbers=True)[0]))
+            return {id_: counts[id_] for id_ in ids}
         finally:
             self._model.geom_group[:] = groups
+
+    def masks(self, geom: Geoms) -> dict[str, Mask]:
+        """(H, W) bool mask for each object."""
+        owner = self._owner[geom]
+        return {id_: owner == number for number, id_ in enumerate(self._objects)}
+
+    def counted(self, geom: Geoms) -> dict[str, int]:
+        """Number of pixels of each object."""
+        counts = np.bincount(self._owner[geom].ravel() + 1, minlength=len(self._objects) + 1)  # the first: of none
+        return dict(zip(self._objects, counts[1:].tolist(), strict=True))
+
+    def shiny(self, geom: Geoms) -> Mask:
+        """(H, W) bool mask of metal and glass."""
+        return self._shines[geom]
+
+    def detections(self, masks: Mapping[str, Mask]) -> tuple[Detection, ...]:
+        """Detections of a perfect detector for objects with a visible pixel: tight boxes, exact masks."""
+        models = {id_: self._objects[id_].model for id_, mask in masks.items() if mask.any()}
+        return tuple(
+            Detection(id_, model.label, 1.0, box_around(masks[id_]), masks[id_], model.attributes)
+            for id_, model in models.items()
+        )
 
     def _prepare(self, camera: PinholeCamera, base_T_camera: Transform) -> None:
         """Set up the scene for this camera pose."""
@@ -162,53 +200,3 @@ def _metres(buffer: npt.NDArray[np.float32]) -> Depth:
     """Depth buffer (1 = near plane, 0 = far plane) → metres along optical z; NaN at the far plane."""
     z = NEAR * FAR / (NEAR + buffer.astype(np.float64) * (FAR - NEAR))
     return np.where(buffer > 0, z, np.nan).astype(np.float32)
-
-
-class Instances:
-    """Maps geoms to objects.
-
-    Args:
-        model: MuJoCo model that has a body for each object.
-        objects: objects by id, in the order of their detections.
-
-    Attributes:
-        seen: indices of the visible geoms of each object.
-    """
-
-    def __init__(self, model: Any, objects: Mapping[str, PlacedModel]) -> None:
-        self._objects = objects
-        self.seen = {id_: _seen_geoms(model, id_) for id_ in objects}
-        self._owner = np.full(model.ngeom + 1, -1, np.int32)  # index of the object of each geom; the last: none
-        for number, geoms in enumerate(self.seen.values()):
-            self._owner[geoms] = number
-        self._shines = np.zeros(model.ngeom + 1, np.bool_)
-        for id_, obj in objects.items():
-            for number, part in enumerate(obj.model.parts):
-                self._shines[model.geom(f"{id_}/{number}").id] = part.shiny
-
-    def masks(self, geom: Geoms) -> dict[str, Mask]:
-        """(H, W) bool mask for each object."""
-        owner = self._owner[geom]
-        return {id_: owner == number for number, id_ in enumerate(self._objects)}
-
-    def counted(self, geom: Geoms) -> dict[str, int]:
-        """Number of pixels of each object."""
-        counts = np.bincount(geom.ravel() + 1, minlength=len(self._owner))  # of no geom, then of each geom
-        return {id_: int(counts[np.add(geoms, 1)].sum()) for id_, geoms in self.seen.items()}
-
-    def shiny(self, geom: Geoms) -> Mask:
-        """(H, W) bool mask of metal and glass."""
-        return self._shines[geom]
-
-    def detections(self, masks: Mapping[str, Mask]) -> tuple[Detection, ...]:
-        """Detections of a perfect detector for objects with a visible pixel: tight boxes, exact masks."""
-        return tuple(self._detection(id_, mask) for id_, mask in masks.items() if mask.any())
-
-    def _detection(self, id_: str, mask: Mask) -> Detection:
-        model = self._objects[id_].model
-        return Detection(id_, model.label, 1.0, box_around(mask), mask, model.attributes)
-
-
-def _seen_geoms(model: Any, id_: str) -> list[int]:
-    of_body = model.geom_bodyid == model.body(id_).id
-    return [int(g) for g in np.flatnonzero(of_body & (model.geom_group == SEEN))]

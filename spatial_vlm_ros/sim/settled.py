@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -40,15 +40,12 @@ _BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
 """Directions as shares of ahead and right."""
 
 
-def settled_tabletop(
-    seed: int, objects: int = 9, kinds: Sequence[str] = KINDS, frame: str = "base_link"
-) -> PhysicsWorld:
-    """Make a random world at rest.
+def settled_tabletop(seed: int, objects: int = 9, kinds: Sequence[str] = KINDS) -> PhysicsWorld:
+    """Make a random world at rest in the frame "base_link", with z up and its origin beside the table, 0.1 m below it.
 
     Args:
         objects: number of objects to place; up to a third may be missing in the end.
         kinds: kinds to draw from, names in kinds.KINDS.
-        frame: name of the base frame, which has z up and its origin beside the table, 0.1 m below its top.
 
     Returns:
         The world. Recorded relations hold with a margin of CLEAR or more, seen from its `base_T_camera`.
@@ -60,14 +57,14 @@ def settled_tabletop(
                          "1 or more kinds")  # fmt: skip
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
-        scenery, camera = random_scenery(rng), random_view(rng, frame)
+        scenery, camera = random_scenery(rng), random_view(rng)
         world = _settled(_placed(rng, scenery, camera, objects, kinds), math.ceil(objects * 2 / 3))
         if world is not None:
             return world
     raise InputError("number of objects", str(objects), "as many as fit on the table", "ask for fewer")
 
 
-def random_view(rng: np.random.Generator, frame: str = "base_link") -> Transform:
+def random_view(rng: np.random.Generator) -> Transform:
     """Draw a camera pose about 1 m from the middle of the table, 25 to 50° above it, on the robot's side."""
     distance, elevation, side = rng.uniform(0.85, 1.1), math.radians(rng.uniform(25, 50)), rng.uniform(-0.9, 0.9)
     target = (0.8 + float(rng.uniform(-0.04, 0.04)), float(rng.uniform(-0.04, 0.04)), 0.13)
@@ -77,7 +74,7 @@ def random_view(rng: np.random.Generator, frame: str = "base_link") -> Transform
         target[1] - flat * math.sin(side),
         target[2] + distance * math.sin(elevation),
     )
-    return look_at(eye, target, frame)
+    return look_at(eye, target, "base_link")
 
 
 def broken(world: PhysicsWorld) -> set[str]:
@@ -159,18 +156,29 @@ class Placer:
 
     def place(self, id_: str, model: Model, related: bool) -> bool:
         """Place one more object, in a relation to an existing one or, if that fails, anywhere."""
+        for place, height, placed in self._places(model, related):
+            carried = placed is not None and placed.relation in ("on", "in")
+            if self._in_view(place, height) if carried else self._free(place, model.reach):
+                position = (float(place[0]), float(place[1]), height + _LIFT)
+                self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
+                return True
+        return False
+
+    def _places(self, model: Model, related: bool) -> Iterator[tuple[Array, float, Placed | None]]:
+        """Positions (2,) to try, the height of the support there, and the relation that the object then has."""
         anchors = [self.objects[int(n)] for n in self._rng.permutation(len(self.objects))] if related else []
         for anchor in anchors[:4]:
             for relation in self._relations(model, anchor):
-                if self._put(id_, model, relation, anchor):
-                    return True
+                for _ in range(_TRIES // 4):
+                    if relation in ("on", "in"):
+                        place, height = self._carried(model, anchor)
+                    else:
+                        place, height = self._beside(model, relation, anchor), self.scenery.table_height
+                    yield place, height, Placed(relation, (anchor.id,))
         (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
         for _ in range(_TRIES):
             place = np.array([self._rng.uniform(x - w / 3, x + w / 3), self._rng.uniform(y - d / 3, y + d / 3)])
-            if self._free(place, model.reach):
-                self._add(id_, model, place, self.scenery.table_height, None)
-                return True
-        return False
+            yield place, self.scenery.table_height, None
 
     def _relations(self, model: Model, anchor: PlacedModel) -> list[str]:
         """Relations to try to this anchor, in random order; being carried comes first if possible."""
@@ -184,20 +192,6 @@ class Placer:
     def _carrying(self, anchor: PlacedModel) -> bool:
         return any(t.placed and t.placed.relation in ("on", "in") and anchor.id in t.placed.anchor_ids
                    for t in self.objects)  # fmt: skip
-
-    def _put(self, id_: str, model: Model, relation: str, anchor: PlacedModel) -> bool:
-        """Try some positions that have this relation."""
-        for _ in range(_TRIES // 4):
-            if relation in ("on", "in"):
-                place, height = self._carried(model, anchor)
-                free = self._in_view(place, height)
-            else:
-                place, height = self._beside(model, relation, anchor), self.scenery.table_height
-                free = self._free(place, model.reach)
-            if free:
-                self._add(id_, model, place, height, Placed(relation, (anchor.id,)))
-                return True
-        return False
 
     def _beside(self, model: Model, relation: str, anchor: PlacedModel) -> Array:
         """(2,) position beside the anchor."""
@@ -235,10 +229,6 @@ class Placer:
         point = np.array([[place[0], place[1], height + 0.04]])
         u, v = project(VGA, self.base_T_camera.inverse().apply(point))[0]
         return bool(_BORDER < u < VGA.width - _BORDER and _BORDER < v < VGA.height - _BORDER)
-
-    def _add(self, id_: str, model: Model, place: Array, height: float, placed: Placed | None) -> None:
-        position = (float(place[0]), float(place[1]), height + _LIFT)
-        self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
 
     def _yaw(self, model: Model, place: Array) -> float:
         """Chicks roughly face the camera and shelves roughly open towards it; other objects have any yaw."""

@@ -44,8 +44,8 @@ class Box:
 
 
 @dataclass(frozen=True)
-class RoundShape:
-    """What stands on a round base, metres."""
+class Cylinder:
+    """A solid cylinder standing on its base, metres."""
 
     radius: float
     height: float
@@ -55,11 +55,6 @@ class RoundShape:
         """Extents along x, y, z, metres."""
         return 2 * self.radius, 2 * self.radius, self.height
 
-
-@dataclass(frozen=True)
-class Cylinder(RoundShape):
-    """A solid cylinder standing on its base, metres."""
-
     def hit(self, origin: Array, directions: Array) -> Hits:
         """See `Box.hit`."""
         ends = [_disk(origin, directions, height, 0.0, self.radius) for height in (self.height, 0.0)]
@@ -67,7 +62,7 @@ class Cylinder(RoundShape):
 
 
 @dataclass(frozen=True)
-class Cup(RoundShape):
+class Cup(Cylinder):
     """A cylinder open at the top, metres; `wall` is the thickness of wall and floor."""
 
     wall: float = 0.004

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -144,6 +144,14 @@ def _counted_grids(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, i
         height, width = (places.amax(dim=1) - places.amin(dim=1) + 1).tolist()
         grids.append((height, width))
     return grids
+
+
+class Removable(ExitStack):
+    """Holds changes to a model, as a context manager or until they are removed."""
+
+    def remove(self) -> None:
+        """Restore the model; a second call does nothing."""
+        self.close()
 
 
 Change = Callable[[Tensor, int], Tensor]

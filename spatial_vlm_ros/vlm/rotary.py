@@ -27,52 +27,26 @@ def frequencies(size: int, base: float = BASE, device: torch.device | None = Non
     return base ** (-torch.arange(0, size, 2, dtype=torch.float32, device=device) / size)
 
 
-def line_angles(positions: Tensor, inverse: Tensor) -> Tensor:
-    """Compute angles of tokens on a line: (..., N, D) float32, radians.
+def angles_at(ids: Tensor, speeds: Tensor, axes: Tensor) -> Tensor:
+    """Compute angles of tokens: (..., N, D) float32, radians.
 
     Args:
-        positions: (..., N) running index.
-        inverse: (D/2,) float32 from `frequencies`.
+        ids: (A, ..., N) place of each token along each axis.
+        speeds: (D/2,) float32, radians per step of each pair of elements.
+        axes: (D/2,) int, the axis along which each pair turns, 0 to A - 1.
     """
-    theta = positions.float()[..., None] * inverse
-    return torch.cat([theta, theta], dim=-1)
-
-
-def axial_angles(rows: Tensor, columns: Tensor, size: int, base: float = BASE) -> Tensor:
-    """Compute angles of tokens on a grid: rows use one half of the frequencies, columns the other.
-
-    Args:
-        rows: (..., N) row of each token, cells.
-        columns: (..., N) column of each token, cells.
-
-    Returns:
-        (..., N, D) float32, radians.
-    """
-    inverse = frequencies(size // 2, base, rows.device)
-    theta = torch.cat([rows.float()[..., None] * inverse, columns.float()[..., None] * inverse], dim=-1)
-    return torch.cat([theta, theta], dim=-1)
-
-
-def sectioned_angles(ids: Tensor, inverse: Tensor, axes: Tensor) -> Tensor:
-    """Compute angles of tokens in time, row and column, one axis per frequency: (..., N, D) float32, radians.
-
-    Args:
-        ids: (3, ..., N) time, row and column of each token.
-        inverse: (D/2,) float32 from `frequencies`.
-        axes: (D/2,) int, 0 to 2, from `chunked_axes` or `interleaved_axes`.
-    """
-    theta = ids.movedim(0, -1).float()[..., axes] * inverse
+    theta = ids.movedim(0, -1).float()[..., axes] * speeds
     return torch.cat([theta, theta], dim=-1)
 
 
 def chunked_axes(sections: tuple[int, ...]) -> Tensor:
-    """Return (D/2,) int64, the axis of each frequency: first time, then rows, then columns; on the CPU."""
+    """Return (D/2,) int64, the axis of each pair: first time, then rows, then columns; on the CPU."""
     _checked(sections)
     return torch.arange(3).repeat_interleave(torch.tensor(sections))
 
 
 def interleaved_axes(sections: tuple[int, ...]) -> Tensor:
-    """(D/2,) int64, the axis of each frequency: alternating while rows and columns last, then time; on the CPU."""
+    """(D/2,) int64, the axis of each pair: alternating while rows and columns last, then time; on the CPU."""
     _checked(sections)
     axes = torch.zeros(sum(sections), dtype=torch.int64)
     for axis in (1, 2):
@@ -96,7 +70,9 @@ def grid_angles(height: int, width: int, size: int, device: torch.device) -> Ten
     """Return (height * width, size) axial angles of a grid, row by row."""
     rows = torch.arange(height, device=device).repeat_interleave(width)
     columns = torch.arange(width, device=device).repeat(height)
-    return axial_angles(rows, columns, size)
+    speeds = frequencies(size // 2, device=device)
+    theta = torch.cat([rows.float()[..., None] * speeds, columns.float()[..., None] * speeds], dim=-1)
+    return torch.cat([theta, theta], dim=-1)
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:

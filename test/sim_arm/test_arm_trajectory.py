@@ -92,7 +92,7 @@ def test_it_succeeds_at_its_end_and_never_before() -> None:
     ended = arm.ended(11.0, sent.end, REST)
     assert ended is not None
     assert ended.code == SUCCESSFUL
-    assert not arm.busy
+    assert not arm.moving
     assert arm.desired(12.0).position == pytest.approx(sent.end)
 
 

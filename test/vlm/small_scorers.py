@@ -96,11 +96,7 @@ def small_scorer(kind: str, items: Sequence[ProbeItem], seed: int = 0) -> Candid
     images = Qwen2VLImageProcessorPil(
         patch_size=patch, size={"shortest_edge": (8 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
     )
-    made = {
-        "qwen2_vl": transformers.Qwen2VLProcessor,
-        "qwen2_5_vl": transformers.Qwen2_5_VLProcessor,
-        "qwen3_vl": transformers.Qwen3VLProcessor,
-    }[kind]
+    made = getattr(transformers, f"{QWEN[kind][0]}Processor")
     return CandidateScorer(model, without_videos(made)(images, words, chat_template=template(kind)))
 
 
@@ -135,8 +131,8 @@ def small_vlm(kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **te
     Its images give a grid of 4 x 4 image tokens.
     """
     torch.manual_seed(seed)
-    made = {"llava": _llava, "paligemma": _paligemma, "qwen2_vl": _qwen2, "qwen2_5_vl": _qwen2_5, "qwen3_vl": _qwen3}
-    return made[kind](text).to(dtype).eval()
+    made = _qwen(kind, text) if kind in QWEN else {"llava": _llava, "paligemma": _paligemma}[kind](text)
+    return made.to(dtype).eval()
 
 
 def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -159,6 +155,18 @@ def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.
     return given
 
 
+def entering(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(N, D) what enters the first layer of the decoder."""
+    seen: list[torch.Tensor] = []
+    handle = model.model.language_model.layers[0].register_forward_pre_hook(
+        lambda _m, given, named: seen.append(named.get("hidden_states", given[0] if given else None)), with_kwargs=True
+    )
+    with torch.no_grad():
+        model(**inputs)
+    handle.remove()
+    return seen[0][0]
+
+
 def _llava(text: dict[str, Any]) -> Any:
     vision = transformers.CLIPVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2, image_size=32, patch_size=8,
@@ -170,33 +178,30 @@ def _llava(text: dict[str, Any]) -> Any:
     return transformers.LlavaForConditionalGeneration(config)
 
 
-def _qwen2(text: dict[str, Any]) -> Any:
-    vision = {
-        **{"depth": 2, "embed_dim": 32, "mlp_ratio": 2, "num_heads": 2, "patch_size": 14, "initializer_range": 0.2},
-        **{"hidden_size": text.get("hidden_size", TEXT["hidden_size"])},
-    }
-    config = transformers.Qwen2VLConfig(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS)
-    return transformers.Qwen2VLForConditionalGeneration(config)
+QWEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen2_vl": ("Qwen2VL", {"embed_dim": 32, "mlp_ratio": 2, "patch_size": 14}),
+    "qwen2_5_vl": (
+        "Qwen2_5_VL",
+        {"hidden_size": 32, "intermediate_size": 64, "patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]},
+    ),
+    "qwen3_vl": (
+        "Qwen3VL",
+        {
+            **{"hidden_size": 32, "intermediate_size": 64, "patch_size": 16, "num_position_embeddings": 64},
+            **{"deepstack_visual_indexes": [0]},
+        },
+    ),
+}
+"""Kind → how the names of its classes begin, and its encoder."""
 
 
-def _qwen2_5(text: dict[str, Any]) -> Any:
-    vision = {
-        **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 14},
-        **{"out_hidden_size": text.get("hidden_size", TEXT["hidden_size"]), "window_size": 56},
-        **{"fullatt_block_indexes": [1], "initializer_range": 0.2},
-    }
-    config = transformers.Qwen2_5_VLConfig(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS)
-    return transformers.Qwen2_5_VLForConditionalGeneration(config)
-
-
-def _qwen3(text: dict[str, Any]) -> Any:
-    vision = {
-        **{"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16},
-        **{"out_hidden_size": text.get("hidden_size", TEXT["hidden_size"]), "num_position_embeddings": 64},
-        **{"deepstack_visual_indexes": [0], "initializer_range": 0.2},
-    }
-    config = transformers.Qwen3VLConfig(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS)
-    return transformers.Qwen3VLForConditionalGeneration(config)
+def _qwen(kind: str, text: dict[str, Any]) -> Any:
+    name, encoder = QWEN[kind]
+    size = {("hidden_size" if kind == "qwen2_vl" else "out_hidden_size"): text.get("hidden_size", TEXT["hidden_size"])}
+    vision = {**encoder, **size, "depth": 2, "num_heads": 2, "initializer_range": 0.2}
+    config = getattr(transformers, f"{name}Config")
+    model = getattr(transformers, f"{name}ForConditionalGeneration")
+    return model(config(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS))
 
 
 def _paligemma(text: dict[str, Any]) -> Any:

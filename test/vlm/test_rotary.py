@@ -7,25 +7,34 @@ from tables import tables
 
 pytest.importorskip("torch")
 import torch
-from small_scorers import IMAGE, KINDS, prompt, small_vlm
+from small_scorers import IMAGE, KINDS, entering, prompt, small_vlm
 
 from research.offsets import offset_spread
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm import rotary
-from spatial_vlm_ros.vlm.parts import Parts, finite, grids_of, image_tokens_changed, parts_of
+from spatial_vlm_ros.vlm.parts import finite, grids_of, image_tokens_changed, parts_of
 
 TABLES = tables(__file__)
 
 SIZE = 64
 SCHEMES = {
-    "line": (1, lambda at: rotary.line_angles(at[0], rotary.frequencies(SIZE))),
-    "axial": (2, lambda at: rotary.axial_angles(at[0], at[1], SIZE)),
-    "chunked": (3, lambda at: rotary.sectioned_angles(at, rotary.frequencies(SIZE), rotary.chunked_axes((8, 12, 12)))),
+    "line": (1, lambda at: line_angles(at[0], rotary.frequencies(SIZE))),
+    "axial": (2, lambda at: axial_angles(at, SIZE)),
+    "chunked": (3, lambda at: rotary.angles_at(at, rotary.frequencies(SIZE), rotary.chunked_axes((8, 12, 12)))),
     "interleaved": (
         3,
-        lambda at: rotary.sectioned_angles(at, rotary.frequencies(SIZE), rotary.interleaved_axes((12, 10, 10))),
+        lambda at: rotary.angles_at(at, rotary.frequencies(SIZE), rotary.interleaved_axes((12, 10, 10))),
     ),
 }
+
+
+def line_angles(places: torch.Tensor, speeds: torch.Tensor) -> torch.Tensor:
+    return rotary.angles_at(places[None], speeds, torch.zeros(len(speeds), dtype=torch.int64))
+
+
+def axial_angles(at: torch.Tensor, size: int) -> torch.Tensor:
+    axes = torch.arange(2).repeat_interleave(size // 4)
+    return rotary.angles_at(at, rotary.frequencies(size // 2).repeat(2), axes)
 
 
 def wrong_angles(at: torch.Tensor, size: int = SIZE) -> torch.Tensor:
@@ -51,7 +60,7 @@ def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_
     query, key = (torch.from_numpy(rng.standard_normal(128))[None] for _ in range(2))
     at = torch.tensor([(0, 0), (5, 7), (11, 2), (20, 20)]).T
     moved = at + torch.tensor([[2], [3]])
-    both = [(wrong_angles(one, 128), rotary.axial_angles(one[0], one[1], 128)) for one in (at, moved)]
+    both = [(wrong_angles(one, 128), axial_angles(one, 128)) for one in (at, moved)]
     wrong, axial = (
         ((rotary.rotate(query, first) * rotary.rotate(key, second)).sum(-1)).tolist()
         for first, second in zip(*both, strict=True)
@@ -65,7 +74,7 @@ def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_
 def test_products_are_those_of_complex_numbers_and_turning_a_grid_keeps_lengths() -> None:
     """Re Σ q_j conj(k_j) exp(i (m - n) f_j), with q_j = q[j] + i q[j + D/2] (Su et al. 2021)."""
     query, key = torch.randn(2, 1, SIZE, generator=torch.Generator().manual_seed(1))
-    angles = rotary.line_angles(torch.tensor([41, 17]), rotary.frequencies(SIZE))
+    angles = line_angles(torch.tensor([41, 17]), rotary.frequencies(SIZE))
     said = float(rotary.rotate(query, angles[:1])[0] @ rotary.rotate(key, angles[1:])[0])
     q, k = ((x[0, : SIZE // 2] + 1j * x[0, SIZE // 2 :]).numpy() for x in (query, key))
     turn = np.exp(1j * (41 - 17) * 1e4 ** (-np.arange(0, SIZE, 2) / SIZE))
@@ -86,12 +95,13 @@ def test_axes_are_told_apart(scheme: str) -> None:
 
 
 def test_axial_angles_follow_the_published_formula_and_a_published_vision_tower() -> None:
-    angles = rotary.axial_angles(torch.tensor([3]), torch.tensor([5]), 8)[0]
+    angles = axial_angles(torch.tensor([[3], [5]]), 8)[0]
     assert angles.tolist() == pytest.approx([3.0, 0.03, 5.0, 0.05] * 2)
     module = small_vlm("qwen2_5_vl").model.visual.rotary_pos_emb  # of heads of 16
     places = torch.tensor([[row, column] for row in range(5) for column in range(3)])
     cos, sin = module(torch.zeros(1), places)
     grid = rotary.grid_angles(5, 3, 16, torch.device("cpu"))
+    assert torch.equal(grid, axial_angles(places.T, 16))
     assert torch.allclose(grid.cos(), cos, atol=1e-6)
     assert torch.allclose(grid.sin(), sin, atol=1e-6)
 
@@ -105,41 +115,28 @@ def test_sectioned_angles_are_those_of_the_published_decoders(kind: str, size: i
     ids = torch.randint(0, 900, (3, 2, 50), generator=torch.Generator().manual_seed(4))
     cos, sin = module(torch.zeros(1), ids)
     axes = (rotary.interleaved_axes if interleaved else rotary.chunked_axes)(sections)
-    same = rotary.sectioned_angles(ids, module.inv_freq, axes)
+    same = rotary.angles_at(ids, module.inv_freq, axes)
     assert torch.equal(same.cos(), cos)
     assert torch.equal(same.sin(), sin)
-    ours = rotary.sectioned_angles(ids, rotary.frequencies(size, base), axes)
+    ours = rotary.angles_at(ids, rotary.frequencies(size, base), axes)
     assert torch.allclose(ours.cos(), cos, atol=2e-4)  # one unit in the last place of a frequency, 900 steps away
     assert torch.allclose(rotary.frequencies(size, base), module.inv_freq, rtol=2e-7, atol=0)
 
 
 def published_rotary(kind: str, size: int, sections: tuple[int, int, int], base: float) -> torch.nn.Module:
     """The rotary module of a published decoder, of a head size, sections and base."""
-    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLRotaryEmbedding, Qwen2_5_VLTextConfig
-    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLRotaryEmbedding, Qwen2VLTextConfig
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextConfig, Qwen3VLTextRotaryEmbedding
-
-    config, module = {
-        "qwen2_vl": (Qwen2VLTextConfig, Qwen2VLRotaryEmbedding),
-        "qwen2_5_vl": (Qwen2_5_VLTextConfig, Qwen2_5_VLRotaryEmbedding),
-        "qwen3_vl": (Qwen3VLTextConfig, Qwen3VLTextRotaryEmbedding),
-    }[kind]
     rope = {"rope_type": "default", "mrope_section": list(sections), "rope_theta": base}
-    told = {"hidden_size": 4 * size, "num_attention_heads": 4, "head_dim": size, "rope_parameters": rope}
-    return module(config(**told))
+    model = small_vlm(kind, hidden_size=4 * size, head_dim=size, rope_parameters=rope)
+    return model.model.language_model.rotary_emb
 
 
-def test_line_angles_are_those_of_llama_and_of_equal_axes() -> None:
+def test_angles_on_a_line_are_those_of_llama() -> None:
     module = small_vlm("llava").model.language_model.rotary_emb
     positions = torch.randint(0, 500, (2, 40), generator=torch.Generator().manual_seed(6))
     cos, sin = module(torch.zeros(1), positions)
-    ours = rotary.line_angles(positions, module.inv_freq)
+    ours = line_angles(positions, module.inv_freq)
     assert torch.equal(ours.cos(), cos)
     assert torch.equal(ours.sin(), sin)
-    positions, inverse = torch.arange(50), rotary.frequencies(SIZE, 1e6)
-    line = rotary.line_angles(positions, inverse)
-    for axes in (rotary.chunked_axes((8, 12, 12)), rotary.interleaved_axes((12, 10, 10))):
-        assert torch.equal(rotary.sectioned_angles(positions.expand(3, -1), inverse, axes), line)
 
 
 def test_default_sections_are_the_published_ones() -> None:
@@ -157,25 +154,12 @@ def test_sections_that_do_not_fit_are_refused(axes_of: str, sections: list[int],
     assert rotary.interleaved_axes((11, 11, 10)).bincount().tolist() == [11, 11, 10]
 
 
-def entering(parts: Parts, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(N, D) what enters the first layer of the decoder."""
-    seen = {}
-    handle = parts.layers[0].register_forward_pre_hook(
-        lambda _m, given, kw: seen.__setitem__("it", kw.get("hidden_states", given[0] if given else None)),
-        with_kwargs=True,
-    )
-    with torch.no_grad():
-        parts.model(**inputs)
-    handle.remove()
-    return seen["it"][0]
-
-
 @pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
 def test_what_the_projector_returns_are_the_image_tokens(kind: str) -> None:
     model, inputs = small_vlm(kind), prompt(kind)
     parts, seen = parts_of(model), {}
     parts.projector.register_forward_hook(lambda _m, _i, out: seen.__setitem__("projected", out))
-    tokens = entering(parts, inputs)[parts.image_columns(inputs["input_ids"])[0]]
+    tokens = entering(parts.model, inputs)[parts.image_columns(inputs["input_ids"])[0]]
     projected = seen["projected"].reshape(-1, 64)
     assert tokens.shape == (16, 64)
     same = torch.cdist(tokens, projected) < 1e-3
@@ -186,12 +170,12 @@ def test_what_the_projector_returns_are_the_image_tokens(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_tokens_are_changed_for_the_decoder_alone_and_only_while_it_lasts(kind: str) -> None:
     parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
-    before, columns = entering(parts, inputs), parts.image_columns(inputs["input_ids"])[0]
+    before, columns = entering(parts.model, inputs), parts.image_columns(inputs["input_ids"])[0]
     with image_tokens_changed(parts, lambda tokens, _: tokens.flip(0)):
-        changed = entering(parts, inputs)
+        changed = entering(parts.model, inputs)
     assert torch.equal(changed[columns], before[columns].flip(0))
     assert torch.equal(changed[~columns], before[~columns])
-    assert torch.equal(entering(parts, inputs), before)
+    assert torch.equal(entering(parts.model, inputs), before)
 
 
 def test_features_added_later_are_changed_alike_and_decoding_goes_on_from_changed_tokens() -> None:

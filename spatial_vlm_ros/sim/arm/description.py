@@ -17,7 +17,7 @@ from spatial_vlm_ros.sim.meshes import Array, Mesh, join
 from spatial_vlm_ros.sim.model import Colour, PaintedSurface
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 
-_C = "{http://www.collada.org/2005/11/COLLADASchema}"
+_COLLADA = "{http://www.collada.org/2005/11/COLLADASchema}"
 _REPAIR = "install example-robot-data from its wheel"
 
 
@@ -77,52 +77,37 @@ def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
         path: file with triangles and a diffuse colour per geometry, nodes with one matrix each, metres, z up.
     """
     root = read_xml(path, _REPAIR)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_COLLADA)
+    ids = {element.get("id"): element for element in root.iter()}
+
+    def linked(element: ET.Element, by: str, attribute: str = "url") -> ET.Element:
+        return ids[_one(element, by).get(attribute, "")[1:]]
+
+    found: dict[Colour, list[Mesh]] = {}
     try:
-        colours = _colours(root)
-        found: dict[Colour, list[Mesh]] = {}
-        shapes = {geometry.get("id"): geometry for geometry in root.iter(f"{_C}geometry")}
-        for node in root.iter(f"{_C}node"):
-            instance = _one(node, "instance_geometry")
-            mesh, material = _surface(shapes[instance.get("url", "")[1:]])
-            targets = {i.get("symbol"): i.get("target", "")[1:] for i in instance.iter(f"{_C}instance_material")}
+        for node in root.iter("node"):
+            geometry = linked(node, "instance_geometry")
+            triangles = _one(geometry, ".//triangles")
+            material = linked(node, f".//instance_material[@symbol='{triangles.get('material')}']", "target")
+            colour = _numbers(_one(linked(material, "instance_effect"), ".//diffuse/color"))
+            r, g, b = (round(255 * c) for c in colour[:3].tolist())
+            columns = {i.get("semantic"): int(i.get("offset", "0")) for i in triangles.findall("input")}
+            indices = _numbers(_one(triangles, "p")).astype(np.int32).reshape(-1, max(columns.values()) + 1)
+            points = linked(geometry, ".//input[@semantic='POSITION']", "source")
+            vertices = _numbers(_one(points, "float_array")).reshape(-1, 3)
             pose = _numbers(_one(node, "matrix")).reshape(4, 4)
-            found.setdefault(colours[targets[material]], []).append(
-                Mesh(mesh.vertices @ pose[:3, :3].T + pose[:3, 3], mesh.faces)
-            )
+            mesh = Mesh(vertices @ pose[:3, :3].T + pose[:3, 3], indices[:, columns["VERTEX"]].reshape(-1, 3))
+            found.setdefault((r, g, b), []).append(mesh)
     except (KeyError, ValueError) as error:
         raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
     return tuple(PaintedSurface(join(*meshes), colour) for colour, meshes in found.items())
 
 
-def _colours(root: ET.Element) -> dict[str, Colour]:
-    """Material → its diffuse colour."""
-    effects = {}
-    for effect in root.iter(f"{_C}effect"):
-        r, g, b = (round(255 * c) for c in _numbers(_one(_one(effect, "diffuse", deep=True), "color"))[:3])
-        effects[effect.get("id")] = (r, g, b)
-    return {
-        material.get("id", ""): effects[_one(material, "instance_effect").get("url", "")[1:]]
-        for material in root.iter(f"{_C}material")
-    }
-
-
-def _surface(geometry: ET.Element) -> tuple[Mesh, str]:
-    """A mesh and the symbol of its material."""
-    triangles = _one(geometry, "triangles", deep=True)
-    inputs = {i.get("semantic"): int(i.get("offset", "0")) for i in triangles.findall(f"{_C}input")}
-    stride = max(inputs.values()) + 1
-    indices = np.array(_one(triangles, "p").text.split(), np.int32)  # type: ignore[union-attr]
-    faces = indices.reshape(-1, stride)[:, inputs["VERTEX"]].reshape(-1, 3)
-    positions = next(i for i in geometry.iter(f"{_C}input") if i.get("semantic") == "POSITION").get("source", "")[1:]
-    source = next(s for s in geometry.iter(f"{_C}source") if s.get("id") == positions)
-    vertices = _numbers(_one(source, "float_array")).reshape(-1, 3)
-    return Mesh(vertices, faces), str(triangles.get("material"))
-
-
-def _one(element: ET.Element, name: str, deep: bool = False) -> ET.Element:
-    found = element.find(f".//{_C}{name}" if deep else f"{_C}{name}")
+def _one(element: ET.Element, path: str) -> ET.Element:
+    found = element.find(path)
     if found is None:
-        raise ValueError(f"no {name} in {element.get('id')}")
+        raise ValueError(f"no {path} in {element.get('id')}")
     return found
 
 

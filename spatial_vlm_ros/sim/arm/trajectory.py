@@ -179,11 +179,6 @@ class Follower:
         self._began, self._path, self._goal, self._goal_time = 0.0, np.zeros(0), np.zeros(0), 0.0
 
     @property
-    def busy(self) -> bool:
-        """Whether a trajectory is followed."""
-        return self._trajectory is not None
-
-    @property
     def moving(self) -> bool:
         """Whether the joints are commanded to move."""
         return self._trajectory is not None or self._braking is not None

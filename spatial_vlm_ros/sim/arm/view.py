@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded, in_millimetres
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.renderer import Instances, SceneRenderer
+from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 
@@ -35,8 +34,7 @@ class ArmView:
         self._data = cell.mj.MjData(cell.model)
         self.camera, self._errors, self._seed, self._noise = camera, errors or DetectorErrors(), seed, noise
         self._range = cell.layout.scenery.max_range
-        self._owners = Instances(cell.model, {obj.id: obj for obj in cell.layout.objects})
-        self._renderer: Any = SceneRenderer(cell.model, self._data)
+        self._renderer = SceneRenderer(cell.model, self._data, {obj.id: obj for obj in cell.layout.objects})
         self._shots = 0
 
     def close(self) -> None:
@@ -60,13 +58,11 @@ class ArmView:
         self._mj.mj_comPos(self._model, self._data)
         self._mj.mj_camlight(self._model, self._data)
         image = self._renderer.draw(self.camera, base_T_camera)
-        pose = told or base_T_camera
-        depth = np.where(image.depth <= self._range, image.depth, np.float32(np.nan))
-        frame = RgbdFrame(image.rgb, depth, self.camera, stamp_ns, pose.child, pose, domain="simulated")
+        frame = image.frame(self.camera, told or base_T_camera, self._range, stamp_ns)
         self._shots += 1
         rng = np.random.default_rng((self._seed, self._shots))
         if self._noise:
-            frame = noisy(frame, rng, STEREO, self._owners.shiny(image.geom))
+            frame = noisy(frame, rng, STEREO, self._renderer.shiny(image.geom))
             frame = replace(frame, depth=in_millimetres(frame.depth))
-        found = self._owners.detections(self._owners.masks(image.geom))
+        found = self._renderer.detections(self._renderer.masks(image.geom))
         return frame, degraded(found, self._errors, rng)

@@ -71,9 +71,9 @@ def layout(name: str) -> TableLayout:
     raise UnknownNameError("world of the arm", name, (*ARM_WORLDS, "a seed such as 7"))
 
 
-def chicks(name: str, bonnet: Spot, ribbon: Spot, target: str) -> TableLayout:
-    """Place the two chicks beside the cup, with other objects and a tray; `target` is the chick behind it."""
-    places: Places = {
+def _chicks(bonnet: Spot, ribbon: Spot) -> Places:
+    """The two chicks beside the cup, with other objects and a tray."""
+    return {
         "cup": ("cup", "blue", (0.57, 0.0), 0.0),
         "bonnet": ("bonnet chick", None, bonnet, 0.3),
         "ribbon": ("ribbon chick", None, ribbon, -0.3),
@@ -83,19 +83,15 @@ def chicks(name: str, bonnet: Spot, ribbon: Spot, target: str) -> TableLayout:
         "can": ("can", "purple", (0.46, -0.36), 0.0),
         "lemon": ("lemon", None, (0.72, -0.12), 0.9),
     }
-    return _laid(name, 5, places, target, TRAY, _INSTRUCTION)
 
 
-def bowl(name: str) -> TableLayout:
-    """Place a lemon, three other objects and a bowl that the lemon is to be put into."""
-    places: Places = {
-        "bowl": ("bowl", "blue", (0.52, 0.27), 0.0),
-        "lemon": ("lemon", None, (0.47, -0.02), 0.5),
-        "orange": ("orange", None, (0.62, -0.14), 0.0),
-        "can": ("can", "purple", (0.66, 0.06), 0.0),
-        "box": ("box", "red", (0.44, -0.24), 0.4),
-    }
-    return _laid(name, 8, places, "lemon", "bowl", "put the lemon in the bowl")
+_BOWL: Places = {
+    "bowl": ("bowl", "blue", (0.52, 0.27), 0.0),
+    "lemon": ("lemon", None, (0.47, -0.02), 0.5),
+    "orange": ("orange", None, (0.62, -0.14), 0.0),
+    "can": ("can", "purple", (0.66, 0.06), 0.0),
+    "box": ("box", "red", (0.44, -0.24), 0.4),
+}
 
 
 def _laid(name: str, seed: int, places: Places, target: str, tray: str, instruction: str) -> TableLayout:
@@ -139,9 +135,9 @@ def wrist_camera(hand_link: str = "panda_hand") -> Transform:
 _INSTRUCTION = "put the chick behind the cup on the tray"
 ARM_WORLDS: Mapping[str, Callable[[], TableLayout]] = MappingProxyType(
     {
-        "behind": partial(chicks, "behind", (0.42, 0.03), (0.69, 0.06), "bonnet"),
-        "swapped": partial(chicks, "swapped", (0.69, 0.06), (0.42, 0.03), "ribbon"),
-        "bowl": partial(bowl, "bowl"),
+        "behind": partial(_laid, "behind", 5, _chicks((0.42, 0.03), (0.69, 0.06)), "bonnet", TRAY, _INSTRUCTION),
+        "swapped": partial(_laid, "swapped", 5, _chicks((0.69, 0.06), (0.42, 0.03)), "ribbon", TRAY, _INSTRUCTION),
+        "bowl": partial(_laid, "bowl", 8, _BOWL, "lemon", "bowl", "put the lemon in the bowl"),
     }
 )
 """Name → maker: the bonnet chick behind the cup, the ribbon chick before it; the other way round; a lemon, a bowl."""

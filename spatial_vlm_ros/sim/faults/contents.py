@@ -7,8 +7,9 @@ Every function changes the message in place: pass a copy.
 from __future__ import annotations
 
 import array
+import copy
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -70,18 +71,17 @@ def letters(random: Random) -> str:
 # ------------------------------------------------------------------------------------------------ images
 
 
-def random_bytes(message: Any, _: float, random: Random) -> None:
+def _random_bytes(message: Any, _: float, random: Random) -> None:
     """Replace every byte of an image by a random one."""
     _write(message, random.integers(0, 256, len(message.data), np.uint8))
 
 
-def mirrored(message: Any, _: float, __: Random) -> None:
+def _mirrored(message: Any, _: float, __: Random) -> None:
     """Flip the image left to right."""
     if message.encoding not in _CHANNELS:
         repair = f"use images encoded as one of {', '.join(_CHANNELS)}"
-        raise InputError(
-            "faults", f"rgb=wrong for an image in {message.encoding}", "an encoding that can be mirrored", repair
-        )
+        got = f"rgb=wrong for an image in {message.encoding}"
+        raise InputError("faults", got, "an encoding that can be mirrored", repair)
     channels = _CHANNELS[message.encoding]
     rows = _octets(message).reshape(message.height, message.step)
     row = rows[:, : message.width * channels].reshape(message.height, message.width, channels)
@@ -89,7 +89,7 @@ def mirrored(message: Any, _: float, __: Random) -> None:
     _write(message, rows.reshape(-1))
 
 
-def scaled(message: Any, factor: float, _: Random) -> None:
+def _scaled(message: Any, factor: float, _: Random) -> None:
     """Multiply every distance of a depth image; values too large for 16UC1 become "not measured"."""
     order = ">" if message.is_bigendian else "<"
     if message.encoding in ("16UC1", "mono16"):
@@ -100,10 +100,8 @@ def scaled(message: Any, factor: float, _: Random) -> None:
         values = _octets(message).view(f"{order}f4") * np.float32(factor)
         _write(message, values.astype(f"{order}f4").view(np.uint8))
     else:
-        repair = "use depth encoded as 16UC1 or 32FC1"
-        raise InputError(
-            "faults", f"depth=wrong for an image in {message.encoding}", "an encoding of distances", repair
-        )
+        got, repair = f"depth=wrong for an image in {message.encoding}", "use depth encoded as 16UC1 or 32FC1"
+        raise InputError("faults", got, "an encoding of distances", repair)
 
 
 def _octets(message: Any) -> np.ndarray:
@@ -114,38 +112,49 @@ def _write(message: Any, octets: np.ndarray) -> None:
     message.data = octets if isinstance(message.data, np.ndarray) else array.array("B", octets.tobytes())
 
 
-# ------------------------------------------------------------------------------------------------ camera info
+# ------------------------------------------------------------------------------------------------ lists of numbers
 
 
-def random_camera(message: Any, _: float, random: Random) -> None:
+def _change_numbers(message: Any, names: Iterable[str], change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change fields that are sequences of floats and keep their kind: of rosbags, of rclpy, or a plain one."""
+    for name in names:
+        before = getattr(message, name)
+        values = change(np.array(before, np.float64))
+        if isinstance(before, array.array):
+            setattr(message, name, array.array(before.typecode, values.tolist()))
+        else:
+            setattr(message, name, values if isinstance(before, np.ndarray) else type(before)(values.tolist()))
+
+
+def _random_camera(message: Any, _: float, random: Random) -> None:
     """Set K, D, R and P to random numbers between -1000 and 1000."""
-    for name in "kdrp":
-        setattr(message, name, _floats(getattr(message, name), random.uniform(-1e3, 1e3, len(getattr(message, name)))))
+    _change_numbers(message, "kdrp", lambda values: random.uniform(-1e3, 1e3, len(values)))
 
 
-def another_focal_length(message: Any, factor: float, _: Random) -> None:
-    """Multiply the focal lengths in K and P."""
-    for name, places in (("k", (0, 4)), ("p", (0, 5))):
-        values = np.array(getattr(message, name), np.float64)
-        values[list(places)] *= factor
-        setattr(message, name, _floats(getattr(message, name), values))
+def _another_focal_length(message: Any, factor: float, _: Random) -> None:
+    """Multiply the focal lengths in K (3 columns) and P (4 columns), their first two numbers on the diagonal."""
+    _change_numbers(message, "k", lambda k: k * np.where(np.isin(np.arange(9), (0, 4)), factor, 1.0))
+    _change_numbers(message, "p", lambda p: p * np.where(np.isin(np.arange(12), (0, 5)), factor, 1.0))
 
 
-def _floats(before: Any, values: np.ndarray) -> Any:
-    """Values as a sequence of the same kind: of rosbags, of rclpy, or a plain one."""
-    if isinstance(before, array.array):
-        return array.array(before.typecode, values.tolist())
-    return values if isinstance(before, np.ndarray) else type(before)(values.tolist())
+def _no_joints(message: Any, _: float, __: Random) -> None:
+    """Set positions, velocities and efforts to NaN."""
+    _change_numbers(message, ("position", "velocity", "effort"), lambda values: values * np.nan)
+
+
+def _turned_joints(message: Any, radians: float, _: Random) -> None:
+    """Add an angle to every position, radians."""
+    _change_numbers(message, ("position",), lambda values: values + radians)
 
 
 # ------------------------------------------------------------------------------------------------ detections
 
 
-def random_detections(message: Any, _: float, random: Random) -> None:
+def _random_detections(message: Any, _: float, random: Random) -> None:
     """Set boxes and scores to NaN, and labels to random letters."""
     for detection in message.detections:
         if hasattr(detection, "box"):
-            detection.box = _floats(detection.box, np.full(4, np.nan))
+            _change_numbers(detection, ("box",), lambda values: values * np.nan)
             detection.score, detection.label = float("nan"), letters(random)
             continue
         detection.bbox.size_x = detection.bbox.size_y = float("nan")
@@ -153,23 +162,21 @@ def random_detections(message: Any, _: float, random: Random) -> None:
             result.hypothesis.score, result.hypothesis.class_id = float("nan"), letters(random)
 
 
-def names_passed_on(message: Any, _: float, __: Random) -> None:
+def _names_passed_on(message: Any, _: float, __: Random) -> None:
     """Give each detection the label, attributes and id of the next one; the last gets those of the first."""
-    found = list(message.detections)
-    if found and hasattr(found[0], "label"):
-        names = [(d.label, list(d.attributes), d.id) for d in found]
-        for detection, name in zip(found, names[1:] + names[:1], strict=True):
-            detection.label, detection.attributes, detection.id = name
-        return
-    said = [(list(d.results), d.id) for d in found]
-    for detection, (results, name) in zip(found, said[1:] + said[:1], strict=True):
-        detection.results, detection.id = results, name
+    for names in (("label", "attributes", "id"), ("results", "id")):  # the second: of vision_msgs
+        if all(hasattr(detection, names[0]) for detection in message.detections):
+            told = [[copy.copy(getattr(detection, name)) for name in names] for detection in message.detections]
+            for detection, values in zip(message.detections, told[1:] + told[:1], strict=True):
+                for name, value in zip(names, values, strict=True):
+                    setattr(detection, name, value)
+            return
 
 
-# ------------------------------------------------------------------------------------------------ transforms, joints
+# ------------------------------------------------------------------------------------------------ transforms, time
 
 
-def no_transforms(message: Any, _: float, __: Random) -> None:
+def _no_transforms(message: Any, _: float, __: Random) -> None:
     """Set translations to NaN and quaternions to zero."""
     for stamped in message.transforms:
         place, turned = stamped.transform.translation, stamped.transform.rotation
@@ -177,52 +184,37 @@ def no_transforms(message: Any, _: float, __: Random) -> None:
         turned.x = turned.y = turned.z = turned.w = 0.0
 
 
-def shifted(message: Any, metres: float, _: Random) -> None:
+def _shifted(message: Any, metres: float, _: Random) -> None:
     """Shift every child frame along x of its parent, metres."""
     for stamped in message.transforms:
         stamped.transform.translation.x += metres
 
 
-def no_joints(message: Any, _: float, __: Random) -> None:
-    """Set positions, velocities and efforts to NaN."""
-    for name in ("position", "velocity", "effort"):
-        values = getattr(message, name)
-        setattr(message, name, _floats(values, np.full(len(values), np.nan)))
-
-
-def turned_joints(message: Any, radians: float, _: Random) -> None:
-    """Add an angle to every position, radians."""
-    message.position = _floats(message.position, np.array(message.position, np.float64) + radians)
-
-
-# ------------------------------------------------------------------------------------------------ time
-
-
-def random_time(message: Any, _: float, random: Random) -> None:
+def _random_time(message: Any, _: float, random: Random) -> None:
     """Set the time of /clock to a random time between 0 and twice the right one."""
     set_time(message.clock, int(nanoseconds(message.clock) * random.uniform(0, 2)))
 
 
-def other_time(message: Any, seconds: float, _: Random) -> None:
+def _other_time(message: Any, seconds: float, _: Random) -> None:
     """Set the time of /clock ahead, seconds."""
     set_time(message.clock, nanoseconds(message.clock) + round(seconds * SECOND))
 
 
 CHANGES: Mapping[tuple[str, str], Change] = {
-    ("colour", "garbage"): random_bytes,
-    ("colour", "wrong"): mirrored,
-    ("depth", "garbage"): random_bytes,
-    ("depth", "wrong"): scaled,
-    ("compressed", "garbage"): random_bytes,
-    ("info", "garbage"): random_camera,
-    ("info", "wrong"): another_focal_length,
-    ("detections", "garbage"): random_detections,
-    ("detections", "wrong"): names_passed_on,
-    ("transforms", "garbage"): no_transforms,
-    ("transforms", "wrong"): shifted,
-    ("joints", "garbage"): no_joints,
-    ("joints", "wrong"): turned_joints,
-    ("clock", "garbage"): random_time,
-    ("clock", "wrong"): other_time,
+    ("colour", "garbage"): _random_bytes,
+    ("colour", "wrong"): _mirrored,
+    ("depth", "garbage"): _random_bytes,
+    ("depth", "wrong"): _scaled,
+    ("compressed", "garbage"): _random_bytes,
+    ("info", "garbage"): _random_camera,
+    ("info", "wrong"): _another_focal_length,
+    ("detections", "garbage"): _random_detections,
+    ("detections", "wrong"): _names_passed_on,
+    ("transforms", "garbage"): _no_transforms,
+    ("transforms", "wrong"): _shifted,
+    ("joints", "garbage"): _no_joints,
+    ("joints", "wrong"): _turned_joints,
+    ("clock", "garbage"): _random_time,
+    ("clock", "wrong"): _other_time,
 }
 """(Form, kind) → function that changes a copy of a message, given the amount and the random generator."""

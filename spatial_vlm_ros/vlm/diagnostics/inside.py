@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
-from spatial_vlm_ros.vlm.diagnostics.items import KINDS, Amount, ProbeItem, draw_items
+from spatial_vlm_ros.vlm.diagnostics.items import KINDS, Amount, ProbeItem, ask, draw_items
 from spatial_vlm_ros.vlm.diagnostics.measures import (
     Balance,
     RotarySensitivity,
@@ -34,15 +33,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Effort:
-    """Amount of measurements."""
+    """Amount of measurements: seeds of permutations, sides of pooled grids, and questions of each kind."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     sides: tuple[int, ...] = (16, 8, 4, 1)
     each: int = 4
-
-    def __post_init__(self) -> None:
-        if self.each < 1:
-            raise InputError("questions of a kind", str(self.each), "one or more")
 
 
 EFFORTS: Mapping[str, Effort] = MappingProxyType({"small": Effort((0,), (4, 1), 1), "full": Effort()})
@@ -82,64 +77,51 @@ def look_inside(
     chosen = [item for kind in KINDS for item in [i for i in items if i.kind == kind][: effort.each]]
     if not chosen:
         raise InputError("questions", "none", "one or more", "examine something first")
-    passes = len(effort.seeds) + len(effort.sides)
-    watched = _Counted(scorer, passes * len(items) + len(chosen), progress)
     right = np.array([one.right for one in examined])
+    whole = (len(effort.seeds) + len(effort.sides)) * len(items) + len(chosen)
+    left_out: list[str] = []
+    done = 0
 
-    def prompts() -> Iterator[dict[str, Any]]:
-        for item in chosen:
-            yield scorer.inputs(item.plain.rgb, item.plain.question, item.plain.choices)
+    def counted(value: T) -> T:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, whole)
+        return value
 
-    def balance() -> Balance:
-        balances = [modality_balance(parts, inputs, 1, _before_image(scorer, inputs)) for inputs in prompts()]
-        with_system = np.mean([b.with_system for b in balances], axis=0)
-        without = np.mean([b.without_system for b in balances], axis=0)  # type: ignore[arg-type]
-        return Balance(with_system, without, balances[0].steps)
-
-    tried = _Tried()
-    inside = Inside(
-        tried("image tokens permuted", lambda: permutation_sensitivity(parts, watched, items, effort.seeds, right)),
-        tried("image tokens pooled", lambda: pooling(parts, watched, items, effort.sides, right)) or (),
-        tried("norms of image tokens", lambda: loudness(parts, next(prompts()))),
-        tried("attention on the image", balance),
-        tried("image keys turned", lambda: _stacked([rotary_sensitivity(parts, inputs) for inputs in prompts()])),
-    )
-    drawn = tried("attention images", lambda: _drawn(watched, chosen, prompts()))
-    return dataclasses.replace(inside, left_out=tuple(tried.left_out)), drawn or {}
-
-
-class _Tried:
-    """Takes measurements and keeps the reason of each failure."""
-
-    def __init__(self) -> None:
-        self.left_out: list[str] = []
-
-    def __call__(self, what: str, measure: Callable[[], T]) -> T | None:
-        """Return a measurement; None if it fails."""
+    def tried(what: str, measure: Callable[[], T]) -> T | None:
         try:
             return measure()
         except Exception as error:  # including torch errors when memory runs out
-            self.left_out.append(f"{what}: {_words(error)}")
+            left_out.append(f"{what}: {_words(error)}")
             return None
 
+    def asked(item: ProbeItem) -> bool:
+        return counted(ask(scorer, item.plain) == item.truth)
 
-class _Counted:
-    """The scorer, with a progress report after each question."""
+    def inputs_of(item: ProbeItem) -> dict[str, Any]:
+        return scorer.inputs(item.plain.rgb, item.plain.question, item.plain.choices)
 
-    def __init__(self, scorer: CandidateScorer, of: int, progress: Callable[[int, int], None] | None) -> None:
-        self._scorer, self._of, self._progress = scorer, of, progress
-        self._done = 0
-        self.grid, self.parts = scorer.grid, scorer.parts
+    def grid_of(item: ProbeItem) -> tuple[int, int]:
+        return scorer.grid(item.plain.rgb, item.plain.question, item.plain.choices)
 
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        answer = self._scorer.answer(rgb, question, choices)
-        self.more()
-        return answer
+    def balance_of(inputs: dict[str, Any]) -> Balance:
+        image = parts.image_columns(inputs["input_ids"])[0].cpu().numpy()
+        return modality_balance(parts, inputs, np.cumsum(image) == 0)
 
-    def more(self) -> None:
-        self._done += 1
-        if self._progress is not None:
-            self._progress(self._done, self._of)
+    inside = Inside(
+        tried("image tokens permuted", lambda: permutation_sensitivity(parts, asked, items, effort.seeds, right)),
+        tried("image tokens pooled", lambda: pooling(parts, asked, grid_of, items, effort.sides, right)) or (),
+        tried("norms of image tokens", lambda: loudness(parts, inputs_of(chosen[0]))),
+        tried("attention on the image", lambda: _mean([balance_of(inputs_of(item)) for item in chosen])),
+        tried("image keys turned", lambda: _stacked([rotary_sensitivity(parts, inputs_of(item)) for item in chosen])),
+    )
+
+    def drawn(item: ProbeItem) -> Rgb:
+        return counted(attention_strip(item.plain.rgb, attention_map(parts, inputs_of(item))))
+
+    images = tried("attention images", lambda: {item.key: drawn(item) for item in chosen})
+    return dataclasses.replace(inside, left_out=tuple(left_out)), images or {}
 
 
 def _words(error: Exception) -> str:
@@ -147,19 +129,9 @@ def _words(error: Exception) -> str:
     return " ".join(told.split())
 
 
-def _drawn(watched: _Counted, chosen: Sequence[ProbeItem], prompts: Iterator[dict[str, Any]]) -> dict[str, Rgb]:
-    """Key of a question → its image beside a map of the last token's attention."""
-    images = {}
-    for item, inputs in zip(chosen, prompts, strict=True):
-        images[item.key] = attention_strip(item.plain.rgb, attention_map(watched.parts, inputs))
-        watched.more()
-    return images
-
-
-def _before_image(scorer: CandidateScorer, inputs: dict[str, object]) -> npt.NDArray[np.bool_]:
-    """(N,) bool, tokens of a prompt before its first image token."""
-    image = scorer.parts.image_columns(inputs["input_ids"])[0].cpu().numpy()  # type: ignore[arg-type]
-    return np.asarray(np.cumsum(image) == 0)
+def _mean(balances: Sequence[Balance]) -> Balance:
+    without = np.mean([b.without_system for b in balances], axis=0)  # type: ignore[arg-type]
+    return Balance(np.mean([b.with_system for b in balances], axis=0), without)
 
 
 def _stacked(turned: Sequence[RotarySensitivity]) -> RotarySensitivity:

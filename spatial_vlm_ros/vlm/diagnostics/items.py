@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
@@ -146,9 +146,9 @@ _DEPTH_AGAIN = {
 }
 
 
-# Draw blocks and cylinders on a table, some on stands, through a pinhole camera.
-#
-# The table's frame: x to the right, y away from the camera, z up, metres; the origin is below the camera.
+# ------------------------------------------------------------------------------------------------ a table
+# Blocks and cylinders, some on stands, through a pinhole camera. The table's frame: x to the right, y away from the
+# camera, z up, metres; the origin is below the camera.
 
 CAMERA_HEIGHT = 0.75  # metres above the table
 PITCH = math.radians(24.0)  # angle of the optical axis below the horizon
@@ -323,7 +323,8 @@ def _placed(
         far, near = (_anywhere(*look, rng) for look in looks)
         if not _far_enough(far, near) or not _suits((far, near), higher):
             continue
-        ratio = cv2.contourArea(_flat(near)) / cv2.contourArea(_flat(far))
+        areas = [cv2.contourArea(outline_of(obj).astype(np.float32)) for obj in (near, far)]
+        ratio = areas[0] / areas[1]
         if (ratio if larger else 1 / ratio) < _LOOKS_LARGER:
             continue
         other_far, other_near = reversed(_exchanged((far, near)))
@@ -359,24 +360,12 @@ def _suits(objects: tuple[DrawnObject, DrawnObject], higher: bool) -> bool:
     if points.min() < _ROOM or points.max() > SIDE - 1 - _ROOM:
         return False
     (left, right), (other_left, other_right) = (columns_of(obj) for obj in objects)
-    if max(left - other_right, other_left - right) < _BESIDE:
-        return False
     rows = [float((outline[:, 1].min() + outline[:, 1].max()) / 2) for outline in outlines]
     rise = rows[1] - rows[0]
-    return (rise if higher else -rise) >= _RISE
+    return max(left - other_right, other_left - right) >= _BESIDE and (rise if higher else -rise) >= _RISE
 
 
-def _flat(obj: DrawnObject) -> Floats:
-    return outline_of(obj).astype(np.float32)
-
-
-# Questions about the positions of shapes in an image, absolute and relative to each other.
-#
-# They follow the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by colour, by
-# shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and wording are our own.
-#
-# Items come in groups. All items of a group have the same question and the same candidates in the same order, and
-# each candidate is the truth of exactly one of them, so only the image decides the answer.
+# ------------------------------------------------------------------------------------------------ shapes
 
 Naming = Literal["colour", "shape", "both"]
 NAMINGS: tuple[Naming, ...] = ("colour", "shape", "both")
@@ -468,8 +457,8 @@ def _name(shape: str, colour: str, naming: Naming) -> str:
     return {"colour": colour, "shape": shape, "both": f"{colour} {shape}"}[naming]
 
 
-def _scattered(kinds: list[tuple[str, str]], rng: np.random.Generator) -> list[Shape]:
-    """Shapes anywhere in the image that do not touch."""
+def _scattered(kinds: list[tuple[str, str]], rng: np.random.Generator) -> Iterator[list[Shape]]:
+    """Shapes anywhere in the image that do not touch, drawn again and again."""
     while True:
         shapes: list[Shape] = []
         for shape, colour in kinds:
@@ -480,29 +469,29 @@ def _scattered(kinds: list[tuple[str, str]], rng: np.random.Generator) -> list[S
         radii = np.array([s.radius for s in shapes])
         apart = np.linalg.norm(centres[:, None] - centres[None], axis=2) - radii[:, None] - radii[None]
         if (apart[np.triu_indices(len(shapes), 1)] > _GAP).all():
-            return shapes
+            yield shapes
 
 
 def _extreme(kinds: list[tuple[str, str]], which: int, place: str, rng: np.random.Generator) -> list[Shape]:
     """Shapes of which one is clearly outermost on a side, and another clearly on the opposite side."""
-    while True:
-        shapes = _scattered(kinds, rng)
+
+    def fits(shapes: list[Shape]) -> bool:
         along = np.sort(_along(shapes, place))
-        if along[-1] - along[-2] < _CLEAR or along[1] - along[0] < _CLEAR:
-            continue
-        if _outermost(shapes, place) == which:
-            return shapes
+        clear = min(along[-1] - along[-2], along[1] - along[0]) >= _CLEAR
+        return bool(clear) and _outermost(shapes, place) == which
+
+    return next(filter(fits, _scattered(kinds, rng)))
 
 
 def _related(kinds: list[tuple[str, str]], relation: str, rng: np.random.Generator) -> list[Shape]:
     """Shapes of which the first has the relation to the second, not near a diagonal."""
     across = next(b for b in ("left", "above") if b not in (relation, OPPOSITE[relation]))
-    while True:
-        shapes = _scattered(kinds, rng)
+
+    def fits(shapes: list[Shape]) -> bool:
         along = float(np.subtract(*_along(shapes[:2], relation)))
-        beside = abs(float(np.subtract(*_along(shapes[:2], across))))
-        if along > 0 and beside <= _SLANT * along:
-            return shapes
+        return along > 0 and abs(float(np.subtract(*_along(shapes[:2], across)))) <= _SLANT * along
+
+    return next(filter(fits, _scattered(kinds, rng)))
 
 
 def _along(shapes: list[Shape], place: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.files.folders import UnfinishedFolder, changed_folder
 from spatial_vlm_ros.files.writing import require_new, write_bytes
 from spatial_vlm_ros.types import Rgb
@@ -78,70 +77,66 @@ def diagnose(model: str, examined: Sequence[Examined], inside: Inside | None = N
     return Diagnosis(model, verdict, outcome, sections, cues, findings, inside or Inside())
 
 
-def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+def as_dict(diagnosis: Diagnosis) -> Any:
     """Plain lists, dictionaries, numbers and texts; NaN and infinity become None."""
-    plain: dict[str, Any] = _plain(diagnosis)
-    return plain
+    return _plain(diagnosis)
 
 
 def report(diagnosis: Diagnosis) -> str:
     """Write Markdown: the verdict, tables of scores and findings, and the measurements inside or why there are none."""
-    pooled = [(str(p.values), share_text(p.accuracy), interval_text(p.change)) for p in diagnosis.inside.pooling]
+    inside = diagnosis.inside
     parts = [
         f"# {diagnosis.model}: {diagnosis.verdict}",
         "Shares in percent with their 95 % intervals. What each number means: docs/remedies_diagnostics.md.",
-        _sections(diagnosis.sections),
-        _turns(diagnosis.sections),
-        _table(
-            ("fault", "questions", "outcome", "numbers"),
-            [(f.words, f.where, f.outcome, numbers_text(f)) for f in diagnosis.findings],
-        ),
-        _table(("image values", "accuracy", "change"), pooled) if pooled else "",
-        *inside_lines(diagnosis.inside),
-        *(f"Not measured: {reason}" for reason in diagnosis.inside.left_out),
+        _table(_ACCURACIES, diagnosis.sections),
+        _table(_CHANGES, diagnosis.sections),
+        _table(_FINDINGS, diagnosis.findings),
+        _table(_POOLED, inside.pooling) if inside.pooling else "",
+        *inside_lines(inside),
+        *(f"Not measured: {reason}" for reason in inside.left_out),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def numbers_text(finding: BlindnessFinding) -> str:
     """The numbers that a rule used, with their names."""
-    told = ((name, share_text(x) if isinstance(x, Share) else interval_text(x)) for name, x in finding.numbers.items())
-    return ", ".join(f"{shown(name)} {number}" for name, number in told)
+    return ", ".join(f"{shown(name)} {number_text(number)}" for name, number in finding.numbers.items())
 
 
-def _sections(sections: Sequence[Section]) -> str:
-    rows = [
-        (
-            s.name,
-            str(s.n),
-            _percent(s.chance),
-            share_text(s.accuracy),
-            interval_text(s.corrected),
-            share_text(s.blank),
-            interval_text(s.gain),
-        )
-        for s in sections
-    ]
-    return _table(("questions", "n", "guess", "accuracy", "above a guess", "with a blank image", "gain"), rows)
+_Columns = Mapping[str, Callable[[Any], str]]
+_ACCURACIES: _Columns = {
+    "questions": lambda s: s.name,
+    "n": lambda s: str(s.n),
+    "guess": lambda s: _percent(s.chance),
+    "accuracy": lambda s: number_text(s.accuracy),
+    "above a guess": lambda s: number_text(s.corrected),
+    "with a blank image": lambda s: number_text(s.blank),
+    "gain": lambda s: number_text(s.gain),
+}
+_CHANGES: _Columns = {
+    "questions": lambda s: s.name,
+    "changes with the mirrored image": lambda s: number_text(s.turned_along),
+    "same when blank": lambda s: number_text(s.same_blank),
+    "same when shuffled": lambda s: number_text(s.same_shuffled),
+    "same place when shuffled": lambda s: number_text(s.same_place),
+    "same in other words": lambda s: number_text(s.same_paraphrased),
+}
+_FINDINGS: _Columns = {
+    "fault": lambda f: f.words,
+    "questions": lambda f: f.where,
+    "outcome": lambda f: f.outcome,
+    "numbers": numbers_text,
+}
+_POOLED: _Columns = {
+    "image values": lambda p: str(p.values),
+    "accuracy": lambda p: number_text(p.accuracy),
+    "change": lambda p: number_text(p.change),
+}
 
 
-def _turns(sections: Sequence[Section]) -> str:
-    rows = [
-        (
-            s.name,
-            share_text(s.turned_along),
-            *(share_text(x) for x in (s.same_blank, s.same_shuffled, s.same_place, s.same_paraphrased)),
-        )
-        for s in sections
-    ]
-    header = (
-        "questions",
-        "changes with the mirrored image",
-        "same when blank",
-        "same when shuffled",
-        "same place when shuffled",
-    )
-    return _table((*header, "same in other words"), rows)
+def _table(columns: _Columns, things: Sequence[Any]) -> str:
+    rows = [list(columns), ["---"] * len(columns), *([cell(thing) for cell in columns.values()] for thing in things)]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
 
 
 def inside_lines(inside: Inside) -> list[str]:
@@ -149,17 +144,16 @@ def inside_lines(inside: Inside) -> list[str]:
     lines: list[str] = []
     if (p := inside.permutation) is not None:
         lines.append(
-            f"Image tokens permuted (seeds {', '.join(map(str, p.seeds))}): accuracy {share_text(p.original)} to "
-            f"{share_text(p.permuted)}; PSI {interval_text(p.psi)}, corrected for chance {interval_text(p.corrected)}."
+            f"Image tokens permuted (seeds {', '.join(map(str, p.seeds))}): accuracy {number_text(p.original)} to "
+            f"{number_text(p.permuted)}; PSI {number_text(p.psi)}, corrected for chance {number_text(p.corrected)}."
         )
     if (norms := inside.loudness) is not None:
         lines.append(f"Mean norm of image tokens {norms.image:.3g}, of text {norms.text:.3g}: ratio {norms.ratio:.3g}.")
     if (b := inside.balance) is not None:
         without = "not told" if b.without_system is None else _percent(float(np.nanmean(b.without_system)))
-        steps = f"{b.steps} step{'s' * (b.steps > 1)}"
         lines.append(
             f"Share of attention on the image, of image and text, mean over {len(b.with_system)} layers, "
-            f"{steps}: {_percent(float(np.nanmean(b.with_system)))}; without the system prompt: {without}."
+            f"{b.steps} step: {_percent(float(np.nanmean(b.with_system)))}; without the system prompt: {without}."
         )
     if (r := inside.rotary) is not None:
         lines.append(
@@ -169,21 +163,12 @@ def inside_lines(inside: Inside) -> list[str]:
     return lines
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def share_text(share: Share) -> str:
-    """Percent with its interval; a dash if there were no cases."""
-    return f"{_percent(share.share)} ({_percent(share.low)} to {_percent(share.high)})" if share.n else "–"
-
-
-def interval_text(interval: Interval | None) -> str:
-    """Percent with its interval; a dash if there is none."""
-    if interval is None:
+def number_text(number: Share | Interval | None) -> str:
+    """Percent with its interval; a dash if there is none, or if there were no cases."""
+    if number is None or (isinstance(number, Share) and not number.n):
         return "–"
-    return f"{_percent(interval.value)} ({_percent(interval.low)} to {_percent(interval.high)})"
+    value = number.share if isinstance(number, Share) else number.value
+    return f"{_percent(value)} ({_percent(number.low)} to {_percent(number.high)})"
 
 
 def _percent(value: float) -> str:
@@ -205,32 +190,26 @@ def _plain(value: Any) -> Any:
 
 
 _SIDE, _TEXT, _LINE, _WIDTH = 240, 76, 15, 36  # pixels, pixels, pixels, characters
-_RIGHT, _WRONG, _INK = (20, 130, 40), (200, 30, 30), (40, 40, 40)
+Ink = tuple[int, int, int]
+_RIGHT, _WRONG, _INK, _WHITE = (20, 130, 40), (200, 30, 30), (40, 40, 40), (255, 255, 255)
 _MARK = 5  # pixels of the coloured edge
-_HEAD = 36  # pixels for two lines above an image
+_COLUMNS, _MOST = 4, 24  # columns of a sheet, most questions on it
 
 
-def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating], share: float = 0.5) -> Rgb:
+def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
     """Draw attention over an image: each cell has the colour of its image token's attention, red strongest, blue none.
 
     Args:
         rgb: (H, W, 3) uint8.
         weights: (rows, columns), 0 or more; one layer of `attention_map`, or a mean.
-        share: share of the colours in the mixture, 0 to 1.
 
     Returns:
-        (H, W, 3) uint8.
+        (H, W, 3) uint8, colours and image in equal parts.
     """
-    if weights.ndim != 2 or not weights.size:
-        raise ShapeError("attention", "(rows, columns)", str(weights.shape))
-    if not 0 <= share <= 1 or not np.isfinite(weights).all() or weights.min() < 0:
-        got = f"share {share}, weights from {np.min(weights)} to {np.max(weights)}"
-        raise InputError("attention", got, "a share of 0 to 1, weights of 0 or more", "pass weights after the softmax")
     levels = np.rint(weights / max(float(weights.max()), 1e-12) * 255).astype(np.uint8)
     coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
-    height, width = rgb.shape[:2]
-    laid = cv2.resize(coloured, (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.rint((1 - share) * rgb + share * laid.astype(float)).astype(np.uint8)
+    laid = cv2.resize(coloured, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return np.rint((rgb.astype(float) + laid) / 2).astype(np.uint8)
 
 
 def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
@@ -241,40 +220,34 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
         weights: (L, rows, columns), 0 or more, from `attention_map`.
 
     Returns:
-        (H', W', 3) uint8; a title above each image names the layers and the share of attention on the image.
+        (H', W', 3) uint8; below each image are its layers and the share of attention on the image.
     """
-    if weights.ndim != 3 or not weights.size:
-        raise ShapeError("attention", "(layers, rows, columns)", str(weights.shape))
-    tiles = [_headed(rgb, "the image", "")]
+    tiles = [_tile(rgb, _WHITE, {"the image": _INK})]
     for layers in np.array_split(np.arange(len(weights)), min(3, len(weights))):
         mean = weights[layers].mean(axis=0)
         first, last = int(layers[0]) + 1, int(layers[-1]) + 1
         name = f"layer {first}" if first == last else f"layers {first} to {last}"
-        tiles.append(_headed(attention_image(rgb, mean), name, f"{mean.sum():.1%} on the image"))
+        texts = {name: _INK, f"{mean.sum():.1%} on the image": _INK}
+        tiles.append(_tile(attention_image(rgb, mean), _WHITE, texts))
     return np.hstack(tiles)
 
 
-def answer_sheet(examined: Sequence[Examined], columns: int = 4, most: int = 24) -> Rgb:
+def answer_sheet(examined: Sequence[Examined]) -> Rgb:
     """Draw questions with images and answers, wrong ones first: a green edge for right, a red one for wrong.
 
     If there are too many, the shown ones are spread evenly over all, so that each kind appears.
 
     Args:
-        examined: result of `examine`.
-        columns: columns of the sheet.
-        most: most questions on the sheet.
+        examined: result of `examine`, one or more.
 
     Returns:
         (H, W, 3) uint8.
     """
-    wrong = _spread([one for one in examined if not one.right], most)
-    chosen = wrong + _spread([one for one in examined if one.right], most - len(wrong))
-    if not chosen or columns < 1:
-        got = f"{len(examined)} questions, {columns} columns, at most {most}"
-        raise InputError("sheet", got, "one or more of each", "examine something first")
-    tiles = [_tile(one) for one in chosen]
-    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
-    return np.vstack([np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)])
+    wrong, right = ([one for one in examined if one.right == good] for good in (False, True))
+    shown = _spread(wrong, _MOST)
+    tiles = [_answer_tile(one) for one in (*shown, *_spread(right, _MOST - len(shown)))]
+    tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
+    return np.vstack([np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)])
 
 
 def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
@@ -283,32 +256,25 @@ def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
     return [examined[i * len(examined) // count] for i in range(count)]
 
 
-def _headed(rgb: Rgb, *lines: str) -> Rgb:
-    """An image of _SIDE pixels height below lines of text, with a margin."""
-    width = round(rgb.shape[1] * _SIDE / rgb.shape[0])
-    tile = np.full((_SIDE + _HEAD + _MARK, width + 2 * _MARK, 3), 255, np.uint8)
-    tile[_HEAD : _HEAD + _SIDE, _MARK:-_MARK] = cv2.resize(rgb, (width, _SIDE), interpolation=cv2.INTER_AREA)
-    for i, line in enumerate(lines):
-        _write(tile, line, (_MARK, _LINE * (i + 1)), _INK)
-    return tile
+def _answer(one: Examined) -> str:
+    answer = one.answers["picture"]
+    return answer if one.right else f"{answer}; it is: {one.item.truth}"
 
 
-def _write(tile: Rgb, line: str, at: tuple[int, int], ink: tuple[int, int, int]) -> None:
-    cv2.putText(tile, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, 1, cv2.LINE_AA)
+def _answer_tile(one: Examined) -> Rgb:
+    ink = _RIGHT if one.right else _WRONG
+    return _tile(one.item.plain.rgb, ink, {one.item.plain.question: _INK, _answer(one): ink})
 
 
-def _tile(examined: Examined) -> Rgb:
-    plain, answer = examined.item.plain, examined.answers["picture"]
-    colour = _RIGHT if examined.right else _WRONG
-    tile = np.full((_SIDE + _TEXT, _SIDE, 3), 255, np.uint8)
-    tile[:_SIDE] = colour
-    inner = _SIDE - 2 * _MARK
-    tile[_MARK:-_MARK][:inner, _MARK:-_MARK] = cv2.resize(plain.rgb, (inner, inner), interpolation=cv2.INTER_AREA)
-    told = answer if examined.right else f"{answer}; it is: {examined.item.truth}"
-    lines = [(line, _INK) for line in textwrap.wrap(plain.question, _WIDTH)]
-    lines += [(line, colour) for line in textwrap.wrap(told, _WIDTH)]
+def _tile(rgb: Rgb, edge: Ink, texts: Mapping[str, Ink]) -> Rgb:
+    """A square image within an edge, above texts in their inks."""
+    tile, inner = np.full((_SIDE + _TEXT, _SIDE, 3), 255, np.uint8), _SIDE - 2 * _MARK
+    tile[:_SIDE] = edge
+    tile[_MARK:-_MARK][:inner, _MARK:-_MARK] = cv2.resize(rgb, (inner, inner), interpolation=cv2.INTER_AREA)
+    lines = [(line, ink) for text, ink in texts.items() for line in textwrap.wrap(text, _WIDTH)]
     for i, (line, ink) in enumerate(lines):
-        _write(tile, line, (_MARK, _SIDE + _LINE * (i + 1) - 2), ink)
+        at = (_MARK, _SIDE + _LINE * (i + 1) - 2)
+        cv2.putText(tile, line, at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, ink, 1, cv2.LINE_AA)
     return tile
 
 
@@ -344,8 +310,7 @@ def write_folder(
     for key, image in (attention or {}).items():
         one, name = by_key[key], f"attention-{key}.png"
         images[name] = image
-        answer = one.answers["picture"] + ("" if one.right else f"; it is: {one.item.truth}")
-        told.append(f"{one.item.plain.question} {answer}\n\n![{key}]({name})\n")
+        told.append(f"{one.item.plain.question} {_answer(one)}\n\n![{key}]({name})\n")
     contents = {
         REPORT: "\n".join(told).encode(),
         DATA: (json.dumps(as_dict(diagnosis), indent=1, allow_nan=False) + "\n").encode(),

@@ -7,7 +7,7 @@ Words follow from rules on intervals, never on point values: a fault is "found" 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,23 +21,19 @@ GREY = 127
 """Value of all pixels of a blank image, as in Decodable Is Not Grounded (2026)."""
 
 
-def forms_of(item: ProbeItem, seed: int = 0) -> dict[str, ItemPrompt]:
+def forms_of(item: ProbeItem) -> dict[str, ItemPrompt]:
     """Make the variants of a question: control → variant. Variants without meaning for the item are left out.
 
     - picture: unchanged.
     - blank: a grey image of the same size; no truth.
     - mirrored: left and right of the image exchanged.
     - flipped: top and bottom of the image exchanged.
-    - shuffled: candidates rotated, so that each has another index in the list.
+    - shuffled: candidates rotated by a number drawn from the item's key, so that each has another index in the list.
     - paraphrased: other words.
     - swapped: the two objects exchanged along depth.
-
-    Args:
-        seed: together with the item's key it decides how far candidates are rotated.
     """
     plain, choices = item.plain, item.plain.choices
-    rng = np.random.default_rng([seed, *item.key.encode()])
-    steps = int(rng.integers(1, len(choices)))
+    steps = int(np.random.default_rng([0, *item.key.encode()]).integers(1, len(choices)))
     forms = {
         "picture": plain,
         "blank": replace(plain, rgb=np.full_like(plain.rgb, GREY), truth=None),
@@ -70,27 +66,15 @@ class Examined:
         """Whether the plain question was answered correctly."""
         return self.answers["picture"] == self.item.truth
 
-    @property
-    def right_when_blank(self) -> bool:
-        """Whether the answer for the grey image equals the truth of the real image."""
-        return self.answers["blank"] == self.item.truth
-
-    @property
-    def kept_place(self) -> bool:
-        """Whether the answers to both orders of candidates are at the same index of the list."""
-        place = self.item.plain.choices.index(self.answers["picture"])
-        return self.shuffled[place] == self.answers["shuffled"]
-
 
 def examine(
-    answerer: Answerer, items: Sequence[ProbeItem], seed: int = 0, progress: Callable[[int, int], None] | None = None
+    answerer: Answerer, items: Sequence[ProbeItem], progress: Callable[[int, int], None] | None = None
 ) -> list[Examined]:
     """Ask all variants: six questions per item.
 
     Args:
         answerer: the model to ask.
         items: items from `draw_items`.
-        seed: seed of the order of shuffled candidates.
         progress: called with the number of items done and of all items.
 
     Raises:
@@ -101,7 +85,7 @@ def examine(
         raise InputError("questions", "none", "one or more", "draw some with draw_items")
     done = []
     for item in items:
-        forms = forms_of(item, seed)
+        forms = forms_of(item)
         answers = {control: ask(answerer, form) for control, form in forms.items()}
         done.append(Examined(item, answers, forms["shuffled"].choices))
         if progress is not None:
@@ -185,20 +169,27 @@ def _section(name: str, examined: Sequence[Examined], *, balanced: bool) -> Sect
     n = len(examined)
     chance = sum(e.item.chance for e in examined) / n
     accuracy = _share(examined, lambda e: e.right)
+    blank = [e.answers["blank"] == e.item.truth for e in examined]
     return Section(
         name, n, chance, accuracy,
         corrected_for_chance(accuracy, chance) if balanced else None,
-        _share(examined, lambda e: e.right_when_blank),
-        paired_difference([e.right for e in examined], [e.right_when_blank for e in examined]),
+        wilson(sum(blank), n),
+        paired_difference([e.right for e in examined], blank),
         _share(examined, lambda e: e.answers["blank"] == e.answers["picture"]),
         _share(examined, lambda e: e.answers["mirrored"] == e.item.mirrored),
         _share((e for e in examined if e.item.flip is not None), lambda e: e.answers["flipped"] == e.item.flipped),
         _share(examined, _turned_along),
         _share((e for e in examined if e.item.axis != "depth"), _opposite),
         _share(examined, lambda e: e.answers["shuffled"] == e.answers["picture"]),
-        _share(examined, lambda e: e.kept_place),
+        _share(examined, _kept_place),
         _share(examined, lambda e: e.answers["paraphrased"] == e.answers["picture"]),
     )  # fmt: skip
+
+
+def _kept_place(examined: Examined) -> bool:
+    """Whether the answers to both orders of candidates are at the same index of the list."""
+    place = examined.item.plain.choices.index(examined.answers["picture"])
+    return examined.shuffled[place] == examined.answers["shuffled"]
 
 
 def _turned_along(examined: Examined) -> bool:
@@ -297,7 +288,16 @@ def shown(name: str) -> str:
 def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[BlindnessFinding, ...]:
     """Apply all rules to all sections that they are for."""
     named = {section.name: section for section in sections}
-    return tuple(_findings(named, cues))
+    kinds = [named[kind] for kind in KINDS if kind in named]
+    opposites = (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN))
+    return (
+        *(_looking(named[axis]) for axis in AXES if axis in named),
+        *(_heuristic(cue) for cue in cues if cue.cue in _CUES),
+        *(_gross(fault, axis, "opposite answers", named[axis].opposite) for axis, fault in opposites if axis in named),
+        *(_inverting(cue) for cue in cues if cue.cue == HIGHER),
+        *(_gross(BY_PLACE, kind.name, "same place", kind.same_place) for kind in kinds),
+        *(_guessing(kind) for kind in kinds),
+    )
 
 
 def outcome_of(findings: Sequence[BlindnessFinding]) -> Outcome:
@@ -312,17 +312,6 @@ def words_of(findings: Sequence[BlindnessFinding]) -> str:
     if found:
         return found + (f"; undecided: {open_}" if open_ else "")
     return f"{TOO_FEW}: {open_}" if open_ else NO_FAULT
-
-
-def _findings(named: dict[str, Section], cues: Sequence[Cue]) -> Iterator[BlindnessFinding]:
-    yield from (_looking(named[axis]) for axis in AXES if axis in named)
-    yield from (_heuristic(cue) for cue in cues if cue.cue in _CUES)
-    for axis, fault in (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN)):
-        if axis in named:
-            yield _gross(fault, axis, "opposite answers", named[axis].opposite)
-    yield from (_inverting(cue) for cue in cues if cue.cue == HIGHER)
-    yield from (_gross(BY_PLACE, kind, "same place", named[kind].same_place) for kind in KINDS if kind in named)
-    yield from (_guessing(named[kind]) for kind in KINDS if kind in named)
 
 
 def _looking(section: Section) -> BlindnessFinding:

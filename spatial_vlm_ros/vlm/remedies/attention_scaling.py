@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,16 @@ HIGH_ALPHAS = (1.2, 1.5, 2.0)
 THRESHOLDS = tuple(k / 100 for k in range(101))
 _DECIMALS = 2
 _REPAIR = "write it with `write_calibration`"
+_FIELDS: Mapping[str, type] = {
+    "model": str,
+    "data": str,
+    "n": int,
+    "split": dict,
+    "alpha1": float,
+    "alpha2": float,
+    "beta": float,
+}
+_SPLIT: Mapping[str, type] = {"cases": int, "seed": int, "share": float}
 
 
 @dataclass(frozen=True)
@@ -232,22 +242,16 @@ def read_calibration(path: str | Path) -> AdaptVisSettings:
             validation cases; the message names the field.
     """
     values = read_json(path, _REPAIR)
-    model, data = (_field(path, values, name, str) for name in ("model", "data"))
-    drawn = _field(path, values, "split", dict)
+    told = {name: _field(path, values, name, kind) for name, kind in _FIELDS.items()}
+    drawn = {name: _field(path, told["split"], name, kind) for name, kind in _SPLIT.items()}
     try:
-        split = CaseSplit(
-            _field(path, drawn, "cases", int), _field(path, drawn, "seed", int), _field(path, drawn, "share", float)
-        )
-        settings = AdaptVis(*(_field(path, values, name, float) for name in ("alpha1", "alpha2", "beta")))
-    except FileError:
-        raise
+        split, settings = CaseSplit(**drawn), AdaptVis(told["alpha1"], told["alpha2"], told["beta"])
     except InputError as error:
         raise FileError(path, f"{error.got}", _REPAIR, error.what) from error
-    n = _field(path, values, "n", int)
-    if n != len(split.validation) or n == 0:
-        reason = f"{n}, but the split has {len(split.validation)} validation cases"
+    if told["n"] != len(split.validation) or told["n"] == 0:
+        reason = f"{told['n']}, but the split has {len(split.validation)} validation cases"
         raise FileError(path, reason, _REPAIR, "n")
-    return AdaptVisSettings(model, data, split, settings)
+    return AdaptVisSettings(told["model"], told["data"], split, settings)
 
 
 def _field(path: str | Path, values: Any, name: str, kind: type) -> Any:
@@ -261,9 +265,9 @@ def _field(path: str | Path, values: Any, name: str, kind: type) -> Any:
 Settings = ScalingVis | AdaptVis
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ScaledAnswer:
-    """Answer of a model.
+    """Answer of a model; without values until the prefill has run, and without tokens until all are decoded.
 
     Args:
         tokens: (T,) int64, only the new tokens, including the end token.
@@ -272,21 +276,11 @@ class ScaledAnswer:
         scaled: (V,) the same for the answer with scaling.
     """
 
-    tokens: Tensor
-    confidence: float
-    alpha: float
-    plain: Tensor
-    scaled: Tensor
-
-
-@dataclass(eq=False)
-class FirstToken:
-    """First-token values of the prefill, as in `ScaledAnswer`; empty until the prefill has run."""
-
-    plain: Tensor = field(default_factory=lambda: torch.zeros(0))
-    scaled: Tensor = field(default_factory=lambda: torch.zeros(0))
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     confidence: float = math.nan
     alpha: float = math.nan
+    plain: Tensor = field(default_factory=lambda: torch.zeros(0))
+    scaled: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 def generate(
@@ -294,8 +288,6 @@ def generate(
     inputs: Mapping[str, Tensor],
     settings: Settings,
     max_new_tokens: int = 64,
-    *,
-    eos_token_id: int | Sequence[int] | None = None,
 ) -> ScaledAnswer:
     """Answer one prompt by greedy decoding with scaled attention, through the model's own `generate`.
 
@@ -306,8 +298,7 @@ def generate(
         parts: parts of the model.
         inputs: inputs of one prompt with an image, as its processor gave them.
         settings: factors; those of AdaptVis come from a calibration.
-        max_new_tokens: most new tokens.
-        eos_token_id: end token or tokens; None = those of the model's generation configuration.
+        max_new_tokens: most new tokens; the answer ends earlier at an end token of the generation configuration.
 
     Raises:
         InputError: several prompts, a prompt without an image or that ends with the image, no `input_ids`, or inputs
@@ -319,16 +310,14 @@ def generate(
     if max_new_tokens < 1:
         raise InputError("max_new_tokens", str(max_new_tokens), "1 or more")
     told: dict[str, Any] = {"do_sample": False, "num_beams": 1, "use_cache": True, "cache_implementation": "dynamic"}
-    if eos_token_id is not None:
-        told["eos_token_id"] = eos_token_id
     model: Any = parts.model
     with one_row(parts, ids, settings) as seen:
-        tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)
-    return ScaledAnswer(tokens[0, ids.shape[1] :], seen.confidence, seen.alpha, seen.plain, seen.scaled)
+        seen.tokens = model.generate(**inputs, **told, max_new_tokens=max_new_tokens)[0, ids.shape[1] :]
+    return seen
 
 
 @contextmanager
-def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[FirstToken]:
+def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[ScaledAnswer]:
     """Within this context, `parts.model.generate` runs the last token of one prompt again with scaled attention.
 
     It applies to one call of `generate`, with that prompt and a dynamic cache; a second call is not changed.
@@ -337,20 +326,45 @@ def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[Fir
         input_ids: (1, N) tokens of the prompt.
 
     Yields:
-        Values of the prefill; empty until it has run.
+        Values of the prefill, without tokens; empty until it has run.
     """
     _prompt(parts, {"input_ids": input_ids})
-    columns, seen = parts.image_columns(input_ids)[0], FirstToken()
+    columns, seen, done = parts.image_columns(input_ids)[0], ScaledAnswer(), False
 
-    def again(named: Mapping[str, Any], outputs: Any) -> None:
-        seen.plain = _probabilities(parts, outputs.logits)
-        seen.confidence = float(seen.plain.max())
-        seen.alpha = settings.alpha_for(seen.confidence)
-        outputs["logits"] = _run_last_again(parts, named, cache_of(outputs), columns, seen.alpha)
-        seen.scaled = _probabilities(parts, outputs.logits)
+    def again(_: nn.Module, _given: Any, named: dict[str, Any], outputs: Any) -> None:
+        nonlocal done
+        if done:
+            return
+        cache = _checked_cache(parts, named, outputs)
+        done = cache.get_seq_length() >= input_ids.shape[1]
+        if done:
+            seen.plain = _probabilities(parts, outputs.logits)
+            seen.confidence = float(seen.plain.max())
+            seen.alpha = settings.alpha_for(seen.confidence)
+            outputs["logits"] = _run_last_again(parts, named, cache, columns, seen.alpha)
+            seen.scaled = _probabilities(parts, outputs.logits)
 
-    with _at_prefill(parts, input_ids, again):
+    handle = parts.model.register_forward_hook(again, with_kwargs=True)
+    try:
         yield seen
+    finally:
+        handle.remove()
+
+
+def _checked_cache(parts: Parts, named: Mapping[str, Any], outputs: Any) -> Cache:
+    """The cache of a part of the prefill; raises for calls whose last token cannot be run again."""
+    ids, cache = named.get("input_ids"), cache_of(outputs)
+    if ids is None or named.get("position_ids") is None:
+        got = "no input_ids and position_ids by name"
+        raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
+    if ids.shape[0] != 1:
+        raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one question at a time")
+    if cache is None:
+        raise InputError("use_cache", "off", "a cache, whose last token is evaluated again", "leave use_cache on")
+    if not _keeps_all(cache):
+        name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
+        raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")
+    return cache
 
 
 def _run_last_again(parts: Parts, named: Mapping[str, Any], cache: Cache, columns: Tensor, alpha: float) -> Tensor:
@@ -381,37 +395,6 @@ def _keys_scaled(cache: Cache, columns: Tensor, alpha: float) -> Iterator[None]:
         yield
     finally:
         del cache.update
-
-
-@contextmanager
-def _at_prefill(parts: Parts, input_ids: Tensor, act: Callable[[Mapping[str, Any], Any], None]) -> Iterator[None]:
-    """Within this context, call `act` once, with the model's arguments and output of the whole prompt."""
-    done = False
-
-    def look(_: nn.Module, _given: Any, named: dict[str, Any], outputs: Any) -> None:
-        nonlocal done
-        if done:
-            return
-        ids, cache = named.get("input_ids"), cache_of(outputs)
-        if ids is None or named.get("position_ids") is None:
-            got = "no input_ids and position_ids by name"
-            raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
-        if ids.shape[0] != 1:
-            raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one question at a time")
-        if cache is None:
-            raise InputError("use_cache", "off", "a cache, whose last token is evaluated again", "leave use_cache on")
-        if not _keeps_all(cache):
-            name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
-            raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")
-        if cache.get_seq_length() >= input_ids.shape[1]:
-            done = True
-            act(named, outputs)
-
-    handle = parts.model.register_forward_hook(look, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _probabilities(parts: Parts, logits: Tensor) -> Tensor:

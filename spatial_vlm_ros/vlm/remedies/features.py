@@ -11,14 +11,13 @@ Layers are numbered like hidden states: 0 = the embeddings, 1 = the output of th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from copy import deepcopy
 from typing import Any
 
 from torch import nn
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.vlm.parts import Parts
+from spatial_vlm_ros.vlm.parts import Parts, Removable
 from spatial_vlm_ros.vlm.remedies.learned import check_trained
 
 PUBLISHED_LAYERS = (12, 16, 20, 24)
@@ -53,21 +52,13 @@ def multilayer_config(config: Any, layers: Sequence[int] = PUBLISHED_LAYERS) -> 
     return changed
 
 
-class MultilayerHandle(ExitStack):
-    """Removes the layers again; a second call changes nothing."""
-
-    def remove(self) -> None:
-        """Restore the model's own layer."""
-        self.close()
-
-
 def put_layers(
     parts: Parts,
     layers: Sequence[int] = PUBLISHED_LAYERS,
     *,
     post_layernorm: bool = True,
     allow_untrained: bool = False,
-) -> MultilayerHandle:
+) -> Removable:
     """Feed several layers to the projector of a LLaVA model; everything is checked before anything is changed.
 
     Args:
@@ -89,7 +80,7 @@ def put_layers(
     value = {"layers": chosen, "post_layernorm": post_layernorm}
     check_trained(parts.model, NAME, value, allow_untrained, unmarked=unmarked)
     configs = list({id(m.config): m.config for m in (parts.model, parts.model.model)}.values())
-    handle = MultilayerHandle()
+    handle = Removable()
     for config in configs:
         handle.callback(setattr, config, _FIELD, getattr(config, _FIELD))
         setattr(config, _FIELD, chosen)

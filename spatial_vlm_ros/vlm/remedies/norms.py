@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.vlm.parts import Parts, finite
+from spatial_vlm_ros.vlm.parts import Parts, finite, image_tokens_changed
 from spatial_vlm_ros.vlm.remedies.learned import check_trained
 
 VICUNA_MEAN, VICUNA_LARGEST = 0.83, 1.22
@@ -65,18 +65,17 @@ def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] =
 
 
 def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
-    """Measure the norms of the image tokens after the projector (and after its normaliser, if there is one)."""
+    """Measure the norms of the image tokens that enter the decoder, after the projector and its normaliser, if any."""
     found: list[Tensor] = []
-    handle = parts.projector.register_forward_hook(
-        lambda _module, _given, tokens: found.append(norm_of(tokens, parts.kind).flatten())
-    )
-    try:
+
+    def look(tokens: Tensor, _row: int) -> Tensor:
+        found.append(norm_of(tokens, parts.kind))
+        return tokens
+
+    with torch.no_grad(), image_tokens_changed(parts, look, later=False):
         for inputs in batches:
             parts.image_columns(inputs["input_ids"])
-            with torch.no_grad():
-                parts.model(**inputs)
-    finally:
-        handle.remove()
+            parts.model(**inputs)
     if not found:
         raise InputError("batches", "none", "at least one image", "pass the processor's outputs for images")
     return _norms_of(torch.cat(found))

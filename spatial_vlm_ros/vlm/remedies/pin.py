@@ -30,16 +30,17 @@ WITH_PATCHES = ("llava", "paligemma")
 """Classes whose projector takes (B, N, d) in reading order."""
 
 
-def sinusoids(patches: int, width: int = TABLE_WIDTH, base: float = BASE) -> Tensor:
-    """Make a table of sinusoids (Vaswani et al. 2017): sin(p / base^(2i / width)) at 2i, its cosine at 2i + 1.
+def sinusoids(patches: int) -> Tensor:
+    """Make a table of sinusoids (Vaswani et al. 2017): sin(p / BASE^(2i / W)) at 2i, its cosine at 2i + 1.
 
     Args:
         patches: N, numbered in reading order.
 
     Returns:
-        (N, width) float32.
+        (N, W) float32, W = TABLE_WIDTH.
     """
-    angles = torch.arange(patches).double()[:, None] * base ** (-torch.arange(0, width, 2).double() / width)
+    speeds = BASE ** (-torch.arange(0, TABLE_WIDTH, 2).double() / TABLE_WIDTH)
+    angles = torch.arange(patches).double()[:, None] * speeds
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
 
 

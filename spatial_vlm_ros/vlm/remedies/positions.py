@@ -24,34 +24,24 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
-from spatial_vlm_ros.vlm.parts import Parts, cache_of, grids_of, image_tokens_changed
+from spatial_vlm_ros.vlm.parts import Parts, Removable, cache_of, grids_of, image_tokens_changed
 from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, check_trained, mark, trained_with
-from spatial_vlm_ros.vlm.rotary import (
-    axial_angles,
-    chunked_axes,
-    default_sections,
-    frequencies,
-    interleaved_axes,
-    line_angles,
-    sectioned_angles,
-)
+from spatial_vlm_ros.vlm.rotary import angles_at, chunked_axes, default_sections, frequencies, interleaved_axes
 
 FOLLOWING = ("grid", "running")
 """Where text after an image continues: after the longer side of the grid, or at its running index."""
 
 
-@dataclass(frozen=True, eq=False)
-class Images:
+class Images(NamedTuple):
     """Position of the image in each row of a batch; each field is (B, 1) int64.
 
     Args:
@@ -64,18 +54,16 @@ class Images:
     heights: Tensor
     widths: Tensor
 
-    def __post_init__(self) -> None:
-        shapes = [tuple(part.shape) for part in (self.starts, self.heights, self.widths)]
-        if any(shape != (len(self.starts), 1) for shape in shapes):
-            raise ShapeError("images", "starts, heights and widths of (B, 1)", str(shapes))
-        if bool((self.heights < 1).any()) or bool((self.widths < 1).any()):
-            raise InputError("images", "a side without tokens", "at least 1 row and 1 column", "check the grids")
-
     @classmethod
     def at(cls, starts: Tensor, grids: Iterable[tuple[int, int]]) -> Images:
         """Make them from (B,) running indices of the images' starts, and the rows and columns of each image."""
         sides = torch.tensor(list(grids), dtype=torch.int64, device=starts.device).view(-1, 2)
         return cls(starts.long()[:, None], sides[:, :1], sides[:, 1:])
+
+    @property
+    def saved(self) -> Tensor:
+        """(B, 1) steps of the running index within the image that text after it does not count ("grid")."""
+        return self.heights * self.widths - torch.maximum(self.heights, self.widths)
 
 
 def grid_ids(running: Tensor, images: Images | None, following: str = "grid") -> Tensor:
@@ -86,15 +74,12 @@ def grid_ids(running: Tensor, images: Images | None, following: str = "grid") ->
         images: images of the rows; None = text only.
         following: one of FOLLOWING.
     """
-    if following not in FOLLOWING:
-        raise UnknownNameError("place of the text behind an image", following, FOLLOWING)
     if images is None:
         return running.expand(3, *running.shape)
-    starts, heights, widths = images.starts, images.heights, images.widths
+    starts, heights, widths = images
     inside = running - starts
     within = (inside >= 0) & (inside < heights * widths)
-    saved = heights * widths - torch.maximum(heights, widths) if following == "grid" else 0
-    text = torch.where(inside >= heights * widths, running - saved, running)
+    text = torch.where(inside >= heights * widths, running - images.saved, running) if following == "grid" else running
     row = torch.div(inside, widths, rounding_mode="floor")
     places = (torch.zeros_like(inside), row, inside - row * widths)
     return torch.stack([torch.where(within, starts + place, text) for place in places])
@@ -113,10 +98,9 @@ def line_ids(ids: Tensor, images: Images | None) -> Tensor:
     time, row, column = ids
     if images is None:
         return time
-    starts, heights, widths = images.starts, images.heights, images.widths
-    saved = heights * widths - torch.maximum(heights, widths)
+    starts, _, widths = images
     inside = starts + (row - starts) * widths + (column - starts)
-    return torch.where(time < starts, time, torch.where(time == starts, inside, time + saved))
+    return torch.where(time < starts, time, torch.where(time == starts, inside, time + images.saved))
 
 
 NAME = "positions"
@@ -168,22 +152,22 @@ def settled(parts: Parts, settings: Positions) -> Positions:
     """Complete the settings for this model: sections filled in, and no base if it is the decoder's own."""
     if AXES[settings.scheme] < 2:
         return settings
-    size, rope = 2 * len(_inverse(parts)), parts.rotary.config.rope_parameters
+    pairs, rope = len(_inverse(parts)), parts.rotary.config.rope_parameters
     scaled = rope.get("rope_type", "default") != "default"
     base = None if settings.base == rope.get("rope_theta") and not scaled else settings.base
     if settings.scheme == "axial":
-        if size % 4:
-            raise InputError("axial positions", f"heads that rotate {size} numbers", "a multiple of 4")
+        if pairs % 2:
+            raise InputError("axial positions", f"heads that rotate {2 * pairs} numbers", "a multiple of 4")
         if scaled and base is None:
             got = f"frequencies scaled as {rope['rope_type']!r}"
             raise InputError("axial positions", got, "an explicit base", "pass base")
         return replace(settings, base=base)
-    usual: tuple[int, ...] = default_sections(size, settings.scheme == "mrope-interleaved")
+    usual: tuple[int, ...] = default_sections(2 * pairs, settings.scheme == "mrope-interleaved")
     if settings.scheme == OWN.get(parts.kind):
         usual = tuple(parts.rotary.mrope_section)
     sections = usual if settings.sections is None else tuple(settings.sections)
-    if len(SECTIONED[settings.scheme](sections)) != size // 2:
-        raise InputError("sections", str(sections), f"a sum of {size // 2}", "distribute all frequencies")
+    if len(SECTIONED[settings.scheme](sections)) != pairs:
+        raise InputError("sections", str(sections), f"a sum of {pairs}", "distribute all frequencies")
     return replace(settings, base=base, sections=sections)
 
 
@@ -215,42 +199,21 @@ def refuse_untrained(parts: Parts, settings: Positions, allow_untrained: bool) -
     check_trained(parts.model, NAME, asdict(settings), allow_untrained, asdict(own_positions(parts)))
 
 
-def scheme_angles(parts: Parts, settings: Positions, running: Tensor, images: Images | None) -> tuple[Tensor, float]:
-    """Compute the angles of tokens under a rotating scheme.
+def speeds_of(parts: Parts) -> Tensor:
+    """Return (D/2,) float32 radians: rotation of each pair of a key per step along every axis."""
+    return _pairs(parts, installed_positions(parts))[0]
 
-    Args:
-        running: (B, N) running index.
-        images: images of the rows; None = text only.
 
-    Returns:
-        (B, N, D) float32 radians; factor for cosines and sines (for decoders with scaled frequencies).
-    """
-    rotary = parts.rotary
-    own = _inverse(parts).to(running.device, torch.float32)
-    scale = float(rotary.attention_scaling) if settings.base is None else 1.0
-    if settings.scheme == "1d":
-        return line_angles(running, own), scale
-    ids = grid_ids(running, images, settings.following)
+def _pairs(parts: Parts, settings: Positions) -> tuple[Tensor, Tensor]:
+    """Speed (radians per step) and axis (in `grid_ids`) of each pair under a settled scheme, both (D/2,)."""
+    own = _inverse(parts).float()
     if settings.scheme == "axial":
-        base = settings.base or float(rotary.config.rope_parameters["rope_theta"])
-        return axial_angles(ids[1], ids[2], 2 * len(own), base), scale
-    inverse = own if settings.base is None else frequencies(2 * len(own), settings.base, running.device)
-    axes = SECTIONED[settings.scheme](settings.sections or ()).to(running.device)
-    return sectioned_angles(ids, inverse, axes), scale
-
-
-def step_speeds(parts: Parts, settings: Positions) -> Tensor:
-    """Compute how far tokens rotate when they step by one along every axis of a scheme, the same at every position.
-
-    Returns:
-        (D/2,) float32 radians.
-    """
-    own = _inverse(parts)
-    if not AXES[settings.scheme]:
-        return own.float()
-    places = torch.arange(2, device=own.device)[None]
-    angles, _ = scheme_angles(parts, settings, places, None)
-    return (angles[0, 1] - angles[0, 0])[: len(own)]
+        base = settings.base or float(parts.rotary.config.rope_parameters["rope_theta"])
+        return frequencies(len(own), base, own.device).repeat(2), torch.arange(1, 3).repeat_interleave(len(own) // 2)
+    speeds = own if settings.base is None else frequencies(2 * len(own), settings.base, own.device)
+    if settings.scheme in SECTIONED:
+        return speeds, SECTIONED[settings.scheme](settings.sections or ())
+    return speeds, torch.zeros(len(own), dtype=torch.int64)
 
 
 def _inverse(parts: Parts) -> Tensor:
@@ -303,11 +266,6 @@ def installed_positions(parts: Parts) -> Positions:
     return own_positions(parts) if found is None else found
 
 
-def speeds_of(parts: Parts) -> Tensor:
-    """Return (D/2,) float32 radians: rotation of each pair of a key per step along every axis."""
-    return step_speeds(parts, installed_positions(parts))
-
-
 @dataclass(eq=False)
 class _Prompt:
     """What a cache remembers of the prompt that started it: the scheme, and the image of each row, if any."""
@@ -323,54 +281,40 @@ class _Prompt:
     """Known once the model has computed its position ids."""
 
 
-class Installed:
+class Installed(Removable):
     """An installed scheme; a context manager that removes itself. Made by `install`."""
 
     def __init__(
         self, parts: Parts, settings: Positions, table: LearnedPositions | None, grid: tuple[int, int] | None
     ) -> None:
+        super().__init__()
         self.settings, self.table = settings, table
         self._parts, self._grid = parts, grid
         self._current: _Prompt | None = None
-        self._order = list(inspect.signature(parts.model.forward).parameters)
-        self._stack = ExitStack()
         self._turns = table is None and settings != own_positions(parts)
         _HELD[parts.model] = settings
-        self._stack.callback(_HELD.pop, parts.model, None)
+        self.callback(_HELD.pop, parts.model, None)
         if table is None and not self._turns:
             return
-        model = parts.model
-        handles = [
-            model.register_forward_pre_hook(self._look, with_kwargs=True),
-            model.register_forward_hook(self._remember, always_call=True),
-        ]
-        if self._turns:
-            handles.append(parts.rotary.register_forward_hook(self._turn, with_kwargs=True))
-        for handle in handles:
-            self._stack.callback(handle.remove)
+        self._order = list(inspect.signature(parts.model.forward).parameters)
+        self.callback(parts.model.register_forward_pre_hook(self._look, with_kwargs=True).remove)
+        self.callback(parts.model.register_forward_hook(self._remember, always_call=True).remove)
         if table is not None:
-            self._stack.enter_context(image_tokens_changed(parts, self._add, later=False))
-
-    def remove(self) -> None:
-        """Restore the model; a second call does nothing."""
-        self._stack.close()
-
-    def __enter__(self) -> Installed:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
+            self.enter_context(image_tokens_changed(parts, self._add, later=False))
+        else:
+            self._scale = float(parts.rotary.attention_scaling) if settings.base is None else 1.0
+            self.callback(parts.rotary.register_forward_hook(self._turn, with_kwargs=True).remove)
 
     def _look(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Before the model runs: find where the image of each row is, or was."""
         self._current = None
         asked = {**dict(zip(self._order, given, strict=False)), **named}
-        ids, cache = asked.get("input_ids"), cache_of(asked)
+        cache = cache_of(asked)
         length = int(cache.get_seq_length()) if cache is not None else 0
         if length == 0:
             self._current = _begun(self._parts, self.settings, asked, self._grid)
         else:
-            self._current = self._going_on(ids, asked.get("inputs_embeds"), cache, length)
+            self._current = self._going_on(asked.get("input_ids"), asked.get("inputs_embeds"), cache, length)
 
     def _going_on(self, ids: Tensor | None, embedded: Any, cache: Any, length: int) -> _Prompt | None:
         """What the cache of a continued prompt remembers; None if it is not needed."""
@@ -381,12 +325,8 @@ class Installed:
             return None
         prompt: _Prompt | None = getattr(cache, _REMEMBERED, None)
         if prompt is None or prompt.settings != self.settings:
-            raise InputError(
-                "cache",
-                "one that was started without this scheme",
-                "one that was started with it",
-                "start with an empty cache",
-            )
+            got, expected = "one that was started without this scheme", "one that was started with it"
+            raise InputError("cache", got, expected, "start with an empty cache")
         rows = len(embedded if ids is None else ids)
         if prompt.first is not None and (rows != prompt.rows or length < prompt.end):
             got = f"{rows} rows behind {length} tokens, started with {prompt.rows} rows and images to {prompt.end}"
@@ -406,8 +346,11 @@ class Installed:
             starts = line.gather(1, prompt.first.to(line.device)[:, None])[:, 0]
             prompt.images = Images.at(starts, prompt.grids)
         running = line_ids(counted, prompt.images) if counted.ndim == 3 else counted
-        angles, scale = scheme_angles(self._parts, self.settings, running, prompt.images)
-        return (angles.cos() * scale).to(out[0].dtype), (angles.sin() * scale).to(out[1].dtype)
+        images = None if self.settings.scheme == "1d" else prompt.images
+        places = grid_ids(running, images, self.settings.following)
+        speeds, axes = (one.to(running.device) for one in _pairs(self._parts, self.settings))
+        angles = angles_at(places, speeds, axes)
+        return (angles.cos() * self._scale).to(out[0].dtype), (angles.sin() * self._scale).to(out[1].dtype)
 
     def _add(self, tokens: Tensor, row: int) -> Tensor:
         """Add the learned positions to the image tokens (N, D) of a row."""

@@ -101,7 +101,7 @@ def test_a_folder_goes_through_the_whole_command(folder: Path, tmp_path: Path) -
     for name in images:
         assert f"]({name})" in text
         assert cv2.imread(str(out / name)).std() > 1
-    assert cv2.imread(str(out / images[1])).shape[1] > 4 * 240  # the image and three thirds of the layers
+    assert cv2.imread(str(out / images[1])).shape[1] == 4 * 240  # the image and three thirds of the layers
 
 
 @pytest.mark.slow
@@ -146,8 +146,6 @@ def test_progress_inside_counts_to_its_end() -> None:
     assert (inside.balance.without_system >= inside.balance.with_system - 1e-9).all()
     with pytest.raises(InputError, match="Examine something first"):
         look_inside(made, [])
-    with pytest.raises(InputError, match="questions of a kind"):
-        Effort(each=0)
 
 
 def normaliser() -> norms.PublishedNorm:

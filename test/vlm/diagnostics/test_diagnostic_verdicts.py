@@ -15,7 +15,7 @@ import pytest
 from seeing import OTHER_SIDE, PALETTE, Changed, Deaf, First, Guesser, HigherIsFarther, Seer, middles, shapes
 from tables import tables
 
-from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
+from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.types.proportions import Interval, wilson
 from spatial_vlm_ros.vlm.diagnostics import items as tabletop
 from spatial_vlm_ros.vlm.diagnostics import scores
@@ -251,12 +251,12 @@ def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -
         permutation_scores(right, right[None] & (np.arange(40) % 2 > 0), np.full(40, 0.25), (3,)),
         (Pooled(4, wilson(20, 40), scores.paired_difference([True], [True])),),
         Loudness(12.0, 0.8, 15.0),
-        Balance(two, two, 3),
+        Balance(two, two),
         RotarySensitivity(*[np.full((2, 2), 0.125)] * 7, 1.0),
     )
     found = diagnose("a stub", examine(Seer(), ITEMS), inside)
     text = report(found)
-    numbers = ("PSI 50.0 (", "corrected for chance 72.7 (", "| 4 | 50.0 (", "ratio 15.", "3 steps: 50.0")
+    numbers = ("PSI 50.0 (", "corrected for chance 72.7 (", "| 4 | 50.0 (", "ratio 15.", "1 step: 50.0")
     for words in (*numbers, "|Δα_V| 1.25e-01"):
         assert words in text
     told = as_dict(found)["inside"]
@@ -268,44 +268,22 @@ def test_attention_is_coloured_where_it_is_and_a_sheet_shows_wrong_answers_first
     rgb = np.full((40, 60, 3), 100, np.uint8)
     weights = np.zeros((2, 3))
     weights[1, 2] = 0.4
-    found = attention_image(rgb, weights, share=1.0)
+    found = attention_image(rgb, weights)
     assert found.shape == rgb.shape
-    red = (found[..., 0] > 100) & (found[..., 2] < 20)
+    red = (found[..., 0] > 100) & (found[..., 2] == 50)
     assert red[20:, 40:].all()
     assert not red[:20].any()
     assert not red[:, :40].any()
-    assert np.array_equal(attention_image(rgb, weights, share=0.0), rgb)
     assert (attention_image(rgb, np.zeros((2, 2))) == attention_image(rgb, np.zeros((2, 2)))[0, 0]).all()
     done = examine(Deaf(), ITEMS[:10])
     wrong = sum(not one.right for one in done)
-    sheet = answer_sheet(done, columns=3)
-    assert sheet.shape == (4 * 316, 3 * 240, 3)
-    edges = [tuple(int(v) for v in sheet[316 * (i // 3) + 2, 240 * (i % 3) + 2]) for i in range(10)]
+    sheet = answer_sheet(done)
+    assert sheet.shape == (3 * 316, 4 * 240, 3)
+    edges = [tuple(int(v) for v in sheet[316 * (i // 4) + 2, 240 * (i % 4) + 2]) for i in range(10)]
     assert edges == [(200, 30, 30)] * wrong + [(20, 130, 40)] * (10 - wrong)
     first = next(one for one in done if not one.right)
     shown = cv2.resize(first.item.plain.rgb, (230, 230), interpolation=cv2.INTER_AREA)
     assert np.array_equal(sheet[5:235, 5:235], shown)
-
-
-RGB = np.zeros((4, 4, 3), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("call", "given", "error", "words"),
-    [
-        (attention_image, (RGB, np.zeros(4)), ShapeError, "attention"),
-        (attention_image, (RGB, -np.ones((2, 2)), 0.5), InputError, "attention"),
-        (attention_image, (RGB, np.full((2, 2), np.nan), 0.5), InputError, "attention"),
-        (attention_image, (RGB, np.ones((2, 2)), 1.5), InputError, "attention"),
-        (answer_sheet, ([],), InputError, "sheet"),
-        (answer_sheet, (examine(Deaf(), ITEMS[:1]), 0), InputError, "0 columns"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(
-    call: Callable[..., object], given: tuple[object, ...], error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        call(*given)
 
 
 @functools.cache
@@ -413,25 +391,17 @@ def test_truths_cues_and_sides_are_crossed_and_each_candidate_is_the_truth_equal
     assert {item.plain.question.split()[2] for item in of_kind("depth")} == {"farther", "nearer"}
 
 
-def by_question(item: ProbeItem) -> object:
-    return item.plain.question
+WORDS: dict[str, Callable[[ProbeItem], object]] = {
+    "question": lambda item: item.plain.question,
+    "question and candidates": lambda item: (item.plain.question, item.plain.choices),
+    "candidates": lambda item: item.plain.choices,
+    "nothing": lambda item: item.kind,
+}
 
 
-def by_question_and_candidates(item: ProbeItem) -> object:
-    return item.plain.question, item.plain.choices
-
-
-def by_candidates(item: ProbeItem) -> object:
-    return item.plain.choices
-
-
-def by_nothing(item: ProbeItem) -> object:
-    return item.kind
-
-
-@pytest.mark.parametrize("cue", [by_question, by_question_and_candidates, by_candidates, by_nothing])
+@pytest.mark.parametrize("words", WORDS)
 @pytest.mark.parametrize("told", ["answer", "place in the list"])
-def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[ProbeItem], object], told: str) -> None:
+def test_the_words_alone_do_not_tell_the_answer(words: str, told: str) -> None:
     """A predictor that knows all other items' answers and names the most frequent one is at a guess, or below."""
 
     def answer(item: ProbeItem) -> object:
@@ -441,10 +411,10 @@ def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[ProbeItem], objec
         every_item = of_kind(kind)
         seen: dict[object, Counter[object]] = defaultdict(Counter)
         for item in every_item:
-            seen[cue(item)][answer(item)] += 1
+            seen[WORDS[words](item)][answer(item)] += 1
         right = 0.0
         for item in every_item:
-            rest = seen[cue(item)] - Counter([answer(item)])
+            rest = seen[WORDS[words](item)] - Counter([answer(item)])
             options = item.plain.choices if told == "answer" else range(len(item.plain.choices))
             most = max((rest[option] for option in options), default=0)
             best = [option for option in options if rest[option] == most]
@@ -452,7 +422,7 @@ def test_the_words_alone_do_not_tell_the_answer(cue: Callable[[ProbeItem], objec
         chance = sum(item.chance for item in every_item)
         assert right <= chance + 2 * math.sqrt(chance)
         in_sample = sum(max(counts.values()) for counts in seen.values())
-        if cue is by_question_and_candidates:
+        if words == "question and candidates":
             groups = len({item.group for item in every_item})
             assert in_sample == (groups if kind != "depth" else 4 * groups)  # of each group one item, or half
 
