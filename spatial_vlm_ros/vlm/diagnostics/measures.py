@@ -61,17 +61,21 @@ class Row:
         query: (heads, D) float64.
         keys: (heads, N, D) float64.
         bias: (N,) float64, added to the logits: 0, or minus infinity for a masked token.
+        softcap: bound of the logits' size, as in Gemma 2; 0 = none.
     """
 
     query: Tensor
     keys: Tensor
     bias: Tensor
     scaling: float
+    softcap: float
 
     @property
     def weights(self) -> Tensor:
         """(heads, N) attention."""
-        return (torch.einsum("hd,hnd->hn", self.query, self.keys) * self.scaling + self.bias).softmax(-1)
+        logits = torch.einsum("hd,hnd->hn", self.query, self.keys) * self.scaling
+        bounded = torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+        return (bounded + self.bias).softmax(-1)
 
 
 def rows_of(parts: Parts, inputs: Mapping[str, Any]) -> list[Row]:
@@ -101,7 +105,8 @@ def _keep(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Te
         bias = torch.where(last, 0.0, -torch.inf).double() if last.dtype == torch.bool else last.double()
     last_query, keys = (finite(type(module).__name__, one).double().cpu() for one in (query[0, :, -1], key[0]))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    _found[module] = Row(last_query, keys.repeat_interleave(len(last_query) // len(keys), dim=0), bias, scaling)
+    each = keys.repeat_interleave(len(last_query) // len(keys), dim=0)
+    _found[module] = Row(last_query, each, bias, scaling, named.get("softcap") or 0.0)
     return ALL_ATTENTION_FUNCTIONS["sdpa"](module, query, key, value, mask, **named)
 
 
