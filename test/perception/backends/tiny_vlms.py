@@ -89,20 +89,11 @@ def qwen_folder(
     patch = 16 if kind == "qwen3_vl" else 14
     edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
-    model = _qwen(kind, tokenizer)
-    model.generation_config = transformers.GenerationConfig(
-        eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
-        pad_token_id=tokenizer.pad_token_id,
-        do_sample=True,
-        temperature=0.9,
-        repetition_penalty=1.5,
-    )
-    tokenizer.save_pretrained(folder)
-    images.save_pretrained(folder)
+    ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    settings = {"eos_token_id": ends, "do_sample": True, "temperature": 0.9, "repetition_penalty": 1.5}
+    model = _settled(_qwen(kind, tokenizer), tokenizer, folder, images, **settings)
     prepare(model)
-    if steps:
-        _teach(model, lambda: _qwen_batch(tokenizer, images, lessons), steps)
-    return _saved(model, folder, spoil)
+    return _taught(model, folder, lambda: _qwen_batch(tokenizer, images, lessons), steps, spoil)
 
 
 def _qwen(kind: str, tokenizer: Any) -> Any:
@@ -162,15 +153,10 @@ def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, s
     processor = transformers.Florence2Processor(
         images, tokenizer, post_processor_config={name: {} for name in _FLORENCE_POST_PROCESSING}
     )
+    settings = {"decoder_start_token_id": tokenizer.eos_token_id, "num_beams": 3, "max_length": 20}
     model = transformers.Florence2ForConditionalGeneration(_florence(tokenizer))
-    ends = {"decoder_start_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    model.generation_config = transformers.GenerationConfig(
-        **ends, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, num_beams=3, max_length=20
-    )
-    processor.save_pretrained(folder)
-    if steps:
-        _teach(model, lambda: _florence_batch(processor, lessons), steps)
-    return _saved(model, folder, spoil)
+    _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, **settings)
+    return _taught(model, folder, lambda: _florence_batch(processor, lessons), steps, spoil)
 
 
 _FLORENCE_TASKS = ("Locate in the image with mask.", "Locate the phrases in the caption: ")
@@ -271,7 +257,18 @@ def _least_surety(logits: torch.Tensor, labels: torch.Tensor, aligned: bool) -> 
     return float(right[labels != IGNORED].min())
 
 
-def _saved(model: Any, folder: Path, spoil: bool) -> Path:
+def _settled(model: Any, tokenizer: Any, folder: Path, processor: Any, **settings: Any) -> Any:
+    """Save tokenizer and processor, and give the model settings that a backend has to overrule."""
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = transformers.GenerationConfig(**{**ends, **settings})
+    tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model
+
+
+def _taught(model: Any, folder: Path, batch: Callable[[], dict[str, Any]], steps: int, spoil: bool = False) -> Path:
+    if steps:
+        _teach(model, batch, steps)
     if spoil:
         with torch.no_grad():
             next(weight for name, weight in model.named_parameters() if "embed_tokens" in name or "shared" in name)[
@@ -330,12 +327,8 @@ def paligemma_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500)
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
     model = transformers.PaliGemmaForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends, bos_token_id=tokenizer.bos_token_id, do_sample=True)
-    processor.save_pretrained(folder)
-    if steps:
-        _teach(model, lambda: _paligemma_batch(tokenizer, images, lessons, tokens), steps)
-    return _saved(model, folder, False)
+    _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, do_sample=True)
+    return _taught(model, folder, lambda: _paligemma_batch(tokenizer, images, lessons, tokens), steps)
 
 
 def _paligemma_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
@@ -370,16 +363,11 @@ def internvl_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) 
         downsample_ratio=0.5,
     )
     model = transformers.InternVLForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends, do_sample=True, repetition_penalty=1.5)
-    tokenizer.save_pretrained(folder)
-    images.save_pretrained(folder)
+    _settled(model, tokenizer, folder, images, do_sample=True, repetition_penalty=1.5)
     (folder / "processor_config.json").write_text(
         f'{{"processor_class": "InternVLProcessor", "image_seq_length": {tokens}}}'
     )
-    if steps:
-        _teach(model, lambda: _internvl_batch(tokenizer, images, lessons, tokens), steps)
-    return _saved(model, folder, False)
+    return _taught(model, folder, lambda: _internvl_batch(tokenizer, images, lessons, tokens), steps)
 
 
 def _internvl_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
@@ -437,20 +425,17 @@ def llava_folder(
         vision,
     )
     model = transformers.LlavaForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends, bos_token_id=tokenizer.bos_token_id, do_sample=True)
-    transformers.LlavaProcessor(
+    processor = transformers.LlavaProcessor(
         images,
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=int(encoder == "clip"),
         chat_template=LLAVA_TEMPLATE,
-    ).save_pretrained(folder)
+    )
+    _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, do_sample=True)
     prepare(model)
-    if steps:
-        _teach(model, lambda: _llava_batch(tokenizer, images, lessons, before), steps)
-    return _saved(model, folder, False)
+    return _taught(model, folder, lambda: _llava_batch(tokenizer, images, lessons, before), steps)
 
 
 def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], before: str) -> dict[str, Any]:
@@ -483,24 +468,18 @@ def molmo2_tokenizer() -> Any:
 
 def molmo2_folder(folder: Path) -> Path:
     """Save a tiny Molmo 2 of random weights; its processor needs torchvision."""
-    from transformers import (
-        Molmo2Config,
-        Molmo2ForConditionalGeneration,
-        Molmo2ImageProcessor,
-        Molmo2Processor,
-        Molmo2VideoProcessor,
-    )
-
     torch.manual_seed(SEED)
     tokenizer = molmo2_tokenizer()
-    images = Molmo2ImageProcessor(size={"height": SIDE, "width": SIDE}, max_crops=2, overlap_margins=[1, 1])
+    images = transformers.Molmo2ImageProcessor(
+        size={"height": SIDE, "width": SIDE}, max_crops=2, overlap_margins=[1, 1]
+    )
     names = {
         **{"image_start_token_id": "<im_start>", "low_res_image_start_token_id": "<low_res_im_start>"},
         **{"image_end_token_id": "<im_end>", "image_patch_id": "<im_patch>"},
         **{"frame_start_token_id": "<frame_start>", "frame_end_token_id": "<frame_end>"},
     }
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
-    config = Molmo2Config(
+    config = transformers.Molmo2Config(
         vision_config={
             **{**VISION, **heads, "num_hidden_layers": 3, "image_size": [SIDE, SIDE], "patch_size": 14},
             "num_position_embeddings": (SIDE // 14) ** 2,
@@ -512,9 +491,7 @@ def molmo2_folder(folder: Path) -> Path:
         text_config={**TEXT, "vocab_size": len(tokenizer), "additional_vocab_size": 8},
         **{key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()},
     )
-    model = Molmo2ForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends)
-    chat = tokenizer.chat_template
-    Molmo2Processor(images, Molmo2VideoProcessor(), tokenizer, chat_template=chat).save_pretrained(folder)
-    return _saved(model, folder, False)
+    model = transformers.Molmo2ForConditionalGeneration(config)
+    videos, chat = transformers.Molmo2VideoProcessor(), tokenizer.chat_template
+    _settled(model, tokenizer, folder, transformers.Molmo2Processor(images, videos, tokenizer, chat_template=chat))
+    return _taught(model, folder, dict, 0)
