@@ -25,32 +25,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends.detector_inputs import (
-    PROMPT,
-    ClipTokens,
-    OwlPreparation,
-    checked_prompt,
-    image_config,
-    joined,
-    owl_preparation,
-    prompts_of,
-    read_boxes,
-    scored,
-    spans_of,
-    tokens_for,
-)
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends import detector_inputs as inputs
+from spatial_vlm_ros.perception.backends import phrase_boxes
 from spatial_vlm_ros.perception.backends.loading import model_folder, processor, read_json
-from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, on_device, option, settings
-from spatial_vlm_ros.perception.backends.phrase_boxes import (
-    ANYTHING,
-    Array,
-    Boxes,
-    PhraseDetector,
-    Thresholds,
-    clipped,
-    together,
-)
+from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, on_device, settings
+from spatial_vlm_ros.perception.backends.options import number
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds
 from spatial_vlm_ros.perception.backends.sam2 import Preparation, mask_above, preparation, with_masks
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.types import Rgb
@@ -73,7 +54,7 @@ _SAME_WEIGHTS = ("sam3_video",)  # published folders hold the video model, which
 def load_owl(
     *,
     model: str,
-    prompt: str = PROMPT,
+    prompt: str = inputs.PROMPT,
     threshold: str = "0.1",
     iou: str = "0.5",
     most: str = "100",
@@ -84,14 +65,14 @@ def load_owl(
 ) -> Grounder:
     """Load the backend "owl". Options: docs/backends.md."""
     thresholds = Thresholds.read(threshold, iou, most)
-    checked_prompt(prompt)
+    inputs.checked_prompt(prompt)
     runner = Runner(OWL, settings(preset, **given), resizes=False)
     kind, _ = _described(model, OWL, OWL_CLASSES)
     detector = runner.load(OWL_CLASSES[kind], model)
     runner.compile(getattr(detector, kind).vision_model)
-    told, side = image_config(model_folder(model, model=OWL), OWL), detector.config.vision_config.image_size
-    tokens = tokens_for(detector.config.text_config, model, model=OWL)
-    grounder = OwlDetector(detector, owl_preparation(kind, told, side), tokens, runner, thresholds, prompt)
+    told, side = inputs.image_config(model_folder(model, model=OWL), OWL), detector.config.vision_config.image_size
+    tokens = inputs.tokens_for(detector.config.text_config, model, model=OWL)
+    grounder = OwlDetector(detector, inputs.owl_preparation(kind, told, side), tokens, runner, thresholds, prompt)
     return with_masks(grounder.ready(), masks, masks_model, preset, **given)
 
 
@@ -109,7 +90,7 @@ def load_dino(
     **given: str,
 ) -> Grounder:
     """Load the backend "grounding-dino". Options: docs/backends.md."""
-    thresholds = Thresholds.read(threshold, iou, most, text_threshold=text_threshold, at_once=at_once)
+    thresholds = Thresholds.read(threshold, iou, most, text_threshold, at_once)
     runner = Runner(DINO, settings(preset, **given))
     cls, unsaid = class_of(model, DINO)
     detector = runner.load(cls, model, arguments=unsaid)
@@ -130,12 +111,12 @@ def load_sam3(
 ) -> Grounder:
     """Load the backend "sam3". Options: docs/backends.md."""
     thresholds = Thresholds.read(threshold, iou, most)
-    likely = option("mask_threshold", mask_threshold, float)
+    likely = number("mask_threshold", mask_threshold, float, 0.0, 1.0)
     runner = Runner(SAM3, settings(preset, **given), resizes=False)
     prepare = preparation(model_folder(model, model=SAM3), model=SAM3)
     loaded = runner.load("Sam3Model", model, also=_SAME_WEIGHTS)
     runner.compile(loaded.vision_encoder)
-    tokens = tokens_for(loaded.config.text_config, model, model=SAM3)
+    tokens = inputs.tokens_for(loaded.config.text_config, model, model=SAM3)
     return ConceptDetector(loaded, prepare, tokens, runner, thresholds, likely).ready()
 
 
@@ -200,20 +181,20 @@ class OwlDetector(TorchDetector):
     def __init__(
         self,
         model: Any,
-        prepare: OwlPreparation,
-        tokens: ClipTokens,
+        prepare: inputs.OwlPreparation,
+        tokens: inputs.ClipTokens,
         runner: Runner,
         thresholds: Thresholds,
-        prompt: str = PROMPT,
+        prompt: str = inputs.PROMPT,
     ) -> None:
         super().__init__(model, runner, thresholds)
-        self._prepare, self._tokens, self._prompt = prepare, tokens, checked_prompt(prompt)
+        self._prepare, self._tokens, self._prompt = prepare, tokens, inputs.checked_prompt(prompt)
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes; a box's score is the greatest score of all categories."""
         found = self.runner.over(categories, self._forward(rgb, categories))
         logits, size = np.stack([one for one, _ in found], axis=1), (rgb.shape[0], rgb.shape[1])
-        return scored(logits, found[0][1], self._prepare, self.thresholds.score, size)
+        return inputs.scored(logits, found[0][1], self._prepare, self.thresholds.score, size)
 
     def _forward(
         self, rgb: Rgb, _: Sequence[str]
@@ -262,8 +243,9 @@ class GroundingDino(TorchDetector):
         """See PhraseDetector.boxes."""
         longest = int(self._model.config.max_text_len)
         tokens = self._processor.tokenizer
-        prompts = prompts_of(categories, self.thresholds.at_once, longest, lambda text: len(tokens(text)["input_ids"]))
-        return together(self.runner.over(prompts, self._forward(rgb, categories)))
+        at_once = self.thresholds.at_once
+        prompts = inputs.prompts_of(categories, at_once, longest, lambda text: len(tokens(text)["input_ids"]))
+        return phrase_boxes.together(self.runner.over(prompts, self._forward(rgb, categories)))
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[tuple[str, ...]], int], list[Boxes]]:
         image, size = np.ascontiguousarray(rgb), (rgb.shape[0], rgb.shape[1])
@@ -275,7 +257,7 @@ class GroundingDino(TorchDetector):
             images = prepare(images=[image], size=sides, return_tensors="pt", **on_device(prepare, device))
             images = images.to(device, non_blocking=True)
             texts = self._processor.tokenizer(
-                [joined(prompt) for prompt in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
+                list(map(inputs.joined, prompts)), padding=True, return_token_type_ids=True, return_tensors="pt"
             ).to(device, non_blocking=True)
             n = len(prompts)
             output = self._model(
@@ -289,9 +271,9 @@ class GroundingDino(TorchDetector):
             check_finite(DINO, logits=logits[asked], boxes=boxes)
             found = []
             for row, prompt in enumerate(prompts):
-                spans = dict(zip(prompt, spans_of(ids[row].tolist(), self._stop, prompt, DINO), strict=True))
+                spans = dict(zip(prompt, inputs.spans_of(ids[row].tolist(), self._stop, prompt, DINO), strict=True))
                 said, there = logits[row].cpu().numpy(), boxes[row].cpu().numpy()
-                found.append(read_boxes(said, there, spans, categories, self.thresholds.score, size))
+                found.append(inputs.read_boxes(said, there, spans, categories, self.thresholds.score, size))
             return found
 
         return forward
@@ -310,13 +292,11 @@ class ConceptDetector(TorchDetector):
         self,
         model: Any,
         prepare: Preparation,
-        tokens: ClipTokens,
+        tokens: inputs.ClipTokens,
         runner: Runner,
         thresholds: Thresholds,
         mask_threshold: float = 0.5,
     ) -> None:
-        if not 0.0 <= mask_threshold <= 1.0:
-            raise InputError("mask_threshold", str(mask_threshold), "0 to 1")
         side = model.config.image_size  # a number, or height and width
         if (np.ravel(side) != prepare.side).any():
             reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
@@ -326,7 +306,7 @@ class ConceptDetector(TorchDetector):
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes: the `most` best objects of each category, with masks; they fit only that one."""
-        return together(self.runner.over(categories, self._forward(rgb, categories)))
+        return phrase_boxes.together(self.runner.over(categories, self._forward(rgb, categories)))
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[str], int], list[Boxes]]:
         seen: list[Any] = []
@@ -348,7 +328,7 @@ class ConceptDetector(TorchDetector):
 
         return forward
 
-    def _read(self, output: Any, row: int, place: Array, size: tuple[int, int]) -> Boxes:
+    def _read(self, output: Any, row: int, place: phrase_boxes.Array, size: tuple[int, int]) -> Boxes:
         """Read the objects of one category, with masks as precise as the number format allows.
 
         Args:
@@ -372,4 +352,4 @@ class ConceptDetector(TorchDetector):
         masks = np.zeros((len(coarse), *size), np.bool_)
         for n, (one, box) in enumerate(zip(coarse, xyxy + slack * np.array([-1, -1, 1, 1]), strict=True)):
             masks[n] = mask_above(one.float().sigmoid(), self.mask_threshold, size, box.tolist())
-        return clipped(xyxy, score, score[:, None] * place, size, masks)
+        return phrase_boxes.clipped(xyxy, score, score[:, None] * place, size, masks)

@@ -166,22 +166,24 @@ def test_the_time_budget_ends_a_long_request(folders: Folders, name: str) -> Non
         loaded(folders, name, budget_s="1e-9").ground(patches(), [CAT, CAN, DOG])
 
 
-def spoil(folder: Path, tokens: list[str] | None) -> None:
-    """Makes it another kind of model, or renames tokens in the files of the tokenizer, which go where none is named."""
-    if tokens is None:
+def spoil(folder: Path, lost: str) -> None:
+    """Makes it another kind of model, or spoils the tokenizer: its files, a token, its template."""
+    files = (folder / "tokenizer.json", folder / "tokenizer_config.json")
+    if lost == "kind":
         edit(folder / "config.json", model_type="detr")
-        return
-    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
-        for token in tokens:
-            path.write_text(path.read_text().replace(token, "<other>"))
-        if not tokens:
+    elif lost == "template":
+        edit(files[0], post_processor=None)
+    elif lost == "half":
+        files[0].write_text(files[0].read_text()[:300])
+    for path in files if lost not in ("kind", "template", "half") else ():
+        if lost == "files":
             path.unlink()
+        else:
+            path.write_text(path.read_text().replace(lost, "<other>"))
 
 
 @pytest.mark.parametrize(("name", "lost", "words"), TABLES["other"])
-def test_another_model_or_tokenizer_is_refused(
-    copied: Callable[[str], Path], name: str, lost: list[str] | None, words: str
-) -> None:
+def test_another_model_or_tokenizer_is_refused(copied: Callable[[str], Path], name: str, lost: str, words: str) -> None:
     folder = copied(name)
     spoil(folder, lost)
     assert words in refusal(GIVEN[name][0], folder)
