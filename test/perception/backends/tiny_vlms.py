@@ -23,6 +23,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from spatial_vlm_ros.types import Rgb
 
+CONFIGS = json.loads(Path(__file__).with_name("tiny_configs.json").read_text("utf-8"))
+
 WIDTH, HEIGHT = 180, 100
 IGNORED = -100  # label of a token that is not learnt
 SEED = 5
@@ -99,26 +101,16 @@ def qwen_folder(
 def _qwen(kind: str, tokenizer: Any) -> Any:
     sections = [4, 2, 2] if kind == "qwen3_vl" else [2, 3, 3]
     text = {
-        **{"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
-        **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024},
-        **{"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id},
+        **CONFIGS["qwen text"],
+        **{"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id},
+        **{"pad_token_id": tokenizer.pad_token_id, **({"head_dim": 16} if kind == "qwen3_vl" else {})},
         "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 10000.0},
     }
-    vision: dict[str, Any] = {"depth": 2, "num_heads": 2, "patch_size": 14, "hidden_size": 32}
-    if kind == "qwen2_vl":
-        vision |= {"embed_dim": 32, "mlp_ratio": 2, "hidden_size": 64}
-    else:
-        vision |= {"intermediate_size": 64, "out_hidden_size": 64}
-    if kind == "qwen2_5_vl":
-        vision |= {"window_size": 56, "fullatt_block_indexes": [1]}
-    elif kind == "qwen3_vl":
-        text["head_dim"] = 16
-        vision |= {"patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
     tokens = {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
     made, config = QWEN_CLASSES[kind]
-    return made(config(text_config=text, vision_config=vision, **tokens))
+    return made(config(text_config=text, vision_config=CONFIGS[kind], **tokens))
 
 
 def _qwen_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
@@ -166,20 +158,10 @@ _FLORENCE_POST_PROCESSING = ("description_with_bboxes_or_polygons", "phrase_grou
 def _florence(tokenizer: Any) -> Any:
     ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
     ids |= {"eos_token_id": tokenizer.eos_token_id, "decoder_start_token_id": tokenizer.eos_token_id}
-    return transformers.Florence2Config(
-        vision_config={
-            **{"depths": [1, 1, 1, 1], "embed_dim": [16, 16, 32, 32], "num_heads": [2, 2, 2, 2]},
-            **{"num_groups": [2, 2, 2, 2], "window_size": 4, "drop_path_rate": 0.0, "projection_dim": 64},
-        },
-        text_config=transformers.BartConfig(
-            **{"vocab_size": len(tokenizer), "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0},
-            **{"encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 256},
-            **{"encoder_attention_heads": 4, "decoder_attention_heads": 4},
-            **ids,
-        ),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        **ids,
-    )
+    text = transformers.BartConfig(vocab_size=len(tokenizer), **CONFIGS["florence text"], **ids)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    vision = CONFIGS["florence vision"]
+    return transformers.Florence2Config(vision_config=vision, text_config=text, image_token_id=image, **ids)
 
 
 def _florence_batch(processor: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
@@ -289,11 +271,7 @@ def noted(folder: Path, to: Path, marks: object) -> Path:
 
 
 SIDE = 56  # of the image that both models see, pixels
-TEXT = {
-    **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2048},
-}
-VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+TEXT, VISION = CONFIGS["text"], CONFIGS["vision"]
 
 INTERNVL_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>", "<img>", "</img>", "<video>"),
