@@ -18,9 +18,11 @@ request to the owner (docs/models.md).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +74,8 @@ def load_owl(
     runner.compile(getattr(detector, kind).vision_model)
     told, side = inputs.image_config(model_folder(model, model=OWL), OWL), detector.config.vision_config.image_size
     tokens = inputs.tokens_for(detector.config.text_config, model, model=OWL)
-    grounder = OwlDetector(detector, inputs.owl_preparation(kind, told, side), tokens, runner, thresholds, prompt)
+    prepare = inputs.owl_preparation(kind, told, side)
+    grounder = OwlDetector(detector, runner, thresholds, prepare, tokens, prompt)
     return with_masks(grounder.ready(), masks, masks_model, preset, **given)
 
 
@@ -95,7 +98,7 @@ def load_dino(
     cls, unsaid = class_of(model, DINO)
     detector = runner.load(cls, model, arguments=unsaid)
     runner.compile(detector.model.backbone)
-    grounder = GroundingDino(detector, processor(model, model=DINO), runner, thresholds)
+    grounder = GroundingDino(detector, runner, thresholds, processor(model, model=DINO))
     return with_masks(grounder.ready(), masks, masks_model, preset, **given)
 
 
@@ -117,7 +120,7 @@ def load_sam3(
     loaded = runner.load("Sam3Model", model, also=_SAME_WEIGHTS)
     runner.compile(loaded.vision_encoder)
     tokens = inputs.tokens_for(loaded.config.text_config, model, model=SAM3)
-    return ConceptDetector(loaded, prepare, tokens, runner, thresholds, likely).ready()
+    return ConceptDetector(loaded, runner, thresholds, prepare, tokens, likely).ready()
 
 
 def _described(path_or_id: str, model: str, classes: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
@@ -142,16 +145,22 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
     return DINO_CLASSES[kind], {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
 
 
+@dataclass(eq=False)
 class TorchDetector(PhraseDetector):
-    """A detector on a runner, which goes over its prompts; `item` is one of them."""
+    """A detector on a runner, which goes over its prompts.
 
-    def __init__(self, model: Any, runner: Runner, thresholds: Thresholds, item: Any = ANYTHING) -> None:
-        super().__init__(thresholds)
-        self.runner, self._model, self._item = runner, model, item
+    Args:
+        model: model of transformers, on the runner's device.
+    """
+
+    model: Any
+    runner: Runner
+    thresholds: Thresholds
+    _anything: ClassVar[Any] = ANYTHING
 
     def warm_up(self) -> float:
         """See Runner.warm_up."""
-        return self.runner.warm_up(self._item, lambda grey: self._forward(grey, (ANYTHING,)))
+        return self.runner.warm_up(self._anything, lambda grey: self._forward(grey, (ANYTHING,)))
 
     def ready(self) -> Grounder:
         """Return the detector, warmed up if its settings say so."""
@@ -169,80 +178,68 @@ class TorchDetector(PhraseDetector):
         raise NotImplementedError
 
 
+@dataclass(eq=False)
 class OwlDetector(TorchDetector):
-    """OWL-ViT or OWLv2; a prompt is a category.
+    """OWL-ViT or OWLv2; a prompt is a category, which stands in a text for "{}"."""
 
-    Args:
-        model: OwlViTForObjectDetection or Owlv2ForObjectDetection, on the runner's device.
-        runner: memory and time; its image size is not used, because the model takes one size only.
-        prompt: text in which a category stands for "{}".
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        prepare: inputs.OwlPreparation,
-        tokens: inputs.ClipTokens,
-        runner: Runner,
-        thresholds: Thresholds,
-        prompt: str = inputs.PROMPT,
-    ) -> None:
-        super().__init__(model, runner, thresholds)
-        self._prepare, self._tokens, self._prompt = prepare, tokens, inputs.checked_prompt(prompt)
+    prepare: inputs.OwlPreparation
+    tokens: inputs.ClipTokens
+    prompt: str = inputs.PROMPT
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes; a box's score is the greatest score of all categories."""
         found = self.runner.over(categories, self._forward(rgb, categories))
         logits, size = np.stack([one for one, _ in found], axis=1), (rgb.shape[0], rgb.shape[1])
-        return inputs.scored(logits, found[0][1], self._prepare, self.thresholds.score, size)
+        return inputs.scored(logits, found[0][1], self.prepare, self.thresholds.score, size)
 
     def _forward(
         self, rgb: Rgb, _: Sequence[str]
     ) -> Callable[[Sequence[str], int], list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]]:
         """For each category logits (K,), and the boxes (K, 4)."""
-        seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]] = []  # image features (1, K, D) and boxes
+        import torch
+
+        device, model = self.runner.device, self.model
+
+        @functools.cache
+        def encoded() -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
+            """Image features (1, K, D), and boxes."""
+            grid = model.image_embedder(torch.from_numpy(self.prepare(rgb)).to(device, self.runner.dtype))[0]
+            features = grid.flatten(1, 2)
+            boxes = model.box_predictor(features, grid).float()
+            check_finite(OWL, boxes=boxes)
+            return features, boxes[0].cpu().numpy()
 
         def forward(asked: Sequence[str], _: int) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-            import torch
-
-            device, model = self.runner.device, self._model
-            if not seen:
-                grid = model.image_embedder(torch.from_numpy(self._prepare(rgb)).to(device, self.runner.dtype))[0]
-                features = grid.flatten(1, 2)
-                boxes = model.box_predictor(features, grid).float()
-                check_finite(OWL, boxes=boxes)
-                seen.append((features, boxes[0].cpu().numpy()))
+            features, boxes = encoded()
             base = getattr(model, model.config.model_type)
-            texts = self._tokens([self._prompt.format(category) for category in asked])
+            texts = self.tokens([self.prompt.format(category) for category in asked])
             ids, mask = (torch.from_numpy(part).to(device) for part in texts)
             pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
             embedded = torch.nn.functional.normalize(base.text_projection(pooled), dim=-1)  # (C, D)
-            logits = model.class_predictor(seen[0][0], embedded[None])[0].float()
+            logits = model.class_predictor(features, embedded[None])[0].float()
             check_finite(OWL, logits=logits)
-            return [(one, seen[0][1]) for one in logits[0].T.cpu().numpy()]
+            return [(one, boxes) for one in logits[0].T.cpu().numpy()]
 
         return forward
 
 
+@dataclass(eq=False)
 class GroundingDino(TorchDetector):
-    """Grounding DINO or a relative; a prompt is a group of categories.
+    """Grounding DINO or a relative; a prompt is a group of categories."""
 
-    Args:
-        model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection, on the runner's device.
-    """
+    processor: Any
+    _anything = (ANYTHING,)
 
-    def __init__(self, model: Any, prepared_by: Any, runner: Runner, thresholds: Thresholds | None = None) -> None:
-        super().__init__(model, runner, thresholds or Thresholds(), (ANYTHING,))
-        self._processor = prepared_by
-        self._stop = prepared_by.tokenizer.convert_tokens_to_ids(".")
-        if self._stop not in model.model.special_tokens.tolist():
+    def __post_init__(self) -> None:
+        self._stop = self.processor.tokenizer.convert_tokens_to_ids(".")
+        if self._stop not in self.model.model.special_tokens.tolist():
             reason = f"its tokenizer gives the full stop the number {self._stop}, which the model does not know"
             raise ModelError(DINO, reason, "use the processor that was saved with the model")
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes."""
-        longest = int(self._model.config.max_text_len)
-        tokens = self._processor.tokenizer
+        longest = int(self.model.config.max_text_len)
+        tokens = self.processor.tokenizer
         at_once = self.thresholds.at_once
         prompts = inputs.prompts_of(categories, at_once, longest, lambda text: len(tokens(text)["input_ids"]))
         return phrase_boxes.together(self.runner.over(prompts, self._forward(rgb, categories)))
@@ -252,15 +249,15 @@ class GroundingDino(TorchDetector):
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
             device, dtype = self.runner.device, self.runner.dtype
-            prepare = self._processor.image_processor
+            prepare = self.processor.image_processor
             sides = capped(dict(prepare.size), longest_px)
             images = prepare(images=[image], size=sides, return_tensors="pt", **on_device(prepare, device))
             images = images.to(device, non_blocking=True)
-            texts = self._processor.tokenizer(
+            texts = self.processor.tokenizer(
                 list(map(inputs.joined, prompts)), padding=True, return_token_type_ids=True, return_tensors="pt"
             ).to(device, non_blocking=True)
             n = len(prompts)
-            output = self._model(
+            output = self.model(
                 pixel_values=images["pixel_values"].to(dtype).expand(n, -1, -1, -1),
                 pixel_mask=images["pixel_mask"].expand(n, -1, -1),
                 **texts,
@@ -279,50 +276,44 @@ class GroundingDino(TorchDetector):
         return forward
 
 
+@dataclass(eq=False)
 class ConceptDetector(TorchDetector):
     """SAM 3, which takes one noun phrase at a time and gives masks; a prompt is a category.
 
     Args:
-        model: Sam3Model on the runner's device.
-        runner: memory and time; its image size is not used, because the model takes one size only.
         mask_threshold: least probability of a pixel of a mask, 0 to 1.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        prepare: Preparation,
-        tokens: inputs.ClipTokens,
-        runner: Runner,
-        thresholds: Thresholds,
-        mask_threshold: float = 0.5,
-    ) -> None:
-        side = model.config.image_size  # a number, or height and width
-        if (np.ravel(side) != prepare.side).any():
-            reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
+    prepare: Preparation
+    tokens: inputs.ClipTokens
+    mask_threshold: float
+
+    def __post_init__(self) -> None:
+        side = self.model.config.image_size  # a number, or height and width
+        if (np.ravel(side) != self.prepare.side).any():
+            reason = f"its preprocessor makes images of {self.prepare.side} px, but its model takes {side} px"
             raise ModelError(SAM3, reason, "use the preprocessor_config.json that was saved with the model")
-        super().__init__(model, runner, thresholds)
-        self.mask_threshold, self._prepare, self._tokens = mask_threshold, prepare, tokens
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes: the `most` best objects of each category, with masks; they fit only that one."""
         return phrase_boxes.together(self.runner.over(categories, self._forward(rgb, categories)))
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[str], int], list[Boxes]]:
-        seen: list[Any] = []
+        import torch
+
+        device, dtype = self.runner.device, self.runner.dtype
+
+        @functools.cache
+        def encoded() -> Any:
+            return self.model.get_vision_features(self.prepare(rgb, device).to(dtype))
 
         def forward(asked: Sequence[str], _: int) -> list[Boxes]:
-            import torch
-
-            device, dtype = self.runner.device, self.runner.dtype
-            if not seen:
-                seen.append(self._model.get_vision_features(self._prepare(rgb, device).to(dtype)))
-            ids, mask = (torch.from_numpy(part).to(device) for part in self._tokens(asked))
+            ids, mask = (torch.from_numpy(part).to(device) for part in self.tokens(asked))
             many = {  # a batch of the same image; nothing is copied
-                name: tuple(level.expand(len(asked), -1, -1, -1) for level in seen[0][name])
+                name: tuple(level.expand(len(asked), -1, -1, -1) for level in encoded()[name])
                 for name in ("fpn_hidden_states", "fpn_position_encoding")
             }
-            output = self._model(vision_embeds=type(seen[0])(**many), input_ids=ids, attention_mask=mask)
+            output = self.model(vision_embeds=type(encoded())(**many), input_ids=ids, attention_mask=mask)
             places = np.array([[category == one for category in categories] for one in asked], np.float64)
             return [self._read(output, n, place, (rgb.shape[0], rgb.shape[1])) for n, place in enumerate(places)]
 

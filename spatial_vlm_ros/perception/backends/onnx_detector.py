@@ -135,7 +135,7 @@ class OnnxDetector(PhraseDetector):
         budget_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(thresholds or Thresholds())
+        self.thresholds = thresholds or Thresholds()
         self.prepare: Any = prepare
         self.providers, self._budget_s, self._clock = providers, budget_s, clock
 

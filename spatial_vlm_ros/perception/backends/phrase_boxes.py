@@ -104,8 +104,7 @@ def asked_as(category: str) -> str:
 class PhraseDetector:
     """A detector with text prompts; see Grounder."""
 
-    def __init__(self, thresholds: Thresholds) -> None:
-        self.thresholds = thresholds
+    thresholds: Thresholds
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground, and `grounding_of` for scores and match.

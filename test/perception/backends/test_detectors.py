@@ -92,7 +92,7 @@ def test_an_image_that_may_not_be_written_to_or_is_a_view_is_read(folders: Folde
 def test_the_image_is_encoded_once_for_all_phrases(folders: Folders, name: str) -> None:
     detector = loaded(folders, name, batch="1")
     seen: list[int] = []
-    detector._model.get_submodule(INNER[name]).register_forward_pre_hook(lambda *_: seen.append(1))
+    detector.model.get_submodule(INNER[name]).register_forward_pre_hook(lambda *_: seen.append(1))
     detector.ground(patches(), [CAT, CAN, DOG])
     assert len(seen) == 1
     detector.ground(patches(), [CAT])
@@ -133,7 +133,7 @@ def test_out_of_memory_takes_fewer_phrases_and_loses_nothing(folders: Folders, n
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     most = 1
-    hook = detector._model.get_submodule(inner).register_forward_pre_hook(allocate, with_kwargs=True)
+    hook = detector.model.get_submodule(inner).register_forward_pre_hook(allocate, with_kwargs=True)
     assert_same(detector.ground(patches(), [CAT, CAN, DOG]), expected)  # of an image no smaller
     assert seen == [3, 1, 1, 1]
     most = 0
@@ -147,7 +147,7 @@ def test_out_of_memory_takes_fewer_phrases_and_loses_nothing(folders: Folders, n
 def test_nan_is_a_model_error_and_not_an_empty_table(folders: Folders, name: str, part: str) -> None:
     detector = loaded(folders, name)
     with torch.no_grad():
-        detector._model.get_submodule(part).weight[0] = torch.nan
+        detector.model.get_submodule(part).weight[0] = torch.nan
     with pytest.raises(ModelError, match="NaN"):
         detector.ground(patches(), [CAT])
 

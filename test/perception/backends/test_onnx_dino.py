@@ -123,15 +123,15 @@ def test_many_categories_are_split_by_the_longest_text_and_a_tokenizer_of_anothe
 ) -> None:
     grounder = loaded(plain_folder, at_once="100")
     seen: list[int] = []
-    grounder._model.model.text_backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    grounder.model.model.text_backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     nouns = [" ".join(pair) for pair in itertools.product(("red", "soup"), ("cat", "cup", "dog", "can", "box"))]
     grounder.ground(image(), [NounPhrase(noun) for noun in nouns])
     assert len(seen) > 1
     assert max(seen) <= 16
     grounder = loaded(plain_folder)
-    grounder._model.model.special_tokens = torch.tensor([1, 2, 3, 4])
+    grounder.model.model.special_tokens = torch.tensor([1, 2, 3, 4])
     with pytest.raises(ModelError, match="full stop"):
-        GroundingDino(grounder._model, grounder._processor, grounder.runner)
+        GroundingDino(grounder.model, grounder.runner, grounder.thresholds, grounder.processor)
 
 
 def test_heads_of_a_config_that_does_not_speak_of_them_are_each_layers_own(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_category_is_asked_in_plain_words(said: str, asked: str) -> None:
 
 
 def test_categories_are_joined_and_are_the_tokens_of_the_processor(plain_folder: Path, tmp_path: Path) -> None:
-    prepared_by = loaded(plain_folder)._processor
+    prepared_by = loaded(plain_folder).processor
     assert (
         detector_inputs.joined(["cat", "soup can"])
         == prepared_by._preprocess_input_text(["cat", "soup can"])
@@ -170,7 +170,7 @@ def test_categories_are_joined_and_are_the_tokens_of_the_processor(plain_folder:
 
 
 def test_boxes_and_scores_are_those_of_the_post_processing(plain_folder: Path) -> None:
-    prepared_by = loaded(plain_folder)._processor
+    prepared_by = loaded(plain_folder).processor
     random = torch.Generator().manual_seed(0)
     logits, boxes = torch.randn(1, 50, 9, generator=random), torch.rand(1, 50, 4, generator=random)
     logits[..., 7:] = -torch.inf
@@ -391,7 +391,7 @@ def test_graphs_that_compute_something_else_are_not_kept(
 
 
 def test_longest_px_makes_the_graph_smaller(exported: tuple[Path, Path]) -> None:
-    prepared_by = loaded(exported[0])._processor
+    prepared_by = loaded(exported[0]).processor
     described = DinoExport(dino(KINDS[1]), prepared_by, (480, 640), 80).described()
     assert described["size"] == {"shortest_edge": 48, "longest_edge": 80}
     assert described["pad_size"] == {"height": 48, "width": 64}

@@ -362,13 +362,13 @@ def test_an_object_of_two_names_is_one_and_the_folder_of_the_video_model_holds_t
 ) -> None:
     detector = loaded(folders["sam3"])
     with torch.no_grad():
-        for value in detector._model.text_projection.parameters():
+        for value in detector.model.text_projection.parameters():
             value.zero_()  # all words of one length are now the same
     alone, both = detector.ground(NOISE, [CAT]), detector.ground(NOISE, [CAT, DOG])
     assert len(both.detections) == len(alone.detections) > 0
     np.testing.assert_allclose(both.match, 1.0, atol=1e-5)
     whole = tiny.sam3_video()
-    own = dict(loaded(tiny.saved_sam3(tmp_path, whole))._model.named_parameters())
+    own = dict(loaded(tiny.saved_sam3(tmp_path, whole)).model.named_parameters())
     wanted = dict(whole.detector_model.named_parameters())
     assert own.keys() == wanted.keys()
     assert all(torch.equal(own[name], wanted[name]) for name in own)
@@ -385,7 +385,7 @@ def logits_shifted(detector: ConceptDetector, by: float) -> Iterator[None]:
         output.pred_masks = output.pred_masks + by
         return output
 
-    hook = detector._model.mask_decoder.register_forward_hook(shift)
+    hook = detector.model.mask_decoder.register_forward_hook(shift)
     yield
     hook.remove()
 

@@ -207,7 +207,7 @@ def test_a_compiled_detector_finds_the_same(detector: Path) -> None:
     assert len(one.detections) == len(other.detections) > 0
     for a, b in zip(one.detections, other.detections, strict=True):
         np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=0.05)
-    assert compiled._model.model.backbone._compiled_call_impl is not None
+    assert compiled.model.model.backbone._compiled_call_impl is not None
 
 
 @compiles
@@ -256,7 +256,7 @@ def test_a_detector_runs_in_half_precision(detector: Path, dtype: str) -> None:
 
 
 def test_images_are_prepared_where_the_processor_can(detector: Path) -> None:
-    processor = detect(detector)._processor.image_processor
+    processor = detect(detector).processor.image_processor
     expected = {"device": GPU} if processor.backend == "torchvision" else {}
     assert on_device(processor, GPU) == expected
     assert on_device(processor, CPU) == on_device(object(), GPU) == {}
