@@ -97,7 +97,7 @@ class Florence2:
         self, model: Any, processor: Any, runner: Runner, task: str = "detection", max_new_tokens: int = 512
     ) -> None:
         self.runner = runner
-        self._model, self._processor, self._task, self._longest = model, processor, TASKS[task], max_new_tokens
+        self.model, self._processor, self._task, self._longest = model, processor, TASKS[task], max_new_tokens
         model.generation_config = prompts.greedy(model, processor.tokenizer, max_new_tokens, keep=_KEPT)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
@@ -165,11 +165,11 @@ class Florence2:
 
         def forward(asks: Sequence[str], _: int) -> list[Reply]:
             inputs = self._processor(images=[image] * len(asks), text=list(asks), return_tensors="pt", padding=True).to(
-                self._model.device, dtype=self._model.dtype, non_blocking=True
+                self.model.device, dtype=self.model.dtype, non_blocking=True
             )
             recorder = prompts.Probabilities(NAME)
-            rows = self._model.generate(**inputs, logits_processor=[recorder])[:, 1:].tolist()
-            return recorder.replies(rows, self._model.generation_config, self._processor.tokenizer, plain=False)
+            rows = self.model.generate(**inputs, logits_processor=[recorder])[:, 1:].tolist()
+            return recorder.replies(rows, self.model.generation_config, self._processor.tokenizer, plain=False)
 
         return forward
 

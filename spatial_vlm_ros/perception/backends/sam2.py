@@ -9,6 +9,7 @@ and the one with the highest score from the model is used (2408.00714, section 4
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +61,7 @@ class Preparation:
         return (sized.round().clamp(0.0, 255.0) * self.factor - mean) / std
 
 
+@dataclass(eq=False)
 class Segmenter:
     """Makes masks for boxes and points.
 
@@ -68,12 +70,14 @@ class Segmenter:
         runner: memory and time; its image size is not used, because the model takes one size only.
     """
 
-    def __init__(self, model: Any, prepare: Preparation, runner: Runner) -> None:
-        self.runner = runner
-        self._model, self._prepare = model, prepare
-        side = int(model.config.prompt_encoder_config.image_size)
-        if prepare.side != side:
-            reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
+    model: Any
+    prepare: Preparation
+    runner: Runner
+
+    def __post_init__(self) -> None:
+        side = int(self.model.config.prompt_encoder_config.image_size)
+        if self.prepare.side != side:
+            reason = f"its preprocessor makes images of {self.prepare.side} px, but its model takes {side} px"
             raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
 
     def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
@@ -93,15 +97,16 @@ class Segmenter:
     ) -> Callable[[Sequence[Sequence[float]], int], list[Mask | None]]:
         """Return the function that the runner calls with a batch of prompts, in pixels; it encodes the image once."""
         height, width = rgb.shape[:2]
-        pointed, encoded = kind == "input_points", list[Any]()
+        pointed, device, dtype = kind == "input_points", self.runner.device, self.runner.dtype
+
+        @functools.cache
+        def encoded() -> Any:
+            return self.model.get_image_embeddings(self.prepare(rgb, device).to(dtype))
 
         def forward(prompts: Sequence[Sequence[float]], _: int) -> list[Mask | None]:
             import torch
 
-            device, dtype = self.runner.device, self.runner.dtype
-            if not encoded:
-                encoded.append(self._model.get_image_embeddings(self._prepare(rgb, device).to(dtype)))
-            scale = torch.tensor([self._prepare.side / width, self._prepare.side / height], device=device)
+            scale = torch.tensor([self.prepare.side / width, self.prepare.side / height], device=device)
             prompt = torch.tensor(prompts, device=device)[None] * scale.repeat(len(prompts[0]) // 2)
             given: dict[str, Any] = {kind: prompt.to(dtype)}
             if pointed:
@@ -109,7 +114,7 @@ class Segmenter:
                     kind: prompt[:, :, None].to(dtype),  # one point per object
                     "input_labels": torch.ones((1, len(prompts), 1), dtype=torch.int32, device=device),
                 }
-            output = self._model(image_embeddings=list(encoded[0]), multimask_output=pointed, **given)
+            output = self.model(image_embeddings=list(encoded()), multimask_output=pointed, **given)
             logits, scores = output.pred_masks[0].float(), output.iou_scores[0].float()  # (B, M, h, w), (B, M)
             check_finite(NAME, masks=logits, scores=scores)
             best = scores.cpu().numpy().argmax(axis=1)  # M is 1 for boxes, 3 for points

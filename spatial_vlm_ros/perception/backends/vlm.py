@@ -95,7 +95,7 @@ class WordModel(prompts.PromptedGrounder):
     ) -> None:
         super().__init__(name, family, CONVENTIONS[family.convention], ("max_new_tokens", max_new_tokens), masks)
         self.runner = runner
-        self._model, self._processor, self._prepare, self._answering = model, processor, prepare, answering
+        self.model, self._processor, self._prepare, self._answering = model, processor, prepare, answering
         if getattr(processor, "image_token", None):
             loading.check_tokens(processor.tokenizer, (processor.image_token,), model, model=name)
         model.generation_config = prompts.greedy(model, processor.tokenizer, max_new_tokens)
@@ -118,14 +118,14 @@ class WordModel(prompts.PromptedGrounder):
 
         def forward(asks: Sequence[str], longest_px: int) -> list[tuple[prompts.Reply, prompts.Size]]:
             prepared, resized = self._prepare(image, asks, longest_px)
-            inputs = prepared.to(self.runner.device, dtype=self._model.dtype, non_blocking=True)
+            inputs = prepared.to(self.runner.device, dtype=self.model.dtype, non_blocking=True)
             recorder, length = prompts.Probabilities(self.name), inputs["input_ids"].shape[1]
             if self.runner.settings.compile:
                 room = math.ceil((length + longest) / _CACHE_STEP) * _CACHE_STEP
                 limits.update(cache_implementation="static", max_cache_len=room)
             with self._answering(inputs["input_ids"]):
-                ids = self._model.generate(**inputs, logits_processor=[recorder], **limits)
-            ends, tokenizer = self._model.generation_config, self._processor.tokenizer
+                ids = self.model.generate(**inputs, logits_processor=[recorder], **limits)
+            ends, tokenizer = self.model.generation_config, self._processor.tokenizer
             marked = self.family.special_places  # special location tokens must stay; end tokens are removed
             replies = recorder.replies(ids[:, length:].tolist(), ends, tokenizer, plain=not marked)
             if marked:
@@ -147,7 +147,7 @@ class QuestionedModel(WordModel):
 
         question = self.family.question.replace("{}", "{question}")
         return CandidateScorer(
-            self._model,
+            self.model,
             self._processor,
             "" if self._processor.chat_template else self._processor.image_token + question,
             answering=None if self._answering is nullcontext else self._answering,

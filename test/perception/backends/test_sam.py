@@ -57,7 +57,7 @@ def found(*masks: Mask | None) -> GivenDetections:
 
 @contextlib.contextmanager
 def shifted(taught: sam2.Segmenter, by: float) -> Iterator[None]:
-    hook = taught._model.mask_decoder.register_forward_hook(lambda _, __, out: (out[0] + by, *out[1:]))
+    hook = taught.model.mask_decoder.register_forward_hook(lambda _, __, out: (out[0] + by, *out[1:]))
     yield
     hook.remove()
 
@@ -132,7 +132,7 @@ def test_masks_and_all_else_that_a_grounder_gives_stay_and_others_get_masks(taug
 def test_the_image_is_encoded_once_for_all_boxes_and_not_at_all_for_none(folder: Path) -> None:
     one_by_one = sam2.segmenter(str(folder), "cpu", batch="1")
     seen: list[int] = []
-    one_by_one._model.vision_encoder.register_forward_pre_hook(lambda *_: seen.append(1))
+    one_by_one.model.vision_encoder.register_forward_pre_hook(lambda *_: seen.append(1))
     assert sam2.MaskedGrounder(GivenDetections([]), one_by_one).ground(RGB, [CAT]).detections == ()
     assert len(seen) == 0
     one_by_one.masks(RGB, [LEFT_BOX, RIGHT_BOX, LEFT_BOX])
@@ -212,7 +212,7 @@ def test_a_point_in_the_mask_of_another_counts_only_for_models_that_put_several_
 
 def test_nan_is_a_model_error_and_other_masks_or_none_named_are_refused(taught: sam2.Segmenter, folder: Path) -> None:
     with torch.no_grad():
-        taught._model.no_memory_embedding.fill_(torch.nan)
+        taught.model.no_memory_embedding.fill_(torch.nan)
     with pytest.raises(ModelError, match="NaN"):
         taught.masks(RGB, [LEFT_BOX])
     bare = found(None, None)
@@ -232,7 +232,7 @@ def test_out_of_memory_takes_fewer_boxes_and_never_a_smaller_image(taught: sam2.
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     most = 1
-    taught._model.mask_decoder.register_forward_pre_hook(allocate, with_kwargs=True)
+    taught.model.mask_decoder.register_forward_pre_hook(allocate, with_kwargs=True)
     masks = taught.masks(RGB, BOTH)
     assert seen == [2, 1, 1]
     assert min(tiny.iou(mask, true) for mask, true in zip(masks, TRUTH, strict=True)) > 0.85
@@ -269,7 +269,7 @@ def test_preparations_are_read_from_either_file_and_one_for_another_size_is_refu
     assert model_folder(str(tmp_path), model="sam2") == tmp_path
     other = dataclasses.replace(sam2.preparation(folder), side=64)
     with pytest.raises(ModelError, match="64 px"):
-        sam2.Segmenter(taught._model, other, taught.runner)
+        sam2.Segmenter(taught.model, other, taught.runner)
 
 
 @pytest.mark.parametrize("change", TABLES["a preparation that cannot be followed"])

@@ -114,8 +114,8 @@ def test_attention_a_device_map_and_a_cache_of_fixed_size_change_no_reply(qwen: 
     said = {}
     for name in ("eager", "sdpa"):
         grounder = talk(qwen, preset="cpu", attn_implementation=name)
-        assert grounder._model.config._attn_implementation == name
-        assert grounder._model.model.language_model.config._attn_implementation == name
+        assert grounder.model.config._attn_implementation == name
+        assert grounder.model.model.language_model.config._attn_implementation == name
         said[name] = replies(grounder)
     assert said["eager"] == said["sdpa"]
     grounder = talk(qwen, preset="cpu")
@@ -126,7 +126,7 @@ def test_attention_a_device_map_and_a_cache_of_fixed_size_change_no_reply(qwen: 
         pytest.skip("layers would go to the GPU")
     pytest.importorskip("accelerate")
     mapped = talk(qwen, device_map="auto", warm_up="no")
-    assert {value.device for value in mapped._model.parameters()} == {CPU}
+    assert {value.device for value in mapped.model.parameters()} == {CPU}
     assert mapped.runner.device == CPU
     assert replies(mapped) == replies(talk(qwen, preset="cpu"))
 
@@ -195,9 +195,9 @@ def test_compiled_decoding_says_the_same(qwen: Path) -> None:
     grounder.runner.settings = dataclasses.replace(grounder.runner.settings, compile=True, budget_s=3600.0)
     config = transformers.CompileConfig(mode="default")
     config._compile_all_devices = True
-    grounder._model.generation_config.compile_config = config
+    grounder.model.generation_config.compile_config = config
     assert replies(grounder) == before
-    assert grounder._model._compiled_call is not None
+    assert grounder.model._compiled_call is not None
 
 
 @compiles
@@ -217,7 +217,7 @@ def test_a_compiled_segmenter_gives_the_same_masks(folders: Folders) -> None:
     (one,), (other,) = plain.masks(shapes()[0], boxes), compiled.masks(shapes()[0], boxes)
     assert (one is None) is (other is None)
     assert one is None or other is None or (one == other).mean() > 0.999
-    assert compiled._model.vision_encoder._compiled_call_impl is not None
+    assert compiled.model.vision_encoder._compiled_call_impl is not None
 
 
 @compiles
@@ -227,7 +227,7 @@ def test_a_compiled_florence_says_the_same(tmp_path: Path) -> None:
         florence2.load(model=str(folder), preset="cpu", max_new_tokens="8", compile=word) for word in ("no", "yes")
     )
     assert plain.written(RGB, "cup")[0] == compiled.written(RGB, "cup")[0]
-    assert compiled._model.model.vision_tower._compiled_call_impl is not None
+    assert compiled.model.model.vision_tower._compiled_call_impl is not None
 
 
 @pytest.mark.parametrize(("capability", "language", "dtype"), TABLES["number formats"])
