@@ -179,7 +179,9 @@ class PromptedGrounder:
                     probed=self.probed,
                 )
                 if boxes and any(one.box_xyxy is None for one in read.places):
-                    raise self._points(reply)
+                    repair = "use a larger or newer model: this one does not answer in the requested form"
+                    reason = f"it returns points where boxes are needed: {printable(reply.text, 120)!r}"
+                    raise ModelError(self.name, reason, repair if self.family.json_boxes else NO_MASKS)
             except ModelError as error:
                 if cut is not None:
                     raise cut from error
@@ -194,13 +196,6 @@ class PromptedGrounder:
             for note in (*read.notes, *read.unread):
                 _log.warning("model %r: %s", self.name, note)
             yield replace(read, places=tuple(replace(one, score=reply.score) for one in read.places))
-
-    def _points(self, reply: Reply) -> ModelError:
-        shown = printable(reply.text, 120)
-        if not self.family.json_boxes:
-            return ModelError(self.name, f"it returns points where boxes are needed: {shown!r}", NO_MASKS)
-        repair = "use a larger or newer model: this one does not answer in the requested form"
-        return ModelError(self.name, f"it returns points where boxes were requested: {shown!r}", repair)
 
 
 def grounding(

@@ -172,13 +172,8 @@ def quoted(text: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError("words for the model", "half a surrogate pair", "valid Unicode") from error
-    return '"' + "".join(_escaped(c) for c in text) + '"'
-
-
-def _escaped(c: str) -> str:
-    if c in "<>[]{}|":
-        return f"\\u{ord(c):04x}"
-    return json.dumps(c, ensure_ascii=not c.isprintable())[1:-1]
+    plain = "".join(json.dumps(c, ensure_ascii=not c.isprintable())[1:-1] for c in text)
+    return '"' + "".join(f"\\u{ord(c):04x}" if c in "<>[]{}|" else c for c in plain) + '"'
 
 
 def _side(length: float, asking: ChatPrompt) -> int:

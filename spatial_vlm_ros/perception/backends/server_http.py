@@ -141,14 +141,6 @@ class Credential:
     variable: str
 
 
-def _left(deadline: float, most: float = math.inf) -> float:
-    """Seconds until a deadline (time.monotonic), at most `most`; raises TimeoutError after it."""
-    seconds = min(deadline - time.monotonic(), most)
-    if seconds <= 0.0:
-        raise TimeoutError
-    return seconds
-
-
 class Client:
     """Posts JSON to one server, as the options of docs/model_server.md say; errors call it `name`."""
 
@@ -170,7 +162,15 @@ class Client:
         self._budget_s = number("budget", budget, float, POSITIVE)
         self._retries = number("retries", retries, int, 0)
         self._credential = _credential(key_env, address) if key_env else None
-        self._tls = _certificates(ca_file, address)
+        self._tls: ssl.SSLContext | None = None
+        if ca_file and address.scheme != "https":
+            raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")
+        try:
+            if address.scheme == "https":  # without a file: the certificates that the system trusts
+                self._tls = ssl.create_default_context(cafile=ca_file or None)
+        except OSError as error:
+            repair = "pass a PEM file of the authority that signed the certificate"
+            raise FileError(ca_file, str(error), repair) from error
 
     def deadline(self) -> float:
         """Deadline of a request that begins now, as time.monotonic has it, seconds."""
@@ -247,7 +247,7 @@ class Client:
             ):
                 with self._failures_translated(deadline, late):
                     try:
-                        found = steps.get(timeout=_left(deadline, seconds))
+                        found = steps.get(timeout=max(0.0, min(deadline - time.monotonic(), seconds)))
                     except queue.Empty:
                         raise TimeoutError from None
                     if isinstance(found, Exception):
@@ -364,16 +364,6 @@ def _retry_after(value: str | None) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except ValueError:
         return None
-
-
-def _certificates(ca_file: str, address: Address) -> ssl.SSLContext | None:
-    """Read the certificates to trust: those of a file, else those that the system trusts; None without TLS."""
-    if ca_file and address.scheme != "https":
-        raise InputError("ca_file", f"a file, with url {address}", "an https url", "leave it out, or use https")
-    try:
-        return ssl.create_default_context(cafile=ca_file or None) if address.scheme == "https" else None
-    except OSError as error:
-        raise FileError(ca_file, str(error), "pass a PEM file of the authority that signed the certificate") from error
 
 
 def _credential(variable: str, address: Address) -> Credential:

@@ -132,7 +132,7 @@ def test_a_reply_that_cannot_be_read_is_asked_for_once_more_and_not_twice(taught
     assert box == pytest.approx(RIGHT, abs=tolerance(kind))
     with pytest.raises(ReplyError, match="nice fork"):
         taught.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("fork")])
-    with pytest.raises(errors.ModelError, match="points where boxes were requested"):
+    with pytest.raises(errors.ModelError, match="points where boxes are needed"):
         taught.ground(CUP_LEFT, [NounPhrase("chick")])
 
 
