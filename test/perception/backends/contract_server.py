@@ -23,7 +23,49 @@ import numpy.typing as npt
 from spatial_vlm_ros.perception.backends.server import ServerGrounder, load
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
-REQUEST_SCHEMA = json.loads(Path(__file__).with_name("chat_request.schema.json").read_text("utf-8"))
+
+def closed(*required: str, **properties: Any) -> dict[str, Any]:
+    """An object that has the required properties, and no others than these."""
+    return {"type": "object", "properties": properties, "required": [*required], "additionalProperties": False}
+
+
+def row(*items: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": len(items), "maxItems": len(items), "prefixItems": [*items]}
+
+
+TEXT = {"type": "string", "minLength": 1}
+URL = {"type": "string", "pattern": "^data:image/(jpeg|png);base64,"}
+IMAGE_PART = closed(
+    "type",
+    "image_url",
+    type={"const": "image_url"},
+    image_url=closed("url", url=URL, detail={"enum": ["auto", "low", "high"]}),
+)
+TEXT_PART = closed("type", "text", type={"const": "text"}, text={"type": "string"})
+SYSTEM_MESSAGE = closed("role", "content", role={"const": "system"}, content=TEXT)
+USER_MESSAGE = closed(  # a string where there is no picture
+    "role", "content", role={"const": "user"}, content={"anyOf": [TEXT, row(IMAGE_PART, TEXT_PART)]}
+)
+ANSWER_FORM = closed(
+    "name",
+    "strict",
+    "schema",
+    name={"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    strict={"const": True},
+    schema={"type": "object"},
+)
+REQUEST_SCHEMA = closed(
+    "model",
+    "messages",
+    model=TEXT,
+    messages={"anyOf": [row(SYSTEM_MESSAGE, USER_MESSAGE), row(USER_MESSAGE)]},  # the latter: a family's own prompt
+    temperature={"type": "number", "minimum": 0, "maximum": 2},
+    frequency_penalty={"type": "number", "minimum": -2, "maximum": 2},
+    max_tokens={"type": "integer", "minimum": 1},
+    logprobs={"type": "boolean"},
+    response_format=closed("type", "json_schema", type={"const": "json_schema"}, json_schema=ANSWER_FORM),
+)
+
 Answer = Callable[["Handler"], None]
 
 
