@@ -129,8 +129,16 @@ class ServerGrounder(prompts.PromptedGrounder):
     def _grounding(
         self, found: Sequence[NamedObject], rgb: Rgb, phrases: Sequence[NounPhrase], unread: tuple[str, ...]
     ) -> Grounding:
+        names = {phrase.category for phrase in phrases}
+        objects: list[Detection] = []
         try:
-            objects = [self._detection(number, one, phrases) for number, one in enumerate(found)]
+            for one in found:
+                label = one.label or (next(iter(names)) if len(names) == 1 else "")
+                if not label or (one.box_xyxy is None and not isinstance(self._masks, PointsByDepth)):
+                    lacks = f"of {one.label!r} without a box" if label else "without a label"
+                    repair = "set schema=strict, or use a model that returns boxes and labels"
+                    raise ModelError(self.name, f"it returned a place {lacks}", repair)
+                objects.append(prompts.detection_of(one, str(len(objects)), label))
             detections = check_detections(objects, rgb.shape[1], rgb.shape[0])
         except InputError as error:
             raise ModelError(self.name, str(error), "check the option convention against the model's card") from error
@@ -139,15 +147,6 @@ class ServerGrounder(prompts.PromptedGrounder):
         fit = [match[:, group].max(axis=1) for group in groups]
         kept = tuple(detections[group[0]] for group in groups)
         return Grounding(kept, np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)), unread, UNMEASURED)
-
-    def _detection(self, number: int, one: NamedObject, phrases: Sequence[NounPhrase]) -> Detection:
-        asked = {phrase.category for phrase in phrases}
-        label = one.label or (asked.pop() if len(asked) == 1 else "")
-        if not label or (one.box_xyxy is None and not isinstance(self._masks, PointsByDepth)):
-            lacks = f"of {one.label!r} without a box" if label else "without a label"
-            repair = "set schema=strict, or use a model that returns boxes and labels"
-            raise ModelError(self.name, f"it returned a place {lacks}", repair)
-        return prompts.detection_of(one, str(number), label)
 
     def _by_fallback(self, down: ServerDownError, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask the fallback if the server is down; it does not hide a refusal or a wrong answer."""
