@@ -41,6 +41,7 @@ setup(
             "manipulation/builtin_planner/robots/*",
             "nodes/fastdds_udp.xml",
             "nodes/fastdds_udp_localhost.xml",
+            "perception/backends/families.toml",
             "perception/model_store/models.json",
             "perception/names.toml",
             "sim/faults/effects.json",

@@ -156,7 +156,7 @@ def measure(name: str, folder: str, options: Mapping[str, str], frames: int) -> 
     warm_up = part.warm_up()
     written = getattr(grounder, "written", None)
     if written:
-        part._model.generation_config.min_new_tokens = int(TOKENS)  # random weights may end a reply at once
+        part.model.generation_config.min_new_tokens = int(TOKENS)  # random weights may end a reply at once
     taken = []
     for _ in range(frames):
         before = time.perf_counter()
@@ -166,7 +166,7 @@ def measure(name: str, folder: str, options: Mapping[str, str], frames: int) -> 
     return {
         "device": str(part.runner.device),
         "dtype": str(part.runner.dtype).removeprefix("torch."),
-        "attention": str(part._model.config._attn_implementation),
+        "attention": str(part.model.config._attn_implementation),
         "load_s": loaded, "warm_up_s": warm_up, "median_s": float(median), "p95_s": float(p95),
         "per_s": len(taken) / sum(taken), "frames": len(taken),
         "gpu_mb": torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None,

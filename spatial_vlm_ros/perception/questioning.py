@@ -159,7 +159,7 @@ def _code() -> Iterator[tuple[str, str]]:
     """Name and hash of each of our source files that an answer or a verdict can depend on."""
     for package in (vlm, backends):
         folder = Path(str(package.__file__)).parent
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted((*folder.rglob("*.py"), *folder.rglob("*.toml"))):
             inside = path.relative_to(folder)
             if inside.parts[0] not in _APART:
                 yield inside.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()

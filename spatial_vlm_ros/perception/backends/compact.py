@@ -6,42 +6,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnfamiliarImageError
+from spatial_vlm_ros.errors import FileError, InputError, UnfamiliarImageError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.perception.backends import shipped_model
+from spatial_vlm_ros.perception.backends.onnx_session import MOST_THREADS, OnnxDevice, OnnxGraph
+from spatial_vlm_ros.perception.backends.options import YES_OR_NO, chosen, number
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.colours import colour_family
 from spatial_vlm_ros.spatial.detector_profile import GIVEN
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
-from spatial_vlm_ros.vlm.compact.decoding import (
-    SAME_OBJECT,
-    Instance,
-    Letterbox,
-    RawOutput,
-    asked,
-    check_output,
-    instances,
-    letterbox,
-    masks,
-    probabilities,
-    with_rivals,
-)
+from spatial_vlm_ros.vlm.compact import decoding
 from spatial_vlm_ros.vlm.compact.familiarity import Familiarity, pooled, read_familiarity
 from spatial_vlm_ros.vlm.compact.spec import ONNX_FILE, CompactSpec, encode, read_spec
-
-if TYPE_CHECKING:
-    import onnxruntime  # type: ignore[import-untyped]
 
 NAME = "compact"
 _OUTPUTS = ("heat", "box", "kernel", "prototypes")
 _FEATURES = "features"  # a further output; models exported before it was added lack it
-_MOST_PHRASES, _MOST_THREADS = 64, 256
+_MOST_PHRASES = 64
 _SURE = 0.8
 """Share of the probability of "chick" that "ribbon chick" must reach to give an object that attribute."""
 
@@ -50,17 +36,21 @@ class CompactGrounder:
     """Finds the objects that phrases name; see Grounder.
 
     Args:
-        session: ONNX Runtime session of the exported model.
+        graph: exported model.
         score: probability from which an object is reported, 0 to 1.
         familiarity: statistics of its training images; images that differ from them are refused. None = every image is
             accepted.
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, spec: CompactSpec, score: float = 0.3, with_masks: bool = True,
+        self,
+        graph: OnnxGraph,
+        spec: CompactSpec,
+        score: float = 0.3,
+        with_masks: bool = True,
         familiarity: Familiarity | None = None,
-    ) -> None:  # fmt: skip
-        self._session, self.spec, self._score, self._with_masks = session, spec, score, with_masks
+    ) -> None:
+        self._graph, self.spec, self._score, self._with_masks = graph, spec, score, with_masks
         self.domain, self._familiarity = spec.domain, familiarity
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
@@ -76,18 +66,20 @@ class CompactGrounder:
         pairs = dict.fromkeys((p.category, word.removeprefix(NOT)) for p in phrases for word in p.attributes)
         known = [pair for pair in pairs if pair[1] in self.spec.words and colour_family(pair[1]) is None]
         looks = known[:_MOST_PHRASES]
-        pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
+        pixels, box = decoding.letterbox(rgb, self.spec.width, self.spec.height)
         phrased = [*said, *(f"{word} {category}" for category, word in looks)]
-        everything = asked(phrased, self.spec)
+        everything = decoding.asked(phrased, self.spec)
         output, features = self._run(pixels, encode(everything, self.spec))
         distance = self._distance(features, box)
         if distance > self.limit:
             raise UnfamiliarImageError(NAME, distance, self.limit)
-        check_output(output, len(everything), self.spec, NAME)
-        output = with_rivals(output, phrased, self.spec)
-        objects = merged([one for one in instances(output, box, self.spec, self._score) if one.phrase < len(said)])
+        decoding.check_output(output, len(everything), self.spec, NAME)
+        output = decoding.with_rivals(output, phrased, self.spec)
+        objects = merged(
+            [one for one in decoding.instances(output, box, self.spec, self._score) if one.phrase < len(said)]
+        )
         best = [max(obj, key=lambda one: one.score) for obj in objects]
-        seen = masks(best, output, box) if self._with_masks else [None] * len(best)
+        seen = decoding.masks(best, output, box) if self._with_masks else [None] * len(best)
         match = self._match(objects, output, len(phrased))
         attributes = [
             tuple(word for (_, word), chance in zip(looks, match[len(said) :, n], strict=True)
@@ -106,29 +98,28 @@ class CompactGrounder:
 
     def distance(self, rgb: Rgb) -> float:
         """Distance of an image from the model's training images; 0 if no image is refused."""
-        pixels, box = letterbox(rgb, self.spec.width, self.spec.height)
+        pixels, box = decoding.letterbox(rgb, self.spec.width, self.spec.height)
         return self._distance(self._run(pixels, encode(["object"], self.spec))[1], box)
 
-    def _distance(self, features: npt.NDArray[np.float32] | None, box: Letterbox) -> float:
+    def _distance(self, features: npt.NDArray[np.float32] | None, box: decoding.Letterbox) -> float:
         if self._familiarity is None or features is None:
             return 0.0
         return self._familiarity.distance(pooled(features, box))
 
     def _run(
         self, pixels: npt.NDArray[np.float32], words: npt.NDArray[np.int64]
-    ) -> tuple[RawOutput, npt.NDArray[np.float32] | None]:
+    ) -> tuple[decoding.RawOutput, npt.NDArray[np.float32] | None]:
         """Run the network: its raw output, and the features of its backbone if they are wanted."""
-        wanted = [*_OUTPUTS, *([_FEATURES] if self._familiarity is not None else [])]
-        try:
-            heat, box, kernel, prototypes, *more = self._session.run(wanted, {"pixels": pixels, "words": words})
-        except Exception as error:  # ONNX Runtime has no common base of its errors
-            raise ModelError(NAME, f"{type(error).__name__}: {error}", "export the model again") from error
-        said = RawOutput(heat, box, kernel, prototypes[0] if prototypes.ndim == 4 else prototypes)
-        return said, more[0] if more else None
+        said = self._graph.run(pixels=pixels, words=words)
+        heat, box, kernel, prototypes = (said[name] for name in _OUTPUTS)
+        raw = decoding.RawOutput(heat, box, kernel, prototypes[0] if prototypes.ndim == 4 else prototypes)
+        return raw, said.get(_FEATURES)
 
-    def _match(self, objects: list[list[Instance]], output: RawOutput, phrases: int) -> npt.NDArray[np.float64]:
+    def _match(
+        self, objects: list[list[decoding.Instance]], output: decoding.RawOutput, phrases: int
+    ) -> npt.NDArray[np.float64]:
         """(P, N) scores: that of the object under a phrase that found it, else the heat-map value at its centre."""
-        chance, match = probabilities(output, self.spec), np.zeros((phrases, len(objects)))
+        chance, match = decoding.probabilities(output, self.spec), np.zeros((phrases, len(objects)))
         for n, obj in enumerate(objects):
             best = max(obj, key=lambda one: one.score)
             match[:, n] = chance[:, best.cell[0], best.cell[1]]
@@ -137,12 +128,12 @@ class CompactGrounder:
         return match
 
 
-def merged(found: Sequence[Instance]) -> list[list[Instance]]:
+def merged(found: Sequence[decoding.Instance]) -> list[list[decoding.Instance]]:
     """Merge objects that were found under several phrases, by their boxes; the best object comes first."""
     ordered = sorted(found, key=lambda one: -one.score)
     boxes = np.array([one.box_xyxy for one in ordered], np.float64).reshape(-1, 4)
-    same = overlaps(boxes, boxes) >= SAME_OBJECT
-    objects: list[list[Instance]] = []
+    same = overlaps(boxes, boxes) >= decoding.SAME_OBJECT
+    objects: list[list[decoding.Instance]] = []
     leaders: list[int] = []
     for n, one in enumerate(ordered):
         of = next((t for t, leader in enumerate(leaders) if same[n, leader]
@@ -167,52 +158,20 @@ def load(
         threads: CPU threads, 0 = all cores.
         unfamiliar: what to do about images unlike those that it was trained on: "refuse" or "answer".
     """
-    least, number = _number("score", score, 0.0, 1.0), _number("threads", threads, 0, _MOST_THREADS)
-    if masks not in ("yes", "no"):
-        raise InputError("option masks", repr(masks), "yes or no")
-    if unfamiliar not in ("refuse", "answer"):
-        raise InputError("option unfamiliar", repr(unfamiliar), "refuse or answer")
+    least, cores = number("score", score, float, 0.0, 1.0), number("threads", threads, int, 0, MOST_THREADS)
+    with_masks = chosen("masks", masks, YES_OR_NO)
+    refuses = chosen("unfamiliar", unfamiliar, {"refuse": True, "answer": False})
     folder = Path(model).expanduser() if model else shipped()
-    spec = read_spec(folder)
-    session = _session(folder / ONNX_FILE, int(number))
-    tells = any(one.name == _FEATURES for one in session.get_outputs())
-    familiarity = read_familiarity(folder) if tells and unfamiliar == "refuse" else None
-    return CompactGrounder(session, spec, least, masks == "yes", familiarity)
+    spec, path = read_spec(folder), folder / ONNX_FILE
+    if not path.is_file():
+        raise FileError(path, "no such file", "pass a folder that `spatial-vlm train` wrote")
+    optional = (_FEATURES,) if refuses else ()
+    where = OnnxDevice("cpu", cores)
+    graph = OnnxGraph(path, ("pixels", "words"), _OUTPUTS, where, optional=optional, model=NAME, small=True)
+    familiarity = read_familiarity(folder) if _FEATURES in graph.outputs else None
+    return CompactGrounder(graph, spec, least, with_masks, familiarity)
 
 
 def shipped() -> Path:
     """Folder of the shipped model; raises as `shipped_model`."""
     return shipped_model(NAME)
-
-
-def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise DependencyError("onnxruntime", "pip install onnxruntime") from error
-    if not path.is_file():
-        raise FileError(path, "no such file", "pass a folder that `spatial-vlm train` wrote")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # a few hundred megabytes less, and no slower here
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has no common base of its errors
-        raise ModelError(NAME, f"{path}: {error}", "export the model again") from error
-    names = {one.name for one in session.get_inputs()}, {one.name for one in session.get_outputs()} - {_FEATURES}
-    if names != ({"pixels", "words"}, set(_OUTPUTS)):
-        got = ", ".join(sorted(names[0] | names[1]))
-        raise ModelError(NAME, f"{path} has inputs and outputs {got}", "pass a model that `spatial-vlm train` wrote")
-    return session
-
-
-def _number(name: str, text: str, least: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not least <= value <= most:
-        raise InputError(f"option {name}", repr(text), f"{least:g} to {most:g}")
-    return value

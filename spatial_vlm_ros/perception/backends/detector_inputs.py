@@ -21,6 +21,7 @@ box itself is the greatest of all its token scores, as in the model's post-proce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,18 +58,13 @@ def image_config(folder: Path, model: str) -> dict[str, Any]:
 
 
 def unlike(family: str, reason: str) -> ModelError:
-    """Error that refuses a preprocessor_config.json; `family` as in `check_steps`."""
+    """Error that refuses a preprocessor_config.json."""
     repair = "use the files that were published with the model"
     return ModelError(family, f"its preprocessor_config.json {reason}", repair)
 
 
 def check_steps(told: Mapping[str, Any], family: str, steps: Sequence[str]) -> None:
-    """Refuse a preparation that belongs to another model, or that leaves out a step.
-
-    Args:
-        told: content of preprocessor_config.json, or empty.
-        steps: keys that have to be true if they are present.
-    """
+    """Refuse a preparation that belongs to another model, or a step that is present and not true."""
     name = family.replace("-", "")
     kind = str(told.get("image_processor_type") or told.get("feature_extractor_type") or name).lower()
     if not kind.startswith(name):
@@ -81,13 +77,7 @@ def check_steps(told: Mapping[str, Any], family: str, steps: Sequence[str]) -> N
 def scaling(
     told: Mapping[str, Any], family: str, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    """Return the factor for 8-bit values, and each channel's mean and standard deviation.
-
-    Args:
-        told: content of preprocessor_config.json, or empty.
-        mean: default if the file has none.
-        std: default if the file has none.
-    """
+    """Return the factor for 8-bit values, and each channel's mean and standard deviation, as told or by default."""
     factor = told.get("rescale_factor", 1 / 255)
     means, stds = _channels(told, family, "image_mean", mean), _channels(told, family, "image_std", std)
     if not isinstance(factor, float) or not 0.0 < factor <= 1.0 or min(stds) <= 0.0:
@@ -97,7 +87,8 @@ def scaling(
 
 def _channels(told: Mapping[str, Any], family: str, name: str, otherwise: tuple[float, ...]) -> tuple[float, ...]:
     values = told.get(name, otherwise)
-    if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(isinstance(v, float) for v in values):
+    numbers = isinstance(values, (list, tuple)) and all(isinstance(v, float) and math.isfinite(v) for v in values)
+    if not numbers or len(values) != 3:
         raise unlike(family, f"has an {name} that is not three numbers")
     return tuple(values)
 
@@ -142,11 +133,7 @@ def whole(tokenizer: Any) -> Any:
 
 
 class ClipTokens:
-    """Turns phrases into tokens of a model.
-
-    Args:
-        words: words that the model knows; None = not known.
-    """
+    """Turns phrases into tokens of a model, which knows `words` words; None = not known how many."""
 
     def __init__(self, tokenizer: Any, length: int, *, model: str, words: int | None = None) -> None:
         self._tokenizer, self.length = whole(tokenizer), length
@@ -190,14 +177,11 @@ _TRUNCATE = 4.0  # standard deviations at which scipy.ndimage.gaussian_filter cu
 
 @dataclass(frozen=True)
 class OwlPreparation:
-    """Turns an image into the model's input, and the model's boxes into pixels.
+    """Turns an image into the model's input of height x width pixels, and the model's boxes into pixels.
 
     Args:
         family: a name of OWL_SIDES.
-        height: height of the model's input, pixels.
-        width: width of the model's input, pixels.
         factor: factor for 8-bit values.
-        std: standard deviation of each channel, which divides.
     """
 
     family: str
@@ -216,36 +200,45 @@ class OwlPreparation:
         return normalised(image, self.mean, self.std)
 
     def to_pixels(self, boxes: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float64]:
-        """Convert the model's boxes to pixels of the image.
+        """Convert (K, 4) boxes of the model to pixels of the image; see `corners`.
 
         Args:
-            boxes: (K, 4): centre x, centre y, width, height, relative to the model's input.
-            size: (height, width) of the image in pixels.
-
-        Returns:
-            (K, 4) float64: left, top, right, bottom. Boxes of OWLv2 refer to the padded square.
+            size: (height, width) of the image in pixels. Boxes of OWLv2 refer to the padded square.
         """
         return corners(boxes, size if self.family == "owlvit" else (max(size),) * 2)
 
 
 def owl_preparation(family: str, told: Mapping[str, Any], side: int | None = None) -> OwlPreparation:
-    """Read the owl_preparation from a model's files; missing values are as published.
+    """Read the preparation from preprocessor_config.json, if there is one; missing values are as published.
 
     Args:
-        family: a name of OWL_SIDES.
-        told: content of preprocessor_config.json, or empty.
         side: side of the model's input if its config has it, pixels.
     """
     check_steps(told, family, ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])))
-    height, width = _owl_sides(family, told.get("size"), side or OWL_SIDES[family])
+    published = side or OWL_SIDES[family]
+    height, width = sides_of(told, "size", family, ("height", "width"), published)
     if side is not None and (height, width) != (side, side):
         raise unlike(family, f"makes images of {height}x{width}, but config.json says {side}x{side}")
-    if told.get("do_center_crop") and _owl_sides(family, told.get("crop_size"), height) != (height, width):
+    cropped = sides_of(told, "crop_size", family, ("height", "width"), height) if told.get("do_center_crop") else None
+    if cropped not in (None, (height, width)):
         raise unlike(family, "crops the image, which would move its boxes")
     if family == "owlvit" and told.get("resample", BICUBIC) != BICUBIC:
         raise unlike(family, f"resizes with filter {told['resample']}, but {family} uses {BICUBIC} (bicubic)")
     factor, mean, std = scaling(told, family, CLIP_MEAN, CLIP_STD)
     return OwlPreparation(family, height, width, factor, mean, std)
+
+
+def sides_of(
+    told: Mapping[str, Any], name: str, family: str, keys: tuple[str, str], otherwise: int | None = None
+) -> tuple[int, int]:
+    """Read two sides, pixels; with a number for missing ones also a list or one number, as in published files."""
+    size = told.get(name)
+    sides: list[Any] = [size.get(key) for key in keys] if isinstance(size, Mapping) else []
+    if otherwise is not None and not isinstance(size, Mapping):
+        sides = list(size) if isinstance(size, (list, tuple)) else [otherwise if size is None else size] * 2
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise unlike(family, f"has no {name} of {keys[0]} and {keys[1]}, but {size}")
+    return sides[0], sides[1]
 
 
 def checked_prompt(prompt: str) -> str:
@@ -271,55 +264,26 @@ def scored(
     return clipped(prepare.to_pixels(boxes[kept], size), score[kept], fit[kept], size)
 
 
-def _owl_sides(family: str, size: object, otherwise: int) -> tuple[int, int]:
-    """Read height and width in any form used in published files."""
-    if size is None:
-        return otherwise, otherwise
-    sides: list[Any]
-    if isinstance(size, Mapping):
-        sides = [size.get("height"), size.get("width")]
-    else:
-        sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise unlike(family, f"has a size of {size}")
-    return sides[0], sides[1]
-
-
 def _squared(image: Pixels, height: int, width: int) -> Pixels:
-    """Pad (H, W, 3) float32 to a square and resize it to (height, width, 3)."""
+    """Pad (H, W, 3) float32 to a square, blur it if it becomes smaller, and resize it to (height, width, 3)."""
     rows, columns = image.shape[:2]
     side = max(rows, columns)
     padded = np.zeros((side, side, 3), np.float32)
     padded[:rows, :columns] = image
-    kernels = [_gaussian((side / target - 1) / 2) for target in (width, height)]
+    blurs = [max((side / target - 1) / 2, 0.0) for target in (width, height)]  # standard deviations
+    kernels = [cv2.getGaussianKernel(2 * int(_TRUNCATE * sigma + 0.5) + 1, sigma) for sigma in blurs]
     if any(len(kernel) > 1 for kernel in kernels):
         padded = cv2.sepFilter2D(padded, -1, kernels[0], kernels[1], borderType=cv2.BORDER_REFLECT_101)
-    low, high, share = _between(side, height)
-    tall = padded[low] * (1 - share)[:, None, None] + padded[high] * share[:, None, None]
-    low, high, share = _between(side, width)
-    return np.asarray(tall[:, low] * (1 - share)[None, :, None] + tall[:, high] * share[None, :, None], np.float32)
+    return _sampled(_sampled(padded, height, 0), width, 1)
 
 
-def _gaussian(sigma: float) -> npt.NDArray[np.float64]:
-    """Weights of a normal distribution, cut off as in scipy; a single weight if nothing is blurred."""
-    if sigma <= 0.0:
-        return np.ones(1)
-    reach = int(_TRUNCATE * sigma + 0.5)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return np.asarray(weights / weights.sum())
-
-
-def _between(side: int, target: int) -> tuple[Ids, Ids, Pixels]:
-    """For each of `target` pixels: the two source pixels it lies between, and the weight of the second."""
-    at = (np.arange(target) + 0.5) * side / target - 0.5
-    low = np.floor(at)
-    last = max(side - 1, 1)
-
-    def mirrored(index: npt.NDArray[np.float64]) -> Ids:
-        inside = np.abs(index.astype(np.int64))
-        return np.minimum(np.where(inside > side - 1, 2 * last - inside, inside), side - 1)
-
-    return mirrored(low), mirrored(low + 1), (at - low).astype(np.float32)
+def _sampled(image: Pixels, target: int, axis: int) -> Pixels:
+    """Interpolate (H, W, 3) linearly to `target` pixels along an axis, with mirrored borders."""
+    at = (np.arange(target) + 0.5) * image.shape[axis] / target + 0.5  # with one mirrored pixel at each end
+    low = at.astype(np.intp)
+    share = (at - low).astype(np.float32).reshape(-1, *[1] * (2 - axis))
+    edged = np.pad(image, [(1, 1) if n == axis else (0, 0) for n in range(3)], "reflect")
+    return np.asarray(edged.take(low, axis) * (1 - share) + edged.take(low + 1, axis) * share, np.float32)
 
 
 _DINO = "grounding-dino"  # all use its image processor
@@ -335,15 +299,12 @@ TOKENS: Mapping[str, int] = MappingProxyType({"[CLS]": 101, "[SEP]": 102, ".": 1
 
 @dataclass(frozen=True)
 class DinoPreparation:
-    """Turns an image into the model's input.
+    """Turns an image into the model's input of height x width pixels.
 
     Args:
         shortest: target length of an image's shorter side, pixels.
         longest: most pixels of its longer side.
-        height: height of the model's input, pixels.
-        width: width of the model's input, pixels.
         factor: factor for 8-bit values.
-        std: standard deviation of each channel, which divides.
     """
 
     shortest: int
@@ -375,12 +336,7 @@ class DinoPreparation:
 
 
 def scaled(size: tuple[int, int], shortest: int, longest: int) -> tuple[int, int]:
-    """Return the (height, width) in pixels to which transformers resizes an image.
-
-    Args:
-        size: (height, width) of the image.
-        longest: most pixels of its longer side.
-    """
+    """Return the (height, width) in pixels to which transformers resizes an image of (height, width)."""
     small, large = min(size), max(size)
     exact = float(shortest)
     if large / small * shortest > longest:
@@ -393,11 +349,7 @@ def scaled(size: tuple[int, int], shortest: int, longest: int) -> tuple[int, int
 
 
 class DinoTokens:
-    """Turns texts into tokens of a model.
-
-    Args:
-        longest: most tokens of a text, including the start and end tokens.
-    """
+    """Turns texts of at most `longest` tokens, with the start and end tokens, into tokens of a model."""
 
     def __init__(self, folder: Path, longest: int = DINO_LENGTH) -> None:
         self.longest, self.stop = longest, TOKENS["."]
@@ -415,29 +367,18 @@ class DinoTokens:
 
 
 def dino_preparation(told: Mapping[str, Any]) -> DinoPreparation:
-    """Read the dino_preparation from an exported model's preprocessor_config.json.
-
-    Args:
-        told: its content, with the size of the graph's input as pad_size.
-    """
+    """Read the preparation from preprocessor_config.json, where pad_size is the size of the graph's input."""
     check_steps(told, _DINO, ("do_resize", "do_rescale", "do_normalize", "do_pad"))
     if told.get("resample", BILINEAR) != BILINEAR:
         raise unlike(_DINO, f"resizes with filter {told['resample']}, but Grounding DINO uses {BILINEAR} (bilinear)")
-    shortest, longest = edges(told.get("size", dict(_DINO_SIZE)))
-    height, width = _sides(told.get("pad_size"), "pad_size", ("height", "width"))
+    shortest, longest = edges(told.get("size", _DINO_SIZE))
+    height, width = sides_of(told, "pad_size", _DINO, ("height", "width"))
     return DinoPreparation(shortest, longest, height, width, *scaling(told, _DINO, IMAGENET_MEAN, IMAGENET_STD))
 
 
 def edges(size: object) -> tuple[int, int]:
     """Read the shortest and longest side from preprocessor_config.json."""
-    return _sides(size, "size", ("shortest_edge", "longest_edge"))
-
-
-def _sides(size: object, name: str, keys: tuple[str, str]) -> tuple[int, int]:
-    sides: list[Any] = [size.get(key) for key in keys] if isinstance(size, Mapping) else []
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise unlike(_DINO, f"has no {name} of {keys[0]} and {keys[1]}")
-    return sides[0], sides[1]
+    return sides_of({"size": size}, "size", _DINO, ("shortest_edge", "longest_edge"))
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -457,12 +398,7 @@ def joined(categories: Sequence[str]) -> str:
 def prompts_of(
     categories: Sequence[str], at_once: int, longest: int, tokens: Callable[[str], int]
 ) -> list[tuple[str, ...]]:
-    """Group categories so that each group fits in one prompt.
-
-    Args:
-        at_once: most categories of a group.
-        longest: most tokens of a group's text, including the start and end tokens.
-    """
+    """Group categories, `at_once` at most, so that the text of a group has at most `longest` tokens."""
     prompts: list[tuple[str, ...]] = []
     group: tuple[str, ...] = ()
     for category in categories:
@@ -477,11 +413,7 @@ def prompts_of(
 
 
 def spans_of(ids: Sequence[int], stop: int, prompt: Sequence[str], model: str) -> list[slice]:
-    """Find the token span of each category: each ends with a full stop, and the first begins after [CLS].
-
-    Args:
-        ids: tokens of the prompt's text.
-    """
+    """Find the token span of each category: each ends with a full stop, and the first begins after [CLS]."""
     stops = [n for n, token in enumerate(ids) if token == stop]
     spans = [slice(a + 1, b) for a, b in zip([0, *stops[:-1]], stops, strict=True)] if stops else []
     if len(spans) != len(prompt) or any(span.stop <= span.start for span in spans):

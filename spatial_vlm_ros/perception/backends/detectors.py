@@ -18,39 +18,22 @@ request to the owner (docs/models.md).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception.backends.detector_inputs import (
-    PROMPT,
-    ClipTokens,
-    OwlPreparation,
-    checked_prompt,
-    image_config,
-    joined,
-    owl_preparation,
-    prompts_of,
-    read_boxes,
-    scored,
-    spans_of,
-    tokens_for,
-)
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends import detector_inputs as inputs
+from spatial_vlm_ros.perception.backends import phrase_boxes
 from spatial_vlm_ros.perception.backends.loading import model_folder, processor, read_json
-from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, on_device, option, settings
-from spatial_vlm_ros.perception.backends.phrase_boxes import (
-    ANYTHING,
-    Array,
-    Boxes,
-    PhraseDetector,
-    Thresholds,
-    clipped,
-    together,
-)
+from spatial_vlm_ros.perception.backends.onboard import Runner, capped, check_finite, on_device, settings
+from spatial_vlm_ros.perception.backends.options import number
+from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds
 from spatial_vlm_ros.perception.backends.sam2 import Preparation, mask_above, preparation, with_masks
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.types import Rgb
@@ -73,7 +56,7 @@ _SAME_WEIGHTS = ("sam3_video",)  # published folders hold the video model, which
 def load_owl(
     *,
     model: str,
-    prompt: str = PROMPT,
+    prompt: str = inputs.PROMPT,
     threshold: str = "0.1",
     iou: str = "0.5",
     most: str = "100",
@@ -84,14 +67,15 @@ def load_owl(
 ) -> Grounder:
     """Load the backend "owl". Options: docs/backends.md."""
     thresholds = Thresholds.read(threshold, iou, most)
-    checked_prompt(prompt)
+    inputs.checked_prompt(prompt)
     runner = Runner(OWL, settings(preset, **given), resizes=False)
     kind, _ = _described(model, OWL, OWL_CLASSES)
     detector = runner.load(OWL_CLASSES[kind], model)
     runner.compile(getattr(detector, kind).vision_model)
-    told, side = image_config(model_folder(model, model=OWL), OWL), detector.config.vision_config.image_size
-    tokens = tokens_for(detector.config.text_config, model, model=OWL)
-    grounder = OwlDetector(detector, owl_preparation(kind, told, side), tokens, runner, thresholds, prompt)
+    told, side = inputs.image_config(model_folder(model, model=OWL), OWL), detector.config.vision_config.image_size
+    tokens = inputs.tokens_for(detector.config.text_config, model, model=OWL)
+    prepare = inputs.owl_preparation(kind, told, side)
+    grounder = OwlDetector(detector, runner, thresholds, prepare, tokens, prompt)
     return with_masks(grounder.ready(), masks, masks_model, preset, **given)
 
 
@@ -109,12 +93,12 @@ def load_dino(
     **given: str,
 ) -> Grounder:
     """Load the backend "grounding-dino". Options: docs/backends.md."""
-    thresholds = Thresholds.read(threshold, iou, most, text_threshold=text_threshold, at_once=at_once)
+    thresholds = Thresholds.read(threshold, iou, most, text_threshold, at_once)
     runner = Runner(DINO, settings(preset, **given))
     cls, unsaid = class_of(model, DINO)
     detector = runner.load(cls, model, arguments=unsaid)
     runner.compile(detector.model.backbone)
-    grounder = GroundingDino(detector, processor(model, model=DINO), runner, thresholds)
+    grounder = GroundingDino(detector, runner, thresholds, processor(model, model=DINO))
     return with_masks(grounder.ready(), masks, masks_model, preset, **given)
 
 
@@ -130,13 +114,13 @@ def load_sam3(
 ) -> Grounder:
     """Load the backend "sam3". Options: docs/backends.md."""
     thresholds = Thresholds.read(threshold, iou, most)
-    likely = option("mask_threshold", mask_threshold, float)
+    likely = number("mask_threshold", mask_threshold, float, 0.0, 1.0)
     runner = Runner(SAM3, settings(preset, **given), resizes=False)
     prepare = preparation(model_folder(model, model=SAM3), model=SAM3)
     loaded = runner.load("Sam3Model", model, also=_SAME_WEIGHTS)
     runner.compile(loaded.vision_encoder)
-    tokens = tokens_for(loaded.config.text_config, model, model=SAM3)
-    return ConceptDetector(loaded, prepare, tokens, runner, thresholds, likely).ready()
+    tokens = inputs.tokens_for(loaded.config.text_config, model, model=SAM3)
+    return ConceptDetector(loaded, runner, thresholds, prepare, tokens, likely).ready()
 
 
 def _described(path_or_id: str, model: str, classes: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
@@ -161,16 +145,22 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
     return DINO_CLASSES[kind], {name: False for name in _SHARED if kind == "mm-grounding-dino" and name not in told}
 
 
+@dataclass(eq=False)
 class TorchDetector(PhraseDetector):
-    """A detector on a runner, which goes over its prompts; `item` is one of them."""
+    """A detector on a runner, which goes over its prompts.
 
-    def __init__(self, model: Any, runner: Runner, thresholds: Thresholds, item: Any = ANYTHING) -> None:
-        super().__init__(thresholds)
-        self.runner, self._model, self._item = runner, model, item
+    Args:
+        model: model of transformers, on the runner's device.
+    """
+
+    model: Any
+    runner: Runner
+    thresholds: Thresholds
+    _anything: ClassVar[Any] = ANYTHING
 
     def warm_up(self) -> float:
         """See Runner.warm_up."""
-        return self.runner.warm_up(self._item, lambda grey: self._forward(grey, (ANYTHING,)))
+        return self.runner.warm_up(self._anything, lambda grey: self._forward(grey, (ANYTHING,)))
 
     def ready(self) -> Grounder:
         """Return the detector, warmed up if its settings say so."""
@@ -188,97 +178,86 @@ class TorchDetector(PhraseDetector):
         raise NotImplementedError
 
 
+@dataclass(eq=False)
 class OwlDetector(TorchDetector):
-    """OWL-ViT or OWLv2; a prompt is a category.
+    """OWL-ViT or OWLv2; a prompt is a category, which stands in a text for "{}"."""
 
-    Args:
-        model: OwlViTForObjectDetection or Owlv2ForObjectDetection, on the runner's device.
-        runner: memory and time; its image size is not used, because the model takes one size only.
-        prompt: text in which a category stands for "{}".
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        prepare: OwlPreparation,
-        tokens: ClipTokens,
-        runner: Runner,
-        thresholds: Thresholds,
-        prompt: str = PROMPT,
-    ) -> None:
-        super().__init__(model, runner, thresholds)
-        self._prepare, self._tokens, self._prompt = prepare, tokens, checked_prompt(prompt)
+    prepare: inputs.OwlPreparation
+    tokens: inputs.ClipTokens
+    prompt: str = inputs.PROMPT
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes; a box's score is the greatest score of all categories."""
         found = self.runner.over(categories, self._forward(rgb, categories))
         logits, size = np.stack([one for one, _ in found], axis=1), (rgb.shape[0], rgb.shape[1])
-        return scored(logits, found[0][1], self._prepare, self.thresholds.score, size)
+        return inputs.scored(logits, found[0][1], self.prepare, self.thresholds.score, size)
 
     def _forward(
         self, rgb: Rgb, _: Sequence[str]
     ) -> Callable[[Sequence[str], int], list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]]:
         """For each category logits (K,), and the boxes (K, 4)."""
-        seen: list[tuple[torch.Tensor, npt.NDArray[np.float32]]] = []  # image features (1, K, D) and boxes
+        import torch
+
+        device, model = self.runner.device, self.model
+
+        @functools.cache
+        def encoded() -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
+            """Image features (1, K, D), and boxes."""
+            grid = model.image_embedder(torch.from_numpy(self.prepare(rgb)).to(device, self.runner.dtype))[0]
+            features = grid.flatten(1, 2)
+            boxes = model.box_predictor(features, grid).float()
+            check_finite(OWL, boxes=boxes)
+            return features, boxes[0].cpu().numpy()
 
         def forward(asked: Sequence[str], _: int) -> list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-            import torch
-
-            device, model = self.runner.device, self._model
-            if not seen:
-                grid = model.image_embedder(torch.from_numpy(self._prepare(rgb)).to(device, self.runner.dtype))[0]
-                features = grid.flatten(1, 2)
-                boxes = model.box_predictor(features, grid).float()
-                check_finite(OWL, boxes=boxes)
-                seen.append((features, boxes[0].cpu().numpy()))
+            features, boxes = encoded()
             base = getattr(model, model.config.model_type)
-            texts = self._tokens([self._prompt.format(category) for category in asked])
+            texts = self.tokens([self.prompt.format(category) for category in asked])
             ids, mask = (torch.from_numpy(part).to(device) for part in texts)
             pooled = base.text_model(input_ids=ids, attention_mask=mask).pooler_output
             embedded = torch.nn.functional.normalize(base.text_projection(pooled), dim=-1)  # (C, D)
-            logits = model.class_predictor(seen[0][0], embedded[None])[0].float()
+            logits = model.class_predictor(features, embedded[None])[0].float()
             check_finite(OWL, logits=logits)
-            return [(one, seen[0][1]) for one in logits[0].T.cpu().numpy()]
+            return [(one, boxes) for one in logits[0].T.cpu().numpy()]
 
         return forward
 
 
+@dataclass(eq=False)
 class GroundingDino(TorchDetector):
-    """Grounding DINO or a relative; a prompt is a group of categories.
+    """Grounding DINO or a relative; a prompt is a group of categories."""
 
-    Args:
-        model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection, on the runner's device.
-    """
+    processor: Any
+    _anything = (ANYTHING,)
 
-    def __init__(self, model: Any, prepared_by: Any, runner: Runner, thresholds: Thresholds | None = None) -> None:
-        super().__init__(model, runner, thresholds or Thresholds(), (ANYTHING,))
-        self._processor = prepared_by
-        self._stop = prepared_by.tokenizer.convert_tokens_to_ids(".")
-        if self._stop not in model.model.special_tokens.tolist():
+    def __post_init__(self) -> None:
+        self._stop = self.processor.tokenizer.convert_tokens_to_ids(".")
+        if self._stop not in self.model.model.special_tokens.tolist():
             reason = f"its tokenizer gives the full stop the number {self._stop}, which the model does not know"
             raise ModelError(DINO, reason, "use the processor that was saved with the model")
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes."""
-        longest = int(self._model.config.max_text_len)
-        tokens = self._processor.tokenizer
-        prompts = prompts_of(categories, self.thresholds.at_once, longest, lambda text: len(tokens(text)["input_ids"]))
-        return together(self.runner.over(prompts, self._forward(rgb, categories)))
+        longest = int(self.model.config.max_text_len)
+        tokens = self.processor.tokenizer
+        at_once = self.thresholds.at_once
+        prompts = inputs.prompts_of(categories, at_once, longest, lambda text: len(tokens(text)["input_ids"]))
+        return phrase_boxes.together(self.runner.over(prompts, self._forward(rgb, categories)))
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[tuple[str, ...]], int], list[Boxes]]:
         image, size = np.ascontiguousarray(rgb), (rgb.shape[0], rgb.shape[1])
 
         def forward(prompts: Sequence[tuple[str, ...]], longest_px: int) -> list[Boxes]:
             device, dtype = self.runner.device, self.runner.dtype
-            prepare = self._processor.image_processor
+            prepare = self.processor.image_processor
             sides = capped(dict(prepare.size), longest_px)
             images = prepare(images=[image], size=sides, return_tensors="pt", **on_device(prepare, device))
             images = images.to(device, non_blocking=True)
-            texts = self._processor.tokenizer(
-                [joined(prompt) for prompt in prompts], padding=True, return_token_type_ids=True, return_tensors="pt"
+            texts = self.processor.tokenizer(
+                list(map(inputs.joined, prompts)), padding=True, return_token_type_ids=True, return_tensors="pt"
             ).to(device, non_blocking=True)
             n = len(prompts)
-            output = self._model(
+            output = self.model(
                 pixel_values=images["pixel_values"].to(dtype).expand(n, -1, -1, -1),
                 pixel_mask=images["pixel_mask"].expand(n, -1, -1),
                 **texts,
@@ -289,66 +268,58 @@ class GroundingDino(TorchDetector):
             check_finite(DINO, logits=logits[asked], boxes=boxes)
             found = []
             for row, prompt in enumerate(prompts):
-                spans = dict(zip(prompt, spans_of(ids[row].tolist(), self._stop, prompt, DINO), strict=True))
+                spans = dict(zip(prompt, inputs.spans_of(ids[row].tolist(), self._stop, prompt, DINO), strict=True))
                 said, there = logits[row].cpu().numpy(), boxes[row].cpu().numpy()
-                found.append(read_boxes(said, there, spans, categories, self.thresholds.score, size))
+                found.append(inputs.read_boxes(said, there, spans, categories, self.thresholds.score, size))
             return found
 
         return forward
 
 
+@dataclass(eq=False)
 class ConceptDetector(TorchDetector):
     """SAM 3, which takes one noun phrase at a time and gives masks; a prompt is a category.
 
     Args:
-        model: Sam3Model on the runner's device.
-        runner: memory and time; its image size is not used, because the model takes one size only.
         mask_threshold: least probability of a pixel of a mask, 0 to 1.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        prepare: Preparation,
-        tokens: ClipTokens,
-        runner: Runner,
-        thresholds: Thresholds,
-        mask_threshold: float = 0.5,
-    ) -> None:
-        if not 0.0 <= mask_threshold <= 1.0:
-            raise InputError("mask_threshold", str(mask_threshold), "0 to 1")
-        side = model.config.image_size  # a number, or height and width
-        if (np.ravel(side) != prepare.side).any():
-            reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
+    prepare: Preparation
+    tokens: inputs.ClipTokens
+    mask_threshold: float
+
+    def __post_init__(self) -> None:
+        side = self.model.config.image_size  # a number, or height and width
+        if (np.ravel(side) != self.prepare.side).any():
+            reason = f"its preprocessor makes images of {self.prepare.side} px, but its model takes {side} px"
             raise ModelError(SAM3, reason, "use the preprocessor_config.json that was saved with the model")
-        super().__init__(model, runner, thresholds)
-        self.mask_threshold, self._prepare, self._tokens = mask_threshold, prepare, tokens
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes: the `most` best objects of each category, with masks; they fit only that one."""
-        return together(self.runner.over(categories, self._forward(rgb, categories)))
+        return phrase_boxes.together(self.runner.over(categories, self._forward(rgb, categories)))
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[str], int], list[Boxes]]:
-        seen: list[Any] = []
+        import torch
+
+        device, dtype = self.runner.device, self.runner.dtype
+
+        @functools.cache
+        def encoded() -> Any:
+            return self.model.get_vision_features(self.prepare(rgb, device).to(dtype))
 
         def forward(asked: Sequence[str], _: int) -> list[Boxes]:
-            import torch
-
-            device, dtype = self.runner.device, self.runner.dtype
-            if not seen:
-                seen.append(self._model.get_vision_features(self._prepare(rgb, device).to(dtype)))
-            ids, mask = (torch.from_numpy(part).to(device) for part in self._tokens(asked))
+            ids, mask = (torch.from_numpy(part).to(device) for part in self.tokens(asked))
             many = {  # a batch of the same image; nothing is copied
-                name: tuple(level.expand(len(asked), -1, -1, -1) for level in seen[0][name])
+                name: tuple(level.expand(len(asked), -1, -1, -1) for level in encoded()[name])
                 for name in ("fpn_hidden_states", "fpn_position_encoding")
             }
-            output = self._model(vision_embeds=type(seen[0])(**many), input_ids=ids, attention_mask=mask)
+            output = self.model(vision_embeds=type(encoded())(**many), input_ids=ids, attention_mask=mask)
             places = np.array([[category == one for category in categories] for one in asked], np.float64)
             return [self._read(output, n, place, (rgb.shape[0], rgb.shape[1])) for n, place in enumerate(places)]
 
         return forward
 
-    def _read(self, output: Any, row: int, place: Array, size: tuple[int, int]) -> Boxes:
+    def _read(self, output: Any, row: int, place: phrase_boxes.Array, size: tuple[int, int]) -> Boxes:
         """Read the objects of one category, with masks as precise as the number format allows.
 
         Args:
@@ -372,4 +343,4 @@ class ConceptDetector(TorchDetector):
         masks = np.zeros((len(coarse), *size), np.bool_)
         for n, (one, box) in enumerate(zip(coarse, xyxy + slack * np.array([-1, -1, 1, 1]), strict=True)):
             masks[n] = mask_above(one.float().sigmoid(), self.mask_threshold, size, box.tolist())
-        return clipped(xyxy, score, score[:, None] * place, size, masks)
+        return phrase_boxes.clipped(xyxy, score, score[:, None] * place, size, masks)

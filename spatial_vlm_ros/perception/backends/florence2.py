@@ -17,19 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import ModelError, UnknownNameError
-from spatial_vlm_ros.perception.backends import loading
-from spatial_vlm_ros.perception.backends.onboard import Runner, option, settings, yes_or_no
-from spatial_vlm_ros.perception.backends.prompts import (
-    Probabilities,
-    Reply,
-    check_rgb,
-    cut_off,
-    greedy,
-    grounding,
-    quoted,
-    token_limit,
-)
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.perception.backends import loading, prompts
+from spatial_vlm_ros.perception.backends.onboard import Runner, settings
+from spatial_vlm_ros.perception.backends.options import chosen, number, switch
+from spatial_vlm_ros.perception.backends.prompts import Reply, quoted
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.probing import check_convention
@@ -73,9 +65,8 @@ def load(
 
     Options: docs/backends.md.
     """
-    limit = token_limit(max_new_tokens)
-    if task not in TASKS:
-        raise UnknownNameError("task of Florence-2", task, TASKS)
+    limit = number("max_new_tokens", max_new_tokens, int, 1, prompts.MOST_TOKENS)
+    chosen("task", task, TASKS)
     runner = Runner(NAME, settings(preset, **given), resizes=False)
     weights = runner.load(MODEL_CLASS, model)
     runner.compile(weights.model.vision_tower)
@@ -84,7 +75,7 @@ def load(
     grounder = Florence2(weights, processor, runner, task, limit)
     if runner.settings.warm_up:
         grounder.warm_up()
-    if option("probe", probe, yes_or_no) if probe else runner.settings.warm_up:
+    if switch("probe", probe) if probe else runner.settings.warm_up:
         check_convention(NAME, grounder)
     return grounder
 
@@ -106,14 +97,14 @@ class Florence2:
         self, model: Any, processor: Any, runner: Runner, task: str = "detection", max_new_tokens: int = 512
     ) -> None:
         self.runner = runner
-        self._model, self._processor, self._task, self._longest = model, processor, TASKS[task], max_new_tokens
-        model.generation_config = greedy(model, processor.tokenizer, max_new_tokens, keep=_KEPT)
+        self.model, self._processor, self._task, self._longest = model, processor, TASKS[task], max_new_tokens
+        model.generation_config = prompts.greedy(model, processor.tokenizer, max_new_tokens, keep=_KEPT)
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for every category once, and match the boxes to the phrases; see prompts.grounding."""
         categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
         asked = self._ask(rgb, self._task, categories, _NAMED)
-        return grounding(zip(categories, asked, strict=True), phrases, rgb, NAME)
+        return prompts.grounding(zip(categories, asked, strict=True), phrases, rgb, NAME)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """See Referrer.refer; the box is that around the outline that the model gives."""
@@ -126,7 +117,7 @@ class Florence2:
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
         """Return the raw answer for a category, and the image's own (width, height); see Writer.written."""
-        check_rgb(rgb)
+        prompts.check_rgb(rgb)
         (reply,) = self.runner.over([self._task + quoted(words)], self._forward(rgb))
         return reply.text, (int(rgb.shape[1]), int(rgb.shape[0]))
 
@@ -136,7 +127,7 @@ class Florence2:
 
     def _ask(self, rgb: Rgb, task: str, words: Sequence[str], form: re.Pattern[str]) -> list[tuple[NamedObject, ...]]:
         """Find the objects for each of the words."""
-        check_rgb(rgb)
+        prompts.check_rgb(rgb)
         replies = self.runner.over([task + asked for asked in words], self._forward(rgb))
         size = (int(rgb.shape[1]), int(rgb.shape[0]))
         return [self._found(reply, task, asked, form, size) for asked, reply in zip(words, replies, strict=True)]
@@ -145,7 +136,7 @@ class Florence2:
         self, reply: Reply, task: str, words: str, form: re.Pattern[str], size: tuple[int, int]
     ) -> tuple[NamedObject, ...]:
         """Read the objects that an answer names; `size` is (width, height) in pixels."""
-        if error := cut_off(reply, self._longest, NAME):
+        if error := prompts.cut_off(reply, "max_new_tokens", self._longest, NAME):
             raise error
         answer = _PADDING.sub("", reply.text).strip()
         if not answer and not reply.text.startswith(self._processor.tokenizer.bos_token):
@@ -172,13 +163,13 @@ class Florence2:
 
         image = Image.fromarray(np.ascontiguousarray(rgb))
 
-        def forward(prompts: Sequence[str], _: int) -> list[Reply]:
-            inputs = self._processor(
-                images=[image] * len(prompts), text=list(prompts), return_tensors="pt", padding=True
-            ).to(self._model.device, dtype=self._model.dtype, non_blocking=True)
-            recorder = Probabilities(NAME)
-            rows = self._model.generate(**inputs, logits_processor=[recorder])[:, 1:].tolist()
-            return recorder.replies(rows, self._model.generation_config, self._processor.tokenizer, plain=False)
+        def forward(asks: Sequence[str], _: int) -> list[Reply]:
+            inputs = self._processor(images=[image] * len(asks), text=list(asks), return_tensors="pt", padding=True).to(
+                self.model.device, dtype=self.model.dtype, non_blocking=True
+            )
+            recorder = prompts.Probabilities(NAME)
+            rows = self.model.generate(**inputs, logits_processor=[recorder])[:, 1:].tolist()
+            return recorder.replies(rows, self.model.generation_config, self._processor.tokenizer, plain=False)
 
         return forward
 

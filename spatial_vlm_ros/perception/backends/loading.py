@@ -56,7 +56,6 @@ def pretrained(
 
     Args:
         cls: class of transformers, or its name; an Auto class takes the architecture from the folder's config.
-        path_or_id: folder with config.json and safetensors weights, or an id "owner/name" of the hub.
         also: other `model_type`s whose weights fit `cls`.
         arguments: further arguments of `from_pretrained`; with "device_map" it places the model itself.
     """
@@ -305,8 +304,9 @@ def short(error: BaseException) -> str:
 def weight_bytes(files: Iterable[Path], item_bytes: float) -> int:
     """Least memory for the weights of safetensors files, bytes; only the headers are read.
 
+    A damaged file counts as 0 bytes, and loading it reports why.
+
     Args:
-        files: safetensors files; a damaged file counts as 0 bytes, and loading it reports why.
         item_bytes: bytes of a floating-point number once it is loaded; other numbers keep their size.
     """
     from safetensors import SafetensorError, safe_open
@@ -339,9 +339,7 @@ def check_room(model: str, needed: int, free: int | None, where: str) -> None:
     """Refuse weights that do not fit. Even if they fit, a request may still run out of memory.
 
     Args:
-        needed: bytes of the weights.
-        free: free bytes; None = unknown, nothing is refused.
-        where: device named in the message, "cpu" or "cuda:0".
+        free: free bytes of the device `where`; None = unknown, nothing is refused.
     """
     if free is not None and needed > free:
         reason = f"its weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {where}"

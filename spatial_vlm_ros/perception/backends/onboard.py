@@ -19,8 +19,9 @@ import importlib.util
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,18 +36,10 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     UnknownNameError,
 )
-from spatial_vlm_ros.perception.backends.loading import (
-    NO_ARGUMENTS,
-    check_room,
-    free_memory,
-    is_out_of_memory,
-    model_folder,
-    needed_torch,
-    pretrained,
-    transformers_class,
-    weight_bytes,
-    weight_files,
-)
+from spatial_vlm_ros.parameters.bounds import check_names
+from spatial_vlm_ros.perception.backends import loading
+from spatial_vlm_ros.perception.backends.loading import NO_ARGUMENTS, needed_torch
+from spatial_vlm_ros.perception.backends.options import POSITIVE, number, switch
 from spatial_vlm_ros.types import Rgb
 
 if TYPE_CHECKING:
@@ -72,11 +65,7 @@ _BF16_CAPABILITY = (8, 0)  # NVIDIA's first with bfloat16 arithmetic (Ampere); o
 
 
 def best_device(wanted: str) -> torch.device:
-    """Choose the device to run on.
-
-    Args:
-        wanted: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:1".
-    """
+    """Choose the device to run on: "auto" (the first CUDA device, else the CPU), "cpu", "cuda" or "cuda:1"."""
     torch = needed_torch()
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
@@ -132,31 +121,34 @@ def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> 
     return getattr(torch, wanted)
 
 
-@dataclass(frozen=True, kw_only=True)
-class WeightPlacement:
-    """How weights are placed.
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """How a model runs on this computer, and where its weights go.
 
     Args:
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        batch: items per batch, 1 or more.
+        longest_px: longest side of the image given to the model, pixels, LEAST_LONGEST_PX or more; an image is never
+            made larger than the model's own size.
+        budget_s: seconds that a request may take; checked between batches, so one batch is never cut off.
         attn_implementation: a name of ATTENTION; "auto" = sdpa if the class has it, else eager.
         device_map: "" for one device, else a name of DEVICE_MAPS: layers are spread over all GPUs and the CPU.
         quantization: "" for none, else a name of QUANTIZATION.
         memory: limit on torch's memory on each GPU in this process: up to 1 a share, above 1 bytes; 1 = no limit.
     """
 
+    device: str = "auto"
+    dtype: str = "auto"
+    batch: int = 4
+    longest_px: int = 1333
+    budget_s: float = 30.0
+    warm_up: bool = True
     attn_implementation: str = "auto"
     compile: bool = False
     device_map: str = ""
     quantization: str = ""
     memory: float = 1.0
-
-    def __post_init__(self) -> None:
-        named = (("attn_implementation", ATTENTION), ("device_map", DEVICE_MAPS), ("quantization", QUANTIZATION))
-        for option, known in named:
-            word = getattr(self, option)
-            if word not in known and (word or option == "attn_implementation"):
-                raise UnknownNameError(f"option {option}", word, known)
-        if not self.memory > 0.0:
-            raise InputError("option memory", str(self.memory), "a share up to 1, or a size such as 6GB")
 
     def check(self, model: str, device: torch.device, dtype: torch.dtype, *, language: bool) -> None:
         """Refuse options that cannot apply."""
@@ -226,8 +218,8 @@ class WeightPlacement:
         if self.memory == 1.0:
             return
         cuda = importlib.import_module("torch").cuda
-        for number in range(cuda.device_count()) if self.device_map else (device.index or 0,):
-            cuda.set_per_process_memory_fraction(self.share_of(cuda.mem_get_info(number)[1]), number)
+        for gpu in range(cuda.device_count()) if self.device_map else (device.index or 0,):
+            cuda.set_per_process_memory_fraction(self.share_of(cuda.mem_get_info(gpu)[1]), gpu)
 
     def share_of(self, total: int) -> float:
         """Return the limit as a share of `total` bytes."""
@@ -238,13 +230,16 @@ class WeightPlacement:
         return share
 
 
-def share_or_size(text: str) -> float:
-    """Parse a limit: "0.5" is a share, "6GB" or "4096 MiB" a size in bytes."""
+def share_or_size(name: str, text: str) -> float:
+    """Read a limit: "0.5" is a share, "6GB" or "4096 MiB" a size in bytes."""
     size = _SIZE.fullmatch(text)
-    number = float(text) if size is None else float(size[1]) * _UNITS[size[2]]
-    if not number > 0.0 or (size is None) is (number > 1.0):
-        raise ValueError(text)
-    return number
+    try:
+        value = float(text) if size is None else float(size[1]) * _UNITS[size[2]]
+    except ValueError:
+        value = 0.0
+    if not value > 0.0 or (size is None) is (value > 1.0):
+        raise InputError(f"option {name}", repr(text), "a share or size, such as 0.5 or 6GB")
+    return value
 
 
 def on_device(images: Any, device: torch.device) -> dict[str, Any]:
@@ -259,39 +254,6 @@ SMALLER_IMAGE = 0.75  # each such rung needs about half the memory of the one be
 LEAST_LONGEST_PX = 256  # below this, objects on a table cover fewer than a few patches in any of the models
 _TEGRA = Path("/etc/nv_tegra_release")  # present on Jetson boards only
 _THOR_CAPABILITY = 10  # Orin has 8.7; Thor 10.1 before CUDA 13, 11.0 from it on (pytorch/pytorch#175029)
-
-
-@dataclass(frozen=True)
-class RuntimeSettings(WeightPlacement):
-    """How a model runs on this computer; see WeightPlacement for the placement of its weights.
-
-    Args:
-        device: "auto", "cpu", "cuda" or "cuda:1".
-        dtype: "auto", "float32", "bfloat16" or "float16".
-        batch: items per batch, 1 or more.
-        longest_px: longest side of the image given to the model, pixels, LEAST_LONGEST_PX or more; an image is never
-            made larger than the model's own size.
-        budget_s: seconds that a request may take; checked between batches, so one batch is never cut off.
-    """
-
-    device: str = "auto"
-    dtype: str = "auto"
-    batch: int = 4
-    longest_px: int = 1333
-    budget_s: float = 30.0
-    warm_up: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.device_map and self.device != "auto":
-            repair = "leave device or device_map out"
-            raise InputError("option device_map", f"{self.device_map} beside {self.device}", "device auto", repair)
-        if self.batch < 1:
-            raise InputError("batch", str(self.batch), "1 or more")
-        if self.longest_px < LEAST_LONGEST_PX:
-            raise InputError("longest_px", str(self.longest_px), f"{LEAST_LONGEST_PX} or more")
-        if not 0.0 < self.budget_s < math.inf:
-            raise InputError("budget_s", str(self.budget_s), "seconds, more than 0")
 
 
 PRESETS: Mapping[str, RuntimeSettings] = MappingProxyType(
@@ -315,51 +277,47 @@ def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
     """
     if preset != "auto" and preset not in PRESETS:
         raise UnknownNameError("preset", preset, ("auto", *PRESETS))
-    start = PRESETS[fitting_preset() if preset == "auto" else preset]
-    values: dict[str, object] = {}
-    for name, text in given.items():
-        if name not in _READERS:
-            raise UnknownNameError("setting", name, _READERS)
-        if text:
-            values[name] = option(name, text, _READERS[name])
+    check_names("setting", given, _READERS)
+    values = {name: _READERS[name](name, text) for name, text in given.items() if text}
     if "device_map" in values and preset != "cpu":
         values.setdefault("device", "auto")
-    return replace(start, **values)  # type: ignore[arg-type]
+    made = replace(PRESETS[fitting_preset() if preset == "auto" else preset], **values)
+    if made.device_map and made.device != "auto":
+        got, repair = f"{made.device_map} beside {made.device}", "leave device or device_map out"
+        raise InputError("option device_map", got, "device auto", repair)
+    return made
 
 
-def option(name: str, text: str, reader: Callable[[str], Result]) -> Result:
-    """Read the value of an option from its text."""
-    try:
-        return reader(text)
-    except ValueError as error:
-        raise InputError(f"option {name}", repr(text), f"a {reader.__name__.replace('_', ' ')}") from error
+def _word(name: str, text: str, known: Iterable[str] = ()) -> str:
+    """Read a word, one of the known ones; devices and number formats are checked where they are used."""
+    if known and text not in known:
+        raise UnknownNameError(f"option {name}", text, known)
+    return text
 
 
-def yes_or_no(text: str) -> bool:
-    """Read a switch, "yes" or "no"."""
-    if text.lower() not in ("yes", "no", "true", "false"):
-        raise ValueError(text)
-    return text.lower() in ("yes", "true")
-
-
-_READERS: Mapping[str, Callable[[str], object]] = MappingProxyType(
+_READERS: Mapping[str, Callable[[str, str], Any]] = MappingProxyType(
     {
-        **{"device": str, "dtype": str, "batch": int, "longest_px": int, "budget_s": float, "warm_up": yes_or_no},
-        **{"attn_implementation": str, "compile": yes_or_no, "device_map": str, "quantization": str},
+        "device": _word,
+        "dtype": _word,
+        "batch": partial(number, kind=int, least=1),
+        "longest_px": partial(number, kind=int, least=LEAST_LONGEST_PX),
+        "budget_s": partial(number, kind=float, least=POSITIVE),
+        "warm_up": switch,
+        "attn_implementation": partial(_word, known=ATTENTION),
+        "compile": switch,
+        "device_map": partial(_word, known=DEVICE_MAPS),
+        "quantization": partial(_word, known=QUANTIZATION),
         "memory": share_or_size,
     }
 )
+"""Field of RuntimeSettings → what reads it from its text."""
 
 
 def capped(own: Mapping[str, int], longest_px: int) -> dict[str, int]:
-    """Scale a processor's size down so that no side of the image becomes longer than `longest_px`.
+    """Scale a processor's size down so that no side of the image becomes longer than `longest_px`; never up.
 
     Args:
         own: the processor's own size: shortest_edge and longest_edge, or height and width, pixels.
-        longest_px: most pixels of the longest side.
-
-    Returns:
-        The same keys; never larger than the processor's own size.
     """
     sides = {name: int(value) for name, value in own.items() if value}
     scale = min(1.0, longest_px / max(sides.values()))
@@ -368,12 +326,7 @@ def capped(own: Mapping[str, int], longest_px: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Rung:
-    """One step of memory use.
-
-    Args:
-        batch: items per batch.
-        longest_px: longest side of the image, pixels.
-    """
+    """One step of memory use: items per batch, and the longest side of the image in pixels."""
 
     batch: int
     longest_px: int
@@ -422,19 +375,19 @@ class Runner:
         arguments: Mapping[str, Any] = NO_ARGUMENTS,
     ) -> Any:
         """Load the model with these settings; arguments as `loading.pretrained`."""
-        found = transformers_class(cls, model=self.model)
+        found = loading.transformers_class(cls, model=self.model)
         self.check_class(found)
-        self._check_room(model_folder(path_or_id, model=self.model))
+        self._check_room(loading.model_folder(path_or_id, model=self.model))
         self.settings.limit_memory(self.device)
         arguments = {**arguments, **self.settings.arguments(self.device, self.dtype)}
         where = {"device": self.device, "dtype": self.dtype}
-        loaded = pretrained(found, path_or_id, model=self.model, also=also, arguments=arguments, **where)
+        loaded = loading.pretrained(found, path_or_id, model=self.model, also=also, arguments=arguments, **where)
         if self.settings.device_map:
             self.device = loaded.device  # device of its first layer, which takes the inputs
         return loaded
 
     def check_class(self, cls: Any) -> None:
-        """Refuse a class that does not support the settings; see WeightPlacement.check_class."""
+        """Refuse a class that does not support the settings; see RuntimeSettings.check_class."""
         self.settings.check_class(cls, self.model, language=self.language)
 
     def compile(self, encoder: Any) -> None:
@@ -447,21 +400,16 @@ class Runner:
     ) -> float:
         """Run once on a grey image with a full batch, without a time limit; returns the seconds it took.
 
-        Later requests start at the rung that fitted.
-
-        Args:
-            item: for example one prompt.
-            forward_of: image → function as for `over`.
+        Later requests start at the rung that fitted. `forward_of` gives for an image the function for `over`.
         """
         started, grey = self._clock(), np.full((480, 640, 3), 127, np.uint8)
         _, self.top = self._over([item] * self.settings.batch, forward_of(grey), math.inf)
         return self._clock() - started
 
     def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
-        """Run all items of one request; N results in the same order.
+        """Run all items of one request; results in the same order.
 
         Args:
-            items: N items.
             forward: (batch of items, longest side in pixels) → one result for each; runs without gradients.
         """
         return self._over(items, forward, self.settings.budget_s)[0]
@@ -504,7 +452,7 @@ class Runner:
         except SpatialVlmError:
             raise
         except Exception as error:
-            if is_out_of_memory(error):
+            if loading.is_out_of_memory(error):
                 return None
             repair = "set compile=no" if self.settings.compile else "load it again"
             repair += "; if it fails again, try dtype=float32 or device=cpu"
@@ -517,18 +465,19 @@ class Runner:
 
     def _check_room(self, folder: Path) -> None:
         """Refuse weights that do not fit: in RAM, through which unquantized weights pass, and on the GPU."""
-        bits, ram = self.settings.quantization, free_memory()
-        needed = weight_bytes(weight_files(folder), QUANTIZATION[bits][1] if bits else self.dtype.itemsize)
+        bits, ram = self.settings.quantization, loading.free_memory()
+        files, item_bytes = loading.weight_files(folder), QUANTIZATION[bits][1] if bits else self.dtype.itemsize
+        needed = loading.weight_bytes(files, item_bytes)
         cuda, rooms = needed_torch().cuda, dict[str, int | None]()
         if self.settings.device_map:
-            gpus = sum(cuda.mem_get_info(number)[0] for number in range(cuda.device_count()))
+            gpus = sum(cuda.mem_get_info(gpu)[0] for gpu in range(cuda.device_count()))
             rooms["all devices"] = None if ram is None else ram + gpus
         elif self.device.type == "cuda":
             rooms[str(self.device)] = cuda.mem_get_info(self.device)[0]
         if not bits and not self.settings.device_map:
             rooms["cpu"] = ram
         for where, free in rooms.items():
-            check_room(self.model, needed, free, where)
+            loading.check_room(self.model, needed, free, where)
 
     def free(self) -> None:
         """Return unused memory to the device."""

@@ -14,7 +14,6 @@ each box started, best first; only the export's own check reads them.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -26,47 +25,17 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnknownNameError
-from spatial_vlm_ros.perception.backends.detector_inputs import (
-    DINO_FAMILIES,
-    DINO_LENGTH,
-    OWL_LENGTH,
-    OWL_SIDES,
-    PROMPT,
-    ClipTokens,
-    DinoPreparation,
-    DinoTokens,
-    Ids,
-    OwlPreparation,
-    Pixels,
-    checked_prompt,
-    dino_preparation,
-    image_config,
-    joined,
-    owl_preparation,
-    prompts_of,
-    read_boxes,
-    read_tokenizer,
-    scored,
-    spans_of,
-)
+from spatial_vlm_ros.perception.backends import detector_inputs as inputs
 from spatial_vlm_ros.perception.backends.loading import read_json
-from spatial_vlm_ros.perception.backends.onboard import option, yes_or_no
-from spatial_vlm_ros.perception.backends.onnx_session import (
-    NAME,
-    Arrays,
-    OnnxDevice,
-    OnnxGraph,
-    boxes_of,
-    check_image,
-    graph_file,
-)
+from spatial_vlm_ros.perception.backends.onnx_session import MOST_THREADS, NAME, Arrays, OnnxDevice, OnnxGraph
+from spatial_vlm_ros.perception.backends.options import POSITIVE, number, switch
 from spatial_vlm_ros.perception.backends.phrase_boxes import ANYTHING, Boxes, PhraseDetector, Thresholds, together
 from spatial_vlm_ros.perception.backends.sam2 import with_masks
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.perception.model_store import by_hand, folder_of, known_models, missing
 from spatial_vlm_ros.types import Rgb
 
-FAMILIES = (*OWL_SIDES, *DINO_FAMILIES)
+FAMILIES = (*inputs.OWL_SIDES, *inputs.DINO_FAMILIES)
 """Values of `model_type` in a config.json."""
 _OWL: Mapping[str, str] = MappingProxyType({"threshold": "0.1", "text_threshold": "", "iou": "0.5", "at_once": "64"})
 _DINO: Mapping[str, str] = MappingProxyType(
@@ -76,6 +45,8 @@ TEXT_FILE, IMAGE_FILE = "text.onnx", "image.onnx"
 TEXT_INPUTS, IMAGE_INPUTS = ("input_ids", "attention_mask"), ("pixel_values", "query_embeds")
 EMBEDDINGS, OUTPUTS = "text_embeds", ("logits", "pred_boxes")
 _REMEMBERED = 1024  # phrases; 2 KB each
+PUBLISHED = ("onnx/model.onnx", "model.onnx")
+"""Graph files that need not be named; the first that exists is used, else the only one of a folder."""
 GRAPH_FILE, INPUTS, PROPOSALS = "model.onnx", ("pixel_values", "pixel_mask", "input_ids"), "proposals"
 _log = logging.getLogger(__name__)
 
@@ -83,14 +54,14 @@ _log = logging.getLogger(__name__)
 class OneGraph:
     """One graph for both text and image."""
 
-    def __init__(self, path: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
+    def __init__(self, path: Path, tokens: inputs.ClipTokens, device: OnnxDevice) -> None:
         self._graph = OnnxGraph(path, ("pixel_values", *TEXT_INPUTS), OUTPUTS, device)
         self._tokens, self.providers = tokens, self._graph.providers
         self.pixels, texts = self._graph.shapes["pixel_values"], self._graph.shapes["input_ids"]
         _check_length(path, texts, tokens)
         self._rows = texts[0]
 
-    def __call__(self, pixels: Pixels, texts: Sequence[str]) -> Arrays:
+    def __call__(self, pixels: inputs.Pixels, texts: Sequence[str]) -> Arrays:
         """Score texts in one image; for a graph with a fixed number of texts, empty texts fill the rest.
 
         Args:
@@ -116,7 +87,7 @@ class TwoGraphs:
         folder: folder that holds TEXT_FILE and IMAGE_FILE.
     """
 
-    def __init__(self, folder: Path, tokens: ClipTokens, device: OnnxDevice) -> None:
+    def __init__(self, folder: Path, tokens: inputs.ClipTokens, device: OnnxDevice) -> None:
         self._text = OnnxGraph(folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,), device)
         self._image = OnnxGraph(folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS, device)
         self._tokens, self.providers = tokens, self._image.providers
@@ -124,7 +95,7 @@ class TwoGraphs:
         _check_length(folder / TEXT_FILE, self._text.shapes["input_ids"], tokens)
         self._known: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
-    def __call__(self, pixels: Pixels, texts: Sequence[str]) -> Arrays:
+    def __call__(self, pixels: inputs.Pixels, texts: Sequence[str]) -> Arrays:
         """Score texts in one image; see OneGraph."""
         return self._image.run(pixel_values=pixels, query_embeds=self.embeddings(texts)[None])
 
@@ -146,127 +117,169 @@ class TwoGraphs:
         return asked
 
 
-class OnnxOwl:
-    """OWL-ViT or OWLv2; asked for a few categories at a time.
-
-    Args:
-        prompt: text in which a category stands for "{}".
-    """
-
-    def __init__(self, graphs: OneGraph | TwoGraphs, prepare: OwlPreparation, prompt: str = PROMPT) -> None:
-        check_image(graphs.pixels, (prepare.height, prepare.width))
-        self.prepare, self.providers = prepare, graphs.providers
-        self._graphs, self._prompt = graphs, checked_prompt(prompt)
-
-    def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
-        """Split categories into groups of `at_once`."""
-        return [tuple(categories[n : n + at_once]) for n in range(0, len(categories), at_once)]
-
-    def find(
-        self, image: Pixels, prompt: Sequence[str], categories: Sequence[str], least: float, size: tuple[int, int]
-    ) -> Boxes:
-        """Find the boxes of a prompt; a box's score is the greatest of its category scores.
-
-        Args:
-            image: result of `prepare`.
-            prompt: one of `prompts`.
-            categories: categories of the whole request, the columns of the boxes' fit.
-            least: score that a box has to exceed.
-            size: (height, width) of the image in pixels, to which the boxes are clipped.
-        """
-        logits, boxes = boxes_of(self._graphs(image, [self._prompt.format(name) for name in prompt]), len(prompt))
-        every = np.full((len(boxes), len(categories)), -np.inf)
-        every[:, [categories.index(name) for name in prompt]] = logits
-        return scored(every, boxes, self.prepare, least, size)
-
-
-class OnnxDino:
-    """Grounding DINO or a relative; see OnnxOwl."""
-
-    def __init__(
-        self,
-        path: Path,
-        prepare: DinoPreparation,
-        tokens: DinoTokens,
-        device: OnnxDevice,
-        outputs: Sequence[str] = OUTPUTS,
-    ) -> None:
-        self._graph = OnnxGraph(path, INPUTS, outputs, device)
-        check_image(self._graph.shapes["pixel_values"], (prepare.height, prepare.width))
-        self.prepare, self.tokens, self.providers = prepare, tokens, self._graph.providers
-
-    def prompts(self, categories: Sequence[str], at_once: int) -> list[tuple[str, ...]]:
-        """Group categories that fit in one text."""
-        return prompts_of(categories, at_once, self.tokens.longest, lambda text: len(self.tokens(text)))
-
-    def run(self, image: tuple[Pixels, Ids], ids: Sequence[int]) -> Arrays:
-        """Run the graph on an image and the tokens of a text."""
-        return self._graph.run(pixel_values=image[0], pixel_mask=image[1], input_ids=np.array([ids]))
-
-    def find(
-        self,
-        image: tuple[Pixels, Ids],
-        prompt: Sequence[str],
-        categories: Sequence[str],
-        least: float,
-        size: tuple[int, int],
-    ) -> Boxes:
-        """Find the boxes of a prompt; see OnnxOwl.find and read_boxes."""
-        ids = self.tokens(joined(prompt))
-        spans = dict(zip(prompt, spans_of(ids, self.tokens.stop, prompt, NAME), strict=True))
-        logits, boxes = boxes_of(self.run(image, ids), len(ids))
-        return read_boxes(logits, boxes, spans, categories, least, size)
-
-
-def _check_length(path: Path, shape: Sequence[int | None], tokens: ClipTokens) -> None:
-    if len(shape) != 2 or shape[1] not in (None, tokens.length):
-        reason = f"{path} takes texts of shape {shape}, but its config says {tokens.length} tokens"
-        raise ModelError(NAME, reason, "use graph and config.json of the same model")
-
-
 class OnnxDetector(PhraseDetector):
     """A detector with text prompts; see Grounder.
 
     Args:
+        prepare: turns (H, W, 3) uint8 into the graph's input.
+        providers: execution providers of ONNX Runtime in use, in order of priority.
         budget_s: seconds that a request may take, checked before each run of the graph.
         clock: monotonic time, seconds.
     """
 
     def __init__(
         self,
-        model: OnnxOwl | OnnxDino,
-        thresholds: Thresholds,
+        prepare: inputs.OwlPreparation | inputs.DinoPreparation,
+        providers: tuple[str, ...],
+        thresholds: Thresholds | None = None,
         budget_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not 0.0 < budget_s < math.inf:
-            raise InputError("budget_s", str(budget_s), "seconds, more than 0")
-        super().__init__(thresholds)
-        self.model: Any = model
-        self.providers: tuple[str, ...] = model.providers
-        """Execution providers of ONNX Runtime in use, in order of priority."""
-        self._budget_s, self._clock = budget_s, clock
+        self.thresholds = thresholds or Thresholds()
+        self.prepare: Any = prepare
+        self.providers, self._budget_s, self._clock = providers, budget_s, clock
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
         """See PhraseDetector.boxes; a score is the greatest of all categories, or with Grounding DINO of all tokens."""
         started, size = self._clock(), (rgb.shape[0], rgb.shape[1])
-        prompts = self.model.prompts(categories, self.thresholds.at_once)
-        image = self.model.prepare(rgb)
+        prompts, image = self._prompts(categories), self.prepare(rgb)
         found: list[Boxes] = []
         for n, prompt in enumerate(prompts):
             spent = self._clock() - started
             if spent >= self._budget_s:
-                asked = sum(map(len, prompts[:n]))
-                reason = (
-                    f"{spent:.1f} s of {self._budget_s:g} s are spent with {asked} of {len(categories)} phrases asked"
-                )
+                asked = f"{sum(map(len, prompts[:n]))} of {len(categories)} phrases asked"
+                reason = f"{spent:.1f} s of {self._budget_s:g} s are spent with {asked}"
                 raise ModelTimeoutError(NAME, reason, "raise budget_s, ask for fewer objects, or use int8 or a GPU")
-            found.append(self.model.find(image, prompt, categories, self.thresholds.score, size))
+            found.append(self._find(image, prompt, categories, size))
         return together(found)
 
     def warm_up(self) -> None:
         """Run once on a grey image."""
         self.boxes(np.full((480, 640, 3), 127, np.uint8), (ANYTHING,))
+
+    def _prompts(self, categories: Sequence[str]) -> list[tuple[str, ...]]:
+        """Group the categories that are asked together."""
+        raise NotImplementedError
+
+    def _find(self, image: Any, prompt: Sequence[str], categories: Sequence[str], size: tuple[int, int]) -> Boxes:
+        """Find the boxes of a prompt, clipped to the image.
+
+        Args:
+            image: result of `prepare`.
+            categories: categories of the whole request, the columns of the boxes' fit.
+            size: (height, width) of the image in pixels.
+        """
+        raise NotImplementedError
+
+
+class OnnxOwl(OnnxDetector):
+    """OWL-ViT or OWLv2; asked for a few categories at a time, each instead of "{}" in the prompt."""
+
+    def __init__(self, graphs: OneGraph | TwoGraphs, prepare: inputs.OwlPreparation, prompt: str, *limits: Any) -> None:
+        check_image(graphs.pixels, (prepare.height, prepare.width))
+        super().__init__(prepare, graphs.providers, *limits)
+        self._graphs, self._prompt = graphs, inputs.checked_prompt(prompt)
+
+    def _prompts(self, categories: Sequence[str]) -> list[tuple[str, ...]]:
+        most = self.thresholds.at_once
+        return [tuple(categories[n : n + most]) for n in range(0, len(categories), most)]
+
+    def _find(self, image: Any, prompt: Sequence[str], categories: Sequence[str], size: tuple[int, int]) -> Boxes:
+        logits, boxes = boxes_of(self._graphs(image, [self._prompt.format(name) for name in prompt]), len(prompt))
+        every = np.full((len(boxes), len(categories)), -np.inf)
+        every[:, [categories.index(name) for name in prompt]] = logits
+        return inputs.scored(every, boxes, self.prepare, self.thresholds.score, size)
+
+
+class OnnxDino(OnnxDetector):
+    """Grounding DINO or a relative."""
+
+    def __init__(
+        self,
+        path: Path,
+        prepare: inputs.DinoPreparation,
+        tokens: inputs.DinoTokens,
+        device: OnnxDevice,
+        outputs: Sequence[str] = OUTPUTS,
+        *limits: Any,
+    ) -> None:
+        self._graph, self._tokens = OnnxGraph(path, INPUTS, outputs, device), tokens
+        check_image(self._graph.shapes["pixel_values"], (prepare.height, prepare.width))
+        super().__init__(prepare, self._graph.providers, *limits)
+
+    def run(self, image: tuple[inputs.Pixels, inputs.Ids], ids: Sequence[int]) -> Arrays:
+        """Run the graph on an image and the tokens of a text."""
+        return self._graph.run(pixel_values=image[0], pixel_mask=image[1], input_ids=np.array([ids]))
+
+    def _prompts(self, categories: Sequence[str]) -> list[tuple[str, ...]]:
+        most, tokens = self.thresholds.at_once, self._tokens
+        return inputs.prompts_of(categories, most, tokens.longest, lambda text: len(tokens(text)))
+
+    def _find(self, image: Any, prompt: Sequence[str], categories: Sequence[str], size: tuple[int, int]) -> Boxes:
+        ids = self._tokens(inputs.joined(prompt))
+        spans = dict(zip(prompt, inputs.spans_of(ids, self._tokens.stop, prompt, NAME), strict=True))
+        logits, boxes = boxes_of(self.run(image, ids), len(ids))
+        return inputs.read_boxes(logits, boxes, spans, categories, self.thresholds.score, size)
+
+
+def graph_file(folder: Path, named: str) -> Path:
+    """Find the file of a folder that holds one graph for text and image.
+
+    Args:
+        named: file within it; "" = one of PUBLISHED, else the only one.
+    """
+    if named:
+        if Path(named).is_absolute() or ".." in Path(named).parts:
+            expected = "a file of the model's folder"
+            raise InputError("option graph", repr(named), expected, "name it relative to that folder")
+        return folder / named
+    paths = [*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")]
+    there = sorted(path.relative_to(folder).as_posix() for path in paths)
+    taken = [name for name in PUBLISHED if name in there] or there
+    if not taken:
+        repair = "fetch one, or make one with `spatial-vlm models export`"
+        raise ModelError(NAME, f"{folder} holds no .onnx file", repair)
+    if len(taken) > 1 and taken[0] not in PUBLISHED:
+        raise ModelError(NAME, f"{folder} holds {', '.join(there)}", "choose one with graph=")
+    return folder / taken[0]
+
+
+def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
+    """Refuse a graph whose image size differs from that of the preparation.
+
+    Args:
+        taken: sides of the graph's image input; None if any size is accepted.
+        prepared: (height, width) in pixels, from the model's files.
+    """
+    wanted = (1, 3, *prepared)
+    if len(taken) != 4 or any(side not in (None, given) for side, given in zip(taken, wanted, strict=True)):
+        reason = f"its graph takes images of {tuple(taken[2:])} pixels, its files say {prepared}"
+        raise ModelError(NAME, reason, "use preprocessor_config.json and config.json of the same model")
+
+
+def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return logits (K, N) and boxes (K, 4) from a detector's output, all of them finite.
+
+    Args:
+        output: "logits" and "pred_boxes" of one image.
+        columns: N, the number of phrases or tokens of the prompt.
+    """
+    logits, boxes = output["logits"], output["pred_boxes"]
+    fits = logits.ndim == boxes.ndim == 3 and logits.shape == (1, boxes.shape[1], columns) and boxes.shape[2] == 4
+    if not fits:
+        reason = f"it returns logits of shape {logits.shape} and boxes of shape {boxes.shape} for {columns} columns"
+        raise ModelError(NAME, reason, "use a graph of the model's family")
+    wrong = int((~np.isfinite(logits)).sum() + (~np.isfinite(boxes)).sum())
+    if wrong:
+        reason = f"{wrong} of its {logits.size + boxes.size} numbers are NaN or infinite"
+        raise ModelError(NAME, reason, "use a graph in fp32, or fetch the model again")
+    return logits[0], boxes[0]
+
+
+def _check_length(path: Path, shape: Sequence[int | None], tokens: inputs.ClipTokens) -> None:
+    if len(shape) != 2 or shape[1] not in (None, tokens.length):
+        reason = f"{path} takes texts of shape {shape}, but its config says {tokens.length} tokens"
+        raise ModelError(NAME, reason, "use graph and config.json of the same model")
 
 
 def load(
@@ -289,33 +302,33 @@ def load(
     masks_preset: str = "auto",
 ) -> Grounder:
     """Load the backend. Options: docs/backends.md."""
-    target, warm = OnnxDevice(device, option("threads", threads, int)), option("warm_up", warm_up, yes_or_no)
+    target, warm = OnnxDevice(device, number("threads", threads, int, 0, MOST_THREADS)), switch("warm_up", warm_up)
+    seconds = number("budget_s", budget_s, float, POSITIVE)
     folder = _folder(model)
     kind, config = _described(folder, family)
-    own = _OWL if kind in OWL_SIDES else _DINO
+    own = _OWL if kind in inputs.OWL_SIDES else _DINO
     thresholds = Thresholds.read(
         threshold or own["threshold"],
         iou or own["iou"],
         most,
-        text_threshold=text_threshold or own["text_threshold"],
-        at_once=at_once or own["at_once"],
+        text_threshold or own["text_threshold"],
+        at_once or own["at_once"],
     )
     if own is _OWL:
         side = _number(config.get("vision_config"), "image_size")
-        prepare = owl_preparation(kind, image_config(folder, NAME), side)
-        length = _number(config.get("text_config"), "max_position_embeddings") or OWL_LENGTH
-        words = ClipTokens(read_tokenizer(folder, NAME), length, model=NAME)
+        prepare = inputs.owl_preparation(kind, inputs.image_config(folder, NAME), side)
+        length = _number(config.get("text_config"), "max_position_embeddings") or inputs.OWL_LENGTH
+        words = inputs.ClipTokens(inputs.read_tokenizer(folder, NAME), length, model=NAME)
         two = not graph and ((folder / TEXT_FILE).exists() or (folder / IMAGE_FILE).exists())
         graphs: OneGraph | TwoGraphs
         graphs = TwoGraphs(folder, words, target) if two else OneGraph(graph_file(folder, graph), words, target)
-        asked: OnnxOwl | OnnxDino = OnnxOwl(graphs, prepare, prompt or PROMPT)
+        detector: OnnxDetector = OnnxOwl(graphs, prepare, prompt or inputs.PROMPT, thresholds, seconds)
     elif prompt:
         raise InputError("option prompt", repr(prompt), "nothing for Grounding DINO", "leave it out")
     else:
-        tokens = DinoTokens(folder, _number(config, "max_text_len") or DINO_LENGTH)
-        squared = dino_preparation(image_config(folder, NAME))
-        asked = OnnxDino(graph_file(folder, graph), squared, tokens, target)
-    detector = OnnxDetector(asked, thresholds, option("budget_s", budget_s, float))
+        tokens = inputs.DinoTokens(folder, _number(config, "max_text_len") or inputs.DINO_LENGTH)
+        squared = inputs.dino_preparation(inputs.image_config(folder, NAME))
+        detector = OnnxDino(graph_file(folder, graph), squared, tokens, target, OUTPUTS, thresholds, seconds)
     _log.info("%s runs on %s", model, ", ".join(detector.providers))
     if warm:
         detector.warm_up()

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.perception.backends.onboard import option
+from spatial_vlm_ros.perception.backends.options import number
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
@@ -46,23 +46,15 @@ class Thresholds:
     at_once: int = 8
     most: int = 100
 
-    def __post_init__(self) -> None:
-        for name in ("score", "text", "iou"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise InputError(f"threshold {name}", str(getattr(self, name)), "0 to 1")
-        for name in ("at_once", "most"):
-            if getattr(self, name) < 1:
-                raise InputError(name, str(getattr(self, name)), "1 or more")
-
     @classmethod
-    def read(cls, threshold: str, iou: str, most: str, *, text_threshold: str = "", at_once: str = "8") -> Thresholds:
+    def read(cls, threshold: str, iou: str, most: str, text_threshold: str = "", at_once: str = "8") -> Thresholds:
         """Read the options of a detector; without text_threshold it is `threshold`."""
         return cls(
-            option("threshold", threshold, float),
-            option("text_threshold", text_threshold or threshold, float),
-            option("iou", iou, float),
-            option("at_once", at_once, int),
-            option("most", most, int),
+            number("threshold", threshold, float, 0.0, 1.0),
+            number("text_threshold", text_threshold or threshold, float, 0.0, 1.0),
+            number("iou", iou, float, 0.0, 1.0),
+            number("at_once", at_once, int, 1),
+            number("most", most, int, 1),
         )
 
 
@@ -112,8 +104,7 @@ def asked_as(category: str) -> str:
 class PhraseDetector:
     """A detector with text prompts; see Grounder."""
 
-    def __init__(self, thresholds: Thresholds) -> None:
-        self.thresholds = thresholds
+    thresholds: Thresholds
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find what the phrases' categories name; see Grounder.ground, and `grounding_of` for scores and match.
@@ -137,14 +128,10 @@ class PhraseDetector:
 
 
 def grounding_of(found: Boxes, said: Sequence[str], categories: Sequence[str], thresholds: Thresholds) -> Grounding:
-    """Make a grounding from boxes.
+    """Make a grounding from boxes inside the image; columns of `fit` are the categories.
 
     `match` compares categories within one box: the best one gets 1, the others their score relative to it. The
     detection's score says how sure the model is of the box.
-
-    Args:
-        found: boxes inside the image; columns of `fit` are the categories.
-        thresholds: `text`, `iou` and `most` are used.
     """
     fitting = found.fit.max(axis=1, initial=0.0) >= thresholds.text
     best = merged(_taken(found, np.flatnonzero(fitting)), thresholds.iou, thresholds.most)
@@ -190,14 +177,10 @@ def together(parts: Sequence[Boxes]) -> Boxes:
 def clipped(
     xyxy: Array, score: Array, fit: Array, size: tuple[int, int], masks: npt.NDArray[np.bool_] | None = None
 ) -> Boxes:
-    """Clip boxes to the image; boxes with less than a pixel inside it are dropped.
+    """Clip boxes to the image, and scores to 0..1; boxes with less than a pixel inside it are dropped; see Boxes.
 
     Args:
-        xyxy: (K, 4) float64 pixels.
-        score: (K,) float64; clipped to 0 to 1.
-        fit: (K, C) float64.
         size: (height, width) of the image, pixels.
-        masks: (K, height, width) bool, or None.
     """
     height, width = size
     inside = np.clip(xyxy, 0.0, [width, height, width, height])

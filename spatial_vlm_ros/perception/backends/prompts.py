@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shared by all models that answer in words: quoting phrases, greedy decoding, and turning replies into detections.
 
-Points that a model puts on objects become objects with masks and boxes.
+A reply is data: it is parsed strictly, never evaluated, and never put into another prompt. Points that a model puts on
+objects become objects with masks and boxes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,31 +21,32 @@ from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.geometry.boxes import box_around, overlaps
 from spatial_vlm_ros.perception.backends import loading
 from spatial_vlm_ros.perception.backends.families import ModelFamily
-from spatial_vlm_ros.perception.backends.onboard import option
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
 from spatial_vlm_ros.perception.coordinates import Convention, NamedObject
-from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC, NONE, SAME, label_fit
-from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth
-from spatial_vlm_ros.perception.replies import ReplyError, ReplyReading, ended_at_limit, parse_reply, printable
+from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
+from spatial_vlm_ros.perception.replies import ReplyReading, ended_at_limit, parse_reply, printable
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
+Masks = MaskModel | PointsByDepth | None
+"""Turns points into objects and gives boxes masks, or leaves points to geometry; None = boxes stay as they are, and
+points are refused."""
+Size = tuple[int, int]
 MOST_TOKENS = 8192  # tokens of a reply; a hundred boxes take half of it
 LONGEST_PHRASE = 200  # characters; object names are shorter, injected orders are often longer
 SAME_BOX = 0.8  # IoU from which boxes found under different names are one object
 SAME_POINT = 8.0  # pixels within which points found under different names are one object
-
-_TOKEN_LIKE = re.compile(r"<[^<>]*>|\[/?[A-Z_]{2,}\]")
-_NOT_IN_PHRASES = re.compile(r"[^\w\s\-'’.,%/&+]|_")
 SAME_MASK = 0.8
 """Overlap (IoU) of masks from which two points are on one object."""
-
 NO_MASKS = (
     "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects, or use a model that writes boxes"
 )
 """Advice if a model writes points and nothing turns them into objects."""
+_TOKEN_LIKE = re.compile(r"<[^<>]*>|\[/?[A-Z_]{2,}\]")
+_NOT_IN_PHRASES = re.compile(r"[^\w\s\-'’.,%/&+]|_")
 _log = logging.getLogger(__name__)
 
 
@@ -53,21 +55,147 @@ def quoted(words: str) -> str:
 
     Only letters, digits, spaces and a few signs of ordinary names are kept, so no quote, line break, bracket or special
     token such as <|im_start|>, <image> or <loc_1> remains.
-
-    Returns:
-        The phrase, LONGEST_PHRASE characters at most.
     """
     if not isinstance(words, str):
         raise InputError("phrase", type(words).__name__, "words", "pass the noun phrase as text")
     plain = _TOKEN_LIKE.sub(" ", unicodedata.normalize("NFKC", words))
     kept = " ".join(_NOT_IN_PHRASES.sub(" ", plain).split())
     if not any(character.isalnum() for character in kept):
-        raise InputError(
-            "phrase", repr(words[:60]), "words that name an object", "name the object in letters or digits"
-        )
+        repair = "name the object in letters or digits"
+        raise InputError("phrase", repr(words[:60]), "words that name an object", repair)
     if len(kept) > LONGEST_PHRASE:
         raise InputError("phrase", f"{len(kept)} characters", f"{LONGEST_PHRASE} at most", "shorten it")
     return kept
+
+
+def check_rgb(rgb: Rgb) -> None:
+    """Refuse arrays that are not images."""
+    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
+        raise ShapeError("image", "(H, W, 3) uint8", f"{np.shape(rgb)} {np.asarray(rgb).dtype}")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Reply of a model.
+
+    Args:
+        score: geometric mean probability of its tokens, 0 to 1; None = not known.
+        whole: False if it was cut off at its length limit.
+    """
+
+    text: str
+    score: float | None
+    whole: bool = True
+
+
+def cut_off(reply: Reply, option: str, longest: int, model: str) -> ModelError | None:
+    """The error for a reply that was cut off at `longest` tokens, the value of an option; None if it is whole."""
+    if reply.whole:
+        return None
+    reason = f"its reply was cut off at {option}={longest}; it begins {printable(reply.text, 120)!r}"
+    return ModelError(model, reason, f"raise {option}, or ask for objects of which there are fewer")
+
+
+class PromptedGrounder:
+    """A grounder whose model answers prompts about an image in words.
+
+    Args:
+        family: how it is asked, and what it writes.
+        limit: option that limits the tokens of a reply, and its value.
+    """
+
+    def __init__(
+        self, name: str, family: ModelFamily, convention: Convention, limit: tuple[str, int], masks: Masks
+    ) -> None:
+        self.name, self.family, self.convention = name, family, convention
+        self.probed = False
+        """Whether a probe has confirmed the convention."""
+        self._limit, self._masks = limit, masks
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Ask for every category once, and match the boxes to the phrases; see `grounding`."""
+        categories = tuple(dict.fromkeys(quoted(phrase.category) for phrase in phrases))
+        prompts = [self.family.every.format(category) for category in categories]
+        readings = self._ask(rgb, prompts, boxes=self._masks is None)
+        found = zip(categories, (reading.places for reading in readings), strict=True)
+        unread = tuple(note for reading in readings for note in reading.unread)
+        several = self.family.several_points
+        return grounding(found, phrases, rgb, self.name, unread, self._masks, several=several)
+
+    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
+        """See Referrer.refer; empty if a part of the reply cannot be read, because that may mean another object."""
+        (reading,) = self._ask(rgb, [self._one(words)])
+        return () if reading.unread else reading.places
+
+    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        """Add masks to detections if a mask model is set; see Masker.masked."""
+        return masked_by(self._masks, rgb, detections)
+
+    def written(self, rgb: Rgb, words: str) -> tuple[str, Size]:
+        """Return the raw reply for a description, and the (width, height) that the model saw; see Writer.written."""
+        found = self.reply(rgb, self._one(words))
+        return found.text, found.seen_px
+
+    def reply(self, rgb: Rgb, prompt: Any) -> PromptReply:
+        """Return the reply to a prompt; see Replier.reply."""
+        check_rgb(rgb)
+        ((reply, seen),) = self._replies(rgb, [prompt])
+        return PromptReply(reply.text, seen, reply.whole)
+
+    def _one(self, words: str) -> Any:
+        """The prompt for what a description means."""
+        return self.family.one.format(quoted(words))
+
+    def _replies(self, rgb: Rgb, asks: Sequence[Any]) -> Iterable[tuple[Reply, Size]]:
+        """Yield the reply to each prompt, with (width, height) in pixels of the image that the model saw."""
+        raise NotImplementedError
+
+    def _ask(self, rgb: Rgb, prompts: Sequence[Any], boxes: bool = False) -> list[ReplyReading]:
+        """Read the objects in each prompt's reply; if the family has other words for it, ask once more in them."""
+        check_rgb(rgb)
+        found = list(self._readings(rgb, prompts, boxes))
+        unread = [n for n, one in enumerate(found) if isinstance(one, ModelError)]
+        if unread:
+            again = self._readings(rgb, [prompts[n] + self.family.again for n in unread], boxes)
+            for n, one in zip(unread, again, strict=True):
+                found[n] = one
+        errors = [one for one in found if isinstance(one, ModelError)]
+        if errors:
+            raise errors[0]
+        return [one for one in found if isinstance(one, ReplyReading)]
+
+    def _readings(self, rgb: Rgb, prompts: Sequence[Any], boxes: bool) -> Iterator[ReplyReading | ModelError]:
+        """Read the objects in each reply; yields the error of a reply that it is worth to ask for once more."""
+        size = (int(rgb.shape[1]), int(rgb.shape[0]))
+        for reply, seen in self._replies(rgb, prompts):
+            cut = cut_off(reply, *self._limit, self.name)
+            try:
+                read = parse_reply(
+                    reply.text,
+                    model=self.name,
+                    convention=self.convention,
+                    size=size,
+                    resized=seen,
+                    probed=self.probed,
+                )
+                if boxes and any(one.box_xyxy is None for one in read.places):
+                    repair = "use a larger or newer model: this one does not answer in the requested form"
+                    reason = f"it returns points where boxes are needed: {printable(reply.text, 120)!r}"
+                    raise ModelError(self.name, reason, repair if self.family.json_boxes else NO_MASKS)
+            except ModelError as error:
+                if cut is not None:
+                    raise cut from error
+                if not self.family.again:
+                    raise
+                yield error
+                continue
+            if cut is not None:
+                if not read.places:
+                    raise cut
+                read = ended_at_limit(read)
+            for note in (*read.notes, *read.unread):
+                _log.warning("model %r: %s", self.name, note)
+            yield replace(read, places=tuple(replace(one, score=reply.score) for one in read.places))
 
 
 def grounding(
@@ -76,7 +204,7 @@ def grounding(
     rgb: Rgb,
     model: str,
     unread: tuple[str, ...] = (),
-    masks: MaskModel | PointsByDepth | None = None,
+    masks: Masks = None,
     *,
     several: bool = False,
 ) -> Grounding:
@@ -90,7 +218,7 @@ def grounding(
     Args:
         asked: each category and what was found for it.
         rgb: (H, W, 3) uint8.
-        masks: as for `with_boxes`, like `several`.
+        several: see `with_boxes`.
     """
     found = {name: with_boxes(given, rgb, masks, several=several, model=model) for name, given in asked}
     objects = _objects({name: [one.named for one in given] for name, given in found.items()})
@@ -126,20 +254,23 @@ def _objects(asked: Mapping[str, Sequence[NamedObject]]) -> list[tuple[NamedObje
                 objects.append((one, {category: one.label}))
             else:
                 kept, labels = objects[best]
-                surer = max(kept, one, key=lambda either: either.score or 0.0)
-                objects[best] = (surer, {**labels, category: one.label})
+                objects[best] = (max(kept, one, key=_score), {**labels, category: one.label})
     return objects
+
+
+def _score(found: NamedObject) -> float:
+    """Score of an object; without probabilities it is 1, which has no weight in the choice."""
+    return 1.0 if found.score is None else found.score
 
 
 def detection_of(found: NamedObject, id_: str, label: str) -> Detection:
     """Make a detection from an object of a reply: with its box, or with a point if it has only that."""
-    score = found.score or 0.0
     if found.box_xyxy is not None:
-        return Detection(id_, label, score, found.box_xyxy)
+        return Detection(id_, label, _score(found), found.box_xyxy)
     if found.point_xy is None:
         raise InputError(f"object {id_!r}", "no box and no point", "a box or a point", "ask for boxes")
     x, y = found.point_xy
-    return Detection(id_, label, score, (x - 1.0, y - 1.0, x + 1.0, y + 1.0), pointed=True)
+    return Detection(id_, label, _score(found), (x - 1.0, y - 1.0, x + 1.0, y + 1.0), pointed=True)
 
 
 def overlap(one: NamedObject, other: NamedObject) -> float:
@@ -160,7 +291,7 @@ class MaskedObject:
 
 
 def with_boxes(
-    found: Sequence[NamedObject], rgb: Rgb, masks: MaskModel | PointsByDepth | None, *, several: bool, model: str
+    found: Sequence[NamedObject], rgb: Rgb, masks: Masks, *, several: bool, model: str
 ) -> tuple[MaskedObject, ...]:
     """Give each object of one reply a box: its own, or the box around the mask at its point.
 
@@ -171,7 +302,6 @@ def with_boxes(
     Args:
         found: objects of one reply about one name, pixels of `rgb`.
         rgb: (H, W, 3) uint8.
-        masks: model that gives masks; None if the user wants none.
     """
     if isinstance(masks, PointsByDepth):
         return tuple(MaskedObject(one, None) for one in found)
@@ -203,15 +333,11 @@ def with_boxes(
 def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grounding:
     """Give detections the masks of the objects that have the same boxes."""
     masks = {one.named.box_xyxy: one.mask for one in objects if one.mask is not None}
-    if not masks:
-        return grounding
     detections = tuple(replace(one, mask=masks.get(one.box_xyxy, one.mask)) for one in grounding.detections)
     return replace(grounding, detections=detections)
 
 
-def mask_model_of(
-    masks: str, masks_model: str, family: ModelFamily | None, **given: str
-) -> MaskModel | PointsByDepth | None:
+def mask_model_of(masks: str, masks_model: str, family: ModelFamily | None, **given: str) -> Masks:
     """Load the mask model that the options ask for, or its replacement.
 
     Args:
@@ -220,27 +346,19 @@ def mask_model_of(
         family: family of the model that is asked for places; None = a family that writes boxes.
         **given: preset and settings; see `sam2.with_masks`.
     """
-    if masks == "none":
-        return None
     if masks == "depth":
         if masks_model:
             raise InputError("option masks_model", repr(masks_model), "none with masks=depth", "leave it out")
         if family is not None and family.several_points:
             got = f"depth, but {family.name} models put several points on an object"
-            raise InputError(
-                "option masks", got, "a model of masks that assigns points to objects", "set masks=sam2 masks_model=…"
-            )
+            expected = "a model of masks that assigns points to objects"
+            raise InputError("option masks", got, expected, "set masks=sam2 masks_model=…")
         return PointsByDepth()
-    if not masks:
-        if family is not None and family.places == "point":
-            got = f"none, but {family.name} models write points, not boxes"
-            repair = (
-                "set masks=sam2 masks_model=…, or masks=depth, so that its points become objects; or masks=none, to "
-                "use it for a second opinion only"
-            )
-            raise InputError("option masks", got, "a setting that turns points into objects", repair)
-        return None
-    return segmenter(masks_model, masks=masks, **given)
+    if not masks and family is not None and family.places == "point":
+        got = f"none, but {family.name} models write points, not boxes"
+        repair = f"{NO_MASKS}; or set masks=none, to use it for a second opinion only"
+        raise InputError("option masks", got, "a setting that turns points into objects", repair)
+    return segmenter(masks_model, masks=masks, **given) if masks not in ("", "none") else None
 
 
 def _groups(points: Sequence[tuple[float, float]], masks: Sequence[Mask], several: bool) -> list[list[int]]:
@@ -265,56 +383,6 @@ def _holds(mask: Mask, point: tuple[float, float]) -> bool:
     return bool(mask[row, column])
 
 
-def read_reply(
-    text: str,
-    rgb: Rgb,
-    *,
-    model: str,
-    convention: Convention,
-    resized: tuple[int, int],
-    probed: bool,
-    cut_off: ModelError | None,
-    most: int = 100,
-) -> ReplyReading:
-    """Read the locations of a reply, and log what was left out.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        resized: (width, height) in pixels of the image that the model saw.
-        probed: see `replies.parse_reply`, like `most`.
-        cut_off: None for a reply that ended by itself, else the error to raise if it has no location.
-    """
-    size = (int(rgb.shape[1]), int(rgb.shape[0]))
-    try:
-        read = parse_reply(
-            text, model=model, convention=convention, size=size, resized=resized, most=most, probed=probed
-        )
-    except ReplyError as error:
-        if cut_off is None:
-            raise
-        raise cut_off from error
-    if cut_off is not None:
-        if not read.places:
-            raise cut_off
-        read = ended_at_limit(read)
-    for note in (*read.notes, *read.unread):
-        _log.warning("model %r: %s", model, note)
-    return read
-
-
-@dataclass(frozen=True)
-class Reply:
-    """Reply of a model.
-
-    Args:
-        score: geometric mean probability of its tokens, 0 to 1.
-    """
-
-    text: str
-    score: float
-    whole: bool
-
-
 class Probabilities:
     """Logits processor that records the probability of each token chosen by greedy decoding."""
 
@@ -337,11 +405,7 @@ class Probabilities:
         return scores
 
     def replies(self, rows: Sequence[Sequence[int]], settings: Any, tokenizer: Any, plain: bool) -> list[Reply]:
-        """Make replies from token ids, up to and including their end tokens.
-
-        Args:
-            rows: B rows of generated token ids.
-        """
+        """Make replies from B rows of generated token ids, up to and including their end tokens."""
         probabilities = zip(*(step.tolist() for step in self._steps), strict=True)
         replies = []
         for row, steps in zip(rows, probabilities, strict=True):
@@ -353,11 +417,7 @@ class Probabilities:
 
 
 def greedy(model: Any, tokenizer: Any, longest: int, keep: Sequence[str] = ()) -> Any:
-    """Return generation settings that give the same reply to the same question every time.
-
-    Args:
-        longest: most tokens of a reply.
-    """
+    """Return generation settings that give the same reply of `longest` tokens at most to the same question."""
     name, old = type(model).__name__, model.generation_config
     ends = old.eos_token_id if isinstance(old.eos_token_id, list) else [old.eos_token_id]
     ends = sorted({end for end in (*ends, tokenizer.eos_token_id) if end is not None})
@@ -368,25 +428,3 @@ def greedy(model: Any, tokenizer: Any, longest: int, keep: Sequence[str] = ()) -
     return loading.transformers_class("GenerationConfig", model=name)(
         do_sample=False, num_beams=1, max_new_tokens=longest, eos_token_id=ends, pad_token_id=pad, **kept
     )
-
-
-def cut_off(reply: Reply, longest: int, model: str) -> ModelError | None:
-    """The error for a reply that was cut off at `longest` tokens; None if it is whole."""
-    if reply.whole:
-        return None
-    reason = f"its reply was cut off at {longest} tokens; it begins {printable(reply.text, 120)!r}"
-    return ModelError(model, reason, "raise max_new_tokens, or ask for objects of which there are fewer")
-
-
-def check_rgb(rgb: Rgb) -> None:
-    """Refuse arrays that are not images."""
-    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        raise ShapeError("image", "(H, W, 3) uint8", f"{np.shape(rgb)} {np.asarray(rgb).dtype}")
-
-
-def token_limit(text: str) -> int:
-    """Parse the option max_new_tokens."""
-    limit = option("max_new_tokens", text, int)
-    if not 1 <= limit <= MOST_TOKENS:
-        raise InputError("option max_new_tokens", text, f"1 to {MOST_TOKENS}")
-    return limit

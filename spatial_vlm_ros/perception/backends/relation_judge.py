@@ -14,15 +14,7 @@ from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice, OnnxGraph
 from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.types import ModelDomain, Rgb
-from spatial_vlm_ros.vlm.relation_judge import (
-    INPUTS,
-    JudgeInput,
-    crop,
-    holds,
-    mirrored,
-    stacked,
-    unmirrored,
-)
+from spatial_vlm_ros.vlm import relation_judge as network
 
 NAME = "relation_judge"
 Floats64 = npt.NDArray[np.float64]
@@ -58,17 +50,17 @@ class SmallRelationJudge:
             if time.monotonic() >= end:
                 break
             some = pairs[first : first + _MOST]
-            seen = stacked([crop(rgb, *pair) for pair in some])
-            both = [self._probabilities(seen), unmirrored(self._probabilities(mirrored(seen)))]
+            seen = network.stacked([network.crop(rgb, *pair) for pair in some])
+            both = [self._probabilities(seen), network.unmirrored(self._probabilities(network.mirrored(seen)))]
             known.update(zip(some, zip(*both, strict=True), strict=True))
         said: list[float | None] = []
         for one in questions:
-            views = [holds(p, one.relation) for p in known.get((one.target, one.anchor), ())]
+            views = [network.holds(p, one.relation) for p in known.get((one.target, one.anchor), ())]
             agree = len({p > 0.5 for p in views}) == 1
             said.append(sum(views) / len(views) if agree else None)
         return tuple(said)
 
-    def _probabilities(self, seen: JudgeInput) -> Floats64:
+    def _probabilities(self, seen: network.JudgeInput) -> Floats64:
         odds = self._graph.run(**seen._asdict())[_OUTPUT].astype(np.float64)
         return 1.0 / (1.0 + np.exp(-odds))
 
@@ -81,5 +73,5 @@ def load(model: str = "", threads: int = 1) -> SmallRelationJudge:
         threads: CPU threads; 0 = all cores.
     """
     folder = Path(model).expanduser() if model else shipped_model(NAME)
-    graph = OnnxGraph(folder / "model.onnx", INPUTS, (_OUTPUT,), OnnxDevice("cpu", threads))
+    graph = OnnxGraph(folder / "model.onnx", network.INPUTS, (_OUTPUT,), OnnxDevice("cpu", threads))
     return SmallRelationJudge(graph)

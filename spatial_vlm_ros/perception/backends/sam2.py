@@ -9,6 +9,7 @@ and the one with the highest score from the model is used (2408.00714, section 4
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +19,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, parse_options
-from spatial_vlm_ros.perception.backends.detector_inputs import image_config
-from spatial_vlm_ros.perception.backends.loading import model_folder, short
+from spatial_vlm_ros.perception.backends.detector_inputs import image_config, scaling, sides_of, unlike
+from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
@@ -41,18 +42,12 @@ _SAME_WEIGHTS = ("sam2_video",)  # published folders hold the video model, which
 
 @dataclass(frozen=True)
 class Preparation:
-    """Turns an image into the model's input.
-
-    Args:
-        side: side of the square to which the image is stretched, pixels.
-        factor: factor for 8-bit values.
-        std: standard deviation of each channel, which divides.
-    """
+    """Turns an image into the model's input: a square of `side` pixels, 8-bit values times `factor`, normalised."""
 
     side: int
     factor: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def __call__(self, rgb: Rgb, device: torch.device) -> torch.Tensor:
         """Turn (H, W, 3) uint8 into (1, 3, side, side) float32: bilinear, antialiased, 8-bit rounding, normalised."""
@@ -66,6 +61,7 @@ class Preparation:
         return (sized.round().clamp(0.0, 255.0) * self.factor - mean) / std
 
 
+@dataclass(eq=False)
 class Segmenter:
     """Makes masks for boxes and points.
 
@@ -74,12 +70,14 @@ class Segmenter:
         runner: memory and time; its image size is not used, because the model takes one size only.
     """
 
-    def __init__(self, model: Any, prepare: Preparation, runner: Runner) -> None:
-        self.runner = runner
-        self._model, self._prepare = model, prepare
-        side = int(model.config.prompt_encoder_config.image_size)
-        if prepare.side != side:
-            reason = f"its preprocessor makes images of {prepare.side} px, but its model takes {side} px"
+    model: Any
+    prepare: Preparation
+    runner: Runner
+
+    def __post_init__(self) -> None:
+        side = int(self.model.config.prompt_encoder_config.image_size)
+        if self.prepare.side != side:
+            reason = f"its preprocessor makes images of {self.prepare.side} px, but its model takes {side} px"
             raise ModelError(NAME, reason, "use the preprocessor_config.json that was saved with the model")
 
     def masks(self, rgb: Rgb, boxes: Sequence[Box]) -> tuple[Mask | None, ...]:
@@ -99,15 +97,16 @@ class Segmenter:
     ) -> Callable[[Sequence[Sequence[float]], int], list[Mask | None]]:
         """Return the function that the runner calls with a batch of prompts, in pixels; it encodes the image once."""
         height, width = rgb.shape[:2]
-        pointed, encoded = kind == "input_points", list[Any]()
+        pointed, device, dtype = kind == "input_points", self.runner.device, self.runner.dtype
+
+        @functools.cache
+        def encoded() -> Any:
+            return self.model.get_image_embeddings(self.prepare(rgb, device).to(dtype))
 
         def forward(prompts: Sequence[Sequence[float]], _: int) -> list[Mask | None]:
             import torch
 
-            device, dtype = self.runner.device, self.runner.dtype
-            if not encoded:
-                encoded.append(self._model.get_image_embeddings(self._prepare(rgb, device).to(dtype)))
-            scale = torch.tensor([self._prepare.side / width, self._prepare.side / height], device=device)
+            scale = torch.tensor([self.prepare.side / width, self.prepare.side / height], device=device)
             prompt = torch.tensor(prompts, device=device)[None] * scale.repeat(len(prompts[0]) // 2)
             given: dict[str, Any] = {kind: prompt.to(dtype)}
             if pointed:
@@ -115,7 +114,7 @@ class Segmenter:
                     kind: prompt[:, :, None].to(dtype),  # one point per object
                     "input_labels": torch.ones((1, len(prompts), 1), dtype=torch.int32, device=device),
                 }
-            output = self._model(image_embeddings=list(encoded[0]), multimask_output=pointed, **given)
+            output = self.model(image_embeddings=list(encoded()), multimask_output=pointed, **given)
             logits, scores = output.pred_masks[0].float(), output.iou_scores[0].float()  # (B, M, h, w), (B, M)
             check_finite(NAME, masks=logits, scores=scores)
             best = scores.cpu().numpy().argmax(axis=1)  # M is 1 for boxes, 3 for points
@@ -154,12 +153,7 @@ class MaskedGrounder(WrappedGrounder):
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Call the grounder and add masks; see Grounder.ground."""
         found = self.grounder.ground(rgb, phrases)
-        bare = [n for n, detection in enumerate(found.detections) if detection.mask is None]
-        masks = self.segmenter.masks(rgb, [found.detections[n].box_xyxy for n in bare])
-        detections = list(found.detections)
-        for n, mask in zip(bare, masks, strict=True):
-            detections[n] = replace(detections[n], mask=mask)
-        return replace(found, detections=tuple(detections))
+        return replace(found, detections=masked_by(self.segmenter, rgb, found.detections))
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
         """Add masks to detections with boxes or points; see Masker.masked."""
@@ -203,22 +197,10 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
     content = image_config(folder, model)
     if not content:
         raise ModelError(model, f"{folder / 'preprocessor_config.json'} is missing", "pass the model's whole folder")
-    try:
-        side, other = int(content["size"]["height"]), int(content["size"]["width"])
-        mean, std = (_three(content[name]) for name in ("image_mean", "image_std"))
-        factor = float(content.get("rescale_factor", 1 / 255))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"its preprocessor_config.json lacks a number: {short(error)}"
-        raise ModelError(model, reason, "fetch the model again") from error
-    if side != other or side < 1 or min(std) <= 0.0 or not all(map(math.isfinite, (factor, *mean, *std))):
-        reason = "its preprocessor_config.json does not describe a square image with finite numbers"
-        raise ModelError(model, reason, "fetch the model again")
-    return Preparation(side, factor, mean, std)
-
-
-def _three(values: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+    side, other = sides_of(content, "size", model, ("height", "width"))
+    if side != other:
+        raise unlike(model, f"has a size of {side}x{other}, which is no square")
+    return Preparation(side, *scaling(content, model, (), ()))
 
 
 def mask_above(
@@ -237,30 +219,11 @@ def mask_above(
     """
     import torch
 
+    height, width = size
+    left, top, right, bottom = (0.0, 0.0, width, height) if box is None else box
+    rows = slice(max(math.floor(top), 0), max(math.ceil(bottom), 0))
+    columns = slice(max(math.floor(left), 0), max(math.ceil(right), 0))
+    full = torch.nn.functional.interpolate(coarse[None, None], size, mode="bilinear", align_corners=False)[0, 0]
     mask: Mask = np.zeros(size, np.bool_)
-    limits = (0.0, 0.0, float(size[1]), float(size[0])) if box is None else box
-    rows, columns = (
-        slice(max(math.floor(limits[1 - axis]), 0), max(min(math.ceil(limits[3 - axis]), size[axis]), 0))
-        for axis in (0, 1)
-    )
-    if rows.start < rows.stop and columns.start < columns.stop:
-        (top, bottom, down), (left, right, across) = (
-            _neighbours(n, length, span, coarse)
-            for n, length, span in zip(coarse.shape, size, (rows, columns), strict=True)
-        )
-        above = torch.lerp(coarse[top][:, left], coarse[top][:, right], across)
-        below = torch.lerp(coarse[bottom][:, left], coarse[bottom][:, right], across)
-        mask[rows, columns] = (torch.lerp(above, below, down[:, None]) > threshold).cpu().numpy()
+    mask[rows, columns] = (full[rows, columns] > threshold).cpu().numpy()
     return mask
-
-
-def _neighbours(
-    n: int, length: int, span: slice, coarse: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """For each pixel of a span: the two cells of one axis it lies between, and the weight of the second."""
-    import torch
-
-    pixels = torch.arange(span.start, span.stop, device=coarse.device, dtype=torch.float32)
-    places = ((pixels + 0.5) * (n / length) - 0.5).clamp(min=0.0)
-    first = places.floor().long().clamp(max=n - 1)
-    return first, (first + 1).clamp(max=n - 1), places - first

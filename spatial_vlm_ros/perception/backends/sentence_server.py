@@ -26,7 +26,9 @@ from spatial_vlm_ros.language.words import singular
 from spatial_vlm_ros.parameters.bounds import check_names
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.backends import server_chat as chat
-from spatial_vlm_ros.perception.backends.server_http import DEFAULT_URL, Client, number, server_client
+from spatial_vlm_ros.perception.backends.options import number
+from spatial_vlm_ros.perception.backends.prompts import cut_off
+from spatial_vlm_ros.perception.backends.server_http import DEFAULT_URL, Client
 from spatial_vlm_ros.perception.grounder import ModelReading
 
 SYSTEM = (
@@ -91,16 +93,7 @@ def reading_request(quoted: str, model: str, max_tokens: int) -> dict[str, Any]:
     part = chat.json_object({"said": text, "means": text, "aside": flag})
     parts = {"type": "array", "items": part, "maxItems": MOST_PARTS}
     schema = chat.json_object({"translation": text, "command": text, "parts": parts})
-    return {
-        "model": model,
-        "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": _ASKED.format(words=quoted)}],
-        "temperature": 0,
-        "max_tokens": max_tokens,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "reading", "strict": True, "schema": schema},
-        },
-    }
+    return chat.body_of(model, _ASKED.format(words=quoted), max_tokens, SYSTEM, ("reading", schema))
 
 
 def model_reading(instruction: str, text: str, model: str) -> ModelReading:
@@ -128,41 +121,36 @@ def model_reading(instruction: str, text: str, model: str) -> ModelReading:
 
 def _check_reading(instruction: str, reply: _Reply) -> None:
     """Refuse a reading that does not account for every word."""
-
-    def refused(reason: str) -> NotUnderstoodError:
-        return NotUnderstoodError(instruction, (0, len(instruction)), reason, "give one plain command in English")
-
-    if not reply.command.strip():
-        raise refused("the model found no command in it")
-    said = _words(instruction)
-    if [word for part in reply.parts for word in _words(part.said)] != said:
-        raise refused("the model's reading does not account for every word")
+    said, translated, command = map(_words, (instruction, reply.translation, reply.command))
+    pieces = [word for part in reply.parts for word in _words(part.said)]
     meant = [word for part in reply.parts for word in _words(part.means)]
-    translated, command = _words(reply.translation), _words(reply.command)
-    if _content(meant) != _content(translated):
-        raise refused("the model's translation does not match the meanings that it gives")
-    if any(_words(part.said) and not _words(part.means) for part in reply.parts):
-        raise refused("the model's reading leaves words out")
-    asides = [word for part in reply.parts if part.aside for word in (*_words(part.means), *_words(part.said))]
-    guarded = next((w for w in asides if w in _GUARDED or w in _NUMBERED or any(c.isdigit() for c in w)), None)
-    if guarded is not None:
-        raise refused(f"the model would leave out {guarded!r}, which may change what is meant")
     kept = [word for part in reply.parts if not part.aside for word in _words(part.means)]
+    asides = [word for part in reply.parts if part.aside for word in (*_words(part.means), *_words(part.said))]
+    guarded = [w for w in asides if w in _GUARDED or w in _NUMBERED or any(c.isdigit() for c in w)]
     lost = _content(word for word in kept if word not in _COURTEOUS) - _content(command) - _VERBS
-    if lost:
-        raise refused(f"the model's command {reply.command[:120]!r} leaves out {_listed(lost)}")
-    added = _content(command) - _content(kept) - _VERBS
-    if added:
-        raise refused(f"the model's command {reply.command[:120]!r} adds {_listed(added)}")
-    names = _content(command) - _VERBS
-    if _order(kept, names) != _order(command, names):  # "the cup left of the plate" is not "the plate left of the cup"
-        raise refused(f"the model's command {reply.command[:120]!r} has the words in another order")
+    added, names = _content(command) - _content(kept) - _VERBS, _content(command) - _VERBS
     numbers = [word for word in command if word in _NUMBERED or any(c.isdigit() for c in word)]
-    if Counter(numbers) - Counter(said):
-        raise refused("the model's command has a number that was not said: use figures for numbers")
     digits = [word for word in said if any(c.isdigit() for c in word)]
-    if Counter(digits) - Counter(command):
-        raise refused("the model's command leaves out a number")
+    its = f"the model's command {reply.command[:120]!r}"
+    checks = (
+        (not reply.command.strip(), "the model found no command in it"),
+        (pieces != said, "the model's reading does not account for every word"),
+        (_content(meant) != _content(translated), "the model's translation does not match the meanings that it gives"),
+        (
+            any(_words(part.said) and not _words(part.means) for part in reply.parts),
+            "the model's reading leaves words out",
+        ),
+        (guarded, f"the model would leave out {_listed(guarded[:1])}, which may change what is meant"),
+        (lost, f"{its} leaves out {_listed(lost)}"),
+        (added, f"{its} adds {_listed(added)}"),
+        # "the cup left of the plate" is not "the plate left of the cup"
+        (_order(kept, names) != _order(command, names), f"{its} has the words in another order"),
+        (Counter(numbers) - Counter(said), f"{its} has a number that was not said: use figures for numbers"),
+        (Counter(digits) - Counter(command), f"{its} leaves out a number"),
+    )
+    reason = next((reason for wrong, reason in checks if wrong), None)
+    if reason is not None:
+        raise NotUnderstoodError(instruction, (0, len(instruction)), reason, "give one plain command in English")
 
 
 def _words(text: str) -> list[str]:
@@ -181,7 +169,6 @@ def _listed(words: Iterable[str]) -> str:
     return ", ".join(repr(word) for word in sorted(words))
 
 
-MOST_TOKENS = 32768
 _OPTIONS: Mapping[str, str] = MappingProxyType(
     {
         **{"model": "", "url": DEFAULT_URL, "key_env": "", "ca_file": "", "max_tokens": "2048"},
@@ -205,8 +192,10 @@ class ServerReader:
     def read(self, instruction: str) -> ModelReading:
         """See SentenceReader.read."""
         request = reading_request(chat.quoted(instruction), self._model, self._max_tokens)
-        answer = self._client.post("/chat/completions", json.dumps(request).encode("ascii"))
-        return model_reading(instruction, chat.said(answer, self.name).text, self.name)
+        reply = chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
+        if cut := cut_off(reply, "max_tokens", self._max_tokens, self.name):
+            raise cut
+        return model_reading(instruction, reply.text, self.name)
 
 
 def load_reader(options: str) -> ServerReader:
@@ -220,8 +209,7 @@ def load_reader(options: str) -> ServerReader:
     if "model" not in stated:
         raise InputError("language.model", repr(options), "model=NAME url=…", "name the model and its server")
     given = {**_OPTIONS, **stated}
-    model, most = given["model"], number("max_tokens", given.pop("max_tokens"), int)
-    if not model.strip() or not 1 <= most <= MOST_TOKENS:
-        got, wanted = f"model {model!r}, max_tokens {most}", f"a name, and 1 to {MOST_TOKENS}"
-        raise InputError("options of the language model", got, wanted, "the server's /models lists the names")
-    return ServerReader(server_client(**given), model, most)
+    model, most = given["model"], number("max_tokens", given.pop("max_tokens"), int, 1, chat.MOST_TOKENS)
+    if not model.strip():
+        raise InputError("language.model", repr(options), "a name", "the server's /models lists the names")
+    return ServerReader(Client(**given), model, most)

@@ -11,219 +11,142 @@ import dataclasses
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import (
-    CancelledError,
-    InputError,
-    ModelError,
-    ModelTimeoutError,
-    SpatialVlmError,
-)
+from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, SpatialVlmError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception import load_grounder, parse_options
+from spatial_vlm_ros.perception.backends import prompts
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.families import ModelFamily, asked, family_box_text, warn_of_one
-from spatial_vlm_ros.perception.backends.prompts import (
-    SAME_BOX,
-    SAME_POINT,
-    detection_of,
-    grounding,
-    mask_model_of,
-    quoted,
-    read_reply,
-    with_boxes,
-    with_masks_of,
-)
-from spatial_vlm_ros.perception.backends.server_http import (
-    DEFAULT_URL,
-    Client,
-    ServerDownError,
-    chosen,
-    number,
-    server_client,
-)
-from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, NamedObject
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding, PromptReply
+from spatial_vlm_ros.perception.backends.options import YES_OR_NO, chosen, number
+from spatial_vlm_ros.perception.backends.server_http import DEFAULT_URL, Client, ServerDownError
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.judging import Box
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
+from spatial_vlm_ros.perception.masking import PointsByDepth
 from spatial_vlm_ros.perception.probing import check_convention
-from spatial_vlm_ros.perception.replies import ReplyReading
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
-_UNKNOWN = 1.0  # score of an object if the server gives no probabilities: it has no weight in the choice
-_ANSWERS: Mapping[str, bool] = {"yes": True, "no": False}
-_SCHEMAS: Mapping[str, bool] = {"strict": True, "none": False}
+_IN_JSON = ModelFamily("in JSON")  # without prompts of its own: all names are asked for at once, with a schema
 _log = logging.getLogger(__name__)
 
+Ask = str | Callable[[chat.SentImage], dict[str, Any]]
+"""A prompt of the family, or what makes the request with the image."""
 
-class ServerGrounder:
-    """Asks a model server for the locations of objects; a Grounder. It keeps no state; threads may share it.
+
+class ServerGrounder(prompts.PromptedGrounder):
+    """Asks a model server for the locations of objects. It keeps no state; threads may share it.
+
+    A score is the model's confidence in its whole answer, None or 1 if the server does not give it.
 
     Args:
+        family: family whose own prompts are used, one request per name; None = all names at once, in JSON.
         fallback: grounder that answers if the server is down, or None.
-        masks: turns points into objects and gives boxes masks, or leaves points to geometry; None = boxes stay as they
-            are, and points are refused.
     """
 
     def __init__(
         self,
         client: Client,
         asking: chat.ChatPrompt,
+        family: ModelFamily | None = None,
         fallback: Grounder | None = None,
         fallback_name: str = "",
-        masks: MaskModel | PointsByDepth | None = None,
+        masks: prompts.Masks = None,
     ) -> None:
-        self.name, self.fallback_name = client.name, fallback_name
-        self._client, self._asking, self._fallback, self._masks = client, asking, fallback, masks
-        self.probed = False
+        convention = asking.convention  # pixels refer to the image that is sent
+        if convention.unit == "pixel":
+            convention = dataclasses.replace(convention, unit="resized")
+        super().__init__(client.name, family or _IN_JSON, convention, ("max_tokens", asking.max_tokens), masks)
+        self._client, self._asking, self._fallback, self.fallback_name = client, asking, fallback, fallback_name
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask for all objects that the phrases' categories name; see Grounder.ground.
 
-        A family that answers in JSON gets one request for all categories; others get one request per category. A score
-        is the model's confidence in its whole answer, 1 if the server does not give it. The match is that of labels. An
-        object given under two names, with boxes that overlap by SAME_BOX, is one object that fits both.
+        A family that answers in JSON gets one request for all categories, and the match is that of labels. An object
+        given under two names, with boxes that overlap by SAME_BOX, is one object that fits both. Other families get one
+        request per category; all are within one time budget.
         """
-        names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
-        sent = chat.image(rgb, self._asking)
-        if not names:
-            return Grounding((), label_match(phrases, ()))
         try:
-            if self._asking.family is not None:
-                return self._ground_each(self._asking.family, rgb, phrases, sent)
-            reading = self._ask(chat.find_request(names, sent, self._asking), rgb, sent)
+            if self.family is not _IN_JSON:
+                return super().ground(rgb, phrases)
+            names = tuple(dict.fromkeys(phrase.category for phrase in phrases))
+            if not names:
+                return Grounding((), label_match(phrases, ()))
+            (reading,) = self._ask(rgb, [lambda sent: chat.find_request(names, sent, self._asking)])
         except ServerDownError as down:
             return self._by_fallback(down, rgb, phrases)
-        if self._masks is None:
-            return self._grounding(reading.places, rgb, phrases, reading.unread)
-        objects = with_boxes(reading.places, rgb, self._masks, several=False, model=self.name)
-        return with_masks_of(self._grounding([one.named for one in objects], rgb, phrases, reading.unread), objects)
+        places, objects = reading.places, tuple[prompts.MaskedObject, ...]()
+        if self._masks is not None:
+            objects = prompts.with_boxes(places, rgb, self._masks, several=False, model=self.name)
+            places = tuple(one.named for one in objects)
+        return prompts.with_masks_of(self._grounding(places, rgb, phrases, reading.unread), objects)
 
-    def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """See Referrer.refer. The fallback is not asked: its reliability differs.
-
-        A score is the model's confidence in its whole answer, None if the server does not give it. Empty if a part of
-        the reply cannot be read, because that part may mean another object.
-        """
-        sent = chat.image(rgb, self._asking)
-        reading = self._ask(self._refer_request(words, sent), rgb, sent)
-        return () if reading.unread else reading.places
-
-    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Add masks to detections if a mask model is set; see Masker.masked."""
-        return masked_by(self._masks, rgb, detections)
-
-    @property
-    def convention(self) -> Convention:
-        """Convention of its answers; pixels refer to the image that was sent."""
-        stated = self._asking.convention
-        return dataclasses.replace(stated, unit="resized") if stated.unit == "pixel" else stated
-
-    def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """Return the raw reply for a description, and (width, height) of the sent image, pixels; see Writer.written."""
-        sent = chat.image(rgb, self._asking)
-        return self._said(self._refer_request(words, sent)).text, sent.size
-
-    def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
-        """Send a prompt unchanged and return the model's reply; the fallback is not asked. See Replier.reply."""
-        sent = chat.image(rgb, self._asking)
-        said = self._said(chat.prompt_request(prompt, sent, self._asking), partly=True)
-        return PromptReply(said.text, sent.size, said.whole)
+    def written(self, rgb: Rgb, words: str) -> tuple[str, prompts.Size]:
+        """Return the raw and whole reply for a description, and the size of the sent image; see Writer.written."""
+        return self._whole(rgb, self._one(words))
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Ask a question with choices and return the chosen one; the fallback is not asked. See questioning.py.
+        """Ask a question and return the chosen one of its choices; the fallback is not asked. See questioning.py.
 
         Args:
             rgb: (H, W, 3) uint8.
             choices: the choices in the order in which the model reads them.
         """
-        sent = chat.image(rgb, self._asking)
-        return chat.named(
-            self._said(chat.answer_request(question, choices, sent, self._asking)).text, choices, self.name
-        )
+        said, _ = self._whole(rgb, lambda sent: chat.answer_request(question, choices, sent, self._asking))
+        return chat.named(said, choices, self.name)
 
     def box_text(self, rgb: Rgb, box: Box) -> str:
         """Write a box as the model does, for a question about it; see judging."""
         return family_box_text(
-            self.name, self._asking.family, self.convention, rgb, box, lambda seen: chat.image(seen, self._asking).size
+            self.name, self.family, self.convention, rgb, box, lambda shown: chat.image(shown, self._asking).size
         )
 
-    def _ground_each(
-        self, family: ModelFamily, rgb: Rgb, phrases: Sequence[NounPhrase], sent: chat.SentImage
-    ) -> Grounding:
-        """Ask for each category with the family's own prompt, all within one time budget."""
-        deadline, unread = self._client.deadline(), list[str]()
+    def _one(self, words: str) -> Ask:
+        if self.family is not _IN_JSON:
+            return super()._one(words)
+        return lambda sent: chat.refer_request(words, sent, self._asking)
 
-        def found() -> Iterator[tuple[str, list[NamedObject]]]:
-            for category in dict.fromkeys(quoted(phrase.category) for phrase in phrases):
-                request = chat.prompt_request(family.every.format(category), sent, self._asking)
-                reading = self._ask(request, rgb, sent, deadline)
-                unread.extend(reading.unread)
-                yield category, [_scored(one) for one in reading.places]
+    def _whole(self, rgb: Rgb, ask: Ask) -> tuple[str, prompts.Size]:
+        found = self.reply(rgb, ask)
+        if cut := prompts.cut_off(prompts.Reply(found.text, None, found.whole), *self._limit, self.name):
+            raise cut
+        return found.text, found.seen_px
 
-        grounded = grounding(found(), phrases, rgb, self.name, (), self._masks, several=family.several_points)
-        return dataclasses.replace(grounded, unread=tuple(unread))
-
-    def _refer_request(self, words: str, sent: chat.SentImage) -> dict[str, Any]:
-        family = self._asking.family
-        if family is None:
-            return chat.refer_request(words, sent, self._asking)
-        return chat.prompt_request(family.one.format(quoted(words)), sent, self._asking)
-
-    def _said(self, request: dict[str, Any], deadline: float | None = None, partly: bool = False) -> chat.ChatReply:
-        body = json.dumps(request).encode("ascii")
-        return chat.said(self._client.post("/chat/completions", body, deadline), self.name, partly)
-
-    def _ask(
-        self, request: dict[str, Any], rgb: Rgb, sent: chat.SentImage, deadline: float | None = None
-    ) -> ReplyReading:
-        said = self._said(request, deadline, partly=True)
-        read = read_reply(
-            said.text,
-            rgb,
-            model=self.name,
-            convention=self.convention,
-            resized=sent.size,
-            probed=self.probed,
-            cut_off=None if said.whole else chat.cut_off(self.name),
-            most=chat.MOST_PLACES,
-        )
-        places = tuple(dataclasses.replace(one, score=said.confidence) for one in read.places)
-        return dataclasses.replace(read, places=places)
+    def _replies(self, rgb: Rgb, asks: Sequence[Ask]) -> Iterator[tuple[prompts.Reply, prompts.Size]]:
+        sent, deadline = chat.image(rgb, self._asking), self._client.deadline()
+        for ask in asks:
+            request = chat.prompt_request(ask, sent, self._asking) if isinstance(ask, str) else ask(sent)
+            answer = self._client.post("/chat/completions", json.dumps(request).encode("ascii"), deadline)
+            yield chat.said(answer, self.name), sent.size
 
     def _grounding(
         self, found: Sequence[NamedObject], rgb: Rgb, phrases: Sequence[NounPhrase], unread: tuple[str, ...]
     ) -> Grounding:
+        names = {phrase.category for phrase in phrases}
+        objects: list[Detection] = []
         try:
-            objects = [self._detection(number, one, phrases) for number, one in enumerate(found)]
+            for one in found:
+                label = one.label or (next(iter(names)) if len(names) == 1 else "")
+                if not label or (one.box_xyxy is None and not isinstance(self._masks, PointsByDepth)):
+                    lacks = f"of {one.label!r} without a box" if label else "without a label"
+                    repair = "set schema=strict, or use a model that returns boxes and labels"
+                    raise ModelError(self.name, f"it returned a place {lacks}", repair)
+                objects.append(prompts.detection_of(one, str(len(objects)), label))
             detections = check_detections(objects, rgb.shape[1], rgb.shape[0])
         except InputError as error:
             raise ModelError(self.name, str(error), "check the option convention against the model's card") from error
         groups = _same_objects(detections)
         match = label_match(phrases, detections)
         fit = [match[:, group].max(axis=1) for group in groups]
-        return Grounding(
-            tuple(detections[group[0]] for group in groups),
-            np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)),
-            unread,
-            UNMEASURED,
-        )
-
-    def _detection(self, number: int, one: NamedObject, phrases: Sequence[NounPhrase]) -> Detection:
-        asked = {phrase.category for phrase in phrases}
-        label = one.label or (asked.pop() if len(asked) == 1 else "")
-        if not label or (one.box_xyxy is None and not isinstance(self._masks, PointsByDepth)):
-            lacks = f"of {one.label!r} without a box" if label else "without a label"
-            repair = "set schema=strict, or use a model that returns boxes and labels"
-            raise ModelError(self.name, f"it returned a place {lacks}", repair)
-        return detection_of(_scored(one), str(number), label)
+        kept = tuple(detections[group[0]] for group in groups)
+        return Grounding(kept, np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)), unread, UNMEASURED)
 
     def _by_fallback(self, down: ServerDownError, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Ask the fallback if the server is down; it does not hide a refusal or a wrong answer."""
@@ -267,36 +190,35 @@ def load(
     probe: str = "yes",
 ) -> ServerGrounder:
     """Load the backend; a server that does not run yet is not probed. Options: docs/model_server.md."""
-    client = server_client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
+    client = Client(model, url, key_env, ca_file, connect_timeout, read_timeout, budget, retries)
+    if not model.strip():
+        raise InputError("option model", repr(model), "its name on the server", "take it from the server's /models")
     row = asked(model, family=family, prompt=prompt, convention=convention)
     if row is not None and not row.chat:
         backend = f"use the backend {' or '.join(row.in_process)}"
         raise InputError("option model", f"{model!r} of the family {row.name}", "a chat model", backend)
     warn_of_one(row, model)
+    chosen("image", image, chat.IMAGES)
     asking = chat.ChatPrompt(
         model=model,
         convention=CONVENTIONS[row.convention if row is not None else convention],
-        schema=chosen("schema", schema, _SCHEMAS),
-        logprobs=chosen("logprobs", logprobs, _ANSWERS),
-        image=cast("chat.ImageFormat", image),
-        longest_side=number("longest_side", longest_side, int),
-        multiple=number("multiple", multiple, int) if multiple else (1 if row is None else row.multiple),
-        max_tokens=number("max_tokens", max_tokens, int),
-        family=None if row is None or row.json_boxes else row,
+        schema=chosen("schema", schema, {"strict": True, "none": False}),
+        logprobs=chosen("logprobs", logprobs, YES_OR_NO),
+        image=image,
+        longest_side=number("longest_side", longest_side, int, 32, 8192),
+        multiple=number("multiple", multiple or str(1 if row is None else row.multiple), int, 1, 64),
+        max_tokens=number("max_tokens", max_tokens, int, 1, chat.MOST_TOKENS),
     )
-    mask_model = mask_model_of(masks, masks_model, row)
+    own = None if row is None or row.json_boxes else row
+    mask_model = prompts.mask_model_of(masks, masks_model, row)
     other = load_grounder(fallback, parse_options(fallback_options)) if fallback else None
-    grounder = ServerGrounder(client, asking, other, fallback, mask_model)
-    if chosen("probe", probe, _ANSWERS):
+    grounder = ServerGrounder(client, asking, own, other, fallback, mask_model)
+    if chosen("probe", probe, YES_OR_NO):
         try:
             grounder.probed = check_convention(client.name, grounder)
         except ServerDownError as error:
             _log.warning("not probed, so its coordinate convention is taken as stated: %s", error)
     return grounder
-
-
-def _scored(one: NamedObject) -> NamedObject:
-    return dataclasses.replace(one, score=_UNKNOWN if one.score is None else one.score)
 
 
 def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
@@ -306,8 +228,8 @@ def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
         if one.label == other.label:
             return False
         if one.pointed and other.pointed:
-            return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= SAME_POINT
-        return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= SAME_BOX)
+            return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= prompts.SAME_POINT
+        return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= prompts.SAME_BOX)
 
     groups: list[list[int]] = []
     for n, one in enumerate(detections):

@@ -11,25 +11,29 @@ import base64
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from types import MappingProxyType
+from typing import Any
 
 import cv2
 import msgspec
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, ModelError, ShapeError, UnknownNameError
+from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.geometry.boxes import padded
-from spatial_vlm_ros.perception.backends.families import ModelFamily
+from spatial_vlm_ros.perception.backends.prompts import Reply
 from spatial_vlm_ros.perception.coordinates import FRACTIONS, Convention
 from spatial_vlm_ros.types import Rgb
 
-ImageFormat = Literal["jpeg", "png"]
+IMAGES: Mapping[str, list[int]] = MappingProxyType({"jpeg": [cv2.IMWRITE_JPEG_QUALITY, 92], "png": []})
+"""Image format → its settings."""
 LONGEST_WORDS = 1000  # characters of one name or description
 MOST_NAMES = 50
 MOST_PLACES = 100
-_JPEG_QUALITY = 92
+MOST_TOKENS = 32768  # of an answer
+AnswerSchema = tuple[str, dict[str, Any]]
+"""Name of a JSON schema, and the schema."""
 _PLACES = "objects"  # the only field of the answer's schema; one of replies_forms.WRAPPERS
 _ROUNDING = 1e-4  # a log probability may exceed 0 by this much
 
@@ -49,34 +53,25 @@ class ChatPrompt:
     """Settings of a model's prompts.
 
     Args:
+        model: its name on the server.
         convention: how it writes locations; "pixel" and "resized" both mean pixels of the sent image.
         schema: whether the answer has to follow a JSON schema (response_format).
         logprobs: whether token probabilities are requested.
+        image: a key of IMAGES.
         longest_side: longest side of the sent image, pixels; a larger image is reduced.
         multiple: both sides of the sent image are multiples of this, pixels, so that a model that rounds sides to it
             (Qwen2.5-VL: 28) sees exactly the sent image.
         max_tokens: most tokens of an answer.
-        family: family whose own prompts are used, one request per name; None = all names at once, in JSON.
     """
 
     model: str
     convention: Convention
     schema: bool = True
     logprobs: bool = True
-    image: ImageFormat = "jpeg"
+    image: str = "jpeg"
     longest_side: int = 1280
     multiple: int = 1
     max_tokens: int = 1024
-    family: ModelFamily | None = None
-
-    def __post_init__(self) -> None:
-        if not self.model.strip():
-            raise InputError("model", repr(self.model), "its name on the server", "take it from the server's /models")
-        if self.image not in get_args(ImageFormat):
-            raise UnknownNameError("image format", self.image, get_args(ImageFormat))
-        for name, least, most in (("longest_side", 32, 8192), ("multiple", 1, 64), ("max_tokens", 1, 32768)):
-            if not least <= getattr(self, name) <= most:
-                raise InputError(name, str(getattr(self, name)), f"{least} to {most}")
 
 
 @dataclass(frozen=True)
@@ -87,28 +82,12 @@ class SentImage:
     size: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class ChatReply:
-    """Reply of a model.
-
-    Args:
-        confidence: geometric mean of its tokens' probabilities, 0 to 1; None = not given.
-    """
-
-    text: str
-    confidence: float | None
-    whole: bool = True
-
-
 def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
     """Encode an image, padded to a square if the model's convention needs it, and reduced if it is too large.
 
     Args:
         rgb: (H, W, 3) uint8.
     """
-    if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
-        got = f"{rgb.shape} {rgb.dtype}" if isinstance(rgb, np.ndarray) else type(rgb).__name__
-        raise ShapeError("rgb", "(H, W, 3) uint8", got)
     if asking.convention.unit == "square":
         rgb = padded(rgb)
     height, width = rgb.shape[:2]
@@ -117,10 +96,9 @@ def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
     if size != (width, height):
         method = cv2.INTER_AREA if size[0] <= width and size[1] <= height else cv2.INTER_CUBIC
         rgb = cv2.resize(rgb, size, interpolation=method).astype(np.uint8, copy=False)
-    suffix, settings = (".jpg", [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]) if asking.image == "jpeg" else (".png", [])
-    done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), settings)
+    done, data = cv2.imencode(f".{asking.image}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), IMAGES[asking.image])
     if not done:
-        raise ShapeError("rgb", f"an image that can be written as {asking.image}", f"{rgb.shape}")
+        raise ShapeError("image", f"an image that can be written as {asking.image}", f"{rgb.shape}")
     return SentImage(f"data:image/{asking.image};base64,{base64.b64encode(data.tobytes()).decode('ascii')}", size)
 
 
@@ -149,9 +127,31 @@ def refer_request(words: str, sent: SentImage, asking: ChatPrompt) -> dict[str, 
     return _request(asked, [words], sent, asking)
 
 
-def prompt_request(prompt: str, sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
-    """Make the request with a family's own prompt, without system prompt and schema: it was not trained with them."""
-    return _chat(prompt, sent, asking)
+def prompt_request(
+    words: str, sent: SentImage, asking: ChatPrompt, system: str = "", schema: AnswerSchema | None = None
+) -> dict[str, Any]:
+    """Make the request with a prompt as it is; a family's own has no system prompt and schema: it was not trained so.
+
+    Args:
+        schema: used if the settings ask for one.
+    """
+    content = [{"type": "image_url", "image_url": {"url": sent.url}}, {"type": "text", "text": words}]
+    made = body_of(asking.model, content, asking.max_tokens, system, schema if asking.schema else None)
+    made["frequency_penalty"] = 0  # a model's own default would penalise the digits that repeat in a box
+    return {**made, "logprobs": True} if asking.logprobs else made
+
+
+def body_of(
+    model: str, content: Any, max_tokens: int, system: str = "", schema: AnswerSchema | None = None
+) -> dict[str, Any]:
+    """Make the body of a request from the user's message."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": content})
+    body: dict[str, Any] = {"model": model, "messages": messages, "temperature": 0, "max_tokens": max_tokens}
+    if schema is not None:
+        strict = {"name": schema[0], "strict": True, "schema": schema[1]}
+        body["response_format"] = {"type": "json_schema", "json_schema": strict}
+    return body
 
 
 def answer_request(question: str, choices: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def answer_request(question: str, choices: Sequence[str], sent: SentImage, askin
     if asking.schema:
         words += ' Write it as a JSON object {"answer": …}.'
     fields = {"answer": {"type": "string", "enum": list(choices)}}
-    return _chat(words, sent, asking, ANSWER, ("answer", json_object(fields)))
+    return prompt_request(words, sent, asking, ANSWER, ("answer", json_object(fields)))
 
 
 def quoted(text: str) -> str:
@@ -172,13 +172,8 @@ def quoted(text: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError("words for the model", "half a surrogate pair", "valid Unicode") from error
-    return '"' + "".join(_escaped(c) for c in text) + '"'
-
-
-def _escaped(c: str) -> str:
-    if c in "<>[]{}|":
-        return f"\\u{ord(c):04x}"
-    return json.dumps(c, ensure_ascii=not c.isprintable())[1:-1]
+    plain = "".join(json.dumps(c, ensure_ascii=not c.isprintable())[1:-1] for c in text)
+    return '"' + "".join(f"\\u{ord(c):04x}" if c in "<>[]{}|" else c for c in plain) + '"'
 
 
 def _side(length: float, asking: ChatPrompt) -> int:
@@ -189,9 +184,9 @@ def _side(length: float, asking: ChatPrompt) -> int:
 
 def _request(words: str, labels: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
     convention = asking.convention
-    box, corners = ("bbox_2d", "left, top, right, bottom") if convention.order == "xy" else (
-        "box_2d", "top, left, bottom, right",
-    )  # fmt: skip
+    box, corners = "bbox_2d", "left, top, right, bottom"
+    if convention.order == "yx":
+        box, corners = "box_2d", "top, left, bottom, right"
     form = f'{{"label": …, "{box}": [{corners}]}}'
     answer = f'a JSON object {{"{_PLACES}": […]}} with' if asking.schema else "a JSON list of"
     words += f"Answer with {answer} one {form} for each thing, where {_unit(convention, sent.size)}; "
@@ -200,30 +195,7 @@ def _request(words: str, labels: Sequence[str], sent: SentImage, asking: ChatPro
     numbers = {"type": "array", "items": {"type": number}, "minItems": 4, "maxItems": 4}
     obj = json_object({"label": {"type": "string", "enum": list(labels)}, box: numbers})
     places = json_object({_PLACES: {"type": "array", "items": obj, "maxItems": MOST_PLACES}})
-    return _chat(words, sent, asking, SYSTEM, ("places", places))
-
-
-def _chat(
-    words: str, sent: SentImage, asking: ChatPrompt, system: str = "", schema: tuple[str, dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """Make a request; `schema` is the name and the schema of the answer, used if the settings ask for one."""
-    content = [{"type": "image_url", "image_url": {"url": sent.url}}, {"type": "text", "text": words}]
-    request: dict[str, Any] = {
-        "model": asking.model,
-        "messages": [
-            *([{"role": "system", "content": system}] if system else []),
-            {"role": "user", "content": content},
-        ],
-        "temperature": 0,
-        "frequency_penalty": 0,  # set, because a model's own default would penalise the digits that repeat in a box
-        "max_tokens": asking.max_tokens,
-    }
-    if asking.schema and schema is not None:
-        strict = {"name": schema[0], "strict": True, "schema": schema[1]}
-        request["response_format"] = {"type": "json_schema", "json_schema": strict}
-    if asking.logprobs:
-        request["logprobs"] = True
-    return request
+    return prompt_request(words, sent, asking, SYSTEM, ("places", places))
 
 
 def _unit(convention: Convention, size: tuple[int, int]) -> str:
@@ -244,9 +216,6 @@ def _unit(convention: Convention, size: tuple[int, int]) -> str:
 def json_object(fields: dict[str, Any]) -> dict[str, Any]:
     """Schema of an object with these fields, as OpenAI's strict mode requires at the root; bounds are checked here."""
     return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
-
-
-# ------------------------------------------------------------------------------------------------ the answer
 
 
 class _Token(msgspec.Struct):
@@ -272,12 +241,7 @@ class _Completion(msgspec.Struct):
     choices: list[_ChatChoice]
 
 
-def cut_off(model: str) -> ModelError:
-    """The error for an answer that was cut off."""
-    return ModelError(model, "its answer was cut off at max_tokens", "raise max_tokens, or ask for fewer objects")
-
-
-def said(data: bytes, model: str, partly: bool = False) -> ChatReply:
+def said(data: bytes, model: str) -> Reply:
     """Read the body of a response with status 200."""
     try:
         completion = msgspec.json.decode(data, type=_Completion)
@@ -287,19 +251,15 @@ def said(data: bytes, model: str, partly: bool = False) -> ChatReply:
     if len(completion.choices) != 1:
         raise ModelError(model, f"its reply has {len(completion.choices)} choices instead of one", "fix the server")
     choice = completion.choices[0]
-    if choice.message.refusal:
-        raise ModelError(
-            model, f"it refused: {choice.message.refusal[:200]!r}", "rephrase the question, or use another model"
-        )
-    whole = choice.finish_reason != "length"
-    if not whole and not partly:
-        raise cut_off(model)
-    if whole and choice.finish_reason != "stop":
+    text, refusal = choice.message.content or "", choice.message.refusal
+    if refusal:
+        raise ModelError(model, f"it refused: {refusal[:200]!r}", "rephrase the question, or use another model")
+    if choice.finish_reason not in ("stop", "length"):
         reason = f"its answer ended with the reason {str(choice.finish_reason)[:40]!r}, not 'stop'"
         raise ModelError(model, reason, "see the server's log")
-    if not choice.message.content or not choice.message.content.strip():
+    if not text.strip():
         raise ModelError(model, "its answer is empty", "see the server's log and its chat template")
-    return ChatReply(choice.message.content, _confidence(choice.logprobs, model), whole)
+    return Reply(text, _confidence(choice.logprobs, model), choice.finish_reason == "stop")
 
 
 def _confidence(logprobs: _Logprobs | None, model: str) -> float | None:

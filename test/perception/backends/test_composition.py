@@ -22,7 +22,7 @@ from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import BACKENDS
-from spatial_vlm_ros.perception.backends.families import EVERY, ONE
+from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.florence2 import REFERRING, TASKS
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -75,10 +75,11 @@ def paligemma(folder: Path) -> Path:
 
 def qwen(folder: Path) -> Path:
     """It sees 256 x 192 pixels: whole patches, and few."""
-    small = cv2.resize(FRAME.rgb, (256, 192))
+    small, asked = cv2.resize(FRAME.rgb, (256, 192)), FAMILIES["qwen3-vl"]
     replies = {
-        EVERY.format(name): [{"bbox_2d": thousandths(box), "label": name} for box in BOXES[name]] for name in BOXES
-    } | {ONE.format(WORDS): [{"bbox_2d": thousandths(MEANT), "label": "chick"}]}
+        asked.every.format(name): [{"bbox_2d": thousandths(box), "label": name} for box in BOXES[name]]
+        for name in BOXES
+    } | {asked.one.format(WORDS): [{"bbox_2d": thousandths(MEANT), "label": "chick"}]}
     lessons = [Lesson(small, question, json.dumps(reply)) for question, reply in replies.items()]
     return tiny_vlms.qwen_folder(folder / "Qwen3-VL-tiny", "qwen3_vl", lessons)
 

@@ -92,7 +92,7 @@ def test_an_image_that_may_not_be_written_to_or_is_a_view_is_read(folders: Folde
 def test_the_image_is_encoded_once_for_all_phrases(folders: Folders, name: str) -> None:
     detector = loaded(folders, name, batch="1")
     seen: list[int] = []
-    detector._model.get_submodule(INNER[name]).register_forward_pre_hook(lambda *_: seen.append(1))
+    detector.model.get_submodule(INNER[name]).register_forward_pre_hook(lambda *_: seen.append(1))
     detector.ground(patches(), [CAT, CAN, DOG])
     assert len(seen) == 1
     detector.ground(patches(), [CAT])
@@ -133,7 +133,7 @@ def test_out_of_memory_takes_fewer_phrases_and_loses_nothing(folders: Folders, n
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     most = 1
-    hook = detector._model.get_submodule(inner).register_forward_pre_hook(allocate, with_kwargs=True)
+    hook = detector.model.get_submodule(inner).register_forward_pre_hook(allocate, with_kwargs=True)
     assert_same(detector.ground(patches(), [CAT, CAN, DOG]), expected)  # of an image no smaller
     assert seen == [3, 1, 1, 1]
     most = 0
@@ -147,7 +147,7 @@ def test_out_of_memory_takes_fewer_phrases_and_loses_nothing(folders: Folders, n
 def test_nan_is_a_model_error_and_not_an_empty_table(folders: Folders, name: str, part: str) -> None:
     detector = loaded(folders, name)
     with torch.no_grad():
-        detector._model.get_submodule(part).weight[0] = torch.nan
+        detector.model.get_submodule(part).weight[0] = torch.nan
     with pytest.raises(ModelError, match="NaN"):
         detector.ground(patches(), [CAT])
 
@@ -166,22 +166,24 @@ def test_the_time_budget_ends_a_long_request(folders: Folders, name: str) -> Non
         loaded(folders, name, budget_s="1e-9").ground(patches(), [CAT, CAN, DOG])
 
 
-def spoil(folder: Path, tokens: list[str] | None) -> None:
-    """Makes it another kind of model, or renames tokens in the files of the tokenizer, which go where none is named."""
-    if tokens is None:
+def spoil(folder: Path, lost: str) -> None:
+    """Makes it another kind of model, or spoils the tokenizer: its files, a token, its template."""
+    files = (folder / "tokenizer.json", folder / "tokenizer_config.json")
+    if lost == "kind":
         edit(folder / "config.json", model_type="detr")
-        return
-    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
-        for token in tokens:
-            path.write_text(path.read_text().replace(token, "<other>"))
-        if not tokens:
+    elif lost == "template":
+        edit(files[0], post_processor=None)
+    elif lost == "half":
+        files[0].write_text(files[0].read_text()[:300])
+    for path in files if lost not in ("kind", "template", "half") else ():
+        if lost == "files":
             path.unlink()
+        else:
+            path.write_text(path.read_text().replace(lost, "<other>"))
 
 
 @pytest.mark.parametrize(("name", "lost", "words"), TABLES["other"])
-def test_another_model_or_tokenizer_is_refused(
-    copied: Callable[[str], Path], name: str, lost: list[str] | None, words: str
-) -> None:
+def test_another_model_or_tokenizer_is_refused(copied: Callable[[str], Path], name: str, lost: str, words: str) -> None:
     folder = copied(name)
     spoil(folder, lost)
     assert words in refusal(GIVEN[name][0], folder)

@@ -104,7 +104,7 @@ def test_what_is_no_answer_is_an_error_and_not_nothing(taught: Florence2, folder
             taught.ground(CUP_LEFT, [NounPhrase(category)])
     with pytest.raises(ModelError, match="fewer than three corners"):
         taught.refer(CUP_LEFT, "cup")
-    with pytest.raises(ModelError, match="cut off at 3 tokens"):
+    with pytest.raises(ModelError, match="cut off at max_new_tokens=3"):
         florence2.load(model=str(folder), max_new_tokens="3").ground(CUP_LEFT, [NounPhrase("cup")])
 
 

@@ -171,13 +171,6 @@ def test_the_command_says_what_int8_costs_and_how_the_folder_is_used(source: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number_format", ["fp32", "fp16"])
-def test_what_is_kept_is_within_the_tolerance(source: Path, tmp_path: Path, number_format: str) -> None:
-    written = export_model(str(source), tmp_path / "owl", number_format)
-    assert max(written.score_error, written.box_error) <= TOLERANCE[number_format]
-
-
-@pytest.mark.slow
 def test_an_empty_folder_is_filled_and_another_is_left_alone(source: Path, tmp_path: Path) -> None:
     written = export_model(str(source), tmp_path)
     assert max(written.score_error, written.box_error) <= TOLERANCE["fp32"]

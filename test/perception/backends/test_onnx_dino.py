@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ pytest.importorskip("onnxscript")
 import onnx
 import torch
 from tiny_folders import SIZE, Folders, answered_without, edit, opened, patches
-from tiny_folders import refusal as refused
+from tiny_folders import refusal as refused_by
 from tiny_models import BLUE, HEIGHT, KINDS, LEFT, RED, RIGHT, WIDTH, bert_tokenizer, dino, image, saved_dino
 from transformers import GroundingDinoImageProcessorPil
 from transformers.image_transforms import get_size_with_aspect_ratio
@@ -35,7 +36,7 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends import detector_inputs
 from spatial_vlm_ros.perception.backends.detectors import GroundingDino, class_of, load_dino
 from spatial_vlm_ros.perception.backends.loading import pretrained
-from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS, OnnxDino
+from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.model_export import TOLERANCE, DinoExport, convert, export_model, masks_of_text
@@ -122,15 +123,15 @@ def test_many_categories_are_split_by_the_longest_text_and_a_tokenizer_of_anothe
 ) -> None:
     grounder = loaded(plain_folder, at_once="100")
     seen: list[int] = []
-    grounder._model.model.text_backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    grounder.model.model.text_backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
     nouns = [" ".join(pair) for pair in itertools.product(("red", "soup"), ("cat", "cup", "dog", "can", "box"))]
     grounder.ground(image(), [NounPhrase(noun) for noun in nouns])
     assert len(seen) > 1
     assert max(seen) <= 16
     grounder = loaded(plain_folder)
-    grounder._model.model.special_tokens = torch.tensor([1, 2, 3, 4])
+    grounder.model.model.special_tokens = torch.tensor([1, 2, 3, 4])
     with pytest.raises(ModelError, match="full stop"):
-        GroundingDino(grounder._model, grounder._processor, grounder.runner)
+        GroundingDino(grounder.model, grounder.runner, grounder.thresholds, grounder.processor)
 
 
 def test_heads_of_a_config_that_does_not_speak_of_them_are_each_layers_own(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_category_is_asked_in_plain_words(said: str, asked: str) -> None:
 
 
 def test_categories_are_joined_and_are_the_tokens_of_the_processor(plain_folder: Path, tmp_path: Path) -> None:
-    prepared_by = loaded(plain_folder)._processor
+    prepared_by = loaded(plain_folder).processor
     assert (
         detector_inputs.joined(["cat", "soup can"])
         == prepared_by._preprocess_input_text(["cat", "soup can"])
@@ -169,7 +170,7 @@ def test_categories_are_joined_and_are_the_tokens_of_the_processor(plain_folder:
 
 
 def test_boxes_and_scores_are_those_of_the_post_processing(plain_folder: Path) -> None:
-    prepared_by = loaded(plain_folder)._processor
+    prepared_by = loaded(plain_folder).processor
     random = torch.Generator().manual_seed(0)
     logits, boxes = torch.randn(1, 50, 9, generator=random), torch.rand(1, 50, 4, generator=random)
     logits[..., 7:] = -torch.inf
@@ -292,14 +293,7 @@ def copy(exported: tuple[Path, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported[1], tmp_path / "model"))
 
 
-def by_torch(folder: Path, **options: str) -> GroundingDino:
-    grounder = load_dino(model=str(folder), preset="cpu", **options)
-    assert isinstance(grounder, GroundingDino)
-    return grounder
-
-
-def refusal(folder: Path) -> str:
-    return refused("onnx", folder)
+refusal = partial(refused_by, "onnx")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +310,7 @@ def test_boxes_and_scores_are_those_of_the_backend_with_torch(
 ) -> None:
     options = {"threshold": "0.5", "at_once": at_once}
     found = opened(exported[1], **options).boxes(patches(size), CATEGORIES)
-    expected = by_torch(exported[0], **options).boxes(patches(size), CATEGORIES)
+    expected = loaded(exported[0], **options).boxes(patches(size), CATEGORIES)
     assert len(expected.score) > 10
     np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.01)
     np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
@@ -327,13 +321,13 @@ def test_boxes_and_scores_are_those_of_the_backend_with_torch(
 def test_detections_match_and_defaults_are_those_of_the_backend_with_torch(exported: tuple[Path, Path]) -> None:
     options = {"threshold": "0.5", "text_threshold": "0.4"}
     found = opened(exported[1], **options).ground(patches(), PHRASES)
-    expected = by_torch(exported[0], **options).ground(patches(), PHRASES)
+    expected = loaded(exported[0], **options).ground(patches(), PHRASES)
     assert len(expected.detections) > 3
     assert [d.label for d in found.detections] == [d.label for d in expected.detections]
     np.testing.assert_allclose(found.match, expected.match, atol=1e-3)
     boxes = [[d.box_xyxy for d in one.detections] for one in (found, expected)]
     np.testing.assert_allclose(*boxes, atol=0.01)
-    assert opened(exported[1]).thresholds == by_torch(exported[0]).thresholds
+    assert opened(exported[1]).thresholds == loaded(exported[0]).thresholds
 
 
 def test_boxes_of_images_of_another_shape_stay_inside_them(exported: tuple[Path, Path]) -> None:
@@ -397,7 +391,7 @@ def test_graphs_that_compute_something_else_are_not_kept(
 
 
 def test_longest_px_makes_the_graph_smaller(exported: tuple[Path, Path]) -> None:
-    prepared_by = by_torch(exported[0])._processor
+    prepared_by = loaded(exported[0]).processor
     described = DinoExport(dino(KINDS[1]), prepared_by, (480, 640), 80).described()
     assert described["size"] == {"shortest_edge": 48, "longest_edge": 80}
     assert described["pad_size"] == {"height": 48, "width": 64}
@@ -417,8 +411,7 @@ def test_a_long_category_a_prompt_and_a_long_request_are_refused(exported: tuple
 
 def test_numbers_that_are_none_are_an_error_and_not_nothing_found(exported: tuple[Path, Path]) -> None:
     detector = opened(exported[1])
-    assert isinstance(detector.model, OnnxDino)
-    detector.model.prepare = dataclasses.replace(detector.model.prepare, mean=(float("nan"),) * 3)
+    detector.prepare = dataclasses.replace(detector.prepare, mean=(float("nan"),) * 3)
     with pytest.raises(ModelError, match="NaN"):
         detector.ground(patches(), PHRASES)
 

@@ -26,17 +26,12 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception.backends import vlm
-from spatial_vlm_ros.perception.backends.families import EVERY, FAMILIES, ONE
-from spatial_vlm_ros.perception.backends.word_model import WordModel
+from spatial_vlm_ros.perception.backends.families import FAMILIES
+from spatial_vlm_ros.perception.backends.vlm import WordModel
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
+from spatial_vlm_ros.vlm.remedies import attention_scaling as scaling
 from spatial_vlm_ros.vlm.remedies import norms
-from spatial_vlm_ros.vlm.remedies.attention_scaling import (
-    AdaptVis,
-    AdaptVisSettings,
-    CaseSplit,
-    write_calibration,
-)
 from spatial_vlm_ros.vlm.remedies.learned import FIELD, LearnedPositions, mark, save_learned
 from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 
@@ -44,6 +39,7 @@ TABLES = tables(__file__)
 
 SLOW = pytest.mark.slow
 TOKENS = 80
+EVERY, ONE = FAMILIES["qwen3-vl"].every, FAMILIES["qwen3-vl"].one
 
 Putting = Callable[[Parts, Any], object]
 """Puts a remedy on a model that is used for nothing else, whose prompts have these tokens; returns what keeps it on."""
@@ -139,7 +135,7 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float, float]]:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     images = Qwen2VLImageProcessorPil.from_pretrained(folder)
     kind = json.loads((folder / "config.json").read_text())["model_type"]
-    model = getattr(transformers, vlm.QWEN_CLASSES[kind]).from_pretrained(folder).eval()
+    model = tiny_vlms.QWEN_CLASSES[kind][0].from_pretrained(folder).eval()
     results, held = [], None
     for rgb in (CUP_LEFT, CUP_RIGHT):
         seen = dict(images(images=[Image.fromarray(rgb)], return_tensors="pt"))
@@ -197,7 +193,9 @@ def scores(found: Answers) -> list[float]:
 
 
 def calibration(path: Path, model: str, low: float, high: float, threshold: float) -> str:
-    write_calibration(AdaptVisSettings(model, "drawn", CaseSplit(20), AdaptVis(low, high, threshold)), path)
+    scaling.write_calibration(
+        scaling.AdaptVisSettings(model, "drawn", scaling.CaseSplit(20), scaling.AdaptVis(low, high, threshold)), path
+    )
     return str(path)
 
 
@@ -234,7 +232,7 @@ def test_a_remedy_is_the_one_put_on_by_hand(plain: Answers, folder: Path, kind: 
 
 
 def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
-    model = getattr(transformers, vlm.QWEN_CLASSES[kind]).from_pretrained(folder)
+    model = tiny_vlms.QWEN_CLASSES[kind][0].from_pretrained(folder)
     words = model.get_input_embeddings().weight.shape[0]
     model.resize_token_embeddings(words + 40, mean_resizing=False)
     with torch.no_grad():

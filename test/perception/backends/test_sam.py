@@ -14,43 +14,17 @@ import pytest
 from tables import tables
 
 pytest.importorskip("tiny_folders")
+import tiny_models as tiny
 import torch
 from tiny_folders import Folders, refusal
-from tiny_models import (
-    HEIGHT,
-    LEFT,
-    LENGTH,
-    PHRASES,
-    RIGHT,
-    SAM3_PREPARATION,
-    SAM3_SIDE,
-    SAM_PREPARATION,
-    SAM_SIDE,
-    WIDTH,
-    iou,
-    post_processing,
-    sam3,
-    sam3_video,
-    saved_sam3,
-    shapes,
-    tokenizer,
-)
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.backends import sam2
 from spatial_vlm_ros.perception.backends.detectors import ConceptDetector, load_sam3
 from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, Thresholds, grounding_of, merged
 from spatial_vlm_ros.perception.backends.prompts import _groups, with_boxes
-from spatial_vlm_ros.perception.backends.sam2 import (
-    MaskedGrounder,
-    Preparation,
-    Segmenter,
-    mask_above,
-    preparation,
-    segmenter,
-    with_masks,
-)
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounding_checks import check_detections
@@ -59,10 +33,10 @@ from spatial_vlm_ros.types import Detection, Mask, NounPhrase
 
 TABLES = tables(__file__)
 
-LEFT_BOX, RIGHT_BOX = (tuple(float(side) for side in box) for box in (LEFT, RIGHT))
+LEFT_BOX, RIGHT_BOX = (tuple(float(side) for side in box) for box in (tiny.LEFT, tiny.RIGHT))
 BOTH = [LEFT_BOX, RIGHT_BOX]
 CAT, CAN = NounPhrase("cat"), NounPhrase("soup can")
-RGB, TRUTH = shapes()
+RGB, TRUTH = tiny.shapes()
 CPU = torch.device("cpu")
 
 
@@ -72,8 +46,8 @@ def folder(folders: Folders) -> Path:
 
 
 @pytest.fixture
-def taught(folder: Path) -> Segmenter:
-    return segmenter(str(folder), "cpu", batch="2")
+def taught(folder: Path) -> sam2.Segmenter:
+    return sam2.segmenter(str(folder), "cpu", batch="2")
 
 
 def found(*masks: Mask | None) -> GivenDetections:
@@ -82,35 +56,30 @@ def found(*masks: Mask | None) -> GivenDetections:
 
 
 @contextlib.contextmanager
-def shifted(taught: Segmenter, by: float) -> Iterator[None]:
-    hook = taught._model.mask_decoder.register_forward_hook(lambda _, __, out: (out[0] + by, *out[1:]))
+def shifted(taught: sam2.Segmenter, by: float) -> Iterator[None]:
+    hook = taught.model.mask_decoder.register_forward_hook(lambda _, __, out: (out[0] + by, *out[1:]))
     yield
     hook.remove()
 
 
 @pytest.mark.parametrize("options", [{"batch": "1"}, {"batch": "2"}, {"batch": "8"}, {"dtype": "bfloat16"}])
 def test_boxes_become_the_shapes_in_them_in_their_order(folder: Path, options: dict[str, str]) -> None:
-    model = segmenter(str(folder), "cpu", **options)
+    model = sam2.segmenter(str(folder), "cpu", **options)
     for order in ([0, 1], [1, 0]):
         masks = model.masks(RGB, [BOTH[n] for n in order])
-        assert [mask.shape for mask in masks if mask is not None] == [(HEIGHT, WIDTH)] * 2
-        assert min(iou(mask, TRUTH[n]) for mask, n in zip(masks, order, strict=True)) > 0.85
+        assert [mask.shape for mask in masks if mask is not None] == [(tiny.HEIGHT, tiny.WIDTH)] * 2
+        assert min(tiny.iou(mask, TRUTH[n]) for mask, n in zip(masks, order, strict=True)) > 0.85
 
 
-def test_a_mask_ends_at_its_box_and_an_empty_one_is_none_and_leaves_the_box(taught: Segmenter) -> None:
+def test_a_mask_ends_at_its_box_and_an_empty_one_is_none_and_leaves_the_box(taught: sam2.Segmenter) -> None:
     with shifted(taught, 1e4):  # the model fills the whole image
         (mask,) = taught.masks(RGB, [(15.5, 20.0, 34.0, 30.2)])
     assert mask is not None
     assert mask.sum() == mask[20:31, 15:34].sum() == 11 * 19
     with shifted(taught, -1e4):
-        grounding = MaskedGrounder(found(None, None), taught).ground(RGB, [CAT])
+        grounding = sam2.MaskedGrounder(found(None, None), taught).ground(RGB, [CAT])
     assert [detection.mask for detection in grounding.detections] == [None, None]
     assert [detection.box_xyxy for detection in grounding.detections] == BOTH
-
-
-def whole(coarse: torch.Tensor, threshold: float, size: tuple[int, int]) -> np.ndarray:
-    full = torch.nn.functional.interpolate(coarse[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-    return (full > threshold).numpy()
 
 
 def blob(seed: int, n: int = 32) -> torch.Tensor:
@@ -121,62 +90,50 @@ def blob(seed: int, n: int = 32) -> torch.Tensor:
     return reach - torch.hypot(x - middle[0], y - middle[1]) + 0.3 * torch.randn((n, n), generator=rng)
 
 
-@pytest.mark.parametrize("size", [(90, 160), (33, 31), (20, 24), (7, 300)])
-def test_a_mask_computed_where_it_has_pixels_is_that_of_the_enlarged_grid(size: tuple[int, int]) -> None:
-    for seed in range(6):
-        coarse = blob(seed)
-        np.testing.assert_array_equal(mask_above(coarse, 0.0, size), whole(coarse, 0.0, size))
-        likely = coarse.sigmoid()
-        np.testing.assert_array_equal(mask_above(likely, 0.6, size), whole(likely, 0.6, size))
-
-
 @pytest.mark.parametrize("box", [(10.2, 5.0, 80.7, 60.0), (-20.0, -5.0, 40.0, 300.0), (150.0, 80.0, 400.0, 95.5)])
 def test_pixels_outside_of_the_box_are_not_set(box: tuple[float, float, float, float]) -> None:
     for seed in range(8):
         coarse, size = blob(seed), (90, 160)
-        expected = np.zeros(size, bool)
-        left, top = max(int(np.floor(box[0])), 0), max(int(np.floor(box[1])), 0)
-        right, bottom = int(np.ceil(box[2])), int(np.ceil(box[3]))
-        expected[top:bottom, left:right] = whole(coarse, 0.0, size)[top:bottom, left:right]
-        np.testing.assert_array_equal(mask_above(coarse, 0.0, size, box), expected)
+        full = torch.nn.functional.interpolate(coarse[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+        np.testing.assert_array_equal(sam2.mask_above(coarse, 0.0, size, box), inside((full > 0).numpy(), box))
 
 
 def test_grids_that_are_all_below_or_all_above_and_a_box_beside_the_image() -> None:
     for value in (-1.0, 0.0, 1.0):
-        mask = mask_above(torch.full((8, 8), value), 0.0, (50, 40))
+        mask = sam2.mask_above(torch.full((8, 8), value), 0.0, (50, 40))
         assert mask.shape == (50, 40)
         assert mask.all() == mask.any() == (value > 0)
-    assert not mask_above(torch.ones((8, 8)), 0.0, (50, 40), (60.0, 10.0, 70.0, 20.0)).any()
+    assert not sam2.mask_above(torch.ones((8, 8)), 0.0, (50, 40), (60.0, 10.0, 70.0, 20.0)).any()
 
 
-def test_masks_and_all_else_that_a_grounder_gives_stay_and_others_get_masks(taught: Segmenter) -> None:
+def test_masks_and_all_else_that_a_grounder_gives_stay_and_others_get_masks(taught: sam2.Segmenter) -> None:
     bare = found(None, None)
-    masked, plain = MaskedGrounder(bare, taught).ground(RGB, [CAT, CAN]), bare.ground(RGB, [CAT, CAN])
+    masked, plain = sam2.MaskedGrounder(bare, taught).ground(RGB, [CAT, CAN]), bare.ground(RGB, [CAT, CAN])
     np.testing.assert_array_equal(masked.match, plain.match)
     kept, given = ([(d.id, d.label, d.score, d.box_xyxy) for d in one.detections] for one in (masked, plain))
     assert kept == given
-    assert min(iou(detection.mask, true) for detection, true in zip(masked.detections, TRUTH, strict=True)) > 0.85
-    assert check_detections(masked.detections, WIDTH, HEIGHT) == masked.detections
-    own = np.zeros((HEIGHT, WIDTH), np.bool_)
+    assert min(tiny.iou(detection.mask, true) for detection, true in zip(masked.detections, TRUTH, strict=True)) > 0.85
+    assert check_detections(masked.detections, tiny.WIDTH, tiny.HEIGHT) == masked.detections
+    own = np.zeros((tiny.HEIGHT, tiny.WIDTH), np.bool_)
     own[20:30, 15:25] = True
-    masked = MaskedGrounder(found(own, None), taught).ground(RGB, [CAT])
+    masked = sam2.MaskedGrounder(found(own, None), taught).ground(RGB, [CAT])
     assert masked.detections[0].mask is own
-    assert iou(masked.detections[1].mask, TRUTH[1]) > 0.85
+    assert tiny.iou(masked.detections[1].mask, TRUTH[1]) > 0.85
 
     class Refers(GivenDetections):
         def refer(self, rgb: Any, words: str) -> tuple[Any, ...]:
             return (words, rgb.shape)
 
-    assert referrer_of(MaskedGrounder(Refers([]), taught)).refer(RGB, "the cat") == ("the cat", RGB.shape)
+    assert referrer_of(sam2.MaskedGrounder(Refers([]), taught)).refer(RGB, "the cat") == ("the cat", RGB.shape)
     with pytest.raises(InputError, match="cannot ground a whole phrase"):
-        referrer_of(MaskedGrounder(GivenDetections([]), taught))
+        referrer_of(sam2.MaskedGrounder(GivenDetections([]), taught))
 
 
 def test_the_image_is_encoded_once_for_all_boxes_and_not_at_all_for_none(folder: Path) -> None:
-    one_by_one = segmenter(str(folder), "cpu", batch="1")
+    one_by_one = sam2.segmenter(str(folder), "cpu", batch="1")
     seen: list[int] = []
-    one_by_one._model.vision_encoder.register_forward_pre_hook(lambda *_: seen.append(1))
-    assert MaskedGrounder(GivenDetections([]), one_by_one).ground(RGB, [CAT]).detections == ()
+    one_by_one.model.vision_encoder.register_forward_pre_hook(lambda *_: seen.append(1))
+    assert sam2.MaskedGrounder(GivenDetections([]), one_by_one).ground(RGB, [CAT]).detections == ()
     assert len(seen) == 0
     one_by_one.masks(RGB, [LEFT_BOX, RIGHT_BOX, LEFT_BOX])
     assert len(seen) == 1
@@ -192,7 +149,7 @@ def test_any_backend_gets_masks_by_name(folder: Path) -> None:
         "preset": "cpu",
     }
     grounder = load_grounder("spatial_vlm_ros.perception.backends.sam2:load", options)
-    assert isinstance(grounder, MaskedGrounder)
+    assert isinstance(grounder, sam2.MaskedGrounder)
     grounding = grounder.ground(np.full((64, 96, 3), 90, np.uint8), [NounPhrase("object")])
     assert len(grounding.detections) == 2
     assert any(detection.mask is not None for detection in grounding.detections)
@@ -203,27 +160,27 @@ DISC, OFF_DISC, DIAMOND = (22.0, 26.0), (19.0, 23.0), (72.0, 38.0)
 
 
 @pytest.fixture
-def pointing(folders: Folders) -> Segmenter:
-    return segmenter(str(folders["sam2 points"]), "cpu", batch="2")
+def pointing(folders: Folders) -> sam2.Segmenter:
+    return sam2.segmenter(str(folders["sam2 points"]), "cpu", batch="2")
 
 
 def pointed(*points: tuple[float, float], label: str = "cat") -> list[NamedObject]:
     return [NamedObject(label, None, point, 0.5) for point in points]
 
 
-def test_a_point_gets_the_mask_that_the_model_scores_highest(pointing: Segmenter) -> None:
+def test_a_point_gets_the_mask_that_the_model_scores_highest(pointing: sam2.Segmenter) -> None:
     masks = pointing.point_masks(RGB, [DIAMOND, DISC, OFF_DISC])  # two batches
     assert [mask.dtype for mask in masks if mask is not None] == [np.bool_] * 3
-    assert min(iou(mask, TRUTH[n]) for mask, n in zip(masks, (1, 0, 0), strict=True)) > 0.85
+    assert min(tiny.iou(mask, TRUTH[n]) for mask, n in zip(masks, (1, 0, 0), strict=True)) > 0.85
     thrice = np.ones((3, 3), np.uint8)
     (mask,) = pointing.point_masks(np.kron(RGB, thrice[..., None]), [(3 * DIAMOND[0], 3 * DIAMOND[1])])
-    assert iou(mask, np.kron(TRUTH[1], thrice) > 0) > 0.85
+    assert tiny.iou(mask, np.kron(TRUTH[1], thrice) > 0) > 0.85
 
 
-def test_points_become_objects_and_an_object_with_a_box_keeps_box_and_place(pointing: Segmenter) -> None:
+def test_points_become_objects_and_an_object_with_a_box_keeps_box_and_place(pointing: sam2.Segmenter) -> None:
     for several in (True, False):  # the masks of two points overlap almost wholly
         objects = with_boxes(pointed(DISC, DIAMOND, OFF_DISC), RGB, pointing, several=several, model="m")
-        assert [iou(one.mask, true) > 0.8 for one, true in zip(objects, TRUTH, strict=True)] == [True, True]
+        assert [tiny.iou(one.mask, true) > 0.8 for one, true in zip(objects, TRUTH, strict=True)] == [True, True]
         assert objects[0].named.score == 0.5
     given = [*pointed(DIAMOND, label="can"), NamedObject("cat", LEFT_BOX, None, 0.7)]  # type: ignore[arg-type]
     objects = with_boxes(given, RGB, pointing, several=False, model="m")
@@ -231,7 +188,7 @@ def test_points_become_objects_and_an_object_with_a_box_keeps_box_and_place(poin
     assert objects[1].named.box_xyxy == LEFT_BOX
 
 
-def test_a_point_without_a_model_or_an_object_there_is_refused_and_boxes_stay(pointing: Segmenter) -> None:
+def test_a_point_without_a_model_or_an_object_there_is_refused_and_boxes_stay(pointing: sam2.Segmenter) -> None:
     (one,) = with_boxes([NamedObject("cat", (1.0, 2.0, 3.0, 4.0), None, 0.7)], RGB, None, several=False, model="m")
     assert one.mask is None
     with pytest.raises(ModelError, match="masks=sam2"):
@@ -253,20 +210,20 @@ def test_a_point_in_the_mask_of_another_counts_only_for_models_that_put_several_
     assert _groups([(1.0, 1.0), (10.0, 1.0), (3.5, 1.0)], masks, several=True) == [[0, 1, 2]]
 
 
-def test_nan_is_a_model_error_and_other_masks_or_none_named_are_refused(taught: Segmenter, folder: Path) -> None:
+def test_nan_is_a_model_error_and_other_masks_or_none_named_are_refused(taught: sam2.Segmenter, folder: Path) -> None:
     with torch.no_grad():
-        taught._model.no_memory_embedding.fill_(torch.nan)
+        taught.model.no_memory_embedding.fill_(torch.nan)
     with pytest.raises(ModelError, match="NaN"):
         taught.masks(RGB, [LEFT_BOX])
     bare = found(None, None)
-    assert with_masks(bare, "", "") is bare
+    assert sam2.with_masks(bare, "", "") is bare
     with pytest.raises(UnknownNameError, match="sam2"):
-        with_masks(bare, "scissors", str(folder))
+        sam2.with_masks(bare, "scissors", str(folder))
     with pytest.raises(InputError, match="masks_model"):
-        with_masks(bare, "sam2", "")
+        sam2.with_masks(bare, "sam2", "")
 
 
-def test_out_of_memory_takes_fewer_boxes_and_never_a_smaller_image(taught: Segmenter) -> None:
+def test_out_of_memory_takes_fewer_boxes_and_never_a_smaller_image(taught: sam2.Segmenter) -> None:
     seen: list[int] = []
 
     def allocate(_: torch.nn.Module, __: object, kwargs: dict[str, torch.Tensor]) -> None:
@@ -275,10 +232,10 @@ def test_out_of_memory_takes_fewer_boxes_and_never_a_smaller_image(taught: Segme
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     most = 1
-    taught._model.mask_decoder.register_forward_pre_hook(allocate, with_kwargs=True)
+    taught.model.mask_decoder.register_forward_pre_hook(allocate, with_kwargs=True)
     masks = taught.masks(RGB, BOTH)
     assert seen == [2, 1, 1]
-    assert min(iou(mask, true) for mask, true in zip(masks, TRUTH, strict=True)) > 0.85
+    assert min(tiny.iou(mask, true) for mask, true in zip(masks, TRUTH, strict=True)) > 0.85
     most, seen[:] = 0, []
     with pytest.raises(ModelError, match="out of memory"):
         taught.masks(RGB, BOTH)
@@ -288,31 +245,31 @@ def test_out_of_memory_takes_fewer_boxes_and_never_a_smaller_image(taught: Segme
 def test_an_image_is_normalised_and_stretched_to_the_square_as_pillow_does() -> None:
     from PIL import Image
 
-    mean, std = np.array(SAM_PREPARATION.mean), np.array(SAM_PREPARATION.std)
-    rgb = np.random.default_rng(0).integers(0, 256, (SAM_SIDE, SAM_SIDE, 3), np.uint8)
-    made = SAM_PREPARATION(rgb, CPU)[0].permute(1, 2, 0).numpy()
+    mean, std = np.array(tiny.SAM_PREPARATION.mean), np.array(tiny.SAM_PREPARATION.std)
+    rgb = np.random.default_rng(0).integers(0, 256, (tiny.SAM_SIDE, tiny.SAM_SIDE, 3), np.uint8)
+    made = tiny.SAM_PREPARATION(rgb, CPU)[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(made, (rgb / 255 - mean) / std, atol=1e-5)
     noise = np.random.default_rng(1).integers(0, 256, (6, 8, 3), np.uint8)
     for size in ((720, 1280), (48, 64)):
         rgb = np.asarray(Image.fromarray(noise).resize(size[::-1], Image.Resampling.BICUBIC))
-        seen = (SAM_PREPARATION(rgb, CPU)[0].permute(1, 2, 0).numpy() * std + mean) * 255
-        pillow = np.asarray(Image.fromarray(rgb).resize((SAM_SIDE, SAM_SIDE), Image.Resampling.BILINEAR))
+        seen = (tiny.SAM_PREPARATION(rgb, CPU)[0].permute(1, 2, 0).numpy() * std + mean) * 255
+        pillow = np.asarray(Image.fromarray(rgb).resize((tiny.SAM_SIDE, tiny.SAM_SIDE), Image.Resampling.BILINEAR))
         assert np.abs(seen - pillow).max() < 1.5
 
 
 def test_preparations_are_read_from_either_file_and_one_for_another_size_is_refused(
-    folder: Path, tmp_path: Path, taught: Segmenter
+    folder: Path, tmp_path: Path, taught: sam2.Segmenter
 ) -> None:
-    assert preparation(folder) == SAM_PREPARATION
+    assert sam2.preparation(folder) == tiny.SAM_PREPARATION
     with pytest.raises(ModelError, match="is missing"):
-        preparation(tmp_path)
+        sam2.preparation(tmp_path)
     content = json.loads((folder / "preprocessor_config.json").read_text())
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": content}))
-    assert preparation(tmp_path) == SAM_PREPARATION
+    assert sam2.preparation(tmp_path) == tiny.SAM_PREPARATION
     assert model_folder(str(tmp_path), model="sam2") == tmp_path
-    other = dataclasses.replace(preparation(folder), side=64)
+    other = dataclasses.replace(sam2.preparation(folder), side=64)
     with pytest.raises(ModelError, match="64 px"):
-        Segmenter(taught._model, other, taught.runner)
+        sam2.Segmenter(taught.model, other, taught.runner)
 
 
 @pytest.mark.parametrize("change", TABLES["a preparation that cannot be followed"])
@@ -320,7 +277,7 @@ def test_a_preparation_that_cannot_be_followed_is_refused(folder: Path, tmp_path
     content = json.loads((folder / "preprocessor_config.json").read_text())
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(content | change))
     with pytest.raises(ModelError, match="preprocessor_config"):
-        preparation(tmp_path)
+        sam2.preparation(tmp_path)
 
 
 SIZE = (60, 80)
@@ -342,18 +299,18 @@ def loaded(folder: Path, **options: str) -> ConceptDetector:
 
 def by_transformers(category: str, threshold: float) -> dict[str, Any]:
     """What transformers' own model, tokenizer and post-processing find in NOISE."""
-    texts = tokenizer()(category, padding="max_length", max_length=LENGTH, return_tensors="pt")
+    texts = tiny.tokenizer()(category, padding="max_length", max_length=tiny.LENGTH, return_tensors="pt")
     with torch.inference_mode():
-        output = sam3()(
-            pixel_values=SAM3_PREPARATION(NOISE, torch.device("cpu")),
+        output = tiny.sam3()(
+            pixel_values=tiny.SAM3_PREPARATION(NOISE, torch.device("cpu")),
             input_ids=texts["input_ids"],
             attention_mask=texts["attention_mask"],
         )
-        found: dict[str, Any] = post_processing()(output, threshold, 0.5, [SIZE])[0]
+        found: dict[str, Any] = tiny.post_processing()(output, threshold, 0.5, [SIZE])[0]
     return found
 
 
-@pytest.mark.parametrize("category", PHRASES)
+@pytest.mark.parametrize("category", tiny.PHRASES)
 def test_boxes_scores_and_masks_are_those_of_the_post_processing(folders: Folders, category: str) -> None:
     scores = by_transformers(category, 0.0)["scores"].double().sort().values
     gap = 1 + int(scores[1:-1].diff().argmax())  # far from every score, which rounding moves
@@ -380,14 +337,14 @@ def test_pixels_are_those_of_the_models_processor_to_a_step_of_255(size: tuple[i
 
     rgb = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
     expected = Sam3ImageProcessor()(images=[rgb], return_tensors="pt")["pixel_values"]
-    made = Preparation(1008, 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))(rgb, torch.device("cpu"))
+    made = sam2.Preparation(1008, 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))(rgb, torch.device("cpu"))
     assert (made - expected).abs().max() < 1.01 * 2 / 255
 
 
 def test_each_object_fits_the_category_that_it_was_asked_for_and_the_best_are_kept(folders: Folders) -> None:
     detector, half, first = loaded(folders["sam3"]), loaded(folders["sam3"], threshold="0", dtype="bfloat16"), 0
-    together = detector.boxes(NOISE, PHRASES)
-    for n, category in enumerate(PHRASES):
+    together = detector.boxes(NOISE, tiny.PHRASES)
+    for n, category in enumerate(tiny.PHRASES):
         alone = detector.boxes(NOISE, [category])
         rows = slice(first, first + len(alone.score))
         np.testing.assert_allclose(together.fit[rows, n], alone.score, atol=1e-5)
@@ -405,18 +362,20 @@ def test_an_object_of_two_names_is_one_and_the_folder_of_the_video_model_holds_t
 ) -> None:
     detector = loaded(folders["sam3"])
     with torch.no_grad():
-        for value in detector._model.text_projection.parameters():
+        for value in detector.model.text_projection.parameters():
             value.zero_()  # all words of one length are now the same
     alone, both = detector.ground(NOISE, [CAT]), detector.ground(NOISE, [CAT, DOG])
     assert len(both.detections) == len(alone.detections) > 0
     np.testing.assert_allclose(both.match, 1.0, atol=1e-5)
-    whole = sam3_video()
-    own = dict(loaded(saved_sam3(tmp_path, whole))._model.named_parameters())
+    whole = tiny.sam3_video()
+    own = dict(loaded(tiny.saved_sam3(tmp_path, whole)).model.named_parameters())
     wanted = dict(whole.detector_model.named_parameters())
     assert own.keys() == wanted.keys()
     assert all(torch.equal(own[name], wanted[name]) for name in own)
-    assert f"{2 * SAM3_SIDE} px" in refusal("sam3", saved_sam3(tmp_path / "size", sam3(), side=2 * SAM3_SIDE))
-    words = saved_sam3(tmp_path / "words", sam3(words=50))
+    assert f"{2 * tiny.SAM3_SIDE} px" in refusal(
+        "sam3", tiny.saved_sam3(tmp_path / "size", tiny.sam3(), side=2 * tiny.SAM3_SIDE)
+    )
+    words = tiny.saved_sam3(tmp_path / "words", tiny.sam3(words=50))
     assert "its tokenizer has 55 words and its model 50" in refusal("sam3", words)
 
 
@@ -426,7 +385,7 @@ def logits_shifted(detector: ConceptDetector, by: float) -> Iterator[None]:
         output.pred_masks = output.pred_masks + by
         return output
 
-    hook = detector._model.mask_decoder.register_forward_hook(shift)
+    hook = detector.model.mask_decoder.register_forward_hook(shift)
     yield
     hook.remove()
 

@@ -37,7 +37,7 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.sentence_server import load_reader, model_reading
 from spatial_vlm_ros.perception.backends.server import load
-from spatial_vlm_ros.perception.backends.server_http import Address, RequestLimits
+from spatial_vlm_ros.perception.backends.server_http import MOST_BYTES, Address
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
 from spatial_vlm_ros.perception.replies import ReplyError
 from spatial_vlm_ros.perception.worker import WorkerGrounder
@@ -160,14 +160,14 @@ WRONG = {
     "cut short": (contract.cut_short, "closed the connection .*before its reply ended"),
     "not HTTP": (contract.speaks_no_http, "not valid HTTP"),
     "hangs up": (contract.hangs_up, "closed the connection before"),
-    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens. Raise max_tokens"),
+    "cut off by max_tokens": (says('{"objects": [', "length"), "cut off at max_tokens=1024.* Raise max_tokens"),
     "filtered": (says("[]", "content_filter"), "'content_filter'"),
     "unfinished": (says("[]", None), "'None'"),
     "refusal": (says(None, refusal="I cannot help with that"), "refused: 'I cannot help"),
     "empty": (says("  "), "answer is empty"),
     "a logprob above 0": (finds(logprobs=(0.5,)), "logprob is above 0"),
     "an endless reply": (contract.endless, "longer than"),
-    "a long reply": (raw(b" " * (RequestLimits().most_bytes + 1)), "longer than 4194304 bytes"),
+    "a long reply": (raw(b" " * (MOST_BYTES + 1)), "longer than 4194304 bytes"),
     "500": (fails(500, "CUDA out of memory"), "500 Internal Server Error: CUDA out of memory"),
     "another status": (raw(b"", 204), "answered 204 No Content"),
 }
@@ -217,7 +217,7 @@ def test_words_names_and_images_that_cannot_be_asked_are_refused(rgb: Rgb, away:
     with pytest.raises(InputError, match="1 to 50"):
         client(away).ground(rgb, [NounPhrase(f"thing {n}") for n in range(51)])
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), None):
-        with pytest.raises(ShapeError, match="rgb"):
+        with pytest.raises(ShapeError, match="image"):
             client(away).ground(wrong, [MUG])  # type: ignore[arg-type]
 
 
@@ -261,7 +261,7 @@ def test_whatever_a_server_says_is_a_text_or_a_model_error(data: bytes) -> None:
     except ModelError:
         return
     assert said.text.strip()
-    assert said.confidence is None or 0.0 <= said.confidence <= 1.0
+    assert said.score is None or 0.0 <= said.score <= 1.0
 
 
 def test_a_sentence_is_resolved_through_a_server_in_the_worker_process() -> None:

@@ -23,19 +23,11 @@ from tiny_models import shapes
 from tiny_vlms import CUP_LEFT, CUP_RIGHT, HEIGHT, KINDS, LEFT, RESIZED, RIGHT, WIDTH, Lesson, scene, written
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import (
-    DependencyError,
-    InputError,
-    ModelError,
-    ModelTimeoutError,
-    ShapeError,
-    UnknownNameError,
-)
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import vlm
-from spatial_vlm_ros.perception.backends.families import AGAIN, EVERY, FAMILIES, ONE
+from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.perception.backends.prompts import grounding, quoted
-from spatial_vlm_ros.perception.backends.word_model import WordModel
+from spatial_vlm_ros.perception.backends.vlm import WordModel
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC
 from spatial_vlm_ros.perception.replies import ReplyError
@@ -44,6 +36,7 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 TABLES = tables(__file__)
 
 CHICK = "chick behind the cup"
+EVERY, ONE, AGAIN = FAMILIES["qwen3-vl"].every, FAMILIES["qwen3-vl"].one, FAMILIES["qwen3-vl"].again
 LARGE = np.kron(CUP_LEFT, np.ones((3, 3, 1), np.uint8))
 # 540 x 300 pixels, 256 at most: to multiples of 28, and of 32 for patches of 16.
 SMALL = {"qwen2_5_vl": (252, 140), "qwen3_vl": (256, 128)}
@@ -139,7 +132,7 @@ def test_a_reply_that_cannot_be_read_is_asked_for_once_more_and_not_twice(taught
     assert box == pytest.approx(RIGHT, abs=tolerance(kind))
     with pytest.raises(ReplyError, match="nice fork"):
         taught.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("fork")])
-    with pytest.raises(ModelError, match="points where boxes were requested"):
+    with pytest.raises(errors.ModelError, match="points where boxes are needed"):
         taught.ground(CUP_LEFT, [NounPhrase("chick")])
 
 
@@ -155,10 +148,10 @@ def test_refer_asks_for_the_whole_phrase_and_may_get_a_point(taught: WordModel, 
 
 def test_a_reply_or_a_request_that_is_too_long_is_an_error(folder: Path) -> None:
     hasty = vlm.load_qwen(model=str(folder), device="cpu", max_new_tokens="12")
-    with pytest.raises(ModelError, match="cut off at 12 tokens"):
+    with pytest.raises(errors.ModelError, match="cut off at max_new_tokens=12"):
         hasty.ground(CUP_LEFT, [NounPhrase("cup")])
     late = vlm.load_qwen(model=str(folder), device="cpu", batch="1", budget_s="1e-3", max_new_tokens="80")
-    with pytest.raises(ModelTimeoutError, match="1 of 2 items done"):
+    with pytest.raises(errors.ModelTimeoutError, match="1 of 2 items done"):
         late.ground(CUP_LEFT, [NounPhrase("cup"), NounPhrase("can")])
 
 
@@ -188,12 +181,12 @@ def test_what_remains_of_a_hostile_phrase_is_answered_and_the_score_is_the_mean_
 
 def test_a_phrase_without_a_name_and_a_box_outside_the_image_are_refused() -> None:
     for words in ("", " \n", "<|im_start|>", '"""', "x" * 201):
-        with pytest.raises(InputError, match="phrase"):
+        with pytest.raises(errors.InputError, match="phrase"):
             quoted(words)
     for words in ("soup can", "child's toy", "7-up can", "café tray", "the chick behind the cup"):
         assert quoted(words) == words
     outside = NamedObject("cup", (200.0, 0.0, 250.0, 50.0), None, 0.8)
-    with pytest.raises(ModelError, match="inside the image"):
+    with pytest.raises(errors.ModelError, match="inside the image"):
         grounding([("cup", (outside,))], [NounPhrase("cup")], CUP_LEFT, "m")
 
 
@@ -203,15 +196,15 @@ def test_a_model_that_knows_nothing_or_whose_weights_are_no_numbers_ends_in_a_mo
     for spoil, words in ((False, ""), (True, "not finite")):
         folder = tiny_vlms.qwen_folder(tmp_path / str(spoil), kind, lessons(kind), steps=0, spoil=spoil)
         grounder = load_grounder(f"{vlm.__name__}:load_qwen", {"model": str(folder), "max_new_tokens": "30"})
-        with pytest.raises(ModelError, match=words or None):
+        with pytest.raises(errors.ModelError, match=words or None):
             grounder.ground(CUP_LEFT, [NounPhrase("cup")])
 
 
 def test_an_image_must_be_one_that_the_processor_takes(taught: WordModel) -> None:
     for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(ShapeError, match="image: "):
+        with pytest.raises(errors.ShapeError, match="image: "):
             taught.ground(image, [NounPhrase("cup")])  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="aspect ratio"):
+    with pytest.raises(errors.ModelError, match="aspect ratio"):
         taught.ground(np.zeros((2, 600, 3), np.uint8), [NounPhrase("cup")])
 
 
@@ -219,11 +212,11 @@ def test_a_folder_of_another_family_or_without_template_is_refused(folder: Path,
     for path in folder.iterdir():
         if path.name != "chat_template.jinja":
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(ModelError, match="no chat template"):
+    with pytest.raises(errors.ModelError, match="no chat template"):
         vlm.load_qwen(model=str(tmp_path))
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "llava"}))
-    with pytest.raises(UnknownNameError, match="llava"):
+    with pytest.raises(errors.UnknownNameError, match="llava"):
         vlm.load_qwen(model=str(tmp_path))
 
 
@@ -336,7 +329,7 @@ def test_paligemma_is_asked_as_its_class_documents_it(paligemma: Path) -> None:
 
 
 def test_each_prompt_of_a_batch_gets_its_own_reply_and_a_smaller_side_a_smaller_image(paligemma: Path) -> None:
-    with pytest.raises(ModelError, match="no can"):
+    with pytest.raises(errors.ModelError, match="no can"):
         loaded(paligemma).ground(CUP_WEST, [CUP, CAN])  # prompts of one batch; the second is answered in words
     options = {"model": str(paligemma), "device": "cpu", "longest_px": "256", "max_new_tokens": "80"}
     small = load_grounder("vlm", options)
@@ -395,7 +388,7 @@ def test_molmo2_names_the_package_that_its_processor_needs(tmp_path: Path) -> No
     (folder / "config.json").write_text('{"model_type": "molmo2"}')
     kinds = {"image_processor_type": "Molmo2ImageProcessor", "processor_class": "Molmo2Processor"}
     (folder / "preprocessor_config.json").write_text(json.dumps(kinds))
-    with pytest.raises(DependencyError, match="pip install torchvision"):
+    with pytest.raises(errors.DependencyError, match="pip install torchvision"):
         loaded(folder, masks="none")
 
 
@@ -423,12 +416,12 @@ def test_points_become_one_object_with_mask_and_box_and_without_masks_they_are_r
     rows, columns = np.nonzero(one.mask)
     assert one.box_xyxy == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     assert len(grounder.refer(rgb, "can")) == 2  # a second opinion takes points as they are
-    with pytest.raises(InputError, match="masks=sam2"):
+    with pytest.raises(errors.InputError, match="masks=sam2"):
         loaded(pointing)
     opinion = loaded(pointing, masks="none")
     rgb, _ = shapes()
     assert len(opinion.refer(rgb, "can")) == 2
-    with pytest.raises(ModelError, match="masks=sam2"):
+    with pytest.raises(errors.ModelError, match="masks=sam2"):
         opinion.ground(rgb, [CAN])
 
 
@@ -448,7 +441,7 @@ def test_a_stated_prompt_and_convention_replace_the_familys_if_the_processor_tel
     grounder = loaded(paligemma, prompt="detect {}", convention="bins-1024-yx")
     assert (grounder.family.name, grounder.family.one) == ("paligemma", "detect {}")
     assert len(grounder.ground(CUP_WEST, [CUP]).detections) == 1
-    with pytest.raises(ModelError, match="location tokens"):
+    with pytest.raises(errors.ModelError, match="location tokens"):
         loaded(paligemma, convention="thousand").ground(CUP_WEST, [CUP])
-    with pytest.raises(InputError, match="resized-absolute"):
+    with pytest.raises(errors.InputError, match="resized-absolute"):
         loaded(paligemma, convention="resized-absolute")

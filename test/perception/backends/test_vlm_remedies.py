@@ -20,18 +20,10 @@ from small_scorers import ENCODERS, last_row_scaled
 from tiny_vlms import HEIGHT, WIDTH, Lesson, noted, scene
 
 from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.perception import judging
 from spatial_vlm_ros.perception.backends import vlm
 from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
 from spatial_vlm_ros.perception.backends.families import FAMILIES
-from spatial_vlm_ros.perception.judging import (
-    CHOICES,
-    QUESTION,
-    QUESTION_WITH_BOXES,
-    TEXT,
-    AskedJudge,
-    RelationQuestion,
-    judge_of,
-)
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
@@ -43,9 +35,10 @@ from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trai
 LEFT, RIGHT = (18, 30, 72, 80), (108, 20, 162, 70)
 CUP_LEFT, CUP_RIGHT = scene(*LEFT), scene(*RIGHT)
 CUP = NounPhrase("cup")
-SIDES = CHOICES["left of"][0]
+SIDES = judging.CHOICES["left of"][0]
 BOXES = tuple(tuple(float(v) for v in box) for box in (LEFT, RIGHT))
-WORDS = Lesson(CUP_LEFT, QUESTION + QUESTION_WITH_BOXES + " Answer with one of: left, right. answer en", "")
+QUESTION = judging.QUESTION
+WORDS = Lesson(CUP_LEFT, QUESTION + judging.QUESTION_WITH_BOXES + " Answer with one of: left, right. answer en", "")
 """Nothing to learn: its words are in the tokenizer, so that a question is not made of unknown ones."""
 Put = Callable[[Parts], Any]
 
@@ -258,7 +251,7 @@ def test_a_class_that_is_not_known_loads_without_remedies_and_refuses_them_by_na
     grounder = loaded(internvl)
     assert not hasattr(grounder, "scorer")
     assert not hasattr(grounder, "box_text")
-    assert judge_of(grounder) is None
+    assert judging.judge_of(grounder) is None
     assert callable(grounder.refer)
     for option, value in (
         ("norm_dose", "0"),
@@ -277,11 +270,11 @@ def test_a_class_that_is_not_known_loads_without_remedies_and_refuses_them_by_na
 
 
 def test_each_class_can_judge(llava: Path, paligemma: Path) -> None:
-    questions = [RelationQuestion(relation, *BOXES) for relation in CHOICES]
+    questions = [judging.RelationQuestion(relation, *BOXES) for relation in judging.CHOICES]
     for folder in (llava, paligemma):
-        judge = judge_of(loaded(folder))
-        assert isinstance(judge, AskedJudge)
-        for marks in ("boxes", "crop", TEXT):
+        judge = judging.judge_of(loaded(folder))
+        assert isinstance(judge, judging.AskedJudge)
+        for marks in ("boxes", "crop", judging.TEXT):
             found = judge.judge(CUP_LEFT, questions, 60.0, marks=marks)
             assert all(p is None or 0.0 < p < 1.0 for p in found)
             assert found == judge.judge(CUP_LEFT, questions, 60.0, marks=marks)
@@ -306,9 +299,9 @@ def test_boxes_in_words_of_qwen_are_in_its_own_units(kind: str, tmp_path: Path) 
     grounder = loaded(folder)
     assert grounder.box_text(CUP_LEFT, BOXES[0]) == str(expected)
     both = ComposedGrounder(SimpleNamespace(ground=lambda *_: None), grounder)  # type: ignore[arg-type]
-    judge = judge_of(both)
-    assert isinstance(judge, AskedJudge)
-    assert judge.judge(CUP_LEFT, [RelationQuestion("behind", *BOXES)], 60.0, marks=TEXT)
+    judge = judging.judge_of(both)
+    assert isinstance(judge, judging.AskedJudge)
+    assert judge.judge(CUP_LEFT, [judging.RelationQuestion("behind", *BOXES)], 60.0, marks=judging.TEXT)
 
 
 def test_an_image_whose_sides_would_be_cut_off_is_padded_for_questions(llava: Path) -> None:

@@ -27,12 +27,11 @@ from tiny_models import HEIGHT, LEFT, WIDTH, image, shapes
 from tiny_vlms import Lesson, scene
 
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, ModelTimeoutError, UnknownNameError
-from spatial_vlm_ros.perception.backends import florence2, onboard, vlm
+from spatial_vlm_ros.perception.backends import florence2, loading, onboard, vlm
 from spatial_vlm_ros.perception.backends.detectors import GroundingDino, load_dino
-from spatial_vlm_ros.perception.backends.loading import check_room, check_tokens, free_memory, weight_bytes
-from spatial_vlm_ros.perception.backends.onboard import WeightPlacement, is_out_of_memory, on_device, share_or_size
+from spatial_vlm_ros.perception.backends.onboard import RuntimeSettings, on_device, share_or_size
 from spatial_vlm_ros.perception.backends.sam2 import segmenter
-from spatial_vlm_ros.perception.backends.word_model import WordModel
+from spatial_vlm_ros.perception.backends.vlm import WordModel
 from spatial_vlm_ros.types import NounPhrase
 
 TABLES = tables(__file__)
@@ -72,13 +71,11 @@ def replies(grounder: WordModel) -> list[str]:
 
 def test_a_limit_of_memory_is_a_share_or_a_size_and_options_become_settings() -> None:
     given = {"0.5": 0.5, "1": 1.0, "6GB": 6e9, "4096 MiB": 2.0**32, "1.5GiB": 1.5 * 2**30}
-    assert {text: share_or_size(text) for text in given} == given
-    assert WeightPlacement(memory=0.25).share_of(8 * 10**9) == 0.25
-    assert WeightPlacement(memory=6e9).share_of(8 * 10**9) == 0.75
+    assert {text: share_or_size("memory", text) for text in given} == given
+    assert RuntimeSettings(memory=0.25).share_of(8 * 10**9) == 0.25
+    assert RuntimeSettings(memory=6e9).share_of(8 * 10**9) == 0.75
     with pytest.raises(InputError, match=r"8\.0 GB"):
-        WeightPlacement(memory=9e9).share_of(8 * 10**9)
-    with pytest.raises(InputError, match="memory"):
-        WeightPlacement(memory=0.0)
+        RuntimeSettings(memory=9e9).share_of(8 * 10**9)
     assert onboard.settings("desktop-cuda", device_map="auto").device == "auto"
     made = onboard.settings("desktop-cuda", attn_implementation="eager", compile="yes", memory="0.5")
     placed = dataclasses.replace(onboard.PRESETS["desktop-cuda"], attn_implementation="eager", compile=True, memory=0.5)
@@ -89,9 +86,9 @@ def test_a_limit_of_memory_is_a_share_or_a_size_and_options_become_settings() ->
 @pytest.mark.parametrize(("options", "device", "language", "option"), TABLES["cannot apply"])
 def test_what_cannot_apply_is_refused(options: Any, device: str, language: bool, option: str) -> None:
     with pytest.raises(InputError, match=f"option {option}"):
-        WeightPlacement(**options).check("test", torch.device(device), torch.float16, language=language)
+        RuntimeSettings(**options).check("test", torch.device(device), torch.float16, language=language)
     with pytest.raises(InputError, match="float16"):
-        WeightPlacement(attn_implementation="flash_attention_2").check("test", GPU, torch.float32, language=True)
+        RuntimeSettings(attn_implementation="flash_attention_2").check("test", GPU, torch.float32, language=True)
 
 
 @pytest.mark.parametrize(("options", "package"), TABLES["missing package"])
@@ -99,7 +96,7 @@ def test_a_missing_package_is_named_with_its_command(options: Any, package: str)
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
     with pytest.raises(DependencyError, match=f"pip install {package.replace('_', '-')}"):
-        WeightPlacement(**options).check("test", GPU, torch.float16, language=True)
+        RuntimeSettings(**options).check("test", GPU, torch.float16, language=True)
 
 
 def test_what_a_class_does_not_have_is_refused_by_its_name(detector: Path, qwen: Path, tmp_path: Path) -> None:
@@ -110,15 +107,15 @@ def test_what_a_class_does_not_have_is_refused_by_its_name(detector: Path, qwen:
     with pytest.raises(InputError, match="compiles nothing on a CPU"):
         vlm.load(model=str(folder), preset="cpu", compile="yes")
     with pytest.raises(InputError, match="PaliGemmaForConditionalGeneration"):
-        WeightPlacement(compile=True).check_class(transformers.PaliGemmaForConditionalGeneration, "vlm", language=True)
+        RuntimeSettings(compile=True).check_class(transformers.PaliGemmaForConditionalGeneration, "vlm", language=True)
 
 
 def test_attention_a_device_map_and_a_cache_of_fixed_size_change_no_reply(qwen: Path) -> None:
     said = {}
     for name in ("eager", "sdpa"):
         grounder = talk(qwen, preset="cpu", attn_implementation=name)
-        assert grounder._model.config._attn_implementation == name
-        assert grounder._model.model.language_model.config._attn_implementation == name
+        assert grounder.model.config._attn_implementation == name
+        assert grounder.model.model.language_model.config._attn_implementation == name
         said[name] = replies(grounder)
     assert said["eager"] == said["sdpa"]
     grounder = talk(qwen, preset="cpu")
@@ -129,7 +126,7 @@ def test_attention_a_device_map_and_a_cache_of_fixed_size_change_no_reply(qwen: 
         pytest.skip("layers would go to the GPU")
     pytest.importorskip("accelerate")
     mapped = talk(qwen, device_map="auto", warm_up="no")
-    assert {value.device for value in mapped._model.parameters()} == {CPU}
+    assert {value.device for value in mapped.model.parameters()} == {CPU}
     assert mapped.runner.device == CPU
     assert replies(mapped) == replies(talk(qwen, preset="cpu"))
 
@@ -146,19 +143,19 @@ def test_limits_of_memory_reach_torch_and_the_device_map(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 * 10**9, 8 * 10**9))
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", limit)
-    WeightPlacement(memory=0.5).limit_memory(torch.device("cuda", 1))
+    RuntimeSettings(memory=0.5).limit_memory(torch.device("cuda", 1))
     assert limited == {1: 0.5}
-    WeightPlacement(memory=2e9, device_map="auto").limit_memory(GPU)
+    RuntimeSettings(memory=2e9, device_map="auto").limit_memory(GPU)
     assert limited == {0: 0.25, 1: 0.25}
-    WeightPlacement().limit_memory(GPU)
+    RuntimeSettings().limit_memory(GPU)
     accelerate = pytest.importorskip("accelerate")
     monkeypatch.setattr(accelerate.utils, "get_max_memory", lambda: {0: 6 * 10**9, 1: 10**9, "cpu": 5})
-    arguments = WeightPlacement(memory=2e9, device_map="auto").arguments(GPU, torch.float16)
+    arguments = RuntimeSettings(memory=2e9, device_map="auto").arguments(GPU, torch.float16)
     assert arguments == {"device_map": "auto", "max_memory": {0: 2 * 10**9, 1: 10**9, "cpu": 5}}
 
 
 def test_a_quantization_reaches_the_quantizer_of_transformers(qwen: Path) -> None:
-    arguments = WeightPlacement(quantization="bnb-8bit").arguments(CPU, torch.float32)
+    arguments = RuntimeSettings(quantization="bnb-8bit").arguments(CPU, torch.float32)
     assert arguments["device_map"] == {"": CPU}
     model = transformers.Qwen2_5_VLForConditionalGeneration
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -170,7 +167,7 @@ def test_a_quantization_reaches_the_quantizer_of_transformers(qwen: Path) -> Non
 
 def test_four_bits_are_nf4_and_compute_in_the_number_format_of_the_model() -> None:
     pytest.importorskip("bitsandbytes")
-    (config,) = [WeightPlacement(quantization="bnb-4bit").arguments(GPU, torch.bfloat16)["quantization_config"]]
+    (config,) = [RuntimeSettings(quantization="bnb-4bit").arguments(GPU, torch.bfloat16)["quantization_config"]]
     assert (config.load_in_4bit, config.bnb_4bit_quant_type) == (True, "nf4")
     assert config.bnb_4bit_compute_dtype is torch.bfloat16
 
@@ -180,15 +177,13 @@ def test_four_bits_are_nf4_and_compute_in_the_number_format_of_the_model() -> No
 )
 def test_a_quantized_model_still_answers(qwen: Path, name: str, layer: str) -> None:
     pytest.importorskip("torchao" if name == "torchao-int8" else "bitsandbytes")
-    arguments = WeightPlacement(quantization=name).arguments(CPU, torch.bfloat16)
+    arguments = RuntimeSettings(quantization=name).arguments(CPU, torch.bfloat16)
     loaded = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen, dtype=torch.bfloat16, **arguments)
     assert layer in {type(part).__name__ for part in (*loaded.modules(), *loaded.parameters())}
     if name == "bnb-4bit":
         return  # its kernel for CPUs wants more columns than a tiny model has
     plain = talk(qwen, preset="cpu", dtype="bfloat16")
-    grounder = WordModel(
-        plain.name, loaded.eval(), plain._processor, plain.family, "resized-absolute", plain._prepare, plain.runner, 12
-    )
+    grounder = WordModel(plain.name, loaded.eval(), plain._processor, plain.family, plain._prepare, plain.runner, 12)
     assert all(replies(grounder))
 
 
@@ -200,9 +195,9 @@ def test_compiled_decoding_says_the_same(qwen: Path) -> None:
     grounder.runner.settings = dataclasses.replace(grounder.runner.settings, compile=True, budget_s=3600.0)
     config = transformers.CompileConfig(mode="default")
     config._compile_all_devices = True
-    grounder._model.generation_config.compile_config = config
+    grounder.model.generation_config.compile_config = config
     assert replies(grounder) == before
-    assert grounder._model._compiled_call is not None
+    assert grounder.model._compiled_call is not None
 
 
 @compiles
@@ -212,7 +207,7 @@ def test_a_compiled_detector_finds_the_same(detector: Path) -> None:
     assert len(one.detections) == len(other.detections) > 0
     for a, b in zip(one.detections, other.detections, strict=True):
         np.testing.assert_allclose(a.box_xyxy, b.box_xyxy, atol=0.05)
-    assert compiled._model.model.backbone._compiled_call_impl is not None
+    assert compiled.model.model.backbone._compiled_call_impl is not None
 
 
 @compiles
@@ -222,7 +217,7 @@ def test_a_compiled_segmenter_gives_the_same_masks(folders: Folders) -> None:
     (one,), (other,) = plain.masks(shapes()[0], boxes), compiled.masks(shapes()[0], boxes)
     assert (one is None) is (other is None)
     assert one is None or other is None or (one == other).mean() > 0.999
-    assert compiled._model.vision_encoder._compiled_call_impl is not None
+    assert compiled.model.vision_encoder._compiled_call_impl is not None
 
 
 @compiles
@@ -232,7 +227,7 @@ def test_a_compiled_florence_says_the_same(tmp_path: Path) -> None:
         florence2.load(model=str(folder), preset="cpu", max_new_tokens="8", compile=word) for word in ("no", "yes")
     )
     assert plain.written(RGB, "cup")[0] == compiled.written(RGB, "cup")[0]
-    assert compiled._model.model.vision_tower._compiled_call_impl is not None
+    assert compiled.model.model.vision_tower._compiled_call_impl is not None
 
 
 @pytest.mark.parametrize(("capability", "language", "dtype"), TABLES["number formats"])
@@ -261,7 +256,7 @@ def test_a_detector_runs_in_half_precision(detector: Path, dtype: str) -> None:
 
 
 def test_images_are_prepared_where_the_processor_can(detector: Path) -> None:
-    processor = detect(detector)._processor.image_processor
+    processor = detect(detector).processor.image_processor
     expected = {"device": GPU} if processor.backend == "torchvision" else {}
     assert on_device(processor, GPU) == expected
     assert on_device(processor, CPU) == on_device(object(), GPU) == {}
@@ -306,27 +301,27 @@ def test_the_bytes_of_weights_are_those_of_the_loaded_model_and_free_memory_what
     for dtype, item in ((torch.float32, 4), (torch.float16, 2)):
         loaded = transformers.GroundingDinoForObjectDetection.from_pretrained(detector, dtype=dtype)
         weights = [value for value in loaded.parameters() if value.is_floating_point()]
-        needed = weight_bytes([detector / "model.safetensors"], item)
+        needed = loading.weight_bytes([detector / "model.safetensors"], item)
         assert needed == pytest.approx(sum(value.numel() * item for value in weights), rel=0.02)
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)  # damaged files count as nothing; loading tells why
-    assert weight_bytes([tmp_path / "model.safetensors", tmp_path / "missing"], 4) == 0
+    assert loading.weight_bytes([tmp_path / "model.safetensors", tmp_path / "missing"], 4) == 0
     table = tmp_path / "meminfo"
-    assert free_memory(table) is None
+    assert loading.free_memory(table) is None
     table.write_text("MemTotal: 8 kB\nMemAvailable:    1000 kB\nSwapFree:  24 kB\nHugePages_Total:    0\n")
-    assert free_memory(table) == 1024 * 1024
+    assert loading.free_memory(table) == 1024 * 1024
     table.write_text("MemTotal: 8 kB\n")
-    assert free_memory(table) is None
+    assert loading.free_memory(table) is None
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(
     detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_room("test", 10, None, "cpu")
-    check_room("test", 10, 10, "cpu")
+    loading.check_room("test", 10, None, "cpu")
+    loading.check_room("test", 10, 10, "cpu")
     with pytest.raises(ModelError, match=r"take 1000\.0 GB, and 2\.0 GB are free on cpu\. Use a smaller model"):
-        check_room("test", 10**12, 2 * 10**9, "cpu")
-    monkeypatch.setattr(onboard, "free_memory", lambda: 1000)
-    monkeypatch.setattr(onboard, "pretrained", None)  # it would be called
+        loading.check_room("test", 10**12, 2 * 10**9, "cpu")
+    monkeypatch.setattr(loading, "free_memory", lambda: 1000)
+    monkeypatch.setattr(loading, "pretrained", None)  # it would be called
     with pytest.raises(ModelError, match="are free on cpu"):
         detect(detector)
 
@@ -334,12 +329,12 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(
 def test_a_tokenizer_without_a_token_of_the_model_is_refused(qwen: Path) -> None:
     model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(qwen)
     tokenizer = transformers.AutoTokenizer.from_pretrained(qwen)
-    check_tokens(tokenizer, ("<|image_pad|>",), model, model="test")
+    loading.check_tokens(tokenizer, ("<|image_pad|>",), model, model="test")
     with pytest.raises(ModelError, match="no token '<loc_0>'"):
-        check_tokens(tokenizer, ("<loc_0>",), model, model="test")
+        loading.check_tokens(tokenizer, ("<loc_0>",), model, model="test")
     tokenizer.add_tokens(["<loc_0>"])
     with pytest.raises(ModelError, match="rows"):
-        check_tokens(tokenizer, ("<loc_0>",), model, model="test")
+        loading.check_tokens(tokenizer, ("<loc_0>",), model, model="test")
 
 
 PIXELS_PER_SIDE = 8  # of the image for each pixel that the small network sees
@@ -354,7 +349,7 @@ class Bench:
         self.network.register_forward_pre_hook(self.allocate)
         self.most_values, self.seen, self.held = most_values, [], weakref.WeakSet()
         self.now = 0.0
-        chosen = onboard.RuntimeSettings("cpu", "float32", **{"batch": 4, "longest_px": 1024, **fields})  # type: ignore[arg-type]
+        chosen = RuntimeSettings("cpu", "float32", **{"batch": 4, "longest_px": 1024, **fields})  # type: ignore[arg-type]
         self.runner = onboard.Runner("bench", chosen, clock=lambda: self.now)
 
     def allocate(self, _: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -434,15 +429,15 @@ def test_a_failure_to_allocate_is_known_as_such() -> None:
     for fail in (lambda: torch.empty(1 << 56, dtype=torch.uint8), lambda: bytearray(1 << 62)):
         with pytest.raises((RuntimeError, MemoryError)) as raised:
             fail()
-        assert is_out_of_memory(raised.value)
+        assert loading.is_out_of_memory(raised.value)
     for words, memory in (
         ("CUDA error: out of memory", True),
         ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
         ("NVML_SUCCESS == r INTERNAL ASSERT FAILED", True),
         ("CUDA error: device-side assert triggered", False),
     ):
-        assert is_out_of_memory(RuntimeError(words)) is memory
-    assert not is_out_of_memory(ValueError("out of memory"))
+        assert loading.is_out_of_memory(RuntimeError(words)) is memory
+    assert not loading.is_out_of_memory(ValueError("out of memory"))
 
 
 def test_another_failure_or_a_forward_that_loses_items_is_a_model_error_at_once() -> None:

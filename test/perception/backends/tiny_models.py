@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transformers
-from transformers.models.sam3 import configuration_sam3 as sam3_parts
 
 from spatial_vlm_ros.perception.backends.sam2 import Preparation
 from spatial_vlm_ros.types import Mask
@@ -23,6 +22,7 @@ from spatial_vlm_ros.types import Mask
 Rgb = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
+CONFIGS = json.loads(Path(__file__).with_name("tiny_configs.json").read_text("utf-8"))
 WORDS = ("cat", "cup", "dog", "soup", "can", "opener", "object", "box", "##s", "a", "red", "-")
 WIDTH, HEIGHT = 96, 64
 LEFT: Box = (10, 12, 34, 40)
@@ -60,19 +60,11 @@ DETECTORS = {
 }
 
 
-def grounding_dino(kind: str, backbone: transformers.SwinConfig, **parts: Any) -> Any:
-    """A detector of random weights; `kind` is its model_type."""
-    text = transformers.BertConfig(
-        vocab_size=1100, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    shared: dict[str, Any] = {
-        "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4, "d_model": 32, "disable_custom_kernels": True,
-    }  # fmt: skip
+def grounding_dino(kind: str, form: str, **parts: Any) -> Any:
+    """A detector of random weights; `kind` is its model_type, `form` a key of CONFIGS."""
     made, config = DETECTORS[kind]
     torch.manual_seed(0)
-    return made(config(backbone_config=backbone, text_config=text, **shared, **parts)).eval()
+    return made(config(**{**CONFIGS["grounding dino"], **CONFIGS[form], **parts})).eval()
 
 
 def grounding_dino_processor(folder: Path, shortest: int, longest: int) -> transformers.GroundingDinoProcessor:
@@ -96,14 +88,7 @@ def _relative(box: Box) -> list[float]:
 
 def saved_detector(folder: Path, kind: str, *, taught: bool) -> Path:
     """A folder with a detector and its processor as `save_pretrained` writes them; each patch is a query."""
-    backbone = transformers.SwinConfig(
-        image_size=64, patch_size=4, embed_dim=16, depths=[1, 1, 1], num_heads=[2, 2, 2], window_size=4,
-        out_indices=[3], drop_path_rate=0.0,
-    )  # fmt: skip
-    model = grounding_dino(
-        kind, backbone, num_queries=24, encoder_layers=1, num_feature_levels=1, max_text_len=16, dropout=0.0,
-        fusion_droppath=0.0,
-    )  # fmt: skip
+    model = grounding_dino(kind, "each patch a query")
     processor = grounding_dino_processor(folder, HEIGHT, WIDTH)
     if taught:
         teach_detector(model, processor)
@@ -112,26 +97,9 @@ def saved_detector(folder: Path, kind: str, *, taught: bool) -> Path:
     return folder
 
 
-def sam2(seed: int = 0) -> transformers.Sam2Model:
-    side = SAM_SIDE
-    backbone = transformers.Sam2HieraDetConfig(
-        hidden_size=16, num_attention_heads=1, image_size=[side, side], patch_kernel_size=[7, 7], patch_stride=[4, 4],
-        patch_padding=[3, 3], query_stride=[2, 2], window_positional_embedding_background_size=[7, 7],
-        num_query_pool_stages=3, blocks_per_stage=[1, 1, 2, 1], embed_dim_per_stage=[16, 32, 64, 128],
-        num_attention_heads_per_stage=[1, 2, 2, 4], window_size_per_stage=[8, 4, 4, 4], global_attention_blocks=[3],
-    )  # fmt: skip
-    vision = transformers.Sam2VisionConfig(
-        backbone_config=backbone, backbone_channel_list=[128, 64, 32, 16], fpn_hidden_size=32,
-        backbone_feature_sizes=[[side // 4, side // 4], [side // 8, side // 8], [side // 16, side // 16]],
-    )  # fmt: skip
-    prompt = transformers.Sam2PromptEncoderConfig(hidden_size=32, image_size=side, patch_size=16)
-    decoder = transformers.Sam2MaskDecoderConfig(
-        hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32
-    )
-    torch.manual_seed(seed)
-    return transformers.Sam2Model(
-        transformers.Sam2Config(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
-    ).eval()
+def sam2() -> transformers.Sam2Model:
+    torch.manual_seed(0)
+    return transformers.Sam2Model(transformers.Sam2Config(**CONFIGS["sam2"])).eval()
 
 
 def shapes() -> tuple[Rgb, npt.NDArray[np.bool_]]:
@@ -213,12 +181,8 @@ KINDS = tuple(DETECTORS)
 
 def dino(kind: str, longest_text: int = 24, own_heads: bool = False) -> Any:
     """Of random weights, scores that differ, two stages of Swin, a level of features more, more places than boxes."""
-    backbone = transformers.SwinConfig(image_size=64, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[2, 2],
-                                      window_size=3, out_indices=[1, 2])  # fmt: skip
     heads = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False} if own_heads else {}
-    model = grounding_dino(
-        kind, backbone, num_queries=40, encoder_layers=2, num_feature_levels=3, max_text_len=longest_text, **heads
-    )
+    model = grounding_dino(kind, "more places than boxes", max_text_len=longest_text, **heads)
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "vision_param" in name or "text_param" in name:  # 1e-4 as initialised: image and text would not meet
@@ -257,19 +221,13 @@ def tokenizer() -> transformers.CLIPTokenizer:
 def owl(family: str, side: int = 0, length: int = LENGTH) -> Any:
     """A detector of random weights whose scores differ between phrases and boxes; of its family's side by default."""
     side = side or OWL_SIDES[family]
-    words = {"vocab_size": 55, "bos_token_id": 53, "eos_token_id": 54, "max_position_embeddings": length,
-             "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}  # fmt: skip
-    pixels = {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-              "image_size": side, "patch_size": side // PATCHES[family]}  # fmt: skip
+    words = {**CONFIGS["owl text"], "max_position_embeddings": length}
+    pixels = {**CONFIGS["owl vision"], "image_size": side, "patch_size": side // PATCHES[family]}
+    made, config = (transformers.OwlViTForObjectDetection, transformers.OwlViTConfig) if family == "owlvit" else (
+        transformers.Owlv2ForObjectDetection, transformers.Owlv2Config,
+    )  # fmt: skip
     torch.manual_seed(0)
-    if family == "owlvit":
-        model: Any = transformers.OwlViTForObjectDetection(
-            transformers.OwlViTConfig(text_config=words, vision_config=pixels, projection_dim=32)
-        )
-    else:
-        model = transformers.Owlv2ForObjectDetection(
-            transformers.Owlv2Config(text_config=words, vision_config=pixels, projection_dim=32)
-        )
+    model: Any = made(config(text_config=words, vision_config=pixels, projection_dim=32))
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.ndim > 1:  # weights as large as trained ones; as initialised all boxes score alike
@@ -348,40 +306,18 @@ def by_transformers(
 
 SAM3_SIDE = 56
 SAM3_PREPARATION = Preparation(SAM3_SIDE, 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-QUERIES = 12
 
 
-def sam3_config(side: int = SAM3_SIDE, words: int = 55) -> transformers.Sam3Config:
-    """A configuration for squares of `side` pixels and the words of `tokenizer`."""
-    inner = {"hidden_size": 16, "num_attention_heads": 2}
-    layers = {**inner, "intermediate_size": 32, "num_layers": 1, "dropout": 0.0}
-    cells = side // 14
-    backbone = sam3_parts.Sam3ViTConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=side,
-        window_size=2, global_attn_indexes=[1], pretrain_image_size=28,
-    )  # fmt: skip
-    vision = sam3_parts.Sam3VisionConfig(
-        backbone_config=backbone, fpn_hidden_size=16,
-        backbone_feature_sizes=[[4 * cells, 4 * cells], [2 * cells, 2 * cells], [cells, cells]],
-    )  # fmt: skip
-    text = transformers.CLIPTextConfig(
-        vocab_size=words, bos_token_id=53, eos_token_id=54, pad_token_id=54, max_position_embeddings=LENGTH,
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, projection_dim=16,
-    )  # fmt: skip
-    return transformers.Sam3Config(
-        vision_config=vision,
-        text_config=text,
-        geometry_encoder_config=sam3_parts.Sam3GeometryEncoderConfig(**layers),
-        detr_encoder_config=sam3_parts.Sam3DETREncoderConfig(**layers),
-        detr_decoder_config=sam3_parts.Sam3DETRDecoderConfig(**{**layers, "num_layers": 2, "num_queries": QUERIES}),
-        mask_decoder_config=sam3_parts.Sam3MaskDecoderConfig(**inner),
-    )
+def sam3_config(words: int = 55) -> transformers.Sam3Config:
+    """A configuration for squares of SAM3_SIDE pixels and the words of `tokenizer`."""
+    text = {**CONFIGS["sam3"]["text_config"], "vocab_size": words}
+    return transformers.Sam3Config(**{**CONFIGS["sam3"], "text_config": text})
 
 
-def sam3(side: int = SAM3_SIDE, words: int = 55) -> transformers.Sam3Model:
+def sam3(words: int = 55) -> transformers.Sam3Model:
     """SAM 3 of random weights whose scores, boxes and masks differ between phrases and objects."""
     torch.manual_seed(0)
-    return spread(transformers.Sam3Model(sam3_config(side, words)))
+    return spread(transformers.Sam3Model(sam3_config(words)))
 
 
 def sam3_video() -> transformers.Sam3VideoModel:

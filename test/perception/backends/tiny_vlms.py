@@ -23,6 +23,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from spatial_vlm_ros.types import Rgb
 
+CONFIGS = json.loads(Path(__file__).with_name("tiny_configs.json").read_text("utf-8"))
+
 WIDTH, HEIGHT = 180, 100
 IGNORED = -100  # label of a token that is not learnt
 SEED = 5
@@ -89,45 +91,26 @@ def qwen_folder(
     patch = 16 if kind == "qwen3_vl" else 14
     edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
-    model = _qwen(kind, tokenizer)
-    model.generation_config = transformers.GenerationConfig(
-        eos_token_id=[tokenizer.eos_token_id, tokenizer.pad_token_id],
-        pad_token_id=tokenizer.pad_token_id,
-        do_sample=True,
-        temperature=0.9,
-        repetition_penalty=1.5,
-    )
-    tokenizer.save_pretrained(folder)
-    images.save_pretrained(folder)
+    ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    settings = {"eos_token_id": ends, "do_sample": True, "temperature": 0.9, "repetition_penalty": 1.5}
+    model = _settled(_qwen(kind, tokenizer), tokenizer, folder, images, **settings)
     prepare(model)
-    if steps:
-        _teach(model, lambda: _qwen_batch(tokenizer, images, lessons), steps)
-    return _saved(model, folder, spoil)
+    return _taught(model, folder, lambda: _qwen_batch(tokenizer, images, lessons), steps, spoil)
 
 
 def _qwen(kind: str, tokenizer: Any) -> Any:
     sections = [4, 2, 2] if kind == "qwen3_vl" else [2, 3, 3]
     text = {
-        **{"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
-        **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024},
-        **{"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id},
+        **CONFIGS["qwen text"],
+        **{"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id},
+        **{"pad_token_id": tokenizer.pad_token_id, **({"head_dim": 16} if kind == "qwen3_vl" else {})},
         "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 10000.0},
     }
-    vision: dict[str, Any] = {"depth": 2, "num_heads": 2, "patch_size": 14, "hidden_size": 32}
-    if kind == "qwen2_vl":
-        vision |= {"embed_dim": 32, "mlp_ratio": 2, "hidden_size": 64}
-    else:
-        vision |= {"intermediate_size": 64, "out_hidden_size": 64}
-    if kind == "qwen2_5_vl":
-        vision |= {"window_size": 56, "fullatt_block_indexes": [1]}
-    elif kind == "qwen3_vl":
-        text["head_dim"] = 16
-        vision |= {"patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
     names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
     names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
     tokens = {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
     made, config = QWEN_CLASSES[kind]
-    return made(config(text_config=text, vision_config=vision, **tokens))
+    return made(config(text_config=text, vision_config=CONFIGS[kind], **tokens))
 
 
 def _qwen_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
@@ -162,15 +145,10 @@ def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, s
     processor = transformers.Florence2Processor(
         images, tokenizer, post_processor_config={name: {} for name in _FLORENCE_POST_PROCESSING}
     )
+    settings = {"decoder_start_token_id": tokenizer.eos_token_id, "num_beams": 3, "max_length": 20}
     model = transformers.Florence2ForConditionalGeneration(_florence(tokenizer))
-    ends = {"decoder_start_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    model.generation_config = transformers.GenerationConfig(
-        **ends, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, num_beams=3, max_length=20
-    )
-    processor.save_pretrained(folder)
-    if steps:
-        _teach(model, lambda: _florence_batch(processor, lessons), steps)
-    return _saved(model, folder, spoil)
+    _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, **settings)
+    return _taught(model, folder, lambda: _florence_batch(processor, lessons), steps, spoil)
 
 
 _FLORENCE_TASKS = ("Locate in the image with mask.", "Locate the phrases in the caption: ")
@@ -180,20 +158,10 @@ _FLORENCE_POST_PROCESSING = ("description_with_bboxes_or_polygons", "phrase_grou
 def _florence(tokenizer: Any) -> Any:
     ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
     ids |= {"eos_token_id": tokenizer.eos_token_id, "decoder_start_token_id": tokenizer.eos_token_id}
-    return transformers.Florence2Config(
-        vision_config={
-            **{"depths": [1, 1, 1, 1], "embed_dim": [16, 16, 32, 32], "num_heads": [2, 2, 2, 2]},
-            **{"num_groups": [2, 2, 2, 2], "window_size": 4, "drop_path_rate": 0.0, "projection_dim": 64},
-        },
-        text_config=transformers.BartConfig(
-            **{"vocab_size": len(tokenizer), "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "dropout": 0.0},
-            **{"encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "max_position_embeddings": 256},
-            **{"encoder_attention_heads": 4, "decoder_attention_heads": 4},
-            **ids,
-        ),
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        **ids,
-    )
+    text = transformers.BartConfig(vocab_size=len(tokenizer), **CONFIGS["florence text"], **ids)
+    image = tokenizer.convert_tokens_to_ids("<image>")
+    vision = CONFIGS["florence vision"]
+    return transformers.Florence2Config(vision_config=vision, text_config=text, image_token_id=image, **ids)
 
 
 def _florence_batch(processor: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
@@ -271,7 +239,18 @@ def _least_surety(logits: torch.Tensor, labels: torch.Tensor, aligned: bool) -> 
     return float(right[labels != IGNORED].min())
 
 
-def _saved(model: Any, folder: Path, spoil: bool) -> Path:
+def _settled(model: Any, tokenizer: Any, folder: Path, processor: Any, **settings: Any) -> Any:
+    """Save tokenizer and processor, and give the model settings that a backend has to overrule."""
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = transformers.GenerationConfig(**{**ends, **settings})
+    tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model
+
+
+def _taught(model: Any, folder: Path, batch: Callable[[], dict[str, Any]], steps: int, spoil: bool = False) -> Path:
+    if steps:
+        _teach(model, batch, steps)
     if spoil:
         with torch.no_grad():
             next(weight for name, weight in model.named_parameters() if "embed_tokens" in name or "shared" in name)[
@@ -292,11 +271,7 @@ def noted(folder: Path, to: Path, marks: object) -> Path:
 
 
 SIDE = 56  # of the image that both models see, pixels
-TEXT = {
-    **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2048},
-}
-VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+TEXT, VISION = CONFIGS["text"], CONFIGS["vision"]
 
 INTERNVL_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>", "<img>", "</img>", "<video>"),
@@ -330,12 +305,8 @@ def paligemma_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500)
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
     model = transformers.PaliGemmaForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends, bos_token_id=tokenizer.bos_token_id, do_sample=True)
-    processor.save_pretrained(folder)
-    if steps:
-        _teach(model, lambda: _paligemma_batch(tokenizer, images, lessons, tokens), steps)
-    return _saved(model, folder, False)
+    _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, do_sample=True)
+    return _taught(model, folder, lambda: _paligemma_batch(tokenizer, images, lessons, tokens), steps)
 
 
 def _paligemma_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
@@ -370,16 +341,11 @@ def internvl_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) 
         downsample_ratio=0.5,
     )
     model = transformers.InternVLForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends, do_sample=True, repetition_penalty=1.5)
-    tokenizer.save_pretrained(folder)
-    images.save_pretrained(folder)
+    _settled(model, tokenizer, folder, images, do_sample=True, repetition_penalty=1.5)
     (folder / "processor_config.json").write_text(
         f'{{"processor_class": "InternVLProcessor", "image_seq_length": {tokens}}}'
     )
-    if steps:
-        _teach(model, lambda: _internvl_batch(tokenizer, images, lessons, tokens), steps)
-    return _saved(model, folder, False)
+    return _taught(model, folder, lambda: _internvl_batch(tokenizer, images, lessons, tokens), steps)
 
 
 def _internvl_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
@@ -437,20 +403,17 @@ def llava_folder(
         vision,
     )
     model = transformers.LlavaForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends, bos_token_id=tokenizer.bos_token_id, do_sample=True)
-    transformers.LlavaProcessor(
+    processor = transformers.LlavaProcessor(
         images,
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=int(encoder == "clip"),
         chat_template=LLAVA_TEMPLATE,
-    ).save_pretrained(folder)
+    )
+    _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, do_sample=True)
     prepare(model)
-    if steps:
-        _teach(model, lambda: _llava_batch(tokenizer, images, lessons, before), steps)
-    return _saved(model, folder, False)
+    return _taught(model, folder, lambda: _llava_batch(tokenizer, images, lessons, before), steps)
 
 
 def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], before: str) -> dict[str, Any]:
@@ -483,24 +446,18 @@ def molmo2_tokenizer() -> Any:
 
 def molmo2_folder(folder: Path) -> Path:
     """Save a tiny Molmo 2 of random weights; its processor needs torchvision."""
-    from transformers import (
-        Molmo2Config,
-        Molmo2ForConditionalGeneration,
-        Molmo2ImageProcessor,
-        Molmo2Processor,
-        Molmo2VideoProcessor,
-    )
-
     torch.manual_seed(SEED)
     tokenizer = molmo2_tokenizer()
-    images = Molmo2ImageProcessor(size={"height": SIDE, "width": SIDE}, max_crops=2, overlap_margins=[1, 1])
+    images = transformers.Molmo2ImageProcessor(
+        size={"height": SIDE, "width": SIDE}, max_crops=2, overlap_margins=[1, 1]
+    )
     names = {
         **{"image_start_token_id": "<im_start>", "low_res_image_start_token_id": "<low_res_im_start>"},
         **{"image_end_token_id": "<im_end>", "image_patch_id": "<im_patch>"},
         **{"frame_start_token_id": "<frame_start>", "frame_end_token_id": "<frame_end>"},
     }
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
-    config = Molmo2Config(
+    config = transformers.Molmo2Config(
         vision_config={
             **{**VISION, **heads, "num_hidden_layers": 3, "image_size": [SIDE, SIDE], "patch_size": 14},
             "num_position_embeddings": (SIDE // 14) ** 2,
@@ -512,9 +469,7 @@ def molmo2_folder(folder: Path) -> Path:
         text_config={**TEXT, "vocab_size": len(tokenizer), "additional_vocab_size": 8},
         **{key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()},
     )
-    model = Molmo2ForConditionalGeneration(config)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = transformers.GenerationConfig(**ends)
-    chat = tokenizer.chat_template
-    Molmo2Processor(images, Molmo2VideoProcessor(), tokenizer, chat_template=chat).save_pretrained(folder)
-    return _saved(model, folder, False)
+    model = transformers.Molmo2ForConditionalGeneration(config)
+    videos, chat = transformers.Molmo2VideoProcessor(), tokenizer.chat_template
+    _settled(model, tokenizer, folder, transformers.Molmo2Processor(images, videos, tokenizer, chat_template=chat))
+    return _taught(model, folder, dict, 0)

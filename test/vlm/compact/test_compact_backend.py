@@ -214,7 +214,7 @@ def test_damaged_models_are_refused(learnt: tuple[Path, CompactModel], tmp_path:
         load_grounder(BACKEND, {"model": str(folder)})
     shutil.copy(learnt[0] / "config.json", folder)
     (folder / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(ModelError, match="Export"):
+    with pytest.raises(ModelError, match="export"):
         load_grounder(BACKEND, {"model": str(folder)})
     (folder / "model.onnx").unlink()
     with pytest.raises(FileError):
@@ -261,7 +261,7 @@ def test_the_shipped_model_is_small_and_has_a_card_and_says_the_same_in_both_for
     spec = read_spec(SHIPPED)
     with DEMO_WORLDS["behind"]() as world:
         pixels, _ = letterbox(world.render(VGA).frame.rgb, spec.width, spec.height)
-    says_the_same(grounder._session, model, pixels, ["chick", "red cup", "thing"])  # type: ignore[attr-defined]
+    says_the_same(grounder._graph._session, model, pixels, ["chick", "red cup", "thing"])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("world", sorted(DEMO_WORLDS))
