@@ -81,8 +81,9 @@ def _believed(pair: str) -> Cells:
     def cells(result: Json) -> tuple[str, ...]:
         found = result["sets"][pair]
         parts = ("wrong_of_asked", "right_of_due", "right_of_sure")
-        stated = [f"{b['confidence']:.2f}: {b['right']['k']}/{b['right']['n']}" for b in found["reliability"]]
-        return *(share(counted(found[part])) for part in parts), ", ".join(stated)
+        bins = [one for one in found["reliability"] if one["confidence"] >= 0.01]
+        stated = [f"{one['confidence']:.2f}: {one['right']['k']}/{one['right']['n']}" for one in bins]
+        return *(share(counted(found[part])) for part in parts), ", ".join(stated) or "all below 0.01"
 
     return cells
 
@@ -271,7 +272,7 @@ BELIEVED = tuple(
         where,
     )
     for folder, where, note in (
-        ("real_rgbd", "real frames", "8 real frames; the profile of detectors without one was fitted on them"),
+        ("real_rgbd", "real", "8 real frames; the profile of detectors without one was fitted on them"),
         ("outside", "development set", "51 rendered frames; developed on"),
         ("outside2", "second set", "rendered frames of other objects; no number was fitted on them"),
     )

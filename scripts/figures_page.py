@@ -53,7 +53,8 @@ dialogues that end at the object that the person means.
 _BELIEVED = """
 Two small detectors of everyday objects, without a profile of their own; they miss most objects of these scenes. *Right
 of due* is of the questions that have an answer. The last column is the reliability diagram of the likeliest candidate
-of every question: mean confidence, and how many were right; where a refusal is due none is.
+of every question: mean confidence, and how many were right; where a refusal is due none is. Means below 0.01 are left
+out.
 """
 _SPEED = """
 Medians. Baselines ran in the same process or in turn, on the same machine and the same data. The ratio is the
