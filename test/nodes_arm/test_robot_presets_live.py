@@ -108,3 +108,22 @@ def test_a_robot_at_which_all_is_well(shared_cell: DoubleCell, beside: Any, diag
     well = {each["check"] for each in found if each["level"] == "ok" or "answers after" in each["found"]}  # late: busy
     assert well >= {"planner", "planning pipelines", "planning scene", "gripper", "joint states", "joint limits", "tf"}
     assert not MANAGED or "controllers" in well
+
+
+def test_faults_of_a_robot_are_named(shared_cell: DoubleCell, beside: Any, diagnosis: Any, mine: Path) -> None:
+    cell = shared_cell.reset(gripper="franka")
+    beside({"arm_controller": "inactive"})
+    with cell.hardware.lock:
+        joint = cell.hardware.joints["panda_joint4"]
+        cell.arm.deactivate()
+        joint.position = joint.command = -3.2
+    values = yaml.safe_load(mine.read_text())
+    values["parameters"]["motion"] |= {"gripper_action": "/hand", "finger_joints": "knuckle", "tip_link": "tcp"}
+    mine.write_text(yaml.safe_dump(values))
+    code, found = diagnosis()
+    assert code == 3
+    errors = {each["check"]: each for each in found if each["level"] == "error"}
+    assert {"gripper", "joint limits", "tf", "URDF"} <= set(errors), found
+    assert "panda_joint4 is at -3.200 rad" in errors["joint limits"]["found"]
+    assert all(each["repair"] for each in errors.values())
+    assert not MANAGED or "controllers" in errors
