@@ -194,7 +194,7 @@ def model_error() -> Resolution:
 
 def timeout() -> None:
     """A deadline that has passed."""
-    from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask
+    from spatial_vlm_ros.nodes.perception.requests import ResolvingTask
     from spatial_vlm_ros.parameters import NodeConfig
 
     task = ResolvingTask(0.2, NodeConfig().resolve_timeout)
@@ -208,14 +208,14 @@ def timeout() -> None:
 
 def _queue(replies: list[Resolution], depth: int) -> Callable[[str], None]:
     """A queue that takes instructions without a camera to answer them."""
-    from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestQueue
+    from spatial_vlm_ros.nodes.perception import request_queue, requests
     from spatial_vlm_ros.parameters import NodeConfig, Settings
 
     settings = Settings(node=NodeConfig(queue_depth=depth))
-    queue = RequestQueue(settings, _assembler(), MyDetector(), lambda: NOW, lambda _: None, TOPICS)
+    queue = request_queue.RequestQueue(settings, _assembler(), MyDetector(), lambda: NOW, lambda _: None, TOPICS)
 
     def ask(words: str) -> None:
-        queue.accept(InstructionRequest(words, "", "", lambda outcome: replies.append(outcome.resolution), _nothing))
+        queue.accept(requests.InstructionRequest(words, "", "", lambda end: replies.append(end.resolution), _nothing))
 
     return ask
 

@@ -9,7 +9,7 @@ import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, frame_option, say
 from spatial_vlm_ros.cli.live import INTERRUPTED, conversation, fail, of_nodes, print_message, print_progress, replied
-from spatial_vlm_ros.nodes.interrupts import interrupts
+from spatial_vlm_ros.nodes.process import interrupts
 
 
 @click.command()

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import copy
-import heapq
-import itertools
+import sched
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -138,44 +137,37 @@ class _Later:
     """Publishes messages when they are due, on a thread that starts with the first message."""
 
     def __init__(self, ok: Callable[[], bool]) -> None:
-        self._ok = ok
-        self._due: list[tuple[float, int, Any, Any]] = []
-        self._numbers = itertools.count()
-        self._changed = threading.Condition()
-        self._closed = False
+        self._ok, self._schedule = ok, sched.scheduler(time.monotonic)
+        self._lock, self._changed, self._closed = threading.Lock(), threading.Event(), False
         self._thread: threading.Thread | None = None
 
     def put(self, due: float, publisher: Any, message: Any) -> None:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
-            heapq.heappush(self._due, (due, next(self._numbers), publisher, message))
+            self._schedule.enterabs(due, 0, publisher.publish, (message,))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="delayed", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+        self._changed.set()
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify()
+        self._changed.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._closed and (not self._due or self._due[0][0] > time.monotonic()):
-                    self._changed.wait(self._due[0][0] - time.monotonic() if self._due else None)
-                if self._closed:
-                    return
-                _, _, publisher, message = heapq.heappop(self._due)
+        while not self._closed:
+            self._changed.clear()
             try:
-                publisher.publish(message)
+                left = self._schedule.run(blocking=False)
             except RuntimeError:  # raised by rclpy if the context was shut down meanwhile
                 if self._ok():
                     raise
                 return
+            self._changed.wait(left)
 
 
 def set_faults(node: Node, words: str, target: str, patience: float) -> str:
@@ -184,19 +176,16 @@ def set_faults(node: Node, words: str, target: str, patience: float) -> str:
     Args:
         words: the faults as text; "" ends all faults.
         target: full name of the node; "" = the running node of `FAULTY`.
-        patience: seconds to wait for the node, and for its response.
+        patience: seconds to wait for the node and its response.
     """
     spinner = Spinner(node)
     name = f"/{target.lstrip('/')}" if target else _only(node, spinner, patience)
-    client = node.create_client(SetParametersAtomically, f"{name}/set_parameters_atomically")
-    repair = "start it (spatial-vlm up sim), and check its name, ROS_DOMAIN_ID and --node"
-    if not spinner.until(client.service_is_ready, patience):
-        raise StaleInputError(f"there was no node {name} within {patience:g} s", repair)
-    request = SetParametersAtomically.Request(parameters=[Parameter(FAULTS, value=words).to_parameter_msg()])
-    answer = spinner.call(client, request, patience)
+    wanted = [Parameter(FAULTS, value=words).to_parameter_msg()]
+    answer = spinner.ask(SetParametersAtomically, f"{name}/set_parameters_atomically", patience, parameters=wanted)
     spinner.close()
     if answer is None:
-        raise StaleInputError(f"{name} did not answer within {patience:g} s", repair)
+        repair = "start it (spatial-vlm up sim), and check its name, ROS_DOMAIN_ID and --node"
+        raise StaleInputError(f"there was no answer from a node {name} within {patience:g} s", repair)
     result = answer[0].result
     if not result.successful:
         reason = result.reason or "its parameter faults cannot be set"

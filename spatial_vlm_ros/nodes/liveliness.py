@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detects which processes are alive by DDS liveliness, without messages; a killed process is noticed, too.
+"""Detects which processes are alive by DDS liveliness, without messages, and names nodes of the ROS graph.
 
 Detection takes `LEASE` and 0.15 s more (`SURE`), in which the watcher makes sure; with `patient`, `LEASE` and 1 s on a
 machine that lacks CPU time. A watcher may ask for longer (`AliveWatch.lost`).
@@ -12,7 +12,7 @@ lapses when its process ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rclpy.duration import Duration
@@ -21,7 +21,8 @@ from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Empty
 
-from spatial_vlm_ros.nodes.pressure import Pressure
+from spatial_vlm_ros.nodes.process import Pressure
+from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
 
 LEASE = 0.3  # s
 _OFFERED = 0.1  # s: rmw_fastrtps sends a sign of life every two thirds of it; four in a row may be lost within LEASE
@@ -100,8 +101,7 @@ class AliveWatch:
 
     def nodes(self) -> list[str]:
         """Full names of the nodes that publish on the topic, including recently killed ones."""
-        found = self._node.get_publishers_info_by_topic(self.topic)
-        return sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found)
+        return sorted(publishers_of(self._node, self.topic))
 
     def end(self) -> None:
         """Stop watching; call it on the executor's thread."""
@@ -112,3 +112,21 @@ class AliveWatch:
         self._silent = info.not_alive_count > 0
         self._empty = 0.0
         self._changed()
+
+
+def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
+    """Publishers, servers and nodes that exist twice although there should be one."""
+    action = f"{own.rpartition('/')[0]}/resolve"
+    publishers = {topic: publishers_of(node, topic) for topic in topics}
+    servers = {action: publishers_of(node, f"{action}/_action/status")}
+    return twins_of(publishers, servers, nodes_of(node), own)
+
+
+def publishers_of(node: Node, topic: str) -> list[str]:
+    """Full names of the nodes that publish a topic, one entry for each publisher."""
+    return [full_name(info.node_namespace, info.node_name) for info in node.get_publishers_info_by_topic(topic)]
+
+
+def nodes_of(node: Node) -> list[str]:
+    """Full names of all nodes, one entry for each."""
+    return [full_name(namespace, name) for name, namespace in node.get_node_names_and_namespaces()]

@@ -14,9 +14,16 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseWithCovariance, PoseWithCovarianceStamped, Quaternion, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
-from spatial_vlm_interfaces.msg import Candidate, ClauseMeasurement, HiddenRegion, Place, Status, Target
+from spatial_vlm_interfaces.msg import (
+    Candidate,
+    ClauseMeasurement,
+    HiddenRegion,
+    Place,
+    SecondOpinion,
+    Status,
+    Target,
+)
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
-from spatial_vlm_interfaces.msg import SecondOpinion as SecondOpinionMessage
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -27,7 +34,7 @@ from spatial_vlm_ros.output.json_schema import resolution_json, surroundings_jso
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
-from spatial_vlm_ros.types import AnswerSource, Pose, Resolution, Scene, SecondOpinion
+from spatial_vlm_ros.types import AnswerSource, Pose, Resolution, Scene
 from spatial_vlm_ros.types import Candidate as CandidateData
 from spatial_vlm_ros.types import Place as PlaceData
 from spatial_vlm_ros.types import Status as StatusData
@@ -98,10 +105,8 @@ def json_object(text: str) -> dict[str, Any]:
     """Parse JSON that a message carries."""
     try:
         found = json.loads(text)
-    except ValueError as error:
-        raise InputError(
-            "JSON of a message", text[:60], "a JSON object", "use the same package version in all nodes"
-        ) from error
+    except ValueError:
+        found = None
     if not isinstance(found, dict):
         raise InputError("JSON of a message", text[:60], "a JSON object", "use the same package version in all nodes")
     return found
@@ -130,9 +135,11 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
         frame_id = resolution.answer.frame_id
     elif resolution.hidden_regions:
         frame_id = resolution.hidden_regions[0].frame_id
-    return ResolutionMessage(
+    regions, opinion = resolution.hidden_regions, resolution.second_opinion
+    return _copied(
+        ResolutionMessage,
+        resolution,
         header=Header(stamp=time_of(resolution.stamp_ns), frame_id=frame_id),
-        instruction=resolution.instruction,
         status=status_message(resolution.status, resolution.message),
         target=[] if resolution.target is None else [_target(resolution.target)],
         place=[] if resolution.place is None else [_place(resolution.place)],
@@ -141,16 +148,13 @@ def resolution_message(resolution: Resolution, frame_id: str = "") -> Resolution
         candidates=[_candidate(candidate) for candidate in resolution.candidates],
         frame_of_reference=resolution.frame_of_reference.value if resolution.frame_of_reference else "",
         up_from=resolution.up_from.value if resolution.up_from else "",
-        question=resolution.question or "",
-        dialogue_id=resolution.dialogue_id or "",
         hidden_regions=[
             HiddenRegion(occluder_id=r.occluder_id, position=_point(r.position), size=vector_message(r.size))
-            for r in resolution.hidden_regions
+            for r in regions
         ],
-        confidence=resolution.confidence,
         json=json.dumps(resolution_json(resolution), ensure_ascii=False),
-        second_opinion=[] if resolution.second_opinion is None else [_opinion(resolution.second_opinion)],
-    )  # fmt: skip
+        second_opinion=[] if opinion is None else [_copied(SecondOpinion, opinion)],
+    )
 
 
 def target_message(resolution: ResolutionMessage) -> PoseWithCovarianceStamped:
@@ -165,35 +169,25 @@ def markers(resolution: ResolutionMessage, chosen_by: AnswerSource = "measuremen
     """
     shown = [Marker(header=resolution.header, action=Marker.DELETEALL)]
     for target in (resolution.targets or resolution.target) if chosen_by == "measurement" else ():
-        shown += _target_markers(resolution, target)
-    for rank, place in enumerate(resolution.places or resolution.place):
-        shown += _place_markers(resolution, place, rank)
+        pose, length = target.pose.pose, Vector3(x=max(0.1, target.size.x), y=0.012, z=0.012)
+        shown += [
+            _marker(resolution, Marker.CUBE, pose, target.size, (0.16, 0.86, 0.27, 0.35)),
+            _marker(resolution, Marker.ARROW, pose, length, (1.0, 0.3, 0.3, 0.9)),
+            _words(resolution, pose.position, target.size.z / 2 + 0.04, f"{target.label} ({target.id})"),
+        ]
+    put = resolution.target[0].size if resolution.target else Vector3(x=_SPOT, y=_SPOT)
+    for rank, place in enumerate(resolution.places or resolution.place):  # flat outline of the placed object
+        colour = (0.2, 0.6, 1.0, 0.8 if rank == 0 else 0.3)
+        shown += [
+            _marker(resolution, Marker.CUBE, place.pose, Vector3(x=put.x, y=put.y, z=_THIN), colour),
+            _words(resolution, place.pose.position, 0.03, str(rank + 1)),
+        ]
     for region in resolution.hidden_regions:
         pose = PoseMessage(position=region.position)
         shown.append(_marker(resolution, Marker.CUBE, pose, region.size, (0.9, 0.25, 0.2, 0.25)))
     for number, marker in enumerate(shown):
         marker.id = number
     return MarkerArray(markers=shown)
-
-
-def _target_markers(resolution: ResolutionMessage, target: Target) -> list[Marker]:
-    pose = target.pose.pose
-    length = Vector3(x=max(0.1, target.size.x), y=0.012, z=0.012)
-    return [
-        _marker(resolution, Marker.CUBE, pose, target.size, (0.16, 0.86, 0.27, 0.35)),
-        _marker(resolution, Marker.ARROW, pose, length, (1.0, 0.3, 0.3, 0.9)),
-        _words(resolution, pose.position, target.size.z / 2 + 0.04, f"{target.label} ({target.id})"),
-    ]
-
-
-def _place_markers(resolution: ResolutionMessage, place: Place, rank: int) -> list[Marker]:
-    """Flat outline of the placed object on its support, with its rank from 1; the best one is opaque."""
-    put = resolution.target[0].size if resolution.target else Vector3(x=_SPOT, y=_SPOT)
-    colour = (0.2, 0.6, 1.0, 0.8 if rank == 0 else 0.3)
-    return [
-        _marker(resolution, Marker.CUBE, place.pose, Vector3(x=put.x, y=put.y, z=_THIN), colour),
-        _words(resolution, place.pose.position, 0.03, str(rank + 1)),
-    ]
 
 
 def _words(resolution: ResolutionMessage, at: Point, above: float, text: str) -> Marker:
@@ -210,64 +204,47 @@ def _marker(resolution: ResolutionMessage, kind: int, pose: PoseMessage, size: V
     return marker
 
 
-def _opinion(opinion: SecondOpinion) -> SecondOpinionMessage:
-    return SecondOpinionMessage(
-        words=opinion.words,
-        geometric_id=opinion.geometric_id or "",
-        geometric_probability=opinion.geometric_probability,
-        named_id=opinion.named_id or "",
-        named_probability=opinion.named_probability,
-        combined_probability=opinion.combined_probability,
-        relations=list(opinion.relations),
-        reliability=[] if opinion.reliability is None else [opinion.reliability],
-        effect=opinion.effect,
-        reason=opinion.reason,
-    )
+def _copied(form: Any, value: Any, **given: Any) -> Any:
+    """Message with the fields of a value that have its fields' names; None becomes "" or an empty list.
+
+    Args:
+        given: fields that have other names or types.
+    """
+    for name, kind in form.get_fields_and_field_types().items():
+        if name not in given and hasattr(value, name):
+            found = getattr(value, name)
+            given[name] = _listed(found) if kind.startswith("sequence") else "" if found is None else found
+    return form(**given)
+
+
+def _listed(value: Any) -> list[Any]:
+    """Content of a list field, also of one that has at most one element."""
+    return list(value) if isinstance(value, tuple) else [] if value is None else [value]
 
 
 def _target(target: TargetData) -> Target:
-    return Target(
-        id=target.id,
-        label=target.label,
+    return _copied(
+        Target,
+        target,
         pose=PoseWithCovariance(pose=pose_message(target.pose), covariance=target.covariance),
-        yaw_known=target.yaw_known,
         surface_position=_point(target.surface_position),
         size=vector_message(target.size),
-        grasp_yaw=[] if target.grasp.yaw is None else [target.grasp.yaw],
+        grasp_yaw=_listed(target.grasp.yaw),
         grasp_width=target.grasp.width,
-        visible_fraction=target.visible_fraction,
-        truncated=target.truncated,
     )
 
 
 def _place(place: PlaceData) -> Place:
-    return Place(
-        pose=pose_message(place.pose),
-        anchor_id=place.anchor_id,
-        carrier_id=place.carrier_id,
-        margin=place.margin_m,
-        clearance=place.clearance_m,
-        stability=[] if place.stability_m is None else [place.stability_m],
-        probability=place.probability,
-    )
+    stability, pose = _listed(place.stability_m), pose_message(place.pose)
+    return _copied(Place, place, pose=pose, margin=place.margin_m, clearance=place.clearance_m, stability=stability)
 
 
 def _candidate(candidate: CandidateData) -> Candidate:
-    return Candidate(
-        id=candidate.id,
-        label=candidate.label,
-        probability=candidate.probability,
-        clauses=[
-            ClauseMeasurement(
-                relation=clause.relation,
-                anchor_ids=list(clause.anchor_ids),
-                margin=[] if clause.margin_m is None else [clause.margin_m],
-                state=clause.state.value,
-                likelihood=clause.likelihood,
-            )
-            for clause in candidate.clauses
-        ],
-    )
+    clauses = [
+        _copied(ClauseMeasurement, clause, margin=_listed(clause.margin_m), state=clause.state.value)
+        for clause in candidate.clauses
+    ]
+    return _copied(Candidate, candidate, clauses=clauses)
 
 
 def pose_message(pose: Pose) -> PoseMessage:

@@ -33,7 +33,8 @@ from waiting import DEADLINE, until
 
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.calls import Jobs, spin_aside
-from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestQueue
+from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
+from spatial_vlm_ros.nodes.perception.requests import InstructionRequest
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform, Vector3

@@ -23,8 +23,7 @@ from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.messages import markers, resolution_message
 from spatial_vlm_ros.nodes.perception.ask import refused
-from spatial_vlm_ros.nodes.perception.objects import objects_message
-from spatial_vlm_ros.nodes.perception.side_outputs import points_message, region_message
+from spatial_vlm_ros.nodes.perception.side_outputs import objects_message, points_message, region_message
 from spatial_vlm_ros.output.annotated_image import content_from
 from spatial_vlm_ros.output.answer_content import AnswerContent
 from spatial_vlm_ros.output.json_schema import resolution_from_json

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from bag_builder import FIXED, BagBuilder, scene, seconds
 from click.testing import CliRunner
 from live_graph import Graph
 from live_process import Started
@@ -187,25 +186,3 @@ def test_arguments_that_cannot_be_are_named(words: tuple[str, ...], code: int, s
     done = CliRunner().invoke(main, ["doctor", "--json", *words])
     assert done.exit_code == code, done.output
     assert re.search(said, " ".join(done.output.split()))
-
-
-def test_a_bag_is_examined_as_a_camera_is(tmp_path: Path) -> None:
-    seen = scene()
-    for name, late in (("good", 0.01), ("bad", 1.01)):
-        with BagBuilder(tmp_path / name) as bag:
-            if name == "good":
-                bag.stands(FIXED)
-            for n in range(20):
-                bag.frame(seen, seconds(0.1 * n), seconds(0.1 * n + late))
-
-    def examined(name: str) -> Diagnosis:
-        done = CliRunner().invoke(main, ["doctor", "--json", "--bag", str(tmp_path / name)])
-        return Diagnosis(done.exit_code, json.loads(done.stdout)["findings"])
-
-    found = examined("good")
-    assert found.code == 0, found.findings
-    assert found.levels("/rgb/image") == found.levels("tf") == ["ok"]
-    found = examined("bad")
-    assert found.code == 3
-    found.one("tf", "error", "base_link")
-    assert found.levels("clock")[0] == "error"

@@ -12,7 +12,6 @@ from frame_folders import write_folder
 from live_ears import Ears
 from live_graph import Graph
 from live_process import Started
-from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 
 from spatial_vlm_ros.nodes.perception.bag_player import BagPlayer
@@ -138,33 +137,3 @@ def test_a_bag_is_played_with_faults_by_role_and_by_topic(quiet: Graph, listener
     (result,) = player.set_parameters([Parameter("faults", value="/imu=off")])
     assert not result.successful
     assert "/detections" in result.reason
-
-
-def test_controllers_and_joint_states_of_the_simulated_arm_have_faults(hands: Callable[..., Any]) -> None:
-    pytest.importorskip("mujoco")
-    from action_msgs.msg import GoalStatus
-    from arm_hands import motion
-
-    arm = hands(clock=True, speed=10.0, rate=0.1, faults="arm=off joints=wrong:0.5")
-    told = arm.joints
-    away = motion((1.0, told + 0.2))
-    assert not arm.send(arm.arm, away).accepted
-
-    def switch(faults: str) -> None:
-        request = SetParametersAtomically.Request(parameters=[Parameter("faults", value=faults).to_parameter_msg()])
-        client = arm.node.create_client(SetParametersAtomically, "sim_arm/set_parameters_atomically")
-        arm.graph.until(client.service_is_ready, "its parameters can be set")
-        result = arm.graph.call(lambda: client.call_async(request), arm.node).result
-        assert result.successful, result.reason
-
-    switch("arm=wrong")
-    arm.graph.until(lambda: np.allclose(arm.joints, told - 0.5, atol=1e-3), "joint states are right")
-    right = arm.joints
-    ended = arm.result(arm.send(arm.arm, motion((1.0, right + 0.2))))
-    assert (ended.status, ended.result.error_code) == (GoalStatus.STATUS_SUCCEEDED, 0)
-    arm.later(1.5)
-    assert arm.joints == pytest.approx(right, abs=1e-3)
-
-    switch("")
-    assert arm.result(arm.send(arm.arm, motion((1.0, right + 0.05)))).status == GoalStatus.STATUS_SUCCEEDED
-    assert arm.later(0.5).position[:7] == pytest.approx(right + 0.05, abs=0.01)

@@ -191,32 +191,18 @@ def test_time_is_published_before_each_frame_where_it_is_wanted_and_a_resolver_a
     assert stamp_of(goal.result) < 1_000 * SECOND
 
 
-@pytest.mark.parametrize(
-    ("world", "width", "detector"),
-    [
-        pytest.param("behind", 1280, {}, marks=pytest.mark.slow),
-        ("swapped", 320, {"misses": "0.3", "masks": "none"}),
-        pytest.param("7", 320, {"jitter": "0.05"}, marks=pytest.mark.slow),
-    ],
-)
 def test_a_simulated_world_is_published_bit_by_bit_with_noise_that_changes(
-    ears: Ears, play: Callable[..., FramePlayer], world: str, width: int, detector: dict[str, str]
+    ears: Ears, play: Callable[..., FramePlayer]
 ) -> None:
     pytest.importorskip("mujoco")
-    words = " ".join(f"{name}={value}" for name, value in detector.items())
-    play(world=world, width=width, detector=words, rate=10.0)
-    shots = list(simulated_frames(world, width, detector, 4))
-    images = {frame.rgb.tobytes(): (frame, found) for frame, found in shots}
+    play(world="swapped", width=320, detector="misses=0.3 masks=none", rate=10.0)
+    shots = list(simulated_frames("swapped", 320, {"misses": "0.3", "masks": "none"}, 4))
     depths = {frame.depth.tobytes(): (frame, found) for frame, found in shots}
     assert len(depths) == 4
-    stamps = ears.until(5)
-    for stamp in stamps[:5]:
-        frame, found = ears.frame(stamp)
+    heard = [ears.frame(stamp) for stamp in ears.until(5)[:5]]
+    for frame, found in heard:
         assert_same((frame, found), depths[frame.depth.tobytes()])
-        assert frame.rgb.tobytes() in images
-        assert frame.rgb.shape[:2] == {1280: (720, 1280), 320: (240, 320)}[width]
-        assert ears.message(roles.DEPTH, stamp).encoding == "16UC1"
-    assert len({ears.frame(stamp)[0].depth.tobytes() for stamp in stamps[:5]}) > 1
+    assert len({frame.depth.tobytes() for frame, _ in heard}) > 1
 
 
 def test_what_cannot_be_played_is_refused_with_its_reason(quiet: Graph, tmp_path: Path) -> None:

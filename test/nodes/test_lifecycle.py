@@ -110,7 +110,6 @@ def test_what_cannot_be_used_keeps_the_node_unconfigured_and_says_why(
     graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     messages.message_class.cache_clear()
-    monkeypatch.delitem(sys.modules, "spatial_vlm_ros.nodes.perception.objects", raising=False)
     for name in ("vision_msgs", "vision_msgs.msg"):  # as where it is not installed
         monkeypatch.setitem(sys.modules, name, None)
     said = [""]

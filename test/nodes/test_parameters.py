@@ -18,7 +18,6 @@ from spatial_vlm_ros.geometry.depth import register_depth
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.decoding import turned_detection, turned_image
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import FrameOfReference, PinholeCamera, Transform
 
@@ -103,19 +102,6 @@ def test_the_default_frame_of_reference_takes_effect_and_the_request_may_name_an
         assert goal.name == expected.status.value
         assert goal.result.frame_of_reference == ("robot" if name == "robot" else goal.result.frame_of_reference)
     assert live.ask(words, frame_of_reference="viewer").result.frame_of_reference == "viewer"
-
-
-def test_a_mirrored_driver_is_heard_as_such_with_the_next_goal(live: Graph) -> None:
-    """Its images are turned back: what stands on the left is on the left."""
-    camera = FRAME.camera
-    K = camera.K.copy()
-    K[0, 2] = camera.width - 1 - K[0, 2]
-    published = dataclasses.replace(
-        FRAME, rgb=turned_image(FRAME.rgb), depth=turned_image(FRAME.depth), camera=dataclasses.replace(camera, K=K)
-    )
-    found = [turned_detection(one, camera.width) for one in DETECTIONS]
-    live.use(mirrored=True)
-    assert position(live.answer(SENTENCE, published, found).target[0]) == pytest.approx(core_position(), abs=1e-6)
 
 
 def test_rectified_topics_follow_p(live: Graph) -> None:

@@ -18,12 +18,10 @@ from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.nodes import pressure
-from spatial_vlm_ros.nodes.interrupts import interrupted_afterwards, interrupts
+from spatial_vlm_ros.nodes import process
 from spatial_vlm_ros.nodes.main import without_shared_memory
-from spatial_vlm_ros.nodes.perception.request_queue import MOST_KEPT, DialogueStore
-from spatial_vlm_ros.nodes.pressure import MOST, Pressure
-from spatial_vlm_ros.nodes.shared_memory import removed_ports
+from spatial_vlm_ros.nodes.perception.requests import MOST_KEPT, DialogueStore
+from spatial_vlm_ros.nodes.process import MOST, Pressure, interrupted_afterwards, interrupts, removed_ports
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 
 
@@ -44,7 +42,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
-    monkeypatch.setattr(pressure, "_now", made.told)
+    monkeypatch.setattr(process, "_now", made.told)
     return made
 
 
@@ -174,14 +172,6 @@ def test_the_newest_are_kept_a_refusal_loses_none_and_what_is_over_is_bounded_to
             store.find("0")
         assert len(store) == MOST_KEPT
         assert store.find(str(last - 1)) is not None
-
-
-def test_nothing_is_kept_of_nothing() -> None:
-    store = DialogueStore(lambda: 600.0)
-    store.keep(None)
-    store.keep(dialogue(""))
-    assert len(store) == 0
-    assert store.find("") is None
 
 
 ROOT = Path(__file__).parents[2]

@@ -37,16 +37,6 @@ class SimulatedChicks(Chicks):
     domain = "simulated"
 
 
-class ScoringChicks(Chicks):
-    """The same, and asks the model of a folder about relations, by likelihood."""
-
-    def __init__(self, model: str, template: str = "") -> None:
-        from spatial_vlm_ros.perception.backends.scoring import load
-
-        super().__init__()
-        self.scorer = load(model=model, device="cpu", dtype="float32", template=template)
-
-
 def loading(begun: str) -> Chicks:
     """Takes longer to load than anybody waits."""
     Path(begun).touch()

@@ -2,14 +2,13 @@
 """Test doubles of ros2_control's controllers, from their sources: goals, and the arm's trajectories. Not a test.
 
 ros2_controllers, branch jazzy, commit ed360c97 (4.42.1). Lines are those of
-joint_trajectory_controller/src/joint_trajectory_controller.cpp where no file is named; "tolerances" is
-joint_trajectory_controller/include/joint_trajectory_controller/tolerances.hpp. realtime_tools, branch jazzy, commit
-0a483005, realtime_tools/include/realtime_tools/realtime_server_goal_handle.hpp ("goal handle"); rclcpp, branch jazzy,
-commit 985e320d.
+joint_trajectory_controller/src/joint_trajectory_controller.cpp where no file is named. realtime_tools, branch jazzy,
+commit 0a483005, realtime_tools/include/realtime_tools/realtime_server_goal_handle.hpp ("goal handle"); rclcpp, branch
+jazzy, commit 985e320d.
 
-What is left out: PID, integration, effort, wraparound, partial goals, start times, tolerances of a goal, feedback,
-speed scaling, the topic ~/joint_trajectory, the services ~/query_state and of controller_manager. `activate` and
-`deactivate` are what a switch of controllers does.
+What is left out: PID, integration, effort, wraparound, partial goals, start times, tolerances, feedback, speed scaling,
+the topic ~/joint_trajectory, the services ~/query_state and of controller_manager. `activate` and `deactivate` are what
+a switch of controllers does.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +33,7 @@ ARM = tuple(f"panda_joint{k}" for k in range(1, 8))
 HOME = (0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785)
 ABORTED, CANCELED, SUCCEEDED = "aborted", "canceled", "succeeded"
 RATE = 20.0  # Hz: action_monitor_rate of joint_trajectory_controller and of both gripper controllers
+STOPPED = 0.01  # rad/s of every joint at the goal: constraints.stopped_velocity_tolerance, by default
 _EPSILON = float(np.finfo(np.float32).eps)  # what the source calls zero
 Result = FollowJointTrajectory.Result
 
@@ -154,34 +153,12 @@ class RealtimeController(Node):
             self.goal = None
 
 
-@dataclass(frozen=True)
-class Constraints:
-    """The parameters `constraints` with upstream's defaults: nothing is checked but that the arm stands at the end.
-
-    Source: joint_trajectory_controller/src/joint_trajectory_controller_parameters.yaml.
-
-    Args:
-        goal_time: s after the end by which the goal has to be reached; 0 = it is waited for without limit (:394).
-        stopped_velocity: rad/s, of every joint at the goal.
-        path, goal: rad by joint; 0 = not checked (tolerances:308-311).
-        deceleration: rad/s² by joint: `decelerate_on_cancel` with `max_deceleration_on_cancel`; 4.39.0 and later. None
-            = a cancelled goal holds the position at once.
-    """
-
-    goal_time: float = 0.0
-    stopped_velocity: float = 0.01
-    path: Mapping[str, float] = field(default_factory=dict)
-    goal: Mapping[str, float] = field(default_factory=dict)
-    deceleration: Mapping[str, float] | None = None
-
-
 class JointTrajectoryControllerDouble(RealtimeController):
     """The controller of an arm; the action is ~/follow_joint_trajectory (:1057).
 
     Attributes:
-        constraints: tolerances.
-        delivers_preemption: 4.41.0 and later end a goal that is replaced ABORTED with INVALID_GOAL (:1829-1834);
-            before, the timer that would have told it was deleted, and it ended CANCELED with an empty result.
+        deceleration: rad/s² by joint: `decelerate_on_cancel` with `max_deceleration_on_cancel`; 4.39.0 and later.
+            None = a cancelled goal holds the position at once.
         active: whether it runs.
         taken: goals that it accepted, oldest first.
     """
@@ -189,11 +166,10 @@ class JointTrajectoryControllerDouble(RealtimeController):
     FORM = FollowJointTrajectory
 
     def __init__(self, hardware: HardwareDouble, name: str = "arm_controller") -> None:
-        self.constraints, self.delivers_preemption, self.active = Constraints(), True, True
-        self.taken: list[Any] = []
+        self.deceleration: Mapping[str, float] | None = None
+        self.active, self.taken = True, list[Any]()
         self._new: JointTrajectory | None = None  # a message that the loop has not begun yet
         self._course: tuple[float, JointTrajectory] | None = None  # since when the joints follow what
-        self._holding = True
         super().__init__(hardware, name, "follow_joint_trajectory")
 
     def deactivate(self) -> None:
@@ -238,12 +214,9 @@ class JointTrajectoryControllerDouble(RealtimeController):
         return ""
 
     def replaced(self, before: RealtimeGoal) -> None:
-        """:1455-1492: whatever it did; the arm goes on from where it is."""
-        if self.delivers_preemption:
-            before.ask(ABORTED, _result(Result.INVALID_GOAL, "Current goal preempted by new incoming action."))
-            before.run()
-        else:
-            super().replaced(before)
+        """:1455-1492, 1829-1834: whatever it did; the arm goes on from where it is."""
+        before.ask(ABORTED, _result(Result.INVALID_GOAL, "Current goal preempted by new incoming action."))
+        before.run()
 
     def begin(self, goal: Any) -> None:
         order, points = [list(goal.trajectory.joint_names).index(name) for name in ARM], goal.trajectory.points
@@ -254,7 +227,7 @@ class JointTrajectoryControllerDouble(RealtimeController):
 
         times, velocities = np.array([seconds(point.time_from_start) for point in points]), column("velocities")
         accelerations = None if velocities is None else column("accelerations")
-        self._new, self._holding = JointTrajectory(times, column("positions"), velocities, accelerations), False
+        self._new = JointTrajectory(times, column("positions"), velocities, accelerations)
         self.taken.append(goal)
 
     def update(self, now: float, period: float) -> None:
@@ -263,7 +236,6 @@ class JointTrajectoryControllerDouble(RealtimeController):
             if not self.active:
                 return
             actual, speeds = self._actual()
-            first = self._new is not None
             if self._new is not None:  # :294-315: it begins where the joints are, also with a speed
                 self._course, self._new = (now, _from(self._new, actual, speeds)), None
             if self._course is None:
@@ -271,39 +243,22 @@ class JointTrajectoryControllerDouble(RealtimeController):
             begun, trajectory = self._course
             over = now - begun - trajectory.duration
             desired, next_ = trajectory.at(now - begun), trajectory.at(now + period - begun)
-            off, limits = np.abs(desired.position - actual), self.constraints
-            fast = (np.abs(desired.velocity - speeds) > limits.stopped_velocity).any()
-            astray = (over < 0 or first) and not self._holding and _beyond(off, limits.path)
-            short = over >= 0 and not self._holding and (_beyond(off, limits.goal) or bool(fast))
-            late = short and 0 < limits.goal_time < over
-            if not astray and not late:  # :410-454: else the last command stays
-                for name, at in zip(ARM, next_.position.tolist(), strict=True):
-                    self.hardware.joints[name].command = at
-            self._judge(astray, over, short, late)
-
-    def _judge(self, astray: bool, over: float, short: bool, late: bool) -> None:
-        """Whether the goal ends (:456-573)."""
-        if astray:
-            self.end(ABORTED, _result(Result.PATH_TOLERANCE_VIOLATED, "Aborted due to path tolerance violation"))
-            self.rest()
-        elif late:
-            words = f"Aborted due to goal_time_tolerance exceeding by {over:f} seconds"
-            self.end(ABORTED, _result(Result.GOAL_TOLERANCE_VIOLATED, words))
-            self.rest()
-        elif self.goal is not None and over >= 0 and not short:
-            self.end(SUCCEEDED, _result(Result.SUCCESSFUL, "Goal successfully reached!"))
-            self._holding = True  # :1940-1951: the last point is commanded on
+            for name, at in zip(ARM, next_.position.tolist(), strict=True):  # :410-454
+                self.hardware.joints[name].command = at
+            stands = (np.abs(desired.velocity - speeds) <= STOPPED).all()
+            if self.goal is not None and over >= 0 and stands:  # :456-573: waited for without limit
+                self.end(SUCCEEDED, _result(Result.SUCCESSFUL, "Goal successfully reached!"))
 
     def rest(self) -> None:
         """:441-450: decelerate where that is set, else hold the position at once."""
-        if self.constraints.deceleration is None:
+        if self.deceleration is None:
             self._hold()
         else:
-            self._decelerate(self.constraints.deceleration)
+            self._decelerate(self.deceleration)
 
     def _hold(self) -> None:
         """:1839-1849: the command becomes the position that was read last."""
-        self._new, self._holding = JointTrajectory(np.zeros(1), self._actual()[0][None, :]), True
+        self._new = JointTrajectory(np.zeros(1), self._actual()[0][None, :])
 
     def _decelerate(self, most: Mapping[str, float]) -> None:
         """:1851-1937: each joint by itself, as hard as it may; the arm leaves its path."""
@@ -314,7 +269,7 @@ class JointTrajectoryControllerDouble(RealtimeController):
         s, going, sign = np.minimum(t, stops), t < stops, np.sign(v)
         positions = p + v * s - sign * a * s * s / 2
         velocities, accelerations = np.where(going, v - sign * a * t, 0.0), np.where(going, -sign * a, 0.0)
-        self._new, self._holding = JointTrajectory(t[:, 0], positions, velocities, accelerations), True
+        self._new = JointTrajectory(t[:, 0], positions, velocities, accelerations)
 
     def _actual(self) -> tuple[Any, Any]:
         """(J,) positions and velocities."""
@@ -333,11 +288,6 @@ def _from(trajectory: JointTrajectory, position: Any, velocity: Any) -> JointTra
     )
     rows = [None if given is None else np.concatenate([first[None, :], given]) for first, given in starts]
     return JointTrajectory(np.concatenate([[0.0], trajectory.times]), *rows)  # type: ignore[arg-type]
-
-
-def _beyond(off: Any, most: Mapping[str, float]) -> bool:
-    """tolerances:297-344: a tolerance of 0 is not checked."""
-    return any(0 < most.get(name, 0.0) < far for name, far in zip(ARM, off.tolist(), strict=True))
 
 
 def _result(code: int, words: str) -> Any:

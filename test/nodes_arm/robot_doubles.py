@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from controller_double import ARM, HOME, Constraints, JointTrajectoryControllerDouble
+from controller_double import ARM, HOME, JointTrajectoryControllerDouble
 from gripper_double import (
     FINGERS,
     KNUCKLE,
@@ -67,7 +67,7 @@ class RobotDoubles:
             self.arm.deactivate()
             for name, joint in self.hardware.joints.items():
                 vars(joint).update(vars(self._begun[name]))
-            self.arm.constraints, self.arm.delivers_preemption = Constraints(), True
+            self.arm.deceleration = None
             if not isinstance(self._given, str):
                 self.gripper.parameters = self._given or GripperParameters()
                 self.gripper.rest()

@@ -10,7 +10,7 @@ from action_msgs.msg import GoalStatus
 from arm_graph import goals, scene
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
-from controller_double import ARM, HOME, Constraints
+from controller_double import ARM, HOME
 from double_cell import EXECUTE, FOLLOW, FRANKA, GRASP, MOVE, OPEN, OURS, PARALLEL, DoubleCell, swing
 from franka_msgs.action import Grasp, Move
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters
@@ -26,7 +26,6 @@ from spatial_vlm_ros.nodes.arm.motion_messages import motion_goal, scene_diff
 
 SUCCEEDED, CANCELED, ABORTED = GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_ABORTED
 Arm = FollowJointTrajectory.Result
-JOINT = ARM[0]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def test_it_follows_a_trajectory_and_cancelled_it_holds_at_once_and_says_success
 
 
 def test_it_decelerates_where_it_is_told_to_and_answers_before_it_stands(cell: DoubleCell) -> None:
-    cell.arm.constraints, then = Constraints(deceleration=dict.fromkeys(ARM, 0.1)), []
+    cell.arm.deceleration, then = dict.fromkeys(ARM, 0.1), []
     handle = moving(cell)
     goal = cell.arm.goal
     assert goal is not None
@@ -78,14 +77,11 @@ def test_it_decelerates_where_it_is_told_to_and_answers_before_it_stands(cell: D
     assert least - 0.05 < cell.position() - then[0] < most + 0.05
 
 
-@pytest.mark.parametrize("delivers", [True, False], ids=["4.41 and later", "before"])
-def test_a_new_goal_replaces_the_one_that_runs(cell: DoubleCell, delivers: bool) -> None:
-    cell.arm.delivers_preemption = delivers
+def test_a_new_goal_replaces_the_one_that_runs(cell: DoubleCell) -> None:
     first = moving(cell)
     second = send(cell, to=-0.2, takes=0.3)  # far from where the arm is: nobody minds
     words = "Current goal preempted by new incoming action."
-    expected = (ABORTED, Arm.INVALID_GOAL, words) if delivers else (CANCELED, Arm.SUCCESSFUL, "")
-    assert arm_ends(cell, first) == expected
+    assert arm_ends(cell, first) == (ABORTED, Arm.INVALID_GOAL, words)
     assert arm_ends(cell, second)[0] == SUCCEEDED
     assert cell.position() == pytest.approx(-0.2, abs=1e-6)
 
@@ -116,23 +112,9 @@ def test_what_it_refuses_and_what_it_takes(cell: DoubleCell) -> None:
     assert arm_ends(cell, send(cell, to=9.0, takes=0.3))[0] == SUCCEEDED  # limits of joints are not its concern
 
 
-@pytest.mark.parametrize(
-    ("constraints", "status", "code"),
-    [
-        (Constraints(), SUCCEEDED, Arm.SUCCESSFUL),  # a joint that stands is "stopped", wherever it is
-        (Constraints(path={JOINT: 0.1}), ABORTED, Arm.PATH_TOLERANCE_VIOLATED),
-        (Constraints(goal={JOINT: 0.1}, goal_time=0.2), ABORTED, Arm.GOAL_TOLERANCE_VIOLATED),
-    ],
-    ids=["none by default", "path", "goal"],
-)
-def test_tolerances_abort(cell: DoubleCell, constraints: Constraints, status: int, code: int) -> None:
-    cell.arm.constraints = constraints
-    cell.hardware.joints[JOINT].held = True
-    assert arm_ends(cell, send(cell, takes=0.3))[:2] == (status, code)
-    if status == ABORTED:
-        cell.hardware.joints[JOINT].held = False
-        cell.stands()
-        assert cell.position() == pytest.approx(HOME[0], abs=0.15)  # it holds where it was, not where it was going
+def test_a_joint_that_stands_at_the_end_is_stopped_wherever_it_is(cell: DoubleCell) -> None:
+    cell.hardware.joints[ARM[0]].held = True
+    assert arm_ends(cell, send(cell, takes=0.3))[:2] == (SUCCEEDED, Arm.SUCCESSFUL)
 
 
 def test_deactivated_it_aborts_what_runs_and_refuses_the_rest(cell: DoubleCell) -> None:
@@ -233,9 +215,8 @@ def test_a_controller_that_lacks_a_joint_or_aborts_or_rejects_is_control_failed(
 
 
 def test_an_execution_that_takes_too_long_is_cancelled_at_the_controller(cell: DoubleCell) -> None:
-    cell.arm.constraints = Constraints(goal={JOINT: 0.01})  # and no goal_time: it waits without limit
     handle = begun(cell, takes=1.0)
-    cell.hardware.joints[JOINT].held = True
+    cell.hardware.joints[ARM[0]].speed = 0.05  # rad/s; the controller waits without limit until it stands
     assert ends(cell, handle) == (ABORTED, Codes.TIMED_OUT)
     until(lambda: cell.asker.last(FOLLOW) == CANCELED, "the controller has told of it")
 

@@ -2,7 +2,6 @@
 """The client of learned grasps against a server that replies well, badly, late or not at all."""
 
 import dataclasses
-import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +22,7 @@ from test_surface_grasps import mug
 from waiting import DEADLINE, until
 
 from spatial_vlm_ros.errors import CancelledError, ModelError, ModelTimeoutError
-from spatial_vlm_ros.manipulation.grasping.proposals import GraspQuestion, checked, question_of
-from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.grasping.proposals import GraspQuestion, question_of
 from spatial_vlm_ros.nodes.arm.grasp_client import GraspClient
 from spatial_vlm_ros.nodes.calls import Bridge
 
@@ -41,28 +39,16 @@ def rows(cloud: PointCloud2) -> Any:
     return np.frombuffer(bytes(cloud.data), form)
 
 
-def on_the_rim(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
-    """What a learned model might do: takes the highest points, closes across the wall there."""
-    cloud = rows(request.target)
-    points = np.stack([cloud[name] for name in ("x", "y", "z")], axis=1).astype(np.float64)
-    middle, top = (points.min(axis=0) + points.max(axis=0)) / 2, points[:, 2].max()
-    radius = (points[:, 0].max() - points[:, 0].min()) / 2 - 0.002
+def one_grasp(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
     response.frame_id = request.header.frame_id
-    for number in range(8):
-        turn = math.tau * number / 8
-        x, y = middle[0] + radius * math.cos(turn), middle[1] + radius * math.sin(turn)
-        yaw = turn - math.pi / 2  # of the closing direction y, once z looks down
-        flipped = Quaternion(x=math.cos(yaw / 2), y=math.sin(yaw / 2), z=0.0, w=0.0)
-        response.grasps.append(
-            Pose(position=Point(x=x, y=y, z=top + request.finger_beyond - 0.02), orientation=flipped)
-        )
-        response.scores.append(0.9 - 0.1 * number)
+    response.grasps = [Pose(position=Point(x=0.1, y=0.2, z=0.3), orientation=Quaternion(x=1.0, w=0.0))]
+    response.scores, response.widths, response.message = [0.75], [0.0625], "one"
 
 
 class ServerDouble(Node):
     def __init__(self, context: Context) -> None:
         super().__init__("grasp_server", context=context)
-        self.answer: Answer = on_the_rim
+        self.answer: Answer = one_grasp
         self.requests: list[ProposeGrasps.Request] = []
         group = ReentrantCallbackGroup()
         self.create_service(ProposeGrasps, "propose_grasps", self._serve, callback_group=group)
@@ -110,7 +96,9 @@ def never() -> bool:
     return False
 
 
-def test_grasps_of_a_server_take_a_mug_by_its_rim(graph: ArmGraph, server: ServerDouble) -> None:
+def test_a_question_is_asked_with_its_clouds_and_the_reply_comes_as_it_was_sent(
+    graph: ArmGraph, server: ServerDouble
+) -> None:
     question = asked()
     reply = client_of(graph).ask(question, never)
     request = server.requests[0]
@@ -120,9 +108,10 @@ def test_grasps_of_a_server_take_a_mug_by_its_rim(graph: ArmGraph, server: Serve
     assert np.stack([cloud[n] for n in ("x", "y", "z")], axis=1) == pytest.approx(question.target)
     assert np.stack([cloud[f"normal_{n}"] for n in "xyz"], axis=1) == pytest.approx(question.normals)
     assert np.stack([around[n] for n in ("x", "y", "z")], axis=1) == pytest.approx(question.scene)
-    goal = pick_goal(mug(), SETTING, checked(reply, question, "propose_grasps"))
-    assert {grasp.way for grasp in goal.grasps} == {"rim"}
-    assert len(goal.grasps) == 8
+    assert (reply.frame_id, reply.message) == ("base_link", "one")
+    assert (reply.scores.tolist(), reply.widths.tolist()) == ([0.75], [0.0625])
+    assert reply.positions.tolist() == [[0.1, 0.2, 0.3]]
+    assert reply.quaternions.tolist() == [[1.0, 0.0, 0.0, 0.0]]
 
 
 @contextmanager
@@ -133,7 +122,7 @@ def held(server: ServerDouble) -> Iterator[threading.Event]:
     def wait(request: ProposeGrasps.Request, response: ProposeGrasps.Response) -> None:
         entered.set()
         released.wait(2 * DEADLINE)
-        on_the_rim(request, response)
+        one_grasp(request, response)
 
     server.answer = wait
     yield entered

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from arm_graph import (
     BLOCK,
@@ -24,10 +23,8 @@ from arm_graph import (
     chest,
     discovered,
     goals,
-    occupied,
     planned,
     scene,
-    wall,
 )
 from live_domain import free_domain
 from live_process import Started
@@ -53,15 +50,14 @@ from spatial_vlm_ros.errors import (
     PlanningFailedError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, MEASURED, UNSEEN
-from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.standstill import Standstill
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
-from spatial_vlm_ros.nodes.arm.motion_messages import joint_trajectory
+from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
+from spatial_vlm_ros.nodes.messages import message_class
 
 PHASES = (*PICK, *PLACE)
 EMPTY: tuple[set[str], set[str]] = (set(), set())
@@ -163,7 +159,7 @@ def test_an_object_is_taken_and_put_down_as_planned(arm: Served) -> None:
     assert arm.seen() == ({"support", "cup", "block"}, set())
     client.execute(plan)
     assert controllers.order == [*TAKEN, "arm", "arm", "gripper", "arm"]
-    assert controllers.trajectories == [joint_trajectory(each) for each in plan.trajectories]
+    assert controllers.trajectories == [robot_trajectory(each).joint_trajectory for each in plan.trajectories]
     widths = [step.width for step in plan.steps if step.width is not None]
     assert controllers.widths == pytest.approx(widths)
     assert widths[1] == pytest.approx(0.0)  # the block is 4 cm wide, and squeezed by 4
@@ -243,28 +239,6 @@ def test_a_grasp_without_placements_is_passed_over(arm: Served) -> None:
             client.plan(dataclasses.replace(pick, grasps=(second,)), around, given)
 
 
-def test_what_has_no_name_is_in_the_scene_and_nothing_is_planned_through_it(arm: Served) -> None:
-    free = scene(CUP)
-    x, y, _ = free.target.solid.centre
-    side = max(free.target.solid.size[:2]) / 2
-    low = wall((x - 0.02, y + side + 0.01, 0.0), (x + 0.02, y + side + 0.02, 0.02))  # beside it, lower than the fingers
-    far = wall((x + 0.2, y - 0.2, 0.0), (x + 0.22, y + 0.2, 0.3))
-    around = occupied(voxels_at(np.concatenate((low.indices, far.indices)), 0.01), far)
-    plan = arm.plan(around)
-    names = {space.id for space in around.occupied}
-    assert names == {MEASURED, BESIDE, UNSEEN}
-    assert arm.seen() == ({"support", "cup", "block"} | names, set())
-    arm.usual.execute(plan)
-    assert arm.seen() == EMPTY
-    lid = occupied(wall((x - 0.2, y - 0.2, 0.15), (x + 0.2, y + 0.2, 0.2)))
-    with pytest.raises(GoalError, match="without a name"):
-        arm.plan(lid)
-    pick, place = goals(free, arm.usual.config)
-    with pytest.raises((PlanningFailedError, GoalError), match="occupancy/measured"):
-        arm.usual.plan(pick, lid, place)
-    assert arm.seen() == EMPTY
-
-
 def test_joint_states_are_listened_to_beside_many_threads(arm: Served) -> None:
     """rclpy ends a multi-threaded executor that finds an event handler destroyed which it has just listed."""
     arm.more.append(arm.client(threads=3))
@@ -287,6 +261,7 @@ def test_joint_states_are_listened_to_beside_many_threads(arm: Served) -> None:
 def test_missing_packages_are_named_with_their_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("moveit_msgs", "control_msgs", "shape_msgs"):
         with monkeypatch.context() as without:
+            message_class.cache_clear()
             without.setitem(sys.modules, f"{package}.msg", None)
             with pytest.raises(DependencyError, match=rf"'{package}' is not installed.*scripts/setup.sh ros"):
                 MotionClient(None, config(), ExecutionGuard())  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import pytest
 import rclpy
 from action_msgs.msg import GoalStatus
 from arm_graph import CUP, Aside, goals, occupied, planned, scene, wall
-from controller_double import ARM, Constraints
+from controller_double import ARM
 from double_cell import EXECUTE, FOLLOW, MOVE, DoubleCell, slowed
 from live_process import ROOT
 from moveit_msgs.msg import PlanningSceneComponents
@@ -108,7 +108,7 @@ def test_a_stop_that_comes_while_moveit_checks_the_start_is_not_lost(cell: Doubl
 
 
 def test_a_controller_that_decelerates_is_waited_for(cell: DoubleCell) -> None:
-    cell.arm.constraints = Constraints(deceleration=dict.fromkeys(ARM, 0.2))
+    cell.arm.deceleration = dict.fromkeys(ARM, 0.2)
     client = cell.client()
     plan = slowed(planned(client, scene(), put=False), "reach", LASTS)
     call = Aside(lambda: client.execute(plan))

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from waiting import DEADLINE
 
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
-from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
+from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
+from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.parameters import EvidenceConfig, ResolverConfig, Settings, StreamConfig
 from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -116,8 +117,8 @@ class EvidenceDesk:
     def until_kept(self, count: int) -> None:
         """Wait until so many bundles are written."""
         end, nothing = time.monotonic() + DEADLINE, threading.Event()
-        while self.keeper.state.kept < count:
-            assert time.monotonic() < end, self.keeper.state
+        while self.keeper.kept < count:
+            assert time.monotonic() < end, self.keeper.told()
             nothing.wait(0.01)
 
     def end(self) -> list[Path]:

@@ -24,7 +24,7 @@ from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
-from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING, status_words
+from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, EvidenceConfig, config_from
 from spatial_vlm_ros.recording.bags.reader import open_bag
@@ -329,14 +329,14 @@ def test_a_disk_that_hangs_holds_up_no_answer_and_what_is_lost_is_counted(tmp_pa
     asked = MOST_WAITING + 4
     for _ in range(asked):
         desk.answered(WORDS)
-    state = desk.keeper.state
+    dropped = desk.keeper.dropped
     assert len(desk.replies) == asked
-    assert state.kept == 0
-    assert state.dropped >= 3
-    assert "faster than the disk" in state.trouble
+    assert desk.keeper.kept == 0
+    assert dropped >= 3
+    assert "faster than the disk" in desk.keeper.trouble
     assert len(desk.warned) == 1
     go.set()
-    assert len(desk.end()) == asked - state.dropped == desk.keeper.state.kept
+    assert len(desk.end()) == asked - dropped == desk.keeper.kept
 
 
 def test_a_folder_that_cannot_be_written_is_said_once_and_answers_go_on(tmp_path: Path) -> None:
@@ -346,13 +346,13 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_answers_go_on(tmp_path
     for _ in range(3):
         assert desk.answered(WORDS).status is Status.OK
     desk.keeper.close(30.0)
-    assert desk.keeper.state.failed == 3
+    assert desk.keeper.failed == 3
     (said,) = desk.warned
     assert "requests are still served" in said
     assert str(blocked) in said
-    is_well, words, values = status_words(desk.keeper.state, desk.settings.evidence)
-    assert (is_well, values["not kept, failed"], values["kept"]) == (False, 3, 0)
-    assert str(blocked) in words
+    values = desk.keeper.told()
+    assert (values["not kept, failed"], values["kept"]) == (3, 0)
+    assert str(blocked) in desk.keeper.trouble
 
 
 def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_folder_is_made_again(
@@ -361,8 +361,8 @@ def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_fold
     desk = EvidenceDesk(tmp_path, serialise=Mock(side_effect=RuntimeError("no type support"))).standing()
     assert desk.answered(WORDS).status is Status.OK
     assert desk.end() == []
-    assert desk.keeper.state.failed == 1
-    assert "no type support" in desk.keeper.state.trouble
+    assert desk.keeper.failed == 1
+    assert "no type support" in desk.keeper.trouble
     desk = EvidenceDesk(tmp_path / "evidence").standing()
     desk.answered(WORDS)
     desk.until_kept(1)

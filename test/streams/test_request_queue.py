@@ -22,7 +22,8 @@ from waiting import DEADLINE
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
-from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
+from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
+from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.parameters import NodeConfig, ResolverConfig, Settings, StreamConfig, config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.given_detections import GivenDetections
@@ -266,7 +267,7 @@ def test_how_long_no_frame_has_come_is_counted_on_while_a_request_waits(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("spatial_vlm_ros.nodes.perception.observer.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("spatial_vlm_ros.nodes.perception.frame_wait.time.monotonic", lambda: clock[0])
     assert observed(desk) == "OK"
     desk.now_ns += 1
     desk.queue.observer.begin()

@@ -194,19 +194,23 @@ class ArmPlanner(Node):
 
     def _work(self, goal: ServedGoal, work: Any, server: GoalServer) -> None:
         """Serve one goal on a pool thread; this always produces a result."""
+        result, number, words = server.form.Result(), Codes.SUCCESS, ""
         try:
-            result = server.form.Result()
             work(goal.request, result, goal.cancelled.is_set)
-            result.error_code.val = Codes.SUCCESS
         except CodedError as error:
-            result = _failed(server.form, error.number, str(error))
+            number, words = error.number, str(error)
         except CancelledError as error:
-            number = Codes.COMMUNICATION_FAILURE if self._ends else number_of_error(error)
-            result = _failed(server.form, number, "arm_planner was told to exit" if self._ends else str(error))
+            number, words = number_of_error(error), str(error)
+            if self._ends:
+                number, words = Codes.COMMUNICATION_FAILURE, "arm_planner was told to exit"
         except SpatialVlmError as error:
-            result = _failed(server.form, number_of_error(error), str(error))
+            number, words = number_of_error(error), str(error)
         except Exception as error:  # a bug here costs one request, not the node
-            result = _failed(server.form, Codes.FAILURE, f"{type(error).__name__}: {error}")
+            number, words = Codes.FAILURE, f"{type(error).__name__}: {error}"
+        if number != Codes.SUCCESS:  # without what was already in it
+            result = server.form.Result()
+            result.error_code.message, result.error_code.source = words, "arm_planner"
+        result.error_code.val = number
         self._wake(lambda: self._end(goal, server, result))
 
     def _end(self, goal: ServedGoal, server: GoalServer, result: Any) -> None:
@@ -356,10 +360,3 @@ def _check_ended(ended: GoalOutcome, name: str) -> None:
     if ended.result.error_code != FollowJointTrajectory.Result.SUCCESSFUL or ended.status != arm_requests.SUCCEEDED:
         words = ended.result.error_string or "no reason given"
         raise CodedError(Codes.CONTROL_FAILED, f"{name}: {words} (error {ended.result.error_code})")
-
-
-def _failed(form: Any, number: int, words: str) -> Any:
-    result = form.Result()
-    result.error_code.val = number
-    result.error_code.message, result.error_code.source = words, "arm_planner"
-    return result

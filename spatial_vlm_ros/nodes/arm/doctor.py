@@ -32,7 +32,7 @@ from spatial_vlm_ros.manipulation.planning.moveit_pipelines import first_names, 
 from spatial_vlm_ros.nodes import main, messages, qos
 from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node
-from spatial_vlm_ros.nodes.perception.graph import publishers_of
+from spatial_vlm_ros.nodes.liveliness import publishers_of
 from spatial_vlm_ros.parameters import MotionConfig, RobotPreset
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
@@ -126,14 +126,10 @@ class _Listening:
         topic = self._node.resolve_topic_name(f"{self._motion.move_action}/_action/status")
         self._spinner.until(lambda: any(_UNKNOWN not in name for name in publishers_of(self._node, topic)), _NAMED)
         heard.planners = sorted({name for name in publishers_of(self._node, topic) if _UNKNOWN not in name})
-        question = GetPlanningScene.Request()
-        question.components.components = (
-            PlanningSceneComponents.SCENE_SETTINGS
-            | PlanningSceneComponents.ROBOT_STATE
-            | PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS
-            | PlanningSceneComponents.WORLD_OBJECT_NAMES
-        )
-        answer = self._call(GetPlanningScene, self._motion.get_scene, question)
+        part = PlanningSceneComponents
+        parts = part.SCENE_SETTINGS | part.ROBOT_STATE | part.ROBOT_STATE_ATTACHED_OBJECTS | part.WORLD_OBJECT_NAMES
+        service = self._motion.get_scene
+        answer = self._spinner.ask(GetPlanningScene, service, _REPLY, components=part(components=parts))
         if answer is not None:
             heard.scene, heard.answer = answer[0].scene, answer[1]
         if moveit and heard.planners:
@@ -147,7 +143,7 @@ class _Listening:
         """Those of a node's parameters that are set."""
         told = {}
         for name in names:  # one by one: rclcpp answers nothing if one of several does not exist
-            answer = self._call(GetParameters, f"{planner}/get_parameters", GetParameters.Request(names=[name]))
+            answer = self._spinner.ask(GetParameters, f"{planner}/get_parameters", _REPLY, names=[name])
             if answer is None:
                 break
             values = list(answer[0].values)
@@ -161,16 +157,8 @@ class _Listening:
         except ModuleNotFoundError:
             repair = main.REPAIRS[package]
             return None, f"the state of the controllers is unknown: {package} is not installed ({repair})"
-        answer = self._call(form, f"{self._preset.controller_manager}/list_controllers", form.Request())
+        answer = self._spinner.ask(form, f"{self._preset.controller_manager}/list_controllers", _REPLY)
         return (None, "") if answer is None else ({each.name: each.state for each in answer[0].controller}, "")
-
-    def _call(self, form: Any, service: str, request: Any) -> tuple[Any, float] | None:
-        """The response of a service and the seconds it took; None if no response came."""
-        client = self._node.create_client(form, service)
-        try:
-            return self._spinner.call(client, request, _REPLY)
-        finally:
-            self._node.destroy_client(client)
 
 
 def _told(streams: list[JointStream], message: JointState) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,6 @@ from rclpy.parameter import parameter_value_to_python
 from spatial_vlm_ros.errors import (
     BusyError,
     CancelledError,
-    DependencyError,
     ExecutionFailedError,
     InputError,
     PlannerUnavailableError,
@@ -37,11 +35,11 @@ from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelin
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand
-from spatial_vlm_ros.nodes import main
 from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS, DriverReply
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.arm.supervision import Supervision
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
+from spatial_vlm_ros.nodes.messages import needed_class
 from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig
 from spatial_vlm_ros.types import Status
 
@@ -51,7 +49,9 @@ _TOO_SLOW = (
     "protective stop, simulated time), or raise the limit: "
     "trajectory_execution.allowed_execution_duration_scaling of move_group, duration_scaling of arm_planner"
 )
-PACKAGES = ("moveit_msgs", "control_msgs", "shape_msgs", "trajectory_msgs")
+NEEDED = ("moveit_msgs/msg/RobotState", "control_msgs/msg/GripperCommand", "shape_msgs/msg/Plane",
+          "trajectory_msgs/msg/JointTrajectory")  # fmt: skip
+"""A message of each package that is imported only here."""
 _START_PLANNER = (
     "start MoveIt's move_group, or the planner of this package (python -m spatial_vlm_ros.nodes arm_planner), and "
     "check the names in motion.*, ROS_DOMAIN_ID and namespaces"
@@ -85,11 +85,8 @@ class MotionClient:
     """
 
     def __init__(self, node: Node, config: PlanningConfig, guard: ExecutionGuard, waits: Asked = lambda: False) -> None:
-        for package in PACKAGES:
-            try:
-                importlib.import_module(f"{package}.msg")
-            except ModuleNotFoundError as error:
-                raise DependencyError(package, main.REPAIRS.get(package, f"install {package}")) from error
+        for name in NEEDED:
+            needed_class(name)
         from moveit_msgs.action import ExecuteTrajectory, MoveGroup
         from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 

@@ -241,21 +241,23 @@ def motion_goal(
 
 def trajectory_of(message: RobotTrajectory) -> Trajectory:
     """Convert a message to a planned trajectory."""
-    joint = message.joint_trajectory
-    points = joint.points
+    points = message.joint_trajectory.points
+
+    def rows(name: str) -> tuple[tuple[float, ...], ...]:
+        given = tuple(tuple(getattr(point, name)) for point in points)
+        return given if any(given) else ()
+
     return Trajectory(
-        joint_names=tuple(joint.joint_names),
+        joint_names=tuple(message.joint_trajectory.joint_names),
         times=tuple(p.time_from_start.sec + p.time_from_start.nanosec / SECOND for p in points),
         positions=tuple(tuple(p.positions) for p in points),
-        velocities=tuple(tuple(p.velocities) for p in points) if any(len(p.velocities) for p in points) else (),
-        accelerations=(
-            tuple(tuple(p.accelerations) for p in points) if any(len(p.accelerations) for p in points) else ()
-        ),
+        velocities=rows("velocities"),
+        accelerations=rows("accelerations"),
     )
 
 
-def joint_trajectory(trajectory: Trajectory) -> JointTrajectory:
-    """Convert a trajectory to a message that starts when the controller accepts it."""
+def robot_trajectory(trajectory: Trajectory) -> RobotTrajectory:
+    """Convert a trajectory to the message of ExecuteTrajectory; it starts when the controller accepts it."""
     points = []
     for number, at in enumerate(trajectory.times):
         nanoseconds = round(at * SECOND)
@@ -268,12 +270,7 @@ def joint_trajectory(trajectory: Trajectory) -> JointTrajectory:
         if trajectory.accelerations:
             point.accelerations = list(trajectory.accelerations[number])
         points.append(point)
-    return JointTrajectory(joint_names=list(trajectory.joint_names), points=points)
-
-
-def robot_trajectory(trajectory: Trajectory) -> RobotTrajectory:
-    """Convert a trajectory to the message of ExecuteTrajectory."""
-    return RobotTrajectory(joint_trajectory=joint_trajectory(trajectory))
+    return RobotTrajectory(joint_trajectory=JointTrajectory(joint_names=list(trajectory.joint_names), points=points))
 
 
 def words_of(code: Any) -> str:

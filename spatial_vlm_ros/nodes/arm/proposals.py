@@ -110,11 +110,7 @@ def shown_plan(
 ) -> Proposal:
     """Build the proposal of a plan that is only shown; its warnings say why it would not be proposed.
 
-    Args:
-        goal_id: UUID; this and the next four as in `proposal_of`.
-        expires_after: how long the proposal is valid, seconds.
-        config: the gripper, and the names of the arm's links and joints.
-        description: URDF of the arm, as path or text; "" = not known.
+    Args: as in `proposal_of`, and
         accept_unseen: whether a plan may be proposed if the resolver only searched for objects named in the words.
     """
     motion, seen = motion_of(offer, config, description), offer.seen.surroundings

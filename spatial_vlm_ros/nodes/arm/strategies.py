@@ -339,11 +339,9 @@ class Strategies:
 
     def _reasons(self) -> list[str]:
         """The planner's reasons with the number of grasps each, most frequent first."""
-        ways: dict[tuple[str, int, str], set[str]] = {}
-        first: dict[tuple[str, int, str], Refused] = {}
+        kinds: dict[tuple[str, int, str], dict[str, Refused]] = {}  # of each kind the first refusal of each way
         for error in self._refused:
-            ways.setdefault(error.alike, set()).add(error.way)
-            first.setdefault(error.alike, error)
-        order = sorted(ways, key=lambda alike: -len(ways[alike]))
+            kinds.setdefault(error.alike, {}).setdefault(error.way, error)
+        order = sorted(kinds.values(), key=len, reverse=True)
         left = [f"{len(order) - _TOLD} more reasons"] if len(order) > _TOLD else []
-        return [first[alike].words(len(ways[alike])) for alike in order[:_TOLD]] + left
+        return [next(iter(ways.values())).words(len(ways)) for ways in order[:_TOLD]] + left

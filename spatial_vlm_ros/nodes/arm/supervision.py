@@ -26,7 +26,7 @@ from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
 from spatial_vlm_ros.nodes.liveliness import AliveWatch
-from spatial_vlm_ros.nodes.pressure import MOST, Pressure
+from spatial_vlm_ros.nodes.process import MOST, Pressure
 from spatial_vlm_ros.parameters.manipulation import MotionConfig
 
 STOP = "stop"
@@ -44,7 +44,7 @@ _HELD_UP = 0.1  # s: if the caller itself was delayed for longer, the extra time
 class Silence:
     """Measures how long no answer has come while the caller ran, and whether that is too long.
 
-    The limit is `limit`, or three times the slowest of the last answers up to `pressure.MOST`; before the first answer,
+    The limit is `limit`, or three times the slowest of the last answers up to `MOST`; before the first answer,
     and on a busy machine, it is `MOST`. Times are of the monotonic clock.
 
     Args:

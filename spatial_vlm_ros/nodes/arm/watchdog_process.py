@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.nodes.main import without_shared_memory
-from spatial_vlm_ros.nodes.pressure import Pressure
+from spatial_vlm_ros.nodes.process import Pressure
 from spatial_vlm_ros.printable import printable
 
 ARM, BEAT, IDLE = b"a", b"m", b"i"

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,13 +29,11 @@ from spatial_vlm_ros.errors import without_repair
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.nodes import parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
-from spatial_vlm_ros.nodes.client_node import Spinner, client_node
-from spatial_vlm_ros.nodes.perception.description import heard_description
-from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait
-from spatial_vlm_ros.nodes.perception.graph import publishers_of, twins_around
-from spatial_vlm_ros.nodes.perception.observer import Observer
+from spatial_vlm_ros.nodes.client_node import Spinner, client_node, heard_description
+from spatial_vlm_ros.nodes.liveliness import publishers_of, twins_around
+from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
+from spatial_vlm_ros.nodes.perception.requests import ResolvingWorker
 from spatial_vlm_ros.nodes.perception.resolver import form_of, topics_of
-from spatial_vlm_ros.nodes.perception.resolving import ResolvingWorker
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams import frame_assembler as roles
@@ -55,20 +53,32 @@ _UNKNOWN = "_UNKNOWN_"  # part of the name that rmw gives a node whose endpoints
 SIM_TIME = "use_sim_time"
 
 
-@dataclass
-class AttachedResolver:
-    """What a running resolver reports.
+class RunningResolver:
+    """Finds a running resolver and reads what it reports.
 
     Args:
+        node: a node in the resolver's namespace; only this class spins it.
+
+    Attributes:
+        name: its full name; "" until one is attached to.
         settings: its parameters; None if it did not report them.
         state: label of its lifecycle state; "" if it did not report it.
+        statuses: its newest diagnostics, by name.
     """
 
-    name: str
-    settings: Settings | None = None
-    sim_time: bool = False
-    state: str = ""
-    statuses: dict[str, DiagnosticStatus] = field(default_factory=dict)
+    def __init__(self, node: Node) -> None:
+        self._node, self._spinner = node, Spinner(node)
+        self.until, self.close = self._spinner.until, self._spinner.close
+        self._status_topic = node.resolve_topic_name("resolve/_action/status")
+        self.name = self.state = ""
+        self.settings: Settings | None = None
+        self.statuses: dict[str, DiagnosticStatus] = {}
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, qos.ANSWERS)
+
+    @property
+    def names(self) -> list[str]:
+        """Full names of the nodes discovered so far that offer the action `resolve` in this namespace."""
+        return [name for name in publishers_of(self._node, self._status_topic) if _UNKNOWN not in name]
 
     @property
     def topics(self) -> dict[str, str]:
@@ -77,8 +87,28 @@ class AttachedResolver:
         pairs = status.values if status is not None else ()
         return {pair.key.removesuffix(_TOPIC): pair.value for pair in pairs if pair.key.endswith(_TOPIC)}
 
+    def attach(self) -> None:
+        """Read the resolver that runs in this namespace, if one runs."""
+        names = self.names
+        if not names:
+            return
+        self.name = names[0]
+        wanted = [*parameters.declared(), SIM_TIME]
+        reply = self._spinner.ask(GetParameters, f"{self.name}/get_parameters", _REPLY, names=wanted)
+        if reply is not None and len(reply[0].values) == len(wanted):
+            values = dict(zip(wanted, map(parameter_value_to_python, reply[0].values), strict=True))
+            sim_time = bool(values.pop(SIM_TIME))
+            self.settings = parameters.settings_of(values)
+            if sim_time:
+                self._node.set_parameters([Parameter(SIM_TIME, value=True)])
+        state = self._spinner.ask(GetState, f"{self.name}/get_state", _REPLY)
+        self.state = "" if state is None else str(state[0].current_state.label)
+        self.until(lambda: bool(self.topics), _SPOKEN)
+
     def findings(self) -> Iterator[Finding]:
         """Findings from its diagnostics: errors say that a request would not be served now."""
+        if not self.name:
+            return
         check = f"resolver {self.name}"
         if self.settings is None:
             repair = "start it again and check its log"
@@ -101,59 +131,11 @@ class AttachedResolver:
             said = f"a request now would be served; ended so far: {', '.join(ended) or 'none'}"
             yield ok(f"{check}: requests", said)
 
-
-class Attaching:
-    """Finds a running resolver and reads its state.
-
-    Args:
-        node: a node in the resolver's namespace; only this class spins it.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node, self._spinner = node, Spinner(node)
-        self.until, self.close = self._spinner.until, self._spinner.close
-        self._status_topic = node.resolve_topic_name("resolve/_action/status")
-        self.found: AttachedResolver | None = None
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, qos.ANSWERS)
-
-    @property
-    def names(self) -> list[str]:
-        """Full names of the nodes discovered so far that offer the action `resolve` in this namespace."""
-        return [name for name in publishers_of(self._node, self._status_topic) if _UNKNOWN not in name]
-
-    def attach(self) -> AttachedResolver | None:
-        """Read the resolver that runs in this namespace; None if none runs."""
-        names = self.names
-        if not names:
-            return None
-        self.found = running = AttachedResolver(names[0])
-        wanted = [*parameters.declared(), SIM_TIME]
-        reply = self._call(GetParameters, "get_parameters", names=wanted)
-        if reply is not None and len(reply.values) == len(wanted):
-            values = dict(zip(wanted, map(parameter_value_to_python, reply.values), strict=True))
-            running.sim_time = bool(values.pop(SIM_TIME))
-            running.settings = parameters.settings_of(values)
-        state = self._call(GetState, "get_state")
-        running.state = "" if state is None else str(state.current_state.label)
-        if running.sim_time:
-            self._node.set_parameters([Parameter(SIM_TIME, value=True)])
-        self.until(lambda: bool(running.topics), _SPOKEN)
-        return running
-
     def _hear(self, array: DiagnosticArray) -> None:
-        if self.found is None:
-            return
-        prefix = f"{self.found.name.lstrip('/')}: "
+        prefix = f"{self.name.lstrip('/')}: "
         said = {s.name.removeprefix(prefix): s for s in array.status if s.name.startswith(prefix)}
-        if said:
-            self.found.statuses = said
-
-    def _call(self, form: Any, service: str, **fields: Any) -> Any:
-        """Response of a service of the resolver, or None."""
-        assert self.found is not None  # noqa: S101 - `attach` has just set it
-        client = self._node.create_client(form, f"{self.found.name}/{service}")
-        answer = self._spinner.call(client, form.Request(**fields), _REPLY)
-        return None if answer is None else answer[0]
+        if said and self.name:
+            self.statuses = said
 
 
 def examine_live(settings: Settings, seconds: float, namespace: str, arguments: list[str],
@@ -169,40 +151,40 @@ def examine_live(settings: Settings, seconds: float, namespace: str, arguments: 
         Findings in the order in which to fix them.
     """
     with client_node("spatial_vlm_doctor", namespace, arguments) as node:
-        attaching = Attaching(node)
+        resolver = RunningResolver(node)
         topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-        if attach and not attaching.until(lambda: bool(attaching.names), _FOUND):
-            attaching.until(lambda: bool(attaching.names) or _discovered(node, topics, settings), _DISCOVERY)
-        running = attaching.attach() if attach else None
-        absent = attach and running is None
+        if attach and not resolver.until(lambda: bool(resolver.names), _FOUND):
+            resolver.until(lambda: bool(resolver.names) or _discovered(node, topics, settings), _DISCOVERY)
+        if attach:
+            resolver.attach()
+        absent = attach and not resolver.name
 
         def came() -> bool:
-            return absent and bool(attaching.names)
+            return absent and bool(resolver.names)
 
-        examined = _listen(node, attaching, settings, running, seconds, came)
+        examined = _listen(node, resolver, settings, seconds, came)
         if came():  # a resolver came, or was discovered late: listen again, to its topics, with its clock
             examined.close()
-            running = attaching.attach()
-            examined = _listen(node, attaching, settings, running, seconds)
+            resolver.attach()
+            examined = _listen(node, resolver, settings, seconds)
         settings, topics = examined.settings, examined.topics
         graph = [finding for role, topic in topics.items() for finding in _publishers(node, role, topic, settings)]
-        own = running.name if running is not None else node.resolve_topic_name("resolver")
+        own = resolver.name or node.resolve_topic_name("resolver")
         graph += [fail(twin.where, twin.found, twin.repair) for twin in twins_around(node, topics.values(), own)]
         findings = list(examined.findings(seconds, table_height, graph))
         examined.close()
-        attaching.close()
-        return [*_versions(), *graph, *findings, *(running.findings() if running is not None else ())]
+        resolver.close()
+        return [*_versions(), *graph, *findings, *resolver.findings()]
 
 
-def _listen(node: Node, attaching: Attaching, settings: Settings, running: AttachedResolver | None, seconds: float,
+def _listen(node: Node, resolver: RunningResolver, settings: Settings, seconds: float,
             ends: Callable[[], bool] = lambda: False) -> _Examined:  # fmt: skip
     """Listen to the topics of a resolver, running or not, for some seconds or until `ends` holds."""
-    settings = (running.settings if running is not None else None) or settings
-    topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()}
-    topics |= running.topics if running is not None else {}
-    attaching.until(lambda: _discovered(node, topics, settings), _DISCOVERY)
-    examined = _Examined(node, settings, topics, running is not None, seconds / 2)
-    attaching.until(ends, seconds)
+    settings = resolver.settings or settings
+    topics = {role: node.resolve_topic_name(topic) for role, topic in topics_of(settings).items()} | resolver.topics
+    resolver.until(lambda: _discovered(node, topics, settings), _DISCOVERY)
+    examined = _Examined(node, settings, topics, bool(resolver.name), seconds / 2)
+    resolver.until(ends, seconds)
     return examined
 
 

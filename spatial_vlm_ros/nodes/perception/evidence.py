@@ -23,14 +23,13 @@ import numpy as np
 
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, KeptFrame, RequestOutcome
 from spatial_vlm_ros.output.json_schema import dialogue_json, phrases_json, resolution_json
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings
 from spatial_vlm_ros.parameters.settings import values_of
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.recording.bags.types import DETECTION_ARRAY
 from spatial_vlm_ros.recording.evidence.store import EvidenceStore, evidence_folder
-from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH_INFO,
     DETECTIONS,
@@ -40,8 +39,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
     PendingFrame,
     stamp_of,
 )
-from spatial_vlm_ros.streams.transforms import TransformSample
-from spatial_vlm_ros.types import ANSWERS, Detection, NounPhrase, Resolution, RgbdFrame, Status
+from spatial_vlm_ros.types import ANSWERS, Status
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord, KeptMessage, KeptModel
@@ -59,65 +57,11 @@ Serialise = Callable[[Any], tuple[str, bytes]]
 
 
 @dataclass(frozen=True, eq=False)
-class KeptFrame:
-    """The input of a decision at the moment when its frame was taken.
-
-    Args:
-        arrivals: role → arrival time in nanoseconds, for images.
-    """
-
-    messages: Mapping[str, Any]
-    arrivals: Mapping[str, int]
-    transforms: tuple[TransformSample, ...]
-    settings: Settings
-    origin: str
-
-
-@dataclass(frozen=True, eq=False)
-class MadeDecision:
-    """A request and its answer.
-
-    Args:
-        frame_of_reference: named by the request; "" = none.
-        before: the dialogue that the words continue, or None.
-        accepted_ns: when the words came, nanoseconds.
-        image: the decoded frame; None if nothing was resolved.
-        found: phrases sent to the grounder and its detections; None if it was not called or failed.
-        frame: the input; None if no frame was taken.
-    """
-
-    instruction: str
-    frame_of_reference: str
-    before: Dialogue | None
-    accepted_ns: int
-    resolution: Resolution
-    image: RgbdFrame | None
-    detections: tuple[Detection, ...]
-    found: tuple[tuple[NounPhrase, ...], Grounding] | None
-    frame: KeptFrame | None
-
-
-@dataclass(frozen=True, eq=False)
 class _Kept:
-    decision: MadeDecision
+    request: InstructionRequest
+    outcome: RequestOutcome
     frame: KeptFrame
     utc: float
-
-
-@dataclass(frozen=True)
-class EvidenceState:
-    """What has happened to the decisions so far.
-
-    Args:
-        trouble: why decisions cannot be stored now; "" = they can.
-    """
-
-    kept: int
-    dropped: int
-    failed: int
-    waiting: int
-    trouble: str
-    latest: str
 
 
 class EvidenceKeeper:
@@ -127,6 +71,10 @@ class EvidenceKeeper:
         serialise: converts a message to bytes.
         grounder: finds the objects; None = detections come with the frames.
         warn: writes a line to the log; also called from the writing thread.
+
+    Attributes:
+        kept, dropped, failed: how many decisions were written, came too fast, could not be written.
+        latest: name of the newest bundle.
     """
 
     def __init__(
@@ -144,8 +92,8 @@ class EvidenceKeeper:
         self._thread: threading.Thread | None = None
         self._model: KeptModel | None = None
         self._closed = False
-        self._kept = self._dropped = self._failed = 0
-        self._trouble = self._latest = ""
+        self.kept = self.dropped = self.failed = 0
+        self._trouble = self.latest = ""
         self._dropped_at = -_RECENT
 
     @property
@@ -154,13 +102,22 @@ class EvidenceKeeper:
         return self._settings().evidence
 
     @property
-    def state(self) -> EvidenceState:
-        """What has happened to the decisions so far."""
-        trouble = self._trouble
-        if not trouble and time.monotonic() - self._dropped_at < _RECENT:
-            trouble = f"{self._dropped} decisions were not kept: they arrive faster than the disk can write them"
-        waiting = self._waiting.qsize()
-        return EvidenceState(self._kept, self._dropped, self._failed, waiting, trouble, self._latest)
+    def trouble(self) -> str:
+        """Why decisions cannot be stored now; "" = they can."""
+        if not self._trouble and time.monotonic() - self._dropped_at < _RECENT:
+            return f"{self.dropped} decisions were not kept: they arrive faster than the disk can write them"
+        return self._trouble
+
+    def told(self) -> dict[str, Any]:
+        """Values for /diagnostics."""
+        try:
+            folder = str(evidence_folder(self.config.folder))
+        except SpatialVlmError:
+            folder = self.config.folder
+        return {
+            "keep": self.config.keep, "folder": folder, "kept": self.kept, "not kept, queue full": self.dropped,
+            "not kept, failed": self.failed, "waiting": self._waiting.qsize(), "newest": self.latest,
+        }  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- executor's thread
 
@@ -175,19 +132,19 @@ class EvidenceKeeper:
             return KeptFrame(messages, pending.match.arrivals, transforms, self._settings(), "answered")
         return None
 
-    def decided(self, decision: MadeDecision, assembler: FrameAssembler) -> None:
+    def decided(self, request: InstructionRequest, outcome: RequestOutcome, assembler: FrameAssembler) -> None:
         """Queue a decision to be stored if its kind is; called after the reply. Never blocks, never raises."""
-        if not self._is_wanted(decision.resolution.status) or self._closed:
+        if not self._is_wanted(outcome.resolution.status) or self._closed:
             return
         with self._guarded():
-            frame = decision.frame or self._newest(assembler)
+            frame = request.kept or self._newest(assembler)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
                 self._thread.start()
             try:
-                self._waiting.put_nowait(_Kept(decision, frame, time.time()))
+                self._waiting.put_nowait(_Kept(request, outcome, frame, time.time()))
             except queue.Full:
-                self._dropped += 1
+                self.dropped += 1
                 if time.monotonic() - self._dropped_at >= _RECENT:
                     self._warn("decisions are not kept as evidence: they arrive faster than the disk can write them")
                 self._dropped_at = time.monotonic()
@@ -245,14 +202,14 @@ class EvidenceKeeper:
         config = self.config
         record, messages = self._record(kept), self._messages(kept)
         store = EvidenceStore(evidence_folder(config.folder), config.most_bytes, config.most_files)
-        status = kept.decision.resolution.status.value
+        status = kept.outcome.resolution.status.value
         path = store.keep(status, kept.utc, lambda out: write_bundle(out, record, messages, kept.frame.transforms))
-        self._kept += 1
-        self._latest, self._trouble = path.name, ""
+        self.kept += 1
+        self.latest, self._trouble = path.name, ""
 
     def _note_failure(self, error: Exception) -> None:
         """Count a failure; log it if the previous bundle was stored."""
-        self._failed += 1
+        self.failed += 1
         if isinstance(error, SpatialVlmError):
             words = str(error)
         else:
@@ -265,21 +222,21 @@ class EvidenceKeeper:
     def _record(self, kept: _Kept) -> EvidenceRecord:
         from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord, KeptGrounding
 
-        decision, frame = kept.decision, kept.frame
+        request, outcome = kept.request, kept.outcome
         when = datetime.datetime.fromtimestamp(kept.utc, datetime.timezone.utc)
         found = None
-        if decision.found is not None:
-            phrases, grounding = decision.found
+        if outcome.found is not None:
+            phrases, grounding = outcome.found
             found = KeptGrounding(phrases_json(phrases), grounding.match.tolist(), grounding.unread, grounding.profile)
         return EvidenceRecord(
             utc=when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            instruction=decision.instruction,
-            frame_of_reference=decision.frame_of_reference,
-            resolution=resolution_json(decision.resolution),
-            parameters=values_of(frame.settings),
-            frame=frame.origin,  # type: ignore[arg-type]
+            instruction=request.instruction,
+            frame_of_reference=request.frame_of_reference,
+            resolution=resolution_json(outcome.resolution),
+            parameters=values_of(kept.frame.settings),
+            frame=kept.frame.origin,  # type: ignore[arg-type]
             reencoded=(DETECTIONS,) if self._detections_anew(kept) else (),
-            dialogue=None if decision.before is None else dialogue_json(decision.before),
+            dialogue=None if request.before is None else dialogue_json(request.before),
             grounding=found,
             model=self._kept_model(),
             versions=_versions(),
@@ -303,7 +260,7 @@ class EvidenceKeeper:
 
         frame, topics = kept.frame, self._topics()
         anew = self._detections_anew(kept)
-        begin_ns = min(frame.arrivals.values(), default=kept.decision.accepted_ns)
+        begin_ns = min(frame.arrivals.values(), default=kept.request.accepted_ns)
         messages = []
         for role, message in frame.messages.items():
             if role == DETECTIONS and (anew or not _is_ours(message)):
@@ -319,10 +276,10 @@ class EvidenceKeeper:
     @staticmethod
     def _detections_anew(kept: _Kept) -> bool:
         """Whether its detections must be converted, because they did not come as a DetectionArray."""
-        decision, given = kept.decision, kept.frame.messages.get(DETECTIONS)
-        if decision.image is None:
+        given = kept.frame.messages.get(DETECTIONS)
+        if kept.outcome.frame is None:
             return False
-        return decision.found is not None or (given is not None and not _is_ours(given))
+        return kept.outcome.found is not None or (given is not None and not _is_ours(given))
 
 
 def _is_ours(message: Any) -> bool:
@@ -334,12 +291,12 @@ def _detections(kept: _Kept) -> bytes:
     from spatial_vlm_ros.recording.bags.types import default_store
     from spatial_vlm_ros.streams.compose import rosbags_composer
 
-    decision, image = kept.decision, kept.frame.messages[RGB]
-    assert decision.image is not None  # noqa: S101 - `_detections_anew` has just seen it
-    camera, store = decision.image.camera, default_store()
+    outcome, image = kept.outcome, kept.frame.messages[RGB]
+    assert outcome.frame is not None  # noqa: S101 - `_detections_anew` has just seen it
+    camera, store = outcome.frame.camera, default_store()
     make = rosbags_composer(store)
-    header = make.header(stamp_of(image), decision.image.frame_id)
-    found = decision.found[1].detections if decision.found is not None else decision.detections
+    header = make.header(stamp_of(image), outcome.frame.frame_id)
+    found = outcome.found[1].detections if outcome.found is not None else outcome.detections
     array = make.detection_array(found, header, camera.width, camera.height)
     return bytes(store.serialize_cdr(array, DETECTION_ARRAY))
 
@@ -350,16 +307,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
-
-
-def status_words(state: EvidenceState, config: EvidenceConfig) -> tuple[bool, str, dict[str, Any]]:
-    """Content of /diagnostics: whether storing works, a text, and the values."""
-    try:
-        folder = str(evidence_folder(config.folder))
-    except SpatialVlmError:
-        folder = config.folder
-    values: dict[str, Any] = {
-        "keep": config.keep, "folder": folder, "kept": state.kept, "not kept, queue full": state.dropped,
-        "not kept, failed": state.failed, "waiting": state.waiting, "newest": state.latest,
-    }  # fmt: skip
-    return not state.trouble, state.trouble or f"{state.kept} decisions kept", values

@@ -19,14 +19,14 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.nodes import messages, parameters, qos
-from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
+from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers, FaultyPublisher
 from spatial_vlm_ros.parameters import PlayerConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.recording.frame_folder import RGB_FILE, load_frame
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.compose import Composer, told_by_transforms
+from spatial_vlm_ros.streams.compose import told_by_transforms
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
 _NOISY = 4  # noisy versions of one simulated image, shown in turn
@@ -35,14 +35,11 @@ _FAULTY = ("rgb", "depth", "info", "detections", "tf", "tf_static", "clock")  # 
 
 @dataclass(frozen=True, eq=False)
 class _Shot:
-    """The messages of one frame; they share one header, so that stamping it stamps them all."""
+    """The messages of one frame with their publishers; they share one header, so that stamping it stamps them all."""
 
     name: str
     header: Any
-    rgb: Image
-    depth: Image
-    camera_info: CameraInfo
-    detections: Any  # DetectionArray or Detection2DArray
+    parts: list[tuple[FaultyPublisher, Any]]
     transforms: TFMessage | None
 
 
@@ -58,7 +55,7 @@ class FramePlayer(Node):
     def __init__(self, **kwargs: Any) -> None:
         """Raises DependencyError if vision_msgs is selected and not installed."""
         super().__init__("frame_player", **kwargs)
-        self._config = parameters.configured(self, PlayerConfig())
+        self._config, self._composer = parameters.configured(self, PlayerConfig()), messages.composer()
         image_qos = qos.images("reliable")
         self._faults = faults = FaultPublishers(self, {name: FORMS[name] for name in _FAULTY})
         self._rgb = faults.create(Image, roles.RGB, image_qos, "rgb")
@@ -77,8 +74,7 @@ class FramePlayer(Node):
     def start(self) -> None:
         """Load the frames and start playing."""
         self._faults.begin()
-        composer = messages.composer()
-        self._shots = [_shot(composer, self._in_2d, *entry) for entry in self._frames()]
+        self._shots = [self._shot(*entry) for entry in self._frames()]
         poses = [shot.transforms for shot in self._shots if shot.transforms is not None]
         self._moves = self._config.moving or any(pose != poses[0] for pose in poses)
         if poses and not self._moves:
@@ -105,6 +101,24 @@ class FramePlayer(Node):
             raise InputError("folder", str(folder), f"a frame folder, or folders with {RGB_FILE}")
         for path in folders:
             yield path.name, *load_frame(path)
+
+    def _shot(self, name: str, frame: RgbdFrame, detections: tuple[Detection, ...]) -> _Shot:
+        composer = self._composer
+        header = composer.header(0, frame.frame_id)
+        parts: list[tuple[FaultyPublisher, Any]] = [
+            (self._info, composer.camera_info(frame.camera, header)),
+            (self._rgb, composer.image_rgb(frame.rgb, header)),
+            (self._depth, composer.image_depth(frame.depth, header)),
+        ]
+        if self._config.detections and self._in_2d:
+            parts.append((self._found, composer.detection_2d_array(detections, header)))
+        elif self._config.detections:
+            size = (frame.camera.width, frame.camera.height)
+            parts.append((self._found, composer.detection_array(detections, header, *size)))
+        poses = [
+            composer.transform_stamped(p, 0) for p in told_by_transforms(frame.base_T_camera, frame.camera_T_speaker)
+        ]
+        return _Shot(name, header, parts, composer.tf_message(poses) if poses else None)
 
     # -------------------------------------------------------------------------------------------- playing
 
@@ -137,30 +151,8 @@ class FramePlayer(Node):
             for transform in shot.transforms.transforms:
                 transform.header.stamp = stamp
             self._moving.publish(shot.transforms)
-        self._info.publish(shot.camera_info)
-        self._rgb.publish(shot.rgb)
-        self._depth.publish(shot.depth)
-        if self._config.detections:
-            self._found.publish(shot.detections)
-
-
-def _shot(
-    composer: Composer, in_2d: bool, name: str, frame: RgbdFrame, detections: tuple[Detection, ...]
-) -> _Shot:  # fmt: skip
-    header = composer.header(0, frame.frame_id)
-    size = (frame.camera.width, frame.camera.height)
-    poses = told_by_transforms(frame.base_T_camera, frame.camera_T_speaker)
-    return _Shot(
-        name,
-        header,
-        composer.image_rgb(frame.rgb, header),
-        composer.image_depth(frame.depth, header),
-        composer.camera_info(frame.camera, header),
-        composer.detection_2d_array(detections, header)
-        if in_2d
-        else composer.detection_array(detections, header, *size),
-        composer.tf_message([composer.transform_stamped(pose, 0) for pose in poses]) if poses else None,
-    )
+        for publisher, message in shot.parts:
+            publisher.publish(message)
 
 
 def _simulated(config: PlayerConfig) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:

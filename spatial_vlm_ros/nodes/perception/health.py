@@ -7,6 +7,7 @@ A status is OK only if nothing in its part would stop a request now; `requests` 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from spatial_vlm_ros.errors import ModelError, SpatialVlmError, TransformUnavailableError
-from spatial_vlm_ros.nodes.perception.evidence import status_words
-from spatial_vlm_ros.nodes.perception.graph import twins_around
+from spatial_vlm_ros.nodes.liveliness import twins_around
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
-from spatial_vlm_ros.nodes.shared_memory import removed_ports
+from spatial_vlm_ros.nodes.process import removed_ports
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, RGB, SECOND
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+Told = tuple[bytes, str, dict[str, Any]]
+"""A status: its level, text and values."""
 
 _SILENT = 1.0  # s without a message
 _MISSED = 0.05  # fraction of a stream's messages
@@ -61,21 +65,28 @@ class Health:
 
     def report(self, active: bool) -> DiagnosticArray:
         """All current statuses; also restarts a grounder that has died."""
-        now = self._node.get_clock().now()
-        if self._keeper is not None:
-            self._keeper.look(self._queue.busy)
-        array = DiagnosticArray(
-            status=[self._streams(now.nanoseconds, active), self._transforms(active), self._graph(active)]
-        )
-        if self._keeper is not None:
-            array.status.append(self._worker(self._keeper))
-        evidence = self._queue.evidence
+        now, keeper, evidence = self._node.get_clock().now(), self._keeper, self._queue.evidence
+        if keeper is not None:
+            keeper.look(self._queue.busy)
+        found = {
+            "streams": self._streams(now.nanoseconds, active),
+            "transforms": self._transforms(active),
+            "graph": self._graph(active),
+        }
+        if keeper is not None:
+            found["grounder"] = self._worker(keeper)
         if evidence is not None and evidence.config.keep != "off":
-            is_well, words, values = status_words(evidence.state, evidence.config)
-            level = DiagnosticStatus.OK if is_well else DiagnosticStatus.WARN
-            array.status.append(self._status("evidence", level, words, values))
-        array.status.append(self._requests(active, array.status))
+            words = evidence.trouble or f"{evidence.kept} decisions kept"
+            found["evidence"] = (WARN if evidence.trouble else OK, words, evidence.told())
+        found["requests"] = self._requests(active, found)
+        own = self._node.get_fully_qualified_name().lstrip("/")
+        array = DiagnosticArray()
         array.header.stamp = now.to_msg()
+        for name, (level, words, values) in found.items():
+            pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+            array.status.append(
+                DiagnosticStatus(level=level, name=f"{own}: {name}", message=words, hardware_id=HARDWARE, values=pairs)
+            )
         return array
 
     @property
@@ -83,12 +94,7 @@ class Health:
         latest = self._queue.observer.latest
         return None if latest is None else latest.error
 
-    def _status(self, name: str, level: bytes, message: str, values: dict[str, Any]) -> DiagnosticStatus:
-        full = f"{self._node.get_fully_qualified_name().lstrip('/')}: {name}"
-        pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        return DiagnosticStatus(level=level, name=full, message=message, hardware_id=HARDWARE, values=pairs)
-
-    def _streams(self, now_ns: int, active: bool) -> DiagnosticStatus:
+    def _streams(self, now_ns: int, active: bool) -> Told:
         assembler = self._queue.assembler
         silent, problems = [], []
         values: dict[str, Any] = {f"{role} topic": topic for role, topic in self._queue.frames.topics.items()}
@@ -123,16 +129,15 @@ class Health:
         values["colour images without partner"] = assembler.unmatched
         values.update({f"{topic} lost by the middleware": count for topic, count in self._lost.items()})
         if not active:
-            return self._status("streams", DiagnosticStatus.WARN, "inactive: images are not received", values)
+            return WARN, "inactive: images are not received", values
         error = self._refusal
         if error is not None and not isinstance(error, (TransformUnavailableError, ModelError)):
             silent.append(str(error))
         if silent or problems:
-            level = DiagnosticStatus.ERROR if silent else DiagnosticStatus.WARN
-            return self._status("streams", level, "; ".join(silent + problems), values)
-        return self._status("streams", DiagnosticStatus.OK, "all streams are arriving", values)
+            return ERROR if silent else WARN, "; ".join(silent + problems), values
+        return OK, "all streams are arriving", values
 
-    def _transforms(self, active: bool) -> DiagnosticStatus:
+    def _transforms(self, active: bool) -> Told:
         assembler = self._queue.assembler
         base, camera_frame = assembler.config.base_frame, assembler.camera_frame
         values: dict[str, Any] = {
@@ -142,36 +147,36 @@ class Health:
         if speaker:
             values["speaker frame"] = speaker
         if not base and not speaker:
-            return self._status("transforms", DiagnosticStatus.OK, "not used: poses are in the camera frame", values)
+            return OK, "not used: poses are in the camera frame", values
         if not camera_frame:
-            return self._status("transforms", DiagnosticStatus.WARN, "no image received yet", values)
+            return WARN, "no image received yet", values
         newest_ns = self._queue.assembler.streams[RGB].newest_ns
         if base and newest_ns is not None:
             values |= self._behind(base, camera_frame, newest_ns)
         if active and isinstance(self._refusal, TransformUnavailableError):  # at the stamp of the newest image
             rejected = assembler.transforms.rejected
             said = f"{self._refusal} Rejected: {rejected}" if rejected else str(self._refusal)
-            return self._status("transforms", DiagnosticStatus.ERROR, said, values)
+            return ERROR, said, values
         known = []
         for parent, child, level in (
-            (base, camera_frame, DiagnosticStatus.ERROR),
-            (camera_frame, speaker, DiagnosticStatus.WARN),  # only "my left" needs it
+            (base, camera_frame, ERROR),
+            (camera_frame, speaker, WARN),  # only "my left" needs it
         ):
             try:
                 if parent and child:
                     assembler.transforms.lookup(parent, child, 0)
                     known.append(f"{parent} <- {child}")
             except SpatialVlmError as error:
-                return self._status("transforms", level, str(error), values)
+                return level, str(error), values
         if assembler.robot is not None:
             try:
                 for link in assembler.robot.links:
                     assembler.transforms.lookup(base, link, 0)
             except SpatialVlmError as error:
-                return self._status("transforms", DiagnosticStatus.ERROR, str(error), values)
+                return ERROR, str(error), values
             known.append(f"the robot's {len(assembler.robot.links)} links")
         words = f"{' and '.join(known)} {'are' if len(known) > 1 else 'is'} known"
-        return self._status("transforms", DiagnosticStatus.OK, words, values)
+        return OK, words, values
 
     def _behind(self, base: str, camera_frame: str, newest_ns: int) -> dict[str, Any]:
         """How far the newest transform lies behind the newest image; empty if no transform moves."""
@@ -183,27 +188,22 @@ class Health:
             return {}
         return {"newest transform behind the newest image [s]": f"{(newest_ns - known_ns) / SECOND:.3f}"}
 
-    def _graph(self, active: bool) -> DiagnosticStatus:
+    def _graph(self, active: bool) -> Told:
         """Duplicates in the graph, and whether other nodes can reach this one."""
         removed = removed_ports()
         if removed:
             words = f"another process removed its shared memory ({', '.join(removed)}): nodes that use it do "
-            return self._status("graph", DiagnosticStatus.ERROR, words + "not reach this node; restart it", {})
+            return ERROR, words + "not reach this node; restart it", {}
         topics = self._queue.frames.topics.values() if active else ()
         twins = twins_around(self._node, topics, self._node.get_fully_qualified_name())
         said = "; ".join(f"{twin.found}: {twin.repair}" for twin in twins)
         if said and said != self._twins:
             self._node.get_logger().warning(printable(said))
         self._twins = said
-        level = DiagnosticStatus.WARN if twins else DiagnosticStatus.OK
-        return self._status(
-            "graph",
-            level,
-            said or "no duplicate publishers, servers or node names",
-            {twin.where: twin.who for twin in twins},
-        )
+        words = said or "no duplicate publishers, servers or node names"
+        return WARN if twins else OK, words, {twin.where: twin.who for twin in twins}
 
-    def _requests(self, active: bool, others: list[DiagnosticStatus]) -> DiagnosticStatus:
+    def _requests(self, active: bool, others: Mapping[str, Told]) -> Told:
         """Whether a request would be served now."""
         queue, observer, node = self._queue, self._queue.observer, self._queue.frames.settings.node
         values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(queue.ends.items())}
@@ -215,49 +215,45 @@ class Health:
             values["observer, processor's time per frame [ms]"] = f"{observer.cpu / observer.count * 1e3:.1f}"
         if observer.latest is not None:
             values["last observation, age [s]"] = f"{time.monotonic() - observer.latest.at:.1f}"
-        level, words = self._verdict(active, others)
-        return self._status("requests", level, words, values)
+        return *self._verdict(active, others), values
 
-    def _verdict(self, active: bool, others: list[DiagnosticStatus]) -> tuple[bytes, str]:
+    def _verdict(self, active: bool, others: Mapping[str, Told]) -> tuple[bytes, str]:
         """Level and text of `requests`: the first reason why a request would not be served now."""
         queue, observer = self._queue, self._queue.observer
         if not active:
-            return DiagnosticStatus.WARN, "inactive: goals are rejected; activate the node"
+            return WARN, "inactive: goals are rejected; activate the node"
         if observer.latest is not None and observer.latest.error is not None:
             status = observer.latest.error.status_name
-            return DiagnosticStatus.ERROR, f"a request now would end {status}: {observer.latest.error}"
+            return ERROR, f"a request now would end {status}: {observer.latest.error}"
         overdue = observer.overdue()
         if overdue is not None:
-            return DiagnosticStatus.ERROR, f"no complete frame for {overdue[0]:.1f} s: {overdue[1]}"
-        broken = [s for s in others if s.level == DiagnosticStatus.ERROR]
+            return ERROR, f"no complete frame for {overdue[0]:.1f} s: {overdue[1]}"
+        broken = [words for level, words, _ in others.values() if level == ERROR]
         if broken:
-            return DiagnosticStatus.ERROR, broken[0].message
+            return ERROR, broken[0]
         if queue.frames.settings.node.observer_rate <= 0.0:
-            return DiagnosticStatus.WARN, "not observed, because observer_rate is 0"
+            return WARN, "not observed, because observer_rate is 0"
         if observer.latest is None:
-            return DiagnosticStatus.WARN, "no frame has been observed yet"
+            return WARN, "no frame has been observed yet"
         if not queue.busy and not observer.waits and time.monotonic() - observer.latest.at > _OLD:
             age = time.monotonic() - observer.latest.at
-            return DiagnosticStatus.WARN, f"no frame has been observed for {age:.1f} s: this process is overloaded"
+            return WARN, f"no frame has been observed for {age:.1f} s: this process is overloaded"
         if queue.full:
             waiting = f", {queue.waiting} waiting" if queue.waiting else ""
-            return DiagnosticStatus.WARN, (
-                f"busy: one request is being served{waiting}; another one now would end BUSY"
-            )
-        doubtful = [s for s in others if s.level != DiagnosticStatus.OK and s.name.endswith((": graph", ": grounder"))]
+            return WARN, f"busy: one request is being served{waiting}; another one now would end BUSY"
+        doubtful = [others[name][1] for name in ("graph", "grounder") if name in others and others[name][0] != OK]
         if doubtful:
-            return DiagnosticStatus.WARN, doubtful[0].message
-        return DiagnosticStatus.OK, "busy" if queue.busy else "ready"
+            return WARN, doubtful[0]
+        return OK, "busy" if queue.busy else "ready"
 
-    def _worker(self, keeper: GrounderKeeper) -> DiagnosticStatus:
+    def _worker(self, keeper: GrounderKeeper) -> Told:
         values = {"process": keeper.grounder.pid, "started again": keeper.restarts}
         if keeper.starting:
-            return self._status("grounder", DiagnosticStatus.WARN, "has exited; it is being restarted", values)
+            return WARN, "has exited; it is being restarted", values
         if not keeper.grounder.alive:
             why = f": {keeper.reason}" if keeper.reason else ""
-            level = DiagnosticStatus.ERROR if keeper.reason else DiagnosticStatus.WARN
-            return self._status("grounder", level, f"has exited; it is being restarted{why}", values)
+            return ERROR if keeper.reason else WARN, f"has exited; it is being restarted{why}", values
         failed = self._queue.grounder_failed
         if failed:
-            return self._status("grounder", DiagnosticStatus.ERROR, f"its last request ended {failed}", values)
-        return self._status("grounder", DiagnosticStatus.OK, "runs", values)
+            return ERROR, f"its last request ended {failed}", values
+        return OK, "runs", values

@@ -8,162 +8,34 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from spatial_vlm_ros.errors import (
-    BusyError,
-    CancelledError,
-    InputError,
-    InternalError,
-    SpatialVlmError,
-    StopRequestedError,
-)
+from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import stops
-from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper, KeptFrame, MadeDecision
-from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Wait
-from spatial_vlm_ros.nodes.perception.observer import Observer
-from spatial_vlm_ros.nodes.perception.resolving import ResolvingTask, ResolvingWorker
+from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
+from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
+from spatial_vlm_ros.nodes.perception.requests import (
+    DialogueStore,
+    InstructionRequest,
+    RequestOutcome,
+    ResolvingTask,
+    ResolvingWorker,
+)
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.resolver import Resolver, refused_in
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
-from spatial_vlm_ros.spatial.dialogue_state import Dialogue
-from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, RgbdFrame, Scene, Status
+from spatial_vlm_ros.types import Status
 
 _log = logging.getLogger(__name__)
 
 _TOLD_AGAIN = 1.0  # s
 _LATENCIES = 200  # answers used for percentiles
-
-
-MOST_KEPT = 200
-"""Most dialogues that are kept."""
-_MOST_OVER = 1000  # ids of forgotten dialogues, so that the refusal can say that they are over
-_REPAIR = "send the whole instruction without an id"
-
-
-class DialogueStore:
-    """Keeps the newest dialogues by id.
-
-    Args:
-        timeout: seconds without use after which a dialogue is forgotten.
-        clock: returns monotonic seconds.
-    """
-
-    def __init__(self, timeout: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
-        self._timeout, self._clock = timeout, clock
-        self._kept: OrderedDict[str, tuple[float, Dialogue]] = OrderedDict()  # id -> when last used
-        self._over: OrderedDict[str, str] = OrderedDict()  # id -> why it is over
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def keep(self, dialogue: Dialogue | None) -> None:
-        """Store a dialogue as used now; None, or a dialogue without an id, is ignored."""
-        if dialogue is None or not dialogue.id:
-            return
-        self._forget_old()
-        self._kept[dialogue.id] = self._clock(), dialogue
-        self._kept.move_to_end(dialogue.id)
-        self._over.pop(dialogue.id, None)
-        while len(self._kept) > MOST_KEPT:
-            self._end(next(iter(self._kept)), f"which was replaced by {MOST_KEPT} newer ones")
-
-    def find(self, dialogue_id: str) -> Dialogue | None:
-        """The dialogue of an id, marked as used now; None for ""."""
-        if not dialogue_id:
-            return None
-        self._forget_old()
-        if dialogue_id not in self._kept:
-            why = self._over.get(dialogue_id, "")
-            got = f"{dialogue_id!r}, {why}" if why else repr(dialogue_id)
-            raise InputError("dialogue_id", got, "the id of a recent answer or question", _REPAIR)
-        _, dialogue = self._kept[dialogue_id]
-        self._kept[dialogue_id] = self._clock(), dialogue
-        self._kept.move_to_end(dialogue_id)
-        return dialogue
-
-    def _forget_old(self) -> None:
-        limit = self._timeout()
-        oldest = self._clock() - limit
-        while self._kept and next(iter(self._kept.values()))[0] < oldest:
-            self._end(next(iter(self._kept)), f"which expired after {limit:g} s without a reply")
-
-    def _end(self, dialogue_id: str, why: str) -> None:
-        del self._kept[dialogue_id]
-        self._over[dialogue_id] = why
-        while len(self._over) > _MOST_OVER:
-            self._over.popitem(last=False)
-
-
-class InstructionRequest(Wait):
-    """One instruction with its callbacks.
-
-    Args:
-        frame_of_reference: "" = the configured default.
-        dialogue_id: id of the question that it answers or of the answer that it corrects, or "".
-        found: a message with detections; the request is answered on their frame. None = on the first complete frame.
-        around: returns the target's surroundings as text; called on the worker's thread. None = not requested.
-
-    Attributes:
-        before: the dialogue that it continues; None if it begins one.
-        taken: its parsed words; None if a model may be asked about them.
-        accepted_ns: arrival time, nanoseconds; frames stamped earlier are not used.
-        stage: WAITING_FOR_FRAME, WAITING_FOR_TRANSFORM or RESOLVING of RequestQueue; 0 = waiting for its turn.
-        told: when the stage was last reported, seconds of time.monotonic.
-        kept: data of its frame for the evidence; None without a frame, or if no evidence is stored.
-    """
-
-    def __init__(
-        self,
-        instruction: str,
-        frame_of_reference: str,
-        dialogue_id: str,
-        reply: Callable[[RequestOutcome], None],
-        progress: Callable[[int, str], None],
-        found: Any = None,
-        around: Callable[[Resolution, Scene], str] | None = None,
-    ) -> None:
-        super().__init__(found=found)
-        self.around = around
-        self.instruction, self.frame_of_reference, self.dialogue_id = instruction, frame_of_reference, dialogue_id
-        self.reply, self.progress = reply, progress
-        self.before: Dialogue | None = None
-        self.taken: DialogueTurn | None = None
-        self.accepted_ns = self.stage = 0
-        self.told = 0.0
-        self.task: ResolvingTask | None = None
-        self.kept: KeptFrame | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class RequestOutcome:
-    """How a request ended.
-
-    Args:
-        frame: image of the answer; None if nothing was resolved.
-        begun: when the last message of the frame came, seconds of time.perf_counter; None if none was resolved.
-        scene: all objects of the frame; None if refused before they were lifted.
-        found: phrases sent to the grounder and its detections; None if it was not called or failed.
-        surroundings: JSON of the target's surroundings; "" if there is none or it was not requested.
-    """
-
-    resolution: Resolution
-    frame: RgbdFrame | None = None
-    detections: tuple[Detection, ...] = ()
-    begun: float | None = None
-    scene: Scene | None = None
-    dialogue: Dialogue | None = None
-    found: tuple[tuple[NounPhrase, ...], Grounding] | None = None
-    surroundings: str = ""
 
 
 class RequestQueue:
@@ -385,9 +257,9 @@ class RequestQueue:
         resolver, limit = self._resolver, self._resolve_timeout
         request.kept = None if self.evidence is None else self.evidence.taken(pending, self.assembler)
         loading, asking = (getattr(self._grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
-        request.task = ResolvingTask(limit + float(loading + 3.0 * asking), limit)
+        task = request.task = ResolvingTask(limit + float(loading + 3.0 * asking), limit)
 
-        def work(task: ResolvingTask) -> RequestOutcome:
+        def work() -> RequestOutcome:
             task.check("decoding")
             frame, detections = pending.decode()
             task.check("resolving")
@@ -398,12 +270,13 @@ class RequestQueue:
             around = "" if request.around is None or scene is None else request.around(resolution, scene)
             return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, observed.found, around)
 
-        def failed(error: SpatialVlmError) -> RequestOutcome:
-            return RequestOutcome(refused_in(request.instruction, error, request.before, pending.stamp_ns))
+        self._worker.submit(task, work, partial(self._resolved, request, pending))
 
-        self._worker.submit(request.task, work, failed, partial(self._resolved, request, pending))
-
-    def _resolved(self, request: InstructionRequest, pending: PendingFrame, outcome: RequestOutcome) -> None:
+    def _resolved(
+        self, request: InstructionRequest, pending: PendingFrame, outcome: RequestOutcome | SpatialVlmError
+    ) -> None:
+        if isinstance(outcome, SpatialVlmError):
+            outcome = RequestOutcome(refused_in(request.instruction, outcome, request.before, pending.stamp_ns))
         if request is self._request and outcome.scene is not None:  # the observer would have found the same
             self.observer.conclude(None, pending.stamp_ns)
         if self._grounder is not None:
@@ -433,13 +306,8 @@ class RequestQueue:
         return RequestOutcome(refused_in(request.instruction, error, request.before))
 
     def _reply(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
-        resolution = outcome.resolution
-        self.ends[resolution.status.value] += 1
+        self.ends[outcome.resolution.status.value] += 1
         self._dialogues.keep(outcome.dialogue)
         request.reply(outcome)
         if self.evidence is not None:
-            decision = MadeDecision(
-                request.instruction, request.frame_of_reference, request.before, request.accepted_ns, resolution,
-                outcome.frame, outcome.detections, outcome.found, request.kept,
-            )  # fmt: skip
-            self.evidence.decided(decision, self.assembler)
+            self.evidence.decided(request, outcome, self.assembler)

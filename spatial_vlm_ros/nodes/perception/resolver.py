@@ -31,13 +31,14 @@ from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.client_node import heard_description
 from spatial_vlm_ros.nodes.goals import GoalServer, ServedGoal
-from spatial_vlm_ros.nodes.perception.description import heard_description
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
-from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome, RequestQueue
-from spatial_vlm_ros.nodes.perception.side_outputs import SideOutputs
+from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
+from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
+from spatial_vlm_ros.nodes.perception.side_outputs import IMAGE, OBJECTS, POINTS, REGION, SideOutputs
 from spatial_vlm_ros.parameters import Settings, words_in
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.domain import check_domain
@@ -147,7 +148,8 @@ class ResolverNode(LifecycleNode):
         try:
             self._settings = settings = parameters.read(self)
             self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
-            if settings.node.selection or settings.node.objects or self._hears_vision_msgs(settings):
+            hears_2d = not settings.node.grounder and settings.node.detections_type == "vision_msgs"
+            if settings.node.selection or settings.node.objects or hears_2d:
                 messages.needed_class(messages.DETECTIONS_2D)
             if settings.node.grounder:
                 self.get_logger().info(printable(f"loading grounder {settings.node.grounder!r}"))
@@ -177,7 +179,9 @@ class ResolverNode(LifecycleNode):
             subscription = self.create_subscription(TFMessage, role, self._taker(role), profile)
             self._made.append(partial(self.destroy_subscription, subscription))
         if settings.node.selection:
-            self._offer_selection()
+            from spatial_vlm_ros.nodes.perception.selection import Selection
+
+            self._made.append(Selection(self, self._accept, self._publish_outcome, self._wake).close)
         self._server = GoalServer(
             self, ResolveInstruction, "resolve", self._on_accepted, self._wake, takes=self._on_goal,
             cancelled=self._withdraw, **qos.action_services(), result_timeout=10 + qos.ODD,
@@ -247,12 +251,17 @@ class ResolverNode(LifecycleNode):
     # -------------------------------------------------------------------------------------------- wiring
 
     def _publish(self) -> None:
-        self._resolution = self.create_lifecycle_publisher(ResolutionMessage, "resolution", qos.ANSWERS)
-        self._target = self.create_lifecycle_publisher(PoseWithCovarianceStamped, "target", qos.ANSWERS)
-        self._markers = self.create_lifecycle_publisher(MarkerArray, "markers", qos.ANSWERS)
-        self._annotated = self.create_lifecycle_publisher(Image, "annotated/image", qos.IMAGES)
-        self._points = self.create_lifecycle_publisher(PointCloud2, "annotated/points", qos.IMAGES)
-        self._region = self.create_lifecycle_publisher(MarkerArray, "annotated/region", qos.IMAGES)
+        create = self.create_lifecycle_publisher
+        self._out = {
+            "resolution": create(ResolutionMessage, "resolution", qos.ANSWERS),
+            "target": create(PoseWithCovarianceStamped, "target", qos.ANSWERS),
+            "markers": create(MarkerArray, "markers", qos.ANSWERS),
+            IMAGE: create(Image, "annotated/image", qos.IMAGES),
+            POINTS: create(PointCloud2, "annotated/points", qos.IMAGES),
+            REGION: create(MarkerArray, "annotated/region", qos.IMAGES),
+        }
+        if self._settings.node.objects:
+            self._out[OBJECTS] = create(messages.needed_class(messages.DETECTIONS_3D), "objects", qos.ANSWERS)
         diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.ANSWERS)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         report = self.create_timer(
@@ -267,22 +276,10 @@ class ResolverNode(LifecycleNode):
         rate = self._settings.node.observer_rate
         if rate > 0.0:
             timers.append(self.create_timer(1.0 / rate, self._observe, clock=steady))
-        answers, shown = (self._resolution, self._target, self._markers), (self._annotated, self._points, self._region)
-        publishers = (*answers, *shown, diagnostics)
-        self._made += [partial(self.destroy_lifecycle_publisher, publisher) for publisher in publishers]
+        self._made += [
+            partial(self.destroy_lifecycle_publisher, publisher) for publisher in (*self._out.values(), diagnostics)
+        ]
         self._made += [partial(self.destroy_timer, timer) for timer in timers]
-        if self._settings.node.objects:
-            form = messages.needed_class(messages.DETECTIONS_3D)
-            self._objects = self.create_lifecycle_publisher(form, "objects", qos.ANSWERS)
-            self._made.append(partial(self.destroy_lifecycle_publisher, self._objects))
-
-    def _offer_selection(self) -> None:
-        from spatial_vlm_ros.nodes.perception.selection import Selection
-
-        def queue() -> Callable[[InstructionRequest], None] | None:
-            return self._queue.accept if self._queue is not None and self._active else None
-
-        self._made.append(Selection(self, queue, self._publish_outcome, self._wake).close)
 
     def _listen_to_images(self) -> None:
         for role, topic in self._topics().items():
@@ -303,10 +300,6 @@ class ResolverNode(LifecycleNode):
     def _deafen(self) -> None:
         while self._inputs:
             self.destroy_subscription(self._inputs.pop())
-
-    @staticmethod
-    def _hears_vision_msgs(settings: Settings) -> bool:
-        return not settings.node.grounder and settings.node.detections_type == "vision_msgs"
 
     def _topics(self) -> dict[str, str]:
         return topics_of(self._settings)
@@ -343,9 +336,15 @@ class ResolverNode(LifecycleNode):
         if self._queue is not None and self._active and not self._queue.busy:
             self._queue.observer.begin()
 
+    def _accept(self, request: InstructionRequest) -> bool:
+        """Serve or queue a request; returns whether the node is active."""
+        if self._queue is None or not self._active:
+            return False
+        self._queue.accept(request)
+        return True
+
     def _on_instruction(self, message: String) -> None:
-        if self._queue is not None and self._active:
-            self._queue.accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
+        self._accept(InstructionRequest(message.data, "", "", self._publish_outcome, lambda *_: None))
 
     def _on_goal(self, _: ResolveInstruction.Goal) -> bool:
         self._came_ns = self._now_ns()  # the client learns of acceptance before _on_accepted runs
@@ -411,24 +410,21 @@ class ResolverNode(LifecycleNode):
         if self._queue is None or self._stopped:  # shut down meanwhile
             return
         message = self._message(outcome)
-        self._resolution.publish(message)
+        out, node = self._out, self._settings.node
+        out["resolution"].publish(message)
         source = outcome.resolution.source
         asked = outcome.resolution.query  # a pose cannot say what is asked, or that a model chose it
-        able = asked is not None and carries_out(asked, words_in(self._settings.node.acts))
+        able = asked is not None and carries_out(asked, words_in(node.acts))
         if message.target and source == "measurement" and able:
-            self._target.publish(messages.target_message(message))
-        busy = outcome.resolution.status is Status.BUSY
-        if not busy:  # show only the request that is being served
-            self._markers.publish(messages.markers(message, source))
-        node = self._settings.node
-        if node.objects:
-            self._side.list_objects(outcome, self._objects)
-        if node.annotate and self._annotated.get_subscription_count():
-            self._side.draw(outcome, self._settings.resolver, self._annotated)
-        if node.annotate and self._points.get_subscription_count():
-            self._side.show_points(outcome, self._points)
-        if node.annotate and not busy and self._region.get_subscription_count():
-            self._side.show_region(outcome, self._settings.resolver, self._region)
+            out["target"].publish(messages.target_message(message))
+        shown = {IMAGE, POINTS}
+        if outcome.resolution.status is not Status.BUSY:  # show only the request that is being served
+            out["markers"].publish(messages.markers(message, source))
+            shown.add(REGION)
+        wanted = {OBJECTS: out[OBJECTS]} if OBJECTS in out else {}
+        if node.annotate:
+            wanted |= {topic: out[topic] for topic in sorted(shown) if out[topic].get_subscription_count()}
+        self._side.publish(outcome, self._settings.resolver, wanted)
         self.get_logger().info(printable(f"{message.status.name}: {message.status.message}"))
 
     # -------------------------------------------------------------------------------------------- time, threads

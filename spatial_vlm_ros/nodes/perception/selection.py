@@ -14,7 +14,7 @@ from spatial_vlm_interfaces.srv import SelectDetection
 
 from spatial_vlm_ros.errors import CancelledError
 from spatial_vlm_ros.nodes import messages
-from spatial_vlm_ros.nodes.perception.request_queue import InstructionRequest, RequestOutcome
+from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.resolver import refusal
 from spatial_vlm_ros.streams.detections import names_of
 from spatial_vlm_ros.types import Resolution, Status
@@ -26,14 +26,14 @@ class Selection:
     """Serves `select_detection` through a request queue.
 
     Args:
-        accept: adds a request to the queue; None while the node is not active.
+        accept: adds a request to the queue; returns whether the node is active.
         wake: runs a function on the executor's thread.
     """
 
     def __init__(
         self,
         node: Node,
-        accept: Callable[[], Callable[[InstructionRequest], None] | None],
+        accept: Callable[[InstructionRequest], bool],
         publish: Callable[[RequestOutcome], None],
         wake: Callable[[Callable[[], Any]], None],
     ) -> None:
@@ -51,11 +51,9 @@ class Selection:
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, answered.set_result, lambda *_: None,
             found=asked.detections,
         )  # fmt: skip
-        accept = self._accept()
-        if accept is None:
+        if not self._accept(request):
             error = CancelledError("the resolver is not active")
             return response(RequestOutcome(refusal(asked.instruction, error)), asked.detections)
-        accept(request)
         outcome = await answered
         outcome = dataclasses.replace(outcome, resolution=among(outcome.resolution, asked.detections))
         self._wake(lambda: self._publish(outcome))

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds slow messages about an answer, such as its image, on a separate thread."""
+"""Builds slow messages about an answer on a separate thread: its image, depth as a point cloud, region and objects."""
 
 from __future__ import annotations
 
 import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from geometry_msgs.msg import Point, Quaternion, Vector3
+from geometry_msgs.msg import Point, PoseWithCovariance, Quaternion, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
 from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2, PointField
@@ -21,22 +21,17 @@ from spatial_vlm_ros.geometry.camera import normalised_axes, rectify
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.messages import time_of
-from spatial_vlm_ros.nodes.perception.request_queue import RequestOutcome
+from spatial_vlm_ros.nodes.perception.requests import RequestOutcome
 from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.annotated_image import content_from, draw
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.types import RgbdFrame
+from spatial_vlm_ros.spatial.answer import target_of
+from spatial_vlm_ros.types import ANSWERS, Resolution, RgbdFrame, Scene
 
+IMAGE, POINTS, REGION, OBJECTS = "annotated/image", "annotated/points", "annotated/region", "objects"
 MOST_IMAGES = 5  # images that wait to be drawn; older ones are dropped
-
-
-# Builds what RViz and Foxglove show of an answer: depth as a point cloud, and where its relation holds.
-#
-# `markers` has the target, places and hidden regions; these two take longer to build, and are built only if they have
-# a subscriber.
-
 _MOST = 160_000  # points in a cloud: 2.5 MB
 _THICK = 0.001  # metres: thickness of the region's squares
 _LIFT = 0.003  # metres by which they lie above the surface
@@ -138,6 +133,40 @@ def _squares(
     return squares
 
 
+def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolution) -> Any:
+    """All measured objects of an answer's image as vision_msgs/Detection3DArray, the targets first.
+
+    Args:
+        scene: scene of the answer; None if it was refused earlier.
+
+    Returns:
+        For each object its box, centre and covariance (m², rad², fixed axes) as in Target, its detector's label and
+        score. Objects without valid depth are left out. Empty for a refusal, which has no pose. For a question about
+        space the objects of its answer come first.
+    """
+    from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
+
+    if resolution.status not in ANSWERS or scene is None:
+        return Detection3DArray(header=Header(stamp=time_of(frame.stamp_ns), frame_id=frame.frame_id))
+    measured = {obj.id: target_of(obj, scene) for obj in scene.objects if obj.depth_problem is None}
+    meant = resolution.targets or ((resolution.target,) if resolution.target else ())
+    asked = () if resolution.answer is None else tuple(obj.id for obj in resolution.answer.objects)
+    first = {target.id: target for target in meant} | {id_: measured[id_] for id_ in asked if id_ in measured}
+    base = scene.frame.base_T_camera
+    frame_id = base.parent if base is not None else scene.frame.frame_id
+    header = Header(stamp=time_of(frame.stamp_ns), frame_id=frame_id)
+    scores = {obj.id: obj.detection.score for obj in scene.objects}
+    told = Detection3DArray(header=header)
+    for obj in (first | measured).values():  # a key keeps its first position
+        pose = messages.pose_message(obj.pose)
+        hypothesis = ObjectHypothesis(class_id=obj.label, score=scores[obj.id])
+        placed = PoseWithCovariance(pose=pose, covariance=obj.covariance)
+        box = BoundingBox3D(center=pose, size=messages.vector_message(obj.size))
+        results = [ObjectHypothesisWithPose(hypothesis=hypothesis, pose=placed)]
+        told.detections.append(Detection3D(header=header, results=results, bbox=box, id=obj.id))
+    return told
+
+
 class SideOutputs:
     """Publishes images, point clouds, regions and objects of answers.
 
@@ -151,57 +180,47 @@ class SideOutputs:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draw")
         self._images: list[Future[None]] = []  # images being drawn or waiting, oldest first
 
-    def draw(self, outcome: RequestOutcome, config: ResolverConfig, publisher: Any) -> None:
-        """Publish the image of an answer; if too many wait, the oldest are dropped."""
+    def publish(self, outcome: RequestOutcome, config: ResolverConfig, wanted: Mapping[str, Any]) -> None:
+        """Build and publish outputs of an answer. If too many images wait, the oldest are dropped.
+
+        Args:
+            wanted: topic → publisher; `REGION` is cleared if no frame was resolved.
+        """
+        if outcome.frame is None:
+            if REGION in wanted:
+                self._pool.submit(self._wake, lambda: wanted[REGION].publish(region_message(None)))
+            return
+        answer, scene = outcome.resolution, outcome.scene
 
         def drawn(frame: RgbdFrame) -> Any:
-            image = draw(frame, outcome.detections, outcome.resolution, config, outcome.scene)
+            image = draw(frame, outcome.detections, answer, config, scene)
             return self._composer.image_rgb(image, self._composer.header(frame.stamp_ns, frame.frame_id))
 
+        def region(frame: RgbdFrame) -> Any:
+            content = content_from(frame, outcome.detections, answer, config, scene)
+            return region_message(content if answer.source == "measurement" else None)
+
+        makers: dict[str, tuple[str, Callable[[RgbdFrame], Any]]] = {
+            OBJECTS: ("the objects could not be listed", lambda frame: objects_message(frame, scene, answer)),
+            IMAGE: ("the answer could not be drawn", drawn),
+            POINTS: ("the points of the answer could not be made", points_message),
+            REGION: ("the region of the answer could not be measured", region),
+        }
         self._images = [image for image in self._images if not image.done()]
-        for late in self._images[: max(0, len(self._images) - MOST_IMAGES + 1)]:
-            late.cancel()
-        self._images.append(self._submit("the answer could not be drawn", drawn, publisher, outcome))
-
-    def show_points(self, outcome: RequestOutcome, publisher: Any) -> None:
-        """Publish the depth image of an answer as a point cloud."""
-        self._submit("the points of the answer could not be made", points_message, publisher, outcome)
-
-    def show_region(self, outcome: RequestOutcome, config: ResolverConfig, publisher: Any) -> None:
-        """Publish where the deciding relation holds; clears the display if no frame was resolved."""
-
-        def shown(frame: RgbdFrame) -> Any:
-            content = content_from(frame, outcome.detections, outcome.resolution, config, outcome.scene)
-            return region_message(content if outcome.resolution.source == "measurement" else None)
-
-        if outcome.frame is None:
-            self._pool.submit(self._wake, lambda: publisher.publish(region_message(None)))
-        else:
-            self._submit("the region of the answer could not be measured", shown, publisher, outcome)
-
-    def list_objects(self, outcome: RequestOutcome, publisher: Any) -> None:
-        """Publish the measured objects in the image of an answer."""
-        from spatial_vlm_ros.nodes.perception.objects import objects_message
-
-        def listed(frame: RgbdFrame) -> Any:
-            return objects_message(frame, outcome.scene, outcome.resolution)
-
-        self._submit("the objects could not be listed", listed, publisher, outcome)
+        for topic, publisher in wanted.items():
+            if topic == IMAGE:
+                for late in self._images[: max(0, len(self._images) - MOST_IMAGES + 1)]:
+                    late.cancel()
+            begun = self._pool.submit(self._aside, *makers[topic], publisher, outcome.frame)
+            self._images += [begun] if topic == IMAGE else []
 
     def close(self) -> None:
         """Drop outputs that have not begun."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(
-        self, what: str, make: Callable[[RgbdFrame], Any], publisher: Any, outcome: RequestOutcome
-    ) -> Future[None]:  # fmt: skip
-        return self._pool.submit(self._aside, what, make, publisher, outcome)
-
-    def _aside(self, what: str, make: Callable[[RgbdFrame], Any], publisher: Any, outcome: RequestOutcome) -> None:
-        if outcome.frame is None:
-            return
+    def _aside(self, what: str, make: Callable[[RgbdFrame], Any], publisher: Any, frame: RgbdFrame) -> None:
         try:
-            message = make(outcome.frame)
+            message = make(frame)
         except Exception as error:  # nothing waits for this thread: log it and continue
             self._node.get_logger().error(printable(f"{what}: {type(error).__name__}: {error}"))
             return
