@@ -51,7 +51,7 @@ A simulated person answers what the package asks, also with yes, no, "the other 
 dialogues that end at the object that the person means.
 """
 _BELIEVED = """
-Two small detectors of everyday objects, without a profile of their own; they miss most objects of these scenes. *Right
+Two small detectors without a profile; they miss most objects of these scenes. *Right
 of due* is of the questions that have an answer. The last column is the reliability diagram of the likeliest candidate
 of every question: mean confidence, and how many were right; where a refusal is due none is. Means below 0.01 are left
 out.
@@ -185,12 +185,15 @@ def _targets(root: Path) -> Iterator[str]:
         if isinstance(found, dict)
         for claim in found.get("claims", ())
     ]
-    missed = [(file, claim) for file, claim in claims if not claim["met"]]
-    yield f"The result files hold {len(claims)} targets; {len(claims) - len(missed)} are met. Missed:"
+    missed: dict[str, list[str]] = {}
+    for file, claim in claims:
+        if not claim["met"]:
+            text = f"{claim['text']}, {claim['bound']} {claim['limit']:g} {claim['unit']}".rstrip()
+            missed.setdefault(text, []).append(f"{claim['value']:g} (`{Path(file).stem}`)")
+    yield f"The result files hold {len(claims)} targets; {sum(claim['met'] for _, claim in claims)} are met. Missed:"
     yield ""
-    for file, claim in missed:
-        limit = f"{claim['bound']} {claim['limit']:g} {claim['unit']}".rstrip()
-        yield item(f"`{file}`: {claim['text']}: {claim['value']:g}, target {limit}", 0, _LONGEST)
+    for text, values in missed.items():
+        yield item(f"{text}: {', '.join(values)}", 0, _LONGEST)
 
 
 def _machines(root: Path) -> Iterator[str]:

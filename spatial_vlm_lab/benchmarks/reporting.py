@@ -95,7 +95,12 @@ def report_of(
 def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dict[str, Any]:
     graded = run.graded
     splits = {
-        name: {part: split_share(items) for part, items in sorted(scores.by_part(graded, name).items(), key=_order)}
+        name: {
+            part: split_share(items)
+            for part, items in sorted(
+                scores.by_part(graded, name).items(), key=lambda part: (part[0] == scores.CONTRARY, part[0])
+            )  # "usual" comes first
+        }
         for name in _names([one.item.splits for one in graded])
     }
     rule = splits.get(scores.RULE, {})
@@ -118,10 +123,6 @@ def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dic
         "splits": splits,
         "usual_less_counter_heuristic": _interval(newcombe(*counts) if len(counts) == 4 else None),
     }
-
-
-def _order(part: tuple[str, Any]) -> tuple[bool, str]:
-    return part[0] == scores.CONTRARY, part[0]  # "usual" comes first
 
 
 def _interval(found: Interval | None) -> dict[str, Any] | None:

@@ -102,7 +102,7 @@ def tree_of(kinds: Sequence[str]) -> Branch:
     for position, kind in enumerate((*kinds, END)):
         while (step := table.states[states[-1]].get(kind)) is not None and step < 0:
             line = table.lines[-1 - step]
-            parts = _laid_out(values[-line.size :])
+            parts = [one for value in values[-line.size :] for one in (value if isinstance(value, list) else (value,))]
             del values[-line.size :], states[-line.size :]
             values.append(Branch(line.name, parts) if line.name else parts)
             states.append(table.states[states[-1]][line.makes])
@@ -113,10 +113,6 @@ def tree_of(kinds: Sequence[str]) -> Branch:
         states.append(step)
         values.append(Leaf(kind, position))
     raise AssertionError("a table without an end")  # $END is never shifted
-
-
-def _laid_out(values: Sequence[Any]) -> list[Leaf | Branch]:
-    return [each for value in values for each in (value if isinstance(value, list) else (value,))]
 
 
 _WRITTEN = re.compile(r"[\d.,½¼¾/]+([a-z]+)")  # a number with its unit, in one word

@@ -109,7 +109,8 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             if phrase.superlative is not None:
                 if not _two_directions(tokens, phrase.superlative, token.value[0]) or phrase.also is not None:
                     raise _twice(token, instruction, "a second superlative")
-                phrase.superlative, phrase.also = _in_order(phrase.superlative, token.value[0])
+                two = phrase.superlative, token.value[0]
+                phrase.also, phrase.superlative = two if two[0] in _SIDEWAYS else reversed(two)
                 continue
             phrase.superlative, phrase.frame = token.value
             if token.text.startswith("far ") and token.text[4:] in ("left", "right") and _is_part(tokens):
@@ -139,10 +140,6 @@ def _is_part(tokens: Sequence[Token]) -> bool:
 def _two_directions(tokens: Sequence[Token], first: str, second: str) -> bool:
     """True if two superlatives are the two directions of a part ("front left"), one of them sideways."""
     return _is_part(tokens) and (first in _SIDEWAYS) != (second in _SIDEWAYS) and {first, second} <= _DIRECTIONS
-
-
-def _in_order(first: str, second: str) -> tuple[str, str]:
-    return (second, first) if first in _SIDEWAYS else (first, second)
 
 
 def _quantify(phrase: Phrase, token: Token) -> None:

@@ -66,7 +66,9 @@ def surface_shifts(then: SeenTarget, now: SeenTarget, position: Array, rotation:
     old, new = then.surface, now.surface
     if old is None or new is None:
         return None
-    (low, high), (later_low, later_high) = (_of_surface(s, position, rotation) for s in (old, new))
+    (low, high), (later_low, later_high) = (
+        extents(np.array(one.outline), one.low, one.high, position, rotation) for one in (old, new)
+    )
     shifts = FaceShifts(later_low - low, later_high - high)
     if then.points is None or now.points is None:
         return shifts
@@ -91,10 +93,6 @@ def extents(flat: Array, bottom: float, top: float, position: Array, rotation: A
     corners = np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (bottom, top)])
     local = (corners - position) @ rotation
     return local.min(axis=0), local.max(axis=0)
-
-
-def _of_surface(surface: SeenSurface, position: Array, rotation: Array) -> tuple[Array, Array]:
-    return extents(np.array(surface.outline), surface.low, surface.high, position, rotation)
 
 
 def _loose(points: Array, faces: Array) -> np.ndarray:

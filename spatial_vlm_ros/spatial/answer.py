@@ -86,7 +86,10 @@ def resolution_of(
         stamp_ns=scene.frame.stamp_ns,
         second_opinion=verdict.opinion,
         judge=verdict.judge,
-        answers=_offered(asked, scene) if asked is not None else (),
+        answers=tuple(
+            OfferedAnswer(words, tuple(scene.objects[row].id for row in rows))
+            for words, rows in (() if asked is None else asked.answers)
+        ),
         taken_for=taken,
         caution=config.caution,
         no_place=verdict.placing.change if verdict.placing and verdict.status is Status.NO_PLACE else None,
@@ -99,10 +102,6 @@ def _disagreement(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
     if verdict.judge is not None and verdict.judge.effect == "disagreed":
         return clause_judge.message(verdict, scorer)
     return second_opinion.message(verdict, scorer)
-
-
-def _offered(asked: Question, scene: Scene) -> tuple[OfferedAnswer, ...]:
-    return tuple(OfferedAnswer(words, tuple(scene.objects[row].id for row in rows)) for words, rows in asked.answers)
 
 
 def target_of(obj: SceneObject, scene: Scene) -> Target:

@@ -110,7 +110,8 @@ def _judged(
 ) -> Rejection | float:
     """Judge one candidate by its distances to support, (M,) bodies with keep-outs last, and unnamed obstacles."""
     if support < config.support_clearance - _ROUNDING:
-        return Rejection(way.side, "below_support", f"the gripper would come {_near(support)} the support", SUPPORT)
+        near = f"within {support:.3f} m of" if support > 0 else f"{-support:.3f} m into"
+        return Rejection(way.side, "below_support", f"the gripper would come {near} the support", SUPPORT)
     if row[neighbours:].min(initial=math.inf) < 0:
         volume = around[neighbours + int(row[neighbours:].argmin())]
         return Rejection(way.side, "keep_out", f"it enters the keep-out volume {volume.label!r}", volume.id)
@@ -121,7 +122,3 @@ def _judged(
     if space is not None and left < -_ROUNDING:
         return Rejection(way.side, "blocked", f"{space.label} is in the way", space.id)
     return min(away, float(row.min(initial=math.inf)))
-
-
-def _near(gap: float) -> str:
-    return f"within {gap:.3f} m of" if gap > 0 else f"{-gap:.3f} m into"

@@ -97,8 +97,10 @@ def _candidates(
     for number in range(count):
         turn = math.tau * number / count
         by = math.atan2(heading[1], heading[0]) + turn - solid.yaw
-        away = _turned(_difference(tip.position, solid.centre), by)
-        moved = Tip(_sum(centre, away), _turned(tip.approach, by), _turned(tip.closing, by))
+        (x, y, z), (left, ahead, up) = tip.position, solid.centre
+        aside, along, above = _turned((x - left, y - ahead, z - up), by)
+        middle = centre[0] + aside, centre[1] + along, centre[2] + above
+        moved = Tip(middle, _turned(tip.approach, by), _turned(tip.closing, by))
         yield _PlaceCandidate(spot, place, release, turn, moved, Solid(centre, solid.yaw + by, solid.size))
 
 
@@ -192,11 +194,3 @@ def _placement(
 def _turned(vector: Vector3, by: float) -> Vector3:
     c, s = math.cos(by), math.sin(by)
     return c * vector[0] - s * vector[1], s * vector[0] + c * vector[1], vector[2]
-
-
-def _sum(one: Vector3, other: Vector3) -> Vector3:
-    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
-
-
-def _difference(one: Vector3, other: Vector3) -> Vector3:
-    return one[0] - other[0], one[1] - other[1], one[2] - other[2]
