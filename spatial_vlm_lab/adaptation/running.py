@@ -246,6 +246,7 @@ class Adaptation:
             folder, name = self.work / "frames", f"data_{place:03d}"
             done = folder / f"{name}.done"
             if not done.exists():
+                shutil.rmtree(folder / name, ignore_errors=True)  # of a run that was ended while it read
                 for number, view in enumerate(labelled_views(source, ResolverConfig())):
                     write_group(folder, name, f"{number:06d}", [view])
                 done.touch()

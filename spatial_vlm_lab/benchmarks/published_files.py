@@ -9,8 +9,10 @@ read in batches that fit; of images, the pages of one row group and one image ar
 from __future__ import annotations
 
 import base64
+import bisect
 import csv
 import io
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -299,10 +301,12 @@ def _parquet_rows(path: Path, form: type, source: str) -> Iterator[_Raw]:
         there = set(file.schema_arrow.names)
         _check_columns(path, form, there, source)
         known = {one.encode_name: one.type for one in msgspec.structs.fields(form) if one.encode_name in there}
-        images = {name: _ImageColumn(path, name, source)
+        groups = range(file.metadata.num_row_groups)
+        ends = list(itertools.accumulate(file.metadata.row_group(n).num_rows for n in groups))
+        images = {name: _ImageColumn(path, name, source, ends)
                   for name, kind in known.items() if BenchmarkImage in (kind, *get_args(kind))}  # fmt: skip
         wanted = [name for name in known if name not in images]
-        for group in range(file.metadata.num_row_groups):
+        for group in groups:
             size = _size_of(file.metadata.row_group(group), wanted)
             if size > LARGEST_TEXT:
                 reason = f"its columns {', '.join(wanted)} have {size} bytes in one group, more than {LARGEST_TEXT}"
@@ -317,34 +321,40 @@ def _parquet_rows(path: Path, form: type, source: str) -> Iterator[_Raw]:
 
 
 class _ImageColumn:
-    """Reads an image column forwards, one image at a time; going back restarts at the first row."""
+    """Reads an image column forwards, one image at a time; going back restarts the group of rows."""
 
-    def __init__(self, path: Path, name: str, source: str) -> None:
+    def __init__(self, path: Path, name: str, source: str, ends: Sequence[int]) -> None:
         self._path, self._name, self._source, self._stamp = path, name, source, _stamp(path)
-        self._images, self._row, self._data = self._read(), -1, None  # type: Iterator[Any], int, bytes | None
+        self._ends = ends  # of each group of rows
+        self._images: Iterator[bytes | None] | None = None  # of one group; None after an error, too
+        self._row, self._until = -1, 0  # the last row that was read, and the end of its group
+        self._data: bytes | None = None
 
     def encoded(self, row: int) -> bytes | None:
         """Encoded image of a row; None if it has none."""
         with _told(self._path, self._source):
             if _stamp(self._path) != self._stamp:
                 raise FileError(self._path, "it has changed since it was read", "run the command again")
-            if row < self._row:
-                self._images, self._row = self._read(), -1
+            images, self._images = self._images, None
+            if images is None or not self._row <= row < self._until:
+                group = bisect.bisect_right(self._ends, row)
+                self._row, self._until = (self._ends[group - 1] if group else 0) - 1, self._ends[group]
+                images = self._read(group)
             while self._row < row:
-                self._row, self._data = self._row + 1, next(self._images, None)
+                self._row, self._data = self._row + 1, next(images, None)
+            self._images = images
             return self._data
 
-    def _read(self) -> Iterator[bytes | None]:
+    def _read(self, group: int) -> Iterator[bytes | None]:
         from pyarrow import parquet
 
         with parquet.ParquetFile(self._path, buffer_size=_BUFFER) as file:
-            for group in range(file.metadata.num_row_groups):
-                size = _size_of(file.metadata.row_group(group), [self._name])
-                if size > LARGEST_GROUP:
-                    reason = f"its images have {size} bytes in one group of rows, more than {LARGEST_GROUP}"
-                    raise FileError(self._path, reason, _REPAIR, self._name)
-                for batch in file.iter_batches(1, [group], [f"{self._name}.bytes"], use_threads=False):
-                    yield (batch.column(0)[0].as_py() or {}).get("bytes")
+            size = _size_of(file.metadata.row_group(group), [self._name])
+            if size > LARGEST_GROUP:
+                reason = f"its images have {size} bytes in one group of rows, more than {LARGEST_GROUP}"
+                raise FileError(self._path, reason, _REPAIR, self._name)
+            for batch in file.iter_batches(1, [group], [f"{self._name}.bytes"], use_threads=False):
+                yield (batch.column(0)[0].as_py() or {}).get("bytes")
 
 
 def _check_columns(path: Path, form: type, there: Collection[str], source: str) -> None:

@@ -138,21 +138,28 @@ class TrainingLoop:
         for group, rate in zip(groups, self._rates(self.progress.step), strict=True):
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
+        trained = [value for group in groups for value in group["params"]]
+        own = {value.data_ptr() for value in trained}  # the others, such as running means, change while it learns
+        before = [(value, value.clone()) for value in self.kept.values() if value.data_ptr() not in own]
         try:
             loss = learn(self.progress.step)
         except torch.cuda.OutOfMemoryError as error:
             repair = "run the command again with --checkpointing --micro 1 (of `train`: a smaller --batch)"
-            raise self._stopped("the GPU's memory ran out", repair) from error
-        trained = [value for group in groups for value in group["params"]]
+            raise self._stopped(before, "the GPU's memory ran out", repair) from error
         norm = float(nn.utils.clip_grad_norm_(trained, self._clip)) if math.isfinite(loss) else loss
         if not math.isfinite(norm):
-            raise self._stopped(f"loss {loss}, gradient {norm}", "train with a lower --rate, or on another --device")
+            repair = "train with a lower --rate, or on another --device"
+            raise self._stopped(before, f"loss {loss}, gradient {norm}", repair)
         self._optimizer.step()
         self.progress.step += 1
         self.progress.seconds += time.monotonic() - began
         return loss
 
-    def _stopped(self, reason: str, repair: str) -> ModelError:
+    def _stopped(self, before: Sequence[tuple[Tensor, Tensor]], reason: str, repair: str) -> ModelError:
+        """Keep the state as it was before a step that failed."""
+        with torch.no_grad():
+            for value, was in before:
+                value.copy_(was)
         self.save()
         step = self.progress.step
         return ModelError("training", f"{reason} at step {step + 1}; the weights of step {step} are kept", repair)

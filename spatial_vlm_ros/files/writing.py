@@ -26,7 +26,7 @@ PART = ".part"
 PLACE = "choose a writable location with enough free space"
 REPLACE = "choose another name, or add --force to replace it"
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES, errno.EPERM}
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP}
+_NO_LINKS = {errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP}
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into a file; /dev/fd/63 of a shell's >(…)
 
 
@@ -158,8 +158,11 @@ def _take_name(part: Path, place: Path, force: bool) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        require_new(place)  # FAT and some network disks have no links
-        part.rename(place)
+        try:  # FAT and some network disks have no links: an empty file takes the name
+            place.open("xb").close()
+        except FileExistsError as taken:
+            raise FileError(place, "another program has created it in the meantime", REPLACE) from taken
+        part.replace(place)
 
 
 def _is_stream(path: Path) -> bool:

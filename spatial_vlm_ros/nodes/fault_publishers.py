@@ -160,7 +160,6 @@ class _Later:
 
     def _run(self) -> None:
         while not self._closed:
-            self._changed.clear()
             try:
                 left = self._schedule.run(blocking=False)
             except RuntimeError:  # raised by rclpy if the context was shut down meanwhile
@@ -168,6 +167,7 @@ class _Later:
                     raise
                 return
             self._changed.wait(left)
+            self._changed.clear()  # before the next look at `_closed` and at what is due
 
 
 def set_faults(node: Node, words: str, target: str, patience: float) -> str:

@@ -450,7 +450,7 @@ def _closed(label: str, *, last: bool) -> str:
 def _boxes(body: str) -> list[tuple[float, ...]]:
     value = _inside(body, "a <box>")
     if len(value) == 2 and all(isinstance(one, list) and len(one) == 2 for one in value):
-        value = [*value[0], *value[1]]
+        value = [[*value[0], *value[1]]]
     if len(value) == 2 and not any(isinstance(one, list) for one in value):
         return [numbers(value, 2, "a <box>")]
     return [numbers(one, 4, "a <box>") for one in _lists(value)]

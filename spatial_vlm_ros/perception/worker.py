@@ -112,8 +112,9 @@ class WorkerProcess:
                 reply.set_result(self._connection.recv_bytes(wire.LONGEST))
             except (EOFError, ConnectionError):
                 reply.set_exception(EOFError())
-            except OSError as error:
-                reply.set_exception(wire.WireError(str(error)))
+            except OSError as error:  # too long, or it ends within a message because the process died
+                is_cut = "end of file" in str(error)
+                reply.set_exception(EOFError() if is_cut else wire.WireError(str(error)))
 
         self._threads[1:] = [threading.Thread(target=exchange, daemon=True)]
         self._threads[1].start()

@@ -83,7 +83,8 @@ def _serve(connection: Connection) -> None:
             number, method, value = wire.read(connection.recv_bytes(wire.LONGEST))
             (height, width), arguments = wire.arguments_of(method, value)
             rgb = np.empty((height, width, 3), np.uint8)
-            connection.recv_bytes_into(rgb.reshape(-1).data)
+            if connection.recv_bytes_into(rgb.reshape(-1).data) != rgb.nbytes:
+                raise wire.WireError("the image is shorter than its size says")
             try:
                 found = methods[method](rgb, *arguments)
                 name = type(grounder).__name__

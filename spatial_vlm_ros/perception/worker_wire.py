@@ -36,7 +36,8 @@ from spatial_vlm_ros.types import Detection, ModelDomain, NounPhrase, Rgb
 
 LONGEST = 1 << 29  # bytes; 5,000 masks of 640x480 take 192 MB
 _LONGEST_TEXT = 4000  # characters of words to refer to, and of an error's own words
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+_Shape = Annotated[tuple[Count, ...], msgspec.Meta(max_length=3)]
 Message = tuple[int, str, msgspec.Raw]
 """Number of a request (0 = load the backend), kind, value."""
 
@@ -258,7 +259,7 @@ def _plain(part: object) -> object:
 
 def _array(wanted: Any, part: object) -> npt.NDArray[Any]:
     """The array of a type that was sent as shape and bytes."""
-    shape, data = msgspec.convert(part, tuple[tuple[Count, ...], bytes])
+    shape, data = msgspec.convert(part, tuple[_Shape, bytes])
     dtype, numbers = np.dtype(wanted.__args__[1].__args__[0]), math.prod(shape)
     if len(data) != ((numbers + 7) // 8 if dtype == np.bool_ else numbers * dtype.itemsize):
         raise ValueError(f"an array of shape {shape} in {len(data)} bytes")

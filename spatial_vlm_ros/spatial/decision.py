@@ -72,7 +72,7 @@ class ResolvedChoice:
         avoided: rows of objects that the motion must keep away from.
         opinion: a model's answer to the whole phrase; None if none was asked.
         doubt: why a person must confirm the answer, in words (LOW_CONFIDENCE); else None.
-        misnamed: row of another object than those meant whose name is what is doubted; None without one.
+        misnamed: rows of other objects than those meant whose names are in doubt (LOW_CONFIDENCE).
         judge: a model's answers about single relations; None if none was asked.
         trust: None for refusals without a doubt.
     """
@@ -93,7 +93,7 @@ class ResolvedChoice:
     opinion: SecondOpinion | None = None
     avoided: tuple[int, ...] = ()
     doubt: str | None = None
-    misnamed: int | None = None
+    misnamed: tuple[int, ...] = ()
     judge: JudgeReport | None = None
     trust: Belief | None = None
 
@@ -440,17 +440,19 @@ def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
             continue
         names = min(belief.names, round(odds / (1.0 + odds), 6))
         trust = Belief(round(belief.relations * names * belief.complete, 6), belief.relations, names, belief.complete)
-        return dataclasses.replace(asked, chosen=row, several=(), trust=trust, doubt=doubt, misnamed=None)
+        return dataclasses.replace(asked, chosen=row, several=(), trust=trust, doubt=doubt)
     return asked if belief.probability < scorer.config.decision.mass else dataclasses.replace(verdict, trust=belief)
 
 
-def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str, int | None]:
-    """The belief, what speaks most against the answer, and the row of another object whose name does."""
+def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str, tuple[int, ...]]:
+    """The belief, what speaks most against the answer, and rows of other objects whose names are in doubt."""
     scene, opinion = scorer.layout.scene, verdict.opinion
     chosen = set(verdict.meant) <= set(scorer.confirmed)  # a person was told every doubt before choosing
     of_each = [{row for row, named in _reasons(verdict, of, scorer) if named and not chosen} for of in verdict.meant]
     odds = {row: _odds(scene.objects[row], scorer.profile) for row in sorted(set().union(*of_each))}
     least = min(odds, key=lambda row: odds[row], default=verdict.chosen)
+    mass = scorer.config.decision.mass
+    others = tuple(row for row, for_it in odds.items() if row not in verdict.meant and for_it < mass * (1.0 + for_it))
     names = min(math.prod(odds[row] / (1.0 + odds[row]) for row in rows) for rows in of_each)
     alike = [] if chosen else _alike(verdict, scene)
     complete = 1.0 - (1.0 - scorer.profile.recall) * (1.0 - (1.0 - _SAME_NAME) ** len(alike))
@@ -460,11 +462,10 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
     belief = Belief(*(round(value, 6) for value in (total, verdict.sure, names, complete)))
     if complete < min(names, verdict.sure):
         said = "something" if len(alike) == 1 else f"one of {len(alike)} things"
-        return belief, f"{said} that I cannot name may be meant", None
+        return belief, f"{said} that I cannot name may be meant", others
     if names < verdict.sure:
-        other = None if least in verdict.meant else least
-        return belief, _wrong_name(scene.objects[least], odds[least]), other
-    return belief, f"all words together leave it a probability of only {total:.2f}", None
+        return belief, _wrong_name(scene.objects[least], odds[least]), others
+    return belief, f"all words together leave it a probability of only {total:.2f}", others
 
 
 def _reasons(verdict: ResolvedChoice, row: int, scorer: PhraseScorer) -> Iterator[tuple[int, bool]]:

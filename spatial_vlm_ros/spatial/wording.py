@@ -66,10 +66,11 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[
     left = np.flatnonzero(verdict.belief.fit >= 0.5)
     if verdict.status is Status.LOW_CONFIDENCE or (verdict.status is Status.RELATION_UNSATISFIED and len(left) == 1):
         asked = questions.whether(verdict.several or (verdict.chosen,), layout, frame=frame)
-        if verdict.misnamed is None:
+        others = [f"the {name_of(layout.scene.objects[row])}" for row in verdict.misnamed]
+        if not others:
             return asked
-        also = f"{asked.text[:-1]}, and is the {name_of(layout.scene.objects[verdict.misnamed])} what its name says?"
-        return dataclasses.replace(asked, text=also)
+        too = f"is {others[0]} what its name says" if len(others) == 1 else f"are {joined(others)} what their names say"
+        return dataclasses.replace(asked, text=f"{asked.text[:-1]}, and {too}?")
     if verdict.status is Status.RELATION_UNSATISFIED and scorer.denied and len(left):
         return _which_is_left(verdict, left, scorer, frame)
     return None

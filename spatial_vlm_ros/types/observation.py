@@ -532,11 +532,19 @@ class FrameEvidence:
         """The likeliest cause: the first check that contradicts; None if none does."""
         return next((check for check in self.checks if check.verdict is Verdict.CONTRADICTS), None)
 
-    def require(self) -> None:
-        """Raise FrameInconsistentError if a check contradicts."""
+    @property
+    def error(self) -> FrameInconsistentError | None:
+        """Why no request is answered on the frame; None if no check contradicts."""
         wrong = self.contradiction
-        if wrong is not None:
-            raise FrameInconsistentError(f"the frame contradicts itself ({wrong.name}): {wrong.found}", wrong.fix)
+        if wrong is None:
+            return None
+        return FrameInconsistentError(f"the frame contradicts itself ({wrong.name}): {wrong.found}", wrong.fix)
+
+    def require(self) -> None:
+        """Raise `error`, if there is one."""
+        error = self.error
+        if error is not None:
+            raise error
 
 
 @dataclass(frozen=True)

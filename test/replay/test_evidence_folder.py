@@ -172,7 +172,7 @@ if read_only:
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
 statuses = [desk.answered("the chick").status.value for _ in range(6)]
 desk.keeper.close(30.0)
-state = desk.keeper.state
+state = desk.keeper
 from spatial_vlm_ros.recording.evidence.bundle import read_bundle
 from spatial_vlm_ros.recording.evidence.store import bundles_in
 whole = [read_bundle(path).record.instruction for path in bundles_in(folder)]

@@ -119,6 +119,9 @@ def test_a_frame_is_complete_only_with_its_own_detections() -> None:
     assert detections == ()
     assert (frame.rgb.shape, frame.frame_id) == ((4, 4, 3), OPTICAL)
     assert frame.depth[0, 0] == pytest.approx(1.0)
+    tenths = Feed(depth_scale=0.0001)
+    tenths.frame(START)
+    assert tenths.take().decode()[0].depth[0, 0] == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("order", ["ird", "rid", "rdi", "dri"])

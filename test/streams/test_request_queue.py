@@ -258,6 +258,10 @@ def test_a_request_comes_before_the_observer_and_tells_as_much(desk: Desk) -> No
     assert desk.statuses == ["OK"]
     assert desk.queue.observer.latest.error is None
     desk.ask()
+    desk.frame(depth=np.round(FRAME.depth, 1))
+    desk.until(lambda: len(desk.replies) == 2)
+    assert desk.queue.observer.latest.error.status_name == desk.statuses[1] == "FRAME_INCONSISTENT"
+    desk.ask()
     desk.now_ns += 3 * SECOND
     desk.queue.step()
     assert desk.queue.observer.latest.error is not None

@@ -278,7 +278,7 @@ class RequestQueue:
         if isinstance(outcome, SpatialVlmError):
             outcome = RequestOutcome(refused_in(request.instruction, outcome, request.before, pending.stamp_ns))
         if request is self._request and outcome.scene is not None:  # the observer would have found the same
-            self.observer.conclude(None, pending.stamp_ns)
+            self.observer.conclude(outcome.scene.evidence.error, pending.stamp_ns)
         if self._grounder is not None:
             status, words = outcome.resolution.status, outcome.resolution.message
             failed = status in (Status.MODEL_ERROR, Status.TIMEOUT)

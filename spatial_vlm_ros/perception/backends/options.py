@@ -20,7 +20,7 @@ _Value = TypeVar("_Value")
 
 def number(name: str, text: str, kind: type[_Number], least: float, most: float = math.inf) -> _Number:
     """Read a finite number from `least` to `most`."""
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         value = kind(text)
         if least <= value <= most and math.isfinite(value):
             return value

@@ -258,7 +258,9 @@ def said(data: bytes, model: str) -> Reply:
         reason = f"its answer ended with the reason {str(choice.finish_reason)[:40]!r}, not 'stop'"
         raise ModelError(model, reason, "see the server's log")
     if not text.strip():
-        raise ModelError(model, "its answer is empty", "see the server's log and its chat template")
+        cut = "raise max_tokens, which it used up before it answered"
+        repair = cut if choice.finish_reason == "length" else "see the server's log and its chat template"
+        raise ModelError(model, "its answer is empty", repair)
     return Reply(text, _confidence(choice.logprobs, model), choice.finish_reason == "stop")
 
 

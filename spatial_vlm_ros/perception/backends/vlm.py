@@ -267,7 +267,7 @@ def _class_of(config: Mapping[str, Any], model: str, runner: Runner) -> Any:
     """Return the class of transformers for a config.json; refuses settings that it does not support."""
     loading.transformers_class(AUTO_CLASS, model=runner.model)
     names = importlib.import_module("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     if kind not in names:
         version = importlib.import_module("transformers").__version__
         reason = f"transformers {version} has no code for the model_type {kind!r} of {model}"

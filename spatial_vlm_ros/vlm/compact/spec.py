@@ -51,7 +51,8 @@ class CompactSpec:
         whole = (self.width, self.height, self.buckets, self.length, self.prototypes)
         if not all(isinstance(n, int) and 0 < n <= 4096 for n in whole) or self.width % 16 or self.height % 16:
             raise InputError("sizes of the compact model", str(whole), "1 to 4096, sides in multiples of 16", _REPAIR)
-        if not self.words or len(set(self.words)) != len(self.words) or not all(map(_is_word, self.words)):
+        clean = all(isinstance(word, str) and word and not any(map(str.isspace, word)) for word in self.words)
+        if not self.words or len(set(self.words)) != len(self.words) or not clean:
             raise InputError("word list", f"{len(self.words)} entries", "at least one word, each once", _REPAIR)
         strange = {word for name, labels in self.names.items() for word in (name, *labels)} - set(self.words)
         if strange:
@@ -83,10 +84,6 @@ class CompactSpec:
     def kernel(self) -> int:
         """Numbers of one mask kernel: one weight per prototype, two for the position, one constant."""
         return self.prototypes + 3
-
-
-def _is_word(word: object) -> bool:
-    return isinstance(word, str) and word != "" and not any(c.isspace() for c in word)
 
 
 def _are_names(value: Any) -> bool:
