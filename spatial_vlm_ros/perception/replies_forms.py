@@ -256,7 +256,8 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
     if box is None and point is None:
         known = ", ".join((*BOX_KEYS, *POINT_KEYS))
         raise Unreadable(f"an object has none of the keys {known}; it has {_shown(sorted(item))}")
-    if any(isinstance(value, str) and value.lower() in _OTHER_FORMS for value in item.values()):
+    declared = [value.lower() for key, value in item.items() if isinstance(value, str) and key not in LABEL_KEYS]
+    if not set(declared).isdisjoint(_OTHER_FORMS):
         raise Unreadable(f"an object declares another form of box: {_shown(item)}")
     labels = [item[key] for key in LABEL_KEYS if item.get(key) is not None]
     if not all(isinstance(label, str) for label in labels):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.replies import soak
@@ -225,6 +225,7 @@ def test_a_size_that_is_none_is_the_callers_fault_and_more_places_than_allowed_t
 
 
 @given(st.text(max_size=200))
+@example("XYWH")  # declares a form of box elsewhere
 def test_labels_are_printable_and_short(label: str) -> None:
     (found,) = places_of(json.dumps([{"bbox_2d": [1, 2, 3, 4], "label": label}]))
     assert found.label.isprintable()
