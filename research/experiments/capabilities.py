@@ -166,8 +166,7 @@ def run(folder: Path, most: int | None) -> dict[str, Share]:
 
     found = list(answer_cases(folder, Resolver(), watch=first))
     cases = [one.case for one in found]
-    read = ((case.frame, read_frame_truth(folder, case)) for case in cases)
-    truths = {frame: truth for frame, truth in read if truth is not None}
+    truths = {case.frame: truth for case in cases if (truth := read_frame_truth(folder, case)) is not None}
     result = judge(cases, [one.resolution for one in found], truths=truths)
     due = [case for case in result.cases if case.expected_status is Status.OK]
     wrong = sum(case.status is Status.OK and not case.as_expected for case in due)

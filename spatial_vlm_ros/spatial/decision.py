@@ -433,7 +433,7 @@ def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
     for row in set(verdict.meant) - set(scorer.confirmed):
         obj = scene.objects[row]
         if obj.id in unnamed:
-            odds, doubt = 1.0, "no detection says what it is"
+            odds, doubt = 1.0, "no detection says what it is"  # assumed: as likely meant as not
         elif _by_size(obj) < _ODD:  # the bare table in a wrong box, whatever its score
             odds, doubt = _by_size(obj), _odd_size(obj)
         else:
