@@ -228,7 +228,7 @@ setup(
         "console_scripts": [f"spatial-vlm = {PACKAGE}.cli.main:run"],
         "spatial_vlm_ros.commands": [
             f"{verb} = {LAB}.cli.{verb}:{verb}"
-            for verb in ("adapt", "benchmark", "calibrate", "compare", "evaluate", "label", "train")
+            for verb in ("adapt", "benchmark", "compare", "evaluate", "label", "train")
         ],
         "spatial_vlm_ros.commands.evidence": [f"keep-as-test = {LAB}.cli.keep_as_test:keep_as_test"],
         "spatial_vlm_ros.grounders": ["simulator = spatial_vlm_ros.sim.grounder:load"],

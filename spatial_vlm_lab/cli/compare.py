@@ -44,8 +44,8 @@ if TYPE_CHECKING:
               help="Options added to those of each model, such as \"attention=1.2\"; can be repeated. The model is "
               "loaded again for each.")  # fmt: skip
 @click.option("--calibration", "calibrations", multiple=True, metavar="[NAME=]FILE",
-              help="Calibration of a model, from `calibrate --judge`; its probabilities are then fused with the "
-              "measurement. The shipped judge has its own.")  # fmt: skip
+              help="Calibration of a model, from `evaluate --judge-calibration`; its probabilities are then fused with "
+              "the measurement. The shipped judge has its own.")  # fmt: skip
 @click.option(
     "--most",
     type=click.IntRange(1, 100),

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from spatial_vlm_lab.engine.engines import Engine
     from spatial_vlm_lab.engine.run import MergedRun
     from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
-    from spatial_vlm_lab.scoring.detector_tally import DetectorTally
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
     from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelRun
     from spatial_vlm_lab.scoring.rows import Row
@@ -101,6 +100,10 @@ class _Gate(click.Command):
 @click.option("--junit", type=FILE, help="JUnit XML file with one test case for each case.")
 @click.option("--profile", type=FILE, help="JSON file with how often the detector's names are right, for "
               "decision.profile; needs exactly one --grounder.")  # fmt: skip
+@click.option("--reliability", type=FILE, help="Do not score: ask the --grounder what whole phrases mean, and write "
+              "how often it is right, for second_opinion.reliability.")  # fmt: skip
+@click.option("--judge-calibration", type=FILE, help="Do not score: ask the --grounder about single relations, and "
+              "write how its answers follow the truth, for judge.calibration.")  # fmt: skip
 @click.option("--parquet", type=FILE, help="Parquet file with one row for each model and case (needs the extra scale).")
 @click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards, on this machine or on Ray.")
 @click.option(
@@ -120,14 +123,22 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
              grounders: tuple[str, ...], image_domain: str | None, any_domain: bool, config_file: Path | None,
              frame_of_reference: str | None, answers: Path | None, baseline: Path | None, significant: bool,
              out: Path | None, html: Path | None, markdown: Path | None, junit: Path | None, profile: Path | None,
-             parquet: Path | None, force: bool, as_json: bool, **streams: Any) -> None:  # fmt: skip
+             reliability: Path | None, judge_calibration: Path | None, parquet: Path | None, force: bool, as_json: bool,
+             **streams: Any) -> None:  # fmt: skip
     """Score models on cases with known truth.
 
     The report has right objects and places, refusals, and the kind and cause of each failure.
 
     RUN is the output of `evaluate --out` or `resolve --frames --json`. A model is worse if any metric lost more cases
     than it gained; with --significant, only if McNemar's exact test says so at 5 %, which needs at least six cases that
-    differ. Exit code: 3 only if worse than the baseline; 1 if a case could not be judged (its truth cannot be used, its
+    differ.
+
+    --reliability and --judge-calibration count how often a model's opinion is right, by relation, instead. A case
+    counts if it expects one object and, for a relation, if another object has the same name. After three failed
+    requests in a row the counts so far are written, and the exit code is 1. A warning is shown if too few pairs
+    contradict "higher in the image is farther": a model that only follows this rule then looks reliable.
+
+    Exit code: 3 only if worse than the baseline; 1 if a case could not be judged (its truth cannot be used, its
     bag cannot be read, its model cannot be loaded) or the evaluation failed; 2 for wrong usage; else 0.
 
     \b
@@ -137,7 +148,11 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
           --grounder "owl=onnx model=owlvit-base-patch32-int8 family=owlvit" --out report/
       spatial-vlm evaluate --frames recordings/ --baseline scores.json --html report.html --junit report.xml
       spatial-vlm evaluate --frames recordings/ --answers new.jsonl --baseline old.jsonl
+      spatial-vlm evaluate --frames recordings/ --grounder "florence-2 model=/models/Florence-2-base" \\
+          --reliability reliability.json
     """
+    from spatial_vlm_lab.cli.opinions import count_opinions
+    from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, OpinionTally
     from spatial_vlm_lab.reports import terminal
     from spatial_vlm_lab.scoring.model_spec import models_of
     from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
@@ -153,6 +168,18 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         raise click.UsageError("--image-domain and --any-domain need --grounder")
     if profile is not None and (len(grounders) != 1 or given):
         raise click.UsageError("--profile needs exactly one --grounder, without --detections")
+    opinions = {"reliability": reliability, "judge_calibration": judge_calibration}
+    if any(opinions.values()):
+        scored = (given, bags, answers, baseline, out, html, markdown, junit, profile, parquet, streams["engine"])
+        if all(opinions.values()) or any(scored) or not frames or len(grounders) != 1:
+            usage = "needs --frames and exactly one --grounder, and nothing that scores"
+            raise click.UsageError(f"--reliability or --judge-calibration {usage}")
+        check_new(force, **opinions)
+        check_no_input([*(folder / "cases.jsonl" for folder in frames), config_file], **opinions)
+        (spec,), tally = models_of(grounders, given), JudgeTally() if judge_calibration else OpinionTally()
+        written = Path(reliability or judge_calibration or "")
+        count_opinions(frames, spec, read_settings(config_file), written, tally, as_json, force)
+        return
     whole = "--answers" if answers is not None else "--profile" if profile is not None else ""
     sharded, resume = _sharded(streams, out, whole), streams.pop("resume")
     paths = {"out": out, "html": html, "markdown": markdown, "junit": junit, "parquet": parquet, "profile": profile}
@@ -321,13 +348,11 @@ class ReportFiles:
         paths: option (out, html, markdown, junit, parquet) → file; None = not requested.
         force: whether existing files are replaced.
         rows: collected rows, one per case.
-        detector: what was counted for a profile.
     """
 
     paths: Mapping[str, Path | None]
     force: bool = False
     rows: list[Row] = field(default_factory=list)
-    detector: DetectorTally | None = None
 
     @classmethod
     def of(cls, paths: Mapping[str, Path | None], force: bool, beside: str) -> ReportFiles:
@@ -364,13 +389,8 @@ class ReportFiles:
         return (self.paths["html"] or self.paths["markdown"]) is not None and already < _MOST_IMAGES
 
     def note(self, case: EvaluatedCase) -> None:
-        """Count a case's detections and store its row, if they are requested."""
+        """Store the row of a case, if rows are requested."""
         list(self.noted([case.row()]))
-        if self.paths["profile"] is not None:
-            from spatial_vlm_lab.scoring.detector_tally import DetectorTally
-
-            self.detector = self.detector or DetectorTally()
-            self.detector.add(case)
 
     def noted(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The same rows, which are stored if rows are requested."""
@@ -384,12 +404,10 @@ class ReportFiles:
         from spatial_vlm_lab.reports.junit import junit_suites
         from spatial_vlm_lab.reports.markdown import markdown_evaluation
         from spatial_vlm_lab.reports.report import evaluation_page
-        from spatial_vlm_lab.scoring.detector_tally import DetectorTally
         from spatial_vlm_lab.scoring.outcome import evaluation_json
         from spatial_vlm_lab.scoring.rows import write_rows
 
-        counted = (self.detector or DetectorTally()) if self.paths["profile"] is not None else None
-        profile = counted and counted.profile_json(runs[0].name)
+        profile = None if self.paths["profile"] is None else runs[0].detector.profile_json(runs[0].name)
         texts: dict[str, Callable[[Path], str]] = {
             "out": lambda _: json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False) + "\n",
             "html": lambda _: evaluation_page(evaluation, runs, title),

@@ -83,7 +83,7 @@ def _ask_cases(
             tally.left_out[left_out] += 1
         else:
             in_a_row = 0
-            tally.frames.add(case.frame)
+            tally.frames.add(str(Path(folder, case.frame)))
 
 
 def _right_and_read(case: Case) -> tuple[frozenset[str], tuple[NounPhrase, ...]] | str:
@@ -319,7 +319,8 @@ def ask_relations(
         pairs = labelled_pairs(case, detections, config)
         if isinstance(pairs, str):
             return pairs
-        pairs = tuple(pair for pair in pairs if (case.frame, pair.question) not in tally.asked)
+        image = str(Path(folder, case.frame))
+        pairs = tuple(pair for pair in pairs if (image, pair.question) not in tally.asked)
         if not pairs:
             return "its pairs were already used"
         try:
@@ -334,7 +335,7 @@ def ask_relations(
         in_time = time.monotonic() < end
         for pair, p in zip(pairs, check_probabilities(told, len(pairs), type(judge).__name__), strict=True):
             tally.add(pair, p, in_time)
-            tally.asked.add((case.frame, pair.question))
+            tally.asked.add((image, pair.question))
         return None
 
     _ask_cases(folder, cases, tally, ask)

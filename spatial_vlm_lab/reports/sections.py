@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, by_reason
 from spatial_vlm_ros.types import Status
-from spatial_vlm_ros.types.proportions import Interval, Share
+from spatial_vlm_ros.types.proportions import Interval, Share, wilson
 
 _MOST_REASONS = 20
 
@@ -121,6 +121,17 @@ def _of_model(model: ModelOutcome) -> Iterator[ReportSection]:
             for expected, given in model.confusion.items()
         ],
     )  # fmt: skip
+    sentences = []
+    for source, counts in model.checks.items():
+        verdicts = "; ".join(f"{check.replace('_', ' ')} {n}" for check, n in sorted(counts.items()))
+        sentences.append(f"frames of {source or 'the cases'}: {verdicts}")
+    for source, n in model.boxes.items():
+        right, found = wilson(n["right"], n["boxes"]), wilson(n["found"], n["objects"])
+        sentences.append(
+            f"boxes of {source}: {n['right']} of {n['boxes']} have the right name ({between(right)}); "
+            f"{n['found']} of {n['objects']} objects have a box of their name ({between(found)})"
+        )
+    yield ReportSection(title="Frames and names", sentences=sentences)
     missed = {n: case for n, case in enumerate(model.cases) if not case.complete}
     yield ReportSection(
         title=f"{len(missed)} not as expected",

@@ -110,6 +110,7 @@ class CaseResult:
         likeliest_is_right: whether the likeliest candidate is the expected object; False where a refusal is expected.
         miss: kind of the miss; None if object and place, or the expected refusal, are right.
         about: text about which object the error concerns; "" if none.
+        checks: "NAME: VERDICT" of each check of the frame; none without a scene.
     """
 
     model: str = ""
@@ -138,6 +139,7 @@ class CaseResult:
     likeliest_is_right: bool = False
     miss: MissKind | None = None
     about: str = ""
+    checks: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -242,6 +244,7 @@ def judge_case(
         relations=relations_of(answer),
         frame_of_reference=answer.frame_of_reference.value if answer.frame_of_reference else None,
         message=answer.message,
+        checks=tuple(f"{one.name}: {one.verdict.value}" for one in answer.evidence.checks) if answer.evidence else (),
         expected_also=expect.id_also,
         expected_answer=expect.answer,
         place=place,

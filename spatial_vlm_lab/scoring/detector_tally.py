@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ _LEAST = 20
 class DetectorTally:
     """Boxes of a detector on images whose objects are all known; tables and other supports do not count.
 
-    A box counts once, whatever was asked.
+    A box counts once, whatever was asked; keys begin with the source of the image.
 
     Attributes:
         boxes: (image, label, box) → its score, and whether an object of its name is there.
@@ -48,6 +49,14 @@ class DetectorTally:
             right = [id_ for id_, label, _ in there if same_name(box.label, label)]
             self.boxes[(*image, box.label, box.box_xyxy)] = box.score, bool(right)
             self.objects |= {(*image, id_): (label, True) for id_, label, _ in there if id_ in right}
+
+    def by_source(self) -> dict[str, dict[str, int]]:
+        """Source → how many "boxes", of them with the "right" name, and how many "objects", of them "found" so."""
+        counts: dict[str, Counter[str]] = {}
+        for names, counted in (("boxes", "right"), self.boxes), (("objects", "found"), self.objects):
+            for key, (_, good) in counted.items():
+                counts.setdefault(str(key[0]), Counter(boxes=0, right=0, objects=0, found=0)).update(names[: 1 + good])
+        return {source: dict(of) for source, of in counts.items()}
 
     def profile(self, model: str) -> DetectorProfile:
         """The profile of what was counted.

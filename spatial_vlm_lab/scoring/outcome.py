@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results of an evaluation: shares, calibration, errors and comparisons of each model; and their JSON.
 
-All of it follows from judged cases, so that rows alone give the same JSON.
+All but `boxes` follows from judged cases, so that rows alone give the same JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from spatial_vlm_lab.scoring.comparing import (
     compare,
     compare_pairs,
 )
+from spatial_vlm_lab.scoring.detector_tally import DetectorTally
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome
+from spatial_vlm_lab.scoring.model_spec import GIVEN
 from spatial_vlm_lab.scoring.rows import Row, is_judged, result_of
 from spatial_vlm_lab.scoring.runs import StoredAnswer
 from spatial_vlm_ros.recording.cases import Case
@@ -80,6 +82,7 @@ class ModelRun:
         seconds: for each judged case how long its answer took.
         images: number of the judged case → the annotated image as JPEG.
         unjudged: cases that expect nothing.
+        detector: boxes of a model and the true objects; empty of given detections and of rows.
     """
 
     name: str
@@ -89,9 +92,12 @@ class ModelRun:
     images: dict[int, bytes] = field(default_factory=dict)
     unjudged: int = 0
     unusable: list[UnusableCase] = field(default_factory=list)
+    detector: DetectorTally = field(default_factory=DetectorTally)
 
     def add(self, one: EvaluatedCase, image: bytes | None = None) -> None:
         """Note a case; `image` is kept with it."""
+        if one.model != GIVEN:
+            self.detector.add(one)
         if one.result is None:
             self.add_row(one.row())
             return
@@ -143,6 +149,9 @@ class ModelOutcome:
         errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
         oracle: share of the cases with an oracle that the resolver alone answers as expected, including the place.
         beside_oracle: share of the same cases that the model answers as expected.
+        checks: source → "NAME: VERDICT" of a check of its frames → number of frames.
+        boxes: source → how many "boxes", of them with the "right" name, and how many "objects", of them "found" by a
+            box of their name; of models that were asked here.
     """
 
     as_expected: Share
@@ -172,6 +181,8 @@ class ModelOutcome:
     oracle: Share
     beside_oracle: Share
     unusable: tuple[UnusableCase, ...]
+    checks: Mapping[str, Mapping[str, int]]
+    boxes: Mapping[str, Mapping[str, int]]
 
     def figures(self) -> dict[str, Share]:
         """Main shares by name as in `over_frames`; those of places if any was expected."""
@@ -216,6 +227,9 @@ def outcome_of(run: ModelRun, baseline: Sequence[StoredAnswer] | None = None) ->
     sides = _by((side, r) for r in results if (side := heuristic_kind(r.kind)) is not None)
     usual, counter = (sides.get(side, wilson(0, 0)) for side in (USUAL, COUNTER_HEURISTIC))
     difference = newcombe(usual.k, usual.n, counter.k, counter.n)
+    checks: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for (source, _), told in {(r.source, r.image): r.checks for r in results if r.checks}.items():
+        checks[source].update(told)
     blamed = Counter((r.error, r.blame.value if r.blame else UNKNOWN) for r in results)
     who = (*(blame.value for blame in Blame), UNKNOWN)
     return ModelOutcome(
@@ -253,6 +267,8 @@ def outcome_of(run: ModelRun, baseline: Sequence[StoredAnswer] | None = None) ->
         oracle=wilson(sum(bool(r.oracle_right) for r in known), len(known)),
         beside_oracle=wilson(sum(r.complete for r in known), len(known)),
         unusable=tuple(run.unusable),
+        checks=checks,
+        boxes=run.detector.by_source(),
     )
 
 

@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
 )
 """Name of each column → what its values are. They are the fields of CaseResult, whether all is right, and why the case
 could not be judged. A value may be None but for those of model, source, frame, stamp_ns, instruction, kind, status,
-error, confidence, message, relations, expected_also, about and problem."""
+error, confidence, message, relations, expected_also, about, checks and problem."""
 
 
 def row_of(result: CaseResult) -> Row:
@@ -64,6 +64,7 @@ def unjudged_row(case: Case, answer: Resolution, model: str, source: str, proble
             "relations": relations_of(answer),
             "expected_also": (),
             "about": "",
+            "checks": (),
             "problem": problem,
         }
     )

@@ -33,8 +33,6 @@ def main() -> None:
       spatial-vlm resolve --frames recordings/ --json
       spatial-vlm label --frames recordings/
       spatial-vlm evaluate --frames recordings/
-      spatial-vlm calibrate recordings/ --grounder florence-2 --grounder-options "model=/models/Florence-2-base" \\
-          --out reliability.json
       spatial-vlm compare recordings/f1 "the chick behind the cup" --judge relation-judge --image compared.png
       spatial-vlm replay run1 "the can behind the cup"
       spatial-vlm up sim

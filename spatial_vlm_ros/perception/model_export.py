@@ -13,7 +13,7 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -50,57 +50,20 @@ from spatial_vlm_ros.perception.backends.onnx_detector import (
     EMBEDDINGS,
     GRAPH_FILE,
     IMAGE_FILE,
-    IMAGE_INPUTS,
-    INPUTS,
     OUTPUTS,
     PROPOSALS,
     TEXT_FILE,
-    TEXT_INPUTS,
     OnnxDino,
     TwoGraphs,
 )
 from spatial_vlm_ros.perception.backends.onnx_session import NAME as ONNX
 from spatial_vlm_ros.perception.backends.onnx_session import OnnxDevice
-from spatial_vlm_ros.vlm.compact.model import OPSET, strip_traces
+from spatial_vlm_ros.vlm.compact.model import write_onnx
 
 INSTALL = install("export")
 FORMATS = ("fp32", "fp16", "int8")
 _QUANTISED = ["MatMul", "Gemm", "Gather"]  # weights of layers and embeddings; the patch convolution stays in float32
 _EXACT = ["GridSample"]  # it samples at relative image coordinates, of which float16 resolves only about a thousand
-
-
-def write_graph(
-    part: nn.Module,
-    example: tuple[Tensor, ...],
-    path: Path,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    shapes: Mapping[str, Any],
-) -> None:
-    """Write a module as one ONNX file in float32, of standard operators.
-
-    Args:
-        part: module on the CPU, in float32.
-        shapes: name of an argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
-    """
-    try:
-        with warnings.catch_warnings(), _quiet("torch.onnx._internal.exporter._registration"):
-            warnings.simplefilter("ignore")  # warnings of the exporter about itself, and about torchvision's operators
-            torch.onnx.export(
-                part.eval(),
-                example,
-                path,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=dict(shapes),
-                opset_version=OPSET,
-                external_data=False,
-                dynamo=True,
-                verbose=False,
-            )
-    except ModuleNotFoundError as error:
-        raise DependencyError(str(error.name), INSTALL) from error
-    strip_traces(path)
 
 
 def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor) -> tuple[float, float]:
@@ -241,15 +204,11 @@ class OwlExport:
         ids, mask = torch.ones(3, length, dtype=torch.int64), torch.ones(3, length, dtype=torch.int64)
         ids[:, -1] = config.text_config.vocab_size - 1
         texts = torch.export.Dim("texts", min=1, max=_MOST_TEXTS)
-        write_graph(
-            _TextPart(base), (ids, mask), folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,),
-            {"input_ids": {0: texts}, "attention_mask": {0: texts}},
-        )  # fmt: skip
+        shapes: dict[str, Any] = {"input_ids": {0: texts}, "attention_mask": {0: texts}}
+        write_onnx(_TextPart(base), (ids, mask), folder / TEXT_FILE, (EMBEDDINGS,), shapes)
         pixels, queries = torch.zeros(1, 3, self._side, self._side), torch.ones(1, 3, config.projection_dim)
-        write_graph(
-            _ImagePart(self.model), (pixels, queries), folder / IMAGE_FILE, IMAGE_INPUTS, OUTPUTS,
-            {"pixel_values": {}, "query_embeds": {1: texts}},
-        )  # fmt: skip
+        shapes = {"pixel_values": {}, "query_embeds": {1: texts}}
+        write_onnx(_ImagePart(self.model), (pixels, queries), folder / IMAGE_FILE, OUTPUTS, shapes)
 
     def described(self) -> dict[str, Any]:
         """Preparation of images with the keys of preprocessor_config.json."""
@@ -304,7 +263,7 @@ class DinoExport:
         shapes: Mapping[str, Any] = {"pixel_values": {}, "pixel_mask": {}, "input_ids": {1: tokens}}
         example = (torch.zeros(1, 3, height, width), mask, ids)
         with _traceable(self.model):
-            write_graph(_TextAndImage(self.model), example, folder / GRAPH_FILE, INPUTS, (*OUTPUTS, PROPOSALS), shapes)
+            write_onnx(_TextAndImage(self.model), example, folder / GRAPH_FILE, (*OUTPUTS, PROPOSALS), shapes)
 
     def described(self) -> dict[str, Any]:
         """Preparation of images with the keys of preprocessor_config.json; pad_size is the graph's input."""
@@ -489,7 +448,8 @@ def export_model(
             for name, content in (("config.json", config), ("preprocessor_config.json", export.described())):
                 write_text(folder / name, json.dumps(content, indent=1, default=str) + "\n")
             prepared_by.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-            export.write_graphs(folder)
+            with _quiet("torch.onnx._internal.exporter._registration"):  # about torchvision's operators
+                export.write_graphs(folder)
             errors = _checked(export, folder, "fp32")
             if number_format != "fp32":
                 for name in export.graphs:

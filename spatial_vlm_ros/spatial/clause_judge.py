@@ -43,7 +43,7 @@ _FAR = 30.0  # log-odds beyond which a probability is 0 or 1 in floating point
 _RIDGE = 1e-3  # keeps the slope finite if all probabilities are equal
 _SURE = 2.0  # standard errors by which a slope must be above 0 for a model to count as informative
 _NAMES = ("slope", "error", "offset", "n", "positive")
-_REPAIR = "measure it with `spatial-vlm calibrate --judge`, or write it as docs/second_opinion.md says"
+_REPAIR = "measure it with `spatial-vlm evaluate --judge-calibration`, or write it as docs/second_opinion.md says"
 
 
 # ------------------------------------------------------------------------------------------------ calibration
@@ -105,7 +105,7 @@ class JudgeCalibrations:
 def load_calibrations(path: str | Path) -> JudgeCalibrations:
     """Read {"schema": 1, "model": "…", "relations": {"left of": {"slope", "error", "offset", "n", "positive"}}}.
 
-    Other entries, which `spatial-vlm calibrate --judge` writes, are for people and ignored.
+    Other entries, which `spatial-vlm evaluate --judge-calibration` writes, are for people and ignored.
     """
     value = read_measured(path, _REPAIR, ("relations",))
     if not isinstance(value["relations"], dict):

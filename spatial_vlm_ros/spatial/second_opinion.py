@@ -32,7 +32,7 @@ from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, Rel
 NAME = "name"
 """Key of phrases without a relation and an order."""
 _ROUNDING = 1e-9  # probabilities of equal counts, which are sums, differ by less
-_REPAIR = "measure it with `spatial-vlm calibrate`, or write it as docs/second_opinion.md says"
+_REPAIR = "measure it with `spatial-vlm evaluate --reliability`, or write it as docs/second_opinion.md says"
 
 Effect = Literal["reported", "confirmed", "disagreed", "settled"]
 

@@ -261,7 +261,7 @@ def test_a_file_that_the_command_reads_is_never_replaced(recordings: Path, tmp_p
         ["evaluate", "--frames", copy, "--out", tmp_path / "link.json"],
         ["evaluate", "--frames", copy, "--html", cases],
         ["evaluate", "--frames", copy, "--answers", answers, "--out", answers],
-        ["calibrate", copy, "--grounder", "compact", "--out", cases],
+        ["evaluate", "--frames", copy, "--grounder", "compact", "--reliability", cases],
         ["resolve", WORDS, *files_of(copy / "f1"), "--out", rgb],
     ):
         done = run(*command, "--force")

@@ -101,7 +101,7 @@ def test_what_a_model_says_is_kept_with_the_truth_once_in_however_many_words_it_
     tally = asked(tmp_path, judge)
     assert dict(tally.said) == {"behind, higher": [(0.9, True)]}
     assert judge_json("m", tally, {})["measured"]["no_opinion"] == {"behind, lower": 1}
-    assert tally.frames == {"f0"}
+    assert tally.frames == {str(tmp_path / "f0")}
     assert tally.left_out.pop("its pairs were already used") == 2
     assert sum(tally.left_out.values()) == 1
 
@@ -301,7 +301,7 @@ def test_answers_are_counted_as_right_another_and_none_by_what_the_phrase_says(r
         "behind": counts(right=2), "in front of": counts(wrong=1), "name": counts(none=1), "nearest": counts(right=1)
     }  # fmt: skip
     assert tally.kinds == {"behind, usual": counts(right=2), "in front of, counter-heuristic": counts(wrong=1)}
-    assert (tally.frames, tally.failed, len(model.asked)) == ({"f0", "f1"}, 0, 5)
+    assert ({Path(one).name for one in tally.frames}, tally.failed, len(model.asked)) == ({"f0", "f1"}, 0, 5)
     unreadable = [reason for reason in tally.left_out if "rgb.png" in reason or "camera_info.json" in reason]
     assert [tally.left_out[reason] for reason in unreadable] == [2]
     assert tally.left_out[NOT_ONE] == 2

@@ -182,7 +182,7 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, words: str
     path.write_text(text)
     with pytest.raises(FileError, match=words) as refused:
         load_reliabilities(path)
-    assert "spatial-vlm calibrate" in refused.value.repair
+    assert "spatial-vlm evaluate --reliability" in refused.value.repair
 
 
 def test_a_missing_file_refuses_the_request_and_is_named(two_sides: Rendering, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm calibrate`, from labelled frames to what its file does to an answer of `spatial-vlm resolve`."""
+"""Opinions counted by `spatial-vlm evaluate`, from labelled frames to what the file does to an answer of `resolve`."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from contract_server import Answer, Handler, finds, says, serving, silent
+from contract_server import Handler, finds, says, serving, silent
 from frame_files import case, write_cases, write_frame
 
 from spatial_vlm_ros.cli.main import main
@@ -22,6 +22,7 @@ BOX_OF = {d.id: d.box_xyxy for d in SEEN}
 BEHIND, BEFORE = "the chick behind the cup", "the chick in front of the cup"
 LEFT = "the chick left of the cup"
 SERVED = "model=tiny url={} convention=absolute probe=no retries=0"
+BONNET, RIBBON = finds(("chick", BOX_OF["bonnet"])), finds(("chick", BOX_OF["ribbon"]))
 EMPTY = {"right": 0, "wrong": 0, "none": 0}
 
 
@@ -36,13 +37,9 @@ def recordings(folder: Path, cases: Sequence[dict[str, Any]], frames: int = 1) -
     return folder
 
 
-def names(id_: str) -> Answer:
-    return finds(("chick", BOX_OF[id_]))
-
-
 def calibrated(folder: Path, options: str, *more: str, grounder: str = "server") -> Result:
     out = folder.parent / "reliability.json"
-    return run("calibrate", folder, "--grounder", grounder, "--grounder-options", options, "--out", out, *more)
+    return run("evaluate", "--frames", folder, "--grounder", f"{grounder} {options}", "--reliability", out, *more)
 
 
 def counts_of(file: dict[str, Any]) -> dict[str, dict[str, int]]:
@@ -52,14 +49,14 @@ def counts_of(file: dict[str, Any]) -> dict[str, dict[str, int]]:
 def test_what_was_counted_weighs_in_the_answers_of_resolve(tmp_path: Path) -> None:
     """What an opinion does: spatial/test_second_opinion.py."""
     folder = recordings(tmp_path / "recordings", [case(f"f{n // 20}", BEHIND, "bonnet") for n in range(40)], frames=2)
-    with serving(names("bonnet")) as server:
+    with serving(BONNET) as server:
         done = calibrated(folder, SERVED.format(server.url))
     assert done.exit_code == 0, done.output
     parameters = tmp_path / "parameters.yaml"
     opinion = {"ask": True, "reliability": str(tmp_path / "reliability.json")}
     parameters.write_text(json.dumps({"/**": {"ros__parameters": {"second_opinion": opinion}}}))
     finder = finds(*(("chick" if id_ in ("bonnet", "ribbon") else id_, box) for id_, box in BOX_OF.items()))
-    with serving(finder) as finding, serving(names("ribbon")) as opining:
+    with serving(finder) as finding, serving(RIBBON) as opining:
         parts = f"grounder=server options='{SERVED.format(finding.url)}' second_opinion=server " \
                 f"second_opinion_options='{SERVED.format(opining.url)}'"  # fmt: skip
         answered = run(
@@ -80,7 +77,7 @@ def test_counts_model_date_frames_and_what_was_left_out_are_told(tmp_path: Path)
          case("f1", "the chick", status="AMBIGUOUS"), case("f0", "the cup", "cup")],
         frames=2,
     )  # fmt: skip
-    answers = names("bonnet"), names("bonnet"), says("There are no cups in the image.")
+    answers = BONNET, BONNET, says("There are no cups in the image.")
     with serving(*answers) as server:
         done = calibrated(folder, SERVED.format(server.url), "--json")
         assert [BEHIND in each.text for each in server.received] == [True, False, False]
@@ -103,9 +100,9 @@ def test_the_summary_for_people_names_intervals_and_weight_and_counts_that_canno
 ) -> None:
     folder = recordings(tmp_path / "recordings", [*[case("f0", BEHIND, "bonnet")] * 17, case("f0", "the chick")])
     (tmp_path / "file").touch()
-    with serving(names("bonnet")) as server:
+    with serving(BONNET) as server:
         said = calibrated(folder, SERVED.format(server.url)).output
-        told = calibrated(folder, SERVED.format(server.url), f"--out={tmp_path}/file/reliability.json", "--json")
+        told = calibrated(folder, SERVED.format(server.url), f"--reliability={tmp_path}/file/x.json", "--json")
     for words in (
         "behind",
         "81.6% to 100.0%",  # of 17 of 17: Wilson (1927)
@@ -114,7 +111,7 @@ def test_the_summary_for_people_names_intervals_and_weight_and_counts_that_canno
         "1 cases not asked: it does not expect exactly one object",
     ):
         assert words in said
-    assert (told.exit_code, "Choose a writable location" in told.stderr) == (3, True)
+    assert (told.exit_code, "Choose a writable location" in told.stderr) == (1, True)
     assert counts_of(json.loads(told.stdout)) == {"behind": {**EMPTY, "right": 17}}
 
 
@@ -126,7 +123,7 @@ def interrupts(handler: Handler) -> None:
 def test_what_was_counted_before_ctrl_c_is_kept(tmp_path: Path) -> None:
     """So it is after three failures: evaluation/test_model_opinions.py."""
     folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 9)
-    with serving(names("bonnet"), names("bonnet"), interrupts) as server:
+    with serving(BONNET, BONNET, interrupts) as server:
         done = calibrated(folder, SERVED.format(server.url))
         assert server.requests == 3
     assert done.exit_code == 1
@@ -137,16 +134,16 @@ def test_what_was_counted_before_ctrl_c_is_kept(tmp_path: Path) -> None:
 def test_where_nothing_can_be_counted_nothing_is_written_and_the_reason_is_told(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "recordings", [case("f0", "the chick", status="AMBIGUOUS"), case("f0", "the cup")])
     done = calibrated(folder, SERVED.format("http://127.0.0.1:9/v1"))
-    assert done.exit_code == 3
+    assert done.exit_code == 1
     assert "2 where it does not expect exactly one object" in done.output
-    assert calibrated(folder, "", grounder="nobody").exit_code == 3
+    assert calibrated(folder, "", grounder="nobody").exit_code == 1
     assert not (tmp_path / "reliability.json").exists()
 
 
 def test_of_models_that_are_composed_the_one_that_is_asked_is_named(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")])
-    with serving(names("bonnet")) as server:
+    with serving(BONNET) as server:
         options = f"grounder=compact second_opinion=server second_opinion_options='{SERVED.format(server.url)}'"
         assert calibrated(folder, options, grounder="composed").exit_code == 0
     assert json.loads((tmp_path / "reliability.json").read_text())["model"] == "server tiny"
@@ -164,16 +161,13 @@ def looks(handler: Handler) -> None:
 
 
 def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: Path) -> None:
-    folder, out = (
-        recordings(tmp_path / "recordings", [case(f"f{k}", LEFT, "ribbon") for k in range(10)], 10),
-        tmp_path / "judge.json",
-    )
-    parameters = tmp_path / "parameters.yaml"
+    folder = recordings(tmp_path / "recordings", [case(f"f{k}", LEFT, "ribbon") for k in range(10)], 10)
+    out, parameters = tmp_path / "judge.json", tmp_path / "parameters.yaml"
     judge = {"mode": "fuse", "calibration": str(out)}
     parameters.write_text(json.dumps({"/**": {"ros__parameters": {"judge": judge}}}))
     with serving(looks) as server:
-        options = ("--grounder", "server", "--grounder-options", SERVED.format(server.url) + " image=png")
-        done = run("calibrate", folder, *options, "--out", out, "--judge")
+        served = SERVED.format(server.url) + " image=png"
+        done = run("evaluate", "--frames", folder, "--grounder", f"server {served}", "--judge-calibration", out)
         assert done.exit_code == 0, done.output
         assert "weighed" in done.output
         known = json.loads(out.read_text())["relations"]["left of"]
@@ -181,7 +175,8 @@ def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: 
         assert known["slope"] > 0.0
         answered = run(
             "resolve", LEFT, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
-            folder / "f0/camera_info.json", *options, "--config", parameters, "--json",
+            folder / "f0/camera_info.json", "--grounder", "server", "--grounder-options", served, "--config",
+            parameters, "--json",
         )  # fmt: skip
     assert answered.exit_code == 0, answered.output
     told = json.loads(answered.output)

@@ -65,7 +65,7 @@ def told(out: Path) -> dict[str, Any]:
 
 
 def tally(model: Path, frames: Path, names: list[str]) -> JudgeTally:
-    """What the model of a folder says of the cases of some frames, asked as `calibrate --judge` does."""
+    """What the model of a folder says of the cases of some frames, asked as `evaluate --judge-calibration` does."""
     found, cases = JudgeTally(), [one for one in load_cases(frames) if one.frame in names]
     judge = AskedJudge(scoring.load(model=str(model), device="cpu"))
     ask_relations(frames, cases, judge, ResolverConfig(), found, 1e9)
