@@ -43,7 +43,6 @@ from spatial_vlm_ros.files.writing import write_bytes, write_text
 if TYPE_CHECKING:
     from spatial_vlm_lab.engine.engines import Engine
     from spatial_vlm_lab.engine.run import MergedRun
-    from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
     from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelRun
     from spatial_vlm_lab.scoring.rows import Row
@@ -245,7 +244,7 @@ def _one_by_one(
             wrong = one.result is not None and not one.result.complete
             image = failure_image(one, settings.resolver) if wrong and files.wants_image(len(run.images)) else None
             run.add(one, image)
-            files.note(one)
+            list(files.noted([one.row()]))
     if not any(run.results or run.unusable for run in runs.values()):
         raise InputError("the cases", "none has an expected result", 'cases with "expect"', 'add "expect" to them')
     return list(runs.values())
@@ -387,10 +386,6 @@ class ReportFiles:
     def wants_image(self, already: int) -> bool:
         """Whether to show another failure image if a model already has `already` images."""
         return (self.paths["html"] or self.paths["markdown"]) is not None and already < _MOST_IMAGES
-
-    def note(self, case: EvaluatedCase) -> None:
-        """Store the row of a case, if rows are requested."""
-        list(self.noted([case.row()]))
 
     def noted(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The same rows, which are stored if rows are requested."""

@@ -56,6 +56,7 @@ _CLEAR_OF_HALF = 1.25
 _TURNED = 1.25  # times better than as it is
 _FITS = 5.0  # standard deviations above the usual fit of any shift that a shift must have
 _NO_FIT = 2.0  # standard deviations above the usual fit of any shift; frames in which depth fits have 3 and more
+_STANDS_OUT, _BESIDE, _SHOWN = 1.0, 35, 0.6  # edges of colour near so many of those of depth; real frames have 0.66
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
 
 _FACTORS = (0.6, 0.55)  # |log| of a common size factor of three kinds of objects, and of more
@@ -141,8 +142,9 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     if near.sum() < _EDGES:
         return _unmeasured(name, "depth has too few edges")
     colour = _colour_edges(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
-    if not colour.std() > 0:
-        return _unmeasured(name, "colour has no edges")
+    beside = cv2.dilate((colour >= _STANDS_OUT).astype(np.uint8), np.ones((_BESIDE, _BESIDE), np.uint8))
+    if np.count_nonzero(near * beside) < _SHOWN * near.sum():  # white objects on white
+        return _unmeasured(name, "colour has too few edges where depth has them")
     colour = cv2.copyMakeBorder(colour - colour.mean(), *(_SEARCH,) * 4, cv2.BORDER_CONSTANT, value=0.0)
     split = int(np.searchsorted(np.cumsum(near.sum(axis=0)), near.sum() / 2))
     left, right = near.copy(), near.copy()

@@ -50,8 +50,6 @@ ACTIONS = {
 """Action of the JSON → ways of saying it."""
 VERBS_BEFORE_ARTICLES = frozenset(word for _, _, table in _TABLES for word in table.get("before_articles", ()))
 """Verbs only before an article or pronoun; elsewhere they are other words ("sling bag", "the lower mug")."""
-VERBS_WITH_PLACES = frozenset(word for _, _, table in _TABLES for word in table.get("with_places", ()))
-"""Verbs that mean "put" only if a place is said ("whack it on the tray", but "whack the mug")."""
 PURE_VERBS = words_of("pure")
 """Verbs that are never objects: in a verb's position they are always verbs."""
 OTHER_VERBS = words_of("other_verbs")

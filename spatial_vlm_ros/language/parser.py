@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.acts import VERBS_WITH_PLACES
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
@@ -455,12 +454,12 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
     tagger, roles = _tagged(words)
     tokens = tagger.run()
     readings = readings_of(flatten(tokens, instruction), instruction, later)
-    if readings[0].action == "place" and readings[0].destination is None:
+    if readings[0].act in ("place", "move") and readings[0].destination is None:
         _check_place(tokens, instruction)
-        unseen = tagger.deictic or tagger.way
-        if unseen is not None:
-            repair = 'say it as "on the tray" or "next to the box"'
-            raise NotUnderstoodError(instruction, unseen, "the instruction does not name this place", repair)
+        verb = next((token for token in tokens if token.kind == "VERB"), tokens[0])
+        unseen, repair = tagger.deictic or tagger.way, 'say it as "on the tray" or "next to the box"'
+        reason = "this verb needs a place" if unseen is None else "the instruction does not name this place"
+        raise NotUnderstoodError(instruction, unseen or (verb.start, verb.end), reason, repair)
     check_accounted(words, (*roles, *tagger.roles), instruction)
     check_lengths(readings, instruction)
     return tuple(in_parts(reading) for reading in readings)
@@ -499,10 +498,7 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
     relative = any(token.kind == "THATIS" for token in tokens)
     for i, token in enumerate(tokens):
         after_object = i > 0 and tokens[i - 1].kind in ("NOUN", "PRON")
-        reason, repair = (
-            "the instruction does not name this place",
-            'say where to: "on the tray" or "next to the box"',
-        )
+        reason, repair = "the instruction does not name this place", 'say it as "on the tray" or "next to the box"'
         joined = i > 0 and tokens[i - 1].kind in ("BUT", "AND", "NOT") and not relative
         if token.kind == "REL" and joined:
             reason, repair = "this does not say where to put it", 'say where to: "on the tray", "next to the box"'
@@ -510,8 +506,6 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
             reason, repair = "this only says where not to put it", 'say where to, too: "on the tray but not near …"'
         elif token.kind == "REL" and token.value.name in _SOURCES and after_object:
             reason, repair = "this only says where it is taken from", 'say where to, too: "… to the table"'
-        elif token.kind == "VERB" and token.text in VERBS_WITH_PLACES:
-            reason = "this verb needs a place"
         elif token.kind == "SIDE" and token.text.startswith("to "):
             repair = 'name an object or a distance: "to the left of the box", "10 cm to the left"'
         elif token.kind != "VERB" or token.text.split(" ")[-1] not in ("back", "away"):

@@ -117,8 +117,8 @@ def say_step(step: Step | SpatialQuery) -> str:
     """Write what one step asks for, for a person: "move the mug next to the box", "touch the cup"."""
     if step.action == "avoid":
         return f"touch {describe(step.target)}"
-    said, meant = {"move": ("put", "move"), "discard": ("throw", "throw away")}.get(step.act, ("", ""))
-    return _command(step).replace(said, meant, 1)
+    verbs = {"move": ("put", "move"), "discard": ("throw", "throw away"), "release": ("put", "let go of")}
+    return _command(step).replace(*verbs.get(step.act, ("", "")), 1)
 
 
 def _command(step: Step | SpatialQuery) -> str:

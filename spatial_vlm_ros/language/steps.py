@@ -220,8 +220,11 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     done: list[Assembled] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
-        if done and target.category in _PRONOUNS and _forbids(task):
-            target = _with_more(_place_before(done, done[-1].target) or done[-1].target, target)
+        let_go = _act_of(command.action, task.verb) == "release"
+        if done and target.category in _PRONOUNS and _forbids(task) and not let_go:
+            last = done[-1].target  # "take the cup next to the plate but don't touch it": the plate
+            beside = [anchor for clause in last.relations for anchor in clause.anchors]
+            target = _with_more(_place_before(done, last) or (beside or [last])[-1], target)
         elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
         elif done and task.head.one and target.category == "object":
@@ -340,5 +343,7 @@ def _act_of(action: str, words: str = "", place: Destination | None = None) -> A
         place: where to, or None.
     """
     act = _act_of_words(action, words)
+    if act == "release" and place is not None:
+        act = "place"
     thrown = act == "discard" and place is not None
     return "put into" if thrown or (act in ("place", "move") and place and place.relation == "inside") else act

@@ -30,7 +30,7 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 
-SIZES: tuple[Size, ...] = ((640, 480), (145, 97), (209, 125), (1288, 540), (97, 145), (310, 724))
+SIZES: tuple[Size, ...] = ((640, 480), (145, 97), (209, 125), (1930, 1094), (97, 145), (310, 724))
 PLACES = ((0.24, 0.72), (0.78, 0.26), (0.63, 0.22), (0.20, 0.58), (0.80, 0.42), (0.42, 0.80))
 """Centre of the shape, fractions of width and height."""
 EXTENT = 0.32
@@ -224,7 +224,7 @@ def probe(
 
     Args:
         resize: (width, height) of an image → (width, height) after the model's processor; without it pixels of the
-            resized image are not tried, and absolute pixels only as far as sizes from 97 to 1288 pixels tell.
+            resized image are not tried, and absolute pixels only as far as sizes from 97 to 1930 pixels tell.
         images: images to ask with; by default those of `probe_images`.
     """
     shown = tuple(probe_images() if images is None else images)
@@ -356,7 +356,11 @@ def _decide(fits: Sequence[_Fit], trials: Sequence[Trial]) -> tuple[Convention |
     hidden = _hidden_resize(trials, best)
     if hidden is not None:
         return None, f"the answers fit {name}, but fit {hidden} better; pass `resize`"
-    return best.convention, f"{name} explains {len(best.explained)} of {len(trials)} answers"
+    sides, seen = {side for trial in trials for side in trial.size}, max(max(trials[k].size) for k in best.explained)
+    if seen < max(sides):
+        return None, f"{name} explains answers to images of up to {seen} pixels, and none to larger ones"
+    told = f"{len(best.explained)} of {len(trials)} answers to images of {min(sides)} to {seen} pixels"
+    return best.convention, f"{name} explains {told}"
 
 
 def _why_none(nearest: _Fit, trials: Sequence[Trial]) -> str:

@@ -8,14 +8,14 @@ from language_outline import rows
 
 from spatial_vlm_ros.errors import NotExecutableError, NotUnderstoodError
 from spatial_vlm_ros.language import may_forbid, parse, prohibits, stops
-from spatial_vlm_ros.language.acts import ACTIONS, LEXICON, VERBS_BEFORE_ARTICLES, VERBS_WITH_PLACES, gerund
+from spatial_vlm_ros.language.acts import ACTIONS, LEXICON, VERBS_BEFORE_ARTICLES, gerund
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.rendering import say_step
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, take
 from spatial_vlm_ros.types.query import Act
 
-ACTS = rows("acts")
+ACTS, ACKNOWLEDGED = rows("acts"), rows("acknowledged")
 STEPS = {
     "pick up the ball and then the cup": ["take: pick up the ball", "take: pick up the cup"],
     "take the cup, then the ball, then the plate": [
@@ -47,7 +47,7 @@ def test_the_lexicon_is_large_has_no_unknown_act_and_no_verb_twice() -> None:
     tables = [{phrase for pattern in table.patterns for phrase in expand(pattern)} for table in LEXICON]
     phrases = [phrase for table in tables for phrase in table]
     assert len(set(phrases)) == len(phrases)
-    assert set(phrases) >= VERBS_BEFORE_ARTICLES | VERBS_WITH_PLACES
+    assert set(phrases) >= VERBS_BEFORE_ARTICLES
     assert all(pattern == pattern.lower() for pattern in patterns)
 
 
@@ -89,22 +89,7 @@ def avoided(turn: DialogueTurn) -> list[str]:
     return [phrase.category for phrase in turn.queries[0].avoid]
 
 
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        (["don't touch the cup"], "I will not touch the cup."),
-        (["please do not touch the cup"], "I will not touch the cup."),
-        (["do not ever hold the cup"], "I will not pick up the cup."),
-        (["never grab the red cup"], "I will not pick up the red cup."),
-        (["leave the cup alone"], "I will not touch the cup."),
-        (["don't put the cup on the tray"], "I will not put the cup on the tray."),
-        (["take the cup", "don't touch it"], "I will not touch the cup."),
-        (["don't touch the cup", "never take the ball"], "I will not pick up the ball."),
-        (["don't touch the cup", "you may touch the cup again"], "I may touch the cup again."),
-        (["don't touch the cup", "ok, it's fine to take it now"], "I may pick up the cup again."),
-        (["don't touch me"], "I will not touch you."),
-    ],
-)
+@pytest.mark.parametrize(("said", "told"), ACKNOWLEDGED)
 def test_a_prohibition_and_its_end_are_acknowledged(said: list[str], told: str) -> None:
     assert after(*said).told == told
 
@@ -123,6 +108,8 @@ def test_a_prohibition_holds_for_later_steps_until_it_ends() -> None:
     assert avoided(after(first, "where is the plate?")) == []
     assert avoided(after(first, "you can touch the cup again", "take the plate")) == []
     assert avoided(after("take the plate but don't touch the cup", "take the ball")) == ["cup"]
+    assert avoided(after("take the cup next to the plate but don't touch it")) == ["plate"]
+    assert after("put the cup on the tray and don't drop it").queries[0].forbids[0].target.category == "cup"
     for forbidden in ("take the cup", "push the cup", "take the ball, then the cup"):
         with pytest.raises(NotUnderstoodError, match="you said before not to touch the cup"):
             after(first, forbidden)

@@ -223,6 +223,13 @@ def test_absolute_pixels_are_told_from_those_of_a_resized_image() -> None:
         assert names(probe(true(), CONVENTIONS[name], resize=lambda size: size)) == ("confirmed", name)
 
 
+def test_a_model_that_shrinks_only_large_images_is_undecided() -> None:
+    """As Qwen2.5-VL's processor with max_pixels."""
+    true = model(CONVENTIONS["resized-absolute"], resize=lambda size: size if max(size) < 1333 else (1333, 756))
+    verdict = probe(true, CONVENTIONS["absolute"])
+    assert (names(verdict), "up to 724 pixels" in verdict.reason) == (("undecided", None), True)
+
+
 @pytest.mark.parametrize(("side", "words"), [(448, "448x448"), (768, "768x768")])
 def test_a_square_that_nobody_stated_is_suspected(side: int, words: str) -> None:
     true = model(CONVENTIONS["resized-absolute"], resize=lambda _: (side, side), noise=0.01)
@@ -345,7 +352,10 @@ def test_the_command_shows_the_evidence_and_ends_with_the_verdict(monkeypatch: p
     code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=thousand")
     assert code == 0
     assert "18 of 18" in said
-    assert said.splitlines()[-1] == "thousand: confirmed: thousand explains 18 of 18 answers"
+    assert (
+        said.splitlines()[-1]
+        == "thousand: confirmed: thousand explains 18 of 18 answers to images of 97 to 1930 pixels"
+    )
     code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=percent", "--json")
     assert code == 3
     told = json.loads(said)

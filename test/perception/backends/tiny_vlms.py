@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
@@ -212,13 +213,18 @@ def _conversations(tokenizer: Any, asked: Sequence[str], replies: Sequence[str])
 
 
 def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:
-    """Train on one batch until every token of every answer is known by heart, or fail."""
-    threads = torch.get_num_threads()
+    """Train on one batch until every token of every answer is known by heart, or fail.
+
+    At times one answer is taken for both images and kept: then it begins again, with smaller steps.
+    """
+    threads, untaught, inputs = torch.get_num_threads(), copy.deepcopy(model.state_dict()), batch()
     torch.set_num_threads(1)
-    inputs = batch()
     model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0, fused=True)
-    for _ in range(steps):
+    for step in range(2 * steps):
+        if step % steps == 0:
+            model.load_state_dict(untaught)
+            rate = 1e-3 if step else 3e-3
+            optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
         output = model(**inputs)
         surety = _least_surety(output.logits, inputs["labels"], model.config.is_encoder_decoder)
         if surety > SURE:
@@ -228,7 +234,7 @@ def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
     torch.set_num_threads(threads)
-    assert surety > SURE, f"after {steps} steps the tiny model knows one token with a probability of {surety:.2f} only"
+    assert surety > SURE, f"after {step} steps the tiny model knows one token with a probability of {surety:.2f} only"
 
 
 def _least_surety(logits: torch.Tensor, labels: torch.Tensor, aligned: bool) -> float:
