@@ -125,9 +125,8 @@ def test_what_shows_nothing_is_not_measured() -> None:
     verdicts = {check.name: check.verdict for check in evidence_of(grey, ()).checks}
     assert verdicts.pop("camera info") is Verdict.HOLDS
     assert set(verdicts.values()) == {Verdict.UNMEASURED}
-    stripes = np.where(np.arange(FRAME.rgb.shape[1]) % 12 < 6, 40, 240)[None, :80, None]
     white = replace(FRAME, rgb=np.full_like(FRAME.rgb, 240))  # white objects on white beside a striped cloth
-    white.rgb[:, :80] = stripes
+    white.rgb[:, :80] = np.where(np.arange(80) % 12 < 6, 40, 240)[None, :, None]
     assert {check.name: check.verdict for check in evidence_of(white).checks}["depth on colour"] is Verdict.UNMEASURED
 
 

@@ -20,6 +20,7 @@ from spatial_vlm_ros.recording.bags.reader import open_bag
 from spatial_vlm_ros.recording.bags.writer import record
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame
+from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Resolution
 
@@ -42,7 +43,7 @@ def expected(folder: Path) -> list[Resolution]:
     answers = []
     for case in load_cases(folder):
         frame, detections = frames.setdefault(case.frame, load_frame(folder / case.frame))
-        answers.append(Resolver().resolve(frame, case.instruction, detections))
+        answers.append(Resolver().look_at(frame, detections, UNMEASURED).ask(case.instruction).resolution)
     return answers
 
 

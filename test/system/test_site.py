@@ -34,7 +34,7 @@ def test_the_site_builds_without_a_warning_and_has_its_entrances(site: Path) -> 
     front = (site / "index.html").read_text(encoding="utf-8")
     for entrance in ENTRANCES:
         assert f'href="{entrance}.html"' in front
-    assert 'class="sig' in (site / "api" / "core.html").read_text(encoding="utf-8"), "docstrings are missing"
+    assert 'class="sig' in (site / "generated/api/core.html").read_text(encoding="utf-8"), "docstrings are missing"
     assert "occluded" in (site / "searchindex.js").read_text(encoding="utf-8")
 
 
