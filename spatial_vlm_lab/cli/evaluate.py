@@ -169,7 +169,8 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         raise click.UsageError("--profile needs exactly one --grounder, without --detections")
     opinions = {"reliability": reliability, "judge_calibration": judge_calibration}
     if any(opinions.values()):
-        scored = (given, bags, answers, baseline, out, html, markdown, junit, profile, parquet, streams["engine"])
+        scored = (given, bags, truth, answers, baseline, out, html, markdown, junit, profile, parquet, image_domain,
+                  any_domain, frame_of_reference, *map(streams.get, ("engine", "workers", "shards")))  # fmt: skip
         if all(opinions.values()) or any(scored) or not frames or len(grounders) != 1:
             usage = "needs --frames and exactly one --grounder, and nothing that scores"
             raise click.UsageError(f"--reliability or --judge-calibration {usage}")

@@ -44,9 +44,8 @@ def count_opinions(
         InputError: no case can be used.
         ModelError: the model failed.
     """
-    config, of_relations = settings.resolver, isinstance(tally, JudgeTally)
-    told = str(spec.options["judge"]) if of_relations and spec.options.get("judge") else ""
-    name = told or _model_of(spec.backend, spec.options)
+    config, judge = settings.resolver, spec.options.get("judge") if isinstance(tally, JudgeTally) else None
+    name = judge or _model_of(spec.backend, spec.options)
     cases = {folder: load_cases(folder) for folder in folders}
     limits = settings.node.grounder_timeout, settings.node.grounder_start_timeout
     try:

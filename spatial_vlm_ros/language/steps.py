@@ -189,6 +189,8 @@ def _query(instruction: str, commands: tuple[Assembled, ...], tasks: Sequence[Ta
     steps, forbids = list[Command](), list[Command]()
     for command, task in zip(commands, tasks, strict=True):
         act = _act_of(task.action.removeprefix(FORBIDDEN), task.verb, command.destination)
+        if steps and act in ("place", "move") and command.destination is None and not _forbids(task):
+            raise NotUnderstoodError(instruction, (task.start, task.end), "this verb needs a place", "say where to")
         (forbids if _forbids(task) else steps).append(Command(*command, act))
     main = steps[0] if steps else replace(forbids[0], action=AVOID, act="avoid", destination=None)
     avoid = tuple(step.target for step in forbids if steps and keeps_away(step))
@@ -220,11 +222,9 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
     done: list[Assembled] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
-        let_go = _act_of(command.action, task.verb) == "release"
-        if done and target.category in _PRONOUNS and _forbids(task) and not let_go:
-            last = done[-1].target  # "take the cup next to the plate but don't touch it": the plate
-            beside = [anchor for clause in last.relations for anchor in clause.anchors]
-            target = _with_more(_place_before(done, last) or (beside or [last])[-1], target)
+        if done and target.category in _PRONOUNS and _forbids(task) and _act_of(command.action, task.verb) != "release":
+            beside = [anchor for clause in done[-1].target.relations for anchor in clause.anchors]  # "by the plate"
+            target = _with_more(_place_before(done, done[-1].target) or (beside or [done[-1].target])[-1], target)
         elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
         elif done and task.head.one and target.category == "object":

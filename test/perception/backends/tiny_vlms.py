@@ -223,8 +223,7 @@ def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:
     for step in range(2 * steps):
         if step % steps == 0:
             model.load_state_dict(untaught)
-            rate = 1e-3 if step else 3e-3
-            optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.0, fused=True)
+            optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3 if step else 3e-3, weight_decay=0.0, fused=True)
         output = model(**inputs)
         surety = _least_surety(output.logits, inputs["labels"], model.config.is_encoder_decoder)
         if surety > SURE:
