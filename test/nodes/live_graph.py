@@ -181,8 +181,8 @@ class Graph:
 
         def stop() -> None:
             end()
-            for client in [made for made, its in self._clients.items() if its is node]:
-                client.destroy()
+            for client in [held for held in node.waitables if isinstance(held, ActionClient)]:
+                client.destroy()  # destroy_node does not
             if hasattr(node, "stop"):
                 node.stop()
             node.destroy_node()
@@ -237,10 +237,14 @@ class Graph:
         chosen = client or self.client
         self.until(chosen.server_is_ready, "the action server is there")
         if self.resolver is not None:
-            resolver, wanted = self.resolver, clients or (1 if client is None else 2)
-            for service in ("send_goal", "get_result", "cancel_goal"):
-                name = self.node.resolve_service_name(f"resolve/_action/{service}")
-                self.until(lambda name=name: resolver.count_clients(name) >= wanted, f"{name} knows its client")
+            wanted = clients or (1 if client is None else 2)
+            self.until(lambda: min(self.asking()) >= wanted, "the action knows its clients")
+
+    def asking(self) -> list[int]:
+        """How many clients of the action the resolver knows, by each of its services."""
+        assert self.resolver is not None
+        names = [f"resolve/_action/{service}" for service in ("send_goal", "get_result", "cancel_goal")]
+        return [self.resolver.count_clients(self.node.resolve_service_name(name)) for name in names]
 
     def until(self, condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> None:
         until(condition, what, deadline)
@@ -442,6 +446,8 @@ class Graph:
                 self.remove(publisher)
             self.camera._publishers.clear()
             return
+        own = len(self._clients)  # else one of those that left passes for one that the next test makes
+        self.until(lambda: max(self.asking()) <= own, "who left is forgotten")
         if self._transitions:
             for state, transition in (
                 ("unconfigured", Transition.TRANSITION_CONFIGURE), ("inactive", Transition.TRANSITION_ACTIVATE),

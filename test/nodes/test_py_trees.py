@@ -45,14 +45,8 @@ class Tree:
             return node
 
         graph.spin(make)
-        self.ready()
-
-    def ready(self) -> None:
-        """The action knows its clients: else it drops what it has to say."""
-        if self.graph.resolver is not None:
-            resolver, name = self.graph.resolver, self.graph.node.resolve_service_name("resolve/_action/get_result")
-            clients = sum("CallAction" in type(each).__name__ for each in self.tree.root.iterate())
-            self.graph.until(lambda: resolver.count_clients(name) >= 1 + clients, "the tree's clients are known")
+        if graph.resolver is not None:
+            graph.offered(clients=1 + sum("CallAction" in type(each).__name__ for each in root.iterate()))
 
     def tick(self) -> Any:
         self.tree.tick()
