@@ -38,7 +38,7 @@ case "${1:-}" in
     part research research/test "${parallel[@]}" -m ""
     part models test/perception/backends test/vlm "${parallel[@]}" -m "live"
     part live test "${side[@]}" -m "live and not slow" --ignore=test/perception/backends --ignore=test/vlm
-    part live-slow test "${side[@]}" -m "live and slow" --ignore=test/perception/backends --ignore=test/vlm
+    part live-slow test "${parallel[@]}" -m "live and slow" --ignore=test/perception/backends --ignore=test/vlm
     ;;
   *) run --override-ini "testpaths=test research/test" "$@" ;;
 esac

@@ -7,7 +7,9 @@ A frame is lifted to a scene once, and each sentence is answered on that scene. 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -28,12 +30,13 @@ from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.free_words import FreeWords
-from spatial_vlm_ros.perception.grounder import Grounder, Grounding, SentenceReader
+from spatial_vlm_ros.perception.grounder import Grounder, Grounding, SentenceReader, model_errors
 from spatial_vlm_ros.perception.grounding_checks import (
     check_detections,
     checked_grounding,
     grounding_of_objects,
     match_of,
+    with_crops,
     with_unexplained,
     without_supports,
 )
@@ -42,7 +45,7 @@ from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of, with_evidence
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, believed, with_avoided
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, believed, unnamed_in_doubt, with_avoided
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.detector_profile import CAREFUL, GIVEN, DetectorProfile, read_profile
 from spatial_vlm_ros.spatial.dialogue import (
@@ -53,11 +56,12 @@ from spatial_vlm_ros.spatial.dialogue import (
     called,
     choose,
     question_turn,
+    refused_in,
     stays_open,
     with_steps,
 )
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
-from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, is_end, supported, take, take_reading
+from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
@@ -69,13 +73,15 @@ from spatial_vlm_ros.types import (
     ModelDomain,
     NounPhrase,
     Resolution,
+    Rgb,
     RgbdFrame,
     Scene,
     SpatialQuery,
-    Status,
+    UnexplainedRegion,
 )
 
 _log = logging.getLogger(__name__)
+_CROPS, _PATIENCE = 4, 10.0  # parts of an image that a grounder is asked about, while it took fewer seconds in all
 
 
 class Answered(NamedTuple):
@@ -256,7 +262,6 @@ class Resolver:
         )
 
     def _own_profile(self) -> DetectorProfile | None:
-        """The profile that the configuration names."""
         if self._profile is None and self.config.decision.profile:
             self._profile = read_profile(self.config.decision.profile)
         return self._profile
@@ -425,13 +430,17 @@ class ObservedFrame:
             scene = self._lift(phrases, grounding)
             watch.lap("lift")
             scene.evidence.require()
-            grounding, scene = with_unexplained(grounding, phrases, scene, self._resolver.observe)
-            takable, ignored = without_supports(grounding, phrases, turn.queries, self.frame.camera)
-            scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
+            scorer, ignored = self._scorer(turn, phrases, grounding, scene, frame)
             if turn.queries[0].question is not None:
                 resolution, dialogue, unknown = question_turn(turn, scorer, partial(without_robot, scene=scene))
             else:
                 choice, scorer, attempt = choose(turn, scorer)
+                closer = self._closer(phrases, grounding, unnamed_in_doubt(choice, scorer), watch)
+                if closer is not grounding:
+                    grounding, detections = closer, closer.detections
+                    scene = self._lift(phrases, grounding)
+                    scorer, ignored = self._scorer(turn, phrases, grounding, scene, frame)
+                    choice, scorer, attempt = choose(turn, scorer)
                 if judge is not None and turn.before is None and attempt.doubt is None:  # otherwise a person decides
                     watch.lap("relate")
                     choice = self._resolver.relations.judged(choice, scorer, called(attempt, scorer), judge)
@@ -442,6 +451,7 @@ class ObservedFrame:
                     watch.lap("refer")
                 resolution, dialogue, unknown = self._worded(turn, DialogueChoice(choice, scorer, attempt))
                 resolution = with_steps(resolution, attempt.queries, scorer)
+            scene = scorer.layout.scene
             resolution = with_ignored(with_unread(resolution, grounding.unread), ignored)
             watch.lap("relate")
         except Exception as error:
@@ -450,6 +460,34 @@ class ObservedFrame:
         if before is not None and stays_open(turn, resolution, unknown=unknown):
             return Answered(asked_again(resolution, before), detections, scene, before)
         return Answered(resolution, detections, scene, dialogue)
+
+    def _scorer(
+        self, turn: DialogueTurn, phrases: tuple[NounPhrase, ...], grounding: Grounding, scene: Scene,
+        frame: FrameOfReference | None,
+    ) -> tuple[PhraseScorer, tuple[Detection, ...]]:  # fmt: skip
+        """The scorer with what has no name, where the words speak of that too; and detections never taken."""
+        grounding, scene = with_unexplained(grounding, phrases, scene, self._resolver.observe)
+        takable, ignored = without_supports(grounding, phrases, turn.queries, self.frame.camera)
+        return self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame), ignored
+
+    def _closer(
+        self, phrases: tuple[NounPhrase, ...], grounding: Grounding, regions: Sequence[UnexplainedRegion],
+        watch: Stopwatch,
+    ) -> Grounding:  # fmt: skip
+        """Let the model that found the objects look again at what it left without a name."""
+        if self._given is not None or self._grounding is not None or not regions:
+            return grounding
+        watch.lap("relate")
+        end = time.monotonic() + _PATIENCE - watch.laps["ground"] / 1000
+        some = itertools.takewhile(lambda _: time.monotonic() < end, regions[:_CROPS])
+        try:
+            closer = with_crops(grounding, some, self.frame.rgb, lambda crop: self._asked(crop, phrases))
+        except ModelError as error:
+            _log.warning("the model failed on a part of the image, which stays without a name: %s", error)
+            return grounding
+        self._found = phrases, closer
+        watch.lap("ground")
+        return closer
 
     def _taken(self, words: str, before: Dialogue | None) -> DialogueTurn:
         """Parse words: by the grammar, else by a language model, if one is configured."""
@@ -520,11 +558,16 @@ class ObservedFrame:
     def _ground(self, phrases: tuple[NounPhrase, ...]) -> Grounding:
         """Match the given detections by their labels, or ask the grounder."""
         if self._grounding is not None:
-            return checked_grounding(self._grounding, phrases, self.frame, "grounding")
+            return checked_grounding(self._grounding, phrases, self.frame.rgb, "grounding")
         if self._given is not None:
             return self._of_given(self._given, phrases)
         if self._latest is not None and self._latest[0] == phrases:
             return self._latest[1]
+        found = self._asked(self.frame.rgb, phrases)
+        self._found = phrases, found
+        return found
+
+    def _asked(self, rgb: Rgb, phrases: tuple[NounPhrase, ...]) -> Grounding:
         grounder = self._resolver.grounder
         if grounder is None:
             raise InputError(
@@ -533,18 +576,10 @@ class ObservedFrame:
             )  # fmt: skip
         name = type(grounder).__name__
         self._check_domain()
-        try:
-            grounding = grounder.ground(self.frame.rgb, phrases)
+        with model_errors(name):  # any model failure costs one request and is never "not found"
+            grounding = grounder.ground(rgb, phrases)
             self._check_domain()  # by now the worker process has reported what it loaded
-            checked = checked_grounding(grounding, phrases, self.frame, name)
-            self._found = phrases, checked
-            return checked
-        except (ModelError, CancelledError):  # the model's own error, timeout or cancellation keeps its status
-            raise
-        except SpatialVlmError as error:
-            raise ModelError(name, str(error), "fix the backend: its output is invalid") from error
-        except Exception as error:  # any model failure costs one request and is never "not found"
-            raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
+            return checked_grounding(grounding, phrases, rgb, name)
 
     def _of_given(self, given: Sequence[Detection], phrases: tuple[NounPhrase, ...]) -> Grounding:
         if self._checked is None:
@@ -575,30 +610,6 @@ def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQu
 def phrases_of(queries: Sequence[SpatialQuery]) -> tuple[NounPhrase, ...]:
     """All phrases of some readings that must be found in the image, each once, in the order of appearance."""
     return tuple(dict.fromkeys(phrase for query in queries for phrase in mentioned(query)))
-
-
-def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
-    """Convert an error to a refusal; all refusals are made here."""
-    return Resolution(
-        instruction=instruction,
-        status=Status[error.status_name],
-        message=str(error),
-        stamp_ns=stamp_ns,
-        frame=frame,
-    )
-
-
-def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None, stamp_ns: int = 0) -> Resolution:
-    """The refusal of words in a dialogue; the dialogue is unchanged.
-
-    If the words do not answer its question, the question is asked again, unless they end the dialogue.
-    """
-    refused = refusal(instruction, error, stamp_ns)
-    if before is None or not before.id:
-        return refused
-    if isinstance(error, NotUnderstoodError) and not is_end(instruction):
-        return asked_again(refused, before)
-    return dataclasses.replace(refused, dialogue_id=before.id)
 
 
 def _check_frame(frame: object) -> None:

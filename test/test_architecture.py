@@ -105,6 +105,14 @@ def test_a_class_name_is_used_once() -> None:
     assert not {name: files for name, files in homes.items() if len(files) > 1}
 
 
+def test_a_module_gives_a_name_one_value() -> None:
+    """Two parts of a file had a constant of one name: the second value held for both."""
+    for path in [*PACKAGE.rglob("*.py"), *LAB.rglob("*.py")]:
+        targets = [t for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign) for t in node.targets]
+        names = Counter(part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
+        assert {name for name, count in names.items() if count > 1} == set(), path
+
+
 def test_no_modules_import_each_other() -> None:
     """Counted are imports inside functions and for type checkers alone, too; a package is its `__init__.py`."""
     dotted = {

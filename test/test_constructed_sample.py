@@ -25,7 +25,6 @@ def forms() -> tuple[str, ...]:
 
 
 def asked(relation: str) -> list[Outcome]:
-    """All questions of its first scene."""
     items = next(filter(None, (build(seed, relation) for seed in range(50))))
     return [ask(item, say(item.query, np.random.default_rng(number))) for number, item in enumerate(items)]
 

@@ -153,7 +153,6 @@ def fingerprint(folder: Path) -> str:
 
 
 def _encoder(kind: str) -> tuple[str, Mapping[str, bool], str]:
-    """The row of a `model_type` in _ENCODERS."""
     if kind.startswith("siglip2"):
         reason = "takes patches, a mask and grid shapes (NaFlex), which LLaVA does not pass on"
         raise ModelError(kind, reason, _ENCODER_REPAIR)
@@ -197,7 +196,6 @@ def show_whole_images(images: Any, vision: Any) -> None:
 
 
 def _side(vision: Any) -> int:
-    """Patches across an encoder's square."""
     return int(vision.image_size // vision.patch_size)
 
 

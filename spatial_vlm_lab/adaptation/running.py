@@ -216,11 +216,7 @@ class Adaptation:
         return told
 
     def _begin(self) -> bool:
-        """Make the working folder, whose state must be of the same settings; with --force, remove an earlier one.
-
-        Returns:
-            Whether it is new.
-        """
+        """Make the working folder, new or, without --force, of the same settings; whether it is new."""
         work, place, identity = self.work, self.work / SETTINGS_FILE, json.dumps(self.identity, sort_keys=True)
         if work.exists() and any(work.iterdir()) and not place.exists():
             repair = "remove it, or choose another --out"
@@ -347,7 +343,6 @@ class Adaptation:
         return scoring.load(model=str(folder), device=self.device, template=self.template, lead=self.lead)
 
     def _scores(self, scorer: CandidateScorer, parts: Parts) -> dict[str, Any]:
-        """Scores on the test part."""
         views = parts["test"]
         said = judged(self.bars.track(views, description="scoring relations"), AskedJudge(scorer))
         shown = self.bars.track(views, description="scoring places")

@@ -114,7 +114,6 @@ class LmmsRequests:
         return self.task_dict[task][split][number]
 
     def _image(self, where: Sequence[Any]) -> Rgb:
-        """The one image of a question."""
         visuals = where[0](self._document(where)) or []
         if len(visuals) != 1 or not callable(getattr(visuals[0], "convert", None)):
             got = ", ".join(type(one).__name__ for one in visuals) or "none"

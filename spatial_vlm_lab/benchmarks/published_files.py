@@ -372,7 +372,6 @@ def _size_of(group: Any, wanted: Collection[str]) -> int:
 
 @contextmanager
 def _told(path: Path, source: str) -> Iterator[None]:
-    """Translate errors of the library."""
     import pyarrow
 
     try:

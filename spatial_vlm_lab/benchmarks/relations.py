@@ -233,7 +233,6 @@ class _ImageEntry(msgspec.Struct, kw_only=True):
 
 
 def _spatialsense_rows(folder: Path, source: str) -> files.FoundRows:
-    """The relations of the split "test"."""
     (listing,) = files.found_files(folder, ("annotations.json",), source)
     form = files.form_of(_relation)
     for image, _ in files.rows_of(listing, _ImageEntry, source):

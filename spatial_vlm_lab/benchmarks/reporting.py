@@ -228,7 +228,6 @@ def _remarks(report: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 
 def _names(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The keys of several objects, each once."""
     return list(dict.fromkeys(name for one in found for name in one))
 
 

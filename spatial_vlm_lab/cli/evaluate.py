@@ -419,7 +419,6 @@ class ReportFiles:
 
 
 def _images_beside(document: Path) -> Path:
-    """Folder of a document's images."""
     return document.with_name(document.stem + "_images")
 
 

@@ -149,7 +149,6 @@ def _source(
 
 
 def _wait() -> None:
-    """Wait until Ctrl-C or SIGTERM."""
     over = threading.Event()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: over.set())

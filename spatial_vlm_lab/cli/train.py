@@ -129,7 +129,6 @@ def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:
-    """Replace non-finite numbers with None."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 

@@ -227,7 +227,6 @@ class _Asking:
     def _rows(
         self, row: ComparedRow, model: ComparedModel, calibrations: JudgeCalibrations | None
     ) -> list[ComparedRow]:
-        """Load a model, ask it, and let go of it."""
         self._plan.told(f"loading {model.name}{f' with {row.options}' if row.options else ''}")
         try:
             judge = CountingJudge(model)
@@ -310,7 +309,6 @@ class _Asking:
         return self._judged(row)
 
     def _judged(self, row: ComparedRow) -> ComparedRow:
-        """A row with whether it agrees with measurement and with the label."""
         agrees = right = None
         ours = self._ids[self._choice.chosen] if self._choice.status is Status.OK else None
         if row.by != "measurement" and row.chosen_id is not None and ours is not None:

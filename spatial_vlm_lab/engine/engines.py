@@ -373,7 +373,6 @@ class RayEngine:
                     ray.shutdown()
 
     def _connect(self, ray: Any) -> None:
-        """Join the cluster, or begin one here."""
         check_address(self.address)
         own = {"num_cpus": self.workers, "include_dashboard": False}
         before = signal.getsignal(signal.SIGTERM)
@@ -472,7 +471,6 @@ def _unreachable(address: str | None, error: Exception, more: str = "") -> Engin
 
 
 def _ray() -> Any:
-    """The package."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     try:
         import ray

@@ -74,7 +74,6 @@ def coverage_risk(calibration: Calibration) -> Plot:
 
 
 def _axis(low: float, high: float, start: float, end: float) -> Axis:
-    """An axis with at most six ticks at round values."""
     for step in (0.02, 0.05, 0.1, 0.2):
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if last - first < _MOST_TICKS:

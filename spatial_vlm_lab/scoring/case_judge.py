@@ -27,7 +27,8 @@ from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
 from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.recording.cases import Case, Expectation
-from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
+from spatial_vlm_ros.spatial.dialogue import refusal
 from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
 
 _log = logging.getLogger(__name__)
@@ -216,7 +217,6 @@ class CaseJudge:
         self, objects: Sequence[ImageObject], done: EvaluatedCase, seen: tuple[Detection, ...] | None,
         poses: Sequence[Transform],
     ) -> Matching:  # fmt: skip
-        """Match found objects to true ones."""
         if seen is None:  # a stored answer keeps no more than the box of what it answered with
             target = done.resolution.target
             if target is None or target.box is None or not objects:

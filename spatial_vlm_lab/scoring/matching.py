@@ -122,7 +122,6 @@ def _overlap(one: BoxPixels | None, other: BoxPixels | None) -> float:
 
 
 def _check_ids(case: Case, expect: Expectation, objects: Sequence[ImageObject]) -> None:
-    """Raises InputError where an id is of no object."""
     ids = [one.id for one in objects]
     named = [("expect.id", expect.id), *(("expect.id_also", id_) for id_ in expect.id_also)]
     if expect.answer is not None:

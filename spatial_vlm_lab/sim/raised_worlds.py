@@ -96,7 +96,6 @@ def _stack(rng: np.random.Generator) -> list[Model]:
 def _piled(
     rng: np.random.Generator, stack: list[Model], spot: tuple[float, float], height: float, number: int
 ) -> list[PlacedModel]:
-    """The start poses of a stack."""
     piled = []
     for level, model in enumerate(stack):
         position = (spot[0], spot[1], height + _LIFT)

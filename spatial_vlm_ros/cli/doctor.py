@@ -122,7 +122,6 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
 
 
 def _print(findings: list[Finding]) -> None:
-    """Print one line per check, with its fix."""
     from rich.table import Table
 
     from spatial_vlm_ros.output.terminal import new_console

@@ -124,7 +124,8 @@ def _resolve_files(
 ) -> tuple[Resolution, tuple[RgbdFrame, Answered] | None]:
     """Resolve one instruction on files; unreadable files give a refusal without a frame."""
     from spatial_vlm_ros.perception import load_grounder, parse_options
-    from spatial_vlm_ros.resolver import Resolver, refusal
+    from spatial_vlm_ros.resolver import Resolver
+    from spatial_vlm_ros.spatial.dialogue import refusal
 
     check_frame_files(files)
     if (files["detections"] is None) == (files["grounder"] is None):
@@ -144,7 +145,6 @@ def _resolve_files(
 
 
 def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: ResolverConfig) -> None:
-    """Show the answer in a window until it is closed."""
     from spatial_vlm_ros.output import scene_3d
     from spatial_vlm_ros.output.annotated_image import content_from
 
@@ -156,7 +156,6 @@ def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: Reso
 def _resolve_frames(
     folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool, force: bool
 ) -> None:
-    """Resolve every case of a folder, one answer each."""
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.recording.answering import FAILURES, answer_cases
 

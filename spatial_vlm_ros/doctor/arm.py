@@ -131,7 +131,6 @@ def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator
 
 
 def _missing(heard: ArmHeard, wanted: Mapping[str, str], check: str, repair: str) -> list[Finding]:
-    """Servers that are missing or have another type."""
     found = []
     for name, form in wanted.items():
         kind, shown = ("action", name.removesuffix(_SEND_GOAL)) if name.endswith(_SEND_GOAL) else ("service", name)
@@ -229,7 +228,6 @@ def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
 
 
 def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Finding:
-    """Finding for a gripper whose width is not reported."""
     if motion.gripper_flag and heard.flag:
         return ok("gripper", f"{motion.gripper_flag} reports whether something is held")
     absent = [name for name in motion.finger_joints.split() if name not in heard.fingers.positions]
@@ -275,7 +273,6 @@ def _joints(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Itera
 
 
 def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Finding]:
-    """Compare the arm's positions with its joint limits."""
     check, least = "joint limits", math.inf
     for name, limits in preset.joint_limits.items():
         at = positions[name]
@@ -297,7 +294,6 @@ def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Fin
 
 
 def _fresh(check: str, text: str, stamps: Sequence[int], heard: ArmHeard) -> Finding:
-    """Check that the stamps are current."""
     age, ahead = (heard.now_ns - min(stamps)) / SECOND, (max(stamps) - heard.now_ns) / SECOND
     old = "restart its driver; if clocks of two computers differ, synchronise them (chrony, PTP)"
     early = f"{text}, stamped {ahead:.2f} s ahead of this computer's time"

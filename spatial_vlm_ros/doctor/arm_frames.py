@@ -180,7 +180,6 @@ def _geometry(urdf: Element) -> Iterator[Finding]:
 
 
 def _is_lost(name: str) -> bool:
-    """Whether a mesh is missing on this computer."""
     if name.startswith(_PACKAGE):
         prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
         places = [Path(prefix) / "share" / name.removeprefix(_PACKAGE) for prefix in prefixes]

@@ -15,7 +15,7 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.types import Detection, RgbdFrame, Scene, UpSource, Verdict
+from spatial_vlm_ros.types import Check, Detection, RgbdFrame, Scene, UpSource, Verdict
 
 _LOW_VALID, _GOOD_VALID = 0.3, 0.6
 _ROUGH_PLANE = 0.006  # metres rms; a table seen by a healthy sensor at 1 m stays below
@@ -50,7 +50,8 @@ def examine(
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, found_in("detections", error)]
-    return [*findings, *_evidence(scene), *_support(scene), *_height(scene, table_height), *_objects(scene)]
+    about = *of_checks(scene.evidence.checks), *_support(scene), *_height(scene, table_height), *_objects(scene)
+    return [*findings, *about]
 
 
 def examine_folder(folder: Path, config: ResolverConfig, table_height: float | None = None) -> list[Finding]:
@@ -90,9 +91,9 @@ def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
     )
 
 
-def _evidence(scene: Scene) -> Iterator[Finding]:
-    """The frame against itself."""
-    for check in scene.evidence.checks:
+def of_checks(checks: Sequence[Check]) -> Iterator[Finding]:
+    """A finding for each check of a frame against itself."""
+    for check in checks:
         leans = check.name == "up" and check.measured is not None and check.measured > _TILTED
         yield first(
             (check.verdict is Verdict.CONTRADICTS, fail(check.name, check.found, check.fix)),

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, ok, warn
-from spatial_vlm_ros.doctor.frame import examine
+from spatial_vlm_ros.doctor.frame import examine, of_checks
 from spatial_vlm_ros.errors import ClockError, InputError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.geometry.frame_evidence import depth_over_time
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.clocks import ClockEstimate
@@ -58,6 +59,7 @@ class StreamDoctor:
         self._waits: list[float] = []
         self._missing: TransformUnavailableError | None = None
         self._missed_transforms = 0
+        self._first: PendingFrame | None = None
         self._last: PendingFrame | None = None
         self._frame_ids: dict[str, str] = {}
         self._detections = Stream(2)
@@ -80,7 +82,7 @@ class StreamDoctor:
         except SpatialVlmError:
             return  # said below, with its count
         if observation is not None:
-            self._last = observation
+            self._first, self._last = self._first or observation, observation
             stamps = observation.match.stamps
             self._skews.append(abs(stamps[RGB] - stamps[DEPTH]) / SECOND)
 
@@ -234,13 +236,14 @@ class StreamDoctor:
             yield ok("tf", f"{text}, at most {late * 1000:.0f} ms after the image (95 %)")
 
     def _scene(self, table_height: float | None) -> list[Finding]:
-        if self._last is None:
+        if self._first is None or self._last is None:
             return []
         try:
-            frame, _ = self._last.decode()
+            (before, _), (frame, _) = self._first.decode(), self._last.decode()
         except SpatialVlmError as error:
             return [fail("frame", str(error), getattr(error, "repair", ""))]
-        return examine(frame, (), self._settings.resolver, table_height)
+        over_time = of_checks((depth_over_time(before, frame),) if self._first is not self._last else ())
+        return [*examine(frame, (), self._settings.resolver, table_height), *over_time]
 
 
 # ------------------------------------------------------------------------------------------------ clocks

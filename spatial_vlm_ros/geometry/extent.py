@@ -406,3 +406,89 @@ def covariance_of(
     yaw = max(tilt, (2 * (sigma + pixel) / max(box.size[0], 1e-3)) ** 2) if yaw_known else np.pi**2 / 3
     covariance[3:, 3:] = tilt * _IDENTITY + (min(yaw, np.pi**2 / 3) - tilt) * up[:, None] * up
     return covariance
+
+
+# ------------------------------------------------------------------------------------------------ usual sizes
+# Our own estimate of common household objects, to a centimetre or so: mean horizontal size and height as an object
+# usually stands or lies, in centimetres. A general word ("fruit") has the size of a medium one.
+
+_CENTIMETRES = """
+    8 10 cup mug glass tumbler beaker
+    8 15 wineglass goblet
+    15 6 bowl basin
+    20 2 plate dish saucer lid
+    7 11 can tin
+    7 23 bottle flask
+    8 12 jar canister tub
+    13 20 jug pitcher carafe kettle teapot
+    12 18 box carton package packet cereal container
+    25 2 tray book notebook magazine tablet laptop keyboard
+    20 10 pan skillet pot saucepan wok basket toaster
+    20 25 bucket bin bag backpack
+    15 20 vase lamp plant flower robot
+    8 8 fruit apple orange pear peach mango onion tomato potato pepper vegetable food
+    12 4 banana cucumber carrot corn
+    6 5 lemon lime plum kiwi apricot egg mushroom
+    3 3 cherry grape strawberry nut berry
+    14 12 pineapple melon cabbage lettuce broccoli cauliflower
+    15 9 bread loaf cake
+    8 3 cookie sandwich chocolate candy cheese
+    10 2 fork knife spoon teaspoon spatula whisk tongs ladle cutlery utensil
+    8 1 pen pencil marker brush toothbrush screwdriver
+    12 3 scissors hammer wrench spanner pliers tool tape drill saw remote phone stapler torch flashlight wallet
+    6 4 mouse watch key sponge soap eraser battery coin medicine pill
+    6 6 block brick cube dice ball toy duck chick figurine
+    12 12 bear teddy doll rabbit bunny shoe hat camera clock
+    15 7 car truck towel cloth
+    45 90 chair stool
+"""
+_USUAL = {
+    word: (float(width) / 100, float(height) / 100)
+    for width, height, *words in (line.split() for line in _CENTIMETRES.split("\n") if line.strip())
+    for word in words
+}
+
+
+VARIED = frozenset(
+    (
+        *("box", "carton", "package", "packet", "container", "bag", "basket", "bin", "bucket", "tray", "book"),
+        *("toy", "figurine", "plant", "robot", "tool", "cloth"),
+    )
+)
+"""Names of things of any size: one of them says nothing, several different names together do."""
+
+
+def usual_size(name: str) -> tuple[float, float] | None:
+    """Usual mean horizontal size and height of what has a name, metres; None if unknown. Its last word may suffice."""
+    return _USUAL.get(name.lower()) or _USUAL.get(kind_of(name))
+
+
+def kind_of(name: str) -> str:
+    """The word of a name that says what kind of thing it is: the last one, in lower case."""
+    return name.lower().rsplit(" ", 1)[-1]
+
+
+_SPREAD = 0.4  # of the logarithm of an object's size over the usual one
+_EVEN = 1.35  # so that the factors of wrong names are 1 on average
+_SHEET = 0.12  # of the least usual side of what has this name, below which it is none
+_TALL = 0.05  # metres: things that are usually lower, such as keys and coins, may be as flat as the table
+
+
+def size_odds(name: str, size: npt.NDArray[np.float64], whole: bool) -> float:
+    """What an object's size does to the odds that its name is right.
+
+    Form and numbers are an estimate: heavy tails, because the usual sizes are estimates too.
+
+    Args:
+        size: (3,) metres, height last; NaN = not measured.
+        whole: False if the image cuts the object, or others hide much of it.
+    """
+    usual = usual_size(name)
+    if usual is None or usual[1] < _TALL or kind_of(name) in VARIED or not np.isfinite(size).all():
+        return 1.0
+    if size.min() < _SHEET * min(usual):
+        return 0.05
+    if not whole:
+        return 1.0
+    log_ratio = math.log(max(float(size.prod()), 1e-9) / (usual[0] ** 2 * usual[1])) / 3
+    return _EVEN / (1.0 + (log_ratio / _SPREAD) ** 2)

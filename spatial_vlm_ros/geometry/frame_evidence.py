@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.extent import kind_of, usual_size
 from spatial_vlm_ros.geometry.segmentation import depth_gap, support_tolerance
 from spatial_vlm_ros.geometry.support import everywhere, find_support, support_like
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
@@ -58,6 +59,9 @@ _FITS = 5.0  # standard deviations above the usual fit of any shift that a shift
 _NO_FIT = 2.0  # standard deviations above the usual fit of any shift; frames in which depth fits have 3 and more
 _STANDS_OUT, _BESIDE, _SHOWN = 1.0, 35, 0.6  # edges of colour near so many of those of depth; real frames have 0.66
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
+_FLICKER, _MOVED, _DRIFT = 25.0, 0.05, 0.05  # grey levels; share of pixels; |log| of depth in a still picture
+_COARSE, _LEAST_BOX = 160, 3  # pixels: width at which boxes are compared, and the least side of one there
+_FILLED, _MOST_BOXES = 0.2, 0.8  # better filled elsewhere, and of how many boxes; in right frames 0.09 at most
 
 _FACTORS = (0.6, 0.55)  # |log| of a common size factor of three kinds of objects, and of more
 _AGREE = 0.7  # share of the objects whose own factor points the same way
@@ -72,7 +76,9 @@ _SEEN = 0.7  # visible share of an object whose size counts
 _TILT = 5.0  # degrees between a visible plane and TF's "up": 6 cm of height over 0.7 m; a board may lean by less
 _NO_TABLE, _FACES_DOWN = 60.0, 105.0  # degrees between which the plane may be a wall, unless objects stand on it
 _SURFACE = 0.12  # least share of what is measured that lies on a surface; planes through several levels hold 0.07
-_TOUCHES = 0.02  # metres from the plane of the lowest part of an object that stands on it
+_TOUCHES = (
+    0.03  # metres from the plane of the lowest visible part of an object that stands on it: a ball hides its foot
+)
 _FAR_OFF = 20.0  # metres: no camera of an arm or a mobile robot is this far above its base or map
 _RISE = 0.3  # share of objects that rise from their support; those in compartments may not
 _LOW, _DEEP, _HIGH = -0.015, -0.3, 0.01  # metres from the support: hollows in it, and what stands on it
@@ -94,9 +100,11 @@ def frame_evidence(
         support: the plane they stand on, camera frame; None if none was found.
         up: (3,) unit, camera frame.
     """
-    factor = _sizes(objects)
+    factor, alignment = _sizes(objects), _alignment(frame.rgb, frame.depth)
+    if alignment.verdict is V.UNMEASURED and support is not None:
+        alignment = _in_boxes(frame, objects, support, alignment)
     return FrameEvidence((
-        _steps(frame.depth), _alignment(frame.rgb, frame.depth), _standing(frame, objects, support),
+        _steps(frame.depth), alignment, _standing(frame, objects, support),
         _camera(frame, factor), factor, _distance(frame), _up(frame, objects, support, up_from, up, config),
     ))  # fmt: skip
 
@@ -129,6 +137,22 @@ def _steps(depth: Depth) -> Check:
         f"depth has steps of {1000 * step:.1f} mm at {values[middle]:.2f} m",
         "publish the depth image itself, not a preview, and not metres in whole numbers or 8 bits",
     )  # fmt: skip
+
+
+def depth_over_time(before: RgbdFrame, now: RgbdFrame) -> Check:
+    """Depth of a picture that has not changed, against that of the same camera before."""
+    name = "depth over time"
+    if before.rgb.shape != now.rgb.shape:
+        return _unmeasured(name, "the size of the image changed")
+    small = [cv2.blur(cv2.cvtColor(one.rgb, cv2.COLOR_RGB2GRAY), (5, 5)).astype(np.float32) for one in (before, now)]
+    there = np.isfinite(before.depth) & np.isfinite(now.depth)
+    if (np.abs(small[1] - small[0]) > _FLICKER).mean() > _MOVED or there.mean() < _MOVED:
+        return _unmeasured(name, "the picture changes, or too little has depth")
+    factor = float(np.median(now.depth[there] / before.depth[there]))
+    seconds = (now.stamp_ns - before.stamp_ns) / 1e9
+    found = f"the picture is that of {seconds:.1f} s before, its depth {factor:.3g} times as far"
+    fix = "look for a second publisher of depth, or a driver that was restarted with another unit, mode or baseline"
+    return _check(name, abs(math.log(factor)) < _DRIFT, factor, (0.95, 1.05), "", found, fix)
 
 
 # ------------------------------------------------------------------------------------------------ colour and depth
@@ -235,6 +259,46 @@ def _colour_edges(rgb: Image) -> Image:
     if np.count_nonzero(strength >= _FAINT) < _EDGE_SHARE * strength.size:  # noise of a plain scene is no edge
         return np.zeros_like(strength)
     return np.minimum(strength / (cv2.blur(strength, (_AROUND, _AROUND)) + 2.0), 3.0)
+
+
+def _in_boxes(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane, unmeasured: Check) -> Check:
+    """Shift between boxes and depth: what is raised fills most boxes better, and their surroundings less, elsewhere.
+
+    A contradiction, or what edges could not tell.
+    """
+    every = max(1, round(frame.depth.shape[1] / _COARSE))
+    z = frame.depth[::every, ::every]
+    xs, ys = (axis[::every] for axis in normalised_axes(frame.camera))
+    n, reach = support.normal, _COARSE // 5
+    height = (n[0] * xs[None, :] + n[1] * ys[:, None] + n[2]) * z + support.offset
+    boxes = np.array([obj.detection.box_xyxy for obj in objects]).reshape(-1, 4) / every
+    sides = boxes[:, 2:] - boxes[:, :2]
+    kept = (sides.min(axis=1) >= _LEAST_BOX) & (sides.prod(axis=1) < z.size / 3)
+    if kept.sum() < 3:
+        return unmeasured
+    around = np.maximum(2.0, sides / 4)
+    grown = np.hstack((boxes[:, :2] - around, boxes[:, 2:] + around))[kept]
+    edge = 2 * max(z.shape)
+    raised = cv2.copyMakeBorder((height > _HIGH).astype(np.uint8), *(edge,) * 4, cv2.BORDER_CONSTANT, value=0)
+    sums = cv2.integral(raised)
+    moves = np.stack(np.meshgrid(*(np.arange(-reach, reach + 1, 2),) * 2), axis=-1).reshape(-1, 2)
+
+    def raised_in(some: Floats) -> tuple[Floats, Floats]:
+        x0, y0, x1, y1 = np.moveaxis(np.round(some + np.tile(moves, 2)[:, None]).astype(np.intp) + edge, -1, 0)
+        return sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0], (x1 - x0) * (y1 - y0)
+
+    (filled, area), (all_of_it, whole) = raised_in(boxes[kept]), raised_in(grown)
+    fit = filled / area - (all_of_it - filled) / (whole - area)  # (moves, boxes)
+    best = int(fit.mean(axis=1).argmax())
+    better = fit[best] - fit[np.abs(moves).max(axis=1) <= 2].max(axis=0)
+    if better.mean() < _FILLED or (better > _FILLED / 4).mean() < _MOST_BOXES:
+        return unmeasured
+    aside, down = (every * moves[best]).tolist()
+    found = f"depth lies beside the boxes of {len(better)} objects ({aside:+d} right, {down:+d} down)"
+    fix = "register depth to colour (align_depth, depth_image_proc/register); use boxes of this image"
+    return Check(
+        unmeasured.name, V.CONTRADICTS, float(np.hypot(aside, down)), (0.0, float(2 * every)), "px", found, fix
+    )
 
 
 # ------------------------------------------------------------------------------------------------ objects and camera
@@ -350,7 +414,7 @@ def _share_of(plane: Plane, frame: RgbdFrame, config: DepthConfig) -> float:
 
 def _stand_on(objects: Sequence[SceneObject], plane: Plane) -> bool:
     """Whether at least two objects, and most of them, reach down to a plane: what is before a wall does not."""
-    feet = [np.percentile(obj.points @ plane.normal + plane.offset, 5) for obj in objects if len(obj.points)]
+    feet = [np.percentile(obj.points @ plane.normal + plane.offset, 2) for obj in objects if len(obj.points)]
     standing = np.count_nonzero(np.abs(feet) < _TOUCHES)
     return bool(standing >= 2 and standing >= 0.5 * len(feet))
 
@@ -483,89 +547,3 @@ def _explained(detections: Sequence[Detection], frame: RgbdFrame, every: int) ->
         x0, y0, x1, y1 = np.clip(box + margin * (-1, -1, 1, 1), 0, (*shape[::-1], *shape[::-1])).round().astype(int)
         explained[y0:y1, x0:x1] = True
     return explained
-
-
-# ------------------------------------------------------------------------------------------------ usual sizes
-# Our own estimate of common household objects, to a centimetre or so: mean horizontal size and height as an object
-# usually stands or lies, in centimetres. A general word ("fruit") has the size of a medium one.
-
-_CENTIMETRES = """
-    8 10 cup mug glass tumbler beaker
-    8 15 wineglass goblet
-    15 6 bowl basin
-    20 2 plate dish saucer lid
-    7 11 can tin
-    7 23 bottle flask
-    8 12 jar canister tub
-    13 20 jug pitcher carafe kettle teapot
-    12 18 box carton package packet cereal container
-    25 2 tray book notebook magazine tablet laptop keyboard
-    20 10 pan skillet pot saucepan wok basket toaster
-    20 25 bucket bin bag backpack
-    15 20 vase lamp plant flower robot
-    8 8 fruit apple orange pear peach mango onion tomato potato pepper vegetable food
-    12 4 banana cucumber carrot corn
-    6 5 lemon lime plum kiwi apricot egg mushroom
-    3 3 cherry grape strawberry nut berry
-    14 12 pineapple melon cabbage lettuce broccoli cauliflower
-    15 9 bread loaf cake
-    8 3 cookie sandwich chocolate candy cheese
-    10 2 fork knife spoon teaspoon spatula whisk tongs ladle cutlery utensil
-    8 1 pen pencil marker brush toothbrush screwdriver
-    12 3 scissors hammer wrench spanner pliers tool tape drill saw remote phone stapler torch flashlight wallet
-    6 4 mouse watch key sponge soap eraser battery coin medicine pill
-    6 6 block brick cube dice ball toy duck chick figurine
-    12 12 bear teddy doll rabbit bunny shoe hat camera clock
-    15 7 car truck towel cloth
-    45 90 chair stool
-"""
-_USUAL = {
-    word: (float(width) / 100, float(height) / 100)
-    for width, height, *words in (line.split() for line in _CENTIMETRES.split("\n") if line.strip())
-    for word in words
-}
-
-
-VARIED = frozenset(
-    (
-        *("box", "carton", "package", "packet", "container", "bag", "basket", "bin", "bucket", "tray", "book"),
-        *("toy", "figurine", "plant", "robot", "tool", "cloth"),
-    )
-)
-"""Names of things of any size: one of them says nothing, several different names together do."""
-
-
-def usual_size(name: str) -> tuple[float, float] | None:
-    """Usual mean horizontal size and height of what has a name, metres; None if unknown. Its last word may suffice."""
-    return _USUAL.get(name.lower()) or _USUAL.get(kind_of(name))
-
-
-def kind_of(name: str) -> str:
-    """The word of a name that says what kind of thing it is: the last one, in lower case."""
-    return name.lower().rsplit(" ", 1)[-1]
-
-
-_SPREAD = 0.4  # of the logarithm of an object's size over the usual one
-_FITS = 1.35  # so that the factors of wrong names are 1 on average
-_FLAT = 0.12  # of the least usual side of what has this name, below which it is none
-_TALL = 0.05  # metres: things that are usually lower, such as keys and coins, may be as flat as the table
-
-
-def size_odds(name: str, size: npt.NDArray[np.float64], whole: bool) -> float:
-    """What an object's size does to the odds that its name is right.
-
-    Form and numbers are an estimate: heavy tails, because the usual sizes are estimates too.
-
-    Args:
-        size: (3,) metres, height last; NaN = not measured.
-        whole: False if the image cuts the object, or others hide much of it.
-    """
-    usual = usual_size(name)
-    if usual is None or usual[1] < _TALL or kind_of(name) in VARIED or not np.isfinite(size).all():
-        return 1.0
-    if size.min() < _FLAT * min(usual):
-        return 0.05
-    if not whole:
-        return 1.0
-    log_ratio = math.log(max(float(size.prod()), 1e-9) / (usual[0] ** 2 * usual[1])) / 3
-    return _FITS / (1.0 + (log_ratio / _SPREAD) ** 2)

@@ -384,7 +384,6 @@ def _inside(points: Array, front: Mask, free: Mask, up: Array) -> Mask | None:
 
 
 def _window(detection: Detection, frame: RgbdFrame) -> tuple[slice, slice]:
-    """Rows and columns of a box, inside the image."""
     x0, y0, x1, y1 = detection.box_xyxy
     rows, columns = frame.depth.shape
     left, top = min(max(0, round(x0)), columns - 1), min(max(0, round(y0)), rows - 1)
@@ -466,7 +465,6 @@ def _measured(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> SceneObject:
-    """Build the finished object in the camera frame."""
     box, yaw_known = box_of(extent)
     corners = extent.footprint()
     visible, occluder = visibility(index, surface, extent, width, owners, frame, depth_config, config)

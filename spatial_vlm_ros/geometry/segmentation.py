@@ -318,11 +318,7 @@ def _edges_of(depth: Depth, raised: Mask, slope: float, depth_config: DepthConfi
 
 
 def _give_pieces(look: Look, pieces: _Pieces, boxes: Sequence[PixelBox]) -> list[Mask]:
-    """Give every piece to the box it fills best; divide pieces that several boxes cut through.
-
-    Returns:
-        (h, w) bool of each box.
-    """
+    """(h, w) bool of each box: a piece goes to the box it fills best; what several boxes cut through is divided."""
     inside = np.array([pieces.counted(box) for box in boxes]).reshape(len(boxes), -1).astype(np.float64)
     inside[:, pieces.areas == 0] = 0
     covered = inside / np.maximum(pieces.areas, 1)
@@ -355,7 +351,6 @@ def _give_pieces(look: Look, pieces: _Pieces, boxes: Sequence[PixelBox]) -> list
 
 
 def _window(box: PixelBox) -> tuple[slice, slice]:
-    """Row and column slices of a box."""
     x0, y0, x1, y1 = box
     return slice(y0, y1), slice(x0, x1)
 

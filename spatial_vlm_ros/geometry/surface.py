@@ -167,7 +167,6 @@ def _heights(points: Points32, support: Plane) -> npt.NDArray[np.float32]:
 
 
 def _chosen(points: Points32, rows: Mask) -> Points32:
-    """Some of the points, column by column in memory."""
     return points.T.take(np.flatnonzero(rows), axis=1).T
 
 

@@ -179,7 +179,6 @@ def _classified(text: str, depth: int = 0) -> AnswerWords:
 
 
 def _joined(rest: AnswerWords, yes: bool) -> AnswerWords:
-    """Combine a leading yes or no with what follows it."""
     if rest.kind in ("unsaid", "end"):
         return rest if rest.kind == "end" else AnswerWords("yes" if yes else "no")
     if yes:

@@ -151,7 +151,6 @@ class _Assembly:
         return _Node(phrase, [], phrase.attributes, phrase.superlative, phrase.order_from, phrase.frame)
 
     def _stated_frame(self) -> FrameWords | None:
-        """The frame of reference stated for the whole sentence."""
         said = [item.frame_words for item in self.items if item.frame_words is not None and not item.frame_words.local]
         said += [words for node in self.nodes.values() for words in node.phrase.spread]
         self.owned = [words for words in said if words.owner is not None]

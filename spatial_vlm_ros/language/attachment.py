@@ -371,7 +371,6 @@ class _Enumeration:
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _exclude(self, i: int, state: _State) -> _State:
-        """The state in which item `i` is excluded from the destination."""
         item = self.items[i]
         near = item.name in _AWAY and item.distance is None
         name = "near" if near else self.meanings[i][False][0][1]
@@ -516,14 +515,12 @@ class _Enumeration:
                 yield share, partial(self._repeat, i, p, plan, name, state)
 
     def _both_single(self, first: int, second: int) -> bool:
-        """True if each of two phrases is one object."""
         return all(phrase is not None and phrase.count in (None, 1) for phrase in
                    (self.phrases[first], self.phrases[second]))  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- refusing
 
     def _refusal(self, i: int, states: Sequence[_State]) -> NotUnderstoodError:
-        """The error if no reading is left at item `i`."""
         counting = [node for node in range(len(self.phrases)) if all(state.counting & _bit(node) for state in states)]
         single = [node for node in range(len(self.phrases)) if all(state.single & _bit(node) for state in states)]
         item = self.items[i] if i < len(self.items) else None

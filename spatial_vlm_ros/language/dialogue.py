@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language.acts import patterns_of
@@ -30,6 +31,7 @@ from spatial_vlm_ros.types import (
     Step,
 )
 
+_Related = TypeVar("_Related", RelationClause, Destination)
 _OTHER_OF_THE_KIND = 0.6  # share of the reading that "the other one" is any other object of the kind, wherever it is
 _OWN_NAME = 0.85  # share of the reading that another noun names another object
 _GENERIC = "object"  # the category of "one", "it" and "thing"
@@ -383,7 +385,6 @@ def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
 
 
 def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
-    """A phrase with one object excluded."""
     return dataclasses.replace(phrase, relations=(*phrase.relations, RelationClause(_OTHER_THAN, (anchor,))))
 
 
@@ -431,12 +432,17 @@ def _mapped(
 ) -> SpatialQuery:
     """The query with every phrase changed, and the frame of destinations set."""
 
+    def clause(said: _Related) -> _Related:
+        framed = frame is not None and said.relation in RELATIONS and RELATIONS[said.relation].framed
+        return dataclasses.replace(
+            said, anchors=tuple(map(phrase, said.anchors)), frame=frame if framed else said.frame
+        )
+
     def place(said: Destination | None) -> Destination | None:
         if said is None:
             return None
-        framed = frame is not None and said.relation in RELATIONS and RELATIONS[said.relation].framed
-        anchors = tuple(phrase(anchor) for anchor in said.anchors)
-        return dataclasses.replace(said, anchors=anchors, frame=frame if framed else said.frame)
+        excluded, also = tuple(map(clause, said.excluded)), tuple(map(clause, said.also))
+        return dataclasses.replace(clause(said), excluded=excluded, also=also)
 
     def step(said: Step) -> Step:
         return dataclasses.replace(said, target=phrase(said.target), destination=place(said.destination))

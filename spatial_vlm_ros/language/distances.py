@@ -223,7 +223,6 @@ def is_unit(word: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _unit_words() -> frozenset[str]:
-    """Last words of the units."""
     return frozenset(phrase.rsplit(" ", 1)[-1] for phrase in _tables()[0])
 
 

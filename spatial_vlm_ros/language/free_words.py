@@ -429,7 +429,6 @@ def _reading(head: NounPhrase | None, clauses: tuple[RelationClause, ...], unrea
 
 
 def _asks(words: Sequence[str], behind: Sequence[str]) -> bool:
-    """True if words are a question; `behind` are the words after the opening."""
     said = [word for word in words if word[0].isalnum()]
     polite = bool(said) and said[0] in _POLITE
     questioned = "?" in words[-1] and not polite

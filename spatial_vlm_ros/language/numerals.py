@@ -145,7 +145,6 @@ def _great(texts: Sequence[str], i: int) -> bool:
 
 
 def _digits(texts: Sequence[str], i: int) -> str:
-    """Digits said one by one after "point"."""
     found = ""
     while i + len(found) < len(texts) and 0 <= _SMALL.get(texts[i + len(found)], -1) < 10:
         found += str(_SMALL[texts[i + len(found)]])

@@ -450,7 +450,6 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
 
 
 def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
-    """Parse words with the grammar of instructions."""
     tagger, roles = _tagged(words)
     tokens = tagger.run()
     readings = readings_of(flatten(tokens, instruction), instruction, later)

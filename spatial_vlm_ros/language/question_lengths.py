@@ -251,7 +251,6 @@ class LengthReader(ChoiceReader):
         return None
 
     def _between(self, words: list[Word]) -> Readings | None:
-        """Read "the mug and the box" and the like."""
         if any(word.text == "from" for word in words):
             return None  # "the mug from the box and the bowl" is not a distance between two objects
         for i in range(1, len(words) - 1):

@@ -127,7 +127,6 @@ class _QuestionReader(LengthReader):
 
     @staticmethod
     def _asks(words: Sequence[Word]) -> bool:
-        """True if a question follows words such as "tell me"."""
         texts = [word.text for word in words[:3]]
         if not texts:
             return False

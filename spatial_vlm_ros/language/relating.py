@@ -146,7 +146,6 @@ class RelationTagger(Lookahead):
         return 0
 
     def _append_distance(self, said: SaidDistance, fits: bool) -> bool:
-        """Add a distance to the relation before it."""
         relation = next((token for token in reversed(self.tokens) if token.kind in ("REL", "VERB")), None)
         if not fits or relation is None or relation.kind == "VERB":
             return False
@@ -398,7 +397,6 @@ class RelationTagger(Lookahead):
         return False
 
     def _kind_before(self, n: int) -> str:
-        """Kind of the n-th token from the end."""
         return self.tokens[-n].kind if len(self.tokens) >= n else ""
 
 

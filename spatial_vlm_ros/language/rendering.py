@@ -122,7 +122,6 @@ def say_step(step: Step | SpatialQuery) -> str:
 
 
 def _command(step: Step | SpatialQuery) -> str:
-    """Write one command as words."""
     action = _ACTION_WORDS.get(step.action)
     if action is None:
         ways = [words for pattern in ACTIONS.get(step.action, ()) for words in expand(pattern)]
@@ -143,7 +142,6 @@ def _measured(distance: Distance | None, name: str) -> list[str]:
 
 
 def _clause(clause: RelationClause, first: bool) -> str:
-    """Write one clause with its connector."""
     bare_means_elsewhere = clause.relation in _BARE_MEANS_ELSEWHERE and clause.distance is None
     link = "that is" if clause.negated or bare_means_elsewhere else ""
     words = [] if first else ["and"]

@@ -214,7 +214,6 @@ class Stating(Simplifier):
                 self._put(i, 1, "then")
 
     def _orders(self, i: int) -> bool:
-        """True if a command begins at word `i`."""
         verb = self.polite(i)
         return any("VERB" in match.kinds and self.opens(verb + match.length) for match in self.matches(verb))
 

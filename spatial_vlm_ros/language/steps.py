@@ -145,7 +145,6 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
 
 
 def _readings(tasks: Sequence[Task], instruction: str, later: bool) -> list[tuple[float, SpatialQuery]]:
-    """All readings of commands with their shares."""
     _check_number(tasks, instruction)
     _share_frames(tasks)
     bare = [replace(task, action=task.action.removeprefix(FORBIDDEN)) for task in tasks]
@@ -320,7 +319,6 @@ def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
 
 
 def _forbids(task: Task) -> bool:
-    """True if the words say not to do it."""
     return task.action == AVOID or task.action.startswith(FORBIDDEN)
 
 

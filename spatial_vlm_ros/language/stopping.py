@@ -105,7 +105,6 @@ def _short(text: str) -> str:
 
 
 def _parts(texts: Sequence[str]) -> list[list[str]]:
-    """Words between punctuation marks."""
     parts: list[list[str]] = [[]]
     for text in texts:
         if text:
@@ -126,7 +125,6 @@ def _bare(part: Sequence[str]) -> list[str]:
 
 
 def _starts(part: Sequence[str], i: int) -> bool:
-    """True if a request starts at word `i`."""
     return part[i] in PLAIN or any(
         " ".join(part[i:end]) in _phrases() for end in range(i + 1, min(i + 7, len(part)) + 1)
     )

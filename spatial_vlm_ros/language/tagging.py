@@ -23,7 +23,6 @@ class Tagger(UnknownWordTagger):
         return "PLEASANTRY" in self.peek(i) or not self.peek(i) & RELATING
 
     def _note_deictic(self, first: int) -> None:
-        """Remember the first "here" or "there" after a word."""
         for word in self.words[first:]:
             if word.text in ("here", "there") and self.deictic is None:
                 self.deictic = (word.start, word.end)
@@ -169,7 +168,6 @@ class Tagger(UnknownWordTagger):
         return ("VERB", value) if fits else None
 
     def _may_forbid(self) -> bool:
-        """True if words that forbid something may be here."""
         return self.at_start or self.previous() in ENDED | JOINTS | {"THEN"}
 
     def _forbidden(self, action: str) -> Verdict:
@@ -215,16 +213,13 @@ class Tagger(UnknownWordTagger):
         return True
 
     def _excepts(self, i: int) -> bool:
-        """True if "except" or the like is at word `i`."""
         return any("REL" in match.kinds and match.kinds["REL"].name == "other than" for match in self.matches(i))
 
     def _moves(self) -> bool:
-        """True if the last verb needs a destination."""
         verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
         return verb is not None and verb.value in ("place", "slide", "throw")
 
     def _places(self, i: int) -> bool:
-        """True if a relation starts at word `i`."""
         return any("REL" in self.peek(j) for j in range(i + 1, len(self.words)))
 
     def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Verdict:

@@ -145,7 +145,6 @@ class ClauseTagger(RelationTagger):
 
 
 def _counts(digits: str) -> bool:
-    """True if a number can count objects."""
     return digits.isdecimal() and 0 < int(digits) <= _MOST_COUNTED
 
 

@@ -197,7 +197,6 @@ def _add_nominals(table: _PhraseTable) -> None:
 
 
 def _add_frame_words(table: _PhraseTable) -> None:
-    """Add the words that hold a sentence together."""
     for action, patterns in acts.ACTIONS.items():
         table.add("VERB", action, patterns)
         table.add("GERUND", action, map(acts.gerund, patterns))

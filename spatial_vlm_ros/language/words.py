@@ -245,7 +245,6 @@ def _counts(words: list[Word]) -> bool:
 
 
 def _repeats(words: list[Word], length: int) -> bool:
-    """True if the last words repeat the words before them."""
     if len(words) < 2 * length:
         return False
     again, before = words[-length:], words[-2 * length : -length]

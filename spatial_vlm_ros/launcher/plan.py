@@ -121,7 +121,6 @@ def _started(description: LaunchDescription, context: LaunchContext) -> Iterator
 
 
 def _settle(declared: DeclareLaunchArgument, values: dict[str, str]) -> None:
-    """Set an argument's value."""
     value = values.setdefault(declared.name, declared.default_value)  # type: ignore[arg-type]
     if value is None:
         repair = f"add {declared.name}:=..."

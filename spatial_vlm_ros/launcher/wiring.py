@@ -162,7 +162,6 @@ def _values(config: Any) -> dict[str, Any]:
 
 
 def _value(name: str, text: str, default: Any) -> Any:
-    """Convert a launch argument's text to the parameter's type."""
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
             raise InputError(f"argument {name}", repr(text), "true or false", "correct it")

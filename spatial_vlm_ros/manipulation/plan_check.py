@@ -92,7 +92,6 @@ def _voxels(offer: Offer) -> tuple[Array, Flags, Flags, float]:
 
 
 def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, planner: str) -> None:
-    """Refuse positions and speeds beyond the limits of the description."""
     positions = np.array(trajectory.positions)
     for column, joint in enumerate(trajectory.joint_names):
         low, high, speed = arm.limits(joint)

@@ -351,7 +351,6 @@ class _Path:
             )
 
     def _tip(self, tip: Pose) -> Pose:
-        """Pose of the planner's link for a pose of the tip frame."""
         return flange_pose(self._config.gripper, tip) if self._config.motion.at_flange else tip
 
     def _shown_tip(self, link: Floats) -> Floats:

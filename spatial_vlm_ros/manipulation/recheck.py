@@ -79,7 +79,6 @@ def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
 
 
 def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
-    """The built-in arm of a plan."""
     if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
         return None
     from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
@@ -153,7 +152,6 @@ def _carried(held: Solid, tip: Tip, put: Tip) -> Solid:
 
 
 def _floor(then: PlanningScene, placement: Placement) -> float:
-    """Height of the place, metres."""
     return placement.obj.position[2] - then.target.solid.size[2] / 2 - placement.release
 
 
@@ -345,7 +343,6 @@ def check_plan_holds(
 
 
 def _check_answered(then: Surroundings, resolution: Resolution) -> None:
-    """Raise the reason if there is no second image."""
     status, said = resolution.status, resolution.message
     if status is Status.BUSY:
         raise BusyError("", "the resolver is answering another instruction")

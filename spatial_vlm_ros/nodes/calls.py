@@ -365,7 +365,6 @@ class Action(Server):
         self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None],
         dead: Asked,
     ) -> Any:  # fmt: skip
-        """The goal's handle."""
         end, halted = time.monotonic() + patience, _Halt(halt, cancelled)
 
         def stop() -> bool:

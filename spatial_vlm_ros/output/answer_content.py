@@ -196,7 +196,6 @@ def in_camera(layout: Layout, places: Array, height: float | Array) -> Array:
 
 
 def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
-    """Outline of the object to put down, at every spot."""
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     load: Target | AnswerObject | None = resolution.target
     if load is None and resolution.answer is not None:

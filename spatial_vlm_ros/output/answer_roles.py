@@ -309,7 +309,6 @@ def _views(layout: Layout, resolution: Resolution, said: list[FrameOfReference |
 
 
 def _phrases(resolution: Resolution) -> list[NounPhrase]:
-    """The target's phrase and all phrases inside it."""
     found = [resolution.query.target] if resolution.query is not None else []
     for phrase in found:  # grows while it is iterated
         found += [anchor for clause in phrase.relations for anchor in clause.anchors]

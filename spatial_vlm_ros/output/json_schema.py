@@ -122,7 +122,6 @@ def _as_json(value: Any) -> Any:
 
 
 def _finite(value: Any) -> bool:
-    """Whether all numbers in JSON values are finite."""
     if isinstance(value, Mapping):
         return all(_finite(item) for item in value.values())
     if isinstance(value, (list, tuple)):

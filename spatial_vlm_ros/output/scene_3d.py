@@ -211,7 +211,6 @@ _SIDES = np.array([(0, 1, 5), (0, 5, 4), (1, 2, 6), (1, 6, 5), (2, 3, 7), (2, 7,
 
 
 def _bars(lines: Sequence[tuple[Array, Array]], colour: Colour) -> _Part:
-    """Lines as square bars."""
     ends = np.array(lines)  # (L, 2, 3)
     way = ends[:, 1] - ends[:, 0]
     length = np.linalg.norm(way, axis=1, keepdims=True)

@@ -99,7 +99,6 @@ def reading(query: SpatialQuery) -> None:
 
 
 def _asked(question: SpaceQuestion) -> str:
-    """The subject of a question, on one line."""
     words = [f"question: {question.kind}", *filter(None, (question.length, question.relation, question.superlative))]
     words += ["apart"] if question.apart else []
     words += [f"from the {question.frame.value}"] if question.frame is not None and question.relation is None else []
@@ -194,7 +193,6 @@ def _believed(resolution: Resolution) -> Iterator[tuple[str, str]]:
 
 
 def _of_step(step: ResolvedStep) -> str:
-    """The object of one of several steps, and its place."""
     poses = [(step.target.id, step.target.pose)] if step.target is not None else []
     poses += [("to", step.place.pose)] if step.place is not None else []
     return "".join(f"   {printable(name)} ({', '.join(f'{v:.3f}' for v in pose.position)})" for name, pose in poses)

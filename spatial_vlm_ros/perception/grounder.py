@@ -44,7 +44,7 @@ def model_errors(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-        raise ModelError(name, said, "see the backend's log") from error
+        raise ModelError(name, said, "see the backend's own log") from error
 
 
 class Grounder(Protocol):

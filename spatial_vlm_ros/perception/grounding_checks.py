@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
+from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.acts import NEVER_TAKEN
 from spatial_vlm_ros.language.lexicon import MOVING
 from spatial_vlm_ros.language.steps import by_step
@@ -19,7 +20,16 @@ from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
-from spatial_vlm_ros.types import Detection, NounPhrase, PinholeCamera, RgbdFrame, Scene, SpatialQuery
+from spatial_vlm_ros.types import (
+    Detection,
+    NounPhrase,
+    PinholeCamera,
+    Rgb,
+    RgbdFrame,
+    Scene,
+    SpatialQuery,
+    UnexplainedRegion,
+)
 
 # --------------------------------------------------------------------------------------------------
 # Check that detections fit their image, and clip their boxes to it.
@@ -108,7 +118,38 @@ def with_unexplained(
     return all_of_them, dataclasses.replace(lifted, unexplained=scene.unexplained, evidence=scene.evidence)
 
 
+def with_crops(
+    grounding: Grounding, regions: Iterable[UnexplainedRegion], rgb: Rgb, ask: Callable[[Rgb], Grounding]
+) -> Grounding:
+    """Add what a model finds of the phrases in crops around what it left without a name.
+
+    Args:
+        rgb: (H, W, 3) uint8, the whole image.
+        ask: grounds the same phrases in a crop.
+    """
+    height, width = rgb.shape[:2]
+    for number, region in enumerate(regions, 1):
+        x0, y0, x1, y1 = region.box
+        aside, above = _AROUND * (x1 - x0), _AROUND * (y1 - y0)
+        left, top = int(max(x0 - aside, 0)), int(max(y0 - above, 0))
+        right, bottom = int(min(x1 + aside, width)), int(min(y1 + above, height))
+        found = ask(np.ascontiguousarray(rgb[top:bottom, left:right]))
+        boxes = [tuple(np.add(one.box_xyxy, (left, top) * 2).tolist()) for one in found.detections]
+        fits = (overlaps(region.box, boxes)[0] >= _SAME_PLACE) & (found.match.max(axis=0, initial=0.0) > 0)
+        if fits.any():
+            best = max(np.flatnonzero(fits).tolist(), key=lambda n: found.detections[n].score)
+            seen = found.detections[best]
+            sides = (top, height - bottom), (left, width - right)
+            mask = None if seen.mask is None else np.pad(seen.mask, sides)
+            more = replace(seen, id=f"crop_{number}", box_xyxy=boxes[best], mask=mask)
+            match = np.hstack((grounding.match, found.match[:, [best]]))
+            grounding = replace(grounding, detections=(*grounding.detections, more), match=match)
+    return grounding
+
+
 _UNNAMED = 0.5  # score of something that no detector has found
+_AROUND = 0.5  # of its own sides that is shown around a region
+_SAME_PLACE = 0.3  # overlap from which a box in a crop is that of its region
 LARGEST_TAKEN = 1.0 / 3.0
 """Share of the image above which a box is that of a support or of the background."""
 
@@ -128,9 +169,9 @@ def match_of(phrases: Sequence[NounPhrase], grounding: Grounding) -> Callable[[N
     return match
 
 
-def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], frame: RgbdFrame, name: str) -> Grounding:
-    """Check the detections of a grounding, and that it has a match row for each phrase."""
-    detections = check_detections(grounding.detections, frame.camera.width, frame.camera.height)
+def checked_grounding(grounding: Grounding, phrases: Sequence[NounPhrase], rgb: Rgb, name: str) -> Grounding:
+    """Check the detections of a grounding of an image, and that it has a match row for each phrase."""
+    detections = check_detections(grounding.detections, rgb.shape[1], rgb.shape[0])
     match = np.asarray(grounding.match, np.float64)
     if match.shape != (len(phrases), len(detections)) or not ((match >= 0) & (match <= 1)).all():
         got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(detections)} objects"

@@ -71,7 +71,6 @@ def _coco_detection(
 
 
 def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mask:
-    """Decode the mask of the whole image from RLE or polygons."""
     width, height = image_size
     if not isinstance(segmentation, Mapping):
         return _of_polygons(what, segmentation, image_size)

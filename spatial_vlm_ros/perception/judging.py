@@ -322,7 +322,6 @@ class AskedJudge:
         return shares
 
     def _scores(self, question: MarkedQuestion, choices: Sequence[str]) -> Sequence[float]:
-        """Log-likelihood of each choice of one question."""
         if self.tells_likelihoods:
             scores: Sequence[float] = self._model.scores(question.image, question.text, choices)  # type: ignore[attr-defined]
             return scores

@@ -118,7 +118,6 @@ def convert(path: Path, number_format: str) -> None:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Drop the warnings of one logger."""
     logger = logging.getLogger(name)
 
     def errors_only(record: logging.LogRecord) -> bool:

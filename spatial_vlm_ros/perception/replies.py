@@ -275,7 +275,6 @@ class _Pixels:
         return tuple(found.values()), (*clipped, *denied)[:_MOST_NOTES], tuple(unread[:_MOST_NOTES])
 
     def _object(self, item: WrittenPlace) -> tuple[NamedObject, str]:
-        """Convert a location; the text notes if it was clipped."""
         if _LABEL_DENIES.search(item.label[:LONGEST]):  # "no cup found"
             raise NotPlaced(f"its label negates it: {printable(item.label, LONGEST_LABEL)!r}")
         used = replace(self.convention, order="xy") if item.named else self.convention

@@ -216,7 +216,6 @@ def _numeric_list(value: Any) -> bool:
 
 
 def _each(value: Any) -> Item:
-    """Read one item of a list."""
     try:
         if isinstance(value, Unreadable):
             return value
@@ -293,7 +292,6 @@ def _only(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def _parts(body: str) -> Iterator[str]:
-    """Split a list at its outer commas."""
     depth, begin = 0, 1
     for mark in MARKS.finditer(body):
         sign = mark.group()

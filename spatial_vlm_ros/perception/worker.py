@@ -317,11 +317,7 @@ class WorkerGrounder:
         return probabilities
 
     def _asked(self, method: str, rgb: Rgb, first: Any, *others: object) -> Any:
-        """Wait for the turn, send a call and wait for its answer; a failure of the backend is raised.
-
-        Returns:
-            What the method returns; None if it is "masked" and the backend has no mask model.
-        """
+        """Wait for the turn, send a call, return its answer or raise its failure; no mask model: None for "masked"."""
         number = next(self._numbers)
         call = wire.call(number, method, rgb, first, *others)
         with self._own_turn():

@@ -249,7 +249,6 @@ def decoded(encoded: msgspec.Raw | bytes, kind: Any) -> Any:
 
 
 def _plain(part: object) -> object:
-    """What is sent of an array or a number of NumPy."""
     if isinstance(part, np.ndarray):
         return part.shape, (np.packbits(part) if part.dtype == np.bool_ else part).tobytes()
     if isinstance(part, np.generic):

@@ -11,7 +11,8 @@ from pathlib import Path
 from spatial_vlm_ros.errors import InternalError, SpatialVlmError
 from spatial_vlm_ros.recording.cases import Case, load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.resolver import ObservedFrame, Resolver, refusal
+from spatial_vlm_ros.resolver import ObservedFrame, Resolver
+from spatial_vlm_ros.spatial.dialogue import refusal
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Status
 
 FAILURES = frozenset(

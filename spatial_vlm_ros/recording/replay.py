@@ -24,8 +24,9 @@ from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.recording.bags.reader import Bag, BagMessage
 from spatial_vlm_ros.recording.bags.topics import INSTRUCTION
-from spatial_vlm_ros.resolver import Resolver, refusal
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
+from spatial_vlm_ros.spatial.dialogue import refusal
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,

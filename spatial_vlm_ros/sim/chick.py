@@ -40,7 +40,6 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
 
 
 def _feathers(paint: Colour) -> tuple[PaintedSurface, ...]:
-    """The chick's body."""
     belly = [(0.0, 0.0), (0.024, 0.0), (0.031, 0.006), (0.035, 0.016), (0.0355, 0.026), (0.032, 0.04), (0.024, 0.053)]
     body = revolve([*belly, (0.012, 0.062), (0.0, 0.064)]).scaled((1.1, 0.97, 1.0))
     head = ellipsoid((_HEAD, _HEAD, _HEAD)).moved(_HEAD_AT)
@@ -93,7 +92,6 @@ def _bonnet() -> tuple[PaintedSurface, ...]:
 
 
 def _solids() -> tuple[CollisionPiece, ...]:
-    """Convex pieces of the bird."""
     angles = np.arange(16) * 2 * math.pi / 16
     rings = [(0.024, 0.0), (0.0355, 0.02), (0.032, 0.04), (0.014, 0.06)]
     belly = np.array([(1.1 * r * math.cos(a), 0.97 * r * math.sin(a), z) for r, z in rings for a in angles])

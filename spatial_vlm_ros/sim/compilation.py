@@ -112,12 +112,10 @@ def _add_room(mj: Any, spec: Any, scenery: Scenery) -> None:
 
 
 def _add_decoration(world: Any, kind: Any, size: list[float], place: list[float], colour: Colour) -> None:
-    """Add an object that is visible but never touched."""
     world.add_geom(type=kind, size=size, pos=place, rgba=_rgba(colour), contype=0, conaffinity=0, group=SEEN)
 
 
 def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float) -> None:
-    """Add a material that repeats a pattern every `metres` metres."""
     height, width, _ = pattern.shape
     texture = spec.add_texture(name=name, type=mj.mjtTexture.mjTEXTURE_2D, width=width, height=height, nchannel=3)
     texture.data = pattern.tobytes()

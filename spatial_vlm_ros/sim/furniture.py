@@ -171,7 +171,6 @@ def _carcass(x: float, y: float, z: float, wall: float, levels: Sequence[float])
 
 
 def _legs(leg: float, x: float, y: float, height: float) -> list[Board]:
-    """Four legs at the corners of a rectangle."""
     return [((leg, leg, height), (sx * x / 2, sy * y / 2, height / 2)) for sx in (-1, 1) for sy in (-1, 1)]
 
 

@@ -153,7 +153,6 @@ class PhysicsWorld:
 
 
 def _apart(windows: Mapping[str, Array]) -> list[list[str]]:
-    """Groups of ids whose windows do not overlap."""
     groups: list[list[str]] = []
     for id_, window in windows.items():
         for group in groups:

@@ -139,7 +139,6 @@ class SceneRenderer:
         )
 
     def _prepare(self, camera: PinholeCamera, base_T_camera: Transform) -> None:
-        """Set up the scene for this camera pose."""
         if self._gl is None:
             raise ModelError("renderer", "it is closed", "make a new renderer")
         if not camera.is_rectified:

@@ -194,7 +194,6 @@ class Placer:
                    for t in self.objects)  # fmt: skip
 
     def _beside(self, model: Model, relation: str, anchor: PlacedModel) -> Array:
-        """(2,) position beside the anchor."""
         at = np.array(anchor.position[:2])
         ahead = (at - self._eye[:2]) / np.linalg.norm(at - self._eye[:2])
         right = np.array([ahead[1], -ahead[0]])

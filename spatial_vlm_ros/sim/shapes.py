@@ -139,7 +139,6 @@ def _disk(origin: Array, directions: Array, z: float, inner: float, outer: float
 
 
 def _facing(normals: Array, directions: Array) -> Array:
-    """Unit normals, oriented against the rays."""
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     along = (normals * directions).sum(axis=1, keepdims=True)
     return np.where(along > 0, -normals, normals) / np.where(length > 0, length, 1.0)

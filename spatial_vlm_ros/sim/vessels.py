@@ -123,7 +123,6 @@ def _inside(outer: Profile, wall: float, floor: float) -> Profile:
 
 
 def _band(radius: float, low: float, high: float) -> Mesh:
-    """Make a paper band around a turned object."""
     return revolve([(0, low), (radius, low), (radius, high), (0, high)])
 
 
@@ -136,7 +135,6 @@ def _handle(radius: float, height: float) -> Array:
 
 
 def _bar(start: Array, end: Array, radius: float) -> CollisionPiece:
-    """A capsule between two points (3,)."""
     ahead = end - start
     length = float(np.linalg.norm(ahead))
     z = ahead / length

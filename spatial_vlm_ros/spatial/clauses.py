@@ -525,7 +525,6 @@ def _worth_measuring(asked: Asked, anchor: PhraseBelief) -> tuple[Rows, npt.NDAr
 
 
 def _likeliest(weight: Array) -> Rows:
-    """Rows worth trying as an anchor, likeliest first."""
     rows = np.flatnonzero(weight > NEGLIGIBLE)
     return rows[np.argsort(-weight[rows], kind="stable")][:MOST_ANCHORS]
 

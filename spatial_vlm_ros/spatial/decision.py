@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
-from spatial_vlm_ros.geometry.frame_evidence import size_odds
+from spatial_vlm_ros.geometry.extent import size_odds
 from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief, state_of
@@ -40,6 +40,7 @@ from spatial_vlm_ros.types import (
     SecondOpinion,
     SpatialQuery,
     Status,
+    UnexplainedRegion,
 )
 
 _MOST_CANDIDATES = 10
@@ -293,7 +294,6 @@ class _Ladder:
         return self._end(Status.LOW_CONFIDENCE, unclear[0], clause=next(iter(self._unclear(unclear[0])), None))
 
     def _several(self, said: int) -> ResolvedChoice:
-        """Decide for all that fit, as many as said (-1: any number)."""
         clear, unclear = self.fitting()
         rows = clear or unclear
         if said > 0 and len(clear) + len(unclear) < said:
@@ -359,7 +359,6 @@ def _closest(belief: PhraseBelief, config: DecisionConfig) -> int:
 
 
 def _worst(belief: PhraseBelief, row: int) -> ClauseBelief | None:
-    """The least likely clause of a row."""
     relations = [clause for clause in belief.clauses if not clause.is_order]
     return min(relations, key=lambda clause: float(clause.chance[row])) if relations and row >= 0 else None
 
@@ -442,6 +441,17 @@ def believed(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
         trust = Belief(round(belief.relations * names * belief.complete, 6), belief.relations, names, belief.complete)
         return dataclasses.replace(asked, chosen=row, several=(), trust=trust, doubt=doubt)
     return asked if belief.probability < scorer.config.decision.mass else dataclasses.replace(verdict, trust=belief)
+
+
+def unnamed_in_doubt(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[UnexplainedRegion, ...]:
+    """What has no name and might change a decision if it had one, largest first."""
+    scene = scorer.layout.scene
+    if verdict.status is Status.NOT_FOUND:
+        return scene.unexplained
+    if verdict.status is not Status.OK or believed(verdict, scorer).status is Status.OK:
+        return ()
+    doubted = {*_alike(verdict, scene), *(scene.objects[row].id for row in verdict.meant)}
+    return tuple(region for region in scene.unexplained if region.id in doubted)
 
 
 def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str, tuple[int, ...]]:

@@ -362,7 +362,6 @@ def plural_of(noun: str) -> str:
 
 
 def _only(layout: Layout, rows: npt.NDArray[np.intp]) -> Layout:
-    """The layout of some of a scene's objects."""
     n = len(layout)
     scene = dataclasses.replace(layout.scene, objects=tuple(layout.scene.objects[int(row)] for row in rows))
     values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(layout) if f.name not in ("scene", "axes")}

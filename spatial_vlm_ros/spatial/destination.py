@@ -106,7 +106,6 @@ def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> t
 def _change(
     layout: Layout, failure: NoSurface, remove: tuple[int, ...], several: tuple[int, ...], contents: tuple[int, ...]
 ) -> str:
-    """Describe what would have to change, as a sentence."""
     if remove:
         one = " or ".join(name_of(layout, row) for row in remove)
         text = f"take {one} away, or {_ELSEWHERE}"
@@ -268,7 +267,6 @@ def _all_of(beliefs: Sequence[PhraseBelief], verdict: ResolvedChoice, scorer: Ph
 
 
 def _further(destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[AskedRelation, ...]:
-    """Further relations that the place must or must not have."""
     found = []
     for clause in (*destination.also, *destination.excluded):
         beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in clause.anchors)
@@ -336,7 +334,6 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
 
 
 def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) -> tuple[int, ...]:
-    """All objects of a plural, as many as said."""
     said = belief.phrase.count or -1
     if not rows or len(rows) < said:
         raise _Refused(Status.NOT_FOUND, belief.phrase)

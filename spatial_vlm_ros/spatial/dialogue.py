@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spatial_vlm_ros.errors import NotUnderstoodError
+from spatial_vlm_ros.errors import NotUnderstoodError, SpatialVlmError
 from spatial_vlm_ros.language.rendering import say_step, subject_of
 from spatial_vlm_ros.language.steps import by_step
 from spatial_vlm_ros.spatial.answer import question_of, resolution_of
@@ -28,7 +28,7 @@ from spatial_vlm_ros.spatial.dialogue_state import (
     remember,
     rows_of,
 )
-from spatial_vlm_ros.spatial.dialogue_turns import Attempt, DialogueTurn
+from spatial_vlm_ros.spatial.dialogue_turns import Attempt, DialogueTurn, is_end
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.space_answers import SpaceReply, answer_question
@@ -124,7 +124,6 @@ def question_turn(
 def _after_question(
     turn: DialogueTurn, reply: SpaceReply, resolution: Resolution, attempt: Attempt, scorer: PhraseScorer
 ) -> Dialogue | None:
-    """The dialogue after a question about space."""
     if reply.refused is not None:
         return after(turn, DialogueChoice(reply.refused, scorer, attempt), reply.asked, resolution)
     scene = scorer.layout.scene
@@ -157,7 +156,6 @@ def _restricted(
     denied: tuple[int, ...],
     confirmed: tuple[int, ...],
 ) -> PhraseScorer:
-    """The scene restricted for the target of every reading."""
     left = np.ones(len(scorer.layout))
     if among:
         left = np.isin(np.arange(len(left)), among).astype(np.float64)
@@ -245,6 +243,30 @@ def _said_at(words: str, question: str) -> int:
     core = " ".join(word for word in words.split() if word not in ("the", "one", "ones"))
     at = question.find(core)
     return at if at >= 0 else len(question)
+
+
+def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
+    """Convert an error to a refusal; all refusals are made here."""
+    return Resolution(
+        instruction=instruction,
+        status=Status[error.status_name],
+        message=str(error),
+        stamp_ns=stamp_ns,
+        frame=frame,
+    )
+
+
+def refused_in(instruction: str, error: SpatialVlmError, before: Dialogue | None, stamp_ns: int = 0) -> Resolution:
+    """The refusal of words in a dialogue; the dialogue is unchanged.
+
+    If the words do not answer its question, the question is asked again, unless they end the dialogue.
+    """
+    refused = refusal(instruction, error, stamp_ns)
+    if before is None or not before.id:
+        return refused
+    if isinstance(error, NotUnderstoodError) and not is_end(instruction):
+        return asked_again(refused, before)
+    return dataclasses.replace(refused, dialogue_id=before.id)
 
 
 def asked_again(refused: Resolution, before: Dialogue) -> Resolution:

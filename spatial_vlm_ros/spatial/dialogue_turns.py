@@ -333,7 +333,6 @@ class _Taking:
         return self._offered(offer, "the number may mean an answer, or an object counted from the left")
 
     def _described(self, answer: AnswerWords) -> DialogueTurn:
-        """A description, a frame of reference, or a command."""
         words, before = answer.words, self._before
         offer = self._offer_said(words) or self._offer_against_another(words)
         if offer is not None:

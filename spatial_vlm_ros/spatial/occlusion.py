@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.geometry.frame_evidence import usual_size
+from spatial_vlm_ros.geometry.extent import usual_size
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Mask, NounPhrase
 
@@ -144,7 +144,6 @@ def _shadow(layout: Layout, row: int, eye: float, height: float) -> Array | None
 
 
 def _behind(layout: Layout, grid: _Grid, cast: dict[int, Array], size: tuple[float, float]) -> Iterator[HiddenRegion]:
-    """Regions in the combined shadows of all objects."""
     hidden = np.zeros(grid.shape, np.bool_)
     owner = np.full(grid.shape, -1, np.intp)
     for row in sorted(cast, key=lambda r: -float(np.linalg.norm(layout.centre[r, :2]))):  # the nearest one hides

@@ -253,7 +253,6 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
 def _supporting_objects(
     around: SupportContext, request: PlaceRequest, obj: Moved
 ) -> Iterator[SupportingSurface | NoSurface]:
-    """Possible supporting surfaces in the order tried."""
     layout = around.layout
     if request.region is not None and math.isfinite(request.region.low):
         yield surface_in(around, request.region, float(obj.size[2]), name_of(layout, request.region.row))
@@ -350,7 +349,6 @@ def _stands(around: SupportContext, request: PlaceRequest, supporting: Supportin
 
 
 def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Spot, ...]:
-    """The best spots on a supporting surface."""
     room = room_of(layout, request, supporting, obj)
     free = room.free
     if supporting.row == SUPPORT and request.relation in RIMS:  # the end of the visible part is not an edge

@@ -221,7 +221,6 @@ def reason_of(
 
 
 def _where(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, place: Array) -> str:
-    """Describe the place by the requested relation."""
     if request.part:
         return f"{'in' if supporting.within and request.region and request.region.walled else 'on'} {request.part}"
     carrier = "the surface" if supporting.row == SUPPORT else name_of(layout, supporting.row)

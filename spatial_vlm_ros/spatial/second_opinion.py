@@ -249,7 +249,6 @@ def _posterior(prior: Array, row: int, confusion: Confusion) -> Array:
 def _effect(
     verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array, confusion: Confusion
 ) -> tuple[Effect, str]:
-    """The effect of a measured model's opinion, and the reason."""
     mass = scorer.config.decision.mass
     if verdict.status is Status.OK:
         if row == verdict.chosen:

@@ -194,7 +194,6 @@ def _named(fitting: FittingObjects) -> tuple[NamedRow, ...]:
 
 
 def _least(fitting: FittingObjects, rows: Sequence[int]) -> float:
-    """Least probability of some objects."""
     return min((min(float(fitting.choice.belief.weight[row]), 1.0) for row in rows), default=1.0)
 
 

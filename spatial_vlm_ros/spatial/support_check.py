@@ -233,7 +233,6 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
 
 
 def _is_known(name: str) -> bool:
-    """True if a relation can be judged."""
     return name in RELATIONS or name in COMPARED or name == OTHER_THAN
 
 

@@ -46,7 +46,6 @@ _FARTHEST = 1e5  # metres; no robot reaches farther, and float precision gets wo
 
 
 def _check_frame_id(what: str, name: object) -> None:
-    """Raise InputError if a frame id is empty: a pose needs a frame."""
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"{what} frame id", repr(name), "a name", "copy it from the message header or camera_info")
 

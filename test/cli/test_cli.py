@@ -305,7 +305,6 @@ def compact_on(folder: Path, *more: str) -> Result:
 
 @pytest.fixture
 def marked(frame: Path, tmp_path: Path) -> Path:
-    """A copy of the frame, to be marked."""
     return shutil.copytree(frame, tmp_path / "f1")
 
 

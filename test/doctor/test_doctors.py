@@ -100,6 +100,7 @@ def listen(
     camera: PinholeCamera = FRAME.camera,
     table_height: float | None = None,
     light: float = 0.0,
+    in_the_end: float = 1.0,
 ) -> dict[str, Finding]:
     """Findings by check for a second of frames."""
     settings = Settings(streams=config or StreamConfig(base_frame="world"))
@@ -112,10 +113,11 @@ def listen(
             continue
         stamp_ns = START + int(number / rate * SECOND)
         depth_ns = stamp_ns + int(depth_shift * SECOND)
+        depth = FRAME.depth * (in_the_end if number == count - 1 else 1.0)
         messages = {
             RGB_INFO: COMPOSE.camera_info(camera, COMPOSE.header(stamp_ns, FRAME.frame_id)),
             RGB: COMPOSE.image_rgb(FRAME.rgb + np.uint8(light * number), COMPOSE.header(stamp_ns, FRAME.frame_id)),
-            DEPTH: COMPOSE.image_depth(FRAME.depth, COMPOSE.header(depth_ns, depth_frame)),
+            DEPTH: COMPOSE.image_depth(depth, COMPOSE.header(depth_ns, depth_frame)),
         }
         for role in roles:
             doctor.add(role, messages[role], stamp_ns + int(lag * SECOND))
@@ -128,6 +130,13 @@ def test_depth_that_repeats_one_image_while_colour_changes_is_named() -> None:
     assert (frozen["/depth"].level, frozen["/rgb"].level) == (Severity.ERROR, Severity.OK)
     assert "freezes" in frozen["/depth"].found
     assert listen(light=1.0, count=4)["/depth"].level is Severity.OK  # too few to tell
+
+
+def test_depth_that_changes_in_a_still_picture_is_named() -> None:
+    found = listen(in_the_end=0.5)["depth over time"]
+    assert (found.level, "0.5 times as far" in found.found) == (Severity.ERROR, True)
+    assert "not measured" in listen(in_the_end=0.5, light=3.0)["depth over time"].found
+    assert listen()["depth over time"].level is Severity.OK
 
 
 def test_a_healthy_camera_has_nothing_to_mend_and_a_silent_stream_is_an_error() -> None:
@@ -260,7 +269,6 @@ def scene(positions: dict[str, float], frame: str = "", held: str = "", objects:
 
 
 def well(preset: RobotPreset = PANDA) -> ArmHeard:
-    """An arm at which nothing is wrong."""
     motion = preset.planning("moveit").motion
     arm = {name: (at.min_position + at.max_position) / 2 for name, at in preset.joint_limits.items()}
     fingers = dict.fromkeys(motion.finger_joints.split(), 0.02)
@@ -320,7 +328,6 @@ def at(joint: str, position: float) -> Change:
 
 
 def scene_of(frame: str = "panda_link0", **more: Any) -> Change:
-    """The planner's scene has the arm where it is."""
     return lambda heard: setattr(heard, "scene", scene(heard.joints.positions, frame, **more))
 
 

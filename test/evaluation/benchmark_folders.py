@@ -26,7 +26,6 @@ def encoded(pixels: Any, ending: str = ".png") -> bytes:
 
 
 def png(width: int = 20, height: int = 10, value: int = 90) -> bytes:
-    """A grey image of one value."""
     return encoded(np.full((height, width, 3), value, np.uint8))
 
 

@@ -79,6 +79,5 @@ def some_run() -> tuple[list[Case], list[Resolution]]:
 def page_of(
     outcome: ModelOutcome, answers: Sequence[Resolution], title: str, images: Mapping[int, bytes] | None = None
 ) -> str:
-    """The HTML report of one run."""
     run = ModelRun("", list(outcome.cases), dict(enumerate(answers)), images=dict(images or {}))
     return evaluation_page(EvaluationOutcome((outcome,)), [run], title)

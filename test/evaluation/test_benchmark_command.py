@@ -34,7 +34,6 @@ NAMES = [f"{obj}_{side}_table.jpeg" for obj in ("cup", "can", "hat") for side in
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Twelve items of What'sUp's set A."""
     return folders.whatsup(tmp_path / "data", names=NAMES)
 
 

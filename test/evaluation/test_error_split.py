@@ -185,7 +185,6 @@ def test_a_box_goes_into_another_frame_and_back() -> None:
 
 
 def test_masks_count_before_boxes() -> None:
-    """The boxes are the same; the masks share a third."""
     found = ImageObject("g0", "cup", (0, 0, 40, 10), mask(0, 20))
     true = ImageObject("d0", "cup", (0, 0, 40, 10), mask(10, 30))
     assert match_objects([found], [true]).ious == {("g0", "d0"): round(1 / 3, 6)}

@@ -241,7 +241,6 @@ def runs() -> list[ModelRun]:
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
-    """A browser, and a page of two models."""
     if importlib.util.find_spec("selenium") is None or shutil.which("chromium") is None:
         pytest.skip("selenium or chromium is not here: scripts/setup.sh web browser")
     from approval_browser import Browser

@@ -423,7 +423,6 @@ def test_holm_by_hand() -> None:
 
 
 def pairs(*runs: tuple[str, list[CaseResult]]) -> dict[str, PairDifference]:
-    """Differences of two models by metric."""
     return {row.metric: row for row in compare_pairs(runs)}
 
 

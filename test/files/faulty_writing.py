@@ -91,7 +91,6 @@ def contents(place: Path) -> dict[str, bytes]:
 
 
 def is_whole(writer: str, place: Path) -> bool:
-    """Whether a result can be read to its end."""
     if writer in ("bag", "sqlite bag"):
         from spatial_vlm_ros.doctor.bags import examine_files
 

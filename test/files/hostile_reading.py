@@ -75,7 +75,6 @@ def _outcome(reader: str, path: Path) -> dict[str, Any]:
 
 
 def _apart(reader: str, path: Path) -> dict[str, Any]:
-    """In a fork, whose memory is its own."""
     out, into = os.pipe()
     child = os.fork()
     if child == 0:

@@ -181,7 +181,6 @@ def test_a_mount_point_is_refused_by_name_and_a_folder_in_it_is_not(small_disk: 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of one labelled frame."""
     root = tmp_path_factory.mktemp("recordings")
     write_frame(root / "f0", *chicks_and_cup_frame())
     case = {"frame": "f0", "instruction": "the chick", "expect": {"status": "OK", "id": "bonnet"}}  # fails: AMBIGUOUS

@@ -66,6 +66,12 @@ def transform(degrees: float = 0.0, times: float = 1.0) -> Change:
         pytest.param(depth(lambda z: np.rint(z * 51) / 51), "depth values", "8 bits", id="5 m in 8 bits"),
         pytest.param(depth(lambda z: np.roll(z, 45, 1)), "depth on colour", "+4", id="45 pixels to the right"),
         pytest.param(depth(lambda z: np.roll(z, -20, 0)), "depth on colour", "-18 down", id="20 pixels up"),
+        pytest.param(
+            lambda frame: replace(depth(lambda z: np.roll(z, 45, 1))(frame), rgb=np.full_like(frame.rgb, 240)),
+            "depth on colour",
+            "beside the boxes of",
+            id="45 pixels to the right of white boxes",
+        ),
         pytest.param(depth(lambda z: z[:, ::-1]), "depth on colour", "mirrored", id="mirrored"),
         pytest.param(depth(lambda z: z[::-1, ::-1]), "depth on colour", "upside down", id="turned"),
         pytest.param(

@@ -421,7 +421,6 @@ WORDS = "the chick behind the cup"
 
 
 def centred(detection: Detection) -> Detection:
-    """A point in the middle of its box."""
     x0, y0, x1, y1 = detection.box_xyxy
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     return replace(detection, mask=None, box_xyxy=(x - 1, y - 1, x + 1, y + 1), pointed=True)

@@ -69,6 +69,9 @@ def test_a_frame_holds_for_the_order_the_nested_clause_and_the_destination() -> 
         assert {clause.frame for clause in framed} == {FrameOfReference.SPEAKER}
         assert query.target.frame is FrameOfReference.SPEAKER
         assert query.destination is not None
+    for query in parse_dialogue("from my side", ["put the mug on the tray, left of the plate, but not behind the box"]):
+        assert (said := query.destination) is not None
+        assert {one.frame for one in (*said.also, *said.excluded)} <= {FrameOfReference.SPEAKER}
 
 
 @pytest.mark.parametrize(

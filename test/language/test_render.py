@@ -93,7 +93,6 @@ def phrases(draw: st.DrawFn, depth: int = 2, countable: bool = True) -> NounPhra
 
 @st.composite
 def destinations(draw: st.DrawFn) -> Destination:
-    """Somewhere to go, perhaps at a distance."""
     distance = draw(st.none() | DISTANCES)
     name = draw(st.sampled_from(sorted(set(MEASURED.values())) if distance else PLACES))
     frame = draw(FRAMES) if RELATIONS[name].framed else None

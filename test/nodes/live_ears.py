@@ -68,7 +68,6 @@ class Ears:
         return next(m for m in self.heard[role] if stamp_of(m) == stamp_ns)
 
     def frame(self, stamp_ns: int) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-        """The frame of a stamp, decoded."""
         info, rgb, depth, found = (self.message(role, stamp_ns) for role in FORMS)
         assert info.header == rgb.header == depth.header == found.header
         camera = camera_of(info, False)

@@ -391,7 +391,6 @@ class Graph:
 
     @property
     def state(self) -> str:
-        """Label of the resolver's lifecycle state."""
         return str(self.serve(GetState, "resolver/get_state").current_state.label)
 
     def set(self, **parameters: Any) -> tuple[bool, str]:

@@ -57,7 +57,6 @@ ANSWER = Resolution(
 
 
 def sent(resolution: Resolution) -> ResolutionMessage:
-    """The message as a subscriber gets it."""
     return deserialize_message(serialize_message(resolution_message(resolution, "camera")), ResolutionMessage)
 
 

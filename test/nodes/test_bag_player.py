@@ -38,7 +38,6 @@ UNEQUAL = ("ms", "timings_ms", "dialogue_id")  # in two answers to the same ques
 
 
 def base_T_mount(t: float) -> Transform:
-    """A mount that drives and turns."""
     c, s = np.cos(0.05 * t), np.sin(0.05 * t)
     matrix = np.array([[c, -s, 0, 0.05 * t], [s, c, 0, -0.01 * t], [0, 0, 1, 0.02 * t], [0, 0, 0, 1]])
     return Transform("base_link", "mount", matrix)

@@ -53,7 +53,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_same(one: tuple[RgbdFrame, Sequence[Detection]], other: tuple[RgbdFrame, Sequence[Detection]]) -> None:
-    """Pixels, camera and detections are the same bit by bit."""
     (frame, detections), (expected, wanted) = one, other
     assert np.array_equal(frame.rgb, expected.rgb)
     assert frame.depth.dtype == expected.depth.dtype

@@ -46,7 +46,6 @@ def panda() -> Iterator[Hands]:
 
 @pytest.fixture
 def client(panda: Hands) -> Hands:
-    """It rests at home."""
     panda.rest(HOME)
     return panda
 

@@ -22,7 +22,6 @@ SOON = 0.02  # s of patience where nothing is going to come
 
 
 def told(parent: str, child: str, stamp_ns: int, x: float = 0.0, turn: float = 0.0) -> TFMessage:
-    """A transform; `turn` is z of its quaternion."""
     message = TransformStamped()
     message.header.frame_id, message.child_frame_id = parent, child
     message.header.stamp = time_of(stamp_ns)

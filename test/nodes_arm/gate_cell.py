@@ -248,7 +248,6 @@ class Cell:
         return picking
 
     def speed(self) -> float:
-        """rad/s of the fastest joint of the arm."""
         return max(map(abs, self.joints[-1].velocity[:7])) if self.joints else 0.0
 
     def stands(self) -> None:

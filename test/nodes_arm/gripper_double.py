@@ -157,7 +157,6 @@ class FrankaGripperDouble(Node):
 
     @property
     def width(self) -> float:
-        """Between the fingers, m."""
         return sum(self._hardware.positions(FINGERS))
 
     def _on_accepted(self, handle: ServerGoalHandle, serve: Callable[[ServerGoalHandle], None]) -> None:

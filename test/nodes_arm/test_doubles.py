@@ -136,7 +136,6 @@ def execution(**how: Any) -> Any:
 
 
 def ends(cell: DoubleCell, handle: Any) -> tuple[int, int]:
-    """Status and error code."""
     answer = cell.asker.ended(handle)
     return answer.status, answer.result.error_code.val
 

@@ -54,7 +54,6 @@ def read(reply: dict[str, Any]) -> list[NamedObject] | None:
 
 
 def pixels(reply: dict[str, Any]) -> set[Place]:
-    """What a person reads, in pixels."""
     convention = replace(CONVENTIONS[reply["convention"]], order="xy")
     size, places = size_of(reply), set()
     for one in reply["expected"]:

@@ -61,7 +61,6 @@ def received(sent: bytes, method: str = "ground", n: int = 1) -> Any:
 
 
 def passed_on(method: str, value: object, size: tuple[int, int] = SIZE, n: int = 1) -> Any:
-    """An answer as the owner gets it."""
     return wire.answer_of(method, wire.read(wire.answer(1, wire.checked(method, value, size, n, "m")))[2], size, n)
 
 

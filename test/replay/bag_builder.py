@@ -51,7 +51,6 @@ def seconds(value: float) -> int:
 
 
 def distance(one: Resolution, other: Resolution) -> float:
-    """Metres between two targets."""
     assert one.target.pose.frame_id == other.target.pose.frame_id
     return float(np.linalg.norm(np.subtract(one.target.pose.position, other.target.pose.position)))
 

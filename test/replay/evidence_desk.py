@@ -78,7 +78,6 @@ class EvidenceDesk:
         self.queue.assembler.add(role, message, self.now_ns)
 
     def standing(self) -> EvidenceDesk:
-        """The camera's pose on /tf_static."""
         assert FRAME.base_T_camera is not None
         self.transform(FRAME.base_T_camera, 0, roles.STATIC_TRANSFORMS)
         return self

@@ -216,7 +216,6 @@ def keep(*arguments: str | Path, out: Path) -> Result:
 
 
 def one_kept(folder: Path, words: str = "the chick behind the cup", asked: str = "", **desk: Any) -> Path:
-    """A bundle of its own."""
     made = EvidenceDesk(folder / "kept", **desk).standing()
     made.answered(words, frame_of_reference=asked)
     (path,) = made.end()
@@ -339,7 +338,6 @@ def test_what_a_model_or_the_request_decided_and_other_parameters_are_said(kept:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A yes, a distance and a place."""
     desk = EvidenceDesk(tmp_path_factory.mktemp("answers")).standing()
     desk.answered("is the box left of the cup")
     desk.answered("how far is the box from the cup")

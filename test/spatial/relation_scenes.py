@@ -129,7 +129,6 @@ def margins(layout: Layout, relation: str, frame: FrameOfReference = VIEWER) -> 
 
 
 def changed(scene: Scene, row: int, change: Callable[[SceneObject], SceneObject]) -> Scene:
-    """The scene with one object changed."""
     objects = tuple(change(obj) if n == row else obj for n, obj in enumerate(scene.objects))
     return dataclasses.replace(scene, objects=objects)
 

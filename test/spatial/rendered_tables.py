@@ -124,7 +124,6 @@ def without_attributes(detections: Sequence[Detection]) -> tuple[Detection, ...]
 
 @Kept
 def without_depth(seen: Rendering, *ids: str) -> RgbdFrame:
-    """The frame without any depth on some objects."""
     depth = seen.frame.depth.copy()
     for id_ in ids:
         depth[seen.masks[id_]] = np.nan

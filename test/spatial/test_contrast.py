@@ -363,7 +363,6 @@ INSTRUCTIONS = (
 
 
 def answer(instruction: str, objects: int) -> dict[str, Any]:
-    """The answer on a scene, its times left out."""
     found = resolution_json(Resolver().answer(scene_of(objects), instruction))
     return {name: value for name, value in found.items() if name not in ("ms", "timings_ms")}
 

@@ -37,6 +37,20 @@ class Finding:
         return Grounding(self.found, label_match(phrases, self.found), profile=self.profile)
 
 
+@dataclasses.dataclass(frozen=True)
+class Nearsighted(Finding):
+    """In a crop it finds one thing more, which fills the middle."""
+
+    label: str = "cup"
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        height, width = rgb.shape[:2]
+        if (height, width) == FRAME.depth.shape:
+            return super().ground(rgb, phrases)
+        near = (Detection("near", self.label, 0.9, (width / 4, height / 4, 3 * width / 4, 3 * height / 4)),)
+        return Grounding(near, label_match(phrases, near))
+
+
 def scored(label: str, score: float, others: float = 0.9) -> tuple[Detection, ...]:
     """The detections, those of a name with a score of their own."""
     return tuple(dataclasses.replace(one, score=score if one.label == label else others) for one in DETECTIONS)
@@ -102,6 +116,19 @@ def test_a_thing_without_a_name_may_be_meant_where_the_detector_misses_many() ->
     sure = DetectorProfile("", 0.0, 9.0, 0.0)
     asked = Resolver(config, Finding(one, sure)).resolve(FRAME, f"the {kept.label}")
     assert (asked.status, "something that I cannot name may be meant" in asked.message) == (Status.LOW_CONFIDENCE, True)
+
+
+@pytest.mark.parametrize("words", ["the cup", "the chick behind the cup"])
+def test_what_has_no_name_is_looked_at_again_in_a_crop(words: str) -> None:
+    found = tuple(one for one in DETECTIONS if one.label != "cup")
+    whole, again = Resolver().resolve(FRAME, words, DETECTIONS), Resolver(grounder=Nearsighted(found))
+    assert whole.target is not None
+    answer = again.resolve(FRAME, words)
+    assert answer.target is not None
+    assert answer.target.pose.position == pytest.approx(whole.target.pose.position, abs=0.01)
+    for blind in (Finding(found), Nearsighted(found, label="vase")):
+        assert Resolver(grounder=blind).resolve(FRAME, words).status is Status.NOT_FOUND
+    assert again.resolve(FRAME, words, found).status is Status.NOT_FOUND  # given detections are those of another
 
 
 def test_the_file_that_the_configuration_names_precedes(tmp_path: Path) -> None:

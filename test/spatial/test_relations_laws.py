@@ -42,7 +42,6 @@ def random_scene(seed: int, **frames: object) -> Scene:
 
 
 def all_margins(scene: Scene) -> dict[str, np.ndarray]:
-    """Margins of every relation, pairwise and not."""
     layout, rows = lay(scene), np.arange(len(scene.objects))
     found = {name: margins(layout, name) for name in PAIRWISE}
     for name in ("between", "on the other side of"):

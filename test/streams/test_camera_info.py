@@ -48,7 +48,6 @@ def info(**fields: Any) -> Any:
 
 
 def numbers(camera: PinholeCamera) -> tuple[float, ...]:
-    """fx, fy, cx, cy, width, height."""
     return (*camera.K[(0, 1, 0, 1), (0, 1, 2, 2)].tolist(), camera.width, camera.height)
 
 

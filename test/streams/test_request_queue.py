@@ -330,7 +330,6 @@ def test_a_grounder_that_died_idle_is_started_again_but_not_without_a_pause() ->
 
 
 def wait_for(keeper: GrounderKeeper) -> None:
-    """Wait until its attempt, if any, is over."""
     if keeper._thread is not None:
         keeper._thread.join(DEADLINE)
         assert not keeper.starting

@@ -264,6 +264,5 @@ def _kind(data: bytes) -> str:
 
 
 def _write_all(fd: int, data: bytes) -> None:
-    """Write all bytes, or raise OSError."""
     while data:
         data = data[os.write(fd, data) :]

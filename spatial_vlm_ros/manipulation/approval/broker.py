@@ -304,7 +304,6 @@ class ApprovalBroker:
             raise fault
 
     def _stopped(self, name: str, remote: str, faults: Sequence[str]) -> None:
-        """Apply a stop to the open item, and record it."""
         with self._changed:
             token = self._token()
             if self._view.stage is ApprovalStage.RUNNING:

@@ -323,7 +323,6 @@ def _hand(tree: JointTree, chain: Sequence[TreeJoint], fingers: Sequence[TreeJoi
 
 
 def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]) -> tuple[FingerJoint, ...]:
-    """The map from opening to position of each finger joint."""
     main = {joint.name: joint for joint in fingers if joint.mimics is None}
     openings, at = _table(main, fingers, table)
     found = []
@@ -339,7 +338,6 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
 
 
 def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
-    """Check that a table fits this gripper."""
     if pairs[-1, 0] > _WIDEST:
         repair = "pass metres between the fingers, not millimetres"
         raise InputError("openings", f"{pairs[-1, 0]:g} between the fingers", f"at most {_WIDEST:g} m", repair)

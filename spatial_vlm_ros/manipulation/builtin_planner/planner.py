@@ -373,7 +373,6 @@ class _Task:
             refused.append(UnreachableError(self.first, *nearest))
 
     def _follow(self, start: Floats) -> list[Path]:
-        """Follow the lines, one after another."""
         paths: list[Path] = []
         for number, segment in self.lines:
             checker = self.checkers[number]
@@ -413,7 +412,6 @@ class _Task:
 
 
 def _check_start(robot: ArmModel, start: Floats) -> None:
-    """Check that the start is a valid configuration."""
     if start.shape != robot.lower.shape:
         repair = "copy them from the joint states"
         raise InputError("start", f"{len(start)} positions", f"{len(robot.joints)}, one for each joint", repair)

@@ -71,7 +71,6 @@ def measured(
 def _measured(
     name: str, proposal: ProposedGrasp, body: GraspBody, seen: TargetPoints, thin: ThinParts, config: PlanningConfig
 ) -> SurfaceGrasp | str:
-    """The grasp, or the kind of its rejection."""
     gripper, goal, rotation = config.gripper, config.goal, proposal.rotation
     deep, palm = gripper.finger_beyond, gripper.finger_beyond - gripper.finger_length
     local = (body.points - proposal.position) @ rotation

@@ -200,7 +200,6 @@ def within(solid: Solid, points: Array) -> npt.NDArray[np.bool_]:
 
 
 def _once(cells: Indices) -> Indices:
-    """Remove duplicates of (N, 3) cells."""
     low = cells.min(axis=0)
     spans = tuple((cells.max(axis=0) - low + 1).astype(np.int64).tolist())
     keys = np.unique(np.ravel_multi_index(tuple((cells - low).T.astype(np.int64)), spans))

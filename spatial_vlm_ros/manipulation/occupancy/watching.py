@@ -165,7 +165,6 @@ class IntrusionWatch:
         return u[inside], v[inside], own[inside, 2]
 
     def _free(self, points: Array, edge: float, noise: Array | float = 0.0) -> npt.NDArray[np.bool_]:
-        """(N,) whether points are outside all known bodies."""
         free = points[:, 2] - edge / 2 > self._floor + _SIGMAS * noise
         for solid in self._known:
             free &= ~within(solid, points)

@@ -261,7 +261,6 @@ def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspC
 
 
 def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | None:
-    """The rejection if the tip leaves the workspace at any pose."""
     tip, up = candidate.tip, (0.0, 0.0, config.goal.retreat)
     for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
         beyond = outside_by(config.workspace, place.position)

@@ -148,7 +148,6 @@ def _results(
 
 
 def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
-    """The rejection if the tip leaves the workspace at any pose."""
     tip, goal = candidate.tip, config.goal
     for name, way in (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, goal.retreat)),
                       ("retreat", tip.back(goal.approach))):  # fmt: skip

@@ -274,7 +274,6 @@ class ArmPlanner(Node):
         return {name: joints[name][0] for name in names if name in joints and joints[name][1] >= oldest}
 
     def _current(self) -> dict[str, float]:
-        """Current joint positions."""
         heard = self._heard(self._robot.joints)
         silent = [name for name in self._robot.joints if name not in heard]
         if silent:

@@ -140,7 +140,6 @@ class _Listening:
             self._heard.parameters = told | self._parameters(planner, further_names(told, self._motion))
 
     def _parameters(self, planner: str, names: Iterable[str]) -> dict[str, Any]:
-        """Those of a node's parameters that are set."""
         told = {}
         for name in names:  # one by one: rclcpp answers nothing if one of several does not exist
             answer = self._spinner.ask(GetParameters, f"{planner}/get_parameters", _REPLY, names=[name])

@@ -275,7 +275,6 @@ class PlannerGate(Node):
             raise error
 
     def _serve(self, goal: _Goal) -> None:
-        """Serve one goal, on its own thread."""
         self._broker.take_down()  # the plan of the previous goal
         asked = goal.request
         words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)

@@ -179,7 +179,6 @@ class ArmScene:
 
 
 def _change(message: CollisionObject, bodies: dict[str, BoxedObject], base: str) -> None:
-    """Add, move or remove an object of the world."""
     if message.operation == CollisionObject.REMOVE:
         if message.id and message.id not in bodies:
             raise InputError("collision object", repr(message.id), f"one of {sorted(bodies)}", "add it first")
@@ -212,7 +211,6 @@ def _body(message: CollisionObject) -> BoxedObject:
 
 
 def _edges(name: str, shape: SolidPrimitive) -> Floats:
-    """Edge lengths of the box around a primitive, metres."""
     d = [float(v) for v in shape.dimensions]
     count = {SolidPrimitive.BOX: 3, SolidPrimitive.SPHERE: 1, SolidPrimitive.CYLINDER: 2, SolidPrimitive.CONE: 2}
     if len(d) != count.get(shape.type):

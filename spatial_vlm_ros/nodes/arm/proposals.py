@@ -177,7 +177,6 @@ def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> Pl
 
 
 def _arm_of(offer: Offer, config: PlanningConfig, description: str) -> ArmKinematics:
-    """The arm of an offer's plan."""
     motion, first = config.motion, offer.plan.trajectories[0]
     return kinematics_of(description, motion.planning_frame, motion.tip_link, first.joint_names)
 

@@ -316,7 +316,6 @@ class Strategies:
         return {name: width / len(names) if stroke is None else stroke.position(width) for name in names}
 
     def _failure(self, more: str) -> SpatialVlmError:
-        """Why there is no plan."""
         if not self._refused:
             if self._unplaced:
                 return self._unplaced[0]

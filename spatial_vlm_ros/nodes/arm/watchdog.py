@@ -125,7 +125,6 @@ class Watchdog:
             self._tripped = self._tripped or "the watchdog has exited"
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
-        """Read the process's output, on a separate thread."""
         for line in process.stdout or ():
             word, _, rest = line.decode(errors="replace").strip().partition(" ")
             if word == "ready":

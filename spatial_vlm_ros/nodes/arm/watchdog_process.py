@@ -121,7 +121,6 @@ class WatchdogProcess:
         self._pressure.mark()
 
     def _arm(self) -> None:
-        """Report ready, or the missing servers."""
         missing = [name for name, client in self._controllers.items() if not client.service_is_ready()]
         if self._event is not None and not self._event.get_subscription_count():
             missing.append(self._event.topic_name)

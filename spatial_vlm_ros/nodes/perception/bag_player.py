@@ -111,7 +111,6 @@ class BagPlayer(Node):
             self.get_logger().warning(printable(f"there is no subscriber to {', '.join(sorted(deaf))}"))
 
     def _play(self) -> None:
-        """Publish messages that are due."""
         now = time.monotonic()
         if self._played is None:
             if not self._is_awaited(now):
@@ -151,7 +150,6 @@ def _profile(topic: str, form: str) -> Any:
 
 
 def _opened(form: Any, data: Any) -> Any:
-    """Deserialise recorded bytes to a new message."""
     return deserialize_message(data, form) if isinstance(data, bytes) else copy.deepcopy(data)
 
 

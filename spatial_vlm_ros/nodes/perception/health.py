@@ -204,7 +204,6 @@ class Health:
         return WARN if twins else OK, words, {twin.where: twin.who for twin in twins}
 
     def _requests(self, active: bool, others: Mapping[str, Told]) -> Told:
-        """Whether a request would be served now."""
         queue, observer, node = self._queue, self._queue.observer, self._queue.frames.settings.node
         values: dict[str, Any] = {f"ended {status}": count for status, count in sorted(queue.ends.items())}
         values |= {"waiting": queue.waiting, "queue_depth": node.queue_depth, "observed frames": observer.count}

@@ -25,8 +25,9 @@ from spatial_vlm_ros.nodes.perception.requests import (
     ResolvingWorker,
 )
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.resolver import Resolver, refused_in
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
+from spatial_vlm_ros.spatial.dialogue import refused_in
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker

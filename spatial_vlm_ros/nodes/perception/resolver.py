@@ -44,7 +44,7 @@ from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.resolver import refusal
+from spatial_vlm_ros.spatial.dialogue import refusal
 from spatial_vlm_ros.spatial.support_check import carries_out
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
@@ -368,7 +368,6 @@ class ResolverNode(LifecycleNode):
             self.destroy_client(stopper)
 
     def _stop_motion(self) -> None:
-        """Call planner_gate's stop service."""
         if self._stopper is not None and self._stopper.service_is_ready():
             self._stopper.call_async(Trigger.Request())
 

@@ -82,7 +82,6 @@ class SimulatedController:
         raise NotImplementedError
 
     def _brake(self, goal: ServedGoal) -> None:
-        """Stop a goal that its client has cancelled."""
         raise NotImplementedError
 
     def _watch(self, cell: ArmCell) -> None:

@@ -164,8 +164,6 @@ class SimArmNode(Node):
             self._ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns())))
 
     def _fail(self, error: Exception) -> None:
-        """End the node with the error of a thread."""
-
         def end() -> None:
             raise error
 

@@ -124,7 +124,6 @@ def load_sam3(
 
 
 def _described(path_or_id: str, model: str, classes: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
-    """Return the `model_type` of a folder, and its config."""
     told = read_json(model_folder(path_or_id, model=model) / "config.json", model)
     kind = str(told.get("model_type"))
     if kind not in classes:

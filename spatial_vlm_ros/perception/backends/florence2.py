@@ -126,7 +126,6 @@ class Florence2:
         return self.runner.warm_up(f"{self._task}object", self._forward)
 
     def _ask(self, rgb: Rgb, task: str, words: Sequence[str], form: re.Pattern[str]) -> list[tuple[NamedObject, ...]]:
-        """Find the objects for each of the words."""
         prompts.check_rgb(rgb)
         replies = self.runner.over([task + asked for asked in words], self._forward(rgb))
         size = (int(rgb.shape[1]), int(rgb.shape[0]))

@@ -158,7 +158,6 @@ class OnnxDetector(PhraseDetector):
         self.boxes(np.full((480, 640, 3), 127, np.uint8), (ANYTHING,))
 
     def _prompts(self, categories: Sequence[str]) -> list[tuple[str, ...]]:
-        """Group the categories that are asked together."""
         raise NotImplementedError
 
     def _find(self, image: Any, prompt: Sequence[str], categories: Sequence[str], size: tuple[int, int]) -> Boxes:

@@ -143,7 +143,6 @@ class PromptedGrounder:
         return PromptReply(reply.text, seen, reply.whole)
 
     def _one(self, words: str) -> Any:
-        """The prompt for what a description means."""
         return self.family.one.format(quoted(words))
 
     def _replies(self, rgb: Rgb, asks: Sequence[Any]) -> Iterable[tuple[Reply, Size]]:
@@ -362,8 +361,6 @@ def mask_model_of(masks: str, masks_model: str, family: ModelFamily | None, **gi
 
 
 def _groups(points: Sequence[tuple[float, float]], masks: Sequence[Mask], several: bool) -> list[list[int]]:
-    """Group the points of each object; indices in order."""
-
     def same(a: int, b: int) -> bool:
         if several and (_holds(masks[a], points[b]) or _holds(masks[b], points[a])):
             return True

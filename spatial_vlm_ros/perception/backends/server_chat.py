@@ -199,7 +199,6 @@ def _request(words: str, labels: Sequence[str], sent: SentImage, asking: ChatPro
 
 
 def _unit(convention: Convention, size: tuple[int, int]) -> str:
-    """Describe a convention in words for the prompt."""
     width, height = size
     words = {
         "fraction": "coordinates are fractions of the picture's width and height, 0 to 1",

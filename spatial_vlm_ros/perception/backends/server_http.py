@@ -129,7 +129,6 @@ def _split(url: str, base: str = "") -> SplitResult | None:
 
 
 def _plain(text: str) -> bool:
-    """Whether a text is printable ASCII without spaces."""
     return all(33 <= ord(c) <= 126 for c in text)
 
 

@@ -335,7 +335,6 @@ def _loaded(
 
 
 def _preparation(name: str, processor: Any, kind: str, row: ModelFamily, device: torch.device) -> PreparePrompts:
-    """Return what makes the inputs of a model."""
     from spatial_vlm_ros.vlm.diagnostics.candidates import cuts_sides
 
     images, unit = on_device(processor.image_processor, device), CONVENTIONS[row.convention].unit
@@ -356,7 +355,6 @@ def _preparation(name: str, processor: Any, kind: str, row: ModelFamily, device:
 
 
 def _qwen_inputs(processor: Any, images: Mapping[str, Any], image: Any, asks: Sequence[str], longest_px: int) -> Inputs:
-    """Make inputs of Qwen-VL models."""
     prepare = processor.image_processor
     own, (width, height) = dict(prepare.size), image.size
     most, scale = int(own["longest_edge"]), longest_px / max(width, height)
@@ -439,8 +437,6 @@ def without_videos(base: Any) -> Any:
 
 
 def _internvl_without_videos(base: Any) -> Any:
-    """The same for InternVL."""
-
     def __init__(
         self: Any,
         image_processor: Any = None,

@@ -235,7 +235,6 @@ def _request(url: str, model: str) -> urllib.request.Request:
 
 
 def _failed(url: str, model: str, error: Exception) -> ModelError:
-    """Turn a failure into an error for the user."""
     if isinstance(error, urllib.error.HTTPError):
         refusals = {404: (f"there is no {url}", "check the mirror's address: --mirror, HF_ENDPOINT")}
         for status in (401, 403):

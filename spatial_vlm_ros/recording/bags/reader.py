@@ -235,12 +235,10 @@ open_bag = Bag
 
 
 def _type(connection: Connection) -> str:
-    """ROS 2 name of a connection's message type."""
     return _SAME_TYPES.get(connection.msgtype, connection.msgtype)
 
 
 def _storages(reader: Reader | Ros1Reader) -> list[Any]:
-    """What rosbags reads the files of a bag of ROS 2 with."""
     storage: Any = getattr(reader, "storage", None)
     return getattr(storage, "storages", None) or [storage]
 

@@ -108,7 +108,6 @@ class _TopicChoice:
     # -------------------------------------------------------------------------------------------- images
 
     def _cameras(self) -> tuple[Topic, Topic]:
-        """The colour and the depth topic of one camera."""
         images = [t for t in self._topics if t.type in _ROLES[RGB].types and not _any_word(t.name, _NO_IMAGE)]
         depths = [t for t in images if _any_word(t.name, {"depth"})]
         others = [t for t in images if t not in depths]
@@ -196,7 +195,6 @@ class _TopicChoice:
 
     @staticmethod
     def _only(topics: Iterable[Topic]) -> Topic | None:
-        """The topic if there is exactly one."""
         found = list(topics)
         return found[0] if len(found) == 1 else None
 

@@ -192,7 +192,6 @@ class Judge:
         return {key: float(np.linalg.norm(total)) for key, total in sums.items()}
 
     def _supports(self, data: Any) -> dict[int, set[int]]:
-        """Object → bodies that it touches."""
         found: dict[int, set[int]] = {int(body): set() for body in self._bodies}
         for one, two in self._body_of[data.contact.geom] if data.ncon else ():
             for a, b in ((int(one), int(two)), (int(two), int(one))):

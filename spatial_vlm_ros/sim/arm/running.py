@@ -130,7 +130,6 @@ class RunningCell:
                 answer.set_exception(error)
 
     def _refuse(self) -> None:
-        """Refuse all requests from now on."""
         with contextlib.suppress(queue.Empty):
             while True:
                 _, answer = self._asked.get(block=False)

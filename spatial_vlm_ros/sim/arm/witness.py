@@ -110,6 +110,5 @@ class CollisionWitness:
         return deepest, len(moments)
 
     def _name(self, geom: int) -> str:
-        """Name of an object, "held", or the link."""
         name = str(self.model.geom(geom).name)
         return self._boxes[name] if name in self._boxes else str(self.model.body(self.model.geom_bodyid[geom]).name)

@@ -72,12 +72,10 @@ def letters(random: Random) -> str:
 
 
 def _random_bytes(message: Any, _: float, random: Random) -> None:
-    """Replace every byte of an image by a random one."""
     _write(message, random.integers(0, 256, len(message.data), np.uint8))
 
 
 def _mirrored(message: Any, _: float, __: Random) -> None:
-    """Flip the image left to right."""
     if message.encoding not in _CHANNELS:
         repair = f"use images encoded as one of {', '.join(_CHANNELS)}"
         got = f"rgb=wrong for an image in {message.encoding}"
@@ -138,7 +136,6 @@ def _another_focal_length(message: Any, factor: float, _: Random) -> None:
 
 
 def _no_joints(message: Any, _: float, __: Random) -> None:
-    """Set positions, velocities and efforts to NaN."""
     _change_numbers(message, ("position", "velocity", "effort"), lambda values: values * np.nan)
 
 
@@ -177,7 +174,6 @@ def _names_passed_on(message: Any, _: float, __: Random) -> None:
 
 
 def _no_transforms(message: Any, _: float, __: Random) -> None:
-    """Set translations to NaN and quaternions to zero."""
     for stamped in message.transforms:
         place, turned = stamped.transform.translation, stamped.transform.rotation
         place.x = place.y = place.z = float("nan")

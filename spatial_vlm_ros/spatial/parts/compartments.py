@@ -72,7 +72,6 @@ class _Walls:
         self.seen = self._marked(places, shape) | self.high
 
     def _marked(self, places: Array, shape: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Cells that places (N, 2) lie in."""
         cells = np.floor((places - self.low) / self.step).astype(int)
         marked = np.zeros(shape, np.bool_)
         marked[tuple(cells[((cells >= 0) & (cells < shape)).all(axis=1)].T)] = True

@@ -102,7 +102,6 @@ def _is_front(layout: Layout, row: int) -> bool:
 
 
 def _within_box(pairs: Pairs) -> Measured:
-    """The target's centre is inside the anchor's box."""
     layout, contact = pairs.layout, pairs.layout.relation.contact
     half = layout.size[pairs.anchors] / 2
     long_side = layout.long_side[pairs.anchors]

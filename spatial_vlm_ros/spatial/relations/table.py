@@ -231,7 +231,6 @@ _TABLE = (
 
 @lru_cache(maxsize=1)
 def _of_packages() -> Mapping[str, RelationMeasure]:
-    """The relations of installed packages."""
     found: dict[str, RelationMeasure] = {}
     for name, (relation, source) in plugged().relations.items():
         if relation.anchors == 2:

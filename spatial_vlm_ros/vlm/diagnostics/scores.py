@@ -340,12 +340,10 @@ def _inverting(cue: Cue) -> BlindnessFinding:
 
 
 def _gross(fault: str, where: str, name: str, share: Share) -> BlindnessFinding:
-    """Whether most answers show a fault."""
     return BlindnessFinding(fault, where, _outcome(share.low > HALF, share.high < GROSS), {name: share})
 
 
 def _guessing(section: Section) -> BlindnessFinding:
-    """Whether accuracy is above chance."""
     above = section.accuracy.low > section.chance
     outcome = _outcome(not above and section.accuracy.high < section.chance + LITTLE, above)
     chance = Interval(section.chance, section.chance, section.chance)

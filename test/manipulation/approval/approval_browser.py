@@ -47,7 +47,6 @@ class Browser:
         self.driver.quit()
 
     def forget(self) -> None:
-        """As if started anew."""
         self.driver.get("about:blank")
         self.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
         self.look(1280)
@@ -94,12 +93,10 @@ class Browser:
         webdriver.ActionChains(self.driver).send_keys(*keys).perform()
 
     def press_back(self, times: int) -> None:
-        """Shift and Tab."""
         keys = webdriver.ActionChains(self.driver).key_down(Keys.SHIFT)
         keys.send_keys(Keys.TAB * times).key_up(Keys.SHIFT).perform()
 
     def click(self, words: str) -> None:
-        """Click a button as soon as it can be."""
         button = self.until(f"the button {words!r}", lambda: (b := self.button(words)) and b.is_enabled() and b)
         button.click()
 

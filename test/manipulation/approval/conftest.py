@@ -149,7 +149,6 @@ def page(office: Office) -> Iterator[Page]:
 
 @pytest.fixture
 def ann(page: Page) -> Visitor:
-    """An operator who is signed in."""
     return Visitor(page.host, page.port).sign_in(TOKEN)
 
 

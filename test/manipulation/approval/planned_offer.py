@@ -54,7 +54,6 @@ SEEN = Surroundings(
 
 
 def heading(yaw: float) -> tuple[float, float, float, float]:
-    """x, y, z, w of a turn about z."""
     return (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2))
 
 
@@ -130,7 +129,6 @@ def closed(config: PlanningConfig, grasp: Grasp) -> float:
 
 
 def matrix(pose: Pose) -> np.ndarray:
-    """(4, 4) of a pose."""
     found = np.eye(4)
     found[:3, :3], found[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
     return found

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is cut off for being slow."""
     for phase in connections._MAY_LAST:
         monkeypatch.setitem(connections._MAY_LAST, phase, 600.0)
 

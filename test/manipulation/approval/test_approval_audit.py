@@ -31,7 +31,6 @@ from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A record of five lines."""
     path = tmp_path / "record" / "audit.jsonl"
     with AuditLog(path) as log:
         for n in range(4):

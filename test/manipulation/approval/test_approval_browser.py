@@ -204,7 +204,6 @@ def shown() -> Proposal:
 
 
 def seen_of(browser: Browser, view: str) -> str:
-    """The pixels of a view of the animation."""
     code = f"return document.querySelector('figure[data-view={view}] canvas').toDataURL()"
     return str(browser.script(code))
 

@@ -48,7 +48,6 @@ def proposed(description: str = "", offer: Offer | None = None) -> Proposal:
 
 
 def seen_as(offer: Offer, **changed: Any) -> Offer:
-    """With other surroundings."""
     assert offer.seen.surroundings is not None
     around = dataclasses.replace(offer.seen.surroundings, **changed)
     return dataclasses.replace(offer, seen=dataclasses.replace(offer.seen, surroundings=around))

@@ -77,7 +77,6 @@ def moved(step: PlanStep) -> PlanStep:
 
 
 def later(step: PlanStep) -> PlanStep:
-    """Its last time a nanosecond later."""
     assert step.trajectory is not None
     *times, last = step.trajectory.times
     return dataclasses.replace(step, trajectory=dataclasses.replace(step.trajectory, times=(*times, last + 1e-9)))

@@ -28,7 +28,6 @@ class Desk:
         self.action, self.form = ann.form("Approve this plan")
 
     def send(self, **changed: str) -> Reply:
-        """Ann's approval, or something else of it."""
         return self.ann.post(self.action, self.form | changed)
 
     def begun(self) -> int:

@@ -41,7 +41,6 @@ LIMITS = URDF.with_suffix(".yaml")
 
 def ur(urdf: str | Path = URDF, srdf: str | Path = SRDF, group: str = "ur_manipulator", hand: str = "gripper",
        **how: Any) -> ArmModel:  # fmt: skip
-    """The UR5e with something changed."""
     return arm_model(urdf, srdf, group, hand, **{"joint_limits": LIMITS, **how})
 
 

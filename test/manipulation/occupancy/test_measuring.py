@@ -65,7 +65,6 @@ def depth_of(boxes: Sequence[Box], base_T_camera: Transform, noise: float = 0.0,
 
 
 def frame_of(boxes: Sequence[Box], base_T_camera: Transform, noise: float = 0.0, seed: int = 0) -> RgbdFrame:
-    """The same as a frame."""
     rgb = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     depth = depth_of(boxes, base_T_camera, noise, seed)
     return RgbdFrame(rgb, depth, CAMERA, 7, "camera", base_T_camera)
@@ -135,7 +134,6 @@ def test_an_object_without_a_name_is_occupied_and_one_with_a_name_is_not(seed: i
 
 
 def at_random(depth: Depth) -> Depth:
-    """Loses half of the pixels."""
     depth[np.random.default_rng(5).random(depth.shape) < 0.5] = np.nan
     return depth
 

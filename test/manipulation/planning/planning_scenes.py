@@ -54,7 +54,6 @@ def table_with(
     keep_outs: Sequence[PlanningObject] = (),
     truncated: bool = False,
 ) -> PlanningScene:
-    """A table whose top is z = 0."""
     return PlanningScene(
         "base_link", 1_000, target, yaw_known, truncated, (TABLE,), neighbours, tuple(keep_outs), ("support",), ()
     )

@@ -80,7 +80,6 @@ PLAN = plan_of(GOAL, SCENE, None, steps(), 0)
 
 
 def changed(number: int, **fields: Any) -> list[PlanStep]:
-    """The chain with one motion changed."""
     made = steps()
     trajectory = made[number].trajectory
     assert trajectory is not None

@@ -44,7 +44,6 @@ def disc(radius: float, z: float) -> tuple[Array, Array]:
 
 
 def slab(low: tuple[float, float, float], high: tuple[float, float, float]) -> tuple[Array, Array]:
-    """The same of the six faces of a box."""
     points, normals = [], []
     for axis in range(3):
         u, v = (k for k in range(3) if k != axis)

@@ -149,7 +149,6 @@ CAT, CAN, DOG = (NounPhrase(phrase) for phrase in PHRASES)
 
 @pytest.fixture
 def copy(copied: Callable[[str], Path]) -> Path:
-    """OWL-ViT as published, to be spoilt."""
     return copied("owlvit graph")
 
 

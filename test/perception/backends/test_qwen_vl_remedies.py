@@ -92,7 +92,6 @@ def remedied(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> Answers:
-    """Of the model as it is."""
     return answers(load(folder))
 
 

@@ -72,7 +72,6 @@ RESIZED = (168, 112)
 
 
 def written(kind: str, box: tuple[int, ...]) -> list[int]:
-    """A box as a model of one of KINDS writes it."""
     across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
     return [round(v * s) for v, s in zip(box, (across / WIDTH, down / HEIGHT) * 2, strict=True)]
 
