@@ -78,20 +78,18 @@ class ModelOutcome(Outcome):
 
 
 class Watched:
-    """A grounder that stores its last detections for one image and returns them again."""
+    """A grounder that answers for one image, and for crops of it, once."""
 
     def __init__(self, grounder: Grounder) -> None:
         self._grounder = grounder
-        self._known: dict[tuple[NounPhrase, ...], Grounding] = {}
-        self.last: tuple[Detection, ...] = ()
+        self._known: dict[Any, Grounding] = {}
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Call the grounder."""
-        if tuple(phrases) not in self._known:
-            self._known[tuple(phrases)] = self._grounder.ground(rgb, phrases)
-        grounding = self._known[tuple(phrases)]
-        self.last = grounding.detections
-        return grounding
+        asked = rgb.shape, hash(rgb.tobytes()), tuple(phrases)
+        if asked not in self._known:
+            self._known[asked] = self._grounder.ground(rgb, phrases)
+        return self._known[asked]
 
 
 def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> list[ModelOutcome]:
@@ -103,10 +101,10 @@ def one_world(seed: int, model: str, withheld: frozenset[tuple[str, str]]) -> li
         seen = world.render(VGA)
         frame = noisy(seen.frame, np.random.default_rng(seed), STEREO, seen.shiny)
         for question, mass in itertools.product(questions(world, seen), MASSES):
-            answer = resolvers[mass].resolve(frame, question.words)
+            answer, detections, *_ = resolvers[mass].look_at(frame).ask(question.words)
             given = None
             if answer.target is not None:
-                chosen = next(one for one in watched.last if one.id == answer.target.id)
+                chosen = next(one for one in detections if one.id == answer.target.id)
                 given = object_of(chosen, seen) or "nothing"
             unseen = question.id is not None and is_withheld(question.id, question.words, world, withheld)
             text = f"seed {seed}: {question.words!r} means {question.id}, got {answer.status.value} {given}"

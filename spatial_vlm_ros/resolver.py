@@ -316,6 +316,7 @@ class ObservedFrame:
         self._scene: Scene | SpatialVlmError | None = None  # of the given detections, or the reason why there is none
         self._latest: tuple[tuple[NounPhrase, ...], Grounding, Scene] | None = None  # of the grounder
         self._found: tuple[tuple[NounPhrase, ...], Grounding] | None = None  # of the grounder, lifted or not
+        self._looked: tuple[NounPhrase, ...] | None = None  # phrases that it was asked about crops for
         self._grounding: Grounding | None = None
         self._referrer: Referrer | None = None
 
@@ -436,9 +437,8 @@ class ObservedFrame:
             else:
                 choice, scorer, attempt = choose(turn, scorer)
                 closer = self._closer(phrases, grounding, unnamed_in_doubt(choice, scorer), watch)
-                if closer is not grounding:
-                    grounding, detections = closer, closer.detections
-                    scene = self._lift(phrases, grounding)
+                if closer is not None:
+                    grounding, scene, detections = *closer, closer[0].detections
                     scorer, ignored = self._scorer(turn, phrases, grounding, scene, frame)
                     choice, scorer, attempt = choose(turn, scorer)
                 if judge is not None and turn.before is None and attempt.doubt is None:  # otherwise a person decides
@@ -473,21 +473,37 @@ class ObservedFrame:
     def _closer(
         self, phrases: tuple[NounPhrase, ...], grounding: Grounding, regions: Sequence[UnexplainedRegion],
         watch: Stopwatch,
-    ) -> Grounding:  # fmt: skip
-        """Let the model that found the objects look again at what it left without a name."""
-        if self._given is not None or self._grounding is not None or not regions:
-            return grounding
+    ) -> tuple[Grounding, Scene] | None:  # fmt: skip
+        """What the model finds of the phrases where it left something without a name, looking once more; else None."""
+        by_itself = self._given is None and self._grounding is None and self.frame.camera.is_rectified
+        looks = by_itself and getattr(self._resolver.grounder, "looks", True)
+        if not (looks and regions) or self._looked == phrases:
+            return None
+        self._looked, end = phrases, time.monotonic() + _PATIENCE - watch.laps["ground"] / 1000
+
+        def ask(crop: Rgb) -> Grounding | None:
+            try:
+                return self._asked(crop, phrases)
+            except ModelError as error:
+                _log.info("the model failed on a part of the image, which stays without a name: %s", error)
+                return None
+            finally:
+                watch.lap("ground")
+
         watch.lap("relate")
-        end = time.monotonic() + _PATIENCE - watch.laps["ground"] / 1000
         some = itertools.takewhile(lambda _: time.monotonic() < end, regions[:_CROPS])
+        closer = with_crops(grounding, some, self.frame.rgb, ask)
+        if closer is grounding:
+            return None
         try:
-            closer = with_crops(grounding, some, self.frame.rgb, lambda crop: self._asked(crop, phrases))
-        except ModelError as error:
-            _log.warning("the model failed on a part of the image, which stays without a name: %s", error)
-            return grounding
-        self._found = phrases, closer
-        watch.lap("ground")
-        return closer
+            scene = self._resolver.observe(self.frame, closer.detections)
+            scene.evidence.require()
+        except SpatialVlmError as error:  # the box of a crop must not cost the answer
+            _log.info("what was found in a part of the image is not used: %s", error)
+            return None
+        self._found, self._latest = (phrases, closer), (phrases, closer, scene)
+        watch.lap("lift")
+        return closer, scene
 
     def _taken(self, words: str, before: Dialogue | None) -> DialogueTurn:
         """Parse words: by the grammar, else by a language model, if one is configured."""

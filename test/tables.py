@@ -37,7 +37,6 @@ def called(told: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
 
 
 def example(path: str) -> Any:
-    """A file of examples/ as a module."""
     file = Path(__file__).resolve().parents[1] / "examples" / path
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None

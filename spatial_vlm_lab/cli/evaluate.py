@@ -286,11 +286,7 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _sharded(given: dict[str, Any], out: Path | None, whole: str) -> tuple[Engine, str] | None:
-    """Engine and folder of an evaluation in shards; None if the cases are evaluated one after another here.
-
-    Args:
-        whole: option that needs the latter; "" = none.
-    """
+    """Engine and folder of an evaluation in shards; None if it runs here, as the option `whole` needs."""
     engine, workers, address, num_gpus, shards = (
         given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "shards")
     )

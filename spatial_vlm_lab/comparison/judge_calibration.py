@@ -63,11 +63,7 @@ def _ask_cases(
     tally: AskingTally,
     ask: Callable[[Case, RgbdFrame, Sequence[Detection]], str | None],
 ) -> None:
-    """Ask about every case. A request that fails is told in the log.
-
-    Args:
-        ask: returns why it did not ask about a case; None if it did.
-    """
+    """Ask about every case; `ask` returns why it did not. A request that fails is told in the log."""
     frames, in_a_row = FolderFrames(folder), 0
     for case in cases:
         there = frames.load(case.frame)

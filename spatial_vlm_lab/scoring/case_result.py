@@ -300,12 +300,7 @@ def relations_of(answer: Resolution) -> tuple[str, ...]:
 def _error(
     result: CaseResult, found_id: str | None, labels: Mapping[str, str], evidence: CaseEvidence
 ) -> tuple[CaseError | None, Blame | None, str]:
-    """The error of a case (None = nothing went wrong), who is to blame, and which object it is about.
-
-    Args:
-        found_id: id of the object answered with, as the model gave it.
-        labels: names of the true objects by id.
-    """
+    """The error of a case (None = nothing went wrong), who is to blame, and which object it is about."""
     if result.miss is None:
         return None, None, ""
     if result.status in FAILURES and result.status is not result.expected_status:

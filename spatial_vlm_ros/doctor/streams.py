@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import zlib
@@ -239,11 +240,14 @@ class StreamDoctor:
         if self._first is None or self._last is None:
             return []
         try:
-            (before, _), (frame, _) = self._first.decode(), self._last.decode()
+            frame, _ = self._last.decode()
         except SpatialVlmError as error:
             return [fail("frame", str(error), getattr(error, "repair", ""))]
-        over_time = of_checks((depth_over_time(before, frame),) if self._first is not self._last else ())
-        return [*examine(frame, (), self._settings.resolver, table_height), *over_time]
+        findings = examine(frame, (), self._settings.resolver, table_height)
+        with contextlib.suppress(SpatialVlmError):  # a driver may begin with a broken image
+            if self._first is not self._last:
+                findings += of_checks((depth_over_time(self._first.decode()[0], frame),))
+        return findings
 
 
 # ------------------------------------------------------------------------------------------------ clocks

@@ -61,6 +61,7 @@ _STANDS_OUT, _BESIDE, _SHOWN = 1.0, 35, 0.6  # edges of colour near so many of t
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
 _FLICKER, _MOVED, _DRIFT = 25.0, 0.05, 0.05  # grey levels; share of pixels; |log| of depth in a still picture
 _COARSE, _LEAST_BOX = 160, 3  # pixels: width at which boxes are compared, and the least side of one there
+_MOST_COMPARED = 200
 _FILLED, _MOST_BOXES = 0.2, 0.8  # better filled elsewhere, and of how many boxes; in right frames 0.09 at most
 
 _FACTORS = (0.6, 0.55)  # |log| of a common size factor of three kinds of objects, and of more
@@ -76,9 +77,8 @@ _SEEN = 0.7  # visible share of an object whose size counts
 _TILT = 5.0  # degrees between a visible plane and TF's "up": 6 cm of height over 0.7 m; a board may lean by less
 _NO_TABLE, _FACES_DOWN = 60.0, 105.0  # degrees between which the plane may be a wall, unless objects stand on it
 _SURFACE = 0.12  # least share of what is measured that lies on a surface; planes through several levels hold 0.07
-_TOUCHES = (
-    0.03  # metres from the plane of the lowest visible part of an object that stands on it: a ball hides its foot
-)
+# Metres from the plane of the lowest visible part of an object that stands on it: a ball hides its foot.
+_TOUCHES = 0.03
 _FAR_OFF = 20.0  # metres: no camera of an arm or a mobile robot is this far above its base or map
 _RISE = 0.3  # share of objects that rise from their support; those in compartments may not
 _LOW, _DEEP, _HIGH = -0.015, -0.3, 0.01  # metres from the support: hollows in it, and what stands on it
@@ -146,8 +146,10 @@ def depth_over_time(before: RgbdFrame, now: RgbdFrame) -> Check:
         return _unmeasured(name, "the size of the image changed")
     small = [cv2.blur(cv2.cvtColor(one.rgb, cv2.COLOR_RGB2GRAY), (5, 5)).astype(np.float32) for one in (before, now)]
     there = np.isfinite(before.depth) & np.isfinite(now.depth)
-    if (np.abs(small[1] - small[0]) > _FLICKER).mean() > _MOVED or there.mean() < _MOVED:
-        return _unmeasured(name, "the picture changes, or too little has depth")
+    was, is_ = (np.eye(4) if one.base_T_camera is None else one.base_T_camera.matrix for one in (before, now))
+    moved = (np.abs(small[1] - small[0]) > _FLICKER).mean() > _MOVED or not np.allclose(was, is_, atol=0.01)
+    if moved or small[0].std() < _FLICKER or there.mean() < _MOVED:
+        return _unmeasured(name, "the picture or the camera's place changes, or too little is in it")
     factor = float(np.median(now.depth[there] / before.depth[there]))
     seconds = (now.stamp_ns - before.stamp_ns) / 1e9
     found = f"the picture is that of {seconds:.1f} s before, its depth {factor:.3g} times as far"
@@ -266,19 +268,19 @@ def _in_boxes(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane, 
 
     A contradiction, or what edges could not tell.
     """
-    every = max(1, round(frame.depth.shape[1] / _COARSE))
+    every = max(1, round(max(frame.depth.shape) / _COARSE))
     z = frame.depth[::every, ::every]
     xs, ys = (axis[::every] for axis in normalised_axes(frame.camera))
     n, reach = support.normal, _COARSE // 5
     height = (n[0] * xs[None, :] + n[1] * ys[:, None] + n[2]) * z + support.offset
     boxes = np.array([obj.detection.box_xyxy for obj in objects]).reshape(-1, 4) / every
     sides = boxes[:, 2:] - boxes[:, :2]
-    kept = (sides.min(axis=1) >= _LEAST_BOX) & (sides.prod(axis=1) < z.size / 3)
-    if kept.sum() < 3:
+    kept = np.flatnonzero((sides.min(axis=1) >= _LEAST_BOX) & (sides.prod(axis=1) < z.size / 3))[:_MOST_COMPARED]
+    if len(kept) < 3:
         return unmeasured
     around = np.maximum(2.0, sides / 4)
     grown = np.hstack((boxes[:, :2] - around, boxes[:, 2:] + around))[kept]
-    edge = 2 * max(z.shape)
+    edge = max(z.shape) // 4 + reach + 4
     raised = cv2.copyMakeBorder((height > _HIGH).astype(np.uint8), *(edge,) * 4, cv2.BORDER_CONSTANT, value=0)
     sums = cv2.integral(raised)
     moves = np.stack(np.meshgrid(*(np.arange(-reach, reach + 1, 2),) * 2), axis=-1).reshape(-1, 2)
@@ -287,18 +289,18 @@ def _in_boxes(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane, 
         x0, y0, x1, y1 = np.moveaxis(np.round(some + np.tile(moves, 2)[:, None]).astype(np.intp) + edge, -1, 0)
         return sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0], (x1 - x0) * (y1 - y0)
 
-    (filled, area), (all_of_it, whole) = raised_in(boxes[kept]), raised_in(grown)
-    fit = filled / area - (all_of_it - filled) / (whole - area)  # (moves, boxes)
+    (inside, area), (all_of_it, whole) = raised_in(boxes[kept]), raised_in(grown)
+    filled = inside / area  # (moves, boxes)
+    fit, here = filled - (all_of_it - inside) / (whole - area), np.abs(moves).max(axis=1) <= 2
     best = int(fit.mean(axis=1).argmax())
-    better = fit[best] - fit[np.abs(moves).max(axis=1) <= 2].max(axis=0)
-    if better.mean() < _FILLED or (better > _FILLED / 4).mean() < _MOST_BOXES:
+    better, fuller = fit[best] - fit[here].max(axis=0), filled[best] - filled[here].max(axis=0)
+    clear = better.mean() >= _FILLED and fuller.mean() >= _FILLED / 2 and np.abs(moves[best]).max() < reach
+    if not clear or (better > _FILLED / 4).mean() < _MOST_BOXES:
         return unmeasured
     aside, down = (every * moves[best]).tolist()
     found = f"depth lies beside the boxes of {len(better)} objects ({aside:+d} right, {down:+d} down)"
     fix = "register depth to colour (align_depth, depth_image_proc/register); use boxes of this image"
-    return Check(
-        unmeasured.name, V.CONTRADICTS, float(np.hypot(aside, down)), (0.0, float(2 * every)), "px", found, fix
-    )
+    return _check(unmeasured.name, False, float(np.hypot(aside, down)), (0.0, float(2 * every)), "px", found, fix)
 
 
 # ------------------------------------------------------------------------------------------------ objects and camera

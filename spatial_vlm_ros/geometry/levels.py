@@ -145,13 +145,7 @@ class Levels:
 def _levels(
     column: npt.NDArray[np.int64], bin_: npt.NDArray[np.int64], height: Array, bins: int
 ) -> tuple[npt.NDArray[np.intp], Array]:
-    """(M,) level of each occupied cell, and (K,) heights of the levels.
-
-    Args:
-        column: (M,) which cell on the ground, in ascending order.
-        bin_: (M,) which height.
-        height: (M,) mean height of its points, metres.
-    """
+    """(M,) level of each cell, and (K,) heights; `column` (ascending), `bin_`, mean `height` (metres) of M cells."""
     count = np.bincount(bin_, minlength=bins)
     near = np.convolve(count, (1, 1, 1), "same")
     usual = float(np.median(near))  # if nothing is visible between boards, no visible point is a wall

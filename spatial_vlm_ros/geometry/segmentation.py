@@ -431,12 +431,7 @@ def _divide(
 
 
 def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
-    """Pixels of a box that differ in colour from its surroundings; the box's core when too few do.
-
-    Args:
-        claimed: (h, w) bool of the box: pixels of objects that have a mask.
-        raised: (h, w) bool of the box: its few pixels above the support.
-    """
+    """Pixels of a box whose colour differs from that around it, else its core; `claimed` by masks, `raised`: (h, w)."""
     x0, y0, x1, y1 = box
     height, width = look.frame.depth.shape
     margin = max(4, round(0.15 * max(x1 - x0, y1 - y0)))

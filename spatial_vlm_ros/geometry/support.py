@@ -206,6 +206,10 @@ UNKNOWN_TILT = float(np.radians(20.0))
 _CELLS = 8  # cells of a plane along either side: larger than patches of correlated depth errors, and many of them
 _MIN_CAMERA_HEIGHT = 0.05  # metres; a plane through the lens is seen edge-on and holds any points
 _MAX_TILT_FROM_UP_DEG = 15.0  # objects slide on a support surface steeper than this
+_PARALLEL, _SLOPE = 0.99985, 0.966  # cosines of 1 and 15 degrees: between these one of two planes is a slope
+_MORE, _LITTLE = 1.2, 0.5  # times as much that is seen of a level as of a slope; share of the image for no doubt
+_THIN = 0.01  # metres from a plane within which a point counts as seen of it
+_GROUPS, _FEWEST = 6, 10  # objects among which a slope may pass for a support; points that are needed around one
 _CEILING = 0.1  # y of a normal, camera frame, from which a surface seen by a level camera would face down
 _LEAST_SEEN = 0.02  # square metres of it that are seen: faces of objects are smaller
 _CEILING_WEIGHT = 0.5  # share of all votes that such a plane loses: a camera may also hang upside down
@@ -239,8 +243,35 @@ def find_support(
     for normal, offset in _consensus(around, image, area, tolerance, up, config):
         plane = _refined(around.points, image, tolerance, normal, offset)
         if plane is not None and (up is None or _is_level(plane.normal, up)):
-            return plane
+            return _rather_one_level(plane, around, image, tolerance, up)
     return None
+
+
+def _rather_one_level(
+    plane: Plane, around: SupportPoints, image: Array, tolerance: Floats, up: npt.NDArray[np.float64] | None
+) -> Plane:
+    """The plane, unless it is a slope through what surrounds few objects on two levels.
+
+    Of one of those more is seen, and the surroundings of half of the objects, each alone, are rather parallel to it.
+    """
+    groups = [group for group in np.split(around.points, around.starts[1:]) if len(group) >= _FEWEST]
+    best, most = plane, _MORE * _seen_of(plane, image)
+    if len(groups) > _GROUPS or most > _LITTLE * len(image):
+        return plane
+    fitted = [_least_squares(group.T) for group in groups]
+    for normal, offset in fitted:
+        one = _refined(around.points, image, tolerance, normal, offset)
+        if one is None or not _SLOPE < one.normal @ plane.normal < _PARALLEL:
+            continue
+        nearer = np.mean([own @ one.normal > own @ plane.normal for own, _ in fitted])
+        more_level = up is None or one.normal @ up > plane.normal @ up
+        if more_level and nearer >= 0.5 and _seen_of(one, image) > most:
+            best, most = one, _seen_of(one, image)
+    return best
+
+
+def _seen_of(plane: Plane, points: npt.NDArray[np.float64]) -> int:
+    return int(np.count_nonzero(_distances(points, plane.normal, plane.offset) < _THIN))
 
 
 def find_up(frame: RgbdFrame, support: Plane | None) -> tuple[npt.NDArray[np.float64], UpSource]:

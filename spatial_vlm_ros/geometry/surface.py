@@ -301,12 +301,7 @@ def _seen_through(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> str | None:
-    """Reason why the depth is not the object's own but that of what lies behind it, or None.
-
-    Args:
-        z: (N,) depth of its points, metres.
-        heights: (N,) heights of its points above the support, metres.
-    """
+    """Why depth `z` (N,) is that of what lies behind an object, or None; `heights` (N,) over its support, metres."""
     see_through = bool({*detection.attributes, *detection.label.lower().split()} & _SEE_THROUGH_WORDS)
     if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only lower points can be behind
         part_behind = np.count_nonzero(_behind(z, heights, support) > 3.0 * depth_noise(z, depth_config)) / len(z)

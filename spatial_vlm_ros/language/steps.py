@@ -333,13 +333,7 @@ def _act_of_words(action: str, words: str) -> Act:
 
 
 def _act_of(action: str, words: str = "", place: Destination | None = None) -> Act:
-    """The act that a command asks for.
-
-    Args:
-        action: action of the grammar, as in `acts.ACTIONS`.
-        words: the verb as said, lower case; a word that the lexicon lacks counts as the action's usual verb.
-        place: where to, or None.
-    """
+    """The act of a command: `words` are its verb, lower case; an unknown one counts as the usual one of `action`."""
     act = _act_of_words(action, words)
     if act == "release" and place is not None:
         act = "place"

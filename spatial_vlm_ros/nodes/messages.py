@@ -205,11 +205,7 @@ def _marker(resolution: ResolutionMessage, kind: int, pose: PoseMessage, size: V
 
 
 def _copied(form: Any, value: Any, **given: Any) -> Any:
-    """Message with the fields of a value that have its fields' names; None becomes "" or an empty list.
-
-    Args:
-        given: fields that have other names or types.
-    """
+    """Message with the fields of a value, `given` where names or types differ; None becomes "" or an empty list."""
     for name, kind in form.get_fields_and_field_types().items():
         if name not in given and hasattr(value, name):
             found = getattr(value, name)

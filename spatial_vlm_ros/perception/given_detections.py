@@ -15,6 +15,8 @@ from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 class GivenDetections:
     """A grounder that answers from given detections."""
 
+    looks = False
+
     def __init__(self, detections: Sequence[Detection]) -> None:
         self._detections = tuple(detections)
 

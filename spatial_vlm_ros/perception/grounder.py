@@ -52,7 +52,8 @@ class Grounder(Protocol):
 
     A grounder may declare the domain of its training images with an attribute `domain`, one of types.MODEL_DOMAINS:
     "simulated" for only simulated images, "photographs", or "any" for both. Without the attribute the domain is
-    "unknown". See `perception.domain` for its use.
+    "unknown". See `perception.domain` for its use. One that ignores the image declares `looks = False`: it is not asked
+    about crops.
     """
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -114,34 +115,42 @@ def with_unexplained(
     more = tuple(Detection(one.id, "object", _UNNAMED, one.box) for one in scene.unexplained)
     match = np.hstack((grounding.match, np.repeat(any_kind[:, None], len(more), axis=1)))
     all_of_them = replace(grounding, detections=(*grounding.detections, *more), match=match)
-    lifted = lift(scene.frame, all_of_them.detections)
+    known = {
+        one.id: one for one in (*(obj.detection for obj in scene.objects), *scene.of_robot)
+    }  # on a rectified image
+    lifted = lift(scene.frame, [known.get(one.id, one) for one in all_of_them.detections])
     return all_of_them, dataclasses.replace(lifted, unexplained=scene.unexplained, evidence=scene.evidence)
 
 
 def with_crops(
-    grounding: Grounding, regions: Iterable[UnexplainedRegion], rgb: Rgb, ask: Callable[[Rgb], Grounding]
+    grounding: Grounding, regions: Iterable[UnexplainedRegion], rgb: Rgb, ask: Callable[[Rgb], Grounding | None]
 ) -> Grounding:
     """Add what a model finds of the phrases in crops around what it left without a name.
 
     Args:
         rgb: (H, W, 3) uint8, the whole image.
-        ask: grounds the same phrases in a crop.
+        ask: grounds the same phrases in a crop; None = it failed.
     """
     height, width = rgb.shape[:2]
-    for number, region in enumerate(regions, 1):
+    taken = {one.id for one in grounding.detections}
+    free = (name for name in map("crop_{}".format, itertools.count(1)) if name not in taken)
+    for region in regions:
         x0, y0, x1, y1 = region.box
         aside, above = _AROUND * (x1 - x0), _AROUND * (y1 - y0)
         left, top = int(max(x0 - aside, 0)), int(max(y0 - above, 0))
         right, bottom = int(min(x1 + aside, width)), int(min(y1 + above, height))
         found = ask(np.ascontiguousarray(rgb[top:bottom, left:right]))
+        if found is None or not found.detections:
+            continue
         boxes = [tuple(np.add(one.box_xyxy, (left, top) * 2).tolist()) for one in found.detections]
-        fits = (overlaps(region.box, boxes)[0] >= _SAME_PLACE) & (found.match.max(axis=0, initial=0.0) > 0)
-        if fits.any():
-            best = max(np.flatnonzero(fits).tolist(), key=lambda n: found.detections[n].score)
-            seen = found.detections[best]
-            sides = (top, height - bottom), (left, width - right)
+        known = [one.box_xyxy for one in grounding.detections]
+        new = (overlaps(region.box, boxes)[0] >= _SAME_PLACE) & ~(overlaps(boxes, known) >= _SAME_PLACE).any(axis=1)
+        worth = new * found.match.max(axis=0, initial=0.0) * [one.score for one in found.detections]
+        best = int(worth.argmax())
+        if worth[best] > 0 and found.match[:, best].max() >= _MEANT:
+            seen, sides = found.detections[best], ((top, height - bottom), (left, width - right))
             mask = None if seen.mask is None else np.pad(seen.mask, sides)
-            more = replace(seen, id=f"crop_{number}", box_xyxy=boxes[best], mask=mask)
+            more = replace(seen, id=next(free), box_xyxy=boxes[best], mask=mask)
             match = np.hstack((grounding.match, found.match[:, [best]]))
             grounding = replace(grounding, detections=(*grounding.detections, more), match=match)
     return grounding
@@ -149,7 +158,8 @@ def with_crops(
 
 _UNNAMED = 0.5  # score of something that no detector has found
 _AROUND = 0.5  # of its own sides that is shown around a region
-_SAME_PLACE = 0.3  # overlap from which a box in a crop is that of its region
+_SAME_PLACE = 0.3  # overlap from which a box in a crop is that of its region, or of an object that was found before
+_MEANT = 0.5  # least match
 LARGEST_TAKEN = 1.0 / 3.0
 """Share of the image above which a box is that of a support or of the background."""
 

@@ -338,11 +338,7 @@ class _Fit:
 
 
 def _decide(fits: Sequence[_Fit], trials: Sequence[Trial]) -> tuple[Convention | None, str]:
-    """Choose the convention that the answers fit, or None; with the reason.
-
-    Args:
-        fits: those of all conventions, best first.
-    """
+    """Choose the convention that the answers fit, or None, with the reason; `fits` has the best first."""
     supported = [fit for fit in fits if fit.supported]
     if not supported:
         return None, _why_none(fits[0], trials)

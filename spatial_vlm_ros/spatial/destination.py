@@ -244,11 +244,7 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
 
 
 def _shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoint) -> Region:
-    """The spot that the object's middle is moved to, on its current support.
-
-    Args:
-        row: row of the object, which must be measured.
-    """
+    """The spot that the middle of an object, which must be measured, is moved to on its current support."""
     distance = 0.0 if destination.distance is None else destination.distance.metres
     ahead, right = layout.rays(view, np.array([row], np.intp))
     along, across = AHEAD_RIGHT[destination.relation]

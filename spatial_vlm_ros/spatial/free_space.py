@@ -247,12 +247,7 @@ class Relief:
         return known.relief.chosen(np.flatnonzero(left))
 
     def _points_of(self, layout: Layout, row: int, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """(K,) indices of the points that belong to the object in a row: inside its mask or its estimated volume.
-
-        Args:
-            row: row of the object.
-            pixels: (N,) flat indices in the thinned depth image.
-        """
+        """(K,) which of the flat indices `pixels` (N,) belong to an object: inside its mask or its estimated volume."""
         outline = layout.footprint[row]
         (a, b), (c, d) = outline.min(axis=0) - _MARGIN, outline.max(axis=0) + _MARGIN
         low, high = layout.bottom[row] + _MARGIN / 2, layout.top[row] + _MARGIN

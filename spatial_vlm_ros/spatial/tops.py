@@ -95,13 +95,7 @@ def _top_at(
     own: Array,
     level: Level,
 ) -> SupportingSurface | NoSurface:
-    """One level of an object, or the reason why nothing stands there.
-
-    Args:
-        row: row of the object.
-        index: (N,) cells of its points.
-        own: (N, 3) its points, metres.
-    """
+    """One level of an object, or why nothing stands there; `index` (N,): cells of its points `own` (N, 3), metres."""
     layout, height = around.layout, level.height
     if layout.floor <= height:
         return NoSurface("unseen", f"the camera is too low to see the top of {name}", row)
@@ -284,11 +278,7 @@ def _hollow(grid: Grid, index: npt.NDArray[np.int32], own: Array, height: float,
 
 
 def _bulge(grid: Grid, offset: Array, sound: Cells) -> tuple[float, float]:
-    """Largest downward curvature of a top, 1/m, by the second-degree surface through it.
-
-    Args:
-        offset: (R, C) heights, metres.
-    """
+    """Largest downward curvature, 1/m, of the second-degree surface through heights `offset` (R, C), metres."""
     inner = cv2.erode(sound.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)  # edges show sides
     index = np.flatnonzero(inner & (offset != 0))
     if len(index) < _FEW_FOR_CURVES:

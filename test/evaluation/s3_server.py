@@ -43,7 +43,6 @@ class S3Server:
 
 @contextmanager
 def running_server() -> Iterator[S3Server]:
-    """A server without any bucket."""
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     with subprocess.Popen(
         [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

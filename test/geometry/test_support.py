@@ -191,6 +191,16 @@ def test_the_top_of_a_cabinet_is_not_the_table_though_more_stands_on_it(tabletop
     assert_is_table(find_support(seen.frame, seen.detections, DEPTH, up), seen)
 
 
+@pytest.mark.parametrize("up_known", [True, False], ids=["up known", "up unknown"])
+def test_no_slope_joins_what_surrounds_two_objects_on_two_levels(tabletop: Tabletop, up_known: bool) -> None:
+    """One stands on the table, the other on a board that nobody detected."""
+    cans = tabletop.can("low", -0.36, 0.0), tabletop.can("high", 0.36, 0.1, z=0.08)
+    seen = tabletop.see(*cans, tabletop.block("board", 0.36, 0.1, (0.3, 0.3, 0.08)), eye=tabletop.pitched(45, 1.3))
+    up = seen.frame.base_T_camera.rotation[2] if up_known else None
+    frame, found = noisy(seen.frame, np.random.default_rng(0)), tuple(d for d in seen.detections if d.id != "board")
+    assert_is_table(find_support(frame, found, DEPTH, up), seen)
+
+
 def test_the_tilt_is_that_of_the_whole_table_and_not_of_its_rim(tabletop: Tabletop) -> None:
     """Boxes cover most of the table: what is left between them is noisy and short."""
     bodies = [tabletop.block(f"b{n}", 0.16 * (n - 1.5), 0.0, (0.14, 0.4, 0.02)) for n in range(4)]

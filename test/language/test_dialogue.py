@@ -69,9 +69,11 @@ def test_a_frame_holds_for_the_order_the_nested_clause_and_the_destination() -> 
         assert {clause.frame for clause in framed} == {FrameOfReference.SPEAKER}
         assert query.target.frame is FrameOfReference.SPEAKER
         assert query.destination is not None
-    for query in parse_dialogue("from my side", ["put the mug on the tray, left of the plate, but not behind the box"]):
-        assert (said := query.destination) is not None
-        assert {one.frame for one in (*said.also, *said.excluded)} <= {FrameOfReference.SPEAKER}
+    placed = parse_dialogue("from my side", ["put the mug on the tray, left of the plate, but not behind the box"])
+    more = [
+        one for query in placed if query.destination for one in (*query.destination.also, *query.destination.excluded)
+    ]
+    assert {one.relation: one.frame for one in more} == dict.fromkeys(("left of", "behind"), FrameOfReference.SPEAKER)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,6 @@ class LateCamera:
         until(condition, f"{what}, exposing", meanwhile=self._turn, period=0.002)
 
     def _turn(self) -> None:
-        """Expose and publish what is due."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + PERIOD

@@ -36,7 +36,6 @@ LIMIT, TURN = 0.35, 0.02
 
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Silence:
-    """On a machine that is not busy."""
     monkeypatch.setattr(silence.Pressure, "patience", lambda _, seconds: seconds)
     return Silence(LIMIT)
 

@@ -456,7 +456,6 @@ def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Callable[..., 
 
 
 def on_the_hand() -> np.ndarray:
-    """(4, 4) of a camera on the hand of the arm at rest."""
     names = planned_offer.offer().plan.trajectories[0].joint_names
     motion = planned_offer.CONFIG.motion
     arm = kinematics_of(DESCRIPTION, motion.planning_frame, motion.tip_link, names)

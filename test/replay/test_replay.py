@@ -463,7 +463,6 @@ def test_the_command_line_reads_the_description(with_hand: Path, tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """One recording as MCAP, and converted to ROS 1."""
     folder = tmp_path_factory.mktemp("ros1")
     filmed(BagBuilder(folder / "new"), [0.1, 1.1, 2.1])
     store = get_typestore(Stores.ROS1_NOETIC)

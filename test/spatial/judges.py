@@ -55,7 +55,6 @@ class Finder(Judge):
 
 
 def behind(relation: str, target: str, anchor: str) -> float:
-    """What is true of `two_sides`."""
     assert (relation, anchor) == ("behind", "cup")
     return 0.97 if target == "far" else 0.03
 

@@ -60,7 +60,6 @@ class Asked:
 
     @property
     def xyz(self) -> np.ndarray:
-        """(N, 3) in the world."""
         return np.array([place.pose.position for place in self.places]).reshape(-1, 3)
 
     @property

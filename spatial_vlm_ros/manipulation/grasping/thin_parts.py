@@ -90,12 +90,7 @@ class ThinParts:
 
 
 def _enclosed(there: npt.NDArray[np.bool_], below: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Cells with higher ones around them: inside a vessel, but not on a dome, nor between head and tail.
-
-    Args:
-        there: (X, Y) cells of the outline.
-        below: (X, Y) metres below the highest cell.
-    """
+    """Cells `there` with higher ones around them, by metres `below` the highest: in a vessel, but not on a dome."""
     deep, sides = np.where(there, below, np.float32(np.inf)), np.zeros(there.shape, np.int8)
     for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
         way = (slice(None),) * axis + (slice(None, None, step),)

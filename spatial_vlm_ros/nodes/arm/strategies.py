@@ -236,11 +236,7 @@ class Strategies:
         moved: Placement | None = None,
         onto: Placement | None = None,
     ) -> Trajectory:
-        """Request one motion.
-
-        Args:
-            known: joints at which the trajectory has to begin exactly.
-        """
+        """Request one motion; `known` are joints at which the trajectory has to begin exactly."""
         if self._told():
             raise CancelledError("planning was cancelled")
         straight = phase not in ("reach", "carry")

@@ -168,12 +168,7 @@ class TorchDetector(PhraseDetector):
         return self
 
     def _forward(self, rgb: Rgb, categories: Sequence[str]) -> Callable[[Sequence[Any], int], list[Any]]:
-        """Return the function that the runner calls with a batch of prompts and a longest side.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            categories: C categories of the whole request, the columns of `fit`.
-        """
+        """The function that a runner calls with prompts and a longest side; `categories` are the columns of `fit`."""
         raise NotImplementedError
 
 

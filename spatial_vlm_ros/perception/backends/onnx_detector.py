@@ -161,13 +161,7 @@ class OnnxDetector(PhraseDetector):
         raise NotImplementedError
 
     def _find(self, image: Any, prompt: Sequence[str], categories: Sequence[str], size: tuple[int, int]) -> Boxes:
-        """Find the boxes of a prompt, clipped to the image.
-
-        Args:
-            image: result of `prepare`.
-            categories: categories of the whole request, the columns of the boxes' fit.
-            size: (height, width) of the image in pixels.
-        """
+        """Find boxes of a prompt in a prepared image of `size` (height, width); `categories` are the fit's columns."""
         raise NotImplementedError
 
 

@@ -305,12 +305,7 @@ def _loaded(
     probe: str,
     masks: prompts.Masks = None,
 ) -> WordModel:
-    """Load a model, apply remedies to it, warm it up and probe it, as the options say.
-
-    Args:
-        requested: requested remedies; None = the class of the model is not known.
-        probe: option; "" = as warm_up.
-    """
+    """Load a model, apply remedies (None = its class is not known), warm it up and probe it, as the options say."""
     name, folder = runner.model, loading.model_folder(model, model=runner.model)
     kind = str(_config(model, name).get("model_type"))
     processor = loading.processor(model, model=name, cls=processor_class(kind, name))  # tells first what is missing

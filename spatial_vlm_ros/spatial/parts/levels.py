@@ -82,13 +82,7 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
 
 
 def _steps(places: Array, height: Array, heights: list[float]) -> list[Rectangle]:
-    """Visible part of each step of stairs, lowest first; empty if a level continues under the next one, as boards do.
-
-    Args:
-        places: (N, 2) points of the object in the axes of its box, metres.
-        height: (N,) their heights, metres.
-        heights: heights of its levels, metres.
-    """
+    """Visible part of each step, lowest first, of points at `places` (N, 2), `height` (N,), metres; none of boards."""
     seen = [places[np.abs(height - level) <= _WINDOW * _BIN / 2] for level in heights]
     if len(heights) < 2 or any(len(step) < _FEW for step in seen):
         return []

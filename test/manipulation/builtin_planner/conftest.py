@@ -148,7 +148,6 @@ class Witness:
         return pose
 
     def _name(self, geom: int) -> str:
-        """Name of a box, "held", or the link."""
         return str(self.model.geom(geom).name or self.model.body(self.model.geom_bodyid[geom]).name)
 
     def nearest(self, most: float = 0.05) -> dict[tuple[str, str], float]:

@@ -236,7 +236,6 @@ FACES = ((0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3))
 
 
 def stl(path: Path, corners: npt.NDArray[np.float64] = TETRAHEDRON) -> None:
-    """A tetrahedron as a binary STL file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     triangles = b"".join(struct.pack("<12fH", 0, 0, 0, *corners[list(face)].reshape(-1), 0) for face in FACES)
     path.write_bytes(bytes(80) + struct.pack("<I", len(FACES)) + triangles)

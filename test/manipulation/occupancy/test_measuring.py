@@ -103,7 +103,6 @@ def scene_of(
 
 
 def around(scene: Scene, *places: Vector3, supporting: str = "support", **occupancy: object) -> Occupancy:
-    """Occupancy around the first box, and the way to places."""
     chosen = ResolverConfig(occupancy=OccupancyConfig(**occupancy))  # type: ignore[arg-type]
     spots = tuple(Place(Pose("base_link", at, (0.0, 0.0, 0.0, 1.0)), "support", supporting) for at in places)
     found = occupancy_around(scene, "d0", chosen, spots)

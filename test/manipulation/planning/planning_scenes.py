@@ -116,5 +116,4 @@ def inside(points: Array, solid: Solid, shrink: float = 0.0) -> npt.NDArray[np.b
 
 
 def tip_axes(pose: Pose) -> Array:
-    """Columns x, y, z."""
     return Rotation.from_quat(pose.orientation).as_matrix()

@@ -138,7 +138,6 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def checked(path: str, headers: dict[str, str], data: bytes) -> Received:
-    """The request, if it keeps the contract."""
     if not path.endswith("/chat/completions"):
         raise ValueError(f"path {path}")
     if headers.get("Content-Type") != "application/json" or "Host" not in headers:

@@ -63,7 +63,6 @@ def edit(path: Path, **fields: Any) -> None:
 
 
 def opened(folder: Path, **options: str) -> Any:
-    """A detector of graphs, on one thread of the CPU."""
     from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, load
 
     detector = load(model=str(folder), **{"device": "cpu", "threads": "1", **options})
