@@ -59,7 +59,7 @@ _FITS = 5.0  # standard deviations above the usual fit of any shift that a shift
 _NO_FIT = 2.0  # standard deviations above the usual fit of any shift; frames in which depth fits have 3 and more
 _STANDS_OUT, _BESIDE, _SHOWN = 1.0, 35, 0.6  # edges of colour near so many of those of depth; real frames have 0.66
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
-_FLICKER, _MOVED, _DRIFT = 25.0, 0.05, 0.05  # grey levels; share of pixels; |log| of depth in a still picture
+_FLICKER, _MOVED, _DRIFT = 25.0, 0.05, 0.05  # grey levels; share of pixels; |log| of depth in a still image
 _COARSE, _LEAST_BOX = 160, 3  # pixels: width at which boxes are compared, and the least side of one there
 _MOST_COMPARED = 200
 _FILLED, _MOST_BOXES = 0.2, 0.8  # better filled elsewhere, and of how many boxes; in right frames 0.09 at most
@@ -140,7 +140,7 @@ def _steps(depth: Depth) -> Check:
 
 
 def depth_over_time(before: RgbdFrame, now: RgbdFrame) -> Check:
-    """Depth of a picture that has not changed, against that of the same camera before."""
+    """Depth of an image that has not changed, metres, against that of the same camera before; measured as a factor."""
     name = "depth over time"
     if before.rgb.shape != now.rgb.shape:
         return _unmeasured(name, "the size of the image changed")
@@ -149,10 +149,10 @@ def depth_over_time(before: RgbdFrame, now: RgbdFrame) -> Check:
     was, is_ = (np.eye(4) if one.base_T_camera is None else one.base_T_camera.matrix for one in (before, now))
     moved = (np.abs(small[1] - small[0]) > _FLICKER).mean() > _MOVED or not np.allclose(was, is_, atol=0.01)
     if moved or small[0].std() < _FLICKER or there.mean() < _MOVED:
-        return _unmeasured(name, "the picture or the camera's place changes, or too little is in it")
+        return _unmeasured(name, "the image or the pose of the camera changes, or too little is in it")
     factor = float(np.median(now.depth[there] / before.depth[there]))
     seconds = (now.stamp_ns - before.stamp_ns) / 1e9
-    found = f"the picture is that of {seconds:.1f} s before, its depth {factor:.3g} times as far"
+    found = f"the image is that of {seconds:.1f} s before, but its depth is {factor:.3g} times as far"
     fix = "look for a second publisher of depth, or a driver that was restarted with another unit, mode or baseline"
     return _check(name, abs(math.log(factor)) < _DRIFT, factor, (0.95, 1.05), "", found, fix)
 

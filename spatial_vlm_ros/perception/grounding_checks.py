@@ -115,9 +115,8 @@ def with_unexplained(
     more = tuple(Detection(one.id, "object", _UNNAMED, one.box) for one in scene.unexplained)
     match = np.hstack((grounding.match, np.repeat(any_kind[:, None], len(more), axis=1)))
     all_of_them = replace(grounding, detections=(*grounding.detections, *more), match=match)
-    known = {
-        one.id: one for one in (*(obj.detection for obj in scene.objects), *scene.of_robot)
-    }  # on a rectified image
+    seen = (*(obj.detection for obj in scene.objects), *scene.of_robot)  # their boxes are those of the rectified image
+    known = {one.id: one for one in seen}
     lifted = lift(scene.frame, [known.get(one.id, one) for one in all_of_them.detections])
     return all_of_them, dataclasses.replace(lifted, unexplained=scene.unexplained, evidence=scene.evidence)
 

@@ -132,7 +132,7 @@ def test_depth_that_repeats_one_image_while_colour_changes_is_named() -> None:
     assert listen(light=1.0, count=4)["/depth"].level is Severity.OK  # too few to tell
 
 
-def test_depth_that_changes_in_a_still_picture_is_named() -> None:
+def test_depth_that_changes_in_a_still_image_is_named() -> None:
     found = listen(in_the_end=0.5)["depth over time"]
     assert (found.level, "0.5 times as far" in found.found) == (Severity.ERROR, True)
     assert "not measured" in listen(in_the_end=0.5, light=3.0)["depth over time"].found

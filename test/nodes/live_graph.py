@@ -238,9 +238,9 @@ class Graph:
         self.until(chosen.server_is_ready, "the action server is there")
         if self.resolver is not None:
             wanted = clients or (1 if client is None else 2)
-            self.until(lambda: min(self.asking()) >= wanted, "the action knows its clients")
+            self.until(lambda: min(self.known_clients()) >= wanted, "the action knows its clients")
 
-    def asking(self) -> list[int]:
+    def known_clients(self) -> list[int]:
         """How many clients of the action the resolver knows, by each of its services."""
         assert self.resolver is not None
         names = [f"resolve/_action/{service}" for service in ("send_goal", "get_result", "cancel_goal")]
@@ -445,8 +445,8 @@ class Graph:
                 self.remove(publisher)
             self.camera._publishers.clear()
             return
-        own = len(self._clients)  # else one of those that left passes for one that the next test makes
-        self.until(lambda: max(self.asking()) <= own, "who left is forgotten")
+        own = len(self._clients)  # else one of those that left counts as one that the next test makes
+        self.until(lambda: max(self.known_clients()) <= own, "who left is forgotten")
         if self._transitions:
             for state, transition in (
                 ("unconfigured", Transition.TRANSITION_CONFIGURE), ("inactive", Transition.TRANSITION_ACTIVATE),
