@@ -263,7 +263,7 @@ class Resolver:
 
     def _own_profile(self) -> DetectorProfile | None:
         if self._profile is None and self.config.decision.profile:
-            self._profile = read_profile(self.config.decision.profile)
+            self._profile = read_profile(self.config.decision.profile, getattr(self.grounder, "loaded_as", None))
         return self._profile
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:

@@ -157,6 +157,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
     from spatial_vlm_lab.scoring.runs import read_runs
     from spatial_vlm_lab.scoring.sources import check_sources, sources_of
+    from spatial_vlm_ros.perception import loaded_as
     from spatial_vlm_ros.types import FrameOfReference
 
     if significant and baseline is None:
@@ -207,7 +208,8 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     try:
         with stopped_cleanly():
             names = [Path(s.uri).resolve().name if "://" not in s.uri else s.uri for s in sources]
-            files.write(evaluation, runs, f"Evaluation of {_few(names)}")
+            model = loaded_as(specs[0].backend, specs[0].options)
+            files.write(evaluation, runs, f"Evaluation of {_few(names)}", model)
     finally:  # the figures are printed even if a report cannot be written
         print_json(evaluation_json(evaluation)) if as_json else terminal.evaluation(evaluation)
     if done is not None and not done.is_whole:
@@ -391,15 +393,15 @@ class ReportFiles:
                 self.rows.append(row)
             yield row
 
-    def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> None:
-        """Write all reports."""
+    def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str, model: str) -> None:
+        """Write all reports; a profile is of `model`."""
         from spatial_vlm_lab.reports.junit import junit_suites
         from spatial_vlm_lab.reports.markdown import markdown_evaluation
         from spatial_vlm_lab.reports.report import evaluation_page
         from spatial_vlm_lab.scoring.outcome import evaluation_json
         from spatial_vlm_lab.scoring.rows import write_rows
 
-        profile = None if self.paths["profile"] is None else runs[0].detector.profile_json(runs[0].name)
+        profile = None if self.paths["profile"] is None else runs[0].detector.profile_json(model)
         texts: dict[str, Callable[[Path], str]] = {
             "out": lambda _: json.dumps(evaluation_json(evaluation), ensure_ascii=False, allow_nan=False) + "\n",
             "html": lambda _: evaluation_page(evaluation, runs, title),

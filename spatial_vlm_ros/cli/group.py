@@ -166,6 +166,7 @@ _TOPICS = {  # role, as in recording.bags.topics → option and help
     "rgb/camera_info": ("--camera-info", "Topic of the colour camera info."),
     "depth/camera_info": ("--depth-camera-info", "Topic of the depth camera info, if depth is not registered."),
     "detections": ("--detections", "Topic of detections: DetectionArray, or Detection2DArray of vision_msgs."),
+    "imu": ("--imu", "Topic of the IMU, if imu is true."),
     "instruction": ("--instruction-topic", "Topic std_msgs/String of instructions, used if no INSTRUCTION is given."),
 }
 _STREAMS = {  # parameter → help of its option
@@ -202,6 +203,8 @@ def changed_streams(config: StreamConfig, given: Mapping[str, Any]) -> StreamCon
     changes = {name: given[name] for name in (*_STREAMS, "rectified") if given[name] is not None}
     if given.get(_argument("depth/camera_info")) is not None:
         changes["depth_registered"] = False
+    if given.get(_argument("imu")) is not None:
+        changes["imu"] = True
     return dataclasses.replace(config, **changes)
 
 

@@ -392,7 +392,13 @@ def _up(
     up: Floats,
     config: DepthConfig,
 ) -> Check:
-    """The direction "up" of TF or an IMU against the plane that is visible without it."""
+    """The direction "up" of TF against that of an IMU, and of either against the plane that is visible without it."""
+    if frame.base_T_camera is not None and frame.up is not None:
+        apart = float(np.degrees(np.arccos(np.clip(frame.base_T_camera.rotation[2] @ frame.up, -1.0, 1.0))))
+        if apart > _TILT:
+            found = f"the IMU and the camera's transform are {apart:.1f}° apart"
+            fix = "check the camera's transform (hand-eye calibration, mounting), and that of the IMU's frame"
+            return _check("up", False, apart, (0.0, _TILT), "°", found, fix)
     if up_from not in (UpSource.TF, UpSource.IMU):
         return _unmeasured("up", "no transform and no IMU")
     seen = support or find_support(frame, tuple(obj.detection for obj in objects), config, None)

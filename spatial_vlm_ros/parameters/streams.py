@@ -25,6 +25,12 @@ class StreamConfig(Bounded):
     speaker_frame: str = option(
         "", "TF frame of the speaker (x ahead, z up), for 'my left'; empty = 'my left' is FRAME_UNDEFINED"
     )
+    imu: bool = option(
+        False,
+        "the topic imu (sensor_msgs/Imu; at rest its acceleration points up, REP-145) tells where up is; TF must "
+        "connect its frame with the camera's",
+        fixed=True,
+    )
     mirrored: bool = option(False, "the driver mirrors its images left to right; they are mirrored back first")
     robot_description: str = option(
         "",

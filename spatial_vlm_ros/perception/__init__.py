@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import BLINDNESS, NO_OPTIONS, load_backend
@@ -11,6 +13,11 @@ from spatial_vlm_ros.perception.domain import check_declared
 from spatial_vlm_ros.perception.grounder import Grounder
 
 BLINDNESS_MODES = ("off", "warn", "refuse")
+
+
+def loaded_as(name: str, options: Mapping[str, str] = NO_OPTIONS) -> str:
+    """A backend with its model, as profiles name it: "onnx rtdetr.onnx", "owl"."""
+    return f"{name} {Path(options.get('model', '')).name}".strip()
 
 
 def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounder:
@@ -43,6 +50,8 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
         from spatial_vlm_ros.perception.questioning import check_blindness
 
         check_blindness(name, grounder, options, how)
+    with contextlib.suppress(AttributeError):  # with slots, its profile is not checked
+        object.__setattr__(grounder, "loaded_as", loaded_as(name, options))
     return grounder
 
 

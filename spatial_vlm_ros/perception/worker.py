@@ -28,6 +28,7 @@ import msgspec
 
 import spatial_vlm_ros
 from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
+from spatial_vlm_ros.perception import loaded_as
 from spatial_vlm_ros.perception import worker_wire as wire
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
@@ -200,7 +201,7 @@ class WorkerGrounder:
         for what, seconds in (("timeout_s", timeout_s), ("startup_timeout_s", startup_timeout_s)):
             if not 0.0 < seconds < math.inf:
                 raise InputError(what, str(seconds), "a positive number of seconds")
-        self.name, self.options = name, dict(options)
+        self.name, self.options, self.loaded_as = name, dict(options), loaded_as(name, options)
         self.timeout_s, self.startup_timeout_s = timeout_s, startup_timeout_s
         self._turn = threading.Lock()  # held by the thread that talks to the process
         self._state = threading.Lock()  # guards the flags that other threads change

@@ -24,7 +24,7 @@ class DetectorProfile:
     P(name right | score) = logistic(slope · score + offset), as Platt (1999) fits scores.
 
     Args:
-        model: for people.
+        model: on which it was measured, as `perception.loaded_as` names it.
         slope: least 0.
         offset: log-odds at score 0.
         recall: fraction of the objects of a name in view that have a box of that name, 0 to 1.
@@ -56,13 +56,18 @@ CAREFUL = DetectorProfile("a detector without a profile", slope=13.5, offset=-7.
 """About as `evaluate --profile` finds for two small detectors on eight photographs (docs/evaluate.md)."""
 
 
-def read_profile(path: str | Path) -> DetectorProfile:
+def read_profile(path: str | Path, model: str | None = None) -> DetectorProfile:
     """Read {"schema": 1, "model": "…", "slope": …, "offset": …, "recall": …, "labels": {…}}; "measured" is for people.
 
+    Args:
+        model: the model that is used, as `perception.loaded_as` names it; None = unknown.
+
     Raises:
-        FileError: the file cannot be read, or a field is missing, unknown or out of its range.
+        FileError: the file cannot be read, a field is missing, unknown or out of its range, or it is of another model.
     """
     value = read_measured(path, _REPAIR, ("labels", *_LIMITS))
+    if model is not None and value["model"] != model:
+        raise FileError(path, f"it was measured on {value['model']!r}, but the detector is {model!r}", _REPAIR)
     try:
         numbers = {name: float(value[name]) for name in _LIMITS}
         return DetectorProfile(value["model"], labels=dict(value["labels"]), **numbers)

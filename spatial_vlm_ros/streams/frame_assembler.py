@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import (
     InputError,
@@ -33,10 +34,14 @@ from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 RGB, DEPTH, DETECTIONS = "rgb/image", "depth/image", "detections"
 RGB_INFO, DEPTH_INFO = "rgb/camera_info", "depth/camera_info"
 TRANSFORMS, STATIC_TRANSFORMS = "/tf", "/tf_static"
+IMU = "imu"
 
 SECOND = 1_000_000_000
 _KEPT = 2  # complete frames kept while no request waits: the newest wins
 _STILL = (1e-4, 1e-4)  # m, rad: a camera that moved less between depth and colour counts as still
+_IMU_KEPT = 1000  # messages: 2.5 s at 400 Hz
+_IMU_NEAR = SECOND // 10  # ns between an image and the message of the IMU that tells its "up"
+_GRAVITY, _AT_REST = 9.81, 0.5  # m/s²: an IMU that measures gravity and little else
 
 
 def stamp_of(message: Any) -> int:
@@ -54,6 +59,7 @@ class PendingFrame:
         base_T_camera: pose of the camera in the base frame; None if no base frame is configured.
         rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
         camera_T_speaker: pose of the person who speaks; None if that is not configured or not known.
+        up: (3,) unit direction against gravity in the camera frame, by the IMU; None = not known.
         robot: the robot to remove from depth; None = nothing.
         base_T_links: poses of its links, in their order.
         not_before_ns: earliest possible exposure of its images, by the arrival clock: the frame answers requests that
@@ -71,6 +77,7 @@ class PendingFrame:
     robot: SeenRobot | None = None
     base_T_links: tuple[Transform, ...] = ()
     not_before_ns: int = 0
+    up: npt.NDArray[np.float64] | None = None
 
     def with_detections(self, message: Any) -> PendingFrame:
         """The same frame with the detections of a message instead of its own."""
@@ -85,7 +92,7 @@ class PendingFrame:
         frame_id = frame_id_of(messages[RGB])
         depth = depth_of(messages[DEPTH], frame_id, camera, self.depth_info, self.rgb_T_depth, config)
         frame = RgbdFrame(
-            rgb, depth, camera, self.stamp_ns, frame_id, self.base_T_camera, camera_T_speaker=self.camera_T_speaker
+            rgb, depth, camera, self.stamp_ns, frame_id, self.base_T_camera, self.up, self.camera_T_speaker
         )
         if self.robot is not None:
             frame = self.robot.removed(frame, self.base_T_links)
@@ -136,6 +143,7 @@ class FrameAssembler:
         self._infos = {RGB_INFO: Stream(config.sync_queue)}
         if not config.depth_registered:
             self._infos[DEPTH_INFO] = Stream(config.sync_queue)
+        self._imu = {IMU: Stream(_IMU_KEPT)} if config.imu else {}
         self._in_step = dict.fromkeys(self._infos, False)
         self._matched: deque[MatchedMessages] = deque(maxlen=config.sync_queue)
         self._held: Held | None = None
@@ -149,8 +157,8 @@ class FrameAssembler:
 
     @property
     def streams(self) -> dict[str, Stream]:
-        """All streams that a frame needs, by role."""
-        return {**self._sync.streams, **self._infos}
+        """All streams that frames are made of, by role."""
+        return {**self._sync.streams, **self._infos, **self._imu}
 
     @property
     def unmatched(self) -> int:
@@ -166,6 +174,9 @@ class FrameAssembler:
             return
         self.arrivals[role] = now_ns
         stamp_ns = stamp_of(message)
+        if role in self._imu:
+            self._imu[role].add(stamp_ns, message, now_ns)
+            return
         self.freshness.add(role, stamp_ns, now_ns)
         for info, image in ((RGB_INFO, RGB), (DEPTH_INFO, DEPTH)):
             if role in (info, image) and info in self._infos:
@@ -200,7 +211,7 @@ class FrameAssembler:
     def reset(self) -> None:
         """Forget all messages and moving transforms, after time has jumped back."""
         self._sync.clear()
-        for stream in self._infos.values():
+        for stream in (*self._infos.values(), *self._imu.values()):
             stream.clear()
         self.transforms.clear()
         self._matched.clear()
@@ -331,10 +342,29 @@ class FrameAssembler:
         removed = "is a link of robot_description, whose points are removed (robot_description: '' removes nothing)"
         names = () if self.robot is None else self.robot.links
         links = tuple(self._in_base(name, match.stamp_ns, f"{name!r} {removed}") for name in names)
+        near = next((stream.nearest(match.stamp_ns) for stream in self._imu.values()), None)
+        if near is not None and abs(near[0] - match.stamp_ns) <= _IMU_NEAR:
+            match = replace(match, messages={**match.messages, IMU: near[1]}, stamps={**match.stamps, IMU: near[0]})
         return PendingFrame(
             match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config,
-            self.robot, links, held.not_before_ns,
+            self.robot, links, held.not_before_ns, self._up(match, camera_frame),
         )  # fmt: skip
+
+    def _up(self, match: MatchedMessages, camera_frame: str) -> npt.NDArray[np.float64] | None:
+        """Direction against gravity: what an IMU at rest measures (REP-145); None without one, or while it moves."""
+        message = match.messages.get(IMU)
+        if message is None:
+            return None
+        measured = message.linear_acceleration
+        up = np.array([measured.x, measured.y, measured.z])
+        strength = float(np.linalg.norm(up))
+        if not abs(strength - _GRAVITY) < _AT_REST:
+            return None
+        try:
+            pose = self.transforms.lookup(camera_frame, message.header.frame_id, match.stamp_ns)
+        except TransformUnavailableError as error:
+            raise error.advising(f"{error.repair}; or set imu: false") from error
+        return np.asarray(pose.rotation @ up / strength)
 
     def _speaker(self, camera_frame: str, stamp_ns: int, is_awaited: bool) -> Transform | None:
         """Pose of the speaker, or None; raises only if it is awaited and may still come."""
@@ -379,7 +409,7 @@ class FrameAssembler:
 
     def transforms_of(self, messages: Mapping[str, Any]) -> tuple[TransformSample, ...]:
         """Transforms of /tf and /tf_static that a frame of these messages (role → message) needs."""
-        config, images = self.config, [messages[role] for role in (RGB, DEPTH) if role in messages]
+        config, images = self.config, [messages[role] for role in (RGB, DEPTH, IMU) if role in messages]
         frames = [config.base_frame, config.fixed_frame, config.speaker_frame, *map(frame_id_of, images)]
         links = () if self.robot is None else self.robot.links
         return self.transforms.excerpt([*frames, *links], [stamp_of(image) for image in images])

@@ -41,7 +41,6 @@ def _direction(values: object, name: str, repair: str) -> npt.NDArray[np.float64
     return vector
 
 
-_UP_AGREES = 0.966  # cosine of 15 degrees
 _FARTHEST = 1e5  # metres; no robot reaches farther, and float precision gets worse than millimetres
 
 
@@ -315,12 +314,6 @@ class RgbdFrame:
         if self.up is not None:
             up = _direction(self.up, "up", "pass the negative gravity vector of the IMU, in the camera frame")
             object.__setattr__(self, "up", up)
-            if self.base_T_camera is not None and float(self.base_T_camera.rotation[2] @ up) < _UP_AGREES:
-                raise InputError(
-                    "up", "more than 15° from the z axis of base_T_camera's parent", "agreement of both",
-                    "pass the negative gravity vector, and check that base_T_camera is right and that its parent "
-                    "has z up",
-                )  # fmt: skip
 
     @cached_property
     def with_robot(self) -> Depth:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -189,3 +190,13 @@ def test_image_up_is_not_gravity_up() -> None:
         assert Resolver().answer(scene, words).status is Status.OK, words
     for words in ("the tallest chick", "the chick on the cup", "put the left chick behind the cup"):
         assert Resolver().answer(scene, words).status is Status.FRAME_UNDEFINED, words
+
+
+def test_an_imu_and_a_transform_that_disagree_are_a_contradiction() -> None:
+    up = FRAME.base_T_camera.rotation[2]
+    for degrees, status in ((2.0, Status.OK), (20.0, Status.FRAME_INCONSISTENT)):
+        turn = cv2.Rodrigues(np.radians([degrees, 0.0, 0.0]))[0]
+        end = Resolver().resolve(replace(FRAME, up=turn @ up), "grab me the chick behind the cup", DETECTIONS)
+        assert end.status is status
+    assert "the IMU and the camera's transform are 20.0° apart" in end.message
+    assert "hand-eye calibration" in end.message

@@ -3,6 +3,7 @@
 
 import array
 import dataclasses
+import json
 import struct
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from broken_setups import STAMPED, Setup
 from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Imu
+from std_msgs.msg import Header
 from tables import rows
 
 from spatial_vlm_ros import Resolver
@@ -69,6 +71,22 @@ def test_a_speaker_is_waited_for_only_by_words_that_need_one(live: Graph) -> Non
         goal = live.ask(said, frame_of_reference=frame)
         assert (goal.name, goal.result.frame_of_reference) == (core.status.value, "speaker"), goal.message
         assert [target.id for target in goal.result.target] == ([core.target.id] if core.target else [])
+
+
+def test_an_imu_tells_up_where_no_base_is_known(graph: Graph) -> None:
+    graph.start(base_frame="", imu=True, frame_timeout=15.0)
+    beside = np.eye(4)
+    beside[:3, :3] = FRAME.base_T_camera.rotation.T  # its axes are those of the world
+    graph.camera.tf(Transform(FRAME.frame_id, "camera_imu_frame", beside), static=True)
+
+    def change(parts: dict[str, Any]) -> None:
+        still = Imu(header=Header(stamp=parts[roles.RGB].header.stamp, frame_id="camera_imu_frame"))
+        still.linear_acceleration.z = 9.8
+        parts[roles.IMU] = still
+
+    goal = graph.ask(change=change)
+    assert goal.name == "OK", goal.message
+    assert json.loads(goal.result.json)["up_from"] == "imu"
 
 
 def assert_answers_as_core(goal: Goal, rgb: Any, depth: Any, off: float) -> None:

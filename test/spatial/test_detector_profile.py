@@ -15,6 +15,7 @@ from spatial_vlm_lab.scoring.matching import ImageObject
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import EvaluationError, FileError, InputError
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
+from spatial_vlm_ros.perception import load_grounder, loaded_as
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.recording.cases import Case, Expectation
@@ -35,6 +36,10 @@ class Finding:
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:  # noqa: ARG002 - of the protocol
         return Grounding(self.found, label_match(phrases, self.found), profile=self.profile)
+
+
+def loaded_finding() -> Finding:
+    return Finding(DETECTIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +189,19 @@ def test_a_damaged_profile_is_refused(tmp_path: Path, change: dict[str, object])
         read_profile(path)
     with pytest.raises(InputError, match="recall"):
         DetectorProfile("", 1.0, 0.0, float("nan"))
+
+
+def test_a_profile_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    path.write_text(json.dumps(SURE | {"model": "onnx rtdetr.onnx"}))
+    assert read_profile(path, loaded_as("onnx", {"model": "/models/rtdetr.onnx", "score": "0.3"})).model
+    assert read_profile(path).model  # of given detections the model is not known
+    with pytest.raises(FileError, match="'onnx rtdetr.onnx', but the detector is 'onnx yolo.onnx'"):
+        read_profile(path, loaded_as("onnx", {"model": "yolo.onnx"}))
+    config = ResolverConfig(decision=DecisionConfig(profile=str(path)))
+    name = f"{__name__}:loaded_finding"
+    refused = Resolver(config, load_grounder(name)).resolve(FRAME, "the cup")
+    assert (refused.status, f"the detector is {name!r}" in refused.message) == (Status.INVALID_INPUT, True)
 
 
 def seen(number: int, score: float, label: str = "cup") -> EvaluatedCase:

@@ -177,6 +177,40 @@ def test_a_complete_frame_is_held_until_its_transform_comes() -> None:
     assert not feed.assembler.waits_for_transform
 
 
+def imu(stamp_ns: int, acceleration: Sequence[float] = (0.0, 0.0, 9.8)) -> Any:
+    measured = SimpleNamespace(**dict(zip("xyz", acceleration, strict=True)))
+    return SimpleNamespace(header=header(stamp_ns, "imu_link"), linear_acceleration=measured)
+
+
+def test_an_imu_at_rest_tells_up_in_the_frame_of_the_camera() -> None:
+    """REP-145: at rest the acceleration points up. Its frame is turned here: its z is the camera's -y."""
+    turned = COMPOSE.place_stamped(OPTICAL, "imu_link", (0.0, 0.0, 0.1), (0.5**0.5, 0.0, 0.0, 0.5**0.5), 0)
+    feed = Feed(imu=True, transform_timeout=0.1)
+    feed.add(roles.IMU, imu(START - MS))
+    feed.frame(START)
+    assert feed.take() is None
+    feed.now += 200 * MS
+    with pytest.raises(TransformUnavailableError, match="imu: false"):
+        feed.take()
+    feed.add(roles.STATIC_TRANSFORMS, COMPOSE.tf_message([turned]))
+    cases = {
+        33: ((0.0, 0.0, 9.8), [0.0, -1.0, 0.0]),
+        66: ((0.0, 0.1, 12.0), None),  # moved
+        99: ((float("nan"), 0.0, 9.8), None),
+    }
+    for after, (acceleration, up) in cases.items():
+        feed.add(roles.IMU, imu(START + after * MS, acceleration))
+        feed.frame(START + after * MS)
+        pending = feed.take()
+        frame, _ = pending.decode()
+        assert (frame.up if up is None else frame.up.tolist()) == (up if up is None else pytest.approx(up))
+        again = FrameAssembler(StreamConfig(base_frame=""), False, transforms=feed.assembler.transforms)
+        kept = again.assemble({**pending.match.messages, roles.RGB_INFO: pending.rgb_info})
+        assert (kept.up is None) == (up is None)  # of a stored frame, too
+    feed.frame(START + SECOND)
+    assert feed.take().decode()[0].up is None  # none near it
+
+
 def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next() -> None:
     feed = Feed(base_frame="base_link", transform_timeout=0.5)
     feed.frame(START)

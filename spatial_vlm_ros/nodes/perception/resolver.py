@@ -17,7 +17,7 @@ from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, PointCloud2
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import DetectionArray
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
@@ -70,6 +70,8 @@ def topics_of(settings: Settings) -> dict[str, str]:
         topics[roles.DEPTH_INFO] = roles.DEPTH_INFO
     if not node.grounder:
         topics[roles.DETECTIONS] = roles.DETECTIONS
+    if settings.streams.imu:
+        topics[roles.IMU] = roles.IMU
     return topics
 
 
@@ -80,6 +82,8 @@ def form_of(role: str, settings: Settings) -> Any:
         return DetectionArray if own else messages.message_class(messages.DETECTIONS_2D)
     if role in (roles.RGB_INFO, roles.DEPTH_INFO):
         return CameraInfo
+    if role == roles.IMU:
+        return Imu
     transport = settings.node.rgb_transport if role == roles.RGB else settings.node.depth_transport
     return Image if transport == "raw" else CompressedImage
 
@@ -89,7 +93,7 @@ class ResolverNode(LifecycleNode):
 
     Subscribes: rgb/image, depth/image (or their transports), rgb/camera_info, depth/camera_info (if depth is not
     registered),
-        detections (without a grounder), instruction, /tf, /tf_static.
+        detections (without a grounder), imu (with imu: true), instruction, /tf, /tf_static.
     Publishes: resolution, target, markers, annotated/image, annotated/points, annotated/region, /diagnostics.
     Serves: the action resolve.
     Asks: the service stop, if the words ask to stop and a planner_gate offers it.

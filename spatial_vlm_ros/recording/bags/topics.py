@@ -26,6 +26,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DEPTH_INFO,
     DETECTIONS,
+    IMU,
     RGB,
     RGB_INFO,
     STATIC_TRANSFORMS,
@@ -49,6 +50,7 @@ _ROLES = {
     RGB_INFO: _Role("camera info of colour", "--camera-info", (CAMERA_INFO,)),
     DEPTH_INFO: _Role("camera info of depth", "--depth-camera-info", (CAMERA_INFO,)),
     DETECTIONS: _Role("detections", "--detections", (DETECTION_ARRAY, DETECTION_2D_ARRAY)),
+    IMU: _Role("the IMU", "--imu", ("sensor_msgs/msg/Imu",)),
     INSTRUCTION: _Role("instructions", "--instruction-topic", (STRING,)),
 }
 _COLOUR_WORDS = frozenset({"rgb", "color", "colour"})
@@ -72,8 +74,8 @@ def choose_roles(
         with_detections: whether detections come from the bag; False = from a grounder.
 
     Returns:
-        Role → topic. RGB, DEPTH, RGB_INFO and, if requested, DEPTH_INFO and DETECTIONS are always present; INSTRUCTION,
-        TRANSFORMS and STATIC_TRANSFORMS only if the bag has them.
+        Role → topic. RGB, DEPTH, RGB_INFO and, if requested, DEPTH_INFO, DETECTIONS and IMU are always present;
+        INSTRUCTION, TRANSFORMS and STATIC_TRANSFORMS only if the bag has them.
     """
     return _TopicChoice(topics, config, given or {}).roles(with_detections)
 
@@ -93,6 +95,12 @@ class _TopicChoice:
             roles[DEPTH_INFO] = self._info(DEPTH_INFO, depth)
         if with_detections:
             roles[DETECTIONS] = self._detections(rgb)
+        if self._config.imu:
+            fit = [t for t in self._topics if t.type in _ROLES[IMU].types and not _any_word(t.name, {"gyro"})]
+            sensor = self._given.get(IMU) or self._only(fit)
+            if sensor is None:
+                raise self._refused(IMU, "several: " + ", ".join(t.name for t in fit) if fit else "no matching topic")
+            roles[IMU] = sensor.name
         said = self._given.get(INSTRUCTION) or self._only(
             t for t in self._topics if t.type == STRING and _words(t.name)[-1] == {"instruction"}
         )
