@@ -103,7 +103,20 @@ def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple
     """
     if frame.camera.is_rectified:
         return frame, detections
-    return rectify(frame), tuple(_rectify_detection(frame.camera, d) for d in detections)
+    rectified_detections = []
+    for detection in detections:
+        box = rectify_box(frame.camera, detection.box_xyxy)
+        if box is None:
+            raise InputError(
+                f"box of detection {detection.id!r}",
+                f"{detection.box_xyxy}, which is outside the rectified image",
+                "a box that a pinhole camera with the same K can see",
+                "run the detector on rectified images (image_proc), or drop the detection",
+            )
+        mask = None if detection.mask is None else rectify_mask(frame.camera, detection.mask)
+        mask = mask if mask is not None and mask.any() else None
+        rectified_detections.append(replace(detection, box_xyxy=box, mask=mask))
+    return rectify(frame), tuple(rectified_detections)
 
 
 def rectify(frame: RgbdFrame) -> RgbdFrame:
@@ -157,36 +170,16 @@ def rectify_box(
     """
     if camera.is_rectified:
         return box_xyxy
-    lens = _Lens.of(camera)
-    pixels = lens.pixels(_undistort(lens, lens.plane(_sides(box_xyxy))))
+    lens, (x0, y0, x1, y1) = _Lens.of(camera), box_xyxy
+    xs, ys = np.linspace(x0, x1, BOX_SAMPLES), np.linspace(y0, y1, BOX_SAMPLES)
+    sides = [np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in ((xs, y0), (xs, y1), (x0, ys), (x1, ys))]
+    pixels = lens.pixels(_undistort(lens, lens.plane(np.concatenate(sides))))
     pixels = pixels[np.isfinite(pixels).all(axis=1)]
     if len(pixels) == 0:
         return None
     x0, y0 = np.maximum(pixels.min(axis=0), 0.0)
     x1, y1 = np.minimum(pixels.max(axis=0), (lens.width, lens.height))
     return (float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
-
-
-def _rectify_detection(camera: PinholeCamera, detection: Detection) -> Detection:
-    box = rectify_box(camera, detection.box_xyxy)
-    if box is None:
-        raise InputError(
-            f"box of detection {detection.id!r}",
-            f"{detection.box_xyxy}, which is outside the rectified image",
-            "a box that a pinhole camera with the same K can see",
-            "run the detector on rectified images (image_proc), or drop the detection",
-        )
-    mask = None if detection.mask is None else rectify_mask(camera, detection.mask)
-    return replace(detection, box_xyxy=box, mask=mask if mask is not None and mask.any() else None)
-
-
-def _sides(box_xyxy: tuple[float, float, float, float]) -> Array:
-    """(4 * BOX_SAMPLES, 2) points along the sides of a box."""
-    x0, y0, x1, y1 = box_xyxy
-    xs, ys = np.linspace(x0, x1, BOX_SAMPLES), np.linspace(y0, y1, BOX_SAMPLES)
-    return np.concatenate(
-        [np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in ((xs, y0), (xs, y1), (x0, ys), (x1, ys))]
-    )
 
 
 def _nearest(image: npt.NDArray[_T], lookup: npt.NDArray[np.float32], outside: _T) -> npt.NDArray[_T]:
@@ -252,12 +245,20 @@ def _rectifying_map(lens: _Lens) -> npt.NDArray[np.float32]:
 
 
 def _distort(lens: _Lens, xy: Array) -> Array:
-    """Normalised (N, 2) to the distorted image plane; NaN where the model folds back."""
+    """Normalised (N, 2) to the distorted image plane; NaN where the model folds back.
+
+    Source of the fisheye model: Kannala and Brandt 2006 as in OpenCV's fisheye module: theta_d = theta (1 + k1 theta² +
+    … + k4 theta⁸).
+    """
     if not lens.D:
         return xy
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if lens.model == "equidistant":
-            return _distort_equidistant(lens.D, xy)
+            radius = np.sqrt(_squared(xy))
+            theta = np.arctan(radius)
+            bent, _ = _equidistant(lens.D, theta)
+            scale = np.where(radius > 0, bent / radius, 1.0)
+            return np.where(theta < _equidistant_limit(lens.D), xy * scale, np.nan)
         distorted, _ = _brown(lens.D, xy)
         return np.where(_squared(xy) < _brown_limit(lens.D), distorted, np.nan)
 
@@ -316,18 +317,6 @@ def _brown_limit(D: tuple[float, ...]) -> float:
     s = np.polynomial.Polynomial([0, 1])
     growth = above * below + 2 * s * (above.deriv() * below - above * below.deriv())  # of r above / below, by r
     return min(_first_root(growth), _first_root(below))
-
-
-def _distort_equidistant(D: tuple[float, ...], xy: Array) -> Array:
-    """Fisheye distortion of (N, 2).
-
-    Source: Kannala and Brandt 2006 as in OpenCV's fisheye module: theta_d = theta (1 + k1 theta² + … + k4 theta⁸).
-    """
-    radius = np.sqrt(_squared(xy))
-    theta = np.arctan(radius)
-    bent, _ = _equidistant(D, theta)
-    scale = np.where(radius > 0, bent / radius, 1.0)
-    return np.where(theta < _equidistant_limit(D), xy * scale, np.nan)
 
 
 def _undistort_equidistant(D: tuple[float, ...], target: Array) -> Array:

@@ -72,9 +72,14 @@ def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> Support
     """
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
     holds = _holds(boxes)
-    table = _are_tables(detections, holds, boxes, frame)
+    table, held = _named(detections) & holds.any(axis=1), holds.sum(axis=1)
+    if not table.any():  # without a name: large, and holds most of the others
+        large = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size
+        table = (held >= 1) & (held >= _ALL * (len(holds) - 1)) & large
     side = int(np.clip(np.sqrt(SAMPLES / max(len(boxes), 1) / (1 - 1 / (1 + _RING) ** 2)), _LEAST, _MOST))
-    blocked = _blocked(frame, boxes[~table])
+    blocked = np.zeros(frame.depth.shape, np.bool_)
+    for x0, y0, x1, y1 in boxes[~table].tolist():
+        blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
     groups = []
     for index, box in enumerate(boxes):
         points = _group(frame, box, bool(table[index]), blocked, side)
@@ -131,25 +136,6 @@ def support_like(detections: Sequence[Detection], frame: RgbdFrame) -> npt.NDArr
 
 def _named(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
     return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
-
-
-def _are_tables(
-    detections: Sequence[Detection], holds: npt.NDArray[np.bool_], boxes: Array, frame: RgbdFrame
-) -> npt.NDArray[np.bool_]:
-    """(N,) bool: True for objects that support others: by name, or because they are large and hold most of them."""
-    named, held = _named(detections) & holds.any(axis=1), holds.sum(axis=1)
-    if named.any():
-        return named
-    large = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size
-    return np.asarray((held >= 1) & (held >= _ALL * (len(holds) - 1)) & large)
-
-
-def _blocked(frame: RgbdFrame, boxes: Array) -> npt.NDArray[np.bool_]:
-    """(H, W) bool: pixels in boxes (N, 4)."""
-    blocked = np.zeros(frame.depth.shape, np.bool_)
-    for x0, y0, x1, y1 in boxes.tolist():
-        blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
-    return blocked
 
 
 def _group(frame: RgbdFrame, box: Array, table: bool, blocked: npt.NDArray[np.bool_], side: int) -> Array:
@@ -420,7 +406,10 @@ def _refined(
         normal, offset = _least_squares(points.T.take(inliers, axis=1))
         residual = _distances(points, normal, offset)
         kept = residual.take(inliers)
-        tolerance = np.minimum(tolerance, max(0.003, 3.0 * 1.4826 * _median(kept)))
+        half = len(kept) // 2  # np.median takes three times as long because it checks NaN and axes
+        low, high = np.partition(kept, (half - 1, half))[half - 1 : half + 1].tolist()
+        middle = high if len(kept) % 2 else (low + high) / 2
+        tolerance = np.minimum(tolerance, max(0.003, 3.0 * 1.4826 * middle))
     # A plane is a peak: scattered points fill a slab twice as thick with twice as many.
     if np.count_nonzero(residual < 2 * tolerance) > _PEAK * np.count_nonzero(residual < tolerance):
         return None
@@ -468,13 +457,6 @@ def _distances(
     """(N,) distances of points from a plane."""
     x, y, z = points.T
     return np.abs(x * normal[0] + y * normal[1] + z * normal[2] + offset)
-
-
-def _median(values: npt.NDArray[np.float64]) -> float:
-    """Median of two or more numbers (N,); np.median takes three times as long because it checks NaN and axes."""
-    middle = len(values) // 2
-    pair = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1].tolist()
-    return float(pair[1] if len(values) % 2 else (pair[0] + pair[1]) / 2)
 
 
 def _least_squares(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:

@@ -94,7 +94,10 @@ def visibility(
     beyond = _pixels(np.concatenate((corners, *grown)), extent, frame) if missing > 0 and grown else pixels
     if beyond is None:
         beyond = pixels
-    left, top, right, bottom = _window_of(beyond, frame.depth.shape)
+    (u0, v0), (u1, v1) = beyond.min(axis=0).tolist(), beyond.max(axis=0).tolist()
+    last_v, last_u = frame.depth.shape[0] - 1, frame.depth.shape[1] - 1
+    left, top = min(max(0, math.floor(u0)), last_u), min(max(0, math.floor(v0)), last_v)
+    right, bottom = min(max(0, math.ceil(u1)), last_u), min(max(0, math.ceil(v1)), last_v)
     shape, origin = (bottom - top + 1, right - left + 1), (left, top)
     estimated, whole = _filled(pixels, shape, origin), _filled(beyond, shape, origin)
     there, z = (image[top : bottom + 1, left : right + 1] for image in (owners, frame.with_robot))
@@ -159,15 +162,6 @@ def _filled(pixels: Array, shape: tuple[int, int], origin: tuple[int, int]) -> n
     mask = np.zeros(shape, np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull((pixels - origin).round().astype(np.int32)), 1)
     return mask.view(np.bool_)
-
-
-def _window_of(pixels: Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Pixel bounds around pixels (N, 2), within the image: left, top, right, bottom."""
-    (u0, v0), (u1, v1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
-    last_v, last_u = shape[0] - 1, shape[1] - 1
-    left, top = min(max(0, math.floor(u0)), last_u), min(max(0, math.floor(v0)), last_v)
-    right, bottom = min(max(0, math.ceil(u1)), last_u), min(max(0, math.ceil(v1)), last_v)
-    return left, top, right, bottom
 
 
 # --------------------------------------------------------------------------------------------------
@@ -346,7 +340,12 @@ def _reaching_down(
             beneath = supporting_objects.levels(other).heights_beneath(supporting_objects.outline(row), below).tolist()
             levels += beneath
             if not beneath and supporting_objects.middle[other] < (extent.bottom + extent.top) / 2 - _LOWER:
-                levels.append(_height_around(supporting_objects.surfaces[other], supporting, x, y, extent))
+                # The height of its visible points around there, else its top.
+                radius = float(extent.span().mean()) / 2 + _AROUND_FOOT
+                local = supporting_objects.surfaces[other].points @ supporting.basis.astype(np.float32)
+                heights = np.sort(local[(local[:, 0] - x) ** 2 + (local[:, 1] - y) ** 2 < radius**2, 2])
+                seen_there = float(heights[int(_TOP_SHARE * len(heights))]) if len(heights) >= _FEW else math.inf
+                levels.append(min(seen_there, supporting.top))
     levels = [level for level in levels if level < extent.top - 1e-3 and level <= extent.bottom + slack]
     missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
     if not levels:
@@ -355,16 +354,3 @@ def _reaching_down(
     if gap <= missing or gap <= slack + _hidden_below(supporting_objects.surfaces[row], extent, up, seen):
         return dataclasses.replace(extent, bottom=float(max(levels)))
     return extent
-
-
-def _height_around(surface: Surface, supporting: Extent, x: float, y: float, carried: Extent) -> float:
-    """Height of a supporting object where something may stand: of its visible points around there, else its top.
-
-    A bowl supports its contents on its floor, not on its rim.
-    """
-    radius = float(carried.span().mean()) / 2 + _AROUND_FOOT
-    local = surface.points @ supporting.basis.astype(np.float32)
-    heights = np.sort(local[(local[:, 0] - x) ** 2 + (local[:, 1] - y) ** 2 < radius**2, 2])
-    if len(heights) < _FEW:
-        return supporting.top
-    return min(float(heights[int(_TOP_SHARE * len(heights))]), supporting.top)

@@ -102,7 +102,13 @@ def visible_surface(
     """
     window, part = patch.window, patch.mask
     depth = frame.depth[window]
-    core, rim = _eroded(part, config.erode_px + (detection.mask is None), config)
+    core, rim = part, config.erode_px + (detection.mask is None)
+    if rim:
+        core = cv2.erode(
+            part.view(np.uint8), _KERNEL, iterations=rim, borderType=cv2.BORDER_CONSTANT, borderValue=0
+        ).view(np.bool_)
+        if np.count_nonzero(core) < max(config.min_pixels, _CORE_KEEP * np.count_nonzero(part)):
+            core, rim = part, 0  # a mask that is mostly rim is kept
     usable = core & np.isfinite(depth)
     noise, cut = 0.0, Cut()
     wanted, measured = int(np.count_nonzero(core)), int(np.count_nonzero(usable))
@@ -168,17 +174,6 @@ def _heights(points: Points32, support: Plane) -> npt.NDArray[np.float32]:
 
 def _chosen(points: Points32, rows: Mask) -> Points32:
     return points.T.take(np.flatnonzero(rows), axis=1).T
-
-
-def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
-    """Remove the rim of a mask; return the mask and the rim's width in pixels, 0 if the mask is mostly rim and kept."""
-    if rim:
-        core = cv2.erode(
-            mask.view(np.uint8), _KERNEL, iterations=rim, borderType=cv2.BORDER_CONSTANT, borderValue=0
-        ).view(np.bool_)
-        if np.count_nonzero(core) >= max(config.min_pixels, _CORE_KEEP * np.count_nonzero(mask)):
-            return core, rim
-    return mask, 0
 
 
 def _cut_sides(
@@ -304,7 +299,10 @@ def _seen_through(
     """Why depth `z` (N,) is that of what lies behind an object, or None; `heights` (N,) over its support, metres."""
     see_through = bool({*detection.attributes, *detection.label.lower().split()} & _SEE_THROUGH_WORDS)
     if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only lower points can be behind
-        part_behind = np.count_nonzero(_behind(z, heights, support) > 3.0 * depth_noise(z, depth_config)) / len(z)
+        # Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
+        slant = (heights - np.float32(support.offset)) / z
+        behind = heights / np.minimum(slant, np.float32(-1e-3))  # metres
+        part_behind = np.count_nonzero(behind > 3.0 * depth_noise(z, depth_config)) / len(z)
         if (
             part_behind >= config.see_through_fraction
             and (see_through or _is_surrounded_by(frame, patch, support, depth_config))
@@ -319,15 +317,6 @@ def _seen_through(
         if part_flat > 1.0 - config.see_through_fraction:
             return f"it is transparent, and {part_flat:.0%} of its depth is that of the surface that it stands on"
     return None
-
-
-def _behind(z: npt.NDArray[np.float32], heights: npt.NDArray[np.float32], support: Plane) -> npt.NDArray[np.float32]:
-    """(N,) distance by which points at depth z lie behind the support, metres.
-
-    Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
-    """
-    slant = (heights - np.float32(support.offset)) / z
-    return heights / np.minimum(slant, np.float32(-1e-3))
 
 
 def _is_surrounded_by(frame: RgbdFrame, patch: Patch, support: Plane, depth_config: DepthConfig) -> bool:
