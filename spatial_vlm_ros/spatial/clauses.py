@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -293,7 +292,10 @@ def judge(asked: Asked) -> ClauseBelief:
         return by_all(asked, first, relation.several == "all" or (first.phrase.count or 0) > 1)
     if asked.clause.negated and len(first.members) > 1:
         return by_all(asked, first, every=True)  # not behind the box: behind none of the boxes that could be meant
-    rows, tried = _worth_measuring(asked, first)
+    tried = first.weight > NEGLIGIBLE
+    rows = np.flatnonzero(tried | (first.fit > NEGLIGIBLE))
+    if asked.view.frame is FrameOfReference.OBJECT or len(asked.targets) * len(rows) > _PAIRS:
+        rows = np.flatnonzero(tried)
     out = asked.blank(1)
     contrasted = asked.singles and asked.clause.relation in CONTRASTED
     contrasted = contrasted and not asked.clause.negated and asked.clause.distance is None
@@ -302,7 +304,7 @@ def judge(asked: Asked) -> ClauseBelief:
         pairs = asked.pairs(some, rows)
         margins, holds = asked.judged_of(pairs)
         joint = holds * first.without(some, rows)
-        joint[:, ~tried] = 0.0
+        joint[:, ~tried[rows]] = 0.0
         joint[some[:, None] == rows[None, :]] = 0.0  # no object has a relation to itself
         pick = (np.arange(len(some)), joint.argmax(axis=1))
         best = joint[pick]
@@ -509,19 +511,6 @@ def _blocks(targets: Rows, anchors: int) -> list[Rows]:
         return []
     size = max(1, _PAIRS // anchors)
     return [targets[first : first + size] for first in range(0, len(targets), size)]
-
-
-def _worth_measuring(asked: Asked, anchor: PhraseBelief) -> tuple[Rows, npt.NDArray[np.bool_]]:
-    """(A,) rows to measure, and (A,) bool: True for rows worth trying as the anchor.
-
-    If they are few, all objects with that name are measured, because another reading of the sentence tries others of
-    them. In the frame where each object is seen from its own side, the tried ones must have a front.
-    """
-    tried = anchor.weight > NEGLIGIBLE
-    rows = np.flatnonzero(tried | (anchor.fit > NEGLIGIBLE))
-    if asked.view.frame is FrameOfReference.OBJECT or len(asked.targets) * len(rows) > _PAIRS:
-        rows = np.flatnonzero(tried)
-    return rows, tried[rows]
 
 
 def _likeliest(weight: Array) -> Rows:

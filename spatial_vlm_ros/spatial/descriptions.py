@@ -197,11 +197,9 @@ class Describer:
     @cached_property
     def orders(self) -> tuple[Description, ...]:
         """Left and right, near and far, high and low, tall and short, large and small."""
-        return tuple(self._ordered())
-
-    def _ordered(self) -> Iterator[Description]:
         if self._onlooker is None:
-            return
+            return ()
+        found = []
         few, two = len(self.rows) <= 3, len(self.rows) == 2
         for kind, pair in PAIRS:
             for word, of_two, of_more in pair:
@@ -209,13 +207,14 @@ class Describer:
                 fits = superlatives.places_in_order(key, self.members, (1,))[0][self.rows]
                 meaning = (NounPhrase(GENERIC, superlative=word),)
                 short = few if kind == "across" else two  # of three: the left, the middle, the right one
-                yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
+                found.append(Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key)))
         if len(self.rows) == 3:
             key = superlatives.key_of("leftmost", self.layout, self._onlooker)
             fits = superlatives.middle_of_spread(self.layout, self._onlooker, self.members)[0][self.rows]
             word = superlatives.MIDDLE
             meaning = (NounPhrase(GENERIC, superlative=word),)
-            yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))
+            found.append(Description("across", word, _BEFORE, meaning, fits, self._gap(key)))
+        return tuple(found)
 
     def first_of(self, count: int) -> Iterator[Description]:
         """Groups at one end of each order: "the two leftmost ones"."""
@@ -233,20 +232,20 @@ class Describer:
     @cached_property
     def counted(self) -> dict[str, tuple[Description, ...]]:
         """Side → the position of each object in the order from it, one description for each position, first to last."""
-        return {side: tuple(self._places(side, words)) for side, words in COUNTED} if self._onlooker else {}
-
-    def _places(self, side: str, words: str) -> Iterator[Description]:
         many = int(np.count_nonzero(self.members > _MEMBER))
         if self._onlooker is None or many > _MOST_COUNTED:
-            return
-        key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
-        gap = self._gap(key)
-        places = range(1, many + 1)
-        for n, likelihood in zip(places, superlatives.places_in_order(key, self.members, places), strict=True):
-            fits = likelihood[self.rows]
-            if fits.max() > 1.0 - CLEAR:
-                meaning = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
-                yield Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, gap)
+            return {}
+        found, places = {}, range(1, many + 1)
+        for side, words in COUNTED:
+            key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
+            gap, of_side = self._gap(key), []
+            for n, likelihood in zip(places, superlatives.places_in_order(key, self.members, places), strict=True):
+                fits = likelihood[self.rows]
+                if fits.max() > 1.0 - CLEAR:
+                    meaning = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
+                    of_side.append(Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, gap))
+            found[side] = tuple(of_side)
+        return found
 
     def _gap(self, key: superlatives.Key) -> float:
         """Least difference between two neighbours in an order, metres."""
@@ -272,7 +271,13 @@ class Describer:
             # For most landmarks all objects are on one side, and checking that is faster than building words.
             apart = np.ptp(likelihood, axis=0) > CLEAR - (1.0 - CLEAR) - _ROUNDING
             for column, mark in ((c, mark) for c, (_, mark) in enumerate(marks) if apart[c]):
-                yield from _said_and_denied(relation, f"{word} {the(mark)}", mark, likelihood[:, column])
+                core, fits = f"{word} {the(mark)}", likelihood[:, column]
+                said, denied = (
+                    (NounPhrase(GENERIC, relations=(RelationClause(relation, (mark,), negated=n),)),)
+                    for n in (False, True)
+                )
+                yield Description("landmark", core, _AFTER, said, fits)
+                yield Description("landmark", f"that is not {core}", _AFTER, denied, 1.0 - fits)
 
     def _unique(self) -> Iterator[tuple[int, NounPhrase]]:
         """Measured objects, except those in question, with a unique name: a label, or a label and an attribute."""
@@ -296,14 +301,6 @@ class Describer:
             word = next(unlike, None)
             if word is not None:
                 yield row, NounPhrase(name, (word,))
-
-
-def _said_and_denied(relation: str, core: str, mark: NounPhrase, fits: Array) -> Iterator[Description]:
-    meaning = tuple(
-        NounPhrase(GENERIC, relations=(RelationClause(relation, (mark,), negated=n),)) for n in (False, True)
-    )
-    yield Description("landmark", core, _AFTER, meaning[:1], fits)
-    yield Description("landmark", f"that is not {core}", _AFTER, meaning[1:], 1.0 - fits)
 
 
 def the(phrase: NounPhrase) -> str:

@@ -108,7 +108,12 @@ def viewpoint_of(
     """
     foot = np.array([0.0, 0.0, floor])
     if frame is FrameOfReference.VIEWER:
-        return _camera(foot, down_deg, relation)
+        # Looking straight down, it has an ahead only if one is configured, and right is clockwise of it.
+        steep = down_deg > relation.straight_down_deg
+        ways = {"up": (1.0, 0.0), "down": (-1.0, 0.0), "left": (0.0, -1.0), "right": (0.0, 1.0)}
+        forward = np.array(ways.get(relation.down_ahead, (1.0, 0.0)) if steep else (1.0, 0.0))
+        has_ahead = not steep or relation.down_ahead != "none"
+        return Viewpoint(frame, foot, forward, down_deg, parallel=steep, has_ahead=has_ahead)
     if frame is FrameOfReference.OBJECT:
         return Viewpoint(frame, foot, np.array([1.0, 0.0]), 0.0)
     if frame is FrameOfReference.SPEAKER:
@@ -133,18 +138,6 @@ def viewpoint_of(
     ahead = base_T_camera.rotation.T @ np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
     origin = base_T_camera.inverse().translation @ axes + foot
     return Viewpoint(FrameOfReference.WORLD, origin, _laid_down(ahead, axes), 0.0, parallel=True)
-
-
-def _camera(foot: Array, down_deg: float, relation: RelationConfig) -> Viewpoint:
-    """The camera. Looking straight down, it has an ahead only if one is configured, and right is clockwise of it."""
-    steep = down_deg > relation.straight_down_deg
-    forward = (1.0, 0.0)
-    if steep and relation.down_ahead != "none":
-        forward = {"up": (1.0, 0.0), "down": (-1.0, 0.0), "left": (0.0, -1.0), "right": (0.0, 1.0)}[relation.down_ahead]
-    return Viewpoint(
-        FrameOfReference.VIEWER, foot, np.array(forward), down_deg, parallel=steep,
-        has_ahead=not steep or relation.down_ahead != "none",
-    )  # fmt: skip
 
 
 def _body(frame: FrameOfReference, camera_T_body: Transform, axes: Array, foot: Array) -> Viewpoint:
@@ -401,16 +394,12 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     cut = np.array([(o.cut, o.cut_above) for o in objects]).reshape(n, 2)
     noise = depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2
     sigma, sigma_up = np.hypot(noise, cut.T / math.sqrt(12.0))  # half of it in either direction, as uniform
+    tilt = LEVEL
+    if scene.up_from is UpSource.OPTICAL_AXES:
+        tilt = UNKNOWN_TILT
+    elif scene.up_from is UpSource.SUPPORT_PLANE and scene.support is not None:
+        tilt = scene.support.sigma_tilt
     return Layout(
         scene, axes, floor, centre, surface, footprint,
-        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, _tilt(scene), down_deg, relation,
+        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, tilt, down_deg, relation,
     )  # fmt: skip
-
-
-def _tilt(scene: Scene) -> float:
-    """Standard deviation of the scene's "up", radians."""
-    if scene.up_from is UpSource.OPTICAL_AXES:
-        return UNKNOWN_TILT
-    if scene.up_from is UpSource.SUPPORT_PLANE and scene.support is not None:
-        return scene.support.sigma_tilt
-    return LEVEL

@@ -216,28 +216,18 @@ class PhraseScorer:
             self.frames_used.append(frame)
         return self._view(frame)
 
-    @property
-    def _unplaced(self) -> frozenset[FrameOfReference]:
-        frame = self.layout.scene.frame
-        places = {FrameOfReference.SPEAKER: frame.camera_T_speaker, FrameOfReference.ROBOT: frame.base_T_camera}
-        return frozenset(body for body, place in places.items() if place is None)
-
     # -------------------------------------------------------------------------------------------- clauses
-
-    def _on_the_whole(self, clause: RelationClause) -> RelationClause:
-        """Turn "on the top of the cabinet" into "on the cabinet", unless its top was detected as an object."""
-        anchor = clause.anchors[0]
-        owner = next((c.anchors for c in anchor.relations if c.relation == "part of"), None)
-        if clause.relation != "on" or anchor.category != "top" or owner is None or len(anchor.relations) > 1:
-            return clause
-        seen = (self.match(anchor) >= self.config.decision.found).any()
-        return clause if seen else dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
 
     def _clause(
         self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool, each: bool
     ) -> ClauseBelief:
         """One clause for the objects that fit name and attributes; `weight` (N,) is used for comparisons."""
-        clause = self._on_the_whole(clause)
+        # "On the top of the cabinet" means "on the cabinet", unless its top was detected as an object.
+        top = clause.anchors[0]
+        owner = next((c.anchors for c in top.relations if c.relation == "part of"), None)
+        on_top = clause.relation == "on" and top.category == "top" and len(top.relations) == 1
+        if on_top and owner is not None and not (self.match(top) >= self.config.decision.found).any():
+            clause = dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
         believed = tuple(self.score_phrase(inner, anchor=True, each=each) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         said = clause.relation, clause.frame, clause.negated, clause.distance, clause.preposition
@@ -308,13 +298,6 @@ class PhraseScorer:
 
     # -------------------------------------------------------------------------------------------- order
 
-    def _named_by_place(self, word: str, member: Array) -> Array | None:
-        """(N,) order by labels that state the position themselves ("middle drawer"); None if no member's label does."""
-        said = superlatives.PLACE_WORDS.get(word, frozenset())
-        labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
-        has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
-        return np.where(has, YES, NO) if (has & (member > clauses.NEGLIGIBLE)).any() else None
-
     def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
         """The superlative or ordinal, over the set that fits the other words."""
         if phrase.ordinal is not None:
@@ -324,12 +307,16 @@ class PhraseScorer:
             word, n, name = phrase.superlative, 1, phrase.superlative
         else:
             return None
-        named = self._named_by_place(word, member) if phrase.ordinal is None else None
-        if named is not None:
-            nobody = np.empty((len(member), 0), np.intp)
-            return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
-        frame = phrase.frame
-        if frame in self._unplaced and word in ("nearest", "farthest"):
+        nobody = np.empty((len(member), 0), np.intp)
+        said = superlatives.PLACE_WORDS.get(word, frozenset()) if phrase.ordinal is None else frozenset()
+        labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
+        has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
+        if (has & (member > clauses.NEGLIGIBLE)).any():  # labels that state the position themselves ("middle drawer")
+            fits = np.where(has, YES, NO)
+            return ClauseBelief(name, False, np.full(len(member), np.nan), fits, fits, nobody, is_order=True)
+        frame, seen_by = phrase.frame, self.layout.scene.frame
+        bodies = {FrameOfReference.SPEAKER: seen_by.camera_T_speaker, FrameOfReference.ROBOT: seen_by.base_T_camera}
+        if word in ("nearest", "farthest") and frame in bodies and bodies[frame] is None:
             frame = None  # "closest to me|you": if their position is unknown, use the assumed viewpoint
         view = self.view_for(frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
@@ -344,5 +331,4 @@ class PhraseScorer:
             # "the two leftmost mugs": the first position, or the second
             likelihood, margin = superlatives.place_in_order(key, member, n, places)
         likelihood = np.clip(likelihood * fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
-        nobody = np.empty((len(member), 0), np.intp)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)

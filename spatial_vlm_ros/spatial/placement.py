@@ -266,7 +266,10 @@ def _supporting_objects(
                 continue
             level = _level_for(around, request, obj, row)
             if isinstance(level, NoSurface) or not _stands(around, request, level, obj).any():
-                stacked = stacked_on(around, row, name, obj, _is_open(around, request))
+                moved = request.moved  # is it, at its current position, seen to be open at the top?
+                now = dataclasses.replace(around, relief=Relief.of(layout, request.depth), lifted=())
+                open_too = moved is not None and bool(layout.measured[moved]) and is_open(now, moved)
+                stacked = stacked_on(around, row, name, obj, open_too)
                 if not isinstance(stacked, NoSurface) or stacked.cause == "no surface":
                     yield stacked
             yield level
@@ -323,15 +326,6 @@ def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: i
     return next((level for level in levels if _stands(around, request, level, obj).any()), levels[0])
 
 
-def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
-    """True if the moved object, at its current position, is seen to be open at the top."""
-    row = request.moved
-    if row is None or not around.layout.measured[row]:
-        return False
-    relief = Relief.of(around.layout, request.depth)
-    return is_open(dataclasses.replace(around, relief=relief, lifted=()), row)
-
-
 def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
     """The level that an object stands on: that of its supporting object, else the support plane."""
     layout = around.layout
@@ -378,8 +372,14 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     walled = supporting.within and supporting.rim_height < math.inf
     rim = (lambda at: supporting.level.at(at) + supporting.rim_height) if walled else None
     apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between different spots: half the size
-    return tuple(
-        Spot(
+    spots: list[Spot] = []  # the best places that are apart from all better ones; the first of equal ones
+    left = np.ones(len(score), np.bool_)
+    while left.any() and len(spots) < request.config.most:
+        best = int(np.argmax(np.where(left, score, -1.0)))
+        left &= np.hypot(*(places - places[best]).T) >= apart
+        stability = None if inside is None else float(inside[best])
+        measures = float(margin[best]), float(clearance[best]), stability
+        spots.append(Spot(
             place=places[best],
             height=float(height(places[best : best + 1])[0]),
             axes=obj.axes,
@@ -389,28 +389,9 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
             margin=float(margin[best]),
             probability=float(probability[best]),
             clearance=float(clearance[best]),
-            stability=None if inside is None else float(inside[best]),
+            stability=stability,
             rim=None if rim is None else float((rim(places[best : best + 1]) - height(places[best : best + 1]))[0]),
             score=float(score[best]),
-            reason=reason_of(
-                layout,
-                request,
-                supporting,
-                obj,
-                places[best],
-                (float(margin[best]), float(clearance[best]), None if inside is None else float(inside[best])),
-            ),
-        )
-        for best in _different(places, score, apart, request.config.most)
-    )
-
-
-def _different(places: Array, score: Array, apart: float, most: int) -> Iterator[int]:
-    """The best places (T, 2) that are apart from all better ones; the first of equal ones."""
-    left = np.ones(len(score), np.bool_)
-    for _ in range(most):
-        if not left.any():
-            return
-        best = int(np.argmax(np.where(left, score, -1.0)))
-        left &= np.hypot(*(places - places[best]).T) >= apart
-        yield best
+            reason=reason_of(layout, request, supporting, obj, places[best], measures),
+        ))  # fmt: skip
+    return tuple(spots)

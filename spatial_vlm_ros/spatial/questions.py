@@ -261,27 +261,20 @@ def _entropy(p: Array) -> float:
 def _worded(split: _Split, describer: Describer, several: bool) -> Question:
     rows = [int(row) for row in describer.rows]
     answers = tuple((part.said(several), tuple(rows[n] for n in held)) for part, held in split.parts)
-    if split.kind == "count" and _runs_through(split):
+    ordinals = [part.meaning[0].ordinal for part, _ in split.parts]
+    in_turn = [o.n for o in ordinals if o is not None] == list(range(1, len(split.parts) + 1))
+    if split.kind == "count" and in_turn:
         return Question(_counting(describer, split.parts[0][0].core.partition(" ")[2]), answers, split.bits)
     parts = sorted((part for part, _ in split.parts), key=lambda part: _IN_A_ROW.get(part.core, 0))
     one = "ones" if several else "one"
-    if all(part.kind in KINDS and _shares_its_noun(part) for part in parts):
+    # "One" may be said just once, at the end: for colours and places, not for kinds ("the bonnet one").
+    colours = all(part.kind != "attribute" or colour_family(part.core) is not None for part in parts)
+    if colours and all(part.kind in KINDS and part.kind not in ("label", "landmark") for part in parts):
         said = f"{joined([f'the {part.core}' for part in parts], 'or')} {one}"
     else:
         said = joined([part.said(several) for part in parts], "or")
     noun = _noun(describer.noun)
     return Question(f"Which {plural_of(noun) if several else noun}: {said}?", answers, split.bits)
-
-
-def _shares_its_noun(part: Description) -> bool:
-    """True if "one" may be said just once, at the end: for colours and places, not for kinds ("the bonnet one")."""
-    return part.kind not in ("label", "landmark") and (part.kind != "attribute" or colour_family(part.core) is not None)
-
-
-def _runs_through(split: _Split) -> bool:
-    """True if the positions of the rivals are the first, the second, and so on."""
-    ordinals = [part.meaning[0].ordinal for part, _ in split.parts]
-    return [o.n for o in ordinals if o is not None] == list(range(1, len(split.parts) + 1))
 
 
 def _counting(describer: Describer, words: str) -> str:
@@ -307,7 +300,12 @@ def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) 
     few = _of_some(describer, count) if several and count > 0 and len(rows) <= _MOST_COUNTED else None
     if few is not None:
         return few
-    by_id = None if several else _by_id(describer)
+    by_id: Question | None = None  # by the ids that images show
+    ids = [obj.id for obj in describer.objects]
+    if not several and len(ids) <= _MOST_IDS and all(map(_SAYABLE_ID.fullmatch, ids)):
+        noun = _noun(describer.noun, "object")
+        named = tuple((f"the {noun} {id_}", (row,)) for id_, row in zip(ids, rows, strict=True))
+        by_id = Question(f"Which {noun}: {joined(ids, 'or')}?", named, 0.0)
     orders = [] if several or len(rows) > _MOST_COUNTED else _orders(describer)
     if not orders:
         if by_id is not None:
@@ -325,16 +323,6 @@ def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) 
         return by_id
     answers = tuple((d.said(), held) for d, held in zip(places, meant, strict=True) if held)
     return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
-
-
-def _by_id(describer: Describer) -> Question | None:
-    """Ask by the ids that images show; None if ids cannot be said or are too many."""
-    objects = describer.objects
-    if len(objects) > _MOST_IDS or not all(_SAYABLE_ID.fullmatch(obj.id) for obj in objects):
-        return None
-    noun = _noun(describer.noun, "object")
-    answers = tuple((f"the {noun} {obj.id}", (int(row),)) for obj, row in zip(objects, describer.rows, strict=True))
-    return Question(f"Which {noun}: {joined([obj.id for obj in objects], 'or')}?", answers, 0.0)
 
 
 def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:

@@ -74,7 +74,11 @@ def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, said:
     except QuestionRefused as refused:
         return _refused(refused, reading, scorer, said)
     about = [row.row for row in finding.objects if row.role in ("subject", "fits")]
-    resolution = _resolution(finding, _reading_of(finding, queries, reading), scorer, said, len(about) == 1)
+    if finding.choice is not None and reading is queries[0]:
+        target, place = finding.choice.query.target, finding.choice.query.destination
+        decided = (q for q in queries if (q.target.relations, q.destination) == (target.relations, place))
+        reading = next(decided, reading)
+    resolution = _resolution(finding, reading, scorer, said, len(about) == 1)
     return SpaceReply(resolution, about[0] if len(about) == 1 else None)
 
 
@@ -94,14 +98,6 @@ def _refused(refused: QuestionRefused, reading: SpatialQuery, scorer: PhraseScor
     if refused.choice.status is Status.AMBIGUOUS:
         return SpaceReply(resolution, asked=asked)
     return SpaceReply(dataclasses.replace(resolution, question=None, answers=(), dialogue_id=None))
-
-
-def _reading_of(finding: SpaceFinding, queries: Sequence[SpatialQuery], reading: SpatialQuery) -> SpatialQuery:
-    if finding.choice is None or reading is not queries[0]:
-        return reading
-    said = finding.choice.query
-    said_so = (q for q in queries if (q.target.relations, q.destination) == (said.target.relations, said.destination))
-    return next(said_so, reading)
 
 
 def _resolution(

@@ -170,7 +170,12 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
     frame = FrameOfReference.VIEWER if frame is FrameOfReference.OBJECT else frame
     if phrase.superlative is not None and frame not in scorer.frames_used:
         scorer.frames_used.insert(0, frame)
-    whole = _whole(subject, owner, scorer)
+    whole = None  # the support plane
+    if owner is None:
+        rows = [r for r in np.flatnonzero(layout.measured).tolist() if is_surface(layout, r) and r not in subject.rows]
+        whole = rows[0] if len(rows) == 1 else None
+    elif not is_unseen_support(owner, scorer):
+        whole = settle_other(owner, subject.reading, scorer)[0]
     towards = side_direction(layout, row if whole is None else whole, phrase.superlative, frame)
     if whole is not None and not is_surface(layout, whole):
         length: LengthEstimate | None = to_outline_edge(layout, row, whole, towards)
@@ -186,17 +191,6 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
     if length.least is not None and length.least < length.value:
         words += f"; {of} may end nearer, out of sight"
     return _measured(subject, (("distance", length),), words + ".", [] if whole is None else [whole])
-
-
-def _whole(subject: AskedSubject, owner: NounPhrase | None, scorer: PhraseScorer) -> int | None:
-    """The object whose edge is meant; None for the support plane."""
-    layout = scorer.layout
-    if owner is not None:
-        if is_unseen_support(owner, scorer):
-            return None
-        return settle_other(owner, subject.reading, scorer)[0]
-    rows = [r for r in np.flatnonzero(layout.measured).tolist() if is_surface(layout, r) and r not in subject.rows]
-    return rows[0] if len(rows) == 1 else None
 
 
 # ------------------------------------------------------------------------------------------------ sizes

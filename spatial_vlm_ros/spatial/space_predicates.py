@@ -14,9 +14,9 @@ from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.language.rendering import describe, named
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, clause_likelihood, normal_cdf, state_of
+from spatial_vlm_ros.spatial.belief import ClauseBelief, clause_likelihood, normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import each_by_itself
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, other_frames, phrases_not_found
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, measurement_at, other_frames, phrases_not_found
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
@@ -112,7 +112,7 @@ def judge_predicate(asked: NounPhrase, row: int, reading: SpatialQuery, scorer: 
         belief = _settled(clause, row, reading, scorer)
         likelihood = float(belief.likelihood[row])
         parts.append((likelihood, _clause_words(belief, clause, row, scorer)))
-        measured.append(_measurement(belief, row, scorer))
+        measured.append(measurement_at(belief, row, scorer))
         anchors += [int(a) for a in belief.anchors[row] if a >= 0]
     for word in asked.attributes:
         parts.append((_attribute(word, row, scorer), word.replace(NOT, "not ")))
@@ -184,20 +184,6 @@ def _check_settled(
         choice = decide([SpatialQuery(reading.instruction, "find", anchor)], scorer)
         choice = dataclasses.replace(choice, status=Status.AMBIGUOUS, phrase=None, rivals=tuple(rivals.tolist()))
         raise QuestionRefused(dataclasses.replace(choice, several=()), subject=False)
-
-
-def _measurement(belief: ClauseBelief, row: int, scorer: PhraseScorer) -> ClauseMeasurement:
-    objects = scorer.layout.scene.objects
-    margin, likelihood = float(belief.margin[row]), float(belief.likelihood[row])
-    return ClauseMeasurement(
-        relation=("not " if belief.negated else "") + belief.name,
-        anchor_ids=(SUPPORT_ID,)
-        if belief.on_support
-        else tuple(objects[int(a)].id for a in belief.anchors[row] if a >= 0),
-        margin_m=round(margin, 6) if np.isfinite(margin) else None,
-        state=state_of(likelihood, scorer.config.decision.holds),
-        likelihood=round(likelihood, 6),
-    )
 
 
 def _clause_words(belief: ClauseBelief, clause: RelationClause, row: int, scorer: PhraseScorer) -> str:
@@ -296,7 +282,10 @@ def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     question = subject.question
     row = subject.rows[0]
     judged = [judge_predicate(choice, row, subject.reading, scorer) for choice in question.choices]
-    said = [_short(choice) for choice in question.choices]
+    said = [
+        (choice.relations[0].relation if choice.relations else " ".join(choice.attributes) or named(choice))
+        for choice in question.choices
+    ]
     holds = scorer.config.decision.holds
     true = [i for i, one in enumerate(judged) if state_of(one.likelihood, holds) is ClauseState.HOLDS]
     open_ = [i for i, one in enumerate(judged) if state_of(one.likelihood, holds) is ClauseState.UNCLEAR]
@@ -315,13 +304,6 @@ def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     words = f"{capital(it)} is neither {' nor '.join(said)}."
     sure = 1.0 - max(one.likelihood for one in judged)
     return SpaceFinding("neither", sure, objects, words, subject.choice, clauses=clauses)
-
-
-def _short(choice: NounPhrase) -> str:
-    """The predicate's own words: "left of", "red"."""
-    if choice.relations:
-        return choice.relations[0].relation
-    return " ".join(choice.attributes) or named(choice)
 
 
 def _nearer(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:

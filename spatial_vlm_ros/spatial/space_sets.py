@@ -40,7 +40,8 @@ def exists(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFindin
     fitting = _all(queries, scorer)
     target = queries[0].target
     wanted = target.count if target.count is not None and target.count > 1 else 1
-    said = _indefinite(target)
+    said = describe(dataclasses.replace(target, count=None, choice=None)).removeprefix("the ")
+    said = f"{'an' if said[:1] in 'aeiou' else 'a'} {said}"
     sure = len(fitting.clear)
     objects = _named(fitting)
     exactly = question_of(queries[0]).exactly
@@ -66,7 +67,8 @@ def count(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding
     sure, most = len(fitting.clear), len(fitting.clear) + len(fitting.unclear)
     likely = sum(fitting.choice.belief.weight[row] > 0.5 for row in fitting.unclear)
     number = sure + int(likely)
-    name = _plural(fitting.choice.query.target) if number != 1 else named(fitting.choice.query.target)
+    *before, head = named(fitting.choice.query.target).split(" ")
+    name = " ".join((*before, head if number == 1 else plural(head)))
     words = f"{number} {name}" + (f": {listed(scorer.layout, fitting.clear)}" if sure else "")
     if most > sure:
         words += f"; {listed(scorer.layout, fitting.unclear)} may count as well"
@@ -202,14 +204,3 @@ def _most(fitting: FittingObjects) -> float:
     weight = np.minimum(fitting.choice.belief.weight, 1.0).copy()
     weight[list(fitting.clear)] = 0.0
     return float(weight.max(initial=0.0))
-
-
-def _indefinite(target: NounPhrase) -> str:
-    """The phrase with an indefinite article, such as "a mug behind the box"."""
-    words = describe(dataclasses.replace(target, count=None, choice=None)).removeprefix("the ")
-    return f"{'an' if words[:1] in 'aeiou' else 'a'} {words}"
-
-
-def _plural(target: NounPhrase) -> str:
-    *before, head = named(target).split(" ")
-    return " ".join((*before, plural(head)))

@@ -32,7 +32,17 @@ def state_chance(word: str, layout: Layout) -> Array:
         word: one of `STATES`.
     """
     if word == EMPTY:
-        return _empty(layout)
+        chance = np.full(len(layout), np.nan)
+        measured = np.flatnonzero(layout.measured)
+        labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]
+        for relation, heads in (("inside", OPEN_CONTAINERS), ("on", _CARRIERS)):
+            holders = np.array([row for row in measured if labels[row] and labels[row][-1] in heads], np.intp)
+            if len(holders):
+                pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
+                margin, sigma = RELATIONS[relation](pairs)
+                held = (margin > sigma) & (measured[:, None] != holders)
+                chance[holders[held.any(axis=0)]] = 0.0
+        return chance
     chance = np.array([_is_open(obj, layout) for obj in layout.scene.objects])
     return chance if word == OPEN else 1.0 - chance
 
@@ -50,18 +60,3 @@ def _is_open(obj: SceneObject, layout: Layout) -> float:
     if wide < _TOLD:
         return float("nan")
     return float(normal_cdf(np.array([(deep - _OUT) / np.hypot(_OUT_WIDTH, layout.noise.max(initial=0.0))]))[0])
-
-
-def _empty(layout: Layout) -> Array:
-    """(N,) 0 for a container that holds a detected object; NaN for others, which may hold an undetected one."""
-    chance = np.full(len(layout), np.nan)
-    measured = np.flatnonzero(layout.measured)
-    labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]
-    for relation, heads in (("inside", OPEN_CONTAINERS), ("on", _CARRIERS)):
-        holders = np.array([row for row in measured if labels[row] and labels[row][-1] in heads], np.intp)
-        if len(holders):
-            pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
-            margin, sigma = RELATIONS[relation](pairs)
-            held = (margin > sigma) & (measured[:, None] != holders)
-            chance[holders[held.any(axis=0)]] = 0.0
-    return chance

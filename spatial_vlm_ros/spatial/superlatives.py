@@ -220,8 +220,15 @@ def place_in_order(key: Key, member: Array, n: int, count: int = 1) -> tuple[Arr
 def places_in_order(key: Key, member: Array, places: Sequence[int]) -> list[Array]:
     """As `place_in_order`, for several positions, each from 1, at the cost of the last one; without margins."""
     counts, filled = _counted(key, member, min(max(places, default=0), len(member)))
-    nobody = np.zeros(len(member))
-    return [_shared(counts[n - 1], member, float(filled[n - 1])) if n <= len(counts) else nobody for n in places]
+    found = []
+    for n in places:
+        likelihood = counts[n - 1] if n <= len(counts) else np.zeros(len(member))
+        total = float((member * likelihood).sum())
+        # The position exists with probability `filled`: that there are that many members at all.
+        if n <= len(counts) and _SMALLEST < total < filled[n - 1]:
+            likelihood = likelihood * (float(filled[n - 1]) / total)
+        found.append(likelihood)
+    return found
 
 
 def _counted(key: Key, member: Array, last: int) -> tuple[Array, Array]:
@@ -261,15 +268,6 @@ def _how_many(chance: Array, most: int) -> Array:
         some *= 1 - row
         some[1:] += moved
     return counts
-
-
-def _shared(likelihood: Array, member: Array, filled: float) -> Array:
-    """Scale likelihoods of a position that exists with probability `filled`: that there are that many members at all.
-
-    Among many equals each is hardly ever before all others, taken pair by pair; yet one of them is the first.
-    """
-    total = float((member * likelihood).sum())
-    return likelihood * (filled / total) if _SMALLEST < total < filled else likelihood
 
 
 def in_the_middle(key: Key, member: Array) -> tuple[Array, Array]:

@@ -117,7 +117,8 @@ class _Walls:
         lines = share >= _CROSSES
         lines[:edge], lines[-edge:] = False, False
         found = []
-        for first, last in _runs(lines):
+        runs = np.flatnonzero(np.diff(np.concatenate(([False], lines, [False])).astype(np.int8)))
+        for first, last in runs.reshape(-1, 2).tolist():  # first and one past the last of each run of True
             if last - first <= max(_WIDEST_WALL * wall.shape[0], 4):
                 found.append(float(low[axis] + (first + last) / 2 * self.step))
         return found
@@ -128,9 +129,3 @@ def _widened(cells: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     wide[1:] |= cells[:-1]
     wide[:-1] |= cells[1:]
     return wide
-
-
-def _runs(lines: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """First and one past the last of each run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], lines, [False])).astype(np.int8)))
-    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)

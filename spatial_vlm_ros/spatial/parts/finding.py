@@ -25,7 +25,7 @@ from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.burners import burners, hides_one, stove_top
 from spatial_vlm_ros.spatial.parts.choosing import MIDDLE, SIDEWAYS, Rays, chosen, share, whole
 from spatial_vlm_ros.spatial.parts.compartments import compartments
-from spatial_vlm_ros.spatial.parts.drawers import Drawer, open_drawer
+from spatial_vlm_ros.spatial.parts.drawers import open_drawer
 from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.regions import SUPPORT_NOUNS
@@ -104,7 +104,16 @@ def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
         other = _of_all(boards[:-1], phrase, rays) if boards[-1].lid else found
         return Found(tuple(dict.fromkeys((*found.parts, *other.parts))), reason=found.reason)
     if noun in DRAWERS:
-        return _drawer(open_drawer(layout, row), phrase)
+        drawer = open_drawer(layout, row)  # all others are closed
+        closed = Found(reason="is closed there: no such drawer is open")
+        if drawer is None or phrase.also is not None:
+            return closed
+        above, below = drawer.above, drawer.below
+        if phrase.ordinal is not None:
+            before = {"top": above, "bottom": below}.get(phrase.ordinal.from_)
+            return Found((drawer.region,)) if before == phrase.ordinal.n - 1 else closed
+        fits = {None: True, "highest": above == 0, "lowest": below == 0, "middle": above == below and above > 0}
+        return Found((drawer.region,)) if fits.get(phrase.superlative, False) else closed
     if noun in BURNERS:
         return _burners(layout, row, phrase, rays)
     if noun == "half" and phrase.superlative is None and EMPTY in phrase.attributes:  # the contents tell which one
@@ -145,19 +154,6 @@ def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> F
     hollow = parts or has_by_nature(layout.scene.objects[row].detection.label, noun)
     part = share(parts[0] if parts else whole(layout, row), phrase, rays) if noun in _VAGUE and hollow else None
     return Found((part,)) if part is not None else Found(exists=False, reason=f"has no visible {noun}")
-
-
-def _drawer(drawer: Drawer | None, phrase: NounPhrase) -> Found:
-    """The open drawer, if it is the one that is meant; all others are closed."""
-    closed = Found(reason="is closed there: no such drawer is open")
-    if drawer is None or phrase.also is not None:
-        return closed
-    above, below = drawer.above, drawer.below
-    if phrase.ordinal is not None:
-        before = {"top": above, "bottom": below}.get(phrase.ordinal.from_)
-        return Found((drawer.region,)) if before == phrase.ordinal.n - 1 else closed
-    fits = {None: True, "highest": above == 0, "lowest": below == 0, "middle": above == below and above > 0}
-    return Found((drawer.region,)) if fits.get(phrase.superlative, False) else closed
 
 
 def _burners(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:

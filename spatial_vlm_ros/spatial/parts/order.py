@@ -30,7 +30,15 @@ def part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, mem
     """
     stacked = phrase.category.split(" ")[-1] in DRAWERS | LEVELS
     if phrase.also is not None and MIDDLE not in (word, phrase.also):
-        return _both(_one(word, layout, view, stacked), _one(phrase.also, layout, view, stacked), member)
+        # Each direction is scaled by the spread of the objects along it.
+        first = _one(word, layout, view, stacked)
+        second = _one(phrase.also, layout, view, stacked)
+        value, variance = np.zeros(len(member)), np.zeros(len(member))
+        for key in (first, second):
+            apart = _apart(key, member)
+            if apart > _NO_ORDER:
+                value, variance = value + key.value / apart, variance + (key.sigma / apart) ** 2
+        return Key(value, np.sqrt(variance) + 1e-6)
     if word == MIDDLE:
         heights = in_a_stack(layout)
         return heights if stacked and _apart(heights, member) > _NO_ORDER else None
@@ -92,13 +100,3 @@ def _apart(key: Key, member: Array) -> float:
     """Distance between the first and the last member, metres."""
     among = key.value[(member > 0.5) & np.isfinite(key.value)]
     return float(np.ptp(among)) if len(among) else 0.0
-
-
-def _both(first: Key, second: Key, member: Array) -> Key:
-    """Combined key of two directions, each scaled by the spread of the objects along it."""
-    value, variance = np.zeros(len(member)), np.zeros(len(member))
-    for key in (first, second):
-        apart = _apart(key, member)
-        if apart > _NO_ORDER:
-            value, variance = value + key.value / apart, variance + (key.sigma / apart) ** 2
-    return Key(value, np.sqrt(variance) + 1e-6)

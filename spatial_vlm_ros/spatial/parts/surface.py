@@ -11,8 +11,7 @@ import math
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.free_space import Cells, Grid, Level, closed, depth_inside, survey
-from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.free_space import Grid, Level, closed, depth_inside, survey
 from spatial_vlm_ros.spatial.parts.region import Region, own_points
 from spatial_vlm_ros.spatial.surfaces import NoSurface, SupportContext, SupportingSurface
 
@@ -40,34 +39,28 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     within = grid.filled([outline])
     level = Level(region.low, np.zeros(2))
     ceiling = math.inf if region.walled else room - _UNDER_ROOF
-    higher = survey(around.relief, grid, level, _RISE, _RISE, ceiling).higher
-    own = _own_walls(around.layout, region, grid, ceiling)
-    others = _others(around, region, ceiling)
-    if region.walled:  # everything high inside is an obstacle; the walls are beyond the outline
-        inner = outline.mean(axis=0) + _INNER * (outline - outline.mean(axis=0))
-        higher &= ~own | grid.filled([inner])
-    else:
-        higher &= ~own
-    taken = (higher & within) | grid.filled(around.layout.footprint[list(others)])
-    needed, rim = (_IN, ~within) if region.walled else (_ON_BOARD, own)
-    return SupportingSurface(region.row, grid, level, within, taken, rim, outline, needed, True, others)
 
+    # Cells in which the whole itself is higher: its walls.
+    layout, whole = around.layout, own_points(around.layout, region.row)
+    over = whole[:, 2] - region.low
+    high = whole[(over > _RISE) & (over < ceiling)]
+    own = closed(grid.count(grid.index(high[:, 0], high[:, 1])) > 0)
 
-def _own_walls(layout: Layout, region: Region, grid: Grid, ceiling: float) -> Cells:
-    """(R, C) bool: cells in which the whole itself is higher: its walls."""
-    own = own_points(layout, region.row)
-    over = own[:, 2] - region.low
-    high = own[(over > _RISE) & (over < ceiling)]
-    return closed(grid.count(grid.index(high[:, 0], high[:, 1])) > 0)
-
-
-def _others(around: SupportContext, region: Region, ceiling: float) -> tuple[int, ...]:
-    """Measured objects that reach into the heights of a region, except the whole and lifted objects."""
-    layout = around.layout
+    # Measured objects that reach into the heights of the region, except the whole and lifted objects.
     with np.errstate(invalid="ignore"):
         there = layout.measured & (layout.top > region.low + _RISE) & (layout.bottom < region.low + ceiling)
     there[[region.row, *around.lifted]] = False
     for other in np.flatnonzero(there).tolist():  # the support of the whole
         holds = depth_inside(layout.footprint[other], layout.centre[region.row : region.row + 1, :2])[0] > 0
         there[other] &= not (holds and layout.bottom[other] <= layout.bottom[region.row] + _RISE)
-    return tuple(np.flatnonzero(there).tolist())
+    others = tuple(np.flatnonzero(there).tolist())
+
+    higher = survey(around.relief, grid, level, _RISE, _RISE, ceiling).higher
+    if region.walled:  # everything high inside is an obstacle; the walls are beyond the outline
+        inner = outline.mean(axis=0) + _INNER * (outline - outline.mean(axis=0))
+        higher &= ~own | grid.filled([inner])
+    else:
+        higher &= ~own
+    taken = (higher & within) | grid.filled(layout.footprint[list(others)])
+    needed, rim = (_IN, ~within) if region.walled else (_ON_BOARD, own)
+    return SupportingSurface(region.row, grid, level, within, taken, rim, outline, needed, True, others)

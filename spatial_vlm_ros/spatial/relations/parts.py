@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.layout import Array, Layout, clockwise
+from spatial_vlm_ros.spatial.layout import Array, clockwise
 from spatial_vlm_ros.spatial.relations.directions import ahead_of
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
 from spatial_vlm_ros.types import FrameOfReference
@@ -84,24 +84,6 @@ def part_of(pairs: Pairs) -> Measured:
     For a door or a drawer it is also enough that its outline touches the anchor's, because an open one is outside the
     box. It hides the front below the anchor's top, so that the visible anchor is less high than the real one.
     """
-    margin, sigma = _within_box(pairs)
-    fronts = np.array([_is_front(pairs.layout, int(row)) for row in pairs.targets], np.bool_)[:, None]
-    under = -pairs.difference(pairs.layout.centre[:, 2], pairs.layout.top) + pairs.layout.relation.contact
-    smaller = -pairs.difference(pairs.layout.mean_side, pairs.layout.mean_side) + pairs.contact
-    attached, blur = least_sure(
-        (pairs.contact - pairs.gap, pairs.noise_seen), (under, pairs.noise_up), (smaller, pairs.noise)
-    )
-    better = fronts & (attached / np.maximum(blur, 1e-9) > margin / np.maximum(sigma, 1e-9))
-    return np.where(better, attached, margin), np.where(better, blur, sigma)
-
-
-def _is_front(layout: Layout, row: int) -> bool:
-    """True if an object is a door or a drawer by its label."""
-    objects = layout.scene.objects
-    return row < len(objects) and objects[row].detection.label.lower().split()[-1:] in (["door"], ["drawer"])
-
-
-def _within_box(pairs: Pairs) -> Measured:
     layout, contact = pairs.layout, pairs.layout.relation.contact
     half = layout.size[pairs.anchors] / 2
     long_side = layout.long_side[pairs.anchors]
@@ -111,7 +93,17 @@ def _within_box(pairs: Pairs) -> Measured:
         faces_camera = offset * (camera * direction).sum(axis=1) > 0
         sides.append((reach - np.abs(offset) + contact, np.where(faces_camera, pairs.noise_seen, pairs.noise)))
     in_height = half[:, 2] - np.abs(_above_middle(pairs)) + contact
-    return least_sure((in_height, pairs.noise_up), *sides)
+    margin, sigma = least_sure((in_height, pairs.noise_up), *sides)
+    names = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
+    doors = [row < len(names) and names[row] in (["door"], ["drawer"]) for row in pairs.targets.tolist()]
+    fronts = np.array(doors, np.bool_)[:, None]
+    under = -pairs.difference(layout.centre[:, 2], layout.top) + contact
+    smaller = -pairs.difference(layout.mean_side, layout.mean_side) + pairs.contact
+    attached, blur = least_sure(
+        (pairs.contact - pairs.gap, pairs.noise_seen), (under, pairs.noise_up), (smaller, pairs.noise)
+    )
+    better = fronts & (attached / np.maximum(blur, 1e-9) > margin / np.maximum(sigma, 1e-9))
+    return np.where(better, attached, margin), np.where(better, blur, sigma)
 
 
 def _part(pairs: Pairs, there: Array) -> Measured:
