@@ -268,7 +268,31 @@ def _undistort(lens: _Lens, xy: Array) -> Array:
     if not lens.D:
         return xy
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return (_undistort_equidistant if lens.model == "equidistant" else _undistort_brown)(lens.D, xy)
+        if lens.model == "equidistant":
+            bent = np.sqrt(_squared(xy))
+            largest = _equidistant_limit(lens.D)
+            theta = np.minimum(bent, 0.95 * largest)
+            for _ in range(MAX_ITERATIONS):
+                value, slope = _equidistant(lens.D, theta)
+                if not (np.abs(value - bent) > TOLERANCE / 10).any():
+                    break
+                theta = theta - (value - bent) / slope
+            value, _ = _equidistant(lens.D, theta)
+            reached = (np.abs(value - bent) < TOLERANCE) & (theta >= 0) & (theta < largest)
+            return np.where(reached, xy * np.where(bent > 0, np.tan(theta) / bent, 1.0), np.nan)
+        # Newton iterations in the plane, from the distorted point clipped to the model's range.
+        limit = _brown_limit(lens.D)
+        plane = xy * np.minimum(1.0, 0.95 * math.sqrt(limit) / np.sqrt(_squared(xy)).clip(1e-300))
+        for _ in range(MAX_ITERATIONS):
+            distorted, (xx, cross, yy) = _brown(lens.D, plane)
+            miss = distorted - xy
+            if not (np.abs(miss) > TOLERANCE / 10).any():
+                break
+            step = np.stack([yy * miss[:, 0] - cross * miss[:, 1], xx * miss[:, 1] - cross * miss[:, 0]], axis=1)
+            plane = plane - step / (xx * yy - cross * cross)[:, None]
+        distorted, _ = _brown(lens.D, plane)
+        reached = (np.abs(distorted - xy).max(axis=1, keepdims=True) < TOLERANCE) & (_squared(plane) < limit)
+        return np.where(reached, plane, np.nan)
 
 
 def _brown(D: tuple[float, ...], xy: Array) -> tuple[Array, tuple[Array, Array, Array]]:
@@ -293,22 +317,6 @@ def _brown(D: tuple[float, ...], xy: Array) -> tuple[Array, tuple[Array, Array, 
     )
 
 
-def _undistort_brown(D: tuple[float, ...], target: Array) -> Array:
-    """Undistort by Newton iterations in the plane, from the distorted point clipped to the model's range."""
-    limit = _brown_limit(D)
-    xy = target * np.minimum(1.0, 0.95 * math.sqrt(limit) / np.sqrt(_squared(target)).clip(1e-300))
-    for _ in range(MAX_ITERATIONS):
-        distorted, (xx, cross, yy) = _brown(D, xy)
-        miss = distorted - target
-        if not (np.abs(miss) > TOLERANCE / 10).any():
-            break
-        step = np.stack([yy * miss[:, 0] - cross * miss[:, 1], xx * miss[:, 1] - cross * miss[:, 0]], axis=1)
-        xy = xy - step / (xx * yy - cross * cross)[:, None]
-    distorted, _ = _brown(D, xy)
-    reached = (np.abs(distorted - target).max(axis=1, keepdims=True) < TOLERANCE) & (_squared(xy) < limit)
-    return np.where(reached, xy, np.nan)
-
-
 @lru_cache(maxsize=16)
 def _brown_limit(D: tuple[float, ...]) -> float:
     """Squared radius up to which the radial part grows: beyond it two angles share a pixel."""
@@ -317,20 +325,6 @@ def _brown_limit(D: tuple[float, ...]) -> float:
     s = np.polynomial.Polynomial([0, 1])
     growth = above * below + 2 * s * (above.deriv() * below - above * below.deriv())  # of r above / below, by r
     return min(_first_root(growth), _first_root(below))
-
-
-def _undistort_equidistant(D: tuple[float, ...], target: Array) -> Array:
-    bent = np.sqrt(_squared(target))
-    limit = _equidistant_limit(D)
-    theta = np.minimum(bent, 0.95 * limit)
-    for _ in range(MAX_ITERATIONS):
-        value, slope = _equidistant(D, theta)
-        if not (np.abs(value - bent) > TOLERANCE / 10).any():
-            break
-        theta = theta - (value - bent) / slope
-    value, _ = _equidistant(D, theta)
-    reached = (np.abs(value - bent) < TOLERANCE) & (theta >= 0) & (theta < limit)
-    return np.where(reached, target * np.where(bent > 0, np.tan(theta) / bent, 1.0), np.nan)
 
 
 def _equidistant(D: tuple[float, ...], theta: Array) -> tuple[Array, Array]:

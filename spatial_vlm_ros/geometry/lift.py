@@ -422,9 +422,7 @@ def build_scene(
     extents = standing(surfaces, extents, support, up, frame, owners, depth_config, lift_config)
     widths = expected_widths(surfaces, extents)
     objects = tuple(
-        _unmeasured(surface, frame)
-        if extent is None
-        else _measured(index, surface, extent, widths[index], owners, checked, frame, depth_config, lift_config)
+        _object(index, surface, extent, widths[index], owners, checked, frame, depth_config, lift_config)
         for index, (surface, extent) in enumerate(zip(surfaces, extents, strict=True))
     )
     if up_from is UpSource.OPTICAL_AXES:
@@ -437,10 +435,10 @@ def build_scene(
 # ------------------------------------------------------------------------------------------------ finished objects
 
 
-def _measured(
+def _object(
     index: int,
     surface: Surface,
-    extent: Extent,
+    extent: Extent | None,
     width: float,
     owners: Instances,
     detections: Sequence[Detection],
@@ -448,6 +446,21 @@ def _measured(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> SceneObject:
+    """One object; without an extent every measure is NaN, and `depth_problem` says why."""
+    if extent is None:
+        nothing = np.full(3, np.nan)
+        return SceneObject(
+            detection=surface.detection,
+            points=surface.points,
+            surface_centre=nothing,
+            box=OrientedBox(nothing, np.full((3, 3), np.nan), nothing),
+            footprint=np.full((FOOTPRINT_CORNERS, 3), np.nan),
+            covariance=np.full((6, 6), np.nan),
+            yaw_known=False,
+            truncated=touches_border(surface, frame),
+            valid_fraction=surface.valid_fraction,
+            depth_problem=surface.problem,
+        )
     box, yaw_known = box_of(extent)
     corners = extent.footprint()
     visible, occluder = visibility(index, surface, extent, width, owners, frame, depth_config, config)
@@ -466,21 +479,4 @@ def _measured(
         cut=float(extent.cut[1]),
         cut_above=float(extent.cut[2]),
         shape=shape_of(extent, box),
-    )
-
-
-def _unmeasured(surface: Surface, frame: RgbdFrame) -> SceneObject:
-    """Build an object without a position: every measure is NaN, and `depth_problem` says why."""
-    nothing = np.full(3, np.nan)
-    return SceneObject(
-        detection=surface.detection,
-        points=surface.points,
-        surface_centre=nothing,
-        box=OrientedBox(nothing, np.full((3, 3), np.nan), nothing),
-        footprint=np.full((FOOTPRINT_CORNERS, 3), np.nan),
-        covariance=np.full((6, 6), np.nan),
-        yaw_known=False,
-        truncated=touches_border(surface, frame),
-        valid_fraction=surface.valid_fraction,
-        depth_problem=surface.problem,
     )

@@ -327,7 +327,12 @@ def _consensus(
     likely = np.argsort(-rough, kind="stable")[:_LIKELY]
     planes = planes[likely]
     score = _votes(_held(planes, scaled), around.starts)
-    seen = _areas(planes, image[::_COARSE], _COARSE * area, config) if len(image) else np.zeros(len(planes))
+    seen = np.zeros(len(planes))  # visible areas, square metres
+    if len(image):
+        some = image[::_COARSE]
+        held = _held(planes, _scaled(some, 0.004 + 2.0 * depth_noise(some[:, 2], config)))
+        slant = np.maximum(np.abs(planes[:, :3] @ some.T.astype(np.float32)) / some[:, 2].astype(np.float32), 0.1)
+        seen = (held * (some[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * (_COARSE * area)
     score += _SEEN_WEIGHT * np.minimum(seen / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
@@ -344,15 +349,6 @@ def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDAr
     counts = np.diff(np.append(starts, held.shape[1]))
     shares = np.add.reduceat(held, starts, axis=1, dtype=np.intp) / counts
     return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0).mean(axis=1))
-
-
-def _areas(
-    planes: npt.NDArray[np.float32], image: npt.NDArray[np.float64], pixel: float, config: DepthConfig
-) -> Floats:
-    """(M,) visible area of planes (M, 4), square metres, from points (N, 3) that cover `pixel` steradians each."""
-    held = _held(planes, _scaled(image, 0.004 + 2.0 * depth_noise(image[:, 2], config)))
-    slant = np.maximum(np.abs(planes[:, :3] @ image.T.astype(np.float32)) / image[:, 2].astype(np.float32), 0.1)
-    return np.asarray((held * (image[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * pixel)
 
 
 def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[np.float32]:

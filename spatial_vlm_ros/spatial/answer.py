@@ -112,6 +112,18 @@ def target_of(obj: SceneObject, scene: Scene) -> Target:
         position=_vector(rotation @ obj.box.centre + translation),
         orientation=tuple(round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes)),  # type: ignore[arg-type]
     )
+    yaw = None  # radians about up from the frame's x axis, on the ground, to the shorter side; -π/2 < yaw ≤ π/2
+    if obj.yaw_known:
+        up = axes[:, 2]
+        reference = np.array([1.0, 0.0, 0.0]) - up[0] * up
+        if np.linalg.norm(reference) < 1e-3:
+            reference = np.array([0.0, 1.0, 0.0]) - up[1] * up
+        yaw = float(np.arctan2(axes[:, 1] @ np.cross(up, reference), axes[:, 1] @ reference))
+        if yaw <= -np.pi / 2:
+            yaw += np.pi
+        elif yaw > np.pi / 2:
+            yaw -= np.pi
+        yaw = round(yaw, 6)
     left, top, right, bottom = (round(float(v), 3) for v in obj.detection.box_xyxy)
     shape = obj.shape
     if shape is not None:
@@ -124,7 +136,7 @@ def target_of(obj: SceneObject, scene: Scene) -> Target:
         size=_vector(obj.box.size),
         covariance=tuple(round(float(c), 12) for c in (both @ obj.covariance @ both.T).reshape(-1)),
         yaw_known=obj.yaw_known,
-        grasp=GraspHint(_closing_yaw(axes) if obj.yaw_known else None, round(float(obj.box.size[1]), 6)),
+        grasp=GraspHint(yaw, round(float(obj.box.size[1]), 6)),
         visible_fraction=round(obj.visible_fraction, 6),
         truncated=obj.truncated,
         shape=shape,
@@ -143,21 +155,6 @@ def with_evidence(resolution: Resolution, scene: Scene | None) -> Resolution:
         where = _vector(seen if pose is None else pose.apply(seen))
         unexplained.append(dataclasses.replace(one, position=where, area=round(one.area, 6)))
     return dataclasses.replace(resolution, evidence=scene.evidence, unexplained=tuple(unexplained))
-
-
-def _closing_yaw(axes: npt.NDArray[np.float64]) -> float:
-    """Angle (rad) about up from the frame's x axis, on the ground, to the box's shorter side; -π/2 < yaw ≤ π/2."""
-    up = axes[:, 2]
-    reference = np.array([1.0, 0.0, 0.0]) - up[0] * up
-    if np.linalg.norm(reference) < 1e-3:
-        reference = np.array([0.0, 1.0, 0.0]) - up[1] * up
-    side = np.cross(up, reference)
-    yaw = float(np.arctan2(axes[:, 1] @ side, axes[:, 1] @ reference))
-    if yaw <= -np.pi / 2:
-        yaw += np.pi
-    elif yaw > np.pi / 2:
-        yaw -= np.pi
-    return round(yaw, 6)
 
 
 def _vector(values: npt.NDArray[np.float64]) -> Vector3:

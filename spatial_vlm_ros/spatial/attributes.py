@@ -153,20 +153,7 @@ def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
     pixels = np.rint(project(frame.camera, points)).astype(int)
     height, width = frame.depth.shape
     u, v = np.clip(pixels[:, 0], 0, width - 1), np.clip(pixels[:, 1], 0, height - 1)
-    names = _name_pixels(frame.rgb[v, u])
-    families, counts = np.unique(names, return_counts=True)
-    # Shaded pixels get the colour of the lit side: grey to white, brown to orange or red.
-    shares = {str(f): float(c) / len(names) for f, c in zip(families, counts, strict=True)}
-    for dark, lights in (("grey", ("white",)), ("black", ("white",)), ("brown", ("orange", "red"))):
-        for light in lights:
-            if shares.get(light, 0.0) >= _LIT and dark in shares and (dark != "black" or shares[dark] < _LIT):
-                shares[light] += shares.pop(dark)
-    return shares
-
-
-def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
-    """(N,) colour families of (N, 3) uint8 pixels, by hue, saturation and value."""
-    hsv = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2HSV)[0]
+    hsv = cv2.cvtColor(frame.rgb[v, u][None].astype(np.float32) / 255, cv2.COLOR_RGB2HSV)[0]
     hue, saturation, value = hsv.T
     names = np.empty(len(hue), dtype="U6")
     for limit, family in reversed(_HUES):
@@ -179,7 +166,14 @@ def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
     names[pale & (value >= 0.7)] = "white"
     names[pale & (value < 0.7)] = "grey"
     names[value < 0.2] = "black"
-    return names
+    families, counts = np.unique(names, return_counts=True)
+    # Shaded pixels get the colour of the lit side: grey to white, brown to orange or red.
+    shares = {str(f): float(c) / len(names) for f, c in zip(families, counts, strict=True)}
+    for dark, lights in (("grey", ("white",)), ("black", ("white",)), ("brown", ("orange", "red"))):
+        for light in lights:
+            if shares.get(light, 0.0) >= _LIT and dark in shares and (dark != "black" or shares[dark] < _LIT):
+                shares[light] += shares.pop(dark)
+    return shares
 
 
 def _size_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:

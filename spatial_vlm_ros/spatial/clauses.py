@@ -21,7 +21,7 @@ from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
-from spatial_vlm_ros.spatial.relations.pairs import Measured, least_sure
+from spatial_vlm_ros.spatial.relations.pairs import least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
 from spatial_vlm_ros.spatial.relations.topmost import from_the_topmost
 from spatial_vlm_ros.spatial.which_surface import means_inside
@@ -232,7 +232,14 @@ class Asked:
         found = self.known.judged(self.clause, pairs)
         if found is None:
             measured = RELATIONS[self.clause.relation](pairs, self.clause.distance)
-            found = self.judged(*_as_said(pairs, self.clause, measured))
+            if self.clause.preposition == ON_TOP_OF:  # on its topmost surface
+                measured = least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
+            elif self.clause.preposition == IN:  # "in the right half" of closed furniture is in it
+                closing = [means_inside(pairs.layout, int(row), self.clause.relation, IN) for row in pairs.anchors]
+                if any(closing):
+                    margin, sigma = RELATIONS["inside"](pairs)
+                    measured = least_sure(measured, (np.where(closing, margin, FAR), sigma))
+            found = self.judged(*measured)
             self.known.keep(self.clause, pairs, found)
         return found[0], self.evidence.weighed(self.clause, pairs, found[1])
 
@@ -516,22 +523,3 @@ def _blocks(targets: Rows, anchors: int) -> list[Rows]:
 def _likeliest(weight: Array) -> Rows:
     rows = np.flatnonzero(weight > NEGLIGIBLE)
     return rows[np.argsort(-weight[rows], kind="stable")][:MOST_ANCHORS]
-
-
-def _as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measured:
-    """Limit a measured relation by the preposition that was said.
-
-    "On top of" an object is on its topmost surface, and "in the right half" of closed furniture is in it.
-
-    Args:
-        measured: (T, A) margins and standard deviations of the relation, metres.
-    """
-    if clause.preposition == ON_TOP_OF:
-        return least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
-    if clause.preposition != IN:
-        return measured
-    closing = [means_inside(pairs.layout, int(row), clause.relation, IN) for row in pairs.anchors]
-    if not any(closing):
-        return measured
-    margin, sigma = RELATIONS["inside"](pairs)
-    return least_sure(measured, (np.where(closing, margin, FAR), sigma))

@@ -451,7 +451,19 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
     """The belief, what speaks most against the answer, and rows of other objects whose names are in doubt."""
     scene, opinion = scorer.layout.scene, verdict.opinion
     chosen = set(verdict.meant) <= set(scorer.confirmed)  # a person was told every doubt before choosing
-    of_each = [{row for row, named in _reasons(verdict, of, scorer) if named and not chosen} for of in verdict.meant]
+    placed: list[tuple[int, bool]] = []  # the objects of the destination
+    place = verdict.query.destination
+    for anchor in () if place is None else place.anchors:
+        if not is_person(anchor) and anchor.category != ITSELF:
+            there = scorer.score_phrase(anchor, anchor=True)
+            weight = there.weight.copy()
+            weight[list(verdict.meant)] = 0.0
+            if weight.max(initial=0.0) > 0:
+                placed += _named(there, int(weight.argmax()))
+    of_each = [
+        {row for row, named in (*_named(verdict.by_row[of], of), *placed) if named and not chosen}
+        for of in verdict.meant
+    ]
     odds = {}  # that an object has the name of its detection: by its score, and by its size
     for row in sorted(set().union(*of_each)):
         seen, profile = scene.objects[row].detection, scorer.profile
@@ -477,19 +489,6 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
         doubt = f"the name {obj.detection.label!r} of {obj.id} is right with a probability of only {right:.2f}"
         return belief, doubt, others
     return belief, f"all words together leave it a probability of only {total:.2f}", others
-
-
-def _reasons(verdict: ResolvedChoice, row: int, scorer: PhraseScorer) -> Iterator[tuple[int, bool]]:
-    """As `_named`, with the objects of the destination."""
-    yield from _named(verdict.by_row[row], row)
-    place = verdict.query.destination
-    for anchor in () if place is None else place.anchors:
-        if not is_person(anchor) and anchor.category != ITSELF:
-            belief = scorer.score_phrase(anchor, anchor=True)
-            weight = belief.weight.copy()
-            weight[list(verdict.meant)] = 0.0
-            if weight.max(initial=0.0) > 0:
-                yield from _named(belief, int(weight.argmax()))
 
 
 def _named(belief: PhraseBelief, row: int) -> Iterator[tuple[int, bool]]:

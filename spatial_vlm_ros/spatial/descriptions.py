@@ -168,20 +168,20 @@ class Describer:
         """Attributes from the detector and, if it gives no colour, colours measured from pixels."""
         some = _only(self.layout, self.rows)
         everyone = np.ones(len(self.rows), np.bool_)
-        for word in dict.fromkeys(word for obj in self.objects for word in self._attribute_words(obj)):
+        words: dict[str, None] = {}
+        for obj in self.objects:
+            given = [word.lower() for word in obj.detection.attributes]
+            words |= dict.fromkeys(word for word in given if _speakable(word))
+            if not any(colour_family(word) for word in given):
+                shares = colour_shares(obj, self.layout)
+                words |= dict.fromkeys(family for family, share in shares.items() if share > _MOSTLY)
+        for word in words:
             if colour_family(word) is not None or _is_adjective(word):
                 fits = attribute_likelihood(word, some, some.viewpoint(FrameOfReference.VIEWER), everyone)
                 yield Description("attribute", word, _BEFORE, (NounPhrase(GENERIC, (word,)),), fits)
             elif self.noun != GENERIC:  # "the bonnet one" of the chicks is a bonnet chick
                 fits = np.array([YES if word in words_of(t) else NO for t in self.objects])
                 yield Description("attribute", word, _BEFORE, (NounPhrase(word),), fits)
-
-    def _attribute_words(self, obj: SceneObject) -> Iterator[str]:
-        given = [word.lower() for word in obj.detection.attributes]
-        yield from (word for word in given if _speakable(word))
-        if not any(colour_family(word) for word in given):
-            shares = colour_shares(obj, self.layout)
-            yield from (family for family, share in shares.items() if share > _MOSTLY)
 
     def labels(self) -> Iterator[Description]:
         """Labels of the detector that differ from the name in use."""

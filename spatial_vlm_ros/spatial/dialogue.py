@@ -195,7 +195,13 @@ def after(
     among: Remembered = ()
     if asked is not None:
         offers = [OfferedObjects(words, of(rows)) for words, rows in asked.answers]
-        offers.sort(key=lambda offer: _said_at(offer.words, asked.text))
+        text = asked.text
+
+        def said_at(offer: OfferedObjects) -> int:  # answers that it counts, or lists by id, keep their order
+            at = text.find(" ".join(word for word in offer.words.split() if word not in ("the", "one", "ones")))
+            return at if at >= 0 else len(text)
+
+        offers.sort(key=said_at)
         name = asked.text[len("Did you mean the ") : -1] if asked.kind == "name" else ""
         fewer = choice.status is Status.RELATION_UNSATISFIED and bool(choice.several)
         question = AskedQuestion(asked.kind, asked.text, tuple(offers), asked.clear, asked.about, name, fewer)
@@ -232,13 +238,6 @@ def _dialogue(
         forbids=turn.forbids,
         last=resolution if question is not None else None,
     )
-
-
-def _said_at(words: str, question: str) -> int:
-    """Position of an answer in a question; answers that it counts, or lists by id, keep their order."""
-    core = " ".join(word for word in words.split() if word not in ("the", "one", "ones"))
-    at = question.find(core)
-    return at if at >= 0 else len(question)
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:

@@ -411,7 +411,14 @@ class _Taking:
             raise self._refusal("this may mean which object, or where to put it", repair)
         queries = supported(with_answer(before.queries, words))
         of_space = before.queries[0].question is not None  # such words may be about the object of comparison
-        names = () if of_space else self._new_names(words)
+        names: tuple[str, ...] = ()  # words that name a kind and must be in an object's name
+        if not of_space:
+            try:
+                said = description_of(denial(words) or words)
+            except (InputError, NotUnderstoodError):
+                said = None
+            known = {"object", "it", "them", *self._target.category.split()}
+            names = () if said is None else tuple(word for word in said.category.split() if word not in known)
         named = self._asked is not None and self._target.category != _ONE and not of_space
         noun = self._nouns()[-1] if named else ""
         if answer.yes and before.shown and self._kind in (None, "whether"):
@@ -451,15 +458,6 @@ class _Taking:
         if part is None:
             return []
         return [dataclasses.replace(self._of_offer(part), doubt="only part of an offered answer was said")]
-
-    def _new_names(self, words: str) -> tuple[str, ...]:
-        """Words of the description that name a kind and must be in an object's name."""
-        try:
-            said = description_of(denial(words) or words)
-        except (InputError, NotUnderstoodError):
-            return ()
-        known = {"object", "it", "them", *self._target.category.split()}
-        return () if said is None else tuple(word for word in said.category.split() if word not in known)
 
     # -------------------------------------------------------------------------------------------- offered answers
 

@@ -330,11 +330,6 @@ class Layout:
         length = np.linalg.norm(flat, axis=1, keepdims=True)
         return np.asarray(np.where(length > _UPRIGHT_FRONT, flat / np.maximum(length, 1e-9), np.nan))
 
-    @cached_property
-    def _right_hand(self) -> Array:
-        """(N,) -1 for objects whose right is their own right hand: opposite to that of a person who faces them."""
-        return np.array([-1.0 if is_own_sided(o.detection.label) else 1.0 for o in self.scene.objects])
-
     def require_up(self, words: str) -> None:
         """Raise FrameUndefinedError if nothing tells which way is up; `words` need it, and the image does not."""
         if self.scene.up_from is UpSource.OPTICAL_AXES:
@@ -345,6 +340,12 @@ class Layout:
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
         """The viewpoint of a frame of reference."""
         return viewpoint_of(frame, self.scene, self.axes, self.floor, self.down_deg, self.relation)
+
+    def points_of(self, row: int, most: int = 40_000) -> Array:
+        """(N, 3) visible points of an object in ground coordinates, metres; evenly thinned out if there are more."""
+        points = self.scene.objects[row].points
+        some = points[:: max(1, len(points) // most)].astype(np.float64)
+        return np.asarray(some @ self.axes + (0.0, 0.0, self.floor))
 
     def rays(self, view: Viewpoint, rows: npt.NDArray[np.intp]) -> tuple[Array, Array]:
         """(R, 2) unit directions ahead of, and to the right of, each row as an anchor.
@@ -360,7 +361,9 @@ class Layout:
             named = f"the {names[0]}" if len(names) == 1 else "any of " + ", ".join(names[:3])
             repair = "set the detection's front, or use the camera's or the robot's view"
             raise FrameUndefinedError(view.frame.value, f"the front of {named} is not known", repair)
-        return ahead, clockwise(ahead) * self._right_hand[rows, None]
+        # The right of those that are own-sided is their own right hand: opposite to that of a person who faces them.
+        own = [is_own_sided(self.scene.objects[row].detection.label) for row in rows.tolist()]
+        return ahead, np.where(own, -1.0, 1.0)[:, None] * clockwise(ahead)
 
 
 def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layout:

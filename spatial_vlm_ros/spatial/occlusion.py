@@ -104,8 +104,18 @@ def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenReg
         hidden &= ~grid.filled(layout.footprint[row])
     found = list(_regions(layout, grid, hidden, owner, size, 0.0, _ALL_BUT))
     inner = [row for row in cast if layout.size[row, 1] > size[0] + 2 * _RIM and is_open(layout, row)]
-    for row in inner:
-        found += _within(layout, _Grid.around(layout.footprint[row], size[0]), row, float(eye[2]), size)
+    for row in inner:  # inside an open object, what its near wall hides
+        floor, rim = float(layout.bottom[row]) + _BASE, float(layout.top[row])
+        if floor + size[1] >= rim:
+            continue
+        outline = layout.footprint[row]
+        grid, centre = _Grid.around(outline, size[0]), outline.mean(axis=0)
+        away = np.linalg.norm(outline - centre, axis=1, keepdims=True)
+        inside = centre + (outline - centre) * np.maximum(1.0 - _RIM / np.maximum(away, 1e-6), 0.0)
+        hidden = grid.filled(inside)
+        if rim < eye[2]:
+            hidden &= ~grid.filled(inside * ((float(eye[2]) - floor - size[1]) / (float(eye[2]) - rim)))
+        found += _regions(layout, grid, hidden, np.full(grid.shape, row, np.intp), size, floor)
     return tuple(sorted(found, key=lambda region: (-region.size[0] * region.size[1], region.occluder_id)))
 
 
@@ -139,24 +149,6 @@ def is_open(layout: Layout, row: int) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ shadows
-
-
-def _within(layout: Layout, grid: _Grid, row: int, eye: float, size: tuple[float, float]) -> Iterator[HiddenRegion]:
-    """The region inside an open object that its near wall hides.
-
-    The line of sight over the near rim, d away, comes down to the hidden object's top at d (H - its top) / (H - rim).
-    """
-    floor, rim = float(layout.bottom[row]) + _BASE, float(layout.top[row])
-    outline = layout.footprint[row]
-    centre = outline.mean(axis=0)
-    away = np.linalg.norm(outline - centre, axis=1, keepdims=True)
-    inner = centre + (outline - centre) * np.maximum(1.0 - _RIM / np.maximum(away, 1e-6), 0.0)
-    if floor + size[1] >= rim:
-        return
-    hidden = grid.filled(inner)
-    if rim < eye:
-        hidden &= ~grid.filled(inner * ((eye - floor - size[1]) / (eye - rim)))
-    yield from _regions(layout, grid, hidden, np.full(grid.shape, row, np.intp), size, floor)
 
 
 # ------------------------------------------------------------------------------------------------ regions

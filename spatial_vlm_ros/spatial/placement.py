@@ -18,11 +18,10 @@ from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, clause_likelihood
-from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
-from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
+from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on, surface_in
+from spatial_vlm_ros.spatial.free_space import Cells, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
-from spatial_vlm_ros.spatial.parts.surface import surface_in
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, reason_of, why_none
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
@@ -278,7 +277,11 @@ def _supporting_objects(
             yield inside_of(around, row, name_of(layout, row))
     elif request.relation in UNDER:
         for row in request.anchors:
-            ground = _ground_of(around, request, row)
+            under = carrier_of(layout, request.view, (row,), request.moved)
+            levels = [] if under is None else tops_of(around, under, name_of(layout, under))
+            stood_on = [] if isinstance(levels, NoSurface) else [s.level for s in levels]
+            away = [abs(each.height - float(layout.bottom[row])) for each in stood_on]
+            ground = stood_on[int(np.argmin(away))] if stood_on else support_level(layout)
             yield under_of(around, row, name_of(layout, row), float(obj.size[2]), ground, roof_of(layout, row))
     else:
         under = carrier_of(layout, request.view, request.anchors, request.moved)
@@ -324,16 +327,6 @@ def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: i
         foot = float(around.layout.bottom[stood].mean())
         return min(levels, key=lambda level: abs(level.level.height - foot))
     return next((level for level in levels if _stands(around, request, level, obj).any()), levels[0])
-
-
-def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
-    """The level that an object stands on: that of its supporting object, else the support plane."""
-    layout = around.layout
-    under = carrier_of(layout, request.view, (row,), request.moved)
-    levels = [] if under is None else tops_of(around, under, name_of(layout, under))
-    if isinstance(levels, NoSurface) or not levels:
-        return support_level(layout)
-    return min((s.level for s in levels), key=lambda level: abs(level.height - float(layout.bottom[row])))
 
 
 def _stands(around: SupportContext, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Cells:

@@ -205,7 +205,14 @@ def reason_of(
         text += f", its middle {_length(stability)} inside the {end}"
     if headroom is not None:
         text += f", {_length(headroom)} clear above it"
-    near = _nearest_object(layout, supporting, place + obj.outline, clearance)
+    # The object whose outline is nearest; None if something undetected is nearer.
+    outline = place + obj.outline
+    rows, middle = np.array(supporting.others, np.intp), outline.mean(axis=0)
+    reach = clearance + _CELLS * supporting.grid.step
+    around = np.hypot(*(outline - middle).T).max() + layout.radius[rows] + reach
+    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no check
+    gaps = [nearest_points(layout.footprint[row], outline)[0] for row in rows]
+    near = int(rows[int(np.argmin(gaps))]) if gaps and min(gaps) <= reach else None
     if clearance >= _FAR:
         return PlaceReason(f"{text}; nothing else within 1 m", limit, round(value, 6), least)
     free = f"free for {_length(clearance)} around"
@@ -241,18 +248,6 @@ def _where(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
         gap = min(nearest_points(layout.footprint[row], place + obj.outline)[0] for row in request.anchors)
         return f"{text}, {_length(gap)} from it"
     return text
-
-
-def _nearest_object(layout: Layout, supporting: SupportingSurface, outline: Array, clearance: float) -> int | None:
-    """The object whose outline is nearest to the placed object; None if something undetected is nearer."""
-    rows, middle = np.array(supporting.others, np.intp), outline.mean(axis=0)
-    reach = clearance + _CELLS * supporting.grid.step
-    around = np.hypot(*(outline - middle).T).max() + layout.radius[rows] + reach
-    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no check
-    gaps = [nearest_points(layout.footprint[row], outline)[0] for row in rows]
-    if not gaps or min(gaps) > reach:
-        return None
-    return int(rows[int(np.argmin(gaps))])
 
 
 def _length(metres: float) -> str:

@@ -281,32 +281,32 @@ def _counting(describer: Describer, words: str) -> str:
     return f"Which of the {number(len(describer.rows))} {plural_of(_noun(describer.noun, 'object'))}, counted {words}?"
 
 
-def _of_some(describer: Describer, count: int) -> Question | None:
-    """Ask for one end of an order or the other, if several are meant; None if no order is clear."""
-    for kind in POSITIONS:
-        ends = [d for d in describer.first_of(count) if d.kind == kind and len(d.held) == count and d.understood(True)]
-        if len(ends) == 2:
-            rows = [int(row) for row in describer.rows]
-            answers = tuple((d.said(several=True), tuple(rows[n] for n in sorted(d.held))) for d in ends)
-            noun = plural_of(_noun(describer.noun))
-            cores = joined([f"the {d.core}" for d in ends], "or")
-            return Question(f"Which {noun}: {cores} ones?", answers, 0.0)
-    return None
-
-
 def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) -> Question:
     """The question if nothing is clear: by the most informative position, each answer for its best fit; else by ids."""
     rows = [int(row) for row in describer.rows]
-    few = _of_some(describer, count) if several and count > 0 and len(rows) <= _MOST_COUNTED else None
-    if few is not None:
-        return few
+    if several and count > 0 and len(rows) <= _MOST_COUNTED:  # one end of an order or the other
+        clear = [d for d in describer.first_of(count) if len(d.held) == count and d.understood(True)]
+        for kind in POSITIONS:
+            ends = [d for d in clear if d.kind == kind]
+            if len(ends) == 2:
+                some = tuple((d.said(several=True), tuple(rows[n] for n in sorted(d.held))) for d in ends)
+                cores = joined([f"the {d.core}" for d in ends], "or")
+                return Question(f"Which {plural_of(_noun(describer.noun))}: {cores} ones?", some, 0.0)
     by_id: Question | None = None  # by the ids that images show
     ids = [obj.id for obj in describer.objects]
     if not several and len(ids) <= _MOST_IDS and all(map(_SAYABLE_ID.fullmatch, ids)):
         noun = _noun(describer.noun, "object")
         named = tuple((f"the {noun} {id_}", (row,)) for id_, row in zip(ids, rows, strict=True))
         by_id = Question(f"Which {noun}: {joined(ids, 'or')}?", named, 0.0)
-    orders = [] if several or len(rows) > _MOST_COUNTED else _orders(describer)
+    orders: list[tuple[str, Sequence[Description]]] = []  # with a position for each of the objects
+    if not several and len(rows) == 2:
+        for kind in POSITIONS:
+            pair = [d for d in describer.orders if d.kind == kind]
+            text = f"Which {_noun(describer.noun)}: {joined([f'the {d.core}' for d in pair], 'or')} one?"
+            orders.append((text, pair))
+    elif not several and len(rows) <= _MOST_COUNTED:
+        orders = [(_counting(describer, words), describer.counted.get(side, ())) for side, words in COUNTED]
+    orders = [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
     if not orders:
         if by_id is not None:
             return by_id
@@ -323,20 +323,6 @@ def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) 
         return by_id
     answers = tuple((d.said(), held) for d, held in zip(places, meant, strict=True) if held)
     return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
-
-
-def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
-    """Orders with a position for each of the objects, and the question that asks for it."""
-    orders: list[tuple[str, Sequence[Description]]] = []
-    if len(describer.rows) == 2:
-        pairs = [d for d in describer.orders if d.kind in POSITIONS]
-        for kind in POSITIONS:
-            pair = [d for d in pairs if d.kind == kind]
-            cores = [f"the {d.core}" for d in pair]
-            orders.append((f"Which {_noun(describer.noun)}: {joined(cores, 'or')} one?", pair))
-    else:
-        orders = [(_counting(describer, words), describer.counted.get(side, ())) for side, words in COUNTED]
-    return [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
 
 
 def _noun(category: str, anything: str = "one") -> str:

@@ -225,7 +225,16 @@ def cross_check(
         effect=effect,
         reason=reason,
     )
-    return _changed(dataclasses.replace(verdict, opinion=opinion), scorer, row, posterior)
+    verdict = dataclasses.replace(verdict, opinion=opinion)
+    if row is not None and effect == "disagreed":
+        left = float(posterior[chosen])
+        return dataclasses.replace(verdict, status=Status.DISAGREEMENT, rivals=(chosen, row), several=(), sure=left)
+    if row is not None and effect == "settled":
+        return dataclasses.replace(
+            verdict, status=usable(row, scorer), chosen=row, rivals=(), probability=posterior[:-1],
+            sure=float(posterior[row]),
+        )  # fmt: skip
+    return verdict
 
 
 def _effect(
@@ -268,21 +277,6 @@ def _clear(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, *, orders: b
     holds = scorer.config.decision.holds
     clauses = [clause for clause in verdict.by_row[row].clauses if orders or not clause.is_order]
     return all(state_of(float(clause.likelihood[row]), holds) is ClauseState.HOLDS for clause in clauses)
-
-
-def _changed(verdict: ResolvedChoice, scorer: PhraseScorer, row: int | None, posterior: Array) -> ResolvedChoice:
-    effect = verdict.opinion.effect if verdict.opinion is not None else "reported"
-    if row is None or effect not in ("disagreed", "settled"):
-        return verdict
-    if effect == "disagreed":
-        left = float(posterior[verdict.chosen])
-        return dataclasses.replace(
-            verdict, status=Status.DISAGREEMENT, rivals=(verdict.chosen, row), several=(), sure=left
-        )
-    return dataclasses.replace(
-        verdict, status=usable(row, scorer), chosen=row, rivals=(), probability=posterior[:-1],
-        sure=float(posterior[row]),
-    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ words

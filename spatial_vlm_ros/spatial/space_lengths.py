@@ -59,7 +59,14 @@ class LengthEstimate:
 
 def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
     """Shortest distance between convex outlines (K, 2) and (M, 2), metres, and a point of each; 0 if they overlap."""
-    if _overlap(one, other):
+    overlap = True  # no edge of either has all of the other beyond it
+    for outline, rest in ((one, other), (other, one)):
+        edge = np.roll(outline, -1, axis=0) - outline
+        own, others = (places @ np.stack((edge[:, 1], -edge[:, 0])) for places in (outline, rest))
+        beyond = own.max(axis=0) < others.min(axis=0) - 1e-12
+        beyond |= own.min(axis=0) > others.max(axis=0) + 1e-12
+        overlap = overlap and not beyond.any()
+    if overlap:
         middle = (one.mean(axis=0) + other.mean(axis=0)) / 2
         return 0.0, middle, middle
     first = _to_edges(one, other)
@@ -88,18 +95,6 @@ def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:
     distance = np.linalg.norm(places[:, None] - points, axis=2)
     k, m = np.unravel_index(int(np.argmin(distance)), distance.shape)
     return float(distance[k, m]), places[k], points[k, m]
-
-
-def _overlap(one: Array, other: Array) -> bool:
-    """True if two convex outlines overlap: no edge of either has all of the other beyond it."""
-    for outline, rest in ((one, other), (other, one)):
-        edge = np.roll(outline, -1, axis=0) - outline
-        normal = np.stack((edge[:, 1], -edge[:, 0]), axis=1)
-        if ((outline @ normal.T).max(axis=0) < (rest @ normal.T).min(axis=0) - 1e-12).any():
-            return False
-        if ((outline @ normal.T).min(axis=0) > (rest @ normal.T).max(axis=0) + 1e-12).any():
-            return False
-    return True
 
 
 # ------------------------------------------------------------------------------------------------ gaps

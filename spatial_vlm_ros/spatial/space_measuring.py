@@ -55,13 +55,22 @@ _OF_VIEWER = {
 
 def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     """Answer how far an object is from another one, from an edge or from a viewer."""
-    question = subject.question
+    question, layout = subject.question, scorer.layout
     if question.apart:
         return _between_several(subject, scorer)
     if question.relation is not None:
         return _along(subject, scorer)
     if question.other is None:
-        return _from_viewer(subject, question.frame, scorer)
+        frame = question.frame
+        if frame is None:
+            frame = scorer.default_frame if scorer.default_frame in _OF_VIEWER else FrameOfReference.VIEWER
+        if frame not in scorer.frames_used:
+            scorer.frames_used.insert(0, frame)
+        nearest, row = min(
+            ((from_viewer(layout, row, frame), row) for row in subject.rows), key=lambda one: one[0].value
+        )
+        words = f"{capital(name_of(layout, row))} is {with_interval(nearest)} from {_OF_VIEWER[frame]}."
+        return _measured(subject, (("distance", nearest),), words, [])
     if question.other.category.split()[-1] in EDGES:
         edge = _from_edge(subject, question.other, scorer)
         if edge is not None:
@@ -72,7 +81,6 @@ def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     if not others:
         choice = dataclasses.replace(subject.choice, status=Status.NOT_FOUND, phrase=question.other)
         raise QuestionRefused(choice, subject=False)
-    layout = scorer.layout
     pairs = [(gap_between(layout, one, other), one, other) for one in subject.rows for other in others]
     nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
     lengths = (("distance", nearest), ("between centres", between_centres(layout, one, other)))
@@ -104,18 +112,6 @@ def _between_several(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFindin
         lengths.append(("farthest apart", farthest))
         words += f"; the two that are farthest apart, {with_interval(farthest)}"
     return _measured(subject, tuple(lengths), words + ".", [])
-
-
-def _from_viewer(subject: AskedSubject, frame: FrameOfReference | None, scorer: PhraseScorer) -> SpaceFinding:
-    if frame is None:
-        frame = scorer.default_frame if scorer.default_frame in _OF_VIEWER else FrameOfReference.VIEWER
-    if frame not in scorer.frames_used:
-        scorer.frames_used.insert(0, frame)
-    layout = scorer.layout
-    found = [(from_viewer(layout, row, frame), row) for row in subject.rows]
-    nearest, row = min(found, key=lambda each: each[0].value)
-    words = f"{capital(name_of(layout, row))} is {with_interval(nearest)} from {_OF_VIEWER[frame]}."
-    return _measured(subject, (("distance", nearest),), words, [])
 
 
 def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
@@ -202,7 +198,16 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     layout, row = scorer.layout, subject.rows[0]
     which: Length = question.length or "all"
     if question.other is not None:
-        return _difference(subject, "height" if which == "all" else which, scorer)
+        which = "height" if which == "all" else which
+        other = settle_other(question.other, subject.reading, scorer)[0]
+        one, rival = side_of(layout, row, which), side_of(layout, other, which)
+        value, sigma = one.value - rival.value, math.hypot(one.sigma, rival.sigma)
+        more = "more" if value >= 0 else "less"
+        words = (f"The {which} of {name_of(layout, row)} is {with_interval(one)}, of {name_of(layout, other)} "
+                 f"{with_interval(rival)}: {100 * abs(value):.1f} cm {more}.")  # fmt: skip
+        finding = _measured(subject, ((which, one), (f"{which} of the other", rival)), words, [other])
+        interval = value - 1.96 * sigma, value + 1.96 * sigma  # negative if it is shorter
+        return dataclasses.replace(finding, value=value, interval=interval, ends=None)
     if which == "all":
         lengths = tuple((name, side_of(layout, row, name)) for name in _SIDES)
         longest = side_of(layout, row, "length")
@@ -220,20 +225,6 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     return dataclasses.replace(_measured(subject, ((which, length), *sides), words + ".", []), ends=None)
 
 
-def _difference(subject: AskedSubject, which: Length, scorer: PhraseScorer) -> SpaceFinding:
-    """How much longer one object is than another, metres; negative if it is shorter."""
-    layout, row = scorer.layout, subject.rows[0]
-    other = settle_other(subject.question.other or NounPhrase("object"), subject.reading, scorer)[0]
-    one, rival = side_of(layout, row, which), side_of(layout, other, which)
-    value, sigma = one.value - rival.value, math.hypot(one.sigma, rival.sigma)
-    more = "more" if value >= 0 else "less"
-    words = (f"The {which} of {name_of(layout, row)} is {with_interval(one)}, of {name_of(layout, other)} "
-             f"{with_interval(rival)}: {100 * abs(value):.1f} cm {more}.")  # fmt: skip
-    lengths = ((which, one), (f"{which} of the other", rival))
-    finding = _measured(subject, lengths, words, [other])
-    return dataclasses.replace(finding, value=value, interval=(value - 1.96 * sigma, value + 1.96 * sigma), ends=None)
-
-
 _RESTING = ("inside", "on")
 _AROUND = ("left of", "right of", "in front of", "behind")
 _NEIGHBOUR = 0.6  # metres within which another object is used to describe a position
@@ -246,7 +237,13 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     asked = None if question.other is None else settle_other(question.other, subject.reading, scorer)[0]
     said, others = [], []
     for row in subject.rows:
-        anchors = [asked] if asked is not None else _neighbours(row, scorer)
+        anchors = [] if asked is None else [asked]
+        rows = np.flatnonzero(layout.measured)
+        rows = rows[rows != row]
+        if asked is None and len(rows):  # the nearest ones, at most four
+            gaps = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), np.array([row]), rows).space[0]
+            nearest = np.argsort(np.where(gaps < _NEIGHBOUR, gaps, np.inf), kind="stable")[:4]
+            anchors = [int(rows[n]) for n in nearest if gaps[n] < _NEIGHBOUR]
         parts = [f"{relation} {name_of(layout, other)}" for relation, other in _placed(row, anchors, scorer)]
         others += [other for other in anchors if any(name_of(layout, other) in part for part in parts)]
         away = from_viewer(layout, row, FrameOfReference.VIEWER)
@@ -256,19 +253,6 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     compared = [row for row in dict.fromkeys(others) if row not in subject.rows]
     ends = gap_between(layout, subject.rows[0], asked).ends if asked is not None else None
     return SpaceFinding(None, subject.choice.sure, subject.named(compared), " ".join(said), subject.choice, ends=ends)
-
-
-def _neighbours(row: int, scorer: PhraseScorer) -> list[int]:
-    """Rows of the nearest measured objects, nearest first: at most four, within _NEIGHBOUR metres."""
-    layout = scorer.layout
-    rows = np.flatnonzero(layout.measured)
-    rows = rows[rows != row]
-    if not len(rows):
-        return []
-    pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), np.array([row]), rows)
-    away = np.where(pairs.space[0] < _NEIGHBOUR, pairs.space[0], np.inf)
-    order = np.argsort(away, kind="stable")
-    return [int(rows[i]) for i in order[:4] if np.isfinite(away[i])]
 
 
 def _placed(row: int, anchors: Sequence[int], scorer: PhraseScorer) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.types import FrameOfReference, SceneObject
+from spatial_vlm_ros.types import FrameOfReference
 
 OPEN, CLOSED, EMPTY = "open", "closed", "empty"
 STATES = frozenset({OPEN, CLOSED, EMPTY})
@@ -43,20 +43,18 @@ def state_chance(word: str, layout: Layout) -> Array:
                 held = (margin > sigma) & (measured[:, None] != holders)
                 chance[holders[held.any(axis=0)]] = 0.0
         return chance
-    chance = np.array([_is_open(obj, layout) for obj in layout.scene.objects])
+    chance = np.full(len(layout), np.nan)
+    for row, obj in enumerate(layout.scene.objects):
+        words = obj.detection.label.lower().split()
+        if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
+            continue
+        # A closed drawer shows only its flat front, an open one also its inside.
+        places = obj.points.astype(np.float64) @ layout.axes[:, :2]
+        (_, _), _, turn = cv2.minAreaRect((places - places.mean(axis=0)).astype(np.float32))
+        along = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn))])
+        sides = places @ np.stack((along, (-along[1], along[0])), axis=1)
+        deep, wide = np.sort(np.ptp(np.percentile(sides, (_STRAY, 100.0 - _STRAY), axis=0), axis=0))
+        if wide >= _TOLD:
+            doubt = np.hypot(_OUT_WIDTH, layout.noise.max(initial=0.0))
+            chance[row] = normal_cdf(np.array([(deep - _OUT) / doubt]))[0]
     return chance if word == OPEN else 1.0 - chance
-
-
-def _is_open(obj: SceneObject, layout: Layout) -> float:
-    """Probability that a drawer is open: a closed one shows only its flat front, an open one also its inside."""
-    words = obj.detection.label.lower().split()
-    if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
-        return float("nan")
-    places = obj.points.astype(np.float64) @ layout.axes[:, :2]
-    (_, _), _, turn = cv2.minAreaRect((places - places.mean(axis=0)).astype(np.float32))
-    along = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn))])
-    sides = places @ np.stack((along, (-along[1], along[0])), axis=1)
-    deep, wide = np.sort(np.ptp(np.percentile(sides, (_STRAY, 100.0 - _STRAY), axis=0), axis=0))
-    if wide < _TOLD:
-        return float("nan")
-    return float(normal_cdf(np.array([(deep - _OUT) / np.hypot(_OUT_WIDTH, layout.noise.max(initial=0.0))]))[0])

@@ -277,8 +277,7 @@ def _is_ground(layout: Layout, row: int, level: Level) -> bool:
     held[row] = False
     if np.count_nonzero(held) < needed:
         return False
-    points = layout.scene.objects[row].points
-    own = points[:: max(1, len(points) // 5000)].astype(np.float64) @ layout.axes + (0.0, 0.0, layout.floor)
+    own = layout.points_of(row, 5000)
     return bool((np.abs(own[:, 2] - level.at(own[:, :2])) < RISE).mean() > _IS_GROUND)
 
 

@@ -57,7 +57,6 @@ _CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # least number of cells across an object
 _FEW = 4  # cells that are too few for a top
 _PIERCED = 0.3  # fraction of the usual rays through a cell of a level: if more pass, there is no surface
 _THIN = 4.0  # largest number of cells along the view that one row of pixels stands for
-_MOST_POINTS = 40_000  # most points of an object that are used
 
 
 def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | NoSurface:
@@ -147,10 +146,8 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
     on it.
     """
     layout = around.layout
-    obj = layout.scene.objects[row]
-    points = obj.points[:: max(1, len(obj.points) // _MOST_POINTS)].astype(np.float64)
-    own: Array = points @ layout.axes + np.array([0.0, 0.0, layout.floor])
-    if obj.detection.mask is None:
+    own = layout.points_of(row)
+    if layout.scene.objects[row].detection.mask is None:
         own = own[~_of_others(around, row, own[:, :2])]
     cells = closed(grid.count(grid.index(own[:, 0], own[:, 1])) > 0)
     padded = np.pad(cells.view(np.uint8), 1)

@@ -11,7 +11,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.drawers import top_panel
 from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.relations.topmost import APART, broad_levels, covering, seen_of
+from spatial_vlm_ros.spatial.relations.topmost import APART, MOST_POINTS, broad_levels, covering
 from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
 from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.query import Preposition
@@ -53,7 +53,7 @@ def roof_of(layout: Layout, row: int) -> Array:
     """
     if not _is_one_of(layout, row, CLOSING):
         return layout.footprint[row]
-    seen = seen_of(layout, row)
+    seen = layout.points_of(row, MOST_POINTS)
     panel = top_panel(seen, float(np.percentile(seen[:, 2], 99))) if len(seen) else None
     return layout.footprint[row] if panel is None else hull(panel)
 
@@ -72,7 +72,7 @@ def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[S
     row, top = found[0].row, found[0].level.height
     broad = broad_levels(around.layout, row, None)
     top = max(top, *broad) if len(broad) else top
-    kept, points = [], seen_of(around.layout, row)
+    kept, points = [], around.layout.points_of(row, MOST_POINTS)
     for level in found:
         outline, height = level.outline, level.level.height + APART
         if level.level.height <= top - APART:

@@ -219,7 +219,15 @@ def taken_for(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[TakenFor, 
 
 def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[tuple[str, int], TakenFor]) -> None:
     obj = scorer.layout.scene.objects[row]
-    if not _says(belief, row, scorer):
+    # Does the detection or the measurement confirm the phrase's name and attributes?
+    confirmed = belief.fit[row] >= _SAID and (belief.name is None or belief.name[row] >= _NAMED)
+    if confirmed:
+        members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
+        confirmed = all(
+            attribute_likelihood(word, scorer.layout, view, members)[row] != UNKNOWN
+            for word in belief.phrase.attributes
+        )
+    if not confirmed:
         words = named(belief.phrase)
         found[words, row] = TakenFor(words, obj.id, obj.detection.label)
     for clause in belief.clauses:
@@ -227,16 +235,6 @@ def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[t
         for number, anchor in enumerate(anchors):
             if anchor >= 0 and clause.inner:
                 _collect(clause.inner[min(number, len(clause.inner) - 1)], int(anchor), scorer, found)
-
-
-def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
-    """True if the detection or the measurement of an object confirms the phrase's name and attributes."""
-    if belief.fit[row] < _SAID or (belief.name is not None and belief.name[row] < _NAMED):
-        return False
-    members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
-    return all(
-        attribute_likelihood(word, scorer.layout, view, members)[row] != UNKNOWN for word in belief.phrase.attributes
-    )
 
 
 def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> int | None:

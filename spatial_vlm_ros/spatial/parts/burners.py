@@ -11,18 +11,13 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import PICTURE, SHARE, Region, own_points, rectangle_of, trimmed
+from spatial_vlm_ros.spatial.parts.region import PICTURE, SHARE, Region, rectangle_of, trimmed
 
 _BIN = 0.005  # metres: height step of the search for the top
 _NEAR = 0.012  # metres around the height of the top within which points are on it: grates are slightly above it
 _CELL = 0.005  # metres
-_OTHERS = (
-    35.0,
-    70.0,
-    105.0,
-    140.0,
-    175.0,
-)  # of 255: brightness by which discs differ from the plate; shadows of pots differ less
+# Of 255: brightness by which discs differ from the plate; shadows of pots differ less.
+_OTHERS = (35.0, 70.0, 105.0, 140.0, 175.0)
 _BRIDGE = 5  # cells: narrower parts join two discs and are not discs
 _SMALLEST, _LARGEST = 0.03, 0.16  # metres: radii of burners
 _ROUND = 0.65, 1.2  # area of a disc relative to its bounding ellipse; parts of a disc may be hidden
@@ -37,7 +32,7 @@ def stove_top(layout: Layout, row: int) -> Region | None:
     Args:
         row: row of the object, which must be measured.
     """
-    own = own_points(layout, row)
+    own = layout.points_of(row)
     if len(own) < _FEW:
         return None
     # The height at which the points cover the most ground.
@@ -60,7 +55,7 @@ def stove_top(layout: Layout, row: int) -> Region | None:
 
 def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
     """Find the visible discs on a stove's top; objects on it may hide others."""
-    own = own_points(layout, top.row)
+    own = layout.points_of(top.row)
     plate = own[np.abs(own[:, 2] - top.low) < _NEAR]
     about = rectangle_of(top.outline)
     rgb = layout.scene.frame.rgb

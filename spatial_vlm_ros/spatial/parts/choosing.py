@@ -120,14 +120,13 @@ def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
             along = of.outline @ axis
             region = clipped(region, axis, float(along.max() - part * np.ptp(along)), float(along.max()) + 1.0)
     if MIDDLE in words:
-        across = [rays.side(word, of.outline) for word in _across(words)]
+        ways: tuple[str, ...] = ("rightmost", "farthest")
+        if not {"leftmost", "rightmost"}.isdisjoint(words):
+            ways = ("farthest",)
+        elif not {"nearest", "farthest"}.isdisjoint(words):
+            ways = ("rightmost",)
+        across = [rays.side(word, of.outline) for word in ways]
         axis = max(across, key=lambda each: float(np.ptp(of.outline @ each)))
         low, length = float((of.outline @ axis).min()), float(np.ptp(of.outline @ axis))
         region = clipped(region, axis, low + length / 3, low + 2 * length / 3)
     return region if len(region.outline) > 2 else None
-
-
-def _across(words: list[str]) -> tuple[str, ...]:
-    if {"leftmost", "rightmost"} & set(words):
-        return ("farthest",)
-    return ("rightmost",) if {"nearest", "farthest"} & set(words) else ("rightmost", "farthest")

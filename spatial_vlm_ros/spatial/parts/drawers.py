@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import FRONT, Region, own_points, rectangle_of, trimmed
+from spatial_vlm_ros.spatial.parts.region import FRONT, Region, rectangle_of, trimmed
 
 _TOP = 0.02  # metres below the highest point within which points are on the top panel
 _CELL, _RIM = 0.01, 5  # metres; cells across that rims of drawers are narrower than, and panels wider than
@@ -43,7 +43,7 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
     Args:
         row: row of the object, which must be measured.
     """
-    own = own_points(layout, row)
+    own = layout.points_of(row)
     top = float(np.percentile(own[:, 2], 99))
     plate = top_panel(own, top)
     if plate is None:

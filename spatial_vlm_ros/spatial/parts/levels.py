@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import LEVELS, Rectangle, Region, box_of, own_points
+from spatial_vlm_ros.spatial.parts.region import LEVELS, Rectangle, Region, box_of
 
 _BIN, _WINDOW = 0.005, 3  # metres of height, and how many of these steps contain a board blurred by depth noise
 _CELL = 0.02  # metres: distance of pixel rows on a board that is seen from a few degrees above it
@@ -38,7 +38,7 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     Args:
         row: row of the object, which must be measured.
     """
-    box, own = box_of(layout, row), own_points(layout, row)
+    box, own = box_of(layout, row), layout.points_of(row)
     places = box.to_own(own[:, :2])
     cells = np.floor((places + box.half) / _CELL).astype(np.int64)
     number = cells[:, 0] * 100_000 + cells[:, 1]

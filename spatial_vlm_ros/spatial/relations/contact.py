@@ -11,9 +11,8 @@ from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, leas
 from spatial_vlm_ros.spatial.relations.resting import FAR
 
 _NO_SIGMA = 1e-12
-_CANCELS = (
-    0.35  # fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages
-)
+# Fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages.
+_CANCELS = 0.35
 _LEAST_RIM, _RIM_SHARE = 0.008, 0.35  # metres, and fraction of the anchor's height, that rise over the floor of a tray
 
 
