@@ -166,7 +166,16 @@ class Describer:
 
     def attributes(self) -> Iterator[Description]:
         """Attributes from the detector and, if it gives no colour, colours measured from pixels."""
-        some = _only(self.layout, self.rows)
+        layout, n = self.layout, len(self.layout)  # of these objects only
+        values = {
+            f.name: getattr(layout, f.name) for f in dataclasses.fields(layout) if f.name not in ("scene", "axes")
+        }
+        per_object: dict[str, Any] = {
+            name: v[self.rows] for name, v in values.items() if isinstance(v, np.ndarray) and v.shape[:1] == (n,)
+        }
+        some = dataclasses.replace(
+            layout, scene=dataclasses.replace(layout.scene, objects=tuple(self.objects)), **per_object
+        )
         everyone = np.ones(len(self.rows), np.bool_)
         words: dict[str, None] = {}
         for obj in self.objects:
@@ -356,13 +365,3 @@ def plural_of(noun: str) -> str:
     """The plural of a name: "soup cans"."""
     *modifiers, head = noun.split(" ")
     return " ".join([*modifiers, plural(head)])
-
-
-def _only(layout: Layout, rows: npt.NDArray[np.intp]) -> Layout:
-    n = len(layout)
-    scene = dataclasses.replace(layout.scene, objects=tuple(layout.scene.objects[int(row)] for row in rows))
-    values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(layout) if f.name not in ("scene", "axes")}
-    per_object: dict[str, Any] = {
-        name: v[rows] for name, v in values.items() if isinstance(v, np.ndarray) and v.shape[:1] == (n,)
-    }
-    return dataclasses.replace(layout, scene=scene, **per_object)

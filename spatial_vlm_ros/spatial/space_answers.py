@@ -23,6 +23,7 @@ from spatial_vlm_ros.spatial.answer import question_of as asked_of
 from spatial_vlm_ros.spatial.belief import normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import COMPARED
 from spatial_vlm_ros.spatial.decision import FittingObjects, ResolvedChoice, all_fitting, candidates, decide
+from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
@@ -58,6 +59,7 @@ from spatial_vlm_ros.types import (
     TakenFor,
     Vector3,
 )
+from spatial_vlm_ros.types.query import QuestionKind
 
 _ANSWERS = frozenset({Status.OK, Status.OCCLUDED, Status.DEPTH_INVALID})
 """Decisions among objects that count as an answer if nothing is done with the object."""
@@ -296,7 +298,6 @@ def _resolution(
     finding: SpaceFinding, reading: SpatialQuery, scorer: PhraseScorer, said: Sequence[str], one: bool
 ) -> Resolution:
     layout, scene, question = scorer.layout, scorer.layout.scene, question_of(reading)
-    transform = scene.frame.base_T_camera
     hidden: tuple[HiddenRegion, ...] = ()
     if finding.missing is not None and finding.value in ("no", "none"):
         match = scorer.match(finding.missing)
@@ -306,32 +307,7 @@ def _resolution(
     if question.kind in _OF_SUBJECT and finding.choice is not None:
         taken = taken_for(finding.choice, scorer)
     words = with_taken(finding.words, taken, scene) if taken else finding.words
-    objects, segment = [], None
-    for row in finding.objects:
-        obj, sure = scene.objects[row.row], round(min(max(row.probability, 0.0), 1.0), 6)
-        target = target_of(obj, scene) if layout.measured[row.row] else None
-        pose, size_of = (None, None) if target is None else (target.pose, target.size)
-        objects.append(AnswerObject(obj.id, obj.detection.label, row.role, pose, size_of, sure))
-    if finding.ends is not None:  # from ground coordinates to the frame of poses
-        points = (finding.ends - np.array([0.0, 0.0, layout.floor])) @ layout.axes.T
-        points = points if transform is None else transform.apply(points)
-        first, second = (tuple(round(float(v), 6) + 0.0 for v in point) for point in points)
-        segment = cast(Vector3, first), cast(Vector3, second)
-    answer = SpaceAnswer(
-        kind=question.kind,
-        value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,
-        unit=cast(Literal["m", "objects"] | None, finding.unit),
-        interval=None if finding.interval is None else _pair(finding.interval),
-        probability=round(min(max(finding.probability, 0.0), 1.0), 6),
-        objects=tuple(objects),
-        words=words,
-        lengths=tuple(
-            MeasuredLength(name, round(length.value, 6), _pair(length.interval)) for name, length in finding.lengths
-        ),
-        segment=segment,
-        places=finding.places,
-        frame_id=transform.parent if transform is not None else scene.frame.frame_id,
-    )
+    answer = _answer(finding, question.kind, words, layout)
     possible: tuple[Candidate, ...] = ()  # subjects; what was asked about the chosen one is included as clauses
     if finding.choice is not None:
         chosen = scene.objects[finding.choice.chosen].id if finding.choice.chosen >= 0 else None
@@ -355,6 +331,37 @@ def _resolution(
         taken_for=taken,
         parts=told(scorer.parts, reading, layout),
         answer=answer,
+    )
+
+
+def _answer(finding: SpaceFinding, kind: QuestionKind, words: str, layout: Layout) -> SpaceAnswer:
+    """What was found, in the frame of poses."""
+    scene, transform = layout.scene, layout.scene.frame.base_T_camera
+    objects, segment = [], None
+    for row in finding.objects:
+        obj, sure = scene.objects[row.row], round(min(max(row.probability, 0.0), 1.0), 6)
+        target = target_of(obj, scene) if layout.measured[row.row] else None
+        pose, size_of = (None, None) if target is None else (target.pose, target.size)
+        objects.append(AnswerObject(obj.id, obj.detection.label, row.role, pose, size_of, sure))
+    if finding.ends is not None:
+        points = (finding.ends - np.array([0.0, 0.0, layout.floor])) @ layout.axes.T
+        points = points if transform is None else transform.apply(points)
+        first, second = (tuple(round(float(v), 6) + 0.0 for v in point) for point in points)
+        segment = cast(Vector3, first), cast(Vector3, second)
+    return SpaceAnswer(
+        kind=kind,
+        value=round(finding.value, 6) if isinstance(finding.value, float) else finding.value,
+        unit=cast(Literal["m", "objects"] | None, finding.unit),
+        interval=None if finding.interval is None else _pair(finding.interval),
+        probability=round(min(max(finding.probability, 0.0), 1.0), 6),
+        objects=tuple(objects),
+        words=words,
+        lengths=tuple(
+            MeasuredLength(name, round(length.value, 6), _pair(length.interval)) for name, length in finding.lengths
+        ),
+        segment=segment,
+        places=finding.places,
+        frame_id=transform.parent if transform is not None else scene.frame.frame_id,
     )
 
 

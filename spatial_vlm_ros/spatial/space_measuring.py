@@ -56,8 +56,19 @@ _OF_VIEWER = {
 def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     """Answer how far an object is from another one, from an edge or from a viewer."""
     question, layout = subject.question, scorer.layout
-    if question.apart:
-        return _between_several(subject, scorer)
+    if question.apart:  # between the objects of a plural: between the two nearest ones
+        rows = subject.rows
+        if len(rows) < 2:
+            raise QuestionRefused(dataclasses.replace(subject.choice, status=Status.RELATION_UNSATISFIED, several=rows))
+        pairs = [(gap_between(layout, a, b), a, b) for a, b in itertools.combinations(rows, 2)]
+        nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
+        lengths = [("distance", nearest), ("between centres", between_centres(layout, one, other))]
+        words = f"{capital(name_of(layout, one))} and {name_of(layout, other)} are {with_interval(nearest)} apart"
+        if len(pairs) > 1:
+            farthest = max(pairs, key=lambda pair: pair[0].value)[0]
+            lengths.append(("farthest apart", farthest))
+            words += f"; the two that are farthest apart, {with_interval(farthest)}"
+        return _measured(subject, tuple(lengths), words + ".", [])
     if question.relation is not None:
         return _along(subject, scorer)
     if question.other is None:
@@ -83,9 +94,9 @@ def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
         raise QuestionRefused(choice, subject=False)
     pairs = [(gap_between(layout, one, other), one, other) for one in subject.rows for other in others]
     nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
-    lengths = (("distance", nearest), ("between centres", between_centres(layout, one, other)))
+    lengths = [("distance", nearest), ("between centres", between_centres(layout, one, other))]
     words = f"{capital(name_of(layout, one))} is {with_interval(nearest)} from {name_of(layout, other)}."
-    return _measured(subject, lengths, words, [other])
+    return _measured(subject, tuple(lengths), words, [other])
 
 
 def _measured(
@@ -96,22 +107,6 @@ def _measured(
         first.value, 0.95, subject.named(others), words, subject.choice,
         unit="m", interval=first.interval, lengths=lengths, ends=first.ends,
     )  # fmt: skip
-
-
-def _between_several(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Distance between the objects of a plural: between the two nearest ones."""
-    layout, rows = scorer.layout, subject.rows
-    if len(rows) < 2:
-        raise QuestionRefused(dataclasses.replace(subject.choice, status=Status.RELATION_UNSATISFIED, several=rows))
-    pairs = [(gap_between(layout, a, b), a, b) for a, b in itertools.combinations(rows, 2)]
-    nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
-    lengths = [("distance", nearest), ("between centres", between_centres(layout, one, other))]
-    words = f"{capital(name_of(layout, one))} and {name_of(layout, other)} are {with_interval(nearest)} apart"
-    if len(pairs) > 1:
-        farthest = max(pairs, key=lambda pair: pair[0].value)[0]
-        lengths.append(("farthest apart", farthest))
-        words += f"; the two that are farthest apart, {with_interval(farthest)}"
-    return _measured(subject, tuple(lengths), words + ".", [])
 
 
 def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:

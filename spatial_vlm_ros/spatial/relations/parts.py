@@ -20,7 +20,7 @@ _RIM = 0.03  # metres: the least width of an edge or a corner
 def at_the_edge(pairs: Pairs) -> Measured:
     """The target's outer edge is within a strip along the anchor's outline."""
     rim = pairs.inside_anchor - _half_size(pairs)
-    return _part(pairs, np.maximum(_EDGE_SHARE * _shorter(pairs), _RIM) - rim)
+    return _part(pairs, np.maximum(_EDGE_SHARE * pairs.layout.size[pairs.anchors, 1], _RIM) - rim)
 
 
 def at_the_corner(pairs: Pairs) -> Measured:
@@ -28,7 +28,7 @@ def at_the_corner(pairs: Pairs) -> Measured:
     x, y = _in_box(pairs)
     sides = pairs.layout.size[pairs.anchors, :2] / 2
     gap = np.maximum(sides[:, 0] - np.abs(x), sides[:, 1] - np.abs(y)) - _half_size(pairs)
-    margin = np.maximum(_CORNER_SHARE * _shorter(pairs), _RIM) - gap
+    margin = np.maximum(_CORNER_SHARE * pairs.layout.size[pairs.anchors, 1], _RIM) - gap
     return _part(pairs, np.where(pairs.layout.cornerless[pairs.anchors], np.nan, margin))
 
 
@@ -134,11 +134,6 @@ def _outer_third(pairs: Pairs, towards: Array) -> Measured:
 def _half_size(pairs: Pairs) -> Array:
     """(T, 1) half of the targets' mean horizontal size, metres."""
     return pairs.layout.mean_side[pairs.targets, None] / 2
-
-
-def _shorter(pairs: Pairs) -> Array:
-    """(A,) shorter horizontal side of the anchors, metres."""
-    return pairs.layout.size[pairs.anchors, 1]
 
 
 def _height(pairs: Pairs) -> Array:
