@@ -329,10 +329,10 @@ def _consensus(
     score = _votes(_held(planes, scaled), around.starts)
     seen = np.zeros(len(planes))  # visible areas, square metres
     if len(image):
-        some = image[::_COARSE]
-        held = _held(planes, _scaled(some, 0.004 + 2.0 * depth_noise(some[:, 2], config)))
-        slant = np.maximum(np.abs(planes[:, :3] @ some.T.astype(np.float32)) / some[:, 2].astype(np.float32), 0.1)
-        seen = (held * (some[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * (_COARSE * area)
+        sparse = image[::_COARSE]
+        held = _held(planes, _scaled(sparse, 0.004 + 2.0 * depth_noise(sparse[:, 2], config)))
+        slant = np.maximum(np.abs(planes[:, :3] @ sparse.T.astype(np.float32)) / sparse[:, 2].astype(np.float32), 0.1)
+        seen = (held * (sparse[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * (_COARSE * area)
     score += _SEEN_WEIGHT * np.minimum(seen / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
