@@ -276,9 +276,9 @@ class _Ladder:
             rivals = [row for row in ranked if probability[row] >= (1.0 - config.mass) * probability[likeliest]]
             if len(rivals) > 1:
                 return self._end(Status.AMBIGUOUS, likeliest, rivals=rivals)
-        unclear = self._unclear(likeliest)
-        if unclear or not sure or likeliest in self.by_row[likeliest].doubtful:
-            return self._end(Status.LOW_CONFIDENCE, likeliest, clause=unclear[0] if unclear else None)
+        doubts = self._unclear(likeliest)
+        if doubts or not sure or likeliest in self.by_row[likeliest].doubtful:
+            return self._end(Status.LOW_CONFIDENCE, likeliest, clause=doubts[0] if doubts else None)
         return self._end(self._usable(likeliest), likeliest)
 
     def _several(self, said: int) -> ResolvedChoice:
