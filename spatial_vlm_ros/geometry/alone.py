@@ -87,15 +87,23 @@ def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, 
     mine[0] = 0
     own = mine >= max(1.0, _OWN_PIECE * np.count_nonzero(measured))
     surface = own[labels] | measured
-    box, (left, top) = _box(obj, frame), _allowed(obj, frame)
+    x0, y0, x1, y1 = obj.detection.box_xyxy
+    height, width = frame.depth.shape
+    left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
+    right, bottom = max(left + 1, min(width, round(x1))), max(top + 1, min(height, round(y1)))
     inside = np.zeros_like(measured)
-    inside[box[1] : box[3], box[0] : box[2]] = True
+    inside[top:bottom, left:right] = True
     cut = inside if obj.detection.mask is None else obj.detection.mask
-    around = cv2.dilate(cut.view(np.uint8), np.ones((2 * top + 1, 2 * left + 1), np.uint8)).view(np.bool_)
+    z, K = float(obj.points[:, 2].mean()), frame.camera.K
+    across, down = (  # by which the box may fall short
+        max(_LEAST_PX, round(min(_SIDE * side, _FARTHEST * float(K[i, i]) / z)))
+        for i, side in enumerate((x1 - x0, y1 - y0))
+    )
+    around = cv2.dilate(cut.view(np.uint8), np.ones((2 * down + 1, 2 * across + 1), np.uint8)).view(np.bool_)
     goes_on = int(np.count_nonzero(surface & ~around)) / max(1, int(np.count_nonzero(measured)))
     rival, apart = 0.0, math.nan
     if own.any():
-        gap = float(depth_gap(float(obj.points[:, 2].mean()), depth_config, lift_config))
+        gap = float(depth_gap(z, depth_config, lift_config))
         rival, apart = _rival(labels, own, cut, others, scene, gap, frame)
     missing = ~np.isfinite(frame.depth)
     missing = missing if frame.robot is None else missing & ~frame.robot.own
@@ -106,40 +114,18 @@ def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, 
     )
     ring = far & ~near & ~others
     beside = int(np.count_nonzero(ring & missing)) / max(1, int(np.count_nonzero(ring)))
+    filled, known = 1.0, (surface | others) & inside
+    if obj.detection.mask is None:
+        first_x, first_y, last_x, last_y = box_around(known) if known.any() else (0.0, 0.0, 0.0, 0.0)
+        filled = (last_x - first_x) * (last_y - first_y) / ((right - left) * (bottom - top))
     return CutOut(
         goes_on=goes_on,
         rival=rival,
         apart=apart,
-        filled=_filled((surface | others) & inside, box) if obj.detection.mask is None else 1.0,
+        filled=filled,
         holes=empty / max(1, empty + int(np.count_nonzero(surface & cut))),
         beside=0.0 if obj.detection.mask is None else beside,
     )
-
-
-def _box(obj: SceneObject, frame: RgbdFrame) -> tuple[int, int, int, int]:
-    """Pixel bounds of the object's box inside the image: left, top, right, bottom (the last two exclusive)."""
-    x0, y0, x1, y1 = obj.detection.box_xyxy
-    height, width = frame.depth.shape
-    left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
-    return left, top, max(left + 1, min(width, round(x1))), max(top + 1, min(height, round(y1)))
-
-
-def _allowed(obj: SceneObject, frame: RgbdFrame) -> tuple[int, int]:
-    """Pixels, across and down, by which a box may fall short of its object."""
-    x0, y0, x1, y1 = obj.detection.box_xyxy
-    z, K = float(obj.points[:, 2].mean()), frame.camera.K
-    farthest = (_FARTHEST * float(K[i, i]) / z for i in (0, 1))
-    across, down = (
-        max(_LEAST_PX, round(min(_SIDE * side, far))) for side, far in zip((x1 - x0, y1 - y0), farthest, strict=True)
-    )
-    return across, down
-
-
-def _filled(pixels: Mask, box: tuple[int, int, int, int]) -> float:
-    if not pixels.any():
-        return 0.0
-    (left, top, right, bottom), (x0, y0, x1, y1) = box_around(pixels), box
-    return (right - left) * (bottom - top) / ((x1 - x0) * (y1 - y0))
 
 
 def _rival(

@@ -103,7 +103,20 @@ def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple
     """
     if frame.camera.is_rectified:
         return frame, detections
-    return rectify(frame), tuple(_rectify_detection(frame.camera, d) for d in detections)
+    rectified_detections = []
+    for detection in detections:
+        box = rectify_box(frame.camera, detection.box_xyxy)
+        if box is None:
+            raise InputError(
+                f"box of detection {detection.id!r}",
+                f"{detection.box_xyxy}, which is outside the rectified image",
+                "a box that a pinhole camera with the same K can see",
+                "run the detector on rectified images (image_proc), or drop the detection",
+            )
+        mask = None if detection.mask is None else rectify_mask(frame.camera, detection.mask)
+        mask = mask if mask is not None and mask.any() else None
+        rectified_detections.append(replace(detection, box_xyxy=box, mask=mask))
+    return rectify(frame), tuple(rectified_detections)
 
 
 def rectify(frame: RgbdFrame) -> RgbdFrame:
@@ -157,36 +170,16 @@ def rectify_box(
     """
     if camera.is_rectified:
         return box_xyxy
-    lens = _Lens.of(camera)
-    pixels = lens.pixels(_undistort(lens, lens.plane(_sides(box_xyxy))))
+    lens, (x0, y0, x1, y1) = _Lens.of(camera), box_xyxy
+    xs, ys = np.linspace(x0, x1, BOX_SAMPLES), np.linspace(y0, y1, BOX_SAMPLES)
+    sides = [np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in ((xs, y0), (xs, y1), (x0, ys), (x1, ys))]
+    pixels = lens.pixels(_undistort(lens, lens.plane(np.concatenate(sides))))
     pixels = pixels[np.isfinite(pixels).all(axis=1)]
     if len(pixels) == 0:
         return None
     x0, y0 = np.maximum(pixels.min(axis=0), 0.0)
     x1, y1 = np.minimum(pixels.max(axis=0), (lens.width, lens.height))
     return (float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
-
-
-def _rectify_detection(camera: PinholeCamera, detection: Detection) -> Detection:
-    box = rectify_box(camera, detection.box_xyxy)
-    if box is None:
-        raise InputError(
-            f"box of detection {detection.id!r}",
-            f"{detection.box_xyxy}, which is outside the rectified image",
-            "a box that a pinhole camera with the same K can see",
-            "run the detector on rectified images (image_proc), or drop the detection",
-        )
-    mask = None if detection.mask is None else rectify_mask(camera, detection.mask)
-    return replace(detection, box_xyxy=box, mask=mask if mask is not None and mask.any() else None)
-
-
-def _sides(box_xyxy: tuple[float, float, float, float]) -> Array:
-    """(4 * BOX_SAMPLES, 2) points along the sides of a box."""
-    x0, y0, x1, y1 = box_xyxy
-    xs, ys = np.linspace(x0, x1, BOX_SAMPLES), np.linspace(y0, y1, BOX_SAMPLES)
-    return np.concatenate(
-        [np.stack(np.broadcast_arrays(x, y), axis=-1) for x, y in ((xs, y0), (xs, y1), (x0, ys), (x1, ys))]
-    )
 
 
 def _nearest(image: npt.NDArray[_T], lookup: npt.NDArray[np.float32], outside: _T) -> npt.NDArray[_T]:
@@ -252,12 +245,20 @@ def _rectifying_map(lens: _Lens) -> npt.NDArray[np.float32]:
 
 
 def _distort(lens: _Lens, xy: Array) -> Array:
-    """Normalised (N, 2) to the distorted image plane; NaN where the model folds back."""
+    """Normalised (N, 2) to the distorted image plane; NaN where the model folds back.
+
+    Source of the fisheye model: Kannala and Brandt 2006 as in OpenCV's fisheye module: theta_d = theta (1 + k1 theta² +
+    … + k4 theta⁸).
+    """
     if not lens.D:
         return xy
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if lens.model == "equidistant":
-            return _distort_equidistant(lens.D, xy)
+            radius = np.sqrt(_squared(xy))
+            theta = np.arctan(radius)
+            bent, _ = _equidistant(lens.D, theta)
+            scale = np.where(radius > 0, bent / radius, 1.0)
+            return np.where(theta < _equidistant_limit(lens.D), xy * scale, np.nan)
         distorted, _ = _brown(lens.D, xy)
         return np.where(_squared(xy) < _brown_limit(lens.D), distorted, np.nan)
 
@@ -267,7 +268,31 @@ def _undistort(lens: _Lens, xy: Array) -> Array:
     if not lens.D:
         return xy
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return (_undistort_equidistant if lens.model == "equidistant" else _undistort_brown)(lens.D, xy)
+        if lens.model == "equidistant":
+            bent = np.sqrt(_squared(xy))
+            largest = _equidistant_limit(lens.D)
+            theta = np.minimum(bent, 0.95 * largest)
+            for _ in range(MAX_ITERATIONS):
+                value, slope = _equidistant(lens.D, theta)
+                if not (np.abs(value - bent) > TOLERANCE / 10).any():
+                    break
+                theta = theta - (value - bent) / slope
+            value, _ = _equidistant(lens.D, theta)
+            reached = (np.abs(value - bent) < TOLERANCE) & (theta >= 0) & (theta < largest)
+            return np.where(reached, xy * np.where(bent > 0, np.tan(theta) / bent, 1.0), np.nan)
+        # Newton iterations in the plane, from the distorted point clipped to the model's range.
+        limit = _brown_limit(lens.D)
+        plane = xy * np.minimum(1.0, 0.95 * math.sqrt(limit) / np.sqrt(_squared(xy)).clip(1e-300))
+        for _ in range(MAX_ITERATIONS):
+            distorted, (xx, cross, yy) = _brown(lens.D, plane)
+            miss = distorted - xy
+            if not (np.abs(miss) > TOLERANCE / 10).any():
+                break
+            step = np.stack([yy * miss[:, 0] - cross * miss[:, 1], xx * miss[:, 1] - cross * miss[:, 0]], axis=1)
+            plane = plane - step / (xx * yy - cross * cross)[:, None]
+        distorted, _ = _brown(lens.D, plane)
+        reached = (np.abs(distorted - xy).max(axis=1, keepdims=True) < TOLERANCE) & (_squared(plane) < limit)
+        return np.where(reached, plane, np.nan)
 
 
 def _brown(D: tuple[float, ...], xy: Array) -> tuple[Array, tuple[Array, Array, Array]]:
@@ -292,22 +317,6 @@ def _brown(D: tuple[float, ...], xy: Array) -> tuple[Array, tuple[Array, Array, 
     )
 
 
-def _undistort_brown(D: tuple[float, ...], target: Array) -> Array:
-    """Undistort by Newton iterations in the plane, from the distorted point clipped to the model's range."""
-    limit = _brown_limit(D)
-    xy = target * np.minimum(1.0, 0.95 * math.sqrt(limit) / np.sqrt(_squared(target)).clip(1e-300))
-    for _ in range(MAX_ITERATIONS):
-        distorted, (xx, cross, yy) = _brown(D, xy)
-        miss = distorted - target
-        if not (np.abs(miss) > TOLERANCE / 10).any():
-            break
-        step = np.stack([yy * miss[:, 0] - cross * miss[:, 1], xx * miss[:, 1] - cross * miss[:, 0]], axis=1)
-        xy = xy - step / (xx * yy - cross * cross)[:, None]
-    distorted, _ = _brown(D, xy)
-    reached = (np.abs(distorted - target).max(axis=1, keepdims=True) < TOLERANCE) & (_squared(xy) < limit)
-    return np.where(reached, xy, np.nan)
-
-
 @lru_cache(maxsize=16)
 def _brown_limit(D: tuple[float, ...]) -> float:
     """Squared radius up to which the radial part grows: beyond it two angles share a pixel."""
@@ -316,32 +325,6 @@ def _brown_limit(D: tuple[float, ...]) -> float:
     s = np.polynomial.Polynomial([0, 1])
     growth = above * below + 2 * s * (above.deriv() * below - above * below.deriv())  # of r above / below, by r
     return min(_first_root(growth), _first_root(below))
-
-
-def _distort_equidistant(D: tuple[float, ...], xy: Array) -> Array:
-    """Fisheye distortion of (N, 2).
-
-    Source: Kannala and Brandt 2006 as in OpenCV's fisheye module: theta_d = theta (1 + k1 theta² + … + k4 theta⁸).
-    """
-    radius = np.sqrt(_squared(xy))
-    theta = np.arctan(radius)
-    bent, _ = _equidistant(D, theta)
-    scale = np.where(radius > 0, bent / radius, 1.0)
-    return np.where(theta < _equidistant_limit(D), xy * scale, np.nan)
-
-
-def _undistort_equidistant(D: tuple[float, ...], target: Array) -> Array:
-    bent = np.sqrt(_squared(target))
-    limit = _equidistant_limit(D)
-    theta = np.minimum(bent, 0.95 * limit)
-    for _ in range(MAX_ITERATIONS):
-        value, slope = _equidistant(D, theta)
-        if not (np.abs(value - bent) > TOLERANCE / 10).any():
-            break
-        theta = theta - (value - bent) / slope
-    value, _ = _equidistant(D, theta)
-    reached = (np.abs(value - bent) < TOLERANCE) & (theta >= 0) & (theta < limit)
-    return np.where(reached, target * np.where(bent > 0, np.tan(theta) / bent, 1.0), np.nan)
 
 
 def _equidistant(D: tuple[float, ...], theta: Array) -> tuple[Array, Array]:

@@ -104,7 +104,11 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
     if measured < MIN_VALID_FRACTION * depth.size:
         repair = "check the exposure and the emitter, and whether the camera looks at glass or is too close"
         raise DepthError(f"only {measured} of {depth.size} pixels have measured depth", repair)
-    sample = _sample(depth)
+    for step in (_SAMPLE_STEP, 1):
+        sample = depth.reshape(-1)[::step]
+        sample = sample[_measured(sample)]
+        if len(sample) >= _MIN_SAMPLE:
+            break
     median = float(np.median(sample))
     if median > LARGEST_PLAUSIBLE_MEDIAN:
         reason = f"the median depth is {median:.0f} m, so the values are probably millimetres passed as metres"
@@ -126,16 +130,6 @@ def check_depth(depth: Depth, config: DepthConfig) -> None:
 def _measured(depth: Depth) -> npt.NDArray[np.bool_]:
     """True where a depth is a measurement: some drivers write 0 where REP-118 asks for NaN."""
     return np.isfinite(depth) & (depth > 0)
-
-
-def _sample(depth: Depth) -> Depth:
-    """(N,) measured depths of every 19th pixel, or of all pixels if those are too few."""
-    for step in (_SAMPLE_STEP, 1):
-        sample = depth.reshape(-1)[::step]
-        sample = sample[_measured(sample)]
-        if len(sample) >= _MIN_SAMPLE:
-            break
-    return sample
 
 
 def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
@@ -204,25 +198,17 @@ def register_depth(
     magnification = z / np.where(points[:, 2] > 0, points[:, 2], np.nan)
     focal_ratio = np.diag(rgb_camera.K)[:2] / np.diag(depth_camera.K)[:2]
     footprint = np.clip(OVERLAP * magnification[:, None] * focal_ratio, 1.0, LARGEST_FOOTPRINT)  # (N, 2) pixels
-    return _splat(pixels, footprint, points[:, 2], (rgb_camera.height, rgb_camera.width))
-
-
-def _splat(
-    pixels: npt.NDArray[np.float64],
-    footprint: npt.NDArray[np.float64],
-    z: npt.NDArray[np.float64],
-    shape: tuple[int, int],
-) -> Depth:
-    """Draw patches `footprint` (N, 2) wide around `pixels` (N, 2) into an image, the nearest on top."""
+    # Draw patches as wide as the footprint around the pixels, the nearest on top.
     usable = np.isfinite(pixels).all(axis=1) & (np.abs(pixels) < 1e6).all(axis=1)
     first = np.ceil(pixels[usable] - footprint[usable] / 2).astype(np.int64)
     last = np.ceil(pixels[usable] + footprint[usable] / 2).astype(np.int64)  # exclusive
-    z32 = z[usable].astype(np.float32)
-    nearest = np.full(shape, np.inf, np.float32)
+    z32 = points[usable, 2].astype(np.float32)
+    height, width = rgb_camera.height, rgb_camera.width
+    nearest = np.full((height, width), np.inf, np.float32)
     widest = (last - first).max(axis=0, initial=0)
     for dx in range(widest[0]):
         for dy in range(widest[1]):
             u, v = first[:, 0] + dx, first[:, 1] + dy
-            drawn = (u < last[:, 0]) & (v < last[:, 1]) & (u >= 0) & (v >= 0) & (u < shape[1]) & (v < shape[0])
-            np.minimum.at(nearest.reshape(-1), v[drawn] * shape[1] + u[drawn], z32[drawn])
+            drawn = (u < last[:, 0]) & (v < last[:, 1]) & (u >= 0) & (v >= 0) & (u < width) & (v < height)
+            np.minimum.at(nearest.reshape(-1), v[drawn] * width + u[drawn], z32[drawn])
     return np.where(np.isinf(nearest), np.float32(np.nan), nearest)

@@ -177,6 +177,9 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
         hull[:, 0] = low[0] + (hull[:, 0] - low[0]) * np.float32(length / max(seen, 1e-6))  # its far edge is a rim
     else:
         hull = _hull(np.concatenate((hull, 2 * centre - hull)).T)  # assumed to be the same from both sides
+    x0, _, x1, _ = surface.detection.box_xyxy
+    masked = surface.detection.mask is not None  # else the mask was cut out of depth, and the box shows the width
+    pixels_wide = float(surface.mask.shape[1]) if masked else x1 - x0
     return Extent(
         basis=basis,
         median=median.astype(np.float64),
@@ -184,7 +187,7 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
         bottom=float(low[2]) - rim,
         top=float(high[2]) + rim * max(0.0, 1.0 - 3.0 * steepness),
         unseen=length - seen,
-        unseen_width=max(0.0, _pixels_wide(surface) * pixel - width),
+        unseen_width=max(0.0, pixels_wide * pixel - width),
         cut=np.array((across, across, upwards)),
         near_z=float(points[:, 2].min()),
         middle_z=float(middle[2]),
@@ -193,32 +196,20 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
     )
 
 
-def _pixels_wide(surface: Surface) -> float:
-    """Width of the object in the image, pixels: of its mask, or of its box if the mask was cut out of depth."""
-    x0, _, x1, _ = surface.detection.box_xyxy
-    return float(surface.mask.shape[1]) if surface.detection.mask is not None else x1 - x0
-
-
 def _hull(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Convex hull (M, 2) of points (2, N)."""
+    """Convex hull (M, 2) of points (2, N).
+
+    Of many points, those inside the polygon of the farthest ones along a few directions, both ways, are removed first.
+    """
     for directions in _THINNING:
         if points.shape[1] > _MANY:
-            points = _thinned(points, directions)
+            along = directions @ points
+            corners = points[:, np.concatenate((along.argmax(axis=1), along.argmin(axis=1)))].T  # counter-clockwise
+            sides = np.concatenate((corners[1:], corners[:1])) - corners
+            outwards = sides[:, ::-1] * _TURN
+            limit = (outwards * corners).sum(axis=1) - _ROUNDING * np.hypot(sides[:, 0], sides[:, 1])
+            points = points.take(np.flatnonzero((outwards @ points > limit[:, None]).any(axis=0)), axis=1)
     return np.asarray(cv2.convexHull(np.ascontiguousarray(points.T))[:, 0], np.float32)
-
-
-def _thinned(points: npt.NDArray[np.float32], directions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Remove points (2, N) inside the polygon of the farthest ones along `directions` (M, 2), both ways.
-
-    They cannot be corners of the hull, and finding that out is cheaper than sorting them for it.
-    """
-    along = directions @ points
-    corners = points[:, np.concatenate((along.argmax(axis=1), along.argmin(axis=1)))].T  # counter-clockwise
-    sides = np.concatenate((corners[1:], corners[:1])) - corners
-    outwards = sides[:, ::-1] * _TURN
-    limit = (outwards * corners).sum(axis=1) - _ROUNDING * np.hypot(sides[:, 0], sides[:, 1])
-    beyond = (outwards @ points > limit[:, None]).any(axis=0)
-    return points.take(np.flatnonzero(beyond), axis=1)
 
 
 def _whole_length(
@@ -251,7 +242,12 @@ def _whole_length(
     whole = seen + far_edge
     calm = 2 * noise <= _FLAT_TOP * height
     flat = _shows_its_top(local, whole, width, max(_FLAT_TOP * height, 2 * noise))
-    receding = whole < _ABOUT_ROUND * width and _recedes(local, width)
+    receding = False
+    if whole < _ABOUT_ROUND * width:  # do the flanks lie farther than the middle?
+        ahead, across, _ = local
+        aside = np.abs(across - (across.min() + across.max()) / 2)
+        middle, flanks = ahead[aside < 0.1 * width], ahead[aside > 0.4 * width]
+        receding = bool(len(middle) and len(flanks)) and _near(flanks) - _near(middle) > _RECEDING * width
     if calm and not flat and _FLAT < height / width <= 1.0 and max(cut.above, cut.below) < _WHOLE_LINES:
         length = _round_length(local, steepness, lost)
         if not receding or abs(length - width) > _NOT_ROUND * width:
@@ -259,8 +255,9 @@ def _whole_length(
     if receding:
         if not flat:
             hidden = min(width / 2, behind)
-        elif calm and _is_rectangle(hull):
-            hidden = 0.0
+        elif calm:
+            _, (long, short), _ = cv2.minAreaRect(hull)  # an outline that has lost a side does not fill it
+            hidden = 0.0 if cv2.contourArea(hull) > _RECTANGLE_FILL * long * short else hidden
         return max(seen, min(width, whole + hidden)), True
     if _shows_its_top(local, whole, width, _TOP_BAND * height):
         return whole, True
@@ -294,21 +291,6 @@ def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float)
     radius = min(radius, max(float(np.ptp(heights)), lost))  # a long and bent object is rounder than its image
     hidden = math.sqrt(lost * (2 * radius - lost) * (1.0 - steepness**2))
     return 2 * ((below + above) / 2 + hidden - float(ahead.min()))
-
-
-def _is_rectangle(hull: npt.NDArray[np.float32]) -> bool:
-    """True if an outline (M, 2) fills its bounding rectangle; an outline that has lost a side does not."""
-    _, (length, width), _ = cv2.minAreaRect(hull)
-    return bool(cv2.contourArea(hull) > _RECTANGLE_FILL * length * width)
-
-
-def _recedes(local: npt.NDArray[np.float32], width: float) -> bool:
-    """True if the flanks lie farther than the middle."""
-    ahead, across, _ = local
-    aside = across - (across.min() + across.max()) / 2
-    np.abs(aside, out=aside)
-    middle, flanks = ahead[aside < 0.1 * width], ahead[aside > 0.4 * width]
-    return bool(len(middle) and len(flanks)) and _near(flanks) - _near(middle) > _RECEDING * width
 
 
 def _shows_its_top(local: npt.NDArray[np.float32], seen: float, width: float, band: float) -> bool:

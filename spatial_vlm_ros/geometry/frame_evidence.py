@@ -192,12 +192,13 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
             for half in halves
         )
     )
-    turned = {
-        words: _here(colour, other)
-        for words, other in (
-            ("mirrored", near[:, ::-1]), ("upside down and mirrored", near[::-1]), ("upside down", near[::-1, ::-1])
-        )
-    }  # fmt: skip
+    ways = ("mirrored", near[:, ::-1]), ("upside down and mirrored", near[::-1]), ("upside down", near[::-1, ::-1])
+    turned = {}  # as `here`, to within the blur of an edge
+    for words, edges in ways:
+        rows, columns = np.nonzero(edges)
+        around = np.arange(_SEARCH - _SAME, _SEARCH + _SAME + 1)
+        shifts = (around[:, None] * colour.shape[1] + around).reshape(-1, 1)
+        turned[words] = float(colour.ravel()[rows * colour.shape[1] + columns + shifts].sum(axis=1).max())
     way = max(turned, key=lambda words: turned[words])
     limit = (0.0, round(_SHIFTED * scale, 1))
     if best > 0 and turned[way] > _TURNED * best:
@@ -222,14 +223,6 @@ def _correlated(colour: Image, left: Image, right: Image) -> tuple[Image, Image]
     product = cv2.mulSpectrums(cv2.dft(whole), cv2.dft(halves), 0, conjB=True)
     fit = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)[: 2 * _SEARCH + 1, : 2 * _SEARCH + 1]
     return fit[..., 0], -fit[..., 1]
-
-
-def _here(colour: Image, edges: Image) -> float:
-    """Colour under edges without a shift, to within the blur of an edge: the best fit."""
-    rows, columns = np.nonzero(edges)
-    around = np.arange(_SEARCH - _SAME, _SEARCH + _SAME + 1)
-    shifts = (around[:, None] * colour.shape[1] + around).reshape(-1, 1)
-    return float(colour.ravel()[rows * colour.shape[1] + columns + shifts].sum(axis=1).max())
 
 
 def _unshifted(fit: Image) -> float:
@@ -402,29 +395,22 @@ def _up(
     if up_from not in (UpSource.TF, UpSource.IMU):
         return _unmeasured("up", "no transform and no IMU")
     seen = support or find_support(frame, tuple(obj.detection for obj in objects), config, None)
-    if seen is None or _share_of(seen, frame, config) < _SURFACE:
+    share = 0.0  # of what is measured that lies on it
+    if seen is not None and len(points := everywhere(frame)[0]):
+        on_it = np.abs(points @ seen.normal + seen.offset) < 0.004 + 2 * depth_noise(points[:, 2], config)
+        share = float(on_it.mean())
+    if seen is None or share < _SURFACE:
         return _unmeasured("up", "no surface is visible")
     tilt = float(np.degrees(np.arccos(np.clip(seen.normal @ up, -1.0, 1.0))))
     source = "the camera's transform" if up_from is UpSource.TF else "the IMU"
     found = f"the surface in view is {tilt:.1f}° off level by {source}"
     fix = f"check {source} (hand-eye calibration, mounting), and that it maps camera to base"
-    if _NO_TABLE <= tilt < _FACES_DOWN and not _stand_on(objects, seen):
-        return _unmeasured("up", f"{found}; it may be a wall", fix)
+    if _NO_TABLE <= tilt < _FACES_DOWN:  # what is before a wall does not reach down to it
+        feet = [np.percentile(obj.points @ seen.normal + seen.offset, 2) for obj in objects if len(obj.points)]
+        standing = np.count_nonzero(np.abs(feet) < _TOUCHES)
+        if standing < 2 or standing < 0.5 * len(feet):
+            return _unmeasured("up", f"{found}; it may be a wall", fix)
     return _check("up", tilt <= _TILT, tilt, (0.0, _TILT), "°", found, fix)
-
-
-def _share_of(plane: Plane, frame: RgbdFrame, config: DepthConfig) -> float:
-    """Share of what is measured that lies on a plane."""
-    points = everywhere(frame)[0]
-    on_it = np.abs(points @ plane.normal + plane.offset) < 0.004 + 2 * depth_noise(points[:, 2], config)
-    return float(on_it.mean()) if len(points) else 0.0
-
-
-def _stand_on(objects: Sequence[SceneObject], plane: Plane) -> bool:
-    """Whether at least two objects, and most of them, reach down to a plane: what is before a wall does not."""
-    feet = [np.percentile(obj.points @ plane.normal + plane.offset, 2) for obj in objects if len(obj.points)]
-    standing = np.count_nonzero(np.abs(feet) < _TOUCHES)
-    return bool(standing >= 2 and standing >= 0.5 * len(feet))
 
 
 # ------------------------------------------------------------------------------------------------ what has no detection
@@ -481,7 +467,14 @@ def unexplained_regions(
     found = []
     for number in np.flatnonzero((inside < _EXPLAINED * areas) & (facing >= _LEAST_AREA)).tolist():
         piece = labels == number
-        if number == 0 or _stands_alone(piece, flat, explained, z) < _ON_IT:
+        if number == 0:
+            continue
+        # How much of what is seen around it is the support, or an object?
+        x0, y0, width, depth = cv2.boundingRect(piece.view(np.uint8))
+        near = slice(max(0, y0 - 3), y0 + depth + 3), slice(max(0, x0 - 3), x0 + width + 3)
+        ring = cv2.dilate(piece[near].view(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        ring &= ~piece[near] & np.isfinite(z[near])
+        if np.count_nonzero(ring & (flat | explained)[near]) < _ON_IT * max(1, int(np.count_nonzero(ring))):
             continue
         rows, columns = np.nonzero(piece & ~explained)
         points = np.stack((xs[columns], ys[rows], np.ones(len(rows), np.float32))) * z[rows, columns]
@@ -523,24 +516,6 @@ def _outline(
     return np.asarray(cv2.convexHull(ends.astype(np.int32)), np.int32)
 
 
-def _stands_alone(piece: Mask, flat: Mask, explained: Mask, z: npt.NDArray[np.float32]) -> float:
-    """Share of what is seen around a piece that is the support, or an object."""
-    x, y, width, height = cv2.boundingRect(piece.view(np.uint8))
-    near = slice(max(0, y - 3), y + height + 3), slice(max(0, x - 3), x + width + 3)
-    ring = cv2.dilate(piece[near].view(np.uint8), np.ones((7, 7), np.uint8)) > 0
-    ring &= ~piece[near] & np.isfinite(z[near])
-    return float(np.count_nonzero(ring & (flat | explained)[near])) / max(1, int(np.count_nonzero(ring)))
-
-
-def _pieces(z: npt.NDArray[np.float32], raised: Mask, gap: Floats | float) -> npt.NDArray[np.int32]:
-    """(h, w) int32: connected raised pixels, cut at the far side of depth edges; 0 = none."""
-    nobody = np.finfo(np.float32).max
-    near = np.where(raised, z, nobody).astype(np.float32)
-    nearest = cv2.erode(near, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=float(nobody))
-    whole = (raised & (z - nearest <= gap)).astype(np.uint8)
-    return np.asarray(cv2.connectedComponents(whole, connectivity=4)[1], np.int32)
-
-
 def _explained(detections: Sequence[Detection], frame: RgbdFrame, every: int) -> Mask:
     """(h, w) bool: pixels of detections, with a margin, and of the robot; supports explain nothing that is on them."""
     shape = frame.depth[::every, ::every].shape
@@ -555,3 +530,12 @@ def _explained(detections: Sequence[Detection], frame: RgbdFrame, every: int) ->
         x0, y0, x1, y1 = np.clip(box + margin * (-1, -1, 1, 1), 0, (*shape[::-1], *shape[::-1])).round().astype(int)
         explained[y0:y1, x0:x1] = True
     return explained
+
+
+def _pieces(z: npt.NDArray[np.float32], raised: Mask, gap: Floats | float) -> npt.NDArray[np.int32]:
+    """(h, w) int32: connected raised pixels, cut at the far side of depth edges; 0 = none."""
+    nobody = np.finfo(np.float32).max
+    near = np.where(raised, z, nobody).astype(np.float32)
+    nearest = cv2.erode(near, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=float(nobody))
+    whole = (raised & (z - nearest <= gap)).astype(np.uint8)
+    return np.asarray(cv2.connectedComponents(whole, connectivity=4)[1], np.int32)

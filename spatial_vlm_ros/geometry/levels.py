@@ -73,8 +73,27 @@ class Levels:
             (index[:, 0] * columns + index[:, 1]) * bins + index[:, 2], return_inverse=True, return_counts=True
         )
         mean = np.stack([np.bincount(inverse, local[:, k]) / counts for k in range(3)], axis=1)
-        level, heights = _levels(key // bins, key % bins, mean[:, 2], bins)
-        return cls(heights, mean[:, :2], mean[:, 2], level, cell)
+        column, of_bin = key // bins, key % bins
+
+        count = np.bincount(of_bin, minlength=bins)
+        near = np.convolve(count, (1, 1, 1), "same")
+        usual = float(np.median(near))  # if nothing is visible between boards, no visible point is a wall
+        least = max(_LEAST_CELLS, _LEAST_SHARE * len(np.unique(column)))
+        level, free = np.full(len(column), -1, np.intp), near.astype(np.float64)
+        heights: list[float] = []
+        wanted = _PEAK * usual if np.count_nonzero(near) > 5 else 0.0  # for a flat object all heights are one level
+        while True:
+            peak = int(np.argmax(free))
+            if free[peak] < max(least, wanted):
+                break
+            own = np.abs(of_bin - peak) <= 1
+            if (own & (level < 0)).sum() >= least:
+                level[own & (level < 0)] = len(heights)
+                heights.append(float(np.median(mean[own, 2])))
+            free[max(0, peak - 2) : peak + 3] = 0.0
+        order = np.argsort(heights, kind="stable")
+        rank = np.append(np.argsort(order, kind="stable"), -1)
+        return cls(np.array(heights)[order], mean[:, :2], mean[:, 2], rank[level], cell)
 
     def beneath(self, outline: Array, below: float) -> Array:
         """(K,) fraction of the visible object within and just around an outline that belongs to each level.
@@ -140,31 +159,6 @@ class Levels:
         near = float(np.median(highest[np.arange(front - 2, front + 3) % _SECTORS]) - height)
         highest.sort()
         return float(highest[_SECTORS - int(np.ceil(share * _SECTORS))] - height), near
-
-
-def _levels(
-    column: npt.NDArray[np.int64], bin_: npt.NDArray[np.int64], height: Array, bins: int
-) -> tuple[npt.NDArray[np.intp], Array]:
-    """(M,) level of each cell, and (K,) heights; `column` (ascending), `bin_`, mean `height` (metres) of M cells."""
-    count = np.bincount(bin_, minlength=bins)
-    near = np.convolve(count, (1, 1, 1), "same")
-    usual = float(np.median(near))  # if nothing is visible between boards, no visible point is a wall
-    least = max(_LEAST_CELLS, _LEAST_SHARE * len(np.unique(column)))
-    level, free = np.full(len(column), -1, np.intp), near.astype(np.float64)
-    heights: list[float] = []
-    wanted = _PEAK * usual if np.count_nonzero(near) > 5 else 0.0  # for a flat object all heights are one level
-    while True:
-        peak = int(np.argmax(free))
-        if free[peak] < max(least, wanted):
-            break
-        own = np.abs(bin_ - peak) <= 1
-        if (own & (level < 0)).sum() >= least:
-            level[own & (level < 0)] = len(heights)
-            heights.append(float(np.median(height[own])))
-        free[max(0, peak - 2) : peak + 3] = 0.0
-    order = np.argsort(heights, kind="stable")
-    rank = np.append(np.argsort(order, kind="stable"), -1)
-    return rank[level], np.array(heights)[order]
 
 
 def outside(outline: Array, places: Array) -> Array:

@@ -131,42 +131,29 @@ def surface_at(
     usable = np.isfinite(depth) & (depth > 0.0)
     if of is not None:
         usable &= of
-    seed = _nearest(usable, point_xy)
     surface = np.zeros(depth.shape, np.bool_)
-    if seed is None:
-        return surface
-    usable &= _within(depth, k, seed, reach)
-    walls = np.ones((height + 2, width + 2), np.uint8)  # cv2.floodFill needs a border of one pixel
-    walls[1:-1, 1:-1] = ~usable
-    z = np.where(usable, depth, 0.0).astype(np.float32)
-    flags = 4 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY
-    cv2.floodFill(z, walls, (seed[1], seed[0]), 0.0, step, step, flags)
-    surface[:] = walls[1:-1, 1:-1] == 255
-    return surface
-
-
-def _nearest(usable: Mask, point_xy: tuple[float, float]) -> tuple[int, int] | None:
-    """Row and column of the usable pixel nearest to a point, within NEAREST pixels of its own pixel."""
-    height, width = usable.shape
+    # The usable pixel nearest to the point, within NEAREST pixels of its own pixel.
     column, row = min(int(point_xy[0]), width - 1), min(int(point_xy[1]), height - 1)
     top, left = max(0, row - NEAREST), max(0, column - NEAREST)
     rows, columns = np.nonzero(usable[top : row + NEAREST + 1, left : column + NEAREST + 1])
     if not len(rows):
-        return None
+        return surface
     best = int(np.argmin((rows + top - row) ** 2 + (columns + left - column) ** 2))
-    return int(rows[best]) + top, int(columns[best]) + left
-
-
-def _within(depth: Depth, k: npt.NDArray[np.float64], seed: tuple[int, int], reach: float) -> Mask:
-    """(H, W) bool: pixels whose measured point lies within `reach` metres of the seed's."""
-    rows = ((np.arange(depth.shape[0]) - k[1, 2]) / k[1, 1]).astype(np.float32)[:, None]
-    columns = ((np.arange(depth.shape[1]) - k[0, 2]) / k[0, 0]).astype(np.float32)[None, :]
+    row, column = int(rows[best]) + top, int(columns[best]) + left
+    down = ((np.arange(height) - k[1, 2]) / k[1, 1]).astype(np.float32)[:, None]
+    across = ((np.arange(width) - k[0, 2]) / k[0, 0]).astype(np.float32)[None, :]
     z = np.where(np.isfinite(depth), depth, np.float32(np.inf)).astype(np.float32)
-    z0 = float(depth[seed])
-    x0, y0 = float(columns[0, seed[1]]) * z0, float(rows[seed[0], 0]) * z0
+    z0 = float(depth[row, column])
+    x0, y0 = float(across[0, column]) * z0, float(down[row, 0]) * z0
     with np.errstate(invalid="ignore"):
-        near = (columns * z - x0) ** 2 + (rows * z - y0) ** 2 + (z - z0) ** 2 <= reach**2
-    return np.asarray(near, np.bool_)
+        usable &= (across * z - x0) ** 2 + (down * z - y0) ** 2 + (z - z0) ** 2 <= reach**2
+    walls = np.ones((height + 2, width + 2), np.uint8)  # cv2.floodFill needs a border of one pixel
+    walls[1:-1, 1:-1] = ~usable
+    z = np.where(usable, depth, 0.0).astype(np.float32)
+    flags = 4 | (255 << 8) | cv2.FLOODFILL_MASK_ONLY
+    cv2.floodFill(z, walls, (column, row), 0.0, step, step, flags)
+    surface[:] = walls[1:-1, 1:-1] == 255
+    return surface
 
 
 def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[Detection, ...]:
@@ -175,7 +162,17 @@ def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tupl
     Args:
         frame: rectified frame; depth in metres.
     """
-    return tuple(_widened(frame, one) if one.pointed else one for one in detections)
+    found, (height, width) = [], frame.depth.shape
+    for one in detections:
+        x, y = _middle(one)
+        depth = _depth_near(frame, x, y) if one.pointed else None
+        if depth is not None:
+            across, down = (SURROUNDINGS * float(frame.camera.K[i, i]) / depth for i in (0, 1))
+            left, top = max(0.0, x - across), max(0.0, y - down)
+            right, bottom = min(float(width), x + across), min(float(height), y + down)
+            one = replace(one, box_xyxy=(left, top, right, bottom))
+        found.append(one)
+    return tuple(found)
 
 
 def with_surfaces(
@@ -203,7 +200,19 @@ def with_surfaces(
     for one in detections:
         if one.mask is not None:
             raised &= ~one.mask
-    surfaces = {row: _surface(frame, detections[row], raised, depth_config, lift_config) for row in pointed}
+    surfaces = {}
+    for row in pointed:
+        x, y = _middle(detections[row])
+        depth = _depth_near(frame, x, y)
+        if depth is None:
+            continue
+        step, reach = float(depth_gap(depth, depth_config, lift_config)), lift_config.point_reach
+        within, wider = (
+            surface_at(frame.depth, frame.camera.K, (x, y), step=step, reach=metres, of=raised)
+            for metres in (reach, BEYOND * reach)
+        )
+        if np.array_equal(within, wider):
+            surfaces[row] = within
     alone = {
         row: mask
         for row, mask in surfaces.items()
@@ -218,32 +227,6 @@ def with_surfaces(
 def _middle(detection: Detection) -> tuple[float, float]:
     x0, y0, x1, y1 = detection.box_xyxy
     return (x0 + x1) / 2.0, (y0 + y1) / 2.0
-
-
-def _widened(frame: RgbdFrame, detection: Detection) -> Detection:
-    x, y = _middle(detection)
-    height, width = frame.depth.shape
-    depth = _depth_near(frame, x, y)
-    if depth is None:
-        return detection
-    half_x, half_y = (SURROUNDINGS * float(frame.camera.K[i, i]) / depth for i in (0, 1))
-    box = max(0.0, x - half_x), max(0.0, y - half_y), min(float(width), x + half_x), min(float(height), y + half_y)
-    return replace(detection, box_xyxy=box)
-
-
-def _surface(
-    frame: RgbdFrame, detection: Detection, raised: Mask, depth_config: DepthConfig, lift_config: LiftConfig
-) -> Mask:
-    x, y = _middle(detection)
-    depth = _depth_near(frame, x, y)
-    if depth is None:
-        return np.zeros(frame.depth.shape, np.bool_)
-    step, reach = float(depth_gap(depth, depth_config, lift_config)), lift_config.point_reach
-    within, wider = (
-        surface_at(frame.depth, frame.camera.K, (x, y), step=step, reach=metres, of=raised)
-        for metres in (reach, BEYOND * reach)
-    )
-    return within if np.array_equal(within, wider) else np.zeros_like(within)
 
 
 def _depth_near(frame: RgbdFrame, x: float, y: float) -> float | None:
@@ -439,9 +422,7 @@ def build_scene(
     extents = standing(surfaces, extents, support, up, frame, owners, depth_config, lift_config)
     widths = expected_widths(surfaces, extents)
     objects = tuple(
-        _unmeasured(surface, frame)
-        if extent is None
-        else _measured(index, surface, extent, widths[index], owners, checked, frame, depth_config, lift_config)
+        _object(index, surface, extent, widths[index], owners, checked, frame, depth_config, lift_config)
         for index, (surface, extent) in enumerate(zip(surfaces, extents, strict=True))
     )
     if up_from is UpSource.OPTICAL_AXES:
@@ -454,10 +435,10 @@ def build_scene(
 # ------------------------------------------------------------------------------------------------ finished objects
 
 
-def _measured(
+def _object(
     index: int,
     surface: Surface,
-    extent: Extent,
+    extent: Extent | None,
     width: float,
     owners: Instances,
     detections: Sequence[Detection],
@@ -465,6 +446,21 @@ def _measured(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> SceneObject:
+    """One object; without an extent every measure is NaN, and `depth_problem` says why."""
+    if extent is None:
+        nothing = np.full(3, np.nan)
+        return SceneObject(
+            detection=surface.detection,
+            points=surface.points,
+            surface_centre=nothing,
+            box=OrientedBox(nothing, np.full((3, 3), np.nan), nothing),
+            footprint=np.full((FOOTPRINT_CORNERS, 3), np.nan),
+            covariance=np.full((6, 6), np.nan),
+            yaw_known=False,
+            truncated=touches_border(surface, frame),
+            valid_fraction=surface.valid_fraction,
+            depth_problem=surface.problem,
+        )
     box, yaw_known = box_of(extent)
     corners = extent.footprint()
     visible, occluder = visibility(index, surface, extent, width, owners, frame, depth_config, config)
@@ -483,21 +479,4 @@ def _measured(
         cut=float(extent.cut[1]),
         cut_above=float(extent.cut[2]),
         shape=shape_of(extent, box),
-    )
-
-
-def _unmeasured(surface: Surface, frame: RgbdFrame) -> SceneObject:
-    """Build an object without a position: every measure is NaN, and `depth_problem` says why."""
-    nothing = np.full(3, np.nan)
-    return SceneObject(
-        detection=surface.detection,
-        points=surface.points,
-        surface_centre=nothing,
-        box=OrientedBox(nothing, np.full((3, 3), np.nan), nothing),
-        footprint=np.full((FOOTPRINT_CORNERS, 3), np.nan),
-        covariance=np.full((6, 6), np.nan),
-        yaw_known=False,
-        truncated=touches_border(surface, frame),
-        valid_fraction=surface.valid_fraction,
-        depth_problem=surface.problem,
     )

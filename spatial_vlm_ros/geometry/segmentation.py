@@ -18,7 +18,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
-from spatial_vlm_ros.types import Depth, Detection, Floats, Mask, Plane, Points, RgbdFrame, SceneObject
+from spatial_vlm_ros.types import Detection, Floats, Mask, Plane, Points, RgbdFrame, SceneObject
 
 # Measure how similar pixels are to a model of depth and colour.
 #
@@ -198,7 +198,11 @@ def masks_from_boxes(
         for patch in patches:
             if patch is not None:
                 claimed[patch.window] |= patch.mask
-        boxes = [_pixel_box(detections[i], frame.depth.shape) for i in boxed]
+        boxes, (height, width) = [], frame.depth.shape
+        for x0, y0, x1, y1 in (detections[i].box_xyxy for i in boxed):
+            left, top = min(max(0, round(x0)), width - 1), min(max(0, round(y0)), height - 1)
+            right, bottom = max(left + 1, min(width, round(x1) + 1)), max(top + 1, min(height, round(y1) + 1))
+            boxes.append((left, top, right, bottom))
         raised = raised_pixels(frame, support, lift_config)
         raised &= ~claimed
         look = Look(frame)
@@ -243,13 +247,6 @@ def depth_gap(depth: Floats | float, depth_config: DepthConfig, lift_config: Lif
     return lift_config.gap + 6.0 * depth_noise(depth, depth_config)
 
 
-def _pixel_box(detection: Detection, shape: tuple[int, ...]) -> PixelBox:
-    """Pixel bounds of a box inside the image: left, top, right, bottom (the last two exclusive)."""
-    x0, y0, x1, y1 = detection.box_xyxy
-    left, top = min(max(0, round(x0)), shape[1] - 1), min(max(0, round(y0)), shape[0] - 1)
-    return left, top, max(left + 1, min(shape[1], round(x1) + 1)), max(top + 1, min(shape[0], round(y1) + 1))
-
-
 @dataclass(frozen=True, eq=False)
 class _Pieces:
     """The connected pieces of the raised surface.
@@ -290,30 +287,24 @@ def _edges(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> Mask:
     of a pair is cut. At each distance the nearest of the four neighbours stands for all of them.
     """
     edge = np.zeros(frame.depth.shape, np.bool_)
-    reach = _NEIGHBOURS[-1][0]
+    reach, nobody = _NEIGHBOURS[-1][0], np.finfo(np.float32).max
+    slope = np.float32(STEEPEST / float(frame.camera.K[0, 0]))  # metres per metre of depth from one pixel to the next
     for top in range(0, len(edge), _BAND):
         first = max(0, top - reach)
         rows = slice(first, top + _BAND + reach)
         if not raised[top : top + _BAND].any():
             continue
-        band = _edges_of(frame.depth[rows], raised[rows], STEEPEST / float(frame.camera.K[0, 0]), depth_config)
+        depth = frame.depth[rows]
+        z = np.full(depth.shape, nobody, np.float32)
+        np.copyto(z, depth, where=raised[rows])
+        pixel, noise = depth * slope, depth_noise(depth, depth_config)
+        band = np.zeros(depth.shape, np.bool_)
+        for step, kernel in _NEIGHBOURS:
+            limit = pixel * step
+            limit += noise
+            nearest = cv2.erode(z, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=float(nobody))
+            band |= np.subtract(z, nearest, out=nearest) > limit
         edge[top : top + _BAND] = band[top - first :][:_BAND]
-    return edge
-
-
-def _edges_of(depth: Depth, raised: Mask, slope: float, depth_config: DepthConfig) -> Mask:
-    """As `_edges`, for a part of the image; `slope` in metres per metre of depth from one pixel to the next."""
-    nobody = np.finfo(np.float32).max
-    z = np.full(depth.shape, nobody, np.float32)
-    np.copyto(z, depth, where=raised)
-    pixel = depth * np.float32(slope)
-    noise = depth_noise(depth, depth_config)
-    edge = np.zeros(depth.shape, np.bool_)
-    for step, kernel in _NEIGHBOURS:
-        limit = pixel * step
-        limit += noise
-        nearest = cv2.erode(z, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=float(nobody))
-        edge |= np.subtract(z, nearest, out=nearest) > limit
     return edge
 
 

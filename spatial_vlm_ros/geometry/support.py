@@ -72,9 +72,14 @@ def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> Support
     """
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
     holds = _holds(boxes)
-    table = _are_tables(detections, holds, boxes, frame)
+    table, held = _named(detections) & holds.any(axis=1), holds.sum(axis=1)
+    if not table.any():  # without a name: large, and holds most of the others
+        large = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size
+        table = (held >= 1) & (held >= _ALL * (len(holds) - 1)) & large
     side = int(np.clip(np.sqrt(SAMPLES / max(len(boxes), 1) / (1 - 1 / (1 + _RING) ** 2)), _LEAST, _MOST))
-    blocked = _blocked(frame, boxes[~table])
+    blocked = np.zeros(frame.depth.shape, np.bool_)
+    for x0, y0, x1, y1 in boxes[~table].tolist():
+        blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
     groups = []
     for index, box in enumerate(boxes):
         points = _group(frame, box, bool(table[index]), blocked, side)
@@ -131,25 +136,6 @@ def support_like(detections: Sequence[Detection], frame: RgbdFrame) -> npt.NDArr
 
 def _named(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
     return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
-
-
-def _are_tables(
-    detections: Sequence[Detection], holds: npt.NDArray[np.bool_], boxes: Array, frame: RgbdFrame
-) -> npt.NDArray[np.bool_]:
-    """(N,) bool: True for objects that support others: by name, or because they are large and hold most of them."""
-    named, held = _named(detections) & holds.any(axis=1), holds.sum(axis=1)
-    if named.any():
-        return named
-    large = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size
-    return np.asarray((held >= 1) & (held >= _ALL * (len(holds) - 1)) & large)
-
-
-def _blocked(frame: RgbdFrame, boxes: Array) -> npt.NDArray[np.bool_]:
-    """(H, W) bool: pixels in boxes (N, 4)."""
-    blocked = np.zeros(frame.depth.shape, np.bool_)
-    for x0, y0, x1, y1 in boxes.tolist():
-        blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
-    return blocked
 
 
 def _group(frame: RgbdFrame, box: Array, table: bool, blocked: npt.NDArray[np.bool_], side: int) -> Array:
@@ -341,7 +327,12 @@ def _consensus(
     likely = np.argsort(-rough, kind="stable")[:_LIKELY]
     planes = planes[likely]
     score = _votes(_held(planes, scaled), around.starts)
-    seen = _areas(planes, image[::_COARSE], _COARSE * area, config) if len(image) else np.zeros(len(planes))
+    seen = np.zeros(len(planes))  # visible areas, square metres
+    if len(image):
+        sparse = image[::_COARSE]
+        held = _held(planes, _scaled(sparse, 0.004 + 2.0 * depth_noise(sparse[:, 2], config)))
+        slant = np.maximum(np.abs(planes[:, :3] @ sparse.T.astype(np.float32)) / sparse[:, 2].astype(np.float32), 0.1)
+        seen = (held * (sparse[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * (_COARSE * area)
     score += _SEEN_WEIGHT * np.minimum(seen / _TABLE, 1.0)
     if up is not None:
         score -= _TILT_WEIGHT * np.degrees(np.arccos(np.clip(planes[:, :3] @ up, -1.0, 1.0))) / _MAX_TILT_FROM_UP_DEG
@@ -358,15 +349,6 @@ def _votes(held: npt.NDArray[np.int8], starts: npt.NDArray[np.intp]) -> npt.NDAr
     counts = np.diff(np.append(starts, held.shape[1]))
     shares = np.add.reduceat(held, starts, axis=1, dtype=np.intp) / counts
     return np.asarray(np.clip(shares / _VOTE, 0.0, 1.0).mean(axis=1))
-
-
-def _areas(
-    planes: npt.NDArray[np.float32], image: npt.NDArray[np.float64], pixel: float, config: DepthConfig
-) -> Floats:
-    """(M,) visible area of planes (M, 4), square metres, from points (N, 3) that cover `pixel` steradians each."""
-    held = _held(planes, _scaled(image, 0.004 + 2.0 * depth_noise(image[:, 2], config)))
-    slant = np.maximum(np.abs(planes[:, :3] @ image.T.astype(np.float32)) / image[:, 2].astype(np.float32), 0.1)
-    return np.asarray((held * (image[:, 2] ** 2).astype(np.float32) / slant).sum(axis=1) * pixel)
 
 
 def _scaled(points: npt.NDArray[np.float64], tolerance: Floats) -> npt.NDArray[np.float32]:
@@ -420,7 +402,10 @@ def _refined(
         normal, offset = _least_squares(points.T.take(inliers, axis=1))
         residual = _distances(points, normal, offset)
         kept = residual.take(inliers)
-        tolerance = np.minimum(tolerance, max(0.003, 3.0 * 1.4826 * _median(kept)))
+        half = len(kept) // 2  # np.median takes three times as long because it checks NaN and axes
+        low, high = np.partition(kept, (half - 1, half))[half - 1 : half + 1].tolist()
+        middle = high if len(kept) % 2 else (low + high) / 2
+        tolerance = np.minimum(tolerance, max(0.003, 3.0 * 1.4826 * middle))
     # A plane is a peak: scattered points fill a slab twice as thick with twice as many.
     if np.count_nonzero(residual < 2 * tolerance) > _PEAK * np.count_nonzero(residual < tolerance):
         return None
@@ -468,13 +453,6 @@ def _distances(
     """(N,) distances of points from a plane."""
     x, y, z = points.T
     return np.abs(x * normal[0] + y * normal[1] + z * normal[2] + offset)
-
-
-def _median(values: npt.NDArray[np.float64]) -> float:
-    """Median of two or more numbers (N,); np.median takes three times as long because it checks NaN and axes."""
-    middle = len(values) // 2
-    pair = np.partition(values, (middle - 1, middle))[middle - 1 : middle + 1].tolist()
-    return float(pair[1] if len(values) % 2 else (pair[0] + pair[1]) / 2)
 
 
 def _least_squares(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], float]:

@@ -94,7 +94,10 @@ def visibility(
     beyond = _pixels(np.concatenate((corners, *grown)), extent, frame) if missing > 0 and grown else pixels
     if beyond is None:
         beyond = pixels
-    left, top, right, bottom = _window_of(beyond, frame.depth.shape)
+    (u0, v0), (u1, v1) = beyond.min(axis=0).tolist(), beyond.max(axis=0).tolist()
+    last_v, last_u = frame.depth.shape[0] - 1, frame.depth.shape[1] - 1
+    left, top = min(max(0, math.floor(u0)), last_u), min(max(0, math.floor(v0)), last_v)
+    right, bottom = min(max(0, math.ceil(u1)), last_u), min(max(0, math.ceil(v1)), last_v)
     shape, origin = (bottom - top + 1, right - left + 1), (left, top)
     estimated, whole = _filled(pixels, shape, origin), _filled(beyond, shape, origin)
     there, z = (image[top : bottom + 1, left : right + 1] for image in (owners, frame.with_robot))
@@ -161,15 +164,6 @@ def _filled(pixels: Array, shape: tuple[int, int], origin: tuple[int, int]) -> n
     return mask.view(np.bool_)
 
 
-def _window_of(pixels: Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Pixel bounds around pixels (N, 2), within the image: left, top, right, bottom."""
-    (u0, v0), (u1, v1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
-    last_v, last_u = shape[0] - 1, shape[1] - 1
-    left, top = min(max(0, math.floor(u0)), last_u), min(max(0, math.floor(v0)), last_v)
-    right, bottom = min(max(0, math.ceil(u1)), last_u), min(max(0, math.ceil(v1)), last_v)
-    return left, top, right, bottom
-
-
 # --------------------------------------------------------------------------------------------------
 # Compute occlusion: the fraction of each object that nothing covers, what covers it, and cuts by the image border.
 # What is hidden beside an object's visible part counts, too: for a cup whose left half stands behind a can only the
@@ -185,45 +179,6 @@ _HIDDEN_BOTTOM = 0.5  # fraction of its height, beyond 2 cm, that may be missing
 _NEARER = 0.01  # metres, beyond noise, by which pixels of another object must be nearer to hide a foot
 _FOOT_COVERED = 0.3  # fraction of a lower edge behind something nearer from which the foot is out of sight
 _STEEP = 0.966  # sine of 75 degrees: from steeper above, sides are not visible
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _SupportingObjects:
-    """All measured objects as possible supports, as arrays for fast search.
-
-    Args:
-        surfaces, extents: M of each.
-        place: (M, 3) middle of the outline, camera frame, metres.
-        radius: (M,) radius of a circle around the outline, metres.
-        middle: (M,) heights of the middle, metres.
-        bottom: (M,) heights of the lowest visible point, metres.
-        axes: (3, 3) columns: two directions on the ground, and up.
-        pixel: metres between neighbouring points at a depth of 1 m.
-        known: the level surfaces computed so far, by row.
-    """
-
-    surfaces: Sequence[Surface]
-    extents: Sequence[Extent]
-    place: Array
-    radius: Array
-    middle: Array
-    bottom: Array
-    axes: Array
-    pixel: float
-    depth_config: DepthConfig
-    known: dict[int, Levels]
-
-    def levels(self, row: int) -> Levels:
-        if row not in self.known:
-            z = self.extents[row].middle_z
-            noise = float(depth_noise(z, self.depth_config))
-            self.known[row] = Levels.of(self.surfaces[row].points, self.axes, 0.0, z * self.pixel, noise)
-        return self.known[row]
-
-    def outline(self, row: int) -> Array:
-        """(C, 2) outline of one object in common ground coordinates."""
-        extent = self.extents[row]
-        return np.asarray(extent.footprint() @ (extent.basis[:, :2].T @ self.axes[:, :2]))
 
 
 def standing(
@@ -249,52 +204,63 @@ def standing(
         owners: (H, W) index of the object that each pixel belongs to, -1 for none.
     """
     rows = [index for index, extent in enumerate(extents) if extent is not None]
-    measured = [(s, e) for s, e in zip(surfaces, extents, strict=True) if e is not None]
+    measured = [extent for extent in extents if extent is not None]
+    reached = list(extents)
     if not measured:
-        return list(extents)
-    supporting_objects = _SupportingObjects(
-        surfaces=[s for s, _ in measured],
-        extents=[e for _, e in measured],
-        place=np.array([e.basis[:, :2] @ e.outline.mean(axis=0).astype(np.float64) for _, e in measured]),
-        radius=np.array([math.hypot(*e.span().tolist()) / 2 for _, e in measured]),
-        middle=np.array([(e.bottom + e.top) / 2 for _, e in measured]),
-        bottom=np.array([e.bottom for _, e in measured]),
-        axes=ground_axes(np.array([0.0, 0.0, 1.0]), up),
-        pixel=1.0 / float(frame.camera.K[0, 0]),
-        depth_config=depth_config,
-        known={},
-    )
-    reached = (
-        _reaching_down(row, supporting_objects, support, up, _Seen(frame, owners, rows[row], depth_config, config))
-        for row in range(len(measured))
-    )
-    return [None if extent is None else next(reached) for extent in extents]
+        return reached
+    # For fast search: middles of the outlines (M, 3), radii of circles around them, lowest visible heights.
+    places = np.array([e.basis[:, :2] @ e.outline.mean(axis=0).astype(np.float64) for e in measured])
+    radii = np.array([math.hypot(*e.span().tolist()) / 2 for e in measured])
+    bottoms = np.array([e.bottom for e in measured])
+    axes, pixel = ground_axes(np.array([0.0, 0.0, 1.0]), up), 1.0 / float(frame.camera.K[0, 0])
+    slack, known = config.gap / 2, dict[int, Levels]()
+    for number, (index, extent) in enumerate(zip(rows, measured, strict=True)):
+        place, middle = places[number], (extent.bottom + extent.top) / 2
+        levels = []
+        if support is not None:
+            levels.append(-(support.offset + float(support.normal @ place)) / float(support.normal @ up))
+        apart = places - place
+        begins = (np.sqrt((apart * apart).sum(axis=1)) <= radii) & (bottoms < middle - _LOWER)
+        begins[number] = False
+        for other in np.flatnonzero(begins).tolist():
+            supporting, points = measured[other], surfaces[rows[other]].points
+            x, y = (float(c) for c in supporting.basis[:, :2].T @ place)
+            if cv2.pointPolygonTest(supporting.outline, (x, y), False) < 0:
+                continue
+            if other not in known:
+                z = supporting.middle_z
+                known[other] = Levels.of(points, axes, 0.0, z * pixel, float(depth_noise(z, depth_config)))
+            outline = extent.footprint() @ (extent.basis[:, :2].T @ axes[:, :2])
+            beneath = known[other].heights_beneath(outline, middle).tolist()
+            levels += beneath
+            if not beneath and (supporting.bottom + supporting.top) / 2 < middle - _LOWER:
+                # The height of its visible points around there, else its top.
+                radius = float(extent.span().mean()) / 2 + _AROUND_FOOT
+                local = points @ supporting.basis.astype(np.float32)
+                heights = np.sort(local[(local[:, 0] - x) ** 2 + (local[:, 1] - y) ** 2 < radius**2, 2])
+                seen_there = float(heights[int(_TOP_SHARE * len(heights))]) if len(heights) >= _FEW else math.inf
+                levels.append(min(seen_there, supporting.top))
+        levels = [level for level in levels if level < extent.top - 1e-3 and level <= extent.bottom + slack]
+        if not levels:
+            continue
+        gap, missing = extent.bottom - max(levels), max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
+        hidden = 0.0
+        if gap > missing:
+            hidden = _hidden_below(surfaces[index], extent, up, frame, owners, index, depth_config, config)
+        if gap <= missing or gap <= slack + hidden:
+            reached[index] = dataclasses.replace(extent, bottom=float(max(levels)))
+    return reached
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Seen:
-    """The image around one object.
-
-    Args:
-        frame: rectified frame.
-        owners: (H, W) index of the object that each pixel belongs to, -1 for none.
-        index: index of the object, as in `owners`.
-    """
-
-    frame: RgbdFrame
-    owners: Instances
-    index: int
-    depth_config: DepthConfig
-    config: LiftConfig
-
-
-def _hidden_below(surface: Surface, extent: Extent, up: Array, seen: _Seen) -> float:
+def _hidden_below(
+    surface: Surface, extent: Extent, up: Array, frame: RgbdFrame, owners: Instances, index: int,
+    depth_config: DepthConfig, config: LiftConfig,
+) -> float:  # fmt: skip
     """Height that may be hidden below the visible part of an object, metres: covered, off the image, or underneath.
 
     0 if its foot is visible. An occluder ends somewhere, and below that the foot would be seen again. Another object's
     pixels need not be much nearer: cans in a row hide each other's feet.
     """
-    frame = seen.frame
     middle = extent.basis @ extent.median
     steepness = float(-(middle @ up) / np.linalg.norm(middle))
     if steepness > _STEEP:
@@ -305,10 +271,10 @@ def _hidden_below(surface: Surface, extent: Extent, up: Array, seen: _Seen) -> f
     own = frame.depth.take((rows - 1 - surface.rim) * frame.depth.shape[1] + columns, mode="clip")
     own = np.where(np.isfinite(own), own, np.float32(extent.near_z))
     inside = rows < frame.depth.shape[0]
-    owner = seen.owners.take(rows * frame.depth.shape[1] + columns, mode="clip")
-    others = (owner >= 0) & (owner != seen.index)
-    gap = depth_gap(own, seen.depth_config, seen.config)
-    limit = own - np.where(others, np.minimum(gap, _NEARER + 3.0 * depth_noise(own, seen.depth_config)), gap)
+    owner = owners.take(rows * frame.depth.shape[1] + columns, mode="clip")
+    others = (owner >= 0) & (owner != index)
+    gap = depth_gap(own, depth_config, config)
+    limit = own - np.where(others, np.minimum(gap, _NEARER + 3.0 * depth_noise(own, depth_config)), gap)
     covered = ~inside
     covered[inside] = frame.with_robot[rows[inside], columns[inside]] < limit[inside]
     if np.count_nonzero(covered) <= _FOOT_COVERED * len(covered):
@@ -321,50 +287,3 @@ def _hidden_below(surface: Surface, extent: Extent, up: Array, seen: _Seen) -> f
         return math.inf
     per_pixel = extent.middle_z / frame.camera.K[1, 1] / math.sqrt(1.0 - steepness**2)
     return (hidden + surface.rim + 1) * per_pixel
-
-
-def _reaching_down(
-    row: int,
-    supporting_objects: _SupportingObjects,
-    support: Plane | None,
-    up: Array,
-    seen: _Seen,
-) -> Extent:
-    """Extent of one object (by its row), with its bottom at the highest level that can support it."""
-    slack = seen.config.gap / 2
-    extent, place = supporting_objects.extents[row], supporting_objects.place[row]
-    levels = [] if support is None else [-(support.offset + float(support.normal @ place)) / float(support.normal @ up)]
-    apart = supporting_objects.place - place
-    near = np.sqrt((apart * apart).sum(axis=1)) <= supporting_objects.radius
-    begins = supporting_objects.bottom < (extent.bottom + extent.top) / 2 - _LOWER
-    begins[row] = False
-    for other in np.flatnonzero(near & begins).tolist():
-        supporting = supporting_objects.extents[other]
-        x, y = (float(c) for c in supporting.basis[:, :2].T @ place)
-        if cv2.pointPolygonTest(supporting.outline, (x, y), False) >= 0:
-            below = (extent.bottom + extent.top) / 2
-            beneath = supporting_objects.levels(other).heights_beneath(supporting_objects.outline(row), below).tolist()
-            levels += beneath
-            if not beneath and supporting_objects.middle[other] < (extent.bottom + extent.top) / 2 - _LOWER:
-                levels.append(_height_around(supporting_objects.surfaces[other], supporting, x, y, extent))
-    levels = [level for level in levels if level < extent.top - 1e-3 and level <= extent.bottom + slack]
-    missing = max(slack, _HIDDEN_BOTTOM * (extent.top - extent.bottom) + 0.02)
-    if not levels:
-        return extent
-    gap = extent.bottom - max(levels)
-    if gap <= missing or gap <= slack + _hidden_below(supporting_objects.surfaces[row], extent, up, seen):
-        return dataclasses.replace(extent, bottom=float(max(levels)))
-    return extent
-
-
-def _height_around(surface: Surface, supporting: Extent, x: float, y: float, carried: Extent) -> float:
-    """Height of a supporting object where something may stand: of its visible points around there, else its top.
-
-    A bowl supports its contents on its floor, not on its rim.
-    """
-    radius = float(carried.span().mean()) / 2 + _AROUND_FOOT
-    local = surface.points @ supporting.basis.astype(np.float32)
-    heights = np.sort(local[(local[:, 0] - x) ** 2 + (local[:, 1] - y) ** 2 < radius**2, 2])
-    if len(heights) < _FEW:
-        return supporting.top
-    return min(float(heights[int(_TOP_SHARE * len(heights))]), supporting.top)

@@ -102,7 +102,13 @@ def visible_surface(
     """
     window, part = patch.window, patch.mask
     depth = frame.depth[window]
-    core, rim = _eroded(part, config.erode_px + (detection.mask is None), config)
+    core, rim = part, config.erode_px + (detection.mask is None)
+    if rim:
+        core = cv2.erode(
+            part.view(np.uint8), _KERNEL, iterations=rim, borderType=cv2.BORDER_CONSTANT, borderValue=0
+        ).view(np.bool_)
+        if np.count_nonzero(core) < max(config.min_pixels, _CORE_KEEP * np.count_nonzero(part)):
+            core, rim = part, 0  # a mask that is mostly rim is kept
     usable = core & np.isfinite(depth)
     noise, cut = 0.0, Cut()
     wanted, measured = int(np.count_nonzero(core)), int(np.count_nonzero(usable))
@@ -168,17 +174,6 @@ def _heights(points: Points32, support: Plane) -> npt.NDArray[np.float32]:
 
 def _chosen(points: Points32, rows: Mask) -> Points32:
     return points.T.take(np.flatnonzero(rows), axis=1).T
-
-
-def _eroded(mask: Mask, rim: int, config: LiftConfig) -> tuple[Mask, int]:
-    """Remove the rim of a mask; return the mask and the rim's width in pixels, 0 if the mask is mostly rim and kept."""
-    if rim:
-        core = cv2.erode(
-            mask.view(np.uint8), _KERNEL, iterations=rim, borderType=cv2.BORDER_CONSTANT, borderValue=0
-        ).view(np.bool_)
-        if np.count_nonzero(core) >= max(config.min_pixels, _CORE_KEEP * np.count_nonzero(mask)):
-            return core, rim
-    return mask, 0
 
 
 def _cut_sides(
@@ -304,12 +299,27 @@ def _seen_through(
     """Why depth `z` (N,) is that of what lies behind an object, or None; `heights` (N,) over its support, metres."""
     see_through = bool({*detection.attributes, *detection.label.lower().split()} & _SEE_THROUGH_WORDS)
     if np.count_nonzero(heights < 0) / len(z) >= config.see_through_fraction:  # only lower points can be behind
-        part_behind = np.count_nonzero(_behind(z, heights, support) > 3.0 * depth_noise(z, depth_config)) / len(z)
-        if (
-            part_behind >= config.see_through_fraction
-            and (see_through or _is_surrounded_by(frame, patch, support, depth_config))
-            and not _stands_out(frame, patch, depth_config, config)
-        ):
+        # Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
+        slant = (heights - np.float32(support.offset)) / z
+        behind = heights / np.minimum(slant, np.float32(-1e-3))  # metres
+        part_behind = np.count_nonzero(behind > 3.0 * depth_noise(z, depth_config)) / len(z)
+        rows, columns = patch.window
+        top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
+        window = np.s_[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
+        depth, inside = frame.depth[window], patch.full(frame.depth.shape)[window].view(np.uint8)
+
+        # Is the support visible around it? An object in a drawer or a bin below does not stand on it.
+        around = (cv2.dilate(inside, _KERNEL, iterations=_AROUND) > 0) & (inside == 0) & np.isfinite(depth)
+        points = _points(frame, (slice(top, top + around.shape[0]), slice(left, left + around.shape[1])), around)
+        near = np.abs(_heights(points, support)) < _SAME_LEVEL + 3.0 * depth_noise(points[:, 2], depth_config)
+        surrounded = len(points) < _FEW_AROUND or np.count_nonzero(near) >= _SURROUNDED * len(points)
+
+        # Is it nearer than its surroundings? That is a real object on a lower level, not a view through it.
+        beside = (cv2.dilate(inside, _KERNEL, iterations=_AROUND - 1) > 0) & (inside == 0) & np.isfinite(depth)
+        beyond = np.median(depth[beside]) if beside.any() else -np.inf
+        own = depth[(inside > 0) & np.isfinite(depth)]
+        stands_out = beside.any() and np.median(own) < beyond - depth_gap(beyond, depth_config, config)
+        if part_behind >= config.see_through_fraction and (see_through or surrounded) and not stands_out:
             return (
                 f"{part_behind:.0%} of its depth lies behind the surface that it stands on, which is typical of "
                 "glass and shiny objects"
@@ -319,42 +329,3 @@ def _seen_through(
         if part_flat > 1.0 - config.see_through_fraction:
             return f"it is transparent, and {part_flat:.0%} of its depth is that of the surface that it stands on"
     return None
-
-
-def _behind(z: npt.NDArray[np.float32], heights: npt.NDArray[np.float32], support: Plane) -> npt.NDArray[np.float32]:
-    """(N,) distance by which points at depth z lie behind the support, metres.
-
-    Along a ray r with n·r < 0 the support lies at depth -d / (n·r), so a point lies height / (n·r) behind it.
-    """
-    slant = (heights - np.float32(support.offset)) / z
-    return heights / np.minimum(slant, np.float32(-1e-3))
-
-
-def _is_surrounded_by(frame: RgbdFrame, patch: Patch, support: Plane, depth_config: DepthConfig) -> bool:
-    """True if the support is visible around an object. An object in a drawer or a bin below does not stand on it."""
-    rows, columns = patch.window
-    top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
-    window = np.s_[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
-    around = cv2.dilate(patch.full(frame.depth.shape)[window].view(np.uint8), _KERNEL, iterations=_AROUND) > 0
-    around &= ~patch.full(frame.depth.shape)[window]
-    around &= np.isfinite(frame.depth[window])
-    points = _points(frame, (slice(top, top + around.shape[0]), slice(left, left + around.shape[1])), around)
-    if len(points) < _FEW_AROUND:
-        return True
-    near = np.abs(_heights(points, support)) < _SAME_LEVEL + 3.0 * depth_noise(points[:, 2], depth_config)
-    return bool(np.count_nonzero(near) >= _SURROUNDED * len(points))
-
-
-def _stands_out(frame: RgbdFrame, patch: Patch, depth_config: DepthConfig, config: LiftConfig) -> bool:
-    """True if the object is nearer than its surroundings: a real object on a lower level, not a view through it."""
-    rows, columns = patch.window
-    top, left = max(0, rows.start - _AROUND), max(0, columns.start - _AROUND)
-    depth = frame.depth[top : rows.stop + _AROUND, left : columns.stop + _AROUND]
-    inside = np.zeros(depth.shape, np.uint8)
-    inside[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = patch.mask
-    around = cv2.dilate(inside, _KERNEL, iterations=_AROUND - 1).view(np.bool_) & (inside == 0)
-    own, other = depth[(inside > 0) & np.isfinite(depth)], depth[around & np.isfinite(depth)]
-    if not len(other):
-        return False
-    beyond = np.median(other)
-    return bool(np.median(own) < beyond - depth_gap(beyond, depth_config, config))

@@ -45,9 +45,8 @@ _NEAR = 0.004  # metres, beyond noise, by which a counterpart may be in front of
 _NOISES = 3.0  # standard deviations that count as noise
 _CONTRADICTED = 0.08  # fraction of counterparts in free space from which an object is not the same from both sides
 _SAME = 0.02  # how many more than at the best position are still as good: two of a hundred points are strays
-_ROUNDED = np.array(
-    [[[0.5]], [[1.5]]], np.float32
-)  # to whole pixels; one lower, for edges of masks are off by half of one
+# To whole pixels; one lower, for edges of masks are off by half of one.
+_ROUNDED = np.array([[[0.5]], [[1.5]]], np.float32)
 _BEFORE_CAMERA = np.float32(1e-3)  # metres
 _STRAIGHT = 1e-6  # fraction of the scatter below which slices are straight lines
 _EACH_SLICE = np.arange(_SLICES)[:, None]

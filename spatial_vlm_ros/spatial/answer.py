@@ -20,10 +20,8 @@ from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.types import (
     AvoidedObject,
-    Detection,
     GraspHint,
     HiddenRegion,
-    ObjectShape,
     OfferedAnswer,
     Pose,
     Resolution,
@@ -60,16 +58,20 @@ def resolution_of(
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
         size = expected_size(verdict.phrase, layout, config.hidden_size, scorer.match(verdict.phrase))
         hidden = hidden_regions(layout, size)
-    disagreed = verdict.status is Status.DISAGREEMENT
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     taken = wording.taken_for(verdict, scorer)
+    if verdict.status is Status.DISAGREEMENT:
+        by_judge = verdict.judge is not None and verdict.judge.effect == "disagreed"
+        message = (clause_judge if by_judge else second_opinion).message(verdict, scorer)
+    else:
+        message = wording.message(verdict, scorer, hidden, taken)
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
     belief = verdict.trust
     return Resolution(
         instruction=instruction,
         status=verdict.status,
-        message=_disagreement(verdict, scorer) if disagreed else wording.message(verdict, scorer, hidden, taken),
+        message=message,
         target=target_of(chosen, scene) if answered and chosen is not None else None,
         targets=tuple(target_of(scene.objects[row], scene) for row in verdict.several) if answered else (),
         place=places[0] if places else None,
@@ -98,12 +100,6 @@ def resolution_of(
     )
 
 
-def _disagreement(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
-    if verdict.judge is not None and verdict.judge.effect == "disagreed":
-        return clause_judge.message(verdict, scorer)
-    return second_opinion.message(verdict, scorer)
-
-
 def target_of(obj: SceneObject, scene: Scene) -> Target:
     """Pose, size, covariance and grasp hint of an object, in base_T_camera's parent or else in the camera frame."""
     transform = scene.frame.base_T_camera
@@ -116,6 +112,22 @@ def target_of(obj: SceneObject, scene: Scene) -> Target:
         position=_vector(rotation @ obj.box.centre + translation),
         orientation=tuple(round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes)),  # type: ignore[arg-type]
     )
+    yaw = None  # radians about up from the frame's x axis, on the ground, to the shorter side; -π/2 < yaw ≤ π/2
+    if obj.yaw_known:
+        up = axes[:, 2]
+        reference = np.array([1.0, 0.0, 0.0]) - up[0] * up
+        if np.linalg.norm(reference) < 1e-3:
+            reference = np.array([0.0, 1.0, 0.0]) - up[1] * up
+        yaw = float(np.arctan2(axes[:, 1] @ np.cross(up, reference), axes[:, 1] @ reference))
+        if yaw <= -np.pi / 2:
+            yaw += np.pi
+        elif yaw > np.pi / 2:
+            yaw -= np.pi
+        yaw = round(yaw, 6)
+    left, top, right, bottom = (round(float(v), 3) for v in obj.detection.box_xyxy)
+    shape = obj.shape
+    if shape is not None:
+        shape = dataclasses.replace(shape, completed=round(shape.completed, 6), sigma=round(shape.sigma, 6))
     return Target(
         id=obj.id,
         label=obj.detection.label,
@@ -124,11 +136,11 @@ def target_of(obj: SceneObject, scene: Scene) -> Target:
         size=_vector(obj.box.size),
         covariance=tuple(round(float(c), 12) for c in (both @ obj.covariance @ both.T).reshape(-1)),
         yaw_known=obj.yaw_known,
-        grasp=GraspHint(_closing_yaw(axes) if obj.yaw_known else None, round(float(obj.box.size[1]), 6)),
+        grasp=GraspHint(yaw, round(float(obj.box.size[1]), 6)),
         visible_fraction=round(obj.visible_fraction, 6),
         truncated=obj.truncated,
-        shape=None if obj.shape is None else _rounded(obj.shape),
-        box=_box(obj.detection),
+        shape=shape,
+        box=(left, top, right, bottom),
     )
 
 
@@ -143,30 +155,6 @@ def with_evidence(resolution: Resolution, scene: Scene | None) -> Resolution:
         where = _vector(seen if pose is None else pose.apply(seen))
         unexplained.append(dataclasses.replace(one, position=where, area=round(one.area, 6)))
     return dataclasses.replace(resolution, evidence=scene.evidence, unexplained=tuple(unexplained))
-
-
-def _box(detection: Detection) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (round(float(v), 3) for v in detection.box_xyxy)
-    return (left, top, right, bottom)
-
-
-def _rounded(shape: ObjectShape) -> ObjectShape:
-    return dataclasses.replace(shape, completed=round(shape.completed, 6), sigma=round(shape.sigma, 6))
-
-
-def _closing_yaw(axes: npt.NDArray[np.float64]) -> float:
-    """Angle (rad) about up from the frame's x axis, on the ground, to the box's shorter side; -π/2 < yaw ≤ π/2."""
-    up = axes[:, 2]
-    reference = np.array([1.0, 0.0, 0.0]) - up[0] * up
-    if np.linalg.norm(reference) < 1e-3:
-        reference = np.array([0.0, 1.0, 0.0]) - up[1] * up
-    side = np.cross(up, reference)
-    yaw = float(np.arctan2(axes[:, 1] @ side, axes[:, 1] @ reference))
-    if yaw <= -np.pi / 2:
-        yaw += np.pi
-    elif yaw > np.pi / 2:
-        yaw -= np.pi
-    return round(yaw, 6)
 
 
 def _vector(values: npt.NDArray[np.float64]) -> Vector3:

@@ -41,15 +41,25 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of them
             better counts as a contrast.
     """
-    if word.startswith(NOT):
-        return _denied(word.removeprefix(NOT), layout, view, members)
+    if word.startswith(NOT):  # unknown stays so, unless it surely misfits another object
+        word = word.removeprefix(NOT)
+        fits = attribute_likelihood(word, layout, view, members)
+        if word in SIZE_WORDS and members.sum() < 2:
+            return fits  # if there is only one, any size fits
+        misfits = bool((fits[members] <= 0.1).any())
+        return np.where(fits == UNKNOWN, NO if misfits else UNKNOWN, 1.0 - fits)
     objects = layout.scene.objects
     said = np.array([_said(word, o.detection) for o in objects])
     family = colour_family(word)
     if family is not None and " and " not in word:
         rows = np.flatnonzero(np.isnan(said))
-        for row in rows:
-            said[row] = _colour_likelihood(family, objects[row], layout)
+        for row in rows:  # by the fraction of the object's pixels that have the colour
+            shares = colour_shares(objects[row], layout)
+            said[row] = UNKNOWN
+            if shares and family != "clear":
+                near = sum(s for other, s in shares.items() if near_families(family, other))
+                likelihood = float(normal_cdf(np.array([(shares.get(family, 0.0) - _SHARE) / _SHARE_WIDTH]))[0])
+                said[row] = max(NO + (YES - NO) * likelihood, NEAR if near > 2 * _SHARE else NO)
     elif word in STATES:
         told = state_chance(word, layout)
         if word == EMPTY and (told[members] == 0.0).any():  # next to one that holds an object, the one that shows none
@@ -62,15 +72,6 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
     undecided = NO if sure else UNKNOWN
     said = np.where(np.isnan(said), undecided, said)
     return np.where((said == NEAR) & sure, NO, said)
-
-
-def _denied(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """(N,) probability that an attribute does not fit; unknown stays so, unless it surely misfits another object."""
-    fits = attribute_likelihood(word, layout, view, members)
-    if word in SIZE_WORDS and members.sum() < 2:
-        return fits  # if there is only one, any size fits
-    sure = bool((fits[members] <= 0.1).any())
-    return np.where(fits == UNKNOWN, NO if sure else UNKNOWN, 1.0 - fits)
 
 
 def is_measured(word: str) -> bool:
@@ -88,7 +89,15 @@ def _said(word: str, detection: Detection) -> float:
     """The detector's own words about an attribute: YES, NEAR, NO, or NaN if they say nothing."""
     given = [a.lower() for a in detection.attributes]
     if word.startswith(WITH):
-        return _featured(word.removeprefix(WITH), detection.label.lower(), given)
+        said = word.removeprefix(WITH).split()  # a part or a mark; it misfits if that has another colour
+        colour = colour_family(said[-2]) if len(said) > 1 else None
+        for words in (each.replace("-", " ").split() for each in (detection.label.lower(), *given)):
+            if any(words[i : i + len(said)] == said for i in range(len(words))):
+                return YES
+            before = [colour_family(words[i - 1]) for i in range(1, len(words)) if words[i] == said[-1]]
+            if colour is not None and any(family not in (None, colour) for family in before):
+                return NO
+        return float("nan")
     if word in given or word in detection.label.lower().split():
         return YES
     family = colour_family(word)
@@ -103,19 +112,6 @@ def _said(word: str, detection: Detection) -> float:
     if family in families:
         return YES
     return NEAR if any(near_families(family, f) and not both_basic(family, f) for f in families) else NO
-
-
-def _featured(feature: str, label: str, given: Sequence[str]) -> float:
-    """The detector's words about a part or a mark: YES, NO for one of another colour, or NaN if they say nothing."""
-    said = feature.split()
-    colour = colour_family(said[-2]) if len(said) > 1 else None
-    for words in (each.replace("-", " ").split() for each in (label, *given)):
-        if any(words[i : i + len(said)] == said for i in range(len(words))):
-            return YES
-        before = [colour_family(words[i - 1]) for i in range(1, len(words)) if words[i] == said[-1]]
-        if colour is not None and any(family not in (None, colour) for family in before):
-            return NO
-    return float("nan")
 
 
 def stated_colours(detection: Detection) -> frozenset[str]:
@@ -148,16 +144,6 @@ def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np
     return more if (members & ~more).any() else np.zeros_like(more)
 
 
-def _colour_likelihood(family: str, obj: SceneObject, layout: Layout) -> float:
-    """Likelihood of a colour, from the fraction of the object's pixels that have it."""
-    shares = colour_shares(obj, layout)
-    if not shares or family == "clear":
-        return UNKNOWN
-    near = sum(s for other, s in shares.items() if near_families(family, other))
-    likelihood = float(normal_cdf(np.array([(shares.get(family, 0.0) - _SHARE) / _SHARE_WIDTH]))[0])
-    return max(NO + (YES - NO) * likelihood, NEAR if near > 2 * _SHARE else NO)
-
-
 def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
     """Fraction of each colour family among an object's visible pixels; empty if it was not measured."""
     points = obj.points[:: max(1, len(obj.points) // _SAMPLED_PIXELS)]
@@ -167,26 +153,7 @@ def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
     pixels = np.rint(project(frame.camera, points)).astype(int)
     height, width = frame.depth.shape
     u, v = np.clip(pixels[:, 0], 0, width - 1), np.clip(pixels[:, 1], 0, height - 1)
-    names = _name_pixels(frame.rgb[v, u])
-    families, counts = np.unique(names, return_counts=True)
-    return _unshaded({str(f): float(c) / len(names) for f, c in zip(families, counts, strict=True)})
-
-
-def _unshaded(shares: dict[str, float]) -> dict[str, float]:
-    """The fractions after giving shaded pixels to the lit side's colour: grey to white, brown to orange or red.
-
-    Shade darkens and never brightens, so the brighter colour is the object's own if there is enough of it.
-    """
-    for dark, lights in (("grey", ("white",)), ("black", ("white",)), ("brown", ("orange", "red"))):
-        for light in lights:
-            if shares.get(light, 0.0) >= _LIT and dark in shares and (dark != "black" or shares[dark] < _LIT):
-                shares[light] += shares.pop(dark)
-    return shares
-
-
-def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
-    """(N,) colour families of (N, 3) uint8 pixels, by hue, saturation and value."""
-    hsv = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2HSV)[0]
+    hsv = cv2.cvtColor(frame.rgb[v, u][None].astype(np.float32) / 255, cv2.COLOR_RGB2HSV)[0]
     hue, saturation, value = hsv.T
     names = np.empty(len(hue), dtype="U6")
     for limit, family in reversed(_HUES):
@@ -199,7 +166,14 @@ def _name_pixels(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
     names[pale & (value >= 0.7)] = "white"
     names[pale & (value < 0.7)] = "grey"
     names[value < 0.2] = "black"
-    return names
+    families, counts = np.unique(names, return_counts=True)
+    # Shaded pixels get the colour of the lit side: grey to white, brown to orange or red.
+    shares = {str(f): float(c) / len(names) for f, c in zip(families, counts, strict=True)}
+    for dark, lights in (("grey", ("white",)), ("black", ("white",)), ("brown", ("orange", "red"))):
+        for light in lights:
+            if shares.get(light, 0.0) >= _LIT and dark in shares and (dark != "black" or shares[dark] < _LIT):
+                shares[light] += shares.pop(dark)
+    return shares
 
 
 def _size_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -110,22 +109,20 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
     value = read_measured(path, _REPAIR, ("relations",))
     if not isinstance(value["relations"], dict):
         raise FileError(path, "relations must be an object", _REPAIR)
-    found = {name: _calibration(path, name, one) for name, one in value["relations"].items()}
+    found = {}
+    for name, one in value["relations"].items():
+        where = f"relations.{name}"
+        if not isinstance(one, dict) or set(one) != set(_NAMES):
+            raise FileError(path, f"the fields must be {', '.join(_NAMES)}", _REPAIR, where)
+        numbers = [one[k] for k in ("slope", "error", "offset")]
+        if not all(type(v) in (int, float) and abs(v) <= 1000.0 for v in numbers) or one["error"] < 0:
+            raise FileError(path, "slope, error and offset must be numbers of at most 1000", _REPAIR, where)
+        n, positive = one["n"], one["positive"]
+        if not (type(n) is type(positive) is int and 0 <= positive <= n <= 10**9):
+            raise FileError(path, "n and positive must be whole numbers, positive at most n", _REPAIR, where)
+        slope, error, offset = (float(v) for v in numbers)
+        found[name] = JudgeCalibration(slope, error, offset, n, positive)
     return JudgeCalibrations(value["model"], MappingProxyType(found))
-
-
-def _calibration(path: str | Path, name: str, value: Any) -> JudgeCalibration:
-    where = f"relations.{name}"
-    if not isinstance(value, dict) or set(value) != set(_NAMES):
-        raise FileError(path, f"the fields must be {', '.join(_NAMES)}", _REPAIR, where)
-    numbers = [value[k] for k in ("slope", "error", "offset")]
-    if not all(type(v) in (int, float) and abs(v) <= 1000.0 for v in numbers) or value["error"] < 0:
-        raise FileError(path, "slope, error and offset must be numbers of at most 1000", _REPAIR, where)
-    n, positive = value["n"], value["positive"]
-    if not (type(n) is type(positive) is int and 0 <= positive <= n <= 10**9):
-        raise FileError(path, "n and positive must be whole numbers, positive at most n", _REPAIR, where)
-    slope, error, offset = (float(v) for v in numbers)
-    return JudgeCalibration(slope, error, offset, n, positive)
 
 
 def fitted(p: Array, holds: Array) -> JudgeCalibration:
@@ -274,8 +271,19 @@ def with_judgements(
     Args:
         said: the model's probability of each; None = no opinion.
     """
-    told = tuple(_told(one, p, scorer, calibrations) for one, p in zip(asked.questions, said, strict=True))
     known = [(one, p, calibrations.of(one.name)) for one, p in zip(asked.questions, said, strict=True)]
+    ids = [obj.id for obj in scorer.layout.scene.objects]
+    told = tuple(
+        JudgedRelation(
+            relation=one.key[0],
+            target_id=ids[one.key[1]],
+            anchor_id=ids[one.key[2]],
+            likelihood=round(one.likelihood, 6),
+            raw_p=None if p is None else round(p, 6),
+            model_p=None if p is None or of is None else round(of.probability(p), 6),
+        )
+        for one, p, of in known
+    )
     evidence = evidence_of(asked.questions, said, calibrations)
     target = choice.query.target
     if scorer.config.judge.mode != "fuse":
@@ -286,21 +294,17 @@ def with_judgements(
     if target.count not in (None, 1) or target.choice is not None:
         return _with(choice, told, "reported", "its answers count only if the words ask for one object")
     again = decide(queries, scorer.with_evidence(evidence))
-    verdicts = _Verdicts(
-        denied=frozenset(
-            row
-            for one, p, of in known
-            for row, negated in one.said_for
-            if p is not None and of is not None and (of.probability(p) > 0.5) is negated
-        ),
-        unknown=asked.left_out.union(
-            row for one, _, _ in known if one.key not in evidence.ratio for row, _ in one.said_for
-        ),
-        whole=asked.whole and len(evidence.ratio) == len(asked.questions),
-    )
+    denied = {  # candidates for which the model denies what was said
+        row
+        for one, p, of in known
+        for row, negated in one.said_for
+        if p is not None and of is not None and (of.probability(p) > 0.5) is negated
+    }
     if choice.status is Status.OK:
-        return _checked(choice, again, scorer, told, verdicts)
-    reason = _unsettled(choice, again, scorer, verdicts)
+        weightless = {row for one, _, _ in known if one.key not in evidence.ratio for row, _ in one.said_for}
+        return _checked(choice, again, scorer, told, denied, weightless | asked.left_out)
+    whole = asked.whole and len(evidence.ratio) == len(asked.questions)
+    reason = _unsettled(choice, again, scorer, denied, whole)
     return _with(choice, told, "reported", reason) if reason else _with(again, told, "settled", "its answers decide")
 
 
@@ -320,39 +324,8 @@ def evidence_of(
     return ModelEvidence(MappingProxyType({key: r if line else min(r, 1.0) for key, (line, r) in ratio.items()}))
 
 
-@dataclass(frozen=True)
-class _Verdicts:
-    """Result of asking the model.
-
-    Args:
-        denied: rows of candidates for which the model denies what was said.
-        unknown: rows of candidates with a relation that was left out, or that has no weight.
-        whole: True if nothing was left out, and every answer has weight.
-    """
-
-    denied: frozenset[int]
-    unknown: frozenset[int]
-    whole: bool
-
-
 def _with(choice: ResolvedChoice, told: tuple[JudgedRelation, ...], effect: JudgeEffect, reason: str) -> ResolvedChoice:
     return dataclasses.replace(choice, judge=JudgeReport(told, effect, reason))
-
-
-def _told(
-    one: ClauseQuestion, p: float | None, scorer: PhraseScorer, calibrations: JudgeCalibrations
-) -> JudgedRelation:
-    objects = scorer.layout.scene.objects
-    relation, target, anchor = one.key
-    known = calibrations.of(one.name)
-    return JudgedRelation(
-        relation=relation,
-        target_id=objects[target].id,
-        anchor_id=objects[anchor].id,
-        likelihood=round(one.likelihood, 6),
-        raw_p=None if p is None else round(p, 6),
-        model_p=None if p is None or known is None else round(known.probability(p), 6),
-    )
 
 
 def _checked(
@@ -360,16 +333,22 @@ def _checked(
     again: ResolvedChoice,
     scorer: PhraseScorer,
     told: tuple[JudgedRelation, ...],
-    verdicts: _Verdicts,
+    denied: Set[int],
+    unknown: Set[int],
 ) -> ResolvedChoice:
-    """Check geometry's answer against the model's evidence."""
+    """Check geometry's answer against the model's evidence.
+
+    Args:
+        denied: rows of candidates for which the model denies what was said.
+        unknown: rows of candidates with a relation that was left out, or that has no weight.
+    """
     if again.status is Status.OK and again.query == choice.query:
         if again.chosen != choice.chosen:
             rivals = choice.chosen, again.chosen
             differs = dataclasses.replace(choice, status=Status.DISAGREEMENT, rivals=rivals, sure=1.0 - again.sure)
             return _with(differs, told, "disagreed", "its answers select another object")
-        if choice.chosen not in verdicts.denied:
-            if choice.chosen in verdicts.unknown:
+        if choice.chosen not in denied:
+            if choice.chosen in unknown:
                 return _with(
                     again, told, "reported", "it has no reliable opinion on a relation of the object that is meant"
                 )
@@ -386,16 +365,23 @@ def _checked(
     return _with(unsure, told, "doubted", "with its answers, it is not clear which object is meant")
 
 
-def _unsettled(choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, verdicts: _Verdicts) -> str:
-    """Reason why the model's evidence does not settle what measurement left open; empty if it does."""
+def _unsettled(
+    choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, denied: Set[int], whole: bool
+) -> str:
+    """Reason why the model's evidence does not settle what measurement left open; empty if it does.
+
+    Args:
+        denied: rows of candidates for which the model denies what was said.
+        whole: True if nothing was left out, and every answer has weight.
+    """
     if again.status is not Status.OK or again.query != choice.query:
         return "with its answers, it is still not clear which object is meant"
     if choice.doubt is not None or choice.frames or choice.phrase is not None:
         return "only the person can say what was meant"
-    if not verdicts.whole:
+    if not whole:
         return "it has no reliable opinion on some of the deciding relations"
     states = {row: _states(choice, row, scorer) for row in {choice.chosen, *choice.rivals, again.chosen}}
-    if again.chosen in verdicts.denied or ClauseState.FAILS in states[again.chosen]:
+    if again.chosen in denied or ClauseState.FAILS in states[again.chosen]:
         return "measurement or the model itself denies a relation of the object that its answers select"
     if again.chosen not in (choice.chosen, *choice.rivals):
         return "its answers select none of the rival objects"

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -22,7 +21,7 @@ from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
-from spatial_vlm_ros.spatial.relations.pairs import Measured, least_sure
+from spatial_vlm_ros.spatial.relations.pairs import least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
 from spatial_vlm_ros.spatial.relations.topmost import from_the_topmost
 from spatial_vlm_ros.spatial.which_surface import means_inside
@@ -233,7 +232,14 @@ class Asked:
         found = self.known.judged(self.clause, pairs)
         if found is None:
             measured = RELATIONS[self.clause.relation](pairs, self.clause.distance)
-            found = self.judged(*_as_said(pairs, self.clause, measured))
+            if self.clause.preposition == ON_TOP_OF:  # on its topmost surface
+                measured = least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
+            elif self.clause.preposition == IN:  # "in the right half" of closed furniture is in it
+                closing = [means_inside(pairs.layout, int(row), self.clause.relation, IN) for row in pairs.anchors]
+                if any(closing):
+                    margin, sigma = RELATIONS["inside"](pairs)
+                    measured = least_sure(measured, (np.where(closing, margin, FAR), sigma))
+            found = self.judged(*measured)
             self.known.keep(self.clause, pairs, found)
         return found[0], self.evidence.weighed(self.clause, pairs, found[1])
 
@@ -293,7 +299,10 @@ def judge(asked: Asked) -> ClauseBelief:
         return by_all(asked, first, relation.several == "all" or (first.phrase.count or 0) > 1)
     if asked.clause.negated and len(first.members) > 1:
         return by_all(asked, first, every=True)  # not behind the box: behind none of the boxes that could be meant
-    rows, tried = _worth_measuring(asked, first)
+    tried = first.weight > NEGLIGIBLE
+    rows = np.flatnonzero(tried | (first.fit > NEGLIGIBLE))
+    if asked.view.frame is FrameOfReference.OBJECT or len(asked.targets) * len(rows) > _PAIRS:
+        rows = np.flatnonzero(tried)
     out = asked.blank(1)
     contrasted = asked.singles and asked.clause.relation in CONTRASTED
     contrasted = contrasted and not asked.clause.negated and asked.clause.distance is None
@@ -302,7 +311,7 @@ def judge(asked: Asked) -> ClauseBelief:
         pairs = asked.pairs(some, rows)
         margins, holds = asked.judged_of(pairs)
         joint = holds * first.without(some, rows)
-        joint[:, ~tried] = 0.0
+        joint[:, ~tried[rows]] = 0.0
         joint[some[:, None] == rows[None, :]] = 0.0  # no object has a relation to itself
         pick = (np.arange(len(some)), joint.argmax(axis=1))
         best = joint[pick]
@@ -511,38 +520,6 @@ def _blocks(targets: Rows, anchors: int) -> list[Rows]:
     return [targets[first : first + size] for first in range(0, len(targets), size)]
 
 
-def _worth_measuring(asked: Asked, anchor: PhraseBelief) -> tuple[Rows, npt.NDArray[np.bool_]]:
-    """(A,) rows to measure, and (A,) bool: True for rows worth trying as the anchor.
-
-    If they are few, all objects with that name are measured, because another reading of the sentence tries others of
-    them. In the frame where each object is seen from its own side, the tried ones must have a front.
-    """
-    tried = anchor.weight > NEGLIGIBLE
-    rows = np.flatnonzero(tried | (anchor.fit > NEGLIGIBLE))
-    if asked.view.frame is FrameOfReference.OBJECT or len(asked.targets) * len(rows) > _PAIRS:
-        rows = np.flatnonzero(tried)
-    return rows, tried[rows]
-
-
 def _likeliest(weight: Array) -> Rows:
     rows = np.flatnonzero(weight > NEGLIGIBLE)
     return rows[np.argsort(-weight[rows], kind="stable")][:MOST_ANCHORS]
-
-
-def _as_said(pairs: Pairs, clause: RelationClause, measured: Measured) -> Measured:
-    """Limit a measured relation by the preposition that was said.
-
-    "On top of" an object is on its topmost surface, and "in the right half" of closed furniture is in it.
-
-    Args:
-        measured: (T, A) margins and standard deviations of the relation, metres.
-    """
-    if clause.preposition == ON_TOP_OF:
-        return least_sure(measured, (from_the_topmost(pairs, measured[0]), pairs.noise_up))
-    if clause.preposition != IN:
-        return measured
-    closing = [means_inside(pairs.layout, int(row), clause.relation, IN) for row in pairs.anchors]
-    if not any(closing):
-        return measured
-    margin, sigma = RELATIONS["inside"](pairs)
-    return least_sure(measured, (np.where(closing, margin, FAR), sigma))

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Container insides that support objects (bowls, cups, crates, bins, open drawers), and objects stacked in or on them.
+"""Insides that support objects: of containers (bowls, cups, bins, open drawers), of parts; and objects stacked on them.
 
 Openings are seen at an angle: an opening shows by the rays that pass through the level of its rim.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -24,9 +25,11 @@ from spatial_vlm_ros.spatial.free_space import (
     hull,
     lies_in,
     seen_through,
+    survey,
 )
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
+from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.surfaces import (
     FLUSH,
     IN,
@@ -298,3 +301,56 @@ def _content(
     index = grid.index(chosen.g1, chosen.g2)
     points, highs = grid.count(index), grid.count(index[high])
     return closed((highs > 2) & (highs > 0.2 * points))
+
+
+# ------------------------------------------------------------------------------------------------ inside of a part
+# The floor of a part that was found is assumed to continue where a wall or an object in the part hides it, because
+# walls and boards define the part. Higher points in it, and the outlines of other objects, are obstacles as everywhere.
+
+_UNDER_ROOF = 0.02  # metres below the next board that belong to that board
+_INNER = 0.7  # fraction of a compartment around its middle that its walls do not reach into
+_CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # least number of cells across a part, and least side of a cell, metres
+
+
+def surface_in(around: SupportContext, region: Region, height: float, name: str) -> SupportingSurface | NoSurface:
+    """The supporting surface in a region, or the reason why there is none.
+
+    Args:
+        height: height of the object to put there, metres.
+    """
+    room = region.high - region.low
+    if not region.walled and height + around.config.clearance > room:
+        words = f"there is no room for it: only {100 * room:.0f} cm are clear above that part of {name}"
+        return NoSurface("too tall", words, region.row, height + around.config.clearance, room)
+    outline = region.outline if region.carrier is None else region.carrier
+    step = min(around.config.step, max(_LEAST_STEP, float(np.ptp(outline, axis=0).min()) / _CELLS_ACROSS))
+    strip = around.strip + 2 * step
+    grid = Grid.around(outline.min(axis=0) - strip, outline.max(axis=0) + strip, step)
+    within = grid.filled([outline])
+    level = Level(region.low, np.zeros(2))
+    ceiling = math.inf if region.walled else room - _UNDER_ROOF
+
+    # Cells in which the whole itself is higher: its walls.
+    layout, whole = around.layout, around.layout.points_of(region.row)
+    over = whole[:, 2] - region.low
+    high = whole[(over > RISE) & (over < ceiling)]
+    own = closed(grid.count(grid.index(high[:, 0], high[:, 1])) > 0)
+
+    # Measured objects that reach into the heights of the region, except the whole and lifted objects.
+    with np.errstate(invalid="ignore"):
+        there = layout.measured & (layout.top > region.low + RISE) & (layout.bottom < region.low + ceiling)
+    there[[region.row, *around.lifted]] = False
+    for other in np.flatnonzero(there).tolist():  # the support of the whole
+        holds = depth_inside(layout.footprint[other], layout.centre[region.row : region.row + 1, :2])[0] > 0
+        there[other] &= not (holds and layout.bottom[other] <= layout.bottom[region.row] + RISE)
+    others = tuple(np.flatnonzero(there).tolist())
+
+    higher = survey(around.relief, grid, level, RISE, RISE, ceiling).higher
+    if region.walled:  # everything high inside is an obstacle; the walls are beyond the outline
+        inner = outline.mean(axis=0) + _INNER * (outline - outline.mean(axis=0))
+        higher &= ~own | grid.filled([inner])
+    else:
+        higher &= ~own
+    taken = (higher & within) | grid.filled(layout.footprint[list(others)])
+    needed, rim = (IN, ~within) if region.walled else (ON_TOP, own)
+    return SupportingSurface(region.row, grid, level, within, taken, rim, outline, needed, True, others)

@@ -21,7 +21,6 @@ from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief, state_of
 from spatial_vlm_ros.spatial.clauses import pair_of
-from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import Placing
@@ -199,16 +198,11 @@ def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) 
             share *= max(float(weight.max(initial=0.0)), 0.05)
             if place is not None and place.also and anchor.count in (None, 1):  # between two trays, the words decide
                 share /= max(float(weight.sum()), 1.0)
-    return share * _ALREADY if _is_so(query, belief, scorer) else share
-
-
-def _is_so(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> bool:
-    """True if a command is already fulfilled: the cup that is to go on the table stands on it."""
-    place = query.destination
     if query.readings < 2 or place is None or place.relation not in _STAYS or place.distance is not None:
-        return False
+        return share
     there = RelationClause(place.relation, place.anchors, place.frame, preposition=place.preposition)
-    return len(belief.weight) > 0 and scorer.is_so(there, int(belief.weight.argmax()))
+    already = len(belief.weight) > 0 and scorer.is_so(there, int(belief.weight.argmax()))
+    return share * _ALREADY if already else share
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,13 +257,17 @@ class _Ladder:
             if clause.is_order and clause.likelihood[self.alive].sum() < _EXISTS:
                 return self._end(Status.RELATION_UNSATISFIED, likeliest, clause=clause)
         if self.query.target.choice == "any":
-            return self._any()
+            # The nearest object that clearly fits and is usable.
+            clear, unclear = self.fitting()
+            usable = [row for row in clear if self._usable(row) is Status.OK]
+            if usable:
+                return self._end(Status.OK, usable[0])
+            if clear:
+                return self._end(self._usable(clear[0]), clear[0])
+            return self._end(Status.LOW_CONFIDENCE, unclear[0], clause=next(iter(self._unclear(unclear[0])), None))
         if self.query.target.count not in (None, 1):
             return self._several(self.query.target.count or -1)
-        return self._one()
-
-    def _one(self) -> ResolvedChoice:
-        """Decide for a single object: enough probability, every clause clear, and usable."""
+        # A single object: enough probability, every clause clear, and usable.
         config, probability = self._config, self.probability
         ranked = [int(row) for row in np.argsort(-probability, kind="stable") if self.alive[row]]
         likeliest = ranked[0]
@@ -278,20 +276,10 @@ class _Ladder:
             rivals = [row for row in ranked if probability[row] >= (1.0 - config.mass) * probability[likeliest]]
             if len(rivals) > 1:
                 return self._end(Status.AMBIGUOUS, likeliest, rivals=rivals)
-        unclear = self._unclear(likeliest)
-        if unclear or not sure or likeliest in self.by_row[likeliest].doubtful:
-            return self._end(Status.LOW_CONFIDENCE, likeliest, clause=unclear[0] if unclear else None)
+        doubts = self._unclear(likeliest)
+        if doubts or not sure or likeliest in self.by_row[likeliest].doubtful:
+            return self._end(Status.LOW_CONFIDENCE, likeliest, clause=doubts[0] if doubts else None)
         return self._end(self._usable(likeliest), likeliest)
-
-    def _any(self) -> ResolvedChoice:
-        """Decide for "any": the nearest object that clearly fits and is usable."""
-        clear, unclear = self.fitting()
-        usable = [row for row in clear if self._usable(row) is Status.OK]
-        if usable:
-            return self._end(Status.OK, usable[0])
-        if clear:
-            return self._end(self._usable(clear[0]), clear[0])
-        return self._end(Status.LOW_CONFIDENCE, unclear[0], clause=next(iter(self._unclear(unclear[0])), None))
 
     def _several(self, said: int) -> ResolvedChoice:
         clear, unclear = self.fitting()
@@ -388,21 +376,26 @@ def _measurements(
     """The phrase's clauses at one row, then those of the anchors chosen there; `told`: a model's answers."""
     objects = scorer.layout.scene.objects
     for clause in belief.clauses:
-        anchors = [int(a) for a in clause.anchors[row] if a >= 0]
-        margin = float(clause.margin[row])
-        anchor_ids = (SUPPORT_ID,) if clause.on_support else tuple(objects[a].id for a in anchors)
         pair = pair_of(clause, row, scorer.default_frame)
         model_p = None if pair is None else told.get((pair[0], objects[pair[1]].id, objects[pair[2]].id))
-        yield ClauseMeasurement(
-            relation=("not " if clause.negated else "") + clause.name,
-            anchor_ids=anchor_ids,
-            margin_m=round(margin, 6) if np.isfinite(margin) else None,
-            state=state_of(float(clause.likelihood[row]), scorer.config.decision.holds),
-            likelihood=round(float(clause.likelihood[row]), 6),
-            model_p=None if model_p is None else round(1.0 - model_p if clause.negated else model_p, 6),
-        )
-        for inner, anchor in zip(clause.inner, anchors, strict=False):
+        if model_p is not None:
+            model_p = round(1.0 - model_p if clause.negated else model_p, 6)
+        yield dataclasses.replace(measurement_at(clause, row, scorer), model_p=model_p)
+        for inner, anchor in zip(clause.inner, clause.anchors[row][clause.anchors[row] >= 0].tolist(), strict=False):
             yield from _measurements(inner, anchor, scorer, told)
+
+
+def measurement_at(clause: ClauseBelief, row: int, scorer: PhraseScorer) -> ClauseMeasurement:
+    """A judged clause at one row, rounded to 1e-6."""
+    objects, margin = scorer.layout.scene.objects, float(clause.margin[row])
+    anchors = tuple(objects[int(a)].id for a in clause.anchors[row] if a >= 0)
+    return ClauseMeasurement(
+        relation=("not " if clause.negated else "") + clause.name,
+        anchor_ids=(SUPPORT_ID,) if clause.on_support else anchors,
+        margin_m=round(margin, 6) if np.isfinite(margin) else None,
+        state=state_of(float(clause.likelihood[row]), scorer.config.decision.holds),
+        likelihood=round(float(clause.likelihood[row]), 6),
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -458,8 +451,24 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
     """The belief, what speaks most against the answer, and rows of other objects whose names are in doubt."""
     scene, opinion = scorer.layout.scene, verdict.opinion
     chosen = set(verdict.meant) <= set(scorer.confirmed)  # a person was told every doubt before choosing
-    of_each = [{row for row, named in _reasons(verdict, of, scorer) if named and not chosen} for of in verdict.meant]
-    odds = {row: _odds(scene.objects[row], scorer.profile) for row in sorted(set().union(*of_each))}
+    placed: list[tuple[int, bool]] = []  # the objects of the destination
+    place = verdict.query.destination
+    for anchor in () if place is None else place.anchors:
+        if not is_person(anchor) and anchor.category != ITSELF:
+            there = scorer.score_phrase(anchor, anchor=True)
+            weight = there.weight.copy()
+            weight[list(verdict.meant)] = 0.0
+            if weight.max(initial=0.0) > 0:
+                placed += _named(there, int(weight.argmax()))
+    of_each = [
+        {row for row, named in (*_named(verdict.by_row[of], of), *placed) if named and not chosen}
+        for of in verdict.meant
+    ]
+    odds = {}  # that an object has the name of its detection: by its score, and by its size
+    for row in sorted(set().union(*of_each)):
+        seen, profile = scene.objects[row].detection, scorer.profile
+        shift = profile.offset + profile.labels.get(seen.label, 0.0)
+        odds[row] = math.exp(min(profile.slope * seen.score + shift, 50.0)) * _by_size(scene.objects[row])
     least = min(odds, key=lambda row: odds[row], default=verdict.chosen)
     mass = scorer.config.decision.mass
     others = tuple(row for row, for_it in odds.items() if row not in verdict.meant and for_it < mass * (1.0 + for_it))
@@ -474,21 +483,12 @@ def _weighed(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[Belief, str
         said = "something" if len(alike) == 1 else f"one of {len(alike)} things"
         return belief, f"{said} that I cannot name may be meant", others
     if names < verdict.sure:
-        return belief, _wrong_name(scene.objects[least], odds[least]), others
+        obj, right = scene.objects[least], odds[least] / (1.0 + odds[least])
+        if _by_size(obj) < _ODD:
+            return belief, _odd_size(obj), others
+        doubt = f"the name {obj.detection.label!r} of {obj.id} is right with a probability of only {right:.2f}"
+        return belief, doubt, others
     return belief, f"all words together leave it a probability of only {total:.2f}", others
-
-
-def _reasons(verdict: ResolvedChoice, row: int, scorer: PhraseScorer) -> Iterator[tuple[int, bool]]:
-    """As `_named`, with the objects of the destination."""
-    yield from _named(verdict.by_row[row], row)
-    place = verdict.query.destination
-    for anchor in () if place is None else place.anchors:
-        if not is_person(anchor) and anchor.category != ITSELF:
-            belief = scorer.score_phrase(anchor, anchor=True)
-            weight = belief.weight.copy()
-            weight[list(verdict.meant)] = 0.0
-            if weight.max(initial=0.0) > 0:
-                yield from _named(belief, int(weight.argmax()))
 
 
 def _named(belief: PhraseBelief, row: int) -> Iterator[tuple[int, bool]]:
@@ -499,14 +499,6 @@ def _named(belief: PhraseBelief, row: int) -> Iterator[tuple[int, bool]]:
             anchors = [int(anchor) for anchor in clause.anchors[row] if anchor >= 0]
             for inner, anchor in zip(clause.inner, anchors, strict=False):
                 yield from _named(inner, anchor)
-
-
-def _odds(obj: SceneObject, profile: DetectorProfile) -> float:
-    """Odds that an object has the name of its detection: by its score, and by its size."""
-    seen = obj.detection
-    shift = profile.offset + profile.labels.get(seen.label, 0.0)
-    by_score = math.exp(min(profile.slope * seen.score + shift, 50.0))
-    return by_score * _by_size(obj)
 
 
 def _by_size(obj: SceneObject) -> float:
@@ -522,12 +514,6 @@ def _alike(verdict: ResolvedChoice, scene: Scene) -> list[str]:
     size = scene.objects[verdict.chosen].box.size
     area = float(np.sqrt(size[0] * size[1]) * size[2])
     return [one.id for one in scene.unexplained if 1 / _FITTING < one.area / max(area, 1e-6) < _FITTING]
-
-
-def _wrong_name(obj: SceneObject, odds: float) -> str:
-    if _by_size(obj) < _ODD:
-        return _odd_size(obj)
-    return f"the name {obj.detection.label!r} of {obj.id} is right with a probability of only {odds / (1.0 + odds):.2f}"
 
 
 def _odd_size(obj: SceneObject) -> str:

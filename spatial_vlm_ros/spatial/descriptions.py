@@ -166,22 +166,31 @@ class Describer:
 
     def attributes(self) -> Iterator[Description]:
         """Attributes from the detector and, if it gives no colour, colours measured from pixels."""
-        some = _only(self.layout, self.rows)
+        layout, n = self.layout, len(self.layout)  # of these objects only
+        values = {
+            f.name: getattr(layout, f.name) for f in dataclasses.fields(layout) if f.name not in ("scene", "axes")
+        }
+        per_object: dict[str, Any] = {
+            name: v[self.rows] for name, v in values.items() if isinstance(v, np.ndarray) and v.shape[:1] == (n,)
+        }
+        some = dataclasses.replace(
+            layout, scene=dataclasses.replace(layout.scene, objects=tuple(self.objects)), **per_object
+        )
         everyone = np.ones(len(self.rows), np.bool_)
-        for word in dict.fromkeys(word for obj in self.objects for word in self._attribute_words(obj)):
+        words: dict[str, None] = {}
+        for obj in self.objects:
+            given = [word.lower() for word in obj.detection.attributes]
+            words |= dict.fromkeys(word for word in given if _speakable(word))
+            if not any(colour_family(word) for word in given):
+                shares = colour_shares(obj, self.layout)
+                words |= dict.fromkeys(family for family, share in shares.items() if share > _MOSTLY)
+        for word in words:
             if colour_family(word) is not None or _is_adjective(word):
                 fits = attribute_likelihood(word, some, some.viewpoint(FrameOfReference.VIEWER), everyone)
                 yield Description("attribute", word, _BEFORE, (NounPhrase(GENERIC, (word,)),), fits)
             elif self.noun != GENERIC:  # "the bonnet one" of the chicks is a bonnet chick
                 fits = np.array([YES if word in words_of(t) else NO for t in self.objects])
                 yield Description("attribute", word, _BEFORE, (NounPhrase(word),), fits)
-
-    def _attribute_words(self, obj: SceneObject) -> Iterator[str]:
-        given = [word.lower() for word in obj.detection.attributes]
-        yield from (word for word in given if _speakable(word))
-        if not any(colour_family(word) for word in given):
-            shares = colour_shares(obj, self.layout)
-            yield from (family for family, share in shares.items() if share > _MOSTLY)
 
     def labels(self) -> Iterator[Description]:
         """Labels of the detector that differ from the name in use."""
@@ -197,11 +206,9 @@ class Describer:
     @cached_property
     def orders(self) -> tuple[Description, ...]:
         """Left and right, near and far, high and low, tall and short, large and small."""
-        return tuple(self._ordered())
-
-    def _ordered(self) -> Iterator[Description]:
         if self._onlooker is None:
-            return
+            return ()
+        found = []
         few, two = len(self.rows) <= 3, len(self.rows) == 2
         for kind, pair in PAIRS:
             for word, of_two, of_more in pair:
@@ -209,13 +216,14 @@ class Describer:
                 fits = superlatives.places_in_order(key, self.members, (1,))[0][self.rows]
                 meaning = (NounPhrase(GENERIC, superlative=word),)
                 short = few if kind == "across" else two  # of three: the left, the middle, the right one
-                yield Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key))
+                found.append(Description(kind, of_two if short else of_more, _BEFORE, meaning, fits, self._gap(key)))
         if len(self.rows) == 3:
             key = superlatives.key_of("leftmost", self.layout, self._onlooker)
             fits = superlatives.middle_of_spread(self.layout, self._onlooker, self.members)[0][self.rows]
             word = superlatives.MIDDLE
             meaning = (NounPhrase(GENERIC, superlative=word),)
-            yield Description("across", word, _BEFORE, meaning, fits, self._gap(key))
+            found.append(Description("across", word, _BEFORE, meaning, fits, self._gap(key)))
+        return tuple(found)
 
     def first_of(self, count: int) -> Iterator[Description]:
         """Groups at one end of each order: "the two leftmost ones"."""
@@ -233,20 +241,20 @@ class Describer:
     @cached_property
     def counted(self) -> dict[str, tuple[Description, ...]]:
         """Side → the position of each object in the order from it, one description for each position, first to last."""
-        return {side: tuple(self._places(side, words)) for side, words in COUNTED} if self._onlooker else {}
-
-    def _places(self, side: str, words: str) -> Iterator[Description]:
         many = int(np.count_nonzero(self.members > _MEMBER))
         if self._onlooker is None or many > _MOST_COUNTED:
-            return
-        key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
-        gap = self._gap(key)
-        places = range(1, many + 1)
-        for n, likelihood in zip(places, superlatives.places_in_order(key, self.members, places), strict=True):
-            fits = likelihood[self.rows]
-            if fits.max() > 1.0 - CLEAR:
-                meaning = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
-                yield Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, gap)
+            return {}
+        found, places = {}, range(1, many + 1)
+        for side, words in COUNTED:
+            key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
+            gap, of_side = self._gap(key), []
+            for n, likelihood in zip(places, superlatives.places_in_order(key, self.members, places), strict=True):
+                fits = likelihood[self.rows]
+                if fits.max() > 1.0 - CLEAR:
+                    meaning = (NounPhrase(GENERIC, ordinal=Ordinal(n, side)),)
+                    of_side.append(Description("count", f"{ordinal(n)} {words}", _BEFORE, meaning, fits, gap))
+            found[side] = tuple(of_side)
+        return found
 
     def _gap(self, key: superlatives.Key) -> float:
         """Least difference between two neighbours in an order, metres."""
@@ -272,7 +280,13 @@ class Describer:
             # For most landmarks all objects are on one side, and checking that is faster than building words.
             apart = np.ptp(likelihood, axis=0) > CLEAR - (1.0 - CLEAR) - _ROUNDING
             for column, mark in ((c, mark) for c, (_, mark) in enumerate(marks) if apart[c]):
-                yield from _said_and_denied(relation, f"{word} {the(mark)}", mark, likelihood[:, column])
+                core, fits = f"{word} {the(mark)}", likelihood[:, column]
+                said, denied = (
+                    (NounPhrase(GENERIC, relations=(RelationClause(relation, (mark,), negated=n),)),)
+                    for n in (False, True)
+                )
+                yield Description("landmark", core, _AFTER, said, fits)
+                yield Description("landmark", f"that is not {core}", _AFTER, denied, 1.0 - fits)
 
     def _unique(self) -> Iterator[tuple[int, NounPhrase]]:
         """Measured objects, except those in question, with a unique name: a label, or a label and an attribute."""
@@ -296,14 +310,6 @@ class Describer:
             word = next(unlike, None)
             if word is not None:
                 yield row, NounPhrase(name, (word,))
-
-
-def _said_and_denied(relation: str, core: str, mark: NounPhrase, fits: Array) -> Iterator[Description]:
-    meaning = tuple(
-        NounPhrase(GENERIC, relations=(RelationClause(relation, (mark,), negated=n),)) for n in (False, True)
-    )
-    yield Description("landmark", core, _AFTER, meaning[:1], fits)
-    yield Description("landmark", f"that is not {core}", _AFTER, meaning[1:], 1.0 - fits)
 
 
 def the(phrase: NounPhrase) -> str:
@@ -359,13 +365,3 @@ def plural_of(noun: str) -> str:
     """The plural of a name: "soup cans"."""
     *modifiers, head = noun.split(" ")
     return " ".join([*modifiers, plural(head)])
-
-
-def _only(layout: Layout, rows: npt.NDArray[np.intp]) -> Layout:
-    n = len(layout)
-    scene = dataclasses.replace(layout.scene, objects=tuple(layout.scene.objects[int(row)] for row in rows))
-    values = {f.name: getattr(layout, f.name) for f in dataclasses.fields(layout) if f.name not in ("scene", "axes")}
-    per_object: dict[str, Any] = {
-        name: v[rows] for name, v in values.items() if isinstance(v, np.ndarray) and v.shape[:1] == (n,)
-    }
-    return dataclasses.replace(layout, scene=scene, **per_object)

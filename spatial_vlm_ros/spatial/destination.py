@@ -18,7 +18,7 @@ from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
 from spatial_vlm_ros.spatial.free_space import depth_inside
-from spatial_vlm_ros.spatial.layout import Layout, Viewpoint
+from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.burners import standing_on
 from spatial_vlm_ros.spatial.parts.finding import noun_of
 from spatial_vlm_ros.spatial.parts.region import SHARE, Region
@@ -232,8 +232,17 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
     if len(verdict.meant) > 1:
         raise _Refused(Status.AMBIGUOUS, verdict.query.target, verdict.meant)
     view = scorer.view_for(destination.frame, True, np.array(verdict.meant, np.intp))
-    region = _shifted_to(layout, verdict.chosen, destination, view)
-    anchors = () if region.row == SUPPORT else (region.row,)
+    row, distance = verdict.chosen, 0.0 if destination.distance is None else destination.distance.metres
+    ahead, right = layout.rays(view, np.array([row], np.intp))
+    along, across = AHEAD_RIGHT[destination.relation]
+    middle = layout.centre[row, :2] + distance * (along * ahead[0] + across * right[0])
+    off = max(_LEAST_OFF, _OFF * distance)
+    corners = np.array([(-off, -off), (-off, off), (off, off), (off, -off)])
+    carrier = carrier_of(layout, layout.viewpoint(FrameOfReference.VIEWER), (row,))
+    region = Region(
+        SUPPORT if carrier is None else carrier, middle + corners, math.inf, math.inf, (-math.inf, math.inf), SHARE
+    )
+    anchors = () if carrier is None else (carrier,)
     request = PlaceRequest(
         "on", anchors, view, verdict.chosen, None, scorer.config.place, scorer.config.depth, region, part="the spot"
     )
@@ -241,20 +250,6 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
     if placing.failure is not None:
         return _no_place(verdict, scorer, placing.failure, request)
     return dataclasses.replace(verdict, placing=placing, status=Status.OK)
-
-
-def _shifted_to(layout: Layout, row: int, destination: Destination, view: Viewpoint) -> Region:
-    """The spot that the middle of an object, which must be measured, is moved to on its current support."""
-    distance = 0.0 if destination.distance is None else destination.distance.metres
-    ahead, right = layout.rays(view, np.array([row], np.intp))
-    along, across = AHEAD_RIGHT[destination.relation]
-    middle = layout.centre[row, :2] + distance * (along * ahead[0] + across * right[0])
-    off = max(_LEAST_OFF, _OFF * distance)
-    corners = np.array([(-off, -off), (-off, off), (off, off), (off, -off)])
-    carrier = carrier_of(layout, layout.viewpoint(FrameOfReference.VIEWER), (row,))
-    return Region(
-        SUPPORT if carrier is None else carrier, middle + corners, math.inf, math.inf, (-math.inf, math.inf), SHARE
-    )
 
 
 def _all_of(beliefs: Sequence[PhraseBelief], verdict: ResolvedChoice, scorer: PhraseScorer) -> list[int]:
@@ -315,7 +310,15 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
     if missing is not None or not (weight > 0).any():
         raise _Refused(Status.NOT_FOUND, missing or belief.phrase)
     if belief.phrase.count not in (None, 1):
-        return _all_meant(belief, [row for row in belief.members.tolist() if row not in moved], config)
+        rows = [row for row in belief.members.tolist() if row not in moved]
+        said = belief.phrase.count or -1
+        if not rows or len(rows) < said:
+            raise _Refused(Status.NOT_FOUND, belief.phrase)
+        if 0 < said < len(rows):
+            raise _Refused(Status.AMBIGUOUS, belief.phrase, tuple(rows))
+        if any(belief.weight[row] < config.mass or _unclear(belief, row, config) for row in rows):
+            raise _Refused(Status.LOW_CONFIDENCE, belief.phrase, tuple(rows))
+        return tuple(rows)
     best = int(np.argmax(weight))
     probability = weight / (weight.sum() + config.unseen * np.prod(1.0 - np.minimum(weight, 1.0)))
     if probability[best] < config.mass and belief.phrase.choice != "any":
@@ -327,17 +330,6 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
     if belief.fit[best] < config.mass or _unclear(belief, best, config):
         raise _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,))
     return (best,)
-
-
-def _all_meant(belief: PhraseBelief, rows: list[int], config: DecisionConfig) -> tuple[int, ...]:
-    said = belief.phrase.count or -1
-    if not rows or len(rows) < said:
-        raise _Refused(Status.NOT_FOUND, belief.phrase)
-    if 0 < said < len(rows):
-        raise _Refused(Status.AMBIGUOUS, belief.phrase, tuple(rows))
-    if any(belief.weight[row] < config.mass or _unclear(belief, row, config) for row in rows):
-        raise _Refused(Status.LOW_CONFIDENCE, belief.phrase, tuple(rows))
-    return tuple(rows)
 
 
 def _unclear(belief: PhraseBelief, row: int, config: DecisionConfig) -> bool:

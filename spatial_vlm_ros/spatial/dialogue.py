@@ -31,7 +31,7 @@ from spatial_vlm_ros.spatial.dialogue_state import (
 from spatial_vlm_ros.spatial.dialogue_turns import Attempt, DialogueTurn, is_end
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
-from spatial_vlm_ros.spatial.space_answers import SpaceReply, answer_question
+from spatial_vlm_ros.spatial.space_answers import answer_question
 from spatial_vlm_ros.types import OfferedAnswer, Request, Resolution, ResolvedStep, SpatialQuery, Status
 
 _LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
@@ -110,7 +110,17 @@ def question_turn(
         within = dataclasses.replace(within, confirmed=())
         reply = answer_question(queries, within, turn.said)
         resolution = seen(reply.resolution)
-        found = resolution, _after_question(turn, reply, resolution, attempt, within), attempt.unknown
+        if reply.refused is not None:
+            dialogue = after(turn, DialogueChoice(reply.refused, within, attempt), reply.asked, resolution)
+        else:
+            scene = within.layout.scene
+            asked = None
+            if reply.asked is not None:  # about the object of comparison: its answers add words, and name no objects
+                offers = tuple(OfferedObjects(words, ()) for words, _ in reply.asked.answers)
+                asked = AskedQuestion("whose", reply.asked.text, offers)
+            shown = () if reply.about is None else (remember(scene.objects[reply.about], scene),)
+            dialogue = _dialogue(turn, attempt, resolution, asked, shown)
+        found = resolution, dialogue, attempt.unknown
         if resolution.status not in _LEAVES_NOTHING:
             return found
         first = first or found
@@ -119,20 +129,6 @@ def question_turn(
             turn.words, (0, len(turn.words)), "this does not fit the question", "ask the whole question"
         )
     return first
-
-
-def _after_question(
-    turn: DialogueTurn, reply: SpaceReply, resolution: Resolution, attempt: Attempt, scorer: PhraseScorer
-) -> Dialogue | None:
-    if reply.refused is not None:
-        return after(turn, DialogueChoice(reply.refused, scorer, attempt), reply.asked, resolution)
-    scene = scorer.layout.scene
-    question = None
-    if reply.asked is not None:  # about the object of comparison: its answers add to the words, not to the objects
-        offers = tuple(OfferedObjects(words, ()) for words, _ in reply.asked.answers)
-        question = AskedQuestion("whose", reply.asked.text, offers)
-    shown = () if reply.about is None else (remember(scene.objects[reply.about], scene),)
-    return _dialogue(turn, attempt, resolution, question, shown)
 
 
 def _left(
@@ -199,7 +195,13 @@ def after(
     among: Remembered = ()
     if asked is not None:
         offers = [OfferedObjects(words, of(rows)) for words, rows in asked.answers]
-        offers.sort(key=lambda offer: _said_at(offer.words, asked.text))
+        text = asked.text
+
+        def said_at(offer: OfferedObjects) -> int:  # answers that it counts, or lists by id, keep their order
+            at = text.find(" ".join(word for word in offer.words.split() if word not in ("the", "one", "ones")))
+            return at if at >= 0 else len(text)
+
+        offers.sort(key=said_at)
         name = asked.text[len("Did you mean the ") : -1] if asked.kind == "name" else ""
         fewer = choice.status is Status.RELATION_UNSATISFIED and bool(choice.several)
         question = AskedQuestion(asked.kind, asked.text, tuple(offers), asked.clear, asked.about, name, fewer)
@@ -236,13 +238,6 @@ def _dialogue(
         forbids=turn.forbids,
         last=resolution if question is not None else None,
     )
-
-
-def _said_at(words: str, question: str) -> int:
-    """Position of an answer in a question; answers that it counts, or lists by id, keep their order."""
-    core = " ".join(word for word in words.split() if word not in ("the", "one", "ones"))
-    at = question.find(core)
-    return at if at >= 0 else len(question)
 
 
 def refusal(instruction: str, error: SpatialVlmError, stamp_ns: int = 0, frame: str | None = None) -> Resolution:
@@ -321,7 +316,12 @@ def with_steps(resolution: Resolution, readings: Sequence[SpatialQuery], scorer:
     refused = None if resolution.status is Status.OK else (0, resolution)
     done[0] = dataclasses.replace(done[0], target=resolution.target, place=resolution.place)
     for number in range(1, len(steps) if refused is None else 0):
-        found = _resolved(number, query, readings, scorer)
+        before = query.steps[:number]
+        agreeing = [one for one in readings if one.steps[:number] == before and len(one.steps) > number]
+        total = sum(reading.preference for reading in agreeing)
+        queries = [dataclasses.replace(by_step(one)[number], preference=one.preference / total) for one in agreeing]
+        choice = with_avoided(with_place(believed(decide(queries, scorer), scorer), scorer), scorer)
+        found = resolution_of(choice, scorer, (query.instruction,), question_of(choice, scorer))
         if found.status is not Status.OK:
             refused = number, found
             break
@@ -337,15 +337,3 @@ def with_steps(resolution: Resolution, readings: Sequence[SpatialQuery], scorer:
     if number:  # its question is not about the first step, of which later words would speak
         found = dataclasses.replace(found, query=query, question=None, answers=(), dialogue_id=None)
     return dataclasses.replace(found, message=message, request=request)
-
-
-def _resolved(number: int, query: SpatialQuery, readings: Sequence[SpatialQuery], scorer: PhraseScorer) -> Resolution:
-    """The answer about a later step, by all readings that agree about the steps before it."""
-    before = query.steps[:number]
-    agreeing = [reading for reading in readings if reading.steps[:number] == before and len(reading.steps) > number]
-    total = sum(reading.preference for reading in agreeing)
-    queries = [
-        dataclasses.replace(by_step(reading)[number], preference=reading.preference / total) for reading in agreeing
-    ]
-    choice = with_avoided(with_place(believed(decide(queries, scorer), scorer), scorer), scorer)
-    return resolution_of(choice, scorer, (query.instruction,), question_of(choice, scorer))

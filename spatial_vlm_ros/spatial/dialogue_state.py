@@ -134,20 +134,21 @@ def row_of(known: RememberedObject, scene: Scene) -> int | None:
     frame_id = scene.frame.frame_id if scene.frame.base_T_camera is None else scene.frame.base_T_camera.parent
     if frame_id != known.frame_id:
         return None
-    near = [row for row, obj in enumerate(objects) if _is_near(known, obj, scene)]
+    near = []
+    for row, obj in enumerate(objects):
+        place = _place(obj, scene)
+        if known.position is not None and place is not None:
+            limit = float(np.clip(known.width / 2, *NEAR))
+            is_near = float(np.linalg.norm(place - np.array(known.position))) <= limit
+        else:
+            unplaced = known.position is None and place is None
+            is_near = unplaced and overlaps(known.box, obj.detection.box_xyxy).item() >= _SAME_BOX
+        if is_near:
+            near.append(row)
     alike = [row for row in near if objects[row].detection.label == known.label]
     head = known.label.lower().split()[-1:]
     alike = alike or [row for row in near if objects[row].detection.label.lower().split()[-1:] == head]
     return alike[0] if len(alike) == 1 else None
-
-
-def _is_near(known: RememberedObject, obj: SceneObject, scene: Scene) -> bool:
-    place = _place(obj, scene)
-    if known.position is None or place is None:
-        unplaced = known.position is None and place is None
-        return unplaced and overlaps(known.box, obj.detection.box_xyxy).item() >= _SAME_BOX
-    limit = float(np.clip(known.width / 2, *NEAR))
-    return float(np.linalg.norm(place - np.array(known.position))) <= limit
 
 
 def rows_of(some: Sequence[RememberedObject], scene: Scene) -> tuple[tuple[int, ...], bool]:

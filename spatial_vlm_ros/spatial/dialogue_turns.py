@@ -157,18 +157,15 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
         return _bound(DialogueTurn(words, (Attempt(forbidden),), before), before.forbids)
     permitted = permitting(words, before.queries) if before.forbids else None
     if permitted is not None:
-        left = tuple(step for step in before.forbids if not _lifts(permitted, step))
+        # It ends a prohibition of the same object, by whatever act, or of that act at any place.
+        lifted = [step for step in before.forbids if permitted.target == step.target]
+        lifted = [step for step in lifted if keeps_away(step) or permitted.act == step.act]
+        acts = acts_on(permitted)  # unlike "you may look at it"
+        left = tuple(step for step in before.forbids if not acts or step not in lifted)
         if left != before.forbids:
             may = f"I may {say_step(permitted)} again."
             return DialogueTurn(words, (Attempt(before.queries),), before, forbids=left, told=may)
     return _bound(_Taking(words, before).turn(), before.forbids)
-
-
-def _lifts(permitted: SpatialQuery, forbidden: Step) -> bool:
-    """True if a permission ends a prohibition: of the same object, by whatever act, or of that act at any place."""
-    if not acts_on(permitted):
-        return False  # "you may look at it"
-    return permitted.target == forbidden.target and (keeps_away(forbidden) or permitted.act == forbidden.act)
 
 
 def _bound(turn: DialogueTurn, held: tuple[Step, ...]) -> DialogueTurn:
@@ -222,7 +219,11 @@ class _Taking:
         answer = classify(self._words, self._nouns())
         sided = _TWO_MEANINGS.fullmatch(normalised(self._words))
         if sided is not None and answer.kind in ("yes", "no"):
-            answer = self._side_or_truth(answer, sided["no"])
+            # "Right" alone, or "not the right one": a side if a side is asked for, else yes or no.
+            if self._kind == "which":
+                answer = AnswerWords("words", sided["no"] or self._words)
+            elif self._asked is not None and re.search(r"\b(?:left|right)", self._asked.text):
+                raise self._refusal("'right' may mean correct, or a side", 'say "yes", "no", or which one')
         how: dict[str, Callable[[AnswerWords], DialogueTurn]] = {
             "yes": self._yes, "no": self._no, "none": self._none, "other": self._other, "others": self._other,
             "any": self._any, "all": self._all, "nth": self._nth, "words": self._described,
@@ -241,7 +242,11 @@ class _Taking:
             return self._renamed()
         if asked is None or asked.kind == "whether":
             if before.shown:
-                return self._settled(before.queries, before.shown)
+                queries = before.queries
+                if asked is not None and asked.fewer:
+                    queries = _with(queries, count=len(before.shown) if len(before.shown) > 1 else None)
+                confirmed = (*before.confirmed, *before.shown) if _is_plural(queries) else before.shown
+                return self._turn(Attempt(queries, (), before.denied, confirmed))
             raise self._refusal("there is no open yes/no question", "say which object is meant")
         raise self._refusal("yes does not say which object is meant", self._repair())
 
@@ -368,7 +373,14 @@ class _Taking:
         other = [clause for clause in target.relations if clause.relation == "other than"]
         one = target.category in (_ONE, *self._nouns()) and not target.choice
         if one and re.search(r"\bones?\b", answer.words) and not other:
-            return self._chosen_by_command(command, answer)
+            # "Give me the black one": one of those asked about, or of that kind.
+            denied = refuted = self._denied(before.shown if answer.no else ())
+            among = before.among if self._kind == "which" else ()
+            queries = supported(with_command(before.queries, command))[:_MOST_READINGS]
+            opened = supported(with_command(of_the_kind(before.opened, anywhere=True), command))[:_MOST_READINGS]
+            attempts = [Attempt(queries, among, denied, (), None, refuted)]
+            attempts += [Attempt(some, (), denied, (), _NOT_ALL, refuted) for some in dict.fromkeys((queries, opened))]
+            return self._turn(*attempts, denies=answer.no)
         place = before.opened[0].destination
         if self._asked is not None and one and target.category != _ONE and command[0].destination is None and place:
             action, act = before.opened[0].action, before.opened[0].act
@@ -379,22 +391,16 @@ class _Taking:
             confirmed = before.shown or before.confirmed
             turn = self._turn(Attempt(queries, () if before.shown else before.among, before.denied, confirmed))
         elif another and before.shown:
-            queries = _without_other(queries)
+            # Without that clause: the denied object is known better by its position.
+            kept = []
+            for query in queries:
+                clauses = tuple(clause for clause in query.target.relations if clause.relation != "other than")
+                kept.append(dataclasses.replace(query, target=dataclasses.replace(query.target, relations=clauses)))
+            queries = tuple(dict.fromkeys(kept))
             turn = self._turn(Attempt(queries, (), self._denied(before.shown)), denies=True)
         else:
             turn = self._turn(Attempt(queries))
         return dataclasses.replace(turn, opened=queries)
-
-    def _chosen_by_command(self, command: Readings, answer: AnswerWords) -> DialogueTurn:
-        """Take "give me the black one": one of those asked about, or of that kind."""
-        before = self._before
-        denied = refuted = self._denied(before.shown if answer.no else ())
-        among = before.among if self._kind == "which" else ()
-        queries = supported(with_command(before.queries, command))[:_MOST_READINGS]
-        opened = supported(with_command(of_the_kind(before.opened, anywhere=True), command))[:_MOST_READINGS]
-        attempts = [Attempt(queries, among, denied, (), None, refuted)]
-        attempts += [Attempt(some, (), denied, (), _NOT_ALL, refuted) for some in dict.fromkeys((queries, opened))]
-        return self._turn(*attempts, denies=answer.no)
 
     def _narrowed(self, words: str, answer: AnswerWords) -> DialogueTurn:
         """Add a description: first among those asked about; other objects, or a contradiction, are in doubt."""
@@ -405,7 +411,14 @@ class _Taking:
             raise self._refusal("this may mean which object, or where to put it", repair)
         queries = supported(with_answer(before.queries, words))
         of_space = before.queries[0].question is not None  # such words may be about the object of comparison
-        names = () if of_space else self._new_names(words)
+        names: tuple[str, ...] = ()  # words that name a kind and must be in an object's name
+        if not of_space:
+            try:
+                said = description_of(denial(words) or words)
+            except (InputError, NotUnderstoodError):
+                said = None
+            known = {"object", "it", "them", *self._target.category.split()}
+            names = () if said is None else tuple(word for word in said.category.split() if word not in known)
         named = self._asked is not None and self._target.category != _ONE and not of_space
         noun = self._nouns()[-1] if named else ""
         if answer.yes and before.shown and self._kind in (None, "whether"):
@@ -446,15 +459,6 @@ class _Taking:
             return []
         return [dataclasses.replace(self._of_offer(part), doubt="only part of an offered answer was said")]
 
-    def _new_names(self, words: str) -> tuple[str, ...]:
-        """Words of the description that name a kind and must be in an object's name."""
-        try:
-            said = description_of(denial(words) or words)
-        except (InputError, NotUnderstoodError):
-            return ()
-        known = {"object", "it", "them", *self._target.category.split()}
-        return () if said is None else tuple(word for word in said.category.split() if word not in known)
-
     # -------------------------------------------------------------------------------------------- offered answers
 
     def _offered(self, offer: OfferedObjects, doubt: str | None = None) -> DialogueTurn:
@@ -487,8 +491,12 @@ class _Taking:
             if said == normalised(offer.words):
                 return offer
         for offer in offers:
-            if len(offer.objects) == 1 and said in _ids(offer):
-                return offer
+            if len(offer.objects) == 1:  # "d3", "can d3"
+                label, id_ = offer.objects[0].label, offer.objects[0].id
+                ids = (id_, f"{label} {id_}", f"the {label} {id_}", f"the {label} ({id_}", f"the one {id_}",
+                       f"the {id_} one", f"the {id_}")  # fmt: skip
+                if said in map(normalised, ids):
+                    return offer
         if self._kind == "whose":
             frame = names_frame(words)
             return next((o for o in offers if frame is not None and names_frame(o.words) is frame), None)
@@ -530,26 +538,11 @@ class _Taking:
                 raise self._refusal(f"more than {_MOST_CLAUSES} details were added", "give a new instruction")
         return DialogueTurn(self._words, attempts, self._before, denies, self._before.unnamed, self._before.opened)
 
-    def _settled(self, queries: Readings, objects: Remembered) -> DialogueTurn:
-        if self._asked is not None and self._asked.fewer:
-            queries = _with(queries, count=len(objects) if len(objects) > 1 else None)
-        confirmed = (*self._before.confirmed, *objects) if _is_plural(queries) else objects
-        return self._turn(Attempt(queries, (), self._before.denied, confirmed))
-
     def _denied(self, more: Remembered) -> Remembered:
         return tuple(dict.fromkeys((*self._before.denied, *more)))
 
     def _nouns(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((self._target.category, self._target.category.split()[-1])))
-
-    def _side_or_truth(self, answer: AnswerWords, denied: str | None) -> AnswerWords:
-        """Interpret "right" alone, or "not the right one": a side if a side is asked for, else yes or no."""
-        sides = re.search(r"\b(?:left|right)", self._asked.text) if self._asked is not None else None
-        if self._kind == "which":
-            return AnswerWords("words", denied or self._words)
-        if sides is not None:
-            raise self._refusal("'right' may mean correct, or a side", 'say "yes", "no", or which one')
-        return answer
 
     def _repair(self) -> str:
         asked = self._asked
@@ -567,22 +560,5 @@ def _with(queries: Readings, **changed: object) -> Readings:
     return tuple(dataclasses.replace(q, target=dataclasses.replace(q.target, **changed)) for q in queries)  # type: ignore[arg-type]
 
 
-def _without_other(queries: Readings) -> Readings:
-    """Readings of "grab the other one" without that clause: the denied object is known better by its position."""
-    kept = []
-    for query in queries:
-        clauses = tuple(clause for clause in query.target.relations if clause.relation != "other than")
-        kept.append(dataclasses.replace(query, target=dataclasses.replace(query.target, relations=clauses)))
-    return tuple(dict.fromkeys(kept))
-
-
 def _is_plural(queries: Readings) -> bool:
     return queries[0].target.count not in (None, 1)
-
-
-def _ids(offer: OfferedObjects) -> set[str]:
-    """Ways to name the id of an offered object: "d3", "can d3"."""
-    known = offer.objects[0]
-    names = (known.id, f"{known.label} {known.id}", f"the {known.label} {known.id}", f"the {known.label} ({known.id}",
-             f"the one {known.id}", f"the {known.id} one", f"the {known.id}")  # fmt: skip
-    return {normalised(text) for text in names}

@@ -236,7 +236,18 @@ class Relief:
         """The relief of a scene without the objects in some rows; earlier results for the scene are reused."""
         known = _KNOWN.get(layout)
         if known is None or known.config != config:
-            known = _KNOWN[layout] = _whole(layout, config)
+            frame = layout.scene.frame
+            every = thinning(frame.depth.size)
+            depth = frame.depth[::every, ::every]
+            xs, ys = normalised_axes(frame.camera)
+            kept = np.isfinite(depth)
+            z = depth[kept]
+            rays = layout.axes.astype(np.float32)
+            x, y = xs[::every].astype(np.float32), ys[::every].astype(np.float32)
+            g1, g2, height = ((x * a + (y * b + c)[:, None])[kept] * z for a, b, c in rays.T)
+            height += np.float32(layout.floor)
+            relief = Relief(g1, g2, height, np.asarray(depth_noise(z, config), np.float32), layout.floor)
+            known = _KNOWN[layout] = _Whole(config, relief, np.flatnonzero(kept), {})
         if not lifted:
             return known.relief
         left = np.ones(len(known.pixels), np.bool_)
@@ -301,21 +312,6 @@ class _Whole(NamedTuple):
 
 
 _KNOWN: WeakKeyDictionary[Layout, _Whole] = WeakKeyDictionary()
-
-
-def _whole(layout: Layout, config: DepthConfig) -> _Whole:
-    frame = layout.scene.frame
-    every = thinning(frame.depth.size)
-    depth = frame.depth[::every, ::every]
-    xs, ys = normalised_axes(frame.camera)
-    kept = np.isfinite(depth)
-    z = depth[kept]
-    rays = layout.axes.astype(np.float32)
-    x, y = xs[::every].astype(np.float32), ys[::every].astype(np.float32)
-    g1, g2, height = ((x * a + (y * b + c)[:, None])[kept] * z for a, b, c in rays.T)
-    height += np.float32(layout.floor)
-    relief = Relief(g1, g2, height, np.asarray(depth_noise(z, config), np.float32), layout.floor)
-    return _Whole(config, relief, np.flatnonzero(kept), {})
 
 
 @dataclass(frozen=True, eq=False)

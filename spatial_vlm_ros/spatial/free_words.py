@@ -19,15 +19,14 @@ from spatial_vlm_ros.language.free_words import PartialReading
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, state_of
-from spatial_vlm_ros.spatial.decision import phrases_not_found, usable
+from spatial_vlm_ros.spatial.belief import ClauseBelief, state_of
+from spatial_vlm_ros.spatial.decision import measurement_at, phrases_not_found, usable
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.support_check import check_supported
 from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import (
     CHOSEN_BY_MODEL,
     Candidate,
-    ClauseMeasurement,
     ClauseState,
     FrameOfReference,
     NounPhrase,
@@ -94,9 +93,18 @@ def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: P
     scene = scorer.layout.scene
     obj = scene.objects[row]
     clauses, unknown = _measured(reading, scorer)
-    unknown = [*unknown, *reading.unjudged, *_untold(row, reading, scorer)]
+    unknown += reading.unjudged
+    if reading.head is not None:  # attributes that neither measurement nor the detector can tell
+        view = scorer.view_for(FrameOfReference.VIEWER, depends=False)
+        members = scorer.match(reading.head) >= scorer.config.decision.found
+        unknown += [
+            word
+            for word in reading.head.attributes
+            if attribute_likelihood(word, scorer.layout, view, members)[row] == UNKNOWN
+        ]
     status, reason = _status(obj, row, reading, clauses, scorer)
-    candidate = Candidate(obj.id, obj.detection.label, 0.0, tuple(_told(clause, row, scorer) for clause in clauses))
+    measurements = tuple(measurement_at(clause, row, scorer) for clause in clauses)
+    candidate = Candidate(obj.id, obj.detection.label, 0.0, measurements)
     if status is not Status.OK:
         refused = refused_choice(instruction, status, reason, scene, (row,))
         return dataclasses.replace(refused, candidates=(candidate,), frame_of_reference=scorer.default_frame)
@@ -146,24 +154,17 @@ def _status(
             if state_of(float(clause.likelihood[row]), holds) is wanted:
                 anchors = " and ".join(_anchor_names(clause, row, scorer)) or "any object of that name"
                 return status, f"it points at {name}, which according to depth {words} {clause.name} {anchors}"
-    order = _order_in_doubt(row, reading, scorer)
-    return (Status.OK, "") if order is None else (Status.LOW_CONFIDENCE, f"it points at {name}, but {order}")
-
-
-def _order_in_doubt(row: int, reading: PartialReading, scorer: PhraseScorer) -> str | None:
-    """Reason why a stated superlative, ordinal or side is not known to hold; None if it is.
-
-    The words that are not understood may exclude objects. The leftmost of all is also the leftmost of the rest; the
-    second of all need not be the second of the rest.
-    """
+    # A stated superlative, ordinal or side must be known to hold.
     unread, head = list(reading.unread), reading.head
     if head is not None and head.ordinal is not None:
         unread.append(f"number {head.ordinal.n}")  # its side may be a guess
         head = dataclasses.replace(head, ordinal=None)
     if head is not None:
         unread += _unconfirmed(row, head, scorer)
-    said = " and ".join(f"'{words}'" for words in unread)
-    return f"measurement does not confirm {said}" if unread else None
+    if not unread:
+        return Status.OK, ""
+    said = " and ".join(f"'{part}'" for part in unread)
+    return Status.LOW_CONFIDENCE, f"it points at {name}, but measurement does not confirm {said}"
 
 
 def _unconfirmed(row: int, head: NounPhrase, scorer: PhraseScorer) -> list[str]:
@@ -181,19 +182,6 @@ def _unconfirmed(row: int, head: NounPhrase, scorer: PhraseScorer) -> list[str]:
         clause.name
         for clause, state in states
         if state is ClauseState.FAILS or (clause.name == head.superlative and state is not ClauseState.HOLDS)
-    ]
-
-
-def _untold(row: int, reading: PartialReading, scorer: PhraseScorer) -> list[str]:
-    """Stated attributes that neither measurement nor the detector can tell for an object."""
-    if reading.head is None:
-        return []
-    view = scorer.view_for(FrameOfReference.VIEWER, depends=False)
-    members = scorer.match(reading.head) >= scorer.config.decision.found
-    return [
-        word
-        for word in reading.head.attributes
-        if attribute_likelihood(word, scorer.layout, view, members)[row] == UNKNOWN
     ]
 
 
@@ -267,16 +255,3 @@ def _anchor_names(clause: ClauseBelief, row: int, scorer: PhraseScorer) -> list[
         return ["the table"]
     objects = scorer.layout.scene.objects
     return [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]
-
-
-def _told(clause: ClauseBelief, row: int, scorer: PhraseScorer) -> ClauseMeasurement:
-    objects = scorer.layout.scene.objects
-    anchors = tuple(objects[int(a)].id for a in clause.anchors[row] if a >= 0)
-    margin = float(clause.margin[row])
-    return ClauseMeasurement(
-        relation=("not " if clause.negated else "") + clause.name,
-        anchor_ids=(SUPPORT_ID,) if clause.on_support else anchors,
-        margin_m=round(margin, 6) if np.isfinite(margin) else None,
-        state=state_of(float(clause.likelihood[row]), scorer.config.decision.holds),
-        likelihood=round(float(clause.likelihood[row]), 6),
-    )

@@ -108,7 +108,12 @@ def viewpoint_of(
     """
     foot = np.array([0.0, 0.0, floor])
     if frame is FrameOfReference.VIEWER:
-        return _camera(foot, down_deg, relation)
+        # Looking straight down, it has an ahead only if one is configured, and right is clockwise of it.
+        steep = down_deg > relation.straight_down_deg
+        ways = {"up": (1.0, 0.0), "down": (-1.0, 0.0), "left": (0.0, -1.0), "right": (0.0, 1.0)}
+        forward = np.array(ways.get(relation.down_ahead, (1.0, 0.0)) if steep else (1.0, 0.0))
+        has_ahead = not steep or relation.down_ahead != "none"
+        return Viewpoint(frame, foot, forward, down_deg, parallel=steep, has_ahead=has_ahead)
     if frame is FrameOfReference.OBJECT:
         return Viewpoint(frame, foot, np.array([1.0, 0.0]), 0.0)
     if frame is FrameOfReference.SPEAKER:
@@ -133,18 +138,6 @@ def viewpoint_of(
     ahead = base_T_camera.rotation.T @ np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
     origin = base_T_camera.inverse().translation @ axes + foot
     return Viewpoint(FrameOfReference.WORLD, origin, _laid_down(ahead, axes), 0.0, parallel=True)
-
-
-def _camera(foot: Array, down_deg: float, relation: RelationConfig) -> Viewpoint:
-    """The camera. Looking straight down, it has an ahead only if one is configured, and right is clockwise of it."""
-    steep = down_deg > relation.straight_down_deg
-    forward = (1.0, 0.0)
-    if steep and relation.down_ahead != "none":
-        forward = {"up": (1.0, 0.0), "down": (-1.0, 0.0), "left": (0.0, -1.0), "right": (0.0, 1.0)}[relation.down_ahead]
-    return Viewpoint(
-        FrameOfReference.VIEWER, foot, np.array(forward), down_deg, parallel=steep,
-        has_ahead=not steep or relation.down_ahead != "none",
-    )  # fmt: skip
 
 
 def _body(frame: FrameOfReference, camera_T_body: Transform, axes: Array, foot: Array) -> Viewpoint:
@@ -337,11 +330,6 @@ class Layout:
         length = np.linalg.norm(flat, axis=1, keepdims=True)
         return np.asarray(np.where(length > _UPRIGHT_FRONT, flat / np.maximum(length, 1e-9), np.nan))
 
-    @cached_property
-    def _right_hand(self) -> Array:
-        """(N,) -1 for objects whose right is their own right hand: opposite to that of a person who faces them."""
-        return np.array([-1.0 if is_own_sided(o.detection.label) else 1.0 for o in self.scene.objects])
-
     def require_up(self, words: str) -> None:
         """Raise FrameUndefinedError if nothing tells which way is up; `words` need it, and the image does not."""
         if self.scene.up_from is UpSource.OPTICAL_AXES:
@@ -352,6 +340,12 @@ class Layout:
     def viewpoint(self, frame: FrameOfReference) -> Viewpoint:
         """The viewpoint of a frame of reference."""
         return viewpoint_of(frame, self.scene, self.axes, self.floor, self.down_deg, self.relation)
+
+    def points_of(self, row: int, most: int = 40_000) -> Array:
+        """(N, 3) visible points of an object in ground coordinates, metres; evenly thinned out if there are more."""
+        points = self.scene.objects[row].points
+        some = points[:: max(1, len(points) // most)].astype(np.float64)
+        return np.asarray(some @ self.axes + (0.0, 0.0, self.floor))
 
     def rays(self, view: Viewpoint, rows: npt.NDArray[np.intp]) -> tuple[Array, Array]:
         """(R, 2) unit directions ahead of, and to the right of, each row as an anchor.
@@ -367,7 +361,9 @@ class Layout:
             named = f"the {names[0]}" if len(names) == 1 else "any of " + ", ".join(names[:3])
             repair = "set the detection's front, or use the camera's or the robot's view"
             raise FrameUndefinedError(view.frame.value, f"the front of {named} is not known", repair)
-        return ahead, clockwise(ahead) * self._right_hand[rows, None]
+        # The right of those that are own-sided is their own right hand: opposite to that of a person who faces them.
+        own = [is_own_sided(self.scene.objects[row].detection.label) for row in rows.tolist()]
+        return ahead, np.where(own, -1.0, 1.0)[:, None] * clockwise(ahead)
 
 
 def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layout:
@@ -401,16 +397,12 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     cut = np.array([(o.cut, o.cut_above) for o in objects]).reshape(n, 2)
     noise = depth.noise_floor + depth.noise_quadratic * boxes[:, 2] ** 2
     sigma, sigma_up = np.hypot(noise, cut.T / math.sqrt(12.0))  # half of it in either direction, as uniform
+    tilt = LEVEL
+    if scene.up_from is UpSource.OPTICAL_AXES:
+        tilt = UNKNOWN_TILT
+    elif scene.up_from is UpSource.SUPPORT_PLANE and scene.support is not None:
+        tilt = scene.support.sigma_tilt
     return Layout(
         scene, axes, floor, centre, surface, footprint,
-        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, _tilt(scene), down_deg, relation,
+        centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, tilt, down_deg, relation,
     )  # fmt: skip
-
-
-def _tilt(scene: Scene) -> float:
-    """Standard deviation of the scene's "up", radians."""
-    if scene.up_from is UpSource.OPTICAL_AXES:
-        return UNKNOWN_TILT
-    if scene.up_from is UpSource.SUPPORT_PLANE and scene.support is not None:
-        return scene.support.sigma_tilt
-    return LEVEL

@@ -83,15 +83,39 @@ def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenReg
     rows = np.flatnonzero(layout.measured) if layout.scene.support is not None else np.array([], np.intp)
     if not len(rows) or not eye[2] > size[1] > 0 or not size[0] > 0:
         return ()
-    shadows = {int(row): _shadow(layout, int(row), float(eye[2]), size[1]) for row in rows}
-    cast = {row: outline for row, outline in shadows.items() if outline is not None}
-    inner = [row for row in cast if layout.size[row, 1] > size[0] + 2 * _RIM and is_open(layout, row)]
+    cast = {}  # (2K, 2) corners of the ground on which an object hides one of that height, its own ground included
+    for row in rows.tolist():
+        outline, top = layout.footprint[row], float(layout.top[row])
+        if top > size[1]:
+            distance = np.linalg.norm(outline, axis=1, keepdims=True)
+            longest = 1.0 + _LONGEST / np.maximum(distance, 1e-3)
+            factor = np.minimum(longest, (float(eye[2]) - size[1]) / (float(eye[2]) - top)) if top < eye[2] else longest
+            cast[row] = np.concatenate((outline, outline * factor))
     if not cast:
         return ()
     grid = _Grid.around(np.concatenate(list(cast.values())), size[0])
-    found = list(_behind(layout, grid, cast, size))
-    for row in inner:
-        found += _within(layout, _Grid.around(layout.footprint[row], size[0]), row, float(eye[2]), size)
+    hidden = np.zeros(grid.shape, np.bool_)
+    owner = np.full(grid.shape, -1, np.intp)
+    for row in sorted(cast, key=lambda r: -float(np.linalg.norm(layout.centre[r, :2]))):  # the nearest one hides
+        shadow = grid.filled(cast[row])
+        hidden |= shadow
+        owner[shadow] = row
+    for row in rows.tolist():
+        hidden &= ~grid.filled(layout.footprint[row])
+    found = list(_regions(layout, grid, hidden, owner, size, 0.0, _ALL_BUT))
+    inner = [row for row in cast if layout.size[row, 1] > size[0] + 2 * _RIM and is_open(layout, row)]
+    for row in inner:  # inside an open object, what its near wall hides
+        floor, rim = float(layout.bottom[row]) + _BASE, float(layout.top[row])
+        if floor + size[1] >= rim:
+            continue
+        outline = layout.footprint[row]
+        grid, centre = _Grid.around(outline, size[0]), outline.mean(axis=0)
+        away = np.linalg.norm(outline - centre, axis=1, keepdims=True)
+        inside = centre + (outline - centre) * np.maximum(1.0 - _RIM / np.maximum(away, 1e-6), 0.0)
+        hidden = grid.filled(inside)
+        if rim < eye[2]:
+            hidden &= ~grid.filled(inside * ((float(eye[2]) - floor - size[1]) / (float(eye[2]) - rim)))
+        found += _regions(layout, grid, hidden, np.full(grid.shape, row, np.intp), size, floor)
     return tuple(sorted(found, key=lambda region: (-region.size[0] * region.size[1], region.occluder_id)))
 
 
@@ -125,52 +149,6 @@ def is_open(layout: Layout, row: int) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------ shadows
-
-
-def _shadow(layout: Layout, row: int, eye: float, height: float) -> Array | None:
-    """(2K, 2) corners (m) of the ground on which an object hides an object of that height, its own ground included.
-
-    The line of sight over the far edge of its top, d away, comes down to that height at d (H - height) / (H - top),
-    with the camera H above the ground; the shadow is the object's outline stretched by that factor, away from the point
-    below the camera. None if it is lower than the hidden object.
-    """
-    outline, top = layout.footprint[row], float(layout.top[row])
-    if top <= height:
-        return None
-    distance = np.linalg.norm(outline, axis=1, keepdims=True)
-    longest = 1.0 + _LONGEST / np.maximum(distance, 1e-3)
-    factor = np.minimum(longest, (eye - height) / (eye - top)) if top < eye else longest
-    return np.concatenate((outline, outline * factor))
-
-
-def _behind(layout: Layout, grid: _Grid, cast: dict[int, Array], size: tuple[float, float]) -> Iterator[HiddenRegion]:
-    hidden = np.zeros(grid.shape, np.bool_)
-    owner = np.full(grid.shape, -1, np.intp)
-    for row in sorted(cast, key=lambda r: -float(np.linalg.norm(layout.centre[r, :2]))):  # the nearest one hides
-        shadow = grid.filled(cast[row])
-        hidden |= shadow
-        owner[shadow] = row
-    for row in np.flatnonzero(layout.measured).tolist():
-        hidden &= ~grid.filled(layout.footprint[row])
-    yield from _regions(layout, grid, hidden, owner, size, 0.0, _ALL_BUT)
-
-
-def _within(layout: Layout, grid: _Grid, row: int, eye: float, size: tuple[float, float]) -> Iterator[HiddenRegion]:
-    """The region inside an open object that its near wall hides.
-
-    The line of sight over the near rim, d away, comes down to the hidden object's top at d (H - its top) / (H - rim).
-    """
-    floor, rim = float(layout.bottom[row]) + _BASE, float(layout.top[row])
-    outline = layout.footprint[row]
-    centre = outline.mean(axis=0)
-    away = np.linalg.norm(outline - centre, axis=1, keepdims=True)
-    inner = centre + (outline - centre) * np.maximum(1.0 - _RIM / np.maximum(away, 1e-6), 0.0)
-    if floor + size[1] >= rim:
-        return
-    hidden = grid.filled(inner)
-    if rim < eye:
-        hidden &= ~grid.filled(inner * ((eye - floor - size[1]) / (eye - rim)))
-    yield from _regions(layout, grid, hidden, np.full(grid.shape, row, np.intp), size, floor)
 
 
 # ------------------------------------------------------------------------------------------------ regions

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
-from spatial_vlm_ros.language.part_words import ON_TOP_OF, prepositions
+from spatial_vlm_ros.language.part_words import DOORS, DRAWERS, LEVELS, ON_TOP_OF, prepositions
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
 from spatial_vlm_ros.spatial.attributes import (
@@ -27,15 +27,16 @@ from spatial_vlm_ros.spatial.attributes import (
     more_than_said,
 )
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows
-from spatial_vlm_ros.spatial.clauses import Judgements, ModelEvidence
+from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE, Judgements, ModelEvidence
 from spatial_vlm_ros.spatial.detector_profile import GIVEN, DetectorProfile
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.parts.choosing import Rays
-from spatial_vlm_ros.spatial.parts.finding import Found, find
+from spatial_vlm_ros.spatial.parts.drawers import drawers_in
+from spatial_vlm_ros.spatial.parts.finding import Found, find, has_by_nature
 from spatial_vlm_ros.spatial.parts.judging import PartClause, by_part, owner_of, with_contents
-from spatial_vlm_ros.spatial.parts.order import fits_its_whole, part_key
 from spatial_vlm_ros.spatial.parts.region import Region
-from spatial_vlm_ros.spatial.relations import RELATIONS
+from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.spatial.superlatives import MIDDLE, Key, key_of
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, RelationClause
 from spatial_vlm_ros.types.query import Preposition
 
@@ -216,28 +217,18 @@ class PhraseScorer:
             self.frames_used.append(frame)
         return self._view(frame)
 
-    @property
-    def _unplaced(self) -> frozenset[FrameOfReference]:
-        frame = self.layout.scene.frame
-        places = {FrameOfReference.SPEAKER: frame.camera_T_speaker, FrameOfReference.ROBOT: frame.base_T_camera}
-        return frozenset(body for body, place in places.items() if place is None)
-
     # -------------------------------------------------------------------------------------------- clauses
-
-    def _on_the_whole(self, clause: RelationClause) -> RelationClause:
-        """Turn "on the top of the cabinet" into "on the cabinet", unless its top was detected as an object."""
-        anchor = clause.anchors[0]
-        owner = next((c.anchors for c in anchor.relations if c.relation == "part of"), None)
-        if clause.relation != "on" or anchor.category != "top" or owner is None or len(anchor.relations) > 1:
-            return clause
-        seen = (self.match(anchor) >= self.config.decision.found).any()
-        return clause if seen else dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
 
     def _clause(
         self, clause: RelationClause, fit: Array, weight: Array, anchor: bool, single: bool, each: bool
     ) -> ClauseBelief:
         """One clause for the objects that fit name and attributes; `weight` (N,) is used for comparisons."""
-        clause = self._on_the_whole(clause)
+        # "On the top of the cabinet" means "on the cabinet", unless its top was detected as an object.
+        top = clause.anchors[0]
+        owner = next((c.anchors for c in top.relations if c.relation == "part of"), None)
+        on_top = clause.relation == "on" and top.category == "top" and len(top.relations) == 1
+        if on_top and owner is not None and not (self.match(top) >= self.config.decision.found).any():
+            clause = dataclasses.replace(clause, anchors=owner, preposition=ON_TOP_OF)
         believed = tuple(self.score_phrase(inner, anchor=True, each=each) for inner in clause.anchors)
         targets = np.flatnonzero(fit > clauses.NEGLIGIBLE)
         said = clause.relation, clause.frame, clause.negated, clause.distance, clause.preposition
@@ -308,13 +299,6 @@ class PhraseScorer:
 
     # -------------------------------------------------------------------------------------------- order
 
-    def _named_by_place(self, word: str, member: Array) -> Array | None:
-        """(N,) order by labels that state the position themselves ("middle drawer"); None if no member's label does."""
-        said = superlatives.PLACE_WORDS.get(word, frozenset())
-        labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
-        has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
-        return np.where(has, YES, NO) if (has & (member > clauses.NEGLIGIBLE)).any() else None
-
     def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
         """The superlative or ordinal, over the set that fits the other words."""
         if phrase.ordinal is not None:
@@ -324,25 +308,119 @@ class PhraseScorer:
             word, n, name = phrase.superlative, 1, phrase.superlative
         else:
             return None
-        named = self._named_by_place(word, member) if phrase.ordinal is None else None
-        if named is not None:
-            nobody = np.empty((len(member), 0), np.intp)
-            return ClauseBelief(name, False, np.full(len(member), np.nan), named, named, nobody, is_order=True)
-        frame = phrase.frame
-        if frame in self._unplaced and word in ("nearest", "farthest"):
+        nobody = np.empty((len(member), 0), np.intp)
+        said = superlatives.PLACE_WORDS.get(word, frozenset()) if phrase.ordinal is None else frozenset()
+        labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
+        has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
+        if (has & (member > clauses.NEGLIGIBLE)).any():  # labels that state the position themselves ("middle drawer")
+            fits = np.where(has, YES, NO)
+            return ClauseBelief(name, False, np.full(len(member), np.nan), fits, fits, nobody, is_order=True)
+        frame, seen_by = phrase.frame, self.layout.scene.frame
+        bodies = {FrameOfReference.SPEAKER: seen_by.camera_T_speaker, FrameOfReference.ROBOT: seen_by.base_T_camera}
+        if word in ("nearest", "farthest") and frame in bodies and bodies[frame] is None:
             frame = None  # "closest to me|you": if their position is unknown, use the assumed viewpoint
         view = self.view_for(frame, word in superlatives.FRAME_DEPENDENT)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
-            key = part_key(phrase, word, self.layout, view, member)
+            key = _part_key(phrase, word, self.layout, view, member)
             if key is not None:
                 likelihood, margin = superlatives.in_the_middle(key, member)
             else:
                 likelihood, margin = superlatives.middle_of_spread(self.layout, view, member)
         else:
-            key = part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
+            key = _part_key(phrase, word, self.layout, view, member) or superlatives.key_of(word, self.layout, view)
             # "the two leftmost mugs": the first position, or the second
             likelihood, margin = superlatives.place_in_order(key, member, n, places)
-        likelihood = np.clip(likelihood * fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
-        nobody = np.empty((len(member), 0), np.intp)
+        likelihood = np.clip(likelihood * _fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)
+
+
+# --------------------------------------------------------------------------------------------------
+# Order of parts with their own detections: drawers and shelves by height, and by two directions at once.
+
+_HEIGHT = frozenset({"highest", "lowest"})
+_NO_ORDER = 0.03  # metres: objects within this distance have no order along a direction
+_HIGHEST = 95  # percentile of heights used as the highest: edges of masks smear
+_AMID = 0.1  # fraction of a cabinet's width by which a door may lie on the other side of its middle
+_HEIGHT_NOISE = 0.005  # metres, in addition to depth noise
+
+
+def _part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, member: Array) -> Key | None:
+    """Key for ordering parts that are detections; None for phrases that are ordered like all objects.
+
+    Args:
+        word: the first superlative, or "middle" if parts of one stack are counted.
+        member: (N,) probability of being one of the parts.
+    """
+    stacked = phrase.category.split(" ")[-1] in DRAWERS | LEVELS
+    if phrase.also is not None and MIDDLE not in (word, phrase.also):
+        # Each direction is scaled by the spread of the objects along it.
+        first = _one(word, layout, view, stacked)
+        second = _one(phrase.also, layout, view, stacked)
+        value, variance = np.zeros(len(member)), np.zeros(len(member))
+        for key in (first, second):
+            apart = _apart(key, member)
+            if apart > _NO_ORDER:
+                value, variance = value + key.value / apart, variance + (key.sigma / apart) ** 2
+        return Key(value, np.sqrt(variance) + 1e-6)
+    if word == MIDDLE:
+        heights = _in_a_stack(layout)
+        return heights if stacked and _apart(heights, member) > _NO_ORDER else None
+    return _one(word, layout, view, stacked) if stacked and word in _HEIGHT else None
+
+
+def _fits_its_whole(phrase: NounPhrase, word: str, n: int, layout: Layout, view: Viewpoint, member: Array) -> Array:
+    """(N,) 0 if the only detected drawer or door of a cabinet cannot be the one that was said, else 1.
+
+    Undetected ones may exist: no drawer fits over the top one, and a left door is not on the right.
+
+    Args:
+        n: the position that was said, from 1.
+        member: (N,) probability of being one of the parts.
+    """
+    fits = np.ones(len(member))
+    rows = np.flatnonzero(member > NEGLIGIBLE)
+    noun = phrase.category.split(" ")[-1]
+    if len(rows) != 1 or noun not in DRAWERS | DOORS or not layout.measured[rows[0]]:
+        return fits
+    row = int(rows[0])
+    labels = [obj.detection.label for obj in layout.scene.objects]
+    wholes = [other for other, label in enumerate(labels) if other != row and has_by_nature(label, "drawer")]
+    pairs = Pairs(layout, view, rows, np.array(wholes, np.intp))
+    near = [whole for whole, gap in zip(wholes, pairs.gap[0], strict=True) if gap < layout.relation.contact]
+    if len(near) != 1:
+        return fits
+    whole = near[0]
+    if noun in DRAWERS and word in _HEIGHT:
+        tall = float(layout.size[row, 2])
+        over, under = layout.top[whole] - layout.top[row], layout.bottom[row] - layout.bottom[whole]
+        fits[row] = float(drawers_in(float(over if word == "highest" else under), tall) == n - 1)
+    elif noun in DOORS and word in ("leftmost", "rightmost"):
+        _, right = layout.rays(view, np.array([whole], np.intp))
+        aside = float((layout.centre[row, :2] - layout.centre[whole, :2]) @ right[0])
+        width = float(np.ptp(layout.footprint[whole] @ right[0]))
+        fits[row] = float(aside * (1 if word == "rightmost" else -1) > -_AMID * width)
+    return fits
+
+
+def _in_a_stack(layout: Layout) -> Key:
+    """Key: heights of the highest visible points of objects, from low to high.
+
+    Parts of one front or one rack do not overlap: the hidden part of one lies between its neighbours and does not
+    change the order.
+    """
+    up = layout.axes[:, 2]
+    tops = [float(np.percentile(o.points @ up, _HIGHEST)) if len(o.points) else np.nan for o in layout.scene.objects]
+    return Key(np.array(tops), np.hypot(layout.noise, _HEIGHT_NOISE))
+
+
+def _one(word: str, layout: Layout, view: Viewpoint, stacked: bool) -> Key:
+    if not stacked or word not in _HEIGHT:
+        return key_of(word, layout, view)
+    return _in_a_stack(layout).reversed() if word == "highest" else _in_a_stack(layout)
+
+
+def _apart(key: Key, member: Array) -> float:
+    """Distance between the first and the last member, metres."""
+    among = key.value[(member > 0.5) & np.isfinite(key.value)]
+    return float(np.ptp(among)) if len(among) else 0.0

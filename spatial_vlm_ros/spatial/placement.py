@@ -18,11 +18,10 @@ from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, clause_likelihood
-from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on
-from spatial_vlm_ros.spatial.free_space import Cells, Level, Relief, Stamp, depth_inside, support_level
+from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on, surface_in
+from spatial_vlm_ros.spatial.free_space import Cells, Relief, Stamp, depth_inside, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
-from spatial_vlm_ros.spatial.parts.surface import surface_in
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, reason_of, why_none
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
@@ -266,7 +265,10 @@ def _supporting_objects(
                 continue
             level = _level_for(around, request, obj, row)
             if isinstance(level, NoSurface) or not _stands(around, request, level, obj).any():
-                stacked = stacked_on(around, row, name, obj, _is_open(around, request))
+                moved = request.moved  # is it, at its current position, seen to be open at the top?
+                now = dataclasses.replace(around, relief=Relief.of(layout, request.depth), lifted=())
+                open_too = moved is not None and bool(layout.measured[moved]) and is_open(now, moved)
+                stacked = stacked_on(around, row, name, obj, open_too)
                 if not isinstance(stacked, NoSurface) or stacked.cause == "no surface":
                     yield stacked
             yield level
@@ -275,7 +277,11 @@ def _supporting_objects(
             yield inside_of(around, row, name_of(layout, row))
     elif request.relation in UNDER:
         for row in request.anchors:
-            ground = _ground_of(around, request, row)
+            under = carrier_of(layout, request.view, (row,), request.moved)
+            levels = [] if under is None else tops_of(around, under, name_of(layout, under))
+            stood_on = [] if isinstance(levels, NoSurface) else [s.level for s in levels]
+            away = [abs(each.height - float(layout.bottom[row])) for each in stood_on]
+            ground = stood_on[int(np.argmin(away))] if stood_on else support_level(layout)
             yield under_of(around, row, name_of(layout, row), float(obj.size[2]), ground, roof_of(layout, row))
     else:
         under = carrier_of(layout, request.view, request.anchors, request.moved)
@@ -323,25 +329,6 @@ def _level_for(around: SupportContext, request: PlaceRequest, obj: Moved, row: i
     return next((level for level in levels if _stands(around, request, level, obj).any()), levels[0])
 
 
-def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
-    """True if the moved object, at its current position, is seen to be open at the top."""
-    row = request.moved
-    if row is None or not around.layout.measured[row]:
-        return False
-    relief = Relief.of(around.layout, request.depth)
-    return is_open(dataclasses.replace(around, relief=relief, lifted=()), row)
-
-
-def _ground_of(around: SupportContext, request: PlaceRequest, row: int) -> Level:
-    """The level that an object stands on: that of its supporting object, else the support plane."""
-    layout = around.layout
-    under = carrier_of(layout, request.view, (row,), request.moved)
-    levels = [] if under is None else tops_of(around, under, name_of(layout, under))
-    if isinstance(levels, NoSurface) or not levels:
-        return support_level(layout)
-    return min((s.level for s in levels), key=lambda level: abs(level.height - float(layout.bottom[row])))
-
-
 def _stands(around: SupportContext, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> Cells:
     """(R, C) bool: cells where the object would stand if there were no obstacles."""
     room = room_of(around.layout, request, supporting, obj)
@@ -378,8 +365,14 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     walled = supporting.within and supporting.rim_height < math.inf
     rim = (lambda at: supporting.level.at(at) + supporting.rim_height) if walled else None
     apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between different spots: half the size
-    return tuple(
-        Spot(
+    spots: list[Spot] = []  # the best places that are apart from all better ones; the first of equal ones
+    left = np.ones(len(score), np.bool_)
+    while left.any() and len(spots) < request.config.most:
+        best = int(np.argmax(np.where(left, score, -1.0)))
+        left &= np.hypot(*(places - places[best]).T) >= apart
+        stability = None if inside is None else float(inside[best])
+        measures = float(margin[best]), float(clearance[best]), stability
+        spots.append(Spot(
             place=places[best],
             height=float(height(places[best : best + 1])[0]),
             axes=obj.axes,
@@ -389,28 +382,9 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
             margin=float(margin[best]),
             probability=float(probability[best]),
             clearance=float(clearance[best]),
-            stability=None if inside is None else float(inside[best]),
+            stability=stability,
             rim=None if rim is None else float((rim(places[best : best + 1]) - height(places[best : best + 1]))[0]),
             score=float(score[best]),
-            reason=reason_of(
-                layout,
-                request,
-                supporting,
-                obj,
-                places[best],
-                (float(margin[best]), float(clearance[best]), None if inside is None else float(inside[best])),
-            ),
-        )
-        for best in _different(places, score, apart, request.config.most)
-    )
-
-
-def _different(places: Array, score: Array, apart: float, most: int) -> Iterator[int]:
-    """The best places (T, 2) that are apart from all better ones; the first of equal ones."""
-    left = np.ones(len(score), np.bool_)
-    for _ in range(most):
-        if not left.any():
-            return
-        best = int(np.argmax(np.where(left, score, -1.0)))
-        left &= np.hypot(*(places - places[best]).T) >= apart
-        yield best
+            reason=reason_of(layout, request, supporting, obj, places[best], measures),
+        ))  # fmt: skip
+    return tuple(spots)

@@ -85,7 +85,11 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         weight = np.where(own, 0.0, weight)
         if not weight.any():
             return NoSurface("relation", f"there is no room for {obj.name} {where}", row)
-    blocking = _blocking(layout, supporting, obj, weight)
+    stamp, taken = Stamp.of(obj.outline, supporting.grid.step), []
+    for other in supporting.others:  # by the weight of the places that each blocks, largest first
+        met = stamp.touching(supporting.grid.filled([layout.footprint[other]]))
+        taken.append((round(float(weight[met].sum()), 9), -other))
+    blocking = tuple(-other for part, other in sorted(taken, reverse=True) if part > 0)
     listed = f"{names_of(layout, blocking[:_LISTED])} {'are' if len(blocking) > 1 else 'is'}" if blocking else ""
     cause, text = _main_cause(room, weight, supporting, where, name, listed)
     unseen = bool((~room.seen & room.clear & room.off_rim & room.steady & (weight > 0)).any())
@@ -148,16 +152,6 @@ def _meant(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     return weight.reshape(cells.shape)
 
 
-def _blocking(layout: Layout, supporting: SupportingSurface, obj: Moved, weight: Array) -> tuple[int, ...]:
-    """The objects that block places, by the weight of these places, largest first."""
-    stamp = Stamp.of(obj.outline, supporting.grid.step)
-    taken = []
-    for row in supporting.others:
-        met = stamp.touching(supporting.grid.filled([layout.footprint[row]]))
-        taken.append((round(float(weight[met].sum()), 9), -row))
-    return tuple(-row for part, row in sorted(taken, reverse=True) if part > 0)
-
-
 def names_of(layout: Layout, rows: tuple[int, ...]) -> str:
     """Names of several objects: "the cup (d1) and the box (d2)"."""
     return joined([name_of(layout, row) for row in rows])
@@ -197,7 +191,10 @@ def reason_of(
         limits.append(("stability", stability, config.inside_edge))
     if request.anchors and request.relation != "on":
         limits.append(("margin", margin, 0.0))
-    headroom = _headroom(supporting, request, obj, place)
+    roof, region = supporting.underside, request.region
+    if roof is None and region is not None and not region.walled and np.isfinite(region.high):
+        roof = region.high
+    headroom = None if roof is None else float(roof - supporting.level.at(place[None])[0] - obj.size[2])
     if headroom is not None:
         limits.append(("headroom", headroom, config.clearance))
     limit, value, least = min(limits, key=lambda each: each[1] - each[2])
@@ -208,7 +205,14 @@ def reason_of(
         text += f", its middle {_length(stability)} inside the {end}"
     if headroom is not None:
         text += f", {_length(headroom)} clear above it"
-    near = _nearest_object(layout, supporting, place + obj.outline, clearance)
+    # The object whose outline is nearest; None if something undetected is nearer.
+    outline = place + obj.outline
+    rows, middle = np.array(supporting.others, np.intp), outline.mean(axis=0)
+    reach = clearance + _CELLS * supporting.grid.step
+    around = np.hypot(*(outline - middle).T).max() + layout.radius[rows] + reach
+    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no check
+    gaps = [nearest_points(layout.footprint[row], outline)[0] for row in rows]
+    near = int(rows[int(np.argmin(gaps))]) if gaps and min(gaps) <= reach else None
     if clearance >= _FAR:
         return PlaceReason(f"{text}; nothing else within 1 m", limit, round(value, 6), least)
     free = f"free for {_length(clearance)} around"
@@ -244,29 +248,6 @@ def _where(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
         gap = min(nearest_points(layout.footprint[row], place + obj.outline)[0] for row in request.anchors)
         return f"{text}, {_length(gap)} from it"
     return text
-
-
-def _headroom(supporting: SupportingSurface, request: PlaceRequest, obj: Moved, place: Array) -> float | None:
-    """Clear height over the object, under a board, metres; None if nothing is over it."""
-    if supporting.underside is not None:
-        roof = supporting.underside
-    elif request.region is not None and not request.region.walled and np.isfinite(request.region.high):
-        roof = request.region.high
-    else:
-        return None
-    return float(roof - supporting.level.at(place[None])[0] - obj.size[2])
-
-
-def _nearest_object(layout: Layout, supporting: SupportingSurface, outline: Array, clearance: float) -> int | None:
-    """The object whose outline is nearest to the placed object; None if something undetected is nearer."""
-    rows, middle = np.array(supporting.others, np.intp), outline.mean(axis=0)
-    reach = clearance + _CELLS * supporting.grid.step
-    around = np.hypot(*(outline - middle).T).max() + layout.radius[rows] + reach
-    rows = rows[np.hypot(*(layout.centre[rows, :2] - middle).T) < around]  # farther ones need no check
-    gaps = [nearest_points(layout.footprint[row], outline)[0] for row in rows]
-    if not gaps or min(gaps) > reach:
-        return None
-    return int(rows[int(np.argmin(gaps))])
 
 
 def _length(metres: float) -> str:

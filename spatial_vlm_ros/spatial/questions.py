@@ -261,11 +261,15 @@ def _entropy(p: Array) -> float:
 def _worded(split: _Split, describer: Describer, several: bool) -> Question:
     rows = [int(row) for row in describer.rows]
     answers = tuple((part.said(several), tuple(rows[n] for n in held)) for part, held in split.parts)
-    if split.kind == "count" and _runs_through(split):
+    ordinals = [part.meaning[0].ordinal for part, _ in split.parts]
+    in_turn = [o.n for o in ordinals if o is not None] == list(range(1, len(split.parts) + 1))
+    if split.kind == "count" and in_turn:
         return Question(_counting(describer, split.parts[0][0].core.partition(" ")[2]), answers, split.bits)
     parts = sorted((part for part, _ in split.parts), key=lambda part: _IN_A_ROW.get(part.core, 0))
     one = "ones" if several else "one"
-    if all(part.kind in KINDS and _shares_its_noun(part) for part in parts):
+    # "One" may be said just once, at the end: for colours and places, not for kinds ("the bonnet one").
+    colours = all(part.kind != "attribute" or colour_family(part.core) is not None for part in parts)
+    if colours and all(part.kind in KINDS and part.kind not in ("label", "landmark") for part in parts):
         said = f"{joined([f'the {part.core}' for part in parts], 'or')} {one}"
     else:
         said = joined([part.said(several) for part in parts], "or")
@@ -273,42 +277,36 @@ def _worded(split: _Split, describer: Describer, several: bool) -> Question:
     return Question(f"Which {plural_of(noun) if several else noun}: {said}?", answers, split.bits)
 
 
-def _shares_its_noun(part: Description) -> bool:
-    """True if "one" may be said just once, at the end: for colours and places, not for kinds ("the bonnet one")."""
-    return part.kind not in ("label", "landmark") and (part.kind != "attribute" or colour_family(part.core) is not None)
-
-
-def _runs_through(split: _Split) -> bool:
-    """True if the positions of the rivals are the first, the second, and so on."""
-    ordinals = [part.meaning[0].ordinal for part, _ in split.parts]
-    return [o.n for o in ordinals if o is not None] == list(range(1, len(split.parts) + 1))
-
-
 def _counting(describer: Describer, words: str) -> str:
     return f"Which of the {number(len(describer.rows))} {plural_of(_noun(describer.noun, 'object'))}, counted {words}?"
-
-
-def _of_some(describer: Describer, count: int) -> Question | None:
-    """Ask for one end of an order or the other, if several are meant; None if no order is clear."""
-    for kind in POSITIONS:
-        ends = [d for d in describer.first_of(count) if d.kind == kind and len(d.held) == count and d.understood(True)]
-        if len(ends) == 2:
-            rows = [int(row) for row in describer.rows]
-            answers = tuple((d.said(several=True), tuple(rows[n] for n in sorted(d.held))) for d in ends)
-            noun = plural_of(_noun(describer.noun))
-            cores = joined([f"the {d.core}" for d in ends], "or")
-            return Question(f"Which {noun}: {cores} ones?", answers, 0.0)
-    return None
 
 
 def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) -> Question:
     """The question if nothing is clear: by the most informative position, each answer for its best fit; else by ids."""
     rows = [int(row) for row in describer.rows]
-    few = _of_some(describer, count) if several and count > 0 and len(rows) <= _MOST_COUNTED else None
-    if few is not None:
-        return few
-    by_id = None if several else _by_id(describer)
-    orders = [] if several or len(rows) > _MOST_COUNTED else _orders(describer)
+    if several and count > 0 and len(rows) <= _MOST_COUNTED:  # one end of an order or the other
+        clear = [d for d in describer.first_of(count) if len(d.held) == count and d.understood(True)]
+        for kind in POSITIONS:
+            ends = [d for d in clear if d.kind == kind]
+            if len(ends) == 2:
+                some = tuple((d.said(several=True), tuple(rows[n] for n in sorted(d.held))) for d in ends)
+                cores = joined([f"the {d.core}" for d in ends], "or")
+                return Question(f"Which {plural_of(_noun(describer.noun))}: {cores} ones?", some, 0.0)
+    by_id: Question | None = None  # by the ids that images show
+    ids = [obj.id for obj in describer.objects]
+    if not several and len(ids) <= _MOST_IDS and all(map(_SAYABLE_ID.fullmatch, ids)):
+        noun = _noun(describer.noun, "object")
+        named = tuple((f"the {noun} {id_}", (row,)) for id_, row in zip(ids, rows, strict=True))
+        by_id = Question(f"Which {noun}: {joined(ids, 'or')}?", named, 0.0)
+    orders: list[tuple[str, Sequence[Description]]] = []  # with a position for each of the objects
+    if not several and len(rows) == 2:
+        for kind in POSITIONS:
+            pair = [d for d in describer.orders if d.kind == kind]
+            text = f"Which {_noun(describer.noun)}: {joined([f'the {d.core}' for d in pair], 'or')} one?"
+            orders.append((text, pair))
+    elif not several and len(rows) <= _MOST_COUNTED:
+        orders = [(_counting(describer, words), describer.counted.get(side, ())) for side, words in COUNTED]
+    orders = [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
     if not orders:
         if by_id is not None:
             return by_id
@@ -325,30 +323,6 @@ def _unclear(describer: Describer, prior: Array, several: bool, count: int = 1) 
         return by_id
     answers = tuple((d.said(), held) for d, held in zip(places, meant, strict=True) if held)
     return Question(text, answers, max(0.0, _bits(prior, places)), clear=False)
-
-
-def _by_id(describer: Describer) -> Question | None:
-    """Ask by the ids that images show; None if ids cannot be said or are too many."""
-    objects = describer.objects
-    if len(objects) > _MOST_IDS or not all(_SAYABLE_ID.fullmatch(obj.id) for obj in objects):
-        return None
-    noun = _noun(describer.noun, "object")
-    answers = tuple((f"the {noun} {obj.id}", (int(row),)) for obj, row in zip(objects, describer.rows, strict=True))
-    return Question(f"Which {noun}: {joined([obj.id for obj in objects], 'or')}?", answers, 0.0)
-
-
-def _orders(describer: Describer) -> list[tuple[str, Sequence[Description]]]:
-    """Orders with a position for each of the objects, and the question that asks for it."""
-    orders: list[tuple[str, Sequence[Description]]] = []
-    if len(describer.rows) == 2:
-        pairs = [d for d in describer.orders if d.kind in POSITIONS]
-        for kind in POSITIONS:
-            pair = [d for d in pairs if d.kind == kind]
-            cores = [f"the {d.core}" for d in pair]
-            orders.append((f"Which {_noun(describer.noun)}: {joined(cores, 'or')} one?", pair))
-    else:
-        orders = [(_counting(describer, words), describer.counted.get(side, ())) for side, words in COUNTED]
-    return [(text, places) for text, places in orders if len(places) > 1 and all(d.understood() for d in places)]
 
 
 def _noun(category: str, anything: str = "one") -> str:

@@ -114,22 +114,17 @@ def is_support_phrase(phrase: NounPhrase) -> bool:
 
 def is_support(clause: RelationClause, anchor: PhraseBelief, layout: Layout, found: float) -> bool:
     """True if a clause says "on the table" and no detection has that label, so that the support plane is meant."""
-    return (
-        clause.relation == "on"
-        and layout.scene.support is not None
-        and is_support_phrase(anchor.phrase)
-        and not (anchor.phrase.category in LOWEST_NOUNS and _shows_lower_ground(layout))
-        and not (anchor.fit >= found).any()
-    )
-
-
-def _shows_lower_ground(layout: Layout) -> bool:
-    """True if the image shows a surface well below the support plane, which is then the floor."""
     scene = layout.scene
-    if scene.support is None:
+    if clause.relation != "on" or scene.support is None or not is_support_phrase(anchor.phrase):
         return False
+    if (anchor.fit >= found).any():
+        return False
+    if anchor.phrase.category not in LOWEST_NOUNS:
+        return True
+    # A surface that is visible well below the support plane is the floor.
     depth, K = scene.frame.depth[::8, ::8], scene.frame.camera.K
     v, u = np.nonzero(np.isfinite(depth))
     z = depth[v, u].astype(np.float64)
     points = np.column_stack(((8 * u - K[0, 2]) / K[0, 0] * z, (8 * v - K[1, 2]) / K[1, 1] * z, z))
-    return bool(np.count_nonzero(scene.support.height(points) < -_CLEARLY_LOWER) > _LOWER_SHARE * depth.size)
+    lower = np.count_nonzero(scene.support.height(points) < -_CLEARLY_LOWER)
+    return bool(lower <= _LOWER_SHARE * depth.size)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SecondOpinion, Status
+from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, SecondOpinion, Status
 
 NAME = "name"
 """Key of phrases without a relation and an order."""
@@ -102,17 +102,14 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
     value = read_measured(path, _REPAIR, ("relations",))
     if not isinstance(value["relations"], dict):
         raise FileError(path, "relations must be an object", _REPAIR)
-    counts = {name: _counts(path, name, one) for name, one in value["relations"].items()}
+    counts, names = {}, ("right", "wrong", "none")
+    for name, one in value["relations"].items():
+        if not isinstance(one, dict) or set(one) - {"intervals"} != set(names):
+            raise FileError(path, "the fields must be the counts right, wrong and none", _REPAIR, f"relations.{name}")
+        if not all(type(one[n]) is int and 0 <= one[n] <= 10**9 for n in names):
+            raise FileError(path, "each count must be a whole number of at least 0", _REPAIR, f"relations.{name}")
+        counts[name] = Counts(*(one[n] for n in names))
     return Reliabilities(value["model"], MappingProxyType(counts))
-
-
-def _counts(path: str | Path, name: str, value: Any) -> Counts:
-    names = ("right", "wrong", "none")
-    if not isinstance(value, dict) or set(value) - {"intervals"} != set(names):
-        raise FileError(path, "the fields must be the counts right, wrong and none", _REPAIR, f"relations.{name}")
-    if not all(type(value[n]) is int and 0 <= value[n] <= 10**9 for n in names):
-        raise FileError(path, "each count must be a whole number of at least 0", _REPAIR, f"relations.{name}")
-    return Counts(*(value[n] for n in names))
 
 
 def relations_of(phrase: NounPhrase, default: FrameOfReference) -> tuple[str, ...]:
@@ -129,7 +126,9 @@ def relations_of(phrase: NounPhrase, default: FrameOfReference) -> tuple[str, ..
 
 def _keys(phrase: NounPhrase, default: FrameOfReference) -> Iterator[str]:
     for clause in phrase.relations:
-        yield _key_of(clause, default)
+        relation, said = RELATIONS.get(clause.relation), ("not " if clause.negated else "") + clause.relation
+        framed, stated = relation is not None and relation.framed, clause.distance is not None
+        yield _with_tags(said, clause.frame or default, framed, stated=stated)
         for anchor in clause.anchors:
             yield from _keys(anchor, default)
     word, name = phrase.superlative, phrase.superlative
@@ -137,13 +136,6 @@ def _keys(phrase: NounPhrase, default: FrameOfReference) -> Iterator[str]:
         word, name = superlatives.ORDINAL_SIDES[phrase.ordinal.from_], f"n-th from the {phrase.ordinal.from_}"
     if word is not None and name is not None:
         yield _with_tags(name, phrase.frame or default, word in superlatives.FRAME_DEPENDENT, stated=False)
-
-
-def _key_of(clause: RelationClause, default: FrameOfReference) -> str:
-    relation = RELATIONS.get(clause.relation)
-    name = ("not " if clause.negated else "") + clause.relation
-    framed = relation is not None and relation.framed
-    return _with_tags(name, clause.frame or default, framed, stated=clause.distance is not None)
 
 
 def _with_tags(name: str, frame: FrameOfReference, framed: bool, *, stated: bool) -> str:
@@ -197,7 +189,14 @@ def cross_check(
     config = scorer.config
     relations = relations_of(verdict.query.target, scorer.default_frame)
     confusion = reliabilities.of(relations, config.second_opinion.prior)
-    prior = _prior(verdict, scorer)
+    # (N + 1,) probability by geometry that each object is the right one; the last: that none is.
+    prior = np.append(verdict.probability, max(0.0, 1.0 - float(verdict.probability.sum())))
+    if verdict.status is Status.OK and verdict.chosen >= 0:
+        sure = belief_of(verdict, scorer).probability
+        rest = prior + FLOOR
+        rest[verdict.chosen] = 0.0
+        prior = (1.0 - sure) * rest / rest.sum()
+        prior[verdict.chosen] = sure
     posterior = prior
     effect: Effect = "reported"
     if row is None:
@@ -209,41 +208,33 @@ def cross_check(
     elif not confusion.informs:
         reason = f"it names another object in {confusion.wrong:.0%} of such cases, more often than the right one"
     else:
-        posterior = _posterior(prior, row, confusion)
+        likelihood = np.full(len(prior), confusion.wrong)
+        likelihood[row] = confusion.right
+        posterior = prior * likelihood / (prior * likelihood).sum()  # Bayes' rule
         effect, reason = _effect(verdict, scorer, row, posterior, confusion)
-    opinion = dataclasses.replace(
-        _report(verdict, scorer, prior, posterior, row), relations=relations, effect=effect, reason=reason,
+    ids, chosen = [obj.id for obj in scorer.layout.scene.objects], verdict.chosen
+    opinion = SecondOpinion(
+        words=words_for(verdict.query.target, scorer.default_frame),
+        geometric_id=ids[chosen] if chosen >= 0 else None,
+        geometric_probability=round(float(prior[chosen]), 6) if chosen >= 0 else 0.0,
+        named_id=None if row is None else ids[row],
+        named_probability=0.0 if row is None else round(float(prior[row]), 6),
+        combined_probability=round(float(posterior[chosen]), 6) if chosen >= 0 else 0.0,
+        relations=relations,
         reliability=None if confusion is None else round(confusion.right, 6),
-    )  # fmt: skip
-    return _changed(dataclasses.replace(verdict, opinion=opinion), scorer, row, posterior)
-
-
-def _prior(verdict: ResolvedChoice, scorer: PhraseScorer) -> Array:
-    """(N + 1,) probability by geometry that each object is the right one; the last: that none is.
-
-    An answer has the probability of `belief_of`; the rest is shared among the others in
-    proportion to geometry's probabilities, each plus FLOOR, because labels and masks can be wrong.
-    """
-    prior = np.append(verdict.probability, max(0.0, 1.0 - float(verdict.probability.sum())))
-    if verdict.status is not Status.OK or verdict.chosen < 0:
-        return prior
-    sure = belief_of(verdict, scorer).probability
-    rest = prior + FLOOR
-    rest[verdict.chosen] = 0.0
-    prior = (1.0 - sure) * rest / rest.sum()
-    prior[verdict.chosen] = sure
-    return prior
-
-
-def _posterior(prior: Array, row: int, confusion: Confusion) -> Array:
-    """(N + 1,) posterior after the model named `row`: Bayes' rule.
-
-    All errors of the model are assumed to name this object, because a model may always err in the same way.
-    """
-    likelihood = np.full(len(prior), confusion.wrong)
-    likelihood[row] = confusion.right
-    weighed = prior * likelihood
-    return weighed / weighed.sum()
+        effect=effect,
+        reason=reason,
+    )
+    verdict = dataclasses.replace(verdict, opinion=opinion)
+    if row is not None and effect == "disagreed":
+        left = float(posterior[chosen])
+        return dataclasses.replace(verdict, status=Status.DISAGREEMENT, rivals=(chosen, row), several=(), sure=left)
+    if row is not None and effect == "settled":
+        return dataclasses.replace(
+            verdict, status=usable(row, scorer), chosen=row, rivals=(), probability=posterior[:-1],
+            sure=float(posterior[row]),
+        )  # fmt: skip
+    return verdict
 
 
 def _effect(
@@ -264,11 +255,6 @@ def _effect(
         return "reported", f"{verdict.status.value} is decided only by the geometry"
     if not confusion.settles(scorer.config.second_opinion.most_wrong):
         return "reported", f"it names another object in {confusion.wrong:.0%} of such cases: too often to break a tie"
-    return _settling(verdict, scorer, row, posterior)
-
-
-def _settling(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, posterior: Array) -> tuple[Effect, str]:
-    """Decide if a tie is broken: only if measurement left it open, never if the words fit two objects."""
     mass = scorer.config.decision.mass
     if verdict.frames or verdict.phrase is not None or any(True for _ in other_frames(scorer)):
         return "reported", "only the person can say whose left, or which anchor, was meant"
@@ -291,40 +277,6 @@ def _clear(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, *, orders: b
     holds = scorer.config.decision.holds
     clauses = [clause for clause in verdict.by_row[row].clauses if orders or not clause.is_order]
     return all(state_of(float(clause.likelihood[row]), holds) is ClauseState.HOLDS for clause in clauses)
-
-
-def _changed(verdict: ResolvedChoice, scorer: PhraseScorer, row: int | None, posterior: Array) -> ResolvedChoice:
-    effect = verdict.opinion.effect if verdict.opinion is not None else "reported"
-    if row is None or effect not in ("disagreed", "settled"):
-        return verdict
-    if effect == "disagreed":
-        left = float(posterior[verdict.chosen])
-        return dataclasses.replace(
-            verdict, status=Status.DISAGREEMENT, rivals=(verdict.chosen, row), several=(), sure=left
-        )
-    return dataclasses.replace(
-        verdict, status=usable(row, scorer), chosen=row, rivals=(), probability=posterior[:-1],
-        sure=float(posterior[row]),
-    )  # fmt: skip
-
-
-def _report(
-    verdict: ResolvedChoice, scorer: PhraseScorer, prior: Array, posterior: Array, row: int | None
-) -> SecondOpinion:
-    ids = [obj.id for obj in scorer.layout.scene.objects]
-    chosen = verdict.chosen
-    return SecondOpinion(
-        words=words_for(verdict.query.target, scorer.default_frame),
-        geometric_id=ids[chosen] if chosen >= 0 else None,
-        geometric_probability=round(float(prior[chosen]), 6) if chosen >= 0 else 0.0,
-        named_id=None if row is None else ids[row],
-        named_probability=0.0 if row is None else round(float(prior[row]), 6),
-        combined_probability=round(float(posterior[chosen]), 6) if chosen >= 0 else 0.0,
-        relations=(),
-        reliability=None,
-        effect="reported",
-        reason="",
-    )
 
 
 # ------------------------------------------------------------------------------------------------ words

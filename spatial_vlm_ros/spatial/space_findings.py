@@ -98,7 +98,20 @@ def question_of(query: SpatialQuery) -> SpaceQuestion:
 
 def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> AskedSubject:
     """Decide which object or objects a question is about; readings count by how well the scene fits them."""
-    asked = [(_about(query, scorer), query) for query in queries]
+    asked = []  # the query about only the subject, likelier if the scene has the object of comparison
+    for query in queries:
+        question, share = query.question, query.preference
+        others = [] if question is None else [question.other, *question.choices]
+        if question is not None and question.asked is not None:
+            others += [anchor for clause in question.asked.relations for anchor in clause.anchors]
+        for phrase in others:
+            if phrase is not None and phrase.category != "object":
+                share *= clearness(phrase, scorer)
+        target = query.target if question is None else subject_of(query)
+        share = max(share * clearness(target, scorer), 1e-9)
+        asked.append(
+            (dataclasses.replace(query, target=target, destination=None, preference=share, question=None), query)
+        )
     best = max(about.preference for about, _ in asked)
     asked = [(about, query) for about, query in asked if about.preference >= _AS_CLEAR * best]
     choice = decide([about for about, _ in asked], scorer)
@@ -106,21 +119,6 @@ def settle_subject(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> Ask
     if choice.status is not Status.OK:
         raise QuestionRefused(choice)
     return AskedSubject(reading, choice)
-
-
-def _about(query: SpatialQuery, scorer: PhraseScorer) -> SpatialQuery:
-    """The query about only the subject, likelier if the scene has the object of comparison."""
-    question = query.question
-    share = query.preference
-    others = [] if question is None else [question.other, *question.choices]
-    if question is not None and question.asked is not None:
-        others += [anchor for clause in question.asked.relations for anchor in clause.anchors]
-    for phrase in others:
-        if phrase is not None and phrase.category != "object":
-            share *= clearness(phrase, scorer)
-    target = query.target if question is None else subject_of(query)
-    share *= clearness(target, scorer)
-    return dataclasses.replace(query, target=target, destination=None, preference=max(share, 1e-9), question=None)
 
 
 def clearness(phrase: NounPhrase, scorer: PhraseScorer) -> float:

@@ -59,7 +59,14 @@ class LengthEstimate:
 
 def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
     """Shortest distance between convex outlines (K, 2) and (M, 2), metres, and a point of each; 0 if they overlap."""
-    if _overlap(one, other):
+    overlap = True  # no edge of either has all of the other beyond it
+    for outline, rest in ((one, other), (other, one)):
+        edge = np.roll(outline, -1, axis=0) - outline
+        own, others = (places @ np.stack((edge[:, 1], -edge[:, 0])) for places in (outline, rest))
+        beyond = own.max(axis=0) < others.min(axis=0) - 1e-12
+        beyond |= own.min(axis=0) > others.max(axis=0) + 1e-12
+        overlap = overlap and not beyond.any()
+    if overlap:
         middle = (one.mean(axis=0) + other.mean(axis=0)) / 2
         return 0.0, middle, middle
     first = _to_edges(one, other)
@@ -90,18 +97,6 @@ def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:
     return float(distance[k, m]), places[k], points[k, m]
 
 
-def _overlap(one: Array, other: Array) -> bool:
-    """True if two convex outlines overlap: no edge of either has all of the other beyond it."""
-    for outline, rest in ((one, other), (other, one)):
-        edge = np.roll(outline, -1, axis=0) - outline
-        normal = np.stack((edge[:, 1], -edge[:, 0]), axis=1)
-        if ((outline @ normal.T).max(axis=0) < (rest @ normal.T).min(axis=0) - 1e-12).any():
-            return False
-        if ((outline @ normal.T).min(axis=0) > (rest @ normal.T).max(axis=0) + 1e-12).any():
-            return False
-    return True
-
-
 # ------------------------------------------------------------------------------------------------ gaps
 
 
@@ -110,7 +105,13 @@ def gap_between(layout: Layout, one: int, other: int) -> LengthEstimate:
     aside, first, second = nearest_points(layout.footprint[one], layout.footprint[other])
     up = max(layout.bottom[one] - layout.top[other], layout.bottom[other] - layout.top[one], 0.0)
     value = math.hypot(aside, up)
-    heights = _heights(layout, one, other)
+    low, high = max(layout.bottom[[one, other]]), min(layout.top[[one, other]])
+    if low <= high:
+        heights = (low + high) / 2, (low + high) / 2
+    elif layout.bottom[one] > layout.bottom[other]:
+        heights = layout.bottom[one], layout.top[other]
+    else:
+        heights = layout.top[one], layout.bottom[other]
     ends = np.array([[*first, heights[0]], [*second, heights[1]]])
     across = np.zeros(2) if aside < 1e-9 else (second - first) / aside
     variance = _side_variance(layout, one, across) + _side_variance(layout, other, -across)
@@ -118,17 +119,6 @@ def gap_between(layout: Layout, one: int, other: int) -> LengthEstimate:
     upright = _upright_variance(layout, one) + _upright_variance(layout, other)
     share = 1.0 if value < 1e-9 else (aside / value) ** 2
     return LengthEstimate(value, math.sqrt(share * variance + (1.0 - share) * upright), ends)
-
-
-def _heights(layout: Layout, one: int, other: int) -> tuple[float, float]:
-    """Heights of the ends of the line drawn between two objects, metres."""
-    low = max(layout.bottom[one], layout.bottom[other])
-    high = min(layout.top[one], layout.top[other])
-    if low <= high:
-        return float(low + high) / 2, float(low + high) / 2
-    over = layout.bottom[one] > layout.bottom[other]
-    ends = (layout.bottom[one], layout.top[other]) if over else (layout.top[one], layout.bottom[other])
-    return float(ends[0]), float(ends[1])
 
 
 def _side_variance(layout: Layout, row: int, towards: Array) -> float:
@@ -178,14 +168,13 @@ def from_viewer(layout: Layout, row: int, frame: FrameOfReference) -> LengthEsti
 def between_centres(layout: Layout, one: int, other: int) -> LengthEstimate:
     """Distance between the estimated volume centres of two objects."""
     ends = layout.centre[[one, other]]
-    variance = sum(_centre_variance(layout, row) for row in (one, other))
+    variance = 0.0
+    for row in (one, other):
+        shape = layout.scene.objects[row].shape
+        hidden = 0.0 if shape is None else shape.sigma
+        side = _REACH / 2 * float(layout.mean_side[row])
+        variance += float(layout.sigma[row]) ** 2 + side**2 + hidden**2 + _OUTLINE**2
     return LengthEstimate(float(np.linalg.norm(ends[0] - ends[1])), math.sqrt(variance), ends)
-
-
-def _centre_variance(layout: Layout, row: int) -> float:
-    shape = layout.scene.objects[row].shape
-    hidden = 0.0 if shape is None else shape.sigma
-    return float(layout.sigma[row]) ** 2 + (_REACH / 2 * float(layout.mean_side[row])) ** 2 + hidden**2 + _OUTLINE**2
 
 
 # ------------------------------------------------------------------------------------------------ sides
@@ -198,17 +187,6 @@ def side_of(layout: Layout, row: int, which: Length) -> LengthEstimate:
         which: any length except "all".
     """
     sides = superlatives.whole_sizes(layout)[row]
-    sigma = np.sqrt(_side_variances(layout, row))
-    longest, shortest = int(np.argmax(sides)), int(np.argmin(sides))
-    index = {"height": 2, "width": 0, "depth": 1, "length": longest, "thickness": shortest}.get(which)
-    if index is None:  # the diameter
-        return LengthEstimate(float(sides[:2].mean()), float(np.hypot(*sigma[:2])) / 2)
-    return LengthEstimate(float(sides[index]), float(sigma[index]))
-
-
-def _side_variances(layout: Layout, row: int) -> Array:
-    """(3,) variances of the box's sides: longer and shorter horizontal side, height, m²."""
-    sides = superlatives.whole_sizes(layout)[row]
     obj = layout.scene.objects[row]
     noise, cut = float(layout.noise[row]), np.array([obj.cut, obj.cut, obj.cut_above]) / math.sqrt(3.0)
     relative = np.array([_SIDE, _SIDE, _HEIGHT]) + _doubt(layout, row)
@@ -219,7 +197,12 @@ def _side_variances(layout: Layout, row: int) -> Array:
         along = layout.long_side[row]
         hidden[0] = 2.0 * obj.shape.sigma * abs(float(ahead @ along))
         hidden[1] = 2.0 * obj.shape.sigma * math.sqrt(max(0.0, 1.0 - float(ahead @ along) ** 2))
-    return np.asarray(noise**2 + cut**2 + (relative * sides) ** 2 + hidden**2 + _OUTLINE**2)
+    sigma = np.sqrt(noise**2 + cut**2 + (relative * sides) ** 2 + hidden**2 + _OUTLINE**2)
+    longest, shortest = int(np.argmax(sides)), int(np.argmin(sides))
+    index = {"height": 2, "width": 0, "depth": 1, "length": longest, "thickness": shortest}.get(which)
+    if index is None:  # the diameter
+        return LengthEstimate(float(sides[:2].mean()), float(np.hypot(*sigma[:2])) / 2)
+    return LengthEstimate(float(sides[index]), float(sigma[index]))
 
 
 # ------------------------------------------------------------------------------------------------ edges of surfaces
@@ -284,7 +267,9 @@ def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
                 beyond = (behind > away + _BEYOND) & ~_shifted(on, axis, count * step, 0)
             past = _shifted(lower, axis, count * step, 0) | beyond
             found = (ends if count <= _SIDE_PIXELS else hole) & past & ~seen
-            across = _shifted_places(plane, axis, (count - 1) * step)
+            back, across = (count - 1) * step, plane
+            if back:  # a pixel's own place past the end
+                across = np.stack([_shifted(plane[..., k], axis, back, np.nan) for k in (0, 1)], axis=2)
             places.append(np.where(hole[found][:, None], (plane[found] + across[found]) / 2, ground[found]))
             seen |= found
             hole &= _shifted(unmeasured, axis, count * step, 0)
@@ -315,13 +300,6 @@ def _classes(layout: Layout, height: float) -> tuple[Flags, Flags, Array, Array]
         lower = over < -(_LOWER + 2 * noise)
         plane = rays[..., :2] * ((height - layout.floor) / rays[..., 2])[..., None]
     return on & ~_objects(layout, on.shape, tables=False), lower, ground[..., :2], plane
-
-
-def _shifted_places(places: Array, axis: int, step: int) -> Array:
-    """(h, w, 2) places of the pixels some steps further along an axis; a pixel's own place past the end."""
-    if step == 0:
-        return places
-    return np.stack([_shifted(places[..., k], axis, step, np.nan) for k in (0, 1)], axis=2)
 
 
 def _stride(layout: Layout) -> int:

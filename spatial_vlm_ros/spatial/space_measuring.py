@@ -55,13 +55,33 @@ _OF_VIEWER = {
 
 def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     """Answer how far an object is from another one, from an edge or from a viewer."""
-    question = subject.question
-    if question.apart:
-        return _between_several(subject, scorer)
+    question, layout = subject.question, scorer.layout
+    if question.apart:  # between the objects of a plural: between the two nearest ones
+        rows = subject.rows
+        if len(rows) < 2:
+            raise QuestionRefused(dataclasses.replace(subject.choice, status=Status.RELATION_UNSATISFIED, several=rows))
+        pairs = [(gap_between(layout, a, b), a, b) for a, b in itertools.combinations(rows, 2)]
+        nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
+        lengths = [("distance", nearest), ("between centres", between_centres(layout, one, other))]
+        words = f"{capital(name_of(layout, one))} and {name_of(layout, other)} are {with_interval(nearest)} apart"
+        if len(pairs) > 1:
+            farthest = max(pairs, key=lambda pair: pair[0].value)[0]
+            lengths.append(("farthest apart", farthest))
+            words += f"; the two that are farthest apart, {with_interval(farthest)}"
+        return _measured(subject, tuple(lengths), words + ".", [])
     if question.relation is not None:
         return _along(subject, scorer)
     if question.other is None:
-        return _from_viewer(subject, question.frame, scorer)
+        frame = question.frame
+        if frame is None:
+            frame = scorer.default_frame if scorer.default_frame in _OF_VIEWER else FrameOfReference.VIEWER
+        if frame not in scorer.frames_used:
+            scorer.frames_used.insert(0, frame)
+        nearest, row = min(
+            ((from_viewer(layout, row, frame), row) for row in subject.rows), key=lambda one: one[0].value
+        )
+        words = f"{capital(name_of(layout, row))} is {with_interval(nearest)} from {_OF_VIEWER[frame]}."
+        return _measured(subject, (("distance", nearest),), words, [])
     if question.other.category.split()[-1] in EDGES:
         edge = _from_edge(subject, question.other, scorer)
         if edge is not None:
@@ -72,12 +92,11 @@ def distance(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     if not others:
         choice = dataclasses.replace(subject.choice, status=Status.NOT_FOUND, phrase=question.other)
         raise QuestionRefused(choice, subject=False)
-    layout = scorer.layout
     pairs = [(gap_between(layout, one, other), one, other) for one in subject.rows for other in others]
     nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
-    lengths = (("distance", nearest), ("between centres", between_centres(layout, one, other)))
+    lengths = [("distance", nearest), ("between centres", between_centres(layout, one, other))]
     words = f"{capital(name_of(layout, one))} is {with_interval(nearest)} from {name_of(layout, other)}."
-    return _measured(subject, lengths, words, [other])
+    return _measured(subject, tuple(lengths), words, [other])
 
 
 def _measured(
@@ -88,34 +107,6 @@ def _measured(
         first.value, 0.95, subject.named(others), words, subject.choice,
         unit="m", interval=first.interval, lengths=lengths, ends=first.ends,
     )  # fmt: skip
-
-
-def _between_several(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
-    """Distance between the objects of a plural: between the two nearest ones."""
-    layout, rows = scorer.layout, subject.rows
-    if len(rows) < 2:
-        raise QuestionRefused(dataclasses.replace(subject.choice, status=Status.RELATION_UNSATISFIED, several=rows))
-    pairs = [(gap_between(layout, a, b), a, b) for a, b in itertools.combinations(rows, 2)]
-    nearest, one, other = min(pairs, key=lambda pair: pair[0].value)
-    lengths = [("distance", nearest), ("between centres", between_centres(layout, one, other))]
-    words = f"{capital(name_of(layout, one))} and {name_of(layout, other)} are {with_interval(nearest)} apart"
-    if len(pairs) > 1:
-        farthest = max(pairs, key=lambda pair: pair[0].value)[0]
-        lengths.append(("farthest apart", farthest))
-        words += f"; the two that are farthest apart, {with_interval(farthest)}"
-    return _measured(subject, tuple(lengths), words + ".", [])
-
-
-def _from_viewer(subject: AskedSubject, frame: FrameOfReference | None, scorer: PhraseScorer) -> SpaceFinding:
-    if frame is None:
-        frame = scorer.default_frame if scorer.default_frame in _OF_VIEWER else FrameOfReference.VIEWER
-    if frame not in scorer.frames_used:
-        scorer.frames_used.insert(0, frame)
-    layout = scorer.layout
-    found = [(from_viewer(layout, row, frame), row) for row in subject.rows]
-    nearest, row = min(found, key=lambda each: each[0].value)
-    words = f"{capital(name_of(layout, row))} is {with_interval(nearest)} from {_OF_VIEWER[frame]}."
-    return _measured(subject, (("distance", nearest),), words, [])
 
 
 def _over_support(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
@@ -170,7 +161,12 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
     frame = FrameOfReference.VIEWER if frame is FrameOfReference.OBJECT else frame
     if phrase.superlative is not None and frame not in scorer.frames_used:
         scorer.frames_used.insert(0, frame)
-    whole = _whole(subject, owner, scorer)
+    whole = None  # the support plane
+    if owner is None:
+        rows = [r for r in np.flatnonzero(layout.measured).tolist() if is_surface(layout, r) and r not in subject.rows]
+        whole = rows[0] if len(rows) == 1 else None
+    elif not is_unseen_support(owner, scorer):
+        whole = settle_other(owner, subject.reading, scorer)[0]
     towards = side_direction(layout, row if whole is None else whole, phrase.superlative, frame)
     if whole is not None and not is_surface(layout, whole):
         length: LengthEstimate | None = to_outline_edge(layout, row, whole, towards)
@@ -188,17 +184,6 @@ def _from_edge(subject: AskedSubject, phrase: NounPhrase, scorer: PhraseScorer) 
     return _measured(subject, (("distance", length),), words + ".", [] if whole is None else [whole])
 
 
-def _whole(subject: AskedSubject, owner: NounPhrase | None, scorer: PhraseScorer) -> int | None:
-    """The object whose edge is meant; None for the support plane."""
-    layout = scorer.layout
-    if owner is not None:
-        if is_unseen_support(owner, scorer):
-            return None
-        return settle_other(owner, subject.reading, scorer)[0]
-    rows = [r for r in np.flatnonzero(layout.measured).tolist() if is_surface(layout, r) and r not in subject.rows]
-    return rows[0] if len(rows) == 1 else None
-
-
 # ------------------------------------------------------------------------------------------------ sizes
 
 
@@ -208,7 +193,16 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     layout, row = scorer.layout, subject.rows[0]
     which: Length = question.length or "all"
     if question.other is not None:
-        return _difference(subject, "height" if which == "all" else which, scorer)
+        which = "height" if which == "all" else which
+        other = settle_other(question.other, subject.reading, scorer)[0]
+        one, rival = side_of(layout, row, which), side_of(layout, other, which)
+        value, sigma = one.value - rival.value, math.hypot(one.sigma, rival.sigma)
+        more = "more" if value >= 0 else "less"
+        words = (f"The {which} of {name_of(layout, row)} is {with_interval(one)}, of {name_of(layout, other)} "
+                 f"{with_interval(rival)}: {100 * abs(value):.1f} cm {more}.")  # fmt: skip
+        finding = _measured(subject, ((which, one), (f"{which} of the other", rival)), words, [other])
+        interval = value - 1.96 * sigma, value + 1.96 * sigma  # negative if it is shorter
+        return dataclasses.replace(finding, value=value, interval=interval, ends=None)
     if which == "all":
         lengths = tuple((name, side_of(layout, row, name)) for name in _SIDES)
         longest = side_of(layout, row, "length")
@@ -226,20 +220,6 @@ def size(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     return dataclasses.replace(_measured(subject, ((which, length), *sides), words + ".", []), ends=None)
 
 
-def _difference(subject: AskedSubject, which: Length, scorer: PhraseScorer) -> SpaceFinding:
-    """How much longer one object is than another, metres; negative if it is shorter."""
-    layout, row = scorer.layout, subject.rows[0]
-    other = settle_other(subject.question.other or NounPhrase("object"), subject.reading, scorer)[0]
-    one, rival = side_of(layout, row, which), side_of(layout, other, which)
-    value, sigma = one.value - rival.value, math.hypot(one.sigma, rival.sigma)
-    more = "more" if value >= 0 else "less"
-    words = (f"The {which} of {name_of(layout, row)} is {with_interval(one)}, of {name_of(layout, other)} "
-             f"{with_interval(rival)}: {100 * abs(value):.1f} cm {more}.")  # fmt: skip
-    lengths = ((which, one), (f"{which} of the other", rival))
-    finding = _measured(subject, lengths, words, [other])
-    return dataclasses.replace(finding, value=value, interval=(value - 1.96 * sigma, value + 1.96 * sigma), ends=None)
-
-
 _RESTING = ("inside", "on")
 _AROUND = ("left of", "right of", "in front of", "behind")
 _NEIGHBOUR = 0.6  # metres within which another object is used to describe a position
@@ -252,7 +232,13 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     asked = None if question.other is None else settle_other(question.other, subject.reading, scorer)[0]
     said, others = [], []
     for row in subject.rows:
-        anchors = [asked] if asked is not None else _neighbours(row, scorer)
+        anchors = [] if asked is None else [asked]
+        rows = np.flatnonzero(layout.measured)
+        rows = rows[rows != row]
+        if asked is None and len(rows):  # the nearest ones, at most four
+            gaps = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), np.array([row]), rows).space[0]
+            nearest = np.argsort(np.where(gaps < _NEIGHBOUR, gaps, np.inf), kind="stable")[:4]
+            anchors = [int(rows[n]) for n in nearest if gaps[n] < _NEIGHBOUR]
         parts = [f"{relation} {name_of(layout, other)}" for relation, other in _placed(row, anchors, scorer)]
         others += [other for other in anchors if any(name_of(layout, other) in part for part in parts)]
         away = from_viewer(layout, row, FrameOfReference.VIEWER)
@@ -262,19 +248,6 @@ def where(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     compared = [row for row in dict.fromkeys(others) if row not in subject.rows]
     ends = gap_between(layout, subject.rows[0], asked).ends if asked is not None else None
     return SpaceFinding(None, subject.choice.sure, subject.named(compared), " ".join(said), subject.choice, ends=ends)
-
-
-def _neighbours(row: int, scorer: PhraseScorer) -> list[int]:
-    """Rows of the nearest measured objects, nearest first: at most four, within _NEIGHBOUR metres."""
-    layout = scorer.layout
-    rows = np.flatnonzero(layout.measured)
-    rows = rows[rows != row]
-    if not len(rows):
-        return []
-    pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), np.array([row]), rows)
-    away = np.where(pairs.space[0] < _NEIGHBOUR, pairs.space[0], np.inf)
-    order = np.argsort(away, kind="stable")
-    return [int(rows[i]) for i in order[:4] if np.isfinite(away[i])]
 
 
 def _placed(row: int, anchors: Sequence[int], scorer: PhraseScorer) -> list[tuple[str, int]]:

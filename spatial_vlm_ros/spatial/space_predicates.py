@@ -14,9 +14,9 @@ from spatial_vlm_ros.language.lexicon import NOT
 from spatial_vlm_ros.language.rendering import describe, named
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
-from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, clause_likelihood, normal_cdf, state_of
+from spatial_vlm_ros.spatial.belief import ClauseBelief, clause_likelihood, normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import each_by_itself
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, other_frames, phrases_not_found
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, measurement_at, other_frames, phrases_not_found
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
@@ -111,9 +111,16 @@ def judge_predicate(asked: NounPhrase, row: int, reading: SpatialQuery, scorer: 
     for clause in each_by_itself(asked.relations):
         belief = _settled(clause, row, reading, scorer)
         likelihood = float(belief.likelihood[row])
-        parts.append((likelihood, _clause_words(belief, clause, row, scorer)))
-        measured.append(_measurement(belief, row, scorer))
-        anchors += [int(a) for a in belief.anchors[row] if a >= 0]
+        rows = [int(a) for a in belief.anchors[row] if a >= 0]
+        names = ["the surface"] if belief.on_support else [name_of(scorer.layout, other) for other in rows]
+        names = names or [describe(anchor) for anchor in clause.anchors]
+        distance = "" if clause.distance is None else f"{clause.distance.bound} {metres(clause.distance.metres)} "
+        words = f"{'not ' if belief.negated else ''}{distance}{belief.said or belief.name} {' and '.join(names)}"
+        margin = float(belief.margin[row])
+        words += f" (by {metres(abs(margin))})" if np.isfinite(margin) and abs(margin) < 10 else ""
+        parts.append((likelihood, words))
+        measured.append(measurement_at(belief, row, scorer))
+        anchors += rows
     for word in asked.attributes:
         parts.append((_attribute(word, row, scorer), word.replace(NOT, "not ")))
     if asked.category != "object":
@@ -186,32 +193,6 @@ def _check_settled(
         raise QuestionRefused(dataclasses.replace(choice, several=()), subject=False)
 
 
-def _measurement(belief: ClauseBelief, row: int, scorer: PhraseScorer) -> ClauseMeasurement:
-    objects = scorer.layout.scene.objects
-    margin, likelihood = float(belief.margin[row]), float(belief.likelihood[row])
-    return ClauseMeasurement(
-        relation=("not " if belief.negated else "") + belief.name,
-        anchor_ids=(SUPPORT_ID,)
-        if belief.on_support
-        else tuple(objects[int(a)].id for a in belief.anchors[row] if a >= 0),
-        margin_m=round(margin, 6) if np.isfinite(margin) else None,
-        state=state_of(likelihood, scorer.config.decision.holds),
-        likelihood=round(likelihood, 6),
-    )
-
-
-def _clause_words(belief: ClauseBelief, clause: RelationClause, row: int, scorer: PhraseScorer) -> str:
-    anchors = [name_of(scorer.layout, int(a)) for a in belief.anchors[row] if a >= 0]
-    if belief.on_support:
-        anchors = ["the surface"]
-    if not anchors:
-        anchors = [describe(anchor) for anchor in clause.anchors]
-    distance = "" if clause.distance is None else f"{clause.distance.bound} {metres(clause.distance.metres)} "
-    words = f"{'not ' if belief.negated else ''}{distance}{belief.said or belief.name} {' and '.join(anchors)}"
-    margin = float(belief.margin[row])
-    return words + (f" (by {metres(abs(margin))})" if np.isfinite(margin) and abs(margin) < 10 else "")
-
-
 # ------------------------------------------------------------------------------------------------ attributes, sides
 
 
@@ -225,19 +206,13 @@ def _attribute(word: str, row: int, scorer: PhraseScorer) -> float:
     if word.removeprefix(NOT) in superlatives.SIZE_WORDS and members.sum() < 2:
         return UNKNOWN  # if there is only one, any size fits
     if word.removeprefix(NOT) in (EMPTY, *_FREE) and likelihood in (UNKNOWN, 1.0 - UNKNOWN):
-        empty = 1.0 - _holds_something(row, scorer)
+        empty = 1.0 if layout.measured[row] else UNKNOWN  # unless a detected object is in or on it
+        others = np.flatnonzero(layout.measured & (np.arange(len(layout)) != row))
+        if len(others) and layout.measured[row]:
+            pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), others, np.array([row]))
+            empty -= max(float(clause_likelihood(*RELATIONS[name](pairs)).max()) for name in ("inside", "on"))
         return 1.0 - empty if word.startswith(NOT) else empty
     return likelihood
-
-
-def _holds_something(row: int, scorer: PhraseScorer) -> float:
-    """Probability that a detected object is in or on another one."""
-    layout = scorer.layout
-    others = np.flatnonzero(layout.measured & (np.arange(len(layout)) != row))
-    if not len(others) or not layout.measured[row]:
-        return 0.0 if layout.measured[row] else UNKNOWN
-    pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), others, np.array([row]))
-    return max(float(clause_likelihood(*RELATIONS[name](pairs)).max()) for name in ("inside", "on"))
 
 
 def _on_a_side(
@@ -296,7 +271,10 @@ def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     question = subject.question
     row = subject.rows[0]
     judged = [judge_predicate(choice, row, subject.reading, scorer) for choice in question.choices]
-    said = [_short(choice) for choice in question.choices]
+    said = [
+        (choice.relations[0].relation if choice.relations else " ".join(choice.attributes) or named(choice))
+        for choice in question.choices
+    ]
     holds = scorer.config.decision.holds
     true = [i for i, one in enumerate(judged) if state_of(one.likelihood, holds) is ClauseState.HOLDS]
     open_ = [i for i, one in enumerate(judged) if state_of(one.likelihood, holds) is ClauseState.UNCLEAR]
@@ -315,13 +293,6 @@ def _which_holds(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:
     words = f"{capital(it)} is neither {' nor '.join(said)}."
     sure = 1.0 - max(one.likelihood for one in judged)
     return SpaceFinding("neither", sure, objects, words, subject.choice, clauses=clauses)
-
-
-def _short(choice: NounPhrase) -> str:
-    """The predicate's own words: "left of", "red"."""
-    if choice.relations:
-        return choice.relations[0].relation
-    return " ".join(choice.attributes) or named(choice)
 
 
 def _nearer(subject: AskedSubject, scorer: PhraseScorer) -> SpaceFinding:

@@ -11,7 +11,7 @@ from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.types import FrameOfReference, SceneObject
+from spatial_vlm_ros.types import FrameOfReference
 
 OPEN, CLOSED, EMPTY = "open", "closed", "empty"
 STATES = frozenset({OPEN, CLOSED, EMPTY})
@@ -32,36 +32,29 @@ def state_chance(word: str, layout: Layout) -> Array:
         word: one of `STATES`.
     """
     if word == EMPTY:
-        return _empty(layout)
-    chance = np.array([_is_open(obj, layout) for obj in layout.scene.objects])
-    return chance if word == OPEN else 1.0 - chance
-
-
-def _is_open(obj: SceneObject, layout: Layout) -> float:
-    """Probability that a drawer is open: a closed one shows only its flat front, an open one also its inside."""
-    words = obj.detection.label.lower().split()
-    if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
-        return float("nan")
-    places = obj.points.astype(np.float64) @ layout.axes[:, :2]
-    (_, _), _, turn = cv2.minAreaRect((places - places.mean(axis=0)).astype(np.float32))
-    along = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn))])
-    sides = places @ np.stack((along, (-along[1], along[0])), axis=1)
-    deep, wide = np.sort(np.ptp(np.percentile(sides, (_STRAY, 100.0 - _STRAY), axis=0), axis=0))
-    if wide < _TOLD:
-        return float("nan")
-    return float(normal_cdf(np.array([(deep - _OUT) / np.hypot(_OUT_WIDTH, layout.noise.max(initial=0.0))]))[0])
-
-
-def _empty(layout: Layout) -> Array:
-    """(N,) 0 for a container that holds a detected object; NaN for others, which may hold an undetected one."""
+        chance = np.full(len(layout), np.nan)
+        measured = np.flatnonzero(layout.measured)
+        labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]
+        for relation, heads in (("inside", OPEN_CONTAINERS), ("on", _CARRIERS)):
+            holders = np.array([row for row in measured if labels[row] and labels[row][-1] in heads], np.intp)
+            if len(holders):
+                pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
+                margin, sigma = RELATIONS[relation](pairs)
+                held = (margin > sigma) & (measured[:, None] != holders)
+                chance[holders[held.any(axis=0)]] = 0.0
+        return chance
     chance = np.full(len(layout), np.nan)
-    measured = np.flatnonzero(layout.measured)
-    labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]
-    for relation, heads in (("inside", OPEN_CONTAINERS), ("on", _CARRIERS)):
-        holders = np.array([row for row in measured if labels[row] and labels[row][-1] in heads], np.intp)
-        if len(holders):
-            pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
-            margin, sigma = RELATIONS[relation](pairs)
-            held = (margin > sigma) & (measured[:, None] != holders)
-            chance[holders[held.any(axis=0)]] = 0.0
-    return chance
+    for row, obj in enumerate(layout.scene.objects):
+        words = obj.detection.label.lower().split()
+        if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
+            continue
+        # A closed drawer shows only its flat front, an open one also its inside.
+        places = obj.points.astype(np.float64) @ layout.axes[:, :2]
+        (_, _), _, turn = cv2.minAreaRect((places - places.mean(axis=0)).astype(np.float32))
+        along = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn))])
+        sides = places @ np.stack((along, (-along[1], along[0])), axis=1)
+        deep, wide = np.sort(np.ptp(np.percentile(sides, (_STRAY, 100.0 - _STRAY), axis=0), axis=0))
+        if wide >= _TOLD:
+            doubt = np.hypot(_OUT_WIDTH, layout.noise.max(initial=0.0))
+            chance[row] = normal_cdf(np.array([(deep - _OUT) / doubt]))[0]
+    return chance if word == OPEN else 1.0 - chance

@@ -214,14 +214,31 @@ def place_in_order(key: Key, member: Array, n: int, count: int = 1) -> tuple[Arr
         without a neighbour.
     """
     places = range(n, max(min(n + count, len(member) + 1), n + 1))
-    return np.asarray(sum(places_in_order(key, member, places))), _order_margin(key.value, member, n)
+    likelihood, value = np.asarray(sum(places_in_order(key, member, places))), key.value
+    margin = np.full(len(value), np.nan)
+    rows = np.flatnonzero((member > 0.5) & np.isfinite(value))
+    if n > len(rows):
+        return likelihood, margin
+    ordered = rows[np.argsort(value[rows], kind="stable")]
+    holder = ordered[n - 1]
+    margin[rows] = -np.abs(value[rows] - value[holder])
+    neighbours = [abs(float(value[ordered[i]] - value[holder])) for i in (n - 2, n) if 0 <= i < len(ordered)]
+    margin[holder] = min(neighbours, default=np.nan)
+    return likelihood, margin
 
 
 def places_in_order(key: Key, member: Array, places: Sequence[int]) -> list[Array]:
     """As `place_in_order`, for several positions, each from 1, at the cost of the last one; without margins."""
     counts, filled = _counted(key, member, min(max(places, default=0), len(member)))
-    nobody = np.zeros(len(member))
-    return [_shared(counts[n - 1], member, float(filled[n - 1])) if n <= len(counts) else nobody for n in places]
+    found = []
+    for n in places:
+        likelihood = counts[n - 1] if n <= len(counts) else np.zeros(len(member))
+        total = float((member * likelihood).sum())
+        # The position exists with probability `filled`: that there are that many members at all.
+        if n <= len(counts) and _SMALLEST < total < filled[n - 1]:
+            likelihood = likelihood * (float(filled[n - 1]) / total)
+        found.append(likelihood)
+    return found
 
 
 def _counted(key: Key, member: Array, last: int) -> tuple[Array, Array]:
@@ -261,15 +278,6 @@ def _how_many(chance: Array, most: int) -> Array:
         some *= 1 - row
         some[1:] += moved
     return counts
-
-
-def _shared(likelihood: Array, member: Array, filled: float) -> Array:
-    """Scale likelihoods of a position that exists with probability `filled`: that there are that many members at all.
-
-    Among many equals each is hardly ever before all others, taken pair by pair; yet one of them is the first.
-    """
-    total = float((member * likelihood).sum())
-    return likelihood * (filled / total) if _SMALLEST < total < filled else likelihood
 
 
 def in_the_middle(key: Key, member: Array) -> tuple[Array, Array]:
@@ -314,19 +322,3 @@ def middle_of_spread(layout: Layout, view: Viewpoint, member: Array) -> tuple[Ar
     }
     likelihood = sum((counts[number] * found[number][0] for number in found), np.zeros(len(member)))
     return likelihood / counts[counting].sum(), found[int(np.argmax(counts))][1]
-
-
-def _order_margin(value: Array, member: Array, n: int) -> Array:
-    margin = np.full(len(value), np.nan)
-    rows = np.flatnonzero((member > 0.5) & np.isfinite(value))
-    ordered = rows[np.argsort(value[rows], kind="stable")]
-    if n > len(ordered):
-        return margin
-    holder = ordered[n - 1]
-    neighbours = [ordered[i] for i in (n - 2, n) if 0 <= i < len(ordered)]
-    if neighbours:
-        margin[holder] = min(abs(float(value[s] - value[holder])) for s in neighbours)
-    for row in rows:
-        if row != holder:
-            margin[row] = -abs(float(value[row] - value[holder]))
-    return margin

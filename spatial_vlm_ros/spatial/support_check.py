@@ -54,8 +54,22 @@ def _check_step(query: SpatialQuery) -> None:
         if is_person(avoided) or avoided == query.target:
             raise _refusal(query, "the arm cannot avoid this", "name another object that is visible")
         _check_phrase(query, avoided)
-    if query.destination is not None and not is_for_a_person(query.destination):
-        _check_destination(query, query.destination)
+    place = query.destination
+    if place is None or is_for_a_person(place):
+        return
+    known = _places()
+    if place.relation not in known:
+        _check_plug_in(place.relation)
+        raise _refusal(query, f"an object cannot be placed '{place.relation}' another", _one_of(known))
+    for anchor in place.anchors:
+        _check_phrase(query, anchor)
+    for clause in (*place.also, *place.excluded):
+        if clause.relation not in known:
+            _check_plug_in(clause.relation)
+            raise _refusal(query, f"'{clause.relation}' cannot describe a place", _one_of(known))
+        _check_clause(query, clause)
+        for anchor in clause.anchors:
+            _check_phrase(query, anchor)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -157,23 +171,6 @@ def may_be_put(query: SpatialQuery) -> bool:
 
 def _places() -> tuple[str, ...]:
     return (*sorted(placeable()), "to")
-
-
-def _check_destination(query: SpatialQuery, destination: Destination) -> None:
-    known = _places()
-    if destination.relation not in known:
-        _check_plug_in(destination.relation)
-        raise _refusal(query, f"an object cannot be placed '{destination.relation}' another", _one_of(known))
-    for anchor in destination.anchors:
-        _check_phrase(query, anchor)
-    for clause in (*destination.also, *destination.excluded):
-        if clause.relation not in known:
-            _check_plug_in(clause.relation)
-            raise _refusal(query, f"'{clause.relation}' cannot describe a place",
-                           _one_of(known))  # fmt: skip
-        _check_clause(query, clause)
-        for anchor in clause.anchors:
-            _check_phrase(query, anchor)
 
 
 def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:

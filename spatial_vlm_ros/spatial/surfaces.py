@@ -179,20 +179,11 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
     inside = depth_inside(supporting.outline, places).reshape(clear.shape) >= config.inside_edge
     steady = covered & inside if supporting.middles is None else covered & inside & supporting.middles
     if supporting.within and not (seen & off_rim & steady).any():
-        fits = _fits_through(supporting.outline, foot, places).reshape(clear.shape)
+        corners = (places[:, None] + hull(foot)).reshape(-1, 2)
+        spare = depth_inside(supporting.outline, corners).reshape(len(places), -1).min(axis=1)
+        fits = np.asarray(spare > max(0.0, float(spare.max(initial=0.0)) / 2)).reshape(clear.shape)
         return Room(fits, clear, fits, fits, clearance, np.maximum(carried, fits))
     return Room(seen, clear, off_rim, steady, clearance, carried)
-
-
-def _fits_through(opening: Array, outline: Array, places: Array) -> npt.NDArray[np.bool_]:
-    """(T,) bool: True if an outline with its middle at places (T, 2) fits through a narrow opening.
-
-    The object cannot fall over the rim of its container. If the distance kept elsewhere is more than the opening
-    leaves, half of the largest possible distance is enough. Cells are too coarse for that.
-    """
-    corners = (places[:, None] + hull(outline)).reshape(-1, 2)
-    spare = depth_inside(opening, corners).reshape(len(places), -1).min(axis=1)
-    return np.asarray(spare > max(0.0, float(spare.max(initial=0.0)) / 2))
 
 
 def _held(sound: Cells, foot: Array, step: float, least: float) -> Cells:
@@ -286,8 +277,7 @@ def _is_ground(layout: Layout, row: int, level: Level) -> bool:
     held[row] = False
     if np.count_nonzero(held) < needed:
         return False
-    points = layout.scene.objects[row].points
-    own = points[:: max(1, len(points) // 5000)].astype(np.float64) @ layout.axes + (0.0, 0.0, layout.floor)
+    own = layout.points_of(row, 5000)
     return bool((np.abs(own[:, 2] - level.at(own[:, :2])) < RISE).mean() > _IS_GROUND)
 
 

@@ -57,7 +57,6 @@ _CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # least number of cells across an object
 _FEW = 4  # cells that are too few for a top
 _PIERCED = 0.3  # fraction of the usual rays through a cell of a level: if more pass, there is no surface
 _THIN = 4.0  # largest number of cells along the view that one row of pixels stands for
-_MOST_POINTS = 40_000  # most points of an object that are used
 
 
 def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | NoSurface:
@@ -147,10 +146,8 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
     on it.
     """
     layout = around.layout
-    obj = layout.scene.objects[row]
-    points = obj.points[:: max(1, len(obj.points) // _MOST_POINTS)].astype(np.float64)
-    own: Array = points @ layout.axes + np.array([0.0, 0.0, layout.floor])
-    if obj.detection.mask is None:
+    own = layout.points_of(row)
+    if layout.scene.objects[row].detection.mask is None:
         own = own[~_of_others(around, row, own[:, :2])]
     cells = closed(grid.count(grid.index(own[:, 0], own[:, 1])) > 0)
     padded = np.pad(cells.view(np.uint8), 1)
@@ -225,17 +222,13 @@ def _behind_rim(around: SupportContext, grid: Grid, level: Level, seen: Survey, 
     shown = seen.surface | seen.higher | seen.lower
     _, over = seen_through(around.relief, grid, level.height + rim)
     _, crossing = passing(around.relief, grid, level.height)
-    down = grid.count(crossing) > _PIERCED * _rays_expected(around, grid, level)
-    return over & ~shown & ~closed(down)
-
-
-def _rays_expected(around: SupportContext, grid: Grid, level: Level) -> Array:
-    """(R, C) number of sampled points that a cell of a level would have if it were visible."""
+    # Sampled points that a cell of the level would have if it were visible.
     frame = around.layout.scene.frame
     focal = float(np.sqrt(frame.camera.K[0, 0] * frame.camera.K[1, 1])) / thinning(frame.depth.size)
     under = max(around.relief.eye - level.height, 0.01)
     away = np.hypot(*grid.places(np.arange(grid.shape[0] * grid.shape[1])).T).reshape(grid.shape)
-    return np.asarray((focal * grid.step) ** 2 * under / (away**2 + under**2) ** 1.5)
+    down = grid.count(crossing) > _PIERCED * np.asarray((focal * grid.step) ** 2 * under / (away**2 + under**2) ** 1.5)
+    return over & ~shown & ~closed(down)
 
 
 def _rows_apart(around: SupportContext, row: int, heights: Array) -> Array:
@@ -315,9 +308,16 @@ def under_of(
     layout, relief, outline = around.layout, around.relief, roof
     grid = Grid.around(outline.min(axis=0) - around.strip, outline.max(axis=0) + around.strip, around.config.step)
     foot = float(ground.at(layout.centre[row : row + 1, :2])[0])
-    underside = _underside(own_points(around, row, grid), layout.centre[row, :2], foot)
-    if underside is None:
+    # The underside: the lower edge visible over most of the width.
+    own, middle = own_points(around, row, grid), layout.centre[row, :2]
+    across = own[:, :2] @ (np.array([-middle[1], middle[0]]) / max(float(np.hypot(*middle)), 1e-6))
+    low, high = float(across.min()), float(across.max())
+    number = np.minimum(((across - low) / max(high - low, 1e-6) * _SLICES).astype(np.intp), _SLICES - 1)
+    edges = np.array([np.percentile(own[number == n, 2], 2) for n in range(_SLICES) if (number == n).sum() > 4])
+    edges = edges[edges > foot + RISE]
+    if len(edges) < _OPEN * _SLICES:
         return NoSurface("no surface", f"{name} has no visible open space under it", row)
+    underside = float(np.median(edges))
     places = np.stack((relief.g1, relief.g2), axis=1).astype(np.float64)
     below = np.flatnonzero((relief.height < underside - FLUSH) & lies_in(outline, places))
     over = relief.height[below] - ground.at(places[below])
@@ -336,16 +336,3 @@ def under_of(
         rim_height=math.inf, underside=underside,
         doubt=f"only the front edge of {name} is visible: farther in, it may be lower",
     )  # fmt: skip
-
-
-def _underside(own: Array, middle: Array, ground: float) -> float | None:
-    """Height of an object's underside, metres: the lower edge visible over most of its width; None without one."""
-    right = np.array([-middle[1], middle[0]]) / max(float(np.hypot(*middle)), 1e-6)
-    across = own[:, :2] @ right
-    low, high = float(across.min()), float(across.max())
-    number = np.minimum(((across - low) / max(high - low, 1e-6) * _SLICES).astype(np.intp), _SLICES - 1)
-    edges = np.array([np.percentile(own[number == n, 2], 2) for n in range(_SLICES) if (number == n).sum() > 4])
-    clear = edges[edges > ground + RISE]
-    if len(clear) < _OPEN * _SLICES:
-        return None
-    return float(np.median(clear))

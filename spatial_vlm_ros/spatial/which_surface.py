@@ -11,7 +11,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.drawers import top_panel
 from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.relations.topmost import APART, broad_levels, covering, seen_of
+from spatial_vlm_ros.spatial.relations.topmost import APART, MOST_POINTS, broad_levels, covering
 from spatial_vlm_ros.spatial.surfaces import SupportContext, SupportingSurface
 from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.query import Preposition
@@ -53,7 +53,7 @@ def roof_of(layout: Layout, row: int) -> Array:
     """
     if not _is_one_of(layout, row, CLOSING):
         return layout.footprint[row]
-    seen = seen_of(layout, row)
+    seen = layout.points_of(row, MOST_POINTS)
     panel = top_panel(seen, float(np.percentile(seen[:, 2], 99))) if len(seen) else None
     return layout.footprint[row] if panel is None else hull(panel)
 
@@ -72,17 +72,15 @@ def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[S
     row, top = found[0].row, found[0].level.height
     broad = broad_levels(around.layout, row, None)
     top = max(top, *broad) if len(broad) else top
-    return [level for level in found if level.level.height > top - APART and not _covered(around, level)]
-
-
-def _covered(around: SupportContext, supporting: SupportingSurface) -> bool:
-    """True if a part of the object itself is over a level or, from side to side, in front of its middle."""
-    layout, outline = around.layout, supporting.outline
-    if outline is None:
-        return False
-    middle = float(np.hypot(*outline.mean(axis=0)))
-    height = supporting.level.height + APART
-    return covering(seen_of(layout, supporting.row), outline, height, middle) is not None
+    kept, points = [], around.layout.points_of(row, MOST_POINTS)
+    for level in found:
+        outline, height = level.outline, level.level.height + APART
+        if level.level.height <= top - APART:
+            continue
+        # Is a part of the object itself over it or, from side to side, in front of its middle?
+        if outline is None or covering(points, outline, height, float(np.hypot(*outline.mean(axis=0)))) is None:
+            kept.append(level)
+    return kept
 
 
 def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:

@@ -8,7 +8,6 @@ import difflib
 from collections.abc import Collection, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.lexicon import ITSELF
@@ -72,20 +71,14 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[
         too = f"is {others[0]} what its name says" if len(others) == 1 else f"are {joined(others)} what their names say"
         return dataclasses.replace(asked, text=f"{asked.text[:-1]}, and {too}?")
     if verdict.status is Status.RELATION_UNSATISFIED and scorer.denied and len(left):
-        return _which_is_left(verdict, left, scorer, frame)
+        # The chosen object was denied: which of the others is meant, likeliest first?
+        ranked = [int(row) for row in left[np.argsort(-verdict.probability[left], kind="stable")]]
+        even = np.zeros(len(verdict.probability))
+        even[ranked] = 1.0 / len(ranked)
+        plain = dataclasses.replace(verdict.query.target, superlative=None, ordinal=None, relations=())
+        equal = (even > 0).astype(np.float64)
+        return questions.ask(plain, ranked, even, scorer.layout, frame=frame, members=equal)
     return None
-
-
-def _which_is_left(
-    verdict: ResolvedChoice, left: npt.NDArray[np.intp], scorer: PhraseScorer, frame: FrameOfReference
-) -> questions.Question:
-    """After the chosen object was denied: ask which of the others is meant, likeliest first."""
-    ranked = [int(row) for row in left[np.argsort(-verdict.probability[left], kind="stable")]]
-    even = np.zeros(len(verdict.probability))
-    even[ranked] = 1.0 / len(ranked)
-    plain = dataclasses.replace(verdict.query.target, superlative=None, ordinal=None, relations=())
-    members = (even > 0).astype(np.float64)
-    return questions.ask(plain, ranked, even, scorer.layout, frame=frame, members=members)
 
 
 def message(
@@ -116,8 +109,13 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
         again = "other " if scorer.denied and verdict.phrase == verdict.query.target else ""
         text = f"I see no {again}{named(verdict.phrase)}"
+        name_by_id = {obj.id: name_of(obj) for obj in objects}
+        places = [
+            f"{'in' if is_inside(scorer.layout, region) else 'behind'} the {name_by_id[region.occluder_id]}"
+            for region in hidden
+        ]
         if hidden:
-            text += f"; one could be hidden {_hiding(hidden, scorer)}"
+            text += f"; one could be hidden {' or '.join(list(dict.fromkeys(places))[:_LISTED])}"
         return text + "."
     if chosen is None:
         return f"Nothing was found for '{said}'."
@@ -167,14 +165,6 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         count = len(verdict.placing.spots)
         return f"'{said}' is the {name_of(chosen)}; {count} place{'s' if count > 1 else ''} found for it{size}{doubt}."
     return f"'{said}' is the {name_of(chosen)}."
-
-
-def _hiding(hidden: Sequence[HiddenRegion], scorer: PhraseScorer) -> str:
-    names = {obj.id: name_of(obj) for obj in scorer.layout.scene.objects}
-    places = [
-        f"{'in' if is_inside(scorer.layout, region) else 'behind'} the {names[region.occluder_id]}" for region in hidden
-    ]
-    return " or ".join(list(dict.fromkeys(places))[:_LISTED])
 
 
 def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -> str:
@@ -229,7 +219,15 @@ def taken_for(verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[TakenFor, 
 
 def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[tuple[str, int], TakenFor]) -> None:
     obj = scorer.layout.scene.objects[row]
-    if not _says(belief, row, scorer):
+    # Does the detection or the measurement confirm the phrase's name and attributes?
+    confirmed = belief.fit[row] >= _SAID and (belief.name is None or belief.name[row] >= _NAMED)
+    if confirmed:
+        members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
+        confirmed = all(
+            attribute_likelihood(word, scorer.layout, view, members)[row] != UNKNOWN
+            for word in belief.phrase.attributes
+        )
+    if not confirmed:
         words = named(belief.phrase)
         found[words, row] = TakenFor(words, obj.id, obj.detection.label)
     for clause in belief.clauses:
@@ -237,16 +235,6 @@ def _collect(belief: PhraseBelief, row: int, scorer: PhraseScorer, found: dict[t
         for number, anchor in enumerate(anchors):
             if anchor >= 0 and clause.inner:
                 _collect(clause.inner[min(number, len(clause.inner) - 1)], int(anchor), scorer, found)
-
-
-def _says(belief: PhraseBelief, row: int, scorer: PhraseScorer) -> bool:
-    """True if the detection or the measurement of an object confirms the phrase's name and attributes."""
-    if belief.fit[row] < _SAID or (belief.name is not None and belief.name[row] < _NAMED):
-        return False
-    members, view = belief.fit >= _SAID, scorer.layout.viewpoint(FrameOfReference.VIEWER)
-    return all(
-        attribute_likelihood(word, scorer.layout, view, members)[row] != UNKNOWN for word in belief.phrase.attributes
-    )
 
 
 def meant_perhaps(phrase: NounPhrase, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> int | None:

@@ -18,8 +18,8 @@ from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering
 from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.layout import Layout
-from spatial_vlm_ros.spatial.parts.compartments import compartments
 from spatial_vlm_ros.spatial.parts.drawers import open_drawer
+from spatial_vlm_ros.spatial.parts.finding import compartments
 from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import Detection, FrameOfReference, Mask, Status

@@ -11,18 +11,13 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import PICTURE, SHARE, Region, own_points, rectangle_of, trimmed
+from spatial_vlm_ros.spatial.parts.region import PICTURE, SHARE, Region, rectangle_of, trimmed
 
 _BIN = 0.005  # metres: height step of the search for the top
 _NEAR = 0.012  # metres around the height of the top within which points are on it: grates are slightly above it
 _CELL = 0.005  # metres
-_OTHERS = (
-    35.0,
-    70.0,
-    105.0,
-    140.0,
-    175.0,
-)  # of 255: brightness by which discs differ from the plate; shadows of pots differ less
+# Of 255: brightness by which discs differ from the plate; shadows of pots differ less.
+_OTHERS = (35.0, 70.0, 105.0, 140.0, 175.0)
 _BRIDGE = 5  # cells: narrower parts join two discs and are not discs
 _SMALLEST, _LARGEST = 0.03, 0.16  # metres: radii of burners
 _ROUND = 0.65, 1.2  # area of a disc relative to its bounding ellipse; parts of a disc may be hidden
@@ -37,10 +32,18 @@ def stove_top(layout: Layout, row: int) -> Region | None:
     Args:
         row: row of the object, which must be measured.
     """
-    own = own_points(layout, row)
+    own = layout.points_of(row)
     if len(own) < _FEW:
         return None
-    height = _flat(own)
+    # The height at which the points cover the most ground.
+    bins = np.floor(own[:, 2] / _BIN).astype(np.int64)
+    low = int(bins.min())
+    cells = np.floor(own[:, :2] / (2 * _CELL)).astype(np.int64)
+    number = (cells[:, 0] * 1_000_003 + cells[:, 1]) * 4096 + (bins - low)
+    area = np.bincount(np.unique(number) % 4096)
+    area = np.convolve(area, (1, 1, 1), "same")
+    best = int(np.argmax(area)) + low
+    height = float(np.median(own[np.abs(bins - best) <= 1, 2]))
     plate = own[np.abs(own[:, 2] - height) < _NEAR]
     if len(plate) < _FEW:
         return None
@@ -52,10 +55,12 @@ def stove_top(layout: Layout, row: int) -> Region | None:
 
 def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
     """Find the visible discs on a stove's top; objects on it may hide others."""
-    own = own_points(layout, top.row)
+    own = layout.points_of(top.row)
     plate = own[np.abs(own[:, 2] - top.low) < _NEAR]
     about = rectangle_of(top.outline)
-    bright = _brightness(layout, plate)
+    rgb = layout.scene.frame.rgb
+    u, v = np.rint(_pixels(layout, plate)).astype(int).T
+    bright = rgb[np.clip(v, 0, rgb.shape[0] - 1), np.clip(u, 0, rgb.shape[1] - 1)].mean(axis=1)
     cells = np.floor((about.to_own(plate[:, :2]) + about.half) / _CELL).astype(int)
     shape = np.maximum(1, np.ceil(2 * about.half / _CELL).astype(int))
     kept = ((cells >= 0) & (cells < shape)).all(axis=1)
@@ -77,10 +82,22 @@ def burners(layout: Layout, top: Region) -> tuple[Region, ...]:
 
 
 def _discs(other: npt.NDArray[np.bool_], half: Array) -> list[tuple[Array, float]]:
+    """Middle and radius of each piece of a plate's cells that forms a disc."""
     whole = cv2.morphologyEx(other.view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     number, marks = cv2.connectedComponents(cv2.morphologyEx(whole, cv2.MORPH_OPEN, np.ones((_BRIDGE,) * 2, np.uint8)))
-    found = (_disc((np.argwhere(marks == k) + 0.5) * _CELL - half) for k in range(1, number))
-    return [disc for disc in found if disc is not None]
+    found = []
+    for k in range(1, number):
+        places = (np.argwhere(marks == k) + 0.5) * _CELL - half
+        if len(places) * _CELL**2 < math.pi * _SMALLEST**2 / 2:
+            continue
+        about = rectangle_of(places)
+        length, width = 2 * about.half + _CELL
+        outline = hull(places).astype(np.float32)
+        round_ = cv2.contourArea(outline) / (math.pi / 4 * length * width)
+        middle, radius = cv2.minEnclosingCircle(outline)
+        if _ROUND[0] < round_ < _ROUND[1] and length <= _STRETCH * width and _SMALLEST < radius < _LARGEST:
+            found.append((np.array(middle, np.float64), float(radius)))
+    return found
 
 
 def hides_one(layout: Layout, region: Region, discs: tuple[Region, ...]) -> bool:
@@ -93,44 +110,10 @@ def hides_one(layout: Layout, region: Region, discs: tuple[Region, ...]) -> bool
     return bool(there.any())
 
 
-def _flat(own: Array) -> float:
-    """Height at which the points cover the most ground."""
-    bins = np.floor(own[:, 2] / _BIN).astype(np.int64)
-    low = int(bins.min())
-    cells = np.floor(own[:, :2] / (2 * _CELL)).astype(np.int64)
-    number = (cells[:, 0] * 1_000_003 + cells[:, 1]) * 4096 + (bins - low)
-    area = np.bincount(np.unique(number) % 4096)
-    area = np.convolve(area, (1, 1, 1), "same")
-    best = int(np.argmax(area)) + low
-    return float(np.median(own[np.abs(bins - best) <= 1, 2]))
-
-
 def _pixels(layout: Layout, points: Array) -> Array:
     """(N, 2) image columns and rows of points in ground coordinates."""
     rays = (points - (0.0, 0.0, layout.floor)) @ layout.axes.T @ layout.scene.frame.camera.K.T
     return np.asarray(rays[:, :2] / np.maximum(rays[:, 2:], 1e-6))
-
-
-def _brightness(layout: Layout, points: Array) -> Array:
-    """(N,) brightness of points in ground coordinates, 0 to 255."""
-    frame = layout.scene.frame
-    u, v = np.rint(_pixels(layout, points)).astype(int).T
-    rows, columns = frame.rgb.shape[:2]
-    return np.asarray(frame.rgb[np.clip(v, 0, rows - 1), np.clip(u, 0, columns - 1)].mean(axis=1), np.float64)
-
-
-def _disc(places: Array) -> tuple[Array, float] | None:
-    """Middle and radius of cells (N, 2) that form a disc; None if they do not."""
-    if len(places) * _CELL**2 < math.pi * _SMALLEST**2 / 2:
-        return None
-    about = rectangle_of(places)
-    length, width = 2 * about.half + _CELL
-    outline = hull(places).astype(np.float32)
-    round_ = cv2.contourArea(outline) / (math.pi / 4 * length * width)
-    middle, radius = cv2.minEnclosingCircle(outline)
-    if not _ROUND[0] < round_ < _ROUND[1] or length > _STRETCH * width or not _SMALLEST < radius < _LARGEST:
-        return None
-    return np.array(middle, np.float64), float(radius)
 
 
 _HIDDEN = 0.25  # fraction of a burner's possible area that an object must cover in the image to count as standing on it

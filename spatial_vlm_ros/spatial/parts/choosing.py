@@ -51,8 +51,22 @@ def chosen(parts: Sequence[Region], phrase: NounPhrase, rays: Rays) -> tuple[Reg
         return ordered[phrase.ordinal.n - 1 : phrase.ordinal.n]
     for word in (phrase.superlative, phrase.also):
         if word is not None and word != MIDDLE:
-            left = _first(left, word, rays)
-    return _in_the_middle(left, rays) if MIDDLE in (phrase.superlative, phrase.also) else left
+            if word not in SIDEWAYS | UPRIGHT:
+                return ()
+            keys = [_key(part, word, rays) for part in left]
+            left = tuple(
+                part
+                for part, key in zip(left, keys, strict=True)
+                if max(keys) - key <= _LEVEL * _length(part, word, rays)
+            )
+    if MIDDLE not in (phrase.superlative, phrase.also):
+        return left
+    # The part with as many parts on either side, along the direction in which they lie; none for an even number.
+    if len(left) % 2 == 0:
+        return ()
+    spread = {word: np.ptp([_key(part, word, rays) for part in left]) for word in ("rightmost", "farthest", "highest")}
+    ordered = _ordered(left, max(spread, key=lambda word: float(spread[word])), rays)
+    return ordered[len(left) // 2 : len(left) // 2 + 1]
 
 
 def _key(part: Region, word: str, rays: Rays) -> float:
@@ -66,13 +80,6 @@ def _length(part: Region, word: str, rays: Rays) -> float:
     return 0.0 if word in UPRIGHT else float(np.ptp(part.outline @ rays.along(word)))
 
 
-def _first(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
-    if word not in SIDEWAYS | UPRIGHT or not parts:
-        return ()
-    most = max(_key(part, word, rays) for part in parts)
-    return tuple(part for part in parts if most - _key(part, word, rays) <= _LEVEL * _length(part, word, rays))
-
-
 def _ordered(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ...]:
     """The parts in order, the first one first; empty if two of them are level."""
     ordered = sorted(parts, key=lambda part: -_key(part, word, rays))
@@ -80,15 +87,6 @@ def _ordered(parts: Sequence[Region], word: str, rays: Rays) -> tuple[Region, ..
         if _key(one, word, rays) - _key(other, word, rays) <= _LEVEL * _length(one, word, rays) and word in SIDEWAYS:
             return ()
     return tuple(ordered)
-
-
-def _in_the_middle(parts: Sequence[Region], rays: Rays) -> tuple[Region, ...]:
-    """The part with as many parts on either side, along the direction in which they lie; none for an even number."""
-    if len(parts) % 2 == 0:
-        return ()
-    spread = {word: np.ptp([_key(part, word, rays) for part in parts]) for word in ("rightmost", "farthest", "highest")}
-    ordered = _ordered(parts, max(spread, key=lambda word: float(spread[word])), rays)
-    return ordered[len(parts) // 2 : len(parts) // 2 + 1]
 
 
 _HALVES = BURNERS | {"half", "quarter", "quadrant"}
@@ -122,14 +120,13 @@ def share(of: Region, phrase: NounPhrase, rays: Rays) -> Region | None:
             along = of.outline @ axis
             region = clipped(region, axis, float(along.max() - part * np.ptp(along)), float(along.max()) + 1.0)
     if MIDDLE in words:
-        across = [rays.side(word, of.outline) for word in _across(words)]
+        ways: tuple[str, ...] = ("rightmost", "farthest")
+        if not {"leftmost", "rightmost"}.isdisjoint(words):
+            ways = ("farthest",)
+        elif not {"nearest", "farthest"}.isdisjoint(words):
+            ways = ("rightmost",)
+        across = [rays.side(word, of.outline) for word in ways]
         axis = max(across, key=lambda each: float(np.ptp(of.outline @ each)))
         low, length = float((of.outline @ axis).min()), float(np.ptp(of.outline @ axis))
         region = clipped(region, axis, low + length / 3, low + 2 * length / 3)
     return region if len(region.outline) > 2 else None
-
-
-def _across(words: list[str]) -> tuple[str, ...]:
-    if {"leftmost", "rightmost"} & set(words):
-        return ("farthest",)
-    return ("rightmost",) if {"nearest", "farthest"} & set(words) else ("rightmost", "farthest")

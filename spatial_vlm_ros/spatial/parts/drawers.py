@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import FRONT, Rectangle, Region, own_points, rectangle_of, trimmed
+from spatial_vlm_ros.spatial.parts.region import FRONT, Region, rectangle_of, trimmed
 
 _TOP = 0.02  # metres below the highest point within which points are on the top panel
 _CELL, _RIM = 0.01, 5  # metres; cells across that rims of drawers are narrower than, and panels wider than
@@ -43,51 +43,23 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
     Args:
         row: row of the object, which must be measured.
     """
-    own = own_points(layout, row)
+    own = layout.points_of(row)
     top = float(np.percentile(own[:, 2], 99))
     plate = top_panel(own, top)
     if plate is None:
         return None
     body = rectangle_of(trimmed(plate))
-    sides = [_sticking_out(own, body.facing(direction)) for direction in (*body.axes, *-body.axes)]
+    sides = []  # the points in front of each side, below the top
+    for direction in (*body.axes, *-body.axes):
+        side = body.facing(direction)
+        places = side.to_own(own[:, :2])
+        sides.append(own[(places[:, 0] > side.half[0] + _OUT) & (np.abs(places[:, 1]) < side.half[1] + _OUT)])
     best = max(sides, key=len)
     if len(best) < _FEW:
         return None
     direction = (*body.axes, *-body.axes)[[len(side) for side in sides].index(len(best))]
-    return _drawer(layout, row, best, body.facing(direction), top)
-
-
-def top_panel(own: Array, top: float) -> Array | None:
-    """(N, 2) places on a chest's top panel, without the rim of an open drawer, metres; None if no panel is visible.
-
-    Args:
-        own: (M, 3) points of the chest in ground coordinates.
-    """
-    panel = own[own[:, 2] > top - _TOP]
-    plate = _plate(panel[:, :2]) if len(panel) >= _FEW else panel[:, :2]
-    return plate if len(plate) >= _FEW else None
-
-
-def _plate(places: Array) -> Array:
-    """Centres of a panel's cells (N, 2), without thin rims in front of it."""
-    low = places.min(axis=0)
-    cells = np.floor((places - low) / _CELL).astype(int)
-    image = np.zeros(cells.max(axis=0) + 3, np.uint8)
-    image[tuple((cells + 1).T)] = 1
-    image = cv2.morphologyEx(image, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    image = np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((_RIM, _RIM), np.uint8)))
-    return np.asarray(low + (np.argwhere(image) - 0.5) * _CELL)
-
-
-def _sticking_out(own: Array, body: Rectangle) -> Array:
-    """The points (N, 3) in front of a body's first side, below its top."""
-    places = body.to_own(own[:, :2])
-    before = (places[:, 0] > body.half[0] + _OUT) & (np.abs(places[:, 1]) < body.half[1] + _OUT)
-    return np.asarray(own[before])
-
-
-def _drawer(layout: Layout, row: int, out: Array, body: Rectangle, top: float) -> Drawer | None:
-    places, height = body.to_own(out[:, :2]), out[:, 2]
+    body = body.facing(direction)
+    places, height = body.to_own(best[:, :2]), best[:, 2]
     (_, left), (front, right) = np.percentile(places, [1, 99], axis=0)
     if right - left < _WIDE * 2 * body.half[1] or front - body.half[0] < _OUT:
         return None
@@ -105,6 +77,25 @@ def _drawer(layout: Layout, row: int, out: Array, body: Rectangle, top: float) -
     region = Region(row, body.part(*corners), floor, over, (floor - _BESIDE, over), FRONT, walled=True)
     above, below = (drawers_in(room, tall) for room in (top - over, under - float(layout.bottom[row])))
     return Drawer(region, above, below)
+
+
+def top_panel(own: Array, top: float) -> Array | None:
+    """(N, 2) places on a chest's top panel, without the rim of an open drawer, metres; None if no panel is visible.
+
+    Args:
+        own: (M, 3) points of the chest in ground coordinates.
+    """
+    places = own[own[:, 2] > top - _TOP, :2]
+    if len(places) < _FEW:
+        return None
+    low = places.min(axis=0)
+    cells = np.floor((places - low) / _CELL).astype(int)
+    image = np.zeros(cells.max(axis=0) + 3, np.uint8)
+    image[tuple((cells + 1).T)] = 1
+    image = cv2.morphologyEx(image, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    image = np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((_RIM, _RIM), np.uint8)))
+    plate = low + (np.argwhere(image) - 0.5) * _CELL
+    return plate if len(plate) >= _FEW else None
 
 
 def drawers_in(room: float, tall: float) -> int:

@@ -164,25 +164,17 @@ def told(
     """
     phrases = (query.target, *(() if query.destination is None else query.destination.anchors))
     said = dict.fromkeys(inner for phrase in phrases for inner in nested(phrase))
-    return tuple(
-        _told(phrase, region, layout)
-        for phrase in said
-        for (named, _), regions in parts.items()
-        if named == phrase
-        for region in regions
-    )
-
-
-def _told(phrase: NounPhrase, region: Region, layout: Layout) -> FoundPart:
-    height = region.low if np.isfinite(region.low) else float(layout.top[region.row])
-    corners = np.column_stack((region.outline, np.full(len(region.outline), height - layout.floor))) @ layout.axes.T
     transform = layout.scene.frame.base_T_camera
-    if transform is not None:
-        corners = transform.apply(corners)
-    return FoundPart(
-        phrase=describe(phrase),
-        whole_id=layout.scene.objects[region.row].id,
-        found_by=region.found_by,
-        frame_id=transform.parent if transform is not None else layout.scene.frame.frame_id,
-        outline=tuple((round(x, 6) + 0.0, round(y, 6) + 0.0, round(z, 6) + 0.0) for x, y, z in corners.tolist()),
-    )
+    frame_id = transform.parent if transform is not None else layout.scene.frame.frame_id
+    found = []
+    for phrase in said:
+        for region in (region for (named, _), regions in parts.items() if named == phrase for region in regions):
+            height = region.low if np.isfinite(region.low) else float(layout.top[region.row])
+            heights = np.full(len(region.outline), height - layout.floor)
+            corners = np.column_stack((region.outline, heights)) @ layout.axes.T
+            if transform is not None:
+                corners = transform.apply(corners)
+            outline = tuple((round(x, 6) + 0.0, round(y, 6) + 0.0, round(z, 6) + 0.0) for x, y, z in corners.tolist())
+            whole_id = layout.scene.objects[region.row].id
+            found.append(FoundPart(describe(phrase), whole_id, region.found_by, frame_id, outline))
+    return tuple(found)

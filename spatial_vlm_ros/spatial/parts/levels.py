@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import LEVELS, Rectangle, Region, box_of, own_points
+from spatial_vlm_ros.spatial.parts.region import LEVELS, Rectangle, Region, box_of
 
 _BIN, _WINDOW = 0.005, 3  # metres of height, and how many of these steps contain a board blurred by depth noise
 _CELL = 0.02  # metres: distance of pixel rows on a board that is seen from a few degrees above it
@@ -38,7 +38,7 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     Args:
         row: row of the object, which must be measured.
     """
-    box, own = box_of(layout, row), own_points(layout, row)
+    box, own = box_of(layout, row), layout.points_of(row)
     places = box.to_own(own[:, :2])
     cells = np.floor((places + box.half) / _CELL).astype(np.int64)
     number = cells[:, 0] * 100_000 + cells[:, 1]
@@ -64,7 +64,11 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
         if len(heights) > 2 and _walled(own[:, 2], cells, shape, heights[-2], heights[-1]):
             roof = heights.pop()
         elif len(heights) > 2:
-            lid = not _looked_into(layout, box, heights[-2], heights[-1])
+            # Only if the back would be visible under its uppermost board do missing walls mean posts.
+            away = float(np.hypot(*box.centre))
+            reach = float(np.abs(box.axes @ (box.centre / max(away, 1e-9))) @ box.half)
+            over = (heights[-2] + heights[-1]) / 2 - layout.floor
+            lid = layout.floor + over * max(away - reach, 0.0) / (away + reach) >= heights[-1] - _THICK
     elif _walled(own[:, 2], cells, shape, heights[-1], top):  # from below, or as high, only its edge is seen
         roof = top
     elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
@@ -81,23 +85,6 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     return (*found[:-1], dataclasses.replace(found[-1], lid=lid))
 
 
-def _steps(places: Array, height: Array, heights: list[float]) -> list[Rectangle]:
-    """Visible part of each step, lowest first, of points at `places` (N, 2), `height` (N,), metres; none of boards."""
-    seen = [places[np.abs(height - level) <= _WINDOW * _BIN / 2] for level in heights]
-    if len(heights) < 2 or any(len(step) < _FEW for step in seen):
-        return []
-    ends = [np.percentile(step, [_STRAY, 100.0 - _STRAY], axis=0) for step in seen]
-    if any(float((high - low).min()) < _LEAST_STEP for low, high in ends):
-        return []  # the edge of a board
-    axis = int(np.argmax(np.abs(np.ptp([step.mean(axis=0) for step in seen], axis=0))))
-    order = np.sign(ends[-1][0][axis] - ends[0][0][axis])
-    for (low, high), (next_low, next_high) in itertools.pairwise(ends):
-        apart = (next_low - high if order > 0 else low - next_high)[axis]
-        if apart < -_CELL / 2:
-            return []
-    return [Rectangle((low + high) / 2, np.eye(2), (high - low) / 2) for low, high in ends]
-
-
 def _stairs(
     layout: Layout, row: int, box: Rectangle, places: Array, height: Array, heights: list[float]
 ) -> tuple[Region, ...]:
@@ -109,17 +96,24 @@ def _stairs(
         height: (N,) their heights, metres.
         heights: heights of its levels, metres.
     """
-    steps = _steps(places, height, heights)
-    if not steps or layout.top[row] - heights[-1] > _RISER:
+    seen = [places[np.abs(height - level) <= _WINDOW * _BIN / 2] for level in heights]
+    if len(heights) < 2 or any(len(step) < _FEW for step in seen) or layout.top[row] - heights[-1] > _RISER:
         return ()
+    ends = [np.percentile(step, [_STRAY, 100.0 - _STRAY], axis=0) for step in seen]
+    if any(float((high - low).min()) < _LEAST_STEP for low, high in ends):
+        return ()  # the edge of a board
+    axis = int(np.argmax(np.abs(np.ptp([step.mean(axis=0) for step in seen], axis=0))))
+    order = np.sign(ends[-1][0][axis] - ends[0][0][axis])
+    for (low, high), (next_low, next_high) in itertools.pairwise(ends):
+        if (next_low - high if order > 0 else low - next_high)[axis] < -_CELL / 2:
+            return ()
     around = box.part(-box.half, box.half)
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
     spans = zip([heights[0] - _UNDER_LOWEST, *between], [*between, math.inf], strict=True)
     return tuple(
-        Region(row, box.part(step.centre - step.half, step.centre + step.half), height, math.inf, span, LEVELS,
-               around=around)
-        for height, step, span in zip(heights, steps, spans, strict=True)
-    )  # fmt: skip
+        Region(row, box.part(low, high), level, math.inf, span, LEVELS, around=around)
+        for level, (low, high), span in zip(heights, ends, spans, strict=True)
+    )
 
 
 def _boards(height: Array, number: npt.NDArray[np.int64], area: float, share: float, apart: float) -> list[float]:
@@ -156,15 +150,6 @@ def _edges(height: Array, along: Array, half: float) -> list[float]:
         for first, last in ends
         if (last - first) * _BIN <= _THICK and clear[first] and clear[last + 3]  # two bins below, and two above
     ]
-
-
-def _looked_into(layout: Layout, box: Rectangle, low: float, high: float) -> bool:
-    """True if the back of a unit would be visible under its uppermost board: only then missing walls mean posts."""
-    away = float(np.hypot(*box.centre))
-    reach = float(np.abs(box.axes @ (box.centre / max(away, 1e-9))) @ box.half)
-    middle = (low + high) / 2
-    passes = layout.floor + (middle - layout.floor) * max(away - reach, 0.0) / (away + reach)
-    return bool(passes < high - _THICK)
 
 
 def _walled(height: Array, cells: npt.NDArray[np.int64], shape: Array, low: float, high: float) -> bool:

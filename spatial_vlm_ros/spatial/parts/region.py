@@ -110,13 +110,6 @@ def box_of(layout: Layout, row: int) -> Rectangle:
     return Rectangle(layout.centre[row, :2], np.stack((first, (first[1], -first[0]))), layout.size[row, :2] / 2)
 
 
-def own_points(layout: Layout, row: int) -> Array:
-    """(N, 3) visible surface of an object in ground coordinates, without objects in or on it, metres."""
-    points = layout.scene.objects[row].points
-    points = points[:: max(1, len(points) // _MOST_POINTS)].astype(np.float64)
-    return np.asarray(points @ layout.axes + np.array([0.0, 0.0, layout.floor]))
-
-
 def points_over(layout: Layout, row: int) -> Array:
     """(N, 3) all depth points over an object's outline, up to its top, in ground coordinates, metres.
 

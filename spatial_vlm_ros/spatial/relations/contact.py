@@ -11,9 +11,8 @@ from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, leas
 from spatial_vlm_ros.spatial.relations.resting import FAR
 
 _NO_SIGMA = 1e-12
-_CANCELS = (
-    0.35  # fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages
-)
+# Fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages.
+_CANCELS = 0.35
 _LEAST_RIM, _RIM_SHARE = 0.008, 0.35  # metres, and fraction of the anchor's height, that rise over the floor of a tray
 
 
@@ -31,15 +30,7 @@ def on(pairs: Pairs) -> Measured:
     half = layout.size[pairs.targets, None, 2] / 2 + layout.relation.contact
     out = np.where(seen.shut_in > half, half - seen.shut_in, FAR)
     margin, sigma = least_sure((least(contact, higher, out), pairs.noise_up), (over, pairs.noise))
-    return np.minimum(margin, -_held_by_another(pairs, margin)), sigma
-
-
-def _held_by_another(pairs: Pairs, margin: Array) -> Array:
-    """(T, A) metres by which a target that would be on the anchor is inside a smaller object, which then supports it.
-
-    A ball in a bin that stands on the table is not on the table, however thin the floor of the bin.
-    """
-    layout, held = pairs.layout, np.full(margin.shape, -FAR)
+    held = np.full(margin.shape, -FAR)  # metres that it is inside a smaller object, which then supports it
     for row, column in np.argwhere((margin > 0) & (pairs.targets[:, None] < len(layout.scene.objects))).tolist():
         target, anchor = int(pairs.targets[row]), int(pairs.anchors[column])
         others = np.flatnonzero(layout.measured & (layout.mean_side < layout.mean_side[anchor]))
@@ -48,7 +39,7 @@ def _held_by_another(pairs: Pairs, margin: Array) -> Array:
         if near.any():
             around = Pairs(layout, pairs.view, pairs.targets[row : row + 1], others[near])
             held[row, column] = float(inside(around)[0].max())
-    return held
+    return np.minimum(margin, -held), sigma
 
 
 def supporting(pairs: Pairs) -> Measured:

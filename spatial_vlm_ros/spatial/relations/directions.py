@@ -58,20 +58,17 @@ def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measure
     centres = pairs.along(ahead)
     if sign < 0:
         farther, centres = -farther, -centres
-    aside = _sideways_gap(pairs, clockwise(ahead))
-    in_cone = np.minimum(farther, centres) * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
-    in_cone = np.where(aside > 0, in_cone, np.inf)
-    margin, sigma = least_sure((farther, begun), (centres, pairs.noise), (in_cone, pairs.noise))
-    return pairs.only_apart(margin), sigma
-
-
-def _sideways_gap(pairs: Pairs, right: Array) -> Array:
-    """(T, A) gap between the outlines across a ray, metres; negative if they overlap."""
+    # Gap between the outlines across the ray, negative if they overlap.
+    right = clockwise(ahead)
     low, high = pairs.target_span(right)
     anchor_low, anchor_high = pairs.anchor_span(right)
     low -= anchor_high
     np.subtract(anchor_low, high, out=high)
-    return np.maximum(low, high, out=low)
+    aside = np.maximum(low, high, out=low)
+    in_cone = np.minimum(farther, centres) * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
+    in_cone = np.where(aside > 0, in_cone, np.inf)
+    margin, sigma = least_sure((farther, begun), (centres, pairs.noise), (in_cone, pairs.noise))
+    return pairs.only_apart(margin), sigma
 
 
 # ------------------------------------------------------------------------------------------------ gaps
@@ -136,22 +133,17 @@ def opposite(pairs: Pairs) -> Measured:
     layout = pairs.layout
     front = layout.front[pairs.anchors]
     known = np.isfinite(front[:, 0])
-    margin = _across_the_middle(pairs)
-    if known.any():
-        faced = Pairs(layout, pairs.view, pairs.targets, pairs.anchors[known])
-        margin[:, known] = _along_ray(faced, -front[known], -1.0, faced.noise)[0]
-    return margin, pairs.noise
-
-
-def _across_the_middle(pairs: Pairs) -> Array:
-    """(T, A) metres inside a right angle beyond the middle of all objects; the anchor must be off the middle, too."""
-    layout = pairs.layout
+    # Inside a right angle beyond the middle of all objects; the anchor must be off the middle, too.
     from_middle = layout.centre[:, :2] - layout.middle
     anchors, targets = from_middle[pairs.anchors], from_middle[pairs.targets]
     off = np.linalg.norm(anchors, axis=1)
     towards = anchors / np.maximum(off, SAME_PLACE)[:, None]
     beyond = -(targets @ towards.T) - np.abs(targets @ clockwise(towards).T)
-    return np.minimum(beyond, off - pairs.mean(layout.reach) / 2)
+    margin = np.minimum(beyond, off - pairs.mean(layout.reach) / 2)
+    if known.any():
+        faced = Pairs(layout, pairs.view, pairs.targets, pairs.anchors[known])
+        margin[:, known] = _along_ray(faced, -front[known], -1.0, faced.noise)[0]
+    return margin, pairs.noise
 
 
 def facing(pairs: Pairs) -> Measured:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.spatial.layout import Array, Layout, clockwise
+from spatial_vlm_ros.spatial.layout import Array, clockwise
 from spatial_vlm_ros.spatial.relations.directions import ahead_of
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
 from spatial_vlm_ros.types import FrameOfReference
@@ -20,7 +20,7 @@ _RIM = 0.03  # metres: the least width of an edge or a corner
 def at_the_edge(pairs: Pairs) -> Measured:
     """The target's outer edge is within a strip along the anchor's outline."""
     rim = pairs.inside_anchor - _half_size(pairs)
-    return _part(pairs, np.maximum(_EDGE_SHARE * _shorter(pairs), _RIM) - rim)
+    return _part(pairs, np.maximum(_EDGE_SHARE * pairs.layout.size[pairs.anchors, 1], _RIM) - rim)
 
 
 def at_the_corner(pairs: Pairs) -> Measured:
@@ -28,7 +28,7 @@ def at_the_corner(pairs: Pairs) -> Measured:
     x, y = _in_box(pairs)
     sides = pairs.layout.size[pairs.anchors, :2] / 2
     gap = np.maximum(sides[:, 0] - np.abs(x), sides[:, 1] - np.abs(y)) - _half_size(pairs)
-    margin = np.maximum(_CORNER_SHARE * _shorter(pairs), _RIM) - gap
+    margin = np.maximum(_CORNER_SHARE * pairs.layout.size[pairs.anchors, 1], _RIM) - gap
     return _part(pairs, np.where(pairs.layout.cornerless[pairs.anchors], np.nan, margin))
 
 
@@ -84,24 +84,6 @@ def part_of(pairs: Pairs) -> Measured:
     For a door or a drawer it is also enough that its outline touches the anchor's, because an open one is outside the
     box. It hides the front below the anchor's top, so that the visible anchor is less high than the real one.
     """
-    margin, sigma = _within_box(pairs)
-    fronts = np.array([_is_front(pairs.layout, int(row)) for row in pairs.targets], np.bool_)[:, None]
-    under = -pairs.difference(pairs.layout.centre[:, 2], pairs.layout.top) + pairs.layout.relation.contact
-    smaller = -pairs.difference(pairs.layout.mean_side, pairs.layout.mean_side) + pairs.contact
-    attached, blur = least_sure(
-        (pairs.contact - pairs.gap, pairs.noise_seen), (under, pairs.noise_up), (smaller, pairs.noise)
-    )
-    better = fronts & (attached / np.maximum(blur, 1e-9) > margin / np.maximum(sigma, 1e-9))
-    return np.where(better, attached, margin), np.where(better, blur, sigma)
-
-
-def _is_front(layout: Layout, row: int) -> bool:
-    """True if an object is a door or a drawer by its label."""
-    objects = layout.scene.objects
-    return row < len(objects) and objects[row].detection.label.lower().split()[-1:] in (["door"], ["drawer"])
-
-
-def _within_box(pairs: Pairs) -> Measured:
     layout, contact = pairs.layout, pairs.layout.relation.contact
     half = layout.size[pairs.anchors] / 2
     long_side = layout.long_side[pairs.anchors]
@@ -111,7 +93,17 @@ def _within_box(pairs: Pairs) -> Measured:
         faces_camera = offset * (camera * direction).sum(axis=1) > 0
         sides.append((reach - np.abs(offset) + contact, np.where(faces_camera, pairs.noise_seen, pairs.noise)))
     in_height = half[:, 2] - np.abs(_above_middle(pairs)) + contact
-    return least_sure((in_height, pairs.noise_up), *sides)
+    margin, sigma = least_sure((in_height, pairs.noise_up), *sides)
+    names = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
+    doors = [row < len(names) and names[row] in (["door"], ["drawer"]) for row in pairs.targets.tolist()]
+    fronts = np.array(doors, np.bool_)[:, None]
+    under = -pairs.difference(layout.centre[:, 2], layout.top) + contact
+    smaller = -pairs.difference(layout.mean_side, layout.mean_side) + pairs.contact
+    attached, blur = least_sure(
+        (pairs.contact - pairs.gap, pairs.noise_seen), (under, pairs.noise_up), (smaller, pairs.noise)
+    )
+    better = fronts & (attached / np.maximum(blur, 1e-9) > margin / np.maximum(sigma, 1e-9))
+    return np.where(better, attached, margin), np.where(better, blur, sigma)
 
 
 def _part(pairs: Pairs, there: Array) -> Measured:
@@ -142,11 +134,6 @@ def _outer_third(pairs: Pairs, towards: Array) -> Measured:
 def _half_size(pairs: Pairs) -> Array:
     """(T, 1) half of the targets' mean horizontal size, metres."""
     return pairs.layout.mean_side[pairs.targets, None] / 2
-
-
-def _shorter(pairs: Pairs) -> Array:
-    """(A,) shorter horizontal side of the anchors, metres."""
-    return pairs.layout.size[pairs.anchors, 1]
 
 
 def _height(pairs: Pairs) -> Array:

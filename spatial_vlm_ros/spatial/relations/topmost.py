@@ -20,7 +20,8 @@ _BEARINGS = 12  # directions across an outline
 _ACROSS = 0.6  # fraction of them that a board covers, and the posts of an open shelf do not
 _BROAD = 0.4  # fraction of the broadest level's area from which another level is a surface, not a panel or back
 _FEW = 12  # points that are too few to show anything
-_MOST_POINTS = 20_000  # most points of an object that are used
+MOST_POINTS = 20_000
+"""Most points of an object that are used."""
 
 
 def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
@@ -34,11 +35,14 @@ def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
         target, anchor = int(pairs.targets[n]), int(pairs.anchors[column])
         if target >= len(layout.scene.objects):  # an imagined object: the search for places checks the levels
             continue
-        bottom = float(layout.bottom[target])
-        higher = (_cover(layout, target, anchor), _broader(layout, target, anchor))
-        over = [height - bottom for height in higher if height is not None]
-        if over:
-            found[n, column] = -max(over)
+        bottom, outline = float(layout.bottom[target]), layout.footprint[target]
+        far = float(np.hypot(*outline.T).max())
+        cover = covering(layout.points_of(anchor, MOST_POINTS), outline, float(layout.top[target]) + _CLEAR, far)
+        broad = broad_levels(layout, anchor, outline)  # a load may be among the anchor's points
+        higher = broad[broad > bottom + APART + 2 * layout.noise[anchor]].tolist()
+        higher += [] if cover is None else [cover]
+        if higher:
+            found[n, column] = bottom - max(higher)
     return found
 
 
@@ -67,27 +71,6 @@ def covering(points: Array, outline: Array, height: float, near: float) -> float
     if inside.sum() < _FEW or len(np.unique(number[inside])) < _ACROSS * _BEARINGS:
         return None
     return float(np.median(higher[inside, 2]))
-
-
-def seen_of(layout: Layout, row: int) -> Array:
-    """(N, 3) points of an object in ground coordinates, metres."""
-    points = layout.scene.objects[row].points
-    some = points[:: max(1, len(points) // _MOST_POINTS)].astype(np.float64)
-    return np.asarray(some @ layout.axes + (0.0, 0.0, layout.floor))
-
-
-def _cover(layout: Layout, target: int, anchor: int) -> float | None:
-    """Height of the anchor's part over the target, metres; None if there is none."""
-    outline = layout.footprint[target]
-    far = float(np.hypot(*outline.T).max())
-    return covering(seen_of(layout, anchor), outline, float(layout.top[target]) + _CLEAR, far)
-
-
-def _broader(layout: Layout, target: int, anchor: int) -> float | None:
-    """Height of a broad level of the anchor clearly above the target's foot, metres; None without one."""
-    broad = broad_levels(layout, anchor, layout.footprint[target])  # a load may be among the anchor's points
-    higher = broad[broad > layout.bottom[target] + APART + 2 * layout.noise[anchor]]
-    return float(higher.max()) if len(higher) else None
 
 
 def broad_levels(layout: Layout, row: int, without: Array | None) -> Array:
