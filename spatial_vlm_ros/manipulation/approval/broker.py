@@ -291,7 +291,17 @@ class ApprovalBroker:
         pending = object()
         self._stops.add(pending)
         self.guard.void(CancelledError("a stop was requested"))
-        faults, fault = self._tell(operator), _fault_of_name(operator)
+        faults: list[str] = []
+        for listener in self._listeners:
+            try:
+                listener(operator)
+            except Exception as error:  # the other listeners are called anyway
+                faults.append(f"{type(error).__name__}: {error}")
+        fault: InputError | None = None
+        try:
+            check_operator(operator)
+        except InputError as error:
+            fault = error
 
         def rest() -> None:
             try:
@@ -318,16 +328,6 @@ class ApprovalBroker:
                 self.audit.add(
                     "STOP_REQUESTED", sync=True, operator=name, remote=remote, outcome=outcome, **facts, **token
                 )
-
-    def _tell(self, operator: str) -> list[str]:
-        """Call the listeners; returns their errors as text."""
-        faults = []
-        for listener in self._listeners:
-            try:
-                listener(operator)
-            except Exception as error:  # the other listeners are called anyway
-                faults.append(f"{type(error).__name__}: {error}")
-        return faults
 
     def refuse(self, error: SpatialVlmError, remote: str = "", **facts: Any) -> None:
         """Record a malformed request, unless there are too many. Raises AuditError if it cannot be recorded."""
@@ -437,14 +437,6 @@ class ApprovalBroker:
         if isinstance(item, Proposal):
             return {"goal_id": item.goal_id, "scene_stamp_ns": item.scene_stamp_ns, "plan_hash": item.plan_hash}
         return {} if item is None else {"dialogue_id": item.dialogue_id}
-
-
-def _fault_of_name(operator: object) -> InputError | None:
-    try:
-        check_operator(operator)
-    except InputError as error:
-        return error
-    return None
 
 
 def _goal(decision: Decision) -> str:

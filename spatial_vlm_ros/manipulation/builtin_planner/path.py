@@ -80,7 +80,11 @@ def rounded(corners: Floats, reach: float) -> Path:
             d = before[k + 1]
             durations.append(2 * d)
             enter, leave = corners[k + 1] - d * tangents[k], corners[k + 1] + d * tangents[k + 1]
-            pieces.append(_quintic(enter, tangents[k], leave, tangents[k + 1], 2 * d))
+            slope, end_slope, L, way = tangents[k], tangents[k + 1], 2 * d, leave - enter
+            third = (10 * way - (6 * slope + 4 * end_slope) * L) / L**3
+            fourth = (-15 * way + (8 * slope + 7 * end_slope) * L) / L**4
+            fifth = (6 * way - 3 * (slope + end_slope) * L) / L**5
+            pieces.append(np.array([enter, slope, np.zeros_like(enter), third, fourth, fifth]))
     return Path(np.concatenate([[0.0], np.cumsum(durations)]), np.array(pieces))
 
 
@@ -113,18 +117,3 @@ def _distinct(points: Floats) -> Floats:
         if np.linalg.norm(point - kept[-1]) > SHORTEST:
             kept.append(point)
     return np.array(kept)
-
-
-def _quintic(begin: Floats, slope: Floats, end: Floats, end_slope: Floats, length: float) -> Floats:
-    """(6, J) coefficients of the quintic with given ends and slopes, and no second derivative at its ends."""
-    L, way = length, end - begin
-    return np.array(
-        [
-            begin,
-            slope,
-            np.zeros_like(begin),
-            (10 * way - (6 * slope + 4 * end_slope) * L) / L**3,
-            (-15 * way + (8 * slope + 7 * end_slope) * L) / L**4,
-            (6 * way - 3 * (slope + end_slope) * L) / L**5,
-        ]
-    )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -282,7 +282,14 @@ class BuiltinPlanner:
 
     def _paths(self, request: MotionRequest, watch: PlanningDeadline) -> list[Path]:
         robot, start = self.robot, request.start
-        _check_start(robot, start)
+        if start.shape != robot.lower.shape:
+            repair = "copy them from the joint states"
+            raise InputError("start", f"{len(start)} positions", f"{len(robot.joints)}, one for each joint", repair)
+        beyond = np.maximum(robot.lower - start, start - robot.upper)
+        worst = int(beyond.argmax())
+        if beyond[worst] > FROM_LIMITS:
+            low, high = float(robot.lower[worst]) - FROM_LIMITS, float(robot.upper[worst]) + FROM_LIMITS
+            raise JointLimitError(robot.joints[worst], float(start[worst]), low, high)
         if deep := in_the_base(robot, request.boxes, request.stands_on):
             words = f"the arm's base is {max(deep.values()):.2f} m inside an obstacle"
             repair = (
@@ -326,34 +333,24 @@ class _Task:
         postures = [turned for posture in self._postures(start) for turned in posture.turned(self.inverse.robot)]
         for resolution in RESOLUTIONS:
             corners = self._search(start, [posture.joints for posture in postures], resolution)
-            path = self._round(corners)
-            if path is not None:
-                chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
-                return [path, *chosen.lines]
+            for reach in ROUNDING:
+                self.watch.check(self.first)
+                path = rounded(corners, reach)
+                if self.checkers[self.first].all_free(path.samples(CHECKED)):
+                    chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
+                    return [path, *chosen.lines]
         raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")
 
     def _postures(self, start: Floats) -> list[_Posture]:
         """Postures at the goal of the free segment from which all lines can be followed, the nearest first."""
+        robot, goal, checker = self.inverse.robot, self.request.segments[self.first].goal, self.checkers[self.first]
         found: list[_Posture] = []
         refused: list[UnreachableError | NoPathError] = []
-        for joints in self._configurations(start, refused):
-            try:
-                found.append(_Posture(joints, tuple(self._follow(joints))))
-            except (UnreachableError, NoPathError) as error:
-                self.watch.check(self.first)
-                refused.append(error)
-            if len(found) == POSTURES:
-                break
-        if not found:  # report the attempt that got farthest
-            raise max(refused, key=lambda error: (error.segment, isinstance(error, NoPathError)))
-        return sorted(found, key=lambda posture: float(np.linalg.norm(posture.joints - start)))
-
-    def _configurations(self, start: Floats, refused: list[UnreachableError | NoPathError]) -> Iterator[Floats]:
-        """Different free configurations at the goal of the free segment; adds the errors of others to `refused`."""
-        robot, goal, checker = self.inverse.robot, self.request.segments[self.first].goal, self.checkers[self.first]
         known: list[Floats] = []
         nearest = (np.inf, np.inf)
         for guess in range(GUESSES):
+            if len(found) == POSTURES:
+                break
             self.watch.check(self.first)
             near = start if guess == 0 else robot.home if guess == 1 else self.draw.uniform(robot.lower, robot.upper)
             reached = self.inverse.reach(goal, near)
@@ -362,15 +359,22 @@ class _Task:
             if not reached.there or any(np.abs(joints - other).max() < DIFFERENT for other in known):
                 continue
             known.append(joints)
-            if checker.free(joints):
-                yield joints
-            else:
+            if not checker.free(joints):
                 refused.append(
                     NoPathError(self.first, "the goal is occupied", checker.touched(joints),
                                         "clear it, or come from another side")
                 )  # fmt: skip
+                continue
+            try:
+                found.append(_Posture(joints, tuple(self._follow(joints))))
+            except (UnreachableError, NoPathError) as error:
+                self.watch.check(self.first)
+                refused.append(error)
         if not known:
             refused.append(UnreachableError(self.first, *nearest))
+        if not found:  # report the attempt that got farthest
+            raise max(refused, key=lambda error: (error.segment, isinstance(error, NoPathError)))
+        return sorted(found, key=lambda posture: float(np.linalg.norm(posture.joints - start)))
 
     def _follow(self, start: Floats) -> list[Path]:
         paths: list[Path] = []
@@ -399,24 +403,3 @@ class _Task:
             self.watch.check(self.first)
             raise NoPathError(self.first, "no path", (), "clear the way, or choose another grasp")
         return corners
-
-    def _round(self, corners: Floats) -> Path | None:
-        """The roundest collision-free path; None if the path collides between the configurations of the search."""
-        checker = self.checkers[self.first]
-        for reach in ROUNDING:
-            self.watch.check(self.first)
-            path = rounded(corners, reach)
-            if checker.all_free(path.samples(CHECKED)):
-                return path
-        return None
-
-
-def _check_start(robot: ArmModel, start: Floats) -> None:
-    if start.shape != robot.lower.shape:
-        repair = "copy them from the joint states"
-        raise InputError("start", f"{len(start)} positions", f"{len(robot.joints)}, one for each joint", repair)
-    beyond = np.maximum(robot.lower - start, start - robot.upper)
-    worst = int(beyond.argmax())
-    if beyond[worst] > FROM_LIMITS:
-        low, high = float(robot.lower[worst]) - FROM_LIMITS, float(robot.upper[worst]) + FROM_LIMITS
-        raise JointLimitError(robot.joints[worst], float(start[worst]), low, high)

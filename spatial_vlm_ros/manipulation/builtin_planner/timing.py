@@ -33,7 +33,8 @@ def timed(path: Path, names: tuple[str, ...], velocity: Floats, acceleration: Fl
         The trajectory, with a point every 0.02 s and one at its end.
     """
     if path.length == 0.0:
-        return _standing(path, names)
+        q = path.at(np.zeros(1))[0]
+        return PlannedTrajectory(names, np.zeros(1), q, np.zeros_like(q), np.zeros_like(q))
     lengths = np.linspace(0.0, path.length, max(FEWEST, int(np.ceil(path.length / STEP))) + 1)
     x = _paces_squared(path, lengths, velocity, acceleration)
     step = lengths[1] - lengths[0]
@@ -99,8 +100,3 @@ def _sampled(path: Path, lengths: Floats, x: Floats, stamps: Floats, times: Floa
     now = np.maximum(pace + u * since, 0.0)
     q, d1, d2 = path.at(s)
     return q, d1 * now[:, None], d2 * (now**2)[:, None] + d1 * u[:, None]
-
-
-def _standing(path: Path, names: tuple[str, ...]) -> PlannedTrajectory:
-    q = path.at(np.zeros(1))[0]
-    return PlannedTrajectory(names, np.zeros(1), q, np.zeros_like(q), np.zeros_like(q))
