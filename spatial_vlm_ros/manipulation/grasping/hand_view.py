@@ -85,7 +85,10 @@ def hand_view(body: GraspBody, rotation: Array, gripper: GripperConfig) -> HandV
     flat = cells[:, 0] * shape[1] + cells[:, 1]
     nearest[flat[order]] = local[order, 2]
     nearest = nearest.reshape(shape)
-    nearest = _most(_least(nearest, 3, 3), 3, 3)  # closes holes of one cell without moving edges
+    # Closes holes of one cell without moving edges.
+    least, kernel = _least(nearest, 3, 3), np.ones((3, 3), np.uint8)
+    most = cv2.dilate(least, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=-float(FREE))
+    nearest = np.asarray(most, np.float32)
     return HandView(
         rotation,
         local,
@@ -105,8 +108,3 @@ def _cells(metres: float) -> int:
 def _least(values: Map, rows: int, columns: int) -> Map:
     kernel = np.ones((rows, columns), np.uint8)
     return np.asarray(cv2.erode(values, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=float(FREE)), np.float32)
-
-
-def _most(values: Map, rows: int, columns: int) -> Map:
-    kernel = np.ones((rows, columns), np.uint8)
-    return np.asarray(cv2.dilate(values, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=-float(FREE)), np.float32)

@@ -266,7 +266,8 @@ def _places(
                     reasons["below_support"] += 1
                 continue
             last = deep
-            runs = _runs(strip < deep)
+            edges = np.flatnonzero(np.diff(np.concatenate(([0], (strip < deep).view(np.int8), [0]))))
+            runs = [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
             spans = [(a, b, k, k) for k, (a, b) in enumerate(runs)]
             if len(runs) > 1:
                 spans.append((runs[0][0], runs[-1][1], 0, len(runs) - 1))
@@ -282,11 +283,6 @@ def _places(
                 else:
                     y0 = float(view.low[1])
                     yield _Place(row, step, deep, y0 + a * CELL, y0 + (b + 1) * CELL, before, after)
-
-
-def _runs(taken: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], taken.view(np.int8), [0]))))
-    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
 
 
 # ------------------------------------------------------------------------------------------------ contacts

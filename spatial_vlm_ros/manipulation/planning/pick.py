@@ -28,7 +28,7 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejectio
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, TurnedBox, gaps
+from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.planning.workspace import outside_by
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
@@ -93,8 +93,7 @@ def pick_goal(
         raise refused(what, [held_down])
     tried: list[GraspCandidate | Rejection] = []
     if proposed is None or scene.target.seen is None or config.grasp.source == "both":
-        boxed = [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
-        tried += [_free_of_surface(found, scene, config) for found in boxed]
+        tried += [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
         tried += [_inside(found, config) for found in on_surface(scene, _floor(scene, config), config)]
     tried += [_inside(found, config) for found in on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
@@ -109,15 +108,18 @@ def pick_goal(
     if not free:
         raise refused(what, rejected)
     if scene.target.seen is None:
-        free.sort(key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))
+        ample = config.goal.ample
+        free.sort(
+            key=lambda pair: (
+                -math.floor(min(pair[1], ample) / _STEP + 1e-6),
+                pair[0].way != "top_down",
+                -round(pair[0].margin, 6),
+            )
+        )
     grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in free)
     if scene.target.seen is not None:
         grasps = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
-
-
-def _rank(candidate: GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
-    return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.way != "top_down", -round(candidate.margin, 6)
 
 
 # ------------------------------------------------------------------------------------------------ candidates
@@ -173,35 +175,33 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
             continue
         tip, depth = found
         side: Side = "top_down" if tip.approach is _DOWN else "side"
-        yield _inside(
-            GraspCandidate(
-                side, hold.closes_on, tip, hold.width, opening, margin, depth, tip.back(goal.approach), hold.doubt,
-                _UNSURE if hold.closes_on == "outline" else 0.0,
-            ),
-            config,
+        unsure = _UNSURE if hold.closes_on == "outline" else 0.0
+        before = tip.back(goal.approach)
+        boxed = GraspCandidate(
+            side, hold.closes_on, tip, hold.width, opening, margin, depth, before, hold.doubt, unsure
         )  # fmt: skip
+        candidate = _inside(boxed, config)
+        if isinstance(candidate, GraspCandidate) and scene.target.seen is not None:
+            blocked = in_the_way(_in_tip(tip, scene.target.seen), opening, config)
+            candidate = candidate if blocked is None else Rejection(side, *WORDS[blocked])
+        yield candidate
 
 
 def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tuple[Tip, float] | Rejection:
     """Tip and contact length: at the middle of the object, unless palm or floor keep it higher."""
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     reach = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
-    top = max(solid.top, _seen_top(scene, hold, config))
+    top = solid.top
+    if scene.target.seen is not None:  # below a palm that comes down on it: the box leaves out what is small and high
+        local = _in_tip(Tip((*hold.middle, 0.0), _DOWN, hold.closing), scene.target.seen)
+        heights = np.sort(-local[under_palm(local, config), 2])
+        top = max(top, float(heights[-1 - STRAY])) if len(heights) > STRAY else top
     height = max(solid.centre[2], top - reach, _floor(scene, config) + gripper.finger_beyond)
     held = solid.top - max(height - gripper.finger_beyond, solid.bottom)
     if held < goal.hold:
         words = f"the fingers would hold the uppermost {max(held, 0.0):.3f} m of it, to avoid what is below"
         return Rejection("top_down", "below_support", f"{words}; {goal.hold:g} m are needed", scene.carrier_ids[0])
     return Tip((*hold.middle, height), _DOWN, hold.closing), held
-
-
-def _seen_top(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> float:
-    """Height of the target's surface below a palm that comes down on it: the box leaves out what is small and high."""
-    if scene.target.seen is None:
-        return -math.inf
-    local = _in_tip(Tip((*hold.middle, 0.0), _DOWN, hold.closing), scene.target.seen)
-    heights = np.sort(-local[under_palm(local, config), 2])
-    return float(heights[-1 - STRAY]) if len(heights) > STRAY else -math.inf
 
 
 def _in_tip(tip: Tip, seen: TargetPoints) -> Array:
@@ -247,27 +247,15 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
 # ------------------------------------------------------------------------------------------------ freedom
 
 
-def _free_of_surface(
-    found: GraspCandidate | Rejection, scene: PlanningScene, config: PlanningConfig
-) -> GraspCandidate | Rejection:
-    if isinstance(found, Rejection) or scene.target.seen is None:
-        return found
-    blocked = in_the_way(_in_tip(found.tip, scene.target.seen), found.opening, config)
-    return found if blocked is None else Rejection(found.way, *WORDS[blocked])
-
-
 def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspCandidate | Rejection:
-    return found if isinstance(found, Rejection) else _outside(found, config) or found
-
-
-def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | None:
-    tip, up = candidate.tip, (0.0, 0.0, config.goal.retreat)
-    for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
+    if isinstance(found, Rejection):
+        return found
+    tip, up = found.tip, (0.0, 0.0, config.goal.retreat)
+    for name, place in (("grasp", tip), ("pre-grasp", tip.moved(found.before)), ("retreat", tip.moved(up))):
         beyond = outside_by(config.workspace, place.position)
         if beyond > 0:
-            words = f"its {name} is {beyond:.3f} m outside the workspace"
-            return Rejection(candidate.way, "out_of_workspace", words)
-    return None
+            return Rejection(found.way, "out_of_workspace", f"its {name} is {beyond:.3f} m outside the workspace")
+    return found
 
 
 def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None:
@@ -285,7 +273,11 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     for obj in scene.neighbours:
         above = obj.solid.bottom > target.solid.centre[2]
         near = above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance
-        if near and _rises_into(target, obj.padded, up, config.goal.clearance):
+        if near and target.seen is not None:  # only if its known shape enters the other's box on its way up
+            points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)
+            box = TurnedBox.of(obj.padded).grown(config.goal.clearance + target.seen.edge / 2)
+            near = float(box.swept((0.0, 0.0, -config.goal.retreat)).contains(points).mean()) > _STRAY
+        if near:
             words = f"the {obj.label} ({obj.id}) is on it, or above it"
             return Rejection("top_down", "blocked", words, obj.id)
     into = 0.0 if scene.occupancy is None else scene.occupancy.measured.edge / 2
@@ -295,29 +287,11 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     return None
 
 
-def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: float) -> bool:
-    """Whether the target's known shape, or else its box, enters another box on its way up."""
-    if target.seen is None:
-        return True
-    points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)
-    margin = clearance + target.seen.edge / 2
-    x, y, z = up
-    inside = TurnedBox.of(other).grown(margin).swept((-x, -y, -z)).contains(points)
-    return float(inside.mean()) > _STRAY
-
-
 def _swept(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
     """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
     coming = links(config.gripper, tip, opening, tip.back(config.goal.approach))
     leaving = links(config.gripper, tip, opening, (0.0, 0.0, config.goal.retreat))
     return Way(side, (*coming, *leaving))
-
-
-def _closing(grasp: Grasp, tip: Tip, opening: float, config: PlanningConfig) -> Way:
-    way, between = _swept(grasp.way, tip, opening, config), (opening - grasp.needed) / 2
-    steps = math.ceil(between / config.gripper.finger_thickness)
-    closing = (links(config.gripper, tip, opening - 2 * between * k / steps) for k in range(1, steps + 1))
-    return dataclasses.replace(way, gripper=(*way.gripper, *(box for boxes in closing for box in boxes)))
 
 
 def _opened(
@@ -337,7 +311,11 @@ def _opened(
             pushed = beside(points, grasp.needed, config, wider + config.goal.jaw_clearance)
             if wider > 0 and np.count_nonzero(pushed) <= STRAY:
                 tried.append((number, opening))
-                ways.append(_closing(grasp, tip, opening, config))
+                steps = math.ceil(wider / config.gripper.finger_thickness)
+                closing = (links(config.gripper, tip, opening - 2 * wider * k / steps) for k in range(1, steps + 1))
+                way = _swept(grasp.way, tip, opening, config)
+                boxes = (*way.gripper, *(box for each in closing for box in each))
+                ways.append(dataclasses.replace(way, gripper=boxes))
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
             if not isinstance(result, Rejection) and result >= config.goal.ample:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)

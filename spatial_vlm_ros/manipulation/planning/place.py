@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError
@@ -65,8 +65,13 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     while spots and not free:
         for number, place in spots:
             candidates = list(_candidates(number, place, release, scene, grasp, config))
-            around = [_lowered(obj, place) for obj in scene.neighbours]
-            for candidate, result in zip(candidates, _results(candidates, scene, grasp, around, config), strict=True):
+            height = place.pose.position[2]  # where its support is cut: a rim is not checked
+            around = [_cut(obj, height) if obj.id == place.carrier_id else obj for obj in scene.neighbours]
+            outside = [_outside(candidate, grasp, config) for candidate in candidates]
+            inside = [each for each, beyond in zip(candidates, outside, strict=True) if beyond is None]
+            results = iter(judged(scene, [_way(each, grasp, config) for each in inside], around, config.goal))
+            for candidate, beyond in zip(candidates, outside, strict=True):
+                result = next(results) if beyond is None else beyond
                 if isinstance(result, Rejection):
                     rejected.append(result)
                 else:
@@ -75,14 +80,14 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
         spots = [(number, place) for number, place in spots if release <= min(place.rim_m or 0.0, config.goal.drop)]
     if not free:
         raise refused(f"put down the {scene.target.label} ({scene.target.id})", rejected)
-    order = sorted(free, key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))[: config.goal.most]
-    placements = tuple(_placement(candidate, clearance, scene, grasp, config) for candidate, clearance in order)
+
+    def rank(pair: tuple[_PlaceCandidate, float]) -> tuple[float, float, float]:
+        steps = math.floor(min(pair[1], config.goal.ample) / _STEP + 1e-6)
+        return pair[0].spot, -steps, abs(math.remainder(pair[0].turn, math.tau))
+
+    best = sorted(free, key=rank)[: config.goal.most]
+    placements = tuple(_placement(candidate, clearance, scene, grasp, config) for candidate, clearance in best)
     return PlaceGoal(scene.frame_id, scene.stamp_ns, scene.target.id, placements, tuple(rejected))
-
-
-def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[float, float, float]:
-    steps = math.floor(min(clearance, ample) / _STEP + 1e-6)
-    return candidate.spot, -steps, abs(math.remainder(candidate.turn, math.tau))
 
 
 def _candidates(
@@ -102,13 +107,6 @@ def _candidates(
         middle = centre[0] + aside, centre[1] + along, centre[2] + above
         moved = Tip(middle, _turned(tip.approach, by), _turned(tip.closing, by))
         yield _PlaceCandidate(spot, place, release, turn, moved, Solid(centre, solid.yaw + by, solid.size))
-
-
-def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
-    """The support of a place, cut at the height of the place: a rim is not checked."""
-    if obj.id != place.carrier_id:
-        return obj
-    return _cut(obj, place.pose.position[2])
 
 
 def carrier_at(scene: PlanningScene, placement: Placement) -> PlanningObject | None:
@@ -131,20 +129,6 @@ def _cut(obj: PlanningObject, height: float) -> PlanningObject:
     bottom = obj.solid.bottom
     top = min(max(height - obj.padding[2], bottom + 1e-3), obj.solid.top)
     return dataclasses.replace(obj, solid=obj.solid.between(bottom, top))
-
-
-def _results(
-    candidates: Sequence[_PlaceCandidate],
-    scene: PlanningScene,
-    grasp: Grasp,
-    around: Sequence[PlanningObject],
-    config: PlanningConfig,
-) -> Iterator[Rejection | float]:
-    """The rejection or the clearance of each candidate, metres; those outside the workspace are not judged further."""
-    outside = [_outside(candidate, grasp, config) for candidate in candidates]
-    ways = [_way(each, grasp, config) for each, beyond in zip(candidates, outside, strict=True) if beyond is None]
-    results = iter(judged(scene, ways, around, config.goal))
-    return (next(results) if beyond is None else beyond for beyond in outside)
 
 
 def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:

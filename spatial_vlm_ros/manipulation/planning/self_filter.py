@@ -15,7 +15,7 @@ from spatial_vlm_ros.geometry.camera import normalised_axes, normalised_grid
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.manipulation.planning.hulls import Array, Hull
 from spatial_vlm_ros.parameters import DepthConfig
-from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, RobotPixels, Transform
+from spatial_vlm_ros.types import Mask, RgbdFrame, RobotPixels, Transform
 
 MOST_PADDING = 1.0  # metres: more is probably millimetres
 SIGMAS = 3.0  # standard deviations of depth that the hulls grow by, in addition to their padding
@@ -114,7 +114,12 @@ class _View:
 
     @staticmethod
     def of(frame: RgbdFrame, z: npt.NDArray[np.float32], padding: float, config: DepthConfig) -> _View:
-        x, y = _rays(frame.camera)
+        if frame.camera.is_rectified:
+            xs, ys = normalised_axes(frame.camera)
+            x, y = np.broadcast_to(xs, z.shape), np.broadcast_to(ys[:, None], z.shape)
+        else:
+            grid = normalised_grid(frame.camera)
+            x, y = grid[..., 0], grid[..., 1]
         return _View(
             points=(np.multiply(x, z, dtype=np.float32), np.multiply(y, z, dtype=np.float32), z),
             grown=_grown(z, padding, config).astype(np.float32, copy=False),
@@ -136,16 +141,6 @@ class _View:
 def _grown(z: npt.NDArray[np.float32] | float, padding: float, config: DepthConfig) -> npt.NDArray[np.floating]:
     """Growth of hulls at a depth, metres."""
     return padding + SIGMAS * depth_noise(z, config)
-
-
-def _rays(camera: PinholeCamera) -> tuple[Array, Array]:
-    """x/z and y/z of each pixel, (H, W)."""
-    if not camera.is_rectified:
-        grid = normalised_grid(camera)
-        return grid[..., 0], grid[..., 1]
-    xs, ys = normalised_axes(camera)
-    shape = (camera.height, camera.width)
-    return np.broadcast_to(xs, shape), np.broadcast_to(ys[:, None], shape)
 
 
 def _seen(across: float, ahead: float, radius: float) -> tuple[float, float]:

@@ -55,6 +55,11 @@ class Solid:
         (x, y, _), (sx, sy, _) = self.centre, self.size
         return Solid((x, y, (low + high) / 2), self.yaw, (sx, sy, high - low))
 
+    def placed(self, pose: Array) -> Solid:
+        """The box at another pose of its centre, (4, 4), metres; upright."""
+        x, y, z = pose[:3, 3].tolist()
+        return Solid((x, y, z), math.atan2(pose[1, 0], pose[0, 0]), self.size)
+
     def swept(self, way: Vector3) -> Solid:
         """The box around its sweep along the vector `way`, metres; exact along one of its own axes."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)

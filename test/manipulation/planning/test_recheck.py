@@ -26,8 +26,14 @@ from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, Planning
 from spatial_vlm_ros.manipulation.planning.solids import Solid, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
 from spatial_vlm_ros.manipulation.recheck import check_clearance, check_plan_holds, has_arm_model
-from spatial_vlm_ros.manipulation.recheck_grasp import as_held, check_grasp, target_in_grasp
-from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by, surface_shifts
+from spatial_vlm_ros.manipulation.recheck_grasp import (
+    SeenTarget,
+    as_held,
+    check_grasp,
+    moved_by,
+    surface_shifts,
+    target_in_grasp,
+)
 from spatial_vlm_ros.parameters import ObservationConfig, PlanningConfig
 from spatial_vlm_ros.types import Status
 
