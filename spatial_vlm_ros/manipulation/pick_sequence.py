@@ -24,8 +24,8 @@ from spatial_vlm_ros.errors import (
     without_repair,
 )
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
-from spatial_vlm_ros.manipulation.planning.agreement import check_fresh, check_tilt, check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Side
+from spatial_vlm_ros.manipulation.planning.motion import check_fresh, check_tilt, check_way_seen
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner

@@ -252,8 +252,22 @@ class _Path:
     def follow(self, step: PlanStep) -> None:
         """Add a phase."""
         if step.phase in GRIPS:
-            times, rows, widths = self._gripped(step)
-            estimated = True
+            gripper, wanted = self._config.gripper, step.width or 0.0
+            end = max(wanted, self._grasp.width) if step.phase == "close" else wanted
+            begin, before = self._width, self._told
+            if math.isnan(before):  # their opening is not planned
+                begin = end
+                before = max(gripper.opening_max, gripper.opening_min, key=lambda width: abs(width - wanted))
+            # Some controllers stop when the fingers meet an object, others continue to the commanded width.
+            duration, self._told = abs(wanted - before) / gripper.speed, wanted
+            if step.phase == "close":
+                duration = max(duration, abs(end - begin) / gripper.speed + gripper.stall)
+            n = max(2, math.ceil(duration / _APART) + 1)
+            shares = np.linspace(0.0, 1.0, n)
+            moving = min(1.0, abs(end - begin) / gripper.speed / duration) if duration else 1.0
+            passed = [min(1.0, share / moving if moving else 1.0) for share in shares]
+            widths = tuple(float(begin + (end - begin) * share) for share in passed)
+            times, rows, estimated = tuple((shares * duration).tolist()), ({},) * n, True
         else:
             trajectory = step.trajectory
             assert trajectory is not None  # noqa: S101 - checked by plan_of
@@ -262,32 +276,15 @@ class _Path:
             widths, estimated = (self._width,) * len(times), False
         phase = PhaseMotion(step.phase, self._time, times[-1], estimated, _known(widths[-1]), waypoints=len(times))
         if self._arm is None:
-            end = self._ends(step.phase)
-            if end is not None:
-                self.tips.append(_rounded(end.position))
+            pose = self._ends(step.phase)
+            if pose is not None:
+                self.tips.append(_rounded(pose.position))
         else:
             phase = self._with_arm(phase, step.phase, times, rows, widths)
         self._time += times[-1]
         self._joints.update(rows[-1])
         self._width = widths[-1]
         self.phases.append(phase)
-
-    def _gripped(self, step: PlanStep) -> tuple[tuple[float, ...], tuple[dict[str, float], ...], tuple[float, ...]]:
-        """Times, joints and widths of a phase in which the fingers move."""
-        gripper, wanted = self._config.gripper, step.width or 0.0
-        end = max(wanted, self._grasp.width) if step.phase == "close" else wanted
-        begin, before = self._width, self._told
-        if math.isnan(before):  # their opening is not planned
-            begin, before = end, max(gripper.opening_max, gripper.opening_min, key=lambda width: abs(width - wanted))
-        # Some controllers stop when the fingers meet an object, others continue to the commanded width.
-        duration, self._told = abs(wanted - before) / gripper.speed, wanted
-        if step.phase == "close":
-            duration = max(duration, abs(end - begin) / gripper.speed + gripper.stall)
-        n = max(2, math.ceil(duration / _APART) + 1)
-        shares = np.linspace(0.0, 1.0, n)
-        moving = min(1.0, abs(end - begin) / gripper.speed / duration) if duration else 1.0
-        widths = tuple(float(begin + (end - begin) * min(1.0, share / moving if moving else 1.0)) for share in shares)
-        return tuple((shares * duration).tolist()), ({},) * n, widths
 
     def _with_arm(self, phase: PhaseMotion, name: Phase, times: tuple[float, ...],
                   rows: tuple[dict[str, float], ...], widths: tuple[float, ...]) -> PhaseMotion:  # fmt: skip

@@ -22,15 +22,15 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.occupancy.spaces import changed_since
-from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, pose_matrix
-from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
+from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
+from spatial_vlm_ros.manipulation.planning.place import putting_down
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
-from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
+from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck_grasp import SeenTarget, as_held, check_grasp, moved_by, tracked
 from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
 from spatial_vlm_ros.types import Resolution, Status, Transform
@@ -66,40 +66,8 @@ def check_clearance(
     placement = plan.put_down
     now = tracked(then, now)
     held = as_held(now, grasp)
-    _check_straight(then, now, grasp, placement, held, config)
-    robot = _arm_of(plan, now.frame_id)
-    if robot is not None:
-        _check_arm(robot, then, now, grasp, placement, held, plan, config)
 
-
-def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
-    """Whether the whole arm can be checked: a built-in arm planned in its base frame, and the extra `arm` installed."""
-    return _arm_of(plan, frame_id) is not None
-
-
-def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
-    if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
-        return None
-    from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
-
-    for known in ARMS.values():
-        if all(set(t.joint_names) == set(known.joints) for t in plan.trajectories):
-            return known.model() if frame_id == known.base_link else None
-    return None
-
-
-# ------------------------------------------------------------------------------------------------ gripper, any arm
-
-
-def _check_straight(
-    then: PlanningScene,
-    now: PlanningScene,
-    grasp: Grasp,
-    placement: Placement | None,
-    held: Solid,
-    config: PlanningConfig,
-) -> None:
-    """Check the sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`."""
+    # The sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`.
     bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
     # Edges of neighbours may be measured short, so fingers that are wider open than needed keep half of what was ample.
     wide = grasp.opening > grasp.needed + _ROUNDING
@@ -120,16 +88,33 @@ def _check_straight(
     above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
     if above or now.occupied:
         _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),), lifted=True)], above, bare))
-    if placement is None:
-        return
-    put = Tip.of(placement.place)
-    moved = _carried(held, tip, put)
-    lifted = dataclasses.replace(moved, centre=(*moved.centre[:2], moved.centre[2] + config.goal.clearance))
-    coming = links(config.gripper, put, grasp.width, up)
-    leaving = links(config.gripper, put, placement.opening, put.back(config.goal.approach))
-    floor = _floor(then, placement)
-    around = [_lowered(obj, now, floor) for obj in now.neighbours]
-    _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),), lowered=True)], around, bare))
+    if placement is not None:
+        put = Tip.of(placement.place)
+        moved = _carried(held, tip, put)
+        floor = _floor(then, placement)
+        around = [_lowered(obj, now, floor) for obj in now.neighbours]
+        putting = putting_down(grasp, put, placement.opening, moved, config)
+        _raise("lower", judged(now, [putting], around, bare))
+
+    robot = _arm_of(plan, now.frame_id)
+    if robot is not None:
+        _check_arm(robot, then, now, grasp, placement, held, plan, config)
+
+
+def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
+    """Whether the whole arm can be checked: a built-in arm planned in its base frame, and the extra `arm` installed."""
+    return _arm_of(plan, frame_id) is not None
+
+
+def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
+    if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
+        return None
+    from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
+
+    for known in ARMS.values():
+        if all(set(t.joint_names) == set(known.joints) for t in plan.trajectories):
+            return known.model() if frame_id == known.base_link else None
+    return None
 
 
 def _raise(phase: Phase, results: Sequence[Rejection | float]) -> None:
@@ -273,7 +258,8 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     if then.all_objects and not now.all_objects:
         happened = "now looks only for objects that the instruction names, and did not before"
         raise SceneChangedError("the resolver", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
-    check_camera_still(_transform(then), _transform(now), config)
+    was, is_ = (Transform(seen.frame_id, seen.camera_frame, pose_matrix(seen.camera)) for seen in (then, now))
+    check_camera_still(was, is_, config)
 
     # By its estimated box or its visible surface, whichever is smaller: an estimate that jumps while the surface stays
     # is noise; `check_grasp` holds the surface to closer limits.
@@ -285,7 +271,21 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN, happened)
     if not moved <= config.target_moved:
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN)
-    _check_neighbours(then.others, now.others, config)
+
+    # Each object is near one with its label in the other image, and the counts are equal.
+    left = list(now.others)
+    for body in then.others:
+        alike = [one for one in left if one.label == body.label]
+        nearest = min(alike, key=lambda one: math.dist(one.solid.centre, body.solid.centre), default=None)
+        moved = math.inf if nearest is None else math.dist(nearest.solid.centre, body.solid.centre)
+        if nearest is None or not moved <= config.neighbour_moved:
+            what = f"the {body.label} ({body.id})"
+            raise SceneChangedError(what, moved, 0.0, config.neighbour_moved, math.inf, _AGAIN)
+        left.remove(nearest)
+    for body in left:
+        what = f"the {body.label} ({body.id})"
+        happened = "has appeared since the observation"
+        raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, happened)
 
 
 def check_plan_holds(
@@ -327,26 +327,6 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
         raise kind("resolver", f"the recheck failed: {said}", "see the resolver's log, then ask again")
 
 
-def _check_neighbours(
-    then: Sequence[SurroundingObject], now: Sequence[SurroundingObject], config: ObservationConfig
-) -> None:
-    """Check that each object is near one with its label in the other image, and that the counts are equal."""
-    left = list(now)
-    for body in then:
-        alike = [one for one in left if one.label == body.label]
-        nearest = min(alike, key=lambda one: math.dist(one.solid.centre, body.solid.centre), default=None)
-        moved = math.inf if nearest is None else math.dist(nearest.solid.centre, body.solid.centre)
-        if nearest is None or not moved <= config.neighbour_moved:
-            raise SceneChangedError(
-                f"the {body.label} ({body.id})", moved, 0.0, config.neighbour_moved, math.inf, _AGAIN
-            )
-        left.remove(nearest)
-    for body in left:
-        what = f"the {body.label} ({body.id})"
-        happened = "has appeared since the observation"
-        raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, happened)
-
-
 def _check_destination(
     before: Surroundings, after: Surroundings, target: Solid, placement: Placement, config: GoalConfig
 ) -> None:
@@ -383,7 +363,3 @@ def _from_edges(target: Solid, placement: Placement, destination: Solid) -> floa
     c, s = math.cos(destination.yaw), math.sin(destination.yaw)
     along = np.abs(corners @ np.array([[c, -s], [s, c]]))
     return float((np.array(destination.size[:2]) / 2 - along).min())
-
-
-def _transform(seen: Surroundings) -> Transform:
-    return Transform(seen.frame_id, seen.camera_frame, pose_matrix(seen.camera))

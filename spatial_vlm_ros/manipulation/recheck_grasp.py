@@ -167,66 +167,51 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     gripper, goal = config.gripper, config.goal
     if now.truncated:
         raise _changed(then, now, 0.0, 0.0, "is now cut off by the border of the image, so its size is not known")
+    shifts = face_shifts(then, now, grasp)
+    half_pad = max((gripper.finger_width - goal.hold) / 2, 0.0)
     if grasp.closes_on == "surface":
-        _check_surface(then, now, grasp, config)
-        return
-    planned, shifts = target_in_grasp(then.target, then.yaw_known, grasp), face_shifts(then, now, grasp)
-    down = grasp.way == "top_down"
-    if down:
-        rise = -float(shifts.low[2])  # of its top, which is always visible
-    else:  # the tip frame's x axis is vertical
-        rise = float(shifts.high[0]) if Tip.of(grasp.grasp).rotation()[2, 0] > 0 else -float(shifts.low[0])
-    closing = float(shifts.most[1])
-    aside = float(shifts.most[0]) if down else abs(rise)
-    nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
+        # A part that the box does not describe: a wall, a handle, a slanted part. The visible surface shifts together
+        # with that part, so its shift is used. Only the needed opening counts: with more, the fingers would push the
+        # whole object as far as that part shifted.
+        aside, closing, along = (float(v) for v in shifts.most)
+        room = (grasp.needed - grasp.width) / 2
+        limits = [
+            (shift, limit, f"it shifted by {_mm(shift)} {way}; above {_mm(limit)} it is not where the fingers close")
+            for shift, limit, way in (
+                (closing, room - _kept(room, goal.jaw_clearance, grasp.width_sigma), "along the closing direction"),
+                (aside, half_pad, "across the fingers"),
+                (along, goal.palm_clearance, "along the approach"),
+            )
+        ]
+    else:
+        planned, down = target_in_grasp(then.target, then.yaw_known, grasp), grasp.way == "top_down"
+        if down:
+            rise = -float(shifts.low[2])  # of its top, which is always visible
+        else:  # the tip frame's x axis is vertical
+            rise = float(shifts.high[0]) if Tip.of(grasp.grasp).rotation()[2, 0] > 0 else -float(shifts.low[0])
+        closing = float(shifts.most[1])
+        aside = float(shifts.most[0]) if down else abs(rise)
+        nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
 
-    room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
-    limit = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
-    if not closing <= limit + _ROUNDING:
-        words = (
-            f"its sides shifted by {_mm(closing)} along the closing direction; above {_mm(limit)} "
-            "the fingers may touch it"
-        )
-        raise _changed(then, now, closing, limit, words)
-
-    limit = max((gripper.finger_width - goal.hold) / 2, 0.0)
-    if not aside <= limit + _ROUNDING:
-        words = f"it shifted by {_mm(aside)} across the fingers; above {_mm(limit)} its middle is not between them"
-        raise _changed(then, now, aside, limit, words)
-
-    room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
-    limit = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
-    if not nearer <= limit + _ROUNDING:
-        words = f"it is {_mm(nearer)} nearer to the palm; above {_mm(limit)} the palm may touch it"
-        raise _changed(then, now, nearer, limit, words)
-
-    width = gripper.finger_width
-    along = min(float(planned.high[2]), gripper.finger_beyond) - float(planned.low[2])
-    across = min(float(planned.high[0]), width / 2) - max(float(planned.low[0]), -width / 2)
-    held = min(along, across)
-    limit = max(held - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
-    if not farther <= limit + _ROUNDING:
-        words = f"the fingers would hold {_mm(farther)} less of it; above {_mm(limit)} they hold too little"
-        raise _changed(then, now, farther, limit, words)
-
-
-def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
-    """The same check for a grasp on a part that the box does not describe: a wall, a handle, a slanted part.
-
-    The visible surface shifts together with that part, so its shift is used. Only the needed opening counts: with more,
-    the fingers would push the whole object as far as that part shifted.
-    """
-    gripper, goal, shifts = config.gripper, config.goal, face_shifts(then, now, grasp)
-    aside, closing, along = (float(v) for v in shifts.most)
-    room = (grasp.needed - grasp.width) / 2
-    beside = max((gripper.finger_width - goal.hold) / 2, 0.0)
-    for shift, limit, what in (
-        (closing, room - _kept(room, goal.jaw_clearance, grasp.width_sigma), "along the closing direction"),
-        (aside, beside, "across the fingers"),
-        (along, goal.palm_clearance, "along the approach"),
-    ):
+        room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
+        beside = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
+        room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
+        above = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
+        half = gripper.finger_width / 2
+        along = min(float(planned.high[2]), gripper.finger_beyond) - float(planned.low[2])
+        across = min(float(planned.high[0]), half) - max(float(planned.low[0]), -half)
+        less = max(min(along, across) - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
+        limits = [
+            (closing, beside, f"its sides shifted by {_mm(closing)} along the closing direction; above {_mm(beside)} "
+             "the fingers may touch it"),
+            (aside, half_pad, f"it shifted by {_mm(aside)} across the fingers; above {_mm(half_pad)} its middle is not "
+             "between them"),
+            (nearer, above, f"it is {_mm(nearer)} nearer to the palm; above {_mm(above)} the palm may touch it"),
+            (farther, less, f"the fingers would hold {_mm(farther)} less of it; above {_mm(less)} they hold too "
+             "little"),
+        ]  # fmt: skip
+    for shift, limit, words in limits:
         if not shift <= limit + _ROUNDING:
-            words = f"it shifted by {_mm(shift)} {what}; above {_mm(limit)} it is not where the fingers close"
             raise _changed(then, now, shift, limit, words)
 
 

@@ -21,9 +21,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker, ApprovalStage
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Vector3
 from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES

@@ -229,7 +229,12 @@ def arm_model(
     if not any(link in tree.below(chain[0].child) for link in links):
         repair = "pass the URDF with its <collision> elements, not one for display only"
         raise RobotDescriptionError(f"URDF of {tree.name!r}", "no collision geometry", "some of each link", repair)
-    hand = _hand(tree, chain, fingers)
+    # The hand may touch a grasped object: the common parent link of all fingers, and its descendants. If this parent is
+    # the link that the arm's last joint moves, it is a link of the arm, and only the fingers are the hand.
+    ways = [[joint.parent for joint in tree.above(finger.child)] for finger in fingers]
+    common = next(link for link in ways[0] if all(link in way for way in ways))
+    roots = [finger.child for finger in fingers] if common in {joint.child for joint in chain} else [common]
+    hand = tuple(sorted({link for root_link in roots for link in tree.below(root_link)}))
     wrist = set(hand)
     for joint in chain[-_WRIST_JOINTS:]:
         own = len(tree.above(joint.child))
@@ -295,19 +300,6 @@ def _reduced(root: Any, path: Path | None, kept: Collection[str], base: str) -> 
     return model, geometry
 
 
-def _hand(tree: JointTree, chain: Sequence[TreeJoint], fingers: Sequence[TreeJoint]) -> tuple[str, ...]:
-    """Links that may touch a grasped object: the common parent link of all fingers, and its descendants.
-
-    If this parent is the link that the arm's last joint moves, it is a link of the arm, and only the fingers are the
-    hand.
-    """
-    ways = [[joint.parent for joint in tree.above(finger.child)] for finger in fingers]
-    common = next(link for link in ways[0] if all(link in way for way in ways))
-    if common in {joint.child for joint in chain}:
-        return tuple(sorted({link for finger in fingers for link in tree.below(finger.child)}))
-    return tuple(sorted(tree.below(common)))
-
-
 def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]) -> tuple[FingerJoint, ...]:
     main = {joint.name: joint for joint in fingers if joint.mimics is None}
     if len(table):
@@ -329,7 +321,22 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
                 raise InputError(f"openings: positions of {joint.name}", f"{least:g} to {most:g}", expected, repair)
         openings, at = pairs[:, 0], dict.fromkeys(main, pairs[:, 1])
     else:
-        openings, at = _full_range(main, fingers)
+        turning = [joint.name for joint in fingers if joint.kind != "prismatic"]
+        if turning:
+            repair = "pass openings: pairs of metres between the fingers and the joint's position"
+            got = f"{turning[0]} turns"
+            raise RobotDescriptionError("gripper", got, "fingers that slide, or a table of openings", repair)
+        widest = 0.0
+        for joint in fingers:
+            followed = main.get((joint.mimics or (joint.name, 1.0, 0.0))[0], joint)
+            if followed.lower is None or followed.upper is None or followed.upper <= followed.lower:
+                repair = "set lower and upper limits in the URDF, or pass openings"
+                raise RobotDescriptionError(
+                    f"joint {followed.name!r}", "no position limits", "a lower and an upper limit", repair
+                )
+            widest += abs((joint.mimics or ("", 1.0, 0.0))[1]) * (followed.upper - followed.lower)
+        openings = np.array([0.0, widest])
+        at = {name: np.array([joint.lower, joint.upper], np.float64) for name, joint in main.items()}
 
     found = []
     for joint in fingers:
@@ -341,23 +348,3 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
             )
         found.append(FingerJoint(joint.name, openings, scale * at[name] + offset))
     return tuple(found)
-
-
-def _full_range(main: Mapping[str, TreeJoint], fingers: Sequence[TreeJoint]) -> tuple[Floats, dict[str, Floats]]:
-    """(2,) openings of sliding fingers, and (2,) positions of each joint that is not a mimic joint."""
-    turning = [joint.name for joint in fingers if joint.kind != "prismatic"]
-    if turning:
-        repair = "pass openings: pairs of metres between the fingers and the joint's position"
-        got = f"{turning[0]} turns"
-        raise RobotDescriptionError("gripper", got, "fingers that slide, or a table of openings", repair)
-    widest = 0.0
-    for joint in fingers:
-        followed = main.get((joint.mimics or (joint.name, 1.0, 0.0))[0], joint)
-        if followed.lower is None or followed.upper is None or followed.upper <= followed.lower:
-            repair = "set lower and upper limits in the URDF, or pass openings"
-            raise RobotDescriptionError(
-                f"joint {followed.name!r}", "no position limits", "a lower and an upper limit", repair
-            )
-        widest += abs((joint.mimics or ("", 1.0, 0.0))[1]) * (followed.upper - followed.lower)
-    ends = {name: np.array([joint.lower, joint.upper], np.float64) for name, joint in main.items()}
-    return np.array([0.0, widest]), ends

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, hand_view
+from spatial_vlm_ros.manipulation.planning.goal import Side
 from spatial_vlm_ros.parameters import PlanningConfig
 
 Array = npt.NDArray[np.float64]
@@ -58,7 +59,7 @@ class ThinParts:
         self._wall = _THICK_WALL if seen_through else _WALL
         self._there, self._low, self._middle, self._points = is_there, view.low, body.middle, body.points
 
-    def way(self, name: str, position: Array, closing: Array, width: float, thickness: float) -> str | None:
+    def way(self, name: Side, position: Array, closing: Array, width: float, thickness: float) -> Side | None:
         """Classify a grasp as "handle", "rim" or `name`; None on a stem, or if a finger would be inside the object.
 
         Args:

@@ -131,7 +131,22 @@ def obstacle_pixels(
     for body, margin in bodies:
         inside &= ~within(body.grown((margin, margin, margin)), points)
     candidates[candidates] = inside
-    return _patches(candidates, frame.depth, focal, config)
+
+    # Patches that are smaller than the visible rest of the smallest object that must be found are removed. A patch may
+    # continue across one or two unmeasured pixels.
+    grown = cv2.dilate(candidates.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+    bridged = candidates | (grown & ~np.isfinite(frame.depth))
+    count, labels = cv2.connectedComponents(bridged.view(np.uint8), connectivity=8)
+    if count < 2:
+        return candidates
+    where, z = labels[candidates], frame.depth[candidates].astype(np.float64)
+    members = np.maximum(np.bincount(where, minlength=count), 1)
+    areas = np.bincount(where, stands_for(frame.depth)[candidates], minlength=count)
+    distance = np.maximum(np.bincount(where, z, minlength=count) / members, 1e-3)
+    least = np.maximum(_THIN_SEEN * config.thin_height * config.thin_width * (focal / distance) ** 2, _LEAST_PIXELS)
+    large = areas >= least
+    large[0] = False
+    return np.asarray(candidates & large[labels])
 
 
 def points_of(frame: RgbdFrame, pixels: Mask) -> Array:
@@ -194,26 +209,6 @@ def off_support(
     limit = np.float32(config.support_gap) + np.float32(config.sigmas) * np.hypot(roughness, np.float32(sigma))
     with np.errstate(invalid="ignore"):
         return np.asarray(np.abs(height) > limit)
-
-
-def _patches(pixels: Mask, depth: Depth, focal: float, config: OccupancyConfig) -> Mask:
-    """Remove patches that are smaller than the visible rest of the smallest object that must be found.
-
-    A patch may continue across one or two unmeasured pixels.
-    """
-    grown = cv2.dilate(pixels.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
-    bridged = pixels | (grown & ~np.isfinite(depth))
-    count, labels = cv2.connectedComponents(bridged.view(np.uint8), connectivity=8)
-    if count < 2:
-        return pixels
-    where = labels[pixels]
-    members = np.maximum(np.bincount(where, minlength=count), 1)
-    areas = np.bincount(where, stands_for(depth)[pixels], minlength=count)
-    distance = np.maximum(np.bincount(where, depth[pixels].astype(np.float64), minlength=count) / members, 1e-3)
-    least = np.maximum(_THIN_SEEN * config.thin_height * config.thin_width * (focal / distance) ** 2, _LEAST_PIXELS)
-    large = areas >= least
-    large[0] = False
-    return np.asarray(pixels & large[labels])
 
 
 def filled_cells(

@@ -30,7 +30,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, self_mask
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import DepthConfig
-from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform, Vector3
+from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform, Vector3
 
 ROBOT_PADDING = 0.05  # metres around robot and held object: joint states and images are some 20 ms apart
 KNOWN_PADDING = 0.03  # metres around known bodies
@@ -145,7 +145,19 @@ class IntrusionWatch:
         frame = RgbdFrame(np.zeros((*depth.shape, 3), np.uint8), depth, camera, 0, base_T_camera.child, base_T_camera)
         pixels &= ~self_mask(frame, robot, ROBOT_PADDING, self._config, within=pixels)
         pixels &= on_surface(depth, float(camera.K[0, 0]), self._config)
-        return self._largest(pixels, depth, camera, base_T_camera)
+
+        # The largest patch counts, if it is large enough for its distance.
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=8)
+        if count < 2:
+            return None
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        rows, columns = np.nonzero(labels == largest)
+        z = depth[rows, columns].astype(np.float64)
+        least = max(_LEAST_PIXELS, _SEEN * (float(camera.K[0, 0]) * LEAST_SIZE / float(np.median(z))) ** 2)
+        if len(rows) < least:
+            return None
+        x, y, up = np.median(base_T_camera.apply(np.stack((xs[columns] * z, ys[rows] * z, z), axis=1)), axis=0).tolist()
+        return Intrusion((x, y, up), len(rows))
 
     def _shown(self, camera: PinholeCamera, base_T_camera: Transform) -> tuple[Array, Array, Array] | None:
         """Columns, rows (pixels) and depths (m) of the swept voxels in the image; None if there are too few."""
@@ -165,20 +177,3 @@ class IntrusionWatch:
         for blocks in self._there:
             free &= ~blocks.holds(points)
         return np.asarray(free)
-
-    def _largest(
-        self, pixels: Mask, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform
-    ) -> Intrusion | None:
-        """The largest patch, if it is large enough for its distance."""
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=8)
-        if count < 2:
-            return None
-        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-        rows, columns = np.nonzero(labels == largest)
-        z = depth[rows, columns].astype(np.float64)
-        least = max(_LEAST_PIXELS, _SEEN * (float(camera.K[0, 0]) * LEAST_SIZE / float(np.median(z))) ** 2)
-        if len(rows) < least:
-            return None
-        xs, ys = normalised_axes(camera)
-        x, y, up = np.median(base_T_camera.apply(np.stack((xs[columns] * z, ys[rows] * z, z), axis=1)), axis=0).tolist()
-        return Intrusion((x, y, up), len(rows))

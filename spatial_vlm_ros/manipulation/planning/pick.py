@@ -19,16 +19,25 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
-from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, beside, in_the_way, under_palm
-from spatial_vlm_ros.manipulation.grasping.on_surface import WORDS, on_proposals, on_surface
+from spatial_vlm_ros.manipulation.grasping.faces import face_of
+from spatial_vlm_ros.manipulation.grasping.hand_view import STRAY, GraspBody, beside, in_the_way, under_palm
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
+from spatial_vlm_ros.manipulation.grasping.search import (
+    SurfaceGrasp,
+    grasp_body,
+    least_hold,
+    lever_of,
+    sigma_of,
+    surface_grasps,
+)
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, UNSEEN
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, Kind, PickGoal, Rejection, Side, refused
+from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, gaps
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, distances, gaps
 from spatial_vlm_ros.manipulation.planning.workspace import outside_by
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
@@ -39,6 +48,19 @@ _STRAY = 0.02  # of the points of a surface, that may be of what lies behind its
 _WIDER = (0.5, 1.0)  # parts of the way to the widest opening that are tried
 _DOWN: Vector3 = (0.0, 0.0, -1.0)
 _UNSURE = math.radians(10.0)  # possible angle of a face to its finger, for an outline without a heading
+
+_STEEP = math.cos(math.radians(15.0))  # cosine of the approach above which a grasp is named "top_down" or "side"
+_FLAT = math.sin(math.radians(15.0))
+_FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
+
+_WORDS: dict[str, tuple[Kind, str]] = {
+    "too_wide": ("too_wide", "its visible part is wider than the gripper opens"),
+    "too_narrow": ("too_narrow", "it is thinner than the closed gripper"),
+    "not_opposite": ("not_opposite", "it has no two opposite faces that the fingers can hold deep enough"),
+    "no_room": ("no_room", "there is no room for a finger beside it"),
+    "palm": ("palm", "the palm would touch it before the fingers reach far enough"),
+    "below_support": ("below_support", "the gripper would come too close to what is below"),
+}
 
 
 @dataclass(frozen=True)
@@ -94,8 +116,8 @@ def pick_goal(
     tried: list[GraspCandidate | Rejection] = []
     if proposed is None or scene.target.seen is None or config.grasp.source == "both":
         tried += [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
-        tried += [_inside(found, config) for found in on_surface(scene, _floor(scene, config), config)]
-    tried += [_inside(found, config) for found in on_proposals(scene, proposed or (), config)]
+        tried += [_inside(found, config) for found in _on_surface(scene, _floor(scene, config), config)]
+    tried += [_inside(found, config) for found in _on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
     candidates = [found for found in tried if isinstance(found, GraspCandidate)]
     ways = [_swept(one.way, one.tip, one.opening, config) for one in candidates]
@@ -128,27 +150,20 @@ def pick_goal(
 def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
     """Closing directions: the sides of the box, shorter first, or headings over half a turn without a known heading."""
     target = scene.target
-    if scene.yaw_known or not target.outline:
-        yield _hold("y", math.pi / 2, target, target.solid.outline())
-        yield _hold("x", 0.0, target, target.solid.outline())
-        return
-    outline, least = np.array(target.outline), min(target.solid.size[:2])
-    for number in range(config.goal.yaws):
-        yield _hold("outline", math.pi / 2 + math.pi * number / config.goal.yaws, target, outline, least)
-
-
-def _hold(
-    closes_on: Literal["x", "y", "outline"], turn: float, target: PlanningObject, outline: Array, least: float = 0.0
-) -> _Hold:
-    """Extents of an outline (K, 2) for closing at an angle to the box's x axis."""
-    yaw = target.solid.yaw + turn
-    c, s = math.cos(yaw), math.sin(yaw)
-    along, aside = outline @ (c, s), outline @ (s, -c)
-    a, b = float(along.max() + along.min()) / 2, float(aside.max() + aside.min()) / 2
-    width, reach = float(along.max() - along.min()), float(aside.max() - aside.min()) / 2
-    doubt = math.hypot(target.padding[0] * math.cos(turn), target.padding[1] * math.sin(turn))
-    middle = (a * c + b * s, a * s - b * c)
-    return _Hold(closes_on, (c, s, 0.0), (s, -c, 0.0), max(width, least), doubt, middle, reach)
+    ways: list[tuple[Literal["x", "y", "outline"], float]] = [("y", math.pi / 2), ("x", 0.0)]
+    outline, least = target.solid.outline(), 0.0
+    if not scene.yaw_known and target.outline:
+        outline, least, count = np.array(target.outline), min(target.solid.size[:2]), config.goal.yaws
+        ways = [("outline", math.pi / 2 + math.pi * number / count) for number in range(count)]
+    for closes_on, turn in ways:  # to the box's x axis
+        yaw = target.solid.yaw + turn
+        c, s = math.cos(yaw), math.sin(yaw)
+        along, aside = outline @ (c, s), outline @ (s, -c)
+        a, b = float(along.max() + along.min()) / 2, float(aside.max() + aside.min()) / 2
+        width, reach = float(along.max() - along.min()), float(aside.max() - aside.min()) / 2
+        doubt = math.hypot(target.padding[0] * math.cos(turn), target.padding[1] * math.sin(turn))
+        middle = (a * c + b * s, a * s - b * c)
+        yield _Hold(closes_on, (c, s, 0.0), (s, -c, 0.0), max(width, least), doubt, middle, reach)
 
 
 def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
@@ -183,7 +198,7 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
         candidate = _inside(boxed, config)
         if isinstance(candidate, GraspCandidate) and scene.target.seen is not None:
             blocked = in_the_way(_in_tip(tip, scene.target.seen), opening, config)
-            candidate = candidate if blocked is None else Rejection(side, *WORDS[blocked])
+            candidate = candidate if blocked is None else Rejection(side, *_WORDS[blocked])
         yield candidate
 
 
@@ -242,6 +257,124 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
         if obj.id in scene.carrier_ids and obj.solid.top < solid.centre[2]
     ]
     return max([support.solid.top + goal.support_clearance for support in scene.support] + tops)
+
+
+# ------------------------------------------------------------------------------------------------ on the surface
+
+
+def _measured(
+    name: Side, proposal: ProposedGrasp, body: GraspBody, seen: TargetPoints, thin: ThinParts, config: PlanningConfig
+) -> SurfaceGrasp | str:
+    gripper, goal, rotation = config.gripper, config.goal, proposal.rotation
+    deep, palm = gripper.finger_beyond, gripper.finger_beyond - gripper.finger_length
+    local = (body.points - proposal.position) @ rotation
+    x, y, z = local.T
+    strip = (np.abs(x) < gripper.finger_width / 2) & (z < deep)
+    inner = strip & (z > palm) & (np.abs(y) + body.reach < gripper.opening_max / 2)
+    if np.count_nonzero(inner & body.seen) < _FEW_POINTS:
+        return "not_opposite"
+    faces = [
+        face_of(
+            side, local[inner], body.reach[inner], (body.normals @ rotation)[inner], body.seen[inner], 0.0, deep,
+            gripper.finger_width, 0.0,
+        )
+        for side in (-1.0, 1.0)
+    ]  # fmt: skip
+    low, high = -faces[0].at, faces[1].at
+    width = max(high - low, proposal.width)
+    needed = width + 2 * goal.jaw_clearance
+    if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
+        return "too_wide" if needed > gripper.opening_max else "too_narrow"
+    hold = min(deep, faces[0].end, faces[1].end) - max(faces[0].begin, faces[1].begin)
+    if hold < least_hold(body, config):
+        return "not_opposite"
+    aside = (low + high) / 2
+    known = sum(face.looks for face in faces)
+    sigma, estimated = sigma_of(faces, width, seen, rotation[:2, 1])
+    wanted = min(needed + 2 * goal.sigmas * estimated, gripper.opening_max)
+    between = local - (0.0, aside, 0.0)
+    for opening in (max(wanted, gripper.opening_min), max(needed, gripper.opening_min)):
+        blocked = in_the_way(between, opening, config)
+        if blocked != "no_room":
+            break
+    if blocked == "no_room":
+        out = between[beside(between, opening, config), 1]
+        return "too_wide" if min(np.count_nonzero(out > 0), np.count_nonzero(out < 0)) > STRAY else "no_room"
+    if blocked is not None:
+        return blocked
+    position = proposal.position + aside * rotation[:, 1]
+    way = thin.way(name, position, rotation[:, 1], width, gripper.finger_thickness) or name
+    return SurfaceGrasp(
+        way, rotation, position, width, sigma, opening, hold, max(face.angle for face in faces), known,
+        lever_of(body, position, rotation[:2, 1]),
+    )  # fmt: skip
+
+
+def _on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
+    """Yield candidates on the measured surface, and orientations without one; nothing without a measured surface.
+
+    Args:
+        floor: least height for the gripper, metres.
+    """
+    target = scene.target
+    if target.seen is None:
+        return
+    middle = np.array(target.solid.centre)
+    found, missed = surface_grasps(target.seen, middle, target.solid.yaw, floor, config)
+    for miss in missed:
+        yield Rejection(miss.way, *_WORDS[miss.kind])
+    for grasp in found:
+        yield _candidate(scene, grasp, config)
+
+
+def _on_proposals(
+    scene: PlanningScene, proposed: Sequence[ProposedGrasp], config: PlanningConfig
+) -> Iterator[GraspCandidate | Rejection]:
+    """Yield candidates for a server's grasps, measured by the rules of grasps found locally, and rejected ones.
+
+    The server gives the poses; width, opening and hold are measured. Whether the faces are turned towards the fingers
+    only affects the score, because that is what the learned model decides.
+    """
+    if scene.target.seen is None:
+        return
+    seen = scene.target.seen
+    body = grasp_body(seen, np.array(scene.target.solid.centre))
+    thin = ThinParts(body, config)
+    for proposal in proposed:
+        down = -float(proposal.rotation[2, 2])
+        name: Side = "top_down" if down > _STEEP else "side" if abs(down) < _FLAT else "slanted"
+        found = _measured(name, proposal, body, seen, thin, config)
+        if isinstance(found, str):
+            yield Rejection(name, *_WORDS[found])
+        else:
+            yield _candidate(scene, found, config, proposal.score)
+
+
+def _candidate(
+    scene: PlanningScene, grasp: SurfaceGrasp, config: PlanningConfig, server: float | None = None
+) -> GraspCandidate | Rejection:
+    """Make a candidate, unless the palm would be inside the box that planners keep it out of."""
+    way = grasp.way
+    tip = Tip(_vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
+    palm = links(config.gripper, tip, grasp.opening)[LINKS.index(PALM)]
+    if float(distances([palm], [scene.target.solid])[0, 0]) < 0:
+        return Rejection(way, *_WORDS["palm"])
+    margin = (config.gripper.opening_max - grasp.width - 2 * config.goal.jaw_clearance) / 2
+    return GraspCandidate(
+        way, "surface", tip, grasp.width, grasp.opening, margin, grasp.hold, tip.back(config.goal.approach),
+        grasp.sigma, grasp.angle, grasp.lever, server,
+    )  # fmt: skip
+
+
+def _vector(values: np.ndarray) -> Vector3:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
+
+
+def _unit(values: np.ndarray) -> Vector3:
+    """A unit vector with rounding noise set to zero."""
+    clean = np.where(np.abs(values) < 1e-12, 0.0, values)
+    return _vector(clean / np.linalg.norm(clean))
 
 
 # ------------------------------------------------------------------------------------------------ freedom

@@ -69,7 +69,8 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
             around = [_cut(obj, height) if obj.id == place.carrier_id else obj for obj in scene.neighbours]
             outside = [_outside(candidate, grasp, config) for candidate in candidates]
             inside = [each for each, beyond in zip(candidates, outside, strict=True) if beyond is None]
-            results = iter(judged(scene, [_way(each, grasp, config) for each in inside], around, config.goal))
+            ways = [putting_down(grasp, each.tip, grasp.needed, each.obj, config) for each in inside]
+            results = iter(judged(scene, ways, around, config.goal))
             for candidate, beyond in zip(candidates, outside, strict=True):
                 result = next(results) if beyond is None else beyond
                 if isinstance(result, Rejection):
@@ -141,14 +142,19 @@ def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -
     return None
 
 
-def _way(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Way:
-    """Swept space: gripper and object moving down, and the open gripper moving back."""
+def putting_down(grasp: Grasp, tip: Tip, opening: float, obj: Solid, config: PlanningConfig) -> Way:
+    """Swept space: gripper and object moving down, and the open gripper moving back.
+
+    Args:
+        tip: where the object is released.
+        opening: distance between the fingers then, metres.
+        obj: the object at its place.
+    """
     up = (0.0, 0.0, config.goal.retreat)
-    coming = links(config.gripper, candidate.tip, grasp.width, up)
-    leaving = links(config.gripper, candidate.tip, grasp.needed, candidate.tip.back(config.goal.approach))
-    lift = config.goal.clearance  # the last of its way is that on which it comes to rest
-    x, y, z = candidate.obj.centre
-    above = Solid((x, y, z + lift), candidate.obj.yaw, candidate.obj.size)
+    coming = links(config.gripper, tip, grasp.width, up)
+    leaving = links(config.gripper, tip, opening, tip.back(config.goal.approach))
+    x, y, z = obj.centre
+    above = Solid((x, y, z + config.goal.clearance), obj.yaw, obj.size)  # the last of its way is to come to rest
     return Way(grasp.way, (*coming, *leaving), (above.swept(up),), lowered=True)
 
 

@@ -197,8 +197,8 @@ def plan_of(
         if set(end) != set(start) or apart > JOINED:
             got = f"a start {apart:.3f} from the end of phase {before}"
             got = got if set(end) == set(start) else f"other joints: {', '.join(start)}"
-            expected = f"the joints of phase {before}, and at most {JOINED:g} from its end"
-            raise InputError(f"trajectory of phase {after}", got, expected, "plan it from that end")
+            near = f"the joints of phase {before}, and at most {JOINED:g} from its end"
+            raise InputError(f"trajectory of phase {after}", got, near, "plan it from that end")
     chosen_steps = tuple(steps)
     number = plan_hash(goal, scene, place, chosen_steps, grasp, placement)
     return MotionPlan(goal.target_id, chosen_steps, grasp, place, placement, number)

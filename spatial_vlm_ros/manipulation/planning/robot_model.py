@@ -165,7 +165,16 @@ def model_and_geometry_of(root: Element, path: Path | None, turns: float | None 
     """
     pin, name = load("pinocchio"), path or "robot_description"
     folders = package_folders(path or "/")
-    _check_meshes(root, path, folders)
+    for link in root.iter("link"):  # Pinocchio's error does not say where it searched for a mesh
+        for mesh in link.findall("collision/geometry/mesh"):
+            filename, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
+            file = mesh_file(filename, path, folders)
+            if file is None:
+                repair = (
+                    "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
+                )
+                raise FileError(name, f"mesh {filename!r} was not found", repair, field)
+            check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
     if turns is not None:
         root = copy.deepcopy(root)
         for joint in root.findall("joint"):
@@ -239,20 +248,6 @@ def package_folders(path: str | Path) -> list[str]:
     ]
     folders += [Path(folder) for folder in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if folder]
     return [str(folder) for folder in folders]
-
-
-def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> None:
-    """Check that collision meshes exist and are not too large; Pinocchio's error does not say where it searched."""
-    for link in root.iter("link"):
-        for mesh in link.findall("collision/geometry/mesh"):
-            name, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
-            file = mesh_file(name, path, folders)
-            if file is None:
-                repair = (
-                    "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
-                )
-                raise FileError(path or "robot_description", f"mesh {name!r} was not found", repair, field)
-            check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
 
 
 def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | None:

@@ -15,9 +15,9 @@ from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE, MEASURED, UNSEEN, changed_since, spaces_of
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
-from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
