@@ -75,8 +75,8 @@ class ArmScene:
                         )
                     bodies[name] = held.pop(name).moved(base_T_tip)
                 continue
-            if message.link_name not in self.links:
-                raise InputError("link of an attached object", repr(message.link_name), f"one of {sorted(self.links)}",
+            if attached.link_name not in self.links:
+                raise InputError("link of an attached object", repr(attached.link_name), f"one of {sorted(self.links)}",
                                  "attach the object to the hand")  # fmt: skip
             if not (each.primitives or each.meshes or each.planes) and each.id in bodies:
                 body, frame = bodies[each.id], self.base_link
