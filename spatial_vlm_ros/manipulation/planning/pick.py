@@ -38,7 +38,7 @@ from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, link
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, distances, gaps
-from spatial_vlm_ros.manipulation.planning.workspace import outside_by
+from spatial_vlm_ros.manipulation.planning.workspace import words_outside
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
@@ -384,11 +384,9 @@ def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspC
     if isinstance(found, Rejection):
         return found
     tip, up = found.tip, (0.0, 0.0, config.goal.retreat)
-    for name, place in (("grasp", tip), ("pre-grasp", tip.moved(found.before)), ("retreat", tip.moved(up))):
-        beyond = outside_by(config.workspace, place.position)
-        if beyond > 0:
-            return Rejection(found.way, "out_of_workspace", f"its {name} is {beyond:.3f} m outside the workspace")
-    return found
+    ways = (("grasp", (0.0, 0.0, 0.0)), ("pre-grasp", found.before), ("retreat", up))
+    words = words_outside(config.workspace, ((name, tip.moved(way).position) for name, way in ways))
+    return Rejection(found.way, "out_of_workspace", words) if words else found
 
 
 def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None:

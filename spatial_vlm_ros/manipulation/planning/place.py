@@ -15,7 +15,7 @@ from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.manipulation.planning.workspace import outside_by
+from spatial_vlm_ros.manipulation.planning.workspace import words_outside
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Place, Pose, Resolution, Vector3
 
@@ -67,12 +67,17 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
             candidates = list(_candidates(number, place, release, scene, grasp, config))
             height = place.pose.position[2]  # where its support is cut: a rim is not checked
             around = [_cut(obj, height) if obj.id == place.carrier_id else obj for obj in scene.neighbours]
-            outside = [_outside(candidate, grasp, config) for candidate in candidates]
-            inside = [each for each, beyond in zip(candidates, outside, strict=True) if beyond is None]
+            outside = []
+            for each in candidates:
+                moves = (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, config.goal.retreat)),
+                         ("retreat", each.tip.back(config.goal.approach)))  # fmt: skip
+                points = ((name, each.tip.moved(way).position) for name, way in moves)
+                outside.append(words_outside(config.workspace, points))
+            inside = [each for each, words in zip(candidates, outside, strict=True) if not words]
             ways = [putting_down(grasp, each.tip, grasp.needed, each.obj, config) for each in inside]
             results = iter(judged(scene, ways, around, config.goal))
-            for candidate, beyond in zip(candidates, outside, strict=True):
-                result = next(results) if beyond is None else beyond
+            for candidate, words in zip(candidates, outside, strict=True):
+                result = Rejection(grasp.way, "out_of_workspace", words) if words else next(results)
                 if isinstance(result, Rejection):
                     rejected.append(result)
                 else:
@@ -130,16 +135,6 @@ def _cut(obj: PlanningObject, height: float) -> PlanningObject:
     bottom = obj.solid.bottom
     top = min(max(height - obj.padding[2], bottom + 1e-3), obj.solid.top)
     return dataclasses.replace(obj, solid=obj.solid.between(bottom, top))
-
-
-def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
-    tip, goal = candidate.tip, config.goal
-    for name, way in (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, goal.retreat)),
-                      ("retreat", tip.back(goal.approach))):  # fmt: skip
-        beyond = outside_by(config.workspace, tip.moved(way).position)
-        if beyond > 0:
-            return Rejection(grasp.way, "out_of_workspace", f"its {name} is {beyond:.3f} m outside the workspace")
-    return None
 
 
 def putting_down(grasp: Grasp, tip: Tip, opening: float, obj: Solid, config: PlanningConfig) -> Way:
