@@ -267,7 +267,8 @@ class _Path:
             moving = min(1.0, abs(end - begin) / gripper.speed / duration) if duration else 1.0
             passed = [min(1.0, share / moving if moving else 1.0) for share in shares]
             widths = tuple(float(begin + (end - begin) * share) for share in passed)
-            times, rows, estimated = tuple((shares * duration).tolist()), ({},) * n, True
+            times, estimated = tuple((shares * duration).tolist()), True
+            rows: tuple[dict[str, float], ...] = ({},) * n
         else:
             trajectory = step.trajectory
             assert trajectory is not None  # noqa: S101 - checked by plan_of

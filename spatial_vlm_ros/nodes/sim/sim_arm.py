@@ -132,8 +132,11 @@ class SimArmNode(Node):
         running.every(_VERDICTS, lambda cell: self._verdicts.publish(String(data=self._verdict(cell))))
         ticks = self._ticks
         if ticks is not None:
-            now = lambda: ClockMessage(clock=messages.time_of(self._now_ns()))  # noqa: E731
-            running.every(_TICK * max(1.0, config.speed), lambda _: ticks.publish(now()))
+
+            def tick(_: ArmCell) -> None:
+                ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns())))
+
+            running.every(_TICK * max(1.0, config.speed), tick)
         self._tell_camera()
         self.create_service(Trigger, "judge", self._on_judge)
         self.create_subscription(String, "disturb", self._on_disturb, qos.INSTRUCTIONS)
