@@ -14,10 +14,9 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import GoalError, PlanningFailedError, SceneChangedError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
-from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, BASE_LINK, description_file, known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, BASE_LINK, description_file
 from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE
 from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING, ObservedAnswer, Offer, Words

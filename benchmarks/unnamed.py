@@ -27,7 +27,7 @@ from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, 
 from benchmarks.recheck_cell import Executed, Planned, execute, planned, recheck
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
+from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout

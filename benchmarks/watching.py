@@ -33,8 +33,8 @@ import numpy as np
 from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, write
 from benchmarks.recheck_cell import Floats, Planned, execute, matrix, planned, solid_matrix
 from spatial_vlm_ros.errors import DepthError, SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import BASE_LINK, panda
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, link_hulls
 from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
@@ -148,7 +148,10 @@ def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Flo
 def robot_at(planner: BuiltinPlanner, joints: Floats, tip_T_target: Floats, size: Sequence[float]) -> list[LinkHull]:
     """Hulls of the links and the held object."""
     held = Transform(BASE_LINK, "held", planner.tip(joints[:7]) @ tip_T_target)
-    return [*link_hulls(joints[:7], float(np.clip(joints[7:].sum(), 0.0, 0.08))), LinkHull(held, box_hull(size))]
+    return [
+        *panda().link_hulls(joints[:7], float(np.clip(joints[7:].sum(), 0.0, 0.08))),
+        LinkHull(held, box_hull(size)),
+    ]
 
 
 def clean_run(cell: ArmCell, planner: BuiltinPlanner, made: Planned, config: PlanningConfig) -> Run:

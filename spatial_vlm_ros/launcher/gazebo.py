@@ -64,7 +64,8 @@ def camera_mount(path: Path) -> Mount:
     position, orientation = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
     for element in chains[0]:
         offset, turn = _pose(path, element)
-        x, y, z = _turned(orientation, offset)
+        qx, qy, qz, qw = orientation
+        x, y, z, _ = multiplied(multiplied(orientation, (*offset, 0.0)), (-qx, -qy, -qz, qw))
         position = (position[0] + x, position[1] + y, position[2] + z)
         orientation = multiplied(orientation, turn)
     return Mount(named, position, multiplied(orientation, _BODY_R_OPTICAL))
@@ -105,9 +106,3 @@ def multiplied(a: Quaternion, b: Quaternion) -> Quaternion:
         aw * bz + ax * by - ay * bx + az * bw,
         aw * bw - ax * bx - ay * by - az * bz,
     )
-
-
-def _turned(turn: Quaternion, vector: Vector) -> Vector:
-    x, y, z, w = turn
-    rx, ry, rz, _ = multiplied(multiplied(turn, (*vector, 0.0)), (-x, -y, -z, w))
-    return rx, ry, rz

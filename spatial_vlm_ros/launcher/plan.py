@@ -106,7 +106,12 @@ def _arguments(description: LaunchDescription) -> dict[str, DeclareLaunchArgumen
 def _started(description: LaunchDescription, context: LaunchContext) -> Iterator[Process]:
     for entity in description.entities:
         if isinstance(entity, DeclareLaunchArgument):
-            _settle(entity, context.launch_configurations)
+            value = context.launch_configurations.setdefault(entity.name, entity.default_value)  # type: ignore[arg-type]
+            if value is None:
+                repair = f"add {entity.name}:=..."
+                raise InputError(f"argument {entity.name}", "no value", entity.description, repair)
+            if entity.choices and value not in entity.choices:
+                raise InputError(f"argument {entity.name}", repr(value), " or ".join(map(repr, entity.choices)))
         elif isinstance(entity, SetEnvironmentVariable):
             context.environment[entity.name] = entity.value
         elif isinstance(entity, IncludeLaunchDescription):
@@ -118,15 +123,6 @@ def _started(description: LaunchDescription, context: LaunchContext) -> Iterator
         else:
             expected, repair = "an action that the launcher knows", "extend spatial_vlm_ros/launcher"
             raise InputError("launch file", type(entity).__name__, expected, repair)
-
-
-def _settle(declared: DeclareLaunchArgument, values: dict[str, str]) -> None:
-    value = values.setdefault(declared.name, declared.default_value)  # type: ignore[arg-type]
-    if value is None:
-        repair = f"add {declared.name}:=..."
-        raise InputError(f"argument {declared.name}", "no value", declared.description, repair)
-    if declared.choices and value not in declared.choices:
-        raise InputError(f"argument {declared.name}", repr(value), " or ".join(map(repr, declared.choices)))
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -150,7 +146,14 @@ def command(process: Process, scratch: Path | None = None) -> Command:
         scratch: folder for its parameters: a file with the node's own name, so that they win over any other file; None
             = on the command line, to be read by people.
     """
-    words = [*_program(process), *process.arguments, "--ros-args", "-r", f"__node:={process.name}"]
+    program = [sys.executable, "-m", f"{PACKAGE}.nodes", process.executable]
+    if process.package != PACKAGE:
+        found = shutil.which(process.executable)
+        if found is None:
+            repair = f"install {process.package} from your ROS distribution and source it, or omit it"
+            raise InputError(f"program {process.executable}", "not found", "a program on PATH", repair)
+        program = [found]
+    words = [*program, *process.arguments, "--ros-args", "-r", f"__node:={process.name}"]
     if process.namespace.strip("/"):
         words += ["-r", f"__ns:=/{process.namespace.strip('/')}"]
     for ours, theirs in process.remappings:
@@ -158,26 +161,11 @@ def command(process: Process, scratch: Path | None = None) -> Command:
     for path in process.parameter_files:
         words += ["--params-file", str(path)]
     if scratch is not None and process.parameters:
-        words += ["--params-file", str(_written(process, scratch))]
+        file = scratch / f"{process.full_name.strip('/').replace('/', '.')}.yaml"
+        content = {process.full_name: {"ros__parameters": dict(process.parameters)}}
+        file.write_text(json.dumps(content, indent=1), encoding="utf-8")  # valid YAML that keeps the types of values
+        words += ["--params-file", str(file)]
     else:
         words += [word for name, value in process.parameters.items() for word in ("-p", f"{name}:={json.dumps(value)}")]
     environment = {**os.environ, **process.environment, "PYTHONUNBUFFERED": "1"}
     return Command(process.name, (*words, *process.ros_arguments), environment, process.essential, process.respawn)
-
-
-def _program(process: Process) -> list[str]:
-    if process.package == PACKAGE:
-        return [sys.executable, "-m", f"{PACKAGE}.nodes", process.executable]
-    found = shutil.which(process.executable)
-    if found is None:
-        repair = f"install {process.package} from your ROS distribution and source it, or omit it"
-        raise InputError(f"program {process.executable}", "not found", "a program on PATH", repair)
-    return [found]
-
-
-def _written(process: Process, scratch: Path) -> Path:
-    """Write the parameters to a file; JSON is valid YAML and keeps the types of values."""
-    path = scratch / f"{process.full_name.strip('/').replace('/', '.')}.yaml"
-    content = {process.full_name: {"ros__parameters": dict(process.parameters)}}
-    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return path

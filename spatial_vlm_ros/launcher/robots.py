@@ -57,20 +57,18 @@ def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, A
         raise InputError("argument base_frame", "it is '/' (no frame)", "the planning frame", repair)
     values["motion.planning_frame"] = said["base_frame"] or values["motion.planning_frame"]
     for name in ("velocity_scaling", "acceleration_scaling"):
-        if said[name]:
-            values[f"motion.{name}"] = _part(name, said[name])
+        if not said[name]:
+            continue
+        try:
+            share = float(said[name])
+        except ValueError:
+            share = -1.0
+        if not 0.01 <= share <= 1.0:
+            expected = "a fraction of the robot's limits, 0.01 to 1"
+            raise InputError(f"argument {name}", repr(said[name]), expected)
+        values[f"motion.{name}"] = share
     described = said["robot_description"]
     return {**values, "robot_description": "" if described == DESCRIPTION_TOPIC else described}
-
-
-def _part(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.01 <= value <= 1.0:
-        raise InputError(f"argument {name}", repr(text), "a fraction of the robot's limits, 0.01 to 1")
-    return value
 
 
 def arm_planner_parameters(preset: RobotPreset, file: Path, said: Mapping[str, str]) -> dict[str, Any]:

@@ -99,7 +99,12 @@ class _Supervisor:
             code = await self._live()
         finally:
             await self._end_all()
-        return 0 if self._interrupted else code or self._failed_at_the_end()
+        if self._interrupted or code:
+            return 0 if self._interrupted else code
+        # The first essential one that failed while it was ended, other than by the signals it was sent.
+        told = {128 + number for number in _ESCALATION}
+        ends = [child.ended.result() for child in self._children if child.command.essential]
+        return next((end for end in ends if end and end not in told), 0)
 
     async def _live(self) -> int:
         """Start all, restart those that fail, and wait for the first end that matters."""
@@ -154,12 +159,6 @@ class _Supervisor:
             if not everyone.done():
                 names = ", ".join(child.command.name for child in waiting if not child.ended.done())
                 self._say("spatial-vlm", f"still running: {names}")
-
-    def _failed_at_the_end(self) -> int:
-        """Code of the first essential one that failed other than by the signals it was sent; 0 = none."""
-        told = {128 + number for number in _ESCALATION}
-        ends = [child.ended.result() for child in self._children if child.command.essential]
-        return next((code for code in ends if code and code not in told), 0)
 
     def _on_signal(self) -> None:
         self._interrupted = True

@@ -75,13 +75,6 @@ def camera(share: Path, said: Mapping[str, str]) -> Camera:
         if name == NO_CAMERA:
             return Camera()
         path = share / "config" / "cameras" / f"{name}.yaml"
-    preset = _preset(path)
-    levels = {key: said[key] or preset.get(key, "") for key in ("camera_namespace", "camera_name")}
-    topics = {ours: _topic(path, theirs, levels) for ours, theirs in preset["topics"].items()}
-    return Camera(topics, preset.get("parameters", {}))
-
-
-def _preset(path: Path) -> dict[str, Any]:
     repair = "write it in the form of the files in config/cameras"
     preset = read_yaml(path, repair)
     if not isinstance(preset, dict) or not isinstance(preset.get("topics"), dict):
@@ -91,16 +84,15 @@ def _preset(path: Path) -> dict[str, Any]:
     for key in preset:
         if key not in _KEYS:
             raise UnknownNameError(f"key of {path}", str(key), _KEYS)
-    return preset
-
-
-def _topic(path: Path, template: str, levels: Mapping[str, str]) -> str:
-    """A topic's full name; empty levels leave no slash behind."""
-    try:
-        return re.sub("/+", "/", template.format_map(levels))
-    except (KeyError, ValueError, AttributeError) as error:
-        repair = f"use only the placeholders {' and '.join(f'{{{name}}}' for name in levels)}"
-        raise FileError(path, f"{template!r}: {error!r}", repair, "topics") from error
+    levels = {key: said[key] or preset.get(key, "") for key in ("camera_namespace", "camera_name")}
+    topics = {}
+    for ours, theirs in preset["topics"].items():
+        try:
+            topics[ours] = re.sub("/+", "/", theirs.format_map(levels))  # empty levels leave no slash behind
+        except (KeyError, ValueError, AttributeError) as error:
+            repair = f"use only the placeholders {' and '.join(f'{{{level}}}' for level in levels)}"
+            raise FileError(path, f"{theirs!r}: {error!r}", repair, "topics") from error
+    return Camera(topics, preset.get("parameters", {}))
 
 
 # ------------------------------------------------------------------------------------------------ parameters

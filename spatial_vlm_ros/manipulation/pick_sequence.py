@@ -24,9 +24,8 @@ from spatial_vlm_ros.errors import (
     without_repair,
 )
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
-from spatial_vlm_ros.manipulation.planning.agreement import check_tilt, check_way_seen
-from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Side
+from spatial_vlm_ros.manipulation.planning.motion import check_fresh, check_tilt, check_way_seen
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner
@@ -310,21 +309,18 @@ class PickSequence:
                 doubted, needed = changed, CONFIRMING
                 words = f"rechecking, because one image shows too little room: {without_repair(changed)}"
 
-    @staticmethod
-    def _check_source(offer: Offer, now: Resolution) -> None:
-        if now.source != offer.seen.resolution.source:
-            chosen, other = ("a model", "the measurement")[:: 1 if now.source == "model" else -1]
-            happened = f"was chosen by {chosen} in the recheck, but by {other} when it was approved"
-            again = "send the instruction again"
-            raise SceneChangedError(f"the {offer.scene.target.label}", 0.0, 0.0, 0.0, 0.0, again, happened)
-
     def _recheck(self, offer: Offer, words: str) -> tuple[int, SceneChangedError | None]:
         """Recheck in one more image: its stamp, and the error if its measurements contradict the plan."""
         then = self._surroundings(offer.seen)
         self._actors.still(then.stamp_ns)
         seen = self._look(PickStage.LOOKING_AGAIN, words)
         check_same(then, seen.resolution, seen.surroundings, self._config.observation)
-        self._check_source(offer, seen.resolution)
+        source = seen.resolution.source
+        if source != offer.seen.resolution.source:
+            chosen, other = ("a model", "the measurement")[:: 1 if source == "model" else -1]
+            happened = f"was chosen by {chosen} in the recheck, but by {other} when it was approved"
+            again = "send the instruction again"
+            raise SceneChangedError(f"the {offer.scene.target.label}", 0.0, 0.0, 0.0, 0.0, again, happened)
         now = self._surroundings(seen)
         check_fresh(now.stamp_ns, self._actors.now_ns(), self._config.observation)
         check_tilt(now, self._config.observation)

@@ -12,21 +12,16 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import PlanningFailedError
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
 from spatial_vlm_ros.manipulation.occupancy.spaces import is_beside, is_inside
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planned_motion import ENTERING, HOLDING, entered, fingers_at, may_touch
-from spatial_vlm_ros.manipulation.planning.gripper import flange_pose
+from spatial_vlm_ros.manipulation.planning.gripper import flange_pose, pose_matrix
 from spatial_vlm_ros.manipulation.planning.planner import Phase, Trajectory
-from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.types import Pose
 
-Flags = npt.NDArray[np.bool_]
 INTO = 0.01
 """Metres of overlap that count as a collision: the arm's convex hulls are slightly larger than its real shape."""
 _INSIDE = 0.001  # metres that the centre of a voxel has to lie inside a body: fingers are hardly thicker than voxels
@@ -49,14 +44,20 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
     hand = tuple(arm.hand_links(config.motion.finger_links.split(), config.motion.finger_joints.split()))
     named = {obj.id: obj for obj in (*scene.neighbours, *scene.support, *scene.keep_outs, target)}
     link = flange_pose(config.gripper, grasp.grasp) if config.motion.at_flange else grasp.grasp
-    held = HeldSolid(np.linalg.inv(_matrix(link)) @ box_pose(target.solid), target.solid.size)
+    held = HeldSolid(np.linalg.inv(pose_matrix(link)) @ box_pose(target.solid), target.solid.size)
     put, width = target.solid, math.nan
-    every, beside, inside, edge = _voxels(offer)
+    every, edge = np.zeros((0, 3)), 0.0
+    beside = inside = np.zeros(0, np.bool_)
+    if scene.occupancy is not None:
+        measured = scene.occupancy.measured
+        every, edge = measured.centres(), measured.edge
+        beside, inside = is_beside(measured, target.solid), is_inside(measured, scene.entered)
+
     for step in plan.steps:
         if step.trajectory is None:
             width = step.holds or step.width or 0.0
             if step.phase == "release" and placement is not None:
-                put = _at(target.solid, placement.obj)
+                put = target.solid.placed(pose_matrix(placement.obj))
             continue
         _check_limits(step.phase, step.trajectory, arm, planner)
         holding = step.phase in HOLDING
@@ -76,19 +77,12 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
                 raise _runs_into(planner, step.phase, one, f"the {other}", -least[0])
             deep = arm.deepest(joints, every)
             if holding:
-                deep = max(deep or (0.0, ""), (_depth(arm, joints, held, solid), target.label))
+                box = arm.poses(joints)[1] @ held.tip_T_box
+                own = np.abs((solid - box[:3, 3]) @ box[:3, :3])
+                depth = float((np.array(held.size) / 2 - own).min(axis=1).max(initial=0.0))
+                deep = max(deep or (0.0, ""), (depth, target.label))
             if deep is not None and deep[0] > _INSIDE:
                 raise _runs_into(planner, step.phase, deep[1], "an object without a name", deep[0] + edge / 2)
-
-
-def _voxels(offer: Offer) -> tuple[Array, Flags, Flags, float]:
-    """(N, 3) centres of occupied voxels; (N,) which are beside the target and in its place; the voxel edge; metres."""
-    scene = offer.scene
-    if scene.occupancy is None:
-        return np.zeros((0, 3)), np.zeros(0, np.bool_), np.zeros(0, np.bool_), 0.0
-    measured = scene.occupancy.measured
-    beside, inside = is_beside(measured, scene.target.solid), is_inside(measured, scene.entered)
-    return measured.centres(), beside, inside, measured.edge
 
 
 def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, planner: str) -> None:
@@ -119,24 +113,6 @@ def _configurations(trajectory: Trajectory) -> Iterator[dict[str, float]]:
             yield dict(zip(trajectory.joint_names, (last + (row - last) * (k / count)).tolist(), strict=True))
 
 
-def _depth(arm: ArmKinematics, joints: dict[str, float], held: HeldSolid, points: Array) -> float:
-    """Depth of the deepest of points (N, 3) inside the held object, metres; 0 if none is inside."""
-    box = arm.poses(joints)[1] @ held.tip_T_box
-    own = np.abs((points - box[:3, 3]) @ box[:3, :3])
-    return float((np.array(held.size) / 2 - own).min(axis=1).max(initial=0.0))
-
-
 def _runs_into(planner: str, phase: Phase, one: str, other: str, by: float) -> PlanningFailedError:
     reason = f"in phase {phase!r} of its plan {one} would run {by * 1000:.0f} mm into {other}"
     return PlanningFailedError(planner, reason, _REPAIR)
-
-
-def _at(solid: Solid, pose: Pose) -> Solid:
-    heading = matrix_from_quaternion_xyzw(pose.orientation)[:, 0]
-    return Solid(pose.position, math.atan2(heading[1], heading[0]), solid.size)
-
-
-def _matrix(pose: Pose) -> Array:
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
-    return matrix

@@ -16,14 +16,15 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
+from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
 from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
 from spatial_vlm_ros.manipulation.occupancy.spaces import PREFIX
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, Placement
-from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
+from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix
+from spatial_vlm_ros.manipulation.planning.hulls import spread_over_sphere
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, Phase, PlanStep
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
@@ -204,7 +205,7 @@ def planned_motion(offer: Offer, config: PlanningConfig, arm: ArmKinematics | No
     image = seen.image if seen is not None else None
     camera = None
     if seen is not None and image is not None:
-        pose = _seven(_matrix(seen.camera))
+        pose = _seven(pose_matrix(seen.camera))
         camera = SceneCamera(pose, image.intrinsics, image.width, image.height)
     return PlannedMotion(
         plan_hash=offer.plan.hash,
@@ -233,7 +234,9 @@ class _Path:
         self._grasp: Grasp = offer.goal.grasps[plan.grasp]
         self._placement = plan.put_down
         self._target = box_pose(offer.scene.target.solid)
-        self._tip_T_target = np.linalg.inv(_matrix(self._tip(self._grasp.grasp))) @ self._target
+        link_T_base = np.linalg.inv(pose_matrix(self._tip(self._grasp.grasp)))
+        self._tip_T_target = link_T_base @ self._target
+        self._link_T_tip = link_T_base @ pose_matrix(self._grasp.grasp) if config.motion.at_flange else np.eye(4)
         self._boxes = {
             obj.id: obj.solid for obj in (*offer.scene.neighbours, *offer.scene.support, *offer.scene.keep_outs)
         }
@@ -249,8 +252,23 @@ class _Path:
     def follow(self, step: PlanStep) -> None:
         """Add a phase."""
         if step.phase in GRIPS:
-            times, rows, widths = self._gripped(step)
-            estimated = True
+            gripper, wanted = self._config.gripper, step.width or 0.0
+            end = max(wanted, self._grasp.width) if step.phase == "close" else wanted
+            begin, before = self._width, self._told
+            if math.isnan(before):  # their opening is not planned
+                begin = end
+                before = max(gripper.opening_max, gripper.opening_min, key=lambda width: abs(width - wanted))
+            # Some controllers stop when the fingers meet an object, others continue to the commanded width.
+            duration, self._told = abs(wanted - before) / gripper.speed, wanted
+            if step.phase == "close":
+                duration = max(duration, abs(end - begin) / gripper.speed + gripper.stall)
+            n = max(2, math.ceil(duration / _APART) + 1)
+            shares = np.linspace(0.0, 1.0, n)
+            moving = min(1.0, abs(end - begin) / gripper.speed / duration) if duration else 1.0
+            passed = [min(1.0, share / moving if moving else 1.0) for share in shares]
+            widths = tuple(float(begin + (end - begin) * share) for share in passed)
+            times, estimated = tuple((shares * duration).tolist()), True
+            rows: tuple[dict[str, float], ...] = ({},) * n
         else:
             trajectory = step.trajectory
             assert trajectory is not None  # noqa: S101 - checked by plan_of
@@ -259,32 +277,15 @@ class _Path:
             widths, estimated = (self._width,) * len(times), False
         phase = PhaseMotion(step.phase, self._time, times[-1], estimated, _known(widths[-1]), waypoints=len(times))
         if self._arm is None:
-            end = self._ends(step.phase)
-            if end is not None:
-                self.tips.append(_rounded(end.position))
+            pose = self._ends(step.phase)
+            if pose is not None:
+                self.tips.append(_rounded(pose.position))
         else:
             phase = self._with_arm(phase, step.phase, times, rows, widths)
         self._time += times[-1]
         self._joints.update(rows[-1])
         self._width = widths[-1]
         self.phases.append(phase)
-
-    def _gripped(self, step: PlanStep) -> tuple[tuple[float, ...], tuple[dict[str, float], ...], tuple[float, ...]]:
-        """Times, joints and widths of a phase in which the fingers move."""
-        gripper, wanted = self._config.gripper, step.width or 0.0
-        end = max(wanted, self._grasp.width) if step.phase == "close" else wanted
-        begin, before = self._width, self._told
-        if math.isnan(before):  # their opening is not planned
-            begin, before = end, max(gripper.opening_max, gripper.opening_min, key=lambda width: abs(width - wanted))
-        # Some controllers stop when the fingers meet an object, others continue to the commanded width.
-        duration, self._told = abs(wanted - before) / gripper.speed, wanted
-        if step.phase == "close":
-            duration = max(duration, abs(end - begin) / gripper.speed + gripper.stall)
-        n = max(2, math.ceil(duration / _APART) + 1)
-        shares = np.linspace(0.0, 1.0, n)
-        moving = min(1.0, abs(end - begin) / gripper.speed / duration) if duration else 1.0
-        widths = tuple(float(begin + (end - begin) * min(1.0, share / moving if moving else 1.0)) for share in shares)
-        return tuple((shares * duration).tolist()), ({},) * n, widths
 
     def _with_arm(self, phase: PhaseMotion, name: Phase, times: tuple[float, ...],
                   rows: tuple[dict[str, float], ...], widths: tuple[float, ...]) -> PhaseMotion:  # fmt: skip
@@ -296,7 +297,7 @@ class _Path:
             boxes |= entered(self._scene, self._placement)
         target = self._scene.target
         if not held:
-            boxes[target.id] = _standing(target.solid, self._target)
+            boxes[target.id] = target.solid.placed(self._target)
         holds = HeldSolid(self._tip_T_target, target.solid.size) if held else None
         distances = arm.distances(boxes, holds, ignored, target.id)
         nearest: tuple[float, tuple[str, str], float] | None = None
@@ -311,7 +312,7 @@ class _Path:
             if least is not None and (nearest is None or least[0] < nearest[0]):
                 nearest = (*least, self._time + at)
             if name not in GRIPS:
-                self.tips.append(_rounded(self._shown_tip(tip)[:3, 3]))
+                self.tips.append(_rounded((tip @ self._link_T_tip)[:3, 3]))
             last = k == len(times) - 1
             if last or at - shown >= _APART - 1e-9:
                 shown = at
@@ -322,7 +323,7 @@ class _Path:
                     )
                 )  # fmt: skip
         if name == "release" and self._placement is not None:
-            self._target = _matrix(self._placement.obj)
+            self._target = pose_matrix(self._placement.obj)
         self._check_end(name, tip)
         if nearest is None:
             return phase
@@ -352,13 +353,6 @@ class _Path:
 
     def _tip(self, tip: Pose) -> Pose:
         return flange_pose(self._config.gripper, tip) if self._config.motion.at_flange else tip
-
-    def _shown_tip(self, link: Floats) -> Floats:
-        """Pose of the tip frame for a pose of the planner's link."""
-        if not self._config.motion.at_flange:
-            return link
-        grasp = self._grasp.grasp
-        return np.asarray(link @ np.linalg.inv(_matrix(self._tip(grasp))) @ _matrix(grasp))
 
 
 def entered(scene: PlanningScene, placement: Placement) -> dict[str, Solid]:
@@ -401,19 +395,12 @@ def _links(arm: ArmKinematics | None, config: PlanningConfig) -> tuple[MovingLin
     if arm is None:
         return ()
     hand = arm.hand_links(config.motion.finger_links.split(), config.motion.finger_joints.split())
-    return tuple(MovingLink(name, name in hand, _outermost(points)) for name, points in arm.vertices.items())
-
-
-def _outermost(points: Floats) -> tuple[Vector3, ...]:
-    """Corners of a hull that are extreme in one of the directions of a golden spiral."""
-    n = _DIRECTIONS
-    heights, turns = 1 - (2 * np.arange(n) + 1) / n, np.arange(n) * np.pi * (3 - 5**0.5)
-    wide = np.sqrt(1 - heights**2)
-    directions = np.concatenate(
-        [np.column_stack([wide * np.cos(turns), wide * np.sin(turns), heights]), np.eye(3), -np.eye(3)]
-    )
-    chosen = np.unique((points @ directions.T).argmax(axis=0))
-    return tuple(_rounded(points[k]) for k in chosen)
+    directions = np.concatenate([spread_over_sphere(_DIRECTIONS), np.eye(3), -np.eye(3)])
+    found = []
+    for name, points in arm.vertices.items():
+        outermost = np.unique((points @ directions.T).argmax(axis=0))
+        found.append(MovingLink(name, name in hand, tuple(_rounded(points[k]) for k in outermost)))
+    return tuple(found)
 
 
 def _boxes(offer: Offer) -> tuple[ShownBox, ...]:
@@ -423,39 +410,19 @@ def _boxes(offer: Offer) -> tuple[ShownBox, ...]:
     scene, plan = offer.scene, offer.plan
     boxes = [shown(obj, "support") for obj in scene.support]
     boxes += [shown(obj, "keep_out") for obj in scene.keep_outs]
-    boxes += _occupied(scene)
+    if scene.occupancy is not None:  # covered by a few boxes; the largest comes first and has the label
+        parts: tuple[tuple[VoxelBlocks, Literal["occupied", "unseen"], str], ...] = (
+            (scene.occupancy.unseen, "unseen", "not seen"),
+            (scene.occupancy.measured, "occupied", "without a name"),
+        )
+        for blocks, role, label in parts:
+            covering = sorted(blocks.as_boxes(_MOST_SHOWN), key=lambda box: -math.prod(box.size))
+            boxes += [ShownBox(f"{PREFIX}{role}#{k}", label * (k == 0), role, box) for k, box in enumerate(covering)]
     boxes += [shown(obj, "neighbour") for obj in scene.neighbours]
     if plan.put_down is not None:
-        where = _matrix(plan.put_down.obj)
-        boxes.append(ShownBox("place", "place", "place", _standing(scene.target.solid, where)))
+        there = scene.target.solid.placed(pose_matrix(plan.put_down.obj))
+        boxes.append(ShownBox("place", "place", "place", there))
     return (*boxes, shown(scene.target, "target"))
-
-
-def _occupied(scene: PlanningScene) -> list[ShownBox]:
-    """Unnamed obstacles covered by a few boxes; the largest comes first and has the label."""
-    if scene.occupancy is None:
-        return []
-    found: list[ShownBox] = []
-    parts: tuple[tuple[VoxelBlocks, Literal["occupied", "unseen"], str], ...] = (
-        (scene.occupancy.unseen, "unseen", "not seen"),
-        (scene.occupancy.measured, "occupied", "without a name"),
-    )
-    for blocks, role, label in parts:
-        boxes = sorted(blocks.as_boxes(_MOST_SHOWN), key=lambda box: -math.prod(box.size))
-        found += [ShownBox(f"{PREFIX}{role}#{k}", label * (k == 0), role, box) for k, box in enumerate(boxes)]
-    return found
-
-
-def _standing(solid: Solid, pose: Floats) -> Solid:
-    x, y, z = pose[:3, 3].tolist()
-    return Solid((x, y, z), math.atan2(pose[1, 0], pose[0, 0]), solid.size)
-
-
-def _matrix(pose: Pose) -> Floats:
-    matrix = np.eye(4)
-    matrix[:3, :3] = matrix_from_quaternion_xyzw(pose.orientation)
-    matrix[:3, 3] = pose.position
-    return matrix
 
 
 def _seven(pose: Floats) -> Seven:

@@ -7,7 +7,6 @@ import dataclasses
 import importlib.util
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,21 +20,20 @@ from spatial_vlm_ros.errors import (
     StaleInputError,
     TransformUnavailableError,
 )
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.occupancy.spaces import changed_since
-from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
-from spatial_vlm_ros.manipulation.planning.motion import check_camera_still
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, pose_matrix
+from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
+from spatial_vlm_ros.manipulation.planning.place import putting_down
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
-from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
-from spatial_vlm_ros.manipulation.recheck_grasp import as_held, check_grasp, tracked
-from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by
+from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
+from spatial_vlm_ros.manipulation.recheck_grasp import SeenTarget, as_held, check_grasp, moved_by, tracked
 from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
-from spatial_vlm_ros.types import Pose, Resolution, Status, Transform
+from spatial_vlm_ros.types import Resolution, Status, Transform
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel
@@ -68,9 +66,39 @@ def check_clearance(
     placement = plan.put_down
     now = tracked(then, now)
     held = as_held(now, grasp)
-    _check_straight(then, now, grasp, placement, held, config)
-    if has_arm_model(plan, now.frame_id):
-        _check_arm(then, now, grasp, placement, held, plan, config)
+
+    # The sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`.
+    bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
+    # Edges of neighbours may be measured short, so fingers that are wider open than needed keep half of what was ample.
+    wide = grasp.opening > grasp.needed + _ROUNDING
+    kept = dataclasses.replace(bare, clearance=config.goal.ample / 2) if wide else bare
+    tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
+    coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
+    leaving = links(config.gripper, tip, grasp.opening, up)
+    _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
+
+    if now.neighbours:  # the closing fingers push the target to their middle, but not into a neighbour
+        before, after = gaps([now.target.solid, held], [obj.solid for obj in now.neighbours])
+        for obj, was, becomes in zip(now.neighbours, before, after, strict=True):
+            if becomes < -config.goal.jaw_clearance <= was:
+                into = f"{-1000 * becomes:.0f} mm into the {obj.label} ({obj.id})"
+                happened = f"is no longer clear: the fingers would push the target {into}"
+                raise SceneChangedError("the path of phase 'close'", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
+
+    above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
+    if above or now.occupied:
+        _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),), lifted=True)], above, bare))
+    if placement is not None:
+        put = Tip.of(placement.place)
+        moved = _carried(held, tip, put)
+        floor = _floor(then, placement)
+        around = [_lowered(obj, now, floor) for obj in now.neighbours]
+        putting = putting_down(grasp, put, placement.opening, moved, config)
+        _raise("lower", judged(now, [putting], around, bare))
+
+    robot = _arm_of(plan, now.frame_id)
+    if robot is not None:
+        _check_arm(robot, then, now, grasp, placement, held, plan, config)
 
 
 def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
@@ -87,54 +115,6 @@ def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
         if all(set(t.joint_names) == set(known.joints) for t in plan.trajectories):
             return known.model() if frame_id == known.base_link else None
     return None
-
-
-# ------------------------------------------------------------------------------------------------ gripper, any arm
-
-
-def _check_straight(
-    then: PlanningScene,
-    now: PlanningScene,
-    grasp: Grasp,
-    placement: Placement | None,
-    held: Solid,
-    config: PlanningConfig,
-) -> None:
-    """Check the sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`."""
-    bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
-    # Edges of neighbours may be measured short, so fingers that are wider open than needed keep half of what was ample.
-    wide = grasp.opening > grasp.needed + _ROUNDING
-    kept = dataclasses.replace(bare, clearance=config.goal.ample / 2) if wide else bare
-    tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
-    coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
-    leaving = links(config.gripper, tip, grasp.opening, up)
-    _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
-    _check_push(now, held, config.goal.jaw_clearance)
-    above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
-    if above or now.occupied:
-        _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),), lifted=True)], above, bare))
-    if placement is None:
-        return
-    put = Tip.of(placement.place)
-    moved = _carried(held, tip, put)
-    lifted = dataclasses.replace(moved, centre=(*moved.centre[:2], moved.centre[2] + config.goal.clearance))
-    coming = links(config.gripper, put, grasp.width, up)
-    leaving = links(config.gripper, put, placement.opening, put.back(config.goal.approach))
-    floor = _floor(then, placement)
-    around = [_lowered(obj, now, floor) for obj in now.neighbours]
-    _raise("lower", judged(now, [Way(grasp.way, (*coming, *leaving), (lifted.swept(up),), lowered=True)], around, bare))
-
-
-def _check_push(now: PlanningScene, held: Solid, clearance: float) -> None:
-    """Refuse a target that the closing fingers, which push it to their middle, would push into a neighbour."""
-    if not now.neighbours:
-        return
-    before, after = gaps([now.target.solid, held], [obj.solid for obj in now.neighbours])
-    for obj, was, becomes in zip(now.neighbours, before, after, strict=True):
-        if becomes < -clearance <= was:
-            into = f"{-1000 * becomes:.0f} mm into the {obj.label} ({obj.id})"
-            happened = f"is no longer clear: the fingers would push the target {into}"
-            raise SceneChangedError("the path of phase 'close'", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
 
 
 def _raise(phase: Phase, results: Sequence[Rejection | float]) -> None:
@@ -170,16 +150,8 @@ def _allows(now: PlanningScene, id_: str, phase: str) -> bool:
 # ------------------------------------------------------------------------------------------------ arm and hand
 
 
-@dataclass(frozen=True)
-class _Stretch:
-    """One trajectory with the held object and the finger opening."""
-
-    phase: Phase
-    trajectory: Trajectory
-    opening: float
-
-
 def _check_arm(
+    robot: ArmModel,
     then: PlanningScene,
     now: PlanningScene,
     grasp: Grasp,
@@ -191,9 +163,6 @@ def _check_arm(
     from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
     from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Segment
 
-    robot = _arm_of(plan, now.frame_id)
-    if robot is None:
-        return
     labels = {obj.id: f"the {obj.label} ({obj.id})" for obj in (*now.neighbours, *now.keep_outs, now.target)}
     around = [
         *((obj.id, _bare(obj, config)) for obj in now.neighbours),
@@ -204,10 +173,15 @@ def _check_arm(
     labels.update((name, space.label) for name, _, space in unnamed)
     floor = -math.inf if placement is None else _floor(then, placement)
     lowered = {obj.id: _bare(_lowered(obj, now, floor), config) for obj in now.neighbours}
-    tip = _matrix(grasp.grasp)
-    tip_T_held = np.linalg.inv(tip) @ _solid_matrix(held)
-    for stretch in _stretches(plan, grasp):
-        phase, in_hand = stretch.phase, stretch.phase in _HELD
+    tip = pose_matrix(grasp.grasp)
+    tip_T_held = np.linalg.inv(tip) @ box_pose(held)
+    opening = grasp.opening
+    for step in plan.steps:
+        phase, in_hand = step.phase, step.phase in _HELD
+        if phase in GRIPS:
+            opening = grasp.width if phase == "close" else float(step.width or 0.0)
+        if step.trajectory is None:
+            continue
         boxes = list(around)
         if placement is not None and phase in ("lower", "withdraw"):
             boxes = [(id_, lowered.get(id_, box)) for id_, box in boxes]
@@ -221,12 +195,11 @@ def _check_arm(
             touch={now.target.id} if phase in ("approach", "withdraw") else frozenset(),
             held=HeldBox(now.target.id, tip_T_held, np.array(held.size)) if in_hand else None,
             held_touch={id_ for id_, _ in around if contact and _allows(now, id_.partition("#")[0], contact)},
-            opening=min(max(stretch.opening, 0.0), robot.widest),
+            opening=min(max(opening, 0.0), robot.widest),
         )
-        checker = Checker(
-            robot, [BoxObstacle(id_, _solid_matrix(box), np.array(box.size), 0.0) for id_, box in boxes], segment
-        )
-        for joints in _configurations(stretch.trajectory, robot.joints):
+        obstacles = [BoxObstacle(id_, box_pose(box), np.array(box.size), 0.0) for id_, box in boxes]
+        checker = Checker(robot, obstacles, segment)
+        for joints in _configurations(step.trajectory, robot.joints):
             if checker.free(joints):
                 continue
             touched = [name for name in checker.touched(joints) if name in dict(boxes)]
@@ -234,15 +207,6 @@ def _check_arm(
                 what = labels.get(touched[0], f"the {touched[0]}")
                 happened = f"is now in the approved path: the arm or the hand would touch it in phase {phase!r}"
                 raise SceneChangedError(what, 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
-
-
-def _stretches(plan: MotionPlan, grasp: Grasp) -> Iterator[_Stretch]:
-    opening = grasp.opening
-    for step in plan.steps:
-        if step.phase in GRIPS:
-            opening = grasp.width if step.phase == "close" else float(step.width or 0.0)
-        elif step.trajectory is not None:
-            yield _Stretch(step.phase, step.trajectory, opening)
 
 
 def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
@@ -263,20 +227,6 @@ def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Ar
         for k in range(1, count + 1):
             yield last + (point - last) * (k / count)
         last = point
-
-
-def _matrix(pose: Pose) -> Array:
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
-    return matrix
-
-
-def _solid_matrix(solid: Solid) -> Array:
-    c, s = math.cos(solid.yaw), math.sin(solid.yaw)
-    matrix = np.eye(4)
-    matrix[:3, :3] = [[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]
-    matrix[:3, 3] = solid.centre
-    return matrix
 
 
 TRANSIENT = (BusyError, StaleInputError, TransformUnavailableError)
@@ -308,14 +258,34 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     if then.all_objects and not now.all_objects:
         happened = "now looks only for objects that the instruction names, and did not before"
         raise SceneChangedError("the resolver", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
-    check_camera_still(_transform(then), _transform(now), config)
-    moved = _moved(then, now)
+    was, is_ = (Transform(seen.frame_id, seen.camera_frame, pose_matrix(seen.camera)) for seen in (then, now))
+    check_camera_still(was, is_, config)
+
+    # By its estimated box or its visible surface, whichever is smaller: an estimate that jumps while the surface stays
+    # is noise; `check_grasp` holds the surface to closer limits.
+    moved = math.dist(then.target.solid.centre, now.target.solid.centre)
+    seen = moved_by(SeenTarget(then.surface, then.target_points), SeenTarget(now.surface, now.target_points))
+    moved = moved if seen is None else min(moved, seen)
     if now.target.label != then.target.label:
         happened = f"is no longer what the instruction means; it now means the {now.target.label} ({now.target.id})"
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN, happened)
     if not moved <= config.target_moved:
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN)
-    _check_neighbours(then.others, now.others, config)
+
+    # Each object is near one with its label in the other image, and the counts are equal.
+    left = list(now.others)
+    for body in then.others:
+        alike = [one for one in left if one.label == body.label]
+        nearest = min(alike, key=lambda one: math.dist(one.solid.centre, body.solid.centre), default=None)
+        moved = math.inf if nearest is None else math.dist(nearest.solid.centre, body.solid.centre)
+        if nearest is None or not moved <= config.neighbour_moved:
+            what = f"the {body.label} ({body.id})"
+            raise SceneChangedError(what, moved, 0.0, config.neighbour_moved, math.inf, _AGAIN)
+        left.remove(nearest)
+    for body in left:
+        what = f"the {body.label} ({body.id})"
+        happened = "has appeared since the observation"
+        raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, happened)
 
 
 def check_plan_holds(
@@ -357,36 +327,6 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
         raise kind("resolver", f"the recheck failed: {said}", "see the resolver's log, then ask again")
 
 
-def _moved(then: Surroundings, now: Surroundings) -> float:
-    """How far the target moved, metres: by its estimated box or its visible surface, whichever is smaller.
-
-    An estimate that jumps while the surface stays is noise; `check_grasp` holds the surface to closer limits.
-    """
-    boxes = math.dist(then.target.solid.centre, now.target.solid.centre)
-    seen = moved_by(SeenTarget(then.surface, then.target_points), SeenTarget(now.surface, now.target_points))
-    return boxes if seen is None else min(boxes, seen)
-
-
-def _check_neighbours(
-    then: Sequence[SurroundingObject], now: Sequence[SurroundingObject], config: ObservationConfig
-) -> None:
-    """Check that each object is near one with its label in the other image, and that the counts are equal."""
-    left = list(now)
-    for body in then:
-        alike = [one for one in left if one.label == body.label]
-        nearest = min(alike, key=lambda one: math.dist(one.solid.centre, body.solid.centre), default=None)
-        moved = math.inf if nearest is None else math.dist(nearest.solid.centre, body.solid.centre)
-        if nearest is None or not moved <= config.neighbour_moved:
-            raise SceneChangedError(
-                f"the {body.label} ({body.id})", moved, 0.0, config.neighbour_moved, math.inf, _AGAIN
-            )
-        left.remove(nearest)
-    for body in left:
-        what = f"the {body.label} ({body.id})"
-        happened = "has appeared since the observation"
-        raise SceneChangedError(what, math.inf, 0.0, config.neighbour_moved, math.inf, _AGAIN, happened)
-
-
 def _check_destination(
     before: Surroundings, after: Surroundings, target: Solid, placement: Placement, config: GoalConfig
 ) -> None:
@@ -419,17 +359,7 @@ def _check_destination(
 
 def _from_edges(target: Solid, placement: Placement, destination: Solid) -> float:
     """Metres, level, from the target at its planned place to the nearest edge of what is below; negative beyond it."""
-    put = placement.obj
-    turn = matrix_from_quaternion_xyzw(put.orientation)
-    yaw = math.atan2(turn[1, 0], turn[0, 0])
-    corners = Solid(put.position, yaw, target.size).outline() - destination.centre[:2]
+    corners = target.placed(pose_matrix(placement.obj)).outline() - destination.centre[:2]
     c, s = math.cos(destination.yaw), math.sin(destination.yaw)
     along = np.abs(corners @ np.array([[c, -s], [s, c]]))
     return float((np.array(destination.size[:2]) / 2 - along).min())
-
-
-def _transform(seen: Surroundings) -> Transform:
-    matrix = np.eye(4)
-    matrix[:3, :3] = matrix_from_quaternion_xyzw(seen.camera.orientation)
-    matrix[:3, 3] = seen.camera.position
-    return Transform(seen.frame_id, seen.camera_frame, matrix)

@@ -4,6 +4,11 @@
 It compares how far the target's faces shifted along the axes of the grasp, so one rule covers a target that moved,
 turned or changed its size. A change may use up the clearance of the grasp, but not the padding, which represents the
 target's position uncertainty. docs/planner_gate.md has the limits.
+
+Targets may have thin parts. The extents of a `SeenSurface` are quantiles of its points. The foot of a goblet or the
+shaft of a screwdriver has about as many points as are cut off, so a few points more or less move that extent by
+centimetres although nothing moved. Such a face is loose: its shift is replaced by that of the opposite face, but only
+if the points show the same surface at the same position.
 """
 
 from __future__ import annotations
@@ -15,14 +20,91 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.errors import SceneChangedError
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.goal import Grasp
 from spatial_vlm_ros.manipulation.planning.gripper import Tip
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
-from spatial_vlm_ros.manipulation.recheck_surface import FaceShifts, SeenTarget, extents, surface_shifts
+from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface
 from spatial_vlm_ros.parameters import PlanningConfig
 
 _ROUNDING = 1e-6  # metres
+_TRIMMED = 0.05  # share of the points beyond a face, as in SeenSurface
+_NEAR = 0.005  # metres from a face within which a steady face has more points than beyond it: the least clearance
+_APART = 0.006  # metres: a point has a partner nearer than this; points of one surface are about 4 mm apart
+_UNMATCHED = 0.03  # largest share of points without a partner, in either image, for the same surface
+_ROWS = 500  # rows of distances at once
+
+
+@dataclass(frozen=True)
+class FaceShifts:
+    """How far the faces of the target shifted from one image to the other, metres.
+
+    Args:
+        low: (3,) shifts of the faces at the least x, y and z of a frame, along its axes.
+        high: (3,) shifts of the faces at the greatest x, y and z.
+    """
+
+    low: Array
+    high: Array
+
+    @property
+    def most(self) -> Array:
+        """(3,) largest absolute shift of both faces: hidden parts may have shifted with visible ones."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+
+@dataclass(frozen=True)
+class SeenTarget:
+    """The visible part of the target in one image.
+
+    Args:
+        surface: its extents; None if not given.
+        points: its points; None if too little is visible.
+    """
+
+    surface: SeenSurface | None
+    points: TargetPoints | None
+
+
+def surface_shifts(then: SeenTarget, now: SeenTarget, position: Array, rotation: Array) -> FaceShifts | None:
+    """Face shifts by the visible surfaces; None if an image has none.
+
+    Args:
+        now: target in the second image, in the same frame.
+        position: (3,) origin of the frame for the shifts, in the frame of both images, metres.
+        rotation: (3, 3) its axes as columns.
+    """
+    old, new = then.surface, now.surface
+    if old is None or new is None:
+        return None
+    (low, high), (later_low, later_high) = (
+        extents(np.array(one.outline), one.low, one.high, position, rotation) for one in (old, new)
+    )
+    shifts = FaceShifts(later_low - low, later_high - high)
+    if then.points is None or now.points is None:
+        return shifts
+    before, after = ((np.asarray(p.points, np.float64) - position) @ rotation for p in (then.points, now.points))
+    faces, later = (np.quantile(points, [_TRIMMED, 1 - _TRIMMED], axis=0) for points in (before, after))
+    loose = _loose(before, faces) | _loose(after, later)
+    one = loose[0] ^ loose[1]
+    if not one.any() or not (max(_unmatched(before, after), _unmatched(after, before)) <= _UNMATCHED):
+        return shifts
+    steady = np.where(loose[0], later[1] - faces[1], later[0] - faces[0])
+    return FaceShifts(np.where(one, steady, shifts.low), np.where(one, steady, shifts.high))
+
+
+def moved_by(then: SeenTarget, now: SeenTarget) -> float | None:
+    """Largest motion of the visible surface, metres; None if an image has none."""
+    shifts = surface_shifts(then, now, np.zeros(3), np.eye(3))
+    return None if shifts is None else float(np.linalg.norm(shifts.most))
+
+
+def extents(flat: Array, bottom: float, top: float, position: Array, rotation: Array) -> tuple[Array, Array]:
+    """Least and greatest x, y and z, (3,) each, of an upright prism over an outline (K, 2), in a frame."""
+    corners = np.concatenate([np.column_stack([flat, np.full(len(flat), z)]) for z in (bottom, top)])
+    local = (corners - position) @ rotation
+    return local.min(axis=0), local.max(axis=0)
 
 
 @dataclass(frozen=True)
@@ -85,63 +167,51 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     gripper, goal = config.gripper, config.goal
     if now.truncated:
         raise _changed(then, now, 0.0, 0.0, "is now cut off by the border of the image, so its size is not known")
+    shifts = face_shifts(then, now, grasp)
+    half_pad = max((gripper.finger_width - goal.hold) / 2, 0.0)
     if grasp.closes_on == "surface":
-        _check_surface(then, now, grasp, config)
-        return
-    planned, shifts = target_in_grasp(then.target, then.yaw_known, grasp), face_shifts(then, now, grasp)
-    down = grasp.way == "top_down"
-    rise = -float(shifts.low[2]) if down else _rise(shifts, grasp)  # of its top, which is always visible
-    closing = float(shifts.most[1])
-    aside = float(shifts.most[0]) if down else abs(rise)
-    nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
+        # A part that the box does not describe: a wall, a handle, a slanted part. The visible surface shifts together
+        # with that part, so its shift is used. Only the needed opening counts: with more, the fingers would push the
+        # whole object as far as that part shifted.
+        aside, closing, along = (float(v) for v in shifts.most)
+        room = (grasp.needed - grasp.width) / 2
+        limits = [
+            (shift, limit, f"it shifted by {_mm(shift)} {way}; above {_mm(limit)} it is not where the fingers close")
+            for shift, limit, way in (
+                (closing, room - _kept(room, goal.jaw_clearance, grasp.width_sigma), "along the closing direction"),
+                (aside, half_pad, "across the fingers"),
+                (along, goal.palm_clearance, "along the approach"),
+            )
+        ]
+    else:
+        planned, down = target_in_grasp(then.target, then.yaw_known, grasp), grasp.way == "top_down"
+        if down:
+            rise = -float(shifts.low[2])  # of its top, which is always visible
+        else:  # the tip frame's x axis is vertical
+            rise = float(shifts.high[0]) if Tip.of(grasp.grasp).rotation()[2, 0] > 0 else -float(shifts.low[0])
+        closing = float(shifts.most[1])
+        aside = float(shifts.most[0]) if down else abs(rise)
+        nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
 
-    room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
-    limit = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
-    if not closing <= limit + _ROUNDING:
-        words = (
-            f"its sides shifted by {_mm(closing)} along the closing direction; above {_mm(limit)} "
-            "the fingers may touch it"
-        )
-        raise _changed(then, now, closing, limit, words)
-
-    limit = max((gripper.finger_width - goal.hold) / 2, 0.0)
-    if not aside <= limit + _ROUNDING:
-        words = f"it shifted by {_mm(aside)} across the fingers; above {_mm(limit)} its middle is not between them"
-        raise _changed(then, now, aside, limit, words)
-
-    room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
-    limit = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
-    if not nearer <= limit + _ROUNDING:
-        words = f"it is {_mm(nearer)} nearer to the palm; above {_mm(limit)} the palm may touch it"
-        raise _changed(then, now, nearer, limit, words)
-
-    width = gripper.finger_width
-    along = min(float(planned.high[2]), gripper.finger_beyond) - float(planned.low[2])
-    across = min(float(planned.high[0]), width / 2) - max(float(planned.low[0]), -width / 2)
-    held = min(along, across)
-    limit = max(held - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
-    if not farther <= limit + _ROUNDING:
-        words = f"the fingers would hold {_mm(farther)} less of it; above {_mm(limit)} they hold too little"
-        raise _changed(then, now, farther, limit, words)
-
-
-def _check_surface(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
-    """The same check for a grasp on a part that the box does not describe: a wall, a handle, a slanted part.
-
-    The visible surface shifts together with that part, so its shift is used. Only the needed opening counts: with more,
-    the fingers would push the whole object as far as that part shifted.
-    """
-    gripper, goal, shifts = config.gripper, config.goal, face_shifts(then, now, grasp)
-    aside, closing, along = (float(v) for v in shifts.most)
-    room = (grasp.needed - grasp.width) / 2
-    beside = max((gripper.finger_width - goal.hold) / 2, 0.0)
-    for shift, limit, what in (
-        (closing, room - _kept(room, goal.jaw_clearance, grasp.width_sigma), "along the closing direction"),
-        (aside, beside, "across the fingers"),
-        (along, goal.palm_clearance, "along the approach"),
-    ):
+        room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
+        beside = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
+        room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
+        above = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
+        half = gripper.finger_width / 2
+        along = min(float(planned.high[2]), gripper.finger_beyond) - float(planned.low[2])
+        across = min(float(planned.high[0]), half) - max(float(planned.low[0]), -half)
+        less = max(min(along, across) - goal.hold, 0.0) + min(float(planned.doubt.max()), goal.hold / 2)
+        limits = [
+            (closing, beside, f"its sides shifted by {_mm(closing)} along the closing direction; above {_mm(beside)} "
+             "the fingers may touch it"),
+            (aside, half_pad, f"it shifted by {_mm(aside)} across the fingers; above {_mm(half_pad)} its middle is not "
+             "between them"),
+            (nearer, above, f"it is {_mm(nearer)} nearer to the palm; above {_mm(above)} the palm may touch it"),
+            (farther, less, f"the fingers would hold {_mm(farther)} less of it; above {_mm(less)} they hold too "
+             "little"),
+        ]  # fmt: skip
+    for shift, limit, words in limits:
         if not shift <= limit + _ROUNDING:
-            words = f"it shifted by {_mm(shift)} {what}; above {_mm(limit)} it is not where the fingers close"
             raise _changed(then, now, shift, limit, words)
 
 
@@ -164,20 +234,14 @@ def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:
     """
     if grasp.closes_on == "surface":
         return scene.target.solid
-    tip, extents = Tip.of(grasp.grasp), target_in_grasp(scene.target, scene.yaw_known, grasp)
-    shift = -float(extents.low[1] + extents.high[1]) / 2
+    tip, lying = Tip.of(grasp.grasp), target_in_grasp(scene.target, scene.yaw_known, grasp)
+    shift = -float(lying.low[1] + lying.high[1]) / 2
     x, y, z = (at + shift * way for at, way in zip(scene.target.solid.centre, tip.closing, strict=True))
     return dataclasses.replace(scene.target.solid, centre=(x, y, z))
 
 
 def _seen(scene: PlanningScene) -> SeenTarget:
     return SeenTarget(scene.target.surface, scene.target.seen)
-
-
-def _rise(shifts: FaceShifts, grasp: Grasp) -> float:
-    """Upward shift of the top, if the tip frame's x axis is vertical."""
-    up = float(Tip.of(grasp.grasp).rotation()[2, 0])
-    return float(shifts.high[0]) if up > 0 else -float(shifts.low[0])
 
 
 def _kept(planned: float, clearance: float, doubt: float) -> float:
@@ -195,3 +259,18 @@ def _changed(then: PlanningScene, now: PlanningScene, shift: float, limit: float
 
 def _mm(metres: float) -> str:
     return f"{1000 * metres:.1f} mm"
+
+
+def _loose(points: Array, faces: Array) -> np.ndarray:
+    """(2, 3) whether no more of (N, 3) points are near a face than lie beyond it."""
+    return np.stack([(np.abs(points - face) <= _NEAR).mean(axis=0) <= _TRIMMED for face in faces])
+
+
+def _unmatched(points: Array, others: Array) -> float:
+    """Share of (N, 3) points that are farther than _APART from all of (M, 3) others."""
+    squares, count = np.square(others).sum(axis=1), 0
+    for begin in range(0, len(points), _ROWS):
+        rows = points[begin : begin + _ROWS]
+        apart = np.square(rows).sum(axis=1)[:, None] + squares - 2 * rows @ others.T
+        count += int(np.count_nonzero(apart.min(axis=1) > _APART**2))
+    return count / len(points)

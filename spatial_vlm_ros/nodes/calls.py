@@ -207,20 +207,6 @@ class _Since:
         return time.monotonic() - self._begun > self._seconds
 
 
-class _Halt:
-    """Never true; repeatedly halts a goal that may have begun to move before its acceptance is known."""
-
-    def __init__(self, halt: Callable[[], None], cancelled: Asked) -> None:
-        self._halt, self._cancelled, self._last = halt, cancelled, 0.0
-
-    def __call__(self) -> bool:
-        now = time.monotonic()
-        if self._cancelled() and now - self._last >= _CANCEL:
-            self._last = now
-            self._halt()
-        return False
-
-
 class Server:
     """A server of an action or a service, and whether it is available."""
 
@@ -365,10 +351,16 @@ class Action(Server):
         self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None],
         dead: Asked,
     ) -> Any:  # fmt: skip
-        end, halted = time.monotonic() + patience, _Halt(halt, cancelled)
+        end, told = time.monotonic() + patience, 0.0
 
         def stop() -> bool:
-            return self.gone() or dead() or (cancelled() if twice else halted())
+            nonlocal told
+            if self.gone() or dead() or (twice and cancelled()):
+                return True
+            if not twice and cancelled() and time.monotonic() - told >= _CANCEL:
+                told = time.monotonic()
+                halt()  # it may have begun to move before its acceptance is known
+            return False
 
         while True:
             name = UUID(uuid=list(os.urandom(16)))
@@ -382,7 +374,8 @@ class Action(Server):
                 return answer.result()
             if self._has(name):  # the reply is lost, but the server lists the goal
                 return ClientGoalHandle(self._client, name, self._reply(accepted=True))
-            self._forget(name)
+            unknown = ClientGoalHandle(self._client, name, self._reply(accepted=False))
+            self.bridge.ask(unknown.cancel_goal_async)
             answer.add_done_callback(partial(self._end_late, halt))
             if twice and cancelled():  # otherwise it may have been accepted: the caller must keep it from moving
                 raise CancelledError("the request was withdrawn")
@@ -419,10 +412,6 @@ class Action(Server):
             self.bridge.ask(handle.cancel_goal_async)
             halt()
             self.bridge.wait(result, min(_CANCEL, max(end - time.monotonic(), _LOOK)), dead)
-
-    def _forget(self, name: UUID) -> None:
-        handle = ClientGoalHandle(self._client, name, self._reply(accepted=False))
-        self.bridge.ask(handle.cancel_goal_async)
 
     def _reply(self, accepted: bool) -> Any:
         return self._form.Impl.SendGoalService.Response(accepted=accepted)

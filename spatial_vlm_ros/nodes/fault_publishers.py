@@ -93,8 +93,11 @@ class FaultPublishers:
         line = FaultLine(streams[0], self.forms[streams[0]], self._seed, opened)
         publisher = self._node.create_publisher(form, topic, profile)
         made = FaultyPublisher(publisher, line, self._later, self._node.get_logger(), latched)
-        names = set(streams)
-        self.hear(lambda faults: made.set(_named(faults, names, streams[0])))
+        self.hear(
+            lambda faults: made.set(
+                [Fault(streams[0], f.part, f.kind, f.amount) for f in faults if f.stream in streams]
+            )
+        )
         return made
 
     def hear(self, changed: Callable[[tuple[Fault, ...]], None]) -> None:
@@ -127,10 +130,6 @@ class FaultPublishers:
         for changed in self._heard:
             changed(faults)
         self._node.get_logger().warning(printable(f"faults: {as_words(faults) or 'none'}"))
-
-
-def _named(faults: Iterable[Fault], names: set[str], stream: str) -> list[Fault]:
-    return [Fault(stream, f.part, f.kind, f.amount) for f in faults if f.stream in names]
 
 
 class _Later:
@@ -179,7 +178,19 @@ def set_faults(node: Node, words: str, target: str, patience: float) -> str:
         patience: seconds to wait for the node and its response.
     """
     spinner = Spinner(node)
-    name = f"/{target.lstrip('/')}" if target else _only(node, spinner, patience)
+    found = set[str]()
+
+    def is_found() -> bool:
+        names = node.get_node_names_and_namespaces()
+        found.update(f"{space.rstrip('/')}/{name}" for name, space in names if name in FAULTY)
+        return bool(found)
+
+    if not target and not spinner.until(is_found, patience):
+        repair = "start one (spatial-vlm up sim), check ROS_DOMAIN_ID, or give the node with --node"
+        raise StaleInputError(f"none of {', '.join(FAULTY)} is running", repair)
+    if not target and len(found) > 1:
+        raise InputError("node with faults", ", ".join(sorted(found)), "one", "choose one with --node")
+    name = f"/{target.lstrip('/')}" if target else found.pop()
     wanted = [Parameter(FAULTS, value=words).to_parameter_msg()]
     answer = spinner.ask(SetParametersAtomically, f"{name}/set_parameters_atomically", patience, parameters=wanted)
     spinner.close()
@@ -191,19 +202,3 @@ def set_faults(node: Node, words: str, target: str, patience: float) -> str:
         reason = result.reason or "its parameter faults cannot be set"
         raise InputError(f"faults of {name}", repr(words), "faults that this node supports", reason)
     return name
-
-
-def _only(node: Node, spinner: Spinner, patience: float) -> str:
-    found = set[str]()
-
-    def is_found() -> bool:
-        names = node.get_node_names_and_namespaces()
-        found.update(f"{space.rstrip('/')}/{name}" for name, space in names if name in FAULTY)
-        return bool(found)
-
-    if not spinner.until(is_found, patience):
-        repair = "start one (spatial-vlm up sim), check ROS_DOMAIN_ID, or give the node with --node"
-        raise StaleInputError(f"none of {', '.join(FAULTY)} is running", repair)
-    if len(found) > 1:
-        raise InputError("node with faults", ", ".join(sorted(found)), "one", "choose one with --node")
-    return found.pop()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import array
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseWithCovariance, PoseWithCovarianceStamped, Quaternion, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
+from sensor_msgs.msg import PointCloud2, PointField
 from spatial_vlm_interfaces.msg import (
     Candidate,
     ClauseMeasurement,
@@ -251,6 +252,26 @@ def pose_message(pose: Pose) -> PoseMessage:
 
 def _point(position: tuple[float, float, float]) -> Point:
     return Point(x=position[0], y=position[1], z=position[2])
+
+
+def cloud_message(header: Header, names: Sequence[str], data: bytes) -> PointCloud2:
+    """Point cloud of little-endian 4-byte fields.
+
+    Args:
+        data: all fields of the first point, then of the next ones.
+    """
+    step = 4 * len(names)
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(data) // step,
+        fields=[PointField(name=n, offset=4 * k, datatype=PointField.FLOAT32, count=1) for k, n in enumerate(names)],
+        is_bigendian=False,
+        point_step=step,
+        row_step=len(data),
+        data=array.array("B", data),
+        is_dense=True,
+    )
 
 
 def vector_message(size: tuple[float, float, float]) -> Vector3:

@@ -55,7 +55,18 @@ FIXED = tuple(
 def declare(node: Node, *rooms: Any) -> None:
     """Declare the parameters of some configurations (default: the resolver's) on a node."""
     for name, (default, metadata) in declared(*rooms).items():
-        node.declare_parameter(name, default, _descriptor(default, metadata))
+        unit = f" [{metadata['unit']}]" if metadata["unit"] else ""
+        descriptor = ParameterDescriptor(description=metadata["doc"] + unit)
+        if metadata.get("choices"):
+            words = " or ".join(choice or "an empty text" for choice in metadata["choices"])
+            descriptor.description += f" ({words})"
+            descriptor.additional_constraints = words
+        if "low" in metadata and isinstance(default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(metadata["low"]), to_value=int(metadata["high"]))]
+        elif "low" in metadata:
+            low, high = float(metadata["low"]), float(metadata["high"])
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+        node.declare_parameter(name, default, descriptor)
 
 
 def values(node: Node, room: Any) -> dict[str, Any]:
@@ -117,23 +128,6 @@ def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetPara
     except InputError as error:
         return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)
-
-
-def _descriptor(default: Any, metadata: Mapping[str, Any]) -> ParameterDescriptor:
-    unit = f" [{metadata['unit']}]" if metadata["unit"] else ""
-    descriptor = ParameterDescriptor(description=metadata["doc"] + unit)
-    if metadata.get("choices"):
-        words = " or ".join(choice or "an empty text" for choice in metadata["choices"])
-        descriptor.description += f" ({words})"
-        descriptor.additional_constraints = words
-    if "low" not in metadata:
-        return descriptor
-    if isinstance(default, int):
-        descriptor.integer_range = [IntegerRange(from_value=int(metadata["low"]), to_value=int(metadata["high"]))]
-    else:
-        low, high = float(metadata["low"]), float(metadata["high"])
-        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return descriptor
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,16 +79,13 @@ class Pressure:
 
 
 def _now() -> tuple[float, float | None]:
-    return time.monotonic(), _waited()
-
-
-def _waited() -> float | None:
-    """Seconds since boot in which some task waited for a CPU; None if the kernel does not report it."""
+    """The time, and seconds since boot in which some task waited for a CPU; None if the kernel does not report it."""
+    now = time.monotonic()
     try:
         line = _FILE.read_text("ascii").partition("\n")[0]
-        return int(line.rpartition("total=")[2]) * 1e-6
+        return now, int(line.rpartition("total=")[2]) * 1e-6
     except (OSError, ValueError):
-        return None
+        return now, None
 
 
 def removed_ports(process: Path = Path("/proc/self")) -> tuple[str, ...]:

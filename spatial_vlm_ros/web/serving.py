@@ -112,7 +112,12 @@ def serve_page(
 
         from spatial_vlm_ros.web.connections import ACCEPTED_AT_ONCE, Connections
 
-        bound = _bound(host, port)
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            bound = socket.create_server((host, port), family=family)
+        except OSError as error:
+            got = f"{host} port {port}: {error.strerror or error}"
+            raise InputError("address of the page", got, "a free port of this machine", _OTHER_PORT) from error
         try:
             connections = Connections(application(guard, names_of(host, bound.getsockname()[1], names)))
         except BaseException:
@@ -137,11 +142,3 @@ def serve_page(
         timeout_graceful_shutdown=2,
     )
     return Page(Server(config), bound, guard, thread)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        got = f"{host} port {port}: {error.strerror or error}"
-        raise InputError("address of the page", got, "a free port of this machine", _OTHER_PORT) from error

@@ -20,7 +20,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.sim.sim_arm import SimArmNode
 from spatial_vlm_ros.sim.arm.machines import SimulatedArm, simulated_arm

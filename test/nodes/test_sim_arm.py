@@ -20,7 +20,7 @@ from live_domain import free_domain
 from live_graph import Graph
 from sensor_msgs.msg import Image
 
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, HOME
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.sim.arm.machines import PANDA, UR5E
 from spatial_vlm_ros.streams.frame_assembler import stamp_of

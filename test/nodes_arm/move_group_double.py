@@ -41,12 +41,12 @@ from scene_double import PlanningSceneDouble
 from std_msgs.msg import String
 
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, panda
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, fixed_links
 from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
-from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
+from spatial_vlm_ros.nodes.arm import arm_planner as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 from spatial_vlm_ros.nodes.calls import Jobs
@@ -91,7 +91,7 @@ class MoveGroupDouble:
         self.handle = ControllerHandle(clients, controller)
         self.execution = ExecutionManager(self.state, ARM_JOINTS, self.handle, self.node.get_logger().info)
         self.failures: list[int] = []
-        self._links = fixed_links()
+        self._links = panda().fixed_links()
         self.scene = PlanningSceneDouble()
         self._kinematics, self._seed = BuiltinPlanner(), 0
         self.planned, self.planning = 0, threading.Lock()

@@ -21,7 +21,7 @@ from spatial_vlm_interfaces.srv import Approve
 from std_srvs.srv import Trigger
 from waiting import DEADLINE, until
 
-from spatial_vlm_ros.manipulation.builtin_planner.robot import description
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import description
 from spatial_vlm_ros.nodes import qos
 
 SLOWER = 20.0  # simulated time may pass this much slower than the wall's

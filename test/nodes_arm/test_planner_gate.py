@@ -27,7 +27,7 @@ from std_srvs.srv import Trigger
 
 from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
-from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import description_file
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.messages import time_of
 from spatial_vlm_ros.recording.approval_replay import check_proposal, proposals

@@ -25,9 +25,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
-from spatial_vlm_ros.manipulation.builtin_planner.robot import fixed_links, panda
-from spatial_vlm_ros.nodes.arm.arm_planner import ServedArm, served_arm
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS, panda
+from spatial_vlm_ros.nodes.arm.arm_planner import CodedError, ServedArm, check_end, longest, served_arm, understood
 from spatial_vlm_ros.nodes.arm.motion_messages import (
     attached_box,
     attached_by_name,
@@ -36,7 +35,6 @@ from spatial_vlm_ros.nodes.arm.motion_messages import (
     removed_object,
     scene_diff,
 )
-from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError, check_end, longest, understood
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 
@@ -59,7 +57,7 @@ def block(name: str = "block", **fields: Any) -> CollisionObject:
 
 
 def empty() -> ArmScene:
-    return ArmScene(fixed_links())
+    return ArmScene(panda().fixed_links())
 
 
 def test_objects_are_added_replaced_and_removed() -> None:
@@ -177,11 +175,11 @@ def changed(path: str, value: Any) -> MoveGroup.Goal:
 
 def test_a_request_of_the_client_is_understood() -> None:
     pose = goals(scene(), config())[0].grasps[0].grasp
-    free, line = (understood(request(straight), fixed_links()) for straight in (False, True))
+    free, line = (understood(request(straight), panda().fixed_links()) for straight in (False, True))
     assert (free.straight, line.straight, free.time_limit) == (False, True, 5.0)
     assert free.goal[:3, 3] == pytest.approx(pose.position)
     assert free.position_tolerance == 0.001
-    flange = understood(request(tip_link="panda_link8"), fixed_links())
+    flange = understood(request(tip_link="panda_link8"), panda().fixed_links())
     assert np.linalg.norm(flange.goal[:3, 3] - free.goal[:3, 3]) == pytest.approx(0.1034, abs=1e-6)
 
 
@@ -195,14 +193,14 @@ def test_factors_are_handed_on_and_one_out_of_range_counts_as_one(
     goal = request()
     assert (goal.request.max_velocity_scaling_factor, goal.request.max_acceleration_scaling_factor) == (0.3, 0.3)
     goal.request.max_velocity_scaling_factor, goal.request.max_acceleration_scaling_factor = velocity, acceleration
-    asked = understood(goal, fixed_links())
+    asked = understood(goal, panda().fixed_links())
     assert (asked.velocity_scaling, asked.acceleration_scaling) == counted
-    given = understood(request(velocity_scaling=0.2, acceleration_scaling=1.0), fixed_links())
+    given = understood(request(velocity_scaling=0.2, acceleration_scaling=1.0), panda().fixed_links())
     assert (given.velocity_scaling, given.acceleration_scaling) == (0.2, 1.0)
 
 
 def test_an_end_beside_the_goal_is_told() -> None:
-    asked = understood(request(), fixed_links())
+    asked = understood(request(), panda().fixed_links())
     check_end(asked, asked.goal)
     beside, turn = asked.goal.copy(), np.eye(4)
     beside[0, 3] += 0.0011
@@ -219,7 +217,7 @@ JOINT = Constraints(joint_constraints=[JointConstraint(joint_name="panda_joint1"
 @pytest.mark.parametrize(("field", "value", "number", "words"), rows(__file__, "requests_refused"))
 def test_other_requests_are_refused_with_moveits_number(field: str, value: Any, number: int, words: str) -> None:
     with pytest.raises(CodedError, match=words) as refusal:
-        understood(changed(field, {"a joint": JOINT, "joints": [JOINT]}.get(str(value), value)), fixed_links())
+        understood(changed(field, {"a joint": JOINT, "joints": [JOINT]}.get(str(value), value)), panda().fixed_links())
     assert refusal.value.number == number
 
 

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.manipulation.builtin_planner.robot import description, description_file
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import description, description_file
 from spatial_vlm_ros.nodes import qos
 
 NAMES = {

@@ -28,7 +28,7 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, HOME, description_file
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.nodes import messages

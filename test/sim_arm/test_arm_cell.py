@@ -14,8 +14,8 @@ from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import HOME
 from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 from spatial_vlm_ros.sim.arm.cell import STEP
 from spatial_vlm_ros.sim.arm.running import RunningCell

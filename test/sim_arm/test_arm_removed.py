@@ -11,8 +11,8 @@ from planning_scenes import fingers_down
 
 from spatial_vlm_ros.geometry.lift import robot_shares
 from spatial_vlm_ros.geometry.support import find_support
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, HOME, description_file, panda
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file, link_hulls
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, read_hulls
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.resolver import Resolver
@@ -60,7 +60,7 @@ def look(cell: Any, planner: Any, robot: RobotModel) -> Callable[..., Look]:
         fingers = dict.fromkeys(("panda_finger_joint1", "panda_finger_joint2"), opening / 2)
         for name, value in (dict(zip(ARM_JOINTS, joints, strict=True)) | fingers).items():
             qpos[cell.model.joint(name).qposadr[0]] = value
-        poses = {link.name: link.base_T_link for link in link_hulls(joints, opening)}
+        poses = {link.name: link.base_T_link for link in panda().link_hulls(joints, opening)}
         eye = cell.layout.base_T_camera if mount is None else poses[mount.parent] @ mount
         view = ArmView(cell, camera_of(640, 480))
         try:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import panda
 from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST
-from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
 from spatial_vlm_ros.manipulation.planning.self_filter import self_mask
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import ArmCell, verdict_data
@@ -80,9 +80,9 @@ def test_the_arm_at_home_hides_nothing_and_its_body_is_masked(cell: Any) -> None
     view.close()
     robot = (hidden.depth < at_home.depth - 0.02) | (np.isfinite(hidden.depth) & ~np.isfinite(at_home.depth))
     assert robot.mean() > 0.05
-    masked = self_mask(hidden, link_hulls(posture), 0.01)
+    masked = self_mask(hidden, panda().link_hulls(posture), 0.01)
     assert masked[robot].mean() > 0.995  # the visual meshes lie within the padded hulls
-    assert self_mask(at_home, link_hulls(cell.joints().position[:7]), 0.01)[120:].mean() < 0.001
+    assert self_mask(at_home, panda().link_hulls(cell.joints().position[:7]), 0.01)[120:].mean() < 0.001
 
 
 def test_a_detector_errs_as_it_is_told(cell: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import recheck as bench
 from spatial_vlm_ros.errors import SceneChangedError
-from spatial_vlm_ros.manipulation.builtin_planner.robot import link_hulls
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import panda
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.recheck import check_clearance, check_plan_holds, has_arm_model
@@ -55,7 +55,7 @@ def test_what_stands_in_the_way_of_any_link_on_a_free_motion_is_refused(made: An
     check_clearance(scene, scene, made.goal, plan, CONFIG)
     (trajectory,) = (step.trajectory for step in plan.steps if step.phase == phase)
     joints = np.array(trajectory.positions[len(trajectory.positions) // 2])
-    (body,) = (hull for hull in link_hulls(joints) if hull.base_T_link.child == link)
+    (body,) = (hull for hull in panda().link_hulls(joints) if hull.base_T_link.child == link)
     x, y, z = body.base_T_link.apply(body.hull.centre[None])[0].tolist()
     post = PlanningObject("post", "post", Solid((x, y, z), 0.3, (0.02, 0.02, 0.02)))
     with pytest.raises(SceneChangedError, match=r"the post"):

@@ -118,7 +118,8 @@ class AuditLog:
         Returns:
             The file name: SHA-256 of the content, and a suffix for the type.
         """
-        name, folder = hashlib.sha256(data).hexdigest() + _kind(data), files_of(self.path)
+        kind = next((ending for start, ending in _KINDS if data.startswith(start)), ".bin")
+        name, folder = hashlib.sha256(data).hexdigest() + kind, files_of(self.path)
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             path = folder / name
@@ -175,7 +176,10 @@ def verify(path: str | Path) -> Verified:
         with Path(path).open("rb") as file:
             for number, raw in enumerate(file, 1):
                 line = raw.removesuffix(b"\n")
-                record = _record(line)
+                record = None
+                with contextlib.suppress(ValueError, RecursionError):
+                    record = json.loads(line)
+                record = record if isinstance(record, dict) else None
                 if unfinished is not None:
                     if record is None or record.get("event") != _OPENED or record.get("cut_short") is not True:
                         raise FileError(path, unfinished, repair, f"line {number - 1}")
@@ -195,14 +199,6 @@ def verify(path: str | Path) -> Verified:
     if unfinished is not None:
         raise FileError(path, unfinished, repair, f"line {number}")
     return Verified(number, previous, tuple(cut_short))
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    with contextlib.suppress(ValueError, RecursionError):
-        record = json.loads(line)
-        if isinstance(record, dict):
-            return record
-    return None
 
 
 def _opened(path: Path) -> int:
@@ -256,11 +252,6 @@ def _last_hash(fd: int) -> tuple[str, bool]:
         tail = os.pread(fd, step, start) + tail
     last = tail.removesuffix(b"\n").rpartition(b"\n")[2]
     return hashlib.sha256(last).hexdigest(), not tail.endswith(b"\n")
-
-
-def _kind(data: bytes) -> str:
-    """File-name suffix for the type of some bytes."""
-    return next((ending for start, ending in _KINDS if data.startswith(start)), ".bin")
 
 
 def _write_all(fd: int, data: bytes) -> None:

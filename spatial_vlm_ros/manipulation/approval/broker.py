@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import enum
 import hashlib
 import math
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from spatial_vlm_ros.errors import (
@@ -35,7 +37,6 @@ from spatial_vlm_ros.manipulation.approval.proposal import (
     Proposal,
     check_operator,
 )
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 from spatial_vlm_ros.web.guard import RecordBrake
 
 _REMEMBERED = 1000  # finished goals and questions, for messages and to refuse a second use
@@ -78,6 +79,68 @@ def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | N
         return value
 
     return plain(dataclasses.asdict(item))
+
+
+class ApprovalStage(enum.Enum):
+    """State of the broker; the value is shown to a person."""
+
+    IDLE = "Nothing is waiting for you"
+    ASKED = "A question is waiting for your answer"
+    PROPOSED = "A plan is waiting for your decision"
+    APPROVED = "Approved, not started yet"
+    RUNNING = "The approved plan is being executed"
+    EXPIRED = "Expired: a decision is no longer possible"
+    PLANNED = "Plan only: nothing will move"
+
+
+@dataclass(frozen=True)
+class View:
+    """What a person should see now: a frozen snapshot of the broker, made at each change.
+
+    Args:
+        item: the open proposal or question, or None.
+        words: text about how this state came about; may be empty.
+        deadline: monotonic seconds at which `item` expires; None without a deadline.
+        stopping: whether a stop was requested during the execution.
+        remaining: seconds until the deadline; None without one.
+        fault: why events are missing in the record; "" if none are.
+        plan_only: a plan that is shown but not open for approval. Set in the stage PLANNED.
+    """
+
+    stage: ApprovalStage
+    item: Proposal | PersonQuestion | None = None
+    words: str = ""
+    deadline: float | None = None
+    version: int = 0
+    stopping: bool = False
+    remaining: float | None = None
+    fault: str = ""
+    plan_only: Proposal | None = None
+
+    @property
+    def on_page(self) -> Proposal | PersonQuestion | None:
+        """Item that the page shows: the open one, or a plan that is only shown."""
+        return self.item if self.item is not None else self.plan_only
+
+    @property
+    def id(self) -> str | None:
+        """Goal id or dialogue id of the open item."""
+        if isinstance(self.item, Proposal):
+            return self.item.goal_id
+        return None if self.item is None else self.item.dialogue_id
+
+    @property
+    def mark(self) -> str:
+        """Value that changes whenever a person should look again."""
+        return f"{self.version}-{self.stage.name}"
+
+    def at(self, now: float) -> View:
+        """The view at `now`, monotonic seconds; an item past its deadline shows as expired."""
+        if self.deadline is None or self.item is None:
+            return self
+        remaining = max(0.0, self.deadline - now)
+        stage = self.stage if remaining else ApprovalStage.EXPIRED
+        return dataclasses.replace(self, stage=stage, remaining=remaining)
 
 
 class ApprovalBroker:
@@ -291,7 +354,17 @@ class ApprovalBroker:
         pending = object()
         self._stops.add(pending)
         self.guard.void(CancelledError("a stop was requested"))
-        faults, fault = self._tell(operator), _fault_of_name(operator)
+        faults: list[str] = []
+        for listener in self._listeners:
+            try:
+                listener(operator)
+            except Exception as error:  # the other listeners are called anyway
+                faults.append(f"{type(error).__name__}: {error}")
+        fault: InputError | None = None
+        try:
+            check_operator(operator)
+        except InputError as error:
+            fault = error
 
         def rest() -> None:
             try:
@@ -318,16 +391,6 @@ class ApprovalBroker:
                 self.audit.add(
                     "STOP_REQUESTED", sync=True, operator=name, remote=remote, outcome=outcome, **facts, **token
                 )
-
-    def _tell(self, operator: str) -> list[str]:
-        """Call the listeners; returns their errors as text."""
-        faults = []
-        for listener in self._listeners:
-            try:
-                listener(operator)
-            except Exception as error:  # the other listeners are called anyway
-                faults.append(f"{type(error).__name__}: {error}")
-        return faults
 
     def refuse(self, error: SpatialVlmError, remote: str = "", **facts: Any) -> None:
         """Record a malformed request, unless there are too many. Raises AuditError if it cannot be recorded."""
@@ -437,14 +500,6 @@ class ApprovalBroker:
         if isinstance(item, Proposal):
             return {"goal_id": item.goal_id, "scene_stamp_ns": item.scene_stamp_ns, "plan_hash": item.plan_hash}
         return {} if item is None else {"dialogue_id": item.dialogue_id}
-
-
-def _fault_of_name(operator: object) -> InputError | None:
-    try:
-        check_operator(operator)
-    except InputError as error:
-        return error
-    return None
 
 
 def _goal(decision: Decision) -> str:

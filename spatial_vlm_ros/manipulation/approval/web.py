@@ -21,9 +21,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker, ApprovalStage
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage, View
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Vector3
 from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
@@ -139,7 +138,27 @@ class _Office:
         session = self._session(request)
         if session is None:
             return self._page("sign_in.html.j2", 401, title="Sign in", problem=None)
-        return self._status_page(session, self._broker.view)
+        view = self._broker.view
+        item = view.on_page
+        preview = item.preview if isinstance(item, Proposal) else None
+        shown: dict[str, str] | None = None  # content → address, for a motion and its images
+        if isinstance(item, Proposal) and preview is not None and preview.motion is not None:
+            images = {"camera": item.image, "above": preview.above, "side": preview.side, "scene": preview.scene}
+            shown = {name: f"/picture/{_hash(image)}" if image is not None else "" for name, image in images.items()}
+            shown["motion"] = f"/motion/{_hash(preview.motion)}"
+        drawn = preview is not None and not preview.above and len(preview.tip_path) > 1
+        return self._page(
+            "status.html.j2",
+            200,
+            title=view.stage.value,
+            view=view,
+            session=session,
+            image=_hash(item.image) if item and item.image else None,
+            preview=preview,
+            shown=shown,
+            preview_image=_hash(preview.image) if preview and preview.image else None,
+            drawing=side_views(preview.tip_path) if preview and drawn else None,
+        )
 
     async def state(self, request: Request) -> Response:
         if self._session(request) is None:
@@ -150,8 +169,10 @@ class _Office:
     async def image(self, request: Request) -> Response:
         if self._session(request) is None:
             return Response(status_code=401, headers={"WWW-Authenticate": "Cookie"})
-        for image in _images(self._broker.view):
-            if _hash(image) == request.path_params["hash"]:
+        item = self._broker.view.on_page
+        preview = item.preview if isinstance(item, Proposal) else None
+        for image in (item.image if item else None, *(preview.images if preview is not None else ())):
+            if image is not None and _hash(image) == request.path_params["hash"]:
                 return Response(image, media_type=media_type(image))
         return Response("this image is no longer available", 404, media_type="text/plain")
 
@@ -275,24 +296,6 @@ class _Office:
     def _session(self, request: Request) -> Session | None:
         return self._door.session(request)
 
-    def _status_page(self, session: Session, view: View) -> Response:
-        item = view.on_page
-        preview = item.preview if isinstance(item, Proposal) else None
-        return self._page(
-            "status.html.j2",
-            200,
-            title=view.stage.value,
-            view=view,
-            session=session,
-            image=_hash(item.image) if item and item.image else None,
-            preview=preview,
-            shown=_shown(item) if isinstance(item, Proposal) else None,
-            preview_image=_hash(preview.image) if preview and preview.image else None,
-            drawing=side_views(preview.tip_path)
-            if preview and not preview.above and len(preview.tip_path) > 1
-            else None,
-        )
-
     def _message(self, title: str, words: str, status: int) -> Response:
         return self._page("message.html.j2", status, title=title, words=words)
 
@@ -309,24 +312,6 @@ async def _static(request: Request) -> Response:
     if name not in _OWN:
         return Response("no such file", 404, media_type="text/plain")
     return Response((_HERE / "static" / name).read_bytes(), media_type=_OWN[name])
-
-
-def _shown(proposal: Proposal) -> dict[str, str] | None:
-    """Content → address, for a motion and its images; None if no motion is drawn."""
-    preview = proposal.preview
-    if preview is None or preview.motion is None:
-        return None
-    images = {"camera": proposal.image, "above": preview.above, "side": preview.side, "scene": preview.scene}
-    found = {name: f"/picture/{_hash(image)}" for name, image in images.items() if image is not None}
-    absent = dict.fromkeys(images, "")
-    return {**absent, **found, "motion": f"/motion/{_hash(preview.motion)}"}
-
-
-def _images(view: View) -> list[bytes]:
-    item = view.on_page
-    preview = item.preview if isinstance(item, Proposal) else None
-    scene = item.image if item else None
-    return [*([scene] if scene is not None else []), *(preview.images if preview is not None else ())]
 
 
 def _hash(image: bytes) -> str:

@@ -6,11 +6,9 @@ Its files, in order of use:
 - `request.py`: the request: segments, boxes, allowed contacts
 - `srdf.py`, `joint_tree.py`, `joint_limits.py`: read an arm's SRDF, URDF and MoveIt's joint_limits.yaml
 - `arm_model.py`: an arm: joints, limits, hulls, pairs that never collide, fingers
-- `robot.py`, `known_arms.py`: the Panda; arms by name
+- `known_arms.py`: the Panda and other arms by name
 - `collision.py`: whether a configuration is free
 - `inverse.py`: configurations of a pose
-- `line.py`: configurations along a straight line of the tip
-- `search.py`: a free path between two configurations
-- `path.py`, `timing.py`: round corners; compute times
-- `planner.py`, `watch.py`: the complete planning, and its deadline
+- `path.py`: round corners; compute times
+- `planner.py`: lines of the tip, free paths, and the complete planning with its deadline
 """

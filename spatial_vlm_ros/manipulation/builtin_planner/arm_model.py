@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from spatial_vlm_ros.errors import InputError, RobotDescriptionError
 from spatial_vlm_ros.manipulation.builtin_planner.joint_limits import FULL_TURNS, JointLimit, limits_of
 from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import JointTree, TreeJoint
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
-from spatial_vlm_ros.manipulation.builtin_planner.srdf import SemanticDescription, read_srdf
+from spatial_vlm_ros.manipulation.builtin_planner.srdf import read_srdf
 from spatial_vlm_ros.manipulation.planning import robot_model
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import load
@@ -221,15 +221,24 @@ def arm_model(
             "tip link", got, f"a link that moves with {chain[-1].name} and not with a finger", repair
         )
     limits = limits_of(chain, joint_limits)
-    model, geometry = _reduced(root, path, [*chain, *fingers])
     base = chain[0].parent
-    _based_on(model, geometry, base)
+    model, geometry = _reduced(root, path, {joint.name for joint in (*chain, *fingers)}, base)
     links = tuple(str(model.frames[part.parentFrame].name) for part in geometry.geometryObjects)
+    pairs = [(int(pair.first), int(pair.second)) for pair in geometry.collisionPairs]
+    geometry.removeAllCollisionPairs()
     if not any(link in tree.below(chain[0].child) for link in links):
         repair = "pass the URDF with its <collision> elements, not one for display only"
         raise RobotDescriptionError(f"URDF of {tree.name!r}", "no collision geometry", "some of each link", repair)
-    hand = _hand(tree, chain, fingers)
-    wrist = {link for joint in chain[-_WRIST_JOINTS:] for link in _rigid(tree, joint.child)} | set(hand)
+    # The hand may touch a grasped object: the common parent link of all fingers, and its descendants. If this parent is
+    # the link that the arm's last joint moves, it is a link of the arm, and only the fingers are the hand.
+    ways = [[joint.parent for joint in tree.above(finger.child)] for finger in fingers]
+    common = next(link for link in ways[0] if all(link in way for way in ways))
+    roots = [finger.child for finger in fingers] if common in {joint.child for joint in chain} else [common]
+    hand = tuple(sorted({link for root_link in roots for link in tree.below(root_link)}))
+    wrist = set(hand)
+    for joint in chain[-_WRIST_JOINTS:]:
+        own = len(tree.above(joint.child))
+        wrist |= {link for link in tree.below(joint.child) if not any(j.moves for j in tree.above(link)[:-own])}
     names = tuple(joint.name for joint in chain)
     posture = said.posture(group, names) or {}
     middle = (limits.lower + limits.upper) / 2
@@ -243,7 +252,7 @@ def arm_model(
         joints=names,
         model=model,
         geometry=geometry,
-        self_pairs=_self_pairs(geometry, links, said),
+        self_pairs=tuple((one, two) for one, two in pairs if not said.never(links[one], links[two])),
         hull_links=links,
         lower=limits.lower + FROM_LIMITS,
         upper=limits.upper - FROM_LIMITS,
@@ -263,68 +272,72 @@ def arm_model(
     )
 
 
-def _reduced(root: Any, path: Path | None, kept: Sequence[TreeJoint]) -> tuple[Any, Any]:
-    """Pinocchio's model of the kept joints, and its geometry; other joints are fixed at zero."""
+def _reduced(root: Any, path: Path | None, kept: Collection[str], base: str) -> tuple[Any, Any]:
+    """Pinocchio's model of the kept joints and its geometry, with all pairs of hulls that move relative to each other.
+
+    Other joints are fixed at zero. The origin is the link `base`.
+    """
     pin = load("pinocchio")
     model, geometry = robot_model.model_and_geometry_of(root, path, FULL_TURNS)
-    names = {joint.name for joint in kept}
-    locked = [k for k, name in enumerate(model.names) if k and name not in names]
-    if not locked:
-        return model, geometry
-    links = [str(model.frames[part.parentFrame].name) for part in geometry.geometryObjects]
-    model, geometry = pin.buildReducedModel(model, geometry, locked, pin.neutral(model))
-    for part, link in zip(geometry.geometryObjects, links, strict=True):
-        part.parentFrame = model.getFrameId(link)
-    return model, geometry
+    locked = [k for k, name in enumerate(model.names) if k and name not in kept]
+    if locked:
+        links = [str(model.frames[part.parentFrame].name) for part in geometry.geometryObjects]
+        model, geometry = pin.buildReducedModel(model, geometry, locked, pin.neutral(model))
+        for part, link in zip(geometry.geometryObjects, links, strict=True):
+            part.parentFrame = model.getFrameId(link)
 
-
-def _based_on(model: Any, geometry: Any, base: str) -> None:
-    """Move the origin of a model to its base link."""
-    pin = load("pinocchio")
     base_T_world = model.frames[model.getFrameId(base)].placement.inverse()
-    if base_T_world.isIdentity(1e-12):
-        return
-    for k in range(1, model.njoints):
-        if model.parents[k] == 0:
-            model.jointPlacements[k] = pin.SE3(base_T_world * model.jointPlacements[k])
-    for placed in (*model.frames, *geometry.geometryObjects):
-        if placed.parentJoint == 0:
-            placed.placement = base_T_world * placed.placement
+    if not base_T_world.isIdentity(1e-12):
+        for k in range(1, model.njoints):
+            if model.parents[k] == 0:
+                model.jointPlacements[k] = pin.SE3(base_T_world * model.jointPlacements[k])
+        for placed in (*model.frames, *geometry.geometryObjects):
+            if placed.parentJoint == 0:
+                placed.placement = base_T_world * placed.placement
 
-
-def _self_pairs(geometry: Any, links: Sequence[str], said: SemanticDescription) -> tuple[tuple[int, int], ...]:
-    """Pairs of hulls that move relative to each other, without those disabled in the SRDF."""
     geometry.removeAllCollisionPairs()
     geometry.addAllCollisionPairs()
-    pairs = [(int(pair.first), int(pair.second)) for pair in geometry.collisionPairs]
-    geometry.removeAllCollisionPairs()
-    return tuple((one, two) for one, two in pairs if not said.never(links[one], links[two]))
-
-
-def _rigid(tree: JointTree, link: str) -> frozenset[str]:
-    return frozenset(
-        name
-        for name in tree.below(link)
-        if not any(joint.moves for joint in tree.above(name)[: len(tree.above(name)) - len(tree.above(link))])
-    )
-
-
-def _hand(tree: JointTree, chain: Sequence[TreeJoint], fingers: Sequence[TreeJoint]) -> tuple[str, ...]:
-    """Links that may touch a grasped object: the common parent link of all fingers, and its descendants.
-
-    If this parent is the link that the arm's last joint moves, it is a link of the arm, and only the fingers are the
-    hand.
-    """
-    ways = [[joint.parent for joint in tree.above(finger.child)] for finger in fingers]
-    common = next(link for link in ways[0] if all(link in way for way in ways))
-    if common in {joint.child for joint in chain}:
-        return tuple(sorted({link for finger in fingers for link in tree.below(finger.child)}))
-    return tuple(sorted(tree.below(common)))
+    return model, geometry
 
 
 def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]) -> tuple[FingerJoint, ...]:
     main = {joint.name: joint for joint in fingers if joint.mimics is None}
-    openings, at = _table(main, fingers, table)
+    if len(table):
+        pairs = np.array(table, np.float64).reshape(-1, 2)
+        if len(pairs) < 2 or not np.isfinite(pairs).all() or pairs[0, 0] < 0 or not (np.diff(pairs[:, 0]) > 0).all():
+            repair = "pass two or more pairs: metres between the fingers and the position of the finger joint"
+            raise InputError("openings", str(table), "pairs with rising openings", repair)
+        if pairs[-1, 0] > _WIDEST:
+            repair = "pass metres between the fingers, not millimetres"
+            raise InputError("openings", f"{pairs[-1, 0]:g} between the fingers", f"at most {_WIDEST:g} m", repair)
+        for joint in main.values():
+            if joint.kind == "continuous" or joint.lower is None or joint.upper is None:
+                continue
+            slack = _SLACK * (joint.upper - joint.lower)
+            least, most = float(pairs[:, 1].min()), float(pairs[:, 1].max())
+            if least < joint.lower - slack or most > joint.upper + slack:
+                expected = f"{joint.lower:g} to {joint.upper:g}, as the URDF has it"
+                repair = "pass the table of this gripper: metres between the fingers and the position of this joint"
+                raise InputError(f"openings: positions of {joint.name}", f"{least:g} to {most:g}", expected, repair)
+        openings, at = pairs[:, 0], dict.fromkeys(main, pairs[:, 1])
+    else:
+        turning = [joint.name for joint in fingers if joint.kind != "prismatic"]
+        if turning:
+            repair = "pass openings: pairs of metres between the fingers and the joint's position"
+            got = f"{turning[0]} turns"
+            raise RobotDescriptionError("gripper", got, "fingers that slide, or a table of openings", repair)
+        widest = 0.0
+        for joint in fingers:
+            followed = main.get((joint.mimics or (joint.name, 1.0, 0.0))[0], joint)
+            if followed.lower is None or followed.upper is None or followed.upper <= followed.lower:
+                repair = "set lower and upper limits in the URDF, or pass openings"
+                raise RobotDescriptionError(
+                    f"joint {followed.name!r}", "no position limits", "a lower and an upper limit", repair
+                )
+            widest += abs((joint.mimics or ("", 1.0, 0.0))[1]) * (followed.upper - followed.lower)
+        openings = np.array([0.0, widest])
+        at = {name: np.array([joint.lower, joint.upper], np.float64) for name, joint in main.items()}
+
     found = []
     for joint in fingers:
         name, scale, offset = joint.mimics or (joint.name, 1.0, 0.0)
@@ -335,47 +348,3 @@ def _finger_joints(fingers: Sequence[TreeJoint], table: Sequence[tuple[float, fl
             )
         found.append(FingerJoint(joint.name, openings, scale * at[name] + offset))
     return tuple(found)
-
-
-def _check_openings(main: Iterable[TreeJoint], pairs: Floats) -> None:
-    if pairs[-1, 0] > _WIDEST:
-        repair = "pass metres between the fingers, not millimetres"
-        raise InputError("openings", f"{pairs[-1, 0]:g} between the fingers", f"at most {_WIDEST:g} m", repair)
-    for joint in main:
-        if joint.kind == "continuous" or joint.lower is None or joint.upper is None:
-            continue
-        slack = _SLACK * (joint.upper - joint.lower)
-        least, most = float(pairs[:, 1].min()), float(pairs[:, 1].max())
-        if least < joint.lower - slack or most > joint.upper + slack:
-            expected = f"{joint.lower:g} to {joint.upper:g}, as the URDF has it"
-            repair = "pass the table of this gripper: metres between the fingers and the position of this joint"
-            raise InputError(f"openings: positions of {joint.name}", f"{least:g} to {most:g}", expected, repair)
-
-
-def _table(
-    main: Mapping[str, TreeJoint], fingers: Sequence[TreeJoint], table: Sequence[tuple[float, float]]
-) -> tuple[Floats, dict[str, Floats]]:
-    """(N,) openings, and (N,) positions of each joint that is not a mimic joint."""
-    if len(table):
-        pairs = np.array(table, np.float64).reshape(-1, 2)
-        if len(pairs) < 2 or not np.isfinite(pairs).all() or pairs[0, 0] < 0 or not (np.diff(pairs[:, 0]) > 0).all():
-            repair = "pass two or more pairs: metres between the fingers and the position of the finger joint"
-            raise InputError("openings", str(table), "pairs with rising openings", repair)
-        _check_openings(main.values(), pairs)
-        return pairs[:, 0], dict.fromkeys(main, pairs[:, 1])
-    turning = [joint.name for joint in fingers if joint.kind != "prismatic"]
-    if turning:
-        repair = "pass openings: pairs of metres between the fingers and the joint's position"
-        got = f"{turning[0]} turns"
-        raise RobotDescriptionError("gripper", got, "fingers that slide, or a table of openings", repair)
-    widest = 0.0
-    for joint in fingers:
-        followed = main.get((joint.mimics or (joint.name, 1.0, 0.0))[0], joint)
-        if followed.lower is None or followed.upper is None or followed.upper <= followed.lower:
-            repair = "set lower and upper limits in the URDF, or pass openings"
-            raise RobotDescriptionError(
-                f"joint {followed.name!r}", "no position limits", "a lower and an upper limit", repair
-            )
-        widest += abs((joint.mimics or ("", 1.0, 0.0))[1]) * (followed.upper - followed.lower)
-    ends = {name: np.array([joint.lower, joint.upper], np.float64) for name, joint in main.items()}
-    return np.array([0.0, widest]), ends

@@ -87,21 +87,20 @@ def read_joint_limits(path: str | Path) -> dict[str, JointLimit]:
     table = data.get("joint_limits") if isinstance(data, dict) else None
     if not isinstance(table, dict) or not all(isinstance(each, dict) for each in table.values()):
         raise RobotDescriptionError(f"joint limits {path}", "no table joint_limits", _FORM)
-    return {str(name): _limit(str(name), each) for name, each in table.items()}
-
-
-def _limit(name: str, said: Mapping[str, Any]) -> JointLimit:
-    found: dict[str, float] = {}
-    for key in _KEYS:
-        kind = key.partition("_")[2]
-        if key not in said or not said.get(f"has_{kind}_limits", kind == "position"):
-            continue
-        value = said[key]
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            what = f"{key} of joint {name!r} in joint_limits"
-            raise RobotDescriptionError(what, repr(value), "a number")
-        found[key] = float(value)
-    return JointLimit(**found)
+    limits: dict[str, JointLimit] = {}
+    for name, said in table.items():
+        found: dict[str, float] = {}
+        for key in _KEYS:
+            kind = key.partition("_")[2]
+            if key not in said or not said.get(f"has_{kind}_limits", kind == "position"):
+                continue
+            value = said[key]
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                what = f"{key} of joint {str(name)!r} in joint_limits"
+                raise RobotDescriptionError(what, repr(value), "a number")
+            found[key] = float(value)
+        limits[str(name)] = JointLimit(**found)
+    return limits
 
 
 def _narrower(given: float | None, own: float | None, choose: Any) -> float | None:

@@ -70,25 +70,21 @@ class JointTree:
         what = f"group {group!r}"
         if not joints:
             raise RobotDescriptionError(what, "no moving joint", "the joints of the arm", "name the arm's group")
-        self._check_kinds(what, joints, self.members(srdf, group))
-        way = [joint for joint in reversed(self.above(joints[-1].child)) if joint.moves]
-        way = way[next(k for k, joint in enumerate(way) if joint in joints) :]
-        if way != joints:
-            beside = [joint.name for joint in joints if joint not in way] or [j.name for j in way if j not in joints]
-            got = f"{', '.join(beside)} beside the chain from {joints[0].name} to {joints[-1].name}"
-            repair = "name a group of one arm without its gripper: each joint on the child link of the one before"
-            raise RobotDescriptionError(what, got, "one serial chain", repair)
-        return tuple(joints)
-
-    def _check_kinds(self, what: str, joints: Sequence[TreeJoint], members: Sequence[TreeJoint]) -> None:
-        """Check that every joint of an arm is revolute, prismatic or fixed; others would be planned as if at zero."""
         way = self.above(joints[-1].child)
         inside = way[: way.index(joints[0]) + 1] if joints[0] in way else ()
-        for joint in (*members, *inside):
+        for joint in (*self.members(srdf, group), *inside):  # another kind would be planned as if at zero
             if joint.kind not in (*MOVING, "fixed"):
                 repair = "change its type in the URDF, or name a group of the SRDF without it"
                 expected = f"{', '.join(MOVING)} or fixed"
                 raise RobotDescriptionError(f"joint {joint.name!r} of {what}", f"type {joint.kind!r}", expected, repair)
+        moving = [joint for joint in reversed(way) if joint.moves]
+        moving = moving[next(k for k, joint in enumerate(moving) if joint in joints) :]
+        if moving != joints:
+            beside = [j.name for j in joints if j not in moving] or [j.name for j in moving if j not in joints]
+            got = f"{', '.join(beside)} beside the chain from {joints[0].name} to {joints[-1].name}"
+            repair = "name a group of one arm without its gripper: each joint on the child link of the one before"
+            raise RobotDescriptionError(what, got, "one serial chain", repair)
+        return tuple(joints)
 
     def fingers(self, srdf: SemanticDescription, group: str) -> tuple[TreeJoint, ...]:
         """Joints that open and close a gripper: the moving joints of its group, and their mimic joints."""

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +24,9 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
-from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import panda
+from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through, timed
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import panda
-from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 GUESSES = 40  # start configurations of the search for a pose
@@ -96,65 +96,50 @@ def search(
         (N, J) corners from `start` to one of `goals`, or None if none was found before `over` returned true.
     """
     base, geometric, util = load("ompl.base"), load("ompl.geometric"), load("ompl.util")
-    with _ONE_AT_A_TIME:
-        level = util.getLogLevel()
+    with _ONE_AT_A_TIME, contextlib.ExitStack() as afterwards:
+        afterwards.callback(util.setLogLevel, util.getLogLevel())
         util.setLogLevel(util.LogLevel.LOG_NONE)  # OMPL logs a second seed in one process as an error, but it works
-        try:
-            util.RNG.setSeed(seed + 1)
-            return _search(base, geometric, robot, checker, start, goals, over, resolution)
-        finally:
-            util.setLogLevel(level)
+        util.RNG.setSeed(seed + 1)
 
-
-def _search(
-    base: Any,
-    geometric: Any,
-    robot: ArmModel,
-    checker: Checker,
-    start: Floats,
-    goals: Sequence[Floats],
-    over: Callable[[], bool],
-    resolution: float,
-) -> Floats | None:
-    count = len(robot.joints)
-    space = base.RealVectorStateSpace(count)
-    bounds = base.RealVectorBounds(count)
-    for k in range(count):
-        bounds.setLow(k, float(min(robot.lower[k], start[k])))
-        bounds.setHigh(k, float(max(robot.upper[k], start[k])))
-    space.setBounds(bounds)
-    setup = geometric.SimpleSetup(space)
-    # After the deadline nothing counts as free: this also ends the shortening, which keeps its result so far.
-    setup.setStateValidityChecker(lambda state: not over() and checker.free(state))
-    info = setup.getSpaceInformation()
-    info.setStateValidityCheckingResolution(resolution / space.getMaximumExtent())
-
-    def state_of(joints: Floats) -> Any:
-        state = space.allocState()
+        count = len(robot.joints)
+        space = base.RealVectorStateSpace(count)
+        bounds = base.RealVectorBounds(count)
         for k in range(count):
-            state[k] = float(joints[k])
-        return state
+            bounds.setLow(k, float(min(robot.lower[k], start[k])))
+            bounds.setHigh(k, float(max(robot.upper[k], start[k])))
+        space.setBounds(bounds)
+        setup = geometric.SimpleSetup(space)
+        # After the deadline nothing counts as free: this also ends the shortening, which keeps its result so far.
+        setup.setStateValidityChecker(lambda state: not over() and checker.free(state))
+        info = setup.getSpaceInformation()
+        info.setStateValidityCheckingResolution(resolution / space.getMaximumExtent())
 
-    ends = base.GoalStates(info)
-    for goal in goals:
-        ends.addState(state_of(goal))
-    setup.addStartState(state_of(start))
-    setup.setGoal(ends)
-    planner = geometric.RRTConnect(info)
-    planner.setRange(LONGEST_EDGE)
-    setup.setPlanner(planner)
-    setup.solve(base.PlannerTerminationCondition(over))
-    if not setup.haveExactSolutionPath():
-        return None
-    path = setup.getSolutionPath()
-    simplifier = geometric.PathSimplifier(info)
-    simplifier.reduceVertices(path)
-    simplifier.partialShortcutPath(path, SHORTCUTS, SHORTCUTS)
-    simplifier.reduceVertices(path)
-    corners = np.array([[state[k] for k in range(count)] for state in path.getStates()])
-    corners[0] = start
-    corners[-1] = min(goals, key=lambda goal: float(np.abs(goal - corners[-1]).max()))
-    return corners
+        def state_of(joints: Floats) -> Any:
+            state = space.allocState()
+            for k in range(count):
+                state[k] = float(joints[k])
+            return state
+
+        ends = base.GoalStates(info)
+        for goal in goals:
+            ends.addState(state_of(goal))
+        setup.addStartState(state_of(start))
+        setup.setGoal(ends)
+        planner = geometric.RRTConnect(info)
+        planner.setRange(LONGEST_EDGE)
+        setup.setPlanner(planner)
+        setup.solve(base.PlannerTerminationCondition(over))
+        if not setup.haveExactSolutionPath():
+            return None
+        path = setup.getSolutionPath()
+        simplifier = geometric.PathSimplifier(info)
+        simplifier.reduceVertices(path)
+        simplifier.partialShortcutPath(path, SHORTCUTS, SHORTCUTS)
+        simplifier.reduceVertices(path)
+        corners = np.array([[state[k] for k in range(count)] for state in path.getStates()])
+        corners[0] = start
+        corners[-1] = min(goals, key=lambda goal: float(np.abs(goal - corners[-1]).max()))
+        return corners
 
 
 @dataclass(frozen=True)
@@ -282,7 +267,14 @@ class BuiltinPlanner:
 
     def _paths(self, request: MotionRequest, watch: PlanningDeadline) -> list[Path]:
         robot, start = self.robot, request.start
-        _check_start(robot, start)
+        if start.shape != robot.lower.shape:
+            repair = "copy them from the joint states"
+            raise InputError("start", f"{len(start)} positions", f"{len(robot.joints)}, one for each joint", repair)
+        beyond = np.maximum(robot.lower - start, start - robot.upper)
+        worst = int(beyond.argmax())
+        if beyond[worst] > FROM_LIMITS:
+            low, high = float(robot.lower[worst]) - FROM_LIMITS, float(robot.upper[worst]) + FROM_LIMITS
+            raise JointLimitError(robot.joints[worst], float(start[worst]), low, high)
         if deep := in_the_base(robot, request.boxes, request.stands_on):
             words = f"the arm's base is {max(deep.values()):.2f} m inside an obstacle"
             repair = (
@@ -323,37 +315,38 @@ class _Task:
             return self._follow(start)
         if touched := self.checkers[self.first].touched(start):
             raise StandsWrongError(self.first, "the arm is too close to obstacles", touched, "move it away by hand")
-        postures = [turned for posture in self._postures(start) for turned in posture.turned(self.inverse.robot)]
+        robot, checker = self.inverse.robot, self.checkers[self.first]
+        postures = [turned for posture in self._postures(start) for turned in posture.turned(robot)]
+        goals = [posture.joints for posture in postures]
+        there = [goal for goal in goals if np.abs(goal - start).max() < 1e-6]
         for resolution in RESOLUTIONS:
-            corners = self._search(start, [posture.joints for posture in postures], resolution)
-            path = self._round(corners)
-            if path is not None:
-                chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
-                return [path, *chosen.lines]
+            if there:
+                corners = np.array([start, there[0]])
+            else:
+                seed = int(self.draw.integers(2**31 - 2))
+                found = search(robot, checker, start, goals, seed, self.watch.over, resolution)
+                if found is None:
+                    self.watch.check(self.first)
+                    raise NoPathError(self.first, "no path", (), "clear the way, or choose another grasp")
+                corners = found
+            for reach in ROUNDING:
+                self.watch.check(self.first)
+                path = rounded(corners, reach)
+                if checker.all_free(path.samples(CHECKED)):
+                    chosen = min(postures, key=lambda posture: float(np.abs(posture.joints - corners[-1]).max()))
+                    return [path, *chosen.lines]
         raise NoPathError(self.first, "the path is too narrow", (), "clear the way, or lower the padding")
 
     def _postures(self, start: Floats) -> list[_Posture]:
         """Postures at the goal of the free segment from which all lines can be followed, the nearest first."""
+        robot, goal, checker = self.inverse.robot, self.request.segments[self.first].goal, self.checkers[self.first]
         found: list[_Posture] = []
         refused: list[UnreachableError | NoPathError] = []
-        for joints in self._configurations(start, refused):
-            try:
-                found.append(_Posture(joints, tuple(self._follow(joints))))
-            except (UnreachableError, NoPathError) as error:
-                self.watch.check(self.first)
-                refused.append(error)
-            if len(found) == POSTURES:
-                break
-        if not found:  # report the attempt that got farthest
-            raise max(refused, key=lambda error: (error.segment, isinstance(error, NoPathError)))
-        return sorted(found, key=lambda posture: float(np.linalg.norm(posture.joints - start)))
-
-    def _configurations(self, start: Floats, refused: list[UnreachableError | NoPathError]) -> Iterator[Floats]:
-        """Different free configurations at the goal of the free segment; adds the errors of others to `refused`."""
-        robot, goal, checker = self.inverse.robot, self.request.segments[self.first].goal, self.checkers[self.first]
         known: list[Floats] = []
         nearest = (np.inf, np.inf)
         for guess in range(GUESSES):
+            if len(found) == POSTURES:
+                break
             self.watch.check(self.first)
             near = start if guess == 0 else robot.home if guess == 1 else self.draw.uniform(robot.lower, robot.upper)
             reached = self.inverse.reach(goal, near)
@@ -362,15 +355,22 @@ class _Task:
             if not reached.there or any(np.abs(joints - other).max() < DIFFERENT for other in known):
                 continue
             known.append(joints)
-            if checker.free(joints):
-                yield joints
-            else:
+            if not checker.free(joints):
                 refused.append(
                     NoPathError(self.first, "the goal is occupied", checker.touched(joints),
                                         "clear it, or come from another side")
                 )  # fmt: skip
+                continue
+            try:
+                found.append(_Posture(joints, tuple(self._follow(joints))))
+            except (UnreachableError, NoPathError) as error:
+                self.watch.check(self.first)
+                refused.append(error)
         if not known:
             refused.append(UnreachableError(self.first, *nearest))
+        if not found:  # report the attempt that got farthest
+            raise max(refused, key=lambda error: (error.segment, isinstance(error, NoPathError)))
+        return sorted(found, key=lambda posture: float(np.linalg.norm(posture.joints - start)))
 
     def _follow(self, start: Floats) -> list[Path]:
         paths: list[Path] = []
@@ -388,35 +388,3 @@ class _Task:
                 raise NoPathError(number, "the straight line is too narrow", (), "clear the way, or lower the padding")
             paths.append(path)
         return paths
-
-    def _search(self, start: Floats, goals: Sequence[Floats], resolution: float) -> Floats:
-        at = [goal for goal in goals if np.abs(goal - start).max() < 1e-6]
-        if at:
-            return np.array([start, at[0]])
-        seed = int(self.draw.integers(2**31 - 2))
-        corners = search(self.inverse.robot, self.checkers[self.first], start, goals, seed, self.watch.over, resolution)
-        if corners is None:
-            self.watch.check(self.first)
-            raise NoPathError(self.first, "no path", (), "clear the way, or choose another grasp")
-        return corners
-
-    def _round(self, corners: Floats) -> Path | None:
-        """The roundest collision-free path; None if the path collides between the configurations of the search."""
-        checker = self.checkers[self.first]
-        for reach in ROUNDING:
-            self.watch.check(self.first)
-            path = rounded(corners, reach)
-            if checker.all_free(path.samples(CHECKED)):
-                return path
-        return None
-
-
-def _check_start(robot: ArmModel, start: Floats) -> None:
-    if start.shape != robot.lower.shape:
-        repair = "copy them from the joint states"
-        raise InputError("start", f"{len(start)} positions", f"{len(robot.joints)}, one for each joint", repair)
-    beyond = np.maximum(robot.lower - start, start - robot.upper)
-    worst = int(beyond.argmax())
-    if beyond[worst] > FROM_LIMITS:
-        low, high = float(robot.lower[worst]) - FROM_LIMITS, float(robot.upper[worst]) + FROM_LIMITS
-        raise JointLimitError(robot.joints[worst], float(start[worst]), low, high)

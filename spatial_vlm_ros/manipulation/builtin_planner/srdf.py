@@ -84,40 +84,37 @@ def read_srdf(source: str | Path) -> SemanticDescription:
     root = parse_xml(text.encode(), "SRDF", _SRDF) if "<" in text else read_xml(Path(text).expanduser(), _SRDF)
     if root.tag != "robot" or root.find("link") is not None or any("xacro" in str(e.tag) for e in root.iter()):
         raise RobotDescriptionError("SRDF", f"<{root.tag}> of another format", "an SRDF", _SRDF)
+    groups: dict[str, JointGroup] = {}
+    for each in root.findall("group"):
+        joints, links, inner = (
+            tuple(part.get("name", "") for part in each.findall(tag)) for tag in ("joint", "link", "group")
+        )
+        chains = tuple((chain.get("base_link", ""), chain.get("tip_link", "")) for chain in each.findall("chain"))
+        groups[each.get("name", "")] = JointGroup(joints, links, chains, inner)
+    states: dict[tuple[str, str], dict[str, float]] = {}
+    for each in root.findall("group_state"):
+        state: dict[str, float] = {}
+        for joint in each.findall("joint"):
+            try:
+                values = [float(word) for word in joint.get("value", "").split()]
+            except ValueError as error:
+                what = f"group_state {each.get('name')!r} of the SRDF"
+                raise RobotDescriptionError(what, joint.get("value", ""), "numbers") from error
+            if len(values) == 1:  # joints with several axes are not part of an arm
+                state[joint.get("name", "")] = values[0]
+        states[each.get("name", ""), each.get("group", "")] = state
     return SemanticDescription(
         name=root.get("name", ""),
-        groups={each.get("name", ""): _group(each) for each in root.findall("group")},
+        groups=groups,
         end_effectors={
             each.get("name", ""): EndEffector(each.get("parent_link", ""), each.get("group", ""))
             for each in root.findall("end_effector")
         },
-        states={(each.get("name", ""), each.get("group", "")): _posture(each) for each in root.findall("group_state")},
+        states=states,
         disabled=_pairs(root, "disable_collisions"),
         bare=frozenset(each.get("link", "") for each in root.findall("disable_default_collisions")),
         enabled=_pairs(root, "enable_collisions"),
     )
-
-
-def _group(element: Element) -> JointGroup:
-    def names(tag: str) -> tuple[str, ...]:
-        return tuple(each.get("name", "") for each in element.findall(tag))
-
-    chains = tuple((each.get("base_link", ""), each.get("tip_link", "")) for each in element.findall("chain"))
-    return JointGroup(names("joint"), names("link"), chains, names("group"))
-
-
-def _posture(element: Element) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for joint in element.findall("joint"):
-        words = joint.get("value", "").split()
-        try:
-            values = [float(word) for word in words]
-        except ValueError as error:
-            what = f"group_state {element.get('name')!r} of the SRDF"
-            raise RobotDescriptionError(what, joint.get("value", ""), "numbers") from error
-        if len(values) == 1:  # joints with several axes are not part of an arm
-            found[joint.get("name", "")] = values[0]
-    return found
 
 
 def _pairs(root: Element, tag: str) -> frozenset[frozenset[str]]:

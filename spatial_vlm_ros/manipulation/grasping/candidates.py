@@ -90,7 +90,13 @@ def varied(grasps: Sequence[Grasp], apart: float, most: int) -> tuple[Grasp, ...
     order = sorted(grasps, key=lambda grasp: -grasp.score)
     kept: list[Grasp] = []
     for grasp in order:
-        if not any(_alike(grasp, other, apart) for other in kept):
+        alike = (
+            math.dist(grasp.grasp.position, other.grasp.position) < apart
+            and float(np.dot(grasp.approach, other.approach)) > _ALIKE
+            and abs(float(np.dot(grasp.closing, other.closing))) > _ALIKE
+            for other in kept
+        )
+        if not any(alike):
             kept.append(grasp)
     counts: Counter[str] = Counter()
     first: list[Grasp] = []
@@ -99,9 +105,3 @@ def varied(grasps: Sequence[Grasp], apart: float, most: int) -> tuple[Grasp, ...
         counts[grasp.way] += 1
         (first if counts[grasp.way] <= _EACH else later).append(grasp)
     return tuple(sorted([*first, *later][:most], key=lambda grasp: -grasp.score))
-
-
-def _alike(one: Grasp, other: Grasp, apart: float) -> bool:
-    near = math.dist(one.grasp.position, other.grasp.position) < apart
-    same_way = float(np.dot(one.approach, other.approach)) > _ALIKE
-    return near and same_way and abs(float(np.dot(one.closing, other.closing))) > _ALIKE

@@ -63,25 +63,21 @@ def face_of(
     z = points[:, 2]
     first = float(z[face].min())
     looking = (out > at - _BAND) & measured & (z >= first + edge) & (side * normals[:, 1] > -_LOOKS)
-    if edge > 0:
-        looking &= ~_upper_face(z, normals, looking)
+    if edge > 0:  # a level upper face that ends at the edge faces the approach and says nothing about the side
+        level = looking & (normals[:, 2] < -_LEVEL_FACE)
+        if level.any() and abs(float(np.median(normals[level, 1]))) <= _MOST_LEAN:
+            # Noise of depth spreads its points over several millimetres, more than `edge`, so its height is a median.
+            looking &= ~(level & (np.abs(z - np.median(z[level])) <= _TOP_NOISE))
     facing = side * normals[looking, 1]
     looks = len(facing) >= _FEW_NORMALS
     turned = math.acos(min(1.0, max(-1.0, float(np.median(facing))))) if looks else 0.0
     begin, end = float((z - reach)[face].min()), float((z + reach)[face].max())
-    angle = max(turned, _edge_angle(points[:, 0] - x, out, width), _wedge_angle(z, out, deep))
+    bins = np.clip((((points[:, 0] - x) / width + 0.5) * _BINS).astype(int), 0, _BINS - 1)
+    along_edge = _slope(bins, out, width)  # as seen by the hand
+    if along_edge is None:  # it does not exist along three quarters of the finger: past the end of the object
+        along_edge = math.pi / 2
+    angle = max(turned, along_edge, _wedge_angle(z, out, deep))
     return Face(at, begin, end, angle, looks, int(np.count_nonzero(face & measured)) >= _FEW_ON_FACE)
-
-
-def _upper_face(z: Array, normals: Array, near: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Points of a level upper face that ends at the edge: it faces the approach and says nothing about the side.
-
-    Noise of depth spreads its points over several millimetres, more than `edge`, so its height is their median.
-    """
-    level = near & (normals[:, 2] < -_LEVEL_FACE)
-    if not level.any() or abs(float(np.median(normals[level, 1]))) > _MOST_LEAN:
-        return np.zeros_like(near)
-    return np.asarray(level & (np.abs(z - np.median(z[level])) <= _TOP_NOISE))
 
 
 def _slope(bins: npt.NDArray[np.intp], out: Array, length: float, count: int = _BINS) -> float | None:
@@ -98,34 +94,19 @@ def _slope(bins: npt.NDArray[np.intp], out: Array, length: float, count: int = _
     return math.atan(abs(float(at @ heights) / float(at @ at) * count / length))
 
 
-def _edge_angle(x: Array, out: Array, width: float) -> float:
-    """Angle between the edge of a face and the finger's face, as seen by the hand, radians.
-
-    A right angle if the face does not exist along three quarters of the finger: past the end of the object.
-    """
-    bins = np.clip(((x / width + 0.5) * _BINS).astype(int), 0, _BINS - 1)
-    slope = _slope(bins, out, width)
-    return math.pi / 2 if slope is None else slope
-
-
 def _wedge_angle(z: Array, out: Array, deep: float) -> float:
     """Slope angle of a face along the approach over the last stretch before the fingertips, radians.
 
     The stretch ends at the object's upper edge, corrected for noise, because nothing above it is a face. A face whose
     stretch is not seen or too short for three bins gives no result.
     """
-    length = min(_WEDGE, deep - _lowest(z, _TOP_SHARE))
+    at = _TOP_SHARE * (len(z) - 1)  # a quantile; np.quantile takes ten times as long on so few numbers
+    below, above = int(at), min(int(at) + 1, len(z) - 1)
+    ordered = np.partition(z, [below, above])
+    length = min(_WEDGE, deep - float(ordered[below] + (at - below) * (ordered[above] - ordered[below])))
     count = round(_BINS * length / _WEDGE)
     if count < _BINS - 1:
         return 0.0
-    above = deep - z
-    inside = (above >= 0) & (above < length)
-    return _slope((above[inside] / length * count).astype(int), out[inside], length, count) or 0.0
-
-
-def _lowest(values: Array, share: float) -> float:
-    """Quantile of (N,) values with linear interpolation; np.quantile takes ten times as long on so few numbers."""
-    at = share * (len(values) - 1)
-    below = int(at)
-    ordered = np.partition(values, [below, min(below + 1, len(values) - 1)])
-    return float(ordered[below] + (at - below) * (ordered[min(below + 1, len(values) - 1)] - ordered[below]))
+    from_tips = deep - z
+    inside = (from_tips >= 0) & (from_tips < length)
+    return _slope((from_tips[inside] / length * count).astype(int), out[inside], length, count) or 0.0

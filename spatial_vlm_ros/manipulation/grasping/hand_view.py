@@ -9,12 +9,13 @@ the least z of the object in each cell of the x-y plane.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.parameters import GripperConfig
+from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig
 
 Array = npt.NDArray[np.float64]
 Map = npt.NDArray[np.float32]
@@ -22,6 +23,8 @@ Map = npt.NDArray[np.float32]
 CELL = 0.004  # cell size of the map, metres
 FREE = np.float32(1e3)  # metres: nothing is there
 _RIM = 3  # cells around the object
+STRAY = 3
+"""Points where a finger or the palm comes that may be noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,10 @@ def hand_view(body: GraspBody, rotation: Array, gripper: GripperConfig) -> HandV
     flat = cells[:, 0] * shape[1] + cells[:, 1]
     nearest[flat[order]] = local[order, 2]
     nearest = nearest.reshape(shape)
-    nearest = _most(_least(nearest, 3, 3), 3, 3)  # closes holes of one cell without moving edges
+    # Closes holes of one cell without moving edges.
+    least, kernel = _least(nearest, 3, 3), np.ones((3, 3), np.uint8)
+    most = cv2.dilate(least, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=-float(FREE))
+    nearest = np.asarray(most, np.float32)
     return HandView(
         rotation,
         local,
@@ -97,6 +103,44 @@ def hand_view(body: GraspBody, rotation: Array, gripper: GripperConfig) -> HandV
     )
 
 
+def in_the_way(local: Array, opening: float, config: PlanningConfig) -> Literal["no_room", "palm"] | None:
+    """What a hand that comes straight along its approach would press on the target: a finger, its palm, or nothing.
+
+    Args:
+        local: (N, 3) points in the tip frame, metres.
+        opening: between the fingers on the way, metres.
+        config: gripper and clearances.
+    """
+    if np.count_nonzero(beside(local, opening, config)) > STRAY:
+        return "no_room"
+    face = config.gripper.finger_beyond - config.gripper.finger_length
+    pressed = under_palm(local, config) & (local[:, 2] < face + config.goal.palm_clearance)
+    return "palm" if np.count_nonzero(pressed) > STRAY else None
+
+
+def beside(local: Array, opening: float, config: PlanningConfig, further: float = 0.0) -> np.ndarray:
+    """Where a finger comes on its way.
+
+    Args:
+        local: (N, 3) points in the tip frame, metres.
+        opening: between the fingers, metres.
+        further: metres that each finger comes from further out.
+
+    Returns:
+        (N,) bool of each point.
+    """
+    gripper, (x, y, z) = config.gripper, local.T
+    out = np.abs(y) - opening / 2
+    strip = (np.abs(x) < gripper.finger_width / 2) & (z < gripper.finger_beyond)
+    return np.asarray(strip & (out > 0) & (out < gripper.finger_thickness + further))
+
+
+def under_palm(local: Array, config: PlanningConfig) -> np.ndarray:
+    """(N,) whether each of (N, 3) points in the tip frame, metres, is where the palm comes, at whatever depth."""
+    gripper, (x, y, _) = config.gripper, local.T
+    return np.asarray((np.abs(x) < gripper.palm_thickness / 2) & (np.abs(y) < gripper.palm_width / 2))
+
+
 def _cells(metres: float) -> int:
     """Smallest odd number of cells, at least one, that covers a length."""
     return 2 * int(np.ceil((metres / CELL - 1) / 2 - 1e-6)) + 1 if metres > CELL else 1
@@ -105,8 +149,3 @@ def _cells(metres: float) -> int:
 def _least(values: Map, rows: int, columns: int) -> Map:
     kernel = np.ones((rows, columns), np.uint8)
     return np.asarray(cv2.erode(values, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=float(FREE)), np.float32)
-
-
-def _most(values: Map, rows: int, columns: int) -> Map:
-    kernel = np.ones((rows, columns), np.uint8)
-    return np.asarray(cv2.dilate(values, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=-float(FREE)), np.float32)

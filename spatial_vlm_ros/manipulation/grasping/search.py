@@ -25,10 +25,11 @@ from spatial_vlm_ros.manipulation.grasping.faces import Face, face_of
 from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, HandView, hand_view
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
+from spatial_vlm_ros.manipulation.planning.goal import Side
 from spatial_vlm_ros.parameters import PlanningConfig
 
 
-def orientations(heading: float, headings: int, slants_deg: tuple[float, ...]) -> Iterator[tuple[str, Array]]:
+def orientations(heading: float, headings: int, slants_deg: tuple[float, ...]) -> Iterator[tuple[Side, Array]]:
     """Yield name and (3, 3) rotation, with columns x, y, z (approach), of each orientation.
 
     Args:
@@ -90,7 +91,7 @@ class SurfaceGrasp:
         lever: horizontal distance from the grasp to the object's middle, metres.
     """
 
-    way: str
+    way: Side
     rotation: Array
     position: Array
     width: float
@@ -106,7 +107,7 @@ class SurfaceGrasp:
 class SurfaceMiss:
     """An orientation without a grasp: the name of the way, and the most frequent reason."""
 
-    way: str
+    way: Side
     kind: str
 
 
@@ -266,7 +267,8 @@ def _places(
                     reasons["below_support"] += 1
                 continue
             last = deep
-            runs = _runs(strip < deep)
+            edges = np.flatnonzero(np.diff(np.concatenate(([0], (strip < deep).view(np.int8), [0]))))
+            runs = [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
             spans = [(a, b, k, k) for k, (a, b) in enumerate(runs)]
             if len(runs) > 1:
                 spans.append((runs[0][0], runs[-1][1], 0, len(runs) - 1))
@@ -284,16 +286,11 @@ def _places(
                     yield _Place(row, step, deep, y0 + a * CELL, y0 + (b + 1) * CELL, before, after)
 
 
-def _runs(taken: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], taken.view(np.int8), [0]))))
-    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
-
-
 # ------------------------------------------------------------------------------------------------ contacts
 
 
 def _grasp(
-    name: str, place: _Place, strip: npt.NDArray[np.intp], view: HandView, body: GraspBody, seen: TargetPoints,
+    name: Side, place: _Place, strip: npt.NDArray[np.intp], view: HandView, body: GraspBody, seen: TargetPoints,
     thin: ThinParts, config: PlanningConfig, reasons: Counter[str],
 ) -> SurfaceGrasp | None:  # fmt: skip
     """The grasp at one candidate, or None with the reason in `reasons`; `strip`: points within a finger's width."""

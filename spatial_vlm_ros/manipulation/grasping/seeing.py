@@ -75,7 +75,10 @@ def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> T
     smeared = obj.shape is None or obj.shape.kind not in ("measured", "box")
     circle = upper_circle(points, away[:2] if smeared else None)
     if circle is None:
-        inside = _within(centres[:, :2], outline)
+        angles = np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS
+        ways = np.stack([np.cos(angles), np.sin(angles)])
+        reach, at = outline @ ways, centres[:, :2] @ ways  # within the outline's hull, by tangents
+        inside = ((at >= reach.min(axis=0)) & (at <= reach.max(axis=0))).all(axis=1)
     else:
         inside = np.hypot(*(centres[:, :2] - circle[:2]).T) < circle[2]
     hidden = np.zeros(len(centres), np.bool_)
@@ -121,14 +124,6 @@ def _seen(centres: Array, scene: Scene, base_T_camera: Transform, edge: float) -
     free = known & (depth > z + tolerance)
     behind = ~known | (depth < z - edge / 2)
     return free, behind
-
-
-def _within(points: Array, outline: Array) -> Flags:
-    """Whether (N, 2) points lie within the convex hull of an outline (K, 2), by tangents in 24 directions."""
-    angles = np.arange(_DIRECTIONS) * np.pi / _DIRECTIONS
-    ways = np.stack([np.cos(angles), np.sin(angles)])
-    reach, at = outline @ ways, points @ ways
-    return np.asarray(((at >= reach.min(axis=0)) & (at <= reach.max(axis=0))).all(axis=1))
 
 
 def upper_circle(points: Array, along: Array | None) -> tuple[float, float, float] | None:

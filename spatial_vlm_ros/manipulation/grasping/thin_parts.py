@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, hand_view
+from spatial_vlm_ros.manipulation.planning.goal import Side
 from spatial_vlm_ros.parameters import PlanningConfig
 
 Array = npt.NDArray[np.float64]
@@ -46,14 +47,19 @@ class ThinParts:
         share = float((is_thick & is_there).sum()) / max(float(is_there.sum()), 1.0)
         self._mask = is_there & ~is_thick if share > _BODY_SHARE else np.zeros_like(is_there)
         below = view.nearest - float(view.nearest.min())
-        inside = (_enclosed(is_there, below) & is_thick)[is_there & is_thick]
+        deepest, sides = np.where(is_there, below, np.float32(np.inf)), np.zeros(is_there.shape, np.int8)
+        for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+            way = (slice(None),) * axis + (slice(None, None, step),)
+            sides += np.minimum.accumulate(deepest[way], axis=axis)[way] < below - _HIGHER
+        enclosed = (below > _HOLLOW_DEPTH) & (sides >= _ENCLOSED)  # in a vessel, but not on a dome
+        inside = enclosed[is_there & is_thick]
         self.hollow = len(inside) > 0 and float(inside.mean()) > _HOLLOW_SHARE
         deep = inside & (below[is_there & is_thick] > _DEEP * np.ptp(heights))
         seen_through = self.hollow and float(deep.mean()) > _HOLLOW_SHARE
         self._wall = _THICK_WALL if seen_through else _WALL
         self._there, self._low, self._middle, self._points = is_there, view.low, body.middle, body.points
 
-    def way(self, name: str, position: Array, closing: Array, width: float, thickness: float) -> str | None:
+    def way(self, name: Side, position: Array, closing: Array, width: float, thickness: float) -> Side | None:
         """Classify a grasp as "handle", "rim" or `name`; None on a stem, or if a finger would be inside the object.
 
         Args:
@@ -87,12 +93,3 @@ class ThinParts:
         row, column = (int(v) for v in np.floor((local - self._low) / CELL))
         rows, columns = mask.shape
         return bool(0 <= row < rows and 0 <= column < columns and mask[row, column])
-
-
-def _enclosed(there: npt.NDArray[np.bool_], below: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Cells `there` with higher ones around them, by metres `below` the highest: in a vessel, but not on a dome."""
-    deep, sides = np.where(there, below, np.float32(np.inf)), np.zeros(there.shape, np.int8)
-    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        way = (slice(None),) * axis + (slice(None, None, step),)
-        sides += np.minimum.accumulate(deep[way], axis=axis)[way] < below - _HIGHER
-    return there & (below > _HOLLOW_DEPTH) & (sides >= _ENCLOSED)

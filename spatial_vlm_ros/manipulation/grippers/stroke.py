@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Converts between the distance of the fingers and the position of a gripper's driver or joint.
+"""Converts between the distance of the fingers and the position of a gripper's driver or joint, also of joint states.
 
 Both directions are needed: a driver takes a position, and joint states report one. Few grippers use the distance
 itself: a Franka Hand's joints have half of it, a Robotiq's knuckle turns from 0 (open) to 0.79 rad (closed), not in
@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.grippers.judging import MOVED
 from spatial_vlm_ros.parameters import MotionConfig
 
 _FORM = (
@@ -111,6 +114,49 @@ def finger_stroke(motion: MotionConfig) -> Stroke | None:
     if motion.finger_table == "command":
         return command_stroke(motion)
     return read_stroke("motion.finger_table", motion.finger_table)
+
+
+class FingerWatch:
+    """Tracks the width between the fingers from joint states. Thread-safe.
+
+    Args:
+        joints: names of the finger joints, without duplicates; empty = the width is never known.
+        stroke: maps the width to the position of each joint; None = the joints share the width evenly.
+    """
+
+    def __init__(self, joints: Sequence[str], stroke: Stroke | None = None) -> None:
+        self._joints, self._stroke, self._lock = tuple(joints), stroke, threading.Lock()
+        self._heard, self._width = -math.inf, math.nan
+        self._anchor, self._since = math.nan, -math.inf  # where the fingers stopped, and when
+
+    def add(self, now: float, names: Sequence[str], positions: Sequence[float]) -> None:
+        """Add one message; messages without all finger joints are ignored.
+
+        Args:
+            now: arrival time, seconds of a monotonic clock.
+            positions: radians or metres.
+        """
+        where = {name: k for k, name in enumerate(names)}
+        if not self._joints or not set(self._joints) <= set(where) or len(positions) != len(names):
+            return
+        at = [float(positions[where[name]]) for name in self._joints]
+        if not all(map(math.isfinite, at)):
+            return
+        width = sum(at) if self._stroke is None else sum(map(self._stroke.width, at)) / len(at)
+        with self._lock:
+            self._heard, self._width = now, width
+            if not abs(width - self._anchor) < MOVED:  # also the first time
+                self._anchor, self._since = width, now
+
+    def width(self, since: float) -> float | None:
+        """Newest width from messages that came after `since`, metres; None if there are none."""
+        with self._lock:
+            return self._width if self._heard > since else None
+
+    def settled(self, since: float, seconds: float) -> bool:
+        """Whether messages after `since` show for at least `seconds` that the fingers do not move."""
+        with self._lock:
+            return self._heard - max(self._since, since) >= seconds
 
 
 def _between(x: float, xs: tuple[float, ...], ys: tuple[float, ...]) -> float:

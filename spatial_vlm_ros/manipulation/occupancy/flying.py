@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.segmentation import STEEPEST
@@ -38,7 +37,16 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
     noise = np.asarray(depth_noise(filled, config), np.float32) * np.float32(_SIGMAS)
     rising, falling = np.zeros(depth.shape, np.uint8), np.zeros(depth.shape, np.uint8)
     limit = slope + noise
-    like, around = _alike(filled, measured, limit)
+    height, width = filled.shape
+    bordered = cv2.copyMakeBorder(filled, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=-1000.0)
+    bordered[1:-1, 1:-1][~measured] = -1000.0
+    like, around = np.zeros(filled.shape, np.uint8), np.zeros(filled.shape, np.uint8)  # of the 8 neighbours
+    for down in range(3):
+        for across in range(3):
+            if (down, across) != (1, 1):
+                other = bordered[down : down + height, across : across + width]
+                like += (np.abs(other - filled) <= limit).view(np.uint8)
+                around += (other >= 0).view(np.uint8)
     for axis in (0, 1):
         step = np.diff(depth, axis=axis)
         nothing = np.full_like(np.take(depth, [0], axis=axis), np.nan)
@@ -47,20 +55,3 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
             rising |= ((before > slope) & (after > slope) & (before + after > 2 * limit)).view(np.uint8)
             falling |= ((before < -slope) & (after < -slope) & (before + after < -2 * limit)).view(np.uint8)
     return measured & (like > 0) & (like >= _LEAST * around) & (rising == 0) & (falling == 0)
-
-
-def _alike(
-    filled: Depth, measured: Mask, limit: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Two (H, W) arrays: how many of the 8 neighbours differ in depth by at most `limit`, and how many are measured."""
-    height, width = filled.shape
-    around = cv2.copyMakeBorder(filled, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=-1000.0)
-    around[1:-1, 1:-1][~measured] = -1000.0
-    count, known = np.zeros(filled.shape, np.uint8), np.zeros(filled.shape, np.uint8)
-    for down in range(3):
-        for across in range(3):
-            if (down, across) != (1, 1):
-                other = around[down : down + height, across : across + width]
-                count += (np.abs(other - filled) <= limit).view(np.uint8)
-                known += (other >= 0).view(np.uint8)
-    return count, known

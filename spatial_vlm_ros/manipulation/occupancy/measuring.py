@@ -121,18 +121,32 @@ def obstacle_pixels(
         candidates &= cv2.dilate(known.target_pixels.view(np.uint8), np.ones((5, 5), np.uint8)) == 0
     points = base_T_camera.apply(points_of(frame, candidates))
     inside = in_region(points, known, config)
-    solid = [_solid_part(body, known.entered.get(k), config) for k, body in enumerate(known.others)]
-    for body, margin in ((known.target_seen, config.target_margin), *((each, config.known_margin) for each in solid)):
+    bodies = [(known.target_seen, config.target_margin)]
+    for k, body in enumerate(known.others):
+        height = known.entered.get(k)
+        # Only up to the place in it, unless voxels cannot tell what is higher.
+        if height is not None and body.top - height > config.known_margin + config.edge:
+            body = body.between(body.bottom, max(height, body.bottom + _THIN))
+        bodies.append((body, config.known_margin))
+    for body, margin in bodies:
         inside &= ~within(body.grown((margin, margin, margin)), points)
     candidates[candidates] = inside
-    return _patches(candidates, frame.depth, focal, config)
 
-
-def _solid_part(body: Solid, height: float | None, config: OccupancyConfig) -> Solid:
-    """A body up to the height of a place in it; all of it without one, and if voxels cannot tell what is higher."""
-    if height is None or body.top - height <= config.known_margin + config.edge:
-        return body
-    return body.between(body.bottom, max(height, body.bottom + _THIN))
+    # Patches that are smaller than the visible rest of the smallest object that must be found are removed. A patch may
+    # continue across one or two unmeasured pixels.
+    grown = cv2.dilate(candidates.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
+    bridged = candidates | (grown & ~np.isfinite(frame.depth))
+    count, labels = cv2.connectedComponents(bridged.view(np.uint8), connectivity=8)
+    if count < 2:
+        return candidates
+    where, z = labels[candidates], frame.depth[candidates].astype(np.float64)
+    members = np.maximum(np.bincount(where, minlength=count), 1)
+    areas = np.bincount(where, stands_for(frame.depth)[candidates], minlength=count)
+    distance = np.maximum(np.bincount(where, z, minlength=count) / members, 1e-3)
+    least = np.maximum(_THIN_SEEN * config.thin_height * config.thin_width * (focal / distance) ** 2, _LEAST_PIXELS)
+    large = areas >= least
+    large[0] = False
+    return np.asarray(candidates & large[labels])
 
 
 def points_of(frame: RgbdFrame, pixels: Mask) -> Array:
@@ -183,40 +197,18 @@ def off_support(
     slant = np.float32(up[0]) * xs[None, :] + np.float32(up[1]) * ys[:, None] + np.float32(up[2])
     height = slant * frame.depth + np.float32(offset)
     across = np.abs(slant) * np.asarray(depth_noise(frame.depth, depth), np.float32)
-    roughness = np.maximum(across, np.float32(rms)) if plane is None else _growing(across, rms)
+    if plane is None:
+        roughness = np.maximum(across, np.float32(rms))
+    else:  # beyond the middle of the visible support, measured roughness grows like the depth noise
+        few = across[::8, ::8]
+        finite = few[np.isfinite(few)]
+        if not len(finite):  # regular dropouts may hit exactly the sampled rows or columns
+            finite = across[np.isfinite(across)]
+        usual = np.float32(max(float(np.median(finite)), 1e-6))
+        roughness = np.asarray(np.float32(rms) * np.maximum(1.0, across / usual), np.float32)
     limit = np.float32(config.support_gap) + np.float32(config.sigmas) * np.hypot(roughness, np.float32(sigma))
     with np.errstate(invalid="ignore"):
         return np.asarray(np.abs(height) > limit)
-
-
-def _growing(across: npt.NDArray[np.float32], rms: float) -> npt.NDArray[np.float32]:
-    """(H, W) measured roughness, which grows like the depth noise beyond the middle of the visible support."""
-    few = across[::8, ::8]
-    known = few[np.isfinite(few)]
-    if not len(known):  # regular dropouts may hit exactly the sampled rows or columns
-        known = across[np.isfinite(across)]
-    usual = float(np.median(known))
-    return np.asarray(np.float32(rms) * np.maximum(1.0, across / np.float32(max(usual, 1e-6))), np.float32)
-
-
-def _patches(pixels: Mask, depth: Depth, focal: float, config: OccupancyConfig) -> Mask:
-    """Remove patches that are smaller than the visible rest of the smallest object that must be found.
-
-    A patch may continue across one or two unmeasured pixels.
-    """
-    grown = cv2.dilate(pixels.view(np.uint8), np.ones((3, 3), np.uint8)).view(np.bool_)
-    bridged = pixels | (grown & ~np.isfinite(depth))
-    count, labels = cv2.connectedComponents(bridged.view(np.uint8), connectivity=8)
-    if count < 2:
-        return pixels
-    where = labels[pixels]
-    members = np.maximum(np.bincount(where, minlength=count), 1)
-    areas = np.bincount(where, stands_for(depth)[pixels], minlength=count)
-    distance = np.maximum(np.bincount(where, depth[pixels].astype(np.float64), minlength=count) / members, 1e-3)
-    least = np.maximum(_THIN_SEEN * config.thin_height * config.thin_width * (focal / distance) ** 2, _LEAST_PIXELS)
-    large = areas >= least
-    large[0] = False
-    return np.asarray(pixels & large[labels])
 
 
 def filled_cells(

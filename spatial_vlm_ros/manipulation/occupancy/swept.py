@@ -35,7 +35,21 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
     hulls = [*(Hull(np.array(link.vertices)) for link in motion.links), box_hull(target_size)]
     tracks = [np.array([matrix_of(frame.links[k]) for frame in motion.frames]) for k in range(len(motion.links))]
     tracks.append(np.array([matrix_of(frame.target) for frame in motion.frames]))
-    found = [_passed(hull, track, margin, edge) for hull, track in zip(hulls, tracks, strict=True)]
+    found: list[npt.NDArray[np.int32]] = []  # of each part, the cells that the surface of its grown hull passes
+    for hull, track in zip(hulls, tracks, strict=True):
+        # Inside the surface is the link itself: an object must pass the surface before it can be measured there.
+        step = edge / 2
+        spans = [np.arange(-(h + margin), h + margin + step, step) for h in hull.half]
+        points = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) + hull.centre
+        away = hull.outside_by(points)
+        skin = np.asarray(points[(away <= margin) & (away >= margin - 3 * step)], np.float64)
+        passed = [_placed(skin, track[0])]
+        for last, pose in itertools.pairwise(track):
+            ways = np.linalg.norm(_placed(hull.vertices, pose) - _placed(hull.vertices, last), axis=1)
+            steps = math.ceil(float(ways.max()) / edge)
+            # Between two poses corners move almost in straight lines, accurate enough for steps of one voxel.
+            passed += [_placed(skin, last + (pose - last) * (k / steps)) for k in range(1, steps + 1)]
+        found.append(np.floor(np.concatenate(passed) / edge).astype(np.int32))
     low, high = np.min([cells.min(axis=0) for cells in found], axis=0), np.max([c.max(axis=0) for c in found], axis=0)
     sizes = high - low + 1
     if math.prod(sizes.tolist()) > MOST_CELLS:
@@ -51,25 +65,6 @@ def matrix_of(pose: Seven) -> Array:
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose[3:]), pose[:3]
     return matrix
-
-
-def _passed(hull: Hull, track: Array, margin: float, edge: float) -> npt.NDArray[np.int32]:
-    """(N, 3) cells that the surface of a grown hull passes along a track (F, 4, 4), with repeats.
-
-    Inside the surface is the link itself: an object must pass the surface before it can be measured there.
-    """
-    step = edge / 2
-    spans = [np.arange(-(h + margin), h + margin + step, step) for h in hull.half]
-    points = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3) + hull.centre
-    away = hull.outside_by(points)
-    skin = np.asarray(points[(away <= margin) & (away >= margin - 3 * step)], np.float64)
-    cells = [_placed(skin, track[0])]
-    for last, pose in itertools.pairwise(track):
-        ways = np.linalg.norm(_placed(hull.vertices, pose) - _placed(hull.vertices, last), axis=1)
-        steps = math.ceil(float(ways.max()) / edge)
-        # Between two poses corners move almost in straight lines, accurate enough for steps of one voxel.
-        cells += [_placed(skin, last + (pose - last) * (k / steps)) for k in range(1, steps + 1)]
-    return np.floor(np.concatenate(cells) / edge).astype(np.int32)
 
 
 def _placed(points: npt.NDArray[np.floating], pose: Array) -> Array:

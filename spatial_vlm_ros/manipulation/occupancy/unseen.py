@@ -50,12 +50,26 @@ def hidden_cells(
     if config.unseen == "behind_obstacles":
         edge, cells = config.edge, _behind(view, obstacles, config)
     else:
-        edge = 2 * config.edge
-        cells = _all_cells(tuple(ways) or (target.centre,), support_height, edge, config)
-    kept = [
-        _hidden(view, part, edge, support_height, target, others, depth, config)
-        for part in np.array_split(cells, max(1, math.ceil(len(cells) / _BLOCK)))
-    ]
+        edge, ways = 2 * config.edge, tuple(ways) or (target.centre,)
+        at = np.array(ways)[:, :2]
+        low, high = at.min(axis=0) - config.reach, at.max(axis=0) + config.reach
+        spans = [np.arange(math.floor(a / edge), math.ceil(b / edge)) for a, b in zip(low, high, strict=True)]
+        flat = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 2)
+        feet = np.column_stack(((flat + 0.5) * edge, np.full(len(flat), support_height)))
+        flat = flat[inside_region(feet, ways, support_height, config)]
+        up = np.arange(math.floor(support_height / edge), math.ceil((support_height + config.above) / edge))
+        cells = np.column_stack((np.repeat(flat, len(up), axis=0), np.tile(up, len(flat)))).astype(np.int32)
+
+    kept = []
+    for part in np.array_split(cells, max(1, math.ceil(len(cells) / _BLOCK))):
+        middles: Array = (part.astype(np.float64) + 0.5) * edge
+        outside = middles[:, 2] - edge / 2 > support_height + config.support_gap
+        for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
+            outside[outside] = ~within(body.grown((margin + edge / 2,) * 3), middles[outside])
+        measured, z, _ = _looked_up(view, middles[outside])
+        beyond = z + edge / 2 + _SIGMAS * depth_noise(z, depth)
+        with np.errstate(invalid="ignore"):  # no line of sight passes: no farther depth is measured at their pixels
+            kept.append(part[outside][~(measured > beyond)])
     return voxels_at(np.concatenate(kept), edge)
 
 
@@ -129,43 +143,6 @@ def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
         points = base_T_camera.apply(rays * (z + beyond / lengths)[:, None])
         found.append(_once(np.floor(points / config.edge).astype(np.int32)))
     return _once(np.concatenate(found))
-
-
-def _all_cells(ways: Sequence[Vector3], support_height: float, edge: float, config: OccupancyConfig) -> Indices:
-    """(N, 3) all cells around where the target is taken and put, above the support."""
-    at = np.array(ways)[:, :2]
-    low, high = at.min(axis=0) - config.reach, at.max(axis=0) + config.reach
-    spans = [np.arange(math.floor(a / edge), math.ceil(b / edge)) for a, b in zip(low, high, strict=True)]
-    flat = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 2)
-    feet = np.column_stack(((flat + 0.5) * edge, np.full(len(flat), support_height)))
-    flat = flat[inside_region(feet, ways, support_height, config)]
-    up = np.arange(math.floor(support_height / edge), math.ceil((support_height + config.above) / edge))
-    cells = np.column_stack((np.repeat(flat, len(up), axis=0), np.tile(up, len(flat))))
-    return np.asarray(cells, np.int32)
-
-
-def _hidden(
-    view: View,
-    cells: Indices,
-    edge: float,
-    support_height: float,
-    target: Solid,
-    others: Sequence[Solid],
-    depth: DepthConfig,
-    config: OccupancyConfig,
-) -> Indices:
-    """Cells that no line of sight passes: no farther depth is measured at their pixels."""
-    middles: Array = (cells.astype(np.float64) + 0.5) * edge
-    above = middles[:, 2] - edge / 2 > support_height + config.support_gap
-    cells, middles = cells[above], middles[above]
-    outside = np.ones(len(cells), np.bool_)
-    for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
-        outside &= ~within(body.grown((margin + edge / 2,) * 3), middles)
-    cells, middles = cells[outside], middles[outside]
-    measured, z, _ = _looked_up(view, middles)
-    beyond = z + edge / 2 + _SIGMAS * depth_noise(z, depth)
-    with np.errstate(invalid="ignore"):
-        return cells[~(measured > beyond)]
 
 
 def _looked_up(view: View, points: Array) -> tuple[Array, Array, npt.NDArray[np.intp]]:

@@ -30,7 +30,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, self_mask
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import DepthConfig
-from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, Transform, Vector3
+from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform, Vector3
 
 ROBOT_PADDING = 0.05  # metres around robot and held object: joint states and images are some 20 ms apart
 KNOWN_PADDING = 0.03  # metres around known bodies
@@ -120,9 +120,19 @@ class IntrusionWatch:
     ) -> Intrusion | None:
         if not len(self._swept):  # it only passes known bodies
             return None
-        view = self._view(depth, camera, base_T_camera)
-        rows, columns = np.nonzero(np.isfinite(depth[view]))
-        rows, columns = rows + view[0].start, columns + view[1].start
+        shown = self._shown(camera, base_T_camera)
+        if shown is None:
+            raise DepthError("the camera does not see the arm's path", "point it at where the arm moves")
+        u, v, far = shown
+        seen = float((depth[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)] > far - _HIDES).mean())
+        if seen < LEAST_SEEN:
+            reason = f"depth covers only {seen:.0%} of the arm's path in the image"
+            raise DepthError(reason, "check whether something blocks the camera or its light is off")
+
+        left, right = max(0, int(u.min()) - _BESIDE), min(depth.shape[1], int(u.max()) + _BESIDE)
+        upper, lower = max(0, int(v.min()) - _BESIDE), min(depth.shape[0], int(v.max()) + _BESIDE)
+        rows, columns = np.nonzero(np.isfinite(depth[upper:lower, left:right]))
+        rows, columns = rows + upper, columns + left
         xs, ys = normalised_axes(camera)
         z = depth[rows, columns].astype(np.float64)
         points = base_T_camera.apply(np.stack((xs[columns] * z, ys[rows] * z, z), axis=1))
@@ -135,23 +145,19 @@ class IntrusionWatch:
         frame = RgbdFrame(np.zeros((*depth.shape, 3), np.uint8), depth, camera, 0, base_T_camera.child, base_T_camera)
         pixels &= ~self_mask(frame, robot, ROBOT_PADDING, self._config, within=pixels)
         pixels &= on_surface(depth, float(camera.K[0, 0]), self._config)
-        return self._largest(pixels, depth, camera, base_T_camera)
 
-    def _view(
-        self, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform
-    ) -> tuple[slice, slice]:
-        """Rows and columns of the image rectangle around the voxels of the swept space."""
-        shown = self._shown(camera, base_T_camera)
-        if shown is None:
-            raise DepthError("the camera does not see the arm's path", "point it at where the arm moves")
-        u, v, far = shown
-        seen = float((depth[np.rint(v).astype(np.intp), np.rint(u).astype(np.intp)] > far - _HIDES).mean())
-        if seen < LEAST_SEEN:
-            reason = f"depth covers only {seen:.0%} of the arm's path in the image"
-            raise DepthError(reason, "check whether something blocks the camera or its light is off")
-        left, right = max(0, int(u.min()) - _BESIDE), min(depth.shape[1], int(u.max()) + _BESIDE)
-        upper, lower = max(0, int(v.min()) - _BESIDE), min(depth.shape[0], int(v.max()) + _BESIDE)
-        return slice(upper, lower), slice(left, right)
+        # The largest patch counts, if it is large enough for its distance.
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=8)
+        if count < 2:
+            return None
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        rows, columns = np.nonzero(labels == largest)
+        z = depth[rows, columns].astype(np.float64)
+        least = max(_LEAST_PIXELS, _SEEN * (float(camera.K[0, 0]) * LEAST_SIZE / float(np.median(z))) ** 2)
+        if len(rows) < least:
+            return None
+        x, y, up = np.median(base_T_camera.apply(np.stack((xs[columns] * z, ys[rows] * z, z), axis=1)), axis=0).tolist()
+        return Intrusion((x, y, up), len(rows))
 
     def _shown(self, camera: PinholeCamera, base_T_camera: Transform) -> tuple[Array, Array, Array] | None:
         """Columns, rows (pixels) and depths (m) of the swept voxels in the image; None if there are too few."""
@@ -171,20 +177,3 @@ class IntrusionWatch:
         for blocks in self._there:
             free &= ~blocks.holds(points)
         return np.asarray(free)
-
-    def _largest(
-        self, pixels: Mask, depth: npt.NDArray[np.float32], camera: PinholeCamera, base_T_camera: Transform
-    ) -> Intrusion | None:
-        """The largest patch, if it is large enough for its distance."""
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(pixels.view(np.uint8), connectivity=8)
-        if count < 2:
-            return None
-        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-        rows, columns = np.nonzero(labels == largest)
-        z = depth[rows, columns].astype(np.float64)
-        least = max(_LEAST_PIXELS, _SEEN * (float(camera.K[0, 0]) * LEAST_SIZE / float(np.median(z))) ** 2)
-        if len(rows) < least:
-            return None
-        xs, ys = normalised_axes(camera)
-        x, y, up = np.median(base_T_camera.apply(np.stack((xs[columns] * z, ys[rows] * z, z), axis=1)), axis=0).tolist()
-        return Intrusion((x, y, up), len(rows))

@@ -102,7 +102,13 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
         (-aside, palm_face + gripper.finger_length / 2, finger),
     )
     if not tip.upright:
-        return tuple(_oriented(tip, across, along, size).swept(way) for across, along, size in boxes)
+        turned = []
+        for across, along, size in boxes:
+            pose = np.eye(4)
+            pose[:3, :3] = tip.rotation()
+            pose[:3, 3] = tip.position + pose[:3, :3] @ (0.0, across, along)
+            turned.append(TurnedBox(pose, size, way))
+        return tuple(turned)
     (px, py, pz), (ax, ay, az), (cx, cy, cz) = tip.position, tip.approach, tip.closing
     down = abs(tip.approach[2]) > 0.5
     ahead = tip.closing if down else tip.approach  # the level axis for the boxes' x
@@ -112,13 +118,6 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
         centre = (px + across * cx + along * ax, py + across * cy + along * ay, pz + across * cz + along * az)
         solids.append(Solid(centre, yaw, (y, x, z) if down else (z, y, x)).swept(way))
     return tuple(solids)
-
-
-def _oriented(tip: Tip, across: float, along: float, size: Vector3) -> TurnedBox:
-    pose = np.eye(4)
-    pose[:3, :3] = tip.rotation()
-    pose[:3, 3] = tip.position + pose[:3, :3] @ (0.0, across, along)
-    return TurnedBox(pose, size)
 
 
 def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip") -> Transform:
@@ -137,12 +136,16 @@ def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip
     return Transform(flange, tip, matrix)
 
 
+def pose_matrix(pose: Pose) -> Array:
+    """(4, 4) matrix of a pose, metres."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
+    return matrix
+
+
 def flange_pose(gripper: GripperConfig, tip: Pose) -> Pose:
     """Pose of the arm's flange for a pose of the tip frame, for planners of an arm without gripper."""
-    parent_T_tip = np.eye(4)
-    parent_T_tip[:3, :3] = matrix_from_quaternion_xyzw(tip.orientation)
-    parent_T_tip[:3, 3] = tip.position
-    matrix = parent_T_tip @ flange_T_tip(gripper).inverse().matrix
+    matrix = pose_matrix(tip) @ flange_T_tip(gripper).inverse().matrix
     x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(matrix[:3, :3]))
     return Pose(tip.frame_id, _rounded(_vector(matrix[:3, 3])), (x, y, z, w))
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -145,6 +144,13 @@ class _DistanceGrid:
     slack: float
 
 
+def spread_over_sphere(count: int) -> Array:
+    """(N, 3) evenly spread unit vectors. Source: the golden spiral."""
+    heights, turns = 1 - (2 * np.arange(count) + 1) / count, np.arange(count) * np.pi * (3 - 5**0.5)
+    wide = np.sqrt(1 - heights**2)
+    return np.column_stack([wide * np.cos(turns), wide * np.sin(turns), heights])
+
+
 def _bad(got: str) -> InputError:
     repair = "pass the vertices of a closed mesh, in metres"
     return InputError("hull", got, "at least 4 points (V, 3), not all in a plane", repair)
@@ -166,8 +172,9 @@ def _normals(points: Array) -> Array:
         visible = away[farthest] > _ON_FACE * size
         if not visible.any():
             break
-        rim = np.array([(*edge, farthest) for edge in _rim(faces[visible])])
-        faces = np.concatenate([faces[~visible], rim])
+        sides = {(int(a), int(b)) for face in faces[visible] for a, b in zip(face, np.roll(face, -1), strict=True)}
+        rim = [(*side, farthest) for side in sides if side[::-1] not in sides]  # of only one triangle
+        faces = np.concatenate([faces[~visible], np.array(rim)])
     normals, _ = _planes(points, faces)
     return normals[normals.any(axis=1)]
 
@@ -198,9 +205,3 @@ def _planes(points: Array, faces: npt.NDArray[np.int64]) -> tuple[Array, Array]:
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
     return normals, np.einsum("ij,ij->i", normals, one)
-
-
-def _rim(faces: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Directed edges that belong to only one of the triangles."""
-    edges = {(int(a), int(b)) for face in faces for a, b in zip(face, np.roll(face, -1), strict=True)}
-    return (edge for edge in edges if edge[::-1] not in edges)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks what moved since the observation (camera, base, target), and detects transforms that jumped.
+"""Checks before a motion: the age of the observation, what moved since, image against TF, depth of the way.
 
-Pure functions of old and new values. Each check limits translation and rotation.
+Pure functions. What moved is compared as translation and rotation; transforms that jumped are detected.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spatial_vlm_ros.errors import SceneChangedError, TransformError
+from spatial_vlm_ros.errors import ClockError, DepthError, SceneChangedError, StaleInputError, TransformError
+from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.parameters import ObservationConfig
 from spatial_vlm_ros.types import Transform
 
@@ -67,6 +68,44 @@ def check_no_jump(samples: Sequence[tuple[int, Transform]], config: ObservationC
             f"moved by {moved:.3f} m and turned by {turned:.1f}° {when}, but only {config.jump_speed:g} m/s and "
             f"{config.jump_turning_deg:g}°/s are allowed",
         )
+
+
+def check_fresh(stamp_ns: int, now_ns: int, config: ObservationConfig) -> None:
+    """Refuse an observation that is too old, or from the future.
+
+    Args:
+        stamp_ns: stamp of the observation, nanoseconds.
+        now_ns: current time on the same clock, nanoseconds; 0 = not known yet.
+    """
+    if not now_ns:
+        raise StaleInputError("no message on /clock", "start its publisher, or set use_sim_time to false")
+    age = (now_ns - stamp_ns) / 1e9
+    if age > config.max_age:
+        reason = f"the observation is {age:.2f} s old; {config.max_age:g} s are allowed"
+        raise StaleInputError(reason, "resolve the instruction again")
+    if -age > config.max_ahead:
+        raise ClockError("the observation", -age, "observation.max_ahead", config.max_ahead)
+
+
+def check_tilt(seen: Surroundings, config: ObservationConfig) -> None:
+    """Refuse a camera pose that makes the visible support tilted; does nothing without a support."""
+    if seen.support_tilt is None:
+        return
+    tilt = math.degrees(seen.support_tilt)
+    if not tilt <= config.support_tilt_deg:
+        reason = f"the visible support plane is tilted by {tilt:.1f}°; {config.support_tilt_deg:g}° are allowed"
+        raise TransformError(seen.frame_id, seen.camera_frame, f"it disagrees with the image: {reason}")
+
+
+def check_way_seen(seen: Surroundings, config: ObservationConfig) -> None:
+    """Refuse a motion through space without depth."""
+    if seen.occupancy is None:
+        reason = "there is no depth of the way to the target, so unnamed obstacles are not known"
+        raise DepthError(reason, "use a resolver of this version, and check its depth image")
+    share = seen.occupancy.seen_share
+    if not share >= config.least_seen:
+        reason = f"depth covers {share:.0%} of the way to the target or its place; {config.least_seen:.0%} are needed"
+        raise DepthError(reason, "move the camera, or what blocks it, until it sees the space around target and place")
 
 
 def _check(

@@ -72,26 +72,23 @@ def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:
         checks_itself = not plugins  # Humble has one plugin, and checks every path: planning_pipeline.cpp:100, 288
         plugins = plugins or _strings(values.get(f"{pipeline}.planning_plugin"))
         configured = _strings(values.get(f"{pipeline}.{motion.group}.planner_configs"))
-        _check_planner(kind, planner, plugins, configured, motion.group)
+        what = f"parameter motion.{kind}_planner"
+        if PILZ in plugins and (planner not in _PILZ_FREE or (kind == "straight" and planner != "LIN")):
+            expected = "LIN" if kind == "straight" else _list(_PILZ_FREE)
+            raise InputError(what, repr(planner), f"{expected} with Pilz, which has no default planner", "name it")
+        if kind == "straight" and (OMPL in plugins or CUMOTION in plugins):
+            repair = "use Pilz and LIN for straight motions"
+            raise InputError(what, f"{planner!r} of {plugins[0]}", "a planner that keeps to a straight line", repair)
+        if OMPL in plugins and planner and configured and planner not in configured:
+            expected = f"one that the group {group} has: {_list(configured)}"
+            repair = "OMPL would silently use its default; name another one"
+            raise InputError(what, repr(planner), expected, repair)
         if not checks_itself and set(plugins) != {OMPL} and VALIDATES not in _strings(
             values.get(f"{pipeline}.response_adapters")
         ):  # fmt: skip
             repair = f"add {VALIDATES} to {pipeline}.response_adapters of move_group"
             got = f"{pipeline!r}, which does not check its paths for collisions"
             raise InputError(f"parameter motion.{kind}_pipeline", got, "one that checks its paths", repair)
-
-
-def _check_planner(kind: str, planner: str, plugins: Sequence[str], configured: Sequence[str], group: str) -> None:
-    name = f"parameter motion.{kind}_planner"
-    if PILZ in plugins and (planner not in _PILZ_FREE or (kind == "straight" and planner != "LIN")):
-        expected = "LIN" if kind == "straight" else _list(_PILZ_FREE)
-        raise InputError(name, repr(planner), f"{expected} with Pilz, which has no default planner", "name it")
-    if kind == "straight" and (OMPL in plugins or CUMOTION in plugins):
-        got = f"{planner!r} of {plugins[0]}"
-        raise InputError(name, got, "a planner that keeps to a straight line", "use Pilz and LIN for straight motions")
-    if OMPL in plugins and planner and configured and planner not in configured:
-        expected = f"one that the group {group} has: {_list(configured)}"
-        raise InputError(name, repr(planner), expected, "OMPL would silently use its default; name another one")
 
 
 def _chosen(values: Mapping[str, Any], name: str) -> str:

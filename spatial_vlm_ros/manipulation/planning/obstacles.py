@@ -53,10 +53,24 @@ def judged(
     starts = np.cumsum([0, *(len(way.gripper) for way in ways)])[:-1]
     to_support = np.minimum.reduceat(distances(grippers, [s.solid for s in scene.support]).min(axis=1), starts)
     unnamed = _unnamed(scene, ways, config.clearance)
-    return [
-        _judged(way, float(support), row, around, len(neighbours), config, nearest)
-        for way, support, row, nearest in zip(ways, to_support, to_objects, unnamed, strict=True)
-    ]
+    results: list[Rejection | float] = []
+    for way, support, row, (away, left, space) in zip(ways, to_support, to_objects, unnamed, strict=True):
+        objects, volumes = row[: len(neighbours)], row[len(neighbours) :]
+        if support < config.support_clearance - _ROUNDING:
+            near = f"within {support:.3f} m of" if support > 0 else f"{-support:.3f} m into"
+            results.append(Rejection(way.side, "below_support", f"the gripper would come {near} the support", SUPPORT))
+        elif volumes.min(initial=math.inf) < 0:
+            volume = scene.keep_outs[int(volumes.argmin())]
+            words = f"it enters the keep-out volume {volume.label!r}"
+            results.append(Rejection(way.side, "keep_out", words, volume.id))
+        elif objects.min(initial=math.inf) < config.clearance - _ROUNDING:
+            obj = neighbours[int(objects.argmin())]
+            results.append(Rejection(way.side, "blocked", f"the {obj.label} ({obj.id}) is in the way", obj.id))
+        elif space is not None and left < -_ROUNDING:
+            results.append(Rejection(way.side, "blocked", f"{space.label} is in the way", space.id))
+        else:
+            results.append(min(away, float(row.min(initial=math.inf))))
+    return results
 
 
 def _unnamed(
@@ -88,37 +102,12 @@ def _unnamed(
 
 def _corners(bodies: Sequence[Body]) -> Array:
     """(N, 2, 3) least and greatest x, y and z of boxes, including their sweep."""
-    return np.array([_span(body) for body in bodies])
-
-
-def _span(body: Body) -> tuple[Array, Array]:
-    if isinstance(body, TurnedBox):
-        corners = body.corners()
-        return corners.min(axis=0), corners.max(axis=0)
-    outline = body.outline()
-    return np.append(outline.min(axis=0), body.bottom), np.append(outline.max(axis=0), body.top)
-
-
-def _judged(
-    way: Way,
-    support: float,
-    row: Array,
-    around: Sequence[PlanningObject],
-    neighbours: int,
-    config: GoalConfig,
-    unnamed: tuple[float, float, OccupiedSpace | None],
-) -> Rejection | float:
-    """Judge one candidate by its distances to support, (M,) bodies with keep-outs last, and unnamed obstacles."""
-    if support < config.support_clearance - _ROUNDING:
-        near = f"within {support:.3f} m of" if support > 0 else f"{-support:.3f} m into"
-        return Rejection(way.side, "below_support", f"the gripper would come {near} the support", SUPPORT)
-    if row[neighbours:].min(initial=math.inf) < 0:
-        volume = around[neighbours + int(row[neighbours:].argmin())]
-        return Rejection(way.side, "keep_out", f"it enters the keep-out volume {volume.label!r}", volume.id)
-    if row[:neighbours].min(initial=math.inf) < config.clearance - _ROUNDING:
-        obj = around[int(row[:neighbours].argmin())]
-        return Rejection(way.side, "blocked", f"the {obj.label} ({obj.id}) is in the way", obj.id)
-    away, left, space = unnamed
-    if space is not None and left < -_ROUNDING:
-        return Rejection(way.side, "blocked", f"{space.label} is in the way", space.id)
-    return min(away, float(row.min(initial=math.inf)))
+    spans = []
+    for body in bodies:
+        if isinstance(body, TurnedBox):
+            corners = body.corners()
+            spans.append((corners.min(axis=0), corners.max(axis=0)))
+        else:
+            low, high = body.outline().min(axis=0), body.outline().max(axis=0)
+            spans.append((np.append(low, body.bottom), np.append(high, body.top)))
+    return np.array(spans)

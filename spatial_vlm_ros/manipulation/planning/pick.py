@@ -19,17 +19,26 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
-from spatial_vlm_ros.manipulation.grasping.hand_room import STRAY, beside, in_the_way, under_palm
-from spatial_vlm_ros.manipulation.grasping.on_surface import WORDS, on_proposals, on_surface
+from spatial_vlm_ros.manipulation.grasping.faces import face_of
+from spatial_vlm_ros.manipulation.grasping.hand_view import STRAY, GraspBody, beside, in_the_way, under_palm
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
+from spatial_vlm_ros.manipulation.grasping.search import (
+    SurfaceGrasp,
+    grasp_body,
+    least_hold,
+    lever_of,
+    sigma_of,
+    surface_grasps,
+)
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, UNSEEN
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Rejection, Side, refused
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, Kind, PickGoal, Rejection, Side, refused
+from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
-from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, TurnedBox, gaps
-from spatial_vlm_ros.manipulation.planning.workspace import outside_by
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, distances, gaps
+from spatial_vlm_ros.manipulation.planning.workspace import words_outside
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
@@ -39,6 +48,19 @@ _STRAY = 0.02  # of the points of a surface, that may be of what lies behind its
 _WIDER = (0.5, 1.0)  # parts of the way to the widest opening that are tried
 _DOWN: Vector3 = (0.0, 0.0, -1.0)
 _UNSURE = math.radians(10.0)  # possible angle of a face to its finger, for an outline without a heading
+
+_STEEP = math.cos(math.radians(15.0))  # cosine of the approach above which a grasp is named "top_down" or "side"
+_FLAT = math.sin(math.radians(15.0))
+_FEW_POINTS = 6  # measured points between the fingers, below which nothing is known to be there
+
+_WORDS: dict[str, tuple[Kind, str]] = {
+    "too_wide": ("too_wide", "its visible part is wider than the gripper opens"),
+    "too_narrow": ("too_narrow", "it is thinner than the closed gripper"),
+    "not_opposite": ("not_opposite", "it has no two opposite faces that the fingers can hold deep enough"),
+    "no_room": ("no_room", "there is no room for a finger beside it"),
+    "palm": ("palm", "the palm would touch it before the fingers reach far enough"),
+    "below_support": ("below_support", "the gripper would come too close to what is below"),
+}
 
 
 @dataclass(frozen=True)
@@ -93,10 +115,9 @@ def pick_goal(
         raise refused(what, [held_down])
     tried: list[GraspCandidate | Rejection] = []
     if proposed is None or scene.target.seen is None or config.grasp.source == "both":
-        boxed = [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
-        tried += [_free_of_surface(found, scene, config) for found in boxed]
-        tried += [_inside(found, config) for found in on_surface(scene, _floor(scene, config), config)]
-    tried += [_inside(found, config) for found in on_proposals(scene, proposed or (), config)]
+        tried += [found for hold in _holds(scene, config) for found in _candidates(scene, hold, config)]
+        tried += [_inside(found, config) for found in _on_surface(scene, _floor(scene, config), config)]
+    tried += [_inside(found, config) for found in _on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
     candidates = [found for found in tried if isinstance(found, GraspCandidate)]
     ways = [_swept(one.way, one.tip, one.opening, config) for one in candidates]
@@ -109,15 +130,18 @@ def pick_goal(
     if not free:
         raise refused(what, rejected)
     if scene.target.seen is None:
-        free.sort(key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))
+        ample = config.goal.ample
+        free.sort(
+            key=lambda pair: (
+                -math.floor(min(pair[1], ample) / _STEP + 1e-6),
+                pair[0].way != "top_down",
+                -round(pair[0].margin, 6),
+            )
+        )
     grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in free)
     if scene.target.seen is not None:
         grasps = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
-
-
-def _rank(candidate: GraspCandidate, clearance: float, ample: float) -> tuple[float, bool, float]:
-    return -math.floor(min(clearance, ample) / _STEP + 1e-6), candidate.way != "top_down", -round(candidate.margin, 6)
 
 
 # ------------------------------------------------------------------------------------------------ candidates
@@ -126,27 +150,20 @@ def _rank(candidate: GraspCandidate, clearance: float, ample: float) -> tuple[fl
 def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
     """Closing directions: the sides of the box, shorter first, or headings over half a turn without a known heading."""
     target = scene.target
-    if scene.yaw_known or not target.outline:
-        yield _hold("y", math.pi / 2, target, target.solid.outline())
-        yield _hold("x", 0.0, target, target.solid.outline())
-        return
-    outline, least = np.array(target.outline), min(target.solid.size[:2])
-    for number in range(config.goal.yaws):
-        yield _hold("outline", math.pi / 2 + math.pi * number / config.goal.yaws, target, outline, least)
-
-
-def _hold(
-    closes_on: Literal["x", "y", "outline"], turn: float, target: PlanningObject, outline: Array, least: float = 0.0
-) -> _Hold:
-    """Extents of an outline (K, 2) for closing at an angle to the box's x axis."""
-    yaw = target.solid.yaw + turn
-    c, s = math.cos(yaw), math.sin(yaw)
-    along, aside = outline @ (c, s), outline @ (s, -c)
-    a, b = float(along.max() + along.min()) / 2, float(aside.max() + aside.min()) / 2
-    width, reach = float(along.max() - along.min()), float(aside.max() - aside.min()) / 2
-    doubt = math.hypot(target.padding[0] * math.cos(turn), target.padding[1] * math.sin(turn))
-    middle = (a * c + b * s, a * s - b * c)
-    return _Hold(closes_on, (c, s, 0.0), (s, -c, 0.0), max(width, least), doubt, middle, reach)
+    ways: list[tuple[Literal["x", "y", "outline"], float]] = [("y", math.pi / 2), ("x", 0.0)]
+    outline, least = target.solid.outline(), 0.0
+    if not scene.yaw_known and target.outline:
+        outline, least, count = np.array(target.outline), min(target.solid.size[:2]), config.goal.yaws
+        ways = [("outline", math.pi / 2 + math.pi * number / count) for number in range(count)]
+    for closes_on, turn in ways:  # to the box's x axis
+        yaw = target.solid.yaw + turn
+        c, s = math.cos(yaw), math.sin(yaw)
+        along, aside = outline @ (c, s), outline @ (s, -c)
+        a, b = float(along.max() + along.min()) / 2, float(aside.max() + aside.min()) / 2
+        width, reach = float(along.max() - along.min()), float(aside.max() - aside.min()) / 2
+        doubt = math.hypot(target.padding[0] * math.cos(turn), target.padding[1] * math.sin(turn))
+        middle = (a * c + b * s, a * s - b * c)
+        yield _Hold(closes_on, (c, s, 0.0), (s, -c, 0.0), max(width, least), doubt, middle, reach)
 
 
 def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
@@ -173,35 +190,33 @@ def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> It
             continue
         tip, depth = found
         side: Side = "top_down" if tip.approach is _DOWN else "side"
-        yield _inside(
-            GraspCandidate(
-                side, hold.closes_on, tip, hold.width, opening, margin, depth, tip.back(goal.approach), hold.doubt,
-                _UNSURE if hold.closes_on == "outline" else 0.0,
-            ),
-            config,
+        unsure = _UNSURE if hold.closes_on == "outline" else 0.0
+        before = tip.back(goal.approach)
+        boxed = GraspCandidate(
+            side, hold.closes_on, tip, hold.width, opening, margin, depth, before, hold.doubt, unsure
         )  # fmt: skip
+        candidate = _inside(boxed, config)
+        if isinstance(candidate, GraspCandidate) and scene.target.seen is not None:
+            blocked = in_the_way(_in_tip(tip, scene.target.seen), opening, config)
+            candidate = candidate if blocked is None else Rejection(side, *_WORDS[blocked])
+        yield candidate
 
 
 def _from_above(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> tuple[Tip, float] | Rejection:
     """Tip and contact length: at the middle of the object, unless palm or floor keep it higher."""
     gripper, goal, solid = config.gripper, config.goal, scene.target.solid
     reach = gripper.finger_length - gripper.finger_beyond - goal.palm_clearance
-    top = max(solid.top, _seen_top(scene, hold, config))
+    top = solid.top
+    if scene.target.seen is not None:  # below a palm that comes down on it: the box leaves out what is small and high
+        local = _in_tip(Tip((*hold.middle, 0.0), _DOWN, hold.closing), scene.target.seen)
+        heights = np.sort(-local[under_palm(local, config), 2])
+        top = max(top, float(heights[-1 - STRAY])) if len(heights) > STRAY else top
     height = max(solid.centre[2], top - reach, _floor(scene, config) + gripper.finger_beyond)
     held = solid.top - max(height - gripper.finger_beyond, solid.bottom)
     if held < goal.hold:
         words = f"the fingers would hold the uppermost {max(held, 0.0):.3f} m of it, to avoid what is below"
         return Rejection("top_down", "below_support", f"{words}; {goal.hold:g} m are needed", scene.carrier_ids[0])
     return Tip((*hold.middle, height), _DOWN, hold.closing), held
-
-
-def _seen_top(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> float:
-    """Height of the target's surface below a palm that comes down on it: the box leaves out what is small and high."""
-    if scene.target.seen is None:
-        return -math.inf
-    local = _in_tip(Tip((*hold.middle, 0.0), _DOWN, hold.closing), scene.target.seen)
-    heights = np.sort(-local[under_palm(local, config), 2])
-    return float(heights[-1 - STRAY]) if len(heights) > STRAY else -math.inf
 
 
 def _in_tip(tip: Tip, seen: TargetPoints) -> Array:
@@ -244,30 +259,134 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
     return max([support.solid.top + goal.support_clearance for support in scene.support] + tops)
 
 
+# ------------------------------------------------------------------------------------------------ on the surface
+
+
+def _measured(
+    name: Side, proposal: ProposedGrasp, body: GraspBody, seen: TargetPoints, thin: ThinParts, config: PlanningConfig
+) -> SurfaceGrasp | str:
+    gripper, goal, rotation = config.gripper, config.goal, proposal.rotation
+    deep, palm = gripper.finger_beyond, gripper.finger_beyond - gripper.finger_length
+    local = (body.points - proposal.position) @ rotation
+    x, y, z = local.T
+    strip = (np.abs(x) < gripper.finger_width / 2) & (z < deep)
+    inner = strip & (z > palm) & (np.abs(y) + body.reach < gripper.opening_max / 2)
+    if np.count_nonzero(inner & body.seen) < _FEW_POINTS:
+        return "not_opposite"
+    faces = [
+        face_of(
+            side, local[inner], body.reach[inner], (body.normals @ rotation)[inner], body.seen[inner], 0.0, deep,
+            gripper.finger_width, 0.0,
+        )
+        for side in (-1.0, 1.0)
+    ]  # fmt: skip
+    low, high = -faces[0].at, faces[1].at
+    width = max(high - low, proposal.width)
+    needed = width + 2 * goal.jaw_clearance
+    if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
+        return "too_wide" if needed > gripper.opening_max else "too_narrow"
+    hold = min(deep, faces[0].end, faces[1].end) - max(faces[0].begin, faces[1].begin)
+    if hold < least_hold(body, config):
+        return "not_opposite"
+    aside = (low + high) / 2
+    known = sum(face.looks for face in faces)
+    sigma, estimated = sigma_of(faces, width, seen, rotation[:2, 1])
+    wanted = min(needed + 2 * goal.sigmas * estimated, gripper.opening_max)
+    between = local - (0.0, aside, 0.0)
+    for opening in (max(wanted, gripper.opening_min), max(needed, gripper.opening_min)):
+        blocked = in_the_way(between, opening, config)
+        if blocked != "no_room":
+            break
+    if blocked == "no_room":
+        out = between[beside(between, opening, config), 1]
+        return "too_wide" if min(np.count_nonzero(out > 0), np.count_nonzero(out < 0)) > STRAY else "no_room"
+    if blocked is not None:
+        return blocked
+    position = proposal.position + aside * rotation[:, 1]
+    way = thin.way(name, position, rotation[:, 1], width, gripper.finger_thickness) or name
+    return SurfaceGrasp(
+        way, rotation, position, width, sigma, opening, hold, max(face.angle for face in faces), known,
+        lever_of(body, position, rotation[:2, 1]),
+    )  # fmt: skip
+
+
+def _on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
+    """Yield candidates on the measured surface, and orientations without one; nothing without a measured surface.
+
+    Args:
+        floor: least height for the gripper, metres.
+    """
+    target = scene.target
+    if target.seen is None:
+        return
+    middle = np.array(target.solid.centre)
+    found, missed = surface_grasps(target.seen, middle, target.solid.yaw, floor, config)
+    for miss in missed:
+        yield Rejection(miss.way, *_WORDS[miss.kind])
+    for grasp in found:
+        yield _candidate(scene, grasp, config)
+
+
+def _on_proposals(
+    scene: PlanningScene, proposed: Sequence[ProposedGrasp], config: PlanningConfig
+) -> Iterator[GraspCandidate | Rejection]:
+    """Yield candidates for a server's grasps, measured by the rules of grasps found locally, and rejected ones.
+
+    The server gives the poses; width, opening and hold are measured. Whether the faces are turned towards the fingers
+    only affects the score, because that is what the learned model decides.
+    """
+    if scene.target.seen is None:
+        return
+    seen = scene.target.seen
+    body = grasp_body(seen, np.array(scene.target.solid.centre))
+    thin = ThinParts(body, config)
+    for proposal in proposed:
+        down = -float(proposal.rotation[2, 2])
+        name: Side = "top_down" if down > _STEEP else "side" if abs(down) < _FLAT else "slanted"
+        found = _measured(name, proposal, body, seen, thin, config)
+        if isinstance(found, str):
+            yield Rejection(name, *_WORDS[found])
+        else:
+            yield _candidate(scene, found, config, proposal.score)
+
+
+def _candidate(
+    scene: PlanningScene, grasp: SurfaceGrasp, config: PlanningConfig, server: float | None = None
+) -> GraspCandidate | Rejection:
+    """Make a candidate, unless the palm would be inside the box that planners keep it out of."""
+    way = grasp.way
+    tip = Tip(_vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
+    palm = links(config.gripper, tip, grasp.opening)[LINKS.index(PALM)]
+    if float(distances([palm], [scene.target.solid])[0, 0]) < 0:
+        return Rejection(way, *_WORDS["palm"])
+    margin = (config.gripper.opening_max - grasp.width - 2 * config.goal.jaw_clearance) / 2
+    return GraspCandidate(
+        way, "surface", tip, grasp.width, grasp.opening, margin, grasp.hold, tip.back(config.goal.approach),
+        grasp.sigma, grasp.angle, grasp.lever, server,
+    )  # fmt: skip
+
+
+def _vector(values: np.ndarray) -> Vector3:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
+
+
+def _unit(values: np.ndarray) -> Vector3:
+    """A unit vector with rounding noise set to zero."""
+    clean = np.where(np.abs(values) < 1e-12, 0.0, values)
+    return _vector(clean / np.linalg.norm(clean))
+
+
 # ------------------------------------------------------------------------------------------------ freedom
 
 
-def _free_of_surface(
-    found: GraspCandidate | Rejection, scene: PlanningScene, config: PlanningConfig
-) -> GraspCandidate | Rejection:
-    if isinstance(found, Rejection) or scene.target.seen is None:
-        return found
-    blocked = in_the_way(_in_tip(found.tip, scene.target.seen), found.opening, config)
-    return found if blocked is None else Rejection(found.way, *WORDS[blocked])
-
-
 def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspCandidate | Rejection:
-    return found if isinstance(found, Rejection) else _outside(found, config) or found
-
-
-def _outside(candidate: GraspCandidate, config: PlanningConfig) -> Rejection | None:
-    tip, up = candidate.tip, (0.0, 0.0, config.goal.retreat)
-    for name, place in (("grasp", tip), ("pre-grasp", tip.moved(candidate.before)), ("retreat", tip.moved(up))):
-        beyond = outside_by(config.workspace, place.position)
-        if beyond > 0:
-            words = f"its {name} is {beyond:.3f} m outside the workspace"
-            return Rejection(candidate.way, "out_of_workspace", words)
-    return None
+    if isinstance(found, Rejection):
+        return found
+    tip, up = found.tip, (0.0, 0.0, config.goal.retreat)
+    ways = (("grasp", (0.0, 0.0, 0.0)), ("pre-grasp", found.before), ("retreat", up))
+    words = words_outside(config.workspace, ((name, tip.moved(way).position) for name, way in ways))
+    return Rejection(found.way, "out_of_workspace", words) if words else found
 
 
 def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None:
@@ -285,7 +404,11 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     for obj in scene.neighbours:
         above = obj.solid.bottom > target.solid.centre[2]
         near = above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance
-        if near and _rises_into(target, obj.padded, up, config.goal.clearance):
+        if near and target.seen is not None:  # only if its known shape enters the other's box on its way up
+            points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)
+            box = TurnedBox.of(obj.padded).grown(config.goal.clearance + target.seen.edge / 2)
+            near = float(box.swept((0.0, 0.0, -config.goal.retreat)).contains(points).mean()) > _STRAY
+        if near:
             words = f"the {obj.label} ({obj.id}) is on it, or above it"
             return Rejection("top_down", "blocked", words, obj.id)
     into = 0.0 if scene.occupancy is None else scene.occupancy.measured.edge / 2
@@ -295,29 +418,11 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     return None
 
 
-def _rises_into(target: PlanningObject, other: Solid, up: Vector3, clearance: float) -> bool:
-    """Whether the target's known shape, or else its box, enters another box on its way up."""
-    if target.seen is None:
-        return True
-    points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)
-    margin = clearance + target.seen.edge / 2
-    x, y, z = up
-    inside = TurnedBox.of(other).grown(margin).swept((-x, -y, -z)).contains(points)
-    return float(inside.mean()) > _STRAY
-
-
 def _swept(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
     """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
     coming = links(config.gripper, tip, opening, tip.back(config.goal.approach))
     leaving = links(config.gripper, tip, opening, (0.0, 0.0, config.goal.retreat))
     return Way(side, (*coming, *leaving))
-
-
-def _closing(grasp: Grasp, tip: Tip, opening: float, config: PlanningConfig) -> Way:
-    way, between = _swept(grasp.way, tip, opening, config), (opening - grasp.needed) / 2
-    steps = math.ceil(between / config.gripper.finger_thickness)
-    closing = (links(config.gripper, tip, opening - 2 * between * k / steps) for k in range(1, steps + 1))
-    return dataclasses.replace(way, gripper=(*way.gripper, *(box for boxes in closing for box in boxes)))
 
 
 def _opened(
@@ -337,7 +442,11 @@ def _opened(
             pushed = beside(points, grasp.needed, config, wider + config.goal.jaw_clearance)
             if wider > 0 and np.count_nonzero(pushed) <= STRAY:
                 tried.append((number, opening))
-                ways.append(_closing(grasp, tip, opening, config))
+                steps = math.ceil(wider / config.gripper.finger_thickness)
+                closing = (links(config.gripper, tip, opening - 2 * wider * k / steps) for k in range(1, steps + 1))
+                way = _swept(grasp.way, tip, opening, config)
+                boxes = (*way.gripper, *(box for each in closing for box in each))
+                ways.append(dataclasses.replace(way, gripper=boxes))
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
             if not isinstance(result, Rejection) and result >= config.goal.ample:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError
@@ -15,7 +15,7 @@ from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.manipulation.planning.workspace import outside_by
+from spatial_vlm_ros.manipulation.planning.workspace import words_outside
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Place, Pose, Resolution, Vector3
 
@@ -65,8 +65,19 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     while spots and not free:
         for number, place in spots:
             candidates = list(_candidates(number, place, release, scene, grasp, config))
-            around = [_lowered(obj, place) for obj in scene.neighbours]
-            for candidate, result in zip(candidates, _results(candidates, scene, grasp, around, config), strict=True):
+            height = place.pose.position[2]  # where its support is cut: a rim is not checked
+            around = [_cut(obj, height) if obj.id == place.carrier_id else obj for obj in scene.neighbours]
+            outside = []
+            for each in candidates:
+                moves = (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, config.goal.retreat)),
+                         ("retreat", each.tip.back(config.goal.approach)))  # fmt: skip
+                points = ((name, each.tip.moved(way).position) for name, way in moves)
+                outside.append(words_outside(config.workspace, points))
+            inside = [each for each, words in zip(candidates, outside, strict=True) if not words]
+            ways = [putting_down(grasp, each.tip, grasp.needed, each.obj, config) for each in inside]
+            results = iter(judged(scene, ways, around, config.goal))
+            for candidate, words in zip(candidates, outside, strict=True):
+                result = Rejection(grasp.way, "out_of_workspace", words) if words else next(results)
                 if isinstance(result, Rejection):
                     rejected.append(result)
                 else:
@@ -75,14 +86,14 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
         spots = [(number, place) for number, place in spots if release <= min(place.rim_m or 0.0, config.goal.drop)]
     if not free:
         raise refused(f"put down the {scene.target.label} ({scene.target.id})", rejected)
-    order = sorted(free, key=lambda pair: _rank(pair[0], pair[1], config.goal.ample))[: config.goal.most]
-    placements = tuple(_placement(candidate, clearance, scene, grasp, config) for candidate, clearance in order)
+
+    def rank(pair: tuple[_PlaceCandidate, float]) -> tuple[float, float, float]:
+        steps = math.floor(min(pair[1], config.goal.ample) / _STEP + 1e-6)
+        return pair[0].spot, -steps, abs(math.remainder(pair[0].turn, math.tau))
+
+    best = sorted(free, key=rank)[: config.goal.most]
+    placements = tuple(_placement(candidate, clearance, scene, grasp, config) for candidate, clearance in best)
     return PlaceGoal(scene.frame_id, scene.stamp_ns, scene.target.id, placements, tuple(rejected))
-
-
-def _rank(candidate: _PlaceCandidate, clearance: float, ample: float) -> tuple[float, float, float]:
-    steps = math.floor(min(clearance, ample) / _STEP + 1e-6)
-    return candidate.spot, -steps, abs(math.remainder(candidate.turn, math.tau))
 
 
 def _candidates(
@@ -102,13 +113,6 @@ def _candidates(
         middle = centre[0] + aside, centre[1] + along, centre[2] + above
         moved = Tip(middle, _turned(tip.approach, by), _turned(tip.closing, by))
         yield _PlaceCandidate(spot, place, release, turn, moved, Solid(centre, solid.yaw + by, solid.size))
-
-
-def _lowered(obj: PlanningObject, place: Place) -> PlanningObject:
-    """The support of a place, cut at the height of the place: a rim is not checked."""
-    if obj.id != place.carrier_id:
-        return obj
-    return _cut(obj, place.pose.position[2])
 
 
 def carrier_at(scene: PlanningScene, placement: Placement) -> PlanningObject | None:
@@ -133,38 +137,19 @@ def _cut(obj: PlanningObject, height: float) -> PlanningObject:
     return dataclasses.replace(obj, solid=obj.solid.between(bottom, top))
 
 
-def _results(
-    candidates: Sequence[_PlaceCandidate],
-    scene: PlanningScene,
-    grasp: Grasp,
-    around: Sequence[PlanningObject],
-    config: PlanningConfig,
-) -> Iterator[Rejection | float]:
-    """The rejection or the clearance of each candidate, metres; those outside the workspace are not judged further."""
-    outside = [_outside(candidate, grasp, config) for candidate in candidates]
-    ways = [_way(each, grasp, config) for each, beyond in zip(candidates, outside, strict=True) if beyond is None]
-    results = iter(judged(scene, ways, around, config.goal))
-    return (next(results) if beyond is None else beyond for beyond in outside)
+def putting_down(grasp: Grasp, tip: Tip, opening: float, obj: Solid, config: PlanningConfig) -> Way:
+    """Swept space: gripper and object moving down, and the open gripper moving back.
 
-
-def _outside(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Rejection | None:
-    tip, goal = candidate.tip, config.goal
-    for name, way in (("place", (0.0, 0.0, 0.0)), ("pre-place", (0.0, 0.0, goal.retreat)),
-                      ("retreat", tip.back(goal.approach))):  # fmt: skip
-        beyond = outside_by(config.workspace, tip.moved(way).position)
-        if beyond > 0:
-            return Rejection(grasp.way, "out_of_workspace", f"its {name} is {beyond:.3f} m outside the workspace")
-    return None
-
-
-def _way(candidate: _PlaceCandidate, grasp: Grasp, config: PlanningConfig) -> Way:
-    """Swept space: gripper and object moving down, and the open gripper moving back."""
+    Args:
+        tip: where the object is released.
+        opening: distance between the fingers then, metres.
+        obj: the object at its place.
+    """
     up = (0.0, 0.0, config.goal.retreat)
-    coming = links(config.gripper, candidate.tip, grasp.width, up)
-    leaving = links(config.gripper, candidate.tip, grasp.needed, candidate.tip.back(config.goal.approach))
-    lift = config.goal.clearance  # the last of its way is that on which it comes to rest
-    x, y, z = candidate.obj.centre
-    above = Solid((x, y, z + lift), candidate.obj.yaw, candidate.obj.size)
+    coming = links(config.gripper, tip, grasp.width, up)
+    leaving = links(config.gripper, tip, opening, tip.back(config.goal.approach))
+    x, y, z = obj.centre
+    above = Solid((x, y, z + config.goal.clearance), obj.yaw, obj.size)  # the last of its way is to come to rest
     return Way(grasp.way, (*coming, *leaving), (above.swept(up),), lowered=True)
 
 

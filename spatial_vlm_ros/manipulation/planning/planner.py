@@ -190,9 +190,15 @@ def plan_of(
         if not fits:
             got = f"width {step.width}, {'no trajectory' if step.trajectory is None else 'a trajectory'}"
             raise InputError(f"phase {step.phase}", got, "a width" if grips else "a trajectory", "plan it again")
-    arm = [step for step in steps if step.trajectory is not None]
-    for before, after in itertools.pairwise(arm):
-        _check_joined(before, after)
+    arm = [(step.phase, step.trajectory) for step in steps if step.trajectory is not None]
+    for (before, one), (after, other) in itertools.pairwise(arm):
+        end, start = one.end, other.start
+        apart = max((abs(end[name] - at) for name, at in start.items() if name in end), default=math.inf)
+        if set(end) != set(start) or apart > JOINED:
+            got = f"a start {apart:.3f} from the end of phase {before}"
+            got = got if set(end) == set(start) else f"other joints: {', '.join(start)}"
+            near = f"the joints of phase {before}, and at most {JOINED:g} from its end"
+            raise InputError(f"trajectory of phase {after}", got, near, "plan it from that end")
     chosen_steps = tuple(steps)
     number = plan_hash(goal, scene, place, chosen_steps, grasp, placement)
     return MotionPlan(goal.target_id, chosen_steps, grasp, place, placement, number)
@@ -246,21 +252,6 @@ def plan_bytes(
 def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:
     """Whether a plan is unchanged and was made for this goal in this scene."""
     return plan.hash == plan_hash(goal, scene, plan.place, plan.steps, plan.grasp, plan.placement)
-
-
-def _check_joined(before: PlanStep, after: PlanStep) -> None:
-    if before.trajectory is None or after.trajectory is None:
-        return
-    end, start = before.trajectory.end, after.trajectory.start
-    apart = max((abs(end[name] - at) for name, at in start.items() if name in end), default=math.inf)
-    if set(end) != set(start) or apart > JOINED:
-        got = (
-            f"a start {apart:.3f} from the end of phase {before.phase}"
-            if set(end) == set(start)
-            else f"other joints: {', '.join(start)}"
-        )
-        expected = f"the joints of phase {before.phase}, and at most {JOINED:g} from its end"
-        raise InputError(f"trajectory of phase {after.phase}", got, expected, "plan it from that end")
 
 
 def _canonical(value: Any) -> Any:

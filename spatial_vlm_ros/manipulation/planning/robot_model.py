@@ -6,6 +6,7 @@ Needs the extra `arm` (Pinocchio), which is loaded with the first description.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import re
@@ -25,7 +26,7 @@ from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files.documents import parse_xml, read_xml
 from spatial_vlm_ros.files.reading import MIB, check_regular
-from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.hulls import Hull, spread_over_sphere
 from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, DepthConfig, StreamConfig
 from spatial_vlm_ros.types import RgbdFrame, Transform
@@ -164,7 +165,16 @@ def model_and_geometry_of(root: Element, path: Path | None, turns: float | None 
     """
     pin, name = load("pinocchio"), path or "robot_description"
     folders = package_folders(path or "/")
-    _check_meshes(root, path, folders)
+    for link in root.iter("link"):  # Pinocchio's error does not say where it searched for a mesh
+        for mesh in link.findall("collision/geometry/mesh"):
+            filename, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
+            file = mesh_file(filename, path, folders)
+            if file is None:
+                repair = (
+                    "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
+                )
+                raise FileError(name, f"mesh {filename!r} was not found", repair, field)
+            check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
     if turns is not None:
         root = copy.deepcopy(root)
         for joint in root.findall("joint"):
@@ -184,22 +194,18 @@ def model_and_geometry_of(root: Element, path: Path | None, turns: float | None 
         repair = "check it with check_urdf; meshes have to be STL, DAE or OBJ files"
         raise FileError(name, f"Pinocchio cannot read it: {error}", repair) from error
     for part in geometry.geometryObjects:
-        if hasattr(part.geometry, "buildConvexHull"):  # a mesh
-            part.geometry = _convex(part.geometry, str(model.frames[part.parentFrame].name))
+        mesh = part.geometry
+        if not hasattr(mesh, "buildConvexHull"):
+            continue
+        # coal's `buildConvexRepresentation` assumes that a mesh is convex, and misses parts behind a hollow;
+        # `buildConvexHull` crashes if all points lie in a plane.
+        points = np.asarray(mesh.vertices(), np.float64)
+        middle = points.mean(axis=0)
+        if len(points) < 4 or np.linalg.svd(points - middle, compute_uv=False)[2] <= _THIN * np.ptp(points):
+            _hull(str(model.frames[part.parentFrame].name), [points])
+        mesh.buildConvexHull(True, "Qt")
+        part.geometry = mesh.convex
     return model, geometry
-
-
-def _convex(mesh: Any, link: str) -> Any:
-    """The convex hull of a coal mesh.
-
-    coal's `buildConvexRepresentation` assumes that a mesh is convex, and misses parts behind a hollow;
-    `buildConvexHull` crashes if all points lie in a plane.
-    """
-    points = np.asarray(mesh.vertices(), np.float64)
-    if len(points) < 4 or np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[2] <= _THIN * np.ptp(points):
-        _hull(link, [points])
-    mesh.buildConvexHull(True, "Qt")
-    return mesh.convex
 
 
 def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
@@ -244,27 +250,6 @@ def package_folders(path: str | Path) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def _check_meshes(root: Element, path: Path | None, folders: Sequence[str]) -> None:
-    """Check that collision meshes exist and are not too large; Pinocchio's error does not say where it searched."""
-    for link in root.iter("link"):
-        for mesh in link.findall("collision/geometry/mesh"):
-            name, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
-            file = mesh_file(name, path, folders)
-            if file is None:
-                repair = (
-                    "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
-                )
-                raise FileError(path or "robot_description", f"mesh {name!r} was not found", repair, field)
-            check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
-
-
-def _is_file(place: Path) -> bool:
-    try:
-        return place.is_file()
-    except OSError:  # a name that is too long
-        return False
-
-
 def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | None:
     """Find the file of a mesh in a URDF, with or without `package://`; None if not found.
 
@@ -272,13 +257,15 @@ def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | No
         name: as in the URDF.
         path: path of the URDF; None = it was a text.
     """
-    return next((place for place in _places(name, path, folders) if _is_file(place)), None)
-
-
-def _places(name: str, path: Path | None, folders: Sequence[str]) -> list[Path]:
     if name.startswith(_PACKAGE):
-        return [Path(folder) / name.removeprefix(_PACKAGE) for folder in folders]
-    return [(path.resolve().parent if path is not None else Path("/")) / re.sub("^file://", "", name)]
+        places = [Path(folder) / name.removeprefix(_PACKAGE) for folder in folders]
+    else:
+        places = [(path.resolve().parent if path is not None else Path("/")) / re.sub("^file://", "", name)]
+    for place in places:
+        with contextlib.suppress(OSError):  # a name that is too long
+            if place.is_file():
+                return place
+    return None
 
 
 def _hull(link: str, points: Sequence[Floats]) -> Hull:
@@ -298,7 +285,10 @@ def _corners(shape: Any, name: str) -> Floats:
         return np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 3)
     if hasattr(shape, "halfLength"):  # cylinder, capsule, cone
         beyond = shape.radius if type(shape).__name__ == "Capsule" else 0.0
-        return _prism(float(shape.radius), float(shape.halfLength) + beyond)
+        half_length = float(shape.halfLength) + beyond
+        angles = np.arange(_AROUND) * 2 * np.pi / _AROUND
+        ring = np.column_stack([np.cos(angles), np.sin(angles)]) * float(shape.radius) / np.cos(np.pi / _AROUND)
+        return np.concatenate([np.column_stack([ring, np.full(_AROUND, z)]) for z in (-half_length, half_length)])
     if hasattr(shape, "radius"):
         radius = float(shape.radius)
         corners, reach = _unit_ball()
@@ -307,20 +297,8 @@ def _corners(shape: Any, name: str) -> Floats:
     raise InputError(f"collision geometry {name!r}", type(shape).__name__, "a geometry type of URDF", repair)
 
 
-def _prism(radius: float, half_length: float) -> Floats:
-    angles = np.arange(_AROUND) * 2 * np.pi / _AROUND
-    ring = np.column_stack([np.cos(angles), np.sin(angles)]) * radius / np.cos(np.pi / _AROUND)
-    return np.concatenate([np.column_stack([ring, np.full(_AROUND, z)]) for z in (-half_length, half_length)])
-
-
 @cache
 def _unit_ball() -> tuple[Floats, float]:
-    """Evenly spread points on the unit sphere, and the distance of their hull's nearest face from the centre.
-
-    Source: the golden spiral.
-    """
-    n = 150
-    heights, turns = 1 - (2 * np.arange(n) + 1) / n, np.arange(n) * np.pi * (3 - 5**0.5)
-    wide = np.sqrt(1 - heights**2)
-    points = np.column_stack([wide * np.cos(turns), wide * np.sin(turns), heights])
+    """Evenly spread points on the unit sphere, and the distance of their hull's nearest face from the centre."""
+    points = spread_over_sphere(150)
     return points, float(Hull(points).planes[:, 3].min())

@@ -125,9 +125,12 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         reason = f"{', '.join(seen.unplaced)} could not be measured, and where it stands is not visible"
         raise DepthError(reason, "move the camera, or remove the object")
     own = dataclasses.replace(
-        _padded(seen.target, 0.0, config.goal), outline=seen.outline, surface=seen.surface, seen=seen.target_points
+        _padded(seen.target, config.goal), outline=seen.outline, surface=seen.surface, seen=seen.target_points
     )
-    others = tuple(_neighbour(body, body.id in seen.avoid, config.goal) for body in seen.others)
+    avoid = config.goal.avoid
+    others = tuple(
+        _padded(body, config.goal, config.goal.padding, avoid if body.id in seen.avoid else 0.0) for body in seen.others
+    )
     upper = own.solid
     lower = [
         obj for obj in others if upper.bottom - obj.solid.bottom > _HIGHER and upper.centre[2] > obj.solid.centre[2]
@@ -135,7 +138,16 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     flat = [Solid((*s.centre[:2], 0.0), s.yaw, (*s.size[:2], 1.0)) for s in (upper, *(t.solid for t in lower))]
     overlap = gaps(flat[:1], flat[1:])[0]
     supporting_objects = tuple(obj.id for obj, gap in zip(lower, overlap, strict=True) if gap < _SHARED) or (SUPPORT,)
-    beside = tuple(id_ for id_ in _beside(own, others) if id_ not in supporting_objects)
+    # Boxes of curved objects beside the target may reach it, padded. Since both objects exist there, the boxes are too
+    # large; moving straight up, the target leaves them, as in `pick_goal`.
+    level = [obj for obj in others if obj.solid.bottom <= upper.centre[2] and obj.id not in supporting_objects]
+    apart = gaps([upper], [obj.padded for obj in level])[0] if level else ()
+    beside = tuple(obj.id for obj, gap in zip(level, apart, strict=True) if gap < _TOUCHES)
+
+    into = next((obj.padded for obj in others if obj.id == seen.destination_id), None)
+    height, entered = seen.place_height, None  # the destination's box from the lowest place up to the target's height
+    if into is not None and height is not None and into.top > height:
+        entered = into.between(height, min(into.top, height + upper.size[2]))
     return PlanningScene(
         frame_id=seen.frame_id,
         stamp_ns=seen.stamp_ns,
@@ -150,46 +162,21 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         carrier_ids=supporting_objects,
         allowed=_allowed(own.id, (*supporting_objects, *beside), seen.destination_id, seen.occupancy is not None),
         occupancy=seen.occupancy,
-        entered=_entered(own, others, seen.destination_id, seen.place_height),
+        entered=entered,
     )
 
 
-def _neighbour(body: SurroundingObject, avoided: bool, config: GoalConfig) -> PlanningObject:
-    padded = _padded(body, config.padding, config)
-    if not avoided:
-        return padded
-    x, y, z = padded.padding
-    return dataclasses.replace(padded, padding=(x + config.avoid, y + config.avoid, z + config.avoid))
+def _padded(body: SurroundingObject, config: GoalConfig, least: float = 0.0, more: float = 0.0) -> PlanningObject:
+    """Pad an object by its position uncertainty, the largest one if it is unmeasured, and `least` and `more` metres.
 
-
-def _padded(body: SurroundingObject, least: float, config: GoalConfig) -> PlanningObject:
-    """Pad an object by `least` metres and its position uncertainty; an unmeasured object by the largest uncertainty."""
-    if body.sigma is None:
-        more: tuple[float, ...] = (config.most_padding,) * 3
-    else:
-        more = tuple(min(least + config.sigmas * value, config.most_padding) for value in body.sigma)
-    return PlanningObject(body.id, body.label, body.solid, (more[0], more[1], more[2]))
-
-
-def _beside(own: PlanningObject, others: tuple[PlanningObject, ...]) -> tuple[str, ...]:
-    """Objects beside the target whose padded boxes reach it, as boxes of curved objects may.
-
-    Since both objects exist there, the boxes are too large; moving straight up, the target leaves them, as in
-    `pick_goal`.
+    Uncertainty and `least` together are limited by `most_padding`.
     """
-    near = [obj for obj in others if obj.solid.bottom <= own.solid.centre[2]]
-    found = gaps([own.solid], [obj.padded for obj in near])[0] if near else ()
-    return tuple(obj.id for obj, gap in zip(near, found, strict=True) if gap < _TOUCHES)
-
-
-def _entered(
-    own: PlanningObject, others: tuple[PlanningObject, ...], destination_id: str | None, height: float | None
-) -> Solid | None:
-    """The destination's box from the lowest place up to the target's height."""
-    into = next((obj.padded for obj in others if obj.id == destination_id), None)
-    if into is None or height is None or into.top <= height:
-        return None
-    return into.between(height, min(into.top, height + own.solid.size[2]))
+    if body.sigma is None:
+        sides: tuple[float, ...] = (config.most_padding,) * 3
+    else:
+        sides = tuple(min(least + config.sigmas * value, config.most_padding) for value in body.sigma)
+    x, y, z = (side + more for side in sides)
+    return PlanningObject(body.id, body.label, body.solid, (x, y, z))
 
 
 def _allowed(

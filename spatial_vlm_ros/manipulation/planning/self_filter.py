@@ -15,7 +15,7 @@ from spatial_vlm_ros.geometry.camera import normalised_axes, normalised_grid
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.manipulation.planning.hulls import Array, Hull
 from spatial_vlm_ros.parameters import DepthConfig
-from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame, RobotPixels, Transform
+from spatial_vlm_ros.types import Mask, RgbdFrame, RobotPixels, Transform
 
 MOST_PADDING = 1.0  # metres: more is probably millimetres
 SIGMAS = 3.0  # standard deviations of depth that the hulls grow by, in addition to their padding
@@ -67,10 +67,42 @@ def self_mask(
     measured = (frame.depth > 0) & (frame.depth <= config.far)
     if within is not None:
         measured &= within
-    if measured.any():
-        view = _View.of(frame, np.where(measured, frame.depth, np.float32(np.nan)), padding, config)
-        for link, camera_T_link in zip(links, poses, strict=True):
-            _mark(mask, view, link.hull, camera_T_link)
+    if not measured.any():
+        return mask
+
+    z = np.where(measured, frame.depth, np.float32(np.nan))
+    if frame.camera.is_rectified:
+        xs, ys = normalised_axes(frame.camera)
+        x, y = np.broadcast_to(xs, z.shape), np.broadcast_to(ys[:, None], z.shape)
+    else:
+        grid = normalised_grid(frame.camera)
+        x, y = grid[..., 0], grid[..., 1]
+    axes = (np.multiply(x, z, dtype=np.float32), np.multiply(y, z, dtype=np.float32), z)
+    columns = np.stack([np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)])  # least and greatest x/z of each
+    rows = np.stack([np.fmin.reduce(y, axis=1), np.fmax.reduce(y, axis=1)])
+    growth = _grown(z, padding, config).astype(np.float32, copy=False)
+    farthest = float(np.nanmax(z))
+
+    for link, camera_T_link in zip(links, poses, strict=True):
+        hull = link.hull
+        centre = camera_T_link.apply(hull.centre)
+        across, down, ahead = (float(value) for value in centre)
+        beyond = ahead + hull.radius + float(_grown(farthest, padding, config))
+        most = float(_grown(min(max(beyond, 0.0), farthest), padding, config))  # grows with depth
+        # Rows and columns around all pixels whose point may lie in the grown sphere.
+        window = (
+            _span(rows, _seen(down, ahead, hull.radius + most)),
+            _span(columns, _seen(across, ahead, hull.radius + most)),
+        )
+        marked, grown = mask[window], growth[window]
+        away = np.zeros(marked.shape, np.float32)
+        for axis, middle in zip(axes, centre, strict=True):
+            step = axis[window] - np.float32(middle)
+            away += step * step
+        around = grown + np.float32(hull.radius)
+        near = (away <= around * around) & ~marked
+        points = np.stack([axis[window][near] for axis in axes]) - camera_T_link.translation[:, None]  # (3, N)
+        marked[near] = hull.within((camera_T_link.rotation.T @ points).T, grown[near])
     return mask
 
 
@@ -93,59 +125,9 @@ def remove_self(frame: RgbdFrame, mask: Mask, own: Mask | None = None) -> RgbdFr
     return replace(frame, depth=np.where(mask, nothing, frame.depth), robot=RobotPixels(taken, own))
 
 
-@dataclass(frozen=True, eq=False)
-class _View:
-    """Per-pixel data that all links are compared with, (H, W) each.
-
-    Args:
-        points: x, y and z in the optical frame, metres; NaN where not measured.
-        grown: growth of a hull at that depth, metres.
-        columns, rows: (2, W) and (2, H), least and greatest x/z of each column and y/z of each row.
-        farthest: greatest z, metres.
-    """
-
-    points: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
-    grown: npt.NDArray[np.float32]
-    columns: Array
-    rows: Array
-    farthest: float
-    padding: float
-    config: DepthConfig
-
-    @staticmethod
-    def of(frame: RgbdFrame, z: npt.NDArray[np.float32], padding: float, config: DepthConfig) -> _View:
-        x, y = _rays(frame.camera)
-        return _View(
-            points=(np.multiply(x, z, dtype=np.float32), np.multiply(y, z, dtype=np.float32), z),
-            grown=_grown(z, padding, config).astype(np.float32, copy=False),
-            columns=np.stack([np.fmin.reduce(x, axis=0), np.fmax.reduce(x, axis=0)]),
-            rows=np.stack([np.fmin.reduce(y, axis=1), np.fmax.reduce(y, axis=1)]),
-            farthest=float(np.nanmax(z)),
-            padding=padding,
-            config=config,
-        )
-
-    def window(self, centre: Array, radius: float) -> tuple[slice, slice]:
-        """Rows and columns around all pixels whose point may lie in a grown sphere in the optical frame."""
-        beyond = float(centre[2]) + radius + float(_grown(self.farthest, self.padding, self.config))
-        most = float(_grown(min(max(beyond, 0.0), self.farthest), self.padding, self.config))  # grows with depth
-        x, y, z = (float(value) for value in centre)
-        return _span(self.rows, _seen(y, z, radius + most)), _span(self.columns, _seen(x, z, radius + most))
-
-
 def _grown(z: npt.NDArray[np.float32] | float, padding: float, config: DepthConfig) -> npt.NDArray[np.floating]:
     """Growth of hulls at a depth, metres."""
     return padding + SIGMAS * depth_noise(z, config)
-
-
-def _rays(camera: PinholeCamera) -> tuple[Array, Array]:
-    """x/z and y/z of each pixel, (H, W)."""
-    if not camera.is_rectified:
-        grid = normalised_grid(camera)
-        return grid[..., 0], grid[..., 1]
-    xs, ys = normalised_axes(camera)
-    shape = (camera.height, camera.width)
-    return np.broadcast_to(xs, shape), np.broadcast_to(ys[:, None], shape)
 
 
 def _seen(across: float, ahead: float, radius: float) -> tuple[float, float]:
@@ -165,18 +147,3 @@ def _seen(across: float, ahead: float, radius: float) -> tuple[float, float]:
 def _span(least_and_greatest: Array, seen: tuple[float, float]) -> slice:
     hit = np.flatnonzero((least_and_greatest[1] >= seen[0]) & (least_and_greatest[0] <= seen[1]))
     return slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0)
-
-
-def _mark(mask: Mask, view: _View, hull: Hull, camera_T_link: Transform) -> None:
-    """Set the pixels of one link that are not set yet."""
-    centre = camera_T_link.apply(hull.centre)
-    window = view.window(centre, hull.radius)
-    marked, grown = mask[window], view.grown[window]
-    away = np.zeros(marked.shape, np.float32)
-    for axis, middle in zip(view.points, centre, strict=True):
-        step = axis[window] - np.float32(middle)
-        away += step * step
-    around = grown + np.float32(hull.radius)
-    near = (away <= around * around) & ~marked
-    points = np.stack([axis[window][near] for axis in view.points]) - camera_T_link.translation[:, None]  # (3, N)
-    marked[near] = hull.within((camera_T_link.rotation.T @ points).T, grown[near])

@@ -55,6 +55,11 @@ class Solid:
         (x, y, _), (sx, sy, _) = self.centre, self.size
         return Solid((x, y, (low + high) / 2), self.yaw, (sx, sy, high - low))
 
+    def placed(self, pose: Array) -> Solid:
+        """The box at another pose of its centre, (4, 4), metres; upright."""
+        x, y, z = pose[:3, 3].tolist()
+        return Solid((x, y, z), math.atan2(pose[1, 0], pose[0, 0]), self.size)
+
     def swept(self, way: Vector3) -> Solid:
         """The box around its sweep along the vector `way`, metres; exact along one of its own axes."""
         c, s = math.cos(self.yaw), math.sin(self.yaw)
@@ -169,17 +174,13 @@ def distances(ones: Sequence[Body], others: Sequence[Solid]) -> Array:
     result = np.empty((len(ones), len(others)))
     slanted = np.array([isinstance(one, TurnedBox) for one in ones])
     result[~slanted] = gaps([one for one in ones if isinstance(one, Solid)], others)
-    result[slanted] = _distances(boxes, others)
-    return result
-
-
-def _distances(ones: Sequence[TurnedBox], others: Sequence[Solid]) -> Array:
     if not others:
-        return np.empty((len(ones), 0))
-    rotations = np.stack([one.pose[:3, :3] for one in ones])
-    ways = np.array([one.way for one in ones], np.float64)
-    spans = np.concatenate((rotations * np.array([one.size for one in ones])[:, None, :], ways[:, :, None]), axis=2)
-    middles = np.stack([one.pose[:3, 3] for one in ones]) + ways / 2
+        return result
+
+    rotations = np.stack([one.pose[:3, :3] for one in boxes])
+    ways = np.array([one.way for one in boxes], np.float64)
+    spans = np.concatenate((rotations * np.array([one.size for one in boxes])[:, None, :], ways[:, :, None]), axis=2)
+    middles = np.stack([one.pose[:3, 3] for one in boxes]) + ways / 2
     x, y, z = np.moveaxis(rotations, 2, 0)
     up = np.broadcast_to((0.0, 0.0, 1.0), ways.shape)
     own = [x, y, z, *(np.cross(ways, axis) for axis in (x, y, z)), *(np.cross(axis, up) for axis in (x, y, z, ways))]
@@ -189,7 +190,7 @@ def _distances(ones: Sequence[TurnedBox], others: Sequence[Solid]) -> Array:
         (np.stack((c, s, none), 1), np.stack((-s, c, none), 1), np.broadcast_to((0.0, 0.0, 1.0), (len(table), 3))), 1
     )
     halves = table[:, 4:7]
-    best = np.full((len(ones), len(table)), -np.inf)
+    best = np.full((len(boxes), len(table)), -np.inf)
     offset = table[None, :, :3] - middles[:, None, :]
     for axis in own:
         length = np.linalg.norm(axis, axis=1)
@@ -202,7 +203,8 @@ def _distances(ones: Sequence[TurnedBox], others: Sequence[Solid]) -> Array:
         unit = frames[:, axis]
         reach = np.abs(np.einsum("mi,nik->nmk", unit, spans)).sum(axis=2) / 2
         best = np.maximum(best, np.abs(np.einsum("mi,nmi->nm", unit, offset)) - reach - halves[:, axis])
-    return best
+    result[slanted] = best
+    return result
 
 
 def _table(solids: Sequence[Solid]) -> Array:

@@ -191,10 +191,11 @@ def surroundings_of(
     height, tilt = _support(scene, base_T_camera, own)
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     into = resolution.place.carrier_id if resolution.place is not None else None
+    x, y, z = base_T_camera.translation.tolist()
     return Surroundings(
         frame_id=base_T_camera.parent,
         stamp_ns=resolution.stamp_ns,
-        camera=_pose(base_T_camera),
+        camera=Pose(base_T_camera.parent, (x, y, z), quaternion_xyzw_from_matrix(base_T_camera.rotation)),
         camera_frame=base_T_camera.child,
         target=own,
         yaw_known=chosen.yaw_known,
@@ -233,7 +234,8 @@ def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -
     boxes, entered = [], {}
     for number, body in enumerate(others):
         is_support = body.id in named_tables and abs(body.solid.top - height) < _SAME_LEVEL
-        boxes.append(_below(body.solid, height) if is_support else body.solid.grown(_doubt(body)))
+        solid = body.solid.between(height - 2 * _DEEP + _BARE, height - _BARE) if is_support else body.solid
+        boxes.append(solid if is_support else solid.grown(_doubt(body)))
         heights = [place.pose.position[2] for place in places if place.carrier_id == body.id]
         if heights and not is_support:
             entered[number] = min(heights)
@@ -267,11 +269,6 @@ def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tupl
         else:
             others.append(body)
     return others, unplaced
-
-
-def _below(solid: Solid, height: float) -> Solid:
-    (x, y, _), (sx, sy, _) = solid.centre, solid.size
-    return Solid((x, y, height - _DEEP), solid.yaw, (sx, sy, 2 * _DEEP - 2 * _BARE))
 
 
 def _doubt(body: SurroundingObject) -> Vector3:
@@ -360,8 +357,3 @@ def _support(scene: Scene, base_T_camera: Transform, own: SurroundingObject) -> 
     offset = scene.support.offset - float(normal @ base_T_camera.translation)
     height = -(offset + float(normal[:2] @ own.solid.centre[:2])) / float(normal[2])
     return height, math.acos(min(1.0, max(-1.0, float(normal[2]))))
-
-
-def _pose(transform: Transform) -> Pose:
-    x, y, z = transform.translation.tolist()
-    return Pose(transform.parent, (x, y, z), quaternion_xyzw_from_matrix(transform.rotation))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.manipulation.planning.solids import Solid
@@ -14,13 +14,16 @@ from spatial_vlm_ros.types import Vector3
 _REPAIR = 'write "name x0 y0 z0 x1 y1 z1", metres, least corner first, volumes separated by ";"'
 
 
-def outside_by(workspace: WorkspaceConfig, point: Vector3) -> float:
-    """Distance of a point outside the workspace, metres; 0 or less inside; infinite for a point that is not finite."""
-    if not all(math.isfinite(value) for value in point):
-        return math.inf
+def words_outside(workspace: WorkspaceConfig, places: Iterable[tuple[str, Vector3]]) -> str:
+    """Says which of some named points is outside the workspace or not finite; "" if none is."""
     low = (workspace.x_min, workspace.y_min, workspace.z_min)
     high = (workspace.x_max, workspace.y_max, workspace.z_max)
-    return max(max(a - p, p - b) for a, p, b in zip(low, point, high, strict=True))
+    for name, point in places:
+        beyond = max(max(a - p, p - b) for a, p, b in zip(low, point, high, strict=True))
+        beyond = beyond if all(math.isfinite(value) for value in point) else math.inf
+        if beyond > 0:
+            return f"its {name} is {beyond:.3f} m outside the workspace"
+    return ""
 
 
 def keep_outs(workspace: WorkspaceConfig) -> Mapping[str, Solid]:

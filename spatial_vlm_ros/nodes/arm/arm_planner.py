@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 from action_msgs.msg import GoalStatus
 from control_msgs.action import FollowJointTrajectory
+from geometry_msgs.msg import Pose
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
-from moveit_msgs.msg import MoveItErrorCodes, RobotState
+from moveit_msgs.msg import Constraints, MoveItErrorCodes
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory
 
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
-from spatial_vlm_ros.manipulation.builtin_planner.known_arms import known_arm
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import BASE_LINK, known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, MotionRequest
 from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes import parameters, qos
-from spatial_vlm_ros.nodes.arm import move_group_requests as arm_requests
-from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
-from spatial_vlm_ros.nodes.arm.move_group_requests import CodedError
+from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
-from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Jobs
+from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
 from spatial_vlm_ros.nodes.goals import ABORTED, GoalServer, ServedGoal
 from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.parameters import ArmPlannerConfig
@@ -42,7 +42,13 @@ from spatial_vlm_ros.printable import printable
 
 Codes = MoveItErrorCodes
 _LOOK = 0.01  # s: how often joint states are looked at
-
+SUCCEEDED = GoalStatus.STATUS_SUCCEEDED
+GROUPS = ("panda_arm",)
+STRAIGHT = ("LIN",)
+UNKNOWN = ("PTP", "CIRC")  # the resulting motion would not have the requested form
+_TIME = 5.0  # s if the request gives none, as in MoveIt
+_ROUNDING = 1e-9
+_SLACK = 10.0  # s that a controller may take beyond `duration_scaling` times the time of a trajectory
 
 _OF_IT = ("robot_description_semantic", "group", "end_effector", "joint_limits")
 _ITS_OWN = (*_OF_IT, "tip_link", "openings")
@@ -80,6 +86,14 @@ def served_arm(config: ArmPlannerConfig) -> ServedArm:
     if missing:
         repair = "with robot_description, set all of robot_description_semantic, group, end_effector and joint_limits"
         raise InputError(f"parameter {missing[0]}", "empty, but robot_description is set", "a value", repair)
+    openings: list[tuple[float, float]] = []
+    for word in config.openings.split():
+        opening, _, position = word.partition(":")
+        try:
+            openings.append((float(opening), float(position)))
+        except ValueError as error:
+            repair = "give pairs of the distance between the fingers in metres and the position of the finger joint"
+            raise InputError("parameter openings", repr(word), 'pairs such as "0:0.79 0.085:0"', repair) from error
     model = arm_model(
         config.robot_description,
         config.robot_description_semantic,
@@ -87,22 +101,135 @@ def served_arm(config: ArmPlannerConfig) -> ServedArm:
         config.end_effector,
         tip_link=config.tip_link,
         joint_limits=config.joint_limits,
-        openings=_openings(config.openings),
+        openings=openings,
     )
     return ServedArm(model, model.name, (config.group,))
 
 
-def _openings(text: str) -> tuple[tuple[float, float], ...]:
-    """Pairs of numbers from "opening:position opening:position"."""
-    pairs = []
-    for word in text.split():
-        opening, _, position = word.partition(":")
-        try:
-            pairs.append((float(opening), float(position)))
-        except ValueError as error:
-            repair = "give pairs of the distance between the fingers in metres and the position of the finger joint"
-            raise InputError("parameter openings", repr(word), 'pairs such as "0:0.79 0.085:0"', repair) from error
-    return tuple(pairs)
+class CodedError(Exception):
+    """A refusal with MoveIt's error number; it goes into the result of an action, never to a caller."""
+
+    def __init__(self, number: int, words: str) -> None:
+        self.number = number
+        super().__init__(words)
+
+
+@dataclass(frozen=True, eq=False)
+class Understood:
+    """A request in the form that the built-in planner uses.
+
+    Args:
+        goal: (4, 4) base_T_tip, metres.
+        position_tolerance: allowed distance of the tip from the goal, metres.
+        angles: (3,) allowed rotation about the tip's axes, radians.
+        time_limit: for planning, seconds.
+        velocity_scaling, acceleration_scaling: fractions of the maximum velocities and accelerations.
+    """
+
+    goal: Floats
+    straight: bool
+    position_tolerance: float
+    angles: Floats
+    time_limit: float
+    velocity_scaling: float
+    acceleration_scaling: float
+
+
+def understood(
+    goal: Any, links: Mapping[str, Floats], groups: Sequence[str] = GROUPS, base: str = BASE_LINK
+) -> Understood:
+    """Read a MoveGroup goal.
+
+    Args:
+        links: link → (4, 4) link_T_tip, metres, for every link that a goal may name.
+        groups: names of the arm's group; an empty name also means this group.
+    """
+    request = goal.request
+    if not goal.planning_options.plan_only:
+        raise CodedError(
+            Codes.UNRECOGNIZED_GOAL_TYPE, "this planner does not execute: set plan_only, then use ExecuteTrajectory"
+        )
+    if request.group_name not in ("", *groups):
+        words = f"unknown group {request.group_name!r}; use {groups[0]!r}"
+        raise CodedError(Codes.INVALID_GROUP_NAME, words)
+    if request.planner_id in UNKNOWN:
+        words = f"unknown planner {request.planner_id!r}; use LIN for straight motions, or no name for free motions"
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, words)
+    c, points = request.path_constraints, request.trajectory_constraints.constraints
+    if c.joint_constraints or c.position_constraints or c.orientation_constraints or c.visibility_constraints or points:
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, "path constraints are not supported; remove them")
+    if len(request.goal_constraints) != 1:
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, f"there are {len(request.goal_constraints)} goals; give one")
+    pose, place_by, angles = _pose(request.goal_constraints[0], links, base)
+    return Understood(
+        pose,
+        request.planner_id in STRAIGHT,
+        place_by,
+        angles,
+        request.allowed_planning_time if request.allowed_planning_time > 0 else _TIME,
+        _factor(request.max_velocity_scaling_factor),
+        _factor(request.max_acceleration_scaling_factor),
+    )
+
+
+def check_end(asked: Understood, base_T_tip: Floats) -> None:
+    """Check that a planned motion ends within the tolerances of its request."""
+    away = float(np.linalg.norm(base_T_tip[:3, 3] - asked.goal[:3, 3]))
+    turn = asked.goal[:3, :3].T @ base_T_tip[:3, :3]
+    turned = np.abs([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2  # small angles
+    if away > asked.position_tolerance + _ROUNDING or (turned > asked.angles + _ROUNDING).any():
+        words = f"the tip ends {away * 1000:.2f} mm and up to {np.degrees(turned.max()):.2f} degrees away from the goal"
+        raise CodedError(Codes.GOAL_CONSTRAINTS_VIOLATED, f"{words}; its accuracy is 1 mm and 0.5 degrees")
+
+
+def _factor(given: float) -> float:
+    """A scaling factor; values outside (0, 1] count as 1.
+
+    Source: moveit_core/trajectory_processing/src/time_optimal_trajectory_generation.cpp:1290-1312, verifyScalingFactor.
+    """
+    return float(given) if 0 < given <= 1 else 1.0
+
+
+def _pose(constraints: Constraints, links: Mapping[str, Floats], base: str) -> tuple[Floats, float, Floats]:
+    """base_T_tip (4, 4), and the position and angle tolerances."""
+    places, turns = constraints.position_constraints, constraints.orientation_constraints
+    if len(places) != 1 or len(turns) != 1 or constraints.joint_constraints or constraints.visibility_constraints:
+        words = "a goal must be one position and one orientation of one link"
+        raise CodedError(Codes.UNRECOGNIZED_GOAL_TYPE, words)
+    place, turn = places[0], turns[0]
+    region = place.constraint_region
+    if place.link_name != turn.link_name or place.link_name not in links:
+        words = f"goals must be for one of {', '.join(sorted(links))}, not {place.link_name!r} and {turn.link_name!r}"
+        raise CodedError(Codes.INVALID_LINK_NAME, words)
+    for frame in (place.header.frame_id, turn.header.frame_id):
+        if frame not in ("", base):
+            raise CodedError(Codes.FRAME_TRANSFORM_FAILURE, f"goals must be in {base!r}, not in {frame!r}")
+    offset = place.target_point_offset
+    shapes = region.primitives
+    if any((offset.x, offset.y, offset.z)) or region.meshes or len(shapes) != 1 or len(region.primitive_poses) != 1:
+        words = "a position must be the centre of one primitive, without an offset"
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, words)
+    dimensions = [float(v) for v in shapes[0].dimensions]
+    if not dimensions or shapes[0].type not in (shapes[0].SPHERE, shapes[0].BOX):
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, "the region of a position must be a sphere or a box")
+    reach = dimensions[0] if shapes[0].type == shapes[0].SPHERE else min(dimensions) / 2
+    try:
+        base_T_link = matrix_of(Pose(position=region.primitive_poses[0].position, orientation=turn.orientation))
+    except ValueError as error:
+        raise CodedError(Codes.INVALID_GOAL_CONSTRAINTS, str(error)) from error
+    angles = np.array([getattr(turn, f"absolute_{axis}_axis_tolerance") for axis in "xyz"], np.float64)
+    return base_T_link @ links[place.link_name], reach, angles
+
+
+def longest(trajectory: JointTrajectory, scaling: float) -> float:
+    """Longest wall-clock time that a controller may take for a trajectory, seconds.
+
+    Args:
+        trajectory: has at least one point.
+        scaling: wall-clock seconds per second of the controller, which may run in a slow simulation.
+    """
+    last = trajectory.points[-1].time_from_start
+    return float(scaling * (last.sec + last.nanosec * 1e-9) + _SLACK)
 
 
 class ArmPlanner(Node):
@@ -230,8 +357,13 @@ class ArmPlanner(Node):
 
     def _plan(self, goal: Any, result: Any, cancelled: Callable[[], bool]) -> None:
         begun = time.monotonic()
-        asked = arm_requests.understood(goal, self._links, self._arm.groups, self._robot.base_link)
-        start, opening = self._start(goal.request.start_state)
+        asked = understood(goal, self._links, self._arm.groups, self._robot.base_link)
+        state, robot = goal.request.start_state.joint_state, self._robot
+        told = dict(zip(state.name, state.position, strict=False))  # otherwise joint states tell
+        now = {} if set(robot.joints) <= set(told) else self._current()
+        heard = robot.opening_of({**self._heard(self._fingers), **told})
+        opening = robot.widest if heard is None else min(max(heard, 0.0), robot.widest)
+        start = np.array([told.get(name, now.get(name, 0.0)) for name in robot.joints], np.float64)
         scene = self._scene.changed(goal.planning_options.planning_scene_diff, self._planner.tip(start))
         number, self._seed = self._seed, self._seed + 1
         self.get_logger().info(
@@ -248,7 +380,7 @@ class ArmPlanner(Node):
             stands_on=scene.stands_on(),
         )
         planned = self._planner.plan(request, cancelled).trajectories[0]
-        arm_requests.check_end(asked, self._planner.tip(planned.positions[-1]))
+        check_end(asked, self._planner.tip(planned.positions[-1]))
         rows = [
             tuple(map(tuple, each.tolist())) for each in (planned.positions, planned.velocities, planned.accelerations)
         ]
@@ -257,15 +389,6 @@ class ArmPlanner(Node):
         result.trajectory_start.joint_state.name = list(self._robot.joints)
         result.trajectory_start.joint_state.position = [float(at) for at in start]
         result.planning_time = time.monotonic() - begun
-
-    def _start(self, state: RobotState) -> tuple[Floats, float]:
-        """Start of a plan, (J,) joints and gripper opening: from the request, otherwise from joint states."""
-        told = dict(zip(state.joint_state.name, state.joint_state.position, strict=False))
-        robot = self._robot
-        now = {} if set(robot.joints) <= set(told) else self._current()
-        opening = robot.opening_of({**self._heard(self._fingers), **told})
-        joints = np.array([told.get(name, now.get(name, 0.0)) for name in robot.joints], np.float64)
-        return joints, robot.widest if opening is None else min(max(opening, 0.0), robot.widest)
 
     def _heard(self, names: tuple[str, ...], since: float = 0.0) -> dict[str, float]:
         """Joint positions within `joint_state_age` that came after `since` (time.monotonic)."""
@@ -300,7 +423,7 @@ class ArmPlanner(Node):
         self._await_start(dict(zip(joint.joint_names, joint.points[0].positions, strict=True)), cancelled)
         try:
             self._controller.await_it(self._config.controller_timeout, cancelled)
-            seconds = arm_requests.longest(joint, self._config.duration_scaling)
+            seconds = longest(joint, self._config.duration_scaling)
             request = FollowJointTrajectory.Goal(trajectory=joint)
             self._watchdog.begin(self._config.controller_timeout, cancelled)
             told = lambda: cancelled() or bool(self._watchdog.tripped)  # noqa: E731
@@ -310,7 +433,15 @@ class ArmPlanner(Node):
         finally:
             if self.context.ok():  # otherwise the arm may still move: the watchdog stops it
                 self._watchdog.end()
-        _check_ended(ended, self._controller.name)
+        name, result = self._controller.name, ended.result
+        if not ended.accepted:
+            raise CodedError(Codes.CONTROL_FAILED, f"{name} rejects the trajectory; see its log")
+        done = ended.status == SUCCEEDED and result.error_code == result.SUCCESSFUL
+        if ended.status == GoalStatus.STATUS_CANCELED or (ended.withdrawn and not done):
+            raise CancelledError("the execution was cancelled")  # here, or by who cancels all of the controller's goals
+        if not done:
+            words = result.error_string or "no reason given"
+            raise CodedError(Codes.CONTROL_FAILED, f"{name}: {words} (error {result.error_code})")
 
     def _await_start(self, start: dict[str, float], cancelled: Callable[[], bool]) -> None:
         """Wait until new joint states show the arm at the start of a trajectory.
@@ -348,14 +479,3 @@ class ArmPlanner(Node):
     def _on_get(self, _: Any, response: Any) -> Any:
         response.scene = self._scene.message()
         return response
-
-
-def _check_ended(ended: GoalOutcome, name: str) -> None:
-    if not ended.accepted:
-        raise CodedError(Codes.CONTROL_FAILED, f"{name} rejects the trajectory; see its log")
-    done = ended.status == arm_requests.SUCCEEDED and ended.result.error_code == ended.result.SUCCESSFUL
-    if ended.status == GoalStatus.STATUS_CANCELED or (ended.withdrawn and not done):
-        raise CancelledError("the execution was cancelled")  # here, or by who cancels all of the controller's goals
-    if ended.result.error_code != FollowJointTrajectory.Result.SUCCESSFUL or ended.status != arm_requests.SUCCEEDED:
-        words = ended.result.error_string or "no reason given"
-        raise CodedError(Codes.CONTROL_FAILED, f"{name}: {words} (error {ended.result.error_code})")

@@ -108,8 +108,31 @@ class _Listening:
         heard, motion = self._heard, self._motion
         wanted = {*planner_servers(motion), *controller_servers(motion), *gripper_servers(motion)}
         self._spinner.until(lambda: wanted <= set(self._services()), _DISCOVERY)
-        self._ask_planner(moveit)
-        heard.controllers, heard.untold = self._ask_controllers()
+        topic = self._node.resolve_topic_name(f"{motion.move_action}/_action/status")
+        self._spinner.until(lambda: any(_UNKNOWN not in name for name in publishers_of(self._node, topic)), _NAMED)
+        heard.planners = sorted({name for name in publishers_of(self._node, topic) if _UNKNOWN not in name})
+        part = PlanningSceneComponents
+        parts = part.SCENE_SETTINGS | part.ROBOT_STATE | part.ROBOT_STATE_ATTACHED_OBJECTS | part.WORLD_OBJECT_NAMES
+        reply = self._spinner.ask(GetPlanningScene, motion.get_scene, _REPLY, components=part(components=parts))
+        if reply is not None:
+            heard.scene, heard.answer = reply[0].scene, reply[1]
+        if moveit and heard.planners:
+            planner = heard.planners[0]
+            told = self._parameters(planner, (*first_names(), _URDF))
+            heard.urdf = heard.urdf or str(told.pop(_URDF, ""))
+            heard.srdf = heard.srdf or str(told.pop(_SRDF, ""))
+            heard.parameters = told | self._parameters(planner, further_names(told, motion))
+
+        package = "controller_manager_msgs"
+        try:
+            form = messages.message_class(f"{package}/srv/ListControllers")
+        except ModuleNotFoundError:
+            repair = main.REPAIRS[package]
+            heard.untold = f"the state of the controllers is unknown: {package} is not installed ({repair})"
+        else:
+            answer = self._spinner.ask(form, f"{self._preset.controller_manager}/list_controllers", _REPLY)
+            if answer is not None:
+                heard.controllers = {each.name: each.state for each in answer[0].controller}
         self._spinner.until(lambda: False, seconds)
         heard.services = self._services()
         heard.now_ns = int(self._node.get_clock().now().nanoseconds)
@@ -121,24 +144,6 @@ class _Listening:
         count = getattr(self._node, "count_services", None)  # of rclpy since Iron
         return listed if count is None else {name: types for name, types in listed.items() if count(name)}
 
-    def _ask_planner(self, moveit: bool) -> None:
-        heard = self._heard
-        topic = self._node.resolve_topic_name(f"{self._motion.move_action}/_action/status")
-        self._spinner.until(lambda: any(_UNKNOWN not in name for name in publishers_of(self._node, topic)), _NAMED)
-        heard.planners = sorted({name for name in publishers_of(self._node, topic) if _UNKNOWN not in name})
-        part = PlanningSceneComponents
-        parts = part.SCENE_SETTINGS | part.ROBOT_STATE | part.ROBOT_STATE_ATTACHED_OBJECTS | part.WORLD_OBJECT_NAMES
-        service = self._motion.get_scene
-        answer = self._spinner.ask(GetPlanningScene, service, _REPLY, components=part(components=parts))
-        if answer is not None:
-            heard.scene, heard.answer = answer[0].scene, answer[1]
-        if moveit and heard.planners:
-            planner = heard.planners[0]
-            told = self._parameters(planner, (*first_names(), _URDF))
-            self._heard.urdf = self._heard.urdf or str(told.pop(_URDF, ""))
-            self._heard.srdf = self._heard.srdf or str(told.pop(_SRDF, ""))
-            self._heard.parameters = told | self._parameters(planner, further_names(told, self._motion))
-
     def _parameters(self, planner: str, names: Iterable[str]) -> dict[str, Any]:
         told = {}
         for name in names:  # one by one: rclcpp answers nothing if one of several does not exist
@@ -148,16 +153,6 @@ class _Listening:
             values = list(answer[0].values)
             told[name] = parameter_value_to_python(values[0]) if values else None
         return {name: value for name, value in told.items() if value is not None}
-
-    def _ask_controllers(self) -> tuple[dict[str, str] | None, str]:
-        package = "controller_manager_msgs"
-        try:
-            form = messages.message_class(f"{package}/srv/ListControllers")
-        except ModuleNotFoundError:
-            repair = main.REPAIRS[package]
-            return None, f"the state of the controllers is unknown: {package} is not installed ({repair})"
-        answer = self._spinner.ask(form, f"{self._preset.controller_manager}/list_controllers", _REPLY)
-        return (None, "") if answer is None else ({each.name: each.state for each in answer[0].controller}, "")
 
 
 def _told(streams: list[JointStream], message: JointState) -> None:

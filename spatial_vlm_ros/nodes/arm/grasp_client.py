@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rclpy.node import Node
-from sensor_msgs.msg import PointCloud2, PointField
 from spatial_vlm_interfaces.srv import ProposeGrasps
 from std_msgs.msg import Header
 
@@ -54,11 +51,12 @@ def request_of(question: GraspQuestion) -> ProposeGrasps.Request:
     """Convert a question to a service request."""
     header = Header(frame_id=question.frame_id, stamp=messages.time_of(question.stamp_ns))
     normals = ("normal_x", "normal_y", "normal_z")
+    target = np.concatenate((question.target, question.normals), axis=1)
     return ProposeGrasps.Request(
         header=header,
         label=question.label,
-        target=_cloud(header, ("x", "y", "z", *normals), np.concatenate((question.target, question.normals), axis=1)),
-        scene=_cloud(header, ("x", "y", "z"), question.scene),
+        target=messages.cloud_message(header, ("x", "y", "z", *normals), np.ascontiguousarray(target, "<f4").tobytes()),
+        scene=messages.cloud_message(header, ("x", "y", "z"), np.ascontiguousarray(question.scene, "<f4").tobytes()),
         opening_max=question.opening_max,
         finger_length=question.finger_length,
         finger_beyond=question.finger_beyond,
@@ -69,24 +67,12 @@ def request_of(question: GraspQuestion) -> ProposeGrasps.Request:
 def reply_of(response: ProposeGrasps.Response) -> GraspReply:
     """Convert a service response to a reply."""
     poses = response.grasps
+    turns = [(p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w) for p in poses]
     return GraspReply(
         response.frame_id,
-        _rows([(p.position.x, p.position.y, p.position.z) for p in poses], 3),
-        _rows([(p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w) for p in poses], 4),
+        np.array([(p.position.x, p.position.y, p.position.z) for p in poses], np.float64).reshape(-1, 3),
+        np.array(turns, np.float64).reshape(-1, 4),
         np.array(response.scores, np.float64),
         np.array(response.widths, np.float64),
         response.message,
     )
-
-
-def _rows(values: list[Any], width: int) -> npt.NDArray[np.float64]:
-    return np.array(values, np.float64).reshape(-1, width)
-
-
-def _cloud(header: Header, names: tuple[str, ...], values: npt.NDArray[np.float32]) -> PointCloud2:
-    fields = [PointField(name=n, offset=4 * k, datatype=PointField.FLOAT32, count=1) for k, n in enumerate(names)]
-    step = 4 * len(names)
-    return PointCloud2(
-        header=header, height=1, width=len(values), fields=fields, is_bigendian=False, point_step=step,
-        row_step=step * len(values), data=np.ascontiguousarray(values, "<f4").tobytes(), is_dense=True,
-    )  # fmt: skip

@@ -35,7 +35,7 @@ from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelin
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand
-from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS, DriverReply
+from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS
 from spatial_vlm_ros.nodes.arm.strategies import Asked, Refused, Strategies
 from spatial_vlm_ros.nodes.arm.supervision import Supervision
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
@@ -304,7 +304,14 @@ class MotionClient:
         motion, closes = self.config.motion, step.phase == "close"
         before = self._beside.fingers.width(time.monotonic() - _RECENT)
         before = opened if before is None else before
-        gripped = self._driven(step, told)
+        try:
+            gripped = self._gripper.send(step, told, self._guard.check)
+        except PlannerUnavailableError as error:
+            repair = f"check whether the gripper still moves; {error.repair}"
+            raise ExecutionFailedError(step.phase, f"{error.planner}: {error.reason}", repair) from error
+        if not gripped.accepted:
+            name = self._gripper.servers[0].name
+            raise ExecutionFailedError(step.phase, f"{name} rejects the goal", "see its log")
         if gripped.withdrawn and not (last and gripped.report.reached):
             raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
         sent = float(step.width or 0.0)
@@ -323,18 +330,6 @@ class MotionClient:
             raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
         if why:
             raise ExecutionFailedError(step.phase, why, repair)
-
-    def _driven(self, step: PlanStep, told: Asked) -> DriverReply:
-        """Have the driver execute a step, and wait until it ends."""
-        name = self._gripper.servers[0].name
-        try:
-            gripped = self._gripper.send(step, told, self._guard.check)
-        except PlannerUnavailableError as error:
-            repair = f"check whether the gripper still moves; {error.repair}"
-            raise ExecutionFailedError(step.phase, f"{error.planner}: {error.reason}", repair) from error
-        if not gripped.accepted:
-            raise ExecutionFailedError(step.phase, f"{name} rejects the goal", "see its log")
-        return gripped
 
     # -------------------------------------------------------------------------------------------- the planner's scene
 

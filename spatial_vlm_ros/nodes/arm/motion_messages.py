@@ -55,11 +55,6 @@ def pose_message(matrix: Array) -> PoseMessage:
     return PoseMessage(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
 
 
-def pose_matrix(pose: Pose) -> Array:
-    """Convert this package's Pose to a (4, 4) matrix, metres."""
-    return matrix_from((*pose.position, *pose.orientation))
-
-
 # ------------------------------------------------------------------------------------------------ scene
 
 

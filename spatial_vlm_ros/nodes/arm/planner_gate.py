@@ -117,7 +117,11 @@ class PlannerGate(Node):
         bridge = Bridge(self)
         patience = self._config.resolve_timeout
         self._resolve = Action(bridge, ResolveInstruction, "resolve", _START_RESOLVER, patience)
-        self._grasps = self._grasp_client(bridge)
+        self._grasps: Any = None
+        if self._planning.grasp.source != "own":
+            from spatial_vlm_ros.nodes.arm.grasp_client import GraspClient
+
+            self._grasps = GraspClient(self, bridge, self._planning.grasp)
         self._resolver = AliveWatch(self, "resolve/alive", patient=True)
         self._mover = MotionClient(self, self._planning, self._broker.guard, self._silent)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
@@ -152,15 +156,6 @@ class PlannerGate(Node):
         self._forget_stop = self._broker.on_stop(lambda operator: self._end_for(f"{operator} requested a stop"))
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=lambda _: self._watch.time_jumped())
-
-    def _grasp_client(self, bridge: Bridge) -> Any:
-        """Client of a grasp server, or None if none is used."""
-        grasp = self._planning.grasp
-        if grasp.source == "own":
-            return None
-        from spatial_vlm_ros.nodes.arm.grasp_client import GraspClient
-
-        return GraspClient(self, bridge, grasp)
 
     def start(self) -> None:
         """Open the page if it is enabled."""
@@ -277,8 +272,7 @@ class PlannerGate(Node):
     def _serve(self, goal: _Goal) -> None:
         self._broker.take_down()  # the plan of the previous goal
         asked = goal.request
-        words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
-        goal.words = words
+        goal.words = Words(asked.instruction, asked.frame_of_reference, asked.dialogue_id)
         actors = PickActors(
             look=partial(self._look, goal),
             mover=self._mover,
@@ -305,7 +299,8 @@ class PlannerGate(Node):
             pass
         try:
             accepts, acts = self._config.accept_unseen_obstacles, words_in(self._config.acts)
-            ending = PickSequence(words, plan_only, self._planning, actors, goal.cancelled.is_set, accepts, acts).run()
+            cancelled = goal.cancelled.is_set
+            ending = PickSequence(goal.words, plan_only, self._planning, actors, cancelled, accepts, acts).run()
         except Exception as error:  # a bug here ends one goal, not the node
             fault = InternalError.of(error)
             self.get_logger().error(printable(f"{fault}\n{traceback.format_exc()}", keep="\n"))
@@ -313,15 +308,11 @@ class PlannerGate(Node):
         self._way.end()
         if goal.why and ending.status is Status.CANCELLED:
             ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")
-        self._close(goal, ending)
-        self._wake(lambda: self._finish(goal, ending))
-
-    def _close(self, goal: _Goal, ending: Ending) -> None:
-        end = self._broker.end if goal.begun else self._broker.withdraw
         words = f"{ending.status.value}: {ending.message}"
-        self._on_record(end, goal.id, words)
+        self._on_record(self._broker.end if goal.begun else self._broker.withdraw, goal.id, words)
         if ending.status is Status.OK and not ending.moved:
             self._broker.note(words, goal.plan_only)  # nobody is asked about it; the page shows why
+        self._wake(lambda: self._finish(goal, ending))
 
     def _finish(self, goal: _Goal, ending: Ending) -> None:
         self._client.end()
@@ -346,35 +337,30 @@ class PlannerGate(Node):
 
     def _look(self, goal: _Goal, _: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
         """Resolve the latest words on a fresh frame; show the resolver's question on the page if it has one."""
+        config = self._config
         while True:
-            seen = self._ask(goal.words, cancelled)
-            asked = seen.resolution
-            if self._config.questions != "page" or not asked.question or not asked.dialogue_id or goal.looked:
+            self._resolve.await_it(self._planning.motion.server_timeout, cancelled)
+            request = ResolveInstruction.Goal(
+                instruction=goal.words.instruction, frame_of_reference=goal.words.frame_of_reference,
+                dialogue_id=goal.words.dialogue_id,
+            )  # fmt: skip
+            ended = self._resolve.run(request, config.resolve_timeout, config.resolve_timeout, cancelled, twice=True)
+            if not ended.accepted:
+                repair = "activate it (ros2 lifecycle set /resolver activate)"
+                raise StaleInputError("the resolver is not active", repair)
+            asked = resolution_from_json(messages.json_object(ended.result.resolution.json))
+            told_around = ended.result.surroundings
+            around = surroundings_from_json(messages.json_object(told_around)) if told_around else None
+            if config.questions != "page" or not asked.question or not asked.dialogue_id or goal.looked:
                 goal.looked = True
-                around = seen.surroundings
                 if around is not None:
                     self._watch.follow(around.frame_id, around.camera_frame, around.stamp_ns)
-                return seen
-            question = question_of(asked, self._config.approval_timeout, self._image)
+                return ObservedAnswer(asked, around)
+            question = question_of(asked, config.approval_timeout, self._image)
             self._broker.ask(question)
             self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}; {self._where_to_approve()}")
             answer = self._broker.wait_answer(question.dialogue_id, cancelled)
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
-
-    def _ask(self, words: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
-        config = self._config
-        self._resolve.await_it(self._planning.motion.server_timeout, cancelled)
-        goal = ResolveInstruction.Goal(
-            instruction=words.instruction, frame_of_reference=words.frame_of_reference, dialogue_id=words.dialogue_id
-        )
-        ended = self._resolve.run(goal, config.resolve_timeout, config.resolve_timeout, cancelled, twice=True)
-        if not ended.accepted:
-            raise StaleInputError("the resolver is not active", "activate it (ros2 lifecycle set /resolver activate)")
-        resolution, surroundings = ended.result.resolution, ended.result.surroundings
-        return ObservedAnswer(
-            resolution_from_json(messages.json_object(resolution.json)),
-            surroundings_from_json(messages.json_object(surroundings)) if surroundings else None,
-        )
 
     def _on_image(self, image: Image) -> None:
         self._image = image
@@ -395,7 +381,20 @@ class PlannerGate(Node):
         self._way.prepare(offer, self._planning, description)
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
         self._broker.propose(proposal, [step_digest(step) for step in plan.steps])
-        self._proposal.publish(self._proposal_message(goal, offer))
+        stamp, seconds = messages.time_of(offer.scene.stamp_ns), self._config.approval_timeout
+        self._proposal.publish(
+            ProposalMessage(
+                goal_id=goal.id,
+                scene_stamp=stamp,
+                plan_hash=plan.hash,
+                instruction=offer.words.instruction,
+                motion=told(offer),
+                steps=list(steps_told(offer.seen.resolution)),
+                target=messages.resolution_message(offer.seen.resolution).target[0],
+                header=Header(stamp=stamp, frame_id=offer.scene.frame_id),
+                valid_for=Duration(sec=int(seconds), nanosec=int(seconds % 1 * messages.SECOND)),
+            )
+        )
         words = f"waiting for approval: {told(offer)}; {self._where_to_approve()}"
         self._say(goal, PickStage.WAITING_FOR_APPROVAL, words)
         decision = self._broker.wait(goal.id, cancelled)
@@ -419,21 +418,6 @@ class PlannerGate(Node):
         """URDF of the arm, as path or text; "" = not known."""
         description = self._config.robot_description
         return "" if description == "/" else description or self._description
-
-    def _proposal_message(self, goal: _Goal, offer: Offer) -> ProposalMessage:
-        resolved = messages.resolution_message(offer.seen.resolution)
-        seconds = self._config.approval_timeout
-        return ProposalMessage(
-            goal_id=goal.id,
-            scene_stamp=messages.time_of(offer.scene.stamp_ns),
-            plan_hash=offer.plan.hash,
-            instruction=offer.words.instruction,
-            motion=told(offer),
-            steps=list(steps_told(offer.seen.resolution)),
-            target=resolved.target[0],
-            header=Header(stamp=messages.time_of(offer.scene.stamp_ns), frame_id=offer.scene.frame_id),
-            valid_for=Duration(sec=int(seconds), nanosec=int(seconds % 1 * messages.SECOND)),
-        )
 
     def _on_approve(self, request: Approve.Request, response: Approve.Response) -> Approve.Response:
         status, message = Status.OK, "approved" if request.approve else "rejected"

@@ -14,8 +14,8 @@ from moveit_msgs.msg import PlanningScene as SceneMessage
 from shape_msgs.msg import SolidPrimitive
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import BASE_LINK, HAND_LINKS
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, Floats, HeldBox, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK, HAND_LINKS
 from spatial_vlm_ros.nodes.arm.motion_messages import box_object, matrix_of
 
 
@@ -60,8 +60,37 @@ class ArmScene:
         bodies, held = dict(scene.bodies), dict(scene.held)
         if len(message.world.octomap.octomap.data):
             raise InputError("planning scene", "it has an octomap", "objects only", "send boxes")
-        for attached in message.robot_state.attached_collision_objects:
-            self._attach(attached, bodies, held, base_T_tip)
+        for attached in message.robot_state.attached_collision_objects:  # attached to the hand, or detached from it
+            each = attached.object
+            if each.operation == CollisionObject.REMOVE:
+                for name in [each.id] if each.id else list(held):
+                    if name not in held:
+                        raise InputError("attached object", repr(name), f"one of {sorted(held)}", "attach it first")
+                    if base_T_tip is None:
+                        raise InputError(
+                            "attached object",
+                            "the pose of the tip is not known",
+                            "joint states",
+                            "publish joint_states",
+                        )
+                    bodies[name] = held.pop(name).moved(base_T_tip)
+                continue
+            if attached.link_name not in self.links:
+                raise InputError("link of an attached object", repr(attached.link_name), f"one of {sorted(self.links)}",
+                                 "attach the object to the hand")  # fmt: skip
+            if not (each.primitives or each.meshes or each.planes) and each.id in bodies:
+                body, frame = bodies[each.id], self.base_link
+            else:
+                body, frame = _body(each), each.header.frame_id or self.base_link
+            if frame in self.links:
+                held[each.id] = body.moved(_inverse(self.links[frame]))
+            elif frame != self.base_link or base_T_tip is None:
+                got = repr(frame) if frame != self.base_link else "the pose of the tip is not known"
+                expected = f"{self.base_link} or one of {sorted(self.links)}"
+                raise InputError("frame of an attached object", got, expected, "give the pose in the frame of its link")
+            else:
+                held[each.id] = body.moved(_inverse(base_T_tip))
+            bodies.pop(each.id, None)
         for each in message.world.collision_objects:
             _change(each, bodies, self.base_link)
         matrix = message.allowed_collision_matrix
@@ -141,42 +170,6 @@ class ArmScene:
     def _parts(self, names: Iterable[str]) -> frozenset[str]:
         return frozenset(_part(n, k) for n in names for k in range(len(self.bodies[n].parts)))
 
-    def _attach(
-        self,
-        message: AttachedCollisionObject,
-        bodies: dict[str, BoxedObject],
-        held: dict[str, BoxedObject],
-        tip: Floats | None,
-    ) -> None:
-        """Attach an object to the hand, or detach it at its current pose."""
-        each = message.object
-        if each.operation == CollisionObject.REMOVE:
-            for name in [each.id] if each.id else list(held):
-                if name not in held:
-                    raise InputError("attached object", repr(name), f"one of {sorted(held)}", "attach it first")
-                if tip is None:
-                    raise InputError(
-                        "attached object", "the pose of the tip is not known", "joint states", "publish joint_states"
-                    )
-                bodies[name] = held.pop(name).moved(tip)
-            return
-        if message.link_name not in self.links:
-            raise InputError("link of an attached object", repr(message.link_name), f"one of {sorted(self.links)}",
-                             "attach the object to the hand")  # fmt: skip
-        if not (each.primitives or each.meshes or each.planes) and each.id in bodies:
-            body, frame = bodies[each.id], self.base_link
-        else:
-            body, frame = _body(each), each.header.frame_id or self.base_link
-        if frame in self.links:
-            held[each.id] = body.moved(_inverse(self.links[frame]))
-        elif frame != self.base_link or tip is None:
-            got = repr(frame) if frame != self.base_link else "the pose of the tip is not known"
-            expected = f"{self.base_link} or one of {sorted(self.links)}"
-            raise InputError("frame of an attached object", got, expected, "give the pose in the frame of its link")
-        else:
-            held[each.id] = body.moved(_inverse(tip))
-        bodies.pop(each.id, None)
-
 
 def _change(message: CollisionObject, bodies: dict[str, BoxedObject], base: str) -> None:
     if message.operation == CollisionObject.REMOVE:
@@ -203,24 +196,18 @@ def _body(message: CollisionObject) -> BoxedObject:
         got = f"it has {len(message.meshes)} meshes, {len(message.planes)} planes and {len(shapes)} primitives"
         raise InputError(f"collision object {message.id!r}", got, "an id and posed primitives", "send only primitives")
     frame = matrix_of(message.pose)
-    parts = [
-        (frame @ matrix_of(poses[number]) if len(poses) else frame, _edges(message.id, shape))
-        for number, shape in enumerate(shapes)
-    ]
+    counts = {SolidPrimitive.BOX: 3, SolidPrimitive.SPHERE: 1, SolidPrimitive.CYLINDER: 2, SolidPrimitive.CONE: 2}
+    parts = []
+    for number, shape in enumerate(shapes):
+        pose, d = frame @ matrix_of(poses[number]) if len(poses) else frame, [float(v) for v in shape.dimensions]
+        if len(d) != counts.get(shape.type):
+            got = f"shape {shape.type} of {d}"
+            raise InputError(f"collision object {message.id!r}", got, "box, sphere, cylinder or cone", "send boxes")
+        size = np.array(d if len(d) == 3 else [2 * d[0]] * 3 if len(d) == 1 else [2 * d[1], 2 * d[1], d[0]])
+        if not (np.isfinite(size).all() and (size > 0).all()):
+            raise InputError(f"collision object {message.id!r}", str(size.tolist()), "edges above 0, in metres")
+        parts.append((pose, size))
     return BoxedObject(tuple(parts), message.type.key)
-
-
-def _edges(name: str, shape: SolidPrimitive) -> Floats:
-    d = [float(v) for v in shape.dimensions]
-    count = {SolidPrimitive.BOX: 3, SolidPrimitive.SPHERE: 1, SolidPrimitive.CYLINDER: 2, SolidPrimitive.CONE: 2}
-    if len(d) != count.get(shape.type):
-        raise InputError(f"collision object {name!r}", f"shape {shape.type} of {d}", "box, sphere, cylinder or cone",
-                         "send boxes")  # fmt: skip
-    edges = d if len(d) == 3 else [2 * d[0]] * 3 if len(d) == 1 else [2 * d[1], 2 * d[1], d[0]]
-    size = np.array(edges)
-    if not (np.isfinite(size).all() and (size > 0).all()):
-        raise InputError(f"collision object {name!r}", str(edges), "edges above 0, in metres")
-    return size
 
 
 def _inverse(pose: Floats) -> Floats:

@@ -17,7 +17,7 @@ from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematic
 from spatial_vlm_ros.manipulation.pick_sequence import Offer, steps_told, told
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMotion, planned_motion
-from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
+from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, plan_bytes
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, png
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -46,7 +46,18 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
         file: file with the token, surrounding blanks ignored; "" = make a new token beside the record each time.
     """
     if not file:
-        return _new_token(audit.with_suffix(".token"))
+        path = audit.with_suffix(".token")
+        token, beside = secrets.token_urlsafe(32), path.with_suffix(f".{secrets.token_hex(8)}")
+        try:  # readable only by its owner; it atomically replaces the old one
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(number, "w", encoding="ascii") as written:
+                written.write(f"{token}\n")
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise FileError(path, str(error), "set audit_log to a file in a writable folder") from error
+        return token, path
     path, repair = Path(file).expanduser(), "write the token into it, readable only by this user"
     try:
         with open_regular(path, repair, _LARGEST_TOKEN) as file_:
@@ -59,21 +70,6 @@ def token_of(file: str, audit: Path) -> tuple[str, Path]:
         )
     if not token:
         raise FileError(path, "it is empty", repair)
-    return token, path
-
-
-def _new_token(path: Path) -> tuple[str, Path]:
-    """Write 256 random bits to a new file that only its owner can read; it atomically replaces the old one."""
-    token, beside = secrets.token_urlsafe(32), path.with_suffix(f".{secrets.token_hex(8)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(number, "w", encoding="ascii") as written:
-            written.write(f"{token}\n")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise FileError(path, str(error), "set audit_log to a file in a writable folder") from error
     return token, path
 
 
@@ -137,8 +133,13 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
     resolution = offer.seen.resolution
     target = offer.scene.target
     frame = resolution.frame_of_reference
-    image, why = _drawn(offer, motion)
     taken = offer.seen.surroundings.image if offer.seen.surroundings is not None else None
+    image, why = None, "the resolver sent none with its answer; use a resolver of the same version"
+    if taken is not None:
+        try:
+            image, why = png(draw_on_scene(motion, taken.data)), ""
+        except InputError as error:
+            why = str(error)
     return Proposal(
         goal_id=goal_id,
         scene_stamp_ns=offer.scene.stamp_ns,
@@ -179,17 +180,6 @@ def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> Pl
 def _arm_of(offer: Offer, config: PlanningConfig, description: str) -> ArmKinematics:
     motion, first = config.motion, offer.plan.trajectories[0]
     return kinematics_of(description, motion.planning_frame, motion.tip_link, first.joint_names)
-
-
-def _drawn(offer: Offer, motion: PlannedMotion) -> tuple[bytes | None, str]:
-    """The scene's image with the plan drawn on it, and the reason if there is none."""
-    seen = offer.seen.surroundings
-    if seen is None or seen.image is None:
-        return None, "the resolver sent none with its answer; use a resolver of the same version"
-    try:
-        return png(draw_on_scene(motion, seen.image.data)), ""
-    except InputError as error:
-        return None, str(error)
 
 
 def question_of(asked: Resolution, expires_after: float, image: Any) -> PersonQuestion:

@@ -222,7 +222,11 @@ class ShownScene:
         for name in sorted(released):
             link = left.attached[name]
             self._tell(messages.scene_diff(attached=[messages.attached_by_name(name, link, (), attach=False)]), "free")
-        frame, sent = scene.frame_id, _bodies(scene)
+        frame = scene.frame_id
+        bodies = [(obj.id, obj.padded) for obj in (*scene.support, *scene.neighbours, *scene.keep_outs)]
+        bodies.append((scene.target.id, scene.target.solid))  # as measured; everything else is padded
+        sent = [messages.box_object(name, frame, box_pose(solid), solid.size) for name, solid in bodies]
+        sent += [messages.boxes_object(space.id, frame, space.boxes) for space in scene.occupied]
         names = {each.id for each in sent}
         strange = sorted(names & (left.objects.keys() | left.attached.keys()) - left.ours - released - self._shown)
         if strange:
@@ -307,13 +311,3 @@ class ShownScene:
 
     def _warn(self, words: str) -> None:
         self._node.get_logger().warning(printable(words))
-
-
-def _bodies(scene: PlanningScene) -> list[Any]:
-    """Messages that add a scene: the target as measured, everything else padded."""
-    named = [
-        messages.box_object(obj.id, scene.frame_id, box_pose(solid), solid.size)
-        for obj in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)
-        for solid in (obj.solid if obj is scene.target else obj.padded,)
-    ]
-    return named + [messages.boxes_object(space.id, scene.frame_id, space.boxes) for space in scene.occupied]

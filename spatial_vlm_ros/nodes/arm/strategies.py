@@ -26,9 +26,9 @@ from spatial_vlm_ros.errors import (
     StaleInputError,
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
-from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
+from spatial_vlm_ros.manipulation.planned_motion import CONTACTS, fingers_at
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
-from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose
+from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix
 from spatial_vlm_ros.manipulation.planning.moveit_codes import FAILURE, meaning_of
 from spatial_vlm_ros.manipulation.planning.moveit_pipelines import CUMOTION_PIPELINE
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
@@ -52,8 +52,6 @@ _LONGEST = 160  # characters of a planner's reason
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _STANDS_WRONG = (-10, -11, -26)  # START_STATE_…: no other grasp helps
 _NO_PLAN = -2  # INVALID_MOTION_PLAN
-_CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "lift": "lift", "lower": "lower", "withdraw": "grasp"}
-"""Phase of a plan → phase of the scene's allowed contacts."""
 
 
 class Refused(Exception):
@@ -108,8 +106,6 @@ class Refused(Exception):
 
 def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
     """Whether a placement belongs to the object as held by this grasp."""
-    from spatial_vlm_ros.nodes.arm.motion_messages import pose_matrix
-
     box_T_tip = np.linalg.inv(box_pose(scene.target.solid)) @ pose_matrix(grasp.grasp)
     expected = pose_matrix(placement.obj) @ box_T_tip
     return bool(np.abs(expected - pose_matrix(placement.place)).max() < _SAME_PLACE)
@@ -193,10 +189,10 @@ class Strategies:
 
     def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[PlanStep]:
         """From the current state to above the object, down to it, and up with it."""
-        begin = {**self._fingers(grasp.opening), **start}
+        begin = {**fingers_at(grasp.opening, self._config), **start}
         reach = self._ask("reach", grasp.pre_grasp, begin, known=set(start))
         approach = self._ask("approach", grasp.grasp, {**begin, **reach.end}, known=set(reach.end))
-        holding = {**self._fingers(grasp.width), **approach.end}
+        holding = {**fingers_at(grasp.width, self._config), **approach.end}
         lift = self._ask("lift", grasp.retreat, holding, known=set(approach.end), held=grasp)
         closed = max(self._config.gripper.opening_min, grasp.width - self._motion.squeeze)
         return [
@@ -211,12 +207,12 @@ class Strategies:
         """From above the object's old location to its new one, and away from it."""
         lift = taken[-1].trajectory
         at = {} if lift is None else lift.end
-        fingers = self._fingers(grasp.width)
+        fingers = fingers_at(grasp.width, self._config)
         carry = self._ask("carry", placement.pre_place, {**fingers, **at}, known=set(at), held=grasp)
         lower = self._ask(
             "lower", placement.place, {**fingers, **carry.end}, known=set(carry.end), held=grasp, onto=placement
         )
-        opened = {**self._fingers(placement.opening), **lower.end}
+        opened = {**fingers_at(placement.opening, self._config), **lower.end}
         withdraw = self._ask("withdraw", placement.retreat, opened, known=set(lower.end), moved=placement,
                              onto=placement)  # fmt: skip
         return [
@@ -258,27 +254,23 @@ class Strategies:
             raise PlanningFailedError(
                 name, f"its trajectory of phase {phase!r} is not valid: {error}", repair
             ) from error
-        self._check_joints(phase, trajectory, [*message.multi_dof_joint_trajectory.joint_names])
-        apart = [abs(trajectory.start[joint] - joints[joint]) for joint in known if joint in trajectory.start]
-        if known and max(apart, default=np.inf) > JOINED:
-            reason = f"its trajectory of phase {phase!r} does not start at the end of the previous one"
-            raise PlanningFailedError(name, reason, repair)
-        return trajectory
 
-    def _check_joints(self, phase: Phase, trajectory: Trajectory, others: list[str]) -> None:
-        """Check that a trajectory moves only the arm: the same known joints in all phases, and no finger."""
+        # It moves only the arm: the same known joints in all phases, and no finger.
         names = frozenset(trajectory.joint_names)
         self._moved = self._moved or names
         strange = names & set(self._motion.finger_joints.split()) or (names - self._joints if self._joints else set())
-        strange = strange or names ^ self._moved or set(others)
+        strange = strange or names ^ self._moved or set(message.multi_dof_joint_trajectory.joint_names)
         if strange:
             reason = (
                 f"its trajectory of phase {phase!r} moves joints that do not belong to the arm: "
                 f"{', '.join(sorted(strange))}"
             )
-            raise PlanningFailedError(
-                self._motion.move_action, reason, "compare motion.group with the SRDF of the planner"
-            )
+            raise PlanningFailedError(name, reason, "compare motion.group with the SRDF of the planner")
+        apart = [abs(trajectory.start[joint] - joints[joint]) for joint in known if joint in trajectory.start]
+        if known and max(apart, default=np.inf) > JOINED:
+            reason = f"its trajectory of phase {phase!r} does not start at the end of the previous one"
+            raise PlanningFailedError(name, reason, repair)
+        return trajectory
 
     # -------------------------------------------------------------------------------------------- what goes with them
 
@@ -286,12 +278,12 @@ class Strategies:
         """Change of the planner's scene for this motion: contacts, the held object, the placed object."""
         target, messages = self._scene.target, self._messages
         allowed = [(contact.one, contact.other) for contact in self._scene.allowed
-                   if contact.phase == _CONTACTS.get(phase)]  # fmt: skip
+                   if contact.phase == CONTACTS.get(phase)]  # fmt: skip
         fingers = self._motion.finger_links.split()
         pairs = [(link, other) for one, other in allowed for link in (fingers if one in FINGERS else [one])]
         attached, objects = [], []
         if held is not None:
-            link_T_box = np.linalg.inv(messages.pose_matrix(self._link(held.grasp))) @ box_pose(target.solid)
+            link_T_box = np.linalg.inv(pose_matrix(self._link(held.grasp))) @ box_pose(target.solid)
             link = self._motion.tip_link
             attached = [messages.attached_box(target.id, link, link_T_box, target.solid.size, fingers)]
         carrier = None if onto is None else carrier_at(self._scene, onto)
@@ -299,7 +291,7 @@ class Strategies:
             box = carrier.padded
             objects = [messages.box_object(carrier.id, self._scene.frame_id, box_pose(box), box.size)]
         if moved is not None:
-            where = messages.pose_matrix(moved.obj)
+            where = pose_matrix(moved.obj)
             objects = [*objects, messages.box_object(target.id, self._scene.frame_id, where, target.solid.size)]
         return messages.scene_diff(objects, attached, messages.with_allowed(self._matrix, pairs))
 
@@ -307,16 +299,18 @@ class Strategies:
         """Pose of the planner's link for a pose of the tip frame."""
         return flange_pose(self._config.gripper, tip) if self._motion.at_flange else tip
 
-    def _fingers(self, width: float) -> dict[str, float]:
-        names, stroke = self._motion.finger_joints.split(), finger_stroke(self._motion)
-        return {name: width / len(names) if stroke is None else stroke.position(width) for name in names}
-
     def _failure(self, more: str) -> SpatialVlmError:
         if not self._refused:
             if self._unplaced:
                 return self._unplaced[0]
             raise PlanningFailedError(self._motion.move_action, f"no grasp was tried{more}", "raise motion.most_time")
-        reasons, unfree = self._reasons(), tallied(self._goal.rejected)
+        kinds: dict[tuple[str, int, str], dict[str, Refused]] = {}  # of each kind the first refusal of each way
+        for error in self._refused:
+            kinds.setdefault(error.alike, {}).setdefault(error.way, error)
+        order = sorted(kinds.values(), key=len, reverse=True)
+        reasons = [next(iter(ways.values())).words(len(ways)) for ways in order[:_TOLD]]
+        reasons += [f"{len(order) - _TOLD} more reasons"] if len(order) > _TOLD else []
+        unfree = tallied(self._goal.rejected)
         if all(error.status is Status.UNREACHABLE for error in self._refused):
             what = f"take the {self._scene.target.label} ({self._scene.target.id})"
             return GoalError(
@@ -331,12 +325,3 @@ class Strategies:
         if unfree:
             more += f"; not planned: {'; '.join(words for _, words in unfree)}"
         return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)
-
-    def _reasons(self) -> list[str]:
-        """The planner's reasons with the number of grasps each, most frequent first."""
-        kinds: dict[tuple[str, int, str], dict[str, Refused]] = {}  # of each kind the first refusal of each way
-        for error in self._refused:
-            kinds.setdefault(error.alike, {}).setdefault(error.way, error)
-        order = sorted(kinds.values(), key=len, reverse=True)
-        left = [f"{len(order) - _TOLD} more reasons"] if len(order) > _TOLD else []
-        return [next(iter(ways.values())).words(len(ways)) for ways in order[:_TOLD]] + left

@@ -160,25 +160,23 @@ class TransformWatch:
     def _look(self) -> None:
         if self._frames is None or self._moved is not None:
             return
-        self._look_at_the_camera(*self._frames)
-        if self._config.fixed_frame and self._begun is not None:
-            self._look_at_the_base(*self._begun)
-
-    def _look_at_the_camera(self, base: str, camera: str) -> None:
         try:
-            now = self._buffer.lookup(base, camera)
-            sample = (self._buffer.latest_stamp(base, camera) or 0, now)
+            now = self._buffer.lookup(*self._frames)
+            sample = (self._buffer.latest_stamp(*self._frames) or 0, now)
         except SpatialVlmError:
-            return
-        try:
-            if self._last is not None:
-                check_no_jump([self._last, sample], self._config)
-        except SceneChangedError as error:
-            self._moved = error
-        self._last = sample
+            pass
+        else:
+            try:
+                if self._last is not None:
+                    check_no_jump([self._last, sample], self._config)
+            except SceneChangedError as error:
+                self._moved = error
+            self._last = sample
 
-    def _look_at_the_base(self, base: str, first_ns: int) -> None:
         fixed = self._config.fixed_frame
+        if not fixed or self._begun is None:
+            return
+        base, first_ns = self._begun
         try:
             if self._then is None:
                 self._then = self._buffer.lookup(fixed, base, first_ns)

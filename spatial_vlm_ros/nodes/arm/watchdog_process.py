@@ -101,7 +101,8 @@ class WatchdogProcess:
 
     def _starved(self) -> bool:
         """Whether the parent may be late for lack of CPU time; a sleeping or suspended parent is not."""
-        states, (late, used) = _states(os.getppid()), self._silence()
+        threads = Path(f"/proc/{os.getppid()}/task").glob("*/stat")
+        states, (late, used) = "".join("".join(_stat(path)[:1]) for path in threads), self._silence()
         if not states:  # no /proc
             starved = late < self._pressure.patience(self._lapse)
         elif used < _BUSY * self._lapse:  # it has hardly run although one of its threads is ready: it was starved
@@ -162,11 +163,6 @@ def _stat(path: Path) -> list[str]:
         return path.read_text().rpartition(")")[2].split()
     except OSError:
         return []
-
-
-def _states(process: int) -> str:
-    """State letters of a process's threads; "" if not known."""
-    return "".join("".join(_stat(path)[:1]) for path in Path(f"/proc/{process}/task").glob("*/stat"))
 
 
 def _processor_time(process: int) -> float:

@@ -171,7 +171,14 @@ class WayWatch:
                 why = error.reason
         if self._ends.is_set():
             return None
-        raise self._lost(why)
+        lost = f"nothing could be watched for {self._config.watch_silence:g} s"
+        if isinstance(why, TransformUnavailableError):
+            reason = f"the pose of the camera is not known: {lost}: {why.reason}"
+            repair = f"{why.repair}; the transform must arrive within {_AWAITED:g} s of the image"
+            raise TransformUnavailableError(why.parent, why.child, reason, repair)
+        if isinstance(why, SpatialVlmError):
+            raise why
+        raise DepthError(f"depth of the path was lost: {lost}: {why}", "check the camera, its topics and its clock")
 
     def _known_of(
         self, image: tuple[Image, float], watched: _Watched
@@ -193,17 +200,6 @@ class WayWatch:
             if not getattr(error, "may_come", False) or self._held[1]() >= _AWAITED:
                 self._newest, self._held = image[1], None
             return error
-
-    def _lost(self, why: SpatialVlmError | str) -> SpatialVlmError:
-        """The error when nothing could be watched for `watch_silence`, with the reason of the last image."""
-        lost = f"nothing could be watched for {self._config.watch_silence:g} s"
-        if isinstance(why, TransformUnavailableError):
-            reason = f"the pose of the camera is not known: {lost}: {why.reason}"
-            repair = f"{why.repair}; the transform must arrive within {_AWAITED:g} s of the image"
-            return TransformUnavailableError(why.parent, why.child, reason, repair)
-        if isinstance(why, SpatialVlmError):
-            return why
-        return DepthError(f"depth of the path was lost: {lost}: {why}", "check the camera, its topics and its clock")
 
     def _check_mount(self, watched: _Watched, info: CameraInfo) -> None:
         """Refuse a plan in which a camera on the arm loses sight of the way for too long: it would be stopped there."""

@@ -92,12 +92,9 @@ class Asker:
             return AskOutcome(True, self._reply(handle.get_result_async).result.resolution)
         except KeyboardInterrupt:
             with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
-                self._take_back()
+                if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
+                    self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
             raise
-
-    def _take_back(self) -> None:
-        if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
-            self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
 
     def _reply(self, send: Callable[[], Any]) -> Any:
         """Send until a reply comes: a server that has not discovered this client yet drops its reply."""

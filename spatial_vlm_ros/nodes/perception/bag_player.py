@@ -69,9 +69,10 @@ class BagPlayer(Node):
                 continue
             read = partial(_opened, found)
             latched = topic == roles.STATIC_TRANSFORMS
-            self._topics[topic] = faults.create(
-                found, topic, _profile(topic, form), *names[topic], opened=read, latched=latched
-            )
+            # Small messages may come in bursts.
+            profile = qos.images("reliable") if form in _IMAGES else qos.TRANSFORMS
+            profile = qos.STATIC_TRANSFORMS if latched else profile
+            self._topics[topic] = faults.create(found, topic, profile, *names[topic], opened=read, latched=latched)
         faults.begin()
         images = [topic for topic in self._topics if self._bag.topics[topic] in _IMAGES]
         self._awaited = images or list(self._topics)  # a resolver subscribes to /tf before it is active
@@ -94,29 +95,22 @@ class BagPlayer(Node):
         self._now_ns = self._last_ns = self._next[1] if self._next else 0
         self._told_ns = 0
 
-    def _is_awaited(self, now: float) -> bool:
-        """Whether to begin: an image subscriber has found its other topics, or none came in time."""
-        count = sum(publisher.get_subscription_count() for publisher in self._topics.values())
-        if count != self._listeners:
-            self._listeners, self._changed = count, now
-        if any(self._topics[topic].get_subscription_count() for topic in self._awaited):
-            return now - self._changed >= _SETTLED
-        return now - self._created >= self._config.wait
-
-    def _tell(self) -> None:
-        """Log what is played and which images have no subscriber: wrong topic names are the most common error."""
-        self.get_logger().info(printable(f"playing {', '.join(sorted(self._topics))}"))
-        deaf = [topic for topic in self._awaited if not self._topics[topic].get_subscription_count()]
-        if deaf:
-            self.get_logger().warning(printable(f"there is no subscriber to {', '.join(sorted(deaf))}"))
-
     def _play(self) -> None:
         now = time.monotonic()
         if self._played is None:
-            if not self._is_awaited(now):
+            count = sum(publisher.get_subscription_count() for publisher in self._topics.values())
+            if count != self._listeners:
+                self._listeners, self._changed = count, now
+            # It begins once an image subscriber has found its other topics, or none came in time.
+            heard = any(self._topics[topic].get_subscription_count() for topic in self._awaited)
+            since, wait = (self._changed, _SETTLED) if heard else (self._created, self._config.wait)
+            if now - since < wait:
                 return
             self._played = now
-            self._tell()
+            self.get_logger().info(printable(f"playing {', '.join(sorted(self._topics))}"))
+            deaf = [topic for topic in self._awaited if not self._topics[topic].get_subscription_count()]
+            if deaf:  # wrong topic names are the most common error
+                self.get_logger().warning(printable(f"there is no subscriber to {', '.join(sorted(deaf))}"))
         self._now_ns += int(min(now - self._played, _LONGEST) * self._config.rate * messages.SECOND)
         self._played = now
         if self._ticks is not None and self._now_ns - self._told_ns >= _CLOCK_STEP:
@@ -141,12 +135,6 @@ class BagPlayer(Node):
             publisher.wait_for_all_acked(Duration(seconds=max(0.0, end - time.monotonic())))
         self.get_logger().info("the bag has ended")
         self.context.try_shutdown()
-
-
-def _profile(topic: str, form: str) -> Any:
-    if topic == roles.STATIC_TRANSFORMS:
-        return qos.STATIC_TRANSFORMS
-    return qos.images("reliable") if form in _IMAGES else qos.TRANSFORMS  # small ones may come in bursts
 
 
 def _opened(form: Any, data: Any) -> Any:
@@ -174,16 +162,12 @@ def _streams(bag: Bag) -> dict[str, dict[str, str]]:
         roles_of[_CLOCK] = "clock"
     found = {}
     for topic, type_ in bag.topics.items():
-        form = FORMS[roles_of[topic]] if topic in roles_of else _form(topic, type_)
+        form = "depth" if "depth" in topic else "colour"
+        form = form if type_ == _IMAGES[0] else _FORMS.get(type_, "other")
+        form = FORMS[roles_of[topic]] if topic in roles_of else form
         form = "compressed" if type_ == _IMAGES[1] else form
         found[topic] = {topic: form, **({roles_of[topic]: form} if topic in roles_of else {})}
     return found
-
-
-def _form(topic: str, type_: str) -> str:
-    if type_ == _IMAGES[0]:
-        return "depth" if "depth" in topic else "colour"
-    return _FORMS.get(type_, "other")
 
 
 _FORMS = {

@@ -134,10 +134,17 @@ class EvidenceKeeper:
 
     def decided(self, request: InstructionRequest, outcome: RequestOutcome, assembler: FrameAssembler) -> None:
         """Queue a decision to be stored if its kind is; called after the reply. Never blocks, never raises."""
-        if not self._is_wanted(outcome.resolution.status) or self._closed:
+        keep, status = self.config.keep, outcome.resolution.status
+        wanted = keep != "off" and status not in NO_DECISIONS and (keep == "all" or status not in ANSWERS)
+        if not wanted or self._closed:
             return
         with self._guarded():
-            frame = request.kept or self._newest(assembler)
+            frame = request.kept
+            if frame is None:
+                newest = assembler.newest_messages()
+                transforms = () if newest is None else assembler.transforms_of(newest)
+                origin = "none" if newest is None else "newest"
+                frame = KeptFrame(newest or {}, {}, transforms, self._settings(), origin)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="evidence", daemon=True)
                 self._thread.start()
@@ -159,16 +166,6 @@ class EvidenceKeeper:
             self._waiting.put(None, timeout=wait_s) if wait_s > 0 else self._waiting.put_nowait(None)
         if wait_s > 0:
             self._thread.join(max(0.0, end - time.monotonic()))
-
-    def _is_wanted(self, status: Status) -> bool:
-        keep = self.config.keep
-        return keep != "off" and status not in NO_DECISIONS and (keep == "all" or status not in ANSWERS)
-
-    def _newest(self, assembler: FrameAssembler) -> KeptFrame:
-        messages = assembler.newest_messages()
-        if messages is None:
-            return KeptFrame({}, {}, (), self._settings(), "none")
-        return KeptFrame(messages, {}, assembler.transforms_of(messages), self._settings(), "newest")
 
     @contextlib.contextmanager
     def _guarded(self) -> Any:
@@ -220,7 +217,7 @@ class EvidenceKeeper:
             self._warn(f"decisions are not kept as evidence, but requests are still served: {words}")
 
     def _record(self, kept: _Kept) -> EvidenceRecord:
-        from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord, KeptGrounding
+        from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord, KeptGrounding, model_of
 
         request, outcome = kept.request, kept.outcome
         when = datetime.datetime.fromtimestamp(kept.utc, datetime.timezone.utc)
@@ -228,6 +225,14 @@ class EvidenceKeeper:
         if outcome.found is not None:
             phrases, grounding = outcome.found
             found = KeptGrounding(phrases_json(phrases), grounding.match.tolist(), grounding.unread, grounding.profile)
+        grounder = self._grounder
+        if grounder is not None and self._model is None:  # the hashes of its files are computed once
+            name = str(getattr(grounder, "name", type(grounder).__name__))
+            self._model = model_of(name, getattr(grounder, "options", {}), domain_of(grounder))
+        versions = {"spatial_vlm_ros": __version__, "python": platform.python_version(), "numpy": np.__version__}
+        for name in ("opencv-python-headless", "opencv-python", "rosbags", "rclpy", "onnxruntime"):
+            with contextlib.suppress(PackageNotFoundError):
+                versions[name] = version(name)
         return EvidenceRecord(
             utc=when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             instruction=request.instruction,
@@ -238,21 +243,10 @@ class EvidenceKeeper:
             reencoded=(DETECTIONS,) if self._detections_anew(kept) else (),
             dialogue=None if request.before is None else dialogue_json(request.before),
             grounding=found,
-            model=self._kept_model(),
-            versions=_versions(),
+            model=self._model,
+            versions=versions,
             node=self._node,
         )
-
-    def _kept_model(self) -> KeptModel | None:
-        """The grounder with the hashes of its files, which are computed once."""
-        from spatial_vlm_ros.recording.evidence.bundle import model_of
-
-        if self._grounder is None:
-            return None
-        if self._model is None:
-            name = str(getattr(self._grounder, "name", type(self._grounder).__name__))
-            self._model = model_of(name, getattr(self._grounder, "options", {}), domain_of(self._grounder))
-        return self._model
 
     def _messages(self, kept: _Kept) -> list[KeptMessage]:
         """The frame's messages as received; detections of a model or of vision_msgs become a DetectionArray."""
@@ -299,11 +293,3 @@ def _detections(kept: _Kept) -> bytes:
     found = outcome.found[1].detections if outcome.found is not None else outcome.detections
     array = make.detection_array(found, header, camera.width, camera.height)
     return bytes(store.serialize_cdr(array, DETECTION_ARRAY))
-
-
-def _versions() -> dict[str, str]:
-    versions = {"spatial_vlm_ros": __version__, "python": platform.python_version(), "numpy": np.__version__}
-    for name in ("opencv-python-headless", "opencv-python", "rosbags", "rclpy", "onnxruntime"):
-        with contextlib.suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    return versions

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builtin_interfaces.msg import Time
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -93,7 +92,11 @@ class FramePlayer(Node):
     def _frames(self) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:
         config = self._config
         if not config.folder:
-            yield from _simulated(config)
+            from spatial_vlm_ros.sim.grounder import simulated_frames
+
+            options = parse_options(config.detector)
+            for frame, detections in simulated_frames(config.world, config.width, options, _NOISY):
+                yield config.world, frame, detections
             return
         folder = Path(config.folder)
         folders = [folder] if (folder / RGB_FILE).is_file() else sorted(p.parent for p in folder.glob(f"*/{RGB_FILE}"))
@@ -124,28 +127,20 @@ class FramePlayer(Node):
 
     def _play(self) -> None:
         elapsed = time.monotonic() - self._begun
-        shot = self._shown(elapsed)
-        if shot is None:
+        wanted = self.get_parameter("frame").value  # otherwise the next in turn
+        shots = [shot for shot in self._shots if shot.name == wanted] if wanted else self._shots
+        if not shots:
+            self.get_logger().warning(printable(f"there is no frame folder {wanted!r}"), throttle_duration_sec=5.0)
             return
+        self._turn += 1
+        several = len({shot.name for shot in shots}) > 1
+        hold = self.get_parameter("hold").value if several else 0.0
+        shot = shots[(int(elapsed / hold) if hold else self._turn) % len(shots)]
+
         now_ns = int(elapsed * messages.SECOND) + messages.SECOND if self._ticks else self.get_clock().now().nanoseconds
         stamp = messages.time_of(now_ns)
         if self._ticks is not None:
             self._ticks.publish(ClockMessage(clock=stamp))
-        self._publish(shot, stamp)
-
-    def _shown(self, elapsed: float) -> _Shot | None:
-        """The frame to show now: the selected one, or the next in turn."""
-        wanted = self.get_parameter("frame").value
-        shots = [shot for shot in self._shots if shot.name == wanted] if wanted else self._shots
-        if not shots:
-            self.get_logger().warning(printable(f"there is no frame folder {wanted!r}"), throttle_duration_sec=5.0)
-            return None
-        self._turn += 1
-        several = len({shot.name for shot in shots}) > 1
-        hold = self.get_parameter("hold").value if several else 0.0
-        return shots[(int(elapsed / hold) if hold else self._turn) % len(shots)]
-
-    def _publish(self, shot: _Shot, stamp: Time) -> None:
         shot.header.stamp = stamp
         if shot.transforms is not None and self._moves:
             for transform in shot.transforms.transforms:
@@ -153,10 +148,3 @@ class FramePlayer(Node):
             self._moving.publish(shot.transforms)
         for publisher, message in shot.parts:
             publisher.publish(message)
-
-
-def _simulated(config: PlayerConfig) -> Iterator[tuple[str, RgbdFrame, tuple[Detection, ...]]]:
-    from spatial_vlm_ros.sim.grounder import simulated_frames
-
-    for frame, detections in simulated_frames(config.world, config.width, parse_options(config.detector), _NOISY):
-        yield config.world, frame, detections

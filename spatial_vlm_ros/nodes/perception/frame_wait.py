@@ -63,11 +63,23 @@ class FrameWait:
         """The awaited frame, or None while it may still come."""
         now_ns = self.now()
         # Before simulated time has begun, the age of a frame is not known.
-        in_time = now_ns - wait.since_ns < self.settings.streams.frame_timeout * SECOND
+        timeout = self.settings.streams.frame_timeout
+        in_time = now_ns - wait.since_ns < timeout * SECOND
         pending = self._take(wait, now_ns, wait.needs_speaker and in_time) if now_ns else None
-        if pending is None:
-            self._check_patience(wait, now_ns)
-        return pending
+        if pending is not None:
+            return pending
+
+        # Did it take too long? Simulated time may stand still.
+        if now_ns != self._clock_ns:
+            if self._clock_ns == 0:  # simulated time has just begun
+                wait.since_ns = now_ns
+                wait.after_ns = now_ns - int(timeout * SECOND)
+            self._clock_ns, self._clock_moved = now_ns, time.monotonic()
+        elif time.monotonic() - self._clock_moved >= timeout:
+            raise StaleInputError("the clock does not advance", "publish /clock, or set use_sim_time: false")
+        if now_ns - wait.since_ns >= timeout * SECOND:
+            raise self.why_none(wait)
+        return None
 
     def waits_for_transform(self, wait: Wait) -> bool:
         """Whether the frame is there and only transforms are missing."""
@@ -108,19 +120,6 @@ class FrameWait:
         if self.recent is None:
             raise InputError("detections", "given with the request", "detections on their topic", "set selection: true")
         return self.recent.take_for(wait.found, now_ns, awaits_speaker)
-
-    def _check_patience(self, wait: Wait, now_ns: int) -> None:
-        """Raise the error for a wait that took too long. Simulated time may stand still."""
-        timeout = self.settings.streams.frame_timeout
-        if now_ns != self._clock_ns:
-            if self._clock_ns == 0:  # simulated time has just begun
-                wait.since_ns = now_ns
-                wait.after_ns = now_ns - int(timeout * SECOND)
-            self._clock_ns, self._clock_moved = now_ns, time.monotonic()
-        elif time.monotonic() - self._clock_moved >= timeout:
-            raise StaleInputError("the clock does not advance", "publish /clock, or set use_sim_time: false")
-        if now_ns - wait.since_ns >= timeout * SECOND:
-            raise self.why_none(wait)
 
 
 @dataclass(frozen=True)

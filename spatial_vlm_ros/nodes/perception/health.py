@@ -6,6 +6,7 @@ A status is OK only if nothing in its part would stop a request now; `requests` 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -152,7 +153,11 @@ class Health:
             return WARN, "no image received yet", values
         newest_ns = self._queue.assembler.streams[RGB].newest_ns
         if base and newest_ns is not None:
-            values |= self._behind(base, camera_frame, newest_ns)
+            with contextlib.suppress(SpatialVlmError):
+                known_ns = assembler.transforms.latest_stamp(base, camera_frame)
+                if known_ns is not None:  # some transform moves
+                    late = f"{(newest_ns - known_ns) / SECOND:.3f}"
+                    values["newest transform behind the newest image [s]"] = late
         if active and isinstance(self._refusal, TransformUnavailableError):  # at the stamp of the newest image
             rejected = assembler.transforms.rejected
             said = f"{self._refusal} Rejected: {rejected}" if rejected else str(self._refusal)
@@ -177,16 +182,6 @@ class Health:
             known.append(f"the robot's {len(assembler.robot.links)} links")
         words = f"{' and '.join(known)} {'are' if len(known) > 1 else 'is'} known"
         return OK, words, values
-
-    def _behind(self, base: str, camera_frame: str, newest_ns: int) -> dict[str, Any]:
-        """How far the newest transform lies behind the newest image; empty if no transform moves."""
-        try:
-            known_ns = self._queue.assembler.transforms.latest_stamp(base, camera_frame)
-        except SpatialVlmError:
-            return {}
-        if known_ns is None:
-            return {}
-        return {"newest transform behind the newest image [s]": f"{(newest_ns - known_ns) / SECOND:.3f}"}
 
     def _graph(self, active: bool) -> Told:
         """Duplicates in the graph, and whether other nodes can reach this one."""

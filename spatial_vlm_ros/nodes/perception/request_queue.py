@@ -10,7 +10,6 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
@@ -271,20 +270,18 @@ class RequestQueue:
             around = "" if request.around is None or scene is None else request.around(resolution, scene)
             return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, observed.found, around)
 
-        self._worker.submit(task, work, partial(self._resolved, request, pending))
+        def done(outcome: RequestOutcome | SpatialVlmError) -> None:
+            if isinstance(outcome, SpatialVlmError):
+                outcome = RequestOutcome(refused_in(request.instruction, outcome, request.before, pending.stamp_ns))
+            if request is self._request and outcome.scene is not None:  # the observer would have found the same
+                self.observer.conclude(outcome.scene.evidence.error, pending.stamp_ns)
+            if self._grounder is not None:
+                status, words = outcome.resolution.status, outcome.resolution.message
+                failed = status in (Status.MODEL_ERROR, Status.TIMEOUT)
+                self.grounder_failed = words if failed else "" if outcome.scene is not None else self.grounder_failed
+            self._end(request, outcome)
 
-    def _resolved(
-        self, request: InstructionRequest, pending: PendingFrame, outcome: RequestOutcome | SpatialVlmError
-    ) -> None:
-        if isinstance(outcome, SpatialVlmError):
-            outcome = RequestOutcome(refused_in(request.instruction, outcome, request.before, pending.stamp_ns))
-        if request is self._request and outcome.scene is not None:  # the observer would have found the same
-            self.observer.conclude(outcome.scene.evidence.error, pending.stamp_ns)
-        if self._grounder is not None:
-            status, words = outcome.resolution.status, outcome.resolution.message
-            failed = status in (Status.MODEL_ERROR, Status.TIMEOUT)
-            self.grounder_failed = words if failed else "" if outcome.scene is not None else self.grounder_failed
-        self._end(request, outcome)
+        self._worker.submit(task, work, done)
 
     def _end(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         if request is not self._request:  # it was cancelled meanwhile

@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import array
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from geometry_msgs.msg import Point, PoseWithCovariance, Quaternion, Vector3
 from geometry_msgs.msg import Pose as PoseMessage
 from rclpy.node import Node
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -24,7 +22,7 @@ from spatial_vlm_ros.nodes.messages import time_of
 from spatial_vlm_ros.nodes.perception.requests import RequestOutcome
 from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.annotated_image import content_from, draw
-from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
+from spatial_vlm_ros.output.answer_content import AnswerContent, in_camera
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.answer import target_of
@@ -55,20 +53,8 @@ def points_message(frame: RgbdFrame) -> PointCloud2:
     points = np.empty(int(known.sum()), _POINT)
     points["x"], points["y"], points["z"] = (xs * z)[known], (ys[:, None] * z)[known], z[known]
     points["rgb"] = (red << 16 | green << 8 | blue)[known]
-    return PointCloud2(
-        header=Header(stamp=time_of(frame.stamp_ns), frame_id=frame.frame_id),
-        height=1,
-        width=len(points),
-        fields=[
-            PointField(name=name, offset=4 * number, datatype=PointField.FLOAT32, count=1)
-            for number, name in enumerate(("x", "y", "z", "rgb"))
-        ],
-        is_bigendian=False,
-        point_step=_POINT.itemsize,
-        row_step=_POINT.itemsize * len(points),
-        data=array.array("B", points.tobytes()),
-        is_dense=True,
-    )
+    header = Header(stamp=time_of(frame.stamp_ns), frame_id=frame.frame_id)
+    return messages.cloud_message(header, ("x", "y", "z", "rgb"), points.tobytes())
 
 
 def region_message(content: AnswerContent | None) -> MarkerArray:
@@ -81,21 +67,13 @@ def region_message(content: AnswerContent | None) -> MarkerArray:
         Markers in the base frame if there is one, otherwise in the camera's frame. The first marker clears the previous
         answer's markers; it is the only one if no region is shown (docs/annotated_image.md says when).
     """
-    markers = [Marker(action=Marker.DELETEALL)]
-    if content is not None and content.region is not None:
-        frame = content.layout.scene.frame
-        base = frame.base_T_camera
-        frame_id = frame.frame_id if base is None else base.parent
-        header = Header(stamp=time_of(frame.stamp_ns), frame_id=frame_id)
-        markers = [Marker(header=header, action=Marker.DELETEALL), *_region_markers(header, content, content.region)]
-    for number, marker in enumerate(markers):
-        marker.id = number
-    return MarkerArray(markers=markers)
-
-
-def _region_markers(header: Header, content: AnswerContent, region: ShownRegion) -> list[Marker]:
-    frame, layout = content.layout.scene.frame, content.layout
-    base_T_camera = np.eye(4) if frame.base_T_camera is None else frame.base_T_camera.matrix
+    if content is None or content.region is None:
+        return MarkerArray(markers=[Marker(action=Marker.DELETEALL)])
+    layout, region = content.layout, content.region
+    frame, base = layout.scene.frame, layout.scene.frame.base_T_camera
+    frame_id = frame.frame_id if base is None else base.parent
+    header = Header(stamp=time_of(frame.stamp_ns), frame_id=frame_id)
+    base_T_camera = np.eye(4) if base is None else base.matrix
     side = np.sign(np.linalg.det(layout.axes))  # g1, g2 and up need not be right-handed
     turn = base_T_camera[:3, :3] @ layout.axes * (1.0, side, 1.0)
     origin = in_camera(layout, np.zeros((1, 2)), region.height + _LIFT)[0]
@@ -107,11 +85,15 @@ def _region_markers(header: Header, content: AnswerContent, region: ShownRegion)
     cell = (region.high - region.low) / (np.array(region.score.shape) - 1)
     holds, unclear = region.score >= region.limit, np.abs(region.score) < region.limit
     unclear &= region.score != 0.0  # 0 is "not measured"
-    made = [
-        _squares(header, pose, places[chosen], part * cell, opacity)
-        for chosen, part, opacity in ((holds, _SIDES[0], _HOLDS), (unclear, _SIDES[1], _UNCLEAR))
-        if chosen.any()
-    ]
+    made = []
+    for chosen, part, opacity in ((holds, _SIDES[0], _HOLDS), (unclear, _SIDES[1], _UNCLEAR)):
+        if chosen.any():
+            scale = Vector3(x=float(part * cell[0]), y=float(part * cell[1]), z=_THICK)
+            squares = Marker(header=header, ns="region", type=Marker.CUBE_LIST, pose=pose, scale=scale)
+            squares.color.r, squares.color.g, squares.color.b = (share / 255 for share in drawing.HOLDS)
+            squares.color.a = opacity
+            squares.points = [Point(x=x, y=y) for x, y in places[chosen].tolist()]
+            made.append(squares)
     middle = places[holds].mean(axis=0)
     ground = np.array([middle[0], middle[1], 0.04])
     tx, ty, tz = (turn @ ground + np.array([x, y, z])).tolist()
@@ -119,18 +101,10 @@ def _region_markers(header: Header, content: AnswerContent, region: ShownRegion)
     words.pose = PoseMessage(position=Point(x=tx, y=ty, z=tz))
     words.scale.z = 0.03
     words.color.r = words.color.g = words.color.b = words.color.a = 1.0
-    return [*made, words]
-
-
-def _squares(
-    header: Header, pose: PoseMessage, places: npt.NDArray[np.float64], sides: npt.NDArray[np.float64], opacity: float
-) -> Marker:  # fmt: skip
-    scale = Vector3(x=float(sides[0]), y=float(sides[1]), z=_THICK)
-    squares = Marker(header=header, ns="region", type=Marker.CUBE_LIST, pose=pose, scale=scale)
-    squares.color.r, squares.color.g, squares.color.b = (part / 255 for part in drawing.HOLDS)
-    squares.color.a = opacity
-    squares.points = [Point(x=x, y=y) for x, y in places.tolist()]
-    return squares
+    markers = [Marker(header=header, action=Marker.DELETEALL), *made, words]
+    for number, marker in enumerate(markers):
+        marker.id = number
+    return MarkerArray(markers=markers)
 
 
 def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolution) -> Any:

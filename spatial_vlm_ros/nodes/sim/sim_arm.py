@@ -26,7 +26,7 @@ from spatial_vlm_ros.parameters import SimArmConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell, verdict_data
-from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Disturbance, Move, NudgeCamera, disturbance
+from spatial_vlm_ros.sim.arm.disturbance import ChangeWorld, Move, NudgeCamera, disturbance
 from spatial_vlm_ros.sim.arm.machines import simulated_arm
 from spatial_vlm_ros.sim.arm.running import RunningCell
 from spatial_vlm_ros.sim.arm.view import ArmView
@@ -130,8 +130,13 @@ class SimArmNode(Node):
             self._faults.hear(server.faults.set)
         running.every(1 / config.state_rate, self._tell_joints)
         running.every(_VERDICTS, lambda cell: self._verdicts.publish(String(data=self._verdict(cell))))
-        if self._ticks is not None:
-            running.every(_TICK * max(1.0, config.speed), lambda _: self._tick())
+        ticks = self._ticks
+        if ticks is not None:
+
+            def tick(_: ArmCell) -> None:
+                ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns())))
+
+            running.every(_TICK * max(1.0, config.speed), tick)
         self._tell_camera()
         self.create_service(Trigger, "judge", self._on_judge)
         self.create_subscription(String, "disturb", self._on_disturb, qos.INSTRUCTIONS)
@@ -158,10 +163,6 @@ class SimArmNode(Node):
         if self._ticks is not None and self._running is not None:
             return _BEGUN_NS + int(self._running.now * messages.SECOND)
         return int(self.get_clock().now().nanoseconds)
-
-    def _tick(self) -> None:
-        if self._ticks is not None:
-            self._ticks.publish(ClockMessage(clock=messages.time_of(self._now_ns())))
 
     def _fail(self, error: Exception) -> None:
         def end() -> None:
@@ -252,33 +253,29 @@ class SimArmNode(Node):
         return response
 
     def _on_disturb(self, message: String) -> None:
+        running = self._running
+        if running is None:
+            return
         try:
             told = disturbance(message.data)
-            self._disturb(told)
+            if isinstance(told, ChangeWorld):
+                if self._arm.busy or self._hand.busy:
+                    repair = "wait for the goal to end, or cancel it"
+                    raise InputError("world", told.name, "no goal in execution", repair)
+                cell = ArmCell(layout(told.name), self._robot)
+                running.replace(cell)
+                self._eye = self._told = cell.layout.base_T_camera
+                self._tell_camera()
+            elif isinstance(told, NudgeCamera):
+                self._eye = told.applied(self._eye)
+                if told.told:
+                    self._told = told.applied(self._told)
+                    self._tell_camera()
+            elif isinstance(told, Move):
+                running.ask(lambda cell: cell.move(told.id, told.to, told.yaw))
+            else:
+                running.ask(lambda cell: cell.remove(told.id))
         except SpatialVlmError as error:
             self.get_logger().error(printable(error))
             return
         self.get_logger().info(printable(f"disturbed: {told}"))
-
-    def _disturb(self, told: Disturbance) -> None:
-        if self._running is None:
-            return
-        if isinstance(told, ChangeWorld):
-            self._change_world(told.name)
-        elif isinstance(told, NudgeCamera):
-            self._eye = told.applied(self._eye)
-            if told.told:
-                self._told = told.applied(self._told)
-                self._tell_camera()
-        elif isinstance(told, Move):
-            self._running.ask(lambda cell: cell.move(told.id, told.to, told.yaw))
-        else:
-            self._running.ask(lambda cell: cell.remove(told.id))
-
-    def _change_world(self, name: str) -> None:
-        if self._running is None or self._arm.busy or self._hand.busy:
-            raise InputError("world", name, "no goal in execution", "wait for the goal to end, or cancel it")
-        cell = ArmCell(layout(name), self._robot)
-        self._running.replace(cell)
-        self._eye = self._told = cell.layout.base_T_camera
-        self._tell_camera()

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import UnknownNameError
-from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
-from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS, HOME
 from spatial_vlm_ros.sim.meshes import Array
 
 

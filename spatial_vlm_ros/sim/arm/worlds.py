@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.manipulation.builtin_planner.robot import BASE_LINK
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import BASE_LINK
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.model import Model, scaled

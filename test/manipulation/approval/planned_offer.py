@@ -13,9 +13,9 @@ import numpy as np
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, HOME
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal

@@ -15,8 +15,8 @@ from approval_visitor import TOKEN, Visitor
 from tables import tables
 from waiting import DEADLINE
 
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
 from spatial_vlm_ros.manipulation.approval.page import Page
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.web import connections
 
 CROWD = 400

@@ -25,8 +25,8 @@ from spatial_vlm_ros.errors import AuditError, FileError
 from spatial_vlm_ros.manipulation.approval import audit
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_in, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import FIRST, AuditLog, verify
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
 from spatial_vlm_ros.manipulation.approval.proposal import PersonAnswer, Proposal
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from spatial_vlm_ros.errors import (
     RejectedError,
 )
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
 from spatial_vlm_ros.manipulation.approval.proposal import PersonAnswer, Preview
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 OTHER = "00000000-0000-0000-0000-0000000000ff"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -195,7 +195,7 @@ def shown() -> Proposal:
         pytest.importorskip(package)
     import planned_offer
 
-    from spatial_vlm_ros.manipulation.builtin_planner.robot import description_file
+    from spatial_vlm_ros.manipulation.builtin_planner.known_arms import description_file
     from spatial_vlm_ros.nodes.arm.proposals import proposal_of
 
     return proposal_of(

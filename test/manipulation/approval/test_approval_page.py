@@ -16,9 +16,9 @@ from approval_visitor import TOKEN, Visitor
 from tables import tables
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
 from spatial_vlm_ros.manipulation.approval.page import Page, serve
 from spatial_vlm_ros.manipulation.approval.proposal import Preview
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.manipulation.approval.web import HEIGHT, WIDTH, side_views
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL
 from spatial_vlm_ros.web.guard import Guard, is_loopback, names_of

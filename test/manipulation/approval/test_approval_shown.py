@@ -21,10 +21,10 @@ from tables import tables
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import AuditError, InputError, PlanningFailedError, RejectedError, UnknownNameError
 from spatial_vlm_ros.manipulation.approval.audit import files_of
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
 from spatial_vlm_ros.manipulation.approval.proposal import Preview, Proposal
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematics_of
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, description_file
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, description_file
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.pick_sequence import Offer

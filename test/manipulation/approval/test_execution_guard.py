@@ -16,10 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, BusyError, CancelledError, RejectedError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker, ApprovalStage
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, Preview, Proposal
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 from spatial_vlm_ros.manipulation.planning.planner import PlanStep, Trajectory
 from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 

@@ -12,8 +12,8 @@ from approval_visitor import TOKEN, Reply, Visitor
 from fault_record import record
 
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
 from spatial_vlm_ros.manipulation.approval.page import Page
-from spatial_vlm_ros.manipulation.approval.view import ApprovalStage
 
 HALF_OPEN = 200
 pytestmark = pytest.mark.live

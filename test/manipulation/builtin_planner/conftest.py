@@ -107,7 +107,7 @@ class Witness:
     def __init__(self, boxes: Sequence[BoxObstacle], held: HeldBox | None) -> None:
         import mujoco
 
-        from spatial_vlm_ros.manipulation.builtin_planner.robot import description
+        from spatial_vlm_ros.manipulation.builtin_planner.known_arms import description
 
         folder = description()
         root = ET.parse(folder / "urdf" / "panda.urdf").getroot()  # noqa: S314

@@ -22,10 +22,17 @@ from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, 
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
 from spatial_vlm_ros.manipulation.builtin_planner.joint_limits import JointLimit, read_joint_limits
-from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS, known_arm, ur5e
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import (
+    ARMS,
+    HOME,
+    description,
+    description_file,
+    known_arm,
+    panda,
+    ur5e,
+)
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import HOME, description, description_file, link_hulls, panda
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.moveit_codes import meaning_of, number_of_error
 from spatial_vlm_ros.manipulation.planning.robot_model import model_and_geometry, read_hulls, robot_of
@@ -321,7 +328,7 @@ def test_a_mesh_that_is_not_convex_is_met_wherever_its_hull_is() -> None:
     import coal
 
     hulls = read_hulls(description_file())
-    own = {link.name: link.hull for link in link_hulls(HOME)}
+    own = {link.name: link.hull for link in panda().link_hulls(HOME)}
     assert set(hulls) == set(own)
     assert all(np.array_equal(hull.planes, own[name].planes) for name, hull in hulls.items()), "as the planner's"
     folder = description().parent / "ur_description"

@@ -19,10 +19,9 @@ from spatial_vlm_ros.errors import (
     UnreachableError,
 )
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
-from spatial_vlm_ros.manipulation.builtin_planner.path import rounded, through
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ACCELERATION, HOME, description, panda
+from spatial_vlm_ros.manipulation.builtin_planner.path import rounded, through, timed
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ACCELERATION, HOME, description, link_hulls
-from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
 from spatial_vlm_ros.types import Status
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
@@ -198,7 +197,7 @@ def test_what_is_seen_of_the_arm_is_in_its_hulls(planner: Any) -> None:
     draw = np.random.default_rng(0)
     for joints in (HOME, *draw.uniform(planner.robot.lower, planner.robot.upper, (3, 7))):
         pinocchio.updateGeometryPlacements(model, data, seen, placed, np.append(joints, [0.01, 0.01]))
-        links = {link.name: link for link in link_hulls(joints, 0.02)}
+        links = {link.name: link for link in panda().link_hulls(joints, 0.02)}
         for part, base_T_part in zip(seen.geometryObjects, placed.oMg, strict=True):
             link = links.pop(model.frames[part.parentFrame].name)
             assert link.base_T_link.parent == "panda_link0"
@@ -214,10 +213,10 @@ def test_what_is_seen_of_the_arm_is_in_its_hulls(planner: Any) -> None:
 def test_joints_and_openings_that_are_none_are_refused() -> None:
     for joints in (np.zeros(6), np.full(7, np.nan), ["a"] * 7):
         with pytest.raises(InputError, match="7 finite joint positions"):
-            link_hulls(joints)  # type: ignore[arg-type]
+            panda().link_hulls(joints)  # type: ignore[arg-type]
     for opening in (-0.01, 0.09, np.nan):
         with pytest.raises(InputError, match="opening"):
-            link_hulls(HOME, opening)
+            panda().link_hulls(HOME, opening)
 
 
 def to(

@@ -12,8 +12,8 @@ from planned_offer import CONFIG
 
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, box_pose, kinematics_of
+from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, description_file
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox
-from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, description_file
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
 from spatial_vlm_ros.output.plan_images import motion_from

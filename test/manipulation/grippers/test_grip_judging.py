@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tables import tables
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.manipulation.grippers.fingers import FingerWatch
 from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held, why_not_open
 from spatial_vlm_ros.manipulation.grippers.stroke import (
+    FingerWatch,
     Stroke,
     command_stroke,
     finger_stroke,

@@ -23,10 +23,10 @@ from spatial_vlm_ros.errors import (
     StandsWrongError,
     TransformError,
 )
-from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
 from spatial_vlm_ros.manipulation.planning.motion import (
     check_base_still,
     check_camera_still,
+    check_fresh,
     check_no_jump,
     moved_by,
 )

@@ -15,9 +15,9 @@ from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE, MEASURED, UNSEEN, changed_since, spaces_of
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
-from spatial_vlm_ros.manipulation.planning.agreement import check_way_seen
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
 from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
@@ -26,8 +26,14 @@ from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, Planning
 from spatial_vlm_ros.manipulation.planning.solids import Solid, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
 from spatial_vlm_ros.manipulation.recheck import check_clearance, check_plan_holds, has_arm_model
-from spatial_vlm_ros.manipulation.recheck_grasp import as_held, check_grasp, target_in_grasp
-from spatial_vlm_ros.manipulation.recheck_surface import SeenTarget, moved_by, surface_shifts
+from spatial_vlm_ros.manipulation.recheck_grasp import (
+    SeenTarget,
+    as_held,
+    check_grasp,
+    moved_by,
+    surface_shifts,
+    target_in_grasp,
+)
 from spatial_vlm_ros.parameters import ObservationConfig, PlanningConfig
 from spatial_vlm_ros.types import Status
 
