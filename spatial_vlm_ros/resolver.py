@@ -70,7 +70,6 @@ from spatial_vlm_ros.spatial.wording import with_ignored, with_unread, without_r
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
-    ModelDomain,
     NounPhrase,
     Resolution,
     Rgb,
@@ -249,6 +248,9 @@ class Resolver:
     ) -> PhraseScorer:
         """Make the scorer of phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
+        named = self.config.decision.profile
+        if self._profile is None and named:
+            self._profile = read_profile(named)
         latest = self._latest  # the scene as arrays, kept for the next sentence
         if latest is None or latest[0] is not scene:
             latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
@@ -258,13 +260,8 @@ class Resolver:
             match=match_of(phrases, grounding),
             score=scores,
             default_frame=frame or self.config.frame_of_reference,
-            profile=self._own_profile() or grounding.profile or CAREFUL,
+            profile=self._profile or grounding.profile or CAREFUL,
         )
-
-    def _own_profile(self) -> DetectorProfile | None:
-        if self._profile is None and self.config.decision.profile:
-            self._profile = read_profile(self.config.decision.profile)
-        return self._profile
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
         """Update a choice with the answer of a model that gets the whole phrase.
@@ -358,8 +355,12 @@ class ObservedFrame:
             answered = self._refused(instruction, error, None)
         else:
             answered = self._answered(instruction, before, frame, watch, taken)
+        grounder = self._resolver.grounder if self._given is None and self._grounding is None else None
         resolution = dataclasses.replace(
-            answered.resolution, ms=watch.total(), timings_ms=watch.laps, model_domain=self._model_domain()
+            answered.resolution,
+            ms=watch.total(),
+            timings_ms=watch.laps,
+            model_domain=None if grounder is None else domain_of(grounder),
         )
         return answered._replace(resolution=with_evidence(resolution, answered.scene))
 
@@ -413,7 +414,11 @@ class ObservedFrame:
         """Answer words in a dialogue, and return the dialogue after them."""
         detections, scene = self._given or (), None
         try:
-            referrer, judge = self._who_refers(), self._resolver.relations.who(given=self._given is not None)
+            referrer = self._referrer
+            if referrer is None and self._resolver.config.second_opinion.ask:
+                self._check_domain()
+                referrer = referrer_of(self._resolver.grounder)
+            judge = self._resolver.relations.who(given=self._given is not None)
             try:
                 turn = turn or self._taken(words, before)
             except NotUnderstoodError as error:
@@ -556,20 +561,9 @@ class ObservedFrame:
             error = InternalError.of(error)
         return Answered(refused_in(words, error, before, self.frame.stamp_ns), self._given or (), None, before)
 
-    def _who_refers(self) -> Referrer | None:
-        if self._referrer is not None or not self._resolver.config.second_opinion.ask:
-            return self._referrer
-        self._check_domain()
-        return referrer_of(self._resolver.grounder)
-
     def _check_domain(self) -> None:
         """Raise DomainMismatchError if the grounder must not be used on this frame."""
         check_domain(self._resolver.grounder, self._resolver.config.domain_gate, self.frame.domain)
-
-    def _model_domain(self) -> ModelDomain | None:
-        """Training images of the model that found the objects; None if detections were given."""
-        given = self._given is not None or self._grounding is not None or self._resolver.grounder is None
-        return None if given else domain_of(self._resolver.grounder)
 
     def _ground(self, phrases: tuple[NounPhrase, ...]) -> Grounding:
         """Match the given detections by their labels, or ask the grounder."""

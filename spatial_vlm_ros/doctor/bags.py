@@ -48,25 +48,21 @@ def examine(path: Path, settings: Settings, table_height: float | None = None, t
         with open_bag(path) as bag:
             is_evidence = is_bundle(bag)
         if is_evidence:
-            return [*files, *_of_bundle(path, settings if told else None, table_height)]
+            bundle = read_bundle(path)
+            known = settings if told else settings_of_bundle(bundle)
+            try:
+                frame, found = frame_of(bundle, known.streams, robot_of(known.streams, known.resolver.depth))
+            except FileError:
+                raise
+            except SpatialVlmError as error:  # decisions without a frame are stored, too
+                return [*files, warn("frame", f"not checked: {error}")]
+            return [*files, *examine_frame(frame, found or (), known.resolver, table_height)]
         robot = robot_of(settings.streams, settings.resolver.depth)
         return [*files, *examine_bag(path, settings, table_height, robot)]
     except FileError as error:
         if not has_errors(files):
             raise
         return [*files, fail("streams", f"not checked: {error.got}", error.repair)]
-
-
-def _of_bundle(path: Path, settings: Settings | None, table_height: float | None) -> list[Finding]:
-    bundle = read_bundle(path)
-    known = settings or settings_of_bundle(bundle)
-    try:
-        frame, found = frame_of(bundle, known.streams, robot_of(known.streams, known.resolver.depth))
-    except FileError:
-        raise
-    except SpatialVlmError as error:  # decisions without a frame are stored, too
-        return [warn("frame", f"not checked: {error}")]
-    return examine_frame(frame, found or (), known.resolver, table_height)
 
 
 def examine_bag(
@@ -234,13 +230,23 @@ def _mcap_facts(path: Path) -> _FileFacts:
                         facts.take(record.kind, mcap.content(file, record))
         try:
             mcap.check_unpacked(file, summary or size)
-            found = _scan(file, summary or size, facts)
+            chunks = _scan(file, summary or size, facts)
         except mcap.McapDamage as error:
             facts.faults.append(str(error))
             return facts
         if summary:
-            try:
-                _check_summary(file, summary, size, found, facts)
+            listed = []
+            try:  # compare the index with the records
+                for record in mcap.index_records(file, summary, size):
+                    if record.kind == mcap.CHUNK_INDEX:
+                        listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
+                    elif record.kind == mcap.STATISTICS:
+                        messages, _, _, _, _, count = struct.unpack_from("<QHIIII", mcap.content(file, record))
+                        if (messages, count) != (facts.messages, len(chunks)):
+                            has = f"the file {facts.messages} in {len(chunks)}"
+                            facts.faults.append(f"the index has {messages} messages in {count} chunks, {has}")
+                if listed and sorted(listed) != sorted(chunks):
+                    facts.faults.append(f"the index names {len(listed)} chunks; the file has {len(chunks)}")
             except (mcap.McapDamage, struct.error) as error:
                 facts.faults.append(f"the index is damaged: {error}")
     return facts
@@ -305,22 +311,6 @@ def _chunk_messages(chunk: mcap.McapChunk, facts: _FileFacts) -> dict[int, list[
     for kind, content in read:
         facts.take(kind, content)
     return found
-
-
-def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int], facts: _FileFacts) -> None:
-    """Compare the index at the end of the file with the records."""
-    listed = []
-    for record in mcap.index_records(file, start, end):
-        if record.kind == mcap.CHUNK_INDEX:
-            listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
-        elif record.kind == mcap.STATISTICS:
-            messages, _, _, _, _, count = struct.unpack_from("<QHIIII", mcap.content(file, record))
-            if (messages, count) != (facts.messages, len(chunks)):
-                facts.faults.append(
-                    f"the index has {messages} messages in {count} chunks, the file {facts.messages} in {len(chunks)}"
-                )
-    if listed and sorted(listed) != sorted(chunks):
-        facts.faults.append(f"the index names {len(listed)} chunks; the file has {len(chunks)}")
 
 
 # ------------------------------------------------------------------------------------------------ SQLite

@@ -42,16 +42,23 @@ def examine(
         Findings in the order in which to fix them; later checks are skipped if an earlier one failed.
     """
     config = config or ResolverConfig()
-    findings = [*_camera(frame), _depth(frame, config)]
+    camera = frame.camera
+    fov = float(np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])))
+    text = f"{camera.width}x{camera.height}, fx {camera.K[0, 0]:.1f}, horizontal field of view {fov:.0f}°"
+    repair = "check that K belongs to this resolution, and scale it with the image"
+    findings = [ok("camera", text) if 20 <= fov <= 130 else warn("camera", text, repair)]
+    if not frame.frame_id.endswith(("optical", "optical_frame")):
+        repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
+        findings.append(warn("frame id", f"{frame.frame_id!r} does not look like an optical frame", repair))
+    findings.append(_depth(frame, config))
     if has_errors(findings):
         return findings
     try:
-        checked = check_detections(detections, frame.camera.width, frame.camera.height)
+        checked = check_detections(detections, camera.width, camera.height)
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, found_in("detections", error)]
-    about = *of_checks(scene.evidence.checks), *_support(scene), *_height(scene, table_height), *_objects(scene)
-    return [*findings, *about]
+    return [*findings, *of_checks(scene.evidence.checks), *_support(scene, table_height), *_objects(scene)]
 
 
 def examine_folder(folder: Path, config: ResolverConfig, table_height: float | None = None) -> list[Finding]:
@@ -60,17 +67,6 @@ def examine_folder(folder: Path, config: ResolverConfig, table_height: float | N
         return examine(*load_frame(folder), config, table_height)
     except InputError as error:
         return [found_in(Path(error.path).name if isinstance(error, FileError) else error.what, error)]
-
-
-def _camera(frame: RgbdFrame) -> Iterator[Finding]:
-    camera = frame.camera
-    fov = float(np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])))
-    text = f"{camera.width}x{camera.height}, fx {camera.K[0, 0]:.1f}, horizontal field of view {fov:.0f}°"
-    repair = "check that K belongs to this resolution, and scale it with the image"
-    yield ok("camera", text) if 20 <= fov <= 130 else warn("camera", text, repair)
-    if not frame.frame_id.endswith(("optical", "optical_frame")):
-        repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
-        yield warn("frame id", f"{frame.frame_id!r} does not look like an optical frame", repair)
 
 
 def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
@@ -103,7 +99,7 @@ def of_checks(checks: Sequence[Check]) -> Iterator[Finding]:
         )
 
 
-def _support(scene: Scene) -> Iterator[Finding]:
+def _support(scene: Scene, told_height: float | None) -> Iterator[Finding]:
     check = "support plane"
     if scene.support is None:
         place = "around the detections" if scene.objects else "in the image"
@@ -122,19 +118,16 @@ def _support(scene: Scene) -> Iterator[Finding]:
         (down > _STEEP, warn(check, text, steep)),
         otherwise=ok(check, text),
     )
-
-
-def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
-    """Where the support lies in the base frame, against where it should."""
-    if scene.support is None or scene.frame.base_T_camera is None:
+    if scene.frame.base_T_camera is None:
         return
+
     ahead = -scene.support.offset / scene.support.normal[2] if abs(scene.support.normal[2]) > 1e-3 else -1.0
     seen = np.array([0.0, 0.0, ahead]) if ahead > 0 else -scene.support.offset * scene.support.normal
     height = float(scene.frame.base_T_camera.apply(seen)[2])
     text = f"the support is at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
-    if told is not None and abs(height - told) > _OFF_HEIGHT:
+    if told_height is not None and abs(height - told_height) > _OFF_HEIGHT:
         repair = "check the camera's mounting transform, the depth unit, and which surface is in view"
-        yield fail("support height", f"{text}, expected {told:.3f} m", repair)
+        yield fail("support height", f"{text}, expected {told_height:.3f} m", repair)
     else:
         yield ok("support height", text)
 

@@ -126,14 +126,28 @@ class StreamDoctor:
         Args:
             table_height: stated height of the support in the base frame, metres; None = not stated.
         """
-        return [
+        findings = [
             *(self._stream(role, seconds) for role in self._topics),
             *clock_findings(self._assembler, self._topics),
-            *self._camera_info(),
-            *self._pairs(),
-            *self._transforms(),
-            *self._scene(table_height),
         ]
+        for _, message in list(self._assembler.streams[RGB_INFO])[-1:]:
+            try:
+                camera_of(message, self._settings.streams.rectified)
+            except SpatialVlmError as error:
+                findings.append(fail(self._topics[RGB_INFO], str(error), getattr(error, "repair", "")))
+        findings += [*self._pairs(), *self._transforms()]
+        if self._first is None or self._last is None:
+            return findings
+
+        try:
+            frame, _ = self._last.decode()
+        except SpatialVlmError as error:
+            return [*findings, fail("frame", str(error), getattr(error, "repair", ""))]
+        findings += examine(frame, (), self._settings.resolver, table_height)
+        with contextlib.suppress(SpatialVlmError):  # a driver may begin with a broken image
+            if self._first is not self._last:
+                findings += of_checks((depth_over_time(self._first.decode()[0], frame),))
+        return findings
 
     def _stream(self, role: str, seconds: float) -> Finding:
         topic = self._topics[role]
@@ -150,28 +164,22 @@ class StreamDoctor:
         profile = (
             "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, including the driver"
         )
+        frozen = False  # whether one image comes again and again while the other stream changes; a still world may rest
+        other = self._images[DEPTH if role == RGB else RGB]
+        for _, images in itertools.groupby(self._images.get(role, ()), key=lambda image: image[1]):
+            times = [time for time, _ in images]
+            changes = {checksum for time, checksum in other if times[0] <= time <= times[-1]}
+            frozen |= len(times) >= _FROZEN and len(changes) >= _CHANGES
         restart = "restart the driver: it repeats one image under new stamps"
         slow = "raise the driver's frame rate, because each request waits for a frame"
         return first(
             (stream.newest_ns == 0, fail(topic, f"{text}, not stamped", "the driver must set header.stamp")),
             (hangs, fail(topic, same, "restart the driver: it repeats the same image")),
-            (self._frozen(role), fail(topic, f"{text}; its image freezes while the other stream changes", restart)),
+            (frozen, fail(topic, f"{text}; its image freezes while the other stream changes", restart)),
             (lost > _LOST, warn(topic, f"{text}; {lost:.0%} of the messages are lost", profile)),
             (rate < _SLOW and role in (RGB, DEPTH), warn(topic, text, slow)),
             otherwise=ok(topic, text),
         )
-
-    def _frozen(self, role: str) -> bool:
-        """Whether one image comes again and again while the other stream changes; a still world may rest."""
-        if role not in self._images:
-            return False
-        other = self._images[DEPTH if role == RGB else RGB]
-        for _, same in itertools.groupby(self._images[role], key=lambda image: image[1]):
-            times = [time for time, _ in same]
-            changes = {checksum for time, checksum in other if times[0] <= time <= times[-1]}
-            if len(times) >= _FROZEN and len(changes) >= _CHANGES:
-                return True
-        return False
 
     def _rate(self, role: str, seconds: float) -> tuple[str, float]:
         """Messages a second by the median interval: in words, and as a number, which is NaN if it is not known."""
@@ -187,13 +195,6 @@ class StreamDoctor:
         within = (max(stamps) - min(stamps)) / SECOND
         told = f"stamps within {within:.3g} s" if within else "the same stamp"
         return f"{count} messages with {told}, so the rate is not known", math.nan
-
-    def _camera_info(self) -> Iterator[Finding]:
-        for _, message in list(self._assembler.streams[RGB_INFO])[-1:]:
-            try:
-                camera_of(message, self._settings.streams.rectified)
-            except SpatialVlmError as error:
-                yield fail(self._topics[RGB_INFO], str(error), getattr(error, "repair", ""))
 
     def _pairs(self) -> Iterator[Finding]:
         """Whether colour and depth come together, and in which frames."""
@@ -235,19 +236,6 @@ class StreamDoctor:
         elif self._waits:
             late = float(np.percentile(self._waits, 95))
             yield ok("tf", f"{text}, at most {late * 1000:.0f} ms after the image (95 %)")
-
-    def _scene(self, table_height: float | None) -> list[Finding]:
-        if self._first is None or self._last is None:
-            return []
-        try:
-            frame, _ = self._last.decode()
-        except SpatialVlmError as error:
-            return [fail("frame", str(error), getattr(error, "repair", ""))]
-        findings = examine(frame, (), self._settings.resolver, table_height)
-        with contextlib.suppress(SpatialVlmError):  # a driver may begin with a broken image
-            if self._first is not self._last:
-                findings += of_checks((depth_over_time(self._first.decode()[0], frame),))
-        return findings
 
 
 # ------------------------------------------------------------------------------------------------ clocks

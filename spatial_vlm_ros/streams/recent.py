@@ -87,9 +87,12 @@ class RecentFrames(FrameAssembler):
         """Hold a frame until its transforms are available, if its camera infos are."""
         self.freshness.check(match)
         held = self._holding(match, now_ns, is_asked=True)
-        if any(info is None for info in held.infos.values()):
-            self._check_info(held.infos, match)
-        else:
+        absent = [role for role, info in held.infos.items() if info is None]
+        for role in absent:
+            if self._info_lost(role, match):
+                got, repair = "there is none with the stamp of the image", "publish the camera info of the driver"
+                raise InputError(role, got, "sensor_msgs/CameraInfo", repair)
+        if not absent:
             self._held = held
 
     def why_none_for(self, detections: Any, since_ns: int, topics: dict[str, str]) -> SpatialVlmError:
@@ -115,9 +118,3 @@ class RecentFrames(FrameAssembler):
             repair = "send newer detections, or raise sync_queue (number of images kept) if the detector is slow"
             raise StaleInputError(f"{older}, and their image is no longer kept", repair)
         raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
-
-    def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
-        for role, info in infos.items():
-            if info is None and self._info_lost(role, match):
-                got, repair = "there is none with the stamp of the image", "publish the camera info of the driver"
-                raise InputError(role, got, "sensor_msgs/CameraInfo", repair)

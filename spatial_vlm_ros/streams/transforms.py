@@ -121,13 +121,38 @@ class TransformBuffer:
         parent, child = _frame(parent), _frame(child)
         if parent == child:
             raise _refused(parent, child, "parent and child are the same frame", "two frames")
-        sample = _Sample(parent, *_checked(parent, child, translation, quaternion_xyzw))
+        tx, ty, tz = map(float, translation)
+        x, y, z, w = map(float, quaternion_xyzw)
+        squared = x * x + y * y + z * z + w * w
+        if not math.isfinite(tx + ty + tz + squared):
+            raise _refused(parent, child, "it has a number that is not finite", "finite numbers")
+        if not abs(squared - 1.0) < NORM_TOLERANCE:
+            expected = "a quaternion of norm 1; the identity is 0, 0, 0, 1"
+            raise _refused(parent, child, "its quaternion does not have norm 1", expected)
+        norm = 1.0 if abs(squared - 1.0) < _NORMAL else math.sqrt(squared)
+        sample = _Sample(parent, (tx, ty, tz), (x / norm, y / norm, z / norm, w / norm))
+
         with self._lock:
             edge = self._edges.get(child)
             if edge is None or edge.static or static:
                 edge = self._edges[child] = _Edge(static)
             self._parents.add(parent)
-            self._insert(edge, child, stamp_ns, sample)
+            stamps, samples = edge.stamps, edge.samples
+            if not stamps or stamp_ns > stamps[-1]:
+                stamps.append(stamp_ns)
+                samples.append(sample)
+                expired = bisect_left(stamps, stamp_ns - self.cache_ns)
+                del stamps[:expired], samples[:expired]
+                return
+            if stamp_ns < stamps[-1] - self.cache_ns:
+                expected = "a stamp near the newest one; call clear() after a jump"
+                raise _refused(parent, child, "older than the cache", expected)
+            at = bisect_left(stamps, stamp_ns)
+            if stamps[at] == stamp_ns:
+                samples[at] = sample
+            else:
+                stamps.insert(at, stamp_ns)
+                samples.insert(at, sample)
 
     def add_message(self, message: Any, static: bool = False, arrival_ns: int | None = None) -> None:
         """Add the transforms of a tf2_msgs/TFMessage; unusable ones are skipped and counted in `rejected`.
@@ -156,27 +181,6 @@ class TransformBuffer:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
             self._parents = {edge.samples[0].parent for edge in self._edges.values()}
             self.clocks.clear()
-
-    def _insert(self, edge: _Edge, child: str, stamp_ns: int, sample: _Sample) -> None:
-        stamps, samples = edge.stamps, edge.samples
-        if not stamps or stamp_ns > stamps[-1]:
-            stamps.append(stamp_ns)
-            samples.append(sample)
-            oldest = stamp_ns - self.cache_ns
-            if stamps[0] < oldest:
-                n = bisect_left(stamps, oldest)
-                del stamps[:n], samples[:n]
-            return
-        if stamp_ns < stamps[-1] - self.cache_ns:
-            raise _refused(
-                sample.parent, child, "older than the cache", "a stamp near the newest one; call clear() after a jump"
-            )
-        at = bisect_left(stamps, stamp_ns)
-        if stamps[at] == stamp_ns:
-            samples[at] = sample
-        else:
-            stamps.insert(at, stamp_ns)
-            samples.insert(at, sample)
 
     def _count(self, reason: str) -> None:
         reason = reason[:_LONGEST_REASON]
@@ -279,7 +283,11 @@ class TransformBuffer:
                 if child in seen or edge is None:
                     continue
                 seen.add(child)
-                for i in sorted({i for at in times for i in _around(edge, at)}):
+                last, used = len(edge.samples) - 1, set[int]()  # indices of samples that poses at these times depend on
+                for at in times:
+                    i = bisect_right(edge.stamps, at)
+                    used |= {last} if edge.static or not at else {max(i - 1, 0), min(i, last)}
+                for i in sorted(used):
                     stamp_ns, sample = 0 if edge.static else edge.stamps[i], edge.samples[i]
                     found[child, stamp_ns] = TransformSample(sample.parent, child, stamp_ns, *sample[1:], edge.static)
                     waiting.append(sample.parent)
@@ -382,30 +390,6 @@ def _frame(name: str) -> str:
 
 def _refused(parent: str, child: str, got: str, expected: str) -> InputError:
     return InputError(f"transform {parent} <- {child}", got, expected, "check its publisher")
-
-
-def _checked(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float]) -> Pose:
-    """Check that translation and quaternion are finite, and normalise the quaternion."""
-    tx, ty, tz = map(float, translation)
-    x, y, z, w = map(float, quaternion)
-    squared = x * x + y * y + z * z + w * w
-    if not math.isfinite(tx + ty + tz + squared):
-        raise _refused(parent, child, "it has a number that is not finite", "finite numbers")
-    if not abs(squared - 1.0) < NORM_TOLERANCE:
-        raise _refused(
-            parent, child, "its quaternion does not have norm 1", "a quaternion of norm 1; the identity is 0, 0, 0, 1"
-        )
-    norm = 1.0 if abs(squared - 1.0) < _NORMAL else math.sqrt(squared)
-    return (tx, ty, tz), (x / norm, y / norm, z / norm, w / norm)
-
-
-def _around(edge: _Edge, at: int) -> tuple[int, ...]:
-    """Indices of the samples that an edge's pose at a time (ns) depends on; 0 = the newest."""
-    last = len(edge.samples) - 1
-    if edge.static or not at:
-        return (last,)
-    i = bisect_right(edge.stamps, at)
-    return tuple(sorted({max(i - 1, 0), min(i, last)}))
 
 
 def _sample(child: str, edge: _Edge, at: int | None) -> _Sample | _Gap:
