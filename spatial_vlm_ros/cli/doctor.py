@@ -15,7 +15,6 @@ from spatial_vlm_ros.cli.live import of_nodes
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.doctor.findings import Finding
     from spatial_vlm_ros.parameters import Settings
 
 
@@ -109,7 +108,16 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         settings, remappings = _of_camera(settings, camera)
         arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
         if arm:
-            findings, source = _of_arm(robot, planner, seconds, namespace, arguments, table_frame), robot
+            from spatial_vlm_ros.launcher import plan, robots
+
+            share = plan.share_folder()
+            if not robot:
+                known = ", ".join(robots.robot_names(share))
+                raise click.UsageError(f"--arm needs --robot: {known}, or your own preset file")
+            preset, source = robots.robot_preset(share, robot), robot
+            examine_arm = of_nodes("arm.doctor").examine_arm
+            say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
+            findings = list(examine_arm(preset, planner, seconds, namespace, arguments, table_frame))
         else:
             live = of_nodes("perception.doctor").examine_live
             say(f"listening for {seconds:g} s …", err=True)
@@ -117,36 +125,19 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     if as_json:
         print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
-        _print(findings)
+        from rich.table import Table
+
+        from spatial_vlm_ros.output.terminal import new_console
+
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for _ in ("level", "check", "found"):
+            table.add_column(overflow="fold")
+        colours = {"ok": "green", "warning": "yellow", "error": "red"}
+        for finding in findings:
+            level, repair = finding.level.value, f"\n→ {printable(finding.repair)}" if finding.repair else ""
+            table.add_row(level, printable(finding.check), printable(finding.found) + repair, style=colours[level])
+        new_console().print(table)
     sys.exit(REFUSED if has_errors(findings) else ANSWERED)
-
-
-def _print(findings: list[Finding]) -> None:
-    from rich.table import Table
-
-    from spatial_vlm_ros.output.terminal import new_console
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for _ in ("level", "check", "found"):
-        table.add_column(overflow="fold")
-    colours = {"ok": "green", "warning": "yellow", "error": "red"}
-    for finding in findings:
-        level, repair = finding.level.value, f"\n→ {printable(finding.repair)}" if finding.repair else ""
-        table.add_row(level, printable(finding.check), printable(finding.found) + repair, style=colours[level])
-    new_console().print(table)
-
-
-def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: list[str],
-            table_frame: str) -> list[Finding]:  # fmt: skip
-    from spatial_vlm_ros.launcher import plan, robots
-
-    share = plan.share_folder()
-    if not robot:
-        raise click.UsageError(f"--arm needs --robot: {', '.join(robots.robot_names(share))}, or your own preset file")
-    preset = robots.robot_preset(share, robot)
-    examine = of_nodes("arm.doctor").examine_arm
-    say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
-    return list(examine(preset, planner, seconds, namespace, ros_args, table_frame))
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:

@@ -88,7 +88,12 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     if said == ("object",) or category in _ANYTHING:
         return SAME
     given = frozenset(word for a in attributes for word in _words(a))
-    fit = max(_named(said, seen, given), _by_whole_name(said, seen, given))
+    fit = _named(said, seen, given)
+    for length, number in _ending(said):  # both may end in two names of one object: "sorting tray" and "divided tray"
+        for other, same in _ending(seen):
+            if number == same:
+                alike = _named((*said[:-length], "it"), (*seen[:-other], "it"), given)
+                fit = max(fit, min(alike, SYNONYM))
     if fit > LESS_SPECIFIC:
         return fit
     # A detector calls cream cheese "the cream cheese box", and the bbq sauce a sauce bottle. A bag of apples is not an
@@ -102,17 +107,6 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     form, of, stuff = label.lower().partition(" of ")
     if of and form.split()[-1] in _FORMS:
         fit = max(fit, min(_named(said, _words(stuff), given), PART))
-    return fit
-
-
-def _by_whole_name(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
-    """Fit if phrase and label end in two names of one object: "sorting tray" and "divided tray"."""
-    fit = NONE
-    for length, number in _ending(said):
-        for other, same in _ending(seen):
-            if number == same:
-                alike = _named((*said[:-length], "it"), (*seen[:-other], "it"), given)
-                fit = max(fit, min(alike, SYNONYM))
     return fit
 
 
@@ -164,7 +158,11 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
             return SAME if said_head == seen_head else SYNONYM
         other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is not a foam brick
         other_kind |= not own.isdisjoint(unknown)
-        return NONE if apart or other_kind or _excluded(unknown, {*seen_modifiers, *given}) else HEAD_ONLY
+        told = {*seen_modifiers, *given}
+        colours = {colour_family(word) for word in told} - {None}
+        asked = {colour_family(word) for word in unknown} - {None}
+        excluded = bool(asked and colours and not asked & colours) or any(other_material(w, told) for w in unknown)
+        return NONE if apart or other_kind or excluded else HEAD_ONLY
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
         return PART
     if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:
@@ -180,12 +178,6 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
     if (said_head in _members(seen_head) and not said_modifiers) or seen_head in _ANYTHING:
         return LESS_SPECIFIC
     return NONE
-
-
-def _excluded(unknown: Sequence[str], seen: Collection[str]) -> bool:
-    colours = {colour_family(word) for word in seen} - {None}
-    said = {colour_family(word) for word in unknown} - {None}
-    return bool(said and colours and not said & colours) or any(other_material(word, seen) for word in unknown)
 
 
 def _describes(modifier: str) -> bool:

@@ -19,7 +19,6 @@ from spatial_vlm_ros.errors import (
     NotSynchronisedError,
     SpatialVlmError,
     StaleInputError,
-    StreamError,
     TransformUnavailableError,
 )
 from spatial_vlm_ros.parameters import StreamConfig
@@ -424,13 +423,10 @@ class FrameAssembler:
         if self._matched:
             role = next((r for r in self._infos if self._info(r, self._matched[-1]) is None), RGB_INFO)
             return StaleInputError(f"{name[role]} has stopped, although images still arrive", "restart the driver")
-        return self._unmatched(name, after_ns)
-
-    def _unmatched(self, name: dict[str, str], after_ns: int) -> StreamError:
         gap = self._sync.largest_gap_ns
         apart = "" if gap is None else f" (the last ones are {gap / SECOND:.3f} s apart)"
-        late = self._sync.streams.get(DETECTIONS)
-        if late is not None and (late.newest_ns or 0) < after_ns:
+        found = self._sync.streams.get(DETECTIONS)
+        if found is not None and (found.newest_ns or 0) < after_ns:
             return StaleInputError(f"{name[DETECTIONS]} lags behind the images", "raise sync_queue or frame_timeout")
         if self._sync.missed_by == DETECTIONS:
             reason = f"detections on {name[DETECTIONS]} never have the stamp of an image{apart}"

@@ -67,7 +67,20 @@ def decode_rgb(message: Any) -> Rgb:
         (H, W, 3) uint8, RGB, contiguous, a copy.
     """
     if _is_compressed(message):
-        return _rgb_of_file(message)
+        source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
+        if stored.startswith("compressedDepth"):
+            repair = "use the colour topic, not the depth topic"
+            raise InputError("image", f"format {source}; {stored}", "a colour or grey image", repair)
+        image = decode_image(_octets(message).tobytes())
+        if image.dtype != np.uint8:
+            repair = "publish 8 bits per channel, and check that this is not a depth topic"
+            raise InputError("image", f"{image.dtype} pixels", "8 bits per channel", repair)
+        pixels = np.asarray(image, np.uint8)
+        if pixels.ndim == 2 or pixels.shape[2] == 1:
+            return _converted(pixels, _BAYER.get(source, cv2.COLOR_GRAY2RGB), source)
+        order = "rgb" if "compressed rgb" in stored else "bgr"
+        return _converted(pixels, RGB_ENCODINGS[order + ("8" if pixels.shape[2] == 3 else "a8")][1], "")
+
     encoding = _text(message, "encoding")
     if encoding not in RGB_ENCODINGS:
         raise UnknownNameError("image encoding", encoding, RGB_ENCODINGS)
@@ -77,24 +90,6 @@ def decode_rgb(message: Any) -> Rgb:
         repair = "use an even width, because two pixels share their colour"
         raise InputError(f"width of a {encoding} image", str(view.shape[1]), "an even number", repair)
     return _converted(view, code, encoding)
-
-
-def _rgb_of_file(message: Any) -> Rgb:
-    source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
-    if stored.startswith("compressedDepth"):
-        repair = "use the colour topic, not the depth topic"
-        raise InputError("image", f"format {source}; {stored}", "a colour or grey image", repair)
-    image = decode_image(_octets(message).tobytes())
-    if image.dtype != np.uint8:
-        repair = "publish 8 bits per channel, and check that this is not a depth topic"
-        raise InputError("image", f"{image.dtype} pixels", "8 bits per channel", repair)
-    pixels = np.asarray(image, np.uint8)
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    as_rgb = "compressed rgb" in stored
-    if channels == 1:
-        return _converted(pixels, _BAYER.get(source, cv2.COLOR_GRAY2RGB), source)
-    order = ("rgb" if as_rgb else "bgr") + ("8" if channels == 3 else "a8")
-    return _converted(pixels, RGB_ENCODINGS[order][1], "")
 
 
 def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
