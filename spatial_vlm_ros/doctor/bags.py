@@ -147,7 +147,25 @@ def examine_files(path: str | Path) -> list[Finding]:
     for file in files:
         facts = _mcap_facts(file) if file.suffix == ".mcap" else _sqlite_facts(file)
         counts += facts.counts
-        findings.append(_told(file, facts))
+        readable = f"{facts.messages} messages over {(facts.last_ns - facts.first_ns) / 1e9:.1f} s"
+        if facts.faults:
+            shown = "; ".join(facts.faults[:_MOST_SHOWN])
+            more = len(facts.faults) - _MOST_SHOWN
+            rest = f"; and {more} more" if more > 0 else ""
+            tool = f"`sqlite3 {file.name} .recover | sqlite3 repaired.db3`"
+            if file.suffix == ".mcap":
+                tool = f"`mcap recover {file.name} -o repaired.mcap`"
+            found = f"{shown}{rest}. Still readable: {readable}"
+            findings.append(fail(file.name, found, f"{tool} keeps what can be read"))
+        elif facts.unchecked:
+            bare = f"{facts.unchecked} of {facts.chunks} chunks have no CRC: a wrong bit in them goes unnoticed"
+            repair = "record with chunk CRC (rosbag2: noChunkCRC: false in the storage configuration)"
+            findings.append(warn(file.name, f"{readable}; {bare}", repair))
+        else:
+            checked = f", {facts.chunks} chunks with the right CRC" if facts.chunks else ""
+            if file.suffix == ".db3":
+                checked = "; SQLite has no checksums: a wrong bit in a message goes unnoticed"
+            findings.append(ok(file.name, f"{readable}{checked}"))
     if path.is_dir():
         packed = [file for file in listed if file not in files]
         for file in packed:
@@ -155,25 +173,6 @@ def examine_files(path: str | Path) -> list[Finding]:
             findings.append(warn(file.name, found, "unpack the bag (`ros2 bag convert`) to check all of it"))
         findings += _metadata_findings(path, None if packed else counts)
     return findings
-
-
-def _told(file: Path, facts: _FileFacts) -> Finding:
-    readable = f"{facts.messages} messages over {(facts.last_ns - facts.first_ns) / 1e9:.1f} s"
-    if facts.faults:
-        shown = "; ".join(facts.faults[:_MOST_SHOWN])
-        more = len(facts.faults) - _MOST_SHOWN
-        rest = f"; and {more} more" if more > 0 else ""
-        tool = f"`mcap recover {file.name} -o repaired.mcap`" if file.suffix == ".mcap" else \
-            f"`sqlite3 {file.name} .recover | sqlite3 repaired.db3`"  # fmt: skip
-        return fail(file.name, f"{shown}{rest}. Still readable: {readable}", f"{tool} keeps what can be read")
-    if facts.unchecked:
-        bare = f"{facts.unchecked} of {facts.chunks} chunks have no CRC: a wrong bit in them goes unnoticed"
-        repair = "record with chunk CRC (rosbag2: noChunkCRC: false in the storage configuration)"
-        return warn(file.name, f"{readable}; {bare}", repair)
-    checked = f", {facts.chunks} chunks with the right CRC" if facts.chunks else ""
-    if file.suffix == ".db3":
-        checked = "; SQLite has no checksums: a wrong bit in a message goes unnoticed"
-    return ok(file.name, f"{readable}{checked}")
 
 
 def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Finding]:

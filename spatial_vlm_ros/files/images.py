@@ -191,8 +191,9 @@ def _tiff_header(data: bytes) -> ImageHeader:
 
 def _png_damage(data: bytes, header: ImageHeader) -> str | None:
     """Check the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND; count the bytes of its pixels."""
-    at, view, chunks = len(_PNG), memoryview(data), 0
-    pixels = _PngPixels(header)
+    at, view, chunks, packer = len(_PNG), memoryview(data), 0, zlib.decompressobj()
+    # each line has a byte for its filter; the seven passes of an interlaced image have lines of their own
+    left = header.height * (header.width * header.pixel_bytes + 1) + 8 * (header.width + header.height)
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 8 + length
@@ -203,31 +204,16 @@ def _png_damage(data: bytes, header: ImageHeader) -> str | None:
             return f"the PNG has more than {_MOST_CHUNKS} chunks"
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
-        if kind == b"IDAT" and not pixels.fit(view[at + 8 : end]):
+        rest: memoryview | bytes = view[at + 8 : end] if kind == b"IDAT" else b""
+        try:
+            while len(rest) and left >= 0 and not packer.eof:  # libpng unpacks all, even more than the header says
+                left -= len(packer.decompress(rest, MIB))
+                rest = packer.unconsumed_tail
+        except zlib.error:  # damage is left to the decoder
+            packer = zlib.decompressobj()
+        if left < 0:
             return f"the PNG has more pixel data than its {header.width}x{header.height} pixels need"
         if kind == b"IEND":
             return None
         at = end + 4
     return f"the PNG ends after {len(data)} bytes, before its end marker"
-
-
-class _PngPixels:
-    """Count the unpacked bytes of a PNG's pixels: libpng unpacks all of them, even more than the header says."""
-
-    def __init__(self, header: ImageHeader) -> None:
-        self._packer = zlib.decompressobj()
-        # each line has a byte for its filter; the seven passes of an interlaced image have lines of their own
-        self._left = header.height * (header.width * header.pixel_bytes + 1) + 8 * (header.width + header.height)
-
-    def fit(self, data: memoryview) -> bool:
-        """True if the unpacked data still fits the image; damage is left to the decoder."""
-        try:
-            rest: memoryview | bytes = data
-            while len(rest) and not self._packer.eof:
-                self._left -= len(self._packer.decompress(rest, MIB))
-                if self._left < 0:
-                    return False
-                rest = self._packer.unconsumed_tail
-        except zlib.error:
-            self._packer = zlib.decompressobj()
-        return True

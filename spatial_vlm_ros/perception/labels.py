@@ -10,7 +10,7 @@ from __future__ import annotations
 import pkgutil
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -132,19 +132,15 @@ def _synonyms(word: str, other: str) -> bool:
     return any({word, other} <= group for group in _SYNONYM_SETS)
 
 
-def _carried(word: str, seen: Collection[str]) -> bool:
-    if word in seen:
-        return True
-    if _describes(word):
-        return False
-    return any(other in _members(word) or _synonyms(word, other) for other in seen)
-
-
 def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
     """Fit of the words of a label, and of the detector's other words for the object, to the words of a phrase."""
     *said_modifiers, said_head = said
     *seen_modifiers, seen_head = seen
-    unknown = [word for word in said_modifiers if word not in given and not _carried(word, seen_modifiers)]
+    unknown = []
+    for word in said_modifiers:
+        is_kind = any(other in _members(word) or _synonyms(word, other) for other in seen_modifiers)
+        if word not in given and word not in seen_modifiers and (_describes(word) or not is_kind):
+            unknown.append(word)
     # Modifiers of one kind exclude each other: a soup can is not a tuna can. Material and storage place exclude
     # nothing: a tin can may be the soup can.
     apart = any(not _describes(word) for word in unknown) and any(

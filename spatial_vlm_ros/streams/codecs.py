@@ -32,29 +32,6 @@ def image_kind(data: bytes) -> str | None:
     return "jpeg" if data.startswith(JPEG_SIGNATURE) else None
 
 
-def encoded_shape(data: bytes) -> tuple[int, int]:
-    """(height, width) in the header of a PNG or JPEG, pixels, without decoding it."""
-    kind = image_kind(data)
-    if kind is None:
-        got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
-        repair = "set the format of the image transport to png or jpeg"
-        raise InputError("compressed image", got, "a PNG or a JPEG", repair)
-    if kind == "png" and len(data) < 24:
-        raise InputError("PNG", f"{len(data)} bytes", "a complete file", _INCOMPLETE)
-    if kind == "png":
-        width, height = struct.unpack_from(">II", data, 16)
-    else:
-        at = 2
-        while at + 9 <= len(data) and data[at] == 0xFF and data[at + 1] not in _START_OF_FRAME:
-            segment = int.from_bytes(data[at + 2 : at + 4], "big")
-            at += 1 if data[at + 1] == 0xFF else 2 + segment  # fill bytes, or a segment
-        if at + 9 > len(data) or data[at] != 0xFF:
-            raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", _INCOMPLETE)
-        height, width = struct.unpack_from(">HH", data, at + 5)
-    check_size(height, width)
-    return height, width
-
-
 def check_size(height: int, width: int) -> None:
     """Refuse a size that is not positive, or that no camera has."""
     if min(height, width) <= 0 or height * width > LARGEST:
@@ -69,8 +46,26 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
         (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order: blue first if the file follows its standard.
         Orientation tags are ignored.
     """
-    shape = encoded_shape(data)
-    if image_kind(data) == "png":
+    kind = image_kind(data)
+    if kind is None:
+        got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
+        repair = "set the format of the image transport to png or jpeg"
+        raise InputError("compressed image", got, "a PNG or a JPEG", repair)
+    if kind == "png":
+        if len(data) < 24:
+            raise InputError("PNG", f"{len(data)} bytes", "a complete file", _INCOMPLETE)
+        width, height = struct.unpack_from(">II", data, 16)
+    else:
+        at = 2
+        while at + 9 <= len(data) and data[at] == 0xFF and data[at + 1] not in _START_OF_FRAME:
+            segment = int.from_bytes(data[at + 2 : at + 4], "big")
+            at += 1 if data[at + 1] == 0xFF else 2 + segment  # fill bytes, or a segment
+        if at + 9 > len(data) or data[at] != 0xFF:
+            raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", _INCOMPLETE)
+        height, width = struct.unpack_from(">HH", data, at + 5)
+    check_size(height, width)
+
+    if kind == "png":
         damage = _png_damage(data)
     else:  # its last scan must end, and no marker may be inside one (ITU T.81)
         ends = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
@@ -80,7 +75,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
             image = None
-        if image is not None and image.shape[:2] == shape:
+        if image is not None and image.shape[:2] == (height, width):
             return np.asarray(image)
         damage = "it cannot be decoded"
     repair = "drop the message; if every message is damaged, check the publisher"

@@ -365,12 +365,10 @@ class FrameAssembler:
     def newest_messages(self) -> dict[str, Any] | None:
         """Role → message of the newest complete frame still kept, of any age; camera infos if known."""
         match = self._matched[-1] if self._matched else self._given
-        return None if match is None else {**match.messages, **self.infos_of(match)}
-
-    def infos_of(self, match: MatchedMessages) -> dict[str, Any]:
-        """Role → camera info that applies to a frame, if known."""
+        if match is None:
+            return None
         infos = {role: self._info(role, match) for role in self._infos}
-        return {role: info for role, info in infos.items() if info is not None}
+        return {**match.messages, **{role: info for role, info in infos.items() if info is not None}}
 
     def transforms_of(self, messages: Mapping[str, Any]) -> tuple[TransformSample, ...]:
         """Transforms of /tf and /tf_static that a frame of these messages (role → message) needs."""

@@ -377,7 +377,21 @@ class Runner:
         """Load the model with these settings; arguments as `loading.pretrained`."""
         found = loading.transformers_class(cls, model=self.model)
         self.check_class(found)
-        self._check_room(loading.model_folder(path_or_id, model=self.model))
+        # Weights have to fit: in RAM, through which unquantized weights pass, and on the GPU.
+        bits, ram = self.settings.quantization, loading.free_memory()
+        files = loading.weight_files(loading.model_folder(path_or_id, model=self.model))
+        needed = loading.weight_bytes(files, QUANTIZATION[bits][1] if bits else self.dtype.itemsize)
+        cuda, rooms = needed_torch().cuda, dict[str, int | None]()
+        if self.settings.device_map:
+            gpus = sum(cuda.mem_get_info(gpu)[0] for gpu in range(cuda.device_count()))
+            rooms["all devices"] = None if ram is None else ram + gpus
+        elif self.device.type == "cuda":
+            rooms[str(self.device)] = cuda.mem_get_info(self.device)[0]
+        if not bits and not self.settings.device_map:
+            rooms["cpu"] = ram
+        for device, free in rooms.items():
+            loading.check_room(self.model, needed, free, device)
+
         self.settings.limit_memory(self.device)
         arguments = {**arguments, **self.settings.arguments(self.device, self.dtype)}
         where = {"device": self.device, "dtype": self.dtype}
@@ -455,22 +469,6 @@ class Runner:
                 raise ModelError(self.model, reason, repair)
             rung = lower
         return done, rung
-
-    def _check_room(self, folder: Path) -> None:
-        """Refuse weights that do not fit: in RAM, through which unquantized weights pass, and on the GPU."""
-        bits, ram = self.settings.quantization, loading.free_memory()
-        files, item_bytes = loading.weight_files(folder), QUANTIZATION[bits][1] if bits else self.dtype.itemsize
-        needed = loading.weight_bytes(files, item_bytes)
-        cuda, rooms = needed_torch().cuda, dict[str, int | None]()
-        if self.settings.device_map:
-            gpus = sum(cuda.mem_get_info(gpu)[0] for gpu in range(cuda.device_count()))
-            rooms["all devices"] = None if ram is None else ram + gpus
-        elif self.device.type == "cuda":
-            rooms[str(self.device)] = cuda.mem_get_info(self.device)[0]
-        if not bits and not self.settings.device_map:
-            rooms["cpu"] = ram
-        for where, free in rooms.items():
-            loading.check_room(self.model, needed, free, where)
 
     def free(self) -> None:
         """Return unused memory to the device."""

@@ -137,7 +137,7 @@ class PromptedGrounder:
         return found.text, found.seen_px
 
     def reply(self, rgb: Rgb, prompt: Any) -> PromptReply:
-        """Return the reply to a prompt; see Replier.reply."""
+        """Return the reply to a prompt, the whole text beside the image, decoded greedily."""
         check_rgb(rgb)
         ((reply, seen),) = self._replies(rgb, [prompt])
         return PromptReply(reply.text, seen, reply.whole)
