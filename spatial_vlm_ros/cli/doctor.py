@@ -15,6 +15,7 @@ from spatial_vlm_ros.cli.live import of_nodes
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
+    from spatial_vlm_ros.doctor.findings import Finding
     from spatial_vlm_ros.parameters import Settings
 
 
@@ -125,19 +126,23 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     if as_json:
         print_json({"source": source, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
-        from rich.table import Table
-
-        from spatial_vlm_ros.output.terminal import new_console
-
-        table = Table(box=None, pad_edge=False, show_header=False)
-        for _ in ("level", "check", "found"):
-            table.add_column(overflow="fold")
-        colours = {"ok": "green", "warning": "yellow", "error": "red"}
-        for finding in findings:
-            level, repair = finding.level.value, f"\n→ {printable(finding.repair)}" if finding.repair else ""
-            table.add_row(level, printable(finding.check), printable(finding.found) + repair, style=colours[level])
-        new_console().print(table)
+        _print(findings)
     sys.exit(REFUSED if has_errors(findings) else ANSWERED)
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.table import Table
+
+    from spatial_vlm_ros.output.terminal import new_console
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in ("level", "check", "found"):
+        table.add_column(overflow="fold")
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
+    for finding in findings:
+        level, repair = finding.level.value, f"\n→ {printable(finding.repair)}" if finding.repair else ""
+        table.add_row(level, printable(finding.check), printable(finding.found) + repair, style=colours[level])
+    new_console().print(table)
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:

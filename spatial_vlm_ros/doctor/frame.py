@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, has_errors, ok, warn
+from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, ok, warn
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.geometry.depth import check_depth
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -50,9 +50,23 @@ def examine(
     if not frame.frame_id.endswith(("optical", "optical_frame")):
         repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
         findings.append(warn("frame id", f"{frame.frame_id!r} does not look like an optical frame", repair))
-    findings.append(_depth(frame, config))
-    if has_errors(findings):
-        return findings
+    try:
+        check_depth(frame.depth, config.depth)
+    except SpatialVlmError as error:
+        return [*findings, found_in("depth", error)]
+    measured = frame.depth[np.isfinite(frame.depth) & (frame.depth > 0)]
+    share = measured.size / frame.depth.size
+    text = f"{share:.0%} of the pixels measured, median {float(np.median(measured)):.2f} m"
+    same, restart = f"{text}, all equal", "restart the depth stream: real depth varies"
+    poor = "expect objects without depth; black, shiny or far surfaces measure badly"
+    of_depth = first(
+        (measured.min() == measured.max(), warn("depth", same, restart)),
+        (share < _LOW_VALID, warn("depth", text, "move closer, raise the exposure, or switch the projector on")),
+        (share < _GOOD_VALID, warn("depth", text, poor)),
+        otherwise=ok("depth", text),
+    )
+    findings.append(of_depth)
+
     try:
         checked = check_detections(detections, camera.width, camera.height)
         scene = build_scene(frame, checked, config.depth, config.lift)
@@ -67,24 +81,6 @@ def examine_folder(folder: Path, config: ResolverConfig, table_height: float | N
         return examine(*load_frame(folder), config, table_height)
     except InputError as error:
         return [found_in(Path(error.path).name if isinstance(error, FileError) else error.what, error)]
-
-
-def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
-    try:
-        check_depth(frame.depth, config.depth)
-    except SpatialVlmError as error:
-        return found_in("depth", error)
-    check, measured = "depth", frame.depth[np.isfinite(frame.depth) & (frame.depth > 0)]
-    share = measured.size / frame.depth.size
-    text = f"{share:.0%} of the pixels measured, median {float(np.median(measured)):.2f} m"
-    same, restart = f"{text}, all equal", "restart the depth stream: real depth varies"
-    poor = "expect objects without depth; black, shiny or far surfaces measure badly"
-    return first(
-        (measured.min() == measured.max(), warn(check, same, restart)),
-        (share < _LOW_VALID, warn(check, text, "move closer, raise the exposure, or switch the projector on")),
-        (share < _GOOD_VALID, warn(check, text, poor)),
-        otherwise=ok(check, text),
-    )
 
 
 def of_checks(checks: Sequence[Check]) -> Iterator[Finding]:

@@ -219,9 +219,8 @@ class StreamDoctor:
             unsure = f"synchronise the clocks (chrony, PTP); if they are synchronised, {slow}"
             chrony = "synchronise the clocks (chrony, PTP), or set clocks_in_step: false"
             hosts = "synchronise the clocks of the camera host and this machine (chrony, PTP)"
-            varies = (
-                f"its clock is ahead by {offset:.3f} ± {apart:.3f} s, its latency varies by {estimate.spread:.3f} s"
-            )
+            varies = f"its clock is ahead by {offset:.3f} ± {apart:.3f} s"
+            varies += f", its latency varies by {estimate.spread:.3f} s"
             above = max(lag, 0.0) + estimate.spread
             yield first(
                 (in_step and not assembler.freshness.is_in_step(role), fail("clock", waits, chrony)),

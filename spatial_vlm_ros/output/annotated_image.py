@@ -104,6 +104,10 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
 
 def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
     """Legend of the images: a sample of each kind of line, and its meaning."""
+
+    def hatched(part: Rgb) -> None:
+        drawing.hatch(part, np.array((0.0, 0.0, part.shape[1] - 1.0, part.shape[0] - 1.0)), drawing.FAINT)
+
     for role in (Role.CHOSEN, Role.REFUSED, Role.RIVAL, Role.ANCHOR, Role.CARRIER):
         if content.rows(role):
             yield _outlined(COLOURS[role], 0.3, dashed=role is Role.RIVAL), role.value
@@ -115,7 +119,7 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
         yield _tinted(1.0), f"region {content.region.words}"
         yield _tinted(0.0), "unclear region"
     if content.resolution.unexplained:
-        yield _hatched, "no detection"
+        yield hatched, "no detection"
     if content.resolution.hidden_regions:
         yield _outlined(drawing.FAINT, 0.18, dashed=True), "not visible"
 
@@ -128,10 +132,6 @@ def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _
         drawing.line(part, corners, colour, 2, closed=True, dashed=dashed, border=False)
 
     return sample
-
-
-def _hatched(part: Rgb) -> None:
-    drawing.hatch(part, np.array((0.0, 0.0, part.shape[1] - 1.0, part.shape[0] - 1.0)), drawing.FAINT)
 
 
 def _tinted(score: float) -> _Sample:

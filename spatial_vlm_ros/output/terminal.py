@@ -18,6 +18,7 @@ from spatial_vlm_ros.language.rendering import named, say_step
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import (
     ANSWERS,
+    Candidate,
     Destination,
     NounPhrase,
     Place,
@@ -171,21 +172,7 @@ def resolution(resolution: Resolution) -> None:
     for name, words in _believed(resolution):
         console.print(f"  {name:<9} {printable(words)}")
     if resolution.candidates:
-        judged = any(clause.model_p is not None for c in resolution.candidates for clause in c.clauses)
-        columns = ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if judged else []))
-        table = new_table(columns, {*columns} - {"probability", "margin"}, (0, 2, 0, 2))
-        for c in resolution.candidates:
-            begin = (printable(f"{c.id} {c.label}"), f"{c.probability:.3f}")
-            for clause in c.clauses:
-                anchors = printable(", ".join(clause.anchor_ids))
-                margin = "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m"
-                said = "" if clause.model_p is None else f"{clause.model_p:.2f}"
-                row = (*begin, clause.relation, anchors, margin, clause.state.value, said)
-                table.add_row(*row[: len(columns)])
-                begin = ("", "")
-            if not c.clauses:
-                table.add_row(*begin)
-        console.print(table)
+        console.print(_candidates(resolution.candidates))
     if resolution.question:
         console.print(f"  question  {printable(resolution.question)}", style="cyan")
         if resolution.answers:
@@ -222,6 +209,24 @@ def _print_place(console: Console, number: int, place: Place) -> None:
     )
     if place.reason is not None:
         console.print(f"            {printable(place.reason.text)}")
+
+
+def _candidates(candidates: Sequence[Candidate]) -> Table:
+    judged = any(clause.model_p is not None for c in candidates for clause in c.clauses)
+    columns = ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if judged else []))
+    table = new_table(columns, {*columns} - {"probability", "margin"}, (0, 2, 0, 2))
+    for c in candidates:
+        begin = (printable(f"{c.id} {c.label}"), f"{c.probability:.3f}")
+        for clause in c.clauses:
+            anchors = printable(", ".join(clause.anchor_ids))
+            margin = "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m"
+            said = "" if clause.model_p is None else f"{clause.model_p:.2f}"
+            row = (*begin, clause.relation, anchors, margin, clause.state.value, said)
+            table.add_row(*row[: len(columns)])
+            begin = ("", "")
+        if not c.clauses:
+            table.add_row(*begin)
+    return table
 
 
 def progress(words: str) -> Callable[[Iterable[_Step]], Iterable[_Step]]:

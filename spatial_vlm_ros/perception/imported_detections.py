@@ -83,8 +83,19 @@ def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mas
     if size is None or tuple(size) != (height, width):
         expected = f"size [{height}, {width}] (height, width), as the image"
         raise InputError(f"{what}: segmentation", f"size {size!r}", expected, "give masks of this image")
-    if isinstance(counts, (str, bytes)):
-        counts = _counts_of(counts.decode("ascii") if isinstance(counts, bytes) else counts)
+    if isinstance(counts, (str, bytes)):  # run lengths as a text: from the third on, differences to one before the last
+        text, at = counts.decode("ascii") if isinstance(counts, bytes) else counts, 0
+        counts = list[int]()
+        while at < len(text):
+            value, shift, more = 0, 0, True
+            while more and at < len(text):
+                character = ord(text[at]) - 48
+                value |= (character & 0x1F) << shift
+                more = bool(character & _MORE)
+                at, shift = at + 1, shift + _COUNT_BITS
+                if not more and character & _SIGN:
+                    value |= -1 << shift
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
     lengths = np.asarray(counts, np.int64)
     if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != width * height:
         got = f"runs of {lengths.sum()} pixels in all"
@@ -92,23 +103,6 @@ def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mas
         raise InputError(f"{what}: segmentation", got, f"runs of {width * height}, none negative", repair)
     values = np.arange(len(lengths)) % 2 == 1  # the first run is of pixels outside the mask
     return np.repeat(values, lengths).reshape(width, height).T  # column by column
-
-
-def _counts_of(text: str) -> list[int]:
-    """Decode run lengths from a text: from the third on, differences to the one before the last."""
-    counts: list[int] = []
-    at = 0
-    while at < len(text):
-        value, shift, more = 0, 0, True
-        while more and at < len(text):
-            character = ord(text[at]) - 48
-            value |= (character & 0x1F) << shift
-            more = bool(character & _MORE)
-            at, shift = at + 1, shift + _COUNT_BITS
-            if not more and character & _SIGN:
-                value |= -1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-    return counts
 
 
 def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None = None) -> tuple[Detection, ...]:
@@ -132,7 +126,8 @@ def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None
         raise InputError("supervision detections", "no class names", "data['class_name'], or class_id", repair)
     detections = []
     for number, box in enumerate(boxes):
-        labels, index = (told, number) if told is not None else (names, int(found.class_id[number]))
+        labels: Any = names if told is None else told
+        index = int(found.class_id[number]) if told is None else number
         try:
             label = labels[index]
         except (KeyError, IndexError) as error:

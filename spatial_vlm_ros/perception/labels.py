@@ -159,7 +159,7 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         asked = {colour_family(word) for word in unknown} - {None}
         excluded = bool(asked and colours and not asked & colours) or any(other_material(w, told) for w in unknown)
         return NONE if apart or other_kind or excluded else HEAD_ONLY
-    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
+    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _KNOWN_OBJECTS):
         return PART
     if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:
         shown = min(_named(said, tuple(seen_modifiers), given), PART)
@@ -181,12 +181,6 @@ def _describes(modifier: str) -> bool:
     return modifier in _DESCRIBING or colour_family(modifier) is not None
 
 
-@lru_cache(maxsize=1)
-def _known_objects() -> frozenset[str]:
-    """Nouns of the tables: "can" names an object itself, so a can opener is not a can."""
-    return frozenset[str]().union(*map(_members, _READ["kinds"]), *_SYNONYM_SETS)
-
-
 @lru_cache(maxsize=256)
 def _own_kinds(head: str) -> frozenset[str]:
     return frozenset(_READ["own_kinds"].get(head, "").split())
@@ -195,6 +189,10 @@ def _own_kinds(head: str) -> frozenset[str]:
 @lru_cache(maxsize=64)
 def _members(hypernym: str) -> frozenset[str]:
     return frozenset(map(_singular, _READ["kinds"].get(hypernym, "").split()))
+
+
+_KNOWN_OBJECTS = frozenset[str]().union(*map(_members, _READ["kinds"]), *_SYNONYM_SETS)
+"""Nouns of the tables: "can" names an object itself, so a can opener is not a can."""
 
 
 @lru_cache(maxsize=4096)

@@ -204,15 +204,11 @@ def _listed(value: dict[str, Any]) -> list[Any] | None:
     nested = any(isinstance(one, dict) for key, one in value.items() if key != "metrics")
     if len(lists) == 1 and all(isinstance(one, list | dict) for one in lists[0]) and not nested:
         return lists[0]
-    keyed = value and all(_numeric_list(one) for one in value.values())
-    names = {2: "point", 4: "box"}
+    names, keyed = {2: "point", 4: "box"}, bool(value)
+    for one in value.values():
+        keyed &= isinstance(one, list) and len(one) in names
+        keyed = keyed and all(isinstance(n, int | float | str) and not isinstance(n, bool) for n in one)
     return [{names[len(one)]: one, "label": label} for label, one in value.items()] if keyed else None
-
-
-def _numeric_list(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) not in (2, 4):
-        return False
-    return all(isinstance(one, int | float | str) and not isinstance(one, bool) for one in value)
 
 
 def _each(value: Any) -> Item:

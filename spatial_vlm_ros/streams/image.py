@@ -120,19 +120,16 @@ def decode_depth(message: Any, scale: float | None = None) -> Depth:
     Returns:
         (H, W) float32, metres along optical z, NaN where not measured; a copy.
     """
-    if _is_compressed(message):
-        return _depth_of_file(message, scale)
-    encoding = _text(message, "encoding")
-    if encoding in RGB_ENCODINGS or encoding.startswith("8"):
-        raise _unit_lost(f"encoding {encoding}")
-    if encoding not in DEPTH_ENCODINGS:
-        raise UnknownNameError("depth encoding", encoding, DEPTH_ENCODINGS)
-    kind, size, _ = DEPTH_ENCODINGS[encoding]
-    order = ">" if _whole(message, "is_bigendian") else "<"
-    return depth_from_image(raw_view(message, np.dtype(f"{order}{kind}{size}"), 1), encoding, scale)
+    if not _is_compressed(message):
+        encoding = _text(message, "encoding")
+        if encoding in RGB_ENCODINGS or encoding.startswith("8"):
+            raise _unit_lost(f"encoding {encoding}")
+        if encoding not in DEPTH_ENCODINGS:
+            raise UnknownNameError("depth encoding", encoding, DEPTH_ENCODINGS)
+        kind, size, _ = DEPTH_ENCODINGS[encoding]
+        order = ">" if _whole(message, "is_bigendian") else "<"
+        return depth_from_image(raw_view(message, np.dtype(f"{order}{kind}{size}"), 1), encoding, scale)
 
-
-def _depth_of_file(message: Any, scale: float | None) -> Depth:
     format_ = _text(message, "format")
     data = _octets(message).tobytes()
     source, _, stored = (part.strip() for part in format_.partition(";"))

@@ -151,9 +151,9 @@ class Synchronizer:
         if not self.streams[name].add(stamp_ns, message, arrival_ns):
             return []
         if self.streams[name].restarts > restarts:
-            for other in self.streams.values():
-                if other is not self.streams[name]:
-                    other.clear()
+            for stream in self.streams.values():
+                if stream is not self.streams[name]:
+                    stream.clear()
         matches = []
         for pivot_ns, pivot_message in self.streams[self.pivot]:
             partners = {other: self._partner(other, pivot_ns) for other in self._slops}

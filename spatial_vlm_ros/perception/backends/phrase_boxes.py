@@ -155,10 +155,12 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
     while waiting and len(kept) < most:
         # intersection over union with the best one: of masks if both have one, else of boxes
         overlap = overlaps(boxes.xyxy[waiting[0]], boxes.xyxy[waiting])[0]
-        for n in np.flatnonzero(overlap).tolist() if boxes.masks is not None else ():  # else the masks are disjoint
-            mask, other = boxes.masks[waiting[0]], boxes.masks[waiting[n]]
-            if mask.any() and other.any():
-                overlap[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)
+        if boxes.masks is not None:
+            mask = boxes.masks[waiting[0]]
+            for n in np.flatnonzero(overlap).tolist():  # masks of disjoint boxes are disjoint
+                other = boxes.masks[waiting[n]]
+                if mask.any() and other.any():
+                    overlap[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)
         overlap[0] = np.inf
         same = [n for n, share in zip(waiting, overlap, strict=True) if share > iou]
         kept.append(waiting[0])
