@@ -224,8 +224,9 @@ def grounding(
     for name, boxed in found.items():
         before = len(objects)
         for one in (masked.named for masked in boxed):
-            best = max(range(before), key=lambda n, one=one: overlap(objects[n][0], one), default=None)
-            if best is None or overlap(objects[best][0], one) < SAME_BOX or name in objects[best][1]:
+            same = [overlap(other, one) for other, _ in objects[:before]]
+            best = int(np.argmax(same)) if same else None
+            if best is None or same[best] < SAME_BOX or name in objects[best][1]:
                 objects.append((one, {name: one.label}))
             else:
                 kept, labels = objects[best]

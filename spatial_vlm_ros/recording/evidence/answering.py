@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +111,9 @@ def answer_bundle(
         if match.shape != (len(phrases), len(seen)):
             got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(seen)} detections"
             raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
-        grounding = Grounding(seen, match, tuple(kept.unread), kept.profile)  # type: ignore[arg-type]
-        resolver = Resolver(resolver.config, KeptGrounder(phrases, grounding, model.domain, model.name))
+        grounding = Grounding(seen, match, tuple(kept.unread), kept.profile)
+        domain = cast(ModelDomain, model.domain)
+        resolver = Resolver(resolver.config, KeptGrounder(phrases, grounding, domain, model.name))
     given = found if not finds_anew and record.grounding is None else None
     resolution, seen, scene, _ = resolver.look_at(frame, given, UNMEASURED).ask(
         words, said_frame, before or (), taken=taken
