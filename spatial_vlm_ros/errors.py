@@ -60,13 +60,11 @@ def _sentences(*parts: str) -> str:
     """
     told = [part.strip().rstrip(".") for part in parts]
     told = [part for part in told if part]
-    return " ".join(f"{part if n == 0 else _capital(part)}." for n, part in enumerate(told))
-
-
-def _capital(part: str) -> str:
-    first = part.split(maxsplit=1)[0].rstrip(",;:")
-    is_word = first.isascii() and first.isalpha() and first not in _PROGRAMS
-    return part[0].upper() + part[1:] if is_word else part
+    for n, part in enumerate(told[1:], 1):
+        first = part.split(maxsplit=1)[0].rstrip(",;:")
+        if first.isascii() and first.isalpha() and first not in _PROGRAMS:
+            told[n] = part[0].upper() + part[1:]
+    return " ".join(f"{part}." for part in told)
 
 
 def without_repair(error: SpatialVlmError) -> str:

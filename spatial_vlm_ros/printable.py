@@ -8,6 +8,7 @@ a second line.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -40,12 +41,7 @@ def printable_json(text: str) -> str:
     """Escape unprintable characters in JSON text from `json.dumps` without indentation."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
-
-
-def _escaped(sign: str) -> str:
-    units = sign.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[k]:02x}{units[k + 1]:02x}" for k in range(0, len(units), 2))
+    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
 
 
 def joined(words: Sequence[str], last: str = "and") -> str:

@@ -70,7 +70,6 @@ from spatial_vlm_ros.spatial.wording import with_ignored, with_unread, without_r
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
-    ModelDomain,
     NounPhrase,
     Resolution,
     Rgb,
@@ -239,7 +238,8 @@ class Resolver:
         Returns:
             The target in metres, or a refusal with its reason.
         """
-        observed = ObservedFrame.of_scene(self, scene, grounding, referrer)
+        observed = ObservedFrame(self, scene.frame, tuple(obj.detection for obj in scene.objects), GIVEN)
+        observed._scene, observed._grounding, observed._referrer = scene, grounding, referrer
         return observed.ask(instruction, frame_of_reference, follows).resolution
 
     # -------------------------------------------------------------------------------------------- steps of an answer
@@ -249,6 +249,9 @@ class Resolver:
     ) -> PhraseScorer:
         """Make the scorer of phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
+        named = self.config.decision.profile
+        if self._profile is None and named:
+            self._profile = read_profile(named, getattr(self.grounder, "loaded_as", None))
         latest = self._latest  # the scene as arrays, kept for the next sentence
         if latest is None or latest[0] is not scene:
             latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
@@ -258,13 +261,8 @@ class Resolver:
             match=match_of(phrases, grounding),
             score=scores,
             default_frame=frame or self.config.frame_of_reference,
-            profile=self._own_profile() or grounding.profile or CAREFUL,
+            profile=self._profile or grounding.profile or CAREFUL,
         )
-
-    def _own_profile(self) -> DetectorProfile | None:
-        if self._profile is None and self.config.decision.profile:
-            self._profile = read_profile(self.config.decision.profile, getattr(self.grounder, "loaded_as", None))
-        return self._profile
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
         """Update a choice with the answer of a model that gets the whole phrase.
@@ -287,23 +285,34 @@ class Resolver:
         row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
         return cross_check(choice, scorer, row, self._reliabilities)
 
-    def sentence_reader(self) -> SentenceReader | None:
-        """The reader of sentences that the grammar does not understand; None = no reader.
+    def parsed(self, words: str, before: Dialogue | None = None) -> DialogueTurn:
+        """Parse words: by the grammar, else by a language model, if one is configured."""
+        language = self.config.language
+        try:
+            return take(words, before)
+        except NotUnderstoodError as error:
+            if self._reader is None and language.reader != "grammar":
+                from spatial_vlm_ros.perception.backends.sentence_server import load_reader
 
-        Raises:
-            InputError, FileError: `language.model` is wrong.
-        """
-        if self._reader is None and self.config.language.reader != "grammar":
-            from spatial_vlm_ros.perception.backends.sentence_server import load_reader
-
-            self._reader = load_reader(self.config.language.model)
-        return self._reader
+                self._reader = load_reader(language.model)
+            if self._reader is None:
+                raise
+            try:
+                reading = self._reader.read(words)
+                return take_reading(words, reading.command, reading.queries)
+            except (NotUnderstoodError, ModelError) as other:
+                said = other.reason if isinstance(other, NotUnderstoodError) else str(other)
+                reason = f"{error.reason}; the language model did not help: {said}"
+                raise NotUnderstoodError(words, error.span, reason, error.repair, error.kind) from other
 
 
 class ObservedFrame:
     """A frame for several instructions. It is lifted once; with a grounder, once for each set of phrases.
 
     Made by `Resolver.look_at`. Not thread-safe.
+
+    Attributes:
+        found: the last phrases given to the grounder, and its result; None if it was not asked, or failed.
     """
 
     def __init__(
@@ -315,19 +324,10 @@ class ObservedFrame:
         self._checked: tuple[Detection, ...] | None = None  # the given detections, after they were checked
         self._scene: Scene | SpatialVlmError | None = None  # of the given detections, or the reason why there is none
         self._latest: tuple[tuple[NounPhrase, ...], Grounding, Scene] | None = None  # of the grounder
-        self._found: tuple[tuple[NounPhrase, ...], Grounding] | None = None  # of the grounder, lifted or not
+        self.found: tuple[tuple[NounPhrase, ...], Grounding] | None = None
         self._looked: tuple[NounPhrase, ...] | None = None  # phrases that it was asked about crops for
         self._grounding: Grounding | None = None
         self._referrer: Referrer | None = None
-
-    @classmethod
-    def of_scene(
-        cls, resolver: Resolver, scene: Scene, grounding: Grounding | None, referrer: Referrer | None
-    ) -> ObservedFrame:
-        """Wrap a scene that was lifted before."""
-        observed = cls(resolver, scene.frame, tuple(obj.detection for obj in scene.objects), GIVEN)
-        observed._scene, observed._grounding, observed._referrer = scene, grounding, referrer
-        return observed
 
     def ask(
         self,
@@ -350,27 +350,27 @@ class ObservedFrame:
             INTERNAL_ERROR, with its trace in the log.
         """
         watch = Stopwatch(checkpoint)
-        before: Dialogue | None = None
+        before = follows if isinstance(follows, Dialogue) else None
         try:
             frame = _frame(frame_of_reference)
-            before = self._before(follows, frame, watch)
+            for words in () if isinstance(follows, Dialogue) else follows:  # answered again on this frame
+                earlier = self._answered(words, before, frame, watch)
+                if earlier.dialogue is None and before is None:
+                    turn = take(words)  # raises if something is wrong with the first words
+                    before = Dialogue("", (words,), turn.attempts[0].queries, turn.attempts[0].queries)
+                before = earlier.dialogue or before
         except Exception as error:
             answered = self._refused(instruction, error, None)
         else:
             answered = self._answered(instruction, before, frame, watch, taken)
-        resolution = dataclasses.replace(
-            answered.resolution, ms=watch.total(), timings_ms=watch.laps, model_domain=self._model_domain()
-        )
-        return answered._replace(resolution=with_evidence(resolution, answered.scene))
-
-    @property
-    def found(self) -> tuple[tuple[NounPhrase, ...], Grounding] | None:
-        """The last phrases given to the grounder, and its result; None if it was not asked, or failed."""
-        return self._found
+        grounder = self._resolver.grounder if self._given is None and self._grounding is None else None
+        domain, ms = None if grounder is None else domain_of(grounder), watch.total()
+        timed = dataclasses.replace(answered.resolution, ms=ms, timings_ms=watch.laps, model_domain=domain)
+        return answered._replace(resolution=with_evidence(timed, answered.scene))
 
     def measured(self, instruction: str, frame_of_reference: FrameOfReference | str | None = None) -> MeasuredSentence:
         """Decide an instruction by measurement alone, even if the configuration names models."""
-        frame, turn = _frame(frame_of_reference), self._taken(instruction, None)
+        frame, turn = _frame(frame_of_reference), self._resolver.parsed(instruction)
         if turn.queries[0].question is not None or turn.told:
             expected = "a phrase or a command that means an object"
             raise InputError(
@@ -387,21 +387,6 @@ class ObservedFrame:
         answered = Answered(with_unread(resolution, grounding.unread), grounding.detections, scene, dialogue)
         return MeasuredSentence(choice, scorer, called(attempt, scorer), answered)
 
-    def _before(
-        self, follows: Sequence[str] | Dialogue, frame: FrameOfReference | None, watch: Stopwatch
-    ) -> Dialogue | None:
-        """The dialogue that words belong to; earlier words alone are answered again on this frame."""
-        if isinstance(follows, Dialogue):
-            return follows
-        before: Dialogue | None = None
-        for words in follows:
-            answered = self._answered(words, before, frame, watch)
-            if answered.dialogue is None and before is None:
-                turn = take(words)  # raises if something is wrong with the first words
-                before = Dialogue("", (words,), turn.attempts[0].queries, turn.attempts[0].queries)
-            before = answered.dialogue or before
-        return before
-
     def _answered(
         self,
         words: str,
@@ -413,9 +398,13 @@ class ObservedFrame:
         """Answer words in a dialogue, and return the dialogue after them."""
         detections, scene = self._given or (), None
         try:
-            referrer, judge = self._who_refers(), self._resolver.relations.who(given=self._given is not None)
+            referrer = self._referrer
+            if referrer is None and self._resolver.config.second_opinion.ask:
+                self._check_domain()
+                referrer = referrer_of(self._resolver.grounder)
+            judge = self._resolver.relations.who(given=self._given is not None)
             try:
-                turn = turn or self._taken(words, before)
+                turn = turn or self._resolver.parsed(words, before)
             except NotUnderstoodError as error:
                 if before is not None or self._resolver.config.language.free_form != "ask_model":
                     raise
@@ -481,12 +470,9 @@ class ObservedFrame:
             return None
         self._looked, end = phrases, time.monotonic() + _PATIENCE - watch.laps["ground"] / 1000
 
-        def ask(crop: Rgb) -> Grounding | None:
+        def ask(crop: Rgb) -> Grounding:
             try:
                 return self._asked(crop, phrases)
-            except ModelError as error:
-                _log.info("the model failed on a part of the image, which stays without a name: %s", error)
-                return None
             finally:
                 watch.lap("ground")
 
@@ -501,25 +487,9 @@ class ObservedFrame:
         except SpatialVlmError as error:  # the box of a crop must not cost the answer
             _log.info("what was found in a part of the image is not used: %s", error)
             return None
-        self._found, self._latest = (phrases, closer), (phrases, closer, scene)
+        self.found, self._latest = (phrases, closer), (phrases, closer, scene)
         watch.lap("lift")
         return closer, scene
-
-    def _taken(self, words: str, before: Dialogue | None) -> DialogueTurn:
-        """Parse words: by the grammar, else by a language model, if one is configured."""
-        try:
-            return take(words, before)
-        except NotUnderstoodError as error:
-            reader = self._resolver.sentence_reader()
-            if reader is None:
-                raise
-            try:
-                reading = reader.read(words)
-                return take_reading(words, reading.command, reading.queries)
-            except (NotUnderstoodError, ModelError) as other:
-                said = other.reason if isinstance(other, NotUnderstoodError) else str(other)
-                reason = f"{error.reason}; the language model did not help: {said}"
-                raise NotUnderstoodError(words, error.span, reason, error.repair, error.kind) from other
 
     def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
         """Answer words that no reader understands: a model points at the object, and geometry measures where it is."""
@@ -556,20 +526,9 @@ class ObservedFrame:
             error = InternalError.of(error)
         return Answered(refused_in(words, error, before, self.frame.stamp_ns), self._given or (), None, before)
 
-    def _who_refers(self) -> Referrer | None:
-        if self._referrer is not None or not self._resolver.config.second_opinion.ask:
-            return self._referrer
-        self._check_domain()
-        return referrer_of(self._resolver.grounder)
-
     def _check_domain(self) -> None:
         """Raise DomainMismatchError if the grounder must not be used on this frame."""
         check_domain(self._resolver.grounder, self._resolver.config.domain_gate, self.frame.domain)
-
-    def _model_domain(self) -> ModelDomain | None:
-        """Training images of the model that found the objects; None if detections were given."""
-        given = self._given is not None or self._grounding is not None or self._resolver.grounder is None
-        return None if given else domain_of(self._resolver.grounder)
 
     def _ground(self, phrases: tuple[NounPhrase, ...]) -> Grounding:
         """Match the given detections by their labels, or ask the grounder."""
@@ -580,7 +539,7 @@ class ObservedFrame:
         if self._latest is not None and self._latest[0] == phrases:
             return self._latest[1]
         found = self._asked(self.frame.rgb, phrases)
-        self._found = phrases, found
+        self.found = phrases, found
         return found
 
     def _asked(self, rgb: Rgb, phrases: tuple[NounPhrase, ...]) -> Grounding:

@@ -109,7 +109,16 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         settings, remappings = _of_camera(settings, camera)
         arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
         if arm:
-            findings, source = _of_arm(robot, planner, seconds, namespace, arguments, table_frame), robot
+            from spatial_vlm_ros.launcher import plan, robots
+
+            share = plan.share_folder()
+            if not robot:
+                known = ", ".join(robots.robot_names(share))
+                raise click.UsageError(f"--arm needs --robot: {known}, or your own preset file")
+            preset, source = robots.robot_preset(share, robot), robot
+            examine_arm = of_nodes("arm.doctor").examine_arm
+            say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
+            findings = list(examine_arm(preset, planner, seconds, namespace, arguments, table_frame))
         else:
             live = of_nodes("perception.doctor").examine_live
             say(f"listening for {seconds:g} s …", err=True)
@@ -134,19 +143,6 @@ def _print(findings: list[Finding]) -> None:
         level, repair = finding.level.value, f"\n→ {printable(finding.repair)}" if finding.repair else ""
         table.add_row(level, printable(finding.check), printable(finding.found) + repair, style=colours[level])
     new_console().print(table)
-
-
-def _of_arm(robot: str, planner: str, seconds: float, namespace: str, ros_args: list[str],
-            table_frame: str) -> list[Finding]:  # fmt: skip
-    from spatial_vlm_ros.launcher import plan, robots
-
-    share = plan.share_folder()
-    if not robot:
-        raise click.UsageError(f"--arm needs --robot: {', '.join(robots.robot_names(share))}, or your own preset file")
-    preset = robots.robot_preset(share, robot)
-    examine = of_nodes("arm.doctor").examine_arm
-    say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
-    return list(examine(preset, planner, seconds, namespace, ros_args, table_frame))
 
 
 def _of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:

@@ -50,7 +50,13 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
     for path in found:
         try:
             record = read_record(path)
-            print_json({"file": str(path), **_facts(record)}) if as_json else _show(path, record)
+            if as_json:
+                print_json({"file": str(path), **_facts(record)})
+                continue
+            reason = record.answer.message
+            reason = reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + "..."
+            say(f"{record.utc[:19]}Z  {record.answer.status.value:20} {record.instruction!r}: {reason}")
+            say(f"  {path}")
         except FileError as error:
             damaged += 1
             print_json({"file": str(path), "error": str(error)}) if as_json else say(f"{path.name}: {error}")
@@ -73,10 +79,3 @@ def _facts(record: EvidenceRecord) -> dict[str, Any]:
         "frame": record.frame, "node": record.node, "model": None if record.model is None else record.model.name,
         "model_sha256": None if record.model is None else record.model.sha256_all, "versions": record.versions,
     }  # fmt: skip
-
-
-def _show(path: Path, record: EvidenceRecord) -> None:
-    answer = record.answer
-    reason = answer.message if len(answer.message) <= _LONGEST else answer.message[: _LONGEST - 3] + "..."
-    say(f"{record.utc[:19]}Z  {answer.status.value:20} {record.instruction!r}: {reason}")
-    say(f"  {path}")

@@ -7,7 +7,7 @@ import dataclasses
 import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -78,27 +78,26 @@ class Group(click.Group):
 
 def _plug_in(group: str, name: str) -> click.Command | None:
     """Load a plug-in command; if it cannot be loaded, return a command that says why."""
-    for found in entry_points(group=group, name=name):
-        try:
-            command = found.load()
-            if not isinstance(command, click.Command):
-                raise TypeError(f"{found.value} is of type {type(command).__name__}, not click.Command")
-        except (Exception, SystemExit) as error:
-            return _broken(found, printable(f"{type(error).__name__}: {error}"))
-        return command
-    return None
-
-
-def _broken(found: EntryPoint, reason: str) -> click.Command:
+    found = next(iter(entry_points(group=group, name=name)), None)
+    if found is None:
+        return None
+    try:
+        command = found.load()
+        if isinstance(command, click.Command):
+            return command
+        reason = f"TypeError: {found.value} is of type {type(command).__name__}, not click.Command"
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+    reason = printable(reason)
     package = found.dist.name if found.dist is not None else "an installed package"
 
     def fail() -> NoReturn:
         repair = f"Install what it needs, or uninstall {package}."
-        raise click.ClickException(f"command {found.name!r} of {package} cannot be loaded: {reason}. {repair}")
+        raise click.ClickException(f"command {name!r} of {package} cannot be loaded: {reason}. {repair}")
 
     anything: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True}
     short = f"(of {package}; cannot be loaded: {reason})"
-    return click.Command(found.name, anything, fail, short_help=short, add_help_option=False)
+    return click.Command(name, anything, fail, short_help=short, add_help_option=False)
 
 
 # ------------------------------------------------------------------------------------------------ options, output

@@ -65,7 +65,11 @@ def get(name: str, mirror: str, accept_licence: str, as_json: bool) -> None:
     entry = model_store.known_model(name)
     wanted = model_store.missing(entry)
     if wanted:
-        _consent(entry, accept_licence)
+        if not entry.permissive and accept_licence != entry.licence:
+            say(f"{entry.name} is under {entry.licence}: {entry.terms}", err=True)
+            if accept_licence or not sys.stdin.isatty() or not click.confirm("Do you accept it?", err=True):
+                repair = f'to accept the licence, pass --accept-licence "{entry.licence}"'
+                raise click.ClickException(f"not downloaded: {repair}")
         say(f"{entry.name}: {sum(wanted.values()) / 1e6:.1f} MB to download, licence {entry.licence} ({entry.terms})",
             err=True)  # fmt: skip
     with terminal_models.downloading() as progress:
@@ -145,11 +149,3 @@ def _facts(entry: ModelEntry) -> dict[str, Any]:
     return {"name": entry.name, "backend": entry.backend, "options": entry.options, "about": entry.about,
             "licence": entry.licence, "terms": entry.terms, "bytes": entry.size, "repository": entry.repository,
             "revision": entry.revision, "needs": entry.needs, "cost": entry.cost, "here": here}  # fmt: skip
-
-
-def _consent(entry: ModelEntry, accepted: str) -> None:
-    if entry.permissive or accepted == entry.licence:
-        return
-    say(f"{entry.name} is under {entry.licence}: {entry.terms}", err=True)
-    if accepted or not sys.stdin.isatty() or not click.confirm("Do you accept it?", err=True):
-        raise click.ClickException(f'not downloaded: to accept the licence, pass --accept-licence "{entry.licence}"')

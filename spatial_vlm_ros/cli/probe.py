@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -63,38 +64,24 @@ def probe(grounder: str, grounder_options: str, blindness: bool, questions: str,
         _blindness(grounder, options, questions, out, force, as_json)
     if out is not None:
         raise click.UsageError("--out needs --blindness")
-    if bench:
-        _bench(grounder, options, frames, as_json)
-    _convention(grounder, options, as_json)
-
-
-def _bench(grounder: str, options: dict[str, str], frames: int, as_json: bool) -> None:
-    import dataclasses
-
     from spatial_vlm_ros.output import terminal_models
     from spatial_vlm_ros.perception import load_grounder
     from spatial_vlm_ros.perception.backends import takes_option
     from spatial_vlm_ros.perception.cost import measure
-    from spatial_vlm_ros.perception.probing import image
+    from spatial_vlm_ros.perception.probing import image, probe_grounder
     from spatial_vlm_ros.types import NounPhrase
 
     if takes_option(grounder, "probe"):
-        options.setdefault("probe", "no")  # otherwise it would count as loading time
-    rgb = image((640, 480), (0.5, 0.5), "red", "rectangle").rgb
-    phrases = (NounPhrase("rectangle", ("red",)), NounPhrase("cup"))
-    cost = measure(lambda: load_grounder(grounder, options), rgb, phrases, frames)
-    print_json(dataclasses.asdict(cost)) if as_json else terminal_models.cost(grounder, cost)
-    raise SystemExit(ANSWERED)
-
-
-def _convention(grounder: str, options: dict[str, str], as_json: bool) -> None:
-    from spatial_vlm_ros.output import terminal_models
-    from spatial_vlm_ros.perception import load_grounder
-    from spatial_vlm_ros.perception.backends import takes_option
-    from spatial_vlm_ros.perception.probing import probe_grounder
-
-    if takes_option(grounder, "probe"):
-        options["probe"] = "no"  # done here, and reported in full
+        if bench:
+            options.setdefault("probe", "no")  # otherwise it would count as loading time
+        else:
+            options["probe"] = "no"  # done here, and reported in full
+    if bench:
+        rgb = image((640, 480), (0.5, 0.5), "red", "rectangle").rgb
+        phrases = (NounPhrase("rectangle", ("red",)), NounPhrase("cup"))
+        cost = measure(lambda: load_grounder(grounder, options), rgb, phrases, frames)
+        print_json(dataclasses.asdict(cost)) if as_json else terminal_models.cost(grounder, cost)
+        raise SystemExit(ANSWERED)
     verdict = probe_grounder(load_grounder(grounder, options))
     print_json(verdict.summary()) if as_json else terminal_models.verdict(verdict)
     raise SystemExit(ANSWERED if verdict.outcome == "confirmed" else REFUSED)

@@ -43,9 +43,7 @@ from spatial_vlm_ros.errors import InputError
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import ResolverConfig
-    from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord
     from spatial_vlm_ros.recording.replay import ReplayedAnswer
-    from spatial_vlm_ros.types import Resolution
 
 
 _PATH = click.Path(path_type=Path)
@@ -94,7 +92,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     from spatial_vlm_ros.recording import replay as bag_replay
     from spatial_vlm_ros.recording.bags import topics as bag_topics
     from spatial_vlm_ros.recording.bags.reader import open_bag
-    from spatial_vlm_ros.recording.evidence.answering import answer_bundle, settings_of_bundle
+    from spatial_vlm_ros.recording.evidence.answering import answer_bundle, differences, settings_of_bundle
     from spatial_vlm_ros.recording.evidence.bundle import is_bundle, read_bundle
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import ANSWERS
@@ -135,7 +133,14 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
             print_resolution(answer.resolution, as_json)
             _draw(answer, out, is_one, settings.resolver, force)
             if words is None:
-                say(_compared(bundle.record, answer.resolution), err=True)
+                then, told = bundle.record.answer, f"the same answer as on {bundle.record.utc}"
+                if differing := differences(then, answer.resolution):
+                    newest = "; the request had no frame, so this uses the newest one before it"
+                    why = newest if bundle.record.frame == "newest" else ""
+                    chosen = f" ({then.target.id})" if then.target is not None else ""
+                    was = f"on {bundle.record.utc} it was {then.status.value}{chosen}: {then.message}{why}"
+                    told = f"{was}; differs: {', '.join(differing)}"
+                say(told, err=True)
     else:
         images = nullcontext(out) if out is None or is_one else image_folder(out, force)
         with stopped_cleanly(), images as place, open_bag(bag) as opened:
@@ -161,16 +166,3 @@ def _draw(answer: ReplayedAnswer, out: Path | None, is_one: bool, config: Resolv
         resolution = answer.resolution
         path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
         write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force)
-
-
-def _compared(record: EvidenceRecord, now: Resolution) -> str:
-    """Text that says whether the new decision equals the recorded one."""
-    from spatial_vlm_ros.recording.evidence.answering import differences
-
-    then = record.answer
-    differing = differences(then, now)
-    if not differing:
-        return f"the same answer as on {record.utc}"
-    why = "; the request had no frame, so this uses the newest one before it" if record.frame == "newest" else ""
-    chosen = f" ({then.target.id})" if then.target is not None else ""
-    return f"on {record.utc} it was {then.status.value}{chosen}: {then.message}{why}; differs: {', '.join(differing)}"

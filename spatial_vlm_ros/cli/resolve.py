@@ -110,7 +110,12 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
     resolution, made = _resolve_files(instruction, files, config, chosen, out, force)
     print_resolution(resolution, as_json)
     if view and made is not None:
-        _show(made, resolution, config)
+        from spatial_vlm_ros.output import scene_3d
+        from spatial_vlm_ros.output.annotated_image import content_from
+
+        frame, answered = made
+        content = content_from(frame, answered.detections, resolution, config, answered.scene)
+        scene_3d.show(scene_3d.mesh_of(frame, content), f"{resolution.status.value}: {resolution.instruction}")
     sys.exit(ANSWERED if resolution.status in ANSWERS else REFUSED)
 
 
@@ -142,15 +147,6 @@ def _resolve_files(
     if out is not None:
         write_image(out, frame, answered.detections, answered.resolution, config, answered.scene, force=force)
     return answered.resolution, (frame, answered)
-
-
-def _show(made: tuple[RgbdFrame, Answered], resolution: Resolution, config: ResolverConfig) -> None:
-    from spatial_vlm_ros.output import scene_3d
-    from spatial_vlm_ros.output.annotated_image import content_from
-
-    frame, answered = made
-    content = content_from(frame, answered.detections, resolution, config, answered.scene)
-    scene_3d.show(scene_3d.mesh_of(frame, content), f"{resolution.status.value}: {resolution.instruction}")
 
 
 def _resolve_frames(

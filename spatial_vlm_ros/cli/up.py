@@ -7,15 +7,11 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from spatial_vlm_ros.cli.group import say
 from spatial_vlm_ros.errors import SpatialVlmError
-
-if TYPE_CHECKING:
-    from spatial_vlm_ros.launcher.stand_in import DeclareLaunchArgument
 
 
 @click.command()
@@ -43,9 +39,20 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
             share = plan.share_folder()
             path, implied = plan.launch_file(share, preset, wiring.camera_names(share))
             if show_args:
-                _show_arguments(plan.arguments_of(path))
+                for argument in plan.arguments_of(path):
+                    choices = " or ".join(repr(choice) for choice in argument.choices or ())
+                    default = argument.default_value
+                    told = "required" if default is None else f"default {default!r}"
+                    say(f"{argument.name}:={f' ({choices})' if choices else ''}")
+                    say(f"    {argument.description}; {told}")
                 return
-            processes = plan.plan(path, {**implied, **_pairs(arguments)})
+            given = {}
+            for word in arguments:
+                name, separator, value = word.partition(":=")
+                if not separator or not name:
+                    raise click.UsageError(f"{word!r}: not an argument. Write arguments as NAME:=VALUE")
+                given[name] = value
+            processes = plan.plan(path, {**implied, **given})
             ready = [plan.command(process, None if only_print else Path(scratch)) for process in processes]
         except SpatialVlmError as error:
             raise click.UsageError(str(error)) from error
@@ -68,21 +75,3 @@ def _link(line: str) -> str | None:
     where = address_in(line)
     link = where.link() if where is not None else None
     return None if link is None else f"approve at {link}"
-
-
-def _pairs(arguments: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for argument in arguments:
-        name, separator, value = argument.partition(":=")
-        if not separator or not name:
-            raise click.UsageError(f"{argument!r}: not an argument. Write arguments as NAME:=VALUE")
-        pairs[name] = value
-    return pairs
-
-
-def _show_arguments(arguments: tuple[DeclareLaunchArgument, ...]) -> None:
-    for argument in arguments:
-        choices = f" ({' or '.join(repr(choice) for choice in argument.choices)})" if argument.choices else ""
-        default = "required" if argument.default_value is None else f"default {argument.default_value!r}"
-        say(f"{argument.name}:={choices}")
-        say(f"    {argument.description}; {default}")

@@ -165,22 +165,21 @@ def _planner(planner: str, motion: MotionConfig, heard: ArmHeard) -> Iterator[Fi
     elif moveit and any(name.rpartition("/")[2] == "arm_planner" for name in heard.planners):
         repair = "pass --planner built-in, or stop it and start move_group"
         yield warn(check, "arm_planner plans, not MoveIt", repair)
-    if moveit:
-        yield _pipelines(motion, heard)
-
-
-def _pipelines(motion: MotionConfig, heard: ArmHeard) -> Finding:
+    if not moveit:
+        return
     check, loaded = "planning pipelines", loaded_pipelines(heard.parameters)
     if not loaded:
-        wanted = ", ".join(name for name in (motion.straight_pipeline, motion.free_pipeline) if name)
-        text = f"move_group does not report planning_pipelines: whether it has {wanted} is not known"
+        required = ", ".join(name for name in (motion.straight_pipeline, motion.free_pipeline) if name)
+        text = f"move_group does not report planning_pipelines: whether it has {required} is not known"
         repair = "load pilz_industrial_motion_planner beside OMPL (planning_pipelines), for straight motions"
-        return warn(check, text, repair)
+        yield warn(check, text, repair)
+        return
     try:
         check_pipelines(heard.parameters, motion)
     except InputError as error:
-        return fail(check, f"{error.what}: {error.got}; expected {error.expected}", error.repair)
-    return ok(check, ", ".join(loaded))
+        yield fail(check, f"{error.what}: {error.got}; expected {error.expected}", error.repair)
+    else:
+        yield ok(check, ", ".join(loaded))
 
 
 def _controllers(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Iterator[Finding]:
@@ -214,8 +213,21 @@ def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
     yield from _missing(heard, gripper_servers(motion), check, repair)
     topic = motion.gripper_states or motion.joint_states
     width = width_of(motion, heard)
+    if width is None and motion.gripper_flag and heard.flag:
+        yield ok(check, f"{motion.gripper_flag} reports whether something is held")
+        return
     if width is None:
-        yield _silent(motion, topic, heard)
+        absent = [name for name in motion.finger_joints.split() if name not in heard.fingers.positions]
+        lacks = f"{topic} has no {', '.join(absent)}" if absent else "finger_joints is not set"
+        flag = f", and {motion.gripper_flag} is silent" if motion.gripper_flag else ""
+        text = f"it reports no state: {lacks}{flag}"
+        repair = "fix finger_joints and gripper_states in the preset"
+        if motion.gripper_interface in _SWITCHED:
+            repair += ", or set gripper_flag to a switch"
+        if motion.gripper_unjudged:
+            yield warn(check, f"{text}; gripper_unjudged accepts that", repair)
+        else:
+            yield fail(check, f"{text}; every grasp would fail", repair)
         return
     least, most = config.gripper.opening_min, config.gripper.opening_max
     text = f"open by {width:.4f} m, according to {topic}"
@@ -224,21 +236,6 @@ def _gripper(config: PlanningConfig, heard: ArmHeard) -> Iterator[Finding]:
     else:
         repair = "fix finger_table (or gripper_table, gripper_scale) in the preset: measure the gripper at two widths"
         yield fail(check, f"{text}, and it opens by {least:g} to {most:g} m", repair)
-
-
-def _silent(motion: MotionConfig, topic: str, heard: ArmHeard) -> Finding:
-    if motion.gripper_flag and heard.flag:
-        return ok("gripper", f"{motion.gripper_flag} reports whether something is held")
-    absent = [name for name in motion.finger_joints.split() if name not in heard.fingers.positions]
-    lacks = f"{topic} has no {', '.join(absent)}" if absent else "finger_joints is not set"
-    flag = f", and {motion.gripper_flag} is silent" if motion.gripper_flag else ""
-    text = f"it reports no state: {lacks}{flag}"
-    repair = "fix finger_joints and gripper_states in the preset"
-    if motion.gripper_interface in _SWITCHED:
-        repair += ", or set gripper_flag to a switch"
-    if motion.gripper_unjudged:
-        return warn("gripper", f"{text}; gripper_unjudged accepts that", repair)
-    return fail("gripper", f"{text}; every grasp would fail", repair)
 
 
 def width_of(motion: MotionConfig, heard: ArmHeard) -> float | None:
@@ -268,13 +265,9 @@ def _joints(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard) -> Itera
     if stream.rate < _SLOW:
         repair = "raise the rate of the joint states: only they show that a stop has worked"
         yield warn(check, f"{topic} has {stream.rate:.1f} Hz", repair)
-    yield from _limits(preset, stream.positions)
-
-
-def _limits(preset: RobotPreset, positions: Mapping[str, float]) -> Iterator[Finding]:
     check, least = "joint limits", math.inf
     for name, limits in preset.joint_limits.items():
-        at = positions[name]
+        at = stream.positions[name]
         low, high = at - limits.min_position, limits.max_position - at
         room = min(low, high)
         least = min(least, room)

@@ -105,7 +105,32 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
         yield fail(check, without_repair(error), error.repair)
         return
     named = replace(motion, finger_links="") if own_model else motion  # they belong to the planner's model
-    found = [*_names(preset, named, urdf), *_limits(preset, urdf), *_geometry(urdf)]
+    links = {named.planning_frame, named.base_link, named.tip_link, *named.finger_links.split()} - {""}
+    joints = {*preset.joint_limits, *named.finger_joints.split()}
+    found = []
+    for tag, wanted in (("link", links), ("joint", joints)):
+        if absent := wanted - _named(urdf, tag):
+            repair = "check that the preset is of this robot; write the names of this URDF into a copy of it"
+            found.append(fail(check, f"robot {urdf.get('name')!r} has no {tag}s {', '.join(sorted(absent))}", repair))
+    found += _limits(preset, urdf)
+
+    if urdf.find("link/collision/geometry") is None:
+        repair = "add the <collision> elements to the URDF: without them a planner ignores the arm"
+        found.append(fail(check, "no link has collision geometry", repair))
+    prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
+    lost = []
+    for name in sorted({mesh.get("filename", "") for mesh in urdf.findall("link/collision/geometry/mesh")}):
+        places = [Path(name.removeprefix("file://"))]
+        if name.startswith(_PACKAGE):
+            places = [Path(prefix) / "share" / name.removeprefix(_PACKAGE) for prefix in prefixes]
+        if not any(os.path.isfile(place) for place in places):  # noqa: PTH113 (Path raises where a name is too long)
+            lost.append(name)
+    if lost:
+        more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
+        text = f"meshes were not found on this computer: {', '.join(lost[:_LISTED])}{more}"
+        where = "source the workspace with their package where the nodes run"
+        found.append(warn(check, text, f"{where}, otherwise they are neither drawn nor filtered"))
+
     yield from found
     if not found:
         yield ok(check, f"robot {urdf.get('name')!r} has every link and joint of the preset")
@@ -124,15 +149,6 @@ def _robot(text: str, source: str) -> Element:
 
 def _named(root: Element, tag: str) -> set[str]:
     return {str(each.get("name")) for each in root.findall(tag)}
-
-
-def _names(preset: RobotPreset, motion: MotionConfig, urdf: Element) -> Iterator[Finding]:
-    links = {motion.planning_frame, motion.base_link, motion.tip_link, *motion.finger_links.split()} - {""}
-    joints = {*preset.joint_limits, *motion.finger_joints.split()}
-    repair = "check that the preset is of this robot; write the names of this URDF into a copy of it"
-    for tag, wanted in (("link", links), ("joint", joints)):
-        if absent := wanted - _named(urdf, tag):
-            yield fail("URDF", f"robot {urdf.get('name')!r} has no {tag}s {', '.join(sorted(absent))}", repair)
 
 
 def _limits(preset: RobotPreset, urdf: Element) -> Iterator[Finding]:
@@ -161,31 +177,6 @@ def _limits(preset: RobotPreset, urdf: Element) -> Iterator[Finding]:
                 f"{own.min_position:g} to {own.max_position:g} with {own.max_velocity:g}"
             )
             yield warn("URDF", text, "write the robot's own limits into a copy of the preset")
-
-
-def _geometry(urdf: Element) -> Iterator[Finding]:
-    """Links without collision geometry, and missing meshes."""
-    if urdf.find("link/collision/geometry") is None:
-        repair = "add the <collision> elements to the URDF: without them a planner ignores the arm"
-        yield fail("URDF", "no link has collision geometry", repair)
-    meshes = {mesh.get("filename", "") for mesh in urdf.findall("link/collision/geometry/mesh")}
-    lost = sorted(name for name in meshes if _is_lost(name))
-    if lost:
-        more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
-        text = f"meshes were not found on this computer: {', '.join(lost[:_LISTED])}{more}"
-        repair = (
-            "source the workspace with their package where the nodes run, otherwise they are neither drawn nor filtered"
-        )
-        yield warn("URDF", text, repair)
-
-
-def _is_lost(name: str) -> bool:
-    if name.startswith(_PACKAGE):
-        prefixes = [prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
-        places = [Path(prefix) / "share" / name.removeprefix(_PACKAGE) for prefix in prefixes]
-    else:
-        places = [Path(name.removeprefix("file://"))]
-    return not any(os.path.isfile(place) for place in places)  # noqa: PTH113 (Path raises where a name is too long)
 
 
 def _semantic(motion: MotionConfig, urdf: Element, text: str) -> Iterator[Finding]:
@@ -238,7 +229,24 @@ def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Itera
     elif off and not off[worst] <= _OFF:
         text = f"the planner has {worst} {off[worst]:.3f} rad away from the joint states"
         found.append(fail(check, text, repair))
-    found += _frame(motion, heard, state.header.frame_id)
+    frame, base = state.header.frame_id, motion.planning_frame  # the first must be the second, or coincide with it
+    repair = f"set planning_frame of the preset, and base_frame, to {frame}"
+    try:
+        pose = heard.transforms.lookup(frame, base).matrix if frame and frame != base else np.eye(4)
+    except SpatialVlmError:
+        try:  # a virtual joint of the SRDF may connect the two frames without offset
+            joints = _robot(heard.srdf, _SEMANTIC).findall("virtual_joint") if heard.srdf else []
+        except FileError:
+            joints = []
+        wanted = {"parent_frame": frame, "child_link": base, "type": "fixed"}
+        if not any(all(joint.get(key) == value for key, value in wanted.items()) for joint in joints):
+            text = f"the planner's model is in {frame!r}, which TF does not connect to {base!r}"
+            found.append(fail(check, text, repair))
+    else:
+        if not np.allclose(pose, np.eye(4), atol=_SAME):
+            away = float(np.linalg.norm(pose[:3, 3]))
+            text = f"the planner's model is in {frame!r}, which is not {base!r}: {away:.3f} m away, or turned"
+            found.append(fail(check, text, repair))
     held = [each.object.id for each in scene.robot_state.attached_collision_objects]
     if held:
         repair = "if the gripper holds nothing, detach it in RViz, or restart the planner"
@@ -249,27 +257,3 @@ def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Itera
         found.append(warn(check, text, "harmless while a gate plans; otherwise restart the planner"))
     agrees = "the planner's arm agrees with the joint states" if off else "it is empty"
     yield from found or [ok(check, agrees)]
-
-
-def _frame(motion: MotionConfig, heard: ArmHeard, frame: str) -> Iterator[Finding]:
-    """Check that the frame of the planner's model is planning_frame or coincides with it."""
-    check, base = "planning scene", motion.planning_frame
-    if not frame or frame == base:
-        return
-    repair = f"set planning_frame of the preset, and base_frame, to {frame}"
-    try:
-        pose = heard.transforms.lookup(frame, base).matrix
-    except SpatialVlmError:
-        try:  # a virtual joint of the SRDF may connect the two frames without offset
-            joints = _robot(heard.srdf, _SEMANTIC).findall("virtual_joint") if heard.srdf else []
-        except FileError:
-            joints = []
-        wanted = {"parent_frame": frame, "child_link": base, "type": "fixed"}
-        if not any(all(joint.get(key) == value for key, value in wanted.items()) for joint in joints):
-            text = f"the planner's model is in {frame!r}, which TF does not connect to {base!r}"
-            yield fail(check, text, repair)
-        return
-    if not np.allclose(pose, np.eye(4), atol=_SAME):
-        away = float(np.linalg.norm(pose[:3, 3]))
-        text = f"the planner's model is in {frame!r}, which is not {base!r}: {away:.3f} m away, or turned"
-        yield fail(check, text, repair)

@@ -48,25 +48,21 @@ def examine(path: Path, settings: Settings, table_height: float | None = None, t
         with open_bag(path) as bag:
             is_evidence = is_bundle(bag)
         if is_evidence:
-            return [*files, *_of_bundle(path, settings if told else None, table_height)]
+            bundle = read_bundle(path)
+            known = settings if told else settings_of_bundle(bundle)
+            try:
+                frame, found = frame_of(bundle, known.streams, robot_of(known.streams, known.resolver.depth))
+            except FileError:
+                raise
+            except SpatialVlmError as error:  # decisions without a frame are stored, too
+                return [*files, warn("frame", f"not checked: {error}")]
+            return [*files, *examine_frame(frame, found or (), known.resolver, table_height)]
         robot = robot_of(settings.streams, settings.resolver.depth)
         return [*files, *examine_bag(path, settings, table_height, robot)]
     except FileError as error:
         if not has_errors(files):
             raise
         return [*files, fail("streams", f"not checked: {error.got}", error.repair)]
-
-
-def _of_bundle(path: Path, settings: Settings | None, table_height: float | None) -> list[Finding]:
-    bundle = read_bundle(path)
-    known = settings or settings_of_bundle(bundle)
-    try:
-        frame, found = frame_of(bundle, known.streams, robot_of(known.streams, known.resolver.depth))
-    except FileError:
-        raise
-    except SpatialVlmError as error:  # decisions without a frame are stored, too
-        return [warn("frame", f"not checked: {error}")]
-    return examine_frame(frame, found or (), known.resolver, table_height)
 
 
 def examine_bag(
@@ -151,7 +147,25 @@ def examine_files(path: str | Path) -> list[Finding]:
     for file in files:
         facts = _mcap_facts(file) if file.suffix == ".mcap" else _sqlite_facts(file)
         counts += facts.counts
-        findings.append(_told(file, facts))
+        readable = f"{facts.messages} messages over {(facts.last_ns - facts.first_ns) / 1e9:.1f} s"
+        if facts.faults:
+            shown = "; ".join(facts.faults[:_MOST_SHOWN])
+            more = len(facts.faults) - _MOST_SHOWN
+            rest = f"; and {more} more" if more > 0 else ""
+            tool = f"`sqlite3 {file.name} .recover | sqlite3 repaired.db3`"
+            if file.suffix == ".mcap":
+                tool = f"`mcap recover {file.name} -o repaired.mcap`"
+            found = f"{shown}{rest}. Still readable: {readable}"
+            findings.append(fail(file.name, found, f"{tool} keeps what can be read"))
+        elif facts.unchecked:
+            bare = f"{facts.unchecked} of {facts.chunks} chunks have no CRC: a wrong bit in them goes unnoticed"
+            repair = "record with chunk CRC (rosbag2: noChunkCRC: false in the storage configuration)"
+            findings.append(warn(file.name, f"{readable}; {bare}", repair))
+        else:
+            checked = f", {facts.chunks} chunks with the right CRC" if facts.chunks else ""
+            if file.suffix == ".db3":
+                checked = "; SQLite has no checksums: a wrong bit in a message goes unnoticed"
+            findings.append(ok(file.name, f"{readable}{checked}"))
     if path.is_dir():
         packed = [file for file in listed if file not in files]
         for file in packed:
@@ -159,25 +173,6 @@ def examine_files(path: str | Path) -> list[Finding]:
             findings.append(warn(file.name, found, "unpack the bag (`ros2 bag convert`) to check all of it"))
         findings += _metadata_findings(path, None if packed else counts)
     return findings
-
-
-def _told(file: Path, facts: _FileFacts) -> Finding:
-    readable = f"{facts.messages} messages over {(facts.last_ns - facts.first_ns) / 1e9:.1f} s"
-    if facts.faults:
-        shown = "; ".join(facts.faults[:_MOST_SHOWN])
-        more = len(facts.faults) - _MOST_SHOWN
-        rest = f"; and {more} more" if more > 0 else ""
-        tool = f"`mcap recover {file.name} -o repaired.mcap`" if file.suffix == ".mcap" else \
-            f"`sqlite3 {file.name} .recover | sqlite3 repaired.db3`"  # fmt: skip
-        return fail(file.name, f"{shown}{rest}. Still readable: {readable}", f"{tool} keeps what can be read")
-    if facts.unchecked:
-        bare = f"{facts.unchecked} of {facts.chunks} chunks have no CRC: a wrong bit in them goes unnoticed"
-        repair = "record with chunk CRC (rosbag2: noChunkCRC: false in the storage configuration)"
-        return warn(file.name, f"{readable}; {bare}", repair)
-    checked = f", {facts.chunks} chunks with the right CRC" if facts.chunks else ""
-    if file.suffix == ".db3":
-        checked = "; SQLite has no checksums: a wrong bit in a message goes unnoticed"
-    return ok(file.name, f"{readable}{checked}")
 
 
 def _metadata_findings(folder: Path, counts: Counter[str] | None) -> Iterator[Finding]:
@@ -234,13 +229,23 @@ def _mcap_facts(path: Path) -> _FileFacts:
                         facts.take(record.kind, mcap.content(file, record))
         try:
             mcap.check_unpacked(file, summary or size)
-            found = _scan(file, summary or size, facts)
+            chunks = _scan(file, summary or size, facts)
         except mcap.McapDamage as error:
             facts.faults.append(str(error))
             return facts
         if summary:
-            try:
-                _check_summary(file, summary, size, found, facts)
+            listed = []
+            try:  # compare the index with the records
+                for record in mcap.index_records(file, summary, size):
+                    if record.kind == mcap.CHUNK_INDEX:
+                        listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
+                    elif record.kind == mcap.STATISTICS:
+                        messages, _, _, _, _, count = struct.unpack_from("<QHIIII", mcap.content(file, record))
+                        if (messages, count) != (facts.messages, len(chunks)):
+                            has = f"the file {facts.messages} in {len(chunks)}"
+                            facts.faults.append(f"the index has {messages} messages in {count} chunks, {has}")
+                if listed and sorted(listed) != sorted(chunks):
+                    facts.faults.append(f"the index names {len(listed)} chunks; the file has {len(chunks)}")
             except (mcap.McapDamage, struct.error) as error:
                 facts.faults.append(f"the index is damaged: {error}")
     return facts
@@ -305,22 +310,6 @@ def _chunk_messages(chunk: mcap.McapChunk, facts: _FileFacts) -> dict[int, list[
     for kind, content in read:
         facts.take(kind, content)
     return found
-
-
-def _check_summary(file: BinaryIO, start: int, end: int, chunks: dict[int, int], facts: _FileFacts) -> None:
-    """Compare the index at the end of the file with the records."""
-    listed = []
-    for record in mcap.index_records(file, start, end):
-        if record.kind == mcap.CHUNK_INDEX:
-            listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
-        elif record.kind == mcap.STATISTICS:
-            messages, _, _, _, _, count = struct.unpack_from("<QHIIII", mcap.content(file, record))
-            if (messages, count) != (facts.messages, len(chunks)):
-                facts.faults.append(
-                    f"the index has {messages} messages in {count} chunks, the file {facts.messages} in {len(chunks)}"
-                )
-    if listed and sorted(listed) != sorted(chunks):
-        facts.faults.append(f"the index names {len(listed)} chunks; the file has {len(chunks)}")
 
 
 # ------------------------------------------------------------------------------------------------ SQLite

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, has_errors, ok, warn
+from spatial_vlm_ros.doctor.findings import Finding, fail, first, found_in, ok, warn
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.geometry.depth import check_depth
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -42,16 +42,37 @@ def examine(
         Findings in the order in which to fix them; later checks are skipped if an earlier one failed.
     """
     config = config or ResolverConfig()
-    findings = [*_camera(frame), _depth(frame, config)]
-    if has_errors(findings):
-        return findings
+    camera = frame.camera
+    fov = float(np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])))
+    text = f"{camera.width}x{camera.height}, fx {camera.K[0, 0]:.1f}, horizontal field of view {fov:.0f}°"
+    repair = "check that K belongs to this resolution, and scale it with the image"
+    findings = [ok("camera", text) if 20 <= fov <= 130 else warn("camera", text, repair)]
+    if not frame.frame_id.endswith(("optical", "optical_frame")):
+        repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
+        findings.append(warn("frame id", f"{frame.frame_id!r} does not look like an optical frame", repair))
     try:
-        checked = check_detections(detections, frame.camera.width, frame.camera.height)
+        check_depth(frame.depth, config.depth)
+    except SpatialVlmError as error:
+        return [*findings, found_in("depth", error)]
+    measured = frame.depth[np.isfinite(frame.depth) & (frame.depth > 0)]
+    share = measured.size / frame.depth.size
+    text = f"{share:.0%} of the pixels measured, median {float(np.median(measured)):.2f} m"
+    same, restart = f"{text}, all equal", "restart the depth stream: real depth varies"
+    poor = "expect objects without depth; black, shiny or far surfaces measure badly"
+    of_depth = first(
+        (measured.min() == measured.max(), warn("depth", same, restart)),
+        (share < _LOW_VALID, warn("depth", text, "move closer, raise the exposure, or switch the projector on")),
+        (share < _GOOD_VALID, warn("depth", text, poor)),
+        otherwise=ok("depth", text),
+    )
+    findings.append(of_depth)
+
+    try:
+        checked = check_detections(detections, camera.width, camera.height)
         scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, found_in("detections", error)]
-    about = *of_checks(scene.evidence.checks), *_support(scene), *_height(scene, table_height), *_objects(scene)
-    return [*findings, *about]
+    return [*findings, *of_checks(scene.evidence.checks), *_support(scene, table_height), *_objects(scene)]
 
 
 def examine_folder(folder: Path, config: ResolverConfig, table_height: float | None = None) -> list[Finding]:
@@ -60,35 +81,6 @@ def examine_folder(folder: Path, config: ResolverConfig, table_height: float | N
         return examine(*load_frame(folder), config, table_height)
     except InputError as error:
         return [found_in(Path(error.path).name if isinstance(error, FileError) else error.what, error)]
-
-
-def _camera(frame: RgbdFrame) -> Iterator[Finding]:
-    camera = frame.camera
-    fov = float(np.degrees(2 * np.arctan(camera.width / 2 / camera.K[0, 0])))
-    text = f"{camera.width}x{camera.height}, fx {camera.K[0, 0]:.1f}, horizontal field of view {fov:.0f}°"
-    repair = "check that K belongs to this resolution, and scale it with the image"
-    yield ok("camera", text) if 20 <= fov <= 130 else warn("camera", text, repair)
-    if not frame.frame_id.endswith(("optical", "optical_frame")):
-        repair = "use the optical frame of the camera (z forward, x right, y down), usually named *_optical_frame"
-        yield warn("frame id", f"{frame.frame_id!r} does not look like an optical frame", repair)
-
-
-def _depth(frame: RgbdFrame, config: ResolverConfig) -> Finding:
-    try:
-        check_depth(frame.depth, config.depth)
-    except SpatialVlmError as error:
-        return found_in("depth", error)
-    check, measured = "depth", frame.depth[np.isfinite(frame.depth) & (frame.depth > 0)]
-    share = measured.size / frame.depth.size
-    text = f"{share:.0%} of the pixels measured, median {float(np.median(measured)):.2f} m"
-    same, restart = f"{text}, all equal", "restart the depth stream: real depth varies"
-    poor = "expect objects without depth; black, shiny or far surfaces measure badly"
-    return first(
-        (measured.min() == measured.max(), warn(check, same, restart)),
-        (share < _LOW_VALID, warn(check, text, "move closer, raise the exposure, or switch the projector on")),
-        (share < _GOOD_VALID, warn(check, text, poor)),
-        otherwise=ok(check, text),
-    )
 
 
 def of_checks(checks: Sequence[Check]) -> Iterator[Finding]:
@@ -103,7 +95,7 @@ def of_checks(checks: Sequence[Check]) -> Iterator[Finding]:
         )
 
 
-def _support(scene: Scene) -> Iterator[Finding]:
+def _support(scene: Scene, told_height: float | None) -> Iterator[Finding]:
     check = "support plane"
     if scene.support is None:
         place = "around the detections" if scene.objects else "in the image"
@@ -122,19 +114,16 @@ def _support(scene: Scene) -> Iterator[Finding]:
         (down > _STEEP, warn(check, text, steep)),
         otherwise=ok(check, text),
     )
-
-
-def _height(scene: Scene, told: float | None) -> Iterator[Finding]:
-    """Where the support lies in the base frame, against where it should."""
-    if scene.support is None or scene.frame.base_T_camera is None:
+    if scene.frame.base_T_camera is None:
         return
+
     ahead = -scene.support.offset / scene.support.normal[2] if abs(scene.support.normal[2]) > 1e-3 else -1.0
     seen = np.array([0.0, 0.0, ahead]) if ahead > 0 else -scene.support.offset * scene.support.normal
     height = float(scene.frame.base_T_camera.apply(seen)[2])
     text = f"the support is at z = {height:.3f} m in {scene.frame.base_T_camera.parent}"
-    if told is not None and abs(height - told) > _OFF_HEIGHT:
+    if told_height is not None and abs(height - told_height) > _OFF_HEIGHT:
         repair = "check the camera's mounting transform, the depth unit, and which surface is in view"
-        yield fail("support height", f"{text}, expected {told:.3f} m", repair)
+        yield fail("support height", f"{text}, expected {told_height:.3f} m", repair)
     else:
         yield ok("support height", text)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, has_errors, ok, warn
@@ -34,47 +34,36 @@ def examine_grounder(
         start_timeout_s: loading may take this long, seconds.
         timeout_s: the request may take this long, seconds.
     """
-    findings = [*_files(options), *_gpu()]
-    if not has_errors(findings):
-        findings += _run(name, options, start_timeout_s, timeout_s)
-    return findings
-
-
-def _files(options: Mapping[str, str]) -> Iterator[Finding]:
-    """Size and SHA-256 of the listed models that the options name, those of nested options too."""
-    words = {word for value in options.values() for word in re.split(r"[\s=]+", value)}
+    findings = []
+    words = {word for value in options.values() for word in re.split(r"[\s=]+", value)}  # those of nested options too
     for entry in known_models().values():
         if not words & {entry.name, entry.repository} or not any(model_store.folder_of(entry).rglob("*")):
             continue  # one that is not here at all may be in the hub's cache; loading tells
         check, faults = f"files of {entry.name}", model_store.faults(entry)
         told = "; ".join(f"{path} {fault}" for path, fault in faults.items())
         well = ok(check, f"size and SHA-256 of {len(entry.files)} files match the manifest")
-        yield fail(check, told, model_store.by_hand(entry)) if faults else well
+        findings.append(fail(check, told, model_store.by_hand(entry)) if faults else well)
 
+    if any(path.exists() for path in _DRIVERS) and importlib.util.find_spec("torch") is not None:
+        from spatial_vlm_ros.perception.backends.onboard import no_cuda
 
-def _gpu() -> Iterator[Finding]:
-    """A GPU that torch does not use although the computer has a driver for it."""
-    if not any(path.exists() for path in _DRIVERS) or importlib.util.find_spec("torch") is None:
-        return
-    from spatial_vlm_ros.perception.backends.onboard import no_cuda
+        missing = no_cuda()
+        if missing is not None:
+            findings.append(warn("gpu", f"torch does not use this computer's GPU: {missing[0]}", missing[1]))
+    if has_errors(findings):
+        return findings
 
-    missing = no_cuda()
-    if missing is not None:
-        yield warn("gpu", f"torch does not use this computer's GPU: {missing[0]}", missing[1])
-
-
-def _run(name: str, options: Mapping[str, str], start_timeout_s: float, timeout_s: float) -> Iterator[Finding]:
-    """Load the grounder and ask it for two objects in a drawn image."""
     stage = "load"
     try:
         with WorkerGrounder(name, options, timeout_s, start_timeout_s) as grounder:
             started = time.monotonic()
-            yield ok(stage, f"{name} is loaded")
+            findings.append(ok(stage, f"{name} is loaded"))
             stage = "request"
             found = grounder.ground(image((640, 480), (0.5, 0.5), "red", "rectangle").rgb, _ASKED)
             took = time.monotonic() - started
-            yield ok(stage, f"it answers in {took:.2f} s: {len(found.detections)} objects")
+            findings.append(ok(stage, f"it answers in {took:.2f} s: {len(found.detections)} objects"))
     except UnfamiliarImageError as error:
-        yield ok(stage, f"it answers, but refuses the drawn image: {error.args[0]}")
+        findings.append(ok(stage, f"it answers, but refuses the drawn image: {error.args[0]}"))
     except SpatialVlmError as error:
-        yield fail(stage, without_repair(error), str(getattr(error, "repair", "")))
+        findings.append(fail(stage, without_repair(error), str(getattr(error, "repair", ""))))
+    return findings

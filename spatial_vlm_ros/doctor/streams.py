@@ -18,7 +18,6 @@ from spatial_vlm_ros.errors import ClockError, InputError, SpatialVlmError, Tran
 from spatial_vlm_ros.geometry.frame_evidence import depth_over_time
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.clocks import ClockEstimate
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DEPTH_INFO,
@@ -126,14 +125,28 @@ class StreamDoctor:
         Args:
             table_height: stated height of the support in the base frame, metres; None = not stated.
         """
-        return [
+        findings = [
             *(self._stream(role, seconds) for role in self._topics),
-            *clock_findings(self._assembler, self._topics),
-            *self._camera_info(),
-            *self._pairs(),
-            *self._transforms(),
-            *self._scene(table_height),
+            *self._clocks(),
         ]
+        for _, message in list(self._assembler.streams[RGB_INFO])[-1:]:
+            try:
+                camera_of(message, self._settings.streams.rectified)
+            except SpatialVlmError as error:
+                findings.append(fail(self._topics[RGB_INFO], str(error), getattr(error, "repair", "")))
+        findings += [*self._pairs(), *self._transforms()]
+        if self._first is None or self._last is None:
+            return findings
+
+        try:
+            frame, _ = self._last.decode()
+        except SpatialVlmError as error:
+            return [*findings, fail("frame", str(error), getattr(error, "repair", ""))]
+        findings += examine(frame, (), self._settings.resolver, table_height)
+        with contextlib.suppress(SpatialVlmError):  # a driver may begin with a broken image
+            if self._first is not self._last:
+                findings += of_checks((depth_over_time(self._first.decode()[0], frame),))
+        return findings
 
     def _stream(self, role: str, seconds: float) -> Finding:
         topic = self._topics[role]
@@ -150,28 +163,22 @@ class StreamDoctor:
         profile = (
             "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, including the driver"
         )
+        frozen = False  # whether one image comes again and again while the other stream changes; a still world may rest
+        other = self._images[DEPTH if role == RGB else RGB]
+        for _, images in itertools.groupby(self._images.get(role, ()), key=lambda image: image[1]):
+            times = [time for time, _ in images]
+            changes = {checksum for time, checksum in other if times[0] <= time <= times[-1]}
+            frozen |= len(times) >= _FROZEN and len(changes) >= _CHANGES
         restart = "restart the driver: it repeats one image under new stamps"
         slow = "raise the driver's frame rate, because each request waits for a frame"
         return first(
             (stream.newest_ns == 0, fail(topic, f"{text}, not stamped", "the driver must set header.stamp")),
             (hangs, fail(topic, same, "restart the driver: it repeats the same image")),
-            (self._frozen(role), fail(topic, f"{text}; its image freezes while the other stream changes", restart)),
+            (frozen, fail(topic, f"{text}; its image freezes while the other stream changes", restart)),
             (lost > _LOST, warn(topic, f"{text}; {lost:.0%} of the messages are lost", profile)),
             (rate < _SLOW and role in (RGB, DEPTH), warn(topic, text, slow)),
             otherwise=ok(topic, text),
         )
-
-    def _frozen(self, role: str) -> bool:
-        """Whether one image comes again and again while the other stream changes; a still world may rest."""
-        if role not in self._images:
-            return False
-        other = self._images[DEPTH if role == RGB else RGB]
-        for _, same in itertools.groupby(self._images[role], key=lambda image: image[1]):
-            times = [time for time, _ in same]
-            changes = {checksum for time, checksum in other if times[0] <= time <= times[-1]}
-            if len(times) >= _FROZEN and len(changes) >= _CHANGES:
-                return True
-        return False
 
     def _rate(self, role: str, seconds: float) -> tuple[str, float]:
         """Messages a second by the median interval: in words, and as a number, which is NaN if it is not known."""
@@ -188,12 +195,47 @@ class StreamDoctor:
         told = f"stamps within {within:.3g} s" if within else "the same stamp"
         return f"{count} messages with {told}, so the rate is not known", math.nan
 
-    def _camera_info(self) -> Iterator[Finding]:
-        for _, message in list(self._assembler.streams[RGB_INFO])[-1:]:
+    def _clocks(self) -> Iterator[Finding]:
+        """For each image stream that sent messages its clock in the last seconds; then a transform that runs ahead."""
+        assembler, config = self._assembler, self._assembler.config
+        estimates = assembler.freshness.estimates()
+        for role in (RGB, DEPTH):
+            if role not in estimates:
+                continue
+            topic, estimate = self._topics.get(role, role), estimates[role]
+            ahead, lag, (offset, apart) = estimate.ahead, estimate.lag, estimate.offset(config.max_latency)
+            limits = ((ahead, "max_ahead", config.max_ahead), (lag, "max_behind", config.max_behind))
+            over = [ClockError(topic, ahead, name, limit) for amount, name, limit in limits if amount > limit]
+            if over:
+                yield fail("clock", over[0].reason, over[0].repair)
+                continue
+            latest, in_step, most = lag + estimate.spread, config.clocks_in_step, config.max_latency
+            early = f"{topic} is stamped {ahead:.3f} s ahead of its arrival: the clocks are not synchronised"
+            waits = f"{early}, although clocks_in_step is set, so images wait for max_latency"
+            late = f"{topic} arrives up to {latest:.3f} s after its stamp, but max_latency is {most:g} s"
+            arrives = f"{topic} arrives {lag:.3f} to {latest:.3f} s after its stamp"
+            behind = f"{arrives}, but max_latency is {most:g} s: its clock is behind, or its latency is longer"
+            slow = "check for a slow link or a busy machine, or set max_latency to {:.2f} or more"
+            unsure = f"synchronise the clocks (chrony, PTP); if they are synchronised, {slow}"
+            chrony = "synchronise the clocks (chrony, PTP), or set clocks_in_step: false"
+            hosts = "synchronise the clocks of the camera host and this machine (chrony, PTP)"
+            varies = f"its clock is ahead by {offset:.3f} ± {apart:.3f} s"
+            varies += f", its latency varies by {estimate.spread:.3f} s"
+            above = max(lag, 0.0) + estimate.spread
+            yield first(
+                (in_step and not assembler.freshness.is_in_step(role), fail("clock", waits, chrony)),
+                (ahead > _ROUNDING, fail("clock", early, hosts)),
+                (in_step and latest > most, fail("clock", late, slow.format(latest))),
+                (max(lag, estimate.spread) > most, fail("clock", behind, unsure.format(above))),
+                otherwise=ok("clock", f"{arrives}, with synchronised clocks" if in_step else f"{arrives}: {varies}"),
+            )
+        if config.base_frame and assembler.camera_frame:
             try:
-                camera_of(message, self._settings.streams.rectified)
-            except SpatialVlmError as error:
-                yield fail(self._topics[RGB_INFO], str(error), getattr(error, "repair", ""))
+                assembler.transforms.check_clocks(config.base_frame, assembler.camera_frame, config.transform_max_ahead)
+            except ClockError as error:
+                yield fail("clock", error.reason, error.repair)
+            except (InputError, TransformUnavailableError):
+                pass  # no transform: reported elsewhere
 
     def _pairs(self) -> Iterator[Finding]:
         """Whether colour and depth come together, and in which frames."""
@@ -235,70 +277,3 @@ class StreamDoctor:
         elif self._waits:
             late = float(np.percentile(self._waits, 95))
             yield ok("tf", f"{text}, at most {late * 1000:.0f} ms after the image (95 %)")
-
-    def _scene(self, table_height: float | None) -> list[Finding]:
-        if self._first is None or self._last is None:
-            return []
-        try:
-            frame, _ = self._last.decode()
-        except SpatialVlmError as error:
-            return [fail("frame", str(error), getattr(error, "repair", ""))]
-        findings = examine(frame, (), self._settings.resolver, table_height)
-        with contextlib.suppress(SpatialVlmError):  # a driver may begin with a broken image
-            if self._first is not self._last:
-                findings += of_checks((depth_over_time(self._first.decode()[0], frame),))
-        return findings
-
-
-# ------------------------------------------------------------------------------------------------ clocks
-
-
-def clock_findings(assembler: FrameAssembler, topics: Mapping[str, str]) -> Iterator[Finding]:
-    """Findings of the last seconds about the clocks of colour, depth and the camera's transforms.
-
-    An error means that requests are refused or may wait in vain; else it is a measurement.
-
-    Yields:
-        One finding for each image stream that sent messages, then one for each transform between base and camera that
-        runs ahead.
-    """
-    estimates = assembler.freshness.estimates()
-    for role in (RGB, DEPTH):
-        if role in estimates:
-            yield _of_images(assembler, topics.get(role, role), role, estimates[role])
-    config = assembler.config
-    if config.base_frame and assembler.camera_frame:
-        try:
-            assembler.transforms.check_clocks(config.base_frame, assembler.camera_frame, config.transform_max_ahead)
-        except ClockError as error:
-            yield fail("clock", error.reason, error.repair)
-        except (InputError, TransformUnavailableError):
-            pass  # no transform: reported elsewhere
-
-
-def _of_images(assembler: FrameAssembler, topic: str, role: str, estimate: ClockEstimate) -> Finding:
-    config, ahead, lag = assembler.config, estimate.ahead, estimate.lag
-    limits = ((ahead, "max_ahead", config.max_ahead), (lag, "max_behind", config.max_behind))
-    for amount, name, limit in limits:
-        if amount > limit:
-            error = ClockError(topic, ahead, name, limit)
-            return fail("clock", error.reason, error.repair)
-    latest, in_step, most = lag + estimate.spread, config.clocks_in_step, config.max_latency
-    early = f"{topic} is stamped {ahead:.3f} s ahead of its arrival: the clocks are not synchronised"
-    waits = f"{early}, although clocks_in_step is set, so images wait for max_latency"
-    late = f"{topic} arrives up to {latest:.3f} s after its stamp, but max_latency is {most:g} s"
-    arrives = f"{topic} arrives {lag:.3f} to {latest:.3f} s after its stamp"
-    behind = f"{arrives}, but max_latency is {most:g} s: its clock is behind, or its latency is longer"
-    slow = "check for a slow link or a busy machine, or set max_latency to {:.2f} or more"
-    unsure = f"synchronise the clocks (chrony, PTP); if they are synchronised, {slow}"
-    chrony = "synchronise the clocks (chrony, PTP), or set clocks_in_step: false"
-    hosts = "synchronise the clocks of the camera host and this machine (chrony, PTP)"
-    offset, apart = estimate.offset(most)
-    varies = f"its clock is ahead by {offset:.3f} ± {apart:.3f} s, its latency varies by {estimate.spread:.3f} s"
-    return first(
-        (in_step and not assembler.freshness.is_in_step(role), fail("clock", waits, chrony)),
-        (ahead > _ROUNDING, fail("clock", early, hosts)),
-        (in_step and latest > most, fail("clock", late, slow.format(latest))),
-        (max(lag, estimate.spread) > most, fail("clock", behind, unsure.format(max(lag, 0.0) + estimate.spread))),
-        otherwise=ok("clock", f"{arrives}, with synchronised clocks" if in_step else f"{arrives}: {varies}"),
-    )

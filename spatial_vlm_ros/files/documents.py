@@ -125,7 +125,9 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
             if anchor:
                 sizes[anchor] = size
         elif isinstance(event, yaml.ScalarEvent):
-            if len(event.value) > LONGEST_NUMBER and _is_number(event):
+            is_tagged = (event.tag or "").endswith((":int", ":float"))
+            is_number = is_tagged or (event.implicit[0] and event.value.lstrip("+-.")[:1].isdigit())
+            if len(event.value) > LONGEST_NUMBER and is_number:
                 raise FileError(path, f"a number has {len(event.value)} characters", repair, line)
             if event.anchor:
                 sizes[event.anchor] = 1
@@ -134,13 +136,6 @@ def _check_yaml(text: str, path: str | Path, repair: str, aliases: bool) -> None
             if sum_ + size > MOST_NODES:
                 raise FileError(path, f"the YAML has more than {MOST_NODES} values", repair)
             open_.append((anchor, sum_ + size))
-
-
-def _is_number(event: Any) -> bool:
-    """True if a scalar would be read as a number, judged by its first characters or its tag."""
-    if event.tag is not None and event.tag.endswith((":int", ":float")):
-        return True
-    return bool(event.implicit[0]) and event.value.lstrip("+-.")[:1].isdigit()
 
 
 # ------------------------------------------------------------------------------------------------ XML

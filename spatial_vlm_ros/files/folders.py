@@ -101,7 +101,21 @@ def put_folder(new: Path, place: Path, *, force: bool = False) -> None:
             if not (Path(root) / name).is_symlink():
                 sync_file(Path(root) / name)
         sync_folder(Path(root))
-    _move(new, place, force)
+    if not (_rename(new, place, _NO_REPLACE) or (force and _rename(new, place, _EXCHANGE))):
+        try:
+            new.rename(place)  # nothing exists there, or an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            if not force:
+                raise FileError(place, "another program has created it in the meantime", REPLACE) from error
+            old = new.with_name(f"{new.name}.old")
+            place.rename(old)
+            try:
+                new.rename(place)
+            except OSError:
+                old.rename(place)
+                raise
     sync_folder(place.parent)
 
 
@@ -125,26 +139,6 @@ def require_new_folder(place: str | Path, force: bool = False, ours: Callable[[P
     if other is not None:
         reason = f"it contains {other.name!r}, which does not belong to such a result"
         raise FileError(place, reason, "choose another folder")
-
-
-def _move(new: Path, place: Path, force: bool) -> None:
-    """Rename a folder to its final name; an existing folder there ends up where the new one was."""
-    if _rename(new, place, _NO_REPLACE) or (force and _rename(new, place, _EXCHANGE)):
-        return
-    try:
-        new.rename(place)  # nothing exists there, or an empty folder
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        if not force:
-            raise FileError(place, "another program has created it in the meantime", REPLACE) from error
-        old = new.with_name(f"{new.name}.old")
-        place.rename(old)
-        try:
-            new.rename(place)
-        except OSError:
-            old.rename(place)
-            raise
 
 
 def _rename(new: Path, place: Path, flag: int) -> bool:

@@ -85,7 +85,20 @@ def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) ->
     if not data:
         raise _damaged(path, "the file is empty")
     try:
-        header = _header(data)
+        header = None
+        if data.startswith(_PNG):
+            width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+            header = ImageHeader("PNG", width, height, _PNG_CHANNELS[colour] * max(1, depth // 8))
+        elif data.startswith(b"\xff\xd8"):
+            header = _jpeg_header(data)
+        elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            header = _tiff_header(data)
+        elif data.startswith(b"BM"):
+            small = struct.unpack_from("<I", data, 14)[0] == 12  # BITMAPCOREHEADER
+            width, height = struct.unpack_from("<HH" if small else "<ii", data, 18)
+            header = ImageHeader("BMP", width, abs(height), 4)
+        elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            header = _webp_header(data)
     except (struct.error, IndexError, ValueError, KeyError) as error:
         raise _damaged(path, "its header is truncated or damaged") from error
     if header is None:
@@ -94,12 +107,17 @@ def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) ->
         raise _damaged(path, f"the {header.format} header states {header.width}x{header.height} pixels")
     pixels = header.width * header.height
     if pixels > largest or pixels * header.pixel_bytes > LARGEST_DECODED:
-        reason = (
-            f"the {header.format} header states {header.width}x{header.height} pixels of {header.pixel_bytes} bytes"
-        )
+        stated = f"{header.width}x{header.height} pixels of {header.pixel_bytes} bytes"
         repair = f"scale it down to at most {largest} pixels and {LARGEST_DECODED // MIB} MiB"
-        raise FileError(path, reason, repair)
-    problem = _damage(data, header)
+        raise FileError(path, f"the {header.format} header states {stated}", repair)
+
+    problem = None  # decoders may fill missing parts with grey without an error
+    if header.format == "PNG":
+        problem = _png_damage(data, header)
+    elif header.format == "JPEG" and b"\xff\xd9" not in data[-1024:]:
+        problem = "the JPEG has no end marker"
+    elif header.format == "JPEG" and data.count(b"\xff\xda") > _MOST_SCANS:
+        problem = f"the JPEG has more than {_MOST_SCANS} scans"
     if problem is not None:
         raise _damaged(path, problem)
     return header
@@ -110,23 +128,6 @@ def _damaged(path: str | Path, problem: str) -> FileError:
 
 
 # ------------------------------------------------------------------------------------------------ headers
-
-
-def _header(data: bytes) -> ImageHeader | None:
-    if data.startswith(_PNG):
-        width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-        return ImageHeader("PNG", width, height, _PNG_CHANNELS[colour] * max(1, depth // 8))
-    if data.startswith(b"\xff\xd8"):
-        return _jpeg_header(data)
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _tiff_header(data)
-    if data.startswith(b"BM"):
-        small = struct.unpack_from("<I", data, 14)[0] == 12  # BITMAPCOREHEADER
-        width, height = struct.unpack_from("<HH" if small else "<ii", data, 18)
-        return ImageHeader("BMP", width, abs(height), 4)
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return _webp_header(data)
-    return None
 
 
 def _jpeg_header(data: bytes) -> ImageHeader:
@@ -188,22 +189,11 @@ def _tiff_header(data: bytes) -> ImageHeader:
 # ------------------------------------------------------------------------------------------------ damage
 
 
-def _damage(data: bytes, header: ImageHeader) -> str | None:
-    """Reason why an image file is damaged, or None; decoders may fill missing parts with grey without an error."""
-    if header.format == "PNG":
-        return _png_damage(data, header)
-    if header.format == "JPEG":
-        if b"\xff\xd9" not in data[-1024:]:
-            return "the JPEG has no end marker"
-        if data.count(b"\xff\xda") > _MOST_SCANS:
-            return f"the JPEG has more than {_MOST_SCANS} scans"
-    return None
-
-
 def _png_damage(data: bytes, header: ImageHeader) -> str | None:
     """Check the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND; count the bytes of its pixels."""
-    at, view, chunks = len(_PNG), memoryview(data), 0
-    pixels = _PngPixels(header)
+    at, view, chunks, packer = len(_PNG), memoryview(data), 0, zlib.decompressobj()
+    # each line has a byte for its filter; the seven passes of an interlaced image have lines of their own
+    left = header.height * (header.width * header.pixel_bytes + 1) + 8 * (header.width + header.height)
     while at + 12 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 8 + length
@@ -214,31 +204,16 @@ def _png_damage(data: bytes, header: ImageHeader) -> str | None:
             return f"the PNG has more than {_MOST_CHUNKS} chunks"
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
-        if kind == b"IDAT" and not pixels.fit(view[at + 8 : end]):
+        rest: memoryview | bytes = view[at + 8 : end] if kind == b"IDAT" else b""
+        try:
+            while len(rest) and left >= 0 and not packer.eof:  # libpng unpacks all, even more than the header says
+                left -= len(packer.decompress(rest, MIB))
+                rest = packer.unconsumed_tail
+        except zlib.error:  # damage is left to the decoder
+            packer = zlib.decompressobj()
+        if left < 0:
             return f"the PNG has more pixel data than its {header.width}x{header.height} pixels need"
         if kind == b"IEND":
             return None
         at = end + 4
     return f"the PNG ends after {len(data)} bytes, before its end marker"
-
-
-class _PngPixels:
-    """Count the unpacked bytes of a PNG's pixels: libpng unpacks all of them, even more than the header says."""
-
-    def __init__(self, header: ImageHeader) -> None:
-        self._packer = zlib.decompressobj()
-        # each line has a byte for its filter; the seven passes of an interlaced image have lines of their own
-        self._left = header.height * (header.width * header.pixel_bytes + 1) + 8 * (header.width + header.height)
-
-    def fit(self, data: memoryview) -> bool:
-        """True if the unpacked data still fits the image; damage is left to the decoder."""
-        try:
-            rest: memoryview | bytes = data
-            while len(rest) and not self._packer.eof:
-                self._left -= len(self._packer.decompress(rest, MIB))
-                if self._left < 0:
-                    return False
-                rest = self._packer.unconsumed_tail
-        except zlib.error:
-            self._packer = zlib.decompressobj()
-        return True

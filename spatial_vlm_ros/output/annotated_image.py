@@ -90,25 +90,24 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
     if taken:
         panel[_EDGE:-_EDGE, width - taken - _EDGE // 2] = drawing.LINE
     x, top = (width - taken + _EDGE // 2, _EDGE) if taken else (_EDGE, y - round(1.05 * size))
-    for number, (sample, line) in enumerate(legend):
-        _entry(panel, sample, line, (x, top + number * step), size)
-    return panel
-
-
-def _entry(panel: Rgb, sample: _Sample | None, words: str, place: tuple[int, int], size: float) -> None:
-    """Draw one line of the legend: a sample (except on a continued line) and its meaning."""
-    x, y = place
     wide, high = round(_SAMPLE * size), round(1.1 * size)
-    if sample is not None:
-        part = np.full((high, wide, 3), drawing.PAPER, np.uint8)
-        sample(part)
-        room = panel[y : y + high, x : x + wide]
-        room[:] = part[: room.shape[0], : room.shape[1]]
-    lettering.write(panel, words, (x + wide + 8, y + round(0.9 * size)), size - 1, drawing.INK)
+    for number, (sample, line) in enumerate(legend):
+        y = top + number * step
+        if sample is not None:  # a continued line has none
+            part = np.full((high, wide, 3), drawing.PAPER, np.uint8)
+            sample(part)
+            room = panel[y : y + high, x : x + wide]
+            room[:] = part[: room.shape[0], : room.shape[1]]
+        lettering.write(panel, line, (x + wide + 8, y + round(0.9 * size)), size - 1, drawing.INK)
+    return panel
 
 
 def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
     """Legend of the images: a sample of each kind of line, and its meaning."""
+
+    def hatched(part: Rgb) -> None:
+        drawing.hatch(part, np.array((0.0, 0.0, part.shape[1] - 1.0, part.shape[0] - 1.0)), drawing.FAINT)
+
     for role in (Role.CHOSEN, Role.REFUSED, Role.RIVAL, Role.ANCHOR, Role.CARRIER):
         if content.rows(role):
             yield _outlined(COLOURS[role], 0.3, dashed=role is Role.RIVAL), role.value
@@ -120,7 +119,7 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
         yield _tinted(1.0), f"region {content.region.words}"
         yield _tinted(0.0), "unclear region"
     if content.resolution.unexplained:
-        yield _hatched, "no detection"
+        yield hatched, "no detection"
     if content.resolution.hidden_regions:
         yield _outlined(drawing.FAINT, 0.18, dashed=True), "not visible"
 
@@ -133,10 +132,6 @@ def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _
         drawing.line(part, corners, colour, 2, closed=True, dashed=dashed, border=False)
 
     return sample
-
-
-def _hatched(part: Rgb) -> None:
-    drawing.hatch(part, np.array((0.0, 0.0, part.shape[1] - 1.0, part.shape[0] - 1.0)), drawing.FAINT)
 
 
 def _tinted(score: float) -> _Sample:
@@ -157,7 +152,14 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
         seen = f", seen from the {content.view.frame.value}" if content.deciding.framed else ""
         yield f"Decides: {content.deciding.words(content.layout)}{seen}.", False, drawing.INK
     if content is not None and content.marks and resolution.source == "measurement":
-        yield "; ".join(_rivals(content)) + ".", False, drawing.INK
+        candidates = {candidate.id: candidate for candidate in resolution.candidates}
+        values = []  # of each possible object: "A: 49 % likely, next to +0.102 m"
+        for row, mark in content.marks.items():
+            found = candidates.get(content.layout.scene.objects[row].id)
+            if found is not None:
+                margins = [f"{c.relation} {c.margin_m:+.3f} m" for c in found.clauses if c.margin_m is not None]
+                values.append(", ".join((f"{mark}: {percent(found.probability)} likely", *margins[:2])))
+        yield "; ".join(values) + ".", False, drawing.INK
     if resolution.source == "model" and resolution.status in ANSWERS:
         yield f"{CHOSEN_BY_MODEL}: a person must agree before anything moves.", True, drawing.VERMILLION
     for target in targets_of(resolution):
@@ -172,16 +174,6 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
             yield place.reason.text, False, drawing.FAINT
     if len(places) > _MOST_PLACES:
         yield f"and {len(places) - _MOST_PLACES} more places", False, drawing.FAINT
-
-
-def _rivals(content: AnswerContent) -> Iterator[str]:
-    """The measured values of each possible object: "A: 49 % likely, next to +0.102 m"."""
-    measured = {candidate.id: candidate for candidate in content.resolution.candidates}
-    for row, mark in content.marks.items():
-        found = measured.get(content.layout.scene.objects[row].id)
-        if found is not None:
-            margins = [f"{c.relation} {c.margin_m:+.3f} m" for c in found.clauses if c.margin_m is not None]
-            yield ", ".join((f"{mark}: {percent(found.probability)} likely", *margins[:2]))
 
 
 def _whereabouts(pose: Pose) -> str:

@@ -147,24 +147,18 @@ def content_of(layout: Layout, resolution: Resolution, config: ResolverConfig) -
             view = layout.viewpoint(resolution.frame_of_reference or FrameOfReference.VIEWER)
         except SpatialVlmError:  # a refusal may name a frame that is not defined here
             view = layout.viewpoint(FrameOfReference.VIEWER)
-    length = _length(layout, resolution)
+    answer, length = resolution.answer, None  # the line of a distance, and its value with its interval
+    if answer is not None and answer.segment is not None and answer.lengths:
+        ends = ground_points(layout, answer.frame_id, np.array(answer.segment))
+        from_cm, to_cm = (100 * edge for edge in answer.lengths[0].interval)
+        words = f"{100 * answer.lengths[0].value:.1f} cm ({from_cm:.1f} to {to_cm:.1f})"
+        length = None if ends is None else ShownLength(ends, words)
     nowhere = np.zeros(2)
     content = AnswerContent(layout, resolution, roles, marks, (), spots, None, deciding, view, nowhere, nowhere, length)
     outlines = tuple(outlines_of(content))
     low, high = _shown(content, outlines)
     region = _region(content, asked_place, low, high, config)
     return replace(content, outlines=outlines, region=region, low=low, high=high)
-
-
-def _length(layout: Layout, resolution: Resolution) -> ShownLength | None:
-    """The line of a distance and its value with its interval; None if no distance was asked."""
-    answer = resolution.answer
-    if answer is None or answer.segment is None or not answer.lengths:
-        return None
-    ends = ground_points(layout, answer.frame_id, np.array(answer.segment))
-    low, high = (100 * edge for edge in answer.lengths[0].interval)
-    words = f"{100 * answer.lengths[0].value:.1f} cm ({low:.1f} to {high:.1f})"
-    return None if ends is None else ShownLength(ends, words)
 
 
 def outlines_of(content: AnswerContent) -> Iterator[ShownOutline]:

@@ -81,8 +81,11 @@ def roles_of(
     """
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     roles = [Role.OTHER] * len(row_of)
-    for row in _grounds(layout):
-        roles[row] = Role.GROUND
+    measured = np.flatnonzero(layout.measured)
+    for row in measured.tolist():  # an outline that contains most others is a surface, such as a table
+        others = measured[measured != row]
+        if len(others) > 1 and (depth_inside(layout.footprint[row], layout.centre[others, :2]) > 0).mean() > _CARRIES:
+            roles[row] = Role.GROUND
 
     def give(role: Role, ids: list[str]) -> None:
         for id_ in ids:
@@ -125,19 +128,6 @@ def roles_of(
             if roles[row] is Role.OTHER:
                 roles[row] = Role.RIVAL
     return tuple(roles), marks
-
-
-def _grounds(layout: Layout) -> list[int]:
-    """Rows of objects whose outline contains most others: a table is a surface, not one of the objects."""
-    rows = np.flatnonzero(layout.measured)
-    found = []
-    for row in rows.tolist():
-        others = rows[rows != row]
-        if len(others) > 1:
-            inside = depth_inside(layout.footprint[row], layout.centre[others, :2]) > 0
-            if inside.mean() > _CARRIES:
-                found.append(row)
-    return found
 
 
 # ------------------------------------------------------------------------------------------------ the deciding clause

@@ -7,8 +7,6 @@ tritanopes. Colour is never the only cue: parts also differ by width and kind of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -71,23 +69,18 @@ def line(canvas: Rgb, points: Pixels, colour: Colour, width: int = 2, closed: bo
     if not np.isfinite(points).all() or np.abs(points).max(initial=0.0) > 2e4:
         return
     whole = np.vstack((points, points[:1])) if closed else points
-    parts = list(_dashes(whole)) if dashed else [whole]
+    parts = [whole]
+    steps = np.diff(whole, axis=0)
+    length = np.concatenate(((0.0,), np.cumsum(np.hypot(*steps.T))))
+    if dashed and length[-1] >= _DASH:  # every second piece, all of equal length
+        parts = []
+        for begin in np.arange(0.0, length[-1], 2 * _DASH):
+            end = min(begin + _DASH, length[-1])
+            at = np.unique([begin, end, *length[(length > begin) & (length < begin + _DASH)]])
+            parts.append(np.stack((np.interp(at, length, whole[:, 0]), np.interp(at, length, whole[:, 1])), axis=1))
     fixed = [np.rint(part * (1 << _BITS)).astype(np.int32) for part in parts]
     for shade, wide in (((PAPER, width + 2),) if border else ()) + ((colour, width),):
         cv2.polylines(canvas, fixed, False, shade, wide, cv2.LINE_AA, _BITS)
-
-
-def _dashes(points: Pixels) -> Iterator[Pixels]:
-    """Every second piece of a line, all pieces of equal length."""
-    steps = np.diff(points, axis=0)
-    length = np.concatenate(((0.0,), np.cumsum(np.hypot(*steps.T))))
-    if length[-1] < _DASH:
-        yield points
-        return
-    for begin in np.arange(0.0, length[-1], 2 * _DASH):
-        at = np.unique(np.concatenate(((begin, min(begin + _DASH, length[-1])),
-                                       length[(length > begin) & (length < begin + _DASH)])))  # fmt: skip
-        yield np.stack((np.interp(at, length, points[:, 0]), np.interp(at, length, points[:, 1])), axis=1)
 
 
 def arrow(canvas: Rgb, start: Pixels, end: Pixels, colour: Colour, width: int = 2) -> None:
@@ -204,21 +197,20 @@ class Labels:
                 if np.hypot(x - from_x, y - from_y) > 12.0:
                     line(canvas, np.array([(from_x, from_y), (x, y)]), colour, 1)
         for place, (_, _, text, colour, plain) in zip(places, wanted, strict=True):
-            if place is not None:
-                _label(canvas, place, text, colour, self._size - 1 if plain else self._size, plain)
+            if place is None:
+                continue
+            x0, y0, x1, y1 = (round(value) for value in place)
+            size = self._size - 1 if plain else self._size
+            base = y1 - round((0.3 if plain else 0.45) * size)
+            part = canvas[y0:y1, x0:x1]
+            cover = 0.6 if plain else 0.92
+            part[:] = np.rint(part + cover * (np.array(PAPER) - part.astype(np.float32))).astype(np.uint8)
+            if plain:
+                lettering.write(canvas, text, (x0 + 3, base), size, SOFT)
+            else:
+                canvas[y0:y1, x0 : x0 + 4] = colour
+                lettering.write(canvas, text, (x0 + 8, base), size, INK)
         return written
-
-
-def _label(canvas: Rgb, place: Rectangle, text: str, colour: Colour, size: float, plain: bool) -> None:
-    x0, y0, x1, y1 = (round(value) for value in place)
-    base = y1 - round((0.3 if plain else 0.45) * size)
-    part = canvas[y0:y1, x0:x1]
-    part[:] = np.rint(part + (0.6 if plain else 0.92) * (np.array(PAPER) - part.astype(np.float32))).astype(np.uint8)
-    if plain:
-        lettering.write(canvas, text, (x0 + 3, base), size, SOFT)
-        return
-    canvas[y0:y1, x0 : x0 + 4] = colour
-    lettering.write(canvas, text, (x0 + 8, base), size, INK)
 
 
 def rectangle_of(points: Pixels) -> Rectangle:

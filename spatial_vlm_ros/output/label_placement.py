@@ -60,7 +60,18 @@ def place_labels(
 
 
 def _placed(request: LabelRequest, area: Rectangle, taken: Floats, seen: Floats) -> Rectangle | None:
-    for corners, good_enough in ((_around(request), _HIDING), (_everywhere(request, area), np.inf)):
+    (width, height), (left, top, right, bottom), far = request.size, request.names, request.farthest
+    around = []  # left upper corners above, below, right and left of the object, at its ends and in the middle
+    for share in _ACROSS:
+        x, y = left + share * (right - left - width), top + share * (bottom - top - height)
+        around += [(x, top - height - _GAP), (x, bottom + _GAP), (right + _GAP, y), (left - width - _GAP, y)]
+
+    low = max(area[0], left - width - far), max(area[1], top - height - far)
+    high = min(area[2] - width, right + far), min(area[3] - height, bottom + far)
+    columns, rows = (np.arange(low[k], max(high[k], low[k]) + 1, _RASTER) for k in (0, 1))
+    everywhere = np.stack(np.meshgrid(columns, rows), axis=2).reshape(-1, 2)  # within the label's largest distance
+
+    for corners, good_enough in ((np.array(around, np.float64), _HIDING), (everywhere.astype(np.float64), np.inf)):
         tried = np.hstack((corners, corners + request.size)).round()
         inside = (tried[:, :2] >= area[:2]).all(axis=1) & (tried[:, 2:] <= area[2:]).all(axis=1)
         tried = tried[inside]
@@ -70,29 +81,9 @@ def _placed(request: LabelRequest, area: Rectangle, taken: Floats, seen: Floats)
             hidden = overlap(tried, seen).sum(axis=1) / max(request.size[0] * request.size[1], 1)
             cost = np.where(free, away + _HIDING * hidden, np.inf)
             if cost.min() < good_enough:
-                left, top, right, bottom = tried[int(np.argmin(cost))].tolist()
-                return left, top, right, bottom
+                x0, y0, x1, y1 = tried[int(np.argmin(cost))].tolist()
+                return x0, y0, x1, y1
     return None
-
-
-def _around(request: LabelRequest) -> Floats:
-    """(N, 2) left upper corners above, below, right and left of the object, at its ends and in the middle."""
-    (width, height), (left, top, right, bottom) = request.size, request.names
-    places = []
-    for share in _ACROSS:
-        x, y = left + share * (right - left - width), top + share * (bottom - top - height)
-        places += [(x, top - height - _GAP), (x, bottom + _GAP), (right + _GAP, y), (left - width - _GAP, y)]
-    return np.array(places, np.float64)
-
-
-def _everywhere(request: LabelRequest, area: Rectangle) -> Floats:
-    """(N, 2) left upper corners on a raster of the area, within the label's largest distance."""
-    (width, height), (left, top, right, bottom), far = request.size, request.names, request.farthest
-    low = max(area[0], left - width - far), max(area[1], top - height - far)
-    high = min(area[2] - width, right + far), min(area[3] - height, bottom + far)
-    x = np.arange(low[0], max(high[0], low[0]) + 1, _RASTER)
-    y = np.arange(low[1], max(high[1], low[1]) + 1, _RASTER)
-    return np.stack(np.meshgrid(x, y), axis=2).reshape(-1, 2).astype(np.float64)
 
 
 def overlap(some: Floats, others: Floats) -> Floats:

@@ -209,8 +209,26 @@ class _Pen:
             self._box(box)
         for name, frame, share in key_frames(self._motion):
             self._arm(name, frame, share)
-        self._way()
+        path = self._motion.tip_path
+        pixels = self._eye.see(np.array(path))[0] if len(path) > 1 else np.zeros((0, 2))
+        good = np.asarray(np.isfinite(pixels).all(axis=1))
+        for run in np.split(np.arange(len(pixels)), np.flatnonzero(~good)):
+            run = run[good[run]]
+            if len(run) > 1:
+                drawing.line(self._canvas, pixels[run], drawing.INK, 2, dashed=bool(self._motion.missing))
         size = self._canvas.shape
+        for number in (0, len(pixels) - 1) if len(pixels) else ():
+            if not good[number]:
+                continue
+            x, y = (round(float(v)) for v in pixels[number])
+            if not (0 <= x < size[1] and 0 <= y < size[0]):
+                continue
+            if number == 0:
+                cv2.circle(self._canvas, (x, y), 6, drawing.PAPER, -1, cv2.LINE_AA)
+                cv2.circle(self._canvas, (x, y), 6, drawing.INK, 2, cv2.LINE_AA)
+            else:
+                cv2.rectangle(self._canvas, (x - 5, y - 5), (x + 5, y + 5), drawing.INK, -1)
+                cv2.rectangle(self._canvas, (x - 6, y - 6), (x + 6, y + 6), drawing.PAPER, 1)
         self._labels.clear.append((0.0, 0.0, float(size[1]), _HEAD))
         self._labels.write(self._canvas, (2.0, 2.0, size[1] - 2.0, size[0] - 2.0))
 
@@ -251,32 +269,6 @@ class _Pen:
             corners = np.array(hands)
             around = (*corners[:, :2].min(axis=0).tolist(), *corners[:, 2:].max(axis=0).tolist())
             self._labels.ask(name, around, _HAND, 2.0, farthest=120.0)
-
-    def _way(self) -> None:
-        path = self._motion.tip_path
-        if len(path) < 2:
-            return
-        pixels, _ = self._eye.see(np.array(path))
-        known = not self._motion.missing
-        good = np.asarray(np.isfinite(pixels).all(axis=1))
-        for run in np.split(np.arange(len(pixels)), np.flatnonzero(~good)):
-            run = run[good[run]]
-            if len(run) > 1:
-                drawing.line(self._canvas, pixels[run], drawing.INK, 2, dashed=not known)
-        for place, shape in ((pixels[0], "start"), (pixels[-1], "end")):
-            if np.isfinite(place).all():
-                self._mark(place, shape)
-
-    def _mark(self, place: Pixels, shape: str) -> None:
-        x, y = (round(float(v)) for v in place)
-        if not (0 <= x < self._canvas.shape[1] and 0 <= y < self._canvas.shape[0]):
-            return
-        if shape == "start":
-            cv2.circle(self._canvas, (x, y), 6, drawing.PAPER, -1, cv2.LINE_AA)
-            cv2.circle(self._canvas, (x, y), 6, drawing.INK, 2, cv2.LINE_AA)
-        else:
-            cv2.rectangle(self._canvas, (x - 5, y - 5), (x + 5, y + 5), drawing.INK, -1)
-            cv2.rectangle(self._canvas, (x - 6, y - 6), (x + 6, y + 6), drawing.PAPER, 1)
 
     def title(self, words: str) -> None:
         self._canvas[: int(_HEAD) - 6] = drawing.PAPER

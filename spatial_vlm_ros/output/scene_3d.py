@@ -73,7 +73,14 @@ def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
         parts += _frame(camera_T_base.translation, camera_T_base.rotation, _AXIS)
     if content is not None:
         parts += _objects(content)
-        parts += _spots(content)
+        for spot in content.spots:
+            corners = in_camera(content.layout, spot.corners, spot.height + _LIFT)
+            count = len(corners)
+            parts.append(_bars([(corners[n], corners[(n + 1) % count]) for n in range(count)], drawing.SPOT))
+            if spot.number == 1:  # the best one is a plate
+                middle = in_camera(content.layout, spot.middle[None], spot.height + _LIFT)
+                fan = np.array([(count, n, (n + 1) % count) for n in range(count)], np.int32)
+                parts.append(_coloured(np.vstack((corners, middle)), drawing.SPOT, fan))
         if content.region is not None:
             parts.append(_region(content, content.region))
     points, colours, triangles = _joined(parts)
@@ -169,18 +176,6 @@ def _objects(content: AnswerContent) -> Iterator[_Part]:
             corners = obj.box.corners()
             yield _bars([(corners[a], corners[b]) for a, b in drawing.BOX_EDGES], drawing.COLOURS[Role.CHOSEN])
             yield from _frame(obj.box.centre, obj.box.axes, _AXIS / 2)
-
-
-def _spots(content: AnswerContent) -> Iterator[_Part]:
-    """The best spot as a plate, and the outlines of all spots."""
-    for spot in content.spots:
-        corners = in_camera(content.layout, spot.corners, spot.height + _LIFT)
-        count = len(corners)
-        yield _bars([(corners[n], corners[(n + 1) % count]) for n in range(count)], drawing.SPOT)
-        if spot.number == 1:
-            middle = in_camera(content.layout, spot.middle[None], spot.height + _LIFT)
-            fan = np.array([(count, n, (n + 1) % count) for n in range(count)], np.int32)
-            yield _coloured(np.vstack((corners, middle)), drawing.SPOT, fan)
 
 
 def _region(content: AnswerContent, region: ShownRegion) -> _Part:

@@ -24,9 +24,6 @@ from spatial_vlm_ros.types import (
     Place,
     RelationClause,
     Resolution,
-    ResolvedStep,
-    SpaceAnswer,
-    SpaceQuestion,
     SpatialQuery,
     Verdict,
 )
@@ -77,8 +74,14 @@ def reading(query: SpatialQuery) -> None:
     """Print one reading as an indented tree."""
     title = f"{query.action}: {describe(query.target)}  ({query.preference:.0%} of {query.readings} readings)"
     tree = Tree(title, highlight=False)
-    if query.question is not None:
-        tree.add(_asked(query.question), highlight=False)
+    if (asked := query.question) is not None:
+        words = [f"question: {asked.kind}", *filter(None, (asked.length, asked.relation, asked.superlative))]
+        words += ["apart"] if asked.apart else []
+        words += [f"from the {asked.frame.value}"] if asked.frame is not None and asked.relation is None else []
+        for before, other in (("of it: ", asked.asked), ("and: ", asked.other)):
+            words += [before + describe(other)] if other is not None else []
+        words += [" or ".join(map(describe, asked.choices))] if asked.choices else []
+        tree.add(", ".join(words), highlight=False)
     _grow(tree.add(_head(query.target), highlight=False), query.target)
     if query.destination is not None:
         _grow_relation(tree, "to: ", query.destination)
@@ -96,16 +99,6 @@ def reading(query: SpatialQuery) -> None:
         if step.destination is not None:
             _grow_relation(branch, "to: ", step.destination)
     new_console().print(tree)
-
-
-def _asked(question: SpaceQuestion) -> str:
-    words = [f"question: {question.kind}", *filter(None, (question.length, question.relation, question.superlative))]
-    words += ["apart"] if question.apart else []
-    words += [f"from the {question.frame.value}"] if question.frame is not None and question.relation is None else []
-    for before, phrase in (("of it: ", question.asked), ("and: ", question.other)):
-        words += [before + describe(phrase)] if phrase is not None else []
-    words += [" or ".join(map(describe, question.choices))] if question.choices else []
-    return ", ".join(words)
 
 
 def _grow(tree: Tree, phrase: NounPhrase) -> None:
@@ -141,11 +134,26 @@ def resolution(resolution: Resolution) -> None:
         console.print("  source    a model; a person must agree before anything moves", style="yellow")
     if resolution.model_domain == "simulated":
         console.print("  detector  trained only on simulated images; its answers about other images mean nothing")
-    if resolution.answer is not None:
-        _print_answer(console, resolution.answer)
+    if (answer := resolution.answer) is not None:
+        for length in answer.lengths:
+            low, high = length.interval
+            console.print(f"  {printable(length.name):17} {length.value:.3f} m   95 % within {low:.3f} to {high:.3f} m")
+        for obj in answer.objects:
+            where = "not measured"
+            if obj.pose is not None:
+                x, y, z = obj.pose.position
+                where = f"({x:.3f}, {y:.3f}, {z:.3f}) m in {obj.pose.frame_id}"
+            console.print(f"  {obj.role:17} {printable(f'{obj.id} {obj.label}')}   {where}")
+        for number, place in enumerate(answer.places, 1):
+            _print_place(console, number, place)
+        if answer.unit != "m":
+            console.print(f"  probability       {answer.probability:.3f}")
     steps = resolution.request.steps if resolution.request is not None else ()
     for number, step in enumerate(steps if len(steps) > 1 else (), 1):
-        console.print(f"  step {number:<4} {printable(f'{step.act}: {step.words}')}{_of_step(step)}")
+        poses = [(step.target.id, step.target.pose)] if step.target is not None else []
+        poses += [("to", step.place.pose)] if step.place is not None else []
+        at = [f"   {printable(name)} ({', '.join(f'{v:.3f}' for v in pose.position)})" for name, pose in poses]
+        console.print(f"  step {number:<4} {printable(f'{step.act}: {step.words}')}{''.join(at)}")
     targets = resolution.targets or ((resolution.target,) if resolution.target is not None else ())
     for target in targets:
         if len(targets) > 1:
@@ -168,8 +176,8 @@ def resolution(resolution: Resolution) -> None:
     if resolution.question:
         console.print(f"  question  {printable(resolution.question)}", style="cyan")
         if resolution.answers:
-            said = " · ".join(answer.text for answer in resolution.answers)
-            console.print(f"  answers   {printable(said)}", style="cyan")
+            replies = " · ".join(one.text for one in resolution.answers)
+            console.print(f"  answers   {printable(replies)}", style="cyan")
 
 
 _SHOWN = ("depth on colour", "sizes", "camera position", "up")  # of the checks, those whose values say something
@@ -192,29 +200,6 @@ def _believed(resolution: Resolution) -> Iterator[tuple[str, str]]:
         yield "belief", f"{belief.probability:.2f}: {parts}"
 
 
-def _of_step(step: ResolvedStep) -> str:
-    poses = [(step.target.id, step.target.pose)] if step.target is not None else []
-    poses += [("to", step.place.pose)] if step.place is not None else []
-    return "".join(f"   {printable(name)} ({', '.join(f'{v:.3f}' for v in pose.position)})" for name, pose in poses)
-
-
-def _print_answer(console: Console, answer: SpaceAnswer) -> None:
-    """Print lengths with their intervals, objects with their places, and the certainty."""
-    for length in answer.lengths:
-        low, high = length.interval
-        console.print(f"  {printable(length.name):17} {length.value:.3f} m   95 % within {low:.3f} to {high:.3f} m")
-    for obj in answer.objects:
-        where = "not measured"
-        if obj.pose is not None:
-            x, y, z = obj.pose.position
-            where = f"({x:.3f}, {y:.3f}, {z:.3f}) m in {obj.pose.frame_id}"
-        console.print(f"  {obj.role:17} {printable(f'{obj.id} {obj.label}')}   {where}")
-    for number, place in enumerate(answer.places, 1):
-        _print_place(console, number, place)
-    if answer.unit != "m":
-        console.print(f"  probability       {answer.probability:.3f}")
-
-
 def _print_place(console: Console, number: int, place: Place) -> None:
     x, y, z = place.pose.position
     stable = "" if place.stability_m is None else f", {place.stability_m:.3f} m from the rim"
@@ -227,21 +212,20 @@ def _print_place(console: Console, number: int, place: Place) -> None:
 
 
 def _candidates(candidates: Sequence[Candidate]) -> Table:
-    asked = any(clause.model_p is not None for c in candidates for clause in c.clauses)
-    columns = ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if asked else []))
+    judged = any(clause.model_p is not None for c in candidates for clause in c.clauses)
+    columns = ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if judged else []))
     table = new_table(columns, {*columns} - {"probability", "margin"}, (0, 2, 0, 2))
     for c in candidates:
-        rows = c.clauses or (None,)
-        for number, clause in enumerate(rows):
-            first = (printable(f"{c.id} {c.label}"), f"{c.probability:.3f}") if number == 0 else ("", "")
-            said = () if not asked else ("" if clause is None or clause.model_p is None else f"{clause.model_p:.2f}",)
-            rest = ("", "", "", "") if clause is None else (
-                clause.relation,
-                printable(", ".join(clause.anchor_ids)),
-                "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m",
-                clause.state.value,
-            )  # fmt: skip
-            table.add_row(*first, *rest, *said)
+        begin = (printable(f"{c.id} {c.label}"), f"{c.probability:.3f}")
+        for clause in c.clauses:
+            anchors = printable(", ".join(clause.anchor_ids))
+            margin = "" if clause.margin_m is None else f"{clause.margin_m:+.3f} m"
+            said = "" if clause.model_p is None else f"{clause.model_p:.2f}"
+            row = (*begin, clause.relation, anchors, margin, clause.state.value, said)
+            table.add_row(*row[: len(columns)])
+            begin = ("", "")
+        if not c.clauses:
+            table.add_row(*begin)
     return table
 
 

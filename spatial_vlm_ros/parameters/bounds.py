@@ -65,7 +65,12 @@ class Bounded:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             if isinstance(f.default, (bool, str)):
-                self._check_option(f, value)
+                told = " or ".join(f.metadata["choices"]) or "a text"
+                told = "true or false" if isinstance(f.default, bool) else told
+                chosen = words_in(value) if f.metadata["several"] and isinstance(value, str) else (value,)
+                choices = f.metadata["choices"] or chosen
+                if type(value) is not type(f.default) or not set(chosen) <= set(choices):
+                    raise InputError(f"parameter {f.name}", repr(value), told, f"meaning: {f.metadata['doc']}")
                 continue
             wanted = (int,) if isinstance(f.default, int) else (int, float)
             if isinstance(value, bool) or not isinstance(value, wanted):
@@ -73,14 +78,6 @@ class Bounded:
             if "low" in f.metadata and not f.metadata["low"] <= value <= f.metadata["high"]:
                 expected = f"{f.metadata['low']} to {f.metadata['high']} {f.metadata['unit']}".strip()
                 raise InputError(f"parameter {f.name}", str(value), expected, f"meaning: {f.metadata['doc']}")
-
-    @staticmethod
-    def _check_option(f: dataclasses.Field[Any], value: object) -> None:
-        wanted = "true or false" if isinstance(f.default, bool) else " or ".join(f.metadata["choices"]) or "a text"
-        chosen = words_in(value) if f.metadata["several"] and isinstance(value, str) else (value,)
-        choices = f.metadata["choices"] or chosen
-        if type(value) is not type(f.default) or not set(chosen) <= set(choices):
-            raise InputError(f"parameter {f.name}", repr(value), wanted, f"meaning: {f.metadata['doc']}")
 
 
 _T = TypeVar("_T")

@@ -109,10 +109,15 @@ def robot_from(name: str, values: Any) -> RobotPreset:
         raise InputError(f"controllers of {what}", repr(controllers), "a list of names", _FORM)
     limits = _mapping(f"joint_limits of {what}", table["joint_limits"])
     groups = _groups_of(what, table.get("parameters", {}))
-    planners = {
-        str(planner): _planner_of(f"{what} with {planner}", given)
-        for planner, given in _mapping(f"planners of {what}", table.get("planners", {"moveit": {}})).items()
-    }
+    planners = {}
+    for planner, given in _mapping(f"planners of {what}", table.get("planners", {"moveit": {}})).items():
+        own = f"{what} with {planner}"
+        keys = _mapping(own, given)
+        check_names(f"key of {own}", keys, ("parameters", "arm_planner"))
+        planners[str(planner)] = {
+            "parameters": _groups_of(own, keys.get("parameters", {})),
+            "arm_planner": dict(_mapping(f"arm_planner of {own}", keys.get("arm_planner", {}))),
+        }
     check_names(f"planner of {what}", planners, PLANNERS)
     bounds = {str(joint): _bounds(f"joint {joint} of {what}", given) for joint, given in limits.items()}
     preset = RobotPreset(
@@ -125,15 +130,6 @@ def robot_from(name: str, values: Any) -> RobotPreset:
     if "built-in" in planners:
         preset.arm_planner()
     return preset
-
-
-def _planner_of(what: str, given: Any) -> dict[str, Any]:
-    table = _mapping(what, given)
-    check_names(f"key of {what}", table, ("parameters", "arm_planner"))
-    return {
-        "parameters": _groups_of(what, table.get("parameters", {})),
-        "arm_planner": dict(_mapping(f"arm_planner of {what}", table.get("arm_planner", {}))),
-    }
 
 
 def _groups_of(what: str, given: Any) -> dict[str, dict[str, Any]]:

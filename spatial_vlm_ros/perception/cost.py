@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -65,24 +64,10 @@ def measure(
     cpu = (time.process_time() - busy) / len(taken)
     median, p95 = np.percentile(taken, [50.0, 95.0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    return BackendCost(
-        loaded - started, begun - loaded, float(median), float(p95), cpu, len(taken), peak, _gpu_peak(),
-        _runs_on(grounder),
-    )  # fmt: skip
-
-
-def _gpu_peak() -> float | None:
-    """Peak memory of torch on its GPU, 10^6 bytes."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
-        return None
-    return float(torch.cuda.max_memory_allocated()) / 1e6
-
-
-def _runs_on(grounder: Any) -> str:
-    """Providers of ONNX Runtime, or device and number format of torch, if the backend has them."""
-    providers = getattr(grounder, "providers", None)
-    if isinstance(providers, tuple):
-        return ", ".join(providers)
-    runner = getattr(grounder, "runner", None)
-    return "" if runner is None else f"{runner.device} {str(runner.dtype).removeprefix('torch.')}"
+    torch, gpu = sys.modules.get("torch"), None
+    if torch is not None and torch.cuda.is_available():
+        gpu = float(torch.cuda.max_memory_allocated()) / 1e6
+    providers, runner = getattr(grounder, "providers", None), getattr(grounder, "runner", None)
+    where = "" if runner is None else f"{runner.device} {str(runner.dtype).removeprefix('torch.')}"
+    where = ", ".join(providers) if isinstance(providers, tuple) else where
+    return BackendCost(loaded - started, begun - loaded, float(median), float(p95), cpu, len(taken), peak, gpu, where)

@@ -94,7 +94,10 @@ def pointed_out(
     for one in found:
         if any((named((one,), (robot,), overlap, model) is not None) for robot in scene.of_robot):
             return PointedOut(Status.NOT_FOUND, "it points at the robot itself")
-        hit = _hit(one, scene, detections, overlap)
+        hit = [] if one.box_xyxy is None else in_box(one.box_xyxy, detections, overlap)
+        if one.point_xy is not None:
+            hit += [row for row, obj in enumerate(objects) if _lies_on(one.point_xy, obj, scene)]
+        hit = list(dict.fromkeys(hit))  # several if the place lies between objects
         if len(hit) > 1:
             names = " and ".join(f"the {name_of(objects[row])}" for row in hit)
             return PointedOut(Status.AMBIGUOUS, f"its place is between {names}", rows=tuple(hit))
@@ -111,14 +114,6 @@ def pointed_out(
     return _added(others[0], scene, detections, model, config)
 
 
-def _hit(one: NamedObject, scene: Scene, detections: Sequence[Detection], overlap: float) -> list[int]:
-    """Rows of the objects that a location names: one, several if it lies between them, or none."""
-    rows = [] if one.box_xyxy is None else in_box(one.box_xyxy, detections, overlap)
-    if one.point_xy is not None:
-        rows += [row for row, obj in enumerate(scene.objects) if _lies_on(one.point_xy, obj, scene)]
-    return list(dict.fromkeys(rows))
-
-
 def _lies_on(point: tuple[float, float], obj: SceneObject, scene: Scene) -> bool:
     """Whether a point of the image lies on an object: on its mask, else on its measured surface."""
     if obj.detection.mask is not None or not len(obj.points):
@@ -133,14 +128,27 @@ def _added(
     one: NamedObject, scene: Scene, detections: Sequence[Detection], model: str, config: LiftConfig
 ) -> PointedOut:  # fmt: skip
     """Make a new object if the location names no detected one."""
-    part = None if one.box_xyxy is None else _mostly(one.box_xyxy, scene, config)
-    if part is not None:
-        reason = f"the {name_of(scene.objects[part])} fills most of its box, but the box differs from that object's box"
-        return PointedOut(Status.AMBIGUOUS, reason, rows=(part,))
+    height, width = scene.frame.rgb.shape[:2]
+    if one.box_xyxy is not None and scene.objects:  # a detected object may be most of what stands out in the box
+        sides = zip(one.box_xyxy, (width, height) * 2, strict=True)
+        x0, y0, x1, y1 = (round(float(np.clip(v, 0, side))) for v, side in sides)
+        inside = np.zeros((height, width), np.bool_)
+        inside[y0:y1, x0:x1] = True
+        objects = [object_pixels(obj, scene.frame) & inside for obj in scene.objects]
+        counts = [np.count_nonzero(pixels) for pixels in objects]
+        raised = raised_pixels(scene.frame, scene.support, config) & inside
+        if scene.frame.robot is not None:  # removed from depth; whether it is the robot shows once lifted
+            raised |= scene.frame.robot.own & inside
+        standing = np.count_nonzero(np.logical_or.reduce([raised, *objects]))
+        row = int(np.argmax(counts))
+        if standing and counts[row] >= _MOSTLY * standing:
+            name = name_of(scene.objects[row])
+            reason = f"the {name} fills most of its box, but the box differs from that object's box"
+            return PointedOut(Status.AMBIGUOUS, reason, rows=(row,))
+
     taken = {detection.id for detection in (*detections, *scene.of_robot)}
     ids = (POINTED_ID, *(f"{POINTED_ID}-{n}" for n in range(2, len(taken) + 3)))
     id_ = next(name for name in ids if name not in taken)
-    height, width = scene.frame.rgb.shape[:2]
     try:
         if one.box_xyxy is not None:
             made = Detection(id_, POINTED_LABEL, 0.0, one.box_xyxy)
@@ -174,22 +182,6 @@ def _measured(added: Detection, lifted: Scene, scene: Scene) -> PointedOut:
         return PointedOut(Status.OK, row=row)
     reason = f"it points at a part of the {name_of(scene.objects[row])}, which may not mean the whole object"
     return PointedOut(Status.AMBIGUOUS, reason, rows=(row,))
-
-
-def _mostly(box: tuple[float, float, float, float], scene: Scene, config: LiftConfig) -> int | None:
-    """Row of the detected object to which most of what stands out in a box belongs; None if there is none."""
-    height, width = scene.frame.depth.shape
-    x0, y0, x1, y1 = (round(float(np.clip(v, 0, side))) for v, side in zip(box, (width, height) * 2, strict=True))
-    inside = np.zeros((height, width), np.bool_)
-    inside[y0:y1, x0:x1] = True
-    objects = [object_pixels(obj, scene.frame) & inside for obj in scene.objects]
-    counts = [np.count_nonzero(pixels) for pixels in objects]
-    raised = raised_pixels(scene.frame, scene.support, config) & inside
-    if scene.frame.robot is not None:  # removed from depth; whether it is the robot shows once lifted
-        raised |= scene.frame.robot.own & inside
-    standing = np.count_nonzero(np.logical_or.reduce([raised, *objects]))
-    row = int(np.argmax(counts)) if counts else -1
-    return row if counts and standing and counts[row] >= _MOSTLY * standing else None
 
 
 def _middle(one: NamedObject) -> tuple[float, float]:
@@ -279,7 +271,11 @@ class FreeWords:
         except (ModelError, InputError) as error:
             raise self._unanswered(f"the model did not help: {error}") from error
         if chosen.added is not None:
-            wider = _with_added(grounding, scene, added)
+            known = {one.id: one for one in (*scene.of_robot, *(obj.detection for obj in scene.objects))}
+            seen = [known.get(one.id, one) for one in grounding.detections]  # as lifted
+            seen = [one if one.mask is None else dataclasses.replace(one, pointed=False) for one in seen]
+            match = np.hstack([grounding.match, np.zeros((len(grounding.match), 1))])  # it fits none of the phrases
+            wider = dataclasses.replace(grounding, detections=(*seen, added), match=match)
             lifted = lift(scene.frame, wider.detections)
             chosen = _measured(added, lifted, scene)
             if chosen.added is not None:
@@ -295,12 +291,3 @@ class FreeWords:
     def _unanswered(self, reason: str) -> NotUnderstoodError:
         refused = self._refused
         return NotUnderstoodError(self._words, refused.span, f"{refused.reason}; {reason}", refused.repair)
-
-
-def _with_added(grounding: Grounding, scene: Scene, added: Detection) -> Grounding:
-    """Add an object that fits none of the phrases to a grounding; the other detections are as lifted."""
-    known = {detection.id: detection for detection in (*scene.of_robot, *(obj.detection for obj in scene.objects))}
-    lifted = (known.get(detection.id, detection) for detection in grounding.detections)
-    kept = [one if one.mask is None else dataclasses.replace(one, pointed=False) for one in lifted]
-    match = np.hstack([grounding.match, np.zeros((len(grounding.match), 1))])
-    return dataclasses.replace(grounding, detections=(*kept, added), match=match)

@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import CancelledError, ModelError, SpatialVlmError
-from spatial_vlm_ros.perception.coordinates import Convention
 from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb, SpatialQuery
 
@@ -84,32 +83,6 @@ class PromptReply:
     text: str
     seen_px: tuple[int, int]
     whole: bool
-
-
-class Replier(Protocol):
-    """A backend whose model replies to any prompt about one image."""
-
-    @property
-    def convention(self) -> Convention:
-        """Convention of its locations."""
-        ...
-
-    def reply(self, rgb: Rgb, prompt: str) -> PromptReply:
-        """Return the model's reply, decoded greedily.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            prompt: the whole text beside the image; nothing is added to it.
-
-        Raises:
-            ModelError: the model failed.
-        """
-        ...
-
-
-def replier_of(backend: Any) -> Replier | None:
-    """Return a backend as a Replier; None if it accepts no free prompt."""
-    return cast(Replier, backend) if callable(getattr(backend, "reply", None)) else None
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -37,6 +38,7 @@ from spatial_vlm_ros.types import (
 # This module checks detections as a set; `types.Detection` checks a single one.
 
 MOST_DETECTIONS = 5000
+_log = logging.getLogger(__name__)
 
 
 def check_detections(detections: Iterable[Detection], width: int, height: int) -> tuple[Detection, ...]:
@@ -60,11 +62,6 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
             raise InputError("detections", type(detection).__name__, "Detection objects", repair)
     if len(detections) > MOST_DETECTIONS:
         raise InputError("detections", str(len(detections)), f"{MOST_DETECTIONS} at most", "raise the score threshold")
-    _check_ids(detections)
-    return tuple(_fitted(detection, width, height) for detection in detections)
-
-
-def _check_ids(detections: tuple[Detection, ...]) -> None:
     if any(d.id == SUPPORT_ID for d in detections):
         raise InputError("detection id", repr(SUPPORT_ID), "another id", "this id is reserved for the support plane")
     repeated = [f"{n} detections have the id {id_!r}" for id_, n in Counter(d.id for d in detections).items() if n > 1]
@@ -72,6 +69,7 @@ def _check_ids(detections: tuple[Detection, ...]) -> None:
         shown = ", ".join(repeated[:5]) + (f" and {len(repeated) - 5} more" if len(repeated) > 5 else "")
         repair = "give each detection of a frame a different id"
         raise InputError("detection ids", shown, "each id once", repair)
+    return tuple(_fitted(detection, width, height) for detection in detections)
 
 
 def _fitted(detection: Detection, width: int, height: int) -> Detection:
@@ -122,13 +120,13 @@ def with_unexplained(
 
 
 def with_crops(
-    grounding: Grounding, regions: Iterable[UnexplainedRegion], rgb: Rgb, ask: Callable[[Rgb], Grounding | None]
+    grounding: Grounding, regions: Iterable[UnexplainedRegion], rgb: Rgb, ask: Callable[[Rgb], Grounding]
 ) -> Grounding:
     """Add what a model finds of the phrases in crops around what it left without a name.
 
     Args:
         rgb: (H, W, 3) uint8, the whole image.
-        ask: grounds the same phrases in a crop; None = it failed.
+        ask: grounds the same phrases in a crop; a region for which the model fails stays without a name.
     """
     height, width = rgb.shape[:2]
     taken = {one.id for one in grounding.detections}
@@ -138,8 +136,12 @@ def with_crops(
         aside, above = _AROUND * (x1 - x0), _AROUND * (y1 - y0)
         left, top = int(max(x0 - aside, 0)), int(max(y0 - above, 0))
         right, bottom = int(min(x1 + aside, width)), int(min(y1 + above, height))
-        found = ask(np.ascontiguousarray(rgb[top:bottom, left:right]))
-        if found is None or not found.detections:
+        try:
+            found = ask(np.ascontiguousarray(rgb[top:bottom, left:right]))
+        except ModelError as error:
+            _log.info("the model failed on a part of the image, which stays without a name: %s", error)
+            continue
+        if not found.detections:
             continue
         boxes = [tuple(np.add(one.box_xyxy, (left, top) * 2).tolist()) for one in found.detections]
         known = [one.box_xyxy for one in grounding.detections]

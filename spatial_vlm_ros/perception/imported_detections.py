@@ -44,42 +44,58 @@ def from_coco(
     """
     names = dict(categories) if isinstance(categories, Mapping) else {one["id"]: one["name"] for one in categories}
     chosen = [one for one in results if image_id is None or one.get("image_id") == image_id]
-    return tuple(_coco_detection(number, one, names, image_size) for number, one in enumerate(chosen))
-
-
-def _coco_detection(
-    number: int, entry: Mapping[str, Any], names: Mapping[int, str], image_size: tuple[int, int]
-) -> Detection:
-    what = f"COCO result {number}"
-    category: Any = entry.get("category_id")
-    if category not in names:
-        known = ", ".join(str(one) for one in sorted(names)[:20])
-        raise InputError(what, f"category_id {category!r}", f"one of {known}", "pass the categories of your model")
-    try:
-        left, top, width, height = (float(value) for value in entry["bbox"])
-        if width <= 0 or height <= 0:
-            raise ValueError("an empty box")
-    except (KeyError, TypeError, ValueError) as error:
-        got = f"bbox {entry.get('bbox')!r}"
-        raise InputError(
-            what, got, "[left, top, width, height], width and height above 0", "give the box in pixels"
-        ) from error
-    segmentation = entry.get("segmentation")
-    mask = None if not segmentation else _coco_mask(what, segmentation, image_size)
-    box = (left, top, left + width, top + height)
-    return Detection(f"d{number}", str(names[category]), entry.get("score", 1.0), box, mask)
+    detections = []
+    for number, entry in enumerate(chosen):
+        what = f"COCO result {number}"
+        category: Any = entry.get("category_id")
+        if category not in names:
+            known = ", ".join(str(one) for one in sorted(names)[:20])
+            raise InputError(what, f"category_id {category!r}", f"one of {known}", "pass the categories of your model")
+        try:
+            left, top, width, height = (float(value) for value in entry["bbox"])
+            if width <= 0 or height <= 0:
+                raise ValueError("an empty box")
+        except (KeyError, TypeError, ValueError) as error:
+            got, expected = f"bbox {entry.get('bbox')!r}", "[left, top, width, height], width and height above 0"
+            raise InputError(what, got, expected, "give the box in pixels") from error
+        segmentation = entry.get("segmentation")
+        mask = None if not segmentation else _coco_mask(what, segmentation, image_size)
+        box = (left, top, left + width, top + height)
+        detections.append(Detection(f"d{number}", str(names[category]), entry.get("score", 1.0), box, mask))
+    return tuple(detections)
 
 
 def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mask:
     width, height = image_size
-    if not isinstance(segmentation, Mapping):
-        return _of_polygons(what, segmentation, image_size)
+    if not isinstance(segmentation, Mapping):  # polygons: pixels at the border may differ from those of cocoapi
+        drawn = np.zeros((height, width), np.uint8)
+        for polygon in segmentation:
+            try:
+                points = np.asarray(polygon, np.float64).reshape(-1, 2)
+            except (TypeError, ValueError) as error:
+                repair = "give RLE, or polygons in pixels"
+                raise InputError(f"{what}: segmentation", repr(polygon)[:80], "x, y, x, y, …", repair) from error
+            corners = np.round((points - 0.5) * 2**_PART).astype(np.int32)  # cocoapi counts from pixel corners
+            cv2.fillPoly(drawn, [corners], (1,), shift=_PART)
+        return drawn.astype(np.bool_)
+
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if size is None or tuple(size) != (height, width):
         expected = f"size [{height}, {width}] (height, width), as the image"
         raise InputError(f"{what}: segmentation", f"size {size!r}", expected, "give masks of this image")
-    if isinstance(counts, (str, bytes)):
-        counts = _counts_of(counts.decode("ascii") if isinstance(counts, bytes) else counts)
+    if isinstance(counts, (str, bytes)):  # run lengths as a text: from the third on, differences to one before the last
+        text, at = counts.decode("ascii") if isinstance(counts, bytes) else counts, 0
+        counts = list[int]()
+        while at < len(text):
+            value, shift, more = 0, 0, True
+            while more and at < len(text):
+                character = ord(text[at]) - 48
+                value |= (character & 0x1F) << shift
+                more = bool(character & _MORE)
+                at, shift = at + 1, shift + _COUNT_BITS
+                if not more and character & _SIGN:
+                    value |= -1 << shift
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
     lengths = np.asarray(counts, np.int64)
     if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != width * height:
         got = f"runs of {lengths.sum()} pixels in all"
@@ -87,38 +103,6 @@ def _coco_mask(what: str, segmentation: Any, image_size: tuple[int, int]) -> Mas
         raise InputError(f"{what}: segmentation", got, f"runs of {width * height}, none negative", repair)
     values = np.arange(len(lengths)) % 2 == 1  # the first run is of pixels outside the mask
     return np.repeat(values, lengths).reshape(width, height).T  # column by column
-
-
-def _counts_of(text: str) -> list[int]:
-    """Decode run lengths from a text: from the third on, differences to the one before the last."""
-    counts: list[int] = []
-    at = 0
-    while at < len(text):
-        value, shift, more = 0, 0, True
-        while more and at < len(text):
-            character = ord(text[at]) - 48
-            value |= (character & 0x1F) << shift
-            more = bool(character & _MORE)
-            at, shift = at + 1, shift + _COUNT_BITS
-            if not more and character & _SIGN:
-                value |= -1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-    return counts
-
-
-def _of_polygons(what: str, polygons: Any, image_size: tuple[int, int]) -> Mask:
-    """Rasterise polygons into a mask; pixels at its border may differ from those of cocoapi."""
-    width, height = image_size
-    drawn = np.zeros((height, width), np.uint8)
-    for polygon in polygons:
-        try:
-            points = np.asarray(polygon, np.float64).reshape(-1, 2)
-        except (TypeError, ValueError) as error:
-            repair = "give RLE, or polygons in pixels"
-            raise InputError(f"{what}: segmentation", repr(polygon)[:80], "x, y, x, y, …", repair) from error
-        corners = np.round((points - 0.5) * 2**_PART).astype(np.int32)  # cocoapi counts from pixel corners
-        cv2.fillPoly(drawn, [corners], (1,), shift=_PART)
-    return drawn.astype(np.bool_)
 
 
 def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None = None) -> tuple[Detection, ...]:
@@ -142,17 +126,15 @@ def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None
         raise InputError("supervision detections", "no class names", "data['class_name'], or class_id", repair)
     detections = []
     for number, box in enumerate(boxes):
-        label = told[number] if told is not None else _name(names, int(found.class_id[number]))
+        labels: Any = names if told is None else told
+        index = int(found.class_id[number]) if told is None else number
+        try:
+            label = labels[index]
+        except (KeyError, IndexError) as error:
+            expected = f"one of {len(labels)} names"
+            raise InputError("supervision detections", f"class_id {index}", expected, "pass all names") from error
         score = 1.0 if found.confidence is None else float(found.confidence[number])
         mask = None if found.mask is None else np.asarray(found.mask[number], np.bool_)
         left, top, right, bottom = (float(value) for value in box)
         detections.append(Detection(f"d{number}", str(label), score, (left, top, right, bottom), mask))
     return tuple(detections)
-
-
-def _name(names: Any, number: int) -> str:
-    try:
-        return str(names[number])
-    except (KeyError, IndexError) as error:
-        got = f"class_id {number}"
-        raise InputError("supervision detections", got, f"one of {len(names)} names", "pass all names") from error

@@ -14,6 +14,7 @@ whether the marks are understood, not depth.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -268,19 +269,25 @@ class AskedJudge:
                 raise MarksError(name, reason, f"set judge.marks to one of {', '.join(forms)}")
             return forms[marks]
         if self._probe is None:
-            self._probe = MarkProbe({one: form for one, form in forms.items() if _can_be_made(form)})
+            known = {}
+            for one, form in forms.items():
+                with contextlib.suppress(MarksError):  # the model has no format of boxes, which the form needs
+                    form(np.zeros((32, 32, 3), np.uint8), (4.0, 4.0, 20.0, 20.0), (4.0, 4.0, 20.0, 20.0))
+                    known[one] = form
+            self._probe = MarkProbe(known)
+
+        def choice(question: MarkedQuestion, choices: Sequence[str]) -> str:
+            (shares,) = self._shares([(question, choices)])
+            return max(shares, key=shares.__getitem__)
+
         if not self._chosen:
-            if not self._probe.run(self._choice, lambda: time.monotonic() < end):
+            if not self._probe.run(choice, lambda: time.monotonic() < end):
                 return None
             self._chosen = self._probe.chosen(name)
             _log.warning(
                 "%s answers questions about relations with marks as %s: right in %s", name, self._chosen, self._probe
             )
         return forms[self._chosen]
-
-    def _choice(self, question: MarkedQuestion, choices: Sequence[str]) -> str:
-        (shares,) = self._shares([(question, choices)])
-        return max(shares, key=shares.__getitem__)
 
     def _judged(self, rgb: Rgb, question: RelationQuestion, form: MarkForm, end: float) -> float | None:
         choices, holds = CHOICES[question.relation]
@@ -306,11 +313,20 @@ class AskedJudge:
 
     def _shares(self, asked: Sequence[tuple[MarkedQuestion, Sequence[str]]]) -> list[dict[str, float]]:
         """Probability of each choice of each question: likelihoods as shares of their sum."""
-        several = getattr(self._model, "scores_of", None)
-        if several is None:
-            found = [self._scores(question, choices) for question, choices in asked]
-        else:
+        several, one = getattr(self._model, "scores_of", None), getattr(self._model, "scores", None)
+        found: list[Sequence[float]] = []
+        if several is not None:
             found = several([(question.image, question.text, choices) for question, choices in asked], among=True)
+        for question, choices in asked if several is None else ():
+            if one is not None:
+                found.append(one(question.image, question.text, choices))
+                continue
+            said = self._model.answer(question.image, question.text, choices)
+            if said not in choices:
+                repair = "use a model that answers with one of the choices"
+                raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
+            others = (1.0 - _SURE) / (len(choices) - 1)
+            found.append([math.log(_SURE if choice == said else others) for choice in choices])
         shares = []
         for scores, (_, choices) in zip(found, asked, strict=True):
             values = np.array(scores, np.float64)
@@ -320,25 +336,6 @@ class AskedJudge:
             weights = np.exp(values - values.max())
             shares.append(dict(zip(choices, (weights / weights.sum()).tolist(), strict=True)))
         return shares
-
-    def _scores(self, question: MarkedQuestion, choices: Sequence[str]) -> Sequence[float]:
-        if self.tells_likelihoods:
-            scores: Sequence[float] = self._model.scores(question.image, question.text, choices)  # type: ignore[attr-defined]
-            return scores
-        said = self._model.answer(question.image, question.text, choices)
-        if said not in choices:
-            repair = "use a model that answers with one of the choices"
-            raise ModelError(type(self._model).__name__, f"it answers {said!r}, none of {choices}", repair)
-        return [math.log(_SURE if one == said else (1.0 - _SURE) / (len(choices) - 1)) for one in choices]
-
-
-def _can_be_made(form: MarkForm) -> bool:
-    """Whether the model has the format of boxes that a form needs."""
-    try:
-        form(np.zeros((32, 32, 3), np.uint8), (4.0, 4.0, 20.0, 20.0), (4.0, 4.0, 20.0, 20.0))
-    except MarksError:
-        return False
-    return True
 
 
 def judge_of(grounder: Any) -> RelationJudge | None:

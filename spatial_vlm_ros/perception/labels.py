@@ -10,7 +10,7 @@ from __future__ import annotations
 import pkgutil
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -88,7 +88,12 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     if said == ("object",) or category in _ANYTHING:
         return SAME
     given = frozenset(word for a in attributes for word in _words(a))
-    fit = max(_named(said, seen, given), _by_whole_name(said, seen, given))
+    fit = _named(said, seen, given)
+    for length, number in _ending(said):  # both may end in two names of one object: "sorting tray" and "divided tray"
+        for other, same in _ending(seen):
+            if number == same:
+                alike = _named((*said[:-length], "it"), (*seen[:-other], "it"), given)
+                fit = max(fit, min(alike, SYNONYM))
     if fit > LESS_SPECIFIC:
         return fit
     # A detector calls cream cheese "the cream cheese box", and the bbq sauce a sauce bottle. A bag of apples is not an
@@ -102,17 +107,6 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     form, of, stuff = label.lower().partition(" of ")
     if of and form.split()[-1] in _FORMS:
         fit = max(fit, min(_named(said, _words(stuff), given), PART))
-    return fit
-
-
-def _by_whole_name(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
-    """Fit if phrase and label end in two names of one object: "sorting tray" and "divided tray"."""
-    fit = NONE
-    for length, number in _ending(said):
-        for other, same in _ending(seen):
-            if number == same:
-                alike = _named((*said[:-length], "it"), (*seen[:-other], "it"), given)
-                fit = max(fit, min(alike, SYNONYM))
     return fit
 
 
@@ -138,19 +132,15 @@ def _synonyms(word: str, other: str) -> bool:
     return any({word, other} <= group for group in _SYNONYM_SETS)
 
 
-def _carried(word: str, seen: Collection[str]) -> bool:
-    if word in seen:
-        return True
-    if _describes(word):
-        return False
-    return any(other in _members(word) or _synonyms(word, other) for other in seen)
-
-
 def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) -> float:
     """Fit of the words of a label, and of the detector's other words for the object, to the words of a phrase."""
     *said_modifiers, said_head = said
     *seen_modifiers, seen_head = seen
-    unknown = [word for word in said_modifiers if word not in given and not _carried(word, seen_modifiers)]
+    unknown = []
+    for word in said_modifiers:
+        is_kind = any(other in _members(word) or _synonyms(word, other) for other in seen_modifiers)
+        if word not in given and word not in seen_modifiers and (_describes(word) or not is_kind):
+            unknown.append(word)
     # Modifiers of one kind exclude each other: a soup can is not a tuna can. Material and storage place exclude
     # nothing: a tin can may be the soup can.
     apart = any(not _describes(word) for word in unknown) and any(
@@ -164,8 +154,12 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
             return SAME if said_head == seen_head else SYNONYM
         other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is not a foam brick
         other_kind |= not own.isdisjoint(unknown)
-        return NONE if apart or other_kind or _excluded(unknown, {*seen_modifiers, *given}) else HEAD_ONLY
-    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _known_objects()):
+        told = {*seen_modifiers, *given}
+        colours = {colour_family(word) for word in told} - {None}
+        asked = {colour_family(word) for word in unknown} - {None}
+        excluded = bool(asked and colours and not asked & colours) or any(other_material(w, told) for w in unknown)
+        return NONE if apart or other_kind or excluded else HEAD_ONLY
+    if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _KNOWN_OBJECTS):
         return PART
     if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:
         shown = min(_named(said, tuple(seen_modifiers), given), PART)
@@ -182,21 +176,9 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
     return NONE
 
 
-def _excluded(unknown: Sequence[str], seen: Collection[str]) -> bool:
-    colours = {colour_family(word) for word in seen} - {None}
-    said = {colour_family(word) for word in unknown} - {None}
-    return bool(said and colours and not said & colours) or any(other_material(word, seen) for word in unknown)
-
-
 def _describes(modifier: str) -> bool:
     """Whether a modifier describes material, appearance or storage place, and not the kind of object."""
     return modifier in _DESCRIBING or colour_family(modifier) is not None
-
-
-@lru_cache(maxsize=1)
-def _known_objects() -> frozenset[str]:
-    """Nouns of the tables: "can" names an object itself, so a can opener is not a can."""
-    return frozenset[str]().union(*map(_members, _READ["kinds"]), *_SYNONYM_SETS)
 
 
 @lru_cache(maxsize=256)
@@ -207,6 +189,10 @@ def _own_kinds(head: str) -> frozenset[str]:
 @lru_cache(maxsize=64)
 def _members(hypernym: str) -> frozenset[str]:
     return frozenset(map(_singular, _READ["kinds"].get(hypernym, "").split()))
+
+
+_KNOWN_OBJECTS = frozenset[str]().union(*map(_members, _READ["kinds"]), *_SYNONYM_SETS)
+"""Nouns of the tables: "can" names an object itself, so a can opener is not a can."""
 
 
 @lru_cache(maxsize=4096)

@@ -72,7 +72,15 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
         mask = one.mask
     if mask is None:
         return detection
-    _check_mask(mask, rgb.shape[:2], name)
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        got = f"{mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ModelError(name, f"it returned a mask of type {got}", "fix the backend: masks are arrays of bool")
+    if mask.shape != rgb.shape[:2]:
+        sides = "x".join(str(side) for side in mask.shape[1::-1] + mask.shape[2:])
+        reason = f"it returned a mask of {sides} pixels for an image of {rgb.shape[1]}x{rgb.shape[0]}"
+        raise ModelError(name, reason, "fix the backend")
+    if not mask.any():
+        raise ModelError(name, "it returned a mask without pixels", "fix the backend: return None if it finds nothing")
     around = box_around(mask)
     if detection.pointed:
         x, y = ((a + b) / 2 for a, b in zip(detection.box_xyxy[:2], detection.box_xyxy[2:], strict=True))
@@ -80,19 +88,6 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
     else:
         fits = bool(overlaps(np.array(around), [detection.box_xyxy])[0, 0] >= overlap)
     return replace(detection, mask=mask, box_xyxy=around, pointed=False) if fits else detection
-
-
-def _check_mask(mask: object, shape: tuple[int, ...], name: str) -> None:
-    """Raises ModelError if a mask does not fit an image of this shape."""
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
-        got = f"{mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__
-        raise ModelError(name, f"it returned a mask of type {got}", "fix the backend: masks are arrays of bool")
-    if mask.shape != shape:
-        sides = "x".join(str(side) for side in mask.shape[1::-1] + mask.shape[2:])
-        reason = f"it returned a mask of {sides} pixels for an image of {shape[1]}x{shape[0]}"
-        raise ModelError(name, reason, "fix the backend")
-    if not mask.any():
-        raise ModelError(name, "it returned a mask without pixels", "fix the backend: return None if it finds nothing")
 
 
 def masked_by(

@@ -234,7 +234,16 @@ def probe(
         repair = "pass the function that returns the size after the model's processor"
         raise InputError("resize", "none", f"one, for the convention {convention.name!r}", repair)
     trials = tuple(_trial(image, refer(image.rgb, image.phrase), resize) for image in shown)
-    tried, untested = _hypotheses(convention, trials)
+    # Location tokens mean bins; other numbers do only if stated.
+    spelling = max(BINS_OF_TOKENS, key=lambda one: sum(trial.tokens == one for trial in trials))
+    tokens = 2 * sum(trial.tokens == spelling for trial in trials) > sum(bool(trial.numbers) for trial in trials)
+    bins = BINS_OF_TOKENS[spelling] if tokens else 0
+    known = {_kind(one): one for one in (*CONVENTIONS.values(), *_OTHER_HYPOTHESES)}
+    known[_kind(convention)] = convention
+    of_form = [c for c in known.values() if c.bins == bins or (c is convention and (c.bins or not tokens))]
+    tried = [c for c in of_form if c.unit != "resized" or all(trial.resized is not None for trial in trials)]
+    untested = [one for one in of_form if one not in tried]
+
     fits = sorted((_Fit.of(one, trials) for one in tried), key=lambda fit: (-len(fit.explained), fit.rms or 0.0))
     actual, reason = _decide(fits, trials)
     outcome: Literal["confirmed", "refuted", "undecided"] = "undecided"
@@ -263,18 +272,6 @@ def _trial(shown: ProbeImage, answer: Answer, resize: Callable[[Size], Size] | N
         numbers = ()
     resized = None if resize is None else resize(size)
     return Trial(size, resized, shown.phrase, shown.box_xyxy, words, numbers, tokens)
-
-
-def _hypotheses(stated: Convention, trials: Sequence[Trial]) -> tuple[list[Convention], list[Convention]]:
-    """Conventions that can and cannot be tried. Location tokens mean bins; other numbers do only if stated."""
-    spelling = max(BINS_OF_TOKENS, key=lambda one: sum(trial.tokens == one for trial in trials))
-    tokens = 2 * sum(trial.tokens == spelling for trial in trials) > sum(bool(trial.numbers) for trial in trials)
-    bins = BINS_OF_TOKENS[spelling] if tokens else 0
-    known = {_kind(one): one for one in (*CONVENTIONS.values(), *_OTHER_HYPOTHESES)}
-    known[_kind(stated)] = stated
-    of_form = [one for one in known.values() if one.bins == bins or (one is stated and (one.bins or not tokens))]
-    can = [one for one in of_form if one.unit != "resized" or all(trial.resized is not None for trial in trials)]
-    return can, [one for one in of_form if one not in can]
 
 
 def _kind(convention: Convention) -> tuple[str, str, int]:
@@ -341,7 +338,16 @@ def _decide(fits: Sequence[_Fit], trials: Sequence[Trial]) -> tuple[Convention |
     """Choose the convention that the answers fit, or None, with the reason; `fits` has the best first."""
     supported = [fit for fit in fits if fit.supported]
     if not supported:
-        return None, _why_none(fits[0], trials)
+        unread, nearest = sum(not trial.numbers for trial in trials), fits[0]
+        if unread > len(trials) - _least(trials):
+            return None, f"{unread} of {len(trials)} answers have no place"
+        if len({trial.numbers for trial in trials if trial.numbers}) == 1:
+            return None, "the answer is the same for every image"
+        hidden = _hidden_resize(trials, None)
+        if hidden is not None:
+            return None, f"the answers fit {hidden}; pass `resize`"
+        explained = f"{nearest.convention.name} explains {len(nearest.explained)}"
+        return None, f"no convention explains {_least(trials)} of {len(trials)} answers; {explained}"
     best = min(supported, key=lambda fit: fit.squares(range(len(trials))))
     name = best.convention.name
     for rival in supported:
@@ -357,19 +363,6 @@ def _decide(fits: Sequence[_Fit], trials: Sequence[Trial]) -> tuple[Convention |
         return None, f"{name} explains answers to images of up to {seen} pixels, and none to larger ones"
     told = f"{len(best.explained)} of {len(trials)} answers to images of {min(sides)} to {seen} pixels"
     return best.convention, f"{name} explains {told}"
-
-
-def _why_none(nearest: _Fit, trials: Sequence[Trial]) -> str:
-    unread = sum(not trial.numbers for trial in trials)
-    if unread > len(trials) - _least(trials):
-        return f"{unread} of {len(trials)} answers have no place"
-    if len({trial.numbers for trial in trials if trial.numbers}) == 1:
-        return "the answer is the same for every image"
-    hidden = _hidden_resize(trials, None)
-    if hidden is not None:
-        return f"the answers fit {hidden}; pass `resize`"
-    explained = f"{nearest.convention.name} explains {len(nearest.explained)}"
-    return f"no convention explains {_least(trials)} of {len(trials)} answers; {explained}"
 
 
 def _least(answers: Sequence[object]) -> int:
@@ -469,9 +462,17 @@ def probe_grounder(grounder: Grounder) -> ConventionVerdict:
         grounder: for a Writer its raw replies are probed; for others the best box for each shape, which has to be in
             pixels.
     """
+    given = dict[tuple[int, int], tuple[int, int]]()
+
+    def best_box(rgb: Rgb, words: str) -> Answer:
+        _, colour, shape = words.split()
+        found = grounder.ground(rgb, [NounPhrase(shape, (colour,))])
+        fits = [(one.score * match, one.box_xyxy) for one, match in zip(found.detections, found.match[0], strict=True)]
+        return max(fits, key=lambda fit: fit[0])[1] if fits else ()
+
     if not isinstance(grounder, Writer):
-        return probe(lambda rgb, words: _best_box(grounder, rgb, words), CONVENTIONS["absolute"])
-    writer, given = grounder, dict[tuple[int, int], tuple[int, int]]()
+        return probe(best_box, CONVENTIONS["absolute"])
+    writer = grounder
 
     def ask(rgb: Rgb, words: str) -> Answer:
         text, given[rgb.shape[1], rgb.shape[0]] = writer.written(rgb, words)
@@ -490,11 +491,3 @@ def check_convention(model: str, grounder: Grounder) -> bool:
             "model %r: it is not confirmed that it writes places as %s: %s", model, verdict.stated, verdict.reason
         )
     return verdict.outcome == "confirmed"
-
-
-def _best_box(grounder: Grounder, rgb: Rgb, words: str) -> Answer:
-    _, colour, shape = words.split()
-    grounding = grounder.ground(rgb, [NounPhrase(shape, (colour,))])
-    best = max(zip(grounding.detections, grounding.match[0], strict=True), key=lambda one: one[0].score * one[1],
-               default=None)  # fmt: skip
-    return () if best is None else best[0].box_xyxy

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -85,11 +85,28 @@ def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
         folder: folder of the model's files.
     """
     versions = [[one.version for one in importlib.metadata.distributions(name=name)] for name in _LIBRARIES]
+    files: list[tuple[str, ...]] = []  # what identifies the model's files
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix == _WEIGHTS:
+                facts = path.stat()
+                files.append((path.name, str(facts.st_size), str(facts.st_mtime_ns), _sampled(path, facts.st_size)))
+            elif path.suffix in _SMALL and path.is_file():
+                files.append((path.name, hashlib.sha256(read_bytes(path, _REPAIR, _LARGEST_SMALL)).hexdigest()))
+    except OSError as error:
+        raise FileError(folder, str(error), _REPAIR) from error
+    code = []  # name and hash of each of our source files that an answer or a verdict can depend on
+    for package in (vlm, backends):
+        own = Path(str(package.__file__)).parent
+        for path in sorted((*own.rglob("*.py"), *own.rglob("*.toml"))):
+            inside = path.relative_to(own)
+            if inside.parts[0] not in _APART:
+                code.append((inside.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()))
     told = {
         "backend": backend,
         "options": {name: options[name] for name in sorted(options) if name not in IDLE},
-        "files": list(_files(folder)),
-        "code": list(_code()),
+        "files": files,
+        "code": code,
         "libraries": versions,
     }
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
@@ -117,19 +134,6 @@ def remember(key: str, known: Known) -> None:
         _log.warning("the verdict on the model was not saved, so it will be tested again: %s", error)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Everything that identifies the model's files, in the order of their names."""
-    try:
-        for path in sorted(folder.iterdir()):
-            if path.suffix == _WEIGHTS:
-                facts = path.stat()
-                yield path.name, str(facts.st_size), str(facts.st_mtime_ns), _sampled(path, facts.st_size)
-            elif path.suffix in _SMALL and path.is_file():
-                yield path.name, hashlib.sha256(read_bytes(path, _REPAIR, _LARGEST_SMALL)).hexdigest()
-    except OSError as error:
-        raise FileError(folder, str(error), _REPAIR) from error
-
-
 def _sampled(path: Path, size: int) -> str:
     """Hash of a safetensors file's header and of the middle of each tensor."""
     with open_regular(path, _REPAIR) as file:
@@ -137,32 +141,18 @@ def _sampled(path: Path, size: int) -> str:
         if length > min(size - 8, _LONGEST_HEADER):
             raise FileError(path, "not a safetensors file, or damaged", "fetch the model again")
         header = file.read(length)
+        try:
+            tensors = json.loads(header)
+            told = [(name, facts["data_offsets"]) for name, facts in tensors.items() if name != "__metadata__"]
+            places = sorted((int(begin), int(end)) for _, (begin, end) in told)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FileError(path, f"its header cannot be read: {error!r}", "fetch the model again") from error
         digest = hashlib.sha256(header)
-        for begin, end in _places(path, header):
+        for begin, end in places:
             taken = min(SAMPLE, end - begin)
             file.seek(8 + length + begin + (end - begin - taken) // 2)
             digest.update(file.read(taken))
     return digest.hexdigest()
-
-
-def _places(path: Path, header: bytes) -> list[tuple[int, int]]:
-    """First byte and end of each tensor, in the order of the file."""
-    try:
-        tensors = json.loads(header)
-        told = [(name, facts["data_offsets"]) for name, facts in tensors.items() if name != "__metadata__"]
-        return sorted((int(begin), int(end)) for _, (begin, end) in told)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FileError(path, f"its header cannot be read: {error!r}", "fetch the model again") from error
-
-
-def _code() -> Iterator[tuple[str, str]]:
-    """Name and hash of each of our source files that an answer or a verdict can depend on."""
-    for package in (vlm, backends):
-        folder = Path(str(package.__file__)).parent
-        for path in sorted((*folder.rglob("*.py"), *folder.rglob("*.toml"))):
-            inside = path.relative_to(folder)
-            if inside.parts[0] not in _APART:
-                yield inside.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 ASKED = "small"

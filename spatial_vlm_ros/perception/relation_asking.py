@@ -68,7 +68,10 @@ class RelationAsking:
 
                     self._judge = load()
                 else:
-                    self._judge = self._of_grounder()
+                    judge, grounder = judge_of(self._grounder), self._grounder
+                    if judge is None:
+                        raise CannotJudgeError("no grounder" if grounder is None else type(grounder).__name__)
+                    self._judge = with_marks(judge, config.marks)
             except InputError as error:
                 if config.mode != "auto" or small:
                     raise
@@ -90,7 +93,12 @@ class RelationAsking:
         if config.mode == "auto" and not tells_likelihoods(judge):  # for a worker it is known once it is loaded
             return choice
         if self._calibrations is None:
-            self._calibrations = self._measured()
+            named = config.calibration
+            if not named and config.by == "relation-judge":  # the one shipped with it
+                from spatial_vlm_ros.perception.backends.relation_judge import NAME
+
+                named = str(shipped_model(NAME) / "calibration.json")
+            self._calibrations = load_calibrations(named) if named else JudgeCalibrations()
         asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations, candidates)
         if not asked.questions:
             return choice
@@ -113,18 +121,3 @@ class RelationAsking:
             _log.warning("relations are not judged by a model: %s", words)
             return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
         return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
-
-    def _measured(self) -> JudgeCalibrations:
-        """The configured calibration; for the small judge the one shipped with it."""
-        named = self._config.judge.calibration
-        if not named and self._config.judge.by == "relation-judge":
-            from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-            named = str(shipped_model(NAME) / "calibration.json")
-        return load_calibrations(named) if named else JudgeCalibrations()
-
-    def _of_grounder(self) -> RelationJudge:
-        judge = judge_of(self._grounder)
-        if judge is None:
-            raise CannotJudgeError("no grounder" if self._grounder is None else type(self._grounder).__name__)
-        return with_marks(judge, self._config.judge.marks)

@@ -286,7 +286,13 @@ class _Pixels:
             if box[0] <= box[2] and box[1] <= box[3]:
                 raise Unreadable(f"the box {_shown(item.box)} has no area{hint}", _CHECK)
             raise Misfit(f"the box {_shown(item.box)} has its corners in another order{hint}", _CHECK)
-        if box is not None and point is not None and not _inside(point, box):
+        if (
+            box is not None
+            and point is not None
+            and not (
+                box[0] - 1 <= point[0] <= box[2] + 1 and box[1] - 1 <= point[1] <= box[3] + 1  # pixels
+            )
+        ):
             raise Unreadable(f"a point {_shown(item.point)} is outside its own box {_shown(item.box)}")
         if notes and item.box is not None and share_inside(item.box, used, self.size, self.resized) < LEAST_INSIDE:
             raise Misfit(f"the box {_shown(item.box)} is mostly outside the image", _CHECK)
@@ -314,8 +320,3 @@ class _Pixels:
 
 def _shown(values: tuple[float, ...] | None) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values or ()) + ")"
-
-
-def _inside(point: tuple[float, ...], box: tuple[float, ...]) -> bool:
-    """Whether a point lies in a box, or at most one pixel outside it."""
-    return box[0] - 1 <= point[0] <= box[2] + 1 and box[1] - 1 <= point[1] <= box[3] + 1

@@ -204,15 +204,11 @@ def _listed(value: dict[str, Any]) -> list[Any] | None:
     nested = any(isinstance(one, dict) for key, one in value.items() if key != "metrics")
     if len(lists) == 1 and all(isinstance(one, list | dict) for one in lists[0]) and not nested:
         return lists[0]
-    keyed = value and all(_numeric_list(one) for one in value.values())
-    names = {2: "point", 4: "box"}
+    names, keyed = {2: "point", 4: "box"}, bool(value)
+    for one in value.values():
+        keyed &= isinstance(one, list) and len(one) in names
+        keyed = keyed and all(isinstance(n, int | float | str) and not isinstance(n, bool) for n in one)
     return [{names[len(one)]: one, "label": label} for label, one in value.items()] if keyed else None
-
-
-def _numeric_list(value: Any) -> bool:
-    if not isinstance(value, list) or len(value) not in (2, 4):
-        return False
-    return all(isinstance(one, int | float | str) and not isinstance(one, bool) for one in value)
 
 
 def _each(value: Any) -> Item:
@@ -247,14 +243,19 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
         raise Unreadable("an object has a box and a point, but names the coordinates of only one of them")
     if named:
         parts = [value for value in given if isinstance(value, dict)] or [item]
-        box = next((found for part in parts if (found := _corners(part)) is not None), None)
-        point = next((found for part in parts if (found := _xy(part)) is not None), None)
+        box = point = None
+        for part in parts:
+            keys = next((keys for keys in CORNER_KEYS if all(key in part for key in keys)), ())
+            box = tuple(number(part[key], key) for key in keys) if box is None and keys else box
+        for part in parts:
+            is_point = all(key in part for key in XY_KEYS) and not any(key in part for key in SIZE_KEYS)
+            point = tuple(number(part[key], key) for key in XY_KEYS) if point is None and is_point else point
     else:
         box = None if box_key is None else numbers(item[box_key], 4, box_key)
         point = None if point_key is None else numbers(item[point_key], 2, point_key)
     if box is None and point is None:
-        known = ", ".join((*BOX_KEYS, *POINT_KEYS))
-        raise Unreadable(f"an object has none of the keys {known}; it has {_shown(sorted(item))}")
+        wanted = ", ".join((*BOX_KEYS, *POINT_KEYS))
+        raise Unreadable(f"an object has none of the keys {wanted}; it has {_shown(sorted(item))}")
     declared = [value.lower() for key, value in item.items() if isinstance(value, str) and key not in LABEL_KEYS]
     if not set(declared).isdisjoint(_OTHER_FORMS):
         raise Unreadable(f"an object declares another form of box: {_shown(item)}")
@@ -263,25 +264,11 @@ def _item(item: dict[str, Any]) -> WrittenPlace:
         raise Unreadable(f"a label is {_shown(next(x for x in labels if not isinstance(x, str)))}, not a text")
     if len(set(labels)) > 1:
         raise Unreadable("an object has several labels that differ")
-    return WrittenPlace(labels[0] if labels else "", box=box, point=point, score=_score(item), named=named)
-
-
-def _corners(item: dict[str, Any]) -> tuple[float, ...] | None:
-    keys = next((keys for keys in CORNER_KEYS if all(key in item for key in keys)), None)
-    return None if keys is None else tuple(number(item[key], key) for key in keys)
-
-
-def _xy(item: dict[str, Any]) -> tuple[float, ...] | None:
-    if not all(key in item for key in XY_KEYS) or any(key in item for key in SIZE_KEYS):
-        return None
-    return tuple(number(item[key], key) for key in XY_KEYS)
-
-
-def _score(item: dict[str, Any]) -> float | None:
     scores = [item[key] for key in SCORE_KEYS if key in item]
-    score = scores[0] if len(scores) == 1 else None
-    known = isinstance(score, int | float) and not isinstance(score, bool) and 0.0 <= score <= 1.0
-    return float(score) if known and score is not None else None
+    said = scores[0] if len(scores) == 1 else None
+    known = isinstance(said, int | float) and not isinstance(said, bool) and 0.0 <= said <= 1.0
+    score = float(said) if known and said is not None else None
+    return WrittenPlace(labels[0] if labels else "", box=box, point=point, score=score, named=named)
 
 
 def _only(item: dict[str, Any], keys: tuple[str, ...]) -> str | None:
@@ -394,10 +381,16 @@ def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ..
             continue
         used = True
         try:
-            if piece.kind == "box":
-                items += [_at(label, values) for values in _boxes(piece.body)]
-            else:
+            if piece.kind != "box":
                 items += _points(piece, label)
+                continue
+            value = _inside(piece.body, "a <box>")
+            if len(value) == 2 and all(isinstance(one, list) and len(one) == 2 for one in value):
+                value = [[*value[0], *value[1]]]
+            if len(value) == 2 and not any(isinstance(one, list) for one in value):
+                items.append(_at(label, numbers(value, 2, "a <box>")))
+            else:
+                items += [_at(label, numbers(one, 4, "a <box>")) for one in _lists(value)]
         except Unreadable as error:
             items.append(error)
     if not used and not cut:
@@ -429,7 +422,10 @@ def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -
             items.append(Unreadable(f"there are {len(values)} location tokens in a row, not four for each box"))
             continue
         if not before:
-            label = _closed(label, last=k + 1 == len(pieces))
+            label, semicolon, rest = label.partition(";")
+            if rest.strip() or not (semicolon or k + 1 == len(pieces)):
+                shown = (label + semicolon + rest).strip()[:40]
+                raise Unreadable(f"boxes are not separated by one semicolon: {shown!r}")
         items.extend(WrittenPlace(label, box=tuple(values[i : i + 4])) for i in range(0, len(values), 4))
     return tuple(items)
 
@@ -437,22 +433,6 @@ def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -
 def without_special(text: str) -> str:
     """Remove the tokens that only mark the beginning, the end or the padding of a reply."""
     return _SPECIAL.sub(" ", text)
-
-
-def _closed(label: str, *, last: bool) -> str:
-    name, semicolon, rest = label.partition(";")
-    if rest.strip() or not (last or semicolon):
-        raise Unreadable(f"boxes are not separated by one semicolon: {label.strip()[:40]!r}")
-    return name
-
-
-def _boxes(body: str) -> list[tuple[float, ...]]:
-    value = _inside(body, "a <box>")
-    if len(value) == 2 and all(isinstance(one, list) and len(one) == 2 for one in value):
-        value = [[*value[0], *value[1]]]
-    if len(value) == 2 and not any(isinstance(one, list) for one in value):
-        return [numbers(value, 2, "a <box>")]
-    return [numbers(one, 4, "a <box>") for one in _lists(value)]
 
 
 def _inside(body: str, what: str) -> list[Any]:
@@ -478,36 +458,26 @@ def _points(piece: ReplyPiece, label: str) -> list[WrittenPlace]:
     if "coords" in given and places:
         raise Unreadable("a point tag has coords and single coordinates")
     points: list[tuple[float, ...]]
-    if "coords" in given:
-        points = _counted(given["coords"])
-    elif places:
-        points = _paired(places)
+    if "coords" in given:  # "PICTURE NUMBER X Y NUMBER X Y …"
+        values = [_decimal(word) for word in given["coords"].replace(";", " ").split()]
+        if len(values) < 4 or (len(values) - 1) % 3:
+            raise Unreadable(f"coords has {len(values)} values, not one and then three for each point")
+        if values[0] not in _FIRST_IMAGE:
+            raise Unreadable(f"coords names image {values[0]:g}, but one was shown")
+        if len(set(values[1::3])) != len(values[1::3]):
+            raise Unreadable("coords gives two points the same number")
+        points = list(zip(values[2::3], values[3::3], strict=True))
+    elif places:  # x and y, or x1, y1, x2, y2 and so on
+        suffixes = [name[1:] for name in places if name[0] == "x"]
+        if sorted(places) != sorted(axis + suffix for axis in "xy" for suffix in suffixes):
+            raise Unreadable("a point tag has an x without its y, or a y without its x")
+        if "" in suffixes and len(suffixes) > 1:
+            raise Unreadable("a point tag has numbered coordinates and others")
+        points = [(_decimal(places["x" + suffix]), _decimal(places["y" + suffix])) for suffix in suffixes]
     else:
         points = [numbers(one, 2, "a <point>") for one in _lists(_inside(piece.body, "a <point>"))]
         return [WrittenPlace(label, point=point) for point in points]
     return [WrittenPlace(given.get("alt") or piece.body or label, point=point) for point in points]
-
-
-def _paired(places: dict[str, str]) -> list[tuple[float, ...]]:
-    """Points from the attributes x and y, or x1, y1, x2, y2 and so on."""
-    suffixes = [name[1:] for name in places if name[0] == "x"]
-    if sorted(places) != sorted(axis + suffix for axis in "xy" for suffix in suffixes):
-        raise Unreadable("a point tag has an x without its y, or a y without its x")
-    if "" in suffixes and len(suffixes) > 1:
-        raise Unreadable("a point tag has numbered coordinates and others")
-    return [(_decimal(places["x" + suffix]), _decimal(places["y" + suffix])) for suffix in suffixes]
-
-
-def _counted(coords: str) -> list[tuple[float, ...]]:
-    """Points from "PICTURE NUMBER X Y NUMBER X Y …"."""
-    values = [_decimal(word) for word in coords.replace(";", " ").split()]
-    if len(values) < 4 or (len(values) - 1) % 3:
-        raise Unreadable(f"coords has {len(values)} values, not one and then three for each point")
-    if values[0] not in _FIRST_IMAGE:
-        raise Unreadable(f"coords names image {values[0]:g}, but one was shown")
-    if len(set(values[1::3])) != len(values[1::3]):
-        raise Unreadable("coords gives two points the same number")
-    return list(zip(values[2::3], values[3::3], strict=True))
 
 
 def _decimal(text: str) -> float:

@@ -205,7 +205,10 @@ def _bracket(text: str, start: int) -> tuple[ReplyPiece | None, int]:
         if not stack:
             body = text[start : mark.end()]
             piece = ReplyPiece("list" if body[0] == "[" else "object", start, mark.end(), body)
-            return (None if _is_prose(body) else piece), mark.end()
+            inner = body[1:-1]
+            is_prose = inner.strip() and not any(sign in '{["(' or sign.isdigit() for sign in inner)  # such as [image]
+            is_prose = is_prose and not any(_is_number_like(part) for part in inner.split(","))
+            return (None if is_prose else piece), mark.end()
     raise CutOff(f"it was cut off: the bracket {text[start]} at character {start} is never closed")
 
 
@@ -224,14 +227,6 @@ def _round(text: str, start: int) -> tuple[ReplyPiece | None, int]:
         reason = f"the bracket ( at character {start} is never closed"
         raise Unreadable(reason) if following else CutOff(reason)
     return None, start + 1
-
-
-def _is_prose(body: str) -> bool:
-    """Whether square or curly brackets belong to prose, such as [image]; empty brackets do not."""
-    inner = body[1:-1]
-    if not inner.strip() or any(sign in '{["(' for sign in inner) or any(sign.isdigit() for sign in inner):
-        return False
-    return not any(_is_number_like(part) for part in inner.split(","))
 
 
 def _is_number_like(part: str) -> bool:

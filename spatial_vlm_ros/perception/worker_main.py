@@ -33,31 +33,25 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, which then ends this process
     for fd in (connection_fd, lifeline):
         os.set_inheritable(fd, False)
-    _die_with_owner(lifeline)
+
+    def wait() -> None:
+        os.read(lifeline, 1)
+        os.killpg(0, signal.SIGKILL)
+
+    # The kernel ends this process and its children when the lifeline closes, so that a model that never releases
+    # Python's lock dies too; the thread is for an owner that was gone before the kernel was asked. (PR_SET_PDEATHSIG
+    # would also fire if only the thread that started this process ends.)
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()
+
     faulthandler.enable()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     with Connection(connection_fd) as connection:
         _serve(connection)
-
-
-def _die_with_owner(lifeline: int) -> None:
-    """End this process and its children when the lifeline closes.
-
-    The kernel does it, so that a model that never releases Python's lock dies too; the thread is for an owner that was
-    gone before the kernel was asked. (PR_SET_PDEATHSIG would also fire if only the thread that started this process
-    ends.)
-    """
-    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-
-    def wait() -> None:
-        os.read(lifeline, 1)
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()
 
 
 def _serve(connection: Connection) -> None:

@@ -140,35 +140,26 @@ def check_proposal(
         try:
             motion = motion_from(files["motion"])
         except InputError as error:
-            checks.append(RecordCheck("the motion is readable", False, str(error)))
-        else:
-            checks += _of_motion(content, files, motion, robot_description)
-    return files, checks
-
-
-def _of_motion(
-    content: dict[str, Any], files: dict[str, bytes], motion: PlannedMotion, robot_description: str
-) -> Iterator[RecordCheck]:
-    wanted = (content["plan_hash"], content["scene_stamp_ns"], content["answered"] or content["sentence"])
-    yield RecordCheck(
-        "the motion belongs to this plan, image and instruction",
-        (motion.plan_hash, motion.stamp_ns, motion.instruction) == wanted,
-    )
-    for name in ("above", "side", "camera"):
-        if name not in files:
-            continue
-        what = f"the image {name} matches the drawing of the motion"
-        try:
-            if name == "camera":
-                redrawn = draw_on_scene(motion, files.get("scene", b""))
+            return files, [*checks, RecordCheck("the motion is readable", False, str(error))]
+        wanted = (content["plan_hash"], content["scene_stamp_ns"], content["answered"] or content["sentence"])
+        same = (motion.plan_hash, motion.stamp_ns, motion.instruction) == wanted
+        checks.append(RecordCheck("the motion belongs to this plan, image and instruction", same))
+        for name in ("above", "side", "camera"):
+            if name not in files:
+                continue
+            what = f"the image {name} matches the drawing of the motion"
+            try:
+                if name == "camera":
+                    redrawn = draw_on_scene(motion, files.get("scene", b""))
+                else:
+                    redrawn = draw_plan_view(motion, "above" if name == "above" else "side")
+            except InputError as error:
+                checks.append(RecordCheck(what, False, str(error)))
             else:
-                redrawn = draw_plan_view(motion, "above" if name == "above" else "side")
-        except InputError as error:
-            yield RecordCheck(what, False, str(error))
-        else:
-            yield RecordCheck(what, same_pixels(png(redrawn), files[name]))
-    if robot_description and "plan" in files:
-        yield _of_arm(json.loads(files["plan"]), motion, robot_description)
+                checks.append(RecordCheck(what, same_pixels(png(redrawn), files[name])))
+        if robot_description and "plan" in files:
+            checks.append(_of_arm(json.loads(files["plan"]), motion, robot_description))
+    return files, checks
 
 
 def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str) -> RecordCheck:

@@ -246,7 +246,13 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
     path, (width, height) = Path(path), image_size
     text = read_bytes(path, _READABLE, LARGEST_TYPED)
     found = decode_json(text, _Detections, path)
-    _check_names(path, text)
+    whole = msgspec.json.decode(text)
+    listed = ((f"$.detections[{n}]", entry, _Detection) for n, entry in enumerate(whole["detections"]))
+    for place, entry, form in (("$", whole, _Detections), *listed):
+        known = form.__struct_fields__
+        for name in (each for each in entry if each not in known):  # a misspelled optional one would be left out
+            if close := similar_name(name, [each for each in known if each not in entry]):
+                raise FileError(path, f"unknown field `{name}`", f"write `{close}`, or rename yours", place)
     size = found.image
     if size is not None and (size.width, size.height) != image_size:
         reason = f"made for an image of {size.width}x{size.height} pixels, but the image has {width}x{height}"
@@ -256,35 +262,23 @@ def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Dete
         reason = f"the boxes look like fractions of the image (the largest number is {max(numbers):.3g})"
         repair = f"give pixels of the {width}x{height} image: [left, top, right, bottom]"
         raise FileError(path, reason, repair, "$.detections")
-    detections = [_detection(path, n, entry, image_size) for n, entry in enumerate(found.detections)]
+    detections = []
+    for n, read in enumerate(found.detections):
+        mask, place = None, f"$.detections[{n}]"
+        if read.mask is not None:
+            mask = read_mask(inside(path.parent, read.mask, path, f"{place}.mask"), image_size)
+        try:
+            one = Detection(read.id, read.label, read.score, read.box, mask, read.attributes, read.front)
+        except InputError as error:
+            reason = f"{error.what} is {error.got}, expected {error.expected}"
+            raise FileError(path, reason, error.repair, place) from error
+        detections.append(one)
     return check_detections(detections, width, height)
-
-
-def _check_names(path: Path, text: bytes) -> None:
-    """Raise FileError for a field that is a known optional one misspelled: it would be left out."""
-    whole = msgspec.json.decode(text)
-    listed = ((f"$.detections[{n}]", entry, _Detection) for n, entry in enumerate(whole["detections"]))
-    for place, entry, form in (("$", whole, _Detections), *listed):
-        known = form.__struct_fields__
-        for name in (each for each in entry if each not in known):
-            if close := similar_name(name, [each for each in known if each not in entry]):
-                raise FileError(path, f"unknown field `{name}`", f"write `{close}`, or rename yours", place)
 
 
 def similar_name(name: str, known: Iterable[str]) -> str:
     """The known name of which another is a misspelling; "" = none."""
     return next(iter(difflib.get_close_matches(name, list(known), 1, _ALIKE)), "")
-
-
-def _detection(path: Path, n: int, entry: _Detection, image_size: tuple[int, int]) -> Detection:
-    mask = None
-    if entry.mask is not None:
-        mask = read_mask(inside(path.parent, entry.mask, path, f"$.detections[{n}].mask"), image_size)
-    try:
-        return Detection(entry.id, entry.label, entry.score, entry.box, mask, entry.attributes, entry.front)
-    except InputError as error:
-        reason = f"{error.what} is {error.got}, expected {error.expected}"
-        raise FileError(path, reason, error.repair, f"$.detections[{n}]") from error
 
 
 def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
@@ -394,7 +388,16 @@ def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detec
         info = _CameraInfo(
             camera.width, camera.height, k, d, camera.distortion_model, frame.frame_id, domain=frame.domain
         )
-        listed = [_listed(unfinished, number, one) for number, one in enumerate(detections)]
+        listed = []
+        for number, one in enumerate(detections):
+            entry: dict[str, Any] = {"id": one.id, "label": one.label, "score": one.score}
+            entry |= {"box": [float(v) for v in one.box_xyxy], "attributes": list(one.attributes)}
+            if one.front is not None:
+                entry["front"] = [float(v) for v in one.front]
+            if one.mask is not None:
+                entry["mask"] = f"{_MASKS}/{number}.png"
+                _write_png(unfinished / entry["mask"], one.mask.astype(np.uint8) * 255)
+            listed.append(entry)
         forms = {CAMERA_FILE: msgspec.to_builtins(info), DETECTIONS_FILE: {"detections": listed}}
         if pose is not None:
             forms[BASE_FILE] = transform_form(pose)
@@ -406,19 +409,6 @@ def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detec
 def transform_form(pose: Transform) -> dict[str, Any]:
     """A transform as `read_transform` reads it."""
     return {"parent": pose.parent, "child": pose.child, "matrix": pose.matrix.tolist()}
-
-
-def _listed(folder: Path, number: int, one: Detection) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "id": one.id, "label": one.label, "score": one.score, "box": [float(v) for v in one.box_xyxy],
-        "attributes": list(one.attributes),
-    }  # fmt: skip
-    if one.front is not None:
-        entry["front"] = [float(v) for v in one.front]
-    if one.mask is not None:
-        entry["mask"] = f"{_MASKS}/{number}.png"
-        _write_png(folder / entry["mask"], one.mask.astype(np.uint8) * 255)
-    return entry
 
 
 def _write_png(path: Path, image: Any) -> None:

@@ -6,7 +6,7 @@ Knows calibration fields, binning and regions of interest, but not pixels.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +25,6 @@ _LARGEST_TURN = 1e-3  # R against the identity: a millimetre at a metre
 _RECTIFIED = "subscribe to rectified topics (from image_proc or the driver) and set rectified: true"
 
 
-class _Window(NamedTuple):
-    """The published part of the full image, and its binning."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-    binning_x: int
-    binning_y: int
-
-
 def camera_of(message: Any, rectified: bool) -> PinholeCamera:
     """Camera of an image topic.
 
@@ -48,42 +37,39 @@ def camera_of(message: Any, rectified: bool) -> PinholeCamera:
     """
     K, P = _numbers(message, "k", 9).reshape(3, 3), _numbers(message, "p", 12).reshape(3, 4)
     D = _numbers(message, "d", None)
-    _check_calibrated(K, P)
-    window = _window(message)
+    if K[0, 0] == 0:  # CameraInfo.msg says that this means an uncalibrated camera
+        repair = "calibrate the camera (camera_calibration), or set camera_info_url of the driver"
+        raise InputError("CameraInfo", "K[0] = 0: the camera is not calibrated", "a calibrated camera", repair)
+    if P[:, 3].any():  # the camera is not at the message's frame
+        got = f"Tx, Ty, Tz = {P[0, 3]:.4g}, {P[1, 3]:.4g}, {P[2, 3]:.4g}"
+        expected = "all 0; other values belong to the second camera of a stereo pair"
+        raise InputError("CameraInfo P", got, expected, "use the first (left) camera, to which depth is registered")
+
+    full_width, full_height = (_count(message, name) for name in ("width", "height"))
+    bins_x, bins_y = (_count(message, name) or 1 for name in ("binning_x", "binning_y"))
+    roi = getattr(message, "roi", None)  # in full-resolution pixels; sizes of 0 mean all
+    x, y = _count(roi, "x_offset"), _count(roi, "y_offset")
+    width, height = _count(roi, "width") or full_width, _count(roi, "height") or full_height
+    if x + width > full_width or y + height > full_height:
+        got = f"{width}x{height} at ({x}, {y})"
+        repair = "set width and height of CameraInfo to the full image, and roi in pixels of it"
+        raise InputError("roi of CameraInfo", got, f"a part of {full_width}x{full_height}", repair)
+
     if rectified:
-        matrix, model, D = _rectified_matrix(K, P, D), "plumb_bob", np.zeros(0)
+        if D.any() and not P.any():
+            repair = "publish P (camera_calibration writes it), or use the raw topics and set rectified: false"
+            raise InputError("CameraInfo P", "P is zero, but D is not", "the matrix of the rectified image", repair)
+        matrix, model, D = P[:, :3] if P.any() else K, "plumb_bob", np.zeros(0)
     else:
         R = _numbers(message, "r", 9).reshape(3, 3)  # image_geometry rotates the rays of raw images by it
         if R.any() and np.abs(R - np.eye(3)).max() > _LARGEST_TURN:
             got = "the camera is rotated relative to its rectified frame"
             raise InputError("CameraInfo R", got, "the identity matrix for raw images", _RECTIFIED)
         matrix, (model, D) = K, distortion(getattr(message, "distortion_model", ""), D)
-    scale = np.array([[window.binning_x], [window.binning_y], [1]], np.float64)
+    scale = np.array([[bins_x], [bins_y], [1]], np.float64)
     shift = np.zeros((3, 3))
-    shift[:2, 2] = window.x, window.y
-    width, height = window.width // window.binning_x, window.height // window.binning_y
-    return PinholeCamera((matrix - shift) / scale, width, height, model, tuple(D.tolist()))
-
-
-def _check_calibrated(K: Array, P: Array) -> None:
-    """Refuse a camera without intrinsics, and one that is not at the message's frame (the second of a stereo pair)."""
-    if K[0, 0] == 0:  # CameraInfo.msg says that this means an uncalibrated camera
-        repair = "calibrate the camera (camera_calibration), or set camera_info_url of the driver"
-        raise InputError("CameraInfo", "K[0] = 0: the camera is not calibrated", "a calibrated camera", repair)
-    if P[:, 3].any():
-        got = f"Tx, Ty, Tz = {P[0, 3]:.4g}, {P[1, 3]:.4g}, {P[2, 3]:.4g}"
-        expected = "all 0; other values belong to the second camera of a stereo pair"
-        raise InputError("CameraInfo P", got, expected, "use the first (left) camera, to which depth is registered")
-
-
-def _rectified_matrix(K: Array, P: Array, D: Array) -> Array:
-    """P without its last column; K if a driver of an undistorted camera left P empty."""
-    if P.any():
-        return P[:, :3]
-    if not D.any():
-        return K
-    repair = "publish P (camera_calibration writes it), or use the raw topics and set rectified: false"
-    raise InputError("CameraInfo P", "P is zero, but D is not", "the matrix of the rectified image", repair)
+    shift[:2, 2] = x, y
+    return PinholeCamera((matrix - shift) / scale, width // bins_x, height // bins_y, model, tuple(D.tolist()))
 
 
 def distortion(name: str, D: Array) -> tuple[str, Array]:
@@ -111,20 +97,6 @@ def distortion(name: str, D: Array) -> tuple[str, Array]:
         expected = f"at most {most}, because thin prism and tilt are not supported"
         raise InputError(what, f"{len(D)}, and those after the first {most} are not zero", expected, _RECTIFIED)
     return model, D[:most]
-
-
-def _window(message: Any) -> _Window:
-    """Published part of the image, full-resolution pixels; sizes of 0 mean all of it."""
-    width, height = (_count(message, name) for name in ("width", "height"))
-    bins = [_count(message, name) or 1 for name in ("binning_x", "binning_y")]
-    roi = getattr(message, "roi", None)
-    x, y = _count(roi, "x_offset"), _count(roi, "y_offset")
-    part = _Window(x, y, _count(roi, "width") or width, _count(roi, "height") or height, bins[0], bins[1])
-    if x + part.width > width or y + part.height > height:
-        got = f"{part.width}x{part.height} at ({x}, {y})"
-        repair = "set width and height of CameraInfo to the full image, and roi in pixels of it"
-        raise InputError("roi of CameraInfo", got, f"a part of {width}x{height}", repair)
-    return part
 
 
 def _numbers(message: Any, name: str, length: int | None) -> Array:

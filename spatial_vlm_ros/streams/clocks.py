@@ -63,10 +63,6 @@ class StreamClock:
             self._samples.clear()
         self._samples.append((arrival_ns, arrival_ns - stamp_ns))
 
-    def clear(self) -> None:
-        """Forget all messages."""
-        self._samples.clear()
-
     @property
     def newest_lag(self) -> float | None:
         """Arrival − stamp of the last message, seconds; None before the first."""

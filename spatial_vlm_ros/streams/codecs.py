@@ -32,20 +32,6 @@ def image_kind(data: bytes) -> str | None:
     return "jpeg" if data.startswith(JPEG_SIGNATURE) else None
 
 
-def encoded_shape(data: bytes) -> tuple[int, int]:
-    """(height, width) in the header of a PNG or JPEG, pixels, without decoding it."""
-    kind = image_kind(data)
-    if kind is None:
-        got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
-        repair = "set the format of the image transport to png or jpeg"
-        raise InputError("compressed image", got, "a PNG or a JPEG", repair)
-    if kind == "png" and len(data) < 24:
-        raise InputError("PNG", f"{len(data)} bytes", "a complete file", _INCOMPLETE)
-    shape = struct.unpack_from(">II", data, 16)[::-1] if kind == "png" else _jpeg_shape(data)
-    check_size(*shape)
-    return shape
-
-
 def check_size(height: int, width: int) -> None:
     """Refuse a size that is not positive, or that no camera has."""
     if min(height, width) <= 0 or height * width > LARGEST:
@@ -60,14 +46,36 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
         (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order: blue first if the file follows its standard.
         Orientation tags are ignored.
     """
-    shape = encoded_shape(data)
-    damage = _png_damage(data) if image_kind(data) == "png" else _jpeg_damage(data)
+    kind = image_kind(data)
+    if kind is None:
+        got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
+        repair = "set the format of the image transport to png or jpeg"
+        raise InputError("compressed image", got, "a PNG or a JPEG", repair)
+    if kind == "png":
+        if len(data) < 24:
+            raise InputError("PNG", f"{len(data)} bytes", "a complete file", _INCOMPLETE)
+        width, height = struct.unpack_from(">II", data, 16)
+    else:
+        at = 2
+        while at + 9 <= len(data) and data[at] == 0xFF and data[at + 1] not in _START_OF_FRAME:
+            segment = int.from_bytes(data[at + 2 : at + 4], "big")
+            at += 1 if data[at + 1] == 0xFF else 2 + segment  # fill bytes, or a segment
+        if at + 9 > len(data) or data[at] != 0xFF:
+            raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", _INCOMPLETE)
+        height, width = struct.unpack_from(">HH", data, at + 5)
+    check_size(height, width)
+
+    if kind == "png":
+        damage = _png_damage(data)
+    else:  # its last scan must end, and no marker may be inside one (ITU T.81)
+        ends = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
+        damage = None if ends else f"the JPEG ends after {len(data)} bytes, before its end marker"
     if damage is None:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
             image = None
-        if image is not None and image.shape[:2] == shape:
+        if image is not None and image.shape[:2] == (height, width):
             return np.asarray(image)
         damage = "it cannot be decoded"
     repair = "drop the message; if every message is damaged, check the publisher"
@@ -84,18 +92,10 @@ def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
         raise _rvl_error(f"{len(data)} bytes")
     width, height = struct.unpack_from("<II", data)
     check_size(height, width)
-    values = _rvl_numbers(np.frombuffer(data, "<u4", count=len(data) // 4 - 2, offset=8))
-    pixels, firsts, counts = _rvl_runs(values, width * height)
-    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # position within its run
-    zigzag = values[np.repeat(firsts, counts) + inside]
-    image = np.zeros(width * height, np.uint16)
-    image[np.repeat(pixels, counts) + inside] = np.cumsum((zigzag >> 1) ^ -(zigzag & 1)) & 0xFFFF
-    return image.reshape(height, width)
+    total = width * height
 
-
-def _rvl_numbers(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-    """All numbers of the stream (N,), including those of the padding at its end."""
-    octets = words.astype(">u4").view(np.uint8)
+    # All numbers of the stream (N,), including those of the padding at its end.
+    octets = np.frombuffer(data, "<u4", count=len(data) // 4 - 2, offset=8).astype(">u4").view(np.uint8)
     nibbles = np.stack([octets >> 4, octets & 15], axis=1).reshape(-1)
     ends = np.flatnonzero(nibbles < 8)
     starts = np.concatenate([[0], ends[:-1] + 1])
@@ -104,11 +104,9 @@ def _rvl_numbers(words: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         raise _rvl_error("a number does not end")
     used = nibbles[: ends[-1] + 1].astype(np.int64) & 7
     shifts = 3 * (np.arange(len(used)) - np.repeat(starts, lengths))
-    return np.asarray(np.add.reduceat(used << shifts, starts))
+    values = np.asarray(np.add.reduceat(used << shifts, starts))
 
-
-def _rvl_runs(values: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
-    """(3, R): first pixel, index of the first difference in `values`, and length of each run of non-zeros."""
+    # First pixel, index of the first difference in `values`, and length of each run of non-zeros.
     runs = []
     at = pixel = 0
     while pixel < total:
@@ -120,23 +118,17 @@ def _rvl_runs(values: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64
         at += 2 + count
     if pixel > total or at > len(values):
         raise _rvl_error(f"{pixel} pixels and {at} numbers were read, but there are {total} and {len(values)}")
-    return np.array(runs, np.int64).T
+    pixels, firsts, counts = np.array(runs, np.int64).T
+    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # position within its run
+    zigzag = values[np.repeat(firsts, counts) + inside]
+    image = np.zeros(total, np.uint16)
+    image[np.repeat(pixels, counts) + inside] = np.cumsum((zigzag >> 1) ^ -(zigzag & 1)) & 0xFFFF
+    return image.reshape(height, width)
 
 
 def _rvl_error(got: str) -> InputError:
     repair = "drop the message, or set the format of the codec to png"
     return InputError("RVL image", got, "a complete RVL stream", repair)
-
-
-def _jpeg_shape(data: bytes) -> tuple[int, int]:
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return height, width
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")  # fill bytes, or a segment
-    raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", _INCOMPLETE)
 
 
 def _png_damage(data: bytes) -> str | None:
@@ -152,10 +144,3 @@ def _png_damage(data: bytes) -> str | None:
             return None
         at = end + 4
     return f"the PNG ends after {len(data)} bytes, before its end marker"
-
-
-def _jpeg_damage(data: bytes) -> str | None:
-    """Reason why a JPEG is damaged, or None: its last scan must end, and no marker may be inside one (ITU T.81)."""
-    if data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
-        return f"the JPEG ends after {len(data)} bytes, before its end marker"
-    return None

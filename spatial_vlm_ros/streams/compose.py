@@ -169,36 +169,32 @@ class Composer:
 
     def detection_2d_array(self, detections: Iterable[Detection], header: Any) -> Any:
         """vision_msgs/Detection2DArray (version 4): boxes, labels, scores and ids; it has no masks or attributes."""
-        entries = [self._detection_2d(detection, header) for detection in detections]
-        return self._make("vision_msgs/msg/Detection2DArray", header=header, detections=entries)
-
-    def _detection_2d(self, detection: Detection, header: Any) -> Any:
-        left, top, right, bottom = detection.box_xyxy
-        middle = {"x": (left + right) / 2, "y": (top + bottom) / 2}
-        centre = {"position": self._make("vision_msgs/msg/Point2D", **middle), "theta": 0.0}
-        box = {"center": self._make("vision_msgs/msg/Pose2D", **centre), "size_x": right - left, "size_y": bottom - top}
-        said = self._make("vision_msgs/msg/ObjectHypothesis", class_id=detection.label, score=float(detection.score))
-        return self._make(
-            "vision_msgs/msg/Detection2D",
-            header=header,
-            results=[
-                self._make("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis=said, pose=self._unknown_pose())
-            ],
-            bbox=self._make("vision_msgs/msg/BoundingBox2D", **box),
-            id=detection.id,
-        )
-
-    def _unknown_pose(self) -> Any:
-        """geometry_msgs/PoseWithCovariance of zeros: a detection in an image has no pose."""
-        pose = {
-            "position": self._make("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0),
-            "orientation": self._make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
-        }
-        return self._make(
+        unknown = self._make(  # a detection in an image has no pose
             "geometry_msgs/msg/PoseWithCovariance",
-            pose=self._make("geometry_msgs/msg/Pose", **pose),
+            pose=self._make(
+                "geometry_msgs/msg/Pose",
+                position=self._make("geometry_msgs/msg/Point", x=0.0, y=0.0, z=0.0),
+                orientation=self._make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
+            ),
             covariance=self._floats([0.0] * 36),
         )
+        entries = []
+        for detection in detections:
+            left, top, right, bottom = detection.box_xyxy
+            middle = self._make("vision_msgs/msg/Point2D", x=(left + right) / 2, y=(top + bottom) / 2)
+            centre = self._make("vision_msgs/msg/Pose2D", position=middle, theta=0.0)
+            box = {"center": centre, "size_x": right - left, "size_y": bottom - top}
+            score = float(detection.score)
+            said = self._make("vision_msgs/msg/ObjectHypothesis", class_id=detection.label, score=score)
+            entry = self._make(
+                "vision_msgs/msg/Detection2D",
+                header=header,
+                results=[self._make("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis=said, pose=unknown)],
+                bbox=self._make("vision_msgs/msg/BoundingBox2D", **box),
+                id=detection.id,
+            )
+            entries.append(entry)
+        return self._make("vision_msgs/msg/Detection2DArray", header=header, detections=entries)
 
     def _detection(self, detection: Detection, header: Any, shape: tuple[int, int]) -> Any:
         x, y, masks = 0, 0, []

@@ -96,8 +96,12 @@ def depth_of(
         info: camera info of the depth image; None = same as colour.
         rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
     """
-    if config.depth_registered:
-        _check_registered(frame_id_of(message), rgb_frame_id)
+    depth_frame_id = frame_id_of(message)  # drivers that align depth say so in the header
+    if config.depth_registered and depth_frame_id and rgb_frame_id and depth_frame_id != rgb_frame_id:
+        expected = f"{rgb_frame_id!r}, the frame of colour, because depth in another frame is not registered to colour"
+        other = "set depth_registered: false and publish the depth camera info"
+        repair = f"use the aligned depth topic of the driver, or {other}"
+        raise InputError("frame of the depth image", repr(depth_frame_id), expected, repair)
     depth = decode_depth(message, config.depth_scale or None)
     if rgb_T_depth is None:
         _check_size("depth image", depth.shape, camera, "register depth to colour, or set depth_registered: false")
@@ -121,12 +125,3 @@ def _check_size(what: str, shape: tuple[int, ...], camera: PinholeCamera, repair
         got = f"{shape[1]}x{shape[0]} pixels"
         expected = f"{camera.width}x{camera.height}, as in its camera info"
         raise InputError(what, got, expected, repair or "remap the topic to the camera info of this image")
-
-
-def _check_registered(depth_frame: str, rgb_frame: str) -> None:
-    """Raise if registered depth is not in colour's frame; drivers that align depth say so in the header."""
-    if depth_frame and rgb_frame and depth_frame != rgb_frame:
-        expected = f"{rgb_frame!r}, the frame of colour, because depth in another frame is not registered to colour"
-        other = "set depth_registered: false and publish the depth camera info"
-        repair = f"use the aligned depth topic of the driver, or {other}"
-        raise InputError("frame of the depth image", repr(depth_frame), expected, repair)

@@ -92,24 +92,20 @@ def _own(entry: Any, number: int, width: int, height: int) -> Detection:
     if len(fronts) > 1:
         raise InputError("front", f"{len(fronts)} directions", "at most one", "omit the direction if it is unknown")
     left, top, right, bottom = (float(side) for side in entry.box)
-    mask = _mask(masks[0], int(entry.mask_x), int(entry.mask_y), width, height) if len(masks) else None
+    mask = None
+    if len(masks):
+        if masks[0].encoding not in _MASK_ENCODINGS:
+            raise UnknownNameError("mask encoding", str(masks[0].encoding), _MASK_ENCODINGS)
+        crop = raw_view(masks[0], np.dtype(np.uint8), 1)
+        (h, w), x, y = crop.shape, int(entry.mask_x), int(entry.mask_y)
+        if not (x >= 0 and y >= 0 and x + w <= width and y + h <= height):
+            repair = "set mask_x and mask_y to pixels inside the image"
+            raise InputError("mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", repair)
+        mask = np.zeros((height, width), np.bool_)
+        np.not_equal(crop, 0, out=mask[y : y + h, x : x + w])
     front = (float(fronts[0].x), float(fronts[0].y), float(fronts[0].z)) if len(fronts) else None
     box, attributes = (left, top, right, bottom), tuple(entry.attributes)
     return Detection(_name(entry.id, number), entry.label, entry.score, box, mask, attributes, front)
-
-
-def _mask(message: Any, x: int, y: int, width: int, height: int) -> Mask:
-    """Mask of the whole image, (H, W) bool, from a crop whose top-left pixel lies at (x, y)."""
-    if message.encoding not in _MASK_ENCODINGS:
-        raise UnknownNameError("mask encoding", str(message.encoding), _MASK_ENCODINGS)
-    crop = raw_view(message, np.dtype(np.uint8), 1)
-    h, w = crop.shape
-    if not (x >= 0 and y >= 0 and x + w <= width and y + h <= height):
-        repair = "set mask_x and mask_y to pixels inside the image"
-        raise InputError("mask", f"{w}x{h} at ({x}, {y})", f"a part of {width}x{height}", repair)
-    mask = np.zeros((height, width), np.bool_)
-    np.not_equal(crop, 0, out=mask[y : y + h, x : x + w])
-    return mask
 
 
 # ------------------------------------------------------------------------------------------------ vision_msgs
@@ -121,16 +117,13 @@ def _of_vision_msgs(entry: Any, number: int) -> Detection:
     if hypotheses:
         best = max(hypotheses, key=lambda h: float(h.score))
         label, score = str(best.class_id if hasattr(best, "class_id") else best.id), float(best.score)
-    return Detection(_name(getattr(entry, "id", ""), number), label, score, _enclosing(entry.bbox))
-
-
-def _enclosing(bbox: Any) -> tuple[float, float, float, float]:
-    """The upright box around a vision_msgs/BoundingBox2D, pixels; theta is in radians."""
+    bbox = entry.bbox
     place = getattr(bbox.center, "position", bbox.center)  # geometry_msgs/Pose2D before version 4
     cos, sin = abs(math.cos(bbox.center.theta)), abs(math.sin(bbox.center.theta))
     half_x = (cos * bbox.size_x + sin * bbox.size_y) / 2
     half_y = (sin * bbox.size_x + cos * bbox.size_y) / 2
-    return place.x - half_x, place.y - half_y, place.x + half_x, place.y + half_y
+    box = place.x - half_x, place.y - half_y, place.x + half_x, place.y + half_y
+    return Detection(_name(getattr(entry, "id", ""), number), label, score, box)
 
 
 def _name(given: str, number: int) -> str:

@@ -20,7 +20,6 @@ from spatial_vlm_ros.errors import (
     NotSynchronisedError,
     SpatialVlmError,
     StaleInputError,
-    StreamError,
     TransformUnavailableError,
 )
 from spatial_vlm_ros.parameters import StreamConfig
@@ -282,7 +281,14 @@ class FrameAssembler:
     def _first_complete(self, after_ns: int) -> MatchedMessages | None:
         while self._matched:
             match = self._matched[0]
-            if self._is_good(match, after_ns):
+            is_good = True
+            if after_ns > 0:
+                try:
+                    self.freshness.check(match)
+                    is_good = self.freshness.not_before_ns(match) >= after_ns
+                except StaleInputError:
+                    self._off, is_good = match, False
+            if is_good:
                 absent = [role for role in self._infos if self._info(role, match) is None]
                 if not absent:
                     self._matched.popleft()
@@ -293,17 +299,6 @@ class FrameAssembler:
                 self.without_info += 1
             self._matched.popleft()
         return None
-
-    def _is_good(self, match: MatchedMessages, after_ns: int) -> bool:
-        """True if a frame answers a request made at a time."""
-        if after_ns <= 0:
-            return True
-        try:
-            self.freshness.check(match)
-        except StaleInputError:
-            self._off = match
-            return False
-        return self.freshness.not_before_ns(match) >= after_ns
 
     def _info(self, role: str, match: MatchedMessages) -> Any | None:
         """Camera info that applies to a frame, or None while it is missing.
@@ -319,7 +314,11 @@ class FrameAssembler:
         if not self._in_step[role]:
             return before if before is not None else next((message for _, message in stream), None)
         after = next((message for stamp, message in stream if stamp > stamp_ns), None)
-        return before if before is not None and after is not None and _same_camera(before, after) else None
+        if before is None or after is None:
+            return None
+        fields = ("width", "height", "k", "d", "p", "binning_x", "binning_y")
+        same = all(np.array_equal(getattr(before, field), getattr(after, field)) for field in fields)
+        return before if same else None
 
     def _info_lost(self, role: str, match: MatchedMessages) -> bool:
         """True if the camera info of a frame was overtaken by newer ones and will not come."""
@@ -331,14 +330,32 @@ class FrameAssembler:
         return match.stamps[RGB if role == RGB_INFO else DEPTH]
 
     def _observe(self, held: Held, awaits_speaker: bool = False) -> PendingFrame:
+        """The frame with its transforms; a speaker's that is missing raises only if awaited and still to come."""
         config, match, infos = self.config, held.match, held.infos
         camera_frame = match.messages[RGB].header.frame_id
         without = "or set base_frame: '' to get poses in the camera frame"
         base = self._in_base(camera_frame, match.stamp_ns, without) if config.base_frame else None
         if base is not None and held.is_asked:
             self.transforms.check_clocks(config.base_frame, camera_frame, config.transform_max_ahead)
-        depth_pose = self._depth_pose(match, camera_frame)
-        speaker = self._speaker(camera_frame, match.stamp_ns, awaits_speaker) if config.speaker_frame else None
+        # Pose of the depth camera, at depth's stamp, in the colour camera, at colour's stamp; None = the same.
+        depth_frame = camera_frame if config.depth_registered else match.messages[DEPTH].header.frame_id
+        rgb_ns, depth_ns = match.stamps[RGB], match.stamps[DEPTH]
+        depth_pose = None
+        if config.fixed_frame and rgb_ns != depth_ns:
+            pose = self.transforms.lookup_via(camera_frame, rgb_ns, depth_frame, depth_ns, config.fixed_frame)
+            turned = math.acos(min(1.0, max(-1.0, (float(np.trace(pose.rotation)) - 1) / 2)))
+            stood_still = float(np.linalg.norm(pose.translation)) < _STILL[0] and turned < _STILL[1]
+            depth_pose = None if config.depth_registered and stood_still else pose
+        elif not config.depth_registered:
+            depth_pose = self.transforms.lookup(camera_frame, depth_frame, rgb_ns)
+
+        speaker = None
+        if config.speaker_frame:
+            try:
+                speaker = self.transforms.lookup(camera_frame, config.speaker_frame, match.stamp_ns)
+            except SpatialVlmError as error:
+                if awaits_speaker and isinstance(error, TransformUnavailableError) and error.may_come:
+                    raise
         removed = "is a link of robot_description, whose points are removed (robot_description: '' removes nothing)"
         names = () if self.robot is None else self.robot.links
         links = tuple(self._in_base(name, match.stamp_ns, f"{name!r} {removed}") for name in names)
@@ -366,15 +383,6 @@ class FrameAssembler:
             raise error.advising(f"{error.repair}; or set imu: false") from error
         return np.asarray(pose.rotation @ up / strength)
 
-    def _speaker(self, camera_frame: str, stamp_ns: int, is_awaited: bool) -> Transform | None:
-        """Pose of the speaker, or None; raises only if it is awaited and may still come."""
-        try:
-            return self.transforms.lookup(camera_frame, self.config.speaker_frame, stamp_ns)
-        except SpatialVlmError as error:
-            if is_awaited and isinstance(error, TransformUnavailableError) and error.may_come:
-                raise
-            return None
-
     def _in_base(self, frame: str, stamp_ns: int, advice: str) -> Transform:
         """Pose of a frame in the base frame; an error also gives the advice."""
         try:
@@ -382,30 +390,15 @@ class FrameAssembler:
         except TransformUnavailableError as error:
             raise error.advising(f"{error.repair}; {advice}") from error
 
-    def _depth_pose(self, match: MatchedMessages, rgb_frame: str) -> Transform | None:
-        """Pose of the depth camera, at depth's stamp, in the colour camera, at colour's stamp; None = the same."""
-        config, depth_frame = self.config, match.messages[DEPTH].header.frame_id
-        if config.depth_registered:
-            depth_frame = rgb_frame
-        rgb_ns, depth_ns = match.stamps[RGB], match.stamps[DEPTH]
-        if config.fixed_frame and rgb_ns != depth_ns:
-            pose = self.transforms.lookup_via(rgb_frame, rgb_ns, depth_frame, depth_ns, config.fixed_frame)
-            return None if config.depth_registered and _stood_still(pose) else pose
-        if config.depth_registered:
-            return None
-        return self.transforms.lookup(rgb_frame, depth_frame, rgb_ns)
-
     # -------------------------------------------------------------------------------------------- kept frames
 
     def newest_messages(self) -> dict[str, Any] | None:
         """Role → message of the newest complete frame still kept, of any age; camera infos if known."""
         match = self._matched[-1] if self._matched else self._given
-        return None if match is None else {**match.messages, **self.infos_of(match)}
-
-    def infos_of(self, match: MatchedMessages) -> dict[str, Any]:
-        """Role → camera info that applies to a frame, if known."""
+        if match is None:
+            return None
         infos = {role: self._info(role, match) for role in self._infos}
-        return {role: info for role, info in infos.items() if info is not None}
+        return {**match.messages, **{role: info for role, info in infos.items() if info is not None}}
 
     def transforms_of(self, messages: Mapping[str, Any]) -> tuple[TransformSample, ...]:
         """Transforms of /tf and /tf_static that a frame of these messages (role → message) needs."""
@@ -446,7 +439,11 @@ class FrameAssembler:
         if late is not None:
             return late
         if self._held is not None:
-            return self._missing_transform(self._held)
+            try:
+                self._observe(self._held)
+            except SpatialVlmError as error:
+                return error
+            return StaleInputError("the frame arrived too late", "raise frame_timeout")
         absent = [role for role, stream in self._infos.items() if not len(stream)]
         if absent:
             repair = "publish the camera info of the driver, or remap its topic"
@@ -454,13 +451,10 @@ class FrameAssembler:
         if self._matched:
             role = next((r for r in self._infos if self._info(r, self._matched[-1]) is None), RGB_INFO)
             return StaleInputError(f"{name[role]} has stopped, although images still arrive", "restart the driver")
-        return self._unmatched(name, after_ns)
-
-    def _unmatched(self, name: dict[str, str], after_ns: int) -> StreamError:
         gap = self._sync.largest_gap_ns
         apart = "" if gap is None else f" (the last ones are {gap / SECOND:.3f} s apart)"
-        late = self._sync.streams.get(DETECTIONS)
-        if late is not None and (late.newest_ns or 0) < after_ns:
+        found = self._sync.streams.get(DETECTIONS)
+        if found is not None and (found.newest_ns or 0) < after_ns:
             return StaleInputError(f"{name[DETECTIONS]} lags behind the images", "raise sync_queue or frame_timeout")
         if self._sync.missed_by == DETECTIONS:
             reason = f"detections on {name[DETECTIONS]} never have the stamp of an image{apart}"
@@ -468,21 +462,3 @@ class FrameAssembler:
         reason = f"stamps of {name[RGB]} and {name[DEPTH]} never agree within {self.config.sync_slop:g} s{apart}"
         repair = "let one driver stamp both topics, synchronise the clocks, or raise sync_slop"
         return NotSynchronisedError(reason, repair)
-
-    def _missing_transform(self, held: Held) -> SpatialVlmError:
-        try:
-            self._observe(held)
-        except SpatialVlmError as error:
-            return error
-        return StaleInputError("the frame arrived too late", "raise frame_timeout")
-
-
-def _same_camera(one: Any, other: Any) -> bool:
-    return all(
-        np.array_equal(getattr(one, field), getattr(other, field)) for field in ("width", "height", "k", "d", "p")
-    ) and (one.binning_x, one.binning_y) == (other.binning_x, other.binning_y)
-
-
-def _stood_still(pose: Transform) -> bool:
-    turned = math.acos(min(1.0, max(-1.0, (float(np.trace(pose.rotation)) - 1) / 2)))
-    return float(np.linalg.norm(pose.translation)) < _STILL[0] and turned < _STILL[1]

@@ -67,7 +67,20 @@ def decode_rgb(message: Any) -> Rgb:
         (H, W, 3) uint8, RGB, contiguous, a copy.
     """
     if _is_compressed(message):
-        return _rgb_of_file(message)
+        source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
+        if stored.startswith("compressedDepth"):
+            repair = "use the colour topic, not the depth topic"
+            raise InputError("image", f"format {source}; {stored}", "a colour or grey image", repair)
+        image = decode_image(_octets(message).tobytes())
+        if image.dtype != np.uint8:
+            repair = "publish 8 bits per channel, and check that this is not a depth topic"
+            raise InputError("image", f"{image.dtype} pixels", "8 bits per channel", repair)
+        pixels = np.asarray(image, np.uint8)
+        if pixels.ndim == 2 or pixels.shape[2] == 1:
+            return _converted(pixels, _BAYER.get(source, cv2.COLOR_GRAY2RGB), source)
+        order = "rgb" if "compressed rgb" in stored else "bgr"
+        return _converted(pixels, RGB_ENCODINGS[order + ("8" if pixels.shape[2] == 3 else "a8")][1], "")
+
     encoding = _text(message, "encoding")
     if encoding not in RGB_ENCODINGS:
         raise UnknownNameError("image encoding", encoding, RGB_ENCODINGS)
@@ -77,24 +90,6 @@ def decode_rgb(message: Any) -> Rgb:
         repair = "use an even width, because two pixels share their colour"
         raise InputError(f"width of a {encoding} image", str(view.shape[1]), "an even number", repair)
     return _converted(view, code, encoding)
-
-
-def _rgb_of_file(message: Any) -> Rgb:
-    source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
-    if stored.startswith("compressedDepth"):
-        repair = "use the colour topic, not the depth topic"
-        raise InputError("image", f"format {source}; {stored}", "a colour or grey image", repair)
-    image = decode_image(_octets(message).tobytes())
-    if image.dtype != np.uint8:
-        repair = "publish 8 bits per channel, and check that this is not a depth topic"
-        raise InputError("image", f"{image.dtype} pixels", "8 bits per channel", repair)
-    pixels = np.asarray(image, np.uint8)
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    as_rgb = "compressed rgb" in stored
-    if channels == 1:
-        return _converted(pixels, _BAYER.get(source, cv2.COLOR_GRAY2RGB), source)
-    order = ("rgb" if as_rgb else "bgr") + ("8" if channels == 3 else "a8")
-    return _converted(pixels, RGB_ENCODINGS[order][1], "")
 
 
 def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
@@ -125,19 +120,16 @@ def decode_depth(message: Any, scale: float | None = None) -> Depth:
     Returns:
         (H, W) float32, metres along optical z, NaN where not measured; a copy.
     """
-    if _is_compressed(message):
-        return _depth_of_file(message, scale)
-    encoding = _text(message, "encoding")
-    if encoding in RGB_ENCODINGS or encoding.startswith("8"):
-        raise _unit_lost(f"encoding {encoding}")
-    if encoding not in DEPTH_ENCODINGS:
-        raise UnknownNameError("depth encoding", encoding, DEPTH_ENCODINGS)
-    kind, size, _ = DEPTH_ENCODINGS[encoding]
-    order = ">" if _whole(message, "is_bigendian") else "<"
-    return depth_from_image(raw_view(message, np.dtype(f"{order}{kind}{size}"), 1), encoding, scale)
+    if not _is_compressed(message):
+        encoding = _text(message, "encoding")
+        if encoding in RGB_ENCODINGS or encoding.startswith("8"):
+            raise _unit_lost(f"encoding {encoding}")
+        if encoding not in DEPTH_ENCODINGS:
+            raise UnknownNameError("depth encoding", encoding, DEPTH_ENCODINGS)
+        kind, size, _ = DEPTH_ENCODINGS[encoding]
+        order = ">" if _whole(message, "is_bigendian") else "<"
+        return depth_from_image(raw_view(message, np.dtype(f"{order}{kind}{size}"), 1), encoding, scale)
 
-
-def _depth_of_file(message: Any, scale: float | None) -> Depth:
     format_ = _text(message, "format")
     data = _octets(message).tobytes()
     source, _, stored = (part.strip() for part in format_.partition(";"))
@@ -147,19 +139,32 @@ def _depth_of_file(message: Any, scale: float | None) -> Depth:
         raise _unit_lost(f"format {format_!r}")
     if not is_known:
         raise UnknownNameError("depth encoding", source, DEPTH_ENCODINGS)
-    codec = _depth_codec(format_)
-    if codec is None:
-        image, header = decode_image(data), (0.0, 0.0)
+    if stored.startswith("compressedDepth"):
+        codec = stored.removeprefix("compressedDepth").strip() or "png"  # older versions do not name it
+        image, a, b = _compressed_depth(data, codec)
+    elif not stored and source in DEPTH_ENCODINGS:
+        image, a, b = _compressed_depth(data, "png")
     else:
-        image, header = _compressed_depth(data, codec)
+        image, a, b = decode_image(data), 0.0, 0.0
     if image.dtype == np.uint8:
         raise _unit_lost("8 bits a pixel")
     if encoding != "32FC1":
         return depth_from_image(image, encoding, scale)
-    return depth_from_image(_from_inverse(image, header), encoding, scale)
+
+    if not (0 < a < math.inf and -math.inf < b < math.inf):
+        what = "depthParam of a 32FC1 compressedDepth header"
+        repair = "publish it with compressed_depth_image_transport"
+        raise InputError(what, f"{a:g}, {b:g}", "a positive number and a finite number", repair)
+    if image.ndim != 2 or image.dtype != np.uint16:
+        got = f"{image.shape} {image.dtype}"
+        raise InputError("compressedDepth", got, "(H, W) uint16", "use compressed_depth_image_transport")
+    inverse = np.asarray(image, np.float32)
+    with np.errstate(divide="ignore", over="ignore"):
+        depth = np.float32(a) / (inverse - np.float32(b))
+    return depth_from_image(np.where(inverse > 0, depth, np.float32(np.nan)).astype(np.float32), encoding, scale)
 
 
-def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic], tuple[float, float]]:
+def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic], float, float]:
     """Stored pixels of a compressed_depth_image_transport message, and its two parameters."""
     if codec not in ("png", "rvl"):
         raise UnknownNameError("codec of compressedDepth", codec, ("png", "rvl"))
@@ -171,31 +176,7 @@ def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic],
     if codec == "png" and image_kind(body) != "png":
         repair = "publish it with compressed_depth_image_transport, or name the codec in the message's `format`"
         raise InputError("compressedDepth", "there is no PNG after the header of 12 bytes", "a PNG", repair)
-    return (decode_image(body) if codec == "png" else decode_rvl(body)), (a, b)
-
-
-def _from_inverse(image: npt.NDArray[np.generic], header: tuple[float, float]) -> npt.NDArray[np.float32]:
-    """Depth (float32) from stored inverse depth (uint16) and the header's two parameters."""
-    a, b = header
-    if not (0 < a < math.inf and -math.inf < b < math.inf):
-        what = "depthParam of a 32FC1 compressedDepth header"
-        repair = "publish it with compressed_depth_image_transport"
-        raise InputError(what, f"{a:g}, {b:g}", "a positive number and a finite number", repair)
-    if image.ndim != 2 or image.dtype != np.uint16:
-        got = f"{image.shape} {image.dtype}"
-        raise InputError("compressedDepth", got, "(H, W) uint16", "use compressed_depth_image_transport")
-    stored = np.asarray(image, np.float32)
-    with np.errstate(divide="ignore", over="ignore"):
-        depth = np.float32(a) / (stored - np.float32(b))
-    return np.where(stored > 0, depth, np.float32(np.nan)).astype(np.float32)
-
-
-def _depth_codec(format_: str) -> str | None:
-    """The codec after "compressedDepth" in the format; None if the format is not compressedDepth."""
-    source, _, stored = (part.strip() for part in format_.partition(";"))
-    if stored.startswith("compressedDepth"):
-        return stored.removeprefix("compressedDepth").strip() or "png"  # older versions do not name it
-    return "png" if not stored and source in DEPTH_ENCODINGS else None
+    return (decode_image(body) if codec == "png" else decode_rvl(body)), a, b
 
 
 def _unit_lost(got: str) -> InputError:

@@ -57,8 +57,14 @@ class RecentFrames(FrameAssembler):
         if self._held is None or self._held.match.stamp_ns != stamp_ns:
             self._held = None
             match = next((match for match in self._matched if match.stamp_ns == stamp_ns), None)
+            images, newest_ns = self._sync.streams[RGB], self._sync.streams[RGB].newest_ns
+            if match is None and newest_ns is not None and stamp_ns <= newest_ns and images.at(stamp_ns) is None:
+                if self._matched and stamp_ns >= self._matched[0].stamp_ns:
+                    raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
+                older = f"the detections are {(newest_ns - stamp_ns) / SECOND:.2f} s older than the newest image"
+                repair = "send newer detections, or raise sync_queue (number of images kept) if the detector is slow"
+                raise StaleInputError(f"{older}, and their image is no longer kept", repair)
             if match is None:
-                self._check_may_come(stamp_ns)
                 return None
             check_same_camera(detections, match.messages[RGB])
             self._hold(match, now_ns)
@@ -87,9 +93,12 @@ class RecentFrames(FrameAssembler):
         """Hold a frame until its transforms are available, if its camera infos are."""
         self.freshness.check(match)
         held = self._holding(match, now_ns, is_asked=True)
-        if any(info is None for info in held.infos.values()):
-            self._check_info(held.infos, match)
-        else:
+        absent = [role for role, info in held.infos.items() if info is None]
+        for role in absent:
+            if self._info_lost(role, match):
+                got, repair = "there is none with the stamp of the image", "publish the camera info of the driver"
+                raise InputError(role, got, "sensor_msgs/CameraInfo", repair)
+        if not absent:
             self._held = held
 
     def why_none_for(self, detections: Any, since_ns: int, topics: dict[str, str]) -> SpatialVlmError:
@@ -103,21 +112,3 @@ class RecentFrames(FrameAssembler):
             f"{topics.get(RGB, RGB)}",
             f"{_COPY}; check the clocks, and that both come from the same camera",
         )
-
-    def _check_may_come(self, stamp_ns: int) -> None:
-        """Raise if a frame of that stamp is not kept and can no longer come."""
-        images = self._sync.streams[RGB]
-        if images.newest_ns is None or stamp_ns > images.newest_ns or images.at(stamp_ns) is not None:
-            return
-        oldest_ns = self._matched[0].stamp_ns if self._matched else None
-        if oldest_ns is None or stamp_ns < oldest_ns:
-            older = f"the detections are {(images.newest_ns - stamp_ns) / SECOND:.2f} s older than the newest image"
-            repair = "send newer detections, or raise sync_queue (number of images kept) if the detector is slow"
-            raise StaleInputError(f"{older}, and their image is no longer kept", repair)
-        raise NotSynchronisedError("no complete frame has the stamp of the detections", _COPY)
-
-    def _check_info(self, infos: dict[str, Any], match: MatchedMessages) -> None:
-        for role, info in infos.items():
-            if info is None and self._info_lost(role, match):
-                got, repair = "there is none with the stamp of the image", "publish the camera info of the driver"
-                raise InputError(role, got, "sensor_msgs/CameraInfo", repair)

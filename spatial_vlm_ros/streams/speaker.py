@@ -15,17 +15,14 @@ def needs_speaker(queries: Iterable[SpatialQuery], *frames: FrameOfReference | s
     Args:
         frames: frames used if the words state none, or their names.
     """
-    queries = tuple(queries)
-    if any(frame == FrameOfReference.SPEAKER for frame in frames) and any(_tells_where(query) for query in queries):
-        return True
-    return any(_says_speaker(query) for query in queries)
-
-
-def _tells_where(query: SpatialQuery) -> bool:
-    """True if the words choose by position; names and colours alone do not depend on a frame."""
-    target = query.target
-    ordered = target.superlative is not None or target.ordinal is not None
-    return ordered or bool(target.relations) or query.destination is not None or bool(query.avoid)
+    by_default = any(frame == FrameOfReference.SPEAKER for frame in frames)
+    for query in queries:
+        target = query.target
+        ordered = target.superlative is not None or target.ordinal is not None
+        chosen_by_place = ordered or bool(target.relations) or query.destination is not None or bool(query.avoid)
+        if (by_default and chosen_by_place) or _says_speaker(query):
+            return True
+    return False
 
 
 def _says_speaker(said: object) -> bool:

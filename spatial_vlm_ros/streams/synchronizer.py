@@ -151,31 +151,27 @@ class Synchronizer:
         if not self.streams[name].add(stamp_ns, message, arrival_ns):
             return []
         if self.streams[name].restarts > restarts:
-            for other in self.streams.values():
-                if other is not self.streams[name]:
-                    other.clear()
-        return list(self._matches())
-
-    def _matches(self) -> Iterator[MatchedMessages]:
-        for stamp_ns, message in self.streams[self.pivot]:
-            partners = {name: self._partner(name, stamp_ns) for name in self._slops}
+            for stream in self.streams.values():
+                if stream is not self.streams[name]:
+                    stream.clear()
+        matches = []
+        for pivot_ns, pivot_message in self.streams[self.pivot]:
+            partners = {other: self._partner(other, pivot_ns) for other in self._slops}
             if any(partner is None for partner in partners.values()):
-                return  # in order: later ones wait behind it
-            arrivals = {self.pivot: self.streams[self.pivot].arrival_of(stamp_ns)}
-            self.streams[self.pivot].drop_until(stamp_ns)
-            chosen = {name: partner for name, partner in partners.items() if partner}
+                break  # in order: later ones wait behind it
+            arrivals = {self.pivot: self.streams[self.pivot].arrival_of(pivot_ns)}
+            self.streams[self.pivot].drop_until(pivot_ns)
+            chosen = {other: partner for other, partner in partners.items() if partner}
             if len(chosen) < len(self._slops):
                 self.unmatched += 1
                 continue
-            for name, (stamp, _) in chosen.items():
-                arrivals[name] = self.streams[name].arrival_of(stamp)
-                self.streams[name].drop_until(stamp)
-            yield MatchedMessages(
-                stamp_ns,
-                {self.pivot: message, **{name: found for name, (_, found) in chosen.items()}},
-                {self.pivot: stamp_ns, **{name: stamp for name, (stamp, _) in chosen.items()}},
-                arrivals,
-            )
+            for other, (stamp, _) in chosen.items():
+                arrivals[other] = self.streams[other].arrival_of(stamp)
+                self.streams[other].drop_until(stamp)
+            messages = {self.pivot: pivot_message, **{other: found for other, (_, found) in chosen.items()}}
+            stamps = {self.pivot: pivot_ns, **{other: stamp for other, (stamp, _) in chosen.items()}}
+            matches.append(MatchedMessages(pivot_ns, messages, stamps, arrivals))
+        return matches
 
     def _partner(self, name: str, stamp_ns: int) -> tuple[int, Any] | tuple[()] | None:
         """The message that belongs to a pivot's stamp; () if there is none, None while that is still open."""

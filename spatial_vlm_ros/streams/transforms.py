@@ -16,10 +16,10 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ClockError, InputError, TransformUnavailableError
 from spatial_vlm_ros.streams.clocks import TransformClocks
-from spatial_vlm_ros.streams.poses import IDENTITY, Pose, chained, inverse, lerp, matrix, slerp
 from spatial_vlm_ros.types import Quaternion, Transform, Vector3
 
 SECOND = 1_000_000_000  # nanoseconds
@@ -29,6 +29,9 @@ _NORMAL = 2e-15  # of a squared norm: rounding left after dividing by the norm, 
 _MOST_REASONS = 100  # distinct reasons counted; a broken publisher must not fill the memory
 _LONGEST_REASON = 200  # characters
 _MOST_NAMED = 8  # frames named in a message
+Pose = tuple[Vector3, Quaternion]
+IDENTITY: Pose = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
+_SAME = 1e-9  # radians between two quaternions: if nearer, a straight line is as good as the arc
 
 
 class TransformSample(NamedTuple):
@@ -121,13 +124,38 @@ class TransformBuffer:
         parent, child = _frame(parent), _frame(child)
         if parent == child:
             raise _refused(parent, child, "parent and child are the same frame", "two frames")
-        sample = _Sample(parent, *_checked(parent, child, translation, quaternion_xyzw))
+        tx, ty, tz = map(float, translation)
+        x, y, z, w = map(float, quaternion_xyzw)
+        squared = x * x + y * y + z * z + w * w
+        if not math.isfinite(tx + ty + tz + squared):
+            raise _refused(parent, child, "it has a number that is not finite", "finite numbers")
+        if not abs(squared - 1.0) < NORM_TOLERANCE:
+            expected = "a quaternion of norm 1; the identity is 0, 0, 0, 1"
+            raise _refused(parent, child, "its quaternion does not have norm 1", expected)
+        norm = 1.0 if abs(squared - 1.0) < _NORMAL else math.sqrt(squared)
+        sample = _Sample(parent, (tx, ty, tz), (x / norm, y / norm, z / norm, w / norm))
+
         with self._lock:
             edge = self._edges.get(child)
             if edge is None or edge.static or static:
                 edge = self._edges[child] = _Edge(static)
             self._parents.add(parent)
-            self._insert(edge, child, stamp_ns, sample)
+            stamps, samples = edge.stamps, edge.samples
+            if not stamps or stamp_ns > stamps[-1]:
+                stamps.append(stamp_ns)
+                samples.append(sample)
+                expired = bisect_left(stamps, stamp_ns - self.cache_ns)
+                del stamps[:expired], samples[:expired]
+                return
+            if stamp_ns < stamps[-1] - self.cache_ns:
+                expected = "a stamp near the newest one; call clear() after a jump"
+                raise _refused(parent, child, "older than the cache", expected)
+            at = bisect_left(stamps, stamp_ns)
+            if stamps[at] == stamp_ns:
+                samples[at] = sample
+            else:
+                stamps.insert(at, stamp_ns)
+                samples.insert(at, sample)
 
     def add_message(self, message: Any, static: bool = False, arrival_ns: int | None = None) -> None:
         """Add the transforms of a tf2_msgs/TFMessage; unusable ones are skipped and counted in `rejected`.
@@ -156,27 +184,6 @@ class TransformBuffer:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
             self._parents = {edge.samples[0].parent for edge in self._edges.values()}
             self.clocks.clear()
-
-    def _insert(self, edge: _Edge, child: str, stamp_ns: int, sample: _Sample) -> None:
-        stamps, samples = edge.stamps, edge.samples
-        if not stamps or stamp_ns > stamps[-1]:
-            stamps.append(stamp_ns)
-            samples.append(sample)
-            oldest = stamp_ns - self.cache_ns
-            if stamps[0] < oldest:
-                n = bisect_left(stamps, oldest)
-                del stamps[:n], samples[:n]
-            return
-        if stamp_ns < stamps[-1] - self.cache_ns:
-            raise _refused(
-                sample.parent, child, "older than the cache", "a stamp near the newest one; call clear() after a jump"
-            )
-        at = bisect_left(stamps, stamp_ns)
-        if stamps[at] == stamp_ns:
-            samples[at] = sample
-        else:
-            stamps.insert(at, stamp_ns)
-            samples.insert(at, sample)
 
     def _count(self, reason: str) -> None:
         reason = reason[:_LONGEST_REASON]
@@ -279,7 +286,11 @@ class TransformBuffer:
                 if child in seen or edge is None:
                     continue
                 seen.add(child)
-                for i in sorted({i for at in times for i in _around(edge, at)}):
+                last, used = len(edge.samples) - 1, set[int]()  # indices of samples that poses at these times depend on
+                for at in times:
+                    i = bisect_right(edge.stamps, at)
+                    used |= {last} if edge.static or not at else {max(i - 1, 0), min(i, last)}
+                for i in sorted(used):
                     stamp_ns, sample = 0 if edge.static else edge.stamps[i], edge.samples[i]
                     found[child, stamp_ns] = TransformSample(sample.parent, child, stamp_ns, *sample[1:], edge.static)
                     waiting.append(sample.parent)
@@ -384,30 +395,6 @@ def _refused(parent: str, child: str, got: str, expected: str) -> InputError:
     return InputError(f"transform {parent} <- {child}", got, expected, "check its publisher")
 
 
-def _checked(parent: str, child: str, translation: Sequence[float], quaternion: Sequence[float]) -> Pose:
-    """Check that translation and quaternion are finite, and normalise the quaternion."""
-    tx, ty, tz = map(float, translation)
-    x, y, z, w = map(float, quaternion)
-    squared = x * x + y * y + z * z + w * w
-    if not math.isfinite(tx + ty + tz + squared):
-        raise _refused(parent, child, "it has a number that is not finite", "finite numbers")
-    if not abs(squared - 1.0) < NORM_TOLERANCE:
-        raise _refused(
-            parent, child, "its quaternion does not have norm 1", "a quaternion of norm 1; the identity is 0, 0, 0, 1"
-        )
-    norm = 1.0 if abs(squared - 1.0) < _NORMAL else math.sqrt(squared)
-    return (tx, ty, tz), (x / norm, y / norm, z / norm, w / norm)
-
-
-def _around(edge: _Edge, at: int) -> tuple[int, ...]:
-    """Indices of the samples that an edge's pose at a time (ns) depends on; 0 = the newest."""
-    last = len(edge.samples) - 1
-    if edge.static or not at:
-        return (last,)
-    i = bisect_right(edge.stamps, at)
-    return tuple(sorted({max(i - 1, 0), min(i, last)}))
-
-
 def _sample(child: str, edge: _Edge, at: int | None) -> _Sample | _Gap:
     """Pose at a time (ns), None = the newest; or the gap if there is none."""
     stamps, samples = edge.stamps, edge.samples
@@ -428,3 +415,82 @@ def _sample(child: str, edge: _Edge, at: int | None) -> _Sample | _Gap:
     share = (at - stamps[i - 1]) / (stamps[i] - stamps[i - 1])
     translation = lerp(before.translation, after.translation, share)
     return _Sample(before.parent, translation, slerp(before.rotation, after.rotation, share))
+
+
+# ------------------------------------------------------------------------------------------------ poses
+
+# A pose as plain floats is three to ten times as fast as arrays in a lookup that chains a dozen of them. It is a
+# translation (m) and a unit quaternion x, y, z, w: p_T_a maps coordinates in a to coordinates in p.
+
+
+def lerp(a: Vector3, b: Vector3, share: float) -> Vector3:
+    """The point between a (share 0) and b (share 1)."""
+    rest = 1.0 - share
+    return rest * a[0] + share * b[0], rest * a[1] + share * b[1], rest * a[2] + share * b[2]
+
+
+def slerp(a: Quaternion, b: Quaternion, share: float) -> Quaternion:
+    """Unit quaternion on the shorter arc from a (share 0) to b (share 1).
+
+    Source: Shoemake 1985; the angle from chord lengths (Kahan), which is exact for small ones too.
+    """
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    if ax * bx + ay * by + az * bz + aw * bw < 0:
+        bx, by, bz, bw = -bx, -by, -bz, -bw
+    chord = math.hypot(ax - bx, ay - by, az - bz, aw - bw)
+    angle = 2 * math.atan2(chord, math.hypot(ax + bx, ay + by, az + bz, aw + bw))
+    if angle < _SAME:
+        p, q = 1 - share, share
+    else:
+        p, q = math.sin((1 - share) * angle) / math.sin(angle), math.sin(share * angle) / math.sin(angle)
+    return unit(p * ax + q * bx, p * ay + q * by, p * az + q * bz, p * aw + q * bw)
+
+
+def unit(x: float, y: float, z: float, w: float) -> Quaternion:
+    """Normalise a quaternion to norm 1."""
+    norm = math.sqrt(x * x + y * y + z * z + w * w)
+    return x / norm, y / norm, z / norm, w / norm
+
+
+def chained(a: Pose, b: Pose) -> Pose:
+    """Chain the poses p_T_a and a_T_b to p_T_b."""
+    (tx, ty, tz), (ax, ay, az, aw) = a
+    translation, (bx, by, bz, bw) = b
+    x, y, z = _turned(a[1], translation)
+    rotation = (
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+        aw * bw - ax * bx - ay * by - az * bz,
+    )
+    return (tx + x, ty + y, tz + z), rotation
+
+
+def _turned(q: Quaternion, v: Vector3) -> Vector3:
+    """Rotate a vector (m) by a unit quaternion: v + 2 u × (u × v + w v)."""
+    ux, uy, uz, w = q
+    vx, vy, vz = v
+    cx, cy, cz = uy * vz - uz * vy + w * vx, uz * vx - ux * vz + w * vy, ux * vy - uy * vx + w * vz
+    return (vx + 2 * (uy * cz - uz * cy), vy + 2 * (uz * cx - ux * cz), vz + 2 * (ux * cy - uy * cx))
+
+
+def inverse(pose: Pose) -> Pose:
+    """Invert the pose p_T_a to a_T_p."""
+    translation, (x, y, z, w) = pose
+    back = (-x, -y, -z, w)
+    tx, ty, tz = _turned(back, translation)
+    return (-tx, -ty, -tz), back
+
+
+def matrix(pose: Pose) -> npt.NDArray[np.float64]:
+    """(4, 4) float64 matrix of a pose; its rotation is exact to rounding."""
+    (tx, ty, tz), rotation = pose
+    x, y, z, w = unit(*rotation)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w), tx],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w), ty],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y), tz],
+        [0.0, 0.0, 0.0, 1.0],
+    ]
+    return np.array(rows)

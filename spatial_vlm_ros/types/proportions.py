@@ -80,7 +80,11 @@ def newcombe_paired(both: int, first: int, second: int, neither: int) -> Interva
         return None
     p1, p2 = (both + first) / n, (both + second) / n
     (low1, high1), (low2, high2) = _bounds(both + first, n), _bounds(both + second, n)
-    phi = _correlation(both, first, second, neither)
+    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
+    cross = float(both * neither - first * second)
+    if cross > 0:  # a positive correlation is reduced by half a case
+        cross = max(0.0, cross - n / 2)
+    phi = cross / math.sqrt(margins) if margins else 0.0
     down, up = (p1 - low1, high2 - p2), (high1 - p1, p2 - low2)
     low = p1 - p2 - math.sqrt(max(0.0, down[0] ** 2 - 2 * phi * down[0] * down[1] + down[1] ** 2))
     high = p1 - p2 + math.sqrt(max(0.0, up[0] ** 2 - 2 * phi * up[0] * up[1] + up[1] ** 2))
@@ -110,14 +114,3 @@ def _bounds(k: int, n: int) -> tuple[float, float]:
     middle = (p + _Z * _Z / (2 * n)) / (1 + _Z * _Z / n)
     half = _Z / (1 + _Z * _Z / n) * math.sqrt(p * (1 - p) / n + _Z * _Z / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _correlation(both: int, first: int, second: int, neither: int) -> float:
-    """Phi coefficient of a 2 × 2 table; a positive one is reduced by half a case; 0 if a margin is empty."""
-    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
-    if margins == 0:
-        return 0.0
-    cross = float(both * neither - first * second)
-    if cross > 0:
-        cross = max(0.0, cross - (both + first + second + neither) / 2)
-    return cross / math.sqrt(margins)

@@ -80,7 +80,12 @@ class CompactGrounder:
         )
         best = [max(obj, key=lambda one: one.score) for obj in objects]
         seen = decoding.masks(best, output, box) if self._with_masks else [None] * len(best)
-        match = self._match(objects, output, len(phrased))
+        # (P, N): the score under a phrase that found the object, else the heat-map value at its centre
+        chance, match = decoding.probabilities(output, self.spec), np.zeros((len(phrased), len(objects)))
+        for n, (obj, one) in enumerate(zip(objects, best, strict=True)):
+            match[:, n] = chance[:, one.cell[0], one.cell[1]]
+            for each in obj:
+                match[each.phrase, n] = max(match[each.phrase, n], each.score)
         attributes = [
             tuple(word for (_, word), chance in zip(looks, match[len(said) :, n], strict=True)
                   if chance >= _SURE * one.score) for n, one in enumerate(best)
@@ -114,18 +119,6 @@ class CompactGrounder:
         heat, box, kernel, prototypes = (said[name] for name in _OUTPUTS)
         raw = decoding.RawOutput(heat, box, kernel, prototypes[0] if prototypes.ndim == 4 else prototypes)
         return raw, said.get(_FEATURES)
-
-    def _match(
-        self, objects: list[list[decoding.Instance]], output: decoding.RawOutput, phrases: int
-    ) -> npt.NDArray[np.float64]:
-        """(P, N) scores: that of the object under a phrase that found it, else the heat-map value at its centre."""
-        chance, match = decoding.probabilities(output, self.spec), np.zeros((phrases, len(objects)))
-        for n, obj in enumerate(objects):
-            best = max(obj, key=lambda one: one.score)
-            match[:, n] = chance[:, best.cell[0], best.cell[1]]
-            for one in obj:
-                match[one.phrase, n] = max(match[one.phrase, n], one.score)
-        return match
 
 
 def merged(found: Sequence[decoding.Instance]) -> list[list[decoding.Instance]]:

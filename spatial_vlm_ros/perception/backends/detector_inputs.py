@@ -195,9 +195,18 @@ class OwlPreparation:
         """Turn (H, W, 3) uint8 into normalised (1, 3, height, width) float32."""
         if self.family == "owlvit":
             image = resized(rgb, self.height, self.width, BICUBIC).astype(np.float32) * np.float32(self.factor)
-        else:
-            image = _squared(rgb.astype(np.float32) * np.float32(self.factor), self.height, self.width)
-        return normalised(image, self.mean, self.std)
+            return normalised(image, self.mean, self.std)
+
+        # padded to a square, blurred if it becomes smaller, and resized
+        rows, columns = rgb.shape[:2]
+        side = max(rows, columns)
+        padded = np.zeros((side, side, 3), np.float32)
+        padded[:rows, :columns] = rgb.astype(np.float32) * np.float32(self.factor)
+        blurs = [max((side / target - 1) / 2, 0.0) for target in (self.width, self.height)]  # standard deviations
+        kernels = [cv2.getGaussianKernel(2 * int(_TRUNCATE * sigma + 0.5) + 1, sigma) for sigma in blurs]
+        if any(len(kernel) > 1 for kernel in kernels):
+            padded = cv2.sepFilter2D(padded, -1, kernels[0], kernels[1], borderType=cv2.BORDER_REFLECT_101)
+        return normalised(_sampled(_sampled(padded, self.height, 0), self.width, 1), self.mean, self.std)
 
     def to_pixels(self, boxes: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float64]:
         """Convert (K, 4) boxes of the model to pixels of the image; see `corners`.
@@ -262,19 +271,6 @@ def scored(
     score = fit.max(axis=1)
     kept = np.flatnonzero(score > least)
     return clipped(prepare.to_pixels(boxes[kept], size), score[kept], fit[kept], size)
-
-
-def _squared(image: Pixels, height: int, width: int) -> Pixels:
-    """Pad (H, W, 3) float32 to a square, blur it if it becomes smaller, and resize it to (height, width, 3)."""
-    rows, columns = image.shape[:2]
-    side = max(rows, columns)
-    padded = np.zeros((side, side, 3), np.float32)
-    padded[:rows, :columns] = image
-    blurs = [max((side / target - 1) / 2, 0.0) for target in (width, height)]  # standard deviations
-    kernels = [cv2.getGaussianKernel(2 * int(_TRUNCATE * sigma + 0.5) + 1, sigma) for sigma in blurs]
-    if any(len(kernel) > 1 for kernel in kernels):
-        padded = cv2.sepFilter2D(padded, -1, kernels[0], kernels[1], borderType=cv2.BORDER_REFLECT_101)
-    return _sampled(_sampled(padded, height, 0), width, 1)
 
 
 def _sampled(image: Pixels, target: int, axis: int) -> Pixels:

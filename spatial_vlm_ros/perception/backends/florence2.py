@@ -10,12 +10,11 @@ of the whole answer is checked first: an invalid answer is an error, never "noth
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends import loading, prompts
@@ -148,13 +147,27 @@ class Florence2:
         except Exception as error:
             reason = f"its processor cannot read {printable(answer, 120)!r}: {type(error).__name__}: {error}"
             raise ModelError(NAME, reason, "use the processor that belongs to the model") from error
-        found = tuple(
-            NamedObject(printable(label, LONGEST_LABEL) or words, box, None, reply.score)
-            for label, box in _boxes(parsed, answer)
-        )
+        found = []
+        names = parsed.get("bboxes_labels", parsed.get("labels", ()))
+        for label, corners in zip(names, parsed.get("bboxes", ()), strict="bboxes" in parsed):
+            found.append((label, np.asarray(corners, dtype=np.float64).reshape(2, 2)))
+        names = parsed.get("polygons_labels", parsed.get("labels", ()))
+        for label, outlines in zip(names, parsed.get("polygons", ()), strict="polygons" in parsed):
+            if any(len(outline) < 2 * _FEWEST_CORNERS for outline in outlines):
+                raise _unusable(answer, "an outline has fewer than three corners")
+            points = np.concatenate([np.reshape(np.asarray(outline, np.float64), (-1, 2)) for outline in outlines])
+            found.append((label, np.stack([points.min(axis=0), points.max(axis=0)])))
         if answer and not found:
             raise _unusable(answer, "its processor finds no place in it")
-        return found
+
+        objects = []
+        for label, corners in found:  # (2, 2), top left and bottom right, in fractions of pixels
+            (left, top), (right, bottom) = (corners / _FINER).tolist()
+            if not (left < right and top < bottom):
+                raise _unusable(answer, "a box has no area, or its corners in another order")
+            name = printable(label, LONGEST_LABEL) or words
+            objects.append(NamedObject(name, (left, top, right, bottom), None, reply.score))
+        return tuple(objects)
 
     def _forward(self, rgb: Rgb) -> Callable[[Sequence[str], int], list[Reply]]:
         """Return the function that the runner calls with a batch of prompts; answers keep their special tokens."""
@@ -171,27 +184,6 @@ class Florence2:
             return recorder.replies(rows, self.model.generation_config, self._processor.tokenizer, plain=False)
 
         return forward
-
-
-def _boxes(parsed: Mapping[str, Any], answer: str) -> Iterator[tuple[str, tuple[float, float, float, float]]]:
-    """Labels and boxes of the processor's output; for outlines, the boxes around them."""
-    names = parsed.get("bboxes_labels", parsed.get("labels", ()))
-    for label, corners in zip(names, parsed.get("bboxes", ()), strict="bboxes" in parsed):
-        yield label, _box(np.asarray(corners, dtype=np.float64).reshape(2, 2), answer)
-    names = parsed.get("polygons_labels", parsed.get("labels", ()))
-    for label, outlines in zip(names, parsed.get("polygons", ()), strict="polygons" in parsed):
-        if any(len(outline) < 2 * _FEWEST_CORNERS for outline in outlines):
-            raise _unusable(answer, "an outline has fewer than three corners")
-        corners = np.concatenate([np.reshape(np.asarray(outline, np.float64), (-1, 2)) for outline in outlines])
-        yield label, _box(np.stack([corners.min(axis=0), corners.max(axis=0)]), answer)
-
-
-def _box(corners: npt.NDArray[np.float64], answer: str) -> tuple[float, float, float, float]:
-    """Convert a box from thousandths of pixels to pixels; `corners` is (2, 2), top left and bottom right."""
-    (left, top), (right, bottom) = (corners / _FINER).tolist()
-    if not (left < right and top < bottom):
-        raise _unusable(answer, "a box has no area, or its corners in another order")
-    return left, top, right, bottom
 
 
 def _unusable(answer: str, reason: str) -> ModelError:

@@ -61,8 +61,7 @@ def pretrained(
     """
     model_class = transformers_class(cls, model=model)
     folder = model_folder(path_or_id, model=model)
-    _check_config(folder, model_class, model, also)
-    _check_weights(folder, model)
+    _check_files(folder, model_class, model, also)
     try:
         loaded, report = model_class.from_pretrained(
             folder,
@@ -143,8 +142,19 @@ def model_folder(path_or_id: str, *, model: str) -> Path:
     entry = next((e for e in known_models().values() if path_or_id in (e.name, e.repository)), None)
     if entry is not None and not missing(entry):
         return folder_of(entry)
-    if "/" in path_or_id and (found := _cached(path_or_id, model)) is not None:
-        return found
+    if "/" in path_or_id:  # a snapshot in the hub's cache needs config and all weights; no network is used
+        try:
+            from huggingface_hub import try_to_load_from_cache
+            from huggingface_hub.errors import HFValidationError
+        except ImportError as error:
+            raise _not_installed(error, model) from error
+        try:
+            config = try_to_load_from_cache(path_or_id, "config.json")
+        except HFValidationError as error:
+            known = ('an id "owner/name" of the hub', "a folder with config.json")
+            raise UnknownNameError("model", path_or_id, known) from error
+        if isinstance(config, str) and _complete(Path(config).parent):
+            return Path(config).parent
     if entry is not None:
         raise ModelError(model, f"{path_or_id} is missing or incomplete", by_hand(entry))
     if "/" not in path_or_id:
@@ -197,28 +207,13 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in names)
 
 
-def _cached(repository: str, model: str) -> Path | None:
-    """The cached snapshot of a hub id if it has config and all weights, else None; uses no network."""
-    try:
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-    except ImportError as error:
-        raise _not_installed(error, model) from error
-    try:
-        found = try_to_load_from_cache(repository, "config.json")
-    except HFValidationError as error:
-        known = ('an id "owner/name" of the hub', "a folder with config.json")
-        raise UnknownNameError("model", repository, known) from error
-    folder = Path(found).parent if isinstance(found, str) else None
-    return folder if folder is not None and _complete(folder) else None
-
-
 def _complete(folder: Path) -> bool:
     files = weight_files(folder)
     return bool(files) and all(file.is_file() for file in files)
 
 
-def _check_config(folder: Path, model_class: Any, model: str, also: tuple[str, ...]) -> None:
+def _check_files(folder: Path, model_class: Any, model: str, also: tuple[str, ...]) -> None:
+    """Refuse another type of model, pickles, adapters and folders without weights before anything is loaded."""
     config = read_json(folder / "config.json", model)
     kind = config.get("model_type")
     if not isinstance(kind, str):
@@ -231,9 +226,6 @@ def _check_config(folder: Path, model_class: Any, model: str, also: tuple[str, .
     if named is not None and not str(named).endswith((".safetensors", ".safetensors.index.json")):
         raise _pickled(model, folder / str(named))
 
-
-def _check_weights(folder: Path, model: str) -> None:
-    """Refuse pickles, adapters and folders without weights before anything is read."""
     if (folder / "adapter_config.json").is_file():
         repair = "merge it into its base model and save that: model.merge_and_unload().save_pretrained(folder)"
         raise ModelError(model, f"{folder} holds an adapter, which names another model to load", repair)

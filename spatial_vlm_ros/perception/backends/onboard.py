@@ -377,7 +377,21 @@ class Runner:
         """Load the model with these settings; arguments as `loading.pretrained`."""
         found = loading.transformers_class(cls, model=self.model)
         self.check_class(found)
-        self._check_room(loading.model_folder(path_or_id, model=self.model))
+        # Weights have to fit: in RAM, through which unquantized weights pass, and on the GPU.
+        bits, ram = self.settings.quantization, loading.free_memory()
+        files = loading.weight_files(loading.model_folder(path_or_id, model=self.model))
+        needed = loading.weight_bytes(files, QUANTIZATION[bits][1] if bits else self.dtype.itemsize)
+        cuda, rooms = needed_torch().cuda, dict[str, int | None]()
+        if self.settings.device_map:
+            gpus = sum(cuda.mem_get_info(gpu)[0] for gpu in range(cuda.device_count()))
+            rooms["all devices"] = None if ram is None else ram + gpus
+        elif self.device.type == "cuda":
+            rooms[str(self.device)] = cuda.mem_get_info(self.device)[0]
+        if not bits and not self.settings.device_map:
+            rooms["cpu"] = ram
+        for device, free in rooms.items():
+            loading.check_room(self.model, needed, free, device)
+
         self.settings.limit_memory(self.device)
         arguments = {**arguments, **self.settings.arguments(self.device, self.dtype)}
         where = {"device": self.device, "dtype": self.dtype}
@@ -417,6 +431,8 @@ class Runner:
     def _over(
         self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]], budget_s: float
     ) -> tuple[list[Result], Rung]:
+        import torch
+
         done: list[Result] = []
         tried: list[Rung] = []
         rung, started = self.top, self._clock()
@@ -426,10 +442,24 @@ class Runner:
                 reason = f"{spent:.1f} s of {budget_s:g} s are spent with {len(done)} of {len(items)} items done"
                 repair = "raise budget_s, lower longest_px, ask for fewer objects, or use a smaller model or a GPU"
                 raise ModelTimeoutError(self.model, reason, repair)
-            results = self._attempt(forward, items[len(done) : len(done) + rung.batch], rung.longest_px)
-            if results is not None:
+            batch = items[len(done) : len(done) + rung.batch]
+            try:
+                with torch.inference_mode():
+                    results = forward(batch, rung.longest_px)
+                if len(results) != len(batch):
+                    reason = f"{len(results)} results for {len(batch)} items"
+                    raise ModelError(self.model, reason, "fix the backend")
                 done.extend(results)
                 continue
+            except SpatialVlmError:
+                raise
+            except Exception as error:
+                if not loading.is_out_of_memory(error):
+                    repair = "set compile=no" if self.settings.compile else "load it again"
+                    repair += "; if it fails again, try dtype=float32 or device=cpu"
+                    if "no kernel image" in str(error):
+                        repair = "this torch is not built for this GPU: install one that is, or use device=cpu"
+                    raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", repair) from error
             self.free()  # only here are the exception and the tensors that its traceback holds gone
             tried.append(rung)
             lower = rung.lower(self.resizes)
@@ -439,45 +469,6 @@ class Runner:
                 raise ModelError(self.model, reason, repair)
             rung = lower
         return done, rung
-
-    def _attempt(
-        self, forward: Callable[[Sequence[Item], int], Sequence[Result]], batch: Sequence[Item], longest_px: int
-    ) -> Sequence[Result] | None:
-        """Return the results, or None if memory ran out."""
-        import torch
-
-        try:
-            with torch.inference_mode():
-                results = forward(batch, longest_px)
-        except SpatialVlmError:
-            raise
-        except Exception as error:
-            if loading.is_out_of_memory(error):
-                return None
-            repair = "set compile=no" if self.settings.compile else "load it again"
-            repair += "; if it fails again, try dtype=float32 or device=cpu"
-            if "no kernel image" in str(error):
-                repair = "this torch is not built for this GPU: install one that is, or use device=cpu"
-            raise ModelError(self.model, f"it failed: {type(error).__name__}: {error}", repair) from error
-        if len(results) != len(batch):
-            raise ModelError(self.model, f"{len(results)} results for {len(batch)} items", "fix the backend")
-        return results
-
-    def _check_room(self, folder: Path) -> None:
-        """Refuse weights that do not fit: in RAM, through which unquantized weights pass, and on the GPU."""
-        bits, ram = self.settings.quantization, loading.free_memory()
-        files, item_bytes = loading.weight_files(folder), QUANTIZATION[bits][1] if bits else self.dtype.itemsize
-        needed = loading.weight_bytes(files, item_bytes)
-        cuda, rooms = needed_torch().cuda, dict[str, int | None]()
-        if self.settings.device_map:
-            gpus = sum(cuda.mem_get_info(gpu)[0] for gpu in range(cuda.device_count()))
-            rooms["all devices"] = None if ram is None else ram + gpus
-        elif self.device.type == "cuda":
-            rooms[str(self.device)] = cuda.mem_get_info(self.device)[0]
-        if not bits and not self.settings.device_map:
-            rooms["cpu"] = ram
-        for where, free in rooms.items():
-            loading.check_room(self.model, needed, free, where)
 
     def free(self) -> None:
         """Return unused memory to the device."""

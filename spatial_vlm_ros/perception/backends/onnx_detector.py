@@ -297,8 +297,7 @@ def load(
     """Load the backend. Options: docs/backends.md."""
     target, warm = OnnxDevice(device, number("threads", threads, int, 0, MOST_THREADS)), switch("warm_up", warm_up)
     seconds = number("budget_s", budget_s, float, POSITIVE)
-    folder = _folder(model)
-    kind, config = _described(folder, family)
+    folder, kind, config = _files_of(model, family)
     own = _OWL if kind in inputs.OWL_SIDES else _DINO
     thresholds = Thresholds.read(
         threshold or own["threshold"],
@@ -328,37 +327,34 @@ def load(
     return with_masks(detector, masks, masks_model, masks_preset)
 
 
-def _folder(model: str) -> Path:
-    """Return the folder as given, or that of a model of the store."""
-    given = Path(model).expanduser()
-    if given.is_dir():
-        return given
-    if given.is_file() or given.suffix == ".onnx":
-        raise ModelError(NAME, f"{model} is a file", "pass its folder, and the file as graph=NAME.onnx")
-    entry = next((e for e in known_models().values() if e.backend == NAME and model in (e.name, e.repository)), None)
-    if entry is None:
-        names = [e.name for e in known_models().values() if e.backend == NAME]
-        raise UnknownNameError("model", model, (*names, "a folder with .onnx files and tokenizer.json"))
-    if missing(entry):
-        raise ModelError(NAME, f"{model} is missing or incomplete", by_hand(entry))
-    return folder_of(entry)
+def _files_of(model: str, family: str) -> tuple[Path, str, dict[str, Any]]:
+    """The model's folder, as given or in the store, its family, and its config.json, empty if there is none."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        if folder.is_file() or folder.suffix == ".onnx":
+            raise ModelError(NAME, f"{model} is a file", "pass its folder, and the file as graph=NAME.onnx")
+        own = [entry for entry in known_models().values() if entry.backend == NAME]
+        entry = next((entry for entry in own if model in (entry.name, entry.repository)), None)
+        if entry is None:
+            names = [entry.name for entry in own]
+            raise UnknownNameError("model", model, (*names, "a folder with .onnx files and tokenizer.json"))
+        if missing(entry):
+            raise ModelError(NAME, f"{model} is missing or incomplete", by_hand(entry))
+        folder = folder_of(entry)
 
-
-def _described(folder: Path, family: str) -> tuple[str, dict[str, Any]]:
-    """Return the family, and the content of config.json, empty if there is none."""
     if family not in ("auto", *FAMILIES):
         raise UnknownNameError("family", family, ("auto", *FAMILIES))
     path = folder / "config.json"
     if not path.is_file():
         if family == "auto":
             raise ModelError(NAME, f"{path} is missing", f"fetch it, or set family to {' or '.join(FAMILIES)}")
-        return family, {}
+        return folder, family, {}
     config = read_json(path, NAME)
     kind = str(config.get("model_type"))
     if kind not in FAMILIES or family not in ("auto", kind):
         wanted = family if family != "auto" else " or ".join(FAMILIES)
         raise ModelError(NAME, f"{folder} holds a model of type {kind!r}", f"use a model whose model_type is {wanted}")
-    return kind, config
+    return folder, kind, config
 
 
 def _number(told: object, name: str) -> int | None:

@@ -153,7 +153,14 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
     kept: list[int] = []
     fits: list[Array] = []
     while waiting and len(kept) < most:
-        overlap = _shares(boxes, waiting[0], waiting)
+        # intersection over union with the best one: of masks if both have one, else of boxes
+        overlap = overlaps(boxes.xyxy[waiting[0]], boxes.xyxy[waiting])[0]
+        if boxes.masks is not None:
+            mask = boxes.masks[waiting[0]]
+            for n in np.flatnonzero(overlap).tolist():  # masks of disjoint boxes are disjoint
+                other = boxes.masks[waiting[n]]
+                if mask.any() and other.any():
+                    overlap[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)
         overlap[0] = np.inf
         same = [n for n, share in zip(waiting, overlap, strict=True) if share > iou]
         kept.append(waiting[0])
@@ -191,15 +198,3 @@ def clipped(
 def _taken(boxes: Boxes, rows: npt.NDArray[np.intp]) -> Boxes:
     masks = None if boxes.masks is None else boxes.masks[rows]
     return Boxes(boxes.xyxy[rows], boxes.score[rows], boxes.fit[rows], masks)
-
-
-def _shares(boxes: Boxes, one: int, others: Sequence[int]) -> Array:
-    """Intersection over union of one object with others: of masks if both have one, else of boxes."""
-    shares = overlaps(boxes.xyxy[one], boxes.xyxy[others])[0]
-    if boxes.masks is not None:
-        mask = boxes.masks[one]
-        for n in np.flatnonzero(shares).tolist():  # masks of disjoint boxes are disjoint
-            other = boxes.masks[others[n]]
-            if mask.any() and other.any():
-                shares[n] = np.count_nonzero(mask & other) / np.count_nonzero(mask | other)
-    return shares

@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,7 +137,7 @@ class PromptedGrounder:
         return found.text, found.seen_px
 
     def reply(self, rgb: Rgb, prompt: Any) -> PromptReply:
-        """Return the reply to a prompt; see Replier.reply."""
+        """Return the reply to a prompt, the whole text beside the image, decoded greedily."""
         check_rgb(rgb)
         ((reply, seen),) = self._replies(rgb, [prompt])
         return PromptReply(reply.text, seen, reply.whole)
@@ -220,7 +220,17 @@ def grounding(
         several: see `with_boxes`.
     """
     found = {name: with_boxes(given, rgb, masks, several=several, model=model) for name, given in asked}
-    objects = _objects({name: [one.named for one in given] for name, given in found.items()})
+    objects: list[tuple[NamedObject, dict[str, str]]] = []  # the surest box of each, and its label by asked name
+    for name, boxed in found.items():
+        before = len(objects)
+        for one in (masked.named for masked in boxed):
+            same = [overlap(other, one) for other, _ in objects[:before]]
+            best = int(np.argmax(same)) if same else None
+            if best is None or same[best] < SAME_BOX or name in objects[best][1]:
+                objects.append((one, {name: one.label}))
+            else:
+                kept, labels = objects[best]
+                objects[best] = (max(kept, one, key=_score), {**labels, name: one.label})
     try:
         given = []
         for number, (one, labels) in enumerate(objects, 1):
@@ -240,21 +250,6 @@ def grounding(
             match[p] = SAME
     made = Grounding(detections, match, unread, UNMEASURED)
     return with_masks_of(made, [one for given in found.values() for one in given])
-
-
-def _objects(asked: Mapping[str, Sequence[NamedObject]]) -> list[tuple[NamedObject, dict[str, str]]]:
-    """Merge found objects: the surest box of each, with the label for each name it was found under."""
-    objects: list[tuple[NamedObject, dict[str, str]]] = []
-    for category, found in asked.items():
-        before = len(objects)
-        for one in found:
-            best = max(range(before), key=lambda n: overlap(objects[n][0], one), default=None)
-            if best is None or overlap(objects[best][0], one) < SAME_BOX or category in objects[best][1]:
-                objects.append((one, {category: one.label}))
-            else:
-                kept, labels = objects[best]
-                objects[best] = (max(kept, one, key=_score), {**labels, category: one.label})
-    return objects
 
 
 def _score(found: NamedObject) -> float:

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import msgspec
 
@@ -83,24 +82,11 @@ class _Reply(msgspec.Struct):
     parts: list[_Part]
 
 
-def reading_request(quoted: str, model: str, max_tokens: int) -> dict[str, Any]:
-    """Make the body of POST /v1/chat/completions that asks for a reading.
-
-    Args:
-        max_tokens: most tokens of the answer.
-    """
-    text, flag = {"type": "string"}, {"type": "boolean"}
-    part = chat.json_object({"said": text, "means": text, "aside": flag})
-    parts = {"type": "array", "items": part, "maxItems": MOST_PARTS}
-    schema = chat.json_object({"translation": text, "command": text, "parts": parts})
-    return chat.body_of(model, _ASKED.format(words=quoted), max_tokens, SYSTEM, ("reading", schema))
-
-
 def model_reading(instruction: str, text: str, model: str) -> ModelReading:
     """Read and check a model's answer for a sentence.
 
     Args:
-        text: the model's answer to `reading_request`.
+        text: the model's answer to the request of ServerReader.
     """
     try:
         reply = msgspec.json.decode(text, type=_Reply)
@@ -191,7 +177,12 @@ class ServerReader:
 
     def read(self, instruction: str) -> ModelReading:
         """See SentenceReader.read."""
-        request = reading_request(chat.quoted(instruction), self._model, self._max_tokens)
+        text, flag = {"type": "string"}, {"type": "boolean"}
+        part = chat.json_object({"said": text, "means": text, "aside": flag})
+        parts = {"type": "array", "items": part, "maxItems": MOST_PARTS}
+        schema = chat.json_object({"translation": text, "command": text, "parts": parts})
+        words = _ASKED.format(words=chat.quoted(instruction))
+        request = chat.body_of(self._model, words, self._max_tokens, SYSTEM, ("reading", schema))
         reply = chat.said(self._client.post("/chat/completions", json.dumps(request).encode("ascii")), self.name)
         if cut := cut_off(reply, "max_tokens", self._max_tokens, self.name):
             raise cut

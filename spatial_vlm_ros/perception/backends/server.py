@@ -80,8 +80,20 @@ class ServerGrounder(prompts.PromptedGrounder):
             if not names:
                 return Grounding((), label_match(phrases, ()))
             (reading,) = self._ask(rgb, [lambda sent: chat.find_request(names, sent, self._asking)])
-        except ServerDownError as down:
-            return self._by_fallback(down, rgb, phrases)
+        except ServerDownError as down:  # the fallback does not hide a refusal or a wrong answer
+            if self._fallback is None:
+                raise
+            _log.warning("model server down, %s answers: %s", self.fallback_name, down)
+            try:
+                return self._fallback.ground(rgb, phrases)
+            except CancelledError:
+                raise
+            except Exception as error:  # whatever the fallback raises, the error names both failures
+                timeout = isinstance(down, ModelTimeoutError) and isinstance(error, ModelTimeoutError)
+                kind = ModelTimeoutError if timeout else ModelError
+                both = f"{self.name}, then {self.fallback_name}"
+                words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
+                raise kind(both, f"{down.reason}; then: {words}", down.repair) from error
         places, objects = reading.places, tuple[prompts.MaskedObject, ...]()
         if self._masks is not None:
             objects = prompts.with_boxes(places, rgb, self._masks, several=False, model=self.name)
@@ -142,27 +154,25 @@ class ServerGrounder(prompts.PromptedGrounder):
             detections = check_detections(objects, rgb.shape[1], rgb.shape[0])
         except InputError as error:
             raise ModelError(self.name, str(error), "check the option convention against the model's card") from error
-        groups = _same_objects(detections)
+
+        def same(one: Detection, other: Detection) -> bool:
+            if one.label == other.label:
+                return False
+            if one.pointed and other.pointed:
+                return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= prompts.SAME_POINT
+            return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= prompts.SAME_BOX)
+
+        groups: list[list[int]] = []  # indices of detections that are one object under different labels
+        for n, detection in enumerate(detections):
+            group = next((group for group in groups if all(same(detection, detections[m]) for m in group)), None)
+            if group is None:
+                groups.append([n])
+            else:
+                group.append(n)
         match = label_match(phrases, detections)
         fit = [match[:, group].max(axis=1) for group in groups]
         kept = tuple(detections[group[0]] for group in groups)
         return Grounding(kept, np.stack(fit, axis=1) if fit else np.zeros((len(phrases), 0)), unread, UNMEASURED)
-
-    def _by_fallback(self, down: ServerDownError, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Ask the fallback if the server is down; it does not hide a refusal or a wrong answer."""
-        if self._fallback is None:
-            raise down
-        _log.warning("model server down, %s answers: %s", self.fallback_name, down)
-        try:
-            return self._fallback.ground(rgb, phrases)
-        except CancelledError:
-            raise
-        except Exception as error:  # whatever the fallback raises, the error names both failures
-            timeout = isinstance(down, ModelTimeoutError) and isinstance(error, ModelTimeoutError)
-            kind = ModelTimeoutError if timeout else ModelError
-            both = f"{self.name}, then {self.fallback_name}"
-            words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
-            raise kind(both, f"{down.reason}; then: {words}", down.repair) from error
 
 
 def load(
@@ -219,23 +229,3 @@ def load(
         except ServerDownError as error:
             _log.warning("not probed, so its coordinate convention is taken as stated: %s", error)
     return grounder
-
-
-def _same_objects(detections: Sequence[Detection]) -> list[list[int]]:
-    """Group detections that are one object under different labels; indices, each group in order."""
-
-    def same(one: Detection, other: Detection) -> bool:
-        if one.label == other.label:
-            return False
-        if one.pointed and other.pointed:
-            return math.dist(one.box_xyxy[:2], other.box_xyxy[:2]) <= prompts.SAME_POINT
-        return bool(overlaps(one.box_xyxy, other.box_xyxy)[0, 0] >= prompts.SAME_BOX)
-
-    groups: list[list[int]] = []
-    for n, one in enumerate(detections):
-        group = next((group for group in groups if all(same(one, detections[m]) for m in group)), None)
-        if group is None:
-            groups.append([n])
-        else:
-            group.append(n)
-    return groups

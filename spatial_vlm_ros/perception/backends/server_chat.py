@@ -187,29 +187,24 @@ def _request(words: str, labels: Sequence[str], sent: SentImage, asking: ChatPro
     box, corners = "bbox_2d", "left, top, right, bottom"
     if convention.order == "yx":
         box, corners = "box_2d", "top, left, bottom, right"
+    of_sides, (width, height) = "of the picture's width and height", sent.size
+    unit = {
+        "fraction": f"coordinates are fractions {of_sides}, 0 to 1",
+        "square": f"coordinates are fractions {of_sides}, 0 to 1",  # it is sent as a square
+        "thousand": f"coordinates are thousandths {of_sides}, whole numbers from 0 to 1000",
+        "percent": f"coordinates are percent {of_sides}, 0 to 100",
+        "bin": f"the picture is cut into {convention.bins} equal strips each way, numbered from 0, and coordinates are "
+        "numbers of strips",
+    }.get(convention.unit, f"coordinates are pixels of the picture, which is {width} wide and {height} high")
     form = f'{{"label": …, "{box}": [{corners}]}}'
     answer = f'a JSON object {{"{_PLACES}": […]}} with' if asking.schema else "a JSON list of"
-    words += f"Answer with {answer} one {form} for each thing, where {_unit(convention, sent.size)}; "
+    words += f"Answer with {answer} one {form} for each thing, where {unit}; "
     words += "where there is none, the list is empty."
     number = "number" if convention.unit in (*FRACTIONS, "percent") else "integer"
     numbers = {"type": "array", "items": {"type": number}, "minItems": 4, "maxItems": 4}
     obj = json_object({"label": {"type": "string", "enum": list(labels)}, box: numbers})
     places = json_object({_PLACES: {"type": "array", "items": obj, "maxItems": MOST_PLACES}})
     return prompt_request(words, sent, asking, SYSTEM, ("places", places))
-
-
-def _unit(convention: Convention, size: tuple[int, int]) -> str:
-    width, height = size
-    words = {
-        "fraction": "coordinates are fractions of the picture's width and height, 0 to 1",
-        "square": "coordinates are fractions of the picture's width and height, 0 to 1",  # it is sent as a square
-        "thousand": "coordinates are thousandths of the picture's width and height, whole numbers from 0 to 1000",
-        "percent": "coordinates are percent of the picture's width and height, 0 to 100",
-        "bin": f"the picture is cut into {convention.bins} equal strips each way, numbered from 0, and coordinates are "
-        "numbers of strips",
-    }
-    pixels = f"coordinates are pixels of the picture, which is {width} wide and {height} high"
-    return words.get(convention.unit, pixels)
 
 
 def json_object(fields: dict[str, Any]) -> dict[str, Any]:
@@ -260,17 +255,12 @@ def said(data: bytes, model: str) -> Reply:
         cut = "raise max_tokens, which it used up before it answered"
         repair = cut if choice.finish_reason == "length" else "see the server's log and its chat template"
         raise ModelError(model, "its answer is empty", repair)
-    return Reply(text, _confidence(choice.logprobs, model), choice.finish_reason == "stop")
-
-
-def _confidence(logprobs: _Logprobs | None, model: str) -> float | None:
-    """Geometric mean of the tokens' probabilities, 0 to 1: the exponential of their mean log probability."""
-    if logprobs is None or not logprobs.content:
-        return None
-    values = [token.logprob for token in logprobs.content]
+    values = [token.logprob for token in (choice.logprobs.content or ())] if choice.logprobs is not None else []
     if any(value > _ROUNDING for value in values):
         raise ModelError(model, "a token's logprob is above 0", "set logprobs=no, or fix the server")
-    return math.exp(min(0.0, math.fsum(values) / len(values)))
+    # the geometric mean of the tokens' probabilities, 0 to 1: the exponential of their mean log probability
+    confidence = math.exp(min(0.0, math.fsum(values) / len(values))) if values else None
+    return Reply(text, confidence, choice.finish_reason == "stop")
 
 
 def named(text: str, choices: Sequence[str], model: str) -> str:

@@ -315,11 +315,24 @@ class Client:
 
     def _refusal(self, status: int, headers: http.client.HTTPMessage, data: bytes) -> ModelError:
         """The error for a response other than 200, with the server's own message shortened and printable."""
-        said = _printable(_message(data), self._credential)
+        try:  # OpenAI's error.message, FastAPI's detail, or the body itself
+            body = json.loads(data)
+            for name in ("error", "detail", "message"):
+                if isinstance(body, dict) and body.get(name):
+                    body = body[name]
+            data = (body if isinstance(body, str) else json.dumps(body)).encode("utf-8", "replace")
+        except (ValueError, RecursionError):
+            pass
+        said = _printable(data, self._credential)
         phrase = http.client.responses.get(status, "unknown status")
         reason = f"it answered {status} {phrase}" + (f": {said}" if said else "")
         if status in _BUSY_OR_AWAY:
-            after = _retry_after(headers.get("Retry-After"))
+            value, after = headers.get("Retry-After", ""), None  # a number or an HTTP date (RFC 9110 section 10.2.3)
+            if value.strip().isdecimal() and value.isascii():
+                after = float(value) if len(value) < 10 else math.inf
+            elif value:
+                with contextlib.suppress(ValueError):
+                    after = max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
             return ServerDownError(self.name, reason, _START, transient=True, retry_after_s=after)
         if status >= 500:
             return ServerDownError(self.name, reason, _SEE_LOG)
@@ -332,18 +345,6 @@ class Client:
         return ModelError(self.name, reason, repairs.get(status, otherwise))
 
 
-def _message(data: bytes) -> bytes:
-    """The message in an error body: OpenAI's error.message, FastAPI's detail, or the body itself."""
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError):
-        return data
-    for name in ("error", "detail", "message"):
-        if isinstance(body, dict) and body.get(name):
-            body = body[name]
-    return (body if isinstance(body, str) else json.dumps(body)).encode("utf-8", "replace")
-
-
 def _printable(data: bytes, credential: Credential | None) -> str:
     """One line of printable characters, shortened, and without the key if the server repeats it."""
     text = data.decode("utf-8", "replace")
@@ -351,18 +352,6 @@ def _printable(data: bytes, credential: Credential | None) -> str:
         text = text.replace(credential.key, "***")
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= _LONGEST_WORDS else text[: _LONGEST_WORDS - 3] + "..."
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, a number or an HTTP date (RFC 9110 section 10.2.3); None = neither."""
-    if value is None:
-        return None
-    if value.strip().isdecimal() and value.isascii():
-        return float(value) if len(value) < 10 else math.inf
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 def _credential(variable: str, address: Address) -> Credential:

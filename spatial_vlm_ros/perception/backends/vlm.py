@@ -8,7 +8,6 @@ by likelihood. "qwen-vl" takes Qwen2.5-VL and Qwen3-VL, told apart by `model_typ
 
 from __future__ import annotations
 
-import functools
 import importlib
 import math
 import re
@@ -336,53 +335,45 @@ def _preparation(name: str, processor: Any, kind: str, row: ModelFamily, device:
     if kind not in PROCESSORS and unit == "resized":
         repair = "set convention=absolute if its pixels are those of the input image"
         raise InputError("option convention", row.convention, f"another one for a model of type {kind}", repair)
+
+    def plain(image: Any, asks: Sequence[str], longest_px: int) -> Inputs:
+        """Without chat template (PaliGemma)."""
+        shown = _reduced(image, longest_px)
+        texts = [f"{processor.image_token}{ask}" for ask in asks]
+        inputs = processor(images=[[shown]] * len(asks), text=texts, padding=True, padding_side="left", **images)
+        inputs.pop("labels", None)  # training labels
+        return inputs.convert_to_tensors("pt"), shown.size
+
+    def qwen(image: Any, asks: Sequence[str], longest_px: int) -> Inputs:
+        prepare = processor.image_processor
+        own, (width, height) = dict(prepare.size), image.size
+        most, scale = int(own["longest_edge"]), longest_px / max(width, height)
+        if scale < 1.0:  # roughly: the processor rounds sides to its patches
+            most = min(most, max(1, round(width * height * scale**2)))
+        # least and most pixels of the resized image; this processor calls them shortest and longest edge
+        size = {"shortest_edge": min(int(own["shortest_edge"]), most), "longest_edge": most}
+        inputs = _chats(processor, image, asks, {"size": size, **images})
+        _, down, across = (int(n) * int(prepare.patch_size) for n in inputs["image_grid_thw"][0])
+        return inputs, (across, down)
+
+    def chat(image: Any, asks: Sequence[str], longest_px: int) -> Inputs:
+        """Of the image or of the square that it is padded to."""
+        if unit == "square":
+            from PIL import Image
+
+            image = Image.fromarray(padded(np.asarray(image.convert("RGB"))))
+        shown = _reduced(image, longest_px)
+        return _chats(processor, shown, asks, images), shown.size
+
     if kind == "paligemma":
-        return functools.partial(_plain_inputs, processor, images)
+        return plain
     if kind not in PROCESSORS and unit != "square" and cuts_sides(processor.image_processor):
         got = f"{row.convention}, with a processor that crops the sides of an image"
         repair = "set convention=square-fraction if the model was trained on padded images"
         raise InputError("option convention", got, "the whole image in a square", repair)
     if not processor.chat_template:
         raise ModelError(name, "its processor has no chat template", "pass the model's whole folder")
-    if kind in PROCESSORS:
-        return functools.partial(_qwen_inputs, processor, images)
-    return functools.partial(_chat_inputs, processor, images, unit == "square")
-
-
-def _qwen_inputs(processor: Any, images: Mapping[str, Any], image: Any, asks: Sequence[str], longest_px: int) -> Inputs:
-    prepare = processor.image_processor
-    own, (width, height) = dict(prepare.size), image.size
-    most, scale = int(own["longest_edge"]), longest_px / max(width, height)
-    if scale < 1.0:  # roughly: the processor rounds sides to its patches
-        most = min(most, max(1, round(width * height * scale**2)))
-    # least and most pixels of the resized image; this processor calls them shortest and longest edge
-    size = {"shortest_edge": min(int(own["shortest_edge"]), most), "longest_edge": most}
-    inputs = _chats(processor, image, asks, {"size": size, **images})
-    _, down, across = (int(n) * int(prepare.patch_size) for n in inputs["image_grid_thw"][0])
-    return inputs, (across, down)
-
-
-def _chat_inputs(
-    processor: Any, images: Mapping[str, Any], square: bool, image: Any, asks: Sequence[str], longest_px: int
-) -> Inputs:
-    """Make inputs with a chat template, of the image or of the square that it is padded to."""
-    if square:
-        from PIL import Image
-
-        image = Image.fromarray(padded(np.asarray(image.convert("RGB"))))
-    shown = _reduced(image, longest_px)
-    return _chats(processor, shown, asks, images), shown.size
-
-
-def _plain_inputs(
-    processor: Any, images: Mapping[str, Any], image: Any, asks: Sequence[str], longest_px: int
-) -> Inputs:
-    """Make inputs of image and prompt, for a model without chat template (PaliGemma)."""
-    shown = _reduced(image, longest_px)
-    texts = [f"{processor.image_token}{ask}" for ask in asks]
-    inputs = processor(images=[[shown]] * len(asks), text=texts, padding=True, padding_side="left", **images)
-    inputs.pop("labels", None)  # training labels
-    return inputs.convert_to_tensors("pt"), shown.size
+    return qwen if kind in PROCESSORS else chat
 
 
 def _reduced(image: Any, longest_px: int) -> Any:

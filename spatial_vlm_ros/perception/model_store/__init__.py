@@ -163,7 +163,13 @@ def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, pro
         except (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
             lost = error
         except OSError as error:
-            raise _not_written(part, wanted, model, error) from error
+            reason = f"{part} cannot be written: {error.strerror or error}"
+            repair = "check the folder's rights, or set SPATIAL_VLM_MODELS to another folder"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason, megabytes = f"the disk of {part.parent} is full", (wanted.size - _size(part)) // 1_000_000 + 1
+                repair = f"free {megabytes} MB, or set SPATIAL_VLM_MODELS to a folder on another disk"
+                repair += "; then run the command again"
+            raise ModelError(model, reason, repair) from error
         except ValueError as error:
             raise ModelError(model, f"{url!r} is not an address: {error}", "fix the mirror's address") from error
         if _size(part) > most:
@@ -178,7 +184,18 @@ def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, pro
 def _connection(
     url: str, part: Path, here: int, wanted: ModelFile, model: str, token: str, progress: Progress | None
 ) -> None:
-    request = _request(url, model)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isascii()
+    except ValueError:
+        known = False
+    if not known:
+        reason = "the mirror's address does not begin with http:// or https:// and a host"
+        raise ModelError(model, reason, "use http://host:port")
+    if parts.username is not None:
+        raise ModelError(model, "the mirror's address holds a user's name", "use a mirror without a login")
+    headers = {"User-Agent": "spatial_vlm_ros", "Accept-Encoding": "identity"}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
     if token:
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     if here:
@@ -205,33 +222,6 @@ def _connection(
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
-
-
-def _not_written(part: Path, wanted: ModelFile, model: str, error: OSError) -> ModelError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        repair = f"free {(wanted.size - _size(part)) // 1_000_000 + 1} MB, or set SPATIAL_VLM_MODELS to a folder on "
-        return ModelError(
-            model, f"the disk of {part.parent} is full", repair + "another disk; then run the command again"
-        )
-    repair = "check the folder's rights, or set SPATIAL_VLM_MODELS to another folder"
-    return ModelError(model, f"{part} cannot be written: {error.strerror or error}", repair)
-
-
-def _request(url: str, model: str) -> urllib.request.Request:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isascii()
-    except ValueError:
-        known = False
-    if not known:
-        raise ModelError(
-            model,
-            "the mirror's address does not begin with http:// or https:// and a host",
-            "use http://host:port",
-        )
-    if parts.username is not None:
-        raise ModelError(model, "the mirror's address holds a user's name", "use a mirror without a login")
-    return urllib.request.Request(url, headers={"User-Agent": "spatial_vlm_ros", "Accept-Encoding": "identity"})  # noqa: S310
 
 
 def _failed(url: str, model: str, error: Exception) -> ModelError:
@@ -290,7 +280,11 @@ def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> 
         raise ModelError(
             entry.name, f"{len(wanted)} of its files are missing, and HF_HUB_OFFLINE is set", by_hand(entry)
         )
-    folder, token = folder_of(entry), _token(entry, base)
+    folder, token = folder_of(entry), ""
+    if _hub(base) == HUB:  # the token of the hub is only sent to the hub
+        token = os.environ.get("HF_TOKEN", "").strip()
+    if not token.isprintable() or not token.isascii():
+        raise ModelError(entry.name, "HF_TOKEN holds characters that a token cannot have", "set it again, or unset it")
     with _readable(entry), _alone(entry):
         free = shutil.disk_usage(folder).free
         if free < sum(wanted.values()):
@@ -358,11 +352,3 @@ def _alone(entry: ModelEntry) -> Iterator[None]:
 
 def _hub(base: str) -> str:
     return (base or os.environ.get("HF_ENDPOINT", "") or HUB).rstrip("/")
-
-
-def _token(entry: ModelEntry, base: str) -> str:
-    """The token of the hub; it is only sent to the hub."""
-    token = os.environ.get("HF_TOKEN", "").strip() if _hub(base) == HUB else ""
-    if not token.isprintable() or not token.isascii():
-        raise ModelError(entry.name, "HF_TOKEN holds characters that a token cannot have", "set it again, or unset it")
-    return token

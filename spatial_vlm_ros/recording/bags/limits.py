@@ -15,6 +15,7 @@ import sqlite3
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -99,7 +100,14 @@ def _check_mcap(path: Path) -> None:
             end, summary, _, _ = mcap.footer(file)
             if summary and end.at - summary > _LARGEST_SUMMARY:
                 raise mcap.McapDamage(summary, f"an index of {end.at - summary} bytes")
-            if not summary or not _index_is_enough(file, summary, end.at):  # then rosbags reads all records
+            lists_chunks, unpacked, most = False, 0, mcap.most_unpacked(file)
+            for record in mcap.index_records(file, summary, end.at) if summary else ():
+                size = _checked(file, record)
+                if record.kind == mcap.CHUNK_INDEX:
+                    lists_chunks, unpacked = True, unpacked + size
+                if unpacked > most:
+                    raise mcap.too_much(record.at, unpacked)
+            if not lists_chunks:  # then rosbags reads all records
                 until = summary or end.at
                 for record in mcap.records(file, len(mcap.MAGIC), until):
                     _checked(file, record)
@@ -107,18 +115,6 @@ def _check_mcap(path: Path) -> None:
         except (mcap.McapDamage, struct.error) as error:
             words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
             raise FileError(path, words, repair_of(path.name)) from error
-
-
-def _index_is_enough(file: BinaryIO, start: int, end: int) -> bool:
-    """Check the index of a file; returns whether it lists chunks, so that only those are read."""
-    most, unpacked, named = mcap.most_unpacked(file), 0, False
-    for record in mcap.index_records(file, start, end):
-        size = _checked(file, record)
-        if record.kind == mcap.CHUNK_INDEX:
-            named, unpacked = True, unpacked + size
-        if unpacked > most:
-            raise mcap.too_much(record.at, unpacked)
-    return named
 
 
 def _checked(file: BinaryIO, record: mcap.McapRecord) -> int:
@@ -202,14 +198,8 @@ def bound_decompression() -> None:
     zstd = getattr(reader, "zstd", None)
     if zstd is not None and not isinstance(zstd, BoundedZstd):
         vars(reader)["zstd"] = BoundedZstd(zstd)
-    storage_mcap.DECOMPRESSORS.update({name: _bounded_chunk(name) for name in ("lz4", "zstd")})
-    ros1 = importlib.import_module("rosbags.rosbag1.reader")
-    lz4 = importlib.import_module("lz4.frame").LZ4FrameDecompressor
-    vars(ros1)["decompressors"].update({"bz2": _bounded_ros1(bz2.BZ2Decompressor), "lz4": _bounded_ros1(lz4)})
 
-
-def _bounded_chunk(name: str) -> Callable[[bytes, int], bytes]:
-    def unpack(data: bytes, size: int) -> bytes:
+    def unpack(name: str, data: bytes, size: int) -> bytes:
         if size > LARGEST_RECORD:
             raise ValueError(f"a chunk of {size} bytes when unpacked; the limit is {LARGEST_RECORD}")
         found = mcap.unpacked(name, data, size)
@@ -217,7 +207,10 @@ def _bounded_chunk(name: str) -> Callable[[bytes, int], bytes]:
             raise ValueError(f"a chunk whose size differs from the {size} bytes in its header")
         return found
 
-    return unpack
+    storage_mcap.DECOMPRESSORS.update({name: partial(unpack, name) for name in ("lz4", "zstd")})
+    ros1 = importlib.import_module("rosbags.rosbag1.reader")
+    lz4 = importlib.import_module("lz4.frame").LZ4FrameDecompressor
+    vars(ros1)["decompressors"].update({"bz2": _bounded_ros1(bz2.BZ2Decompressor), "lz4": _bounded_ros1(lz4)})
 
 
 def _bounded_ros1(packer: Callable[[], Any]) -> Callable[[bytes], bytes]:

@@ -85,7 +85,14 @@ class _TopicChoice:
         self._all = sorted(topics, key=lambda topic: topic.name)
         self._topics = [topic for topic in self._all if topic.count]
         self._config = config
-        self._given = {role: self._named(role, name) for role, name in given.items()}
+        self._given = {}
+        for role, name in given.items():
+            name = name if name.startswith("/") else f"/{name}"
+            fit = [t for t in self._all if t.name == name]
+            found = next((t for t in fit if t.type in _ROLES[role].types), None)
+            if found is None:
+                raise self._refused(role, f"{name} is of type {fit[0].type}" if fit else f"no topic {name}")
+            self._given[role] = found
 
     def roles(self, with_detections: bool) -> dict[str, str]:
         rgb, depth = self._cameras()
@@ -137,7 +144,17 @@ class _TopicChoice:
             what = "several cameras" if pairs else "no camera with both colour and depth"
             raise self._refused(RGB, f"{what} ({', '.join(name or '/' for name in seen)})", DEPTH)
         r, d = pairs[0]
-        return min(rgb[r], key=self._rgb_rank), min(depth[d], key=self._depth_rank)
+
+        def as_colour(topic: Topic) -> tuple[object, ...]:  # raw, rectified as configured, then the shortest name
+            is_rectified = _any_word(topic.name, {"rect"})
+            return topic.type != IMAGE, is_rectified != self._config.rectified, len(topic.name), topic.name
+
+        def as_depth(topic: Topic) -> tuple[object, ...]:  # registered as configured, raw, compressedDepth, others
+            is_registered = _any_word(topic.name, _REGISTERED_WORDS)
+            transport = 0 if topic.type == IMAGE else 1 if topic.name.endswith("/compressedDepth") else 2
+            return is_registered != self._config.depth_registered, transport, len(topic.name), topic.name
+
+        return min(rgb[r], key=as_colour), min(depth[d], key=as_depth)
 
     def _by_camera(self, role: str, topics: Iterable[Topic]) -> dict[str, list[Topic]]:
         if role in self._given:
@@ -146,17 +163,6 @@ class _TopicChoice:
         for topic in topics:
             cameras.setdefault(_camera(topic.name), []).append(topic)
         return cameras
-
-    def _rgb_rank(self, topic: Topic) -> tuple[object, ...]:
-        """Sort key, smallest is best: raw before compressed, rectified as configured, then the shortest name."""
-        is_rectified = _any_word(topic.name, {"rect"})
-        return topic.type != IMAGE, is_rectified != self._config.rectified, len(topic.name), topic.name
-
-    def _depth_rank(self, topic: Topic) -> tuple[object, ...]:
-        """Sort key, least is best: registered as configured, raw, compressedDepth, others, then the shortest name."""
-        is_registered = _any_word(topic.name, _REGISTERED_WORDS)
-        transport = 0 if topic.type == IMAGE else 1 if topic.name.endswith("/compressedDepth") else 2
-        return is_registered != self._config.depth_registered, transport, len(topic.name), topic.name
 
     # -------------------------------------------------------------------------------------------- others
 
@@ -192,14 +198,6 @@ class _TopicChoice:
                 return name
         extra = ", or pass --grounder NAME for a model that finds them"
         raise self._refused(DETECTIONS, "no topic of detections", extra=extra)
-
-    def _named(self, role: str, name: str) -> Topic:
-        name = name if name.startswith("/") else f"/{name}"
-        fit = [t for t in self._all if t.name == name]
-        found = next((t for t in fit if t.type in _ROLES[role].types), None)
-        if found is None:
-            raise self._refused(role, f"{name} is of type {fit[0].type}" if fit else f"no topic {name}")
-        return found
 
     @staticmethod
     def _only(topics: Iterable[Topic]) -> Topic | None:

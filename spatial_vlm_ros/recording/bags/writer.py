@@ -7,6 +7,7 @@ folder gives the same bag.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -46,7 +47,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 if TYPE_CHECKING:
-    from rosbags.interfaces import Connection, Qos
+    from rosbags.interfaces import Connection
 
 START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the same bag
 PERIOD_NS = SECOND  # between frames
@@ -136,12 +137,19 @@ class BagWriter:
         self, role: str, data: bytes | memoryview, log_ns: int, type_: str, topic: str | None = None
     ) -> None:
         """Write one message that is already serialised (CDR); otherwise like `write`."""
+        from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
         topic = topic or self.topic(role)
         try:
             if topic not in self._connections:
-                qos = [_qos(is_latched=role == STATIC_TRANSFORMS)]
+                forever, lively = QosTime(9223372036, 854775807), QosLiveliness.AUTOMATIC
+                depth, kept = 10, QosDurability.VOLATILE
+                if role == STATIC_TRANSFORMS:  # latched for late subscribers
+                    depth, kept = 1, QosDurability.TRANSIENT_LOCAL
+                reliable = QosReliability.RELIABLE  # matches every subscriber
+                qos = Qos(QosHistory.KEEP_LAST, depth, reliable, kept, forever, forever, lively, forever, False)
                 self._connections[topic] = self._writer.add_connection(
-                    topic, type_, typestore=self._store, offered_qos_profiles=qos
+                    topic, type_, typestore=self._store, offered_qos_profiles=[qos]
                 )
             self._writer.write(self._connections[topic], log_ns, data)
         except (OSError, sqlite3.Error) as error:
@@ -227,12 +235,16 @@ def record(
         repair = 'write one per line: {"frame": "f01", "instruction": "the cup"}'
         raise FileError(folder / CASES_FILE, "it has no cases", repair)
     poses = _poses(folder, list(dict.fromkeys(name for name, _ in cases)))
-    fixed = _unchanging(poses)
+    fixed: dict[str, Transform] = {}  # one pose for each child frame; empty if one changes
+    for pose in itertools.chain.from_iterable(poses.values()):
+        if not np.array_equal(fixed.setdefault(pose.child, pose).matrix, pose.matrix):
+            fixed = {}
+            break
     has_detections = any((folder / name / DETECTIONS_FILE).exists() for name in poses)
     load = lru_cache(maxsize=1)(load_frame)  # cases come frame by frame
     with BagWriter(out, storage, namespace, force=force) as writer:
         if fixed:
-            writer.write_transforms(fixed, START_NS, role=STATIC_TRANSFORMS)
+            writer.write_transforms(list(fixed.values()), START_NS, role=STATIC_TRANSFORMS)
         for number, (name, instruction) in enumerate(cases):
             now_ns = START_NS + _BETWEEN_NS + number * PERIOD_NS
             if instruction is not None:
@@ -273,15 +285,6 @@ def _poses(folder: Path, names: Sequence[str]) -> dict[str, list[Transform]]:
     return poses
 
 
-def _unchanging(poses: dict[str, list[Transform]]) -> list[Transform]:
-    """One pose for each child frame if no pose changes, otherwise empty."""
-    first: dict[str, Transform] = {}
-    for pose in (pose for several in poses.values() for pose in several):
-        if not np.array_equal(first.setdefault(pose.child, pose).matrix, pose.matrix):
-            return []
-    return list(first.values())
-
-
 # ------------------------------------------------------------------------------------------------ files
 
 
@@ -292,12 +295,3 @@ def is_bag_file(path: Path) -> bool:
 
 def _unwritable(out: Path, error: Exception) -> FileError:
     return FileError(out, str(error), "choose a writable place with enough space")
-
-
-def _qos(is_latched: bool) -> Qos:
-    """Reliable QoS, which matches every subscriber; static transforms are latched for late subscribers."""
-    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-
-    forever, lively = QosTime(9223372036, 854775807), QosLiveliness.AUTOMATIC
-    depth, kept = (1, QosDurability.TRANSIENT_LOCAL) if is_latched else (10, QosDurability.VOLATILE)
-    return Qos(QosHistory.KEEP_LAST, depth, QosReliability.RELIABLE, kept, forever, forever, lively, forever, False)

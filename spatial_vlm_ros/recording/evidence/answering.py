@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -79,8 +80,8 @@ def answer_bundle(
         finds_anew: whether the resolver's grounder finds the objects again; False = use the recorded ones.
     """
     record = bundle.record
-    kept = record.dialogue if instruction is None else None
-    before = None if kept is None else dialogue_from_json(kept)
+    dialogue = record.dialogue if instruction is None else None
+    before = None if dialogue is None else dialogue_from_json(dialogue)
     words = record.instruction if instruction is None else instruction
     said_frame = frame_of_reference or record.frame_of_reference or None
 
@@ -104,7 +105,15 @@ def answer_bundle(
         expected, repair = "those of a model or a topic", "find them with --grounder NAME"
         raise InputError("detections of the bundle", "none", expected, repair)
     if not finds_anew and record.grounding is not None:
-        resolver = Resolver(resolver.config, _kept(bundle, found or ()))
+        kept, model = record.grounding, record.model or KeptModel("a grounder")
+        phrases, seen = phrases_from_json(kept.phrases), found or ()
+        match = np.array(kept.match, np.float64).reshape(len(phrases), -1) if kept.match else np.zeros((0, len(seen)))
+        if match.shape != (len(phrases), len(seen)):
+            got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(seen)} detections"
+            raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
+        grounding = Grounding(seen, match, tuple(kept.unread), kept.profile)
+        domain = cast(ModelDomain, model.domain)
+        resolver = Resolver(resolver.config, KeptGrounder(phrases, grounding, domain, model.name))
     given = found if not finds_anew and record.grounding is None else None
     resolution, seen, scene, _ = resolver.look_at(frame, given, UNMEASURED).ask(
         words, said_frame, before or (), taken=taken
@@ -116,17 +125,6 @@ def differences(then: Resolution, now: Resolution) -> tuple[str, ...]:
     """Fields in which two answers differ, without their times."""
     one, other = resolution_json(then), resolution_json(now)
     return tuple(name for name in one if name not in _TIMES and one[name] != other.get(name))
-
-
-def _kept(bundle: EvidenceBundle, found: tuple[Detection, ...]) -> KeptGrounder:
-    kept, model = bundle.record.grounding, bundle.record.model or KeptModel("a grounder")
-    assert kept is not None  # noqa: S101 - the caller has just seen it
-    phrases = phrases_from_json(kept.phrases)
-    match = np.array(kept.match, np.float64).reshape(len(phrases), -1) if kept.match else np.zeros((0, len(found)))
-    if match.shape != (len(phrases), len(found)):
-        got = f"a match matrix of shape {match.shape} for {len(phrases)} phrases and {len(found)} detections"
-        raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
-    return KeptGrounder(phrases, Grounding(found, match, tuple(kept.unread), kept.profile), model.domain, model.name)  # type: ignore[arg-type]
 
 
 def _check_frame(bundle: EvidenceBundle) -> None:

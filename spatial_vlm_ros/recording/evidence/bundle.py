@@ -239,7 +239,12 @@ def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> Kept
     if "model" not in options and not files:
         with suppress(SpatialVlmError):
             files = _below(shipped_model(name), "model")
-    hashes = {path: _hash(file) for path, file in files.items()}
+    hashes = {}
+    for path, file in files.items():
+        try:
+            hashes[path] = hash_of(file)
+        except FileError as error:
+            hashes[path] = f"not readable: {error.got}"
     both = "".join(f"{path}\0{value}\n" for path, value in sorted(hashes.items()))
     return KeptModel(name, dict(options), domain, hashes, hashlib.sha256(both.encode()).hexdigest() if hashes else "")
 
@@ -250,10 +255,3 @@ def _below(folder: Path, option: str) -> dict[str, Path]:
         return {}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {f"{option}/{path.relative_to(folder).as_posix()}": path for path in files[:_MOST]}
-
-
-def _hash(path: Path) -> str:
-    try:
-        return hash_of(path)
-    except FileError as error:
-        return f"not readable: {error.got}"
