@@ -20,7 +20,7 @@ import functools
 import importlib
 import logging
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,9 @@ class LmmsRequests:
         replies = []
         for request in requests:
             context, arguments, *where = request.args
-            text = _until(ask(self._image(where), context).text, arguments)
+            text, ends = ask(self._image(where), context).text, arguments.get("until") or ()
+            for end in (ends,) if isinstance(ends, str) else ends:
+                text = text.split(end)[0] if end else text
             self.cache_hook.add_partial("generate_until", (context, arguments), text)
             replies.append(text)
         return replies
@@ -121,10 +123,3 @@ class LmmsRequests:
             raise InputError(f"images of task {where[2]}", got, "one image", repair)
         rgb: Rgb = np.ascontiguousarray(np.asarray(visuals[0].convert("RGB"), np.uint8))
         return rgb
-
-
-def _until(text: str, arguments: Mapping[str, Any]) -> str:
-    ends = arguments.get("until") or ()
-    for end in (ends,) if isinstance(ends, str) else ends:
-        text = text.split(end)[0] if end else text
-    return text

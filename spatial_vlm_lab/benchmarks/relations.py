@@ -145,7 +145,11 @@ _CATEGORIES = "analysis_scripts/rel_meta_category_dict.txt"
 
 
 def _vsr_rows(folder: Path, source: str) -> files.FoundRows:
-    categories = _categories(folder, source)
+    # Relation → category, the last of those that name it, as in the authors' script; none without the file.
+    path = next((path for path in (folder / _CATEGORIES, folder.parent / _CATEGORIES) if path.is_file()), None)
+    text = "" if path is None else read_bytes(path, source, MIB).decode("utf-8", errors="replace")
+    named = [line.split(": ", 1) for line in text.splitlines() if ": " in line]
+    categories = {one.strip(): category.strip() for category, relations in named for one in relations.split(",")}
     read = set[str]()
     for listing in files.found_files(folder, [f"{one}test.jsonl" for one in _FOLDERS], source):
         split, images = _place_of(listing)
@@ -165,14 +169,6 @@ def _place_of(listing: Path) -> tuple[str, Path]:
         raise FileError(listing, "its path does not show whether it is the random or the zero-shot split", repair)
     beside, above = listing.parent / "images", listing.parents[1] / "images"
     return split, above if above.is_dir() and not beside.is_dir() else beside
-
-
-def _categories(folder: Path, source: str) -> dict[str, str]:
-    """Relation → category, the last of those that name it, as in the authors' script. Empty without the file."""
-    path = next((path for path in (folder / _CATEGORIES, folder.parent / _CATEGORIES) if path.is_file()), None)
-    text = "" if path is None else read_bytes(path, source, MIB).decode("utf-8", errors="replace")
-    named = [line.split(": ", 1) for line in text.splitlines() if ": " in line]
-    return {one.strip(): category.strip() for category, relations in named for one in relations.split(",")}
 
 
 def _vsr_item(

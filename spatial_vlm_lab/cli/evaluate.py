@@ -157,6 +157,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
     from spatial_vlm_lab.scoring.runs import read_runs
     from spatial_vlm_lab.scoring.sources import check_sources, sources_of
+    from spatial_vlm_lab.scoring.truth_file import bags_left_out
     from spatial_vlm_ros.types import FrameOfReference
 
     if significant and baseline is None:
@@ -196,7 +197,12 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         streams=changed_streams(settings.streams, streams),
     )
     reference = FrameOfReference(frame_of_reference) if frame_of_reference else None
-    notes = _left_out(truth, bags)
+    left = {} if truth is None else bags_left_out(truth, bags)
+    notes: list[str] = []
+    if left:
+        notes.append(
+            f"{truth}: {sum(left.values())} of its cases belong to bags that are not evaluated: {_few([*left])}"
+        )
     if sharded is not None:
         with stopped_cleanly():
             runs, done = _in_shards(*sharded, resume, sources, specs, settings, reference, files)
@@ -266,16 +272,6 @@ def _baselines(
         elif before:
             notes.append(f"{run.name} is not compared: the baseline has only {', '.join(before)}")
     return chosen
-
-
-def _left_out(truth: Path | None, bags: Sequence[str]) -> list[str]:
-    """A note if the truth file has cases of bags that are not evaluated."""
-    from spatial_vlm_lab.scoring.truth_file import bags_left_out
-
-    left = {} if truth is None else bags_left_out(truth, bags)
-    if not left:
-        return []
-    return [f"{truth}: {sum(left.values())} of its cases belong to bags that are not evaluated: {_few([*left])}"]
 
 
 def _few(names: Sequence[str]) -> str:

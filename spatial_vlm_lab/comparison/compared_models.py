@@ -46,10 +46,13 @@ def models_of(
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
         calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
     """
-    models = {
-        one.name: ComparedModel(one.name, one.backend, one.options, _shipped_calibration(one))
-        for one in named_models(judges, option)
-    }
+    models = {one.name: ComparedModel(one.name, one.backend, one.options) for one in named_models(judges, option)}
+    for name, model in models.items():
+        if model.backend == SMALL_JUDGE and not model.options.get("model"):
+            from spatial_vlm_ros.perception.backends import shipped_model
+            from spatial_vlm_ros.perception.backends.relation_judge import NAME
+
+            models[name] = replace(model, calibration=shipped_model(NAME) / "calibration.json")
     for text in calibrations:
         before, equals, after = text.partition("=")
         name, path = (before, after) if equals and before in models else (next(iter(models)), text)
@@ -60,15 +63,6 @@ def models_of(
             )
         models[name] = replace(models[name], calibration=Path(path))
     return tuple(models.values())
-
-
-def _shipped_calibration(model: ModelSpec) -> Path | None:
-    if model.backend != SMALL_JUDGE or model.options.get("model"):
-        return None
-    from spatial_vlm_ros.perception.backends import shipped_model
-    from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-    return shipped_model(NAME) / "calibration.json"
 
 
 # ------------------------------------------------------------------------------------------------ asking

@@ -134,28 +134,24 @@ class _StampPlayer:
         try:
             for heard, now_ns in heard_of(self._bag, self._roles):
                 for role, message in heard:
-                    self._hear(role, message, now_ns)
+                    stamp_ns = stamp_of(message) if role in (DETECTIONS, RGB) else 0
+                    if role == DETECTIONS:
+                        self._newest_found_ns = stamp_ns
+                        waits = any(pending.stamp_ns == stamp_ns for pending in self._waiting)
+                        if waits or self._is_wanted(stamp_ns):
+                            self._found.setdefault(stamp_ns, message)
+                        continue
+                    if role == RGB:
+                        self._stamps.append(stamp_ns)
+                        if stamp_ns < self._newest_found_ns - RESTART:  # time was set back, also for the detections
+                            self._newest_found_ns = 0
+                    self._assembler.add(role, message, now_ns)
                 yield from self._complete(now_ns)
         except FileError as error:
             self._damage = error
         yield from self._complete(_FOREVER_NS)
         while self._waiting:
             yield self._given(self._waiting.popleft())
-
-    def _hear(self, role: str, message: Any, now_ns: int) -> None:
-        if role == DETECTIONS:
-            stamp_ns = stamp_of(message)
-            self._newest_found_ns = stamp_ns
-            waits = any(pending.stamp_ns == stamp_ns for pending in self._waiting)
-            if waits or self._is_wanted(stamp_ns):
-                self._found.setdefault(stamp_ns, message)
-            return
-        if role == RGB:
-            stamp_ns = stamp_of(message)
-            self._stamps.append(stamp_ns)
-            if stamp_ns < self._newest_found_ns - RESTART:  # time was set back, also for the detections
-                self._newest_found_ns = 0
-        self._assembler.add(role, message, now_ns)
 
     def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
         """Yield images that are complete by now, and refusals for those that never will be."""

@@ -31,7 +31,7 @@ from spatial_vlm_ros.recording.frame_folder import (
     write_frame,
 )
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.types import Detection, Resolution, Status
+from spatial_vlm_ros.types import Resolution, Status
 
 _KIND = "evidence"
 _LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
@@ -69,7 +69,13 @@ def keep_as_test(
     robot = robot_of(settings.streams, settings.resolver.depth)
     frame, found = frame_of(bundle, settings.streams, robot)
     then = record.answer
-    expect = _expected(bundle, found or (), status, id_)
+    expect: dict[str, Any] | None = None if status is None else {"status": status.value}
+    if id_ is not None:
+        ids = [one.id for one in found or ()]
+        if id_ not in ids:
+            known = f"one of {', '.join(ids) or 'none'}"
+            raise InputError(f"id of {bundle.path}", repr(id_), known, "see `evidence list --json`")
+        expect = {"status": Status.OK.value, "id": id_}
     name = bundle.path.stem
     with new_folder(out / name) as part:
         write_frame(part, frame, found or ())
@@ -124,18 +130,6 @@ def _core(bundle: EvidenceBundle) -> dict[str, Any]:
     if bundle.record.frame_of_reference:
         core["frame_of_reference"] = bundle.record.frame_of_reference
     return core
-
-
-def _expected(
-    bundle: EvidenceBundle, found: Sequence[Detection], status: Status | None, id_: str | None
-) -> dict[str, Any] | None:
-    if id_ is None:
-        return None if status is None else {"status": status.value}
-    ids = [one.id for one in found]
-    if id_ not in ids:
-        known = f"one of {', '.join(ids) or 'none'}"
-        raise InputError(f"id of {bundle.path}", repr(id_), known, "see `evidence list --json`")
-    return {"status": Status.OK.value, "id": id_}
 
 
 def _add_case(out: Path, case: dict[str, Any]) -> None:

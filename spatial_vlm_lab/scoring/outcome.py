@@ -318,21 +318,7 @@ def evaluation_of(
     Args:
         notes: sentences about sources; those about failed cases and about cases that expect nothing are added.
     """
-    said = [*notes, *_failure_notes(runs)]
-    unjudged = max((run.unjudged for run in runs), default=0)
-    if unjudged:
-        left_out = "1 case does" if unjudged == 1 else f"{unjudged} cases do"
-        said.append(f'{left_out} not say what to expect and did not count: add "expect"')
-    return EvaluationOutcome(
-        models=tuple(outcome_of(run, (baselines or {}).get(run.name)) for run in runs),
-        pairs=compare_pairs([(run.name, run.results) for run in runs]),
-        notes=tuple(dict.fromkeys(said)),
-    )
-
-
-def _failure_notes(runs: Sequence[ModelRun]) -> list[str]:
-    """A sentence for each source and failed status, with the message of the first such case; models share it."""
-    shared: dict[str, list[str]] = {}
+    shared: dict[str, list[str]] = {}  # a sentence for each source and failed status → models that share it
     for run in runs:
         asked, failed = Counter(r.source for r in run.results), dict[tuple[str, str], list[str]]()
         for r in run.results:
@@ -342,7 +328,18 @@ def _failure_notes(runs: Sequence[ModelRun]) -> list[str]:
             head = f"{source}: " if source else ""
             words = f"{head}{len(told)} of {asked[source]} cases ended in {status}; the first says: {told[0]}"
             shared.setdefault(words, []).append(run.name)
-    return [f"{', '.join(models)}: {words}" if len(runs) > 1 else words for words, models in shared.items()]
+    several = len(runs) > 1
+    said = [*notes, *(f"{', '.join(names)}: {words}" if several else words for words, names in shared.items())]
+
+    unjudged = max((run.unjudged for run in runs), default=0)
+    if unjudged:
+        left_out = "1 case does" if unjudged == 1 else f"{unjudged} cases do"
+        said.append(f'{left_out} not say what to expect and did not count: add "expect"')
+    return EvaluationOutcome(
+        models=tuple(outcome_of(run, (baselines or {}).get(run.name)) for run in runs),
+        pairs=compare_pairs([(run.name, run.results) for run in runs]),
+        notes=tuple(dict.fromkeys(said)),
+    )
 
 
 def evaluation_json(evaluation: EvaluationOutcome) -> dict[str, Any]:

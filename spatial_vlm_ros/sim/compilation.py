@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
+from spatial_vlm_ros.sim.model import Colour, Model, PaintedSurface
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
 from spatial_vlm_ros.sim.tabletop import as_bytes
@@ -154,8 +153,21 @@ def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:
             material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = _MOTTLE
         shape = {"type": mj.mjtGeom.mjGEOM_MESH, "meshname": name}
         body.add_geom(name=name, material=name, group=SEEN, contype=0, conaffinity=0, mass=0.0, **shape)
+    kinds = {"box": "BOX", "cylinder": "CYLINDER", "ball": "SPHERE", "ellipsoid": "ELLIPSOID", "capsule": "CAPSULE"}
+    friction = [model.friction, _TORSION, model.rolling]
+    grip = {"friction": friction, "condim": 6 if model.rolling else 4, "solref": [0.008, 1.0], "mass": 0.0}
     for number, solid in enumerate(model.solids):
-        _add_solid(mj, spec, body, f"{obj.id}#{number}", solid, model)
+        if solid.corners is not None:
+            mesh = spec.add_mesh(name=f"{obj.id}#{number}", uservert=solid.corners.ravel())
+            mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+            body.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname=mesh.name, group=COLLIDES, **grip)
+            continue
+        turned = np.array([1.0, 0.0, 0.0, 0.0])  # quaternion w, x, y, z
+        if solid.rotation is not None:
+            mj.mju_mat2Quat(turned, np.ascontiguousarray(solid.rotation).ravel())
+        kind = getattr(mj.mjtGeom, f"mjGEOM_{kinds[solid.kind]}")
+        size = [*solid.size, 0.0, 0.0][:3]
+        body.add_geom(type=kind, size=size, pos=solid.position, quat=turned, group=COLLIDES, **grip)
 
 
 def add_surface(mj: Any, spec: Any, name: str, part: PaintedSurface, gloss: tuple[float, float]) -> Any:
@@ -163,29 +175,6 @@ def add_surface(mj: Any, spec: Any, name: str, part: PaintedSurface, gloss: tupl
     mesh = spec.add_mesh(name=name, uservert=part.mesh.vertices.ravel(), userface=part.mesh.faces.ravel())
     mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
     return spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
-
-
-def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: CollisionPiece, model: Model) -> None:
-    kinds = {"box": "BOX", "cylinder": "CYLINDER", "ball": "SPHERE", "ellipsoid": "ELLIPSOID", "capsule": "CAPSULE"}
-    friction = [model.friction, _TORSION, model.rolling]
-    grip = {"friction": friction, "condim": 6 if model.rolling else 4, "solref": [0.008, 1.0], "mass": 0.0}
-    if solid.corners is not None:
-        mesh = spec.add_mesh(name=name, uservert=solid.corners.ravel())
-        mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
-        body.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname=name, group=COLLIDES, **grip)
-        return
-    size = [*solid.size, 0.0, 0.0][:3]
-    kind = getattr(mj.mjtGeom, f"mjGEOM_{kinds[solid.kind]}")
-    quaternion = _quaternion(mj, solid.rotation)
-    body.add_geom(type=kind, size=size, pos=solid.position, quat=quaternion, group=COLLIDES, **grip)
-
-
-def _quaternion(mj: Any, rotation: Array | None) -> Array:
-    """(4,) quaternion w, x, y, z, as MuJoCo needs it."""
-    quaternion = np.array([1.0, 0.0, 0.0, 0.0])
-    if rotation is not None:
-        mj.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())
-    return quaternion
 
 
 def _rgba(colour: Colour) -> list[float]:

@@ -20,6 +20,7 @@ SECOND = 1_000_000_000  # nanoseconds
 WRONG_FRAME = "wrong_frame"
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 _LETTERS = 8  # letters of a random name
+_OF_JOINTS = ("position", "velocity", "effort")
 
 Random = np.random.Generator
 Change = Callable[[Any, float, Random], None]
@@ -135,15 +136,6 @@ def _another_focal_length(message: Any, factor: float, _: Random) -> None:
     _change_numbers(message, "p", lambda p: p * np.where(np.isin(np.arange(12), (0, 5)), factor, 1.0))
 
 
-def _no_joints(message: Any, _: float, __: Random) -> None:
-    _change_numbers(message, ("position", "velocity", "effort"), lambda values: values * np.nan)
-
-
-def _turned_joints(message: Any, radians: float, _: Random) -> None:
-    """Add an angle to every position, radians."""
-    _change_numbers(message, ("position",), lambda values: values + radians)
-
-
 # ------------------------------------------------------------------------------------------------ detections
 
 
@@ -186,14 +178,8 @@ def _shifted(message: Any, metres: float, _: Random) -> None:
         stamped.transform.translation.x += metres
 
 
-def _random_time(message: Any, _: float, random: Random) -> None:
-    """Set the time of /clock to a random time between 0 and twice the right one."""
-    set_time(message.clock, int(nanoseconds(message.clock) * random.uniform(0, 2)))
-
-
-def _other_time(message: Any, seconds: float, _: Random) -> None:
-    """Set the time of /clock ahead, seconds."""
-    set_time(message.clock, nanoseconds(message.clock) + round(seconds * SECOND))
+def _set_clock(message: Any, change: Callable[[int], int]) -> None:
+    set_time(message.clock, change(nanoseconds(message.clock)))
 
 
 CHANGES: Mapping[tuple[str, str], Change] = {
@@ -208,9 +194,9 @@ CHANGES: Mapping[tuple[str, str], Change] = {
     ("detections", "wrong"): _names_passed_on,
     ("transforms", "garbage"): _no_transforms,
     ("transforms", "wrong"): _shifted,
-    ("joints", "garbage"): _no_joints,
-    ("joints", "wrong"): _turned_joints,
-    ("clock", "garbage"): _random_time,
-    ("clock", "wrong"): _other_time,
+    ("joints", "garbage"): lambda message, *_: _change_numbers(message, _OF_JOINTS, lambda values: values * np.nan),
+    ("joints", "wrong"): lambda message, radians, _: _change_numbers(message, _OF_JOINTS[:1], lambda v: v + radians),
+    ("clock", "garbage"): lambda message, _, random: _set_clock(message, lambda ns: int(ns * random.uniform(0, 2))),
+    ("clock", "wrong"): lambda message, seconds, _: _set_clock(message, lambda ns: ns + round(seconds * SECOND)),
 }
 """(Form, kind) → function that changes a copy of a message, given the amount and the random generator."""

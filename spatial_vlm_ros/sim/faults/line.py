@@ -105,22 +105,22 @@ class FaultLine:
     def _changed(self, message: Any) -> Any:
         fault = self._faults.get(CONTENTS)
         if fault is not None and fault.kind == "stuck":
-            message = self._stuck(message)
+            if self._frozen is None:
+                self._frozen = message
+            newest, message = message, copy.deepcopy(self._frozen)
+            if self._form != "clock":
+                take_headers(message, newest)
         elif fault is not None and (self._form, fault.kind) in CHANGES:
             CHANGES[self._form, fault.kind](message, fault.amount, self._random[CONTENTS])
         if STAMP in self._faults:
             self._restamp(message, self._faults[STAMP])
         if FRAME_ID in self._faults:
-            self._rename(message, self._faults[FRAME_ID])
+            renamed, random = self._faults[FRAME_ID], self._random[FRAME_ID]
+            if renamed.kind != "intermittent" or random.random() < renamed.amount:
+                name = {"off": "", "garbage": letters(random)}.get(renamed.kind, WRONG_FRAME)
+                for header in headers(message):
+                    header.frame_id = name
         return message
-
-    def _stuck(self, message: Any) -> Any:
-        if self._frozen is None:
-            self._frozen = message
-        still = copy.deepcopy(self._frozen)
-        if self._form != "clock":
-            take_headers(still, message)
-        return still
 
     def _restamp(self, message: Any, fault: Fault) -> None:
         random = self._random[STAMP]
@@ -140,11 +140,3 @@ class FaultLine:
             elif fault.kind == "wrong":
                 stamp += round(fault.amount * SECOND)
             set_time(header.stamp, stamp)
-
-    def _rename(self, message: Any, fault: Fault) -> None:
-        random = self._random[FRAME_ID]
-        if fault.kind == "intermittent" and random.random() >= fault.amount:
-            return
-        name = {"off": "", "garbage": letters(random)}.get(fault.kind, WRONG_FRAME)
-        for header in headers(message):
-            header.frame_id = name

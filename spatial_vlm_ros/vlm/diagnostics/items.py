@@ -320,7 +320,12 @@ def _placed(
 ) -> tuple[DrawnObject, DrawnObject]:
     """Place the farther and the nearer object so that they can be exchanged."""
     while True:
-        far, near = (_anywhere(*look, rng) for look in looks)
+        anywhere = []
+        for shape, colour in looks:
+            lift = 0.0 if rng.uniform() < _FLAT else float(rng.uniform(*_LIFTS))
+            along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
+            anywhere.append(DrawnObject(shape, colour, float(rng.uniform(-0.5, 0.5)) * along, along, lift, size))
+        far, near = anywhere
         if not _far_enough(far, near) or not _suits((far, near), higher):
             continue
         areas = [cv2.contourArea(outline_of(obj).astype(np.float32)) for obj in (near, far)]
@@ -330,12 +335,6 @@ def _placed(
         other_far, other_near = reversed(_exchanged((far, near)))
         if _far_enough(other_far, other_near) and _suits((other_far, other_near), higher):
             return far, near
-
-
-def _anywhere(shape: str, colour: str, rng: np.random.Generator) -> DrawnObject:
-    lift = 0.0 if rng.uniform() < _FLAT else float(rng.uniform(*_LIFTS))
-    along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
-    return DrawnObject(shape, colour, float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
 
 
 def _exchanged(objects: tuple[DrawnObject, DrawnObject]) -> tuple[DrawnObject, DrawnObject]:

@@ -289,15 +289,42 @@ def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[Blind
     """Apply all rules to all sections that they are for."""
     named = {section.name: section for section in sections}
     kinds = [named[kind] for kind in KINDS if kind in named]
-    opposites = (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN))
-    return (
-        *(_looking(named[axis]) for axis in AXES if axis in named),
-        *(_heuristic(cue) for cue in cues if cue.cue in _CUES),
-        *(_gross(fault, axis, "opposite answers", named[axis].opposite) for axis, fault in opposites if axis in named),
-        *(_inverting(cue) for cue in cues if cue.cue == HIGHER),
-        *(_gross(BY_PLACE, kind.name, "same place", kind.same_place) for kind in kinds),
-        *(_guessing(kind) for kind in kinds),
-    )
+    found: list[BlindnessFinding] = []
+
+    # Whether accuracy rises with the image; if not, whether answers depend on it at all.
+    for section in (named[axis] for axis in AXES if axis in named):
+        gain, same = section.gain, section.same_blank
+        outcome = _outcome(gain.low <= 0 and gain.high < LITTLE, gain.low > 0)
+        fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
+        numbers: dict[str, Share | Interval] = {"with the picture": section.accuracy, "without": section.blank}
+        numbers |= {"same answers": same, "gain": gain}
+        found.append(BlindnessFinding(fault, section.name, outcome, numbers))
+
+    # Whether a depth cue explains the accuracy, and pulls it below a guess where the cue is wrong.
+    for cue in (cue for cue in cues if cue.cue in _CUES):
+        difference, words = cue.difference, _CUES[cue.cue]
+        outcome = _outcome(difference.low > WELL, difference.high < WELL)
+        fault = f"leans on {words}" if outcome == "found" and cue.counter.high >= HALF else f"takes {words}"
+        numbers = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
+        found.append(BlindnessFinding(fault, "depth", outcome, numbers))
+
+    for axis, fault in (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN)):
+        if axis in named:
+            found.append(_gross(fault, axis, "opposite answers", named[axis].opposite))
+
+    # Whether most answers are wrong both where the cue helps and where it misleads.
+    for cue in (cue for cue in cues if cue.cue == HIGHER):
+        inverted = cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF
+        outcome = _outcome(inverted, max(cue.usual.low, cue.counter.low) > 1 - GROSS)
+        found.append(BlindnessFinding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter}))
+
+    found += [_gross(BY_PLACE, kind.name, "same place", kind.same_place) for kind in kinds]
+    for kind in kinds:
+        above = kind.accuracy.low > kind.chance
+        outcome = _outcome(not above and kind.accuracy.high < kind.chance + LITTLE, above)
+        chance = Interval(kind.chance, kind.chance, kind.chance)
+        found.append(BlindnessFinding(GUESSES, kind.name, outcome, {"accuracy": kind.accuracy, "chance": chance}))
+    return tuple(found)
 
 
 def outcome_of(findings: Sequence[BlindnessFinding]) -> Outcome:
@@ -314,40 +341,8 @@ def words_of(findings: Sequence[BlindnessFinding]) -> str:
     return f"{TOO_FEW}: {open_}" if open_ else NO_FAULT
 
 
-def _looking(section: Section) -> BlindnessFinding:
-    """Whether accuracy rises with the image; if not, whether answers depend on it at all."""
-    gain, same = section.gain, section.same_blank
-    outcome = _outcome(gain.low <= 0 and gain.high < LITTLE, gain.low > 0)
-    fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
-    shares = {"with the picture": section.accuracy, "without": section.blank, "same answers": same}
-    return BlindnessFinding(fault, section.name, outcome, {**shares, "gain": gain})
-
-
-def _heuristic(cue: Cue) -> BlindnessFinding:
-    """Whether a depth cue explains the accuracy, and pulls it below a guess where the cue is wrong."""
-    difference, words = cue.difference, _CUES[cue.cue]
-    outcome = _outcome(difference.low > WELL, difference.high < WELL)
-    fault = f"leans on {words}" if outcome == "found" and cue.counter.high >= HALF else f"takes {words}"
-    numbers: dict[str, Share | Interval] = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
-    return BlindnessFinding(fault, "depth", outcome, numbers)
-
-
-def _inverting(cue: Cue) -> BlindnessFinding:
-    """Whether most answers are wrong both where the cue helps and where it misleads."""
-    inverted = cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF
-    outcome = _outcome(inverted, max(cue.usual.low, cue.counter.low) > 1 - GROSS)
-    return BlindnessFinding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter})
-
-
 def _gross(fault: str, where: str, name: str, share: Share) -> BlindnessFinding:
     return BlindnessFinding(fault, where, _outcome(share.low > HALF, share.high < GROSS), {name: share})
-
-
-def _guessing(section: Section) -> BlindnessFinding:
-    above = section.accuracy.low > section.chance
-    outcome = _outcome(not above and section.accuracy.high < section.chance + LITTLE, above)
-    chance = Interval(section.chance, section.chance, section.chance)
-    return BlindnessFinding(GUESSES, section.name, outcome, {"accuracy": section.accuracy, "chance": chance})
 
 
 def _outcome(found: bool, excluded: bool) -> Outcome:

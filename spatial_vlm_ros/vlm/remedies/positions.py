@@ -387,17 +387,12 @@ def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tu
     grids = grids_of(parts, asked) if grid is None else [grid] * len(ids)
     counts, first = parts.image_columns(ids).sum(dim=-1), columns.int().argmax(dim=-1)
     last = ids.shape[1] - 1 - columns.flip(-1).int().argmax(dim=-1)
-    images = len(ids) if parts.axes > 1 else _images_of(asked, len(ids))
+    features = (asked.get("mm_encoder_outputs") or {}).get("image")  # given within `generate` instead of pixels
+    given = asked.get("pixel_values") if features is None else features.pooler_output
+    images = len(ids) if parts.axes > 1 or given is None else len(given)
     together = torch.equal(last - first + 1, counts)
     if counts.tolist() != [h * w for h, w in grids] or not together or images != len(ids):
         apart = "" if together else ", apart from each other"
         got = f"{counts.tolist()} image tokens of {images} images in {len(ids)} rows{apart}, for grids {grids}"
         raise InputError("prompt", got, "one image per row, with consecutive tokens")
     return _Prompt(settings, len(ids), grids, first, int(last.max()) + 1)
-
-
-def _images_of(asked: Mapping[str, Any], otherwise: int) -> int:
-    """Number of images of a call, given as pixels or, within `generate`, as features."""
-    features = (asked.get("mm_encoder_outputs") or {}).get("image")
-    given = asked.get("pixel_values") if features is None else features.pooler_output
-    return otherwise if given is None else len(given)

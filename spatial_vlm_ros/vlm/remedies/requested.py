@@ -104,20 +104,15 @@ def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, to
             settings = Positions(wanted)
             stack.callback(_put_positions(parts, settings, folder, requested.allow_untrained).remove)
         if requested.norm_dose is not None:
-            stack.callback(_put_dose(parts, requested.norm_dose, tokenizer, requested.allow_untrained).remove)
+            if norms.NAME in marks and not requested.allow_untrained:
+                repair = "leave the dose out, or pass allow_untrained=True"
+                raise ModelError(type(model).__name__, "was trained with its own normaliser", repair)
+            text = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids)
+            norm = norms.MeanNorm(text.mean, requested.norm_dose)
+            stack.callback(norms.put_norm(parts, norm, allow_untrained=requested.allow_untrained).remove)
         if requested.attention is not None:
             check_decoder(parts)
         return AppliedRemedies(parts, requested.attention, stack.pop_all())
-
-
-def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) -> Any:
-    """Apply the mean norm; raises ModelError for a checkpoint trained with other norms, unless allowed."""
-    model = parts.model
-    if norms.NAME in trained_with(model) and not allow_untrained:
-        repair = "leave the dose out, or pass allow_untrained=True"
-        raise ModelError(type(model).__name__, "was trained with its own normaliser", repair)
-    text = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids)
-    return norms.put_norm(parts, norms.MeanNorm(text.mean, dose), allow_untrained=allow_untrained)
 
 
 def _put_marked(parts: Parts, name: str, value: object, folder: Path) -> Any:
