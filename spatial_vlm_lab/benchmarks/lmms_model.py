@@ -16,7 +16,6 @@ What it has to be is read from EvolvingLMMs-Lab/lmms-eval at 75571cf (0.7.2):
 
 from __future__ import annotations
 
-import functools
 import importlib
 import logging
 import types
@@ -43,14 +42,11 @@ def manifest() -> Any:
 def __getattr__(name: str) -> Any:
     if name != _CLASS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _model_class()
-
-
-@functools.cache
-def _model_class() -> type:
     base = importlib.import_module("lmms_eval.api.model").lmms
     names = {"is_simple": True, "__module__": __name__, "__doc__": LmmsRequests.__doc__}
-    return types.new_class(_CLASS, (LmmsRequests, base), exec_body=lambda space: space.update(names))
+    made = types.new_class(_CLASS, (LmmsRequests, base), exec_body=lambda space: space.update(names))
+    globals()[_CLASS] = made  # the same class each time
+    return made
 
 
 class LmmsRequests:

@@ -83,8 +83,17 @@ class CountingJudge:
             InputError, ModelError, FileError, DependencyError: as the backend's loader.
             InputError: the backend cannot be asked about relations; names what can.
         """
-        started = time.perf_counter()
-        backend, self._prompts = _loaded(model), list[str]()
+        started, self._prompts = time.perf_counter(), list[str]()
+        if model.backend == SMALL_JUDGE:
+            from spatial_vlm_ros.perception.backends.relation_judge import load
+
+            options, threads = model.options, model.options.get("threads", "1")
+            if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
+                got = " ".join(f"{name}={value}" for name, value in options.items())
+                raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
+            backend: Any = load(options.get("model", ""), int(threads))
+        else:
+            backend = load_grounder(model.backend, model.options)
         judge = judge_of(_counted(backend, self._prompts))
         if judge is None:
             raise InputError(
@@ -104,18 +113,6 @@ class CountingJudge:
             self.ms = _ms_since(started)
             self.late = self.ms >= 1e3 * budget_s
             self.questions = len(self._prompts) or len(questions)
-
-
-def _loaded(model: ComparedModel) -> Any:
-    if model.backend != SMALL_JUDGE:
-        return load_grounder(model.backend, model.options)
-    from spatial_vlm_ros.perception.backends.relation_judge import load
-
-    options, threads = model.options, model.options.get("threads", "1")
-    if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
-        got = " ".join(f"{name}={value}" for name, value in options.items())
-        raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
-    return load(options.get("model", ""), int(threads))
 
 
 def _counted(inner: Any, prompts: list[str]) -> Any:

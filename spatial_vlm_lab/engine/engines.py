@@ -364,32 +364,29 @@ class RayEngine:
         with redirect_stdout(sys.stderr):  # Ray prints news of its machines to where programs read our results
             began_here = not ray.is_initialized()
             if began_here:
-                self._connect(ray)
+                check_address(self.address)
+                own = {"num_cpus": self.workers, "include_dashboard": False}
+                before = signal.getsignal(signal.SIGTERM)
+                try:
+                    ray.init(
+                        address=self.address or "local",
+                        **({} if self.address else own),
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        configure_logging=False,
+                    )
+                except (OSError, RuntimeError, ValueError) as error:
+                    authentication = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
+                    raise _unreachable(self.address, error, authentication if self.address else "") from error
+                finally:  # Ray puts a handler there that prints its stack
+                    if threading.current_thread() is threading.main_thread():
+                        signal.signal(signal.SIGTERM, before)
             try:
                 size = min(self.workers, len(shards))
                 yield from _led(lambda: _RayWorker(ray, self, setup, has_begun), shards, size)
             finally:
                 if began_here:
                     ray.shutdown()
-
-    def _connect(self, ray: Any) -> None:
-        check_address(self.address)
-        own = {"num_cpus": self.workers, "include_dashboard": False}
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(
-                address=self.address or "local",
-                **({} if self.address else own),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            authentication = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
-            raise _unreachable(self.address, error, authentication if self.address else "") from error
-        finally:
-            if threading.current_thread() is threading.main_thread():  # Ray puts a handler there that prints its stack
-                signal.signal(signal.SIGTERM, before)
 
 
 @dataclass

@@ -320,20 +320,20 @@ class BagWindow(Bag):
         del start_ns, stop_ns
         wanted = set(self.topics if names is None else names)
         begin = self.part.first_ns - LEAD_NS
-        yield from sorted(self._before(wanted, begin), key=lambda message: message.log_ns)
-        yield from super().messages(wanted, begin, self.part.last_ns + LAG_NS)
 
-    def _before(self, wanted: set[str], begin: int) -> Iterator[BagMessage]:
-        """What was recorded before the part and still holds in it."""
+        # What was recorded before the part and still holds in it.
         moving = {name for name in wanted if self.topics[name] == TF_MESSAGE}
         static = {name for name in moving if name.endswith(STATIC_TRANSFORMS)}
-        yield from super().messages(static, None, begin)
-        yield from super().messages(moving - static, begin - self.part.cache_ns, begin)
+        before = list(super().messages(static, None, begin))
+        before += super().messages(moving - static, begin - self.part.cache_ns, begin)
         for name in sorted(name for name in wanted if self.topics[name] == CAMERA_INFO):
-            before = [chunk for chunk in self.chunks() if name in chunk.topics and chunk.start_ns < begin]
-            if before:
-                newest = max(before, key=lambda chunk: (chunk.end_ns, chunk.start_ns))
-                yield from deque(super().messages({name}, newest.start_ns, begin), maxlen=1)
+            chunks = [chunk for chunk in self.chunks() if name in chunk.topics and chunk.start_ns < begin]
+            if chunks:
+                newest = max(chunks, key=lambda chunk: (chunk.end_ns, chunk.start_ns))
+                before += deque(super().messages({name}, newest.start_ns, begin), maxlen=1)
+        yield from sorted(before, key=lambda message: message.log_ns)
+
+        yield from super().messages(wanted, begin, self.part.last_ns + LAG_NS)
 
 
 def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:

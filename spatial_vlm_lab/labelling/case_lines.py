@@ -52,10 +52,13 @@ def case_line(
     for name, own in OWN_PARTS.items():
         value = before.get(name)
         of_others = {key: value[key] for key in value if key not in own} if isinstance(value, Mapping) else {}
-        if of_others and not _is_about_the_same(value, expect.get(name)):
+        if not of_others:
+            continue
+        now = expect.get(name)  # what others wrote holds with the same relation and anchor; answers have none
+        if now is not None and all(value.get(field) == now.get(field) for field in ("relation", "anchor_id")):
+            merged[name] = {**now, **of_others}
+        else:
             replaced[name] = value
-        elif of_others and name in expect:
-            merged[name] = {**expect[name], **of_others}
 
     line["expect"] = {**{name: merged[name] for name in OWN_FIELDS if name in merged}, **kept}
     if kind is not None and (kind or "kind" in old):
@@ -70,11 +73,6 @@ def case_line(
         repair = "fix the line in the file by hand, then reload the page"
         raise InputError("case", str(error), "a case as docs/evaluation.md describes it", repair) from error
     return line
-
-
-def _is_about_the_same(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
-    """Whether what others wrote within a place still holds: it has the same relation and anchor. Answers have none."""
-    return now is not None and all(before.get(name) == now.get(name) for name in ("relation", "anchor_id"))
 
 
 # ------------------------------------------------------------------------------------------------ sentences

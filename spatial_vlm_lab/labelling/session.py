@@ -263,7 +263,11 @@ class LabelSession:
                 elsewhere = "this case was changed elsewhere, such as in another tab, since the page showed it"
                 raise StaleCaseError(elsewhere)
             look = self._look(entry.frame, entry.words)
-            known = {one.id for one in look.detections} | _named_in(entry.truth)
+            known = {one.id for one in look.detections}
+            earlier = [] if entry.truth is None else [entry.truth, entry.truth.get("place"), entry.truth.get("answer")]
+            for part in (one for one in earlier if isinstance(one, Mapping)):  # it may be about other detections
+                for value in map(part.get, ("id", "id_also", "anchor_id", "ids")):
+                    known |= {one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)}
             with_place = look.ground is not None and look.ground.frame_id is not None
             if entry.truth is not None and "place" in entry.truth:
                 with_place = True  # written when the pose was known
@@ -284,8 +288,8 @@ class LabelSession:
                 by: Maker = (
                     "written" if not entry.shown else "accepted" if same_truth(checked, look.proposal) else "corrected"
                 )
-                value = case_line(entry.value, self._source.naming(entry.frame), entry.words, kinds, checked, by)
-                self._write(entry, value)
+                naming = self._source.naming(entry.frame)
+                self._write(entry, case_line(entry.value, naming, entry.words, kinds, checked, by))
             entry.decided = True
             self._changes.append(change)
             self._try_to_save()
@@ -388,12 +392,3 @@ class LabelSession:
 def _kinds(value: Mapping[str, Any]) -> list[str]:
     kind = value.get("kind")
     return [one for one in kind if isinstance(one, str)] if isinstance(kind, list) else []
-
-
-def _named_in(truth: Mapping[str, Any] | None) -> set[str]:
-    """Ids that a truth names: it may have been written about other detections."""
-    parts = [] if truth is None else [truth, truth.get("place"), truth.get("answer")]
-    fields = ("id", "id_also", "anchor_id", "ids")
-    values = [part.get(name) for part in parts if isinstance(part, Mapping) for name in fields]
-    listed = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return {one for one in listed if isinstance(one, str)}

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.types import Detection, Place, Pose, Resolution, Scene, Status, Transform
+from spatial_vlm_ros.types import Detection, Pose, Resolution, Scene, Status, Transform
 
 _Floats = npt.NDArray[np.float64]
 OWN_FIELDS = ("status", "id", "id_also", "label", "box", "place", "answer")
@@ -134,9 +134,17 @@ def proposed(
         also = [target.id for target in resolution.targets[1:]]
         if also and by_id:
             truth["id_also"] = also
-        if resolution.place is not None and ground is not None:
-            place = _place(resolution, resolution.place, ground)
-            truth |= {} if place is None else {"place": place}
+        place, destination = resolution.place, None if resolution.query is None else resolution.query.destination
+        middle = None if place is None or ground is None else ground.in_base(place.pose)
+        if place is not None and ground is not None and middle is not None and destination is not None:
+            relation, half = destination.relation, np.array([_SPOT, _SPOT, 0.0])
+            anchor = ground.objects.get(place.anchor_id)
+            if anchor is not None and relation in (*_WHOLE, "next to"):
+                around = 0.0 if relation in _WHOLE else _AROUND
+                low, high = anchor.outline.min(axis=0) - around, anchor.outline.max(axis=0) + around
+                middle, half = np.array([*(low + high) / 2, middle[2]]), np.array([*(high - low) / 2, 0.0])
+            region = {"region_center": np.round(middle, 4).tolist(), "region_half": np.round(half, 4).tolist()}
+            truth["place"] = {"relation": relation, "anchor_id": place.anchor_id, **region}
     answer = resolution.answer
     if answer is not None:
         told: dict[str, Any] = {}
@@ -162,22 +170,6 @@ def object_fields(id_: str, detections: Sequence[Detection], *, by_id: bool) -> 
 def rounded_box(box: Sequence[float]) -> list[float]:
     """A box to a tenth of a pixel."""
     return [round(float(value), 1) for value in box]
-
-
-def _place(resolution: Resolution, place: Place, ground: Ground) -> dict[str, Any] | None:
-    """The region of a place, in base; None if the camera's pose in base is not known."""
-    middle = ground.in_base(place.pose)
-    destination = resolution.query.destination if resolution.query is not None else None
-    if middle is None or destination is None:
-        return None
-    relation, half = destination.relation, np.array([_SPOT, _SPOT, 0.0])
-    anchor = ground.objects.get(place.anchor_id)
-    if anchor is not None and relation in (*_WHOLE, "next to"):
-        around = 0.0 if relation in _WHOLE else _AROUND
-        low, high = anchor.outline.min(axis=0) - around, anchor.outline.max(axis=0) + around
-        middle, half = np.array([*(low + high) / 2, middle[2]]), np.array([*(high - low) / 2, 0.0])
-    center, half = np.round(middle, 4).tolist(), np.round(half, 4).tolist()
-    return {"relation": relation, "anchor_id": place.anchor_id, "region_center": center, "region_half": half}
 
 
 def same_truth(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -25,7 +25,6 @@ from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOut
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
-from spatial_vlm_ros.types.proportions import Interval, Share
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TIED = "\u00a0"  # a space at which no line breaks
@@ -57,9 +56,14 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, range=_range, fraction=_fraction, points=points, estimate=estimate, outcome=ended,
-        listed=_listed,
-    )  # fmt: skip
+        percent=_percent,
+        range=lambda share: f"{100 * share.low:.1f} to {100 * share.high:.1f}{_TIED}%",
+        fraction=lambda share: f"{share.k} / {share.n}, {_percent(share.share)}" if share.n else "–",
+        points=points,
+        estimate=estimate,
+        outcome=ended,
+        listed=lambda values: json.dumps([_shown(value) for value in values], ensure_ascii=False),
+    )
     tags = [""] if len(runs) == 1 else [f"-{n}" for n in range(1, len(runs) + 1)]
     named = list(zip(evaluation.models, runs, tags, strict=True))
     failures = [failure for model, run, tag in named for failure in _failures(model, run, tag)]
@@ -151,15 +155,3 @@ def _shown(value: Any) -> Any:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f}{_TIED}%"
-
-
-def _range(share: Share | Interval) -> str:
-    return f"{100 * share.low:.1f} to {100 * share.high:.1f}{_TIED}%"
-
-
-def _listed(values: Sequence[str]) -> str:
-    return json.dumps([_shown(value) for value in values], ensure_ascii=False)
-
-
-def _fraction(share: Share) -> str:
-    return f"{share.k} / {share.n}, {_percent(share.share)}" if share.n else "–"

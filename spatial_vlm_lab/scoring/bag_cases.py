@@ -14,7 +14,6 @@ from array import array
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from spatial_vlm_lab.scoring.case_judge import CaseImage
@@ -127,6 +126,7 @@ class _StampPlayer:
         self._waiting: deque[PendingFrame] = deque()
         self.done: set[int] = set()
         self._stamps = array("q")  # of all colour images, in the order in which they were recorded
+        self._ordered: list[int] = []  # each of them once, when the bag is read
         self._damage: FileError | None = None  # why reading ended early
 
     def images(self) -> Iterator[tuple[int, CaseImage]]:
@@ -152,6 +152,7 @@ class _StampPlayer:
         yield from self._complete(_FOREVER_NS)
         while self._waiting:
             yield self._given(self._waiting.popleft())
+        self._ordered = sorted(set(self._stamps))
 
     def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
         """Yield images that are complete by now, and refusals for those that never will be."""
@@ -205,11 +206,6 @@ class _StampPlayer:
                 f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
                 "belong to two images; cases use the first"
             )
-
-    @cached_property
-    def _ordered(self) -> list[int]:
-        """All stamps, once the bag is read."""
-        return sorted(set(self._stamps))
 
     def without_image(self, stamp_ns: int) -> CaseImage:
         """The refusal for a case whose image was never complete."""

@@ -90,7 +90,16 @@ def keep_as_test(
         expect = proposed(then, found or (), ground, by_id=True)
     case = {"frame": name, "instruction": record.instruction, "kind": [_KIND, then.status.value],
             **({} if expect is None else {"expect": expect})}  # fmt: skip
-    _add_case(out, case)
+    path, before = out / CASES_FILE, b""
+    try:
+        if path.exists():
+            load_cases(out)  # a damaged file is not made longer
+            before = read_bytes(path, "keep the bundle in another --out", _LARGEST_CASES)
+        before += b"\n" if before and not before.endswith(b"\n") else b""
+        write_bytes(path, before + json.dumps(case, ensure_ascii=False).encode() + b"\n", force=True)
+    except SpatialVlmError:
+        shutil.rmtree(out / name, ignore_errors=True)
+        raise
     newest, is_right = load_cases(out)[-1], None
     if newest.expect is not None:  # as `evaluate` judges
         evidence = CaseEvidence(truth=read_frame_truth(out, newest))
@@ -130,17 +139,3 @@ def _core(bundle: EvidenceBundle) -> dict[str, Any]:
     if bundle.record.frame_of_reference:
         core["frame_of_reference"] = bundle.record.frame_of_reference
     return core
-
-
-def _add_case(out: Path, case: dict[str, Any]) -> None:
-    """Add a line to cases.jsonl; the file stays as it was where that fails."""
-    path, before = out / CASES_FILE, b""
-    try:
-        if path.exists():
-            load_cases(out)  # a damaged file is not made longer
-            before = read_bytes(path, "keep the bundle in another --out", _LARGEST_CASES)
-        before += b"\n" if before and not before.endswith(b"\n") else b""
-        write_bytes(path, before + json.dumps(case, ensure_ascii=False).encode() + b"\n", force=True)
-    except SpatialVlmError:
-        shutil.rmtree(out / case["frame"], ignore_errors=True)
-        raise

@@ -131,21 +131,17 @@ def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[
                     for one in seen.detections
                     if seen.visible_fraction[one.id] >= _SEEN
                 )
-                name = f"world_{world:06d}_{number}"
-                yield LabelledView(name, seen.frame.rgb, objects, tuple(_labels(pairs, rng)))
-
-
-def _labels(pairs: RelationView, rng: np.random.Generator) -> Iterator[RelationLabel]:
-    """For each relation, a few pairs for which it holds and a few for which it does not."""
-    columns = {name: pairs.holds[:, column] for column, name in enumerate(OUTPUTS)}
-    columns["left of"] = 1.0 - columns["right of"]
-    apart = np.all([columns[name] == 0.0 for name in _TOUCHING], axis=0)
-    columns["beside"] = np.where(apart, 1.0, math.nan)
-    for relation, holds in columns.items():
-        for truth in (1.0, 0.0):
-            rows = rng.permutation(np.flatnonzero(holds == truth))[:_EACH]
-            for target, anchor in pairs.boxes[rows]:
-                yield RelationLabel(relation, _box(target), _box(anchor), bool(truth))
+                columns = {name: pairs.holds[:, column] for column, name in enumerate(OUTPUTS)}
+                columns["left of"] = 1.0 - columns["right of"]
+                apart = np.all([columns[name] == 0.0 for name in _TOUCHING], axis=0)
+                columns["beside"] = np.where(apart, 1.0, math.nan)
+                labels = [
+                    RelationLabel(relation, _box(target), _box(anchor), holds)
+                    for relation, truths in columns.items()
+                    for holds in (True, False)
+                    for target, anchor in pairs.boxes[rng.permutation(np.flatnonzero(truths == holds))[:_EACH]]
+                ]
+                yield LabelledView(f"world_{world:06d}_{number}", seen.frame.rgb, objects, tuple(labels))
 
 
 def _box(values: Iterable[float]) -> BoxXyxy:

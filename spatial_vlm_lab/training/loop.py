@@ -189,7 +189,22 @@ class TrainingLoop:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
                 noted = dict(opened.metadata() or {})
             check_identity(noted.get("identity", ""), self._identity, place.parent, anew)
-            self._put(tensors)
+            own = {f"model.{name}": value for name, value in self.kept.items()}
+            shapes = {name: value.shape for name, value in own.items()}
+            found = {name: value.shape for name, value in tensors.items() if name.startswith("model.")}
+            if found != shapes:
+                other = min(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
+                raise ValueError(f"{other} is not as in the model")
+            with torch.no_grad():
+                for name, value in own.items():
+                    value.copy_(tensors[name])
+            state = self._optimizer.state_dict()
+            for name, value in tensors.items():
+                if name.startswith("optimizer."):
+                    _, number, what = name.split(".", 2)
+                    state["state"].setdefault(int(number), {})[what] = value
+            self._optimizer.load_state_dict(state)
+            torch.set_rng_state(tensors["random"])
             self.progress = decode_json(noted["progress"].encode(), TrainingProgress, place, repair=anew)
         except InputError:
             raise
@@ -211,24 +226,6 @@ class TrainingLoop:
                 save_file(tensors, new, {"identity": self._identity, "progress": json.dumps(asdict(self.progress))})
         except SafetensorError as error:
             raise FileError(self._place, str(error), "choose a writable folder with enough space") from error
-
-    def _put(self, tensors: Mapping[str, Tensor]) -> None:
-        own = {f"model.{name}": value for name, value in self.kept.items()}
-        shapes = {name: value.shape for name, value in own.items()}
-        found = {name: value.shape for name, value in tensors.items() if name.startswith("model.")}
-        if found != shapes:
-            other = min(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
-            raise ValueError(f"{other} is not as in the model")
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(tensors[name])
-        state = self._optimizer.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, number, what = name.split(".", 2)
-                state["state"].setdefault(int(number), {})[what] = value
-        self._optimizer.load_state_dict(state)
-        torch.set_rng_state(tensors["random"])
 
 
 def check_identity(found: str, wanted: str, place: Path, anew: str) -> None:

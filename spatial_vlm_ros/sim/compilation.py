@@ -13,7 +13,7 @@ import numpy as np
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.model import Colour, Model, PaintedSurface
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
+from spatial_vlm_ros.sim.scenery import Pattern, Scenery
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.sim.truth import Placed
 from spatial_vlm_ros.types import Vector3
@@ -52,22 +52,6 @@ def compile_model(
         raise InputError("ids of objects", ", ".join(ids), "each id once", "number the objects")
     mj = load_mujoco()
     spec = mj.MjSpec()
-    _set_options(mj, spec, scenery)
-    _add_room(mj, spec, scenery)
-    for light in scenery.lights:
-        _add_light(mj, spec, light)
-    for obj in objects:
-        _add_object(mj, spec, obj)
-    if extend is not None:
-        extend(mj, spec)
-    model = spec.compile()
-    for id_ in ids:
-        first = model.body(id_).dofadr[0]
-        model.dof_damping[first : first + 6] = _DAMPING
-    return model
-
-
-def _set_options(mj: Any, spec: Any, scenery: Scenery) -> None:
     spec.option.timestep = TIME_STEP
     spec.option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mj.mjtCone.mjCONE_ELLIPTIC
@@ -82,6 +66,29 @@ def _set_options(mj: Any, spec: Any, scenery: Scenery) -> None:
     vis.map.zfar, vis.map.znear = 20.0, 0.01
     vis.headlight.ambient = [scenery.ambient] * 3
     vis.headlight.diffuse = vis.headlight.specular = [0.0] * 3
+    _add_room(mj, spec, scenery)
+    for light in scenery.lights:
+        ahead = np.subtract(light.towards, light.position)
+        spec.worldbody.add_light(
+            pos=light.position,
+            dir=ahead / np.linalg.norm(ahead),
+            type=mj.mjtLightType.mjLIGHT_SPOT if light.shadows else mj.mjtLightType.mjLIGHT_DIRECTIONAL,
+            cutoff=60,
+            exponent=1,
+            diffuse=light.brightness,
+            specular=[0.5 * b for b in light.brightness],
+            ambient=[0, 0, 0],
+            castshadow=light.shadows,
+        )
+    for obj in objects:
+        _add_object(mj, spec, obj)
+    if extend is not None:
+        extend(mj, spec)
+    model = spec.compile()
+    for id_ in ids:
+        first = model.body(id_).dofadr[0]
+        model.dof_damping[first : first + 6] = _DAMPING
+    return model
 
 
 def _add_room(mj: Any, spec: Any, scenery: Scenery) -> None:
@@ -120,21 +127,6 @@ def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float)
     texture.data = pattern.tobytes()
     material = spec.add_material(name=name, texuniform=True, texrepeat=[1 / metres] * 2, specular=0.1, shininess=0.2)
     material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
-
-
-def _add_light(mj: Any, spec: Any, light: Light) -> None:
-    ahead = np.subtract(light.towards, light.position)
-    spec.worldbody.add_light(
-        pos=light.position,
-        dir=ahead / np.linalg.norm(ahead),
-        type=mj.mjtLightType.mjLIGHT_SPOT if light.shadows else mj.mjtLightType.mjLIGHT_DIRECTIONAL,
-        cutoff=60,
-        exponent=1,
-        diffuse=light.brightness,
-        specular=[0.5 * b for b in light.brightness],
-        ambient=[0, 0, 0],
-        castshadow=light.shadows,
-    )
 
 
 def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:

@@ -120,25 +120,23 @@ def degraded(
         others = sorted({other for group in SIMILAR if label in group for other in group} - {label})
         if swapped and others:
             label = others[int(choice * len(others))]
-        reported.append(_loosened(replace(detection, label=label), errors, shifts))
+
+        mask = None if errors.masks == "none" else detection.mask
+        if mask is not None and errors.masks != "exact":
+            kernel = np.ones((2 * errors.mask_px + 1,) * 2, np.uint8)
+            change = cv2.erode if errors.masks == "eroded" else cv2.dilate
+            worn = np.asarray(change(mask.astype(np.uint8), kernel), np.bool_)
+            mask = worn if worn.any() else mask  # one that would vanish is unchanged
+
+        x0, y0, x1, y1 = detection.box_xyxy if mask is None else box_around(mask)
+        sides = np.array([x1 - x0, y1 - y0] * 2)
+        a, b, c, d = np.array([x0, y0, x1, y1]) + np.clip(errors.jitter * shifts, -0.45, 0.45) * sides
+        if detection.mask is not None:
+            height, width = detection.mask.shape
+            a, b, c, d = max(a, 0.0), max(b, 0.0), min(c, float(width)), min(d, float(height))
+        box = (float(a), float(b), float(c), float(d))
+        reported.append(replace(detection, label=label, box_xyxy=box, mask=mask))
     return tuple(reported)
-
-
-def _loosened(detection: Detection, errors: DetectorErrors, shifts: np.ndarray) -> Detection:
-    """Move the sides of its box; remove, erode or dilate its mask. A mask that would vanish is unchanged."""
-    mask = None if errors.masks == "none" else detection.mask
-    if mask is not None and errors.masks != "exact":
-        kernel = np.ones((2 * errors.mask_px + 1,) * 2, np.uint8)
-        change = cv2.erode if errors.masks == "eroded" else cv2.dilate
-        worn = np.asarray(change(mask.astype(np.uint8), kernel), np.bool_)
-        mask = worn if worn.any() else mask
-    x0, y0, x1, y1 = detection.box_xyxy if mask is None else box_around(mask)
-    sides = np.array([x1 - x0, y1 - y0] * 2)
-    a, b, c, d = np.array([x0, y0, x1, y1]) + np.clip(errors.jitter * shifts, -0.45, 0.45) * sides
-    if detection.mask is not None:
-        height, width = detection.mask.shape
-        a, b, c, d = max(a, 0.0), max(b, 0.0), min(c, float(width)), min(d, float(height))
-    return replace(detection, box_xyxy=(float(a), float(b), float(c), float(d)), mask=mask)
 
 
 def load(**options: str) -> SimulatorGrounder:

@@ -16,7 +16,7 @@ from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import KINDS, make
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import Holder, Model
+from spatial_vlm_ros.sim.model import Model
 from spatial_vlm_ros.sim.physics import PhysicsWorld
 from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at
@@ -64,9 +64,15 @@ def settled_tabletop(seed: int, objects: int = 9, kinds: Sequence[str] = KINDS) 
             placer.place(f"{model.label}_{numbers[model.label]}", model, related=count >= _FREE)
             if 3 * (count + 1 - len(placer.objects)) > objects:
                 break  # too many found no position
-        world = _settled(placer, math.ceil(objects * 2 / 3))
-        if world is not None:
-            return world
+        placed = placer.objects
+        for _ in range(_ROUNDS):  # what goes wrong while settling is removed, and the rest settles again
+            if len(placed) < math.ceil(objects * 2 / 3):
+                break
+            world = PhysicsWorld(placed, placer.scenery, placer.base_T_camera)
+            bad = broken(world)
+            if not bad and world.at_rest():
+                return world
+            placed = kept(placed, bad)
     raise InputError("number of objects", str(objects), "as many as fit on the table", "ask for fewer")
 
 
@@ -120,20 +126,6 @@ def _drawn(rng: np.random.Generator, objects: int, kinds: Sequence[str]) -> list
     return sorted(drawn, key=lambda kind: kind not in ("shelf", "tray", "plate", "bowl", "box"))
 
 
-def _settled(placer: Placer, fewest: int) -> PhysicsWorld | None:
-    """Settle, remove what went wrong, and settle the rest again; None if too little is left."""
-    objects = placer.objects
-    for _ in range(_ROUNDS):
-        if len(objects) < fewest:
-            return None
-        world = PhysicsWorld(objects, placer.scenery, placer.base_T_camera)
-        bad = broken(world)
-        if not bad and world.at_rest():
-            return world
-        objects = kept(objects, bad)
-    return None
-
-
 class Placer:
     """Finds positions for objects one after another; an object touches only its support."""
 
@@ -145,8 +137,12 @@ class Placer:
     def place(self, id_: str, model: Model, related: bool) -> bool:
         """Place one more object, in a relation to an existing one or, if that fails, anywhere."""
         for place, height, placed in self._places(model, related):
-            carried = placed is not None and placed.relation in ("on", "in")
-            if self._in_view(place, height) if carried else self._free(place, model.reach):
+            fits = self._in_view(place, height)
+            if placed is None or placed.relation not in ("on", "in"):  # on the table
+                (x, y), (w, d), reach = self.scenery.table_centre, self.scenery.table_size, model.reach
+                fits &= abs(place[0] - x) < w / 2 - reach - 0.03 and abs(place[1] - y) < d / 2 - reach - 0.03
+                fits &= all(math.dist(place, t.position[:2]) > reach + t.model.reach + _GAP for t in self.objects)
+            if fits:
                 position = (float(place[0]), float(place[1]), height + _LIFT)
                 # Chicks roughly face the camera and shelves roughly open towards it; other objects have any yaw.
                 away = math.atan2(place[1] - self._eye[1], place[0] - self._eye[0])
@@ -163,10 +159,15 @@ class Placer:
         for anchor in anchors[:4]:
             for relation in self._relations(model, anchor):
                 for _ in range(_TRIES // 4):
-                    if relation in ("on", "in"):
-                        place, height = self._carried(model, anchor)
-                    else:
-                        place, height = self._beside(model, relation, anchor), self.scenery.table_height
+                    holder, height = anchor.model.holder, self.scenery.table_height
+                    if holder is None or relation not in ("on", "in"):
+                        yield self._beside(model, relation, anchor), height, Placed(relation, (anchor.id,))
+                        continue
+                    room = np.maximum(np.array(holder.reach) - model.reach, 0.0) * (holder.relation == "on")
+                    x, y = self._rng.uniform(-1, 1, 2) * room
+                    c, s = math.cos(anchor.yaw), math.sin(anchor.yaw)
+                    place = np.array(anchor.position[:2]) + np.array([c * x - s * y, s * x + c * y])
+                    height = height + holder.height + (0.006 if holder.relation == "in" else 0.0)
                     yield place, height, Placed(relation, (anchor.id,))
         (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
         for _ in range(_TRIES):
@@ -201,23 +202,6 @@ class Placer:
         along, aside = _BESIDE[relation]
         far, off = reach + self._rng.uniform(0.015, 0.1), self._rng.uniform(-0.03, 0.03)
         return np.asarray(at + far * (along * ahead + aside * right) + off * (aside * ahead + along * right))
-
-    def _carried(self, model: Model, anchor: PlacedModel) -> tuple[Array, float]:
-        """(2,) position on or in the anchor, and the height of the support surface there, metres."""
-        holder = anchor.model.holder or Holder("on", anchor.model.size[2], (0.0, 0.0))
-        height = self.scenery.table_height + holder.height + (0.006 if holder.relation == "in" else 0.0)
-        room = np.maximum(np.array(holder.reach) - model.reach, 0.0) if holder.relation == "on" else np.zeros(2)
-        local = self._rng.uniform(-1, 1, 2) * room
-        c, s = math.cos(anchor.yaw), math.sin(anchor.yaw)
-        place = np.array(anchor.position[:2]) + np.array([c * local[0] - s * local[1], s * local[0] + c * local[1]])
-        return place, height
-
-    def _free(self, place: Array, reach: float) -> bool:
-        (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
-        if not (abs(place[0] - x) < w / 2 - reach - 0.03 and abs(place[1] - y) < d / 2 - reach - 0.03):
-            return False
-        apart = all(math.dist(place, t.position[:2]) > reach + t.model.reach + _GAP for t in self.objects)
-        return apart and self._in_view(place, self.scenery.table_height)
 
     def _in_view(self, place: Array, height: float) -> bool:
         point = np.array([[place[0], place[1], height + 0.04]])

@@ -125,11 +125,6 @@ def _change_numbers(message: Any, names: Iterable[str], change: Callable[[np.nda
             setattr(message, name, values if isinstance(before, np.ndarray) else type(before)(values.tolist()))
 
 
-def _random_camera(message: Any, _: float, random: Random) -> None:
-    """Set K, D, R and P to random numbers between -1000 and 1000."""
-    _change_numbers(message, "kdrp", lambda values: random.uniform(-1e3, 1e3, len(values)))
-
-
 def _another_focal_length(message: Any, factor: float, _: Random) -> None:
     """Multiply the focal lengths in K (3 columns) and P (4 columns), their first two numbers on the diagonal."""
     _change_numbers(message, "k", lambda k: k * np.where(np.isin(np.arange(9), (0, 4)), factor, 1.0))
@@ -188,7 +183,9 @@ CHANGES: Mapping[tuple[str, str], Change] = {
     ("depth", "garbage"): _random_bytes,
     ("depth", "wrong"): _scaled,
     ("compressed", "garbage"): _random_bytes,
-    ("info", "garbage"): _random_camera,
+    ("info", "garbage"): lambda message, _, random: _change_numbers(
+        message, "kdrp", lambda values: random.uniform(-1e3, 1e3, len(values))
+    ),
     ("info", "wrong"): _another_focal_length,
     ("detections", "garbage"): _random_detections,
     ("detections", "wrong"): _names_passed_on,

@@ -179,17 +179,17 @@ def _section(name: str, examined: Sequence[Examined], *, balanced: bool) -> Sect
         _share(examined, lambda e: e.answers["mirrored"] == e.item.mirrored),
         _share((e for e in examined if e.item.flip is not None), lambda e: e.answers["flipped"] == e.item.flipped),
         _share(examined, _turned_along),
-        _share((e for e in examined if e.item.axis != "depth"), _opposite),
+        _share(
+            (e for e in examined if e.item.axis != "depth"),
+            lambda e: e.answers["picture"] == (e.item.mirrored if e.item.axis == "left-right" else e.item.flipped),
+        ),
         _share(examined, lambda e: e.answers["shuffled"] == e.answers["picture"]),
-        _share(examined, _kept_place),
+        _share(  # whether the answers to both orders of candidates are at the same index of the list
+            examined,
+            lambda e: e.shuffled[e.item.plain.choices.index(e.answers["picture"])] == e.answers["shuffled"],
+        ),
         _share(examined, lambda e: e.answers["paraphrased"] == e.answers["picture"]),
     )  # fmt: skip
-
-
-def _kept_place(examined: Examined) -> bool:
-    """Whether the answers to both orders of candidates are at the same index of the list."""
-    place = examined.item.plain.choices.index(examined.answers["picture"])
-    return examined.shuffled[place] == examined.answers["shuffled"]
 
 
 def _turned_along(examined: Examined) -> bool:
@@ -200,11 +200,6 @@ def _turned_along(examined: Examined) -> bool:
     if item.axis == "above-below":
         return answers["flipped"] == (item.flip or {}).get(was, was)
     return answers["swapped"] != was
-
-
-def _opposite(examined: Examined) -> bool:
-    item = examined.item
-    return examined.answers["picture"] == (item.mirrored if item.axis == "left-right" else item.flipped)
 
 
 def _cue(name: str, examined: Sequence[Examined]) -> Cue:

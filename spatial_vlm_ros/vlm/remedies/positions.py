@@ -309,29 +309,25 @@ class Installed(Removable):
         """Before the model runs: find where the image of each row is, or was."""
         self._current = None
         asked = {**dict(zip(self._order, given, strict=False)), **named}
-        cache = cache_of(asked)
+        cache, ids = cache_of(asked), asked.get("input_ids")
         length = int(cache.get_seq_length()) if cache is not None else 0
         if length == 0:
             self._current = _begun(self._parts, self.settings, asked, self._grid)
-        else:
-            self._current = self._going_on(asked.get("input_ids"), asked.get("inputs_embeds"), cache, length)
-
-    def _going_on(self, ids: Tensor | None, embedded: Any, cache: Any, length: int) -> _Prompt | None:
-        """What the cache of a continued prompt remembers; None if it is not needed."""
+            return
         if ids is not None and bool((ids == self._parts.image_token_id).any()):
             got = f"an image behind {length} cached tokens"
             raise InputError("prompt", got, "the whole prompt at once", "start with an empty cache")
         if not self._turns:
-            return None
+            return
         prompt: _Prompt | None = getattr(cache, _REMEMBERED, None)
         if prompt is None or prompt.settings != self.settings:
             got, expected = "one that was started without this scheme", "one that was started with it"
             raise InputError("cache", got, expected, "start with an empty cache")
-        rows = len(embedded if ids is None else ids)
+        rows = len(asked["inputs_embeds"] if ids is None else ids)
         if prompt.first is not None and (rows != prompt.rows or length < prompt.end):
             got = f"{rows} rows behind {length} tokens, started with {prompt.rows} rows and images to {prompt.end}"
             raise InputError("cache", got, "the same rows, and whole images", "start with an empty cache")
-        return prompt
+        self._current = prompt
 
     def _turn(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Tensor, Tensor]:
         """Cosines and sines (B, N, D) of the scheme instead of the model's."""
