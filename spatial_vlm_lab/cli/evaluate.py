@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,9 +249,9 @@ def _one_by_one(
             tell(done, total)
             run = runs.setdefault(one.model, ModelRun(one.model))
             wrong = one.result is not None and not one.result.complete
-            image = failure_image(one, settings.resolver) if wrong and files.wants_image(len(run.images)) else None
-            run.add(one, image)
-            list(files.noted([one.row()]))
+            is_shown = wrong and files.shows_images and len(run.images) < _MOST_IMAGES
+            run.add(one, failure_image(one, settings.resolver) if is_shown else None)
+            files.note(one.row())
     if not any(run.results or run.unusable for run in runs.values()):
         raise InputError("the cases", "none has an expected result", 'cases with "expect"', 'add "expect" to them')
     return list(runs.values())
@@ -323,7 +323,7 @@ def _in_shards(
             say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
             raise
 
-    runs = list(runs_of_rows(files.noted(run_rows(folder))))
+    runs = list(runs_of_rows(map(files.note, run_rows(folder))))
     if not runs:
         raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
     return runs, done
@@ -376,16 +376,16 @@ class ReportFiles:
         if self.paths["parquet"] is not None:
             rows.check_installed()
 
-    def wants_image(self, already: int) -> bool:
-        """Whether to show another failure image if a model already has `already` images."""
-        return (self.paths["html"] or self.paths["markdown"]) is not None and already < _MOST_IMAGES
+    @property
+    def shows_images(self) -> bool:
+        """Whether a report shows images of failures."""
+        return (self.paths["html"] or self.paths["markdown"]) is not None
 
-    def noted(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The same rows, which are stored if rows are requested."""
-        for row in rows:
-            if self.paths["parquet"] is not None:
-                self.rows.append(row)
-            yield row
+    def note(self, row: Row) -> Row:
+        """Store a row if rows are requested, and return it."""
+        if self.paths["parquet"] is not None:
+            self.rows.append(row)
+        return row
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> None:
         """Write all reports."""

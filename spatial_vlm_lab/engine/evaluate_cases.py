@@ -149,7 +149,15 @@ def plan_cases(
         pieces_of = list(readers.map(cut, sources))
     shards = []
     for model in models:
-        identity = model_identity(model)
+        options: dict[str, list[Any]] = {}  # files that they name count by name, size and time
+        for key, value in sorted(model.options.items()):
+            state: list[list[Any]] = []
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # it names no files
+                path = Path(value).expanduser()
+                files = sorted(path.rglob("*"))[:_MOST_FILES] if path.is_dir() else [path]
+                state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+            options[key] = [value, state]
+        identity = {"name": model.name, "backend": model.backend, "options": options}
         for source, pieces in zip(sources, pieces_of, strict=True):
             uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
             truth = str(Path(source.truth).absolute()) if source.truth else ""
@@ -171,19 +179,6 @@ def run_configuration(config: Settings, frame_of_reference: FrameOfReference | N
         "streams": msgspec.to_builtins(config.streams),
         "frame_of_reference": None if frame_of_reference is None else frame_of_reference.value,
     }
-
-
-def model_identity(model: ModelSpec) -> dict[str, Any]:
-    """Identity of a model, JSON-like; files named in its options count by name, size and time."""
-    options: dict[str, list[Any]] = {}
-    for key, value in sorted(model.options.items()):
-        state: list[list[Any]] = []
-        with contextlib.suppress(OSError, ValueError, RuntimeError):  # it names no files
-            path = Path(value).expanduser()
-            files = sorted(path.rglob("*"))[:_MOST_FILES] if path.is_dir() else [path]
-            state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
-        options[key] = [value, state]
-    return {"name": model.name, "backend": model.backend, "options": options}
 
 
 _Piece = tuple[str, tuple[Case, ...], str, BagPart | None]

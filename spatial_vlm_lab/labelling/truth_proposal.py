@@ -130,7 +130,9 @@ def proposed(
     """
     truth: dict[str, Any] = {"status": resolution.status.value}
     if resolution.status is Status.OK and resolution.target is not None:
-        truth |= object_fields(resolution.target.id, detections, by_id=by_id)
+        id_ = resolution.target.id
+        found = None if by_id else next((one for one in detections if one.id == id_), None)
+        truth |= {"id": id_} if found is None else {"label": found.label, "box": rounded_box(found.box_xyxy)}
         also = [target.id for target in resolution.targets[1:]]
         if also and by_id:
             truth["id_also"] = also
@@ -157,14 +159,6 @@ def proposed(
             told["ids"] = ids
         truth["answer"] = told
     return truth
-
-
-def object_fields(id_: str, detections: Sequence[Detection], *, by_id: bool) -> dict[str, Any]:
-    """How an object is named: by its id, or by label and box."""
-    found = next((one for one in detections if one.id == id_), None)
-    if by_id or found is None:
-        return {"id": id_}
-    return {"label": found.label, "box": rounded_box(found.box_xyxy)}
 
 
 def rounded_box(box: Sequence[float]) -> list[float]:

@@ -215,7 +215,11 @@ class TrainingLoop:
         """Save the state, if it is kept."""
         if self._place is None:
             return
-        self.progress.memory = max(self.progress.memory, memory_used())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = int(peak if sys.platform == "darwin" else 1024 * peak)
+        if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
+            memory = int(torch.cuda.max_memory_allocated())
+        self.progress.memory = max(self.progress.memory, memory)
         tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self.kept.items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -244,11 +248,3 @@ def check_identity(found: str, wanted: str, place: Path, anew: str) -> None:
         differs = ", ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in names)
         repair = f"pass the same options to continue, or {anew}"
         raise InputError(str(place), f"a run with other settings: {differs}", "a run with the same settings", repair)
-
-
-def memory_used() -> int:
-    """Peak memory so far, bytes: of the GPU if torch has used one, else of the process."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else 1024 * peak)
