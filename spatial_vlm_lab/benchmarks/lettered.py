@@ -347,7 +347,7 @@ THREEDSR = Benchmark(
     scorer="johnson111788/SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73, and "
     "open-compass/VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732",
     rows=lambda folder, source: files.rows_of(  # each variant of a question is a separate item
-        *files.found_files(folder, [_TSV], source), item=partial(_threedsr_item, {}, {}), source=source
+        files.found_files(folder, [_TSV], source)[0], partial(_threedsr_item, {}, {}), source
     ),
     score=_score_threedsr,
 )

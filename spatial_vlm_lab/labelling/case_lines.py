@@ -51,9 +51,9 @@ def case_line(
     merged = dict(expect)
     for name, own in OWN_PARTS.items():
         value = before.get(name)
-        of_others = {key: value[key] for key in value if key not in own} if isinstance(value, Mapping) else {}
-        if not of_others:
+        if not isinstance(value, Mapping) or not value.keys() - set(own):
             continue
+        of_others = {key: value[key] for key in value if key not in own}
         now = expect.get(name)  # what others wrote holds with the same relation and anchor; answers have none
         if now is not None and all(value.get(field) == now.get(field) for field in ("relation", "anchor_id")):
             merged[name] = {**now, **of_others}

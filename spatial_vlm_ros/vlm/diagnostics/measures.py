@@ -388,7 +388,9 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
         slope, change = image * text * (image_slope - text_slope), later[:, turned].sum(-1) - image
         later_change = _mean(later, later_slopes, turned) - image_slope
         told.append((image, text, image_slope, text_slope, slope, change, later_change))
-    return RotarySensitivity(*(torch.stack(values).numpy() for values in zip(*told, strict=True)), step)
+    names = ("image", "text", "image_slope", "text_slope", "slope", "change", "slope_change")
+    found = dict(zip(names, (torch.stack(values).numpy() for values in zip(*told, strict=True)), strict=True))
+    return RotarySensitivity(**found, step=step)
 
 
 def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, Tensor]:
