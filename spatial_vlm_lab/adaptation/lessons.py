@@ -169,7 +169,22 @@ def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tup
     Returns:
         Inputs, rows padded on the right; labels (B, N) int64, IGNORED except for answers.
     """
-    rows, words = [_row(scorer, lesson) for lesson in lessons], scorer.processor.tokenizer
+    words, rows = scorer.processor.tokenizer, list[dict[str, Tensor]]()
+    for lesson in lessons:
+        asked = (lesson.rgb, lesson.question)
+        given = scorer.inputs(*asked, lesson.choices) if lesson.choices else scorer.asked(*asked)
+        prompt = given["input_ids"]
+        answer = scorer.tokens(lesson.answer, prompt.device)
+        if words.eos_token_id is not None:
+            answer = F.pad(answer, (0, 1), value=int(words.eos_token_id))
+        there = torch.ones_like(answer)
+        added = {"input_ids": answer, "labels": answer, "attention_mask": there, "token_type_ids": there}
+        row = {**given, "labels": torch.full_like(prompt, IGNORED)}
+        for name, value in row.items():
+            if value.shape == prompt.shape:
+                row[name] = torch.cat([value, added.get(name, torch.zeros_like(answer)).to(value.dtype)], dim=1)
+        rows.append(row)
+
     padding = words.pad_token_id if words.pad_token_id is not None else words.eos_token_id or 0
     fill, longest = {"input_ids": int(padding), "labels": IGNORED}, max(row["labels"].shape[1] for row in rows)
 
@@ -180,24 +195,6 @@ def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tup
 
     inputs = {name: torch.cat([padded(name, row) for row in rows]) for name in rows[0]}
     return inputs, inputs.pop("labels")
-
-
-def _row(scorer: CandidateScorer, lesson: AdaptLesson) -> dict[str, Tensor]:
-    """Inputs and labels of one lesson, (1, N) each."""
-    asked = (lesson.rgb, lesson.question)
-    given = scorer.inputs(*asked, lesson.choices) if lesson.choices else scorer.asked(*asked)
-    prompt, end = given["input_ids"], scorer.processor.tokenizer.eos_token_id
-    answer = scorer.tokens(lesson.answer, prompt.device)
-    if end is not None:
-        answer = F.pad(answer, (0, 1), value=int(end))
-    there = torch.ones_like(answer)
-    added = {"input_ids": answer, "labels": answer, "attention_mask": there, "token_type_ids": there}
-    return {
-        name: torch.cat([value, added.get(name, torch.zeros_like(answer)).to(value.dtype)], dim=1)
-        if value.shape == prompt.shape
-        else value
-        for name, value in {**given, "labels": torch.full_like(prompt, IGNORED)}.items()
-    }
 
 
 def answer_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:

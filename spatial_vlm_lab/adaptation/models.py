@@ -302,7 +302,7 @@ def prepare(
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
         parts.language.train()
-    fresh = {"pin": _put_pin(made)} if settings.method == "pin" else _put_remedies(made, settings)
+    fresh = _put_remedies(made, settings)
     named = {f"{name}.{key}": value for name, module in fresh.items() for key, value in module.named_parameters()}
     for value in named.values():
         value.requires_grad_(True)
@@ -349,24 +349,22 @@ def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: tuple
     model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(like.device)
 
 
-def _put_pin(made: PreparedModel) -> nn.Module:
-    vision: Any = made.parts.vision.config
-    patches = _side(vision) ** 2
-    insert = pin.Pin(patches, int(vision.hidden_size))
-    pin.put_pin(made.parts, insert, allow_untrained=True)
-    mark(made.model, pin.NAME, {"patches": patches})
-    made.learned[pin.NAME] = insert
-    return insert
-
-
 def _put_remedies(made: PreparedModel, settings: AdaptSettings) -> dict[str, nn.Module]:
-    """Apply the requested remedies; returns the modules that are trained: they, and the projector."""
+    """Apply PIN, or other remedies; returns the modules that are trained: PIN alone, or these and the projector."""
     model, parts = made.model, made.parts
+    vision: Any = getattr(parts.vision, "config", None)
+    if settings.method == "pin":
+        patches = _side(vision) ** 2
+        insert = pin.Pin(patches, int(vision.hidden_size))
+        pin.put_pin(parts, insert, allow_untrained=True)
+        mark(model, pin.NAME, {"patches": patches})
+        made.learned[pin.NAME] = insert
+        return {"pin": insert}
     fresh: dict[str, nn.Module] = {"projector": parts.projector.float()}
     if settings.features:
         with_norm = isinstance(getattr(parts.vision, "post_layernorm", None), nn.Module)
         features.put_layers(parts, settings.features, post_layernorm=with_norm, allow_untrained=True)
-        layers = features.checked_layers(settings.features, int(parts.vision.config.num_hidden_layers))
+        layers = features.checked_layers(settings.features, int(vision.num_hidden_layers))
         mark(model, features.NAME, {"layers": layers, "post_layernorm": with_norm})
     if settings.norm == "published":  # with the norms of this model's own words
         words, table = made.processor.tokenizer, parts.embeddings.weight
@@ -378,18 +376,14 @@ def _put_remedies(made: PreparedModel, settings: AdaptSettings) -> dict[str, nn.
     if settings.positions is not None:
         scheme = Positions(settings.positions)
         if settings.positions == "learned-absolute":
-            made.table = fresh["positions"] = _table(parts)
+            if parts.kind not in pin.WITH_PATCHES:
+                got = f"learned-absolute of {parts.kind}, whose images have grids of any size"
+                raise InputError("--positions", got, "a rotary scheme", "choose mrope-chunked or mrope-interleaved")
+            side, like = _side(vision), parts.embeddings.weight
+            made.table = fresh["positions"] = LearnedPositions(side, side, int(like.shape[1])).to(like.device)
         install(parts, scheme, table=made.table if "positions" in fresh else None, allow_untrained=True)
         mark_trained(parts, scheme)
     return fresh
-
-
-def _table(parts: Parts) -> LearnedPositions:
-    if parts.kind not in pin.WITH_PATCHES:
-        got = f"learned-absolute of {parts.kind}, whose images have grids of any size"
-        raise InputError("--positions", got, "a rotary scheme", "choose mrope-chunked or mrope-interleaved")
-    side, like = _side(parts.vision.config), parts.embeddings.weight
-    return LearnedPositions(side, side, int(like.shape[1])).to(like.device)
 
 
 def _with_lora(parts: Parts, rank: int) -> Any:

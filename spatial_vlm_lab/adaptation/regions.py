@@ -35,7 +35,7 @@ from spatial_vlm_lab.adaptation.models import select_strategy, show_whole_images
 from spatial_vlm_lab.adaptation.scores import place_score
 from spatial_vlm_lab.adaptation.settings import AdaptSettings
 from spatial_vlm_lab.adaptation.views import StoredView, unique_objects
-from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
+from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Rgb
@@ -285,7 +285,15 @@ def region_teacher(
         rng = np.random.default_rng((settings.seed, step, 37))
         chosen = [shown[int(rng.integers(len(shown)))] for _ in range(settings.batch)]
         rgbs = [view.rgb for view in chosen]
-        batch = [_captioned(view.objects, rgb, rng) for view, rgb in zip(chosen, rgbs, strict=True)]
+        batch = list[Captioned]()
+        for objects, rgb in zip((view.objects for view in chosen), rgbs, strict=True):
+            named = unique_objects(objects)
+            caption = ", ".join(with_article(objects[int(n)].name) for n in rng.permutation(len(objects))[:_BESIDE])
+            rows = rng.permutation(len(named))[:REGIONS]
+            again = rng.integers(len(named), size=REGIONS - len(rows)) if named else rows  # of few regions, some twice
+            regions = [named[int(n)] for n in (*rows, *again)]
+            places = [scaled(obj.box_xyxy, rgb) for obj in regions]
+            batch.append((caption, places, [with_article(obj.name) for obj in regions]))
         pixels = pixels_of(images, rgbs, next(model.parameters()).device)
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
             loss = model.loss(pixels, batch)
@@ -293,16 +301,6 @@ def region_teacher(
         return float(loss.detach())
 
     return learn
-
-
-def _captioned(objects: Sequence[LabelledObject], rgb: Rgb, rng: np.random.Generator) -> Captioned:
-    """Choose REGIONS regions with unique names in an image, with repetition if it has fewer; none if it has none."""
-    named = unique_objects(objects)
-    caption = ", ".join(with_article(objects[int(n)].name) for n in rng.permutation(len(objects))[:_BESIDE])
-    rows = rng.permutation(len(named))[:REGIONS]
-    again = rng.integers(len(named), size=REGIONS - len(rows)) if named else rows
-    chosen = [named[int(n)] for n in (*rows, *again)]
-    return caption, [scaled(obj.box_xyxy, rgb) for obj in chosen], [with_article(obj.name) for obj in chosen]
 
 
 def scaled(box: BoxXyxy, rgb: Rgb) -> BoxXyxy:

@@ -181,25 +181,21 @@ def open_answers(path: Path | None, benchmark: str) -> Iterator[AnswerFile]:
         if lines[:1] != [head] if lines else not head.startswith(unfinished):
             raise FileError(path, f"it does not begin as answers to {benchmark!r}, schema {_SCHEMA}", _OTHER)
         for n, text in enumerate(lines[1:], 2):
-            _read_line(found, text, f"line {n}", path)
-        file.truncate(sum(len(line) + 1 for line in lines))
+            try:
+                if text.startswith(b'{"name":'):
+                    model = msgspec.json.decode(text, type=AnsweringModel)
+                    found.models[model.name] = model
+                else:
+                    line = msgspec.json.decode(text, type=AnswerLine)
+                    found.answers[line.model, line.item, line.asked] = line
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                repair = "remove the line; its item will be asked again"
+                raise FileError(path, f"a damaged line: {error}", repair, f"line {n}") from error
+        file.truncate(sum(len(text) + 1 for text in lines))
         file.seek(0, os.SEEK_END)
         if not lines:
             found.write(head + b"\n")
         yield found
-
-
-def _read_line(found: AnswerFile, text: bytes, place: str, path: Path) -> None:
-    try:
-        if text.startswith(b'{"name":'):
-            model = msgspec.json.decode(text, type=AnsweringModel)
-            found.models[model.name] = model
-        else:
-            line = msgspec.json.decode(text, type=AnswerLine)
-            found.answers[line.model, line.item, line.asked] = line
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        repair = "remove the line; its item will be asked again"
-        raise FileError(path, f"a damaged line: {error}", repair, place) from error
 
 
 def asked_digest(item: BenchmarkItem) -> str:

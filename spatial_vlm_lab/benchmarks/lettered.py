@@ -223,12 +223,6 @@ VARIANT_RULES = {
 """Name of a rule → what it leaves out of the ids of variants that count together."""
 
 
-def _threedsr_rows(folder: Path, source: str) -> files.FoundRows:
-    """The rows of the file, each variant of a question as a separate item."""
-    (path,) = files.found_files(folder, [_TSV], source)
-    return files.rows_of(path, partial(_threedsr_item, {}, {}), source)
-
-
 def _threedsr_item(
     images: dict[str, files.BenchmarkImage],
     variants: dict[str, list[str]],
@@ -352,6 +346,8 @@ THREEDSR = Benchmark(
     licence="CC BY 4.0",
     scorer="johnson111788/SpatialReasoner, src/eval/compute_3dsrbench_results.py:48-73, and "
     "open-compass/VLMEvalKit, vlmeval/dataset/image_mcq.py:2701-2732",
-    rows=_threedsr_rows,
+    rows=lambda folder, source: files.rows_of(  # each variant of a question is a separate item
+        files.found_files(folder, [_TSV], source)[0], partial(_threedsr_item, {}, {}), source
+    ),
     score=_score_threedsr,
 )

@@ -16,11 +16,10 @@ What it has to be is read from EvolvingLMMs-Lab/lmms-eval at 75571cf (0.7.2):
 
 from __future__ import annotations
 
-import functools
 import importlib
 import logging
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,14 +42,11 @@ def manifest() -> Any:
 def __getattr__(name: str) -> Any:
     if name != _CLASS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return _model_class()
-
-
-@functools.cache
-def _model_class() -> type:
     base = importlib.import_module("lmms_eval.api.model").lmms
     names = {"is_simple": True, "__module__": __name__, "__doc__": LmmsRequests.__doc__}
-    return types.new_class(_CLASS, (LmmsRequests, base), exec_body=lambda space: space.update(names))
+    made = types.new_class(_CLASS, (LmmsRequests, base), exec_body=lambda space: space.update(names))
+    globals()[_CLASS] = made  # the same class each time
+    return made
 
 
 class LmmsRequests:
@@ -84,7 +80,9 @@ class LmmsRequests:
         replies = []
         for request in requests:
             context, arguments, *where = request.args
-            text = _until(ask(self._image(where), context).text, arguments)
+            text, ends = ask(self._image(where), context).text, arguments.get("until") or ()
+            for end in (ends,) if isinstance(ends, str) else ends:
+                text = text.split(end)[0] if end else text
             self.cache_hook.add_partial("generate_until", (context, arguments), text)
             replies.append(text)
         return replies
@@ -121,10 +119,3 @@ class LmmsRequests:
             raise InputError(f"images of task {where[2]}", got, "one image", repair)
         rgb: Rgb = np.ascontiguousarray(np.asarray(visuals[0].convert("RGB"), np.uint8))
         return rgb
-
-
-def _until(text: str, arguments: Mapping[str, Any]) -> str:
-    ends = arguments.get("until") or ()
-    for end in (ends,) if isinstance(ends, str) else ends:
-        text = text.split(end)[0] if end else text
-    return text

@@ -19,7 +19,6 @@ from typing import Any
 from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, prompt_of, read_benchmark
 from spatial_vlm_lab.benchmarks.catalogue import benchmark_of
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem, GradedItem
-from spatial_vlm_lab.benchmarks.published_files import BenchmarkImage
 from spatial_vlm_lab.benchmarks.reply_reading import read_choice
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.folders import new_folder
@@ -88,24 +87,20 @@ def write_task(benchmark: Benchmark, data: Path, read: BenchmarkItems, out: Path
     with new_folder(out) as folder:
         with writing(folder / "items.jsonl") as file:
             for n, item in enumerate(read.items):
-                line = {"key": item.key, "image": str(_image_file(item.image, folder, place, f"{n:06}")),
-                        "prompt": prompt_of(item), "choices": item.choices, "right": item.truth.right}  # fmt: skip
+                image = item.image.file.resolve()
+                if item.image.load is not None:  # it is inside another file
+                    data_of_image = item.image.encoded()
+                    suffix = ".png" if data_of_image.startswith(b"\x89PNG") else ".jpg"
+                    image = place / "images" / f"{n:06}{suffix}"
+                    write_bytes(folder / "images" / image.name, data_of_image)
+                line = {"key": item.key, "image": str(image), "prompt": prompt_of(item), "choices": item.choices,
+                        "right": item.truth.right}  # fmt: skip
                 file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         listed = json.dumps(str(place / "items.jsonl"))  # a JSON string is a YAML string
         write_text(folder / f"{task}.yaml", _TASK.format(task=task, items=listed))
         functions = _FUNCTIONS.format(task=task, name=benchmark.name, data=str(data.resolve()))
         write_text(folder / "functions.py", functions)
     return task
-
-
-def _image_file(image: BenchmarkImage, folder: Path, place: Path, number: str) -> Path:
-    """File of an image; one inside another file is written to `folder`, which is later named `place`."""
-    if image.load is None:
-        return image.file.resolve()
-    data = image.encoded()
-    name = Path("images", number + (".png" if data.startswith(b"\x89PNG") else ".jpg"))
-    write_bytes(folder / name, data)
-    return place / name
 
 
 def credits_of(name: str, data: str, document: Mapping[str, Any], replies: Sequence[str]) -> dict[str, Any]:

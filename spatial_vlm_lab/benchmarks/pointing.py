@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +163,6 @@ def _task_of(path: Path) -> str:
     return path.parent.name if path.suffix == ".json" else path.name.partition("-")[0].capitalize()
 
 
-def _folders_first(found: list[Path]) -> Iterator[Path]:
-    folders = {_task_of(path) for path in found if path.suffix == ".json"}
-    return (path for path in found if path.suffix == ".json" or _task_of(path) not in folders)
-
-
 def _refspatial_item(
     row: files.PublishedRow,
     *,
@@ -206,7 +201,12 @@ REFSPATIAL = Benchmark(
             for name in (f"{task.capitalize()}/question.json", f"data/{task}-*.parquet")
         ],
         _refspatial_item,
-        _folders_first,
+        lambda found: (
+            path
+            for path in found
+            if path.suffix == ".json"
+            or not any(one.suffix == ".json" and _task_of(one) == _task_of(path) for one in found)
+        ),
     ),
     score=lambda graded: scores.of_parts(graded, "task", score=scores.mean_credit),
     published=100 + 100 + 77,  # README.md of BAAI/RefSpatial-Bench, dataset_info

@@ -145,34 +145,27 @@ _CATEGORIES = "analysis_scripts/rel_meta_category_dict.txt"
 
 
 def _vsr_rows(folder: Path, source: str) -> files.FoundRows:
-    categories = _categories(folder, source)
-    read = set[str]()
-    for listing in files.found_files(folder, [f"{one}test.jsonl" for one in _FOLDERS], source):
-        split, images = _place_of(listing)
-        if split not in read:  # in both layouts
-            read.add(split)
-            yield from files.rows_of(listing, partial(_vsr_item, split, images, categories), source)
-
-
-def _place_of(listing: Path) -> tuple[str, Path]:
-    """The split of a listing, and the folder of its images."""
-    if listing.parents[1].name == "splits":
-        return _SPLITS[listing.parent.name], listing.parents[2] / "images"
-    parts = reversed(listing.absolute().parts)
-    split = next((split for part in parts for name, split in _SPLITS.items() if part.endswith(f"vsr_{name}")), "")
-    if not split:
-        repair = "rename its folder to vsr_random or vsr_zeroshot, like the data sets"
-        raise FileError(listing, "its path does not show whether it is the random or the zero-shot split", repair)
-    beside, above = listing.parent / "images", listing.parents[1] / "images"
-    return split, above if above.is_dir() and not beside.is_dir() else beside
-
-
-def _categories(folder: Path, source: str) -> dict[str, str]:
-    """Relation → category, the last of those that name it, as in the authors' script. Empty without the file."""
+    # Relation → category, the last of those that name it, as in the authors' script; none without the file.
     path = next((path for path in (folder / _CATEGORIES, folder.parent / _CATEGORIES) if path.is_file()), None)
     text = "" if path is None else read_bytes(path, source, MIB).decode("utf-8", errors="replace")
     named = [line.split(": ", 1) for line in text.splitlines() if ": " in line]
-    return {one.strip(): category.strip() for category, relations in named for one in relations.split(",")}
+    categories = {one.strip(): category.strip() for category, relations in named for one in relations.split(",")}
+    read = set[str]()
+    for listing in files.found_files(folder, [f"{one}test.jsonl" for one in _FOLDERS], source):
+        if listing.parents[1].name == "splits":
+            split, images = _SPLITS[listing.parent.name], listing.parents[2] / "images"
+        else:
+            above = reversed(listing.absolute().parts)
+            split = next((one for part in above for name, one in _SPLITS.items() if part.endswith(f"vsr_{name}")), "")
+            images = listing.parent / "images"
+            if listing.parents[1].joinpath("images").is_dir() and not images.is_dir():
+                images = listing.parents[1] / "images"
+        if not split:
+            repair = "rename its folder to vsr_random or vsr_zeroshot, like the data sets"
+            raise FileError(listing, "its path does not show whether it is the random or the zero-shot split", repair)
+        if split not in read:  # in both layouts
+            read.add(split)
+            yield from files.rows_of(listing, partial(_vsr_item, split, images, categories), source)
 
 
 def _vsr_item(

@@ -31,7 +31,8 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
     The rules, in their order, are those of docs/public_benchmarks.md, "How a reply is read". Full-width letters,
     brackets and spaces count as normal ones ("（A）").
     """
-    said = _final(text)
+    parts = _MARKERS.split(_TOKENS.sub("", unicodedata.normalize("NFKC", text.rsplit(_THOUGHT, 1)[-1])))
+    said = next((part.strip(_WRAPPING) for part in reversed(parts) if part.strip(_WRAPPING)), "")
     wanted = [unicodedata.normalize("NFKC", choice).strip(_WRAPPING).casefold() for choice in choices]
     if said.casefold() in wanted:
         return wanted.index(said.casefold())
@@ -43,23 +44,10 @@ def read_choice(text: str, choices: Sequence[str]) -> int | None:
     letter, space, rest = said.partition(" ")
     if space and letter in known and rest.strip(_WRAPPING).casefold() == wanted[known.index(letter)]:
         return known.index(letter)
-    named = _named(said, wanted)
-    if len(named) == 1:
-        return named.pop()
-    return bracketed.pop() if len(bracketed) == 1 and not named else None
-
-
-def _final(text: str) -> str:
-    said = _TOKENS.sub("", unicodedata.normalize("NFKC", text.rsplit(_THOUGHT, 1)[-1]))
-    for part in reversed(_MARKERS.split(said)):
-        if part.strip(_WRAPPING):
-            return part.strip(_WRAPPING)
-    return ""
-
-
-def _named(said: str, wanted: Sequence[str]) -> set[int]:
     longest_first = "|".join(re.escape(one) for one in sorted(wanted, key=len, reverse=True) if one)
-    if not longest_first:
-        return set()
-    found = {match.casefold() for match in re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", said, re.IGNORECASE)}
-    return {n for n, one in enumerate(wanted) if one in found}
+    words = re.findall(rf"(?<!\w)(?:{longest_first})(?!\w)", said, re.IGNORECASE) if longest_first else []
+    found = {word.casefold() for word in words}
+    named = [n for n, one in enumerate(wanted) if one in found]
+    if len(named) == 1:
+        return named[0]
+    return bracketed.pop() if len(bracketed) == 1 and not named else None

@@ -209,7 +209,13 @@ def _remarks(report: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         if (change := model["usual_less_counter_heuristic"]) is not None:
             yield f"{model['name']}: usual minus counter-heuristic: {_points(change)} points", None
     for name, found in report["against_first"].items():
-        yield f"{name} minus {models[0]['name']}: {_told_difference(found)}", None
+        told = "no item was answered by both"
+        if found is not None:
+            told = f"{_points(found['difference'])} points, n = {found['n']}"
+            if found["p"] is not None:
+                told += f"; lost {found['lost']}, gained {found['gained']}; McNemar's p = {found['p']:.3g}, "
+                told += f"corrected for the number of models {found['p_holm']:.3g}"
+        yield f"{name} minus {models[0]['name']}: {told}", None
     for model in models:
         name, n, failed = model["name"], model["n"], model["failed"]
         if model["unread"]:
@@ -247,15 +253,3 @@ def _cell(found: Mapping[str, Any] | None) -> str:
 
 def _points(change: Mapping[str, Any]) -> str:
     return f"{100 * change['value']:+.1f} ({100 * change['low']:+.1f} to {100 * change['high']:+.1f})"
-
-
-def _told_difference(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "no item was answered by both"
-    told = f"{_points(found['difference'])} points, n = {found['n']}"
-    if found["p"] is None:
-        return told
-    return (
-        f"{told}; lost {found['lost']}, gained {found['gained']}; McNemar's p = {found['p']:.3g}, "
-        f"corrected for the number of models {found['p_holm']:.3g}"
-    )

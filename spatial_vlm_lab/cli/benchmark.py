@@ -61,6 +61,8 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
           --model "a=server model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --model "b=/models/llava-1.5-7b-hf"
     """
     from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
+    from spatial_vlm_lab.comparison.compared_models import models_of
+    from spatial_vlm_ros.perception import parse_options
 
     if name == "list":
         for one in BENCHMARKS.values():
@@ -87,25 +89,16 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
         raise SystemExit(ANSWERED)
     if not models:
         raise click.UsageError("choose a model with --model")
-    asked = _models(models, options, remedies)
-    raise SystemExit(_run(found, data, asked, ask or "", limit, out, force, as_json))
-
-
-def _models(models: Sequence[str], options: Sequence[str], remedies: Sequence[str]) -> tuple[ComparedModel, ...]:
-    """Models with their options, each followed by its variants with one remedy."""
-    from spatial_vlm_lab.comparison.compared_models import models_of
-    from spatial_vlm_ros.perception import parse_options
-
     if len(options) not in (0, 1, len(models)):
         raise click.UsageError(f"give --options once, or once for each of the {len(models)} models")
     given = [parse_options(text) for text in options] or [{}]
-    found = []
+    asked = []  # each model is followed by its variants with one remedy
     for n, model in enumerate(models_of(models, option="--model")):
         more = given[n if len(given) > 1 else 0]
         model = replace(model, options={**more, **model.options})
-        found.append(model)
-        found += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
-    return tuple(found)
+        asked.append(model)
+        asked += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
+    raise SystemExit(_run(found, data, asked, ask or "", limit, out, force, as_json))
 
 
 def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str, limit: int | None, out: Path | None,

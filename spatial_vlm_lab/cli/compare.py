@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -30,9 +29,6 @@ from spatial_vlm_ros.cli.group import (
     say,
 )
 from spatial_vlm_ros.cli.outputs import check_new, force_option
-
-if TYPE_CHECKING:
-    from spatial_vlm_ros.types import Detection, RgbdFrame
 
 
 @click.command()
@@ -86,8 +82,10 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     from spatial_vlm_lab.comparison.compared_models import SMALL_JUDGE, models_of
     from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
     from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
+    from spatial_vlm_ros.errors import FileError
     from spatial_vlm_ros.output.json_schema import comparison_json
     from spatial_vlm_ros.perception import load_grounder, parse_options
+    from spatial_vlm_ros.recording.frame_folder import DETECTIONS_FILE, load_frame, read_detections
 
     if image_file is not None and image_file.suffix.lower() not in IMAGES:
         raise click.UsageError(f"--image {image_file.name}: not an image format. Use one of: {', '.join(IMAGES)}")
@@ -97,12 +95,30 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     words, folder = given[-1], Path(given[0]) if len(given) == 2 else None
     if folder is None and Path(words).is_dir():
         raise click.UsageError(f"give WORDS after FRAME {words}")
-    _check_given(folder, files)
+    single = [f"--{name.replace('_', '-')}" for name in _OF_FRAME if files[name] is not None]
+    if folder is not None and single:
+        raise click.UsageError(f"FRAME contains its own files; omit {', '.join(single)}")
+    if folder is None:
+        check_frame_files(files)
+    finders = sum(files[name] is not None for name in ("detections", "grounder"))
+    if finders == 2 or (folder is None and not finders):
+        raise click.UsageError("give either --detections or --grounder")
+    if files["grounder_options"] is not None and files["grounder"] is None:
+        raise click.UsageError("--grounder-options needs --grounder")
     config = gated(read_settings(config_file).resolver, image_domain, any_domain)
     models = models_of(judges or (SMALL_JUDGE,), calibrations)
     plan = ComparisonPlan(models, remedies, most, timeout, lambda told: say(told, err=True))
     grounder = files["grounder"]
-    frame, found = read_frame_files(files) if folder is None else _read_folder(folder, files)
+    if folder is None:
+        frame, found = read_frame_files(files)
+    else:
+        frame, found = load_frame(folder)
+        if grounder is not None:
+            found = None
+        elif files["detections"] is not None:
+            found = read_detections(files["detections"], (frame.camera.width, frame.camera.height))
+        elif not (folder / DETECTIONS_FILE).is_file():
+            raise FileError(folder / DETECTIONS_FILE, "no such file", "give --detections FILE or --grounder NAME")
     finder = load_grounder(grounder, parse_options(files["grounder_options"] or "")) if grounder is not None else None
     name, expected = ("", None) if folder is None else (folder.resolve().name, expected_of(folder, words))
     compared, answered = compare_sentence(frame, found, words, plan, config, finder, frame_of_reference, name, expected)
@@ -116,32 +132,3 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
 
 
 _OF_FRAME = ("rgb", "depth", "camera_info", "depth_camera_info", "rgb_t_depth", "base_t_camera", "camera_t_speaker")
-
-
-def _check_given(folder: Path | None, files: Mapping[str, Any]) -> None:
-    """Raise click.UsageError if options contradict each other."""
-    single = [f"--{name.replace('_', '-')}" for name in _OF_FRAME if files[name] is not None]
-    if folder is not None and single:
-        raise click.UsageError(f"FRAME contains its own files; omit {', '.join(single)}")
-    if folder is None:
-        check_frame_files(files)
-    found = [name for name in ("detections", "grounder") if files[name] is not None]
-    if len(found) == 2 or (folder is None and not found):
-        raise click.UsageError("give either --detections or --grounder")
-    if files["grounder_options"] is not None and files["grounder"] is None:
-        raise click.UsageError("--grounder-options needs --grounder")
-
-
-def _read_folder(folder: Path, files: Mapping[str, Any]) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
-    """The frame of a folder, and its own or other given detections; None if a grounder finds them."""
-    from spatial_vlm_ros.errors import FileError
-    from spatial_vlm_ros.recording.frame_folder import DETECTIONS_FILE, load_frame, read_detections
-
-    frame, own = load_frame(folder)
-    if files["grounder"] is not None:
-        return frame, None
-    if files["detections"] is not None:
-        return frame, read_detections(files["detections"], (frame.camera.width, frame.camera.height))
-    if not (folder / DETECTIONS_FILE).is_file():
-        raise FileError(folder / DETECTIONS_FILE, "no such file", "give --detections FILE or --grounder NAME")
-    return frame, own

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +157,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
     from spatial_vlm_lab.scoring.runs import read_runs
     from spatial_vlm_lab.scoring.sources import check_sources, sources_of
+    from spatial_vlm_lab.scoring.truth_file import bags_left_out
     from spatial_vlm_ros.perception import loaded_as
     from spatial_vlm_ros.types import FrameOfReference
 
@@ -197,7 +198,12 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         streams=changed_streams(settings.streams, streams),
     )
     reference = FrameOfReference(frame_of_reference) if frame_of_reference else None
-    notes = _left_out(truth, bags)
+    left = {} if truth is None else bags_left_out(truth, bags)
+    notes: list[str] = []
+    if left:
+        notes.append(
+            f"{truth}: {sum(left.values())} of its cases belong to bags that are not evaluated: {_few([*left])}"
+        )
     if sharded is not None:
         with stopped_cleanly():
             runs, done = _in_shards(*sharded, resume, sources, specs, settings, reference, files)
@@ -245,9 +251,9 @@ def _one_by_one(
             tell(done, total)
             run = runs.setdefault(one.model, ModelRun(one.model))
             wrong = one.result is not None and not one.result.complete
-            image = failure_image(one, settings.resolver) if wrong and files.wants_image(len(run.images)) else None
-            run.add(one, image)
-            list(files.noted([one.row()]))
+            is_shown = wrong and files.shows_images and len(run.images) < _MOST_IMAGES
+            run.add(one, failure_image(one, settings.resolver) if is_shown else None)
+            files.note(one.row())
     if not any(run.results or run.unusable for run in runs.values()):
         raise InputError("the cases", "none has an expected result", 'cases with "expect"', 'add "expect" to them')
     return list(runs.values())
@@ -268,16 +274,6 @@ def _baselines(
         elif before:
             notes.append(f"{run.name} is not compared: the baseline has only {', '.join(before)}")
     return chosen
-
-
-def _left_out(truth: Path | None, bags: Sequence[str]) -> list[str]:
-    """A note if the truth file has cases of bags that are not evaluated."""
-    from spatial_vlm_lab.scoring.truth_file import bags_left_out
-
-    left = {} if truth is None else bags_left_out(truth, bags)
-    if not left:
-        return []
-    return [f"{truth}: {sum(left.values())} of its cases belong to bags that are not evaluated: {_few([*left])}"]
 
 
 def _few(names: Sequence[str]) -> str:
@@ -329,7 +325,7 @@ def _in_shards(
             say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
             raise
 
-    runs = list(runs_of_rows(files.noted(run_rows(folder))))
+    runs = list(runs_of_rows(map(files.note, run_rows(folder))))
     if not runs:
         raise EvaluationError(done.summary(), "Fix the cause, then run the same command with --resume.")
     return runs, done
@@ -382,16 +378,16 @@ class ReportFiles:
         if self.paths["parquet"] is not None:
             rows.check_installed()
 
-    def wants_image(self, already: int) -> bool:
-        """Whether to show another failure image if a model already has `already` images."""
-        return (self.paths["html"] or self.paths["markdown"]) is not None and already < _MOST_IMAGES
+    @property
+    def shows_images(self) -> bool:
+        """Whether a report shows images of failures."""
+        return (self.paths["html"] or self.paths["markdown"]) is not None
 
-    def noted(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The same rows, which are stored if rows are requested."""
-        for row in rows:
-            if self.paths["parquet"] is not None:
-                self.rows.append(row)
-            yield row
+    def note(self, row: Row) -> Row:
+        """Store a row if rows are requested, and return it."""
+        if self.paths["parquet"] is not None:
+            self.rows.append(row)
+        return row
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str, model: str) -> None:
         """Write all reports; a profile is of `model`."""

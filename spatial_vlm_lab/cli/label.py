@@ -121,7 +121,12 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
                 say(f"label at {page.url}")
                 say(f"truth is saved to {file.path}; press Ctrl-C to close the page")
                 sys.stdout.flush()
-                _wait()
+                over = threading.Event()
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, lambda *_: over.set())
+                with contextlib.suppress(KeyboardInterrupt):
+                    while not over.wait(3600.0):
+                        pass
         ended = _ended(labels)
     sys.exit(ended)
 
@@ -146,15 +151,6 @@ def _source(
             robot = robot_of(config, settings.resolver.depth)
             source = stack.enter_context(bag_source(opened, truth.parent, roles, config, apart, robot))
         yield source
-
-
-def _wait() -> None:
-    over = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: over.set())
-    with contextlib.suppress(KeyboardInterrupt):
-        while not over.wait(3600.0):
-            pass
 
 
 def _ended(labels: LabelSession) -> int:

@@ -22,7 +22,7 @@ from spatial_vlm_ros.cli.group import print_json
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.files.writing import write_json
 from spatial_vlm_ros.output import terminal as bars
-from spatial_vlm_ros.parameters import ResolverConfig, Settings
+from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.judging import with_marks
 from spatial_vlm_ros.perception.worker import WorkerGrounder
@@ -58,7 +58,22 @@ def count_opinions(
                     ask_phrases(folder, watched, model, config, tally)
     finally:
         if tally.counts if isinstance(tally, OpinionTally) else tally.said or tally.none or tally.late:
-            _report(name, tally, config, out, as_json, force)
+            # The counts are printed first, so that they are not lost if the file cannot be written.
+            today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+            measured: dict[str, Any] = {"date": today, "frames": len(tally.frames)}
+            counted = {"failed": tally.failed, "left_out": dict(tally.left_out)}
+            if isinstance(tally, JudgeTally):
+                result = judge_json(name, tally, {**measured, **counted, "marks": config.judge.marks})
+            else:
+                measured["cases"] = sum(sum(one.values()) for one in tally.counts.values())
+                result = reliability_json(name, tally.counts, {**measured, **counted, "kinds": tally.kinds})
+            if as_json:
+                print_json(result)
+            elif isinstance(tally, JudgeTally):
+                terminal.judge_calibration(name, tally)
+            else:
+                terminal.reliability(name, tally, config.second_opinion)
+            write_json(out, result, force=force, indent=2)
     if not tally.frames:
         left_out = "; ".join(f"{n} where {reason}" for reason, n in tally.left_out.items())
         repair = "add cases that expect one object by its id (docs/evaluation.md)"
@@ -71,24 +86,3 @@ def _model_of(backend: str, options: Mapping[str, str]) -> str:
         if options.get(part):
             return _model_of(options[part], parse_options(options.get(of_part, "")))
     return " ".join(filter(None, (backend, options.get("model"))))
-
-
-def _report(
-    name: str, tally: OpinionTally | JudgeTally, config: ResolverConfig, out: Path, as_json: bool, force: bool
-) -> None:
-    """Print the counts, then write them, so that they are not lost if the file cannot be written."""
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    measured: dict[str, Any] = {"date": today, "frames": len(tally.frames)}
-    counted = {"failed": tally.failed, "left_out": dict(tally.left_out)}
-    if isinstance(tally, JudgeTally):
-        result = judge_json(name, tally, {**measured, **counted, "marks": config.judge.marks})
-    else:
-        measured["cases"] = sum(sum(one.values()) for one in tally.counts.values())
-        result = reliability_json(name, tally.counts, {**measured, **counted, "kinds": tally.kinds})
-    if as_json:
-        print_json(result)
-    elif isinstance(tally, JudgeTally):
-        terminal.judge_calibration(name, tally)
-    else:
-        terminal.reliability(name, tally, config.second_opinion)
-    write_json(out, result, force=force, indent=2)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from spatial_vlm_lab.training.images import LabelledImage, WorldSplit
-    from spatial_vlm_lab.training.scoring import Figures
 
 _SIZE, _TEST_SIZE = (320, 240), (640, 480)
 _WORLDS = 40  # per shard
@@ -114,14 +113,10 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
         if not done:
             say(f"{out}: interrupted; run the same command again to continue")
             return
-    _report(out, finish(out, data, on_test, wide), as_json)
-
-
-def _report(out: Path, figures: dict[str, Figures], as_json: bool) -> None:
-    """Write the figures into OUT/figures.json and print the most important ones."""
+    figures = finish(out, data, on_test, wide)
     values = {name: _finite(dataclasses.asdict(one)) for name, one in figures.items()}
-    for part in values.values():
-        part["things"] = part.pop("objects")  # published under this name
+    for figure in values.values():
+        figure["things"] = figure.pop("objects")  # published under this name
     write_text(out / "figures.json", json.dumps(values, indent=1) + "\n", force=True)
     for name, one in figures.items():
         line = _finite({"scored on": name, "mAP@50": round(one.map50, 4), "mask IoU": round(one.mask_iou, 4)})

@@ -46,10 +46,13 @@ def models_of(
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
         calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
     """
-    models = {
-        one.name: ComparedModel(one.name, one.backend, one.options, _shipped_calibration(one))
-        for one in named_models(judges, option)
-    }
+    models = {one.name: ComparedModel(one.name, one.backend, one.options) for one in named_models(judges, option)}
+    for name, model in models.items():
+        if model.backend == SMALL_JUDGE and not model.options.get("model"):
+            from spatial_vlm_ros.perception.backends import shipped_model
+            from spatial_vlm_ros.perception.backends.relation_judge import NAME
+
+            models[name] = replace(model, calibration=shipped_model(NAME) / "calibration.json")
     for text in calibrations:
         before, equals, after = text.partition("=")
         name, path = (before, after) if equals and before in models else (next(iter(models)), text)
@@ -60,15 +63,6 @@ def models_of(
             )
         models[name] = replace(models[name], calibration=Path(path))
     return tuple(models.values())
-
-
-def _shipped_calibration(model: ModelSpec) -> Path | None:
-    if model.backend != SMALL_JUDGE or model.options.get("model"):
-        return None
-    from spatial_vlm_ros.perception.backends import shipped_model
-    from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-    return shipped_model(NAME) / "calibration.json"
 
 
 # ------------------------------------------------------------------------------------------------ asking
@@ -89,8 +83,17 @@ class CountingJudge:
             InputError, ModelError, FileError, DependencyError: as the backend's loader.
             InputError: the backend cannot be asked about relations; names what can.
         """
-        started = time.perf_counter()
-        backend, self._prompts = _loaded(model), list[str]()
+        started, self._prompts = time.perf_counter(), list[str]()
+        if model.backend == SMALL_JUDGE:
+            from spatial_vlm_ros.perception.backends.relation_judge import load
+
+            options, threads = model.options, model.options.get("threads", "1")
+            if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
+                got = " ".join(f"{name}={value}" for name, value in options.items())
+                raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
+            backend: Any = load(options.get("model", ""), int(threads))
+        else:
+            backend = load_grounder(model.backend, model.options)
         judge = judge_of(_counted(backend, self._prompts))
         if judge is None:
             raise InputError(
@@ -110,18 +113,6 @@ class CountingJudge:
             self.ms = _ms_since(started)
             self.late = self.ms >= 1e3 * budget_s
             self.questions = len(self._prompts) or len(questions)
-
-
-def _loaded(model: ComparedModel) -> Any:
-    if model.backend != SMALL_JUDGE:
-        return load_grounder(model.backend, model.options)
-    from spatial_vlm_ros.perception.backends.relation_judge import load
-
-    options, threads = model.options, model.options.get("threads", "1")
-    if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
-        got = " ".join(f"{name}={value}" for name, value in options.items())
-        raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
-    return load(options.get("model", ""), int(threads))
 
 
 def _counted(inner: Any, prompts: list[str]) -> Any:

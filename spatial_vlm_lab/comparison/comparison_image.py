@@ -84,8 +84,12 @@ def _mark(
         drawing.line(canvas, corners, drawing.INK, 1, closed=True, dashed=not candidate)
         by = [n for n, row in enumerate(compared.rows) if row.chosen_id == obj.id]
         around: Rectangle = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-        for ring, number in enumerate(by):
-            around = _ring(canvas, box, ring, colours[number])
+        for ring, number in enumerate(by):  # ellipses around the box, the first one through its corners
+            axes = (box[2:] - box[:2]) / 2 * np.sqrt(2.0) + ring * _APART
+            turn = np.linspace(0.0, 2.0 * np.pi, 73)[:-1]
+            points = (box[:2] + box[2:]) / 2 + axes * np.stack((np.cos(turn), np.sin(turn)), axis=1)
+            drawing.line(canvas, points, colours[number], _RING, closed=True)
+            around = drawing.rectangle_of(points)
         away = "no depth" if obj.distance_m is None else f"{obj.distance_m:.2f} m"
         said = f"  chosen by {', '.join(str(n + 1) for n in by)}" if by else ""
         colour = colours[by[0]] if by else drawing.FAINT
@@ -93,16 +97,6 @@ def _mark(
         (labels.clear if by else labels.seen).append(around)
     height, width = canvas.shape[:2]
     labels.write(canvas, (2.0, 2.0, width - 2.0, height - 2.0))
-
-
-def _ring(canvas: Rgb, box: np.ndarray, ring: int, colour: Colour) -> Rectangle:
-    """Draw an ellipse around a box, the first one through its corners; returns the rectangle around it."""
-    middle = (box[:2] + box[2:]) / 2
-    axes = (box[2:] - box[:2]) / 2 * np.sqrt(2.0) + ring * _APART
-    turn = np.linspace(0.0, 2.0 * np.pi, 73)[:-1]
-    points = middle + axes * np.stack((np.cos(turn), np.sin(turn)), axis=1)
-    drawing.line(canvas, points, colour, _RING, closed=True)
-    return drawing.rectangle_of(points)
 
 
 # ------------------------------------------------------------------------------------------------ table

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from spatial_vlm_ros.output.terminal import new_console, new_table
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.types import ComparedRow, RelationComparison, RelationOpinion, Status
+from spatial_vlm_ros.types import ComparedRow, RelationComparison, Status
 
 _MOST_COLUMNS = 6  # relations shown at a terminal, fewer if it is narrow; --json has all
 _NAME, _CELL, _REST = 36, 13, 46  # columns of letters: for most row names, for a relation, and for the rest
@@ -39,7 +39,13 @@ def heads_of(compared: RelationComparison, shown: int) -> list[str]:
 
 def cells_of(row: ComparedRow, compared: RelationComparison, shown: int) -> list[str]:
     """Name of a row, its opinions of the first relations, its choice and, where there is a label, the verdict."""
-    opinions = [_opinion_words(one) for one in row.opinions[:shown]] or [""] * shown
+    opinions = []
+    for one in row.opinions[:shown]:
+        if one.p is None:
+            opinions.append("no opinion" if one.consistent is False else "?")
+        else:
+            opinions.append(_share(one.p) + ("" if one.calibrated is None else f" ({_share(one.calibrated)})"))
+    opinions = opinions or [""] * shown
     chooses = "no choice" if row.opinions else "not asked"
     if row.chosen_id is not None:
         same = {True: " (as measured)", False: " (not as measured)", None: ""}[row.agrees]
@@ -62,14 +68,6 @@ def name_of_row(row: ComparedRow) -> str:
 def reason_of(row: ComparedRow) -> str:
     """The effect on the answer, and why."""
     return row.reason if row.effect is None else f"{row.effect}, {row.reason}"
-
-
-def _opinion_words(opinion: RelationOpinion) -> str:
-    """A probability with its calibrated value in brackets, or why there is none."""
-    if opinion.p is None:
-        return "no opinion" if opinion.consistent is False else "?"
-    raw = _share(opinion.p)
-    return raw if opinion.calibrated is None else f"{raw} ({_share(opinion.calibrated)})"
 
 
 def _share(p: float) -> str:

@@ -153,7 +153,16 @@ class _Asking:
         reason = "" if choice.status is Status.OK else answered.message
         rows = [self._decided(ComparedRow("measurement", "measurement", opinions=opinions, reason=reason), choice)]
         for model in self._plan.models if self._asked else ():
-            rows += self._of_model(model)
+            options = " ".join(f"{name}={value}" for name, value in model.options.items())
+            alone = ComparedRow("model", model.name, options)
+            made = self._rows(alone, model, self._calibrations.get(model.name))
+            rows += made
+            for remedy in self._plan.remedies if made[0].opinions else ():
+                row = ComparedRow("remedy", model.name, remedy)
+                try:
+                    rows += self._rows(row, model.with_remedy(remedy), None)
+                except InputError as error:  # the model alone could be loaded: it does not take this remedy
+                    rows.append(replace(row, reason=str(error), failed=True))
         anchors = dict.fromkeys(one.key[2] for one in self._asked if one.key[2] not in self._candidates)
         relations = tuple(
             ComparedRelation(
@@ -213,17 +222,6 @@ class _Asking:
 
     # ---------------------------------------------------------------------------------------- rows
 
-    def _of_model(self, model: ComparedModel) -> list[ComparedRow]:
-        options = " ".join(f"{name}={value}" for name, value in model.options.items())
-        rows = self._rows(ComparedRow("model", model.name, options), model, self._calibrations.get(model.name))
-        for remedy in self._plan.remedies if rows[0].opinions else ():
-            row = ComparedRow("remedy", model.name, remedy)
-            try:
-                rows += self._rows(row, model.with_remedy(remedy), None)
-            except InputError as error:  # the model alone could be loaded: it does not take this remedy
-                rows.append(replace(row, reason=str(error), failed=True))
-        return rows
-
     def _rows(
         self, row: ComparedRow, model: ComparedModel, calibrations: JudgeCalibrations | None
     ) -> list[ComparedRow]:
@@ -260,19 +258,17 @@ class _Asking:
             weightless = _weightless(self._asked, said, calibrations)
             counts = any(p is not None and calibrations.of(q.name) for q, p in zip(self._asked, said, strict=True))
             reason = "; ".join(filter(None, (report.reason if counts or not weightless else "", weightless)))
-            weighed = self._weighed(said, calibrations)
-            made = ComparedRow("fused", row.name, row.options, weighed, effect=report.effect, reason=reason)
+            scorer = self._scorer.with_evidence(evidence_of(self._asked, said, calibrations))
+            weighed: dict[PairKey, float] = {}  # the probabilities of measurement with the model's evidence
+            for candidate in self._candidates:
+                belief = scorer.score_phrase(self._choice.by_row[candidate].phrase)
+                weighed.update({key: p for key, p, _ in self._asked_at(belief, candidate, scorer)})
+            opinions = tuple(
+                RelationOpinion(round(weighed[one.key], 6) if one.key in weighed else None) for one in self._asked
+            )
+            made = ComparedRow("fused", row.name, row.options, opinions, effect=report.effect, reason=reason)
             rows.append(self._decided(made, fused))
         return rows
-
-    def _weighed(self, said: Sequence[float | None], known: JudgeCalibrations) -> tuple[RelationOpinion, ...]:
-        """The probabilities of measurement with the model's evidence."""
-        scorer = self._scorer.with_evidence(evidence_of(self._asked, said, known))
-        weighed: dict[PairKey, float] = {}
-        for row in self._candidates:
-            belief = scorer.score_phrase(self._choice.by_row[row].phrase)
-            weighed.update({key: p for key, p, _ in self._asked_at(belief, row, scorer)})
-        return tuple(RelationOpinion(round(weighed[one.key], 6) if one.key in weighed else None) for one in self._asked)
 
     def _alone(self, row: ComparedRow, said: Sequence[float | None]) -> ComparedRow:
         """What a model alone would choose: the candidate of the greatest product of its probabilities and the name's.

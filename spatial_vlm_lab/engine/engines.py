@@ -126,8 +126,11 @@ class ShardWorker:
         Args:
             alone: whether no other worker needs the cores.
         """
-        if not alone:
-            _limit_opencv()
+        if not alone:  # OpenCV gets as many threads as other libraries; Ray sets _THREADS[0] to the cores of an actor
+            import cv2
+
+            told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
+            cv2.setNumThreads(max(1, int(told) if told.isdigit() else 1))
         try:
             self._task = setup()
         except SpatialVlmError as error:
@@ -152,14 +155,6 @@ class ShardWorker:
         if len(answers.rows) != len(shard.cases):
             return NotEvaluated(shard, f"{len(answers.rows)} rows arrived for {len(shard.cases)} cases")
         return Evaluated(shard, answers)
-
-
-def _limit_opencv() -> None:
-    """Limit OpenCV to as many threads as other libraries; Ray sets the first of _THREADS to the cores of an actor."""
-    import cv2
-
-    told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
-    cv2.setNumThreads(max(1, int(told) if told.isdigit() else 1))
 
 
 class _WorkerEnd(Exception):
@@ -360,36 +355,38 @@ class RayEngine:
         """See LocalEngine."""
         if not shards:
             return
-        ray, has_begun = _ray(), threading.Event()
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+        try:
+            import ray
+        except ImportError as error:
+            raise DependencyError("ray", install("scale")) from error
+        has_begun = threading.Event()
         with redirect_stdout(sys.stderr):  # Ray prints news of its machines to where programs read our results
             began_here = not ray.is_initialized()
             if began_here:
-                self._connect(ray)
+                check_address(self.address)
+                own = {"num_cpus": self.workers, "include_dashboard": False}
+                before = signal.getsignal(signal.SIGTERM)
+                try:
+                    ray.init(
+                        address=self.address or "local",
+                        **({} if self.address else own),
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        configure_logging=False,
+                    )
+                except (OSError, RuntimeError, ValueError) as error:
+                    authentication = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
+                    raise _unreachable(self.address, error, authentication if self.address else "") from error
+                finally:  # Ray puts a handler there that prints its stack
+                    if threading.current_thread() is threading.main_thread():
+                        signal.signal(signal.SIGTERM, before)
             try:
                 size = min(self.workers, len(shards))
                 yield from _led(lambda: _RayWorker(ray, self, setup, has_begun), shards, size)
             finally:
                 if began_here:
                     ray.shutdown()
-
-    def _connect(self, ray: Any) -> None:
-        check_address(self.address)
-        own = {"num_cpus": self.workers, "include_dashboard": False}
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(
-                address=self.address or "local",
-                **({} if self.address else own),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=False,
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            authentication = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
-            raise _unreachable(self.address, error, authentication if self.address else "") from error
-        finally:
-            if threading.current_thread() is threading.main_thread():  # Ray puts a handler there that prints its stack
-                signal.signal(signal.SIGTERM, before)
 
 
 @dataclass
@@ -410,7 +407,13 @@ class _RayWorker:
         asked = self._actor.begin.remote(self.setup) if shard is None else self._actor.answer.remote(shard)
         while not self.ray.wait([asked], timeout=self.engine.start_timeout)[0]:
             if not self.has_begun.is_set():
-                raise self._no_room()
+                asked_for = f"1 CPU and {self.engine.num_gpus:g} GPU for each worker"
+                resources = sorted(self.ray.cluster_resources().items())
+                there = ", ".join(f"{value:g} {name}" for name, value in resources if name in ("CPU", "GPU"))
+                waited = f"no worker started in {self.engine.start_timeout:g} s"
+                reason = f"{waited}: it needs {asked_for}, the cluster has {there}"
+                repair = "Request less with --num-gpus, or add machines to the cluster."
+                raise EngineUnavailableError(reason, repair)
         try:
             said = self.ray.get(asked)
         except self.ray.exceptions.RayError as error:
@@ -419,13 +422,6 @@ class _RayWorker:
             raise _WorkerEnd(type(error).__name__) from error
         self.has_begun.set()
         return said
-
-    def _no_room(self) -> EngineUnavailableError:
-        asked = f"1 CPU and {self.engine.num_gpus:g} GPU for each worker"
-        resources = sorted(self.ray.cluster_resources().items())
-        there = ", ".join(f"{value:g} {name}" for name, value in resources if name in ("CPU", "GPU"))
-        reason = f"no worker started in {self.engine.start_timeout:g} s: it needs {asked}, the cluster has {there}"
-        return EngineUnavailableError(reason, "Request less with --num-gpus, or add machines to the cluster.")
 
     def end(self) -> None:
         with suppress(Exception):
@@ -468,15 +464,6 @@ def _unreachable(address: str | None, error: Exception, more: str = "") -> Engin
     words = " ".join(str(error).split())[:300].rstrip(".")
     repair = "Check the address with `ray status --address ADDRESS`; without --address, a cluster is started here."
     return EngineUnavailableError(f"{where} cannot be reached: {words}", repair + more)
-
-
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
-    try:
-        import ray
-    except ImportError as error:
-        raise DependencyError("ray", install("scale")) from error
-    return ray
 
 
 Engine = LocalEngine | RayEngine

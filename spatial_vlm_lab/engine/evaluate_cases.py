@@ -149,7 +149,15 @@ def plan_cases(
         pieces_of = list(readers.map(cut, sources))
     shards = []
     for model in models:
-        identity = model_identity(model)
+        options: dict[str, list[Any]] = {}  # files that they name count by name, size and time
+        for key, value in sorted(model.options.items()):
+            state: list[list[Any]] = []
+            with contextlib.suppress(OSError, ValueError, RuntimeError):  # it names no files
+                path = Path(value).expanduser()
+                files = sorted(path.rglob("*"))[:_MOST_FILES] if path.is_dir() else [path]
+                state = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+            options[key] = [value, state]
+        identity = {"name": model.name, "backend": model.backend, "options": options}
         for source, pieces in zip(sources, pieces_of, strict=True):
             uri = source.uri if is_remote(source.uri) else str(local_path(source.uri).absolute())
             truth = str(Path(source.truth).absolute()) if source.truth else ""
@@ -173,15 +181,6 @@ def run_configuration(config: Settings, frame_of_reference: FrameOfReference | N
     }
 
 
-def model_identity(model: ModelSpec) -> dict[str, Any]:
-    """Identity of a model, JSON-like; files named in its options count by name, size and time."""
-    return {
-        "name": model.name,
-        "backend": model.backend,
-        "options": {key: [value, _files_state(value)] for key, value in sorted(model.options.items())},
-    }
-
-
 _Piece = tuple[str, tuple[Case, ...], str, BagPart | None]
 """Name, cases, hash of the content, and part of a bag."""
 
@@ -195,14 +194,29 @@ def _of_frames(source: Source, most: int) -> list[_Piece]:
         names = [name for name, _ in batch]
         own = tuple(case for _, group in batch for case in group)
         span = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
-        seen = [[name, _frame_hash(source.folder / name)] for name in dict.fromkeys(names)]
+        seen = []  # each image's name, and the hash of its files
+        for name in dict.fromkeys(names):
+            folder = source.folder / name
+            try:
+                files = sorted(file for file in folder.rglob("*") if file.is_file())[:_MOST_FILES]
+            except OSError as error:
+                seen.append([name, f"unreadable: {error.strerror}"])
+                continue
+            seen.append([name, digest([[str(file.relative_to(folder)), _file_hash(file)] for file in files])])
         content = digest([msgspec.to_builtins(own), seen, _mask_hashes(own, source.folder)])
         pieces.append((f"{name_of(source.uri)}, {span}", own, content, None))
     return pieces
 
 
 def _of_bag(source: Source, config: Settings, most: int) -> list[_Piece]:
-    cases, identity = source.cases(), _bag_identity(source.uri)
+    cases = source.cases()
+    identity = []  # of each file, without reading its messages
+    for file in _files(source.uri):
+        facts, index = facts_of(file), b""
+        if file.endswith(".mcap") and facts.size > 0:
+            with contextlib.suppress(SpatialVlmError):  # a damaged one has none: whoever evaluates it says so
+                index = summary_bytes(file)
+        identity.append([name_of(file), facts.size, facts.version, hashlib.sha256(index).hexdigest()])
     masks, topics = _mask_hashes(cases, source.folder), sorted(source.topics.items())
 
     def piece(own: Sequence[Case], part: BagPart | None = None, name: str = "") -> _Piece:
@@ -219,9 +233,12 @@ def _parts(
     source: Source, cases: Sequence[Case], config: Settings, most: int
 ) -> list[tuple[list[Case], BagPart | None]]:  # fmt: skip
     """Cases of a large bag with the parts that hold their images; none if the bag stays whole."""
-    if not _may_be_cut(source.uri, most):
-        return []
     try:
+        files = _files(source.uri)
+        messages = [file for file in files if not file.endswith(".yaml")]
+        is_large = sum(facts_of(file).size for file in files) >= 2 * most
+        if not is_large or not all(file.endswith(".mcap") and index_of(file) for file in messages):
+            return []
         with open_bag(source.uri) as bag:
             chunks = bag.chunks()
             colour = choose_roles(bag.contents, config.streams, source.topics, with_detections=False)[RGB]
@@ -249,30 +266,7 @@ def _parts(
     return [*found, (outside, None)] if outside else found
 
 
-def _may_be_cut(uri: str, most: int) -> bool:
-    """Whether all files of a bag are indexed MCAP and they are large enough."""
-    try:
-        files = _files(uri)
-        large = sum(facts_of(file).size for file in files) >= 2 * most
-        messages = [file for file in files if not file.endswith(".yaml")]
-        return large and all(file.endswith(".mcap") and index_of(file) for file in messages)
-    except FileError:
-        return False
-
-
 # ------------------------------------------------------------------------------------------------ hashes
-
-
-def _bag_identity(uri: str) -> list[list[Any]]:
-    """What tells a bag from another one without reading its messages: size, version and index of each file."""
-    found = []
-    for file in _files(uri):
-        facts, index = facts_of(file), b""
-        if file.endswith(".mcap") and facts.size > 0:
-            with contextlib.suppress(SpatialVlmError):  # a damaged one has none: whoever evaluates it says so
-                index = summary_bytes(file)
-        found.append([name_of(file), facts.size, facts.version, hashlib.sha256(index).hexdigest()])
-    return found
 
 
 def _files(uri: str) -> list[str]:
@@ -282,15 +276,6 @@ def _files(uri: str) -> list[str]:
     if path.is_dir():
         return [str(file) for file in sorted(path.iterdir()) if file.is_file()]
     return [str(path)]
-
-
-def _frame_hash(folder: Path) -> str:
-    """Hash of names and bytes of the files of a frame; of one that cannot be read, of that."""
-    try:
-        files = sorted(file for file in folder.rglob("*") if file.is_file())[:_MOST_FILES]
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-    return digest([[str(file.relative_to(folder)), _file_hash(file)] for file in files])
 
 
 def _mask_hashes(cases: Sequence[Case], folder: Path) -> list[list[str]]:
@@ -303,18 +288,6 @@ def _file_hash(path: Path) -> str:
         return sha256_of(path, "check its permissions")
     except FileError as error:
         return f"unreadable: {error.got}"
-
-
-def _files_state(value: str) -> list[list[Any]]:
-    """Names, sizes and times of the files that an option names; none if it names none."""
-    try:
-        path = Path(value).expanduser()
-        if not path.exists():
-            return []
-        files = sorted(path.rglob("*"))[:_MOST_FILES] if path.is_dir() else [path]
-        return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
-    except (OSError, ValueError, RuntimeError):
-        return []
 
 
 @cache
@@ -342,20 +315,20 @@ class BagWindow(Bag):
         del start_ns, stop_ns
         wanted = set(self.topics if names is None else names)
         begin = self.part.first_ns - LEAD_NS
-        yield from sorted(self._before(wanted, begin), key=lambda message: message.log_ns)
-        yield from super().messages(wanted, begin, self.part.last_ns + LAG_NS)
 
-    def _before(self, wanted: set[str], begin: int) -> Iterator[BagMessage]:
-        """What was recorded before the part and still holds in it."""
+        # What was recorded before the part and still holds in it.
         moving = {name for name in wanted if self.topics[name] == TF_MESSAGE}
         static = {name for name in moving if name.endswith(STATIC_TRANSFORMS)}
-        yield from super().messages(static, None, begin)
-        yield from super().messages(moving - static, begin - self.part.cache_ns, begin)
+        before = list(super().messages(static, None, begin))
+        before += super().messages(moving - static, begin - self.part.cache_ns, begin)
         for name in sorted(name for name in wanted if self.topics[name] == CAMERA_INFO):
-            before = [chunk for chunk in self.chunks() if name in chunk.topics and chunk.start_ns < begin]
-            if before:
-                newest = max(before, key=lambda chunk: (chunk.end_ns, chunk.start_ns))
-                yield from deque(super().messages({name}, newest.start_ns, begin), maxlen=1)
+            chunks = [chunk for chunk in self.chunks() if name in chunk.topics and chunk.start_ns < begin]
+            if chunks:
+                newest = max(chunks, key=lambda chunk: (chunk.end_ns, chunk.start_ns))
+                before += deque(super().messages({name}, newest.start_ns, begin), maxlen=1)
+        yield from sorted(before, key=lambda message: message.log_ns)
+
+        yield from super().messages(wanted, begin, self.part.last_ns + LAG_NS)
 
 
 def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -216,21 +216,6 @@ def part_answers(data: bytes, key: str) -> ShardAnswers | None:
     return ShardAnswers(tuple(rows), tuple(notes)) if good else None
 
 
-def merged_bytes(parts: Iterable[Sequence[Row]], configuration: str) -> tuple[bytes, int]:
-    """Encode all rows as one Parquet file, in the order of the parts; also returns their number.
-
-    At most ROWS_IN_GROUP of them are in memory as rows.
-    """
-    from pyarrow import parquet
-
-    schema, rows, count, sink = rows_schema(), itertools.chain.from_iterable(parts), 0, io.BytesIO()
-    with parquet.ParquetWriter(sink, schema.with_metadata(_metadata(configuration=configuration)), **_SETTINGS) as file:
-        while group := list(itertools.islice(rows, ROWS_IN_GROUP)):
-            file.write_table(rows_table(group))
-            count += len(group)
-    return sink.getvalue(), count
-
-
 def _metadata(**said: Any) -> dict[bytes, bytes]:
     return {ABOUT: json.dumps({"form": FORM, **said}, separators=(",", ":"), allow_nan=False).encode()}
 
@@ -262,8 +247,15 @@ def _merged(
                 notes.update(dict.fromkeys(answers.notes))
                 yield answers.rows
 
-    data, evaluated = merged_bytes(parts(), configured)
-    store.write(ROWS, data)
+    from pyarrow import parquet
+
+    rows, sink, evaluated = itertools.chain.from_iterable(parts()), io.BytesIO(), 0
+    schema = rows_schema().with_metadata(_metadata(configuration=configured))
+    with parquet.ParquetWriter(sink, schema, **_SETTINGS) as file:
+        while group := list(itertools.islice(rows, ROWS_IN_GROUP)):  # so many are in memory as rows
+            file.write_table(rows_table(group))
+            evaluated += len(group)
+    store.write(ROWS, sink.getvalue())
     absent = tuple(replace(missing[key], shard=shard) for key, shard in keyed if key in missing)
     cases = sum(len(shard.cases) for _, shard in keyed)
     _write_json(store, OUTCOME, {

@@ -185,7 +185,14 @@ def locked(store: ResultStore) -> Iterator[Callable[[], None]]:
     for _ in range(_TRIES):
         if store.create(LOCK, msgspec.json.encode(ours)):
             break
-        _remove_stale(store)
+        found = _found(store)
+        if found is not None and not found.is_gone():
+            repair = f"Wait until it has ended. If that process no longer exists, remove {LOCK} from the folder."
+            raise found.in_use(store.uri, repair)
+        if found is not None:
+            _log.warning("the lock of %s is stale: process %d on %s is gone", store.uri, found.pid, found.host)
+        if _found(store) == found:  # a damaged one was written by no one who lives
+            store.remove(LOCK)
     else:
         raise FolderInUseError(store.uri, "a process that starts at the same time", 0.0, 0.0, "Try again.")
     thread = threading.Thread(target=beat, name="evaluation-lock", daemon=True)
@@ -199,18 +206,6 @@ def locked(store: ResultStore) -> Iterator[Callable[[], None]]:
             _log.warning("the lock was not removed: %s", problem)
         raise
     release()
-
-
-def _remove_stale(store: ResultStore) -> None:
-    """Remove a stale lock, or say whose it is."""
-    found = _found(store)
-    if found is not None and not found.is_gone():
-        repair = f"Wait until it has ended. If that process no longer exists, remove {LOCK} from the folder."
-        raise found.in_use(store.uri, repair)
-    if found is not None:
-        _log.warning("the lock of %s is stale: process %d on %s is gone", store.uri, found.pid, found.host)
-    if _found(store) == found:  # a damaged one was written by no one who lives
-        store.remove(LOCK)
 
 
 def _found(store: ResultStore) -> LockOwner | None:

@@ -43,12 +43,23 @@ def case_line(
     line = dict(old) if old else {**naming, "instruction": words}
     before = old.get("expect")
     before = before if isinstance(before, Mapping) else {}
-    kept, replaced = _kept(before, expect)
+    kept = {name: value for name, value in before.items() if name not in OWN_FIELDS}  # fields of others
+    replaced: dict[str, Any] = {}
+    is_refusal = Status[expect["status"]] not in ANSWERS
+    if is_refusal or any(before.get(name) != expect.get(name) for name in _TELLS_OBJECT):
+        replaced = {name: kept.pop(name) for name in _OF_OBJECT if name in kept}
     merged = dict(expect)
     for name, own in OWN_PARTS.items():
         value = before.get(name)
-        if name in expect and isinstance(value, Mapping) and _is_about_the_same(value, expect[name]):
-            merged[name] = {**expect[name], **{key: value[key] for key in value if key not in own}}
+        if not isinstance(value, Mapping) or not value.keys() - set(own):
+            continue
+        of_others = {key: value[key] for key in value if key not in own}
+        now = expect.get(name)  # what others wrote holds with the same relation and anchor; answers have none
+        if now is not None and all(value.get(field) == now.get(field) for field in ("relation", "anchor_id")):
+            merged[name] = {**now, **of_others}
+        else:
+            replaced[name] = value
+
     line["expect"] = {**{name: merged[name] for name in OWN_FIELDS if name in merged}, **kept}
     if kind is not None and (kind or "kind" in old):
         line["kind"] = list(kind)
@@ -62,25 +73,6 @@ def case_line(
         repair = "fix the line in the file by hand, then reload the page"
         raise InputError("case", str(error), "a case as docs/evaluation.md describes it", repair) from error
     return line
-
-
-def _kept(before: Mapping[str, Any], expect: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of others that stay in `expect`, and those that are moved aside."""
-    others = {name: value for name, value in before.items() if name not in OWN_FIELDS}
-    replaced: dict[str, Any] = {}
-    is_refusal = Status[expect["status"]] not in ANSWERS
-    if is_refusal or any(before.get(name) != expect.get(name) for name in _TELLS_OBJECT):
-        replaced = {name: others.pop(name) for name in _OF_OBJECT if name in others}
-    for name, own in OWN_PARTS.items():
-        value = before.get(name)
-        if isinstance(value, Mapping) and value.keys() - set(own) and not _is_about_the_same(value, expect.get(name)):
-            replaced[name] = value
-    return others, replaced
-
-
-def _is_about_the_same(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> bool:
-    """Whether what others wrote within a place still holds: it has the same relation and anchor. Answers have none."""
-    return now is not None and all(before.get(name) == now.get(name) for name in ("relation", "anchor_id"))
 
 
 # ------------------------------------------------------------------------------------------------ sentences
@@ -177,7 +169,11 @@ def checked_truth(
         expected = "further objects beside the right one"
         raise InputError("objects that are also right", str(also), expected, "choose the right object first")
     if box is not None:
-        _check_box(box, size)
+        x1, y1, x2, y2 = box
+        if not (x1 < x2 and y1 < y2):
+            raise InputError("box", str(box), "left before right and top above bottom", _CHANGE)
+        if size is not None and not (x1 >= 0 and y1 >= 0 and x2 <= size[0] and y2 <= size[1]):
+            raise InputError("box", str(box), f"a box inside the image of {size[0]}x{size[1]} pixels", _CHANGE)
     if place is not None and not with_place:
         raise InputError("place", "one", "none: the camera's pose in base is not known",
                          "add base_T_camera.json or truth.json to the frame")  # fmt: skip
@@ -196,14 +192,6 @@ def checked_truth(
 def checked_kind(given: object) -> list[str] | None:
     """Check the words for what a case tests; None if nothing was sent."""
     return None if given is None else list(dict.fromkeys(word.strip() for word in _converted("kind", given, _Texts)))
-
-
-def _check_box(box: Sequence[float], size: tuple[int, int] | None) -> None:
-    x1, y1, x2, y2 = box
-    if not (x1 < x2 and y1 < y2):
-        raise InputError("box", str(box), "left before right and top above bottom", _CHANGE)
-    if size is not None and not (x1 >= 0 and y1 >= 0 and x2 <= size[0] and y2 <= size[1]):
-        raise InputError("box", str(box), f"a box inside the image of {size[0]}x{size[1]} pixels", _CHANGE)
 
 
 def _converted(what: str, given: object, form: Any) -> Any:

@@ -46,7 +46,11 @@ class LabelLine:
     def set(self, raw: bytes) -> None:
         """Replace its bytes."""
         self.raw = raw
-        self.value: dict[str, Any] | None = _object(raw)
+        try:
+            value = json.loads(raw, object_pairs_hook=_unique, parse_constant=_not_json)
+        except (ValueError, RecursionError):
+            value = None
+        self.value: dict[str, Any] | None = value if isinstance(value, dict) else None
 
     @property
     def is_changed(self) -> bool:
@@ -135,25 +139,25 @@ class LabelFile:
             for line in [line for line in self.lines if line.raw == raw]:
                 self.remove(line)
         for change in ours:
-            self._rebase(change)
-
-    def _rebase(self, change: LabelLine) -> None:
-        value = change.value or {}
-        untouched = next((line for line in self.lines if change.original is not None and line.raw == change.original),
-                         None)  # fmt: skip
-        if untouched is not None:
-            untouched.set(change.raw)
-            return
-        same = (frame_of(value), words_of(value))
-        theirs = next(
-            (one for one in self.lines if one.value is not None and (frame_of(one.value), words_of(one.value)) == same),
-            None,
-        )
-        if theirs is None or theirs.value is None:
-            self.add(value)
-        elif theirs.value != value:
-            before = {**value.get("replaced", {}), "by_somebody_else": theirs.value}
-            self.put(theirs, {**theirs.value, **value, "replaced": before})
+            same = [line for line in self.lines if change.original is not None and line.raw == change.original]
+            if same:
+                same[0].set(change.raw)
+                continue
+            value = change.value or {}
+            key = (frame_of(value), words_of(value))
+            theirs = next(
+                (
+                    (line, line.value)
+                    for line in self.lines
+                    if line.value is not None and (frame_of(line.value), words_of(line.value)) == key
+                ),
+                None,
+            )
+            if theirs is None:
+                self.add(value)
+            elif theirs[1] != value:
+                before = {**value.get("replaced", {}), "by_somebody_else": theirs[1]}
+                self.put(theirs[0], {**theirs[1], **value, "replaced": before})
 
     def close(self) -> None:
         """Release the lock. May be called twice."""
@@ -223,14 +227,6 @@ def _content(path: Path) -> bytes:
         if isinstance(error.__cause__, FileNotFoundError):
             return b""
         raise
-
-
-def _object(raw: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(raw, object_pairs_hook=_unique, parse_constant=_not_json)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

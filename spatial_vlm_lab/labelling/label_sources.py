@@ -155,9 +155,22 @@ def _apart(
     bag: Bag, roles: Mapping[str, str], config: StreamConfig, apart: float, robot: SeenRobot | None
 ) -> Iterator[tuple[RgbdFrame, tuple[Detection, ...] | None]]:
     """Complete frames with stamps so many seconds apart, each stamp once."""
+    assembler, now_ns = FrameAssembler(config, DETECTIONS in roles, robot=robot), bag.start_ns
+    given = {role: topic for role, topic in roles.items() if role != INSTRUCTION}
+
+    def complete() -> Iterator[PendingFrame | SpatialVlmError]:
+        nonlocal now_ns
+        for heard, now_ns in heard_of(bag, given):
+            for role, message in heard:
+                assembler.add(role, message, now_ns)
+            yield from taken_frames(assembler, now_ns)
+            assembler.forget_older()
+        late_ns = now_ns + round((config.transform_timeout + 1.0) * SECOND)  # what waits for a transform waits no more
+        yield from taken_frames(assembler, late_ns)
+
     seen: set[int] = set()  # a stamp means the first image that has it, as to `evaluate`
     last, why = -1, None
-    for pending in _complete(bag, roles, config, robot):
+    for pending in complete():
         if isinstance(pending, SpatialVlmError):
             why = why or pending
             continue
@@ -171,18 +184,3 @@ def _apart(
         yield pending.decode()
     if not seen:
         raise why or InputError("--bag", "no complete frame", "colour and depth with one stamp", "set its topics")
-
-
-def _complete(
-    bag: Bag, roles: Mapping[str, str], config: StreamConfig, robot: SeenRobot | None
-) -> Iterator[PendingFrame | SpatialVlmError]:
-    """Every complete frame of a bag in order; in the place of one that cannot be used, why."""
-    assembler, now_ns = FrameAssembler(config, DETECTIONS in roles, robot=robot), bag.start_ns
-    given = {role: topic for role, topic in roles.items() if role != INSTRUCTION}
-    for heard, now_ns in heard_of(bag, given):
-        for role, message in heard:
-            assembler.add(role, message, now_ns)
-        yield from taken_frames(assembler, now_ns)
-        assembler.forget_older()
-    late_ns = now_ns + round((config.transform_timeout + 1.0) * SECOND)  # what waits for a transform waits no more
-    yield from taken_frames(assembler, late_ns)

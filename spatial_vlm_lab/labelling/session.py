@@ -171,7 +171,14 @@ class LabelSession:
             entry = self._entry(number)
             look = self._look(entry.frame, entry.words)
             entry.shown |= reveal or entry.decided or not self.blind
-            shows = entry.shown
+            shows, answer, resolution = entry.shown, None, look.resolution
+            if shows and resolution is not None:
+                answer = {
+                    "status": resolution.status.value,
+                    "message": resolution.answer.words if resolution.answer is not None else resolution.message,
+                    "id": None if resolution.target is None else resolution.target.id,
+                    "confidence": round(resolution.confidence, 4),
+                }
             return {
                 **self._listed(entry),
                 "name": self.frame_names[entry.frame],
@@ -186,7 +193,7 @@ class LabelSession:
                 ],
                 "by_id": look.by_id,
                 "ground": None if look.ground is None else look.ground.json(),
-                "answer": _answer_words(look.resolution) if shows else None,
+                "answer": answer,
                 "proposal": dict(look.proposal) if shows else None,
                 "differs": shows and entry.truth is not None and not same_truth(entry.truth, look.proposal),
             }
@@ -256,7 +263,11 @@ class LabelSession:
                 elsewhere = "this case was changed elsewhere, such as in another tab, since the page showed it"
                 raise StaleCaseError(elsewhere)
             look = self._look(entry.frame, entry.words)
-            known = {one.id for one in look.detections} | _named_in(entry.truth)
+            known = {one.id for one in look.detections}
+            earlier = [] if entry.truth is None else [entry.truth, entry.truth.get("place"), entry.truth.get("answer")]
+            for part in (one for one in earlier if isinstance(one, Mapping)):  # it may be about other detections
+                for value in map(part.get, ("id", "id_also", "anchor_id", "ids")):
+                    known |= {one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)}
             with_place = look.ground is not None and look.ground.frame_id is not None
             if entry.truth is not None and "place" in entry.truth:
                 with_place = True  # written when the pose was known
@@ -264,8 +275,11 @@ class LabelSession:
             as_it_was = entry.truth is not None and (
                 same_truth(checked, entry.truth) or (isinstance(truth, Mapping) and same_truth(truth, entry.truth))
             )
-            if _is_elsewhere(checked, look.detections):
-                del checked["id"]  # the box is of another object than the detection; `evaluate` refuses both together
+            named = next((one for one in look.detections if "box" in checked and one.id == checked.get("id")), None)
+            if named is not None:
+                x1, y1, x2, y2 = checked["box"]
+                if float(overlaps((x1, y1, x2, y2), named.box_xyxy)[0, 0]) < _SAME_OBJECT:
+                    del checked["id"]  # the box is of another object; `evaluate` refuses both together
             kinds = checked_kind(kind)
             before = None if entry.line is None else entry.line.raw
             change = entry, before, entry.decided, False
@@ -274,8 +288,8 @@ class LabelSession:
                 by: Maker = (
                     "written" if not entry.shown else "accepted" if same_truth(checked, look.proposal) else "corrected"
                 )
-                value = case_line(entry.value, self._source.naming(entry.frame), entry.words, kinds, checked, by)
-                self._write(entry, value)
+                naming = self._source.naming(entry.frame)
+                self._write(entry, case_line(entry.value, naming, entry.words, kinds, checked, by))
             entry.decided = True
             self._changes.append(change)
             self._try_to_save()
@@ -334,20 +348,17 @@ class LabelSession:
                 except FileError as error:
                     self._problem = str(error)
                     return self.saved()
-                self._relist()
+                # What was decided stays decided; what was done cannot be undone.
+                before = {(entry.frame, entry.words): entry for entry in self._entries}
+                self._list_cases()
+                for entry in self._entries:
+                    known = before.get((entry.frame, entry.words))
+                    if known is not None:
+                        entry.shown = known.shown
+                        entry.decided = known.decided and entry.truth is not None  # it may be gone from the file
+                self._changes.clear()
             self._try_to_save()
             return self.saved()
-
-    def _relist(self) -> None:
-        """The cases of the file as it is now; what was decided stays decided. What was done cannot be undone."""
-        before = {(entry.frame, entry.words): entry for entry in self._entries}
-        self._list_cases()
-        for entry in self._entries:
-            known = before.get((entry.frame, entry.words))
-            if known is not None:
-                entry.shown = known.shown
-                entry.decided = known.decided and entry.truth is not None  # it may be gone from the file
-        self._changes.clear()
 
     def _try_to_save(self) -> None:
         self._problem, self._by_somebody_else = "", False
@@ -378,35 +389,6 @@ class LabelSession:
             return tuple(line.raw for line in self.file.lines if line.is_changed)
 
 
-def _is_elsewhere(truth: Mapping[str, Any], detections: Sequence[Detection]) -> bool:
-    if "id" not in truth or "box" not in truth:
-        return False
-    named = next((one for one in detections if one.id == truth["id"]), None)
-    x1, y1, x2, y2 = truth["box"]
-    return named is not None and float(overlaps((x1, y1, x2, y2), named.box_xyxy)[0, 0]) < _SAME_OBJECT
-
-
 def _kinds(value: Mapping[str, Any]) -> list[str]:
     kind = value.get("kind")
     return [one for one in kind if isinstance(one, str)] if isinstance(kind, list) else []
-
-
-def _named_in(truth: Mapping[str, Any] | None) -> set[str]:
-    """Ids that a truth names: it may have been written about other detections."""
-    parts = [] if truth is None else [truth, truth.get("place"), truth.get("answer")]
-    fields = ("id", "id_also", "anchor_id", "ids")
-    values = [part.get(name) for part in parts if isinstance(part, Mapping) for name in fields]
-    listed = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return {one for one in listed if isinstance(one, str)}
-
-
-def _answer_words(resolution: Resolution | None) -> dict[str, Any] | None:
-    if resolution is None:
-        return None
-    target = resolution.target
-    return {
-        "status": resolution.status.value,
-        "message": resolution.answer.words if resolution.answer is not None else resolution.message,
-        "id": None if target is None else target.id,
-        "confidence": round(resolution.confidence, 4),
-    }

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.types import Detection, Place, Pose, Resolution, Scene, SpaceAnswer, Status, Transform
+from spatial_vlm_ros.types import Detection, Pose, Resolution, Scene, Status, Transform
 
 _Floats = npt.NDArray[np.float64]
 OWN_FIELDS = ("status", "id", "id_also", "label", "box", "place", "answer")
@@ -95,7 +95,16 @@ def ground_of(scene: Scene, base_T_camera: Transform | None) -> Ground:
         scene: in the camera frame.
         base_T_camera: the camera's pose; its parent has z up. None = it is not known.
     """
-    pose = _level(scene) if base_T_camera is None else np.asarray(base_T_camera.matrix, np.float64)
+    if base_T_camera is not None:
+        pose = np.asarray(base_T_camera.matrix, np.float64)
+    else:  # axes of the camera made level: x right, y ahead, z up, its origin the camera's
+        up = np.asarray(scene.up, np.float64)
+        forward = np.array([0.0, 0.0, 1.0]) - up[2] * up
+        if np.linalg.norm(forward) < 1e-6:  # it looks straight down: ahead is up in the image
+            forward = np.array([0.0, -1.0, 0.0]) + up[1] * up
+        forward /= np.linalg.norm(forward)
+        pose = np.eye(4)
+        pose[:3, :3] = np.stack([np.cross(forward, up), forward, up])
     objects = {}
     for one in scene.objects:
         if one.depth_problem is None and len(one.footprint):
@@ -106,18 +115,6 @@ def ground_of(scene: Scene, base_T_camera: Transform | None) -> Ground:
     ahead = pose[:2, 2] if np.hypot(*pose[:2, 2]) > 1e-6 else -pose[:2, 1]
     frame_id = None if base_T_camera is None else base_T_camera.parent
     return Ground(objects, pose[:2, 3], ahead / np.hypot(*ahead), frame_id, pose, scene.frame.frame_id)
-
-
-def _level(scene: Scene) -> _Floats:
-    """Axes of the camera made level: x right, y ahead, z up, its origin the camera's."""
-    up = np.asarray(scene.up, np.float64)
-    ahead = np.array([0.0, 0.0, 1.0]) - up[2] * up
-    if np.linalg.norm(ahead) < 1e-6:  # it looks straight down: ahead is up in the image
-        ahead = np.array([0.0, -1.0, 0.0]) + up[1] * up
-    ahead /= np.linalg.norm(ahead)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([np.cross(ahead, up), ahead, up])
-    return pose
 
 
 # ------------------------------------------------------------------------------------------------ proposals
@@ -133,57 +130,40 @@ def proposed(
     """
     truth: dict[str, Any] = {"status": resolution.status.value}
     if resolution.status is Status.OK and resolution.target is not None:
-        truth |= object_fields(resolution.target.id, detections, by_id=by_id)
+        id_ = resolution.target.id
+        found = None if by_id else next((one for one in detections if one.id == id_), None)
+        truth |= {"id": id_} if found is None else {"label": found.label, "box": rounded_box(found.box_xyxy)}
         also = [target.id for target in resolution.targets[1:]]
         if also and by_id:
             truth["id_also"] = also
-        if resolution.place is not None and ground is not None:
-            place = _place(resolution, resolution.place, ground)
-            truth |= {} if place is None else {"place": place}
-    if resolution.answer is not None:
-        truth["answer"] = _answer(resolution.answer, by_id=by_id)
+        place, destination = resolution.place, None if resolution.query is None else resolution.query.destination
+        middle = None if place is None or ground is None else ground.in_base(place.pose)
+        if place is not None and ground is not None and middle is not None and destination is not None:
+            relation, half = destination.relation, np.array([_SPOT, _SPOT, 0.0])
+            anchor = ground.objects.get(place.anchor_id)
+            if anchor is not None and relation in (*_WHOLE, "next to"):
+                around = 0.0 if relation in _WHOLE else _AROUND
+                low, high = anchor.outline.min(axis=0) - around, anchor.outline.max(axis=0) + around
+                middle, half = np.array([*(low + high) / 2, middle[2]]), np.array([*(high - low) / 2, 0.0])
+            region = {"region_center": np.round(middle, 4).tolist(), "region_half": np.round(half, 4).tolist()}
+            truth["place"] = {"relation": relation, "anchor_id": place.anchor_id, **region}
+    answer = resolution.answer
+    if answer is not None:
+        told: dict[str, Any] = {}
+        if answer.value is not None:
+            told["value"] = round(answer.value, 3) if isinstance(answer.value, float) else answer.value
+        if answer.unit == "m" and answer.interval is not None:
+            told["tolerance"] = round((answer.interval[1] - answer.interval[0]) / 2, 3)
+        ids = [one.id for one in answer.objects if one.role in ("subject", "fits")]
+        if ids and by_id:
+            told["ids"] = ids
+        truth["answer"] = told
     return truth
-
-
-def object_fields(id_: str, detections: Sequence[Detection], *, by_id: bool) -> dict[str, Any]:
-    """How an object is named: by its id, or by label and box."""
-    found = next((one for one in detections if one.id == id_), None)
-    if by_id or found is None:
-        return {"id": id_}
-    return {"label": found.label, "box": rounded_box(found.box_xyxy)}
 
 
 def rounded_box(box: Sequence[float]) -> list[float]:
     """A box to a tenth of a pixel."""
     return [round(float(value), 1) for value in box]
-
-
-def _place(resolution: Resolution, place: Place, ground: Ground) -> dict[str, Any] | None:
-    """The region of a place, in base; None if the camera's pose in base is not known."""
-    middle = ground.in_base(place.pose)
-    destination = resolution.query.destination if resolution.query is not None else None
-    if middle is None or destination is None:
-        return None
-    relation, half = destination.relation, np.array([_SPOT, _SPOT, 0.0])
-    anchor = ground.objects.get(place.anchor_id)
-    if anchor is not None and relation in (*_WHOLE, "next to"):
-        around = 0.0 if relation in _WHOLE else _AROUND
-        low, high = anchor.outline.min(axis=0) - around, anchor.outline.max(axis=0) + around
-        middle, half = np.array([*(low + high) / 2, middle[2]]), np.array([*(high - low) / 2, 0.0])
-    center, half = np.round(middle, 4).tolist(), np.round(half, 4).tolist()
-    return {"relation": relation, "anchor_id": place.anchor_id, "region_center": center, "region_half": half}
-
-
-def _answer(answer: SpaceAnswer, *, by_id: bool) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    if answer.value is not None:
-        value["value"] = round(answer.value, 3) if isinstance(answer.value, float) else answer.value
-    if answer.unit == "m" and answer.interval is not None:
-        value["tolerance"] = round((answer.interval[1] - answer.interval[0]) / 2, 3)
-    ids = [one.id for one in answer.objects if one.role in ("subject", "fits")]
-    if ids and by_id:
-        value["ids"] = ids
-    return value
 
 
 def same_truth(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from spatial_vlm_lab.reports.sections import ReportSection, sections_of
+from spatial_vlm_lab.reports.sections import sections_of
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome
 from spatial_vlm_ros.printable import printable
 
@@ -35,33 +35,22 @@ def markdown_evaluation(
         if section.model:
             lines += [f"## {escape(section.model)}", ""]
             drawn, level = images.get(section.model, {}), "###"
-        lines += _table(section)
-        lines += _list(section, drawn, level)
+        if section.rows:
+            columns = range(len(section.columns))
+            lines.append("| " + " | ".join(map(escape, section.columns)) + " |")
+            lines.append("|" + "".join("---|" if n in section.left else "---:|" for n in columns))
+            lines += ["| " + " | ".join((escape(row[0]).strip(), *row[1:])) + " |" for row in section.rows]
+            lines.append("")
+        if not section.sentences:
+            continue
+        if section.title:
+            lines += [f"{level} {section.title}", ""]
+        for n, sentence in enumerate(section.sentences[:_MOST_LISTED]):
+            lines.append(f"- {escape(sentence)}")
+            image = drawn.get(section.images[n]) if section.images else None
+            if image is not None:
+                lines += ["", f"  ![The answer drawn on its frame, and from above]({image})", ""]
+        if len(section.sentences) > _MOST_LISTED:
+            lines.append(f"- … and {len(section.sentences) - _MOST_LISTED} more")
+        lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def _table(section: ReportSection) -> Iterator[str]:
-    if section.rows:
-        columns = range(len(section.columns))
-        yield "| " + " | ".join(map(escape, section.columns)) + " |"
-        yield "|" + "".join("---|" if n in section.left else "---:|" for n in columns)
-        yield from ("| " + " | ".join((escape(row[0]).strip(), *row[1:])) + " |" for row in section.rows)
-        yield ""
-
-
-def _list(section: ReportSection, drawn: Mapping[int, str], level: str) -> Iterator[str]:
-    """The sentences, each with the drawing of its case below it."""
-    sentences = section.sentences
-    if not sentences:
-        return
-    if section.title:
-        yield f"{level} {section.title}"
-        yield ""
-    for n, sentence in enumerate(sentences[:_MOST_LISTED]):
-        yield f"- {escape(sentence)}"
-        image = drawn.get(section.images[n]) if section.images else None
-        if image is not None:
-            yield from ("", f"  ![The answer drawn on its frame, and from above]({image})", "")
-    if len(sentences) > _MOST_LISTED:
-        yield f"- … and {len(sentences) - _MOST_LISTED} more"
-    yield ""

@@ -12,20 +12,21 @@ import base64
 import hashlib
 import importlib.util
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from spatial_vlm_lab.reports import plots
 from spatial_vlm_lab.reports.sections import ended, errors_of, estimate, points
+from spatial_vlm_lab.scoring.calibration import Calibration
 from spatial_vlm_lab.scoring.case_result import Blame, CaseResult
 from spatial_vlm_lab.scoring.model_spec import GIVEN
 from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, ModelRun, by_reason
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
-from spatial_vlm_ros.types.proportions import Interval, Share
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TIED = "\u00a0"  # a space at which no line breaks
@@ -57,9 +58,14 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         lstrip_blocks=True,
     )
     environment.filters.update(
-        percent=_percent, range=_range, fraction=_fraction, points=points, estimate=estimate, outcome=ended,
-        listed=_listed,
-    )  # fmt: skip
+        percent=_percent,
+        range=lambda share: f"{100 * share.low:.1f} to {100 * share.high:.1f}{_TIED}%",
+        fraction=lambda share: f"{share.k} / {share.n}, {_percent(share.share)}" if share.n else "–",
+        points=points,
+        estimate=estimate,
+        outcome=ended,
+        listed=lambda values: json.dumps([_shown(value) for value in values], ensure_ascii=False),
+    )
     tags = [""] if len(runs) == 1 else [f"-{n}" for n in range(1, len(runs) + 1)]
     named = list(zip(evaluation.models, runs, tags, strict=True))
     failures = [failure for model, run, tag in named for failure in _failures(model, run, tag)]
@@ -83,7 +89,10 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         },
         cases=_shown_cases(runs, tags),
         several_sources=len({c.source for run in runs for c in run.results}) > 1,
-        plots=plots,
+        reliability=reliability,
+        coverage_risk=coverage_risk,
+        plot_width=WIDTH,
+        plot_height=HEIGHT,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
     )
 
@@ -153,13 +162,77 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}{_TIED}%"
 
 
-def _range(share: Share | Interval) -> str:
-    return f"{100 * share.low:.1f} to {100 * share.high:.1f}{_TIED}%"
+# ------------------------------------------------------------------------------------------------ plots
+#
+# Where the marks of the plots go, in pixels of a small SVG; the template draws them.
+
+WIDTH, HEIGHT = 320, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 308, 10, 240
+_MOST_TICKS = 6
+_ENOUGH = 5  # cases from which a risk's interval is narrow enough to scale a plot by
 
 
-def _listed(values: Sequence[str]) -> str:
-    return json.dumps([_shown(value) for value in values], ensure_ascii=False)
+@dataclass(frozen=True)
+class Axis:
+    """Maps values from low … high to pixels from start … end.
+
+    Args:
+        low: least value shown.
+        start: pixel of `low`.
+        end: pixel of `high`.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: tuple[float, ...]
+
+    def at(self, value: float) -> float:
+        """Pixel of a value; what lies outside is put on the border."""
+        inside = min(max(value, self.low), self.high)
+        return round(self.start + (inside - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
 
-def _fraction(share: Share) -> str:
-    return f"{share.k} / {share.n}, {_percent(share.share)}" if share.n else "–"
+class Plot(NamedTuple):
+    """The axes of a plot, and what is drawn in it beside marks.
+
+    Args:
+        line: points, "x,y x,y …".
+        band: outline of its 95 % Wilson intervals.
+    """
+
+    x: Axis
+    y: Axis
+    line: str = ""
+    band: str = ""
+
+
+def reliability(calibration: Calibration) -> Plot:
+    """The reliability diagram: share right over mean confidence; both axes begin at the tenth below the lowest mark."""
+    lowest = min(min(b.confidence, b.right.low) for b in calibration.bins)
+    low = min(0.8, math.floor(lowest * 10 + 1e-9) / 10)
+    return Plot(_axis(low, 1.0, _LEFT, _RIGHT), _axis(low, 1.0, _BOTTOM, _TOP))
+
+
+def coverage_risk(calibration: Calibration) -> Plot:
+    """The coverage-risk curve: share wrong over share answered; it ends at the tenth above what enough cases bound."""
+    curve = calibration.curve
+    highest = max([p.wrong.share for p in curve] + [p.wrong.high for p in curve if p.wrong.n >= _ENOUGH])
+    x = _axis(0.0, 1.0, _LEFT, _RIGHT)
+    y = _axis(0.0, min(1.0, max(0.1, math.ceil(highest * 10 - 1e-9) / 10)), _BOTTOM, _TOP)
+
+    def points(values: list[tuple[float, float]]) -> str:
+        return " ".join(f"{x.at(a)},{y.at(b)}" for a, b in values)
+
+    there = [(p.coverage, p.wrong.low) for p in curve]
+    back = [(p.coverage, p.wrong.high) for p in reversed(curve)]
+    return Plot(x, y, points([(p.coverage, p.wrong.share) for p in curve]), points(there + back))
+
+
+def _axis(low: float, high: float, start: float, end: float) -> Axis:
+    for step in (0.02, 0.05, 0.1, 0.2):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < _MOST_TICKS:
+            break
+    return Axis(low, high, start, end, tuple(round(i * step, 3) for i in range(first, last + 1)))

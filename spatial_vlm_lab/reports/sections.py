@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, by_reason
@@ -176,11 +176,13 @@ def _compared(model: ModelOutcome) -> Iterator[ReportSection]:
 
 def _of_all(evaluation: EvaluationOutcome) -> Iterator[ReportSection]:
     """Errors, pairs of models, notes, and what was left out."""
-    models = evaluation.models
-    yield ReportSection(
-        ("what went wrong (to blame: model / resolver / not known)", *(model.model for model in models)),
-        [(error, *(_blamed(model.errors.get(error)) for model in models)) for error in errors_of(models)],
-    )
+    models, wrong = evaluation.models, []
+    for error in errors_of(models):
+        counted = [model.errors.get(error) or {} for model in models]
+        told = [f"{sum(n.values())} ({n['model']} / {n['resolver']} / {n[UNKNOWN]})" if n else "0" for n in counted]
+        wrong.append((error, *told))
+    columns = ("what went wrong (to blame: model / resolver / not known)", *(model.model for model in models))
+    yield ReportSection(columns, wrong)
     yield ReportSection(
         ("pair", "figure", "first", "second", "n", "only first", "only second", "difference", "p", "p (Holm)",
          "the first is"),
@@ -206,10 +208,3 @@ def _of_all(evaluation: EvaluationOutcome) -> Iterator[ReportSection]:
 def errors_of(models: Sequence[ModelOutcome]) -> list[str]:
     """What went wrong for any model."""
     return list(dict.fromkeys(error for model in models for error in model.errors))
-
-
-def _blamed(counts: Mapping[str, int] | None) -> str:
-    """How often something went wrong, and of these the model's, the resolver's, and nobody's known."""
-    if not counts:
-        return "0"
-    return f"{sum(counts.values())} ({counts['model']} / {counts['resolver']} / {counts[UNKNOWN]})"

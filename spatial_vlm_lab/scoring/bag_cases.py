@@ -14,7 +14,6 @@ from array import array
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from spatial_vlm_lab.scoring.case_judge import CaseImage
@@ -127,6 +126,7 @@ class _StampPlayer:
         self._waiting: deque[PendingFrame] = deque()
         self.done: set[int] = set()
         self._stamps = array("q")  # of all colour images, in the order in which they were recorded
+        self._ordered: list[int] = []  # each of them once, when the bag is read
         self._damage: FileError | None = None  # why reading ended early
 
     def images(self) -> Iterator[tuple[int, CaseImage]]:
@@ -134,28 +134,25 @@ class _StampPlayer:
         try:
             for heard, now_ns in heard_of(self._bag, self._roles):
                 for role, message in heard:
-                    self._hear(role, message, now_ns)
+                    stamp_ns = stamp_of(message) if role in (DETECTIONS, RGB) else 0
+                    if role == DETECTIONS:
+                        self._newest_found_ns = stamp_ns
+                        waits = any(pending.stamp_ns == stamp_ns for pending in self._waiting)
+                        if waits or self._is_wanted(stamp_ns):
+                            self._found.setdefault(stamp_ns, message)
+                        continue
+                    if role == RGB:
+                        self._stamps.append(stamp_ns)
+                        if stamp_ns < self._newest_found_ns - RESTART:  # time was set back, also for the detections
+                            self._newest_found_ns = 0
+                    self._assembler.add(role, message, now_ns)
                 yield from self._complete(now_ns)
         except FileError as error:
             self._damage = error
         yield from self._complete(_FOREVER_NS)
         while self._waiting:
             yield self._given(self._waiting.popleft())
-
-    def _hear(self, role: str, message: Any, now_ns: int) -> None:
-        if role == DETECTIONS:
-            stamp_ns = stamp_of(message)
-            self._newest_found_ns = stamp_ns
-            waits = any(pending.stamp_ns == stamp_ns for pending in self._waiting)
-            if waits or self._is_wanted(stamp_ns):
-                self._found.setdefault(stamp_ns, message)
-            return
-        if role == RGB:
-            stamp_ns = stamp_of(message)
-            self._stamps.append(stamp_ns)
-            if stamp_ns < self._newest_found_ns - RESTART:  # time was set back, also for the detections
-                self._newest_found_ns = 0
-        self._assembler.add(role, message, now_ns)
+        self._ordered = sorted(set(self._stamps))
 
     def _complete(self, now_ns: int) -> Iterator[tuple[int, CaseImage]]:
         """Yield images that are complete by now, and refusals for those that never will be."""
@@ -209,11 +206,6 @@ class _StampPlayer:
                 f"the stamps go back {often} by {(last - first) / SECOND:.1f} s, after the stamp {last}: a stamp may "
                 "belong to two images; cases use the first"
             )
-
-    @cached_property
-    def _ordered(self) -> list[int]:
-        """All stamps, once the bag is read."""
-        return sorted(set(self._stamps))
 
     def without_image(self, stamp_ns: int) -> CaseImage:
         """The refusal for a case whose image was never complete."""

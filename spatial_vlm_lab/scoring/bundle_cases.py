@@ -31,7 +31,7 @@ from spatial_vlm_ros.recording.frame_folder import (
     write_frame,
 )
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.types import Detection, Resolution, Status
+from spatial_vlm_ros.types import Resolution, Status
 
 _KIND = "evidence"
 _LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
@@ -69,7 +69,13 @@ def keep_as_test(
     robot = robot_of(settings.streams, settings.resolver.depth)
     frame, found = frame_of(bundle, settings.streams, robot)
     then = record.answer
-    expect = _expected(bundle, found or (), status, id_)
+    expect: dict[str, Any] | None = None if status is None else {"status": status.value}
+    if id_ is not None:
+        ids = [one.id for one in found or ()]
+        if id_ not in ids:
+            known = f"one of {', '.join(ids) or 'none'}"
+            raise InputError(f"id of {bundle.path}", repr(id_), known, "see `evidence list --json`")
+        expect = {"status": Status.OK.value, "id": id_}
     name = bundle.path.stem
     with new_folder(out / name) as part:
         write_frame(part, frame, found or ())
@@ -84,7 +90,16 @@ def keep_as_test(
         expect = proposed(then, found or (), ground, by_id=True)
     case = {"frame": name, "instruction": record.instruction, "kind": [_KIND, then.status.value],
             **({} if expect is None else {"expect": expect})}  # fmt: skip
-    _add_case(out, case)
+    path, before = out / CASES_FILE, b""
+    try:
+        if path.exists():
+            load_cases(out)  # a damaged file is not made longer
+            before = read_bytes(path, "keep the bundle in another --out", _LARGEST_CASES)
+        before += b"\n" if before and not before.endswith(b"\n") else b""
+        write_bytes(path, before + json.dumps(case, ensure_ascii=False).encode() + b"\n", force=True)
+    except SpatialVlmError:
+        shutil.rmtree(out / name, ignore_errors=True)
+        raise
     newest, is_right = load_cases(out)[-1], None
     if newest.expect is not None:  # as `evaluate` judges
         evidence = CaseEvidence(truth=read_frame_truth(out, newest))
@@ -124,29 +139,3 @@ def _core(bundle: EvidenceBundle) -> dict[str, Any]:
     if bundle.record.frame_of_reference:
         core["frame_of_reference"] = bundle.record.frame_of_reference
     return core
-
-
-def _expected(
-    bundle: EvidenceBundle, found: Sequence[Detection], status: Status | None, id_: str | None
-) -> dict[str, Any] | None:
-    if id_ is None:
-        return None if status is None else {"status": status.value}
-    ids = [one.id for one in found]
-    if id_ not in ids:
-        known = f"one of {', '.join(ids) or 'none'}"
-        raise InputError(f"id of {bundle.path}", repr(id_), known, "see `evidence list --json`")
-    return {"status": Status.OK.value, "id": id_}
-
-
-def _add_case(out: Path, case: dict[str, Any]) -> None:
-    """Add a line to cases.jsonl; the file stays as it was where that fails."""
-    path, before = out / CASES_FILE, b""
-    try:
-        if path.exists():
-            load_cases(out)  # a damaged file is not made longer
-            before = read_bytes(path, "keep the bundle in another --out", _LARGEST_CASES)
-        before += b"\n" if before and not before.endswith(b"\n") else b""
-        write_bytes(path, before + json.dumps(case, ensure_ascii=False).encode() + b"\n", force=True)
-    except SpatialVlmError:
-        shutil.rmtree(out / case["frame"], ignore_errors=True)
-        raise

@@ -100,8 +100,11 @@ def calibrate(confidence: Sequence[float], right: Sequence[bool]) -> Calibration
     order = np.argsort(-p, kind="stable")
     p, y = p[order], y[order]
     n, k = len(p), int(y.sum())
-    ends, wrong = _ends(p), np.cumsum(1.0 - y)
-    cuts = _cuts(ends, n)
+    wrong = np.cumsum(1.0 - y)
+    ends = np.append(np.flatnonzero(np.diff(p)) + 1, n)  # numbers of cases at which the confidence changes
+    number = max(1, min(_MOST_BINS, n // _FEWEST_IN_BIN))  # of bins of equal mass; equal confidences are in one bin
+    wanted = np.arange(1, number + 1) * n / number
+    cuts = [0, *sorted({int(ends[i]) for i in np.searchsorted(ends, wanted - 1e-9)})]
     bin_of = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
     rng = np.random.default_rng(_SEED)
     drawn, step = [], max(1, _AT_ONCE // n)
@@ -145,18 +148,6 @@ def _measures(p: Array, y: Array, bin_of: npt.NDArray[np.intp]) -> Array:
 def _mean_risk(wrong: npt.NDArray[Any]) -> Array:
     """(R,) mean over k of the share of wrong ones among the k most confident of (R, N) cases."""
     return np.asarray((np.cumsum(wrong, axis=1) / np.arange(1, wrong.shape[1] + 1)).mean(axis=1), np.float64)
-
-
-def _ends(p: Array) -> npt.NDArray[np.intp]:
-    """Numbers of cases, most confident first, at which the confidence changes; the last is all."""
-    return np.append(np.flatnonzero(np.diff(p)) + 1, len(p))
-
-
-def _cuts(ends: npt.NDArray[np.intp], n: int) -> list[int]:
-    """Where bins of equal mass begin and end; equal confidences are in one bin."""
-    bins = max(1, min(_MOST_BINS, n // _FEWEST_IN_BIN))
-    wanted = np.arange(1, bins + 1) * n / bins
-    return [0, *sorted({int(ends[i]) for i in np.searchsorted(ends, wanted - 1e-9)})]
 
 
 def _short(value: float) -> float:

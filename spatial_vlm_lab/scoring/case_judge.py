@@ -29,7 +29,7 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.recording.cases import Case, Expectation
 from spatial_vlm_ros.resolver import Answered, ObservedFrame, Resolver
 from spatial_vlm_ros.spatial.dialogue import refusal
-from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene, Transform
+from spatial_vlm_ros.types import ANSWERS, Detection, FrameOfReference, Resolution, RgbdFrame, Scene
 
 _log = logging.getLogger(__name__)
 
@@ -194,7 +194,15 @@ class CaseJudge:
         seen_from = None if frame is None else frame.base_T_camera
         known = (seen_from, None if image.truth is None else image.truth.base_T_camera)
         poses = tuple(pose for pose in known if pose is not None)
-        matching = self._matching(objects, done, seen, poses)
+
+        target, matching = done.resolution.target, Matching()
+        if seen is not None:
+            matching = Matching(found_objects(seen, done.scene), is_truth=True)
+            if not self._model.spec.is_given or any(one.detection is None for one in objects):
+                matching = match_objects(matching.found, objects, poses)
+        elif target is not None and target.box is not None and objects:  # a stored answer keeps no more than this box
+            answered = ImageObject(target.id, target.label, target.box, None, box_of_target(target))
+            matching = match_objects([answered], objects, poses)
         evidence = CaseEvidence(image.truth, objects, poses, matching, truth_is_whole=image.known is not None)
         alone: Answered | None = None
         if frame is not None and seen is not None and not matching.is_truth:
@@ -209,36 +217,15 @@ class CaseJudge:
             evidence = dataclasses.replace(evidence, oracle=result)
         oracle = None if alone is None else alone.resolution
         if seen is not None:
-            evidence = dataclasses.replace(evidence, needed=_needed(expect, objects, oracle))
+            # What the right answer rests on: objects that are expected, and what they were measured against. Of a
+            # refusal that is due they are all that the words may mean.
+            needed = [expect.id, *(() if expect.answer is None else expect.answer.ids or ())]
+            candidates = () if oracle is None else oracle.candidates
+            if oracle is not None and expect.status not in ANSWERS:
+                needed = [expect.id, *(candidate.id for candidate in candidates)]
+            needed += [id_ for candidate in candidates[:1] for clause in candidate.clauses for id_ in clause.anchor_ids]
+            there = {one.id for one in objects}
+            ids = tuple(id_ for id_ in dict.fromkeys(needed) if id_ is not None and id_ in there)
+            evidence = dataclasses.replace(evidence, needed=ids)
         result = judge_case(case, expect, done.resolution, evidence, self._model.spec.name, self._source)
         return dataclasses.replace(done, result=result, objects=objects, oracle=oracle)
-
-    def _matching(
-        self, objects: Sequence[ImageObject], done: EvaluatedCase, seen: tuple[Detection, ...] | None,
-        poses: Sequence[Transform],
-    ) -> Matching:  # fmt: skip
-        if seen is None:  # a stored answer keeps no more than the box of what it answered with
-            target = done.resolution.target
-            if target is None or target.box is None or not objects:
-                return Matching()
-            answered = ImageObject(target.id, target.label, target.box, None, box_of_target(target))
-            return match_objects([answered], objects, poses)
-        found = found_objects(seen, done.scene)
-        if self._model.spec.is_given and all(one.detection is not None for one in objects):
-            return Matching(found, is_truth=True)
-        return match_objects(found, objects, poses)
-
-
-def _needed(expect: Expectation, objects: Sequence[ImageObject], oracle: Resolution | None) -> tuple[str, ...]:
-    """Ids of the true objects that the right answer rests on: those expected, and what they were measured against.
-
-    Of a refusal that is due they are all that the words may mean.
-    """
-    asked = () if expect.answer is None else expect.answer.ids or ()
-    own = () if expect.id is None else (expect.id,)
-    known = {one.id for one in objects}
-    candidates = () if oracle is None else oracle.candidates
-    anchors = (id_ for candidate in candidates[:1] for clause in candidate.clauses for id_ in clause.anchor_ids)
-    if oracle is not None and expect.status not in ANSWERS:
-        asked = tuple(candidate.id for candidate in candidates)
-    return tuple(id_ for id_ in dict.fromkeys((*own, *asked, *anchors)) if id_ in known)

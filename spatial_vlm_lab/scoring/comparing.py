@@ -202,7 +202,15 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
             "baseline", f"{len(before)} answers to other cases", "answers to the same frames and instructions",
             "use a run over the same folder",
         )  # fmt: skip
-    pairs = [(result, _judged(result, answer)) for result, answer in answered]
+    pairs = []
+    for result, answer in answered:  # a stored answer is judged by what the case expects now
+        if result.expected_answer is not None and answer.status is Status.ANSWERED:
+            fits = None if answer.answer is None else result.expected_answer.fits(answer.answer)
+            good = bool(answer.as_expected) if fits is None else fits
+        else:
+            expected = result.expected_status, result.expected_id
+            good = is_expected(*expected, answer.status, answer.id, result.expected_also)
+        pairs.append((result, replace(result, status=answer.status, id=answer.id, as_expected=good)))
     changes = tuple(_change(metric, pairs) for metric in _OF_RUNS)
     worst_first = (ComparisonVerdict.WORSE, ComparisonVerdict.BETTER, ComparisonVerdict.CANNOT_TELL)
     switches = [
@@ -223,16 +231,6 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
 
 def _last(source: str) -> str:
     return source.rstrip("/").rpartition("/")[2]
-
-
-def _judged(result: CaseResult, answer: StoredAnswer) -> CaseResult:
-    """A stored answer to a case, judged by what the case expects now."""
-    if result.expected_answer is not None and answer.status is Status.ANSWERED:
-        fits = None if answer.answer is None else result.expected_answer.fits(answer.answer)
-        good = bool(answer.as_expected) if fits is None else fits
-    else:
-        good = is_expected(result.expected_status, result.expected_id, answer.status, answer.id, result.expected_also)
-    return replace(result, status=answer.status, id=answer.id, as_expected=good)
 
 
 def _change(metric: Metric, pairs: Sequence[tuple[CaseResult, CaseResult]]) -> Change:

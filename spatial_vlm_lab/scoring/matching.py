@@ -66,7 +66,20 @@ def case_truth(
     described = _described(expect, image_size, folder)
     if described is not None:
         expect, objects = _joined(expect, described, objects)
-    _check_ids(case, expect, objects)
+
+    ids = [one.id for one in objects]
+    named = [("expect.id", expect.id), *(("expect.id_also", id_) for id_ in expect.id_also)]
+    if expect.answer is not None:
+        named += [("expect.answer.ids", id_) for id_ in expect.answer.ids or ()]
+    if expect.place is not None and any(one.detection is not None for one in objects):  # else nobody knows anchors
+        named += [("expect.place.anchor_id", expect.place.anchor_id)]
+        named += [("expect.place.anchor_also", id_) for id_ in expect.place.anchor_also]
+    for what, id_ in named:
+        if id_ is not None and id_ not in ids:
+            there = ", ".join(ids) or "no detections"
+            source = "bag" if case.stamp_ns else "frame"
+            raise InputError(what, repr(id_), f"one of the {source}'s: {there}",
+                             "fix the id, or set `label` and `box` of the object")  # fmt: skip
     return expect, tuple(objects)
 
 
@@ -119,22 +132,6 @@ def _joined(
 
 def _overlap(one: BoxPixels | None, other: BoxPixels | None) -> float:
     return 0.0 if one is None or other is None else float(overlaps(one, other)[0, 0])
-
-
-def _check_ids(case: Case, expect: Expectation, objects: Sequence[ImageObject]) -> None:
-    ids = [one.id for one in objects]
-    named = [("expect.id", expect.id), *(("expect.id_also", id_) for id_ in expect.id_also)]
-    if expect.answer is not None:
-        named += [("expect.answer.ids", id_) for id_ in expect.answer.ids or ()]
-    if expect.place is not None and any(one.detection is not None for one in objects):  # else nobody knows anchors
-        named += [("expect.place.anchor_id", expect.place.anchor_id)]
-        named += [("expect.place.anchor_also", id_) for id_ in expect.place.anchor_also]
-    for what, id_ in named:
-        if id_ is not None and id_ not in ids:
-            there = ", ".join(ids) or "no detections"
-            source = "bag" if case.stamp_ns else "frame"
-            raise InputError(what, repr(id_), f"one of the {source}'s: {there}",
-                             "fix the id, or set `label` and `box` of the object")  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ boxes in space

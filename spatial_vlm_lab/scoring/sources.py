@@ -127,26 +127,11 @@ def images_of(
     Args:
         needs_detections: whether a bag must have a topic of detections.
     """
-    if source.kind == "frames":
-        yield from _images_of_folder(source.folder, cases)
+    if source.kind != "frames":
+        with open_bag(source.uri) as bag:
+            yield from images_of_bag(bag, cases, config, source.topics, needs_detections, note)
         return
-    with open_bag(source.uri) as bag:
-        yield from images_of_bag(bag, cases, config, source.topics, needs_detections, note)
-
-
-def images_ahead(images: Iterable[tuple[Case, CaseImage]]) -> Iterator[tuple[Case, CaseImage]]:
-    """The same pairs in the same order, the next two images read and decoded in a thread.
-
-    One of 1280×720 with its depth takes 6.4 MB. An error while reading an image is raised at its position.
-    """
-    groups = groupby(images, lambda asked: asked[1].frame or object())  # cases that follow each other on one image
-    for group in made_ahead((list(asked) for _, asked in groups), 2):
-        yield from group
-
-
-def _images_of_folder(folder: Path, cases: Sequence[Case]) -> Iterator[tuple[Case, CaseImage]]:
-    """Cases with their images; only the latest image is held."""
-    frames = FolderFrames(folder)
+    folder, frames = source.folder, FolderFrames(source.folder)  # only the latest image is held
     for case in cases:
         there = frames.load(case.frame)
         truth: FrameTruth | None = None
@@ -161,6 +146,16 @@ def _images_of_folder(folder: Path, cases: Sequence[Case]) -> Iterator[tuple[Cas
             frame, detections = there
             known = detections if (folder / case.frame / DETECTIONS_FILE).exists() else None
             yield case, CaseImage(frame, None, known, truth, problem)
+
+
+def images_ahead(images: Iterable[tuple[Case, CaseImage]]) -> Iterator[tuple[Case, CaseImage]]:
+    """The same pairs in the same order, the next two images read and decoded in a thread.
+
+    One of 1280×720 with its depth takes 6.4 MB. An error while reading an image is raised at its position.
+    """
+    groups = groupby(images, lambda asked: asked[1].frame or object())  # cases that follow each other on one image
+    for group in made_ahead((list(asked) for _, asked in groups), 2):
+        yield from group
 
 
 def check_sources(sources: Sequence[Source]) -> None:

@@ -51,9 +51,17 @@ def raised_world(rng: np.random.Generator) -> PhysicsWorld:
             angle, out = rng.uniform(-math.pi, math.pi), area * math.sqrt(rng.random())
             x, y = 0.8 + out * math.cos(angle), out * math.sin(angle)
             if all(math.hypot(x - a, y - b) > reach + r + _GAP for a, b, r in spots):
-                spots.append((x, y, reach))
-                placed += _piled(rng, stack, (x, y), scenery.table_height, len(placed))
                 break
+        else:
+            continue
+        spots.append((x, y, reach))
+        height = scenery.table_height
+        for model in stack:
+            position, yaw = (x, y, height + _LIFT), float(rng.uniform(-3.14, 3.14))
+            placed.append(PlacedModel(f"{model.label}_{len(placed)}", model, position, yaw))
+            holder = model.holder
+            height += _LIFT + (holder.height if holder is not None else model.size[2])
+            height += 0.006 if holder is not None and holder.relation == "in" else 0.0
     return PhysicsWorld(placed, scenery, random_view(rng))
 
 
@@ -91,19 +99,6 @@ def _stack(rng: np.random.Generator) -> list[Model]:
     if rng.random() < _TWICE:
         below.insert(0, pedestal(rng, max(below[0].size[:2]) / 2))
     return [*below, *top]
-
-
-def _piled(
-    rng: np.random.Generator, stack: list[Model], spot: tuple[float, float], height: float, number: int
-) -> list[PlacedModel]:
-    piled = []
-    for level, model in enumerate(stack):
-        position = (spot[0], spot[1], height + _LIFT)
-        piled.append(PlacedModel(f"{model.label}_{number + level}", model, position, float(rng.uniform(-3.14, 3.14))))
-        holder = model.holder
-        height += _LIFT + (holder.height if holder is not None else model.size[2])
-        height += 0.006 if holder is not None and holder.relation == "in" else 0.0
-    return piled
 
 
 def _repainted(rng: np.random.Generator, scenery: Scenery) -> Scenery:

@@ -81,7 +81,17 @@ def relation_view(
     pairs = [(t, a) for t in shown for a in shown if t is not a]
     if not pairs:
         return None
-    holds = np.array([_holds(truth[t.id], truth[a.id], pose.translation) for t, a in pairs], np.float32)
+    found = []
+    for target, anchor in ((truth[t.id], truth[a.id]) for t, a in pairs):
+        margins = {
+            name: (margin(name, target, anchor, pose.translation), _CLEAR)
+            for name in ("right of", "behind", "in front of")
+        }
+        margins["on"] = margin("on", target, anchor, pose.translation), _CONTACT
+        margins["under"] = margin("on", anchor, target, pose.translation), _CONTACT
+        margins["inside"] = margin("in", target, anchor, pose.translation), _CONTACT
+        found.append([math.nan if abs(m) < clear else m > 0 for m, clear in (margins[name] for name in OUTPUTS)])
+    holds = np.array(found, np.float32)
     touching = (holds[:, OUTPUTS.index("on") :] == 1.0).any(axis=1)
     boxes = np.array([(t.box_xyxy, a.box_xyxy) for t, a in pairs], np.float32)
     depth = [(column, name) for column, name in enumerate(OUTPUTS) if name in DEPTH_RELATIONS]
@@ -91,16 +101,6 @@ def relation_view(
     ]
     rows = np.lexsort((rng.random(len(pairs)), ~np.array(contrary), ~touching))[:_MOST]
     return RelationView(seen.frame.rgb, boxes[rows], holds[rows])
-
-
-def _holds(target: TrueObject, anchor: TrueObject, eye: npt.NDArray[np.float64]) -> list[float]:
-    margins = {
-        **{name: (margin(name, target, anchor, eye), _CLEAR) for name in ("right of", "behind", "in front of")},
-        "on": (margin("on", target, anchor, eye), _CONTACT),
-        "under": (margin("on", anchor, target, eye), _CONTACT),
-        "inside": (margin("in", target, anchor, eye), _CONTACT),
-    }
-    return [math.nan if abs(m) < clear else float(m > 0) for m, clear in (margins[name] for name in OUTPUTS)]
 
 
 # ------------------------------------------------------------------------------------------------ labelled views
@@ -131,21 +131,17 @@ def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[
                     for one in seen.detections
                     if seen.visible_fraction[one.id] >= _SEEN
                 )
-                name = f"world_{world:06d}_{number}"
-                yield LabelledView(name, seen.frame.rgb, objects, tuple(_labels(pairs, rng)))
-
-
-def _labels(pairs: RelationView, rng: np.random.Generator) -> Iterator[RelationLabel]:
-    """For each relation, a few pairs for which it holds and a few for which it does not."""
-    columns = {name: pairs.holds[:, column] for column, name in enumerate(OUTPUTS)}
-    columns["left of"] = 1.0 - columns["right of"]
-    apart = np.all([columns[name] == 0.0 for name in _TOUCHING], axis=0)
-    columns["beside"] = np.where(apart, 1.0, math.nan)
-    for relation, holds in columns.items():
-        for truth in (1.0, 0.0):
-            rows = rng.permutation(np.flatnonzero(holds == truth))[:_EACH]
-            for target, anchor in pairs.boxes[rows]:
-                yield RelationLabel(relation, _box(target), _box(anchor), bool(truth))
+                columns = {name: pairs.holds[:, column] for column, name in enumerate(OUTPUTS)}
+                columns["left of"] = 1.0 - columns["right of"]
+                apart = np.all([columns[name] == 0.0 for name in _TOUCHING], axis=0)
+                columns["beside"] = np.where(apart, 1.0, math.nan)
+                labels = [
+                    RelationLabel(relation, _box(target), _box(anchor), holds)
+                    for relation, truths in columns.items()
+                    for holds in (True, False)
+                    for target, anchor in pairs.boxes[rng.permutation(np.flatnonzero(truths == holds))[:_EACH]]
+                ]
+                yield LabelledView(f"world_{world:06d}_{number}", seen.frame.rgb, objects, tuple(labels))
 
 
 def _box(values: Iterable[float]) -> BoxXyxy:

@@ -132,7 +132,10 @@ def make_batch(
                 x0, y0, x1, y1 = (int(v) // STRIDE for v in one.box_xyxy)
                 heat[q, y0 : y1 + 1, x0 : x1 + 1] = -1.0  # nothing is said there
         centres = [(n, one, _paint(heat[q], box[q], weight[q], one)) for n, one in meant if n in learnt[b]]
-        masks += [((q, *cell, b), one, _coarse(sample.numbers == n)) for n, one, cell in centres[:_INSTANCES]]
+        for n, one, cell in centres[:_INSTANCES]:
+            mask = np.asarray(sample.numbers == n, np.float32)
+            small = cv2.resize(mask, (mask.shape[1] // 4, mask.shape[0] // 4), interpolation=cv2.INTER_AREA)
+            masks.append(((q, *cell, b), one, np.asarray(small >= 0.5, np.float32)))
     pixels = np.stack([sample.rgb for sample in samples]).transpose(0, 3, 1, 2).astype(np.float32)
     shape = (spec.height // 4, spec.width // 4)
     return TrainingBatch(
@@ -226,12 +229,6 @@ def _paint(heat: Floats, box: Floats, weight: Floats, one: LabelledObject) -> tu
     box[:, ys, xs] = np.concatenate([[cx - (xs + 0.5), cy - (ys + 0.5)], sides])
     weight[ys, xs] = bell[ys, xs] / bell[ys, xs].sum()
     return row, column
-
-
-def _coarse(mask: npt.NDArray[np.bool_]) -> Floats:
-    height, width = mask.shape
-    small = cv2.resize(mask.astype(np.float32), (width // 4, height // 4), interpolation=cv2.INTER_AREA)
-    return np.asarray(small >= 0.5, np.float32)
 
 
 # ------------------------------------------------------------------------------------------------ changes

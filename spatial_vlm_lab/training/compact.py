@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -53,9 +53,16 @@ def losses(
     Returns:
         "heat", "box", "sides" and "mask" unweighted, and "total", weighted; scalars.
     """
+    # GIoU, and smooth L1 of offsets and sides, over the bells of the objects; each object has the same weight.
+    q, y, x = weight.nonzero(as_tuple=True)
+    weight, said, wanted = weight[q, y, x], output.box[q, :, y, x], box[q, :, y, x]
+    objects = weight.sum().clamp(min=1.0)
+    iou = generalised_iou(_corners(said), _corners(wanted))
+    sides = F.smooth_l1_loss(said, wanted, reduction="none", beta=0.2).sum(1)
     parts = {
         "heat": focal(output.heat, heat),
-        **_box_losses(output.box, box, weight),
+        "box": (weight * (1 - iou)).sum() / objects,
+        "sides": (weight * sides).sum() / objects,
         "mask": _mask_loss(output, at, boxes, masks),
     }
     total = parts["heat"] + _BOX * parts["box"] + _SIDES * parts["sides"] + _MASK * parts["mask"]
@@ -87,16 +94,6 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
     hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).prod(1)
     union = (areas - inner).clamp(min=1e-6)
     return inner / union - (hull - union) / hull.clamp(min=1e-6)
-
-
-def _box_losses(said: Tensor, wanted: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """GIoU and smooth L1 of offsets and sides, over the bells of the objects; each object has the same weight."""
-    q, y, x = weight.nonzero(as_tuple=True)
-    weight, said, wanted = weight[q, y, x], said[q, :, y, x], wanted[q, :, y, x]
-    objects = weight.sum().clamp(min=1.0)
-    iou = generalised_iou(_corners(said), _corners(wanted))
-    sides = F.smooth_l1_loss(said, wanted, reduction="none", beta=0.2).sum(1)
-    return {"box": (weight * (1 - iou)).sum() / objects, "sides": (weight * sides).sum() / objects}
 
 
 def _corners(box: Tensor) -> Tensor:
@@ -169,7 +166,15 @@ class TrainingRun:
         torch.manual_seed(settings.seed)
         self._folder, self._device, self._bfloat16 = folder, device, settings.bfloat16
         self.model = CompactModel(config)
-        begun = _start_from(start, self.model) if start else ""
+        begun = ""  # SHA-256 of the weights that it starts with
+        if start is not None:
+            path = start / "model.safetensors"
+            try:
+                self.model.load_state_dict(load_file(path))
+                begun = sha256_of(path, _ANEW)
+            except (OSError, RuntimeError, SafetensorError) as error:
+                reason = str(error).splitlines()[0]
+                raise FileError(path, reason, "pass a folder with a model of the same words and sizes") from error
         nn.Module.to(self.model, device)
         groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}  # decayed, and the rest
         for name, value in self.model.named_parameters():
@@ -220,8 +225,14 @@ class TrainingRun:
                     with new_folder(self._folder / "best", force=True) as best:
                         self.model.save_pretrained(best)
 
-        with _sums_in_one_order(), closing(computed_ahead(batch_of, range(progress.step, steps))) as coming:
-            return self.loop.train(learn, minutes, every, told)
+        # Runs are repeatable; operations without a deterministic form on the device are allowed.
+        before = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            with closing(computed_ahead(batch_of, range(progress.step, steps))) as coming:
+                return self.loop.train(learn, minutes, every, told)
+        finally:
+            torch.use_deterministic_algorithms(before)
 
     def learn(self, batch: TrainingBatch) -> dict[str, float]:
         """Return the parts of the loss of a batch, and add its gradients to the parameters."""
@@ -234,17 +245,6 @@ class TrainingRun:
         return {name: float(value.detach()) for name, value in parts.items()}
 
 
-def _start_from(folder: Path, model: CompactModel) -> str:
-    """Load the weights of a saved model, such as FOLDER/best of another run; returns the SHA-256 of their file."""
-    path = folder / "model.safetensors"
-    try:
-        model.load_state_dict(load_file(path))
-        return sha256_of(path, _ANEW)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise FileError(path, reason, "pass a folder with a model of the same words and sizes") from error
-
-
 def rate_at(step: int, settings: TrainingSettings) -> float:
     """Learning rate of a step: rises linearly, then falls along a half cosine (Loshchilov & Hutter 2017) to 1 %."""
     warm = settings.warm * settings.steps
@@ -252,17 +252,6 @@ def rate_at(step: int, settings: TrainingSettings) -> float:
         return settings.rate * (step + 1) / (warm + 1)
     along = (step - warm) / max(settings.steps - warm, 1)
     return settings.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * along)))
-
-
-@contextmanager
-def _sums_in_one_order() -> Iterator[None]:
-    """Make runs repeatable; operations without a deterministic form on the device are allowed."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 # ------------------------------------------------------------------------------------------------ the command

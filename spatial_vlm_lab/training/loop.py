@@ -189,7 +189,22 @@ class TrainingLoop:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
                 noted = dict(opened.metadata() or {})
             check_identity(noted.get("identity", ""), self._identity, place.parent, anew)
-            self._put(tensors)
+            own = {f"model.{name}": value for name, value in self.kept.items()}
+            shapes = {name: value.shape for name, value in own.items()}
+            found = {name: value.shape for name, value in tensors.items() if name.startswith("model.")}
+            if found != shapes:
+                other = min(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
+                raise ValueError(f"{other} is not as in the model")
+            with torch.no_grad():
+                for name, value in own.items():
+                    value.copy_(tensors[name])
+            state = self._optimizer.state_dict()
+            for name, value in tensors.items():
+                if name.startswith("optimizer."):
+                    _, number, what = name.split(".", 2)
+                    state["state"].setdefault(int(number), {})[what] = value
+            self._optimizer.load_state_dict(state)
+            torch.set_rng_state(tensors["random"])
             self.progress = decode_json(noted["progress"].encode(), TrainingProgress, place, repair=anew)
         except InputError:
             raise
@@ -200,7 +215,11 @@ class TrainingLoop:
         """Save the state, if it is kept."""
         if self._place is None:
             return
-        self.progress.memory = max(self.progress.memory, memory_used())
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        memory = int(peak if sys.platform == "darwin" else 1024 * peak)
+        if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
+            memory = int(torch.cuda.max_memory_allocated())
+        self.progress.memory = max(self.progress.memory, memory)
         tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in self.kept.items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
@@ -211,24 +230,6 @@ class TrainingLoop:
                 save_file(tensors, new, {"identity": self._identity, "progress": json.dumps(asdict(self.progress))})
         except SafetensorError as error:
             raise FileError(self._place, str(error), "choose a writable folder with enough space") from error
-
-    def _put(self, tensors: Mapping[str, Tensor]) -> None:
-        own = {f"model.{name}": value for name, value in self.kept.items()}
-        shapes = {name: value.shape for name, value in own.items()}
-        found = {name: value.shape for name, value in tensors.items() if name.startswith("model.")}
-        if found != shapes:
-            other = min(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
-            raise ValueError(f"{other} is not as in the model")
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(tensors[name])
-        state = self._optimizer.state_dict()
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, number, what = name.split(".", 2)
-                state["state"].setdefault(int(number), {})[what] = value
-        self._optimizer.load_state_dict(state)
-        torch.set_rng_state(tensors["random"])
 
 
 def check_identity(found: str, wanted: str, place: Path, anew: str) -> None:
@@ -247,11 +248,3 @@ def check_identity(found: str, wanted: str, place: Path, anew: str) -> None:
         differs = ", ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in names)
         repair = f"pass the same options to continue, or {anew}"
         raise InputError(str(place), f"a run with other settings: {differs}", "a run with the same settings", repair)
-
-
-def memory_used() -> int:
-    """Peak memory so far, bytes: of the GPU if torch has used one, else of the process."""
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0:
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else 1024 * peak)

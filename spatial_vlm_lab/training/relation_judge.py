@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -178,7 +177,13 @@ def _batches(
     def one(number: int, seed: int) -> tuple[JudgeInput, Floats, Floats]:
         own = np.random.default_rng(seed)
         rgb = images[number]
-        seen = crop(rgb, *(_shaken(box, rgb.shape, own) for box in boxes[number]))
+        shaken, (height, width) = list[tuple[float, float, float, float]](), rgb.shape[:2]
+        for box in boxes[number]:
+            wide, high = box[2] - box[0], box[3] - box[1]
+            x0, y0, x1, y1 = box + own.normal(0.0, _JITTER / 2, 4) * (wide, high, wide, high)
+            x0, y0 = min(max(float(x0), 0.0), width - 2.0), min(max(float(y0), 0.0), height - 2.0)
+            shaken.append((x0, y0, min(max(float(x1), x0 + 1.0), width), min(max(float(y1), y0 + 1.0), height)))
+        seen = crop(rgb, *shaken)
         holds = np.nan_to_num(truth[number], nan=_NO_LABEL)
         gain, shift = own.uniform(0.7, 1.3, (3, 1, 1)) * own.uniform(0.8, 1.2), own.uniform(-0.25, 0.25)
         grey, noise = own.random() < 0.15, own.uniform(0.0, 0.06)
@@ -201,13 +206,3 @@ def _batches(
         for _ in range(settings.steps)
     )
     return computed_ahead(make, drawn, _AHEAD, threads=2)
-
-
-def _shaken(
-    box: npt.NDArray[np.float32], shape: tuple[int, ...], rng: np.random.Generator
-) -> tuple[float, float, float, float]:
-    wide, high = box[2] - box[0], box[3] - box[1]
-    x0, y0, x1, y1 = box + rng.normal(0.0, _JITTER / 2, 4) * (wide, high, wide, high)
-    height, width = shape[:2]
-    x0, y0 = min(max(float(x0), 0.0), width - 2.0), min(max(float(y0), 0.0), height - 2.0)
-    return x0, y0, min(max(float(x1), x0 + 1.0), width), min(max(float(y1), y0 + 1.0), height)

@@ -31,7 +31,14 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
     """
     s, shade = float(rng.uniform(0.95, 1.08)), rng.uniform(0.95, 1.03)
     paint = (round(_YELLOW[0] * min(shade, 1.0)), round(_YELLOW[1] * shade), _YELLOW[2])
-    parts, solids = (*_feathers(paint), *_DRESSES[wears]()), _solids()
+    angles = np.arange(16) * 2 * math.pi / 16
+    rings = [(0.024, 0.0), (0.0355, 0.02), (0.032, 0.04), (0.014, 0.06)]
+    belly = np.array([(1.1 * r * math.cos(a), 0.97 * r * math.sin(a), z) for r, z in rings for a in angles])
+    solids: tuple[CollisionPiece, ...] = (
+        CollisionPiece("hull", corners=belly),
+        CollisionPiece("ball", (_HEAD,), _HEAD_AT),
+    )
+    parts = (*_feathers(paint), *_DRESSES[wears]())
     if wears == "bonnet":
         x, _, z = np.array(_HEAD_AT) + _HAT_BACK @ (0.0, 0.0, _HAT_UP)
         brim = CollisionPiece("cylinder", (0.033, 0.0015), (x, 0.0, z), _HAT_BACK)
@@ -89,13 +96,6 @@ def _bonnet() -> tuple[PaintedSurface, ...]:
     band = revolve([(0, 0.0025), (0.0255, 0.0025), (0.0245, 0.0085), (0, 0.0085)])
     hat, around = (m.moved((0, 0, _HAT_UP)).moved(_HEAD_AT, _HAT_BACK) for m in (join(crown, brim), band))
     return PaintedSurface(hat, _BONNET), PaintedSurface(around, _BAND)
-
-
-def _solids() -> tuple[CollisionPiece, ...]:
-    angles = np.arange(16) * 2 * math.pi / 16
-    rings = [(0.024, 0.0), (0.0355, 0.02), (0.032, 0.04), (0.014, 0.06)]
-    belly = np.array([(1.1 * r * math.cos(a), 0.97 * r * math.sin(a), z) for r, z in rings for a in angles])
-    return CollisionPiece("hull", corners=belly), CollisionPiece("ball", (_HEAD,), _HEAD_AT)
 
 
 _DRESSES: Mapping[str, Callable[[], tuple[PaintedSurface, ...]]] = MappingProxyType(

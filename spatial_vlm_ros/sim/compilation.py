@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model, PaintedSurface
+from spatial_vlm_ros.sim.model import Colour, Model, PaintedSurface
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.sim.scenery import Light, Pattern, Scenery
+from spatial_vlm_ros.sim.scenery import Pattern, Scenery
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.sim.truth import Placed
 from spatial_vlm_ros.types import Vector3
@@ -53,22 +52,6 @@ def compile_model(
         raise InputError("ids of objects", ", ".join(ids), "each id once", "number the objects")
     mj = load_mujoco()
     spec = mj.MjSpec()
-    _set_options(mj, spec, scenery)
-    _add_room(mj, spec, scenery)
-    for light in scenery.lights:
-        _add_light(mj, spec, light)
-    for obj in objects:
-        _add_object(mj, spec, obj)
-    if extend is not None:
-        extend(mj, spec)
-    model = spec.compile()
-    for id_ in ids:
-        first = model.body(id_).dofadr[0]
-        model.dof_damping[first : first + 6] = _DAMPING
-    return model
-
-
-def _set_options(mj: Any, spec: Any, scenery: Scenery) -> None:
     spec.option.timestep = TIME_STEP
     spec.option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mj.mjtCone.mjCONE_ELLIPTIC
@@ -83,6 +66,29 @@ def _set_options(mj: Any, spec: Any, scenery: Scenery) -> None:
     vis.map.zfar, vis.map.znear = 20.0, 0.01
     vis.headlight.ambient = [scenery.ambient] * 3
     vis.headlight.diffuse = vis.headlight.specular = [0.0] * 3
+    _add_room(mj, spec, scenery)
+    for light in scenery.lights:
+        ahead = np.subtract(light.towards, light.position)
+        spec.worldbody.add_light(
+            pos=light.position,
+            dir=ahead / np.linalg.norm(ahead),
+            type=mj.mjtLightType.mjLIGHT_SPOT if light.shadows else mj.mjtLightType.mjLIGHT_DIRECTIONAL,
+            cutoff=60,
+            exponent=1,
+            diffuse=light.brightness,
+            specular=[0.5 * b for b in light.brightness],
+            ambient=[0, 0, 0],
+            castshadow=light.shadows,
+        )
+    for obj in objects:
+        _add_object(mj, spec, obj)
+    if extend is not None:
+        extend(mj, spec)
+    model = spec.compile()
+    for id_ in ids:
+        first = model.body(id_).dofadr[0]
+        model.dof_damping[first : first + 6] = _DAMPING
+    return model
 
 
 def _add_room(mj: Any, spec: Any, scenery: Scenery) -> None:
@@ -123,21 +129,6 @@ def _add_pattern(mj: Any, spec: Any, name: str, pattern: Pattern, metres: float)
     material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = name
 
 
-def _add_light(mj: Any, spec: Any, light: Light) -> None:
-    ahead = np.subtract(light.towards, light.position)
-    spec.worldbody.add_light(
-        pos=light.position,
-        dir=ahead / np.linalg.norm(ahead),
-        type=mj.mjtLightType.mjLIGHT_SPOT if light.shadows else mj.mjtLightType.mjLIGHT_DIRECTIONAL,
-        cutoff=60,
-        exponent=1,
-        diffuse=light.brightness,
-        specular=[0.5 * b for b in light.brightness],
-        ambient=[0, 0, 0],
-        castshadow=light.shadows,
-    )
-
-
 def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:
     model = obj.model
     half = obj.yaw / 2
@@ -154,8 +145,21 @@ def _add_object(mj: Any, spec: Any, obj: PlacedModel) -> None:
             material.textures[mj.mjtTextureRole.mjTEXROLE_RGB] = _MOTTLE
         shape = {"type": mj.mjtGeom.mjGEOM_MESH, "meshname": name}
         body.add_geom(name=name, material=name, group=SEEN, contype=0, conaffinity=0, mass=0.0, **shape)
+    kinds = {"box": "BOX", "cylinder": "CYLINDER", "ball": "SPHERE", "ellipsoid": "ELLIPSOID", "capsule": "CAPSULE"}
+    friction = [model.friction, _TORSION, model.rolling]
+    grip = {"friction": friction, "condim": 6 if model.rolling else 4, "solref": [0.008, 1.0], "mass": 0.0}
     for number, solid in enumerate(model.solids):
-        _add_solid(mj, spec, body, f"{obj.id}#{number}", solid, model)
+        if solid.corners is not None:
+            mesh = spec.add_mesh(name=f"{obj.id}#{number}", uservert=solid.corners.ravel())
+            mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
+            body.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname=mesh.name, group=COLLIDES, **grip)
+            continue
+        turned = np.array([1.0, 0.0, 0.0, 0.0])  # quaternion w, x, y, z
+        if solid.rotation is not None:
+            mj.mju_mat2Quat(turned, np.ascontiguousarray(solid.rotation).ravel())
+        kind = getattr(mj.mjtGeom, f"mjGEOM_{kinds[solid.kind]}")
+        size = [*solid.size, 0.0, 0.0][:3]
+        body.add_geom(type=kind, size=size, pos=solid.position, quat=turned, group=COLLIDES, **grip)
 
 
 def add_surface(mj: Any, spec: Any, name: str, part: PaintedSurface, gloss: tuple[float, float]) -> Any:
@@ -163,29 +167,6 @@ def add_surface(mj: Any, spec: Any, name: str, part: PaintedSurface, gloss: tupl
     mesh = spec.add_mesh(name=name, uservert=part.mesh.vertices.ravel(), userface=part.mesh.faces.ravel())
     mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_SHELL  # surfaces; mass and inertia are set on the body
     return spec.add_material(name=name, rgba=_rgba(part.colour), specular=gloss[0], shininess=gloss[1])
-
-
-def _add_solid(mj: Any, spec: Any, body: Any, name: str, solid: CollisionPiece, model: Model) -> None:
-    kinds = {"box": "BOX", "cylinder": "CYLINDER", "ball": "SPHERE", "ellipsoid": "ELLIPSOID", "capsule": "CAPSULE"}
-    friction = [model.friction, _TORSION, model.rolling]
-    grip = {"friction": friction, "condim": 6 if model.rolling else 4, "solref": [0.008, 1.0], "mass": 0.0}
-    if solid.corners is not None:
-        mesh = spec.add_mesh(name=name, uservert=solid.corners.ravel())
-        mesh.inertia = mj.mjtMeshInertia.mjMESH_INERTIA_CONVEX
-        body.add_geom(type=mj.mjtGeom.mjGEOM_MESH, meshname=name, group=COLLIDES, **grip)
-        return
-    size = [*solid.size, 0.0, 0.0][:3]
-    kind = getattr(mj.mjtGeom, f"mjGEOM_{kinds[solid.kind]}")
-    quaternion = _quaternion(mj, solid.rotation)
-    body.add_geom(type=kind, size=size, pos=solid.position, quat=quaternion, group=COLLIDES, **grip)
-
-
-def _quaternion(mj: Any, rotation: Array | None) -> Array:
-    """(4,) quaternion w, x, y, z, as MuJoCo needs it."""
-    quaternion = np.array([1.0, 0.0, 0.0, 0.0])
-    if rotation is not None:
-        mj.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())
-    return quaternion
 
 
 def _rgba(colour: Colour) -> list[float]:

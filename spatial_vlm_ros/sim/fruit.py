@@ -84,17 +84,13 @@ def banana(rng: np.random.Generator) -> Model:
     t = np.linspace(-1, 1, 27)
     path = _arc(bend, angle * t / 2, r)
     radii = r * (1 - 0.72 * np.abs(t) ** 4)
-    tips = [sweep(_arc(bend, angle * e / 2, r), np.full(5, 0.32 * r), up=(0, 0, 1)) for e in _ends()]
+    ends = np.linspace(-1.13, -0.98, 5), np.linspace(0.98, 1.06, 5)  # a little past the body
+    tips = [sweep(_arc(bend, angle * e / 2, r), np.full(5, 0.32 * r), up=(0, 0, 1)) for e in ends]
     body = sweep(path, radii, up=(0, 0, 1), sides=18)
     parts = (PaintedSurface(body, (240, 208, 55), mottled=True), *(PaintedSurface(tip, (80, 60, 35)) for tip in tips))
     pieces = [sweep(path[k : k + 5], radii[k : k + 5], up=(0, 0, 1), sides=14) for k in range(0, 26, 4)]
     solids = tuple(CollisionPiece("hull", corners=piece.vertices) for piece in (*pieces, *tips))
     return _fruit("banana", "yellow", parts, solids, rng.uniform(0.11, 0.15), r)
-
-
-def _ends() -> tuple[Array, Array]:
-    """Parameters of a banana's two ends, a little past its body."""
-    return np.linspace(-1.13, -0.98, 5), np.linspace(0.98, 1.06, 5)
 
 
 def _arc(bend: float, angles: Array, height: float) -> Array:

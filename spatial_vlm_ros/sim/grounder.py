@@ -22,7 +22,7 @@ from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.spatial.detector_profile import GIVEN
-from spatial_vlm_ros.types import Depth, Detection, Mask, NounPhrase, Rgb, RgbdFrame
+from spatial_vlm_ros.types import Depth, Detection, NounPhrase, Rgb, RgbdFrame
 
 MASKS = ("exact", "none", "eroded", "dilated")
 SIMILAR: tuple[tuple[str, ...], ...] = (
@@ -114,37 +114,29 @@ def degraded(
     for detection in detections:
         missed, swapped, shifts = rng.random() < errors.misses, rng.random() < errors.swaps, rng.standard_normal(4)
         choice = rng.random()
-        if not missed:
-            label = _similar(detection.label, choice) if swapped else detection.label
-            reported.append(_loosened(replace(detection, label=label), errors, shifts))
+        if missed:
+            continue
+        label = detection.label
+        others = sorted({other for group in SIMILAR if label in group for other in group} - {label})
+        if swapped and others:
+            label = others[int(choice * len(others))]
+
+        mask = None if errors.masks == "none" else detection.mask
+        if mask is not None and errors.masks != "exact":
+            kernel = np.ones((2 * errors.mask_px + 1,) * 2, np.uint8)
+            change = cv2.erode if errors.masks == "eroded" else cv2.dilate
+            worn = np.asarray(change(mask.astype(np.uint8), kernel), np.bool_)
+            mask = worn if worn.any() else mask  # one that would vanish is unchanged
+
+        x0, y0, x1, y1 = detection.box_xyxy if mask is None else box_around(mask)
+        sides = np.array([x1 - x0, y1 - y0] * 2)
+        a, b, c, d = np.array([x0, y0, x1, y1]) + np.clip(errors.jitter * shifts, -0.45, 0.45) * sides
+        if detection.mask is not None:
+            height, width = detection.mask.shape
+            a, b, c, d = max(a, 0.0), max(b, 0.0), min(c, float(width)), min(d, float(height))
+        box = (float(a), float(b), float(c), float(d))
+        reported.append(replace(detection, label=label, box_xyxy=box, mask=mask))
     return tuple(reported)
-
-
-def _similar(label: str, choice: float) -> str:
-    """Another label of the same group; the label itself if none is similar."""
-    others = sorted({other for group in SIMILAR if label in group for other in group} - {label})
-    return others[int(choice * len(others))] if others else label
-
-
-def _loosened(detection: Detection, errors: DetectorErrors, shifts: np.ndarray) -> Detection:
-    mask = None if errors.masks == "none" or detection.mask is None else _worn(detection.mask, errors)
-    x0, y0, x1, y1 = detection.box_xyxy if mask is None else box_around(mask)
-    sides = np.array([x1 - x0, y1 - y0] * 2)
-    a, b, c, d = np.array([x0, y0, x1, y1]) + np.clip(errors.jitter * shifts, -0.45, 0.45) * sides
-    if detection.mask is not None:
-        height, width = detection.mask.shape
-        a, b, c, d = max(a, 0.0), max(b, 0.0), min(c, float(width)), min(d, float(height))
-    return replace(detection, box_xyxy=(float(a), float(b), float(c), float(d)), mask=mask)
-
-
-def _worn(mask: Mask, errors: DetectorErrors) -> Mask:
-    """A mask eroded or dilated; a mask that would vanish is unchanged."""
-    if errors.masks == "exact":
-        return mask
-    kernel = np.ones((2 * errors.mask_px + 1,) * 2, np.uint8)
-    change = cv2.erode if errors.masks == "eroded" else cv2.dilate
-    worn = np.asarray(change(mask.astype(np.uint8), kernel), np.bool_)
-    return worn if worn.any() else mask
 
 
 def load(**options: str) -> SimulatorGrounder:

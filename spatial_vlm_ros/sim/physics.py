@@ -52,9 +52,25 @@ class PhysicsWorld:
         self._model = compile_model(objects, scenery)
         self._data = self._mj.MjData(self._model)
         self._renderer: SceneRenderer | None = None
-        self._settle()
-        self._bodies = {id_: self._model.body(id_).id for id_ in self.objects}
-        self.truth: Mapping[str, TrueObject] = MappingProxyType({id_: self._true(id_) for id_ in self.objects})
+        still = 0
+        for _ in range(int(_LONGEST / TIME_STEP)):
+            self._mj.mj_step(self._model, self._data)
+            still = still + 1 if self.at_rest() else 0
+            if still >= _STILL_STEPS:
+                break
+        self._mj.mj_forward(self._model, self._data)
+
+        truth = {}
+        for id_, obj in self.objects.items():
+            body, matrix = self._model.body(id_).id, np.eye(4)
+            matrix[:3, :3] = self._data.xmat[body].reshape(3, 3)
+            matrix[:3, 3] = self._data.xpos[body]
+            pose = Transform(base_T_camera.parent, id_, matrix)
+            points = pose.apply(obj.model.vertices)
+            outline = outline_of(points)
+            box = tight_box(points, outline)
+            truth[id_] = TrueObject(id_, obj.model.label, obj.model.attributes, pose, *box, outline, obj.placed)
+        self.truth: Mapping[str, TrueObject] = MappingProxyType(truth)
 
     def __enter__(self) -> PhysicsWorld:
         return self
@@ -76,27 +92,7 @@ class PhysicsWorld:
         speed, turning = np.linalg.norm(velocity, axis=2).max(axis=0, initial=0.0)
         return bool(speed < STILL_SPEED and turning < STILL_TURN)
 
-    def _settle(self) -> None:
-        still = 0
-        for _ in range(int(_LONGEST / TIME_STEP)):
-            self._mj.mj_step(self._model, self._data)
-            still = still + 1 if self.at_rest() else 0
-            if still >= _STILL_STEPS:
-                break
-        self._mj.mj_forward(self._model, self._data)
-
     # -------------------------------------------------------------------------------------------- truth
-
-    def _true(self, id_: str) -> TrueObject:
-        body, matrix = self._bodies[id_], np.eye(4)
-        matrix[:3, :3] = self._data.xmat[body].reshape(3, 3)
-        matrix[:3, 3] = self._data.xpos[body]
-        obj, pose = self.objects[id_], Transform(self.base_T_camera.parent, id_, matrix)
-        points = pose.apply(obj.model.vertices)
-        outline = outline_of(points)
-        centre, axes, size = tight_box(points, outline)
-        label, attributes = obj.model.label, obj.model.attributes
-        return TrueObject(id_, label, attributes, pose, centre, axes, size, outline, obj.placed)
 
     # -------------------------------------------------------------------------------------------- images
 
@@ -139,30 +135,20 @@ class PhysicsWorld:
 
         Objects with disjoint windows in the image are drawn together, so that few images are needed.
         """
+        groups: list[dict[str, Array]] = []  # id → left, top, right, bottom of a window around its image
+        for id_ in count:
+            pixels = project(camera, pose.inverse().apply(self.truth[id_].corners()))
+            window = np.array([-np.inf, -np.inf, np.inf, np.inf])  # if a corner is behind the camera
+            if np.isfinite(pixels).all():
+                window = np.concatenate([pixels.min(axis=0) - 1, pixels.max(axis=0) + 1])
+            for group in groups:
+                if not any((window[:2] <= other[2:]).all() and (other[:2] <= window[2:]).all()
+                           for other in group.values()):  # fmt: skip
+                    group[id_] = window
+                    break
+            else:
+                groups.append({id_: window})
         whole: dict[str, int] = {}
-        for group in _apart({id_: self._window(id_, camera, pose) for id_ in count}):
-            whole.update(renderer.alone(camera, pose, group))
-        return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
-
-    def _window(self, id_: str, camera: PinholeCamera, pose: Transform) -> Array:
-        """(4,) left, top, right, bottom of a window around its image; infinite if a corner is behind the camera."""
-        pixels = project(camera, pose.inverse().apply(self.truth[id_].corners()))
-        if not np.isfinite(pixels).all():
-            return np.array([-np.inf, -np.inf, np.inf, np.inf])
-        return np.concatenate([pixels.min(axis=0) - 1, pixels.max(axis=0) + 1])
-
-
-def _apart(windows: Mapping[str, Array]) -> list[list[str]]:
-    groups: list[list[str]] = []
-    for id_, window in windows.items():
         for group in groups:
-            if not any(_overlap(window, windows[other]) for other in group):
-                group.append(id_)
-                break
-        else:
-            groups.append([id_])
-    return groups
-
-
-def _overlap(a: Array, b: Array) -> bool:
-    return bool(a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3])
+            whole.update(renderer.alone(camera, pose, list(group)))
+        return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}

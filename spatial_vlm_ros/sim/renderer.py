@@ -152,8 +152,17 @@ class SceneRenderer:
             self._size = (camera.width, camera.height)
         every = mj.mjtCatBit.mjCAT_ALL
         mj.mjv_updateScene(self._model, self._data, self._option, None, self._free, every, self._scene)
+        # A frustum with the pixel centres of `camera`: (0, 0) is the centre of the top-left pixel, so the image spans
+        # -0.5 to width - 0.5.
+        R, t = base_T_camera.rotation, base_T_camera.translation
+        fx, fy, cx, cy = camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]
+        left, right = (-0.5 - cx) / fx * NEAR, (camera.width - 0.5 - cx) / fx * NEAR
         for eye in self._scene.camera:
-            _aim(eye, camera, base_T_camera)
+            eye.pos, eye.forward, eye.up = t, R[:, 2], -R[:, 1]
+            eye.orthographic = 0
+            eye.frustum_near, eye.frustum_far = NEAR, FAR
+            eye.frustum_center, eye.frustum_width = (left + right) / 2, (right - left) / 2
+            eye.frustum_top, eye.frustum_bottom = (cy + 0.5) / fy * NEAR, -(camera.height - 0.5 - cy) / fy * NEAR
 
     def _read(self, camera: PinholeCamera, numbers: bool) -> tuple[npt.NDArray[np.uint8], Depth]:
         """Draw colours or numbers; returns (H, W, 3) uint8 and depth (H, W), first row on top."""
@@ -167,7 +176,11 @@ class SceneRenderer:
         mj.mjr_render(window, self._scene, self._context)
         mj.mjr_readPixels(rgb, inverse, window, self._context)
         rgb = np.ascontiguousarray(rgb[::-1])
-        return rgb, _metres(inverse[::-1]) if inverse is not None else np.empty((0, 0), np.float32)
+        if inverse is None:
+            return rgb, np.empty((0, 0), np.float32)
+        inverse = inverse[::-1]  # 1 = near plane, 0 = far plane
+        depth = NEAR * FAR / (NEAR + inverse.astype(np.float64) * (FAR - NEAR))
+        return rgb, np.where(inverse > 0, depth, np.nan).astype(np.float32)
 
     def _geoms(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         """Geom indices from colours that encode indices in the scene's list, plus one."""
@@ -178,24 +191,3 @@ class SceneRenderer:
             if drawn.segid >= 0 and drawn.objtype == kind:
                 geoms[drawn.segid + 1] = drawn.objid
         return geoms[place]
-
-
-def _aim(eye: Any, camera: PinholeCamera, base_T_camera: Transform) -> None:
-    """Give one of the scene's cameras a pose and a frustum with the pixel centres of `camera`.
-
-    (0, 0) is the centre of the top-left pixel, so the image spans -0.5 to width - 0.5.
-    """
-    R, t = base_T_camera.rotation, base_T_camera.translation
-    eye.pos, eye.forward, eye.up = t, R[:, 2], -R[:, 1]
-    fx, fy, cx, cy = camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]
-    left, right = (-0.5 - cx) / fx * NEAR, (camera.width - 0.5 - cx) / fx * NEAR
-    eye.orthographic = 0
-    eye.frustum_near, eye.frustum_far = NEAR, FAR
-    eye.frustum_center, eye.frustum_width = (left + right) / 2, (right - left) / 2
-    eye.frustum_top, eye.frustum_bottom = (cy + 0.5) / fy * NEAR, -(camera.height - 0.5 - cy) / fy * NEAR
-
-
-def _metres(buffer: npt.NDArray[np.float32]) -> Depth:
-    """Depth buffer (1 = near plane, 0 = far plane) → metres along optical z; NaN at the far plane."""
-    z = NEAR * FAR / (NEAR + buffer.astype(np.float64) * (FAR - NEAR))
-    return np.where(buffer > 0, z, np.nan).astype(np.float32)

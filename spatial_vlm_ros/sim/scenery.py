@@ -64,20 +64,21 @@ class Scenery:
 
 def random_scenery(rng: np.random.Generator) -> Scenery:
     """Draw a table, a room and lights from `rng`."""
-    wall = _WALLS[int(rng.integers(len(_WALLS)))]
-    return Scenery(_table_top(rng), _floor(rng), wall, _lights(rng), float(rng.uniform(0.42, 0.52)))
+    wall, table = _WALLS[int(rng.integers(len(_WALLS)))], _table_top(rng)
 
+    colour = np.array(_FLOORS[int(rng.integers(len(_FLOORS)))], np.float64)
+    ramp = np.arange(_PIXELS)
+    joints = (ramp % 128 < 2)[:, None] | (ramp % 128 < 2)[None]
+    floor = as_bytes(colour * ((1 + 0.05 * _cloud(rng, 20, 20)) * np.where(joints, 0.75, 1.0))[..., None])
 
-def _lights(rng: np.random.Generator) -> tuple[Light, ...]:
     angle, warm = rng.uniform(-math.pi, math.pi), rng.uniform(-0.04, 0.04)
     over = (0.85 + 0.9 * math.cos(angle), 0.9 * math.sin(angle), float(rng.uniform(1.7, 2.2)))
     strength = rng.uniform(0.6, 0.75)
     key = (float(strength * (1 + warm)), float(strength), float(strength * (1 - warm)))
-    fill = (float(rng.uniform(0.18, 0.28)),) * 3
-    return (
-        Light(over, (0.85, 0.0, 0.1), key, True),
-        Light((-over[0], -over[1], 2.0), (0.85, 0.0, 0.1), (fill[0], fill[1], fill[2]), False),
-    )
+    r, g, b = (float(rng.uniform(0.18, 0.28)),) * 3
+    middle = (0.85, 0.0, 0.1)
+    lights = (Light(over, middle, key, True), Light((-over[0], -over[1], 2.0), middle, (r, g, b), False))
+    return Scenery(table, floor, wall, lights, float(rng.uniform(0.42, 0.52)))
 
 
 def _table_top(rng: np.random.Generator) -> Pattern:
@@ -94,13 +95,6 @@ def _table_top(rng: np.random.Generator) -> Pattern:
     else:
         light = 1 + 0.012 * rng.standard_normal((_PIXELS, _PIXELS))
     return as_bytes(colour * light[..., None])
-
-
-def _floor(rng: np.random.Generator) -> Pattern:
-    colour = np.array(_FLOORS[int(rng.integers(len(_FLOORS)))], np.float64)
-    ramp = np.arange(_PIXELS)
-    joints = (ramp % 128 < 2)[:, None] | (ramp % 128 < 2)[None]
-    return as_bytes(colour * ((1 + 0.05 * _cloud(rng, 20, 20)) * np.where(joints, 0.75, 1.0))[..., None])
 
 
 def _cloud(rng: np.random.Generator, rows: int, columns: int) -> npt.NDArray[np.float64]:

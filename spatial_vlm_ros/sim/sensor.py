@@ -79,9 +79,14 @@ def noisy(
     deviation = noise.floor + noise.quadratic * depth**2
     shared = _smooth_field(depth.shape, rng, noise.patch) * math.sqrt(noise.correlated)
     own = rng.standard_normal(depth.shape) * math.sqrt(1 - noise.correlated)
-    felt = _by_disparity(depth + deviation * (shared + own), noise.disparity_step)
+    felt = depth + deviation * (shared + own)
+    if noise.disparity_step > 0:  # z = f b / d, so a step in d is one of z² / (f b) in z; Khoshelham and Elberink 2012
+        with np.errstate(divide="ignore", invalid="ignore"):
+            felt = np.asarray(1 / (np.round(1 / felt / noise.disparity_step) * noise.disparity_step), np.float64)
     measured = (np.round(felt / noise.step) * noise.step).astype(np.float32)
-    lost = rng.random(depth.shape) < np.where(_edges(frame.depth, noise.edge_jump), noise.edge_loss, noise.loss)
+    inverse, around = np.nan_to_num(1 / frame.depth, nan=0.0), np.ones((3, 3), np.uint8)  # unmeasured: far away
+    is_edge = np.subtract(cv2.dilate(inverse, around), cv2.erode(inverse, around)) > noise.edge_jump
+    lost = rng.random(depth.shape) < np.where(is_edge, noise.edge_loss, noise.loss)
     measured = np.where(lost | ~(measured > 0), np.float32(np.nan), measured)
     rgb = as_bytes(frame.rgb + noise.rgb * rng.standard_normal(frame.rgb.shape))
     if shiny is not None and noise.shine > 0:
@@ -91,27 +96,9 @@ def noisy(
     return replace(frame, rgb=rgb, depth=measured)
 
 
-def _by_disparity(depth: Array, step: float) -> Array:
-    """Round depth so that its inverse is a multiple of `step`; unchanged if `step` is 0.
-
-    Source: z = f b / d, so a step in d is a step of z² / (f b) in z; Khoshelham and Elberink 2012.
-    """
-    if not step > 0:
-        return depth
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(1 / (np.round(1 / depth / step) * step), np.float64)
-
-
 def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator, patch: int) -> Array:
     """Smooth noise of unit variance that changes over `patch` pixels."""
     height, width = shape
     coarse = rng.standard_normal((height // patch + 2, width // patch + 2))
     fine = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float64)
     return fine / max(float(fine.std()), 1e-9)
-
-
-def _edges(depth: npt.NDArray[np.float32], jump: float) -> Mask:
-    """Pixels where inverse depth differs by more than `jump` among 3x3 neighbours; unmeasured counts as far away."""
-    inverse = np.nan_to_num(1 / depth, nan=0.0)
-    kernel = np.ones((3, 3), np.uint8)
-    return np.greater(np.subtract(cv2.dilate(inverse, kernel), cv2.erode(inverse, kernel)), jump)

@@ -16,11 +16,11 @@ from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import KINDS, make
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import Holder, Model
+from spatial_vlm_ros.sim.model import Model
 from spatial_vlm_ros.sim.physics import PhysicsWorld
 from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at
-from spatial_vlm_ros.sim.truth import Placed, TrueObject, margin
+from spatial_vlm_ros.sim.truth import Placed, margin
 from spatial_vlm_ros.types import Transform
 
 CLEAR: Mapping[str, float] = MappingProxyType(
@@ -57,10 +57,22 @@ def settled_tabletop(seed: int, objects: int = 9, kinds: Sequence[str] = KINDS) 
                          "1 or more kinds")  # fmt: skip
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, attempt))
-        scenery, camera = random_scenery(rng), random_view(rng)
-        world = _settled(_placed(rng, scenery, camera, objects, kinds), math.ceil(objects * 2 / 3))
-        if world is not None:
-            return world
+        placer, numbers = Placer(rng, random_scenery(rng), random_view(rng)), Counter[str]()
+        for count, kind in enumerate(_drawn(rng, objects, kinds)):
+            model = make(kind, rng)
+            numbers[model.label] += 1
+            placer.place(f"{model.label}_{numbers[model.label]}", model, related=count >= _FREE)
+            if 3 * (count + 1 - len(placer.objects)) > objects:
+                break  # too many found no position
+        placed = placer.objects
+        for _ in range(_ROUNDS):  # what goes wrong while settling is removed, and the rest settles again
+            if len(placed) < math.ceil(objects * 2 / 3):
+                break
+            world = PhysicsWorld(placed, placer.scenery, placer.base_T_camera)
+            bad = broken(world)
+            if not bad and world.at_rest():
+                return world
+            placed = kept(placed, bad)
     raise InputError("number of objects", str(objects), "as many as fit on the table", "ask for fewer")
 
 
@@ -79,8 +91,14 @@ def random_view(rng: np.random.Generator) -> Transform:
 
 def broken(world: PhysicsWorld) -> set[str]:
     """Ids of objects that fell off, tipped, or lost their relation."""
-    return {id_ for id_, true in world.truth.items() if _fell(true, world.scenery) or _tipped(world, id_)
-            or not relation_holds(world, id_)}  # fmt: skip
+    found, half = set[str](), np.array(world.scenery.table_size) / 2
+    for id_, true in world.truth.items():
+        on_top = (np.abs(true.outline - world.scenery.table_centre) <= half).all()
+        fell = not on_top or true.bottom < world.scenery.table_height - 0.005
+        tipped = float(true.base_T_object.rotation[2, 2]) < math.cos(math.radians(_TILT_DEG))
+        if fell or (tipped and not world.objects[id_].model.may_tip) or not relation_holds(world, id_):
+            found.add(id_)
+    return found
 
 
 def relation_holds(world: PhysicsWorld, id_: str) -> bool:
@@ -90,30 +108,6 @@ def relation_holds(world: PhysicsWorld, id_: str) -> bool:
         return True
     relation = true.placed.relation
     return all(margin(relation, true, world.truth[a], eye) >= CLEAR[relation] for a in true.placed.anchor_ids)
-
-
-def _fell(true: TrueObject, scenery: Scenery) -> bool:
-    half = np.array(scenery.table_size) / 2
-    on_top = (np.abs(true.outline - scenery.table_centre) <= half).all()
-    return not on_top or true.bottom < scenery.table_height - 0.005
-
-
-def _tipped(world: PhysicsWorld, id_: str) -> bool:
-    upright = float(world.truth[id_].base_T_object.rotation[2, 2])
-    return not world.objects[id_].model.may_tip and upright < math.cos(math.radians(_TILT_DEG))
-
-
-def _placed(
-    rng: np.random.Generator, scenery: Scenery, camera: Transform, objects: int, kinds: Sequence[str]
-) -> Placer:
-    placer, numbers = Placer(rng, scenery, camera), Counter[str]()
-    for count, kind in enumerate(_drawn(rng, objects, kinds)):
-        model = make(kind, rng)
-        numbers[model.label] += 1
-        placer.place(f"{model.label}_{numbers[model.label]}", model, related=count >= _FREE)
-        if 3 * (count + 1 - len(placer.objects)) > objects:
-            break  # too many found no position
-    return placer
 
 
 def _drawn(rng: np.random.Generator, objects: int, kinds: Sequence[str]) -> list[str]:
@@ -132,20 +126,6 @@ def _drawn(rng: np.random.Generator, objects: int, kinds: Sequence[str]) -> list
     return sorted(drawn, key=lambda kind: kind not in ("shelf", "tray", "plate", "bowl", "box"))
 
 
-def _settled(placer: Placer, fewest: int) -> PhysicsWorld | None:
-    """Settle, remove what went wrong, and settle the rest again; None if too little is left."""
-    objects = placer.objects
-    for _ in range(_ROUNDS):
-        if len(objects) < fewest:
-            return None
-        world = PhysicsWorld(objects, placer.scenery, placer.base_T_camera)
-        bad = broken(world)
-        if not bad and world.at_rest():
-            return world
-        objects = kept(objects, bad)
-    return None
-
-
 class Placer:
     """Finds positions for objects one after another; an object touches only its support."""
 
@@ -157,10 +137,19 @@ class Placer:
     def place(self, id_: str, model: Model, related: bool) -> bool:
         """Place one more object, in a relation to an existing one or, if that fails, anywhere."""
         for place, height, placed in self._places(model, related):
-            carried = placed is not None and placed.relation in ("on", "in")
-            if self._in_view(place, height) if carried else self._free(place, model.reach):
+            fits = self._in_view(place, height)
+            if placed is None or placed.relation not in ("on", "in"):  # on the table
+                (x, y), (w, d), reach = self.scenery.table_centre, self.scenery.table_size, model.reach
+                fits &= abs(place[0] - x) < w / 2 - reach - 0.03 and abs(place[1] - y) < d / 2 - reach - 0.03
+                fits &= all(math.dist(place, t.position[:2]) > reach + t.model.reach + _GAP for t in self.objects)
+            if fits:
                 position = (float(place[0]), float(place[1]), height + _LIFT)
-                self.objects.append(PlacedModel(id_, model, position, self._yaw(model, place), placed))
+                # Chicks roughly face the camera and shelves roughly open towards it; other objects have any yaw.
+                away = math.atan2(place[1] - self._eye[1], place[0] - self._eye[0])
+                yaws = {"chick": (away + math.pi, 0.8), "shelf": (away, 0.3)}
+                yaw, spread = yaws.get(model.label, (0.0, math.pi))
+                yaw += float(self._rng.uniform(-spread, spread))
+                self.objects.append(PlacedModel(id_, model, position, yaw, placed))
                 return True
         return False
 
@@ -170,10 +159,15 @@ class Placer:
         for anchor in anchors[:4]:
             for relation in self._relations(model, anchor):
                 for _ in range(_TRIES // 4):
-                    if relation in ("on", "in"):
-                        place, height = self._carried(model, anchor)
-                    else:
-                        place, height = self._beside(model, relation, anchor), self.scenery.table_height
+                    holder, height = anchor.model.holder, self.scenery.table_height
+                    if holder is None or relation not in ("on", "in"):
+                        yield self._beside(model, relation, anchor), height, Placed(relation, (anchor.id,))
+                        continue
+                    room = np.maximum(np.array(holder.reach) - model.reach, 0.0) * (holder.relation == "on")
+                    x, y = self._rng.uniform(-1, 1, 2) * room
+                    c, s = math.cos(anchor.yaw), math.sin(anchor.yaw)
+                    place = np.array(anchor.position[:2]) + np.array([c * x - s * y, s * x + c * y])
+                    height = height + holder.height + (0.006 if holder.relation == "in" else 0.0)
                     yield place, height, Placed(relation, (anchor.id,))
         (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
         for _ in range(_TRIES):
@@ -186,12 +180,14 @@ class Placer:
             return []
         beside = [str(r) for r in self._rng.permutation([*_BESIDE, "next to"])][:2]
         holder = anchor.model.holder
-        carries = holder is not None and _fits(model, holder) and not self._carrying(anchor)
-        return [holder.relation, *beside] if holder is not None and carries else beside
-
-    def _carrying(self, anchor: PlacedModel) -> bool:
-        return any(t.placed and t.placed.relation in ("on", "in") and anchor.id in t.placed.anchor_ids
-                   for t in self.objects)  # fmt: skip
+        if holder is None:
+            return beside
+        fits = model.holder is None and model.reach <= min(holder.reach) + 0.012
+        if holder.relation == "in":
+            fits = model.may_tip and max(model.size) < 2.1 * min(holder.reach)
+        carries = any(t.placed and t.placed.relation in ("on", "in") and anchor.id in t.placed.anchor_ids
+                      for t in self.objects)  # fmt: skip
+        return [holder.relation, *beside] if fits and not carries else beside
 
     def _beside(self, model: Model, relation: str, anchor: PlacedModel) -> Array:
         at = np.array(anchor.position[:2])
@@ -207,42 +203,10 @@ class Placer:
         far, off = reach + self._rng.uniform(0.015, 0.1), self._rng.uniform(-0.03, 0.03)
         return np.asarray(at + far * (along * ahead + aside * right) + off * (aside * ahead + along * right))
 
-    def _carried(self, model: Model, anchor: PlacedModel) -> tuple[Array, float]:
-        """(2,) position on or in the anchor, and the height of the support surface there, metres."""
-        holder = anchor.model.holder or Holder("on", anchor.model.size[2], (0.0, 0.0))
-        height = self.scenery.table_height + holder.height + (0.006 if holder.relation == "in" else 0.0)
-        room = np.maximum(np.array(holder.reach) - model.reach, 0.0) if holder.relation == "on" else np.zeros(2)
-        local = self._rng.uniform(-1, 1, 2) * room
-        c, s = math.cos(anchor.yaw), math.sin(anchor.yaw)
-        place = np.array(anchor.position[:2]) + np.array([c * local[0] - s * local[1], s * local[0] + c * local[1]])
-        return place, height
-
-    def _free(self, place: Array, reach: float) -> bool:
-        (x, y), (w, d) = self.scenery.table_centre, self.scenery.table_size
-        if not (abs(place[0] - x) < w / 2 - reach - 0.03 and abs(place[1] - y) < d / 2 - reach - 0.03):
-            return False
-        apart = all(math.dist(place, t.position[:2]) > reach + t.model.reach + _GAP for t in self.objects)
-        return apart and self._in_view(place, self.scenery.table_height)
-
     def _in_view(self, place: Array, height: float) -> bool:
         point = np.array([[place[0], place[1], height + 0.04]])
         u, v = project(VGA, self.base_T_camera.inverse().apply(point))[0]
         return bool(_BORDER < u < VGA.width - _BORDER and _BORDER < v < VGA.height - _BORDER)
-
-    def _yaw(self, model: Model, place: Array) -> float:
-        """Chicks roughly face the camera and shelves roughly open towards it; other objects have any yaw."""
-        away = math.atan2(place[1] - self._eye[1], place[0] - self._eye[0])
-        if model.label == "chick":
-            return away + math.pi + float(self._rng.uniform(-0.8, 0.8))
-        if model.label == "shelf":
-            return away + float(self._rng.uniform(-0.3, 0.3))
-        return float(self._rng.uniform(-math.pi, math.pi))
-
-
-def _fits(model: Model, holder: Holder) -> bool:
-    if holder.relation == "in":
-        return model.may_tip and max(model.size) < 2.1 * min(holder.reach)
-    return model.holder is None and model.reach <= min(holder.reach) + 0.012
 
 
 def kept(objects: Sequence[PlacedModel], bad: set[str]) -> list[PlacedModel]:

@@ -210,7 +210,13 @@ def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_
     distance, owner, colours = distance.copy(), np.full(distance.shape, -1, np.int32), np.empty_like(directions)
     alone: dict[str, int] = {}
     for number, body in enumerate(world.bodies):
-        window = _window(body, camera, base_T_camera)
+        # Rows and columns that may show the body: all of them if that is not easy to tell.
+        window = slice(0, camera.height), slice(0, camera.width)
+        pixels = project(camera, base_T_camera.inverse().apply(body.corners()))
+        if camera.is_rectified and np.isfinite(pixels).all():
+            low, high = np.floor(pixels.min(axis=0)), np.ceil(pixels.max(axis=0)) + 1
+            u, v = np.clip((low, high), 0, (camera.width, camera.height)).astype(int).T.tolist()
+            window = slice(*v), slice(*u)
         away, normals = body.hit(eye, directions[window].reshape(-1, 3))
         alone[body.id] = int(np.isfinite(away).sum())
         away = away.reshape(distance[window].shape)
@@ -254,19 +260,6 @@ def _without_bodies(
     for kept in (directions, distance, image):
         kept.setflags(write=False)
     return directions, distance, image
-
-
-def _window(body: Body, camera: PinholeCamera, base_T_camera: Transform) -> tuple[slice, slice]:
-    """Rows and columns that may show the body: all of them if that is not easy to tell."""
-    pixels = project(camera, base_T_camera.inverse().apply(body.corners()))
-    if not camera.is_rectified or not np.isfinite(pixels).all():
-        return slice(0, camera.height), slice(0, camera.width)
-    size = (camera.width, camera.height)
-    (u0, v0), (u1, v1) = (
-        np.clip(np.floor(pixels.min(axis=0)), 0, size).astype(int).tolist(),
-        np.clip(np.ceil(pixels.max(axis=0)) + 1, 0, size).astype(int).tolist(),
-    )
-    return slice(v0, v1), slice(u0, u1)
 
 
 def _light(normals: Array) -> Array:

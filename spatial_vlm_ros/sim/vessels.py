@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from spatial_vlm_ros.sim.meshes import Array, Mesh, revolve, sweep, wedges
+from spatial_vlm_ros.sim.meshes import Mesh, revolve, sweep, wedges
 from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, PaintedSurface, hulls, shaded
 
 Profile = list[tuple[float, float]]
@@ -28,9 +28,19 @@ def mug(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
     """A straight mug with a handle towards its own +x."""
     radius, height, wall = rng.uniform(0.038, 0.043), rng.uniform(0.088, 0.102), 0.004
     parts, solids = _hollow([(radius * 0.97, 0.0), (radius, 0.01), (radius, height)], wall, 0.006, paint)
-    path, thickness = _handle(radius, height), 0.0055
+
+    angles, thickness = np.linspace(-math.pi / 2, math.pi / 2, 16), 0.0055  # the handle, from wall to wall
+    x, z = radius - 0.003 + 0.03 * np.cos(angles) ** 0.8, 0.52 * height + 0.31 * height * np.sin(angles)
+    path = np.stack([x, np.zeros(len(angles)), z], axis=1)
     grip = sweep(path, np.full(len(path), thickness), flat=1.4)
-    bars = tuple(_bar(path[k], path[k + 3], thickness) for k in range(0, len(path) - 3, 3))
+    bars = []
+    for start, end in ((path[k], path[k + 3]) for k in range(0, len(path) - 3, 3)):
+        length = float(np.linalg.norm(end - start))
+        along, across = (end - start) / length, np.array([0.0, 1.0, 0.0])
+        turned = np.stack([np.cross(across, along), across, along], axis=1)
+        middle = (start + end) / 2
+        place = (float(middle[0]), float(middle[1]), float(middle[2]))
+        bars.append(CollisionPiece("capsule", (thickness, length / 2), place, turned))
     mass = rng.uniform(0.28, 0.35)
     return Model(
         "mug", (colour,), (*parts, PaintedSurface(grip, paint)), (*solids, *bars), mass, (0.004, 0, 0.45 * height)
@@ -100,7 +110,16 @@ def _hollow(
 ) -> tuple[tuple[PaintedSurface, ...], tuple[CollisionPiece, ...]]:
     """A vessel from its outside profile (radius, height): visible surface, floor and convex wall pieces."""
     height = outer[-1][1]
-    inner = _inside(outer, wall, floor)
+
+    # The inner wall opposite to each point of the outer one: `wall` away horizontally, never below the floor.
+    points = np.array(outer)
+    along = np.gradient(points, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    inside = points + wall * np.stack([-along[:, 1], along[:, 0]], axis=1)
+    inside[:, 1] = np.maximum(inside[:, 1], floor)
+    inside[-1] = points[-1] - (wall, 0.0)
+    inner = [(float(r), float(z)) for r, z in inside]
+
     rim_r = outer[-1][0] - wall / 2
     shell = [(0.0, 0.0), *outer[:-1], (outer[-1][0], height - _RIM), (rim_r + wall / 4, height), (rim_r, height)]
     shell += [*reversed([*inner[:-1], (inner[-1][0], height - _RIM)]), (0.0, floor)]
@@ -111,35 +130,5 @@ def _hollow(
     return (PaintedSurface(revolve(shell, 48), paint),), (base, *hulls(pieces))
 
 
-def _inside(outer: Profile, wall: float, floor: float) -> Profile:
-    """The inner wall opposite to each point of the outer one: `wall` away horizontally, never below the floor."""
-    points = np.array(outer)
-    along = np.gradient(points, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    inner = points + wall * np.stack([-along[:, 1], along[:, 0]], axis=1)
-    inner[:, 1] = np.maximum(inner[:, 1], floor)
-    inner[-1] = points[-1] - (wall, 0.0)
-    return [(float(r), float(z)) for r, z in inner]
-
-
 def _band(radius: float, low: float, high: float) -> Mesh:
     return revolve([(0, low), (radius, low), (radius, high), (0, high)])
-
-
-def _handle(radius: float, height: float) -> Array:
-    """(N, 3) path of a mug's handle, from wall to wall."""
-    angles = np.linspace(-math.pi / 2, math.pi / 2, 16)
-    out, half = 0.03, 0.31 * height
-    x = radius - 0.003 + out * np.cos(angles) ** 0.8
-    return np.stack([x, np.zeros(len(angles)), 0.52 * height + half * np.sin(angles)], axis=1)
-
-
-def _bar(start: Array, end: Array, radius: float) -> CollisionPiece:
-    ahead = end - start
-    length = float(np.linalg.norm(ahead))
-    z = ahead / length
-    y = np.array([0.0, 1.0, 0.0])
-    x = np.cross(y, z)
-    middle = (start + end) / 2
-    position = (float(middle[0]), float(middle[1]), float(middle[2]))
-    return CollisionPiece("capsule", (radius, length / 2), position, np.stack([x, y, z], axis=1))

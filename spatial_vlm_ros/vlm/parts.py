@@ -124,25 +124,20 @@ def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
         merge = int(parts.vision.spatial_merge_size)  # type: ignore[arg-type]
         grids = [(int(h) // merge, int(w) // merge) for _, h, w in told.tolist()]
     elif parts.axes > 1:
-        grids = _counted_grids(parts, inputs)
+        ids = inputs.get("position_ids")  # time, row, column last of their first axis
+        if ids is None:
+            repair = "pass all outputs of the processor"
+            raise InputError("prompt", "no image_grid_thw", "the grid of each image", repair)
+        grids = []
+        for row, within in enumerate(parts.image_columns(inputs["input_ids"])):
+            places = ids[-2:, row, within.to(ids.device)]
+            height, width = (places.amax(dim=1) - places.amin(dim=1) + 1).tolist()
+            grids.append((height, width))
     else:
         grids = [(math.isqrt(count), math.isqrt(count)) for count in counts]
     if [h * w for h, w in grids] != counts:
         got = f"{counts} image tokens for grids {grids}"
         raise InputError("prompt", got, "one image per row, with a square or stated grid")
-    return grids
-
-
-def _counted_grids(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Grids from position ids (time, row, column last of their first axis); raises InputError if there are none."""
-    ids = inputs.get("position_ids")
-    if ids is None:
-        raise InputError("prompt", "no image_grid_thw", "the grid of each image", "pass all outputs of the processor")
-    grids = []
-    for row, within in enumerate(parts.image_columns(inputs["input_ids"])):
-        places = ids[-2:, row, within.to(ids.device)]
-        height, width = (places.amax(dim=1) - places.amin(dim=1) + 1).tolist()
-        grids.append((height, width))
     return grids
 
 

@@ -68,19 +68,15 @@ def crop(rgb: Rgb, target: Box, anchor: Box) -> JudgeInput:
     planes = _planes(square, boxes - (left, top, left, top), side, SIDE)
     shares = np.array([width, height, width, height], np.float64)
     told = [*(2.0 * boxes / shares - 1.0).reshape(-1), np.log(side / np.hypot(width, height)), height / width]
-    return JudgeInput(planes, _whole(rgb, boxes), np.array(told, np.float32))
 
-
-def _whole(rgb: Rgb, boxes: npt.NDArray[np.float64]) -> Floats:
-    """Centre the image in a square of its longer side; the rest is grey."""
-    height, width = rgb.shape[:2]
+    # The whole image in the middle of a square of its longer side; the rest is grey.
     longer = max(height, width)
     rows, columns = (max(round(WHOLE * length / longer), 1) for length in (height, width))
-    square = np.full((WHOLE, WHOLE, 3), 127, np.uint8)
+    canvas = np.full((WHOLE, WHOLE, 3), 127, np.uint8)
     top, left = (WHOLE - rows) // 2, (WHOLE - columns) // 2
-    square[top : top + rows, left : left + columns] = cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA)
+    canvas[top : top + rows, left : left + columns] = cv2.resize(rgb, (columns, rows), interpolation=cv2.INTER_AREA)
     aside = np.array([left, top, left, top]) * (longer / WHOLE)
-    return _planes(square, boxes + aside, longer, WHOLE)
+    return JudgeInput(planes, _planes(canvas, boxes + aside, longer, WHOLE), np.array(told, np.float32))
 
 
 def _planes(square: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float64], side: int, wanted: int) -> Floats:

@@ -425,7 +425,7 @@ def test_a_cluster_without_room_for_a_worker_is_said_with_what_it_has(
     ray.is_initialized.return_value = False
     ray.cluster_resources.return_value = {"CPU": 4.0, "memory": 1e9}
     ray.wait.side_effect = lambda asked, **_: ([], asked)
-    monkeypatch.setattr("spatial_vlm_lab.engine.engines._ray", lambda: ray)
+    monkeypatch.setitem(sys.modules, "ray", ray)
     engine = RayEngine(2, num_gpus=0.5, start_timeout=0.05)
     with pytest.raises(EngineUnavailableError, match=r"1 CPU and 0\.5 GPU for each worker, the cluster has 4 CPU"):
         evaluate_shards(MadeUp(), shards_of(2), tmp_path, engine, CONFIGURATION)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from evaluation_cases import HOSTILE, page_of, some_run
 
-from spatial_vlm_lab.reports import plots
+from spatial_vlm_lab.reports import report
 from spatial_vlm_lab.reports.junit import junit_suites
 from spatial_vlm_lab.reports.markdown import escape, markdown_evaluation
 from spatial_vlm_lab.reports.report import check_installed, evaluation_page
@@ -160,14 +160,14 @@ def test_a_run_without_failures_and_without_a_baseline_is_a_page_too() -> None:
 
 def test_marks_of_plots_stay_inside_their_frames() -> None:
     found: Any = calibrate([0.99] * 20 + [0.6] * 10 + [0.2] * 5, [True] * 20 + [False, True] * 5 + [False] * 5)
-    diagram, curve = plots.reliability(found), plots.coverage_risk(found)
+    diagram, curve = report.reliability(found), report.coverage_risk(found)
     for axis in (diagram.x, diagram.y, curve.x, curve.y):
         assert 2 <= len(axis.ticks) <= 6
         assert axis.low - 1e-9 <= axis.ticks[0] < axis.ticks[-1] <= axis.high + 1e-9
         assert axis.at(axis.low) == axis.start
         assert axis.at(2.0) == axis.end
     places = [tuple(map(float, point.split(","))) for point in f"{curve.line} {curve.band}".split()]
-    assert all(0 <= x <= plots.WIDTH and 0 <= y <= plots.HEIGHT for x, y in places)
+    assert all(0 <= x <= report.WIDTH and 0 <= y <= report.HEIGHT for x, y in places)
     assert places[len(found.curve) - 1] == (curve.x.at(1.0), curve.y.at(found.aurc_random))
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
-from spatial_vlm_lab.scoring.detector_tally import DetectorTally
 from spatial_vlm_lab.scoring.matching import ImageObject
+from spatial_vlm_lab.scoring.outcome import DetectorTally
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import EvaluationError, FileError, InputError
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig

@@ -155,7 +155,11 @@ class Judge:
 
     def verdict(self, data: Any) -> PhysicsVerdict:
         """Return the current verdict."""
-        under = self._supports(data)
+        under: dict[int, set[int]] = {int(body): set() for body in self._bodies}
+        for one, two in self._body_of[data.contact.geom] if data.ncon else ():
+            for a, b in ((int(one), int(two)), (int(two), int(one))):
+                if a in under:
+                    under[a].add(b)
         objects = {}
         for number, id_ in enumerate(self._ids):
             position, axes = self._pose(id_, data)
@@ -190,14 +194,6 @@ class Judge:
             key = (two, one) if swap else (one, two)
             sums[key] = sums.get(key, 0.0) + (-world if swap else world)
         return {key: float(np.linalg.norm(total)) for key, total in sums.items()}
-
-    def _supports(self, data: Any) -> dict[int, set[int]]:
-        found: dict[int, set[int]] = {int(body): set() for body in self._bodies}
-        for one, two in self._body_of[data.contact.geom] if data.ncon else ():
-            for a, b in ((int(one), int(two)), (int(two), int(one))):
-                if a in found:
-                    found[a].add(b)
-        return found
 
     def _on_tray(self, body: int, under: dict[int, set[int]], seen: set[int]) -> bool:
         """Whether it touches the tray but neither table nor robot, or only objects for which this is true."""

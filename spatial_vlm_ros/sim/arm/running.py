@@ -90,31 +90,28 @@ class RunningCell:
 
     def _run(self) -> None:
         try:
-            self._live()
+            origin = time.monotonic() - self.now / self._speed  # when simulated time was 0
+            while not self._ends.is_set():
+                self._answer(0.0)
+                ahead = (time.monotonic() - origin) * self._speed - self.now
+                if ahead > _BEHIND:
+                    origin += (ahead - _BEHIND) / self._speed
+                if ahead < STEP:
+                    self._answer((STEP - ahead) / self._speed)
+                    continue
+                for _ in range(min(int(ahead / STEP), _AT_ONCE)):
+                    self._cell.step()
+                    now = self.now
+                    for watch in self._watches:
+                        if now >= watch.due:
+                            watch.due = max(watch.due + watch.period, now)
+                            watch.act(self._cell)
         except Exception as error:  # nobody waits for this thread
             if self._failed is not None:
                 self._failed(error)
         finally:
             self._ends.set()
             self._refuse()
-
-    def _live(self) -> None:
-        origin = time.monotonic() - self.now / self._speed  # when simulated time was 0
-        while not self._ends.is_set():
-            self._answer(0.0)
-            ahead = (time.monotonic() - origin) * self._speed - self.now
-            if ahead > _BEHIND:
-                origin += (ahead - _BEHIND) / self._speed
-            if ahead < STEP:
-                self._answer((STEP - ahead) / self._speed)
-                continue
-            for _ in range(min(int(ahead / STEP), _AT_ONCE)):
-                self._cell.step()
-                now = self.now
-                for watch in self._watches:
-                    if now >= watch.due:
-                        watch.due = max(watch.due + watch.period, now)
-                        watch.act(self._cell)
 
     def _answer(self, wait: float) -> None:
         """Answer the waiting requests, and those that arrive within `wait` seconds."""

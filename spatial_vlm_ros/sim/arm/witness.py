@@ -86,7 +86,10 @@ class CollisionWitness:
         self._mj.mj_collision(self.model, self.data)
         found: dict[frozenset[str], float] = {}
         for contact in self.data.contact[: self.data.ncon]:
-            pair = frozenset(self._name(int(geom)) for geom in contact.geom)
+            geoms = [self.model.geom(int(geom)) for geom in contact.geom]
+            pair = frozenset(
+                self._boxes.get(str(geom.name)) or str(self.model.body(int(geom.bodyid[0])).name) for geom in geoms
+            )
             if contact.dist < -DEEP and pair not in allowed:
                 found[pair] = max(found.get(pair, 0.0), -float(contact.dist))
         return found
@@ -108,7 +111,3 @@ class CollisionWitness:
             for pair, depth in self.touching(frozenset(allowed)).items():
                 deepest[pair] = max(deepest.get(pair, 0.0), depth)
         return deepest, len(moments)
-
-    def _name(self, geom: int) -> str:
-        name = str(self.model.geom(geom).name)
-        return self._boxes[name] if name in self._boxes else str(self.model.body(self.model.geom_bodyid[geom]).name)

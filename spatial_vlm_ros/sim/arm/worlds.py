@@ -186,26 +186,20 @@ def _drawn(rng: np.random.Generator, name: str) -> TableLayout | None:
         if (not within and kind != "tray") or not _free(obj, objects):
             return None
         objects.append(obj)
+    (x0, x1), (y0, y1) = _REACH
     for kind in rng.permutation(list(_OTHERS))[: int(rng.integers(3, 6))]:
-        if not _add_anywhere(rng, str(kind), objects, eye, behind):
+        model, yaw = _small(str(kind), rng), float(rng.uniform(-math.pi, math.pi))
+        for _ in range(_PLACES):  # a free position where it does not hide the target
+            position = (float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1)), _LET_GO)
+            obj = PlacedModel(str(kind), model, position, yaw)
+            if _free(obj, objects) and _seen(obj, eye, behind):
+                objects.append(obj)
+                break
+        else:
             return None
     if not _seen(objects[3], eye, behind):
         return None
     return TableLayout(name, tuple(objects), scenery, camera, target, TRAY, _INSTRUCTION)
-
-
-def _add_anywhere(
-    rng: np.random.Generator, kind: str, objects: list[PlacedModel], eye: np.ndarray, to: np.ndarray
-) -> bool:
-    """Add one object at a free position where it does not hide the target."""
-    model, yaw = _small(kind, rng), float(rng.uniform(-math.pi, math.pi))
-    for _ in range(_PLACES):
-        (x0, x1), (y0, y1) = _REACH
-        obj = PlacedModel(kind, model, (float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1)), _LET_GO), yaw)
-        if _free(obj, objects) and _seen(obj, eye, to):
-            objects.append(obj)
-            return True
-    return False
 
 
 def _free(obj: PlacedModel, objects: list[PlacedModel]) -> bool:

@@ -80,20 +80,17 @@ class Fault:
         return bool(self.part) or self.kind in ("stuck", "garbage", "wrong")
 
 
-def _effects() -> tuple[dict[str, dict[str, Effect]], dict[tuple[str, str], str]]:
-    """EFFECTS and IMPOSSIBLE, from rows for one or several forms or parts, and one or several kinds."""
-    rows = json.loads((resources.files(__package__) / "effects.json").read_text(encoding="utf-8"))
-    effects: dict[str, dict[str, Effect]] = {room: {} for rooms, *_ in rows["effects"] for room in rooms.split()}
-    for rooms, kind, *effect in sorted(rows["effects"], key=lambda row: KINDS.index(row[1])):
-        for room in rooms.split():
-            effects[room][kind] = Effect(*effect)
-    reasons = {(room, kind): why for room, kinds, why in rows["impossible"] for kind in kinds.split()}
-    return effects, reasons
-
-
-EFFECTS: Mapping[str, Mapping[str, Effect]]
-IMPOSSIBLE: Mapping[tuple[str, str], str]
-EFFECTS, IMPOSSIBLE = _effects()
+# Rows are for one or several forms or parts, and one or several kinds.
+_ROWS = json.loads((resources.files(__package__) / "effects.json").read_text(encoding="utf-8"))
+_BY_KIND = sorted(_ROWS["effects"], key=lambda row: KINDS.index(row[1]))
+EFFECTS: Mapping[str, Mapping[str, Effect]] = {
+    room: {kind: Effect(*effect) for rooms, kind, *effect in _BY_KIND if room in rooms.split()}
+    for listed, *_ in _ROWS["effects"]
+    for room in listed.split()
+}
+IMPOSSIBLE: Mapping[tuple[str, str], str] = {
+    (room, kind): why for room, kinds, why in _ROWS["impossible"] for kind in kinds.split()
+}
 """Form of a stream, or part → kind → its effect; (form or part, kind) → why there is no such fault, and what to use."""
 
 

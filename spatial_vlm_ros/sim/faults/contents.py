@@ -20,6 +20,7 @@ SECOND = 1_000_000_000  # nanoseconds
 WRONG_FRAME = "wrong_frame"
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 _LETTERS = 8  # letters of a random name
+_OF_JOINTS = ("position", "velocity", "effort")
 
 Random = np.random.Generator
 Change = Callable[[Any, float, Random], None]
@@ -124,24 +125,10 @@ def _change_numbers(message: Any, names: Iterable[str], change: Callable[[np.nda
             setattr(message, name, values if isinstance(before, np.ndarray) else type(before)(values.tolist()))
 
 
-def _random_camera(message: Any, _: float, random: Random) -> None:
-    """Set K, D, R and P to random numbers between -1000 and 1000."""
-    _change_numbers(message, "kdrp", lambda values: random.uniform(-1e3, 1e3, len(values)))
-
-
 def _another_focal_length(message: Any, factor: float, _: Random) -> None:
     """Multiply the focal lengths in K (3 columns) and P (4 columns), their first two numbers on the diagonal."""
     _change_numbers(message, "k", lambda k: k * np.where(np.isin(np.arange(9), (0, 4)), factor, 1.0))
     _change_numbers(message, "p", lambda p: p * np.where(np.isin(np.arange(12), (0, 5)), factor, 1.0))
-
-
-def _no_joints(message: Any, _: float, __: Random) -> None:
-    _change_numbers(message, ("position", "velocity", "effort"), lambda values: values * np.nan)
-
-
-def _turned_joints(message: Any, radians: float, _: Random) -> None:
-    """Add an angle to every position, radians."""
-    _change_numbers(message, ("position",), lambda values: values + radians)
 
 
 # ------------------------------------------------------------------------------------------------ detections
@@ -186,14 +173,8 @@ def _shifted(message: Any, metres: float, _: Random) -> None:
         stamped.transform.translation.x += metres
 
 
-def _random_time(message: Any, _: float, random: Random) -> None:
-    """Set the time of /clock to a random time between 0 and twice the right one."""
-    set_time(message.clock, int(nanoseconds(message.clock) * random.uniform(0, 2)))
-
-
-def _other_time(message: Any, seconds: float, _: Random) -> None:
-    """Set the time of /clock ahead, seconds."""
-    set_time(message.clock, nanoseconds(message.clock) + round(seconds * SECOND))
+def _set_clock(message: Any, change: Callable[[int], int]) -> None:
+    set_time(message.clock, change(nanoseconds(message.clock)))
 
 
 CHANGES: Mapping[tuple[str, str], Change] = {
@@ -202,15 +183,17 @@ CHANGES: Mapping[tuple[str, str], Change] = {
     ("depth", "garbage"): _random_bytes,
     ("depth", "wrong"): _scaled,
     ("compressed", "garbage"): _random_bytes,
-    ("info", "garbage"): _random_camera,
+    ("info", "garbage"): lambda message, _, random: _change_numbers(
+        message, "kdrp", lambda values: random.uniform(-1e3, 1e3, len(values))
+    ),
     ("info", "wrong"): _another_focal_length,
     ("detections", "garbage"): _random_detections,
     ("detections", "wrong"): _names_passed_on,
     ("transforms", "garbage"): _no_transforms,
     ("transforms", "wrong"): _shifted,
-    ("joints", "garbage"): _no_joints,
-    ("joints", "wrong"): _turned_joints,
-    ("clock", "garbage"): _random_time,
-    ("clock", "wrong"): _other_time,
+    ("joints", "garbage"): lambda message, *_: _change_numbers(message, _OF_JOINTS, lambda values: values * np.nan),
+    ("joints", "wrong"): lambda message, radians, _: _change_numbers(message, _OF_JOINTS[:1], lambda v: v + radians),
+    ("clock", "garbage"): lambda message, _, random: _set_clock(message, lambda ns: int(ns * random.uniform(0, 2))),
+    ("clock", "wrong"): lambda message, seconds, _: _set_clock(message, lambda ns: ns + round(seconds * SECOND)),
 }
 """(Form, kind) → function that changes a copy of a message, given the amount and the random generator."""

@@ -45,7 +45,12 @@ class FaultyGrounder:
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """See Grounder.ground."""
-        fault = self._now()
+        words = self._faults
+        if self._file is not None and self._file.is_file():
+            words = read_bytes(self._file, _REPAIR, _LARGEST).decode("utf-8")
+        fault = next(iter(read_faults(words, _MODEL)), None)
+        if fault != self._fault:
+            self._fault, self._random = fault, np.random.default_rng(self._seed)
         if fault is None:
             self._last = self._inner.ground(rgb, phrases)
             return self._last
@@ -62,7 +67,14 @@ class FaultyGrounder:
         if fault.kind == "stuck":
             self._last = found
         elif fault.kind == "garbage":
-            return self._garbage(found, rgb.shape)
+            # Random boxes, up to twice the image's size, that fit any phrase.
+            size, random = np.array(rgb.shape[1::-1] * 2, np.float64), self._random
+            boxes = [np.sort(random.uniform(0, 2, (2, 2)), axis=0).reshape(4) * size for _ in found.detections]
+            made = tuple(
+                replace(d, label=letters(random), score=float(random.random()), box_xyxy=tuple(box), mask=None)
+                for d, box in zip(found.detections, boxes, strict=True)
+            )
+            return replace(found, detections=made, match=random.random(found.match.shape))
         elif fault.kind == "wrong":
             named = [*found.detections[1:], *found.detections[:1]]
             made = tuple(
@@ -71,25 +83,6 @@ class FaultyGrounder:
             )
             return replace(found, detections=made, match=np.roll(found.match, -1, axis=1))
         return found
-
-    def _now(self) -> Fault | None:
-        words = self._faults
-        if self._file is not None and self._file.is_file():
-            words = read_bytes(self._file, _REPAIR, _LARGEST).decode("utf-8")
-        fault = next(iter(read_faults(words, _MODEL)), None)
-        if fault != self._fault:
-            self._fault, self._random = fault, np.random.default_rng(self._seed)
-        return fault
-
-    def _garbage(self, found: Grounding, shape: tuple[int, ...]) -> Grounding:
-        """Return the same number of random boxes, up to twice the image's size, that fit any phrase."""
-        size = np.array(shape[1::-1] * 2, np.float64)
-        boxes = [np.sort(self._random.uniform(0, 2, (2, 2)), axis=0).reshape(4) * size for _ in found.detections]
-        made = tuple(
-            replace(d, label=letters(self._random), score=float(self._random.random()), box_xyxy=tuple(box), mask=None)
-            for d, box in zip(found.detections, boxes, strict=True)
-        )
-        return replace(found, detections=made, match=self._random.random(found.match.shape))
 
 
 def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str = "0", **options: str) -> Grounder:

@@ -82,7 +82,23 @@ class FaultLine:
         if fault is not None and not self._passes(fault, now):
             return []
         if any(each.of_contents for each in self._faults.values()):
-            message = self._changed(self._opened(message))
+            message = self._opened(message)
+            if fault is not None and fault.kind == "stuck":
+                if self._frozen is None:
+                    self._frozen = message
+                newest, message = message, copy.deepcopy(self._frozen)
+                if self._form != "clock":
+                    take_headers(message, newest)
+            elif fault is not None and (self._form, fault.kind) in CHANGES:
+                CHANGES[self._form, fault.kind](message, fault.amount, self._random[CONTENTS])
+            if STAMP in self._faults:
+                self._restamp(message, self._faults[STAMP])
+            if FRAME_ID in self._faults:
+                renamed, random = self._faults[FRAME_ID], self._random[FRAME_ID]
+                if renamed.kind != "intermittent" or random.random() < renamed.amount:
+                    name = {"off": "", "garbage": letters(random)}.get(renamed.kind, WRONG_FRAME)
+                    for header in headers(message):
+                        header.frame_id = name
         if fault is not None and fault.kind == "delayed":
             return [(now + fault.amount, self._opened(message) if message is self._last else message)]
         return [(now, message)]
@@ -102,26 +118,6 @@ class FaultLine:
 
     # -------------------------------------------------------------------------------------------- what
 
-    def _changed(self, message: Any) -> Any:
-        fault = self._faults.get(CONTENTS)
-        if fault is not None and fault.kind == "stuck":
-            message = self._stuck(message)
-        elif fault is not None and (self._form, fault.kind) in CHANGES:
-            CHANGES[self._form, fault.kind](message, fault.amount, self._random[CONTENTS])
-        if STAMP in self._faults:
-            self._restamp(message, self._faults[STAMP])
-        if FRAME_ID in self._faults:
-            self._rename(message, self._faults[FRAME_ID])
-        return message
-
-    def _stuck(self, message: Any) -> Any:
-        if self._frozen is None:
-            self._frozen = message
-        still = copy.deepcopy(self._frozen)
-        if self._form != "clock":
-            take_headers(still, message)
-        return still
-
     def _restamp(self, message: Any, fault: Fault) -> None:
         random = self._random[STAMP]
         lost = fault.kind == "intermittent" and random.random() < fault.amount
@@ -140,11 +136,3 @@ class FaultLine:
             elif fault.kind == "wrong":
                 stamp += round(fault.amount * SECOND)
             set_time(header.stamp, stamp)
-
-    def _rename(self, message: Any, fault: Fault) -> None:
-        random = self._random[FRAME_ID]
-        if fault.kind == "intermittent" and random.random() >= fault.amount:
-            return
-        name = {"off": "", "garbage": letters(random)}.get(fault.kind, WRONG_FRAME)
-        for header in headers(message):
-            header.frame_id = name

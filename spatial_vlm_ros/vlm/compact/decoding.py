@@ -169,14 +169,28 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
     """
     found: list[Instance] = []
     chance = probabilities(output, spec)
+    most = np.array((box.inner_width, box.inner_height), np.float64)
     for phrase, heat in enumerate(output.heat):
-        rows, columns = np.nonzero((heat >= _neighbourhood_top(heat)) & (chance[phrase] >= least))
+        padded, (h, w) = np.pad(heat, 1, constant_values=-np.inf), heat.shape
+        top = np.max([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=0)  # of the neighbours
+        rows, columns = np.nonzero((heat >= top) & (chance[phrase] >= least))
         order = np.argsort(-chance[phrase, rows, columns], kind="stable")[: 2 * _MOST]
         rows, columns = rows[order], columns[order]
-        boxes = _boxes(output.box[phrase][:, rows, columns], rows, columns, (box.inner_width, box.inner_height))
-        for kept in _distinct(boxes)[:_MOST]:
-            cell = row, column = int(rows[kept]), int(columns[kept])
-            a, b, c, d = boxes[kept].tolist()
+
+        # Boxes in pixels of the input, within the image's part of it and at least one pixel large.
+        said = output.box[phrase][:, rows, columns].astype(np.float64)
+        centre = (np.stack([columns, rows]) + 0.5 + said[:2]) * STRIDE
+        half = np.exp(np.minimum(said[2:], _LARGEST_LOG)) * STRIDE / 2
+        low = np.clip((centre - half).T, 0.0, most - 1)
+        boxes = np.concatenate([low, np.clip(np.maximum((centre + half).T, low + 1), 1.0, most)], axis=1)
+        kept: list[int] = []  # without those that overlap an earlier one too much
+        for n, close in enumerate(overlaps(boxes, boxes) >= SAME_OBJECT):
+            if not close[kept].any():
+                kept.append(n)
+
+        for n in kept[:_MOST]:
+            cell = row, column = int(rows[n]), int(columns[n])
+            a, b, c, d = boxes[n].tolist()
             rival = 0.0 if output.rival is None else float(output.rival[phrase, row, column])
             sx, sy = box.width / box.inner_width, box.height / box.inner_height
             outer = sx * a, sy * b, min(sx * c, float(box.width)), min(sy * d, float(box.height))
@@ -220,29 +234,3 @@ def mask_logits(kernel: Array, prototypes: Array, input_box: tuple[float, float,
     y = ((np.arange(prototypes.shape[1]) + 0.5) * MASK_STRIDE - (y0 + y1) / 2) / half_y
     seen = np.tensordot(kernel[:-3], prototypes, axes=1)
     return np.asarray(seen + kernel[-3] * x[None] + kernel[-2] * y[:, None] + kernel[-1], np.float32)
-
-
-def _neighbourhood_top(heat: Array) -> Array:
-    padded = np.pad(heat, 1, constant_values=-np.inf)
-    h, w = heat.shape
-    return np.asarray(np.max([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=0), np.float32)
-
-
-def _boxes(said: Array, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp],
-           size: tuple[int, int]) -> npt.NDArray[np.float64]:  # fmt: skip
-    """(N, 4) boxes in pixels of the input, within the image's part of it and at least one pixel large."""
-    offset, sides = said[:2].astype(np.float64), np.exp(np.minimum(said[2:].astype(np.float64), _LARGEST_LOG))
-    centre = (np.stack([columns, rows]) + 0.5 + offset) * STRIDE
-    low, high = (centre - sides * STRIDE / 2).T, (centre + sides * STRIDE / 2).T
-    most = np.array(size, np.float64)
-    low = np.clip(low, 0.0, most - 1)
-    return np.concatenate([low, np.clip(np.maximum(high, low + 1), 1.0, most)], axis=1)
-
-
-def _distinct(boxes: npt.NDArray[np.float64]) -> list[int]:
-    """Indices of boxes, in order, without those that overlap an earlier one too much."""
-    kept: list[int] = []
-    for n, close in enumerate(overlaps(boxes, boxes) >= SAME_OBJECT):
-        if not close[kept].any():
-            kept.append(n)
-    return kept

@@ -213,7 +213,13 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         self.head = ConditionedHead(middle, config.head_size, config.phrase_size, spec.kernel)
         self.prototypes = nn.Sequential(convolution(fine, fine), nn.Conv2d(fine, spec.prototypes, 1))
         self.post_init()  # type: ignore[no-untyped-call]
-        self._start_rare()
+        head = self.head
+        if head.heat.weight.device.type != "meta":  # else weights are about to be loaded
+            # For few centres, boxes of three cells and almost no conditioning.
+            for layer, std in ((head.heat, 0.01), (head.box, 0.01), (head.kernel, 0.01), (head.film, 0.05)):
+                nn.init.normal_(layer.weight, std=std)
+            nn.init.constant_(head.heat.bias, -math.log((1 - _PRIOR) / _PRIOR))
+            nn.init.constant_(head.box.bias[2:], math.log(3.0))
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise convolutions and linear layers by He's rule, and embeddings with a standard deviation of 0.5."""
@@ -226,16 +232,6 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
         elif isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-
-    def _start_rare(self) -> None:
-        """Initialise for few centres, boxes of three cells and almost no conditioning."""
-        head = self.head
-        if head.heat.weight.device.type == "meta":  # weights are about to be loaded
-            return
-        for layer, std in ((head.heat, 0.01), (head.box, 0.01), (head.kernel, 0.01), (head.film, 0.05)):
-            nn.init.normal_(layer.weight, std=std)
-        nn.init.constant_(head.heat.bias, -math.log((1 - _PRIOR) / _PRIOR))
-        nn.init.constant_(head.box.bias[2:], math.log(3.0))
 
     def forward(self, pixels: Tensor, words: Tensor, image: Tensor | None = None) -> CompactOutput:
         """Search images for phrases.

@@ -86,11 +86,6 @@ class CompactSpec:
         return self.prototypes + 3
 
 
-def _are_names(value: Any) -> bool:
-    lists = all(isinstance(labels, (list, tuple)) for labels in value.values())
-    return lists and all(isinstance(word, str) for name, labels in value.items() for word in (name, *labels))
-
-
 def spec_from(values: Mapping[str, Any]) -> CompactSpec:
     """Read the spec from the values of a configuration; other values are ignored, missing ones have defaults."""
     picked: dict[str, Any] = {}
@@ -105,7 +100,13 @@ def spec_from(values: Mapping[str, Any]) -> CompactSpec:
             "score_shift": (int, float),
             "domain": (str,),
         }.get(one.name, (int,))
-        if not isinstance(value, kinds) or isinstance(value, bool) or (one.name == "names" and not _are_names(value)):
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        if fits and one.name == "names":
+            fits = all(
+                isinstance(labels, (list, tuple)) and all(isinstance(word, str) for word in (name, *labels))
+                for name, labels in value.items()
+            )
+        if not fits:
             raise InputError(f"compact model {one.name}", repr(value)[:60], "a value of its type", _REPAIR)
         picked[one.name] = value
     picked["words"] = tuple(picked["words"])

@@ -100,7 +100,14 @@ class CandidateScorer:
             raise InputError("candidates", "none", "one or more")
         prepared = [self.inputs(*one) for one in asked]
         found = list[list[float]]([] for _ in asked)
-        for rows in self._batches(prepared, [frozenset(choices) for _, _, choices in asked]):
+        alike: dict[object, list[int]] = {}  # the questions that can share a forward pass
+        for number, inputs in enumerate(prepared):
+            sizes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
+            grid = tuple(inputs["image_grid_thw"].flatten().tolist()) if "image_grid_thw" in inputs else ()
+            key = (frozenset(asked[number][2]), sizes, grid) if self._answering is None else number
+            alike.setdefault(key, []).append(number)
+        most = self.batch
+        for rows in [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]:
             together = {name: torch.cat([prepared[row][name] for row in rows]) for name in prepared[rows[0]]}
             device = together["input_ids"].device
             answers = {choice: self.tokens(choice, device) for choice in dict.fromkeys(asked[rows[0]][2])}
@@ -115,28 +122,30 @@ class CandidateScorer:
     def _told(
         self, together: dict[str, Any], answers: Mapping[str, Tensor], among: Mapping[str, list[list[int]]] | None
     ) -> dict[str, list[float]] | None:
-        """Likelihoods of each answer after each prompt; None if memory does not suffice for several prompts."""
+        """Likelihoods of each answer after each prompt; None if memory does not suffice for several prompts.
+
+        Args:
+            answers: answer → (1, M) tokens.
+            among: answer → M lists of the tokens that count at each position; None = all, and means are returned.
+        """
+        found = {}
         try:
             with torch.no_grad():
-                first, cache = self._run(together)
-                return {
-                    choice: self._likelihoods(first, cache, answer, None if among is None else among[choice])
-                    for choice, answer in answers.items()
-                }
+                first, cache = self._run(together)  # (B, V) logits after the prompts; the cache is restored afterwards
+                for choice, answer in answers.items():
+                    values = self._told_by(first, cache, answer)
+                    rows = answer.expand(len(first), -1)
+                    own = values.gather(2, rows[:, :, None])[:, :, 0]
+                    if among is None:
+                        found[choice] = [float(mean) for mean in own.mean(dim=1)]
+                        continue
+                    possible = [values[:, n, list(tokens)].logsumexp(-1) for n, tokens in enumerate(among[choice])]
+                    found[choice] = [float(total) for total in (own - torch.stack(possible, 1)).sum(dim=1)]
+            return found
         except torch.cuda.OutOfMemoryError:
             if len(together["input_ids"]) == 1:
                 raise
             return None
-
-    def _batches(self, prepared: Sequence[dict[str, Any]], choices: Sequence[frozenset[str]]) -> list[list[int]]:
-        """Indices of questions that can share a forward pass: with the same candidates and prompts of one size."""
-        alike: dict[object, list[int]] = {}
-        for number, inputs in enumerate(prepared):
-            sizes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
-            grid = tuple(inputs["image_grid_thw"].flatten().tolist()) if "image_grid_thw" in inputs else ()
-            alike.setdefault((choices[number], sizes, grid) if self._answering is None else number, []).append(number)
-        most = self.batch
-        return [rows[k : k + most] for rows in alike.values() for k in range(0, len(rows), most)]
 
     def inputs(self, rgb: Rgb, question: str, choices: Sequence[str]) -> dict[str, Any]:
         """Process a question into inputs on the model's device, up to where the answer starts."""
@@ -144,7 +153,11 @@ class CandidateScorer:
 
     def asked(self, rgb: Rgb, words: str) -> dict[str, Any]:
         """Process a whole prompt, without adding candidates, into inputs on the model's device."""
-        text = self.template.replace("{question}", words) if self.template else self._chat(words)
+        text = self.template.replace("{question}", words)
+        if not self.template:
+            content = [{"type": "image"}, {"type": "text", "text": words}]
+            messages = [{"role": "user", "content": content}]
+            text = str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
         image = Image.fromarray(padded(rgb) if self._square else rgb)
         given = self.processor(images=[image], text=[text])
         given.pop("labels", None)  # PaliGemma's, for a loss over all tokens; only the last is used
@@ -184,29 +197,6 @@ class CandidateScorer:
                 cache_implementation="dynamic", return_dict_in_generate=True,
             )  # fmt: skip
         return one.logits[0], cache_of(one)
-
-    def _chat(self, words: str) -> str:
-        content = [{"type": "image"}, {"type": "text", "text": words}]
-        messages = [{"role": "user", "content": content}]
-        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-
-    def _likelihoods(
-        self, first: Tensor, cache: Any, answer: Tensor, among: Sequence[Sequence[int]] | None = None
-    ) -> list[float]:
-        """Likelihoods of an answer after each prompt that was run; the cache is restored afterwards.
-
-        Args:
-            first: (B, V) logits after the prompts.
-            answer: (1, M) tokens.
-            among: M lists of the tokens that count at each position; None = all tokens, and the mean is returned.
-        """
-        values = self._told_by(first, cache, answer)
-        rows = answer.expand(len(first), -1)
-        own = values.gather(2, rows[:, :, None])[:, :, 0]
-        if among is None:
-            return [float(mean) for mean in own.mean(dim=1)]
-        possible = torch.stack([values[:, place, list(tokens)].logsumexp(-1) for place, tokens in enumerate(among)], 1)
-        return [float(total) for total in (own - possible).sum(dim=1)]
 
     def _told_by(self, first: Tensor, cache: Any, answer: Tensor) -> Tensor:
         """(B, M, V) log-likelihoods of all tokens at each position of an answer; see `_likelihoods`."""

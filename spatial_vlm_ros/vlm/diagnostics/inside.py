@@ -105,16 +105,26 @@ def look_inside(
     def grid_of(item: ProbeItem) -> tuple[int, int]:
         return scorer.grid(item.plain.rgb, item.plain.question, item.plain.choices)
 
-    def balance_of(inputs: dict[str, Any]) -> Balance:
-        image = parts.image_columns(inputs["input_ids"])[0].cpu().numpy()
-        return modality_balance(parts, inputs, np.cumsum(image) == 0)
+    def mean_balance() -> Balance:
+        found = []
+        for inputs in map(inputs_of, chosen):
+            image = parts.image_columns(inputs["input_ids"])[0].cpu().numpy()
+            found.append(modality_balance(parts, inputs, np.cumsum(image) == 0))
+        without = np.mean([b.without_system for b in found], axis=0)  # type: ignore[arg-type]
+        return Balance(np.mean([b.with_system for b in found], axis=0), without)
+
+    def all_turned() -> RotarySensitivity:
+        turned = [rotary_sensitivity(parts, inputs_of(item)) for item in chosen]
+        names = [field.name for field in dataclasses.fields(RotarySensitivity) if field.name != "step"]
+        values = {name: np.stack([getattr(one, name) for one in turned]) for name in names}
+        return RotarySensitivity(**values, step=turned[0].step)
 
     inside = Inside(
         tried("image tokens permuted", lambda: permutation_sensitivity(parts, asked, items, effort.seeds, right)),
         tried("image tokens pooled", lambda: pooling(parts, asked, grid_of, items, effort.sides, right)) or (),
         tried("norms of image tokens", lambda: loudness(parts, inputs_of(chosen[0]))),
-        tried("attention on the image", lambda: _mean([balance_of(inputs_of(item)) for item in chosen])),
-        tried("image keys turned", lambda: _stacked([rotary_sensitivity(parts, inputs_of(item)) for item in chosen])),
+        tried("attention on the image", mean_balance),
+        tried("image keys turned", all_turned),
     )
 
     def drawn(item: ProbeItem) -> Rgb:
@@ -127,14 +137,3 @@ def look_inside(
 def _words(error: Exception) -> str:
     told = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"
     return " ".join(told.split())
-
-
-def _mean(balances: Sequence[Balance]) -> Balance:
-    without = np.mean([b.without_system for b in balances], axis=0)  # type: ignore[arg-type]
-    return Balance(np.mean([b.with_system for b in balances], axis=0), without)
-
-
-def _stacked(turned: Sequence[RotarySensitivity]) -> RotarySensitivity:
-    names = [field.name for field in dataclasses.fields(RotarySensitivity) if field.name != "step"]
-    values = {name: np.stack([getattr(one, name) for one in turned]) for name in names}
-    return RotarySensitivity(**values, step=turned[0].step)

@@ -220,15 +220,6 @@ def outline_of(obj: DrawnObject) -> Floats:
     return _hull(_corners(obj, obj.lift, obj.size))
 
 
-def columns_of(obj: DrawnObject) -> tuple[float, float]:
-    """First and last column that an object with its stand covers."""
-    outlines = [outline_of(obj)]
-    if obj.lift:
-        outlines.append(_hull(_corners(obj, 0.0, obj.lift)))
-    columns = np.concatenate(outlines)[:, 0]
-    return float(columns.min()), float(columns.max())
-
-
 def draw_tabletop(objects: Sequence[DrawnObject]) -> Rgb:
     """Draw (SIDE, SIDE, 3) uint8: a chequered table, a wall, and the objects, far ones first."""
     rgb = _empty_table().copy()
@@ -320,7 +311,12 @@ def _placed(
 ) -> tuple[DrawnObject, DrawnObject]:
     """Place the farther and the nearer object so that they can be exchanged."""
     while True:
-        far, near = (_anywhere(*look, rng) for look in looks)
+        anywhere = []
+        for shape, colour in looks:
+            lift = 0.0 if rng.uniform() < _FLAT else float(rng.uniform(*_LIFTS))
+            along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
+            anywhere.append(DrawnObject(shape, colour, float(rng.uniform(-0.5, 0.5)) * along, along, lift, size))
+        far, near = anywhere
         if not _far_enough(far, near) or not _suits((far, near), higher):
             continue
         areas = [cv2.contourArea(outline_of(obj).astype(np.float32)) for obj in (near, far)]
@@ -330,12 +326,6 @@ def _placed(
         other_far, other_near = reversed(_exchanged((far, near)))
         if _far_enough(other_far, other_near) and _suits((other_far, other_near), higher):
             return far, near
-
-
-def _anywhere(shape: str, colour: str, rng: np.random.Generator) -> DrawnObject:
-    lift = 0.0 if rng.uniform() < _FLAT else float(rng.uniform(*_LIFTS))
-    along, size = float(rng.uniform(*_ALONG)), float(rng.uniform(*_SIZES))
-    return DrawnObject(shape, colour, float(rng.uniform(-0.5, 0.5)) * along, along, lift, size)
 
 
 def _exchanged(objects: tuple[DrawnObject, DrawnObject]) -> tuple[DrawnObject, DrawnObject]:
@@ -359,7 +349,12 @@ def _suits(objects: tuple[DrawnObject, DrawnObject], higher: bool) -> bool:
     points = np.concatenate(outlines)
     if points.min() < _ROOM or points.max() > SIDE - 1 - _ROOM:
         return False
-    (left, right), (other_left, other_right) = (columns_of(obj) for obj in objects)
+    spans = []  # first and last column that each covers with its stand
+    for obj, outline in zip(objects, outlines, strict=True):
+        stand = _hull(_corners(obj, 0.0, obj.lift)) if obj.lift else outline
+        columns = np.concatenate([outline, stand])[:, 0]
+        spans.append((float(columns.min()), float(columns.max())))
+    (left, right), (other_left, other_right) = spans
     rows = [float((outline[:, 1].min() + outline[:, 1].max()) / 2) for outline in outlines]
     rise = rows[1] - rows[0]
     return max(left - other_right, other_left - right) >= _BESIDE and (rise if higher else -rise) >= _RISE

@@ -379,19 +379,18 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
     """
     turned = parts.image_columns(inputs["input_ids"])[0].cpu()
     rows, speeds = rows_of(parts, inputs), speeds_of(parts).double().cpu()
-    told = [_sensitivity(row, turned, speeds, step) for row in rows]
-    image, text, g_image, g_text, slope, change, g_change = (torch.stack(v).numpy() for v in zip(*told, strict=True))
-    return RotarySensitivity(image, text, g_image, g_text, slope, change, g_change, step)
-
-
-def _sensitivity(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, ...]:
-    weights, slopes = attention_at(row, turned, speeds, 0.0)
-    later, later_slopes = attention_at(row, turned, speeds, step)
-    image, text = weights[:, turned].sum(-1), weights[:, ~turned].sum(-1)
-    image_slope, text_slope = _mean(weights, slopes, turned), _mean(weights, slopes, ~turned)
-    slope = image * text * (image_slope - text_slope)
-    change = later[:, turned].sum(-1) - image
-    return image, text, image_slope, text_slope, slope, change, _mean(later, later_slopes, turned) - image_slope
+    told = []
+    for row in rows:
+        weights, slopes = attention_at(row, turned, speeds, 0.0)
+        later, later_slopes = attention_at(row, turned, speeds, step)
+        image, text = weights[:, turned].sum(-1), weights[:, ~turned].sum(-1)
+        image_slope, text_slope = _mean(weights, slopes, turned), _mean(weights, slopes, ~turned)
+        slope, change = image * text * (image_slope - text_slope), later[:, turned].sum(-1) - image
+        later_change = _mean(later, later_slopes, turned) - image_slope
+        told.append((image, text, image_slope, text_slope, slope, change, later_change))
+    names = ("image", "text", "image_slope", "text_slope", "slope", "change", "slope_change")
+    found = dict(zip(names, (torch.stack(values).numpy() for values in zip(*told, strict=True)), strict=True))
+    return RotarySensitivity(**found, step=step)
 
 
 def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, Tensor]:

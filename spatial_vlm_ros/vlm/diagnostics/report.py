@@ -245,7 +245,10 @@ def answer_sheet(examined: Sequence[Examined]) -> Rgb:
     """
     wrong, right = ([one for one in examined if one.right == good] for good in (False, True))
     shown = _spread(wrong, _MOST)
-    tiles = [_answer_tile(one) for one in (*shown, *_spread(right, _MOST - len(shown)))]
+    tiles = []
+    for one in (*shown, *_spread(right, _MOST - len(shown))):
+        ink, plain = _RIGHT if one.right else _WRONG, one.item.plain
+        tiles.append(_tile(plain.rgb, ink, {plain.question: _INK, _answer(one): ink}))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
     return np.vstack([np.hstack(tiles[i : i + _COLUMNS]) for i in range(0, len(tiles), _COLUMNS)])
 
@@ -259,11 +262,6 @@ def _spread(examined: Sequence[Examined], most: int) -> list[Examined]:
 def _answer(one: Examined) -> str:
     answer = one.answers["picture"]
     return answer if one.right else f"{answer}; it is: {one.item.truth}"
-
-
-def _answer_tile(one: Examined) -> Rgb:
-    ink = _RIGHT if one.right else _WRONG
-    return _tile(one.item.plain.rgb, ink, {one.item.plain.question: _INK, _answer(one): ink})
 
 
 def _tile(rgb: Rgb, edge: Ink, texts: Mapping[str, Ink]) -> Rgb:
@@ -314,14 +312,10 @@ def write_folder(
     contents = {
         REPORT: "\n".join(told).encode(),
         DATA: (json.dumps(as_dict(diagnosis), indent=1, allow_nan=False) + "\n").encode(),
-        **{name: _png(rgb) for name, rgb in images.items()},
     }
+    for name, rgb in images.items():
+        contents[name] = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
     with changed_folder(folder) as unfinished:
         for name, data in contents.items():
             write_bytes(unfinished / name, data, force=True, sync=False)
     return [folder / name for name in contents]
-
-
-def _png(rgb: Rgb) -> bytes:
-    _, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    return data.tobytes()

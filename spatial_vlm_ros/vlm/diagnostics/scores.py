@@ -179,17 +179,17 @@ def _section(name: str, examined: Sequence[Examined], *, balanced: bool) -> Sect
         _share(examined, lambda e: e.answers["mirrored"] == e.item.mirrored),
         _share((e for e in examined if e.item.flip is not None), lambda e: e.answers["flipped"] == e.item.flipped),
         _share(examined, _turned_along),
-        _share((e for e in examined if e.item.axis != "depth"), _opposite),
+        _share(
+            (e for e in examined if e.item.axis != "depth"),
+            lambda e: e.answers["picture"] == (e.item.mirrored if e.item.axis == "left-right" else e.item.flipped),
+        ),
         _share(examined, lambda e: e.answers["shuffled"] == e.answers["picture"]),
-        _share(examined, _kept_place),
+        _share(  # whether the answers to both orders of candidates are at the same index of the list
+            examined,
+            lambda e: e.shuffled[e.item.plain.choices.index(e.answers["picture"])] == e.answers["shuffled"],
+        ),
         _share(examined, lambda e: e.answers["paraphrased"] == e.answers["picture"]),
     )  # fmt: skip
-
-
-def _kept_place(examined: Examined) -> bool:
-    """Whether the answers to both orders of candidates are at the same index of the list."""
-    place = examined.item.plain.choices.index(examined.answers["picture"])
-    return examined.shuffled[place] == examined.answers["shuffled"]
 
 
 def _turned_along(examined: Examined) -> bool:
@@ -200,11 +200,6 @@ def _turned_along(examined: Examined) -> bool:
     if item.axis == "above-below":
         return answers["flipped"] == (item.flip or {}).get(was, was)
     return answers["swapped"] != was
-
-
-def _opposite(examined: Examined) -> bool:
-    item = examined.item
-    return examined.answers["picture"] == (item.mirrored if item.axis == "left-right" else item.flipped)
 
 
 def _cue(name: str, examined: Sequence[Examined]) -> Cue:
@@ -289,15 +284,42 @@ def findings_of(sections: Sequence[Section], cues: Sequence[Cue]) -> tuple[Blind
     """Apply all rules to all sections that they are for."""
     named = {section.name: section for section in sections}
     kinds = [named[kind] for kind in KINDS if kind in named]
-    opposites = (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN))
-    return (
-        *(_looking(named[axis]) for axis in AXES if axis in named),
-        *(_heuristic(cue) for cue in cues if cue.cue in _CUES),
-        *(_gross(fault, axis, "opposite answers", named[axis].opposite) for axis, fault in opposites if axis in named),
-        *(_inverting(cue) for cue in cues if cue.cue == HIGHER),
-        *(_gross(BY_PLACE, kind.name, "same place", kind.same_place) for kind in kinds),
-        *(_guessing(kind) for kind in kinds),
-    )
+    found: list[BlindnessFinding] = []
+
+    # Whether accuracy rises with the image; if not, whether answers depend on it at all.
+    for section in (named[axis] for axis in AXES if axis in named):
+        gain, same = section.gain, section.same_blank
+        outcome = _outcome(gain.low <= 0 and gain.high < LITTLE, gain.low > 0)
+        fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
+        numbers: dict[str, Share | Interval] = {"with the picture": section.accuracy, "without": section.blank}
+        numbers |= {"same answers": same, "gain": gain}
+        found.append(BlindnessFinding(fault, section.name, outcome, numbers))
+
+    # Whether a depth cue explains the accuracy, and pulls it below a guess where the cue is wrong.
+    for cue in (cue for cue in cues if cue.cue in _CUES):
+        difference, words = cue.difference, _CUES[cue.cue]
+        outcome = _outcome(difference.low > WELL, difference.high < WELL)
+        fault = f"leans on {words}" if outcome == "found" and cue.counter.high >= HALF else f"takes {words}"
+        numbers = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
+        found.append(BlindnessFinding(fault, "depth", outcome, numbers))
+
+    for axis, fault in (("left-right", MIRRORS), ("above-below", UPSIDE_DOWN)):
+        if axis in named:
+            found.append(_gross(fault, axis, "opposite answers", named[axis].opposite))
+
+    # Whether most answers are wrong both where the cue helps and where it misleads.
+    for cue in (cue for cue in cues if cue.cue == HIGHER):
+        inverted = cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF
+        outcome = _outcome(inverted, max(cue.usual.low, cue.counter.low) > 1 - GROSS)
+        found.append(BlindnessFinding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter}))
+
+    found += [_gross(BY_PLACE, kind.name, "same place", kind.same_place) for kind in kinds]
+    for kind in kinds:
+        above = kind.accuracy.low > kind.chance
+        outcome = _outcome(not above and kind.accuracy.high < kind.chance + LITTLE, above)
+        chance = Interval(kind.chance, kind.chance, kind.chance)
+        found.append(BlindnessFinding(GUESSES, kind.name, outcome, {"accuracy": kind.accuracy, "chance": chance}))
+    return tuple(found)
 
 
 def outcome_of(findings: Sequence[BlindnessFinding]) -> Outcome:
@@ -314,40 +336,8 @@ def words_of(findings: Sequence[BlindnessFinding]) -> str:
     return f"{TOO_FEW}: {open_}" if open_ else NO_FAULT
 
 
-def _looking(section: Section) -> BlindnessFinding:
-    """Whether accuracy rises with the image; if not, whether answers depend on it at all."""
-    gain, same = section.gain, section.same_blank
-    outcome = _outcome(gain.low <= 0 and gain.high < LITTLE, gain.low > 0)
-    fault = USELESS if outcome == "found" and same.low <= HALF else BLIND
-    shares = {"with the picture": section.accuracy, "without": section.blank, "same answers": same}
-    return BlindnessFinding(fault, section.name, outcome, {**shares, "gain": gain})
-
-
-def _heuristic(cue: Cue) -> BlindnessFinding:
-    """Whether a depth cue explains the accuracy, and pulls it below a guess where the cue is wrong."""
-    difference, words = cue.difference, _CUES[cue.cue]
-    outcome = _outcome(difference.low > WELL, difference.high < WELL)
-    fault = f"leans on {words}" if outcome == "found" and cue.counter.high >= HALF else f"takes {words}"
-    numbers: dict[str, Share | Interval] = {"usual": cue.usual, "counter": cue.counter, "usual - counter": difference}
-    return BlindnessFinding(fault, "depth", outcome, numbers)
-
-
-def _inverting(cue: Cue) -> BlindnessFinding:
-    """Whether most answers are wrong both where the cue helps and where it misleads."""
-    inverted = cue.usual.high < 1 - HALF and cue.counter.high < 1 - HALF
-    outcome = _outcome(inverted, max(cue.usual.low, cue.counter.low) > 1 - GROSS)
-    return BlindnessFinding(INVERTS, "depth", outcome, {"usual": cue.usual, "counter": cue.counter})
-
-
 def _gross(fault: str, where: str, name: str, share: Share) -> BlindnessFinding:
     return BlindnessFinding(fault, where, _outcome(share.low > HALF, share.high < GROSS), {name: share})
-
-
-def _guessing(section: Section) -> BlindnessFinding:
-    above = section.accuracy.low > section.chance
-    outcome = _outcome(not above and section.accuracy.high < section.chance + LITTLE, above)
-    chance = Interval(section.chance, section.chance, section.chance)
-    return BlindnessFinding(GUESSES, section.name, outcome, {"accuracy": section.accuracy, "chance": chance})
 
 
 def _outcome(found: bool, excluded: bool) -> Outcome:

@@ -376,25 +376,19 @@ def _run_last_again(parts: Parts, named: Mapping[str, Any], cache: Cache, column
         "position_ids": named["position_ids"][..., -1:],
         cache_argument(parts.model): cache,
     }
-    with _keys_scaled(cache, columns, alpha), torch.no_grad():
-        logits: Tensor = parts.model(**step, use_cache=True, return_dict=True).logits
-    return logits
-
-
-@contextmanager
-def _keys_scaled(cache: Cache, columns: Tensor, alpha: float) -> Iterator[None]:
-    """Within this context, the cache returns keys of these columns times alpha; it stores the true keys."""
     plain, factor = cache.update, torch.where(columns, alpha, 1.0)[:, None]
 
     def update(*given: Any, **named: Any) -> tuple[Tensor, Tensor]:
         keys, values = plain(*given, **named)
         return keys * factor.to(keys), values
 
-    cache.update = update  # type: ignore[method-assign]
+    cache.update = update  # type: ignore[method-assign]  # it stores the true keys, and returns scaled ones
     try:
-        yield
+        with torch.no_grad():
+            logits: Tensor = parts.model(**step, use_cache=True, return_dict=True).logits
     finally:
         del cache.update
+    return logits
 
 
 def _probabilities(parts: Parts, logits: Tensor) -> Tensor:

@@ -84,24 +84,20 @@ def put_layers(
     for config in configs:
         handle.callback(setattr, config, _FIELD, getattr(config, _FIELD))
         setattr(config, _FIELD, chosen)
-    if post_layernorm:
-        handle.callback(parts.vision.register_forward_hook(_normalised(chosen)).remove)
-    return handle
 
-
-def _normalised(layers: Sequence[int]) -> Any:
-    """Encoder hook that applies its `post_layernorm` to the chosen hidden states only."""
-
-    def hook(vision: Any, _given: tuple[Any, ...], output: Any) -> Any:
+    def normalise(vision: Any, _given: tuple[Any, ...], output: Any) -> Any:
+        """Apply its `post_layernorm` to the chosen hidden states only."""
         if output.hidden_states is None:
             return output
         states = list(output.hidden_states)
-        for layer in layers:
+        for layer in chosen:
             states[layer] = vision.post_layernorm(states[layer])
         output["hidden_states"] = tuple(states)
         return output
 
-    return hook
+    if post_layernorm:
+        handle.callback(parts.vision.register_forward_hook(normalise).remove)
+    return handle
 
 
 def _check_kind(kind: str) -> None:

@@ -309,29 +309,25 @@ class Installed(Removable):
         """Before the model runs: find where the image of each row is, or was."""
         self._current = None
         asked = {**dict(zip(self._order, given, strict=False)), **named}
-        cache = cache_of(asked)
+        cache, ids = cache_of(asked), asked.get("input_ids")
         length = int(cache.get_seq_length()) if cache is not None else 0
         if length == 0:
             self._current = _begun(self._parts, self.settings, asked, self._grid)
-        else:
-            self._current = self._going_on(asked.get("input_ids"), asked.get("inputs_embeds"), cache, length)
-
-    def _going_on(self, ids: Tensor | None, embedded: Any, cache: Any, length: int) -> _Prompt | None:
-        """What the cache of a continued prompt remembers; None if it is not needed."""
+            return
         if ids is not None and bool((ids == self._parts.image_token_id).any()):
             got = f"an image behind {length} cached tokens"
             raise InputError("prompt", got, "the whole prompt at once", "start with an empty cache")
         if not self._turns:
-            return None
+            return
         prompt: _Prompt | None = getattr(cache, _REMEMBERED, None)
         if prompt is None or prompt.settings != self.settings:
             got, expected = "one that was started without this scheme", "one that was started with it"
             raise InputError("cache", got, expected, "start with an empty cache")
-        rows = len(embedded if ids is None else ids)
+        rows = len(asked["inputs_embeds"] if ids is None else ids)
         if prompt.first is not None and (rows != prompt.rows or length < prompt.end):
             got = f"{rows} rows behind {length} tokens, started with {prompt.rows} rows and images to {prompt.end}"
             raise InputError("cache", got, "the same rows, and whole images", "start with an empty cache")
-        return prompt
+        self._current = prompt
 
     def _turn(self, _: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> tuple[Tensor, Tensor]:
         """Cosines and sines (B, N, D) of the scheme instead of the model's."""
@@ -387,17 +383,12 @@ def _begun(parts: Parts, settings: Positions, asked: Mapping[str, Any], grid: tu
     grids = grids_of(parts, asked) if grid is None else [grid] * len(ids)
     counts, first = parts.image_columns(ids).sum(dim=-1), columns.int().argmax(dim=-1)
     last = ids.shape[1] - 1 - columns.flip(-1).int().argmax(dim=-1)
-    images = len(ids) if parts.axes > 1 else _images_of(asked, len(ids))
+    features = (asked.get("mm_encoder_outputs") or {}).get("image")  # given within `generate` instead of pixels
+    given = asked.get("pixel_values") if features is None else features.pooler_output
+    images = len(ids) if parts.axes > 1 or given is None else len(given)
     together = torch.equal(last - first + 1, counts)
     if counts.tolist() != [h * w for h, w in grids] or not together or images != len(ids):
         apart = "" if together else ", apart from each other"
         got = f"{counts.tolist()} image tokens of {images} images in {len(ids)} rows{apart}, for grids {grids}"
         raise InputError("prompt", got, "one image per row, with consecutive tokens")
     return _Prompt(settings, len(ids), grids, first, int(last.max()) + 1)
-
-
-def _images_of(asked: Mapping[str, Any], otherwise: int) -> int:
-    """Number of images of a call, given as pixels or, within `generate`, as features."""
-    features = (asked.get("mm_encoder_outputs") or {}).get("image")
-    given = asked.get("pixel_values") if features is None else features.pooler_output
-    return otherwise if given is None else len(given)

@@ -98,39 +98,31 @@ def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, to
     moved = wanted is not None and wanted != trained_positions(parts).scheme
     with ExitStack() as stack:
         for name, value in marks.items():
-            if not (moved and name == positions.NAME):
-                stack.callback(_put_marked(parts, name, value, folder).remove)
+            if moved and name == positions.NAME:
+                continue
+            if name not in _MARKED:
+                reason = f"was trained with {name!r}, an unknown remedy; the known ones are {', '.join(_MARKED)}"
+                repair = "load it with the version of this package that trained it"
+                raise ModelError(type(model).__name__, reason, repair)
+            try:
+                stack.callback(_MARKED[name](parts, value, folder).remove)
+            except (InputError, LookupError, TypeError) as error:
+                reason = f"was trained with {name}, which cannot be applied: {error}"
+                repair = "pass the whole folder as the training saved it"
+                raise ModelError(type(model).__name__, reason, repair) from error
         if wanted is not None and moved:
             settings = Positions(wanted)
             stack.callback(_put_positions(parts, settings, folder, requested.allow_untrained).remove)
         if requested.norm_dose is not None:
-            stack.callback(_put_dose(parts, requested.norm_dose, tokenizer, requested.allow_untrained).remove)
+            if norms.NAME in marks and not requested.allow_untrained:
+                repair = "leave the dose out, or pass allow_untrained=True"
+                raise ModelError(type(model).__name__, "was trained with its own normaliser", repair)
+            text = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids)
+            norm = norms.MeanNorm(text.mean, requested.norm_dose)
+            stack.callback(norms.put_norm(parts, norm, allow_untrained=requested.allow_untrained).remove)
         if requested.attention is not None:
             check_decoder(parts)
         return AppliedRemedies(parts, requested.attention, stack.pop_all())
-
-
-def _put_dose(parts: Parts, dose: float, tokenizer: Any, allow_untrained: bool) -> Any:
-    """Apply the mean norm; raises ModelError for a checkpoint trained with other norms, unless allowed."""
-    model = parts.model
-    if norms.NAME in trained_with(model) and not allow_untrained:
-        repair = "leave the dose out, or pass allow_untrained=True"
-        raise ModelError(type(model).__name__, "was trained with its own normaliser", repair)
-    text = norms.text_norms(parts, rows=len(tokenizer), without=tokenizer.all_special_ids)
-    return norms.put_norm(parts, norms.MeanNorm(text.mean, dose), allow_untrained=allow_untrained)
-
-
-def _put_marked(parts: Parts, name: str, value: object, folder: Path) -> Any:
-    """Apply a remedy that a checkpoint was trained with; raises ModelError, which names the remedy."""
-    model = type(parts.model).__name__
-    if name not in _MARKED:
-        reason = f"was trained with {name!r}, an unknown remedy; the known ones are {', '.join(_MARKED)}"
-        raise ModelError(model, reason, "load it with the version of this package that trained it")
-    try:
-        return _MARKED[name](parts, value, folder)
-    except (InputError, LookupError, TypeError) as error:
-        reason = f"was trained with {name}, which cannot be applied: {error}"
-        raise ModelError(model, reason, "pass the whole folder as the training saved it") from error
 
 
 def _put_norm(parts: Parts, value: object, folder: Path) -> Any:

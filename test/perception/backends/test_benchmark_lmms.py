@@ -49,10 +49,10 @@ def lmms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         lmms_eval_double.install(monkeypatch)
     else:
         pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
-    lmms_model._model_class.cache_clear()
+    vars(lmms_model).pop("SpatialVlmModel", None)
     yield {name.rpartition(".")[2]: importlib.import_module(name)
            for name in ("lmms_eval.api.instance", "lmms_eval.models.registry_v2")}  # fmt: skip
-    lmms_model._model_class.cache_clear()
+    vars(lmms_model).pop("SpatialVlmModel", None)
 
 
 def loaded(lmms: Any, arguments: str, device: str | None = None) -> Any:

@@ -383,10 +383,9 @@ def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> No
     assert len(lengths) == 3  # the prompt, and two candidates of several tokens
     assert max(lengths[1:]) < 3 < lengths[0]
     for score, choice in zip(found, choices, strict=True):  # each behind a prompt that no other candidate followed
-        with torch.no_grad():
-            first, cache = answers._run(answers.inputs(plain.rgb, plain.question, choices))
-            tokens = answers.tokens(choice, first.device)
-            assert answers._likelihoods(first, cache, tokens) == [score]
+        inputs = answers.inputs(plain.rgb, plain.question, choices)
+        tokens = answers.tokens(choice, inputs["input_ids"].device)
+        assert answers._told(inputs, {choice: tokens}, None) == {choice: [score]}
 
 
 def test_sensitivity_is_that_of_answers_asked_by_hand() -> None:
