@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases and answers made up for the tests of reports: right ones, wrong ones, and hostile words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from spatial_vlm_lab.reports.report import evaluation_page

@@ -76,7 +76,6 @@ def finished(started: subprocess.Popen[str]) -> str:
 
 def heard(started: subprocess.Popen[str], shards: int) -> None:
     """Wait until a program has stored so many more shards."""
-    assert started.stdout is not None
     for _ in range(shards):
         assert started.stdout.readline() == "shard\n"
 
@@ -151,7 +150,6 @@ for n in itertools.count():
 def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, tmp_path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE,
                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
-    assert writer.stdout is not None
     for _ in range(writes):
         assert writer.stdout.readline()
     writer.kill()

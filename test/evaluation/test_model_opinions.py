@@ -166,7 +166,6 @@ def test_who_only_follows_the_rule_knows_nothing_whatever_the_share_of_contrary_
     assert count == {"n": 40, "contrary": 2 * contrary, "right": 0}
     answer = fused(tally, tmp_path)
     assert (answer.status, answer.target and answer.target.id) == (Status.OK, "bonnet")
-    assert answer.judge is not None
     assert (answer.judge.effect, "have no weight" in answer.judge.reason) == ("reported", True)
     alone = fused(JudgeTally(), tmp_path, without_cup=True)
     assert fused(tally, tmp_path, without_cup=True).status is alone.status is not Status.OK

@@ -119,7 +119,6 @@ def test_fusing_is_the_resolvers_own(usual: Rendering, tmp_path: Path) -> None:
     comparison = compared(usual, made=plan(calibrations=[file])).comparison
     config = config_from({"judge": {"mode": "fuse", "calibration": file}})
     answer = Resolver(config, HigherIsFarther()).resolve(usual.frame, BEHIND, usual.detections)
-    assert answer.judge is not None
     model, fused = comparison.rows[1:]
     assert [(one.raw_p, one.model_p) for one in answer.judge.relations] == [
         (one.p, one.calibrated) for one in model.opinions

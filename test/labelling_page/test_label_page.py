@@ -145,7 +145,6 @@ def started() -> Iterator[Callable[..., tuple[Any, str]]]:
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             ))  # fmt: skip
             stack.callback(process.kill)
-            assert process.stdout is not None
             line = process.stdout.readline()
             assert line.startswith("label at http://127.0.0.1:"), line + process.stderr.read()  # type: ignore[union-attr]
             return process, line.split()[-1]
@@ -209,7 +208,6 @@ def test_frames_of_a_bag_are_labelled_by_their_stamps(
     assert ended(process)[0] == 0
     (case,) = load_truth(bag.with_name(f"{bag.stem}.truth.jsonl"))
     assert (case.stamp_ns, case.bag) == (seconds(2.1), bag.name)
-    assert case.expect is not None
     assert case.expect.id == shown["proposal"]["id"]
 
 

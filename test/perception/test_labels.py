@@ -183,7 +183,6 @@ def test_detections_of_supervision_are_named_by_their_data_or_by_names_and_may_b
     found = Found(boxes, np.stack([BLOCK, BLOCK]), np.array([0.9, 0.5]), np.array([1, 0]))
     first, second = from_supervision(found, ["cup", "bowl"])
     assert (first.id, first.label, first.score, first.box_xyxy) == ("d0", "bowl", 0.9, (2, 1, 7, 4))
-    assert first.mask is not None
     assert (first.mask == BLOCK).all()
     assert second.label == "cup"
     found.data["class_name"] = np.array(["mug", "plate"])

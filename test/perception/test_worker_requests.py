@@ -34,7 +34,6 @@ def questions(*relations: str) -> list[RelationQuestion]:
 
 
 def report_of(answer: Resolution) -> JudgeReport:
-    assert answer.judge is not None
     return answer.judge
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models for tests of the worker process and of referring. Not a test: imported by the worker by its dotted name."""
 
-from __future__ import annotations
-
 import ctypes
 import dataclasses
 import os

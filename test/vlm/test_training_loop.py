@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop of all models and its state, on three numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path

@@ -59,7 +59,6 @@ def test_lines_that_are_not_understood_keep_their_bytes_when_others_change(tmp_p
     path = file_of(tmp_path, *ODD, ONE + b"\r", TWO)  # with an end of Windows
     with LabelFile(path) as file:
         line = file.lines[len(ODD)]
-        assert line.value is not None
         file.put(line, {**line.value, "by": "corrected"})
         file.save()
         assert file.is_saved
@@ -179,7 +178,6 @@ while True:
 def test_a_page_that_is_killed_while_it_saves_leaves_the_file_whole_and_free(tmp_path: Path) -> None:
     path = file_of(tmp_path, ONE)
     with subprocess.Popen([sys.executable, "-c", WRITES_ON, str(path)], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
         assert other.stdout.readline() == "saving\n"
         with pytest.raises(FileError, match="has it open"):
             LabelFile(path)

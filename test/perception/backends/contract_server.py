@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP server that checks requests against the OpenAI API reference (chat completions), and answers as told."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json

@@ -74,7 +74,6 @@ def test_boxes_become_the_shapes_in_them_in_their_order(folder: Path, options: d
 def test_a_mask_ends_at_its_box_and_an_empty_one_is_none_and_leaves_the_box(taught: sam2.Segmenter) -> None:
     with shifted(taught, 1e4):  # the model fills the whole image
         (mask,) = taught.masks(RGB, [(15.5, 20.0, 34.0, 30.2)])
-    assert mask is not None
     assert mask.sum() == mask[20:31, 15:34].sum() == 11 * 19
     with shifted(taught, -1e4):
         grounding = sam2.MaskedGrounder(found(None, None), taught).ground(RGB, [CAT])
@@ -323,7 +322,6 @@ def test_boxes_scores_and_masks_are_those_of_the_post_processing(folders: Folder
     assert kept.sum() >= 2
     np.testing.assert_allclose(found.xyxy, corners[kept], atol=1e-3)
     np.testing.assert_allclose(found.score, expected["scores"][order].numpy()[kept], atol=1e-6)
-    assert found.masks is not None
     for mask, box, whole in zip(found.masks, found.xyxy, expected["masks"][order].bool().numpy()[kept], strict=True):
         cut = inside(whole, tuple(box))
         assert cut.any()
@@ -394,7 +392,6 @@ def test_a_mask_ends_at_its_box_and_an_object_without_one_keeps_its_box(folders:
     detector = loaded(folders["sam3"])
     with logits_shifted(detector, 1e4):  # the model fills the whole image
         found = detector.boxes(NOISE, ["cat"])
-    assert found.masks is not None
     slack = np.array([-1, -1, 1, 1]) * np.finfo(np.float32).eps * max(SIZE)
     for mask, box in zip(found.masks, found.xyxy, strict=True):
         np.testing.assert_array_equal(mask, inside(np.ones(SIZE, np.bool_), tuple(box + slack)))
@@ -412,7 +409,6 @@ def test_masks_and_not_boxes_say_what_is_one_object() -> None:
     kept = merged(boxes, iou=0.8, most=10)
     np.testing.assert_array_equal(kept.score, [0.9, 0.8])
     np.testing.assert_array_equal(kept.fit, [[0.9, 0.6], [0.8, 0.0]])
-    assert kept.masks is not None
     np.testing.assert_array_equal(kept.masks, masks[:2])
     found = grounding_of(boxes, ["cat", "dog"], ["cat", "dog"], Thresholds(0.1, 0.1, 0.95))
     assert [detection.mask is None for detection in found.detections] == [False, False, False]

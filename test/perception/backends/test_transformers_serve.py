@@ -96,7 +96,6 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], int]:
     listening = threading.Event()
 
     def read() -> None:
-        assert process.stdout is not None
         with process.stdout as output:
             for line in output:
                 lines.append(line)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of tiny models, shared by all tests; what spoils them; and an image whose boxes all differ."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

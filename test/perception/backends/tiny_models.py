@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real model classes at a size that trains in seconds, with their processors; nothing is downloaded."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import json
@@ -362,8 +360,6 @@ def post_processing() -> Callable[..., Any]:
     Importing its module needs torchvision; these two functions of it need torch alone.
     """
     found = importlib.util.find_spec("transformers.models.sam3")
-    assert found is not None
-    assert found.origin is not None
     source = ast.parse((Path(found.origin).parent / "image_processing_sam3.py").read_text())
     wanted = ("_scale_boxes", "post_process_instance_segmentation")
     functions = [node for node in ast.walk(source) if isinstance(node, ast.FunctionDef) and node.name in wanted]
@@ -378,5 +374,4 @@ def post_processing() -> Callable[..., Any]:
 
 
 def iou(mask: Mask | None, truth: Mask) -> float:
-    assert mask is not None
     return float((mask & truth).sum() / (mask | truth).sum())

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real vision-language models of a few thousand weights, taught a handful of conversations by training steps."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`spatial-vlm adapt` from frames to a folder that is loaded and scored; what a model learns from, and refusals."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -131,7 +129,6 @@ def test_the_folder_judges_relations_beside_any_detector(bases: Path, adapted: P
     frame, seen = load_frame(bases / "frames" / "f0")
     questions = [RelationQuestion(name, seen[0].box_xyxy, seen[1].box_xyxy) for name in CHOICES]
     composed = judge_of(load_grounder("composed", options))
-    assert composed is not None
     alone = AskedJudge(scoring.load(model=str(adapted), device="cpu"))
     assert composed.judge(frame.rgb, questions, 60.0) == alone.judge(frame.rgb, questions, 60.0)
     assert domain_of(composed) == "unknown"

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each method and remedy on real classes of few weights: it learns, is saved so, and goes on after a kill."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil
@@ -188,7 +186,6 @@ def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_t
     lesson = location_lesson(VIEWS[0], obj, LocationWords.of(made.parts))
     assert loop_of(made, settings, tmp_path).train(lambda _: learnt(scorer, [lesson], 1))
     box = located(scorer, VIEWS[0].rgb, obj.name)
-    assert box is not None
     height, width = VIEWS[0].rgb.shape[:2]
     assert LocationWords(32, 8).words(box, width, height) == lesson.answer
     scorer = scoring.load(model=str(bases / "llava"), device="cpu")

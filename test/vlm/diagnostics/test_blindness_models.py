@@ -141,8 +141,6 @@ def test_progress_inside_counts_to_its_end() -> None:
     )
     assert seen == [(i, 2 * len(items) + 2) for i in range(1, 2 * len(items) + 3)]
     assert list(images) == [item.key for item in items[:2]]
-    assert inside.balance is not None
-    assert inside.balance.without_system is not None
     assert (inside.balance.without_system >= inside.balance.with_system - 1e-9).all()
     with pytest.raises(InputError, match="Examine something first"):
         look_inside(made, [])

@@ -126,7 +126,6 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     one = next(s for s in scores.sections_of(done) if s.name == "relative")
     right = sum(e.answers["picture"] == e.item.truth for e in picked)
     assert (one.accuracy.k, one.accuracy.n, one.chance) == (right, 48, 0.25)
-    assert one.corrected is not None
     assert one.corrected.value == pytest.approx((right / 48 - 0.25) / 0.75, abs=1e-5)
     assert one.gain.value == pytest.approx(
         (right - sum(e.answers["blank"] == e.item.truth for e in picked)) / 48, abs=1e-5

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other encoders in the class LLaVA, several layers side by side, and the published objective of regions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path
