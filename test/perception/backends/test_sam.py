@@ -141,14 +141,12 @@ def test_the_image_is_encoded_once_for_all_boxes_and_not_at_all_for_none(folder:
 
 
 def test_any_backend_gets_masks_by_name(folder: Path) -> None:
-    options = {
+    inner = {
         "grounder": "spatial_vlm_ros.sim.grounder:load",
         "options": "seed=3 objects=2 width=96 height=64 masks=none",
-        "model": str(folder),
-        "preset": "cpu",
     }
+    options = {**inner, "model": str(folder), "preset": "cpu"}
     grounder = load_grounder("spatial_vlm_ros.perception.backends.sam2:load", options)
-    assert isinstance(grounder, sam2.MaskedGrounder)
     grounding = grounder.ground(np.full((64, 96, 3), 90, np.uint8), [NounPhrase("object")])
     assert len(grounding.detections) == 2
     assert any(detection.mask is not None for detection in grounding.detections)
@@ -291,20 +289,14 @@ def inside(mask: np.ndarray, box: tuple[float, ...]) -> np.ndarray:
 
 
 def loaded(folder: Path, **options: str) -> ConceptDetector:
-    grounder = load_sam3(model=str(folder), **{"preset": "cpu", "threshold": "0.2", **options})  # type: ignore[arg-type]
-    assert isinstance(grounder, ConceptDetector)
-    return grounder
+    return load_sam3(model=str(folder), **{"preset": "cpu", "threshold": "0.2", **options})  # type: ignore[arg-type]
 
 
 def by_transformers(category: str, threshold: float) -> dict[str, Any]:
     """What transformers' own model, tokenizer and post-processing find in NOISE."""
     texts = tiny.tokenizer()(category, padding="max_length", max_length=tiny.LENGTH, return_tensors="pt")
     with torch.inference_mode():
-        output = tiny.sam3()(
-            pixel_values=tiny.SAM3_PREPARATION(NOISE, torch.device("cpu")),
-            input_ids=texts["input_ids"],
-            attention_mask=texts["attention_mask"],
-        )
+        output = tiny.sam3()(pixel_values=tiny.SAM3_PREPARATION(NOISE, CPU), **texts)
         found: dict[str, Any] = tiny.post_processing()(output, threshold, 0.5, [SIZE])[0]
     return found
 
@@ -370,9 +362,8 @@ def test_an_object_of_two_names_is_one_and_the_folder_of_the_video_model_holds_t
     wanted = dict(whole.detector_model.named_parameters())
     assert own.keys() == wanted.keys()
     assert all(torch.equal(own[name], wanted[name]) for name in own)
-    assert f"{2 * tiny.SAM3_SIDE} px" in refusal(
-        "sam3", tiny.saved_sam3(tmp_path / "size", tiny.sam3(), side=2 * tiny.SAM3_SIDE)
-    )
+    other = tiny.saved_sam3(tmp_path / "size", tiny.sam3(), side=2 * tiny.SAM3_SIDE)
+    assert f"{2 * tiny.SAM3_SIDE} px" in refusal("sam3", other)
     words = tiny.saved_sam3(tmp_path / "words", tiny.sam3(words=50))
     assert "its tokenizer has 55 words and its model 50" in refusal("sam3", words)
 

@@ -54,9 +54,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def detect(folder: Path, **options: str) -> GroundingDino:
-    grounder = load_dino(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
-    assert isinstance(grounder, GroundingDino)
-    return grounder
+    return load_dino(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
 
 
 def talk(folder: Path, **options: str) -> WordModel:
