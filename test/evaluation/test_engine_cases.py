@@ -27,14 +27,7 @@ from waiting import DEADLINE
 from spatial_vlm_lab.engine import evaluate_cases
 from spatial_vlm_lab.engine.ahead import made_ahead
 from spatial_vlm_lab.engine.engines import LocalEngine, Shard
-from spatial_vlm_lab.engine.evaluate_cases import (
-    BagWindow,
-    CaseTask,
-    CaseWork,
-    plan_cases,
-    recording_lag,
-    run_configuration,
-)
+from spatial_vlm_lab.engine.evaluate_cases import CaseTask, CaseWork, plan_cases, recording_lag, run_configuration
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.scoring import truth_file
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
@@ -182,7 +175,7 @@ def test_a_part_reads_its_own_chunks_alone(bag: Source, monkeypatch: pytest.Monk
     monkeypatch.setattr("spatial_vlm_lab.engine.evaluate_cases.LEAD_NS", 0)
     shards = plan_cases([bag], GIVEN, SETTINGS, bytes_in_shard=600_000)
     part = shards[len(shards) // 2].payload.part
-    with BagWindow(bag.uri, part) as window, open_bag(bag.uri) as whole:
+    with evaluate_cases.BagWindow(bag.uri, part) as window, open_bag(bag.uri) as whole:
         heavy = [m.log_ns for m in window.messages() if m.topic.endswith("/image")]
         images = [m.log_ns for m in whole.messages() if m.topic.endswith("/image")]
         light = [m.topic for m in window.messages() if m.log_ns < part.first_ns]

@@ -26,15 +26,8 @@ from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, RayEngine, Shar
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, part_answers, part_bytes, run_rows
 from spatial_vlm_lab.engine.store import LEFT_S, LOCK, LockOwner, ResultStore, locked
 from spatial_vlm_lab.scoring.rows import COLUMNS, Row
-from spatial_vlm_ros.errors import (
-    DependencyError,
-    EngineUnavailableError,
-    FolderInUseError,
-    InputError,
-    RunMismatchError,
-    SpatialVlmError,
-    StoreError,
-)
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import EngineUnavailableError, FolderInUseError, RunMismatchError, StoreError
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
@@ -285,7 +278,7 @@ def test_a_task_that_leaves_cases_out_or_gives_no_numbers_is_not_taken_for_whole
 
 
 def test_models_that_cannot_be_loaded_end_the_evaluation(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="weights"):
+    with pytest.raises(errors.InputError, match="weights"):
         evaluated(tmp_path, shards_of(3), MadeUp(broken=True))
 
 
@@ -345,7 +338,7 @@ def test_a_folder_is_not_written_to_unless_it_is_this_evaluation_gone_on_with(tm
     ],
 )
 def test_a_folder_of_something_else_is_refused(
-    name: str, text: str, error: type[SpatialVlmError], words: str, tmp_path: Path
+    name: str, text: str, error: type[errors.SpatialVlmError], words: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=words):
@@ -359,7 +352,7 @@ def test_a_folder_without_an_evaluation_has_no_rows_and_workers_are_counted(tmp_
     with pytest.raises(RunMismatchError, match=r"holds no run\.json"):
         list(run_rows(tmp_path))
     for workers in (0, -1, 5000):
-        with pytest.raises(InputError, match="--workers"):
+        with pytest.raises(errors.InputError, match="--workers"):
             LocalEngine(workers)
 
 
@@ -408,13 +401,13 @@ def test_a_server_of_http_2_may_be_a_cluster() -> None:
 
 def test_without_ray_the_command_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(DependencyError, match="pip install ray pyarrow fsspec s3fs"):
+    with pytest.raises(errors.DependencyError, match="pip install ray pyarrow fsspec s3fs"):
         evaluate_shards(MadeUp(), shards_of(2), tmp_path, RayEngine(2), CONFIGURATION)
 
 
 @pytest.mark.parametrize("options", [{"workers": 0}, {"num_gpus": -1.0}, {"num_gpus": 1.5}])
 def test_numbers_that_are_none_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(errors.InputError):
         RayEngine(**options)
 
 

@@ -13,19 +13,8 @@ import pytest
 from frame_files import case, write_cases, write_frame
 from tables import tables
 
-from spatial_vlm_lab.comparison.judge_calibration import (
-    JudgeTally,
-    LabelledPhrase,
-    OpinionTally,
-    RelationLabel,
-    ask_phrases,
-    ask_relations,
-    judge_json,
-    labelled_pairs,
-    labelled_phrase,
-    reliability_json,
-    weight_of,
-)
+from spatial_vlm_lab.comparison import judge_calibration
+from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, LabelledPhrase, OpinionTally, judge_json
 from spatial_vlm_lab.reports import terminal
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import is_contrary
@@ -70,7 +59,7 @@ def higher_is_farther(relation: str, target: PixelBox, anchor: PixelBox) -> floa
 
 def asked(folder: Path, judge: Judge, budget_s: float = 9.0) -> JudgeTally:
     tally = JudgeTally()
-    ask_relations(folder, load_cases(folder), judge, CONFIG, tally, budget_s)
+    judge_calibration.ask_relations(folder, load_cases(folder), judge, CONFIG, tally, budget_s)
     return tally
 
 
@@ -83,15 +72,16 @@ def cases_of(folder: Path, *lines: dict[str, Any]) -> tuple[Case, ...]:
 
 def test_the_relation_holds_of_the_object_that_is_expected_and_of_no_other_of_its_name() -> None:
     expected = Case("f0", BEHIND, Expectation(Status.OK, "bonnet"))
-    assert labelled_pairs(expected, SEEN, CONFIG) == tuple(
-        RelationLabel("behind", BOX_OF[id_], BOX_OF["cup"], id_ == "bonnet") for id_ in ("bonnet", "ribbon")
+    assert judge_calibration.labelled_pairs(expected, SEEN, CONFIG) == tuple(
+        judge_calibration.RelationLabel("behind", BOX_OF[id_], BOX_OF["cup"], id_ == "bonnet")
+        for id_ in ("bonnet", "ribbon")
     )
 
 
 @pytest.mark.parametrize(("words", "id_", "why"), TABLES["no truth"])
 def test_a_case_that_tells_no_truth_says_why(words: str, id_: str | None, why: str) -> None:
     expect = None if id_ is None else Expectation(Status.OK, id_)
-    assert why in str(labelled_pairs(Case("f0", words, expect), SEEN, CONFIG))
+    assert why in str(judge_calibration.labelled_pairs(Case("f0", words, expect), SEEN, CONFIG))
 
 
 def test_what_a_model_says_is_kept_with_the_truth_once_in_however_many_words_it_is_said(tmp_path: Path) -> None:
@@ -111,7 +101,7 @@ def test_a_model_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     cases = cases_of(tmp_path, case("f0", BEHIND, "bonnet"))
     with WorkerGrounder("compact") as model, pytest.raises(InputError, match=r"judge\.mode"):
-        ask_relations(tmp_path, cases, model, CONFIG, JudgeTally(), 9.0)
+        judge_calibration.ask_relations(tmp_path, cases, model, CONFIG, JudgeTally(), 9.0)
 
 
 def raised() -> World:
@@ -237,7 +227,7 @@ class Naming:
 def labelled(words: str, id_: str | None = "bonnet", status: Status = Status.OK, **config: Any) -> LabelledPhrase | str:
     also = () if id_ is None else ("ribbon",) if id_ == "both" else ()
     expect = Expectation(status, "bonnet" if id_ == "both" else id_, also)
-    return labelled_phrase(Case("f", words, expect), SEEN, config_from(config))
+    return judge_calibration.labelled_phrase(Case("f", words, expect), SEEN, config_from(config))
 
 
 @pytest.mark.parametrize(("instruction", "words", "key"), TABLES["phrases"])
@@ -263,8 +253,11 @@ def test_what_would_tell_nothing_of_one_relation_is_left_out_with_its_reason(
     words: str, id_: str | None, status: Status, reason: str
 ) -> None:
     assert labelled(words, id_, Status(status)) == reason
-    assert labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == NOT_ONE  # without truth
-    assert labelled_phrase(Case("f", "the cup", Expectation(Status.OK, "cup")), (), ResolverConfig()) == UNSEEN
+    assert judge_calibration.labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == NOT_ONE  # without truth
+    assert (
+        judge_calibration.labelled_phrase(Case("f", "the cup", Expectation(Status.OK, "cup")), (), ResolverConfig())
+        == UNSEEN
+    )
 
 
 @pytest.fixture
@@ -279,7 +272,7 @@ def recordings(tmp_path: Path) -> Path:
 
 def told(folder: Path, model: Naming) -> OpinionTally:
     tally = OpinionTally()
-    ask_phrases(folder, load_cases(folder), model, ResolverConfig(), tally)
+    judge_calibration.ask_phrases(folder, load_cases(folder), model, ResolverConfig(), tally)
     return tally
 
 
@@ -320,7 +313,7 @@ def test_after_three_failures_in_a_row_the_model_is_left_alone_and_the_counts_st
         ("the chick behind the cup", "bonnet"), *(("the cup", "cup"),) * 2, ("the chick behind the cup", "bonnet"),
         *(("the cup", "cup"),) * 4))])  # fmt: skip
     with pytest.raises(ModelError, match="it has no answer"):
-        ask_phrases(recordings, load_cases(recordings), model, ResolverConfig(), tally)
+        judge_calibration.ask_phrases(recordings, load_cases(recordings), model, ResolverConfig(), tally)
     assert (tally.counts["behind"]["right"], tally.failed, len(model.asked)) == (2, 5, 7)
 
 
@@ -335,7 +328,7 @@ def test_a_box_counts_by_the_overlap_that_the_resolver_asks_for() -> None:
 
 def test_the_file_has_counts_with_wilson_intervals_and_is_read_back(tmp_path: Path) -> None:
     given = {"left of (robot)": counts(48, 1, 1), "behind": counts(none=3)}
-    written = reliability_json("a model", given, {"date": "2026-01-01", "frames": 4})
+    written = judge_calibration.reliability_json("a model", given, {"date": "2026-01-01", "frames": 4})
     path = tmp_path / "reliability.json"
     path.write_text(json.dumps(written))
     read = load_reliabilities(path)
@@ -343,9 +336,9 @@ def test_the_file_has_counts_with_wilson_intervals_and_is_read_back(tmp_path: Pa
     assert {key: vars(one) for key, one in read.by_relation.items()} == given
     low, high = written["relations"]["left of (robot)"]["intervals"]["right"]
     assert (low, high) == pytest.approx((0.8654, 0.9890), abs=1e-4)  # of 48 of 50: Wilson (1927)
-    assert "measured" not in reliability_json("a model", given)
+    assert "measured" not in judge_calibration.reliability_json("a model", given)
 
 
 @pytest.mark.parametrize(("told", "weight"), TABLES["weights"])
 def test_what_counts_are_worth_is_told_as_the_resolver_takes_them(told: tuple[int, ...], weight: str) -> None:
-    assert weight_of(counts(*told), SecondOpinionConfig()) == weight
+    assert judge_calibration.weight_of(counts(*told), SecondOpinionConfig()) == weight

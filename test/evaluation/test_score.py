@@ -19,17 +19,10 @@ from tables import tables
 from spatial_vlm_lab.reports.junit import junit_suites
 from spatial_vlm_lab.reports.markdown import markdown_evaluation
 from spatial_vlm_lab.reports.terminal import evaluation as print_evaluation
+from spatial_vlm_lab.scoring import comparing
 from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
-from spatial_vlm_lab.scoring.comparing import (
-    Comparison,
-    ComparisonVerdict,
-    PairDifference,
-    clustered,
-    compare,
-    compare_pairs,
-    holm,
-)
+from spatial_vlm_lab.scoring.comparing import Comparison, ComparisonVerdict, clustered, compare, compare_pairs, holm
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun, evaluation_json, judge
 from spatial_vlm_lab.scoring.runs import StoredAnswer, read_runs
@@ -422,7 +415,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def pairs(*runs: tuple[str, list[CaseResult]]) -> dict[str, PairDifference]:
+def pairs(*runs: tuple[str, list[CaseResult]]) -> dict[str, comparing.PairDifference]:
     return {row.metric: row for row in compare_pairs(runs)}
 
 

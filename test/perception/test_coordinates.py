@@ -12,15 +12,8 @@ from tables import tables
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import CLIP_MEAN, padded, padding
-from spatial_vlm_ros.perception.coordinates import (
-    CONVENTIONS,
-    Convention,
-    fitting,
-    from_pixels,
-    looks_like_fractions,
-    share_inside,
-    to_pixels,
-)
+from spatial_vlm_ros.perception import coordinates
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, fitting, from_pixels, share_inside, to_pixels
 
 TABLES = tables(__file__)
 
@@ -87,7 +80,7 @@ def test_what_is_no_place_is_refused_with_what_would_fit(
 @pytest.mark.parametrize(("change", "words"), TABLES["a convention that is none is"], ids=str)
 def test_a_convention_that_is_none_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Convention(**{"name": "mine", "unit": "pixel", **change})
+        coordinates.Convention(**{"name": "mine", "unit": "pixel", **change})
 
 
 def test_fitting_lists_conventions_by_range_and_corners() -> None:
@@ -99,7 +92,7 @@ def test_fitting_lists_conventions_by_range_and_corners() -> None:
     assert fitting((500, 100, 300, 200), SIZE) == ()
     assert fitting((1010, 1020), SIZE) == ("bins-1024-yx",)
     fractions = {(0.5, 1.0): True, (0, 1): False, (0.5, 1.5): False, (-0.5, 0.5): False}
-    assert {values: looks_like_fractions(values) for values in fractions} == fractions
+    assert {values: coordinates.looks_like_fractions(values) for values in fractions} == fractions
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (7, 4), (5, 8), (9, 9)], ids=str)

@@ -18,18 +18,7 @@ from spatial_vlm_ros.perception import cost, probing
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, from_pixels
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.probing import (
-    EXTENT,
-    PLACES,
-    SIZES,
-    ConventionVerdict,
-    Refer,
-    check_convention,
-    probe,
-    probe_grounder,
-    probe_images,
-    read_numbers,
-)
+from spatial_vlm_ros.perception.probing import EXTENT, Refer, check_convention, probe, probe_grounder, probe_images
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 TABLES = tables(__file__)
@@ -91,14 +80,14 @@ def model(
     return refer
 
 
-def names(verdict: ConventionVerdict) -> tuple[str, str | None]:
+def names(verdict: probing.ConventionVerdict) -> tuple[str, str | None]:
     return verdict.outcome, None if verdict.actual is None else verdict.actual.name
 
 
 def test_images_show_the_shape_where_they_say() -> None:
     shown = probe_images()
     assert len(shown) == 18
-    assert {(p.rgb.shape[1], p.rgb.shape[0]) for p in shown} == set(SIZES)
+    assert {(p.rgb.shape[1], p.rgb.shape[0]) for p in shown} == set(probing.SIZES)
     colour = {"red": 0, "green": 1, "blue": 2}
     for one in shown:
         assert one.rgb.dtype == np.uint8
@@ -109,7 +98,7 @@ def test_images_show_the_shape_where_they_say() -> None:
         assert 0 < y0 < y1 < height
         assert one.rgb[int(y0 + y1) // 2, int(x0 + x1) // 2].argmax() == colour[one.phrase.split()[1]]
     assert {one.phrase.split()[2] for one in shown} == {"rectangle", "ellipse"}
-    for x, y in PLACES:  # off the diagonal and the centre: neither y first nor the middle falls on the shape
+    for x, y in probing.PLACES:  # off the diagonal and the centre: neither y first nor the middle falls on the shape
         assert abs(x - y) > EXTENT
         assert max(abs(x - 0.5), abs(y - 0.5)) > EXTENT / 2
 
@@ -117,7 +106,7 @@ def test_images_show_the_shape_where_they_say() -> None:
 def test_numbers_are_found_in_any_form_and_raw_ones_are_taken_as_they_are() -> None:
     for line in Path(__file__).with_name("replies_numbers.jsonl").read_text("utf-8").splitlines():
         reply, numbers, tokens = json.loads(line)
-        assert read_numbers(reply) == (tuple(numbers), tokens), reply
+        assert probing.read_numbers(reply) == (tuple(numbers), tokens), reply
 
     def numbers(rgb: Rgb, _phrase: str) -> list[float]:
         return [value * 1000 for value in seen(rgb)]

@@ -81,8 +81,7 @@ def test_several_boxes_of_one_name_are_several_objects_and_one_box_of_two_names_
 
 def test_an_outline_gives_the_box_around_all_its_parts_and_an_empty_answer_is_nothing_found(taught: Florence2) -> None:
     grounded = taught.ground(CUP_LEFT, [NounPhrase("can")])
-    assert grounded.detections == ()
-    assert grounded.match.shape == (1, 0)
+    assert (grounded.detections, grounded.match.shape) == ((), (1, 0))
     assert taught.refer(CUP_LEFT, "can") == ()
     (plate,) = taught.ground(CUP_LEFT, [NounPhrase("plate")]).detections
     assert plate.label == "plate"
@@ -94,11 +93,8 @@ def test_an_outline_gives_the_box_around_all_its_parts_and_an_empty_answer_is_no
 
 
 def test_what_is_no_answer_is_an_error_and_not_nothing(taught: Florence2, folder: Path) -> None:
-    for category, reason in (
-        ("bowl", "not text with boxes"),
-        ("fork", "not text with boxes"),
-        ("knife", "corners in another order"),
-    ):
+    reasons = {"bowl": "not text with boxes", "fork": "not text with boxes", "knife": "corners in another order"}
+    for category, reason in reasons.items():
         with pytest.raises(ModelError, match=f"{reason}.*{category}"):
             taught.ground(CUP_LEFT, [NounPhrase(category)])
     with pytest.raises(ModelError, match="fewer than three corners"):

@@ -428,14 +428,11 @@ def test_a_failure_to_allocate_is_known_as_such() -> None:
         with pytest.raises((RuntimeError, MemoryError)) as raised:
             fail()
         assert loading.is_out_of_memory(raised.value)
-    for words, memory in (
-        ("CUDA error: out of memory", True),
-        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
-        ("NVML_SUCCESS == r INTERNAL ASSERT FAILED", True),
-        ("CUDA error: device-side assert triggered", False),
-    ):
-        assert loading.is_out_of_memory(RuntimeError(words)) is memory
-    assert not loading.is_out_of_memory(ValueError("out of memory"))
+    failed = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    for words in ("CUDA error: out of memory", failed, "NVML_SUCCESS == r INTERNAL ASSERT FAILED"):
+        assert loading.is_out_of_memory(RuntimeError(words))
+    for other in (RuntimeError("CUDA error: device-side assert triggered"), ValueError("out of memory")):
+        assert not loading.is_out_of_memory(other)
 
 
 def test_another_failure_or_a_forward_that_loses_items_is_a_model_error_at_once() -> None:

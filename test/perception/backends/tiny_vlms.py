@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from PIL import Image
@@ -20,7 +21,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types import NounPhrase, Rgb
 
 CONFIGS = json.loads(Path(__file__).with_name("tiny_configs.json").read_text("utf-8"))
 
@@ -72,6 +73,17 @@ RESIZED = (168, 112)
 def written(kind: str, box: tuple[int, ...]) -> list[int]:
     across, down = RESIZED if kind == "qwen2_5_vl" else (1000, 1000)
     return [round(v * s) for v, s in zip(box, (across / WIDTH, down / HEIGHT) * 2, strict=True)]
+
+
+def assert_finds_the_cup(grounder: Any, places: Iterable[tuple[Rgb, Sequence[float]]], within: float) -> list[float]:
+    """A grounder finds the one cup of each image at its place, to so many pixels; how sure it is of each."""
+    scores = []
+    for rgb, box in places:
+        (one,) = grounder.ground(rgb, [NounPhrase("cup")]).detections
+        assert one.label == "cup"
+        assert one.box_xyxy == pytest.approx(box, abs=within)
+        scores.append(one.score)
+    return scores
 
 
 def qwen_folder(

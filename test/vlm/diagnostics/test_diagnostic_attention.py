@@ -18,13 +18,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.diagnostics import measures
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import Amount, ProbeItem, draw_items
-from spatial_vlm_ros.vlm.diagnostics.measures import (
-    attention_map,
-    loudness,
-    modality_balance,
-    rotary_sensitivity,
-    rows_of,
-)
+from spatial_vlm_ros.vlm.diagnostics.measures import attention_map, modality_balance, rotary_sensitivity, rows_of
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, Parts, image_tokens_changed, parts_of
 from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions
 from spatial_vlm_ros.vlm.remedies.positions import Positions, install, installed_positions, own_positions, speeds_of
@@ -243,7 +237,7 @@ def test_loudness_is_the_ratio_of_mean_norms(kind: str) -> None:
     parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
     seen: dict[str, Any] = {}
     parts.projector.register_forward_hook(lambda _m, _i, out: seen.__setitem__("image", out.reshape(-1, 64)))
-    found = loudness(parts, inputs)
+    found = measures.loudness(parts, inputs)
     image = np.linalg.norm(seen["image"].detach().double().numpy(), axis=-1).mean()
     text = np.linalg.norm(parts.embeddings.weight.detach().double().numpy(), axis=-1).mean()
     assert (found.image, found.text, found.ratio) == pytest.approx((image, text, image / text), rel=1e-5)
@@ -253,7 +247,7 @@ def test_an_overflow_of_image_tokens_is_an_error() -> None:
     parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
     with torch.no_grad():
         parts.projector.linear_2.weight[:] = float("nan")
-    for ask in (loudness, attention_map, rows_of):
+    for ask in (measures.loudness, attention_map, rows_of):
         with pytest.raises(ModelError, match="not numbers"):
             ask(parts, inputs)
 

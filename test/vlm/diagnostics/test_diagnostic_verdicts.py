@@ -22,15 +22,7 @@ from spatial_vlm_ros.vlm.diagnostics import scores
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SHAPES, Shape, draw_shapes
 from spatial_vlm_ros.vlm.diagnostics.items import HIGHER, LARGER, Amount, DrawnObject, ItemPrompt, ProbeItem, draw_items
 from spatial_vlm_ros.vlm.diagnostics.report import Inside, answer_sheet, as_dict, attention_image, diagnose, report
-from spatial_vlm_ros.vlm.diagnostics.scores import (
-    GREY,
-    BlindnessFinding,
-    Examined,
-    examine,
-    findings_of,
-    forms_of,
-    words_of,
-)
+from spatial_vlm_ros.vlm.diagnostics.scores import GREY, BlindnessFinding, examine, findings_of, forms_of, words_of
 
 TABLES = tables(__file__)
 
@@ -41,7 +33,7 @@ def items() -> list[ProbeItem]:
 
 
 @functools.cache
-def examined(answerer: type, *given: Any) -> list[Examined]:
+def examined(answerer: type, *given: Any) -> list[scores.Examined]:
     """What a new answerer of a class says to all questions; it is asked once."""
     return examine(answerer(*given), items())
 

@@ -20,18 +20,8 @@ from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudg
 from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Rgb, Status
-from spatial_vlm_ros.vlm.relation_judge import (
-    NUMBERS,
-    OUTPUTS,
-    PLANES,
-    SIDE,
-    WHOLE,
-    crop,
-    holds,
-    mirrored,
-    stacked,
-    unmirrored,
-)
+from spatial_vlm_ros.vlm import relation_judge
+from spatial_vlm_ros.vlm.relation_judge import NUMBERS, OUTPUTS, PLANES, SIDE, WHOLE, crop, holds, mirrored, stacked
 
 pytest.importorskip("small_scorers")
 pytest.importorskip("mujoco")
@@ -95,7 +85,7 @@ def test_the_mirrored_input_is_that_of_the_mirrored_image_and_turns_sides_round_
     once, twice = crop(rgb, A, B), mirrored(mirrored(crop(rgb, A, B)))
     assert all(np.array_equal(x, y) for x, y in zip(once, twice, strict=True))
     p = np.linspace(0.1, 0.6, len(OUTPUTS))
-    other = unmirrored(p)
+    other = relation_judge.unmirrored(p)
     assert holds(other, "right of") == pytest.approx(1.0 - holds(p, "right of"))
     assert holds(p, "left of") == pytest.approx(1.0 - holds(p, "right of"))
     assert all(holds(other, name) == holds(p, name) for name in OUTPUTS if name != "right of")

@@ -16,16 +16,9 @@ from small_scorers import IMAGE, KINDS, prompt, small_vlm
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, cache_argument, cache_of, parts_of
+from spatial_vlm_ros.vlm.remedies import positions
 from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, trained_with
-from spatial_vlm_ros.vlm.remedies.positions import (
-    OWN,
-    Positions,
-    install,
-    mark_trained,
-    own_positions,
-    settled,
-    trained_positions,
-)
+from spatial_vlm_ros.vlm.remedies.positions import OWN, Positions, install, mark_trained, settled, trained_positions
 
 TABLES = tables(__file__)
 
@@ -89,7 +82,7 @@ def test_a_checkpoint_not_trained_with_a_scheme_is_refused(kind: str) -> None:
     other = "mrope-chunked" if kind == "qwen3_vl" else "mrope-interleaved"
     with pytest.raises(ModelError, match=r"not with positions .*allow_untrained=True"):
         install(parts, Positions(other))
-    install(parts, own_positions(parts)).remove()
+    install(parts, positions.own_positions(parts)).remove()
     with pytest.raises(ModelError, match="learned-absolute"):
         install(parts, Positions("learned-absolute"), table=LearnedPositions(4, 4, 64))
 
