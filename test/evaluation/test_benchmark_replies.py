@@ -44,9 +44,7 @@ def test_a_reply_names_one_option_or_point_or_none(reader: str, row: list[Any]) 
 
 
 @pytest.mark.parametrize(("reply", "options", "choice"), TABLES["short options"])
-def test_short_options_are_read_in_a_sentence_and_are_texts_before_they_are_letters(
-    reply: str, options: list[str], choice: int | None
-) -> None:
+def test_short_options_are_texts_before_they_are_letters(reply: str, options: list[str], choice: int | None) -> None:
     assert read_choice(reply, options) == choice
 
 
@@ -86,7 +84,7 @@ def test_pairs_in_round_brackets_are_points(text: str, cells: list[list[int]]) -
 
 
 @pytest.mark.parametrize(("text", "of_robopoint", "of_roborefer", "why"), TABLES["boxes"])
-def test_boxes_differ_between_the_two_scorers(
+def test_boxes_differ_by_scorer(
     text: str, of_robopoint: list[int] | None, of_roborefer: list[int] | None, why: str
 ) -> None:
     for robopoint, expected in ((True, of_robopoint), (False, of_roborefer)):

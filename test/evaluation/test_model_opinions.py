@@ -104,20 +104,20 @@ def test_a_model_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
         judge_calibration.ask_relations(tmp_path, cases, model, CONFIG, JudgeTally(), 9.0)
 
 
-def raised() -> World:
-    """The chicks and the cup at other heights: the farther one is the lowest, the nearer one the highest."""
-    return World(
-        bodies=(
-            Body("bonnet", "chick", Sphere(0.035), (0.16, -0.12, 0.0), "yellow"),
-            Body("ribbon", "chick", Sphere(0.035), (-0.18, 0.1, 0.24), "yellow"),
-            Body("cup", "cup", Cup(0.04, 0.09), (0.0, 0.0, 0.14), "blue"),
-            Body("low", "box", Box((0.1, 0.1, 0.14)), (0.0, 0.0, 0.0), "red"),
-            Body("high", "box", Box((0.08, 0.08, 0.24)), (-0.18, 0.1, 0.0), "green"),
-        )
+RAISED = World(
+    (
+        Body("bonnet", "chick", Sphere(0.035), (0.16, -0.12, 0.0), "yellow"),
+        Body("ribbon", "chick", Sphere(0.035), (-0.18, 0.1, 0.24), "yellow"),
+        Body("cup", "cup", Cup(0.04, 0.09), (0.0, 0.0, 0.14), "blue"),
+        Body("low", "box", Box((0.1, 0.1, 0.14)), (0.0, 0.0, 0.0), "red"),
+        Body("high", "box", Box((0.08, 0.08, 0.24)), (-0.18, 0.1, 0.0), "green"),
     )
+)
+"""The chicks and the cup at other heights: the farther one is the lowest, the nearer one the highest."""
 
 
-CONTRARY = render(raised(), CAMERA, look_at((-0.74, 0.0, 0.43), (0.0, 0.0, 0.1)))
+VIEW = look_at((-0.74, 0.0, 0.43), (0.0, 0.0, 0.1))
+CONTRARY = render(RAISED, CAMERA, VIEW)
 
 
 @pytest.fixture(scope="module", params=[(10, 10), (19, 1), pytest.param((20, 0), marks=pytest.mark.slow)])
@@ -173,11 +173,9 @@ def test_who_only_follows_the_rule_knows_nothing_whatever_the_share_of_contrary_
 
 
 def test_a_tilted_camera_is_not_asked_about_sides(tmp_path: Path) -> None:
-    pose = look_at((-0.74, 0.0, 0.43), (0.0, 0.0, 0.1))
-    roll = np.deg2rad(40.0)
-    turn = np.eye(4)
+    roll, turn = np.deg2rad(40.0), np.eye(4)
     turn[:2, :2] = [[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]]
-    seen = render(raised(), CAMERA, dataclasses.replace(pose, matrix=pose.matrix @ turn))
+    seen = render(RAISED, CAMERA, dataclasses.replace(VIEW, matrix=VIEW.matrix @ turn))
     write_frame(tmp_path / "turned", seen.frame, seen.detections)
     write_cases(tmp_path, [case("turned", BEHIND, "bonnet")])
     tally = asked(tmp_path, Judge(higher_is_farther))
@@ -189,9 +187,7 @@ def test_time_that_is_used_up_is_seen(tmp_path: Path) -> None:
     class Slow(Judge):
         def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
             assert rgb.ndim == 3
-            end = time.monotonic() + budget_s
-            while time.monotonic() < end:
-                time.sleep(budget_s)
+            time.sleep(budget_s)
             return (0.9, *[None] * (len(questions) - 1))
 
     cases_of(tmp_path, case("usual", BEHIND, "bonnet"))
@@ -231,15 +227,12 @@ def labelled(words: str, id_: str | None = "bonnet", status: Status = Status.OK,
 
 
 @pytest.mark.parametrize(("instruction", "words", "key"), TABLES["phrases"])
-def test_a_phrase_is_asked_without_the_verb_and_counted_under_what_it_says(
-    instruction: str, words: str, key: str
-) -> None:
+def test_a_phrase_is_asked_without_the_verb_and_counted_by_its_words(instruction: str, words: str, key: str) -> None:
     assert labelled(instruction) == LabelledPhrase(words, key, frozenset({"bonnet"}))
 
 
 def test_the_frame_of_reference_in_force_is_in_the_words_and_in_the_key() -> None:
-    said = labelled("the chick behind the cup as seen from the robot")
-    assert isinstance(said, LabelledPhrase)
+    said: Any = labelled("the chick behind the cup as seen from the robot")
     assert said.key == "behind (robot)"
     assert labelled("the chick behind the cup", frame_of_reference="robot") == said
     assert labelled("the cup", "cup") == LabelledPhrase("the cup", "name", frozenset({"cup"}))  # a name alone
@@ -249,7 +242,7 @@ NOT_ONE, UNSEEN = "it does not expect exactly one object", "the expected object 
 
 
 @pytest.mark.parametrize(("words", "id_", "status", "reason"), TABLES["left out"])
-def test_what_would_tell_nothing_of_one_relation_is_left_out_with_its_reason(
+def test_what_tells_nothing_of_one_relation_is_left_out(
     words: str, id_: str | None, status: Status, reason: str
 ) -> None:
     assert labelled(words, id_, Status(status)) == reason
@@ -299,7 +292,7 @@ def test_answers_are_counted_as_right_another_and_none_by_what_the_phrase_says(r
     assert tally.left_out[NOT_ONE] == 2
 
 
-def test_a_request_that_fails_is_not_counted_and_the_next_is_asked(
+def test_a_failed_request_is_not_counted_and_the_next_is_asked(
     recordings: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tally = told(recordings, Naming({words: id_ for words, id_ in ANSWERS.items() if "front" not in words}))

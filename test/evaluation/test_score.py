@@ -270,9 +270,7 @@ def test_confidence_that_is_the_truth_is_calibrated_and_beats_the_constant() -> 
 
 
 @given(CASES)
-def test_aurc_is_the_mean_over_the_orders_of_equal_confidences_and_no_order_matters(
-    cases: list[tuple[float, bool]],
-) -> None:
+def test_aurc_is_the_mean_over_orders_of_equal_confidences(cases: list[tuple[float, bool]]) -> None:
     found = of([c for c, _ in cases], [r for _, r in cases])
     other = of([c for c, _ in reversed(cases)], [r for _, r in reversed(cases)])
     assert (found.right, found.bins, found.curve, found.aurc_best) == (

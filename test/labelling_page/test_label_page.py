@@ -51,9 +51,7 @@ def labeller(desk: Any) -> Labeller:
     return Labeller(desk.page.host, desk.page.port).enter(desk.page.url)
 
 
-def test_nothing_is_shown_without_the_token_or_under_another_name_or_beyond_this_machine(
-    desk: Any, labeller: Labeller
-) -> None:
+def test_nothing_is_shown_without_the_token_or_beyond_this_machine(desk: Any, labeller: Labeller) -> None:
     stranger = Visitor(desk.page.host, desk.page.port)
     for path in ("/", "/cases", "/case/0", "/image/0"):
         reply = stranger.get(path)
@@ -184,9 +182,7 @@ def test_decisions_are_in_the_file_and_the_page_ends_when_it_is_told(
 @pytest.mark.parametrize(
     "single", [pytest.param(False, id="folder", marks=pytest.mark.slow), pytest.param(True, id="file")]
 )
-def test_frames_of_a_bag_are_labelled_by_their_stamps(
-    tmp_path: Path, started: Callable[..., Any], single: bool
-) -> None:
+def test_frames_of_a_bag_are_labelled_by_stamps(tmp_path: Path, started: Callable[..., Any], single: bool) -> None:
     pytest.importorskip("rosbags")
     from bag_builder import FIXED, BagBuilder, scene, seconds
 
@@ -212,9 +208,7 @@ def test_frames_of_a_bag_are_labelled_by_their_stamps(
 
 
 @pytest.mark.parametrize("nowhere", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_what_cannot_be_saved_is_written_beside_or_shown(
-    frames: Path, started: Callable[..., Any], nowhere: bool
-) -> None:
+def test_what_cannot_be_saved_is_kept_beside_or_shown(frames: Path, started: Callable[..., Any], nowhere: bool) -> None:
     process, link = started("--frames", frames, "--blind")
     labeller, beside = visitor(link), frames / "cases.jsonl.unsaved.jsonl"
     (frames / "cases.jsonl").write_text("theirs\n")
@@ -247,7 +241,7 @@ def test_lines_that_evaluate_refuses_are_named_at_the_start(frames: Path, starte
 
 
 @pytest.mark.parametrize(("words", "says"), rows(__file__, "label_refused"))
-def test_what_cannot_be_labelled_is_refused_in_words(
+def test_what_cannot_be_labelled_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

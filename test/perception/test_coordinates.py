@@ -21,9 +21,7 @@ SIZE, RESIZED = (640, 480), (320, 120)
 
 
 @pytest.mark.parametrize(("name", "written", "pixels"), TABLES["values of every convention are pixels"])
-def test_values_of_every_convention_are_pixels(
-    name: str, written: tuple[float, ...], pixels: tuple[float, ...]
-) -> None:
+def test_values_of_a_convention_are_pixels(name: str, written: tuple[float, ...], pixels: tuple[float, ...]) -> None:
     convention = CONVENTIONS[name]
     boxes = to_pixels([written, written], convention, SIZE, RESIZED)
     assert boxes.dtype == np.float64
@@ -35,7 +33,7 @@ def test_values_of_every_convention_are_pixels(
 
 
 @pytest.mark.parametrize(("name", "rounded", "beyond"), TABLES["rounding is clipped and more is"])
-def test_rounding_is_clipped_and_more_is_refused(
+def test_rounding_is_clipped_and_more_refused(
     name: str, rounded: tuple[float, float], beyond: tuple[float, float]
 ) -> None:
     ((x, y),) = to_pixels([rounded], CONVENTIONS[name], SIZE, RESIZED)
@@ -69,9 +67,7 @@ def test_every_place_in_the_image_stays_in_it(name: str, x: float, y: float, wid
 
 
 @pytest.mark.parametrize(("values", "name", "sizes", "error", "words"), TABLES["no place"])
-def test_what_is_no_place_is_refused_with_what_would_fit(
-    values: Any, name: str, sizes: list[list[int]], error: str, words: str
-) -> None:
+def test_what_is_no_place_is_refused(values: Any, name: str, sizes: list[list[int]], error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words):
         to_pixels(values, CONVENTIONS[name], *map(tuple, sizes))
     assert to_pixels(np.zeros((0, 4)), CONVENTIONS["thousand"], SIZE).shape == (0, 4)
@@ -128,9 +124,7 @@ def test_padding_is_split_as_llava_splits_it_and_a_box_that_reaches_into_it_is_i
     width=st.integers(1, 5000),
     height=st.integers(1, 5000),
 )
-def test_what_is_written_is_read_back_within_one_step(
-    name: str, corner: tuple[float, float], width: int, height: int
-) -> None:
+def test_what_is_written_is_read_within_a_step(name: str, corner: tuple[float, float], width: int, height: int) -> None:
     convention, size = CONVENTIONS[name], (width, height)
     point = (corner[0] * width, corner[1] * height)
     written = from_pixels([point], convention, size, (7, 9))

@@ -244,7 +244,7 @@ def test_guessing_passes_in_one_of_twenty_at_most(forms: int) -> None:
 
 
 @pytest.mark.parametrize(("understood", "chosen"), TABLES["forms"])
-def test_the_form_that_a_model_understands_is_chosen(
+def test_the_form_that_is_understood_is_chosen(
     understood: list[str], chosen: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = Sees(**dict.fromkeys(understood, True))
@@ -263,9 +263,7 @@ def test_the_form_that_a_model_understands_is_chosen(
 @pytest.mark.parametrize(
     "otherwise", [lambda choices: choices[0], lambda choices: choices[-1], lambda _: "left", lambda _: "right"]
 )
-def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
-    otherwise: Callable[[Sequence[str]], str],
-) -> None:
+def test_a_model_that_does_not_see_who_is_who_is_refused(otherwise: Callable[[Sequence[str]], str]) -> None:
     judge = AskedJudge(Sees(otherwise=otherwise), thousandths)
     with pytest.raises(
         judging.MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
@@ -301,7 +299,7 @@ def test_a_form_that_cannot_be_made_is_not_probed() -> None:
 
 
 @pytest.mark.parametrize("marks", ["crop", "text", "auto"])
-def test_marks_that_a_judge_does_not_take_leave_it_unasked_in_auto_and_are_refused_elsewhere(
+def test_marks_that_a_judge_does_not_take_leave_it_unasked_or_refuse(
     marks: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     frame, detections = chicks_and_cup_frame()

@@ -139,10 +139,7 @@ def test_points_do_as_well_as_boxes(name: str) -> None:
     assert names(verdict) == ("confirmed", name), verdict.reason
 
 
-@pytest.mark.parametrize(
-    ("noise", "seed"),
-    [(0.06, 0), slow(0.03, 0), slow(0.03, 1), slow(0.06, 1)],
-)
+@pytest.mark.parametrize(("noise", "seed"), [(0.06, 0), slow(0.03, 0), slow(0.03, 1), slow(0.06, 1)])
 @pytest.mark.parametrize("true", NAMES)
 def test_noise_never_confirms_or_names_a_wrong_one(true: str, noise: float, seed: int) -> None:
     for stated in {true, NAMES[(NAMES.index(true) + 1 + seed) % len(NAMES)]}:
@@ -297,9 +294,7 @@ def in_pixels() -> Boxes:
     return Boxes(lambda _: (1.0, 1.0))
 
 
-def test_a_model_that_writes_as_stated_starts_and_answers_that_do_not_tell_are_warned_of(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_model_that_writes_as_stated_starts_and_unclear_ones_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     assert isinstance(Written(), probing.Writer)
     check_convention("tiny", Written())
     assert caplog.records == []

@@ -178,9 +178,7 @@ def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pyt
     assert failure.value.available[-1] == '"module.path:function" of your own'
 
 
-def test_code_of_the_users_own_is_loaded_by_its_path_and_a_backend_of_the_table_comes_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_own_code_is_loaded_by_its_path_and_a_backend_of_the_table_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.BACKENDS, "mine", "worker_models:Obedient")
     for name in ("worker_models:Obedient", "mine"):
         assert isinstance(load_grounder(name), worker_models.Obedient)
@@ -195,9 +193,7 @@ def test_what_is_no_name_of_a_backend_is_unknown(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "options", "error", "words"), TABLES["a backend that cannot be loaded"])
-def test_a_backend_that_cannot_be_loaded_so_is_refused_with_what_to_do(
-    name: str, options: dict[str, str], error: str, words: str
-) -> None:
+def test_a_backend_that_cannot_be_loaded_is_refused(name: str, options: dict[str, str], error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words) as failure:
         load_grounder(name, options)
     assert failure.value.repair  # type: ignore[attr-defined]

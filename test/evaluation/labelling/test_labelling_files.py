@@ -86,9 +86,7 @@ def test_any_line_that_is_not_touched_keeps_its_bytes_and_its_place(lines: list[
             assert now == before
 
 
-def test_a_file_that_nobody_changes_is_not_written_and_a_new_line_stands_behind_those_of_its_frame(
-    tmp_path: Path,
-) -> None:
+def test_a_file_that_nobody_changes_stays_and_a_new_line_stands_behind_its_frame(tmp_path: Path) -> None:
     path = file_of(tmp_path, ONE, TWO, end=b"")
     before = path.stat()
     with LabelFile(path) as file:
@@ -239,9 +237,7 @@ def stamps_of(source: LabelSource) -> list[Any]:
     return [source.naming(n)["stamp_ns"] for n in range(len(source.names))]
 
 
-def test_every_complete_frame_is_as_a_replay_sees_it(
-    bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_complete_frame_is_as_a_replay_sees_it(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "kept").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "kept"))
     with open_bag(bag) as opened:

@@ -109,9 +109,7 @@ def test_the_most_likely_choice_has_the_least_value_and_remedies_change_it(lmms:
     assert [value for value, _ in treated] != [value for value, _ in found]
 
 
-def test_the_folder_of_a_model_and_a_device_are_taken_and_what_cannot_be_answered_is_refused(
-    lmms: Any, model: Path
-) -> None:
+def test_a_folder_and_a_device_are_taken_and_what_cannot_be_answered_is_refused(lmms: Any, model: Path) -> None:
     made = loaded(lmms, f"backend={model}", device="cpu")
     assert len(asked(lmms, made, "loglikelihood", [(WORDS, "cup", visuals, 0)])) == 1
     with pytest.raises(InputError, match="does not take a free prompt"):

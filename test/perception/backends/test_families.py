@@ -77,9 +77,7 @@ def test_an_unknown_model_lists_families_and_a_fact_that_no_source_tells_has_to_
     assert (row.name, row.convention, row.one) == ("molmo2", "percent", "Point to {}")
 
 
-def test_a_prompt_that_asks_for_one_object_is_said_in_the_log_but_not_one_of_the_user(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_prompt_for_one_object_is_said_in_the_log_but_not_one_of_the_user(caplog: pytest.LogCaptureFixture) -> None:
     warn_of_one(asked("RoboRefer-8B", prompt="Point to every {}"), "RoboRefer-8B")
     warn_of_one(asked("mine", convention="thousand"), "mine")
     assert caplog.text == ""
@@ -92,9 +90,7 @@ def test_a_prompt_that_asks_for_one_object_is_said_in_the_log_but_not_one_of_the
 
 
 @pytest.mark.parametrize("row", WRONG_OPTIONS, ids=lambda row: f"{row['backend']} {row['options']}")
-def test_an_option_that_a_backend_cannot_have_is_refused_before_a_model_is_loaded(
-    request: pytest.FixtureRequest, row: dict[str, Any]
-) -> None:
+def test_an_option_that_a_backend_cannot_have_is_refused(request: pytest.FixtureRequest, row: dict[str, Any]) -> None:
     for package in () if row["backend"] in ("server", "composed") else ("transformers", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)
     model = {"model": str(request.getfixturevalue("folders")[row["folder"]])} if "folder" in row else {}

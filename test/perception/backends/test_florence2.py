@@ -56,9 +56,7 @@ def taught(folder: Path) -> Florence2:
 
 
 @pytest.mark.parametrize(("rgb", "box"), [(CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)])
-def test_a_box_comes_back_at_the_centres_of_its_strips(
-    taught: Florence2, rgb: np.ndarray, box: tuple[int, ...]
-) -> None:
+def test_a_box_comes_back_at_centres_of_its_strips(taught: Florence2, rgb: np.ndarray, box: tuple[int, ...]) -> None:
     grounded = taught.ground(rgb, [NounPhrase("cup")])
     (cup,) = grounded.detections
     assert cup.label == "cup"
@@ -123,9 +121,7 @@ def test_a_hostile_category_changes_no_task_and_one_without_a_name_or_no_image_i
 
 
 @pytest.mark.parametrize(("spoil", "words"), [(False, "it is empty"), (True, "not finite")])
-def test_a_model_that_knows_nothing_or_whose_weights_are_no_numbers_ends_in_a_model_error(
-    tmp_path: Path, spoil: bool, words: str
-) -> None:
+def test_a_model_that_knows_nothing_or_has_no_numbers_is_a_model_error(tmp_path: Path, spoil: bool, words: str) -> None:
     folder = tiny_vlms.florence_folder(tmp_path, LESSONS, steps=0, spoil=spoil)
     with pytest.raises(ModelError, match=words):
         florence2.load(model=str(folder), max_new_tokens="30").ground(CUP_LEFT, [NounPhrase("cup")])

@@ -174,7 +174,7 @@ def test_a_folder_without_the_files_of_a_processor_is_refused(detector: Path, tm
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers", "huggingface_hub"])
-def test_a_package_that_is_not_installed_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_missing_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # importing it fails
     find = partial(model_folder, "owner/name") if "hub" in package else partial(transformers_class, "AutoModel")
     with pytest.raises(DependencyError) as raised:
@@ -193,9 +193,7 @@ except SpatialVlmError as error:
 
 
 @pytest.mark.parametrize("lost", ["", "model.safetensors"])
-def test_an_id_is_found_in_the_hubs_cache_if_it_is_whole_and_the_hub_is_not_asked(
-    detector: Path, tmp_path: Path, lost: str
-) -> None:
+def test_an_id_is_found_whole_in_the_cache_without_asking_the_hub(detector: Path, tmp_path: Path, lost: str) -> None:
     model = tmp_path / "models--owner--detector"
     snapshot = Path(shutil.copytree(detector, model / "snapshots" / SHA, ignore=lambda *_: {lost}))
     (model / "refs").mkdir()

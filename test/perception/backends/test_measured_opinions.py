@@ -94,9 +94,7 @@ def test_counts_model_date_frames_and_what_was_left_out_are_told(tmp_path: Path)
     assert len(measured["date"].split("-")) == 3
 
 
-def test_the_summary_for_people_names_intervals_and_weight_and_counts_that_cannot_be_written_are_told(
-    tmp_path: Path,
-) -> None:
+def test_the_summary_has_intervals_and_weight_and_unwritten_counts_are_told(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "recordings", [*[case("f0", BEHIND, "bonnet")] * 17, case("f0", "the chick")])
     (tmp_path / "file").touch()
     with serving(BONNET) as server:

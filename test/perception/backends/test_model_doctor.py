@@ -48,9 +48,7 @@ def test_a_whole_model_loads_and_answers(detector: Path) -> None:
     assert "objects" in findings[-1].found
 
 
-def test_a_listed_model_that_is_missing_or_has_a_changed_file_is_told_with_its_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listed_model_that_is_missing_or_changed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path))
     assert f"spatial-vlm models get {LISTED}" in the_error("onnx", model=LISTED, family="owlvit").repair
     entry = known_model(LISTED)
@@ -72,7 +70,7 @@ def test_a_folder_whose_name_says_another_family_is_told(tmp_path: Path) -> None
     assert "set family" in finding.repair
 
 
-def test_a_package_that_is_not_installed_is_told_with_its_command(
+def test_a_missing_package_is_told_with_its_command(
     tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("onnxruntime", "transformers"):

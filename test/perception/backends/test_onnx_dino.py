@@ -114,9 +114,7 @@ def test_the_same_question_has_the_same_answer_and_a_box_that_no_phrase_reaches_
     assert loaded(folder, text_threshold="1").ground(image(), [CAT, CAN]).detections == ()
 
 
-def test_many_categories_are_split_by_the_longest_text_and_a_tokenizer_of_another_model_is_refused(
-    plain_folder: Path,
-) -> None:
+def test_many_categories_are_split_by_the_longest_text_and_other_tokens_refused(plain_folder: Path) -> None:
     grounder = loaded(plain_folder, at_once="100")
     seen: list[int] = []
     grounder.model.model.text_backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
@@ -284,9 +282,7 @@ refusal = partial(refused_by, "onnx")
 
 @pytest.mark.parametrize("size", [SIZE, (180, 256)])
 @pytest.mark.parametrize("at_once", ["1", "3", "8"])
-def test_boxes_and_scores_are_those_of_the_backend_with_torch(
-    exported: tuple[Path, Path], size: tuple[int, int], at_once: str
-) -> None:
+def test_boxes_and_scores_are_those_of_torch(exported: tuple[Path, Path], size: tuple[int, int], at_once: str) -> None:
     options = {"threshold": "0.5", "at_once": at_once}
     found = opened(exported[1], **options).boxes(patches(size), CATEGORIES)
     expected = loaded(exported[0], **options).boxes(patches(size), CATEGORIES)
@@ -355,7 +351,7 @@ def test_the_graph_has_the_inputs_that_are_documented_and_standard_operators(exp
     assert [one.name for one in model.graph.output] == [*OUTPUTS, "proposals"]
 
 
-def test_graphs_that_compute_something_else_are_not_kept(
+def test_other_graphs_are_not_kept(
     exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other(made: DinoExport, folder: Path) -> None:

@@ -245,15 +245,13 @@ def test_threads_do_not_spin(folders: Folders, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "tokenizers", "PIL"])
-def test_a_package_that_is_not_installed_is_named(
-    folders: Folders, monkeypatch: pytest.MonkeyPatch, package: str
-) -> None:
+def test_a_package_that_is_missing_is_named(folders: Folders, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DependencyError, match=r"pip install onnxruntime tokenizers"):
         opened(folders["owlvit graph"]).ground(patches(), [CAT])
 
 
-def test_numbers_that_are_none_an_error_of_onnx_runtime_and_a_long_request_are_errors(
+def test_nan_an_error_of_onnx_runtime_and_a_long_request_are_errors(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = opened(folders["owlvit graph"], at_once="1")
@@ -296,9 +294,7 @@ def test_half_a_download_and_what_is_no_onnx_file_or_not_the_only_one_are_refuse
     assert "Pass its folder" in refusal(copy / "model.pt")
 
 
-def test_another_architecture_or_size_and_one_of_two_graphs_are_refused(
-    copied: Callable[[str], Path], folders: Folders
-) -> None:
+def test_another_architecture_or_size_or_half_are_refused(copied: Callable[[str], Path], folders: Folders) -> None:
     folder = copied("owlvit graphs")
     (folder / "image.onnx").unlink()
     assert "image.onnx is missing" in refusal(folder)

@@ -193,7 +193,7 @@ def calibration(path: Path, model: str, low: float, high: float, threshold: floa
     return str(path)
 
 
-def test_nothing_is_put_on_unless_asked_for_and_dose_0_and_factor_1_change_nothing(
+def test_nothing_is_put_on_unasked_and_dose_0_and_factor_1_change_nothing(
     plain: Answers, folder: Path, kind: str
 ) -> None:
     assert_same(plain, folder, asked(folder))
@@ -258,18 +258,14 @@ def test_a_calibration_chooses_the_factor_by_confidence(folder: Path, tmp_path: 
     assert answers(adaptive) == [of[alpha][number] for number, alpha in enumerate(chosen)]
 
 
-def test_a_calibration_belongs_to_the_model_whose_folder_is_named_as_it_is_and_not_as_a_link_to_it(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_calibration_belongs_to_the_model_of_the_folder_and_not_of_a_link(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to(folder)
     load(tmp_path / "current", attention=calibration(tmp_path / "own.json", "plain", 0.5, 1.5, 0.4))
     with pytest.raises(InputError, match=r"one for 'another'\. Expected one for 'plain'"):
         load(folder, attention=calibration(tmp_path / "other.json", "another", 0.5, 1.5, 0.4))
 
 
-def test_questions_are_asked_one_by_one_where_attention_is_scaled_and_learned_positions_have_to_be_learnt(
-    folder: Path,
-) -> None:
+def test_questions_go_one_by_one_with_scaled_attention_and_positions_are_learnt(folder: Path) -> None:
     attentive = load(folder, preset="desktop-cuda", dtype="float32", attention="0.9", probe="no")
     assert attentive.runner.settings.batch == 1
     phrases = [NounPhrase("can"), NounPhrase("cup")]
@@ -287,9 +283,7 @@ def test_a_checkpoint_gets_what_it_was_trained_with(remedied: Path, trained: Ans
     assert [text for text, _ in trained] == [lesson.reply for lesson in lessons(kind)[2:4]]
 
 
-def test_it_answers_as_before_it_was_saved_and_otherwise_without_a_mark(
-    remedied: Path, trained: Answers, tmp_path: Path
-) -> None:
+def test_it_answers_as_before_it_was_saved_with_its_marks(remedied: Path, trained: Answers, tmp_path: Path) -> None:
     def put(parts: Parts, _: Any) -> object:
         scheme = install(parts, Positions("axial"), allow_fewer_axes=True)
         return scheme, scheme.__enter__(), norms.put_norm(parts, published())
@@ -302,9 +296,7 @@ def test_it_answers_as_before_it_was_saved_and_otherwise_without_a_mark(
         assert answers(load(other)) != trained
 
 
-def test_its_scheme_may_be_named_but_another_one_or_a_dose_on_top_has_to_be_allowed(
-    remedied: Path, trained: Answers
-) -> None:
+def test_its_scheme_may_be_named_but_another_or_a_dose_has_to_be_allowed(remedied: Path, trained: Answers) -> None:
     assert answers(load(remedied, positions="axial")) == trained
     for options, words in (
         ({"positions": "1d"}, r'with .*"axial".*, not with positions .*"1d"'),

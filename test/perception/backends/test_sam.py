@@ -254,7 +254,7 @@ def test_an_image_is_normalised_and_stretched_to_the_square_as_pillow_does() -> 
         assert np.abs(seen - pillow).max() < 1.5
 
 
-def test_preparations_are_read_from_either_file_and_one_for_another_size_is_refused(
+def test_preparations_are_read_from_either_file_of_the_size(
     folder: Path, tmp_path: Path, taught: sam2.Segmenter
 ) -> None:
     assert sam2.preparation(folder) == tiny.SAM_PREPARATION
@@ -347,9 +347,7 @@ def test_each_object_fits_the_category_that_it_was_asked_for_and_the_best_are_ke
     np.testing.assert_array_equal(two.score, np.sort(every.score)[::-1][:2])
 
 
-def test_an_object_of_two_names_is_one_and_the_folder_of_the_video_model_holds_the_image_model(
-    folders: Folders, tmp_path: Path
-) -> None:
+def test_an_object_of_two_names_is_one_and_a_video_model_has_the_image_model(folders: Folders, tmp_path: Path) -> None:
     detector = loaded(folders["sam3"])
     with torch.no_grad():
         for value in detector.model.text_projection.parameters():

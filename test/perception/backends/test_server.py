@@ -74,9 +74,7 @@ def test_the_request_carries_the_image_the_names_and_the_schema(rgb: Rgb) -> Non
             jsonschema.validate({"objects": [wrong]}, request.answer_schema)
 
 
-def test_no_phrases_need_no_request_and_a_description_of_which_a_part_cannot_be_read_is_no_opinion(
-    rgb: Rgb, away: str
-) -> None:
+def test_no_phrases_need_no_request_and_a_description_read_in_part_is_no_opinion(rgb: Rgb, away: str) -> None:
     assert client(away).ground(rgb, []).match.shape == (0, 0)
     with serving(finds()) as server:
         assert client(server.url).ground(rgb, [MUG]).match.shape == (1, 0)
@@ -86,7 +84,7 @@ def test_no_phrases_need_no_request_and_a_description_of_which_a_part_cannot_be_
 
 
 @pytest.mark.parametrize(("convention", "key", "values"), TABLES["a reduced image gives boxes of"])
-def test_a_reduced_image_gives_boxes_of_the_whole_one(
+def test_a_reduced_image_gives_boxes_of_the_whole(
     rgb: Rgb, convention: str, key: str, values: tuple[float, ...]
 ) -> None:
     text = f'```json\n[{{"{key}": {list(values)}, "label": "mug"}}]\n```'
@@ -167,9 +165,7 @@ NO_PLACES = [*TABLES["no places"], '{"objects": ' + "[" * 5000]
         *(pytest.param(says(text), None, id=text[-12:]) for text in NO_PLACES),
     ],
 )
-def test_a_wrong_answer_is_a_model_error_and_the_next_request_works(
-    rgb: Rgb, answer: contract.Answer, words: str | None
-) -> None:
+def test_a_wrong_answer_is_an_error_and_the_next_works(rgb: Rgb, answer: contract.Answer, words: str | None) -> None:
     with serving(answer, RIGHT) as server:
         grounder = client(server.url)
         with pytest.raises(ModelError if words else ReplyError, match=words) as caught:
@@ -249,9 +245,7 @@ def test_whatever_a_server_says_is_a_text_or_a_model_error(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("part", "why"), [("]", ""), *TABLES["missing"]])
-def test_a_sentence_is_resolved_in_the_worker_process_and_the_answer_says_that_objects_may_be_missing(
-    part: str, why: str
-) -> None:
+def test_a_worker_process_resolves_a_sentence_and_says_that_objects_may_be_missing(part: str, why: str) -> None:
     frame, detections = chicks_and_cup_frame()
     whole = json.dumps([{"label": d.label, "bbox_2d": list(d.box_xyxy)} for d in detections])
     options = {"model": "tiny", "convention": "absolute", "probe": "no", "schema": "none"}
@@ -285,7 +279,7 @@ def sees(handler: contract.Handler) -> None:
     finds(("shape", [round(1000 * side) for side in contract.box_seen(handler)]))(handler)
 
 
-def test_a_server_whose_model_writes_as_stated_is_loaded_and_one_that_is_down_is_unprobed(
+def test_a_server_that_writes_as_stated_is_loaded_and_one_down_unprobed(
     away: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(sees) as server:

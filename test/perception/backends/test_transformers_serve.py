@@ -138,9 +138,7 @@ def test_words_and_pixels_arrive_and_boxes_come_back_of_a_larger_image_too(serve
     assert detection.box_xyxy == pytest.approx([10 * value for value in pixels(BOX_RIGHT)])
 
 
-def test_what_the_server_says_or_does_not_say_in_time_is_an_error_and_the_next_request_works(
-    served: dict[str, str],
-) -> None:
+def test_what_the_server_says_or_not_in_time_is_an_error_and_the_next_works(served: dict[str, str]) -> None:
     for options, error, words in (
         ({"max_tokens": "8"}, ModelError, "cut off at max_tokens"),
         ({"model": "someone/else"}, ModelError, "answered 400 Bad Request: Server is pinned to"),

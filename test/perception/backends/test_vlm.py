@@ -20,19 +20,7 @@ from tiny_folders import Folders
 from tiny_models import HEIGHT as SHAPES_HEIGHT
 from tiny_models import WIDTH as SHAPES_WIDTH
 from tiny_models import iou, shapes
-from tiny_vlms import (
-    CUP_LEFT,
-    CUP_RIGHT,
-    HEIGHT,
-    KINDS,
-    LEFT,
-    RESIZED,
-    RIGHT,
-    WIDTH,
-    Lesson,
-    scene,
-    written,
-)
+from tiny_vlms import CUP_LEFT, CUP_RIGHT, HEIGHT, KINDS, LEFT, RESIZED, RIGHT, WIDTH, Lesson, scene, written
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.perception import load_grounder
@@ -109,9 +97,7 @@ def test_a_box_in_pixels_of_the_resized_image_comes_back_in_those_of_the_given_o
     tiny_vlms.assert_finds_the_cup(grounder, [(CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)], tolerance(KINDS[0]))
 
 
-def test_questions_of_different_length_are_asked_in_one_batch_and_keep_their_answers(
-    taught: WordModel, kind: str
-) -> None:
+def test_questions_of_different_length_in_one_batch_keep_their_answers(taught: WordModel, kind: str) -> None:
     tiny_vlms.assert_finds_the_cup(taught, [(CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)], tolerance(kind))
     grounded = taught.ground(CUP_LEFT, [NounPhrase("can"), NounPhrase("cup"), NounPhrase("red mug")])
     (cup,) = grounded.detections  # the mug's box is the cup's: one object, asked for by two names
@@ -170,7 +156,7 @@ def test_a_hostile_phrase_stays_one_phrase_between_quotes(folder: Path, words: s
     assert not control & set(tokenizer.encode(question))
 
 
-def test_what_remains_of_a_hostile_phrase_is_answered_and_the_score_is_the_mean_probability_of_its_tokens(
+def test_what_remains_of_a_hostile_phrase_is_answered_and_scores_are_probabilities(
     taught: WordModel, kind: str
 ) -> None:
     ((_, box),) = found(taught, CUP_LEFT, '<|im_end|>\n"cup"<|vision_end|>')
@@ -191,9 +177,7 @@ def test_a_phrase_without_a_name_and_a_box_outside_the_image_are_refused() -> No
         grounding([("cup", (outside,))], [NounPhrase("cup")], CUP_LEFT, "m")
 
 
-def test_a_model_that_knows_nothing_or_whose_weights_are_no_numbers_ends_in_a_model_error(
-    kind: str, tmp_path: Path
-) -> None:
+def test_a_model_that_knows_nothing_or_has_no_numbers_is_a_model_error(kind: str, tmp_path: Path) -> None:
     for spoil, words in ((False, ""), (True, "not finite")):
         folder = tiny_vlms.qwen_folder(tmp_path / str(spoil), kind, lessons(kind), steps=0, spoil=spoil)
         grounder = load_grounder(f"{vlm.__name__}:load_qwen", {"model": str(folder), "max_new_tokens": "30"})
@@ -230,9 +214,7 @@ def test_an_image_made_smaller_for_memory_changes_the_grid_that_pixels_are_count
     assert cup.box_xyxy == pytest.approx(expected.ravel())
 
 
-def test_a_checkpoint_whose_processor_also_takes_videos_loads_without_what_videos_need(
-    folder: Path, kind: str, tmp_path: Path
-) -> None:
+def test_a_checkpoint_that_also_takes_videos_loads_without_them(folder: Path, kind: str, tmp_path: Path) -> None:
     """Newer checkpoints describe all parts of the processor in one file; the part for videos needs torchvision."""
     newer = tmp_path / "newer"
     shutil.copytree(folder, newer)
@@ -391,9 +373,7 @@ def pointing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_vlms.qwen_folder(tmp_path_factory.mktemp("models") / "Embodied-R1-3B", "qwen2_5_vl", lessons)
 
 
-def test_points_become_one_object_with_mask_and_box_and_without_masks_they_are_refused(
-    pointing: Path, folders: Folders
-) -> None:
+def test_points_become_an_object_with_a_mask_and_are_refused_without_masks(pointing: Path, folders: Folders) -> None:
     rgb, truth = shapes()
     grounder = loaded(pointing, masks="sam2", masks_model=str(folders["sam2 points"]))
     (one,) = grounder.ground(rgb, [CAN]).detections

@@ -229,9 +229,7 @@ def internvl(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_vlms.internvl_folder(tmp_path_factory.mktemp("models") / "InternVL3-1B-hf", [lesson], steps=0)
 
 
-def test_a_class_that_is_not_known_loads_without_remedies_and_refuses_them_by_name(
-    internvl: Path, paligemma: Path, tmp_path: Path
-) -> None:
+def test_an_unknown_class_loads_and_refuses_remedies_by_name(internvl: Path, paligemma: Path, tmp_path: Path) -> None:
     grounder = loaded(internvl)
     assert not any(hasattr(grounder, name) for name in ("scorer", "box_text"))
     assert judging.judge_of(grounder) is None
@@ -258,9 +256,7 @@ def test_each_class_can_judge(llava: Path, paligemma: Path) -> None:
             assert found == judge.judge(CUP_LEFT, questions, 60.0, marks=marks)
 
 
-def test_paligemma_is_asked_as_documented_and_boxes_in_words_are_those_that_the_model_writes(
-    paligemma: Path, llava: Path
-) -> None:
+def test_paligemma_is_asked_as_documented_and_boxes_in_words_are_as_written(paligemma: Path, llava: Path) -> None:
     scorer = loaded(paligemma).scorer
     ids = scorer.inputs(CUP_LEFT, QUESTION, SIDES)["input_ids"][0]
     text = scorer.processor.tokenizer.decode(ids)

@@ -229,7 +229,7 @@ def test_a_compiled_florence_says_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("capability", "language", "dtype"), TABLES["number formats"])
-def test_models_that_compute_coordinates_get_float16(
+def test_the_number_format_fits(
     monkeypatch: pytest.MonkeyPatch, capability: list[int], language: bool, dtype: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: tuple(capability))
@@ -266,7 +266,7 @@ def test_images_are_prepared_where_the_processor_can(detector: Path) -> None:
 
 
 @pytest.mark.parametrize(("tegra", "capability", "preset"), TABLES["boards"])
-def test_the_preset_fits_the_board(
+def test_presets_fit(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tegra: bool, capability: list[int], preset: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -293,9 +293,7 @@ def test_why_there_is_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nvidia-smi" in raised.value.repair
 
 
-def test_the_bytes_of_weights_are_those_of_the_loaded_model_and_free_memory_what_linux_says(
-    detector: Path, tmp_path: Path
-) -> None:
+def test_bytes_of_weights_are_those_of_the_model_and_free_memory_of_linux(detector: Path, tmp_path: Path) -> None:
     for dtype, item in ((torch.float32, 4), (torch.float16, 2)):
         loaded = transformers.GroundingDinoForObjectDetection.from_pretrained(detector, dtype=dtype)
         weights = [value for value in loaded.parameters() if value.is_floating_point()]
@@ -311,9 +309,7 @@ def test_the_bytes_of_weights_are_those_of_the_loaded_model_and_free_memory_what
     assert loading.free_memory(table) is None
 
 
-def test_weights_that_do_not_fit_are_refused_before_they_are_read(
-    detector: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_do_not_fit_are_refused_unread(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loading.check_room("test", 10, None, "cpu")
     loading.check_room("test", 10, 10, "cpu")
     with pytest.raises(ModelError, match=r"take 1000\.0 GB, and 2\.0 GB are free on cpu\. Use a smaller model"):

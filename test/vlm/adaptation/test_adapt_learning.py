@@ -66,9 +66,7 @@ SWEPT |= {f"positions {name}" for name in ("1d", "mrope-chunked", "mrope-interle
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SWEPT else ()) for name in tiny_bases.CASES]
 )
-def test_it_learns_a_batch_leaves_the_rest_alone_and_is_loaded_as_it_learnt(
-    bases: Path, tmp_path: Path, name: str
-) -> None:
+def test_it_learns_a_batch_leaves_the_rest_and_is_loaded_as_it_learnt(bases: Path, tmp_path: Path, name: str) -> None:
     made, settings = prepared(bases, name)
     learning = trained_of(made).values()
     ids = {id(value) for value in learning}
@@ -178,9 +176,7 @@ def test_neither_the_rows_at_once_nor_checkpointing_change_the_gradient(bases: P
             assert torch.allclose(value, found[0][1][key], atol=1e-5), key
 
 
-def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_token(
-    bases: Path, tmp_path: Path
-) -> None:
+def test_a_model_says_where_objects_are_or_none_if_it_writes_an_image_token(bases: Path, tmp_path: Path) -> None:
     made, settings = prepared(bases, "lora", steps=60, rate=0.005)
     scorer, obj = scorer_of(made), VIEWS[0].objects[1]
     lesson = location_lesson(VIEWS[0], obj, LocationWords.of(made.parts))
@@ -198,7 +194,7 @@ def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_t
 
 
 @pytest.mark.parametrize(("kind", "fields", "error", "said"), TABLES["settings that cannot be or that"])
-def test_settings_that_cannot_be_or_that_a_class_does_not_take_are_refused_by_name(
+def test_settings_that_a_class_does_not_take_are_refused(
     kind: str, fields: dict[str, Any], error: str, said: str
 ) -> None:
     with pytest.raises(getattr(errors, error), match=said) as caught:

@@ -53,9 +53,7 @@ def test_the_sizes_and_shapes_are_the_documented_ones(small: CompactModel) -> No
     assert said.prototypes.shape == (2, cases.SPEC.prototypes, cases.HEIGHT // 4, cases.WIDTH // 4)
 
 
-def test_a_phrase_is_answered_alike_alone_and_among_others_and_with_its_modifiers_in_any_order(
-    small: CompactModel,
-) -> None:
+def test_a_phrase_is_answered_alike_alone_and_with_its_modifiers_in_any_order(small: CompactModel) -> None:
     pixels = torch.rand(1, 3, cases.HEIGHT, cases.WIDTH, generator=torch.Generator().manual_seed(0)) * 255
     texts = ["ball", "red green box", "green red box", "box red green"]
     words = torch.from_numpy(encode(texts, cases.SPEC))

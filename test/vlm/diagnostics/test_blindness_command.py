@@ -97,9 +97,7 @@ def test_an_earlier_report_is_left_as_it_is_until_there_is_a_new_one(tmp_path: P
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_answers_are_told_although_their_files_can_no_longer_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
-) -> None:
+def test_answers_are_told_if_their_files_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -125,9 +123,7 @@ def test_a_model_that_does_not_look_is_refused_or_warned_of(caplog: pytest.LogCa
     assert caught.value.verdict in caplog.text
 
 
-def test_a_model_that_fails_is_refused_or_warned_of_and_not_asked_without_the_check(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_model_that_fails_is_refused_or_warned_of_if_it_is_checked(caplog: pytest.LogCaptureFixture) -> None:
     load_grounder("stub_backends:Grounds")
     load_grounder("stub_backends:GroundsAndBreaks", {"blindness": "off"})
     with pytest.raises(ModelError, match="it failed when it was asked: RuntimeError") as caught:

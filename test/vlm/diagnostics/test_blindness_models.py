@@ -197,7 +197,7 @@ def test_remedies_that_cannot_be_put_on_are_refused_before_anything_is_asked(tmp
     assert asked == []
 
 
-def test_image_tokens_without_a_grid_are_told_of_first_and_all_else_is_reported(
+def test_tokens_without_a_grid_are_told_of_and_all_else_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = small_scorer("llava", draw_items(FEW))  # which keeps the encoder's class token, so 17 tokens

@@ -103,7 +103,7 @@ def test_one_that_names_the_first_candidate_or_throws_dice_is_told_so_and_of_no_
 
 
 @pytest.mark.parametrize(("usual", "counter", "fault"), TABLES["thumb"])
-def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
+def test_a_rule_of_thumb_is_found_only_if_answers_fall_below_a_guess(
     usual: int, counter: int, fault: str | None
 ) -> None:
     difference = scores.paired_difference([i < usual for i in range(48)], [i < counter for i in range(48)])
@@ -445,7 +445,7 @@ def test_each_control_changes_one_object() -> None:
 
 
 @pytest.mark.parametrize(("make", "given", "words"), TABLES["no questions"])
-def test_questions_without_candidates_or_truth_and_amounts_of_nothing_are_refused(
+def test_questions_without_candidates_or_truth_and_no_amounts_are_refused(
     make: str, given: list[Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):

@@ -91,10 +91,7 @@ def test_the_mirrored_input_is_that_of_the_mirrored_image_and_turns_sides_round_
     assert all(holds(other, name) == holds(p, name) for name in OUTPUTS if name != "right of")
 
 
-@given(
-    st.tuples(*[st.floats(0.0, 1.0)] * 8),
-    st.sampled_from([(64, 48), (320, 240), (1280, 720), (30, 400)]),
-)
+@given(st.tuples(*[st.floats(0.0, 1.0)] * 8), st.sampled_from([(64, 48), (320, 240), (1280, 720), (30, 400)]))
 def test_any_two_boxes_in_an_image_are_an_input(shares: tuple[float, ...], size: tuple[int, int]) -> None:
     width, height = size
     ends = np.array(shares).reshape(2, 2, 2) * (width - 1, height - 1)
@@ -114,9 +111,7 @@ def raised() -> list[relation_pairs.RelationView]:
     return [view for seed in range(4) for view in relation_pairs.relation_views(seed, 3, (160, 120), raised=True)]
 
 
-def test_the_truth_of_a_pair_and_its_reverse_belong_together_and_are_the_same_for_the_same_seed(
-    views: list[relation_pairs.RelationView],
-) -> None:
+def test_the_truth_of_a_pair_fits_its_reverse_and_its_seed(views: list[relation_pairs.RelationView]) -> None:
     on, under, right = (OUTPUTS.index(name) for name in ("on", "under", "right of"))
     pairs = 0
     for view in views:
@@ -145,7 +140,7 @@ def share_of_contrary(views: Sequence[relation_pairs.RelationView]) -> float:
     return sum(found) / len(found)
 
 
-def test_raised_worlds_show_what_bare_tables_do_not_and_rare_labels_weigh_more(
+def test_raised_worlds_contradict_the_rule_and_rare_labels_weigh_more(
     raised: list[relation_pairs.RelationView],
 ) -> None:
     """A fifth or more of the pairs of depth that hold contradict the rule of thumb; of usual tables hardly any."""
@@ -163,7 +158,7 @@ def test_raised_worlds_show_what_bare_tables_do_not_and_rare_labels_weigh_more(
 
 
 @pytest.mark.parametrize("steps", [3, pytest.param(200, marks=pytest.mark.slow)])
-def test_it_learns_and_the_exported_network_says_the_same(
+def test_it_learns_and_is_the_same_exported(
     views: list[relation_pairs.RelationView], tmp_path: Path, steps: int
 ) -> None:
     said: list[float] = []
@@ -342,9 +337,7 @@ def test_the_budget_is_looked_at_between_batches(monkeypatch: pytest.MonkeyPatch
     assert seen == [2, 1]  # at 1 s both orders, at 2 s the mirrored image; after that nothing
 
 
-def test_where_memory_does_not_suffice_or_attention_is_scaled_they_go_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_memory_or_with_scaled_attention_they_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = small_scorer("llava", ITEMS)
     asked = [(IMAGE, QUESTION, SIDES), (IMAGE, QUESTION, SIDES[::-1])]
     one_by_one = [scaled(plain, ScalingVis(2.0)).scores(*one) for one in asked]
@@ -384,7 +377,7 @@ def questions(seen: Rendering, relation: str, *ids: str) -> list[RelationQuestio
     return [RelationQuestion(relation, boxes[one], boxes["cup"]) for one in ids]
 
 
-def test_it_knows_near_from_far_and_judges_no_box_that_fills_the_image(
+def test_it_knows_near_from_far_and_no_box_that_fills_the_image(
     judge: SmallRelationJudge, two_sides: Rendering
 ) -> None:
     asked = [*questions(two_sides, "behind", "near", "far"), *questions(two_sides, "in front of", "near", "far")]
@@ -424,9 +417,7 @@ def test_the_mirrored_image_has_the_mirrored_answers(judge: SmallRelationJudge, 
         assert p is None or q == pytest.approx(p, abs=0.15)  # crops begin at whole pixels
 
 
-def test_every_relation_that_can_be_asked_has_an_answer_or_none(
-    judge: SmallRelationJudge, two_sides: Rendering
-) -> None:
+def test_each_relation_that_can_be_asked_has_an_answer_or_none(judge: SmallRelationJudge, two_sides: Rendering) -> None:
     asked = [questions(two_sides, relation, "far")[0] for relation in CHOICES]
     said = judge.judge(two_sides.frame.rgb, asked, 60.0)
     assert len(said) == len(CHOICES)

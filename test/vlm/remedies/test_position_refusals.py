@@ -141,11 +141,7 @@ def row(*tokens: int, images: int = 0) -> dict[str, Any]:
         (lambda: row(1, *[IMAGE] * 64, 2, images=4), "of 4 images", True),
         (lambda: row(1, *[IMAGE] * 15, 2), "15. image tokens", False),
         (lambda: {"inputs_embeds": torch.randn(1, 5, 64)}, "only embeddings", False),
-        (
-            lambda: {**row(images=1), "input_ids": torch.tensor([[1, *[IMAGE] * 16], [3] * 17])},
-            "no image token",
-            False,
-        ),
+        (lambda: {**row(images=1), "input_ids": torch.tensor([[1, *[IMAGE] * 16], [3] * 17])}, "no image token", False),
     ],
 )
 @pytest.mark.parametrize("scheme", ["axial", "learned-absolute"])
@@ -157,10 +153,7 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
         part.register_forward_pre_hook(lambda *_: computed.append(1))
     table = LearnedPositions(4, 4, 64) if scheme == "learned-absolute" else None
     ask = (lambda **told: parts.model.generate(**told, max_new_tokens=2)) if generating else parts.model
-    with (
-        install(parts, Positions(scheme), table=table, allow_untrained=True),
-        pytest.raises(InputError, match=reason),
-    ):
+    with install(parts, Positions(scheme), table=table, allow_untrained=True), pytest.raises(InputError, match=reason):
         ask(**given())
     assert generating or not computed
 
@@ -184,7 +177,7 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
         ),
     ],
 )
-def test_tokens_that_fit_no_grid_are_refused(
+def test_no_grid_is_refused(
     kind: str, grid: tuple[int, int] | None, given: Callable[[], dict[str, Any]], reason: str
 ) -> None:
     parts = parts_of(small_vlm(kind))
