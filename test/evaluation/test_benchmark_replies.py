@@ -84,7 +84,7 @@ def test_pairs_in_round_brackets_are_points(text: str, cells: list[list[int]]) -
 
 
 @pytest.mark.parametrize(("text", "of_robopoint", "of_roborefer", "why"), TABLES["boxes"])
-def test_boxes_differ_by_scorer(
+def test_boxes_differ_between_the_two_scorers(
     text: str, of_robopoint: list[int] | None, of_roborefer: list[int] | None, why: str
 ) -> None:
     for robopoint, expected in ((True, of_robopoint), (False, of_roborefer)):

@@ -139,9 +139,7 @@ def test_the_gate_compares_each_model_with_its_own_baseline(recordings: Path, ba
     assert "new is not compared: the baseline has only detections, seeing" in other["notes"]
 
 
-def test_what_cannot_load_is_not_scored(
-    recordings: Path, bag: tuple[Path, Path], baseline: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_load_is_unscored(recordings: Path, bag: tuple[Path, Path], baseline: Path, tmp_path: Path) -> None:
     several = ("--frames", recordings, "--detections", "--grounder", "gone=nowhere:load")
     result = evaluated(*several, "--baseline", baseline, "--junit", tmp_path / "junit.xml", code=1)
     assert [(*counted(m["complete"]), len(m["unusable"])) for m in result["models"]] == [(8, 8, 0), (0, 0, 8)]
@@ -186,7 +184,7 @@ def test_cases_that_were_not_judged_are_shown_by_reason_and_source() -> None:
     assert by_reason([]) == []
 
 
-def test_a_worse_run_exits_3_and_shows_failures(
+def test_a_run_that_is_worse_exits_3_and_shows_every_failure(
     recordings: Path, strict_config: Path, baseline: Path, tmp_path: Path
 ) -> None:
     page, report = tmp_path / "report.html", tmp_path / "last night" / "run (2).md"

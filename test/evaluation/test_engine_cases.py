@@ -293,9 +293,7 @@ def test_items_made_ahead_come_in_order_with_their_errors_and_no_more_than_allow
 
 
 @pytest.mark.parametrize("error", ["", "the disk is gone"])
-def test_what_is_not_taken_is_closed_with_its_thread_and_errors_logged(
-    error: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_not_taken_is_closed_and_errors_are_logged(error: str, caplog: pytest.LogCaptureFixture) -> None:
     closed = threading.Event()
 
     def items() -> Iterator[int]:
@@ -394,7 +392,7 @@ def _with_default_signals() -> None:
 
 @pytest.mark.live
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), slow(signal.SIGHUP, 129), slow(signal.SIGINT, 1)])
-def test_what_is_ended_gives_its_lock_back_and_says_so(
+def test_what_is_ended_gives_its_lock_back_and_says_how_to_go_on(
     number: signal.Signals, code: int, frames: Path, tmp_path: Path
 ) -> None:
     command = (sys.executable, "-c", _ENDED_MIDWAY, number.value, "evaluate", "--frames", frames, "--workers", 1,

@@ -98,7 +98,7 @@ def test_the_shard_of_a_worker_that_dies_is_given_to_another_one(
         assert 1 <= len(list(control.glob("started-*"))) <= 2
 
 
-def test_a_shard_that_kills_every_worker_is_named_and_tried_again(
+def test_a_shard_over_which_every_worker_dies_is_named_and_tried_again(
     tmp_path: Path, control: Path, expected: dict[str, bytes]
 ) -> None:
     (control / "always-5").touch()
@@ -121,9 +121,7 @@ def test_workers_that_cannot_begin_end_the_evaluation(tmp_path: Path) -> None:
         evaluated(tmp_path / "dead", DiesAtStart())
 
 
-def test_an_evaluation_whose_driver_was_killed_goes_on_from_its_parts(
-    tmp_path: Path, expected: dict[str, bytes]
-) -> None:
+def test_an_evaluation_whose_driver_was_killed_goes_on_later(tmp_path: Path, expected: dict[str, bytes]) -> None:
     started = program(tmp_path / "out", seconds=0.3)
     heard(started, 2)
     killed(started)
@@ -159,9 +157,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, 
     assert ResultStore(str(tmp_path)).names() == {"file"}
 
 
-def test_workers_of_ray_of_which_one_dies_give_the_same(
-    tmp_path: Path, control: Path, expected: dict[str, bytes]
-) -> None:
+def test_workers_of_ray_give_the_same_if_one_dies(tmp_path: Path, control: Path, expected: dict[str, bytes]) -> None:
     pytest.importorskip("ray")
     (control / "die-2").touch()
     assert finished(program(tmp_path / "out", engine="ray", control=str(control))).endswith(

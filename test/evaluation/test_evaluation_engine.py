@@ -187,9 +187,7 @@ FAR = {"host": "far-away", "boot": "other"}
         (FAR, engine_store.STALE_S + 1, True),
     ],
 )
-def test_a_lock_is_taken_once_its_owner_left(
-    changes: dict[str, Any], age: float, is_stale: bool, tmp_path: Path
-) -> None:
+def test_a_lock_is_taken_of_an_owner_gone(changes: dict[str, Any], age: float, is_stale: bool, tmp_path: Path) -> None:
     leave(tmp_path, seen=time.time() - age, **changes)
     if is_stale:
         with locked(ResultStore(str(tmp_path))):
@@ -296,7 +294,7 @@ def test_more_shards_are_added_to_those_that_are_there(tmp_path: Path, expected:
     assert contents(tmp_path) == expected
 
 
-def test_a_full_disk_keeps_what_is_stored(
+def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
     tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = OSError(28, "No space left on device")

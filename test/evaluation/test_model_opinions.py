@@ -242,9 +242,7 @@ NOT_ONE, UNSEEN = "it does not expect exactly one object", "the expected object 
 
 
 @pytest.mark.parametrize(("words", "id_", "status", "reason"), TABLES["left out"])
-def test_what_tells_nothing_of_one_relation_is_left_out(
-    words: str, id_: str | None, status: Status, reason: str
-) -> None:
+def test_what_tells_of_no_relation_is_left_out(words: str, id_: str | None, status: Status, reason: str) -> None:
     assert labelled(words, id_, Status(status)) == reason
     assert judge_calibration.labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == NOT_ONE  # without truth
     assert (
@@ -292,9 +290,7 @@ def test_answers_are_counted_as_right_another_and_none_by_what_the_phrase_says(r
     assert tally.left_out[NOT_ONE] == 2
 
 
-def test_a_failed_request_is_not_counted_and_the_next_is_asked(
-    recordings: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_request_does_not_count_and_the_next_goes(recordings: Path, caplog: pytest.LogCaptureFixture) -> None:
     tally = told(recordings, Naming({words: id_ for words, id_ in ANSWERS.items() if "front" not in words}))
     assert (tally.failed, sorted(tally.counts)) == (1, ["behind", "name", "nearest"])
     assert "'the chick in front of the cup' on f0 is not counted" in caplog.text

@@ -92,9 +92,7 @@ def test_a_calibration_that_tells_nothing_changes_nothing(contrary: Rendering, t
     assert model.chosen_id == "near"
 
 
-def test_calibrated_on_usual_pairs_it_may_cost_the_answer_and_never_turns_it(
-    contrary: Rendering, tmp_path: Path
-) -> None:
+def test_calibrated_on_usual_pairs_it_may_cost_an_answer_but_turns_none(contrary: Rendering, tmp_path: Path) -> None:
     file = calibration(tmp_path / "judge.json", behind=GOOD)
     made = plan("higher=compared_backends:HigherIsFarther sure=0.9999999", calibrations=[f"higher={file}"])
     (fused,) = [row for row in compared(contrary, made=made).rows if row.by == "fused"]

@@ -121,7 +121,7 @@ def test_the_page_needs_nothing_else_and_runs_only_its_own_script(page: str) -> 
     assert "@import" not in page
 
 
-def test_each_failure_has_words_candidates_and_image_and_hostile_words_do_nothing(
+def test_failures_have_words_candidates_and_image_and_hostile_words_do_nothing(
     page: str, outcome: ModelOutcome
 ) -> None:
     read = Page(page)

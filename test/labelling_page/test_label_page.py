@@ -241,7 +241,7 @@ def test_lines_that_evaluate_refuses_are_named_at_the_start(frames: Path, starte
 
 
 @pytest.mark.parametrize(("words", "says"), rows(__file__, "label_refused"))
-def test_what_cannot_be_labelled_is_told(
+def test_what_cannot_be_labelled_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -33,9 +33,7 @@ def test_values_of_a_convention_are_pixels(name: str, written: tuple[float, ...]
 
 
 @pytest.mark.parametrize(("name", "rounded", "beyond"), TABLES["rounding is clipped and more is"])
-def test_rounding_is_clipped_and_more_refused(
-    name: str, rounded: tuple[float, float], beyond: tuple[float, float]
-) -> None:
+def test_rounding_is_clipped_not_more(name: str, rounded: tuple[float, float], beyond: tuple[float, float]) -> None:
     ((x, y),) = to_pixels([rounded], CONVENTIONS[name], SIZE, RESIZED)
     assert 0 <= x <= 640
     assert 0 <= y <= 480

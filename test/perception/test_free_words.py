@@ -344,7 +344,7 @@ def can_alone(tabletop: Any) -> tuple[types.RgbdFrame, types.Detection]:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
-def test_a_part_is_no_object(
+def test_a_part_of_a_can_is_no_object(
     can_alone: tuple[types.RgbdFrame, types.Detection], share: float, side: str, masked: bool
 ) -> None:
     frame, can = can_alone

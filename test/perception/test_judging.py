@@ -244,9 +244,7 @@ def test_guessing_passes_in_one_of_twenty_at_most(forms: int) -> None:
 
 
 @pytest.mark.parametrize(("understood", "chosen"), TABLES["forms"])
-def test_the_form_that_is_understood_is_chosen(
-    understood: list[str], chosen: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_form_understood_is_chosen(understood: list[str], chosen: str, caplog: pytest.LogCaptureFixture) -> None:
     model = Sees(**dict.fromkeys(understood, True))
     probe = judging.MarkProbe(judging.forms_of(thousandths))
     assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
@@ -299,9 +297,7 @@ def test_a_form_that_cannot_be_made_is_not_probed() -> None:
 
 
 @pytest.mark.parametrize("marks", ["crop", "text", "auto"])
-def test_marks_that_a_judge_does_not_take_leave_it_unasked_or_refuse(
-    marks: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_marks_that_a_judge_does_not_take_leave_it_unasked(marks: str, caplog: pytest.LogCaptureFixture) -> None:
     frame, detections = chicks_and_cup_frame()
 
     class Own(GivenDetections):

@@ -331,9 +331,7 @@ def test_a_simulated_frame_is_answered_and_a_backend_declares_known_words(monkey
 
 
 @pytest.mark.parametrize(("gate", "images", "status"), TABLES["gate"])
-def test_parameters_name_a_domain_or_allow_a_mismatch(
-    gate: dict[str, object], images: ImageDomain, status: str
-) -> None:
+def test_parameters_name_a_domain_or_allow_another(gate: dict[str, object], images: ImageDomain, status: str) -> None:
     resolver = Resolver(config_from({"domain_gate": gate}), Trained("simulated"))
     assert resolver.resolve(replace(FRAME, domain=images), WORDS).status.name == status
     with pytest.raises(InputError, match="unknown or simulated or real"):

@@ -129,7 +129,7 @@ def test_weights_that_are_none_are_named(folder: Path) -> None:
         key_of("qwen-vl", folder / "nowhere", OPTIONS)
 
 
-def test_an_unwritable_place_is_told(
+def test_a_place_that_cannot_be_written_is_told_and_no_error(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "config.json"))

@@ -177,9 +177,7 @@ def test_a_model_that_ends_its_process_has_its_last_words(obedient: WorkerGround
 
 
 @pytest.mark.parametrize("noun", ["hang", "hold", "spawn", "stopped"])
-def test_a_model_that_hangs_ends_and_the_next_request_works(
-    obedient: WorkerGrounder, tmp_path: Path, noun: str
-) -> None:
+def test_a_model_that_hangs_ends_and_the_next_one_works(obedient: WorkerGrounder, tmp_path: Path, noun: str) -> None:
     pid, image = obedient.pid, IMAGE
     if noun == "stopped":  # before it takes all of the image
         os.kill(pid, signal.SIGSTOP)

@@ -70,7 +70,7 @@ def test_a_folder_whose_name_says_another_family_is_told(tmp_path: Path) -> None
     assert "set family" in finding.repair
 
 
-def test_a_missing_package_is_told_with_its_command(
+def test_a_missing_package_is_told_with_its_repair(
     tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("onnxruntime", "transformers"):

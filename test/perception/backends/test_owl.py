@@ -251,7 +251,7 @@ def test_a_package_that_is_missing_is_named(folders: Folders, monkeypatch: pytes
         opened(folders["owlvit graph"]).ground(patches(), [CAT])
 
 
-def test_nan_an_error_of_onnx_runtime_and_a_long_request_are_errors(
+def test_nan_an_error_of_onnx_runtime_and_a_long_time_are_told(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = opened(folders["owlvit graph"], at_once="1")

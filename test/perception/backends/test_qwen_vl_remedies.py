@@ -193,9 +193,7 @@ def calibration(path: Path, model: str, low: float, high: float, threshold: floa
     return str(path)
 
 
-def test_nothing_is_put_on_unasked_and_dose_0_and_factor_1_change_nothing(
-    plain: Answers, folder: Path, kind: str
-) -> None:
+def test_nothing_is_put_on_unasked_or_by_dose_0_and_factor_1(plain: Answers, folder: Path, kind: str) -> None:
     assert_same(plain, folder, asked(folder))
     assert len(scores(plain)) == 2
     for options in ({"norm_dose": "0"}, {"attention": "1"}, {"norm_dose": "0", "attention": "1.0"}):

@@ -254,9 +254,7 @@ def test_an_image_is_normalised_and_stretched_to_the_square_as_pillow_does() -> 
         assert np.abs(seen - pillow).max() < 1.5
 
 
-def test_preparations_are_read_from_either_file_of_the_size(
-    folder: Path, tmp_path: Path, taught: sam2.Segmenter
-) -> None:
+def test_preparations_are_read_from_either_file(folder: Path, tmp_path: Path, taught: sam2.Segmenter) -> None:
     assert sam2.preparation(folder) == tiny.SAM_PREPARATION
     with pytest.raises(ModelError, match="is missing"):
         sam2.preparation(tmp_path)

@@ -84,9 +84,7 @@ def test_no_phrases_need_no_request_and_a_description_read_in_part_is_no_opinion
 
 
 @pytest.mark.parametrize(("convention", "key", "values"), TABLES["a reduced image gives boxes of"])
-def test_a_reduced_image_gives_boxes_of_the_whole(
-    rgb: Rgb, convention: str, key: str, values: tuple[float, ...]
-) -> None:
+def test_a_reduced_image_gives_whole_boxes(rgb: Rgb, convention: str, key: str, values: tuple[float, ...]) -> None:
     text = f'```json\n[{{"{key}": {list(values)}, "label": "mug"}}]\n```'
     with serving(says(text)) as server:
         grounder = client(server.url, convention=convention, longest_side="320", image="png", schema="none")
@@ -279,9 +277,7 @@ def sees(handler: contract.Handler) -> None:
     finds(("shape", [round(1000 * side) for side in contract.box_seen(handler)]))(handler)
 
 
-def test_a_server_that_writes_as_stated_is_loaded_and_one_down_unprobed(
-    away: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_server_that_writes_as_stated_loads_and_one_down_too(away: str, caplog: pytest.LogCaptureFixture) -> None:
     with serving(sees) as server:
         client(server.url, probe="yes", convention="thousand")
         assert server.requests == 18

@@ -159,7 +159,7 @@ def test_a_redirect_elsewhere_is_refused(rgb: Rgb, status: int, location: str) -
     assert server.requests == 1
 
 
-def test_the_key_is_never_shown(
+def test_the_key_is_sent_and_never_shown(
     rgb: Rgb, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, away: str
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
@@ -197,9 +197,7 @@ def test_a_missing_malformed_or_unprotected_key_is_refused_without_showing_it(mo
         assert isinstance(load("qwen3-vl", url, key_env="MY_KEY", probe="no"), ServerGrounder)
 
 
-def test_without_a_key_there_is_no_header_and_no_proxy_is_used(
-    rgb: Rgb, away: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_key_there_is_no_header_nor_a_proxy(rgb: Rgb, away: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(variable, away)
     with serving(RIGHT) as server:
@@ -236,9 +234,7 @@ def test_https_needs_a_valid_certificate_and_a_server_of_it_in_the_budget(rgb: R
 
 
 @pytest.mark.parametrize("answer", [fails(503), fails(500), contract.hangs_up, contract.silent])
-def test_the_fallback_answers_if_it_is_down(
-    rgb: Rgb, answer: contract.Answer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_fallback_answers_instead(rgb: Rgb, answer: contract.Answer, caplog: pytest.LogCaptureFixture) -> None:
     with serving(answer) as server:
         grounder = client(server.url, fallback=f"{__name__}:Other", budget="0.5")
         assert grounder.ground(rgb, [MUG]).detections[0].id == "other"

@@ -229,7 +229,7 @@ def test_a_compiled_florence_says_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("capability", "language", "dtype"), TABLES["number formats"])
-def test_the_number_format_fits(
+def test_models_that_compute_coordinates_get_float16(
     monkeypatch: pytest.MonkeyPatch, capability: list[int], language: bool, dtype: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: tuple(capability))
@@ -266,7 +266,7 @@ def test_images_are_prepared_where_the_processor_can(detector: Path) -> None:
 
 
 @pytest.mark.parametrize(("tegra", "capability", "preset"), TABLES["boards"])
-def test_presets_fit(
+def test_the_preset_fits_the_board(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tegra: bool, capability: list[int], preset: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -161,9 +161,7 @@ def test_the_base_is_scored_on_the_same_frames(bases: Path, tmp_path: Path) -> N
         assert f"| {relation} | {one['right']['k']} / {one['right']['n']} |" in behind
 
 
-def test_a_finished_run_is_left_and_replaced_by_force(
-    bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_is_replaced_by_force(bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
     assert adapt(base, out, "--method", "projector", data=frames, steps=1).exit_code == 0
     before = (out / "model.safetensors").read_bytes()
@@ -305,7 +303,7 @@ def test_data_without_truth_and_frames_that_cannot_be_read_are_refused(bases: Pa
 
 
 @pytest.mark.parametrize(("base", "words", "code", "said"), TABLES["options and bases that cannot be"])
-def test_wrong_options_are_told(
+def test_options_and_bases_that_cannot_be_are_told(
     bases: Path, tmp_path: Path, base: str, words: tuple[object, ...], code: int, said: str
 ) -> None:
     done = adapt(bases / base, tmp_path / "out", "--rendered", 3, *words)

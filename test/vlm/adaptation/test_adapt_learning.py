@@ -194,9 +194,7 @@ def test_a_model_says_where_objects_are_or_none_if_it_writes_an_image_token(base
 
 
 @pytest.mark.parametrize(("kind", "fields", "error", "said"), TABLES["settings that cannot be or that"])
-def test_settings_that_a_class_does_not_take_are_refused(
-    kind: str, fields: dict[str, Any], error: str, said: str
-) -> None:
+def test_settings_that_do_not_fit_are_refused(kind: str, fields: dict[str, Any], error: str, said: str) -> None:
     with pytest.raises(getattr(errors, error), match=said) as caught:
         AdaptSettings(**fields).check_fits(kind)
     assert kind in str(caught.value)

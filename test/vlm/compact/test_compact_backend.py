@@ -119,9 +119,7 @@ def test_stripping_removes_documentation_everywhere_and_nothing_else(tmp_path: P
     assert [session.run(None, {"x": np.array([x], np.float32)})[0].item() for x in (2.0, -3.0)] == [-2.0, 3.0]
 
 
-def test_an_export_has_no_traces_and_what_is_no_model_is_left(
-    learnt: tuple[Path, CompactModel], tmp_path: Path
-) -> None:
+def test_an_export_has_no_traces_and_what_is_no_model_stays(learnt: tuple[Path, CompactModel], tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     file = tmp_path / "model.onnx"
     for folder in (learnt[0], SHIPPED):

@@ -197,9 +197,7 @@ def test_remedies_that_cannot_be_put_on_are_refused_before_anything_is_asked(tmp
     assert asked == []
 
 
-def test_tokens_without_a_grid_are_told_of_and_all_else_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tokens_without_a_grid_are_told_of_and_the_rest_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = small_scorer("llava", draw_items(FEW))  # which keeps the encoder's class token, so 17 tokens
     made.model.config.vision_feature_select_strategy = "full"
     made.processor.vision_feature_select_strategy = "full"

@@ -103,9 +103,7 @@ def test_one_that_names_the_first_candidate_or_throws_dice_is_told_so_and_of_no_
 
 
 @pytest.mark.parametrize(("usual", "counter", "fault"), TABLES["thumb"])
-def test_a_rule_of_thumb_is_found_only_if_answers_fall_below_a_guess(
-    usual: int, counter: int, fault: str | None
-) -> None:
+def test_a_rule_of_thumb_is_found_if_answers_fall_below_a_guess(usual: int, counter: int, fault: str | None) -> None:
     difference = scores.paired_difference([i < usual for i in range(48)], [i < counter for i in range(48)])
     cue = scores.Cue(HIGHER, wilson(usual, 48), wilson(counter, 48), difference)
     told = [finding.fault for finding in findings_of([], [cue]) if finding.outcome == "found"]
@@ -445,8 +443,6 @@ def test_each_control_changes_one_object() -> None:
 
 
 @pytest.mark.parametrize(("make", "given", "words"), TABLES["no questions"])
-def test_questions_without_candidates_or_truth_and_no_amounts_are_refused(
-    make: str, given: list[Any], words: str
-) -> None:
+def test_questions_without_candidates_truth_or_number_are_refused(make: str, given: list[Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Amount(*given) if make == "Amount" else ItemPrompt(np.zeros((2, 2, 3), np.uint8), "?", *given)

@@ -140,9 +140,7 @@ def share_of_contrary(views: Sequence[relation_pairs.RelationView]) -> float:
     return sum(found) / len(found)
 
 
-def test_raised_worlds_contradict_the_rule_and_rare_labels_weigh_more(
-    raised: list[relation_pairs.RelationView],
-) -> None:
+def test_raised_worlds_contradict_the_rule_and_rare_labels_count(raised: list[relation_pairs.RelationView]) -> None:
     """A fifth or more of the pairs of depth that hold contradict the rule of thumb; of usual tables hardly any."""
     usual = [view for seed in range(2) for view in relation_pairs.relation_views(seed, 3, (160, 120))]
     assert share_of_contrary(raised) > 0.2
@@ -158,9 +156,7 @@ def test_raised_worlds_contradict_the_rule_and_rare_labels_weigh_more(
 
 
 @pytest.mark.parametrize("steps", [3, pytest.param(200, marks=pytest.mark.slow)])
-def test_it_learns_and_is_the_same_exported(
-    views: list[relation_pairs.RelationView], tmp_path: Path, steps: int
-) -> None:
+def test_it_learns_and_is_exported_so(views: list[relation_pairs.RelationView], tmp_path: Path, steps: int) -> None:
     said: list[float] = []
     network = trained(views, TrainingSettings(steps=steps, batch=8), lambda _, loss: said.append(loss))
     assert len(said) == steps // 100
@@ -377,9 +373,7 @@ def questions(seen: Rendering, relation: str, *ids: str) -> list[RelationQuestio
     return [RelationQuestion(relation, boxes[one], boxes["cup"]) for one in ids]
 
 
-def test_it_knows_near_from_far_and_no_box_that_fills_the_image(
-    judge: SmallRelationJudge, two_sides: Rendering
-) -> None:
+def test_it_knows_near_from_far_and_no_box_of_a_whole_image(judge: SmallRelationJudge, two_sides: Rendering) -> None:
     asked = [*questions(two_sides, "behind", "near", "far"), *questions(two_sides, "in front of", "near", "far")]
     said = judge.judge(two_sides.frame.rgb, asked, 60.0)
     assert all(p is not None for p in said)

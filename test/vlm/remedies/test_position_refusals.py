@@ -177,7 +177,7 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
         ),
     ],
 )
-def test_no_grid_is_refused(
+def test_tokens_that_fit_no_grid_are_refused(
     kind: str, grid: tuple[int, int] | None, given: Callable[[], dict[str, Any]], reason: str
 ) -> None:
     parts = parts_of(small_vlm(kind))

@@ -140,9 +140,7 @@ def counted(
 
 @pytest.mark.parametrize("scheme", TURNING)
 @pytest.mark.parametrize(("following", "grid", "base"), TABLES["turned"])
-def test_layers_turn_as_counted_by_token(
-    scheme: str, following: str, grid: list[int] | None, base: float | None
-) -> None:
+def test_layers_turn_as_counted(scheme: str, following: str, grid: list[int] | None, base: float | None) -> None:
     parts, given = parts_of(small_vlm("llava")), llava_rows([(5, 7)])
     grid = tuple(grid) if grid else None
     settings = Positions(scheme, following, base=base)
