@@ -222,9 +222,13 @@ def test_signs_of_life_are_given_and_a_lost_lock_is_noticed(tmp_path: Path, monk
 
 
 def evaluated(
-    folder: Path | str, shards: Sequence[Shard], setup: MadeUp | None = None, engine: Any = None,
-    configuration: dict[str, Any] = CONFIGURATION, **options: Any,
-) -> MergedRun:  # fmt: skip
+    folder: Path | str,
+    shards: Sequence[Shard],
+    setup: MadeUp | None = None,
+    engine: Any = None,
+    configuration: dict[str, Any] = CONFIGURATION,
+    **options: Any,
+) -> MergedRun:
     return evaluate_shards(setup or MadeUp(), shards, folder, engine or LocalEngine(), configuration, **options)
 
 

@@ -30,6 +30,7 @@ SIZE = (48, 64)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
 A, B = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 160.0, 170.0)
 POINTS = (NamedObject("", None, (0.0, 0.0), None),) * (MOST_FOUND + 1)
+SMALL = Detection("a", "cup", 1.0, (0, 0, 5, 5), np.ones((3, 3), bool))
 OBJECT = {"id": "a", "label": "cup", "score": 0.5, "box_xyxy": (0.0, 0.0, 1.0, 1.0)}
 
 
@@ -141,6 +142,10 @@ NO_BOXES: list[Any] = [
         (wire.call, (1, "judge", IMAGE, ("left of",), 5.0, "boxes"), InputError, "questions"),
         (wire.call, (1, "judge", IMAGE, question() * (MOST_QUESTIONS + 1), 5.0, "boxes"), InputError, "questions"),
         *((wire.call, (1, "judge", IMAGE, question(box), 5.0, "boxes"), InputError, "questions") for box in NO_BOXES),
+        (passed_on, ("ground", Grounding((), np.zeros(3))), ShapeError, r"\(P, N\)"),
+        (passed_on, ("ground", Grounding((SMALL,), np.ones((1, 1)))), ShapeError, "mask of detection 'a'"),
+        (passed_on, ("ground", Grounding(("cup",), np.zeros((1, 1)))), InputError, "str"),  # type: ignore[arg-type]
+        (passed_on, ("ground", None), AttributeError, "match"),
         (passed_on, ("refer", POINTS), ModelError, "1001 objects"),
         (received, (answered([msgspec.to_builtins(POINTS[0])] * 1001), "refer"), wire.WireError, "1001 objects"),
         (received, (named((0.0, 0.0, math.nan, 1.0), None), "refer"), wire.WireError, "not a place"),

@@ -212,12 +212,8 @@ def test_an_error_in_the_model_keeps_the_worker_until_the_third_in_a_row(obedien
 
 
 def test_an_answer_that_is_no_grounding_is_an_error_of_the_model() -> None:
-    with WorkerGrounder("worker_models:Careless") as grounder:
-        for noun, words in (("flat", r"\(P, N\)"), ("strange", "str"), ("small", "mask of detection 'a'")):
-            with pytest.raises(ModelError, match=words):
-                grounder.ground(IMAGE, order(noun))
-        with pytest.raises(ModelError, match="AttributeError"):
-            grounder.ground(IMAGE, order("none"))
+    with WorkerGrounder("worker_models:Careless") as grounder, pytest.raises(ModelError, match=r"\(P, N\)"):
+        grounder.ground(IMAGE, [CUP])
 
 
 SAID = {

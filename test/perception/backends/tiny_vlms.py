@@ -87,9 +87,13 @@ def assert_finds_the_cup(grounder: Any, places: Iterable[tuple[Rgb, Sequence[flo
 
 
 def qwen_folder(
-    folder: Path, kind: str, lessons: Sequence[Lesson], steps: int = 300, spoil: bool = False,
+    folder: Path,
+    kind: str,
+    lessons: Sequence[Lesson],
+    steps: int = 300,
+    spoil: bool = False,
     prepare: Callable[[Any], None] = lambda _: None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Save a tiny Qwen-VL that learnt the lessons, after `prepare` put something on it; spoilt, a weight is NaN."""
     torch.manual_seed(SEED)
     tokenizer = _tokenizer(QWEN_TOKENS, _pieces(lessons), "<|im_end|>", "<|endoftext|>")
@@ -298,8 +302,9 @@ def paligemma_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500)
     config = transformers.PaliGemmaConfig(
         text_config={"model_type": "gemma", **TEXT, "vocab_size": len(tokenizer)},
         vision_config={"model_type": "siglip_vision_model", **VISION, "image_size": SIDE, "patch_size": 14},
-        projection_dim=64, image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-    )  # fmt: skip
+        projection_dim=64,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
     model = transformers.PaliGemmaForConditionalGeneration(config)
     _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, do_sample=True)
     return _taught(model, folder, lambda: _paligemma_batch(tokenizer, images, lessons, tokens), steps)
@@ -326,9 +331,11 @@ def internvl_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) 
     tokens = (SIDE // 14 // 2) ** 2
     config = transformers.InternVLConfig(
         text_config={"model_type": "qwen2", **TEXT, "vocab_size": len(tokenizer)},
-        vision_config={**VISION, "image_size": [SIDE, SIDE], "patch_size": [14, 14]}, downsample_ratio=0.5,
-        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"), image_seq_length=tokens,
-    )  # fmt: skip
+        vision_config={**VISION, "image_size": [SIDE, SIDE], "patch_size": [14, 14]},
+        downsample_ratio=0.5,
+        image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=tokens,
+    )
     model = transformers.InternVLForConditionalGeneration(config)
     _settled(model, tokenizer, folder, images, do_sample=True, repetition_penalty=1.5)
     described = {"processor_class": "InternVLProcessor", "image_seq_length": tokens}
@@ -351,9 +358,14 @@ LLAVA_TEMPLATE = (
 
 
 def llava_folder(
-    folder: Path, lessons: Sequence[Lesson], encoder: str = "clip", steps: int = 1500,
-    prepare: Callable[[Any], None] = lambda _: None, known: Sequence[Lesson] = (), before: str = "USER: ",
-) -> Path:  # fmt: skip
+    folder: Path,
+    lessons: Sequence[Lesson],
+    encoder: str = "clip",
+    steps: int = 1500,
+    prepare: Callable[[Any], None] = lambda _: None,
+    known: Sequence[Lesson] = (),
+    before: str = "USER: ",
+) -> Path:
     """Save a tiny LLaVA that learnt the lessons on padded squares; the words of `known` are in its tokenizer only."""
     from small_scorers import vision_config
 
@@ -375,9 +387,13 @@ def llava_folder(
     config = with_encoder(plain, vision_config(encoder, 32, 2, 2, SIDE, 14))
     model = transformers.LlavaForConditionalGeneration(config)
     processor = transformers.LlavaProcessor(
-        images, tokenizer, patch_size=14, vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=int(encoder == "clip"), chat_template=LLAVA_TEMPLATE,
-    )  # fmt: skip
+        images,
+        tokenizer,
+        patch_size=14,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=int(encoder == "clip"),
+        chat_template=LLAVA_TEMPLATE,
+    )
     _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, do_sample=True)
     prepare(model)
     return _taught(model, folder, lambda: _llava_batch(tokenizer, images, lessons, before), steps)
