@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from cli_runs import run
 from tables import rows
 from waiting import DEADLINE
 
 from spatial_vlm_lab.scoring.truth_file import load_truth
-from spatial_vlm_ros.cli.main import main
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -171,7 +170,7 @@ def test_decisions_are_in_the_file_and_the_page_ends_when_it_is_told(
     assert len(json.loads(labeller.get("/cases").text)["cases"]) == 4
     shown = json.loads(labeller.get("/case/0").text)
     assert labeller.tell("/case/0", {"expect": shown["proposal"], "words": BEHIND}).status == 200
-    second = CliRunner().invoke(main, ["label", "--frames", str(frames)])
+    second = run("label", "--frames", frames)
     assert (second.exit_code, "another labelling page (process" in second.output) == (3, True)
     assert ended(process, how)[0] == 0
     (line,) = (frames / "cases.jsonl").read_text().splitlines()
@@ -245,7 +244,7 @@ def test_what_cannot_be_labelled_is_refused_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(main, ["label", *words])
+    done = run("label", *words)
     assert done.exit_code != 0
     assert says in done.output
     assert "Traceback" not in done.output
@@ -253,6 +252,6 @@ def test_what_cannot_be_labelled_is_refused_in_words(
 
 def test_a_missing_extra_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else object())
-    done = CliRunner().invoke(main, ["label", "--bag", str(tmp_path / "no_such_bag")])
+    done = run("label", "--bag", tmp_path / "no_such_bag")
     assert done.exit_code == 1
     assert "pip install starlette uvicorn Jinja2" in done.output

@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from cli_runs import run, told
 from tables import tables
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception import cost, probing
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, from_pixels
@@ -329,25 +328,16 @@ def test_boxes_of_any_grounder_have_to_be_in_pixels() -> None:
 def test_the_command_shows_the_evidence_and_ends_with_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
 
-    def probe(*arguments: str) -> tuple[int, str]:
-        result = CliRunner().invoke(main, ["probe", *arguments])
-        return result.exit_code, result.output
-
-    code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=thousand")
-    assert code == 0
-    assert "18 of 18" in said
-    assert (
-        said.splitlines()[-1]
-        == "thousand: confirmed: thousand explains 18 of 18 answers to images of 97 to 1930 pixels"
-    )
-    code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=percent", "--json")
-    assert code == 3
-    told = json.loads(said)
-    assert (told["outcome"], told["actual"]["name"]) == ("refuted", "thousand")
-    assert probe(f"{__name__}:in_pixels")[0] == 0
-    code, said = probe("nonsense")
-    assert code == 3
-    assert "qwen-vl" in said
+    right = run("probe", f"{__name__}:Written", "--grounder-options", "stated=thousand")
+    assert right.exit_code == 0
+    verdict = "thousand: confirmed: thousand explains 18 of 18 answers to images of 97 to 1930 pixels"
+    assert right.output.splitlines()[-1] == verdict
+    wrong = told("probe", f"{__name__}:Written", "--grounder-options", "stated=percent", code=3)
+    assert (wrong["outcome"], wrong["actual"]["name"]) == ("refuted", "thousand")
+    assert run("probe", f"{__name__}:in_pixels").exit_code == 0
+    unknown = run("probe", "nonsense")
+    assert unknown.exit_code == 3
+    assert "qwen-vl" in unknown.output
 
 
 RGB = np.zeros((4, 6, 3), np.uint8)
@@ -392,12 +382,12 @@ def test_loading_the_first_request_and_the_others_are_told_apart() -> None:
 def test_the_command_prints_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     words = ["probe", "test_probing:Slow", "--bench", "--frames", "2"]
-    told = CliRunner().invoke(main, words)
-    assert told.exit_code == 0, told.output
-    assert "test_probing:Slow on CPUExecutionProvider: loaded in" in told.output
-    assert "2 further requests:" in told.output
-    found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "test_probing:Slow on CPUExecutionProvider: loaded in" in done.output
+    assert "2 further requests:" in done.output
+    found = told(*words)
     assert (found["frames"], found["gpu_peak_mb"]) == (2, None)
-    both = CliRunner().invoke(main, [*words, "--blindness"])
+    both = run(*words, "--blindness")
     assert both.exit_code == 2
     assert "give only one of" in both.output

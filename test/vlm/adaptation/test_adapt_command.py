@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli_runs import run
+from click.testing import Result
 from tables import tables
 
 pytest.importorskip("tiny_bases")
@@ -32,7 +33,6 @@ from spatial_vlm_lab.adaptation.lessons import (
 from spatial_vlm_lab.adaptation.running import Adaptation
 from spatial_vlm_lab.adaptation.views import read_store, split_groups, write_group
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLabel, ask_relations
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception import load_grounder
@@ -53,9 +53,8 @@ RELATIONS = ("left of", "right of")
 
 
 def adapt(base: Path, out: Path, *words: object, data: Path | None = None, steps: int = 4) -> Result:
-    given = ["adapt", base, "--out", out, "--batch", 2, "--steps", steps, "--device", "cpu", "--save-every", 1, *words]
-    given += ["--data", data] if data else []
-    return CliRunner().invoke(main, [str(word) for word in given], catch_exceptions=False)
+    given = ["--out", out, "--batch", 2, "--steps", steps, "--device", "cpu", "--save-every", 1, *words]
+    return run("adapt", base, *given, *(("--data", data) if data else ()))
 
 
 def told(out: Path) -> dict[str, Any]:
