@@ -23,6 +23,7 @@ from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.relation_comparison import RelationComparison
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -59,9 +60,11 @@ def plan(*judges: str, calibrations: Sequence[str] = (), **more: Any) -> Compari
     return ComparisonPlan(models_of(judges or (HIGHER,), calibrations), **more)
 
 
-def compared(seen: Rendering, words: str = BEHIND, made: ComparisonPlan | None = None, **more: Any) -> Any:
+def compared(
+    seen: Rendering, words: str = BEHIND, made: ComparisonPlan | None = None, **more: Any
+) -> RelationComparison:
     config = more.pop("config", ResolverConfig())
-    return compare_sentence(seen.frame, seen.detections, words, made or plan(), config, **more)
+    return compare_sentence(seen.frame, seen.detections, words, made or plan(), config, **more).comparison
 
 
 def calibration(path: Path, behind: dict[str, float]) -> str:
