@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backends that benchmarks are asked with, loaded by dotted names: "benchmark_backends:truthful". Not a test."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benchmarks in their published layouts, made up in small: what readers, scorers and the command are tested on."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import json

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backends for comparisons that say what a test knows. Not a test: loaded by their dotted names."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import ModelError

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag whose camera turns, and its cases, for tests of evaluations in shards. Not a test."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

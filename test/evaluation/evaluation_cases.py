@@ -1,27 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases and answers made up for the tests of reports: right ones, wrong ones, and hostile words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from spatial_vlm_lab.reports.report import evaluation_page
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun
+from spatial_vlm_ros import types
 from spatial_vlm_ros.recording.cases import Case, Expectation
-from spatial_vlm_ros.types import (
-    Candidate,
-    ClauseMeasurement,
-    ClauseState,
-    FrameOfReference,
-    GraspHint,
-    NounPhrase,
-    Pose,
-    RelationClause,
-    Resolution,
-    SpatialQuery,
-    Status,
-    Target,
-)
+from spatial_vlm_ros.types import Candidate, ClauseState, GraspHint, NounPhrase, Pose, Resolution, Status, Target
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>|`\u202e\x1b[2J\n# head"
 
@@ -36,10 +22,10 @@ def answer(
     message: str = "said", relation: str = "behind",
 ) -> Resolution:  # fmt: skip
     """An answer that measured one clause for one candidate; a refusal by the words has neither."""
-    clause = ClauseMeasurement(relation, ("c",), -0.012, ClauseState.UNCLEAR, 0.4)
+    clause = types.ClauseMeasurement(relation, ("c",), -0.012, ClauseState.UNCLEAR, 0.4)
     candidates = (Candidate(id_ or "a", label, confidence, (clause,)), Candidate("b", "mug", 0.01))
-    query = SpatialQuery(
-        instruction, "pick", NounPhrase(label, relations=(RelationClause(relation, (NounPhrase("can"),)),))
+    query = types.SpatialQuery(
+        instruction, "pick", NounPhrase(label, relations=(types.RelationClause(relation, (NounPhrase("can"),)),))
     )
     understood = status is not Status.NOT_UNDERSTOOD
     return Resolution(
@@ -48,7 +34,7 @@ def answer(
         message,
         target=target(id_ or "a", label) if status is Status.OK else None,
         candidates=candidates if understood else (),
-        frame_of_reference=FrameOfReference.VIEWER if understood else None,
+        frame_of_reference=types.FrameOfReference.VIEWER if understood else None,
         question="Which one?" if status is Status.AMBIGUOUS else None,
         confidence=confidence if understood else 0.0,
         query=query if understood else None,

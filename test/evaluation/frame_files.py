@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames as the folders that `load_frame` reads. Not a test."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Sequence

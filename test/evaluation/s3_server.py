@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An S3-compatible object store on 127.0.0.1, in a process of its own. Not a test."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess
@@ -48,7 +46,6 @@ def running_server() -> Iterator[S3Server]:
         [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         try:
-            assert process.stdout is not None
             port = next(int(m[1]) for line in process.stdout if (m := re.match(r"port (\d+)", line)))
             yield S3Server(process, port)
         finally:

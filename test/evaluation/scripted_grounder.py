@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A detector for the scene of two chicks and a cup that errs as it is told. Not a test."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Sequence

@@ -320,9 +320,7 @@ def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.Mo
         assert answers.known("another", items[0]) is None
 
 
-def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
-    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_unwritable_report_leaves_the_earlier(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     out = tmp_path / "out" / "report.json"
     common = ("whatsup", "--data", data, "--model", MODEL, "--out")
     assert run(*common, out).exit_code == 0

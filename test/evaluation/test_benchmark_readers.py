@@ -88,12 +88,7 @@ def test_damaged_rows_are_named_by_their_place_and_damage_no_other(name: str, tm
 
 
 DEEP = ("embspatial", "embspatial_bench.json", "[" * 100_000, "embspatial")
-NOT_TSV = (
-    ("", "empty"),
-    ("index\tqid\n", "no column question"),
-    ("\udcff", "UTF-8 text"),
-    ('a\t"b"\rc', "new-line"),
-)
+NOT_TSV = (("", "empty"), ("index\tqid\n", "no column question"), ("\udcff", "UTF-8 text"), ('a\t"b"\rc', "new-line"))
 
 
 @pytest.mark.parametrize(
@@ -106,9 +101,7 @@ def test_a_listing_that_is_none_is_refused(benchmark: str, name: str, text: str,
         benchmark_of(benchmark).read(tmp_path)
 
 
-def test_a_listing_that_is_too_large_is_refused_before_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listing_that_is_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published_files, "LARGEST_LISTING", 10)
     with pytest.raises(FileError, match="bytes, more than 10"):
         items_of(EMBSPATIAL, folders.embspatial(tmp_path))
@@ -421,9 +414,7 @@ def test_what_is_decoded_at_once_is_bounded(tmp_path: Path, monkeypatch: pytest.
             items_of(CV_BENCH, tmp_path)[1].image.encoded()
 
 
-def test_a_file_that_is_no_parquet_or_lacks_a_column_or_the_package_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_parquet_file_no_column_or_no_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = written("blink", tmp_path) / "Relative_Depth" / "val-00000-of-00001.parquet"
     write_parquet(file, [{"idx": "1", "question": "Is it?"}])
     with pytest.raises(FileError, match="it has no column choices, answer, prompt, image_1"):

@@ -10,26 +10,10 @@ import numpy as np
 import pytest
 from tables import tables
 
+from spatial_vlm_lab.benchmarks import lettered, pointing
 from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, prompt_of
-from spatial_vlm_lab.benchmarks.lettered import (
-    VARIANT_RULES,
-    blink_choice,
-    cambrian_answer,
-    right_by_cambrian,
-    variant_groups,
-    vlmevalkit_choice,
-)
-from spatial_vlm_lab.benchmarks.pointing import (
-    MOST_CHARACTERS,
-    cells_of,
-    first_point,
-    in_polygon,
-    mask_truth,
-    published_cells,
-    read_polygon,
-    share_in_mask,
-    starts_as_published,
-)
+from spatial_vlm_lab.benchmarks.lettered import VARIANT_RULES, cambrian_answer, right_by_cambrian, vlmevalkit_choice
+from spatial_vlm_lab.benchmarks.pointing import cells_of, in_polygon, published_cells, read_polygon, share_in_mask
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, choice_truth
 from spatial_vlm_lab.benchmarks.published_files import BenchmarkImage
 from spatial_vlm_lab.benchmarks.reply_reading import after_thinking, read_choice
@@ -43,12 +27,12 @@ SIDES = ("left", "right", "behind", "left of it")
 RGB = np.zeros((100, 200, 3), np.uint8)
 IMAGE = BenchmarkImage(Path("x.png"))
 ITEM = BenchmarkItem("k", IMAGE, "Where is the cup?", choice_truth(("left", "right"), 1))
-POINT = BenchmarkItem("p", IMAGE, "Point at the cup.", mask_truth(IMAGE, IMAGE), phrase="the cup")
+POINT = BenchmarkItem("p", IMAGE, "Point at the cup.", pointing.mask_truth(IMAGE, IMAGE), phrase="the cup")
 READERS: dict[str, Callable[[str], Any]] = {
     "options": lambda reply: read_choice(reply, SIDES),
-    "of BLINK": lambda reply: blink_choice(reply, ("yes", "no")),
+    "of BLINK": lambda reply: lettered.blink_choice(reply, ("yes", "no")),
     "of VLMEvalKit": lambda reply: vlmevalkit_choice(reply, ("red cup", "blue cup")),
-    "first points": lambda reply: (point := first_point(reply)) and list(point),
+    "first points": lambda reply: (point := pointing.first_point(reply)) and list(point),
 }
 """By the names of their tables, what reads one option or point of a reply, or None."""
 
@@ -60,9 +44,7 @@ def test_a_reply_names_one_option_or_point_or_none(reader: str, row: list[Any]) 
 
 
 @pytest.mark.parametrize(("reply", "options", "choice"), TABLES["short options"])
-def test_short_options_are_read_in_a_sentence_and_are_texts_before_they_are_letters(
-    reply: str, options: list[str], choice: int | None
-) -> None:
+def test_short_options_are_texts_before_they_are_letters(reply: str, options: list[str], choice: int | None) -> None:
     assert read_choice(reply, options) == choice
 
 
@@ -77,7 +59,7 @@ def test_replies_are_right_by_other_rules_without_their_thoughts() -> None:
     for of_3d in (True, False):  # published: an option of 3D may be written out
         assert right_by_cambrian("a", ("x", "a"), 1, of_3d) is of_3d
     for reply, right, expected in ((" Yes, it is.", 0, True), ("It is. Yes.", 0, False), ("Nothing", 1, True)):
-        assert starts_as_published(reply, ("yes", "no"), right) is expected
+        assert pointing.starts_as_published(reply, ("yes", "no"), right) is expected
 
 
 def test_polygons_are_read_and_hold_points() -> None:
@@ -112,15 +94,15 @@ def test_boxes_differ_between_the_two_scorers(
 
 def test_numbers_that_are_none_and_replies_without_end_are_read_as_far_as_is_allowed() -> None:
     for sign in ("[", "(", "(1", "(1,", "[1 ", " ", "1"):
-        assert first_point(sign * 200_000) is None
+        assert pointing.first_point(sign * 200_000) is None
     for robopoint in (True, False):
         for text in ("(" + "9" * 5000 + ", 1)", "(" + "9" * 400 + ".0, 1)"):
             assert published_cells(text, 20, 10, robopoint) is None
         for sign in ("(", "(1,", "["):
-            assert not published_cells(sign * (2 * MOST_CHARACTERS // len(sign)), 20, 10, robopoint)
+            assert not published_cells(sign * (2 * pointing.MOST_CHARACTERS // len(sign)), 20, 10, robopoint)
         many = "(1.1, 2.2), "
-        read = published_cells(many * (2 * MOST_CHARACTERS // len(many)), 20, 10, robopoint) or ()
-        assert len(read) <= MOST_CHARACTERS // len(many)
+        read = published_cells(many * (2 * pointing.MOST_CHARACTERS // len(many)), 20, 10, robopoint) or ()
+        assert len(read) <= pointing.MOST_CHARACTERS // len(many)
 
 
 def test_points_count_by_the_pixels_that_they_lie_in_and_the_share_is_that_of_all_marked_ones() -> None:
@@ -138,7 +120,7 @@ def test_points_count_by_the_pixels_that_they_lie_in_and_the_share_is_that_of_al
 
 def test_variants_that_belong_together_are_right_together() -> None:
     good = {"VIN6MS3J": True, "VIN6MS3J-1": False, "VIN6MS3J-flip": True, "VIN6MS3J-flip-1": True}
-    groups = {rule: variant_groups(good, rule) for rule in VARIANT_RULES}
+    groups = {rule: lettered.variant_groups(good, rule) for rule in VARIANT_RULES}
     assert [list(found) for found in groups.values()] == TABLES["groups"]
     right = [[all(map(good.get, qids)) for qids in found.values()] for found in groups.values()]
     assert right == [[True, False, True, True], [True, False], [False, True], [False]]

@@ -5,13 +5,14 @@ import json
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import cv2
 import pytest
-from cli_runs import run
+from cli_runs import run, told
 
 pytest.importorskip("jinja2")
 pytest.importorskip("junitparser")
@@ -34,10 +35,7 @@ FRAMES = 2
 PICTURE = 'src="data:image/jpeg;base64,'
 
 
-def evaluated(*arguments: object, code: int = 0) -> dict[str, Any]:
-    done = run("evaluate", *arguments, "--json")
-    assert done.exit_code == code, done.output
-    return dict(json.loads(done.stdout))
+evaluated = partial(told, "evaluate")
 
 
 def counted(share: dict[str, Any]) -> tuple[int, int]:
@@ -61,10 +59,10 @@ def bag(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     record(recordings, folder / "run")
     first = START_NS + 1_000 + 400_000_000
     lines = [
-        json.dumps({"stamp_ns": first + n * PERIOD_NS, "instruction": w, "expect": e})
-        for n, (w, e) in enumerate(CASES * FRAMES)
+        {"stamp_ns": first + n * PERIOD_NS, "instruction": words, "expect": expect}
+        for n, (words, expect) in enumerate(CASES * FRAMES)
     ]
-    (folder / "truth.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder / "run", folder / "truth.jsonl"
 
 
@@ -74,13 +72,6 @@ def baseline(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("baseline") / "before.json"
     both = ("--detections", "--grounder", f"seeing={SCRIPTED}")
     assert run("evaluate", "--frames", recordings, *both, "--out", path).exit_code == 0
-    return path
-
-
-@pytest.fixture(scope="module")
-def answers(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("answers") / "good.jsonl"
-    path.write_text(run("resolve", "--frames", recordings, "--json").output)
     return path
 
 
@@ -148,9 +139,7 @@ def test_the_gate_compares_each_model_with_its_own_baseline(recordings: Path, ba
     assert "new is not compared: the baseline has only detections, seeing" in other["notes"]
 
 
-def test_what_cannot_be_loaded_or_read_is_not_scored(
-    recordings: Path, bag: tuple[Path, Path], baseline: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_load_is_unscored(recordings: Path, bag: tuple[Path, Path], baseline: Path, tmp_path: Path) -> None:
     several = ("--frames", recordings, "--detections", "--grounder", "gone=nowhere:load")
     result = evaluated(*several, "--baseline", baseline, "--junit", tmp_path / "junit.xml", code=1)
     assert [(*counted(m["complete"]), len(m["unusable"])) for m in result["models"]] == [(8, 8, 0), (0, 0, 8)]
@@ -213,15 +202,15 @@ def test_a_run_that_is_worse_exits_3_and_shows_every_failure(
     assert run(*common, "--html", tmp_path / "again.html").exit_code == 0
 
 
-def test_stored_answers_are_scored_without_resolving_and_are_a_baseline(
-    recordings: Path, strict_config: Path, answers: Path, tmp_path: Path
-) -> None:
+def test_stored_answers_are_scored_and_are_a_baseline(recordings: Path, strict_config: Path, tmp_path: Path) -> None:
+    answers = tmp_path / "good.jsonl"
+    answers.write_text(run("resolve", "--frames", recordings, "--json").output)
     direct = evaluated("--frames", recordings, "--baseline", answers)
     stored = evaluated("--frames", recordings, "--answers", answers, "--baseline", answers)
     assert (direct["comparison"]["n"], direct["comparison"]["verdict"]) == (8, "cannot tell")
     assert (direct.pop("model"), stored.pop("model")) == ("detections", "answers")
     alone = ("oracle", "beside_oracle")  # what was found is not stored, so nobody can tell what else would have helped
-    assert [[told.pop(name)["n"] for name in alone] for told in (direct, stored)] == [[8, 8], [0, 0]]
+    assert [[one.pop(name)["n"] for name in alone] for one in (direct, stored)] == [[8, 8], [0, 0]]
     for each in (*direct["cases"], *stored["cases"]):
         assert each.pop("model") in ("detections", "answers")
         assert each.pop("oracle_right") in (True, None)
@@ -277,7 +266,6 @@ def test_figures_are_printed_though_a_report_cannot_be_written(recordings: Path,
 
 
 def test_given_detections_are_a_model_where_asked_for_or_without_another() -> None:
-    assert [(spec.name, spec.is_given) for spec in models_of(["compact"], given=True)] == [
-        ("detections", True), ("compact", False)
-    ]  # fmt: skip
+    both = [(spec.name, spec.is_given) for spec in models_of(["compact"], given=True)]
+    assert both == [("detections", True), ("compact", False)]
     assert [spec.name for spec in models_of([], given=False)] == ["detections"]

@@ -76,7 +76,6 @@ def finished(started: subprocess.Popen[str]) -> str:
 
 def heard(started: subprocess.Popen[str], shards: int) -> None:
     """Wait until a program has stored so many more shards."""
-    assert started.stdout is not None
     for _ in range(shards):
         assert started.stdout.readline() == "shard\n"
 
@@ -99,7 +98,7 @@ def test_the_shard_of_a_worker_that_dies_is_given_to_another_one(
         assert 1 <= len(list(control.glob("started-*"))) <= 2
 
 
-def test_a_shard_over_which_every_worker_dies_is_named_and_tried_again_on_resuming(
+def test_a_shard_over_which_every_worker_dies_is_named_and_tried_again(
     tmp_path: Path, control: Path, expected: dict[str, bytes]
 ) -> None:
     (control / "always-5").touch()
@@ -122,9 +121,7 @@ def test_workers_that_cannot_begin_end_the_evaluation(tmp_path: Path) -> None:
         evaluated(tmp_path / "dead", DiesAtStart())
 
 
-def test_an_evaluation_whose_driver_was_killed_goes_on_with_the_parts_it_has(
-    tmp_path: Path, expected: dict[str, bytes]
-) -> None:
+def test_an_evaluation_whose_driver_was_killed_goes_on_later(tmp_path: Path, expected: dict[str, bytes]) -> None:
     started = program(tmp_path / "out", seconds=0.3)
     heard(started, 2)
     killed(started)
@@ -151,7 +148,6 @@ for n in itertools.count():
 def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, tmp_path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE,
                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
-    assert writer.stdout is not None
     for _ in range(writes):
         assert writer.stdout.readline()
     writer.kill()
@@ -161,9 +157,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, 
     assert ResultStore(str(tmp_path)).names() == {"file"}
 
 
-def test_two_workers_of_ray_of_which_one_dies_give_the_bytes_of_one_process(
-    tmp_path: Path, control: Path, expected: dict[str, bytes]
-) -> None:
+def test_workers_of_ray_give_the_same_if_one_dies(tmp_path: Path, control: Path, expected: dict[str, bytes]) -> None:
     pytest.importorskip("ray")
     (control / "die-2").touch()
     assert finished(program(tmp_path / "out", engine="ray", control=str(control))).endswith(
@@ -174,9 +168,7 @@ def test_two_workers_of_ray_of_which_one_dies_give_the_bytes_of_one_process(
 
 
 @slow
-def test_workers_of_ray_go_on_after_one_and_then_the_driver_were_killed_and_give_up_in_the_end(
-    tmp_path: Path, control: Path
-) -> None:
+def test_workers_of_ray_go_on_after_kills_and_give_up_in_the_end(tmp_path: Path, control: Path) -> None:
     pytest.importorskip("ray")
     given: dict[str, Any] = {"engine": "ray", "workers": 4, "shards": 40, "control": str(control), "seconds": 0.4}
     driver = program(tmp_path / "out", **given)

@@ -217,9 +217,7 @@ def test_the_best_one_counts_and_of_equals_that_of_the_same_id() -> None:
 
 
 @pytest.mark.parametrize(("away", "tolerance", "is_same"), TABLES["apart"])
-def test_boxes_in_space_match_by_volume_or_by_their_middles(
-    away: float, tolerance: float | None, is_same: bool
-) -> None:
+def test_boxes_in_space_match_by_volume_or_their_middles(away: float, tolerance: float | None, is_same: bool) -> None:
     """1 m cubes 0.3 m apart share 0.7 of 1.3; 0.7 m apart 0.3 of 1.7, which is less than a quarter."""
     true = ImageObject("d0", "cup", box_3d=box_of_truth(Box3d((away, 0, 0), (1, 1, 1))), tolerance_m=tolerance)
     matching = match_objects([ImageObject("g0", "cup", (0, 0, 9, 9), None, box(0.0))], [true])

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -26,15 +27,8 @@ from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, RayEngine, Shar
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, part_answers, part_bytes, run_rows
 from spatial_vlm_lab.engine.store import LEFT_S, LOCK, LockOwner, ResultStore, locked
 from spatial_vlm_lab.scoring.rows import COLUMNS, Row
-from spatial_vlm_ros.errors import (
-    DependencyError,
-    EngineUnavailableError,
-    FolderInUseError,
-    InputError,
-    RunMismatchError,
-    SpatialVlmError,
-    StoreError,
-)
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import EngineUnavailableError, FolderInUseError, RunMismatchError, StoreError
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
@@ -88,26 +82,33 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStore:
 
 
 def test_files_are_written_read_listed_removed_and_created_once(store: ResultStore) -> None:
-    assert store.read("run.json") is None
-    assert store.names() == set()
+    assert (store.read("run.json"), store.names()) == (None, set())
     for data in (b"1", b"22"):
         store.write("run.json", data)
     store.write("parts/a.parquet", b"a")
-    assert store.read("run.json") == b"22"
-    assert store.names("parts") == {"a.parquet"}
+    assert (store.read("run.json"), store.names("parts")) == (b"22", {"a.parquet"})
     assert store.names() >= {"run.json"}
     for _ in range(2):
         store.remove("run.json")
     assert store.read("run.json") is None
-    assert store.create("once.json", b"mine")
-    assert not store.create("once.json", b"yours")
-    assert store.read("once.json") == b"mine"
+    assert_created_once(store)
+
+
+def assert_created_once(store: ResultStore) -> None:
+    created = [store.create(LOCK, data) for data in (b"mine", b"yours")]
+    assert (created, store.read(LOCK)) == ([True, False], b"mine")
+
+
+def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", MagicMock(side_effect=OSError(errno.EPERM, "no links")))
+    assert_created_once(ResultStore(str(tmp_path)))
+    assert contents(tmp_path) == {LOCK: b"mine"}
 
 
 def test_an_evaluation_in_a_store_has_the_rows_of_one_on_a_disk(tmp_path: Path) -> None:
     uri = f"memory://{tmp_path.name}"
     for folder in (str(tmp_path), uri):
-        evaluate_shards(MadeUp(), shards_of(5), folder, LocalEngine(), CONFIGURATION)
+        evaluated(folder, shards_of(5))
     assert list(run_rows(uri)) == list(run_rows(tmp_path))
     there = ResultStore(uri)
     assert {name: there.read(name) for name in contents(tmp_path)} == contents(tmp_path)
@@ -123,9 +124,9 @@ def test_a_store_that_fails_midway_keeps_what_is_stored(tmp_path: Path, monkeypa
             monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", lost)
 
     with pytest.raises(StoreError, match=r"with --resume: 3 of 6 parts are stored and kept"):
-        evaluate_shards(MadeUp(), shards_of(6), uri, LocalEngine(), CONFIGURATION, watch=watch)
+        evaluated(uri, shards_of(6), watch=watch)
     monkeypatch.undo()
-    assert evaluate_shards(MadeUp(), shards_of(6), uri, LocalEngine(), CONFIGURATION, resume=True).reused == 3
+    assert evaluated(uri, shards_of(6), resume=True).reused == 3
 
 
 def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
@@ -141,14 +142,6 @@ def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == kept | {"parts"}
 
 
-def test_a_file_system_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "link", MagicMock(side_effect=OSError(errno.EPERM, "no links")))
-    store = ResultStore(str(tmp_path))
-    assert store.create(LOCK, b"mine")
-    assert not store.create(LOCK, b"yours")
-    assert contents(tmp_path) == {LOCK: b"mine"}
-
-
 OTHER = "of another process"
 
 
@@ -159,19 +152,23 @@ def leave(folder: Path, **changes: object) -> LockOwner:
     return owner
 
 
+def assert_in_use(store: ResultStore, words: str) -> FolderInUseError:
+    with pytest.raises(FolderInUseError, match=words) as caught, locked(store):
+        pass
+    return caught.value
+
+
 def test_a_second_evaluation_is_told_who_writes_since_when(tmp_path: Path) -> None:
     owner = leave(tmp_path, since=time.time() - 1000)
-    told = rf"in use by process {owner.pid} on .* for \d+ s"
-    with pytest.raises(FolderInUseError, match=told) as caught, locked(ResultStore(str(tmp_path))):
-        pass
-    assert 1000 <= caught.value.age < 2000
-    assert "remove lock.json" in str(caught.value)
+    error = assert_in_use(ResultStore(str(tmp_path)), rf"in use by process {owner.pid} on .* for \d+ s")
+    assert 1000 <= error.age < 2000
+    assert "remove lock.json" in str(error)
     assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
 
 
 def test_the_lock_is_gone_afterwards_whatever_happens(store: ResultStore) -> None:
-    with locked(store), pytest.raises(FolderInUseError, match="in use by process"), locked(store):
-        pass
+    with locked(store):
+        assert_in_use(store, "in use by process")
     with pytest.raises(ZeroDivisionError), locked(store):
         raise ZeroDivisionError
     assert store.read(LOCK) is None
@@ -190,16 +187,13 @@ FAR = {"host": "far-away", "boot": "other"}
         (FAR, engine_store.STALE_S + 1, True),
     ],
 )
-def test_a_lock_is_taken_over_once_its_owner_is_gone(
-    changes: dict[str, Any], age: float, is_stale: bool, tmp_path: Path
-) -> None:
+def test_a_lock_is_taken_of_an_owner_gone(changes: dict[str, Any], age: float, is_stale: bool, tmp_path: Path) -> None:
     leave(tmp_path, seen=time.time() - age, **changes)
     if is_stale:
         with locked(ResultStore(str(tmp_path))):
             assert json.loads((tmp_path / LOCK).read_text())["token"] != OTHER
     else:
-        with pytest.raises(FolderInUseError, match="on far-away"), locked(ResultStore(str(tmp_path))):
-            pass
+        assert_in_use(ResultStore(str(tmp_path)), "on far-away")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"host": 1}'])
@@ -209,9 +203,7 @@ def test_a_damaged_lock_holds_nobody_up(text: str, tmp_path: Path) -> None:
         assert (tmp_path / LOCK).read_text() != text
 
 
-def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signs_of_life_are_given_and_a_lost_lock_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def is_lost() -> bool:
         leave(tmp_path)
         try:
@@ -229,9 +221,15 @@ def test_signs_of_life_are_given_and_a_lock_that_was_taken_is_noticed(
     assert json.loads((tmp_path / LOCK).read_text())["token"] == OTHER
 
 
-def evaluated(folder: Path, shards: Sequence[Shard], setup: MadeUp | None = None, **options: Any) -> MergedRun:
-    configuration = options.pop("configuration", CONFIGURATION)
-    return evaluate_shards(setup or MadeUp(), shards, folder, LocalEngine(), configuration, **options)
+def evaluated(
+    folder: Path | str,
+    shards: Sequence[Shard],
+    setup: MadeUp | None = None,
+    engine: Any = None,
+    configuration: dict[str, Any] = CONFIGURATION,
+    **options: Any,
+) -> MergedRun:
+    return evaluate_shards(setup or MadeUp(), shards, folder, engine or LocalEngine(), configuration, **options)
 
 
 @pytest.fixture(scope="module")
@@ -284,11 +282,6 @@ def test_a_task_that_leaves_cases_out_or_gives_no_numbers_is_not_taken_for_whole
         assert not leaves_out or [one.reason for one in done.missing] == ["2 rows arrived for 3 cases"] * 2
 
 
-def test_models_that_cannot_be_loaded_end_the_evaluation(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="weights"):
-        evaluated(tmp_path, shards_of(3), MadeUp(broken=True))
-
-
 def test_parts_that_are_damaged_are_made_again(tmp_path: Path, expected: dict[str, bytes]) -> None:
     evaluated(tmp_path, shards_of(7))
     first, second, third, *_ = sorted((tmp_path / "parts").iterdir())
@@ -308,14 +301,8 @@ def test_more_shards_are_added_to_those_that_are_there(tmp_path: Path, expected:
 def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
     tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = iter(range(6))
-
-    def fsync(handle: int) -> None:
-        del handle
-        if next(calls, None) is None:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("spatial_vlm_lab.engine.store.os.fsync", fsync)
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr("spatial_vlm_lab.engine.store.os.fsync", MagicMock(side_effect=chain([None] * 6, repeat(full))))
     told = r"No space left.*enough space.*with --resume: [1-6] of 7 parts are stored and kept"
     with pytest.raises(StoreError, match=told):
         evaluated(tmp_path, shards_of(7))
@@ -328,10 +315,9 @@ def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
 def test_a_folder_is_not_written_to_unless_it_is_this_evaluation_gone_on_with(tmp_path: Path) -> None:
     evaluated(tmp_path, shards_of(3))
     before = contents(tmp_path)
-    for options, words in (
-        ({}, r"holds 3 of 3 parts of this evaluation\. Continue it with --resume"),
-        ({"configuration": CONFIGURATION | {"version": "2"}, "resume": True}, 'another configuration: version was "1"'),
-    ):
+    other = {"configuration": CONFIGURATION | {"version": "2"}, "resume": True}
+    again = r"holds 3 of 3 parts of this evaluation\. Continue it with --resume"
+    for options, words in (({}, again), (other, 'another configuration: version was "1"')):
         with pytest.raises(RunMismatchError, match=words):
             evaluated(tmp_path, shards_of(3), **options)
         assert contents(tmp_path) == before
@@ -345,7 +331,7 @@ def test_a_folder_is_not_written_to_unless_it_is_this_evaluation_gone_on_with(tm
     ],
 )
 def test_a_folder_of_something_else_is_refused(
-    name: str, text: str, error: type[SpatialVlmError], words: str, tmp_path: Path
+    name: str, text: str, error: type[errors.SpatialVlmError], words: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(error, match=words):
@@ -359,8 +345,11 @@ def test_a_folder_without_an_evaluation_has_no_rows_and_workers_are_counted(tmp_
     with pytest.raises(RunMismatchError, match=r"holds no run\.json"):
         list(run_rows(tmp_path))
     for workers in (0, -1, 5000):
-        with pytest.raises(InputError, match="--workers"):
+        with pytest.raises(errors.InputError, match="--workers"):
             LocalEngine(workers)
+    for options in ({"workers": 0}, {"num_gpus": -1.0}, {"num_gpus": 1.5}):
+        with pytest.raises(errors.InputError):
+            RayEngine(**options)
 
 
 LIMIT_S = 120
@@ -392,43 +381,27 @@ def listening(answer: bytes | None) -> Iterator[str]:
 def test_who_does_not_listen_or_speaks_otherwise_is_no_cluster() -> None:
     with pytest.raises(EngineUnavailableError, match=r"cluster at 127\.0\.0\.1:1 cannot be reached.*ray status"):
         check_address("127.0.0.1:1")
-    for answer, wait_s, words in (
-        (None, 0.2, r"no answer within 0\.2 s"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", LIMIT_S, "not Ray"),
-    ):
+    bad = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    for answer, wait_s, words in ((None, 0.2, r"no answer within 0\.2 s"), (bad, LIMIT_S, "not Ray")):
         with listening(answer) as address, pytest.raises(EngineUnavailableError, match=words):
             check_address(address, wait_s)
-
-
-def test_a_server_of_http_2_may_be_a_cluster() -> None:
     settings = bytes((0, 0, 6, 4, 0, 0, 0, 0, 0)) + bytes((0, 3, 0, 0, 0, 100))
-    with listening(settings) as address:
+    with listening(settings) as address:  # a server of HTTP/2 may be one
         assert check_address(address, LIMIT_S) is None  # type: ignore[func-returns-value]
 
 
 def test_without_ray_the_command_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(DependencyError, match="pip install ray pyarrow fsspec s3fs"):
-        evaluate_shards(MadeUp(), shards_of(2), tmp_path, RayEngine(2), CONFIGURATION)
+    with pytest.raises(errors.DependencyError, match="pip install ray pyarrow fsspec s3fs"):
+        evaluated(tmp_path, shards_of(2), engine=RayEngine(2))
 
 
-@pytest.mark.parametrize("options", [{"workers": 0}, {"num_gpus": -1.0}, {"num_gpus": 1.5}])
-def test_numbers_that_are_none_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        RayEngine(**options)
-
-
-def test_a_cluster_without_room_for_a_worker_is_said_with_what_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ray = MagicMock()
-    ray.is_initialized.return_value = False
+def test_a_cluster_without_room_is_said_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = MagicMock(**{"is_initialized.return_value": False, "wait.side_effect": lambda asked, **_: ([], asked)})
     ray.cluster_resources.return_value = {"CPU": 4.0, "memory": 1e9}
-    ray.wait.side_effect = lambda asked, **_: ([], asked)
     monkeypatch.setitem(sys.modules, "ray", ray)
     engine = RayEngine(2, num_gpus=0.5, start_timeout=0.05)
     with pytest.raises(EngineUnavailableError, match=r"1 CPU and 0\.5 GPU for each worker, the cluster has 4 CPU"):
-        evaluate_shards(MadeUp(), shards_of(2), tmp_path, engine, CONFIGURATION)
-    assert ray.init.called
-    assert ray.shutdown.called
+        evaluated(tmp_path, shards_of(2), engine=engine)
+    assert (ray.init.called, ray.shutdown.called) == (True, True)
     assert not (tmp_path / "lock.json").exists()

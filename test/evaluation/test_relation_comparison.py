@@ -15,12 +15,7 @@ from compared_backends import HigherIsFarther
 from frame_files import case, write_cases
 
 from spatial_vlm_lab.comparison.compared_models import ComparedModel, models_of
-from spatial_vlm_lab.comparison.relation_comparison import (
-    ComparedSentence,
-    ComparisonPlan,
-    compare_sentence,
-    expected_of,
-)
+from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
@@ -28,6 +23,7 @@ from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.relation_comparison import RelationComparison
 
 if TYPE_CHECKING:
     from conftest import Tabletop
@@ -64,9 +60,11 @@ def plan(*judges: str, calibrations: Sequence[str] = (), **more: Any) -> Compari
     return ComparisonPlan(models_of(judges or (HIGHER,), calibrations), **more)
 
 
-def compared(seen: Rendering, words: str = BEHIND, made: ComparisonPlan | None = None, **more: Any) -> ComparedSentence:
+def compared(
+    seen: Rendering, words: str = BEHIND, made: ComparisonPlan | None = None, **more: Any
+) -> RelationComparison:
     config = more.pop("config", ResolverConfig())
-    return compare_sentence(seen.frame, seen.detections, words, made or plan(), config, **more)
+    return compare_sentence(seen.frame, seen.detections, words, made or plan(), config, **more).comparison
 
 
 def calibration(path: Path, behind: dict[str, float]) -> str:
@@ -76,7 +74,7 @@ def calibration(path: Path, behind: dict[str, float]) -> str:
 
 
 def test_a_model_that_takes_higher_for_farther_is_shown_wrong_and_measurement_right(contrary: Rendering) -> None:
-    comparison = compared(contrary, expected=("far",)).comparison
+    comparison = compared(contrary, expected=("far",))
     measured, model = comparison.rows
     assert (measured.by, measured.chosen_id, measured.status, measured.right) == ("measurement", "far", Status.OK, True)
     assert (model.by, model.chosen_id, model.agrees, model.right) == ("model", "near", False, False)
@@ -90,40 +88,36 @@ def test_a_model_that_takes_higher_for_farther_is_shown_wrong_and_measurement_ri
 
 def test_a_calibration_that_tells_nothing_changes_nothing(contrary: Rendering, tmp_path: Path) -> None:
     file = calibration(tmp_path / "judge.json", behind={**GOOD, "slope": 0.05})
-    measured, model, fused = compared(contrary, made=plan(calibrations=[file])).comparison.rows
+    measured, model, fused = compared(contrary, made=plan(calibrations=[file])).rows
     assert (fused.chosen_id, fused.status, fused.effect) == ("far", Status.OK, "reported")
     assert [one.p for one in fused.opinions] == [one.p for one in measured.opinions]
     assert "two standard errors" in fused.reason
     assert model.chosen_id == "near"
 
 
-def test_calibrated_on_usual_pairs_alone_it_may_cost_the_answer_and_never_turns_it(
-    contrary: Rendering, tmp_path: Path
-) -> None:
+def test_calibrated_on_usual_pairs_it_may_cost_an_answer_but_turns_none(contrary: Rendering, tmp_path: Path) -> None:
     file = calibration(tmp_path / "judge.json", behind=GOOD)
     made = plan("higher=compared_backends:HigherIsFarther sure=0.9999999", calibrations=[f"higher={file}"])
-    (fused,) = [row for row in compared(contrary, made=made).comparison.rows if row.by == "fused"]
+    (fused,) = [row for row in compared(contrary, made=made).rows if row.by == "fused"]
     assert fused.chosen_id in (None, "far")
     assert fused.effect in ("reported", "doubted", "disagreed")
 
 
 def test_a_model_that_is_right_agrees_and_confirms(usual: Rendering, tmp_path: Path) -> None:
     file = calibration(tmp_path / "judge.json", behind=GOOD)
-    _, model, fused = compared(usual, made=plan(calibrations=[file]), expected=("far",)).comparison.rows
+    _, model, fused = compared(usual, made=plan(calibrations=[file]), expected=("far",)).rows
     assert (model.chosen_id, model.agrees, model.right) == ("far", True, True)
     assert (fused.by, fused.chosen_id, fused.effect, fused.right) == ("fused", "far", "confirmed", True)
 
 
 def test_fusing_is_the_resolvers_own(usual: Rendering, tmp_path: Path) -> None:
     file = calibration(tmp_path / "judge.json", behind={**GOOD, "slope": 0.5, "offset": -0.3})
-    comparison = compared(usual, made=plan(calibrations=[file])).comparison
+    comparison = compared(usual, made=plan(calibrations=[file]))
     config = config_from({"judge": {"mode": "fuse", "calibration": file}})
     answer = Resolver(config, HigherIsFarther()).resolve(usual.frame, BEHIND, usual.detections)
-    assert answer.judge is not None
     model, fused = comparison.rows[1:]
-    assert [(one.raw_p, one.model_p) for one in answer.judge.relations] == [
-        (one.p, one.calibrated) for one in model.opinions
-    ]
+    opinions = [(one.p, one.calibrated) for one in model.opinions]
+    assert [(one.raw_p, one.model_p) for one in answer.judge.relations] == opinions
     assert (answer.judge.effect, answer.judge.reason) == (fused.effect, fused.reason)
     state = {one.id: one.clauses[0].likelihood for one in answer.candidates}
     at = {relation.target_id: one.p for relation, one in zip(comparison.relations, fused.opinions, strict=True)}
@@ -135,7 +129,7 @@ def test_all_candidates_are_asked_about_whatever_the_mode(tabletop: Tabletop) ->
     seen = tabletop.see(tabletop.cup("cup", 0, 0), *cans)
     for mode in ("off", "report"):
         config = config_from({"judge": {"mode": mode}})
-        comparison = compared(seen, "the can left of the cup", config=config).comparison
+        comparison = compared(seen, "the can left of the cup", config=config)
         candidates = {one.id for one in comparison.objects if one.role == "candidate"}
         assert candidates == {one.target_id for one in comparison.relations} == {f"c{n}" for n in range(6)}
         assert comparison.rows[1].questions == 6
@@ -143,14 +137,14 @@ def test_all_candidates_are_asked_about_whatever_the_mode(tabletop: Tabletop) ->
 
 
 def test_not_more_is_asked_than_allowed_and_what_is_left_out_is_told(usual: Rendering) -> None:
-    comparison = compared(usual, made=plan(most=1)).comparison
+    comparison = compared(usual, made=plan(most=1))
     assert len(comparison.relations) == len(comparison.rows[1].opinions) == 1
     assert comparison.reason.startswith("1 of 2 relations")
     assert comparison.rows[1].chosen_id in (None, comparison.relations[0].target_id)
 
 
 def test_a_denied_relation_counts_the_other_way_round(usual: Rendering) -> None:
-    comparison = compared(usual, "the can that is not behind the cup").comparison
+    comparison = compared(usual, "the can that is not behind the cup")
     assert all(one.negated for one in comparison.relations)
     assert [row.chosen_id for row in comparison.rows] == ["near", "near"]
     at = {one.target_id: n for n, one in enumerate(comparison.relations)}
@@ -163,13 +157,13 @@ def test_relations_of_anchors_count_for_every_candidate(tabletop: Tabletop) -> N
         tabletop.cup("cup", 0, 0), tabletop.block("block", 0.25, 0), tabletop.can("near", -0.1, -0.2),
         tabletop.can("far", 0.1, 0.2),
     )  # fmt: skip
-    comparison = compared(seen, "the can behind the cup left of the block").comparison
+    comparison = compared(seen, "the can behind the cup left of the block")
     assert ("left of", "cup", "block") in {(o.relation, o.target_id, o.anchor_id) for o in comparison.relations}
     assert comparison.rows[1].chosen_id == "far"
-    assert comparison.unasked == compared(seen).comparison.unasked == ()
+    assert comparison.unasked == compared(seen).unasked == ()
     told = {"the nearest can in front of the cup": "nearest", "the can behind the leftmost cup": "leftmost"}
     for words, part in told.items():
-        assert compared(seen, words).comparison.unasked == (part,)
+        assert compared(seen, words).unasked == (part,)
 
 
 @pytest.mark.parametrize(("words", "roll_deg", "reason"), TABLES["nothing to compare"])
@@ -178,7 +172,7 @@ def test_where_nothing_can_be_compared_the_reason_is_told_and_no_model_is_loaded
 ) -> None:
     cans = (tabletop.can("near", -0.1, -0.2), tabletop.can("far", 0.1, 0.2))
     compared_backends.LOADED.clear()
-    comparison = compared(tabletop.see(tabletop.cup("cup", 0, 0), *cans, roll_deg=roll_deg), words).comparison
+    comparison = compared(tabletop.see(tabletop.cup("cup", 0, 0), *cans, roll_deg=roll_deg), words)
     assert [row.by for row in comparison.rows] == ["measurement"]
     assert not comparison.relations
     assert any(each in comparison.reason for each in reason.split("|"))
@@ -189,7 +183,7 @@ def test_where_nothing_can_be_compared_the_reason_is_told_and_no_model_is_loaded
 def test_a_model_that_tells_no_candidate_from_the_others_chooses_nothing(
     usual: Rendering, name: str, words: str, opinions: list[Any] | None, reason: str
 ) -> None:
-    model = compared(usual, words, plan(f"compared_backends:{name}")).comparison.rows[1]
+    model = compared(usual, words, plan(f"compared_backends:{name}")).rows[1]
     assert (model.chosen_id, model.reason) == (None, reason)
     assert opinions is None or [[one.p, one.consistent] for one in model.opinions] == opinions
     assert opinions is None or model.questions == 4  # of each relation both orders
@@ -201,14 +195,14 @@ def test_a_budget_that_is_used_up_is_no_contradiction(usual: Rendering, monkeypa
         return (None,) * len(questions)
 
     monkeypatch.setattr(HigherIsFarther, "judge", slow)
-    model = compared(usual, made=plan(budget_s=0.1)).comparison.rows[1]
+    model = compared(usual, made=plan(budget_s=0.1)).rows[1]
     assert [(one.p, one.consistent) for one in model.opinions] == [(None, None)] * 2
 
 
 @pytest.mark.parametrize(("broken", "said"), [("Breaks", "out of memory"), ("broken", "damaged")])
 def test_a_model_that_fails_costs_its_own_rows(usual: Rendering, broken: str, said: str) -> None:
     made = plan(f"bad=compared_backends:{broken}", HIGHER, remedies=("sure=0.7",))
-    _, bad, good, remedied = compared(usual, made=made).comparison.rows
+    _, bad, good, remedied = compared(usual, made=made).rows
     assert (bad.failed, bad.opinions, bad.chosen_id) == (True, (), None)
     assert said in bad.reason
     assert (good.name, good.chosen_id, remedied.chosen_id) == ("higher", "far", "far")
@@ -219,7 +213,7 @@ def test_remedies_are_options_and_one_that_is_not_taken_is_told(usual: Rendering
     file = calibration(tmp_path / "judge.json", behind=GOOD)
     made = plan(calibrations=[file], remedies=("sure=0.6", "attention=1.2"), told=told.append)
     compared_backends.LOADED.clear()
-    rows = compared(usual, made=made).comparison.rows
+    rows = compared(usual, made=made).rows
     assert [(row.by, row.options) for row in rows] == [
         ("measurement", ""), ("model", ""), ("fused", ""), ("remedy", "sure=0.6"), ("remedy", "attention=1.2"),
     ]  # fmt: skip
@@ -241,7 +235,7 @@ def test_the_shipped_judge_comes_with_its_calibration_and_says_nothing_of_photog
         (by, "bonnet", True) for by in ("measurement", "model", "fused")]  # fmt: skip
     assert all(one.calibrated is not None for one in comparison.rows[1].opinions)
     photograph = dataclasses.replace(usual, frame=dataclasses.replace(usual.frame, domain="real"))
-    measured, model = compared(photograph, made=made).comparison.rows
+    measured, model = compared(photograph, made=made).rows
     assert (measured.chosen_id, model.opinions, model.failed) == ("far", (), False)
     assert "simulated" in model.reason
 
@@ -256,8 +250,7 @@ def test_a_grounder_finds_the_objects() -> None:
 
 def test_models_as_they_are_written(tmp_path: Path) -> None:
     first, second = models_of(
-        ["small=relation-judge threads=2", "qwen-vl model='/m/a b' attention=1.2"],
-        [f"qwen-vl={tmp_path}/a=b.json"],
+        ["small=relation-judge threads=2", "qwen-vl model='/m/a b' attention=1.2"], [f"qwen-vl={tmp_path}/a=b.json"]
     )
     assert (first.name, first.backend, dict(first.options)) == ("small", "relation-judge", {"threads": "2"})
     assert first.calibration
@@ -286,9 +279,7 @@ def test_words_that_mean_no_single_object_and_models_that_cannot_judge_are_refus
         compared(usual, words, plan(judge))
 
 
-def test_a_calibration_that_cannot_be_read_is_refused_before_a_model_is_loaded(
-    usual: Rendering, tmp_path: Path
-) -> None:
+def test_a_calibration_that_cannot_be_read_is_refused_before_a_model_loads(usual: Rendering, tmp_path: Path) -> None:
     compared_backends.LOADED.clear()
     made = ComparisonPlan((ComparedModel("m", "compared_backends:HigherIsFarther", {}, tmp_path / "none.json"),))
     with pytest.raises(FileError):

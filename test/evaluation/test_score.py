@@ -19,17 +19,10 @@ from tables import tables
 from spatial_vlm_lab.reports.junit import junit_suites
 from spatial_vlm_lab.reports.markdown import markdown_evaluation
 from spatial_vlm_lab.reports.terminal import evaluation as print_evaluation
+from spatial_vlm_lab.scoring import comparing
 from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
-from spatial_vlm_lab.scoring.comparing import (
-    Comparison,
-    ComparisonVerdict,
-    PairDifference,
-    clustered,
-    compare,
-    compare_pairs,
-    holm,
-)
+from spatial_vlm_lab.scoring.comparing import Comparison, ComparisonVerdict, clustered, compare, compare_pairs, holm
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun, evaluation_json, judge
 from spatial_vlm_lab.scoring.runs import StoredAnswer, read_runs
@@ -277,9 +270,7 @@ def test_confidence_that_is_the_truth_is_calibrated_and_beats_the_constant() -> 
 
 
 @given(CASES)
-def test_aurc_is_the_mean_over_the_orders_of_equal_confidences_and_no_order_matters(
-    cases: list[tuple[float, bool]],
-) -> None:
+def test_aurc_is_the_mean_over_orders_of_equal_confidences(cases: list[tuple[float, bool]]) -> None:
     found = of([c for c, _ in cases], [r for _, r in cases])
     other = of([c for c, _ in reversed(cases)], [r for _, r in reversed(cases)])
     assert (found.right, found.bins, found.curve, found.aurc_best) == (
@@ -422,7 +413,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
-def pairs(*runs: tuple[str, list[CaseResult]]) -> dict[str, PairDifference]:
+def pairs(*runs: tuple[str, list[CaseResult]]) -> dict[str, comparing.PairDifference]:
     return {row.metric: row for row in compare_pairs(runs)}
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of two frames, and the labelling page on it."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil

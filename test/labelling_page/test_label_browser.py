@@ -225,9 +225,7 @@ def test_marking_several_as_right(browser: Browser, label: Serve) -> None:
         (("s", "OCC", Keys.ENTER), "OCCLUDED"),  # from the list, and out of the field
     ],
 )
-def test_a_status_by_one_key_or_from_the_list(
-    browser: Browser, label: Serve, keys: tuple[str, ...], status: str
-) -> None:
+def test_a_status_by_a_key_or_from_the_list(browser: Browser, label: Serve, keys: tuple[str, ...], status: str) -> None:
     desk = label(BEHIND)
     for key in keys:
         browser.press(key)
@@ -333,9 +331,7 @@ def test_kind_and_a_typed_sentence_and_keys_in_a_field_are_text(browser: Browser
     assert desk.lines()[-1] == {"frame": "f1", "instruction": "the ribbon chick"}
 
 
-def test_everything_is_reached_by_tab_and_keys_of_one_letter_can_be_switched_off(
-    browser: Browser, label: Serve
-) -> None:
+def test_everything_is_reached_by_tab_and_keys_of_one_letter_can_be_off(browser: Browser, label: Serve) -> None:
     label(BEHIND)
     browser.script("document.activeElement.blur(); window.scrollTo(0, 0)")
     reached = set()
@@ -372,9 +368,7 @@ def test_blind_shows_the_answer_only_after_the_decision(browser: Browser, label:
     assert desk.lines()[1]["by"] == "accepted"
 
 
-def test_a_file_that_somebody_else_wrote_is_said_and_put_together(
-    browser: Browser, label: Serve, axe_script: str
-) -> None:
+def test_a_file_that_another_wrote_is_said_and_put_together(browser: Browser, label: Serve, axe_script: str) -> None:
     desk = label(BEHIND, CUP)
     desk.path.write_text('{"frame": "f1", "instruction": "theirs"}\n')
     browser.press(Keys.ENTER)

@@ -12,15 +12,8 @@ from tables import tables
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import CLIP_MEAN, padded, padding
-from spatial_vlm_ros.perception.coordinates import (
-    CONVENTIONS,
-    Convention,
-    fitting,
-    from_pixels,
-    looks_like_fractions,
-    share_inside,
-    to_pixels,
-)
+from spatial_vlm_ros.perception import coordinates
+from spatial_vlm_ros.perception.coordinates import CONVENTIONS, fitting, from_pixels, share_inside, to_pixels
 
 TABLES = tables(__file__)
 
@@ -28,9 +21,7 @@ SIZE, RESIZED = (640, 480), (320, 120)
 
 
 @pytest.mark.parametrize(("name", "written", "pixels"), TABLES["values of every convention are pixels"])
-def test_values_of_every_convention_are_pixels(
-    name: str, written: tuple[float, ...], pixels: tuple[float, ...]
-) -> None:
+def test_values_of_a_convention_are_pixels(name: str, written: tuple[float, ...], pixels: tuple[float, ...]) -> None:
     convention = CONVENTIONS[name]
     boxes = to_pixels([written, written], convention, SIZE, RESIZED)
     assert boxes.dtype == np.float64
@@ -42,9 +33,7 @@ def test_values_of_every_convention_are_pixels(
 
 
 @pytest.mark.parametrize(("name", "rounded", "beyond"), TABLES["rounding is clipped and more is"])
-def test_rounding_is_clipped_and_more_is_refused(
-    name: str, rounded: tuple[float, float], beyond: tuple[float, float]
-) -> None:
+def test_rounding_is_clipped_not_more(name: str, rounded: tuple[float, float], beyond: tuple[float, float]) -> None:
     ((x, y),) = to_pixels([rounded], CONVENTIONS[name], SIZE, RESIZED)
     assert 0 <= x <= 640
     assert 0 <= y <= 480
@@ -76,9 +65,7 @@ def test_every_place_in_the_image_stays_in_it(name: str, x: float, y: float, wid
 
 
 @pytest.mark.parametrize(("values", "name", "sizes", "error", "words"), TABLES["no place"])
-def test_what_is_no_place_is_refused_with_what_would_fit(
-    values: Any, name: str, sizes: list[list[int]], error: str, words: str
-) -> None:
+def test_what_is_no_place_is_refused(values: Any, name: str, sizes: list[list[int]], error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words):
         to_pixels(values, CONVENTIONS[name], *map(tuple, sizes))
     assert to_pixels(np.zeros((0, 4)), CONVENTIONS["thousand"], SIZE).shape == (0, 4)
@@ -87,7 +74,7 @@ def test_what_is_no_place_is_refused_with_what_would_fit(
 @pytest.mark.parametrize(("change", "words"), TABLES["a convention that is none is"], ids=str)
 def test_a_convention_that_is_none_is_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        Convention(**{"name": "mine", "unit": "pixel", **change})
+        coordinates.Convention(**{"name": "mine", "unit": "pixel", **change})
 
 
 def test_fitting_lists_conventions_by_range_and_corners() -> None:
@@ -99,7 +86,7 @@ def test_fitting_lists_conventions_by_range_and_corners() -> None:
     assert fitting((500, 100, 300, 200), SIZE) == ()
     assert fitting((1010, 1020), SIZE) == ("bins-1024-yx",)
     fractions = {(0.5, 1.0): True, (0, 1): False, (0.5, 1.5): False, (-0.5, 0.5): False}
-    assert {values: looks_like_fractions(values) for values in fractions} == fractions
+    assert {values: coordinates.looks_like_fractions(values) for values in fractions} == fractions
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (7, 4), (5, 8), (9, 9)], ids=str)
@@ -135,9 +122,7 @@ def test_padding_is_split_as_llava_splits_it_and_a_box_that_reaches_into_it_is_i
     width=st.integers(1, 5000),
     height=st.integers(1, 5000),
 )
-def test_what_is_written_is_read_back_within_one_step(
-    name: str, corner: tuple[float, float], width: int, height: int
-) -> None:
+def test_what_is_written_is_read_within_a_step(name: str, corner: tuple[float, float], width: int, height: int) -> None:
     convention, size = CONVENTIONS[name], (width, height)
     point = (corner[0] * width, corner[1] * height)
     written = from_pixels([point], convention, size, (7, 9))

@@ -95,9 +95,7 @@ def shown(answer: Answered) -> types.Resolution:
 
 @pytest.mark.parametrize("found", [boxed("cup"), at("cup"), boxed("cup") + at("cup")])
 @pytest.mark.parametrize("detections", [DETECTIONS, BOXES])
-def test_what_a_model_names_is_measured_as_ever_and_says_who_chose_it(
-    found: Found, detections: tuple[types.Detection, ...]
-) -> None:
+def test_what_a_model_names_is_measured_and_says_so(found: Found, detections: tuple[types.Detection, ...]) -> None:
     answer, model = ask(found, detections=detections)
     measured = Resolver().resolve(FRAME, "grab the cup", detections)
     resolution = shown(answer)
@@ -117,9 +115,7 @@ def test_what_a_model_names_is_measured_as_ever_and_says_who_chose_it(
 
 @pytest.mark.parametrize("found", [boxed("cup"), at("cup")])
 @pytest.mark.parametrize("detections", [WITHOUT_CUP, (), None])
-def test_what_no_detector_has_found_becomes_an_object_of_its_own(
-    found: Found, detections: tuple[types.Detection, ...] | None
-) -> None:
+def test_what_nobody_detected_becomes_an_object(found: Found, detections: tuple[types.Detection, ...] | None) -> None:
     answer, model = ask(found, detections=detections)
     target = shown(answer).target
     assert (target.id, target.label) == (POINTED_ID, POINTED_LABEL)

@@ -17,18 +17,7 @@ from spatial_vlm_ros.perception import judging
 from spatial_vlm_ros.perception.backends.families import FAMILIES, family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.given_detections import GivenDetections
-from spatial_vlm_ros.perception.judging import (
-    CHOICES,
-    SCENES_OF_A_FORM,
-    AskedJudge,
-    MarkProbe,
-    RelationQuestion,
-    check_probabilities,
-    judge_of,
-    least_right,
-    mark_scenes,
-    with_marks,
-)
+from spatial_vlm_ros.perception.judging import SCENES_OF_A_FORM, AskedJudge, RelationQuestion, judge_of, with_marks
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Rgb, Status
@@ -80,7 +69,7 @@ def test_the_probability_is_the_share_of_the_choice_that_says_it_or_nearly_sure_
     share = 1.0 / (1.0 + math.exp(-2.0))
     found = asked(Looks(), question(), question("right of"), question(target=RIGHT, anchor=LEFT), question("on"))
     assert found == pytest.approx((share, 1.0 - share, 1.0 - share, 1.0 / (1.0 + 3.0 * math.exp(-2.0))))
-    for choices, holds in CHOICES.values():
+    for choices, holds in judging.CHOICES.values():
         assert holds in choices
         assert len(set(choices)) == len(choices)
     (on, under) = asked(naming("on top"), question("on"), question("under"))
@@ -146,8 +135,8 @@ def test_who_judges_and_takes_which_marks() -> None:
 @pytest.mark.parametrize("said", [None, (), (0.5,), (0.5, 1.1), (0.5, math.nan), ("a", "b"), 3])
 def test_what_is_no_judgement_is_an_error_of_the_model(said: Any) -> None:
     with pytest.raises(ModelError, match="it judged 2 relations with"):
-        check_probabilities(said, 2, "m")
-    assert check_probabilities((np.float32(0.5), 1, None), 3, "m") == (0.5, 1.0, None)  # type: ignore[arg-type]
+        judging.check_probabilities(said, 2, "m")
+    assert judging.check_probabilities((np.float32(0.5), 1, None), 3, "m") == (0.5, 1.0, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scores", [[math.nan, 0.0], [0.0], [math.inf, 0.0], [[0.0, 0.0]]])
@@ -234,7 +223,7 @@ def test_families_that_point_and_bins_of_another_number_take_no_boxes_in_words()
 
 
 def test_scenes_come_in_pairs_of_which_a_model_without_marks_has_one_right() -> None:
-    scenes = mark_scenes()
+    scenes = judging.mark_scenes()
     assert len(scenes) == SCENES_OF_A_FORM
     for one, other in zip(scenes[::2], scenes[1::2], strict=True):
         assert np.array_equal(one.rgb, other.rgb)
@@ -242,24 +231,22 @@ def test_scenes_come_in_pairs_of_which_a_model_without_marks_has_one_right() -> 
         assert {one.truth, other.truth} == {"left", "right"}
         assert (one.target[0] < one.anchor[0]) == (one.truth == "left")
     assert {scene.choices for scene in scenes} == {("left", "right"), ("right", "left")}
-    again = mark_scenes()
+    again = judging.mark_scenes()
     assert all(np.array_equal(a.rgb, b.rgb) and a.target == b.target for a, b in zip(scenes, again, strict=True))
 
 
 @pytest.mark.parametrize("forms", [1, 2, 3])
 def test_guessing_passes_in_one_of_twenty_at_most(forms: int) -> None:
-    needed = least_right(forms)
+    needed = judging.least_right(forms)
     one = sum(math.comb(SCENES_OF_A_FORM, k) for k in range(needed, SCENES_OF_A_FORM + 1)) / 2**SCENES_OF_A_FORM
     assert forms * one <= 0.05 < forms * (one + math.comb(SCENES_OF_A_FORM, needed - 1) / 2**SCENES_OF_A_FORM)
     assert needed == {1: 12, 2: 13, 3: 13}[forms]
 
 
 @pytest.mark.parametrize(("understood", "chosen"), TABLES["forms"])
-def test_the_form_that_a_model_understands_is_chosen(
-    understood: list[str], chosen: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_form_understood_is_chosen(understood: list[str], chosen: str, caplog: pytest.LogCaptureFixture) -> None:
     model = Sees(**dict.fromkeys(understood, True))
-    probe = MarkProbe(judging.forms_of(thousandths))
+    probe = judging.MarkProbe(judging.forms_of(thousandths))
     assert probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: True)
     assert probe.chosen("m") == chosen
     judge = AskedJudge(model, thousandths)
@@ -274,9 +261,7 @@ def test_the_form_that_a_model_understands_is_chosen(
 @pytest.mark.parametrize(
     "otherwise", [lambda choices: choices[0], lambda choices: choices[-1], lambda _: "left", lambda _: "right"]
 )
-def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
-    otherwise: Callable[[Sequence[str]], str],
-) -> None:
+def test_a_model_that_does_not_see_who_is_who_is_refused(otherwise: Callable[[Sequence[str]], str]) -> None:
     judge = AskedJudge(Sees(otherwise=otherwise), thousandths)
     with pytest.raises(
         judging.MarksError, match=r"right in boxes 8, crop 8, text 8 of 16 drawn scenes each, but 13 are needed"
@@ -286,7 +271,7 @@ def test_a_model_that_does_not_see_who_is_who_is_refused_with_the_counts(
 
 def test_a_probe_goes_on_where_time_ran_out_and_until_then_there_is_no_opinion() -> None:
     model, now = Sees(boxes=True), iter(range(10_000))
-    probe = MarkProbe(judging.forms_of(None))
+    probe = judging.MarkProbe(judging.forms_of(None))
     for _ in range(50):
         if probe.run(lambda put, choices: model.answer(put.image, put.text, choices), lambda: next(now) % 3 != 2):
             break
@@ -312,9 +297,7 @@ def test_a_form_that_cannot_be_made_is_not_probed() -> None:
 
 
 @pytest.mark.parametrize("marks", ["crop", "text", "auto"])
-def test_marks_that_a_judge_does_not_take_leave_it_unasked_in_auto_and_are_refused_elsewhere(
-    marks: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_marks_that_a_judge_does_not_take_leave_it_unasked(marks: str, caplog: pytest.LogCaptureFixture) -> None:
     frame, detections = chicks_and_cup_frame()
 
     class Own(GivenDetections):

@@ -9,27 +9,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from cli_runs import run, told
 from tables import tables
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception import cost, probing
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, from_pixels
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.probing import (
-    EXTENT,
-    PLACES,
-    SIZES,
-    ConventionVerdict,
-    Refer,
-    check_convention,
-    probe,
-    probe_grounder,
-    probe_images,
-    read_numbers,
-)
+from spatial_vlm_ros.perception.probing import EXTENT, Refer, check_convention, probe, probe_grounder, probe_images
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 TABLES = tables(__file__)
@@ -91,14 +79,14 @@ def model(
     return refer
 
 
-def names(verdict: ConventionVerdict) -> tuple[str, str | None]:
+def names(verdict: probing.ConventionVerdict) -> tuple[str, str | None]:
     return verdict.outcome, None if verdict.actual is None else verdict.actual.name
 
 
 def test_images_show_the_shape_where_they_say() -> None:
     shown = probe_images()
     assert len(shown) == 18
-    assert {(p.rgb.shape[1], p.rgb.shape[0]) for p in shown} == set(SIZES)
+    assert {(p.rgb.shape[1], p.rgb.shape[0]) for p in shown} == set(probing.SIZES)
     colour = {"red": 0, "green": 1, "blue": 2}
     for one in shown:
         assert one.rgb.dtype == np.uint8
@@ -109,7 +97,7 @@ def test_images_show_the_shape_where_they_say() -> None:
         assert 0 < y0 < y1 < height
         assert one.rgb[int(y0 + y1) // 2, int(x0 + x1) // 2].argmax() == colour[one.phrase.split()[1]]
     assert {one.phrase.split()[2] for one in shown} == {"rectangle", "ellipse"}
-    for x, y in PLACES:  # off the diagonal and the centre: neither y first nor the middle falls on the shape
+    for x, y in probing.PLACES:  # off the diagonal and the centre: neither y first nor the middle falls on the shape
         assert abs(x - y) > EXTENT
         assert max(abs(x - 0.5), abs(y - 0.5)) > EXTENT / 2
 
@@ -117,7 +105,7 @@ def test_images_show_the_shape_where_they_say() -> None:
 def test_numbers_are_found_in_any_form_and_raw_ones_are_taken_as_they_are() -> None:
     for line in Path(__file__).with_name("replies_numbers.jsonl").read_text("utf-8").splitlines():
         reply, numbers, tokens = json.loads(line)
-        assert read_numbers(reply) == (tuple(numbers), tokens), reply
+        assert probing.read_numbers(reply) == (tuple(numbers), tokens), reply
 
     def numbers(rgb: Rgb, _phrase: str) -> list[float]:
         return [value * 1000 for value in seen(rgb)]
@@ -150,10 +138,7 @@ def test_points_do_as_well_as_boxes(name: str) -> None:
     assert names(verdict) == ("confirmed", name), verdict.reason
 
 
-@pytest.mark.parametrize(
-    ("noise", "seed"),
-    [(0.06, 0), slow(0.03, 0), slow(0.03, 1), slow(0.06, 1)],
-)
+@pytest.mark.parametrize(("noise", "seed"), [(0.06, 0), slow(0.03, 0), slow(0.03, 1), slow(0.06, 1)])
 @pytest.mark.parametrize("true", NAMES)
 def test_noise_never_confirms_or_names_a_wrong_one(true: str, noise: float, seed: int) -> None:
     for stated in {true, NAMES[(NAMES.index(true) + 1 + seed) % len(NAMES)]}:
@@ -308,9 +293,7 @@ def in_pixels() -> Boxes:
     return Boxes(lambda _: (1.0, 1.0))
 
 
-def test_a_model_that_writes_as_stated_starts_and_answers_that_do_not_tell_are_warned_of(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_model_that_writes_as_stated_starts_and_unclear_ones_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     assert isinstance(Written(), probing.Writer)
     check_convention("tiny", Written())
     assert caplog.records == []
@@ -345,25 +328,16 @@ def test_boxes_of_any_grounder_have_to_be_in_pixels() -> None:
 def test_the_command_shows_the_evidence_and_ends_with_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
 
-    def probe(*arguments: str) -> tuple[int, str]:
-        result = CliRunner().invoke(main, ["probe", *arguments])
-        return result.exit_code, result.output
-
-    code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=thousand")
-    assert code == 0
-    assert "18 of 18" in said
-    assert (
-        said.splitlines()[-1]
-        == "thousand: confirmed: thousand explains 18 of 18 answers to images of 97 to 1930 pixels"
-    )
-    code, said = probe(f"{__name__}:Written", "--grounder-options", "stated=percent", "--json")
-    assert code == 3
-    told = json.loads(said)
-    assert (told["outcome"], told["actual"]["name"]) == ("refuted", "thousand")
-    assert probe(f"{__name__}:in_pixels")[0] == 0
-    code, said = probe("nonsense")
-    assert code == 3
-    assert "qwen-vl" in said
+    right = run("probe", f"{__name__}:Written", "--grounder-options", "stated=thousand")
+    assert right.exit_code == 0
+    verdict = "thousand: confirmed: thousand explains 18 of 18 answers to images of 97 to 1930 pixels"
+    assert right.output.splitlines()[-1] == verdict
+    wrong = told("probe", f"{__name__}:Written", "--grounder-options", "stated=percent", code=3)
+    assert (wrong["outcome"], wrong["actual"]["name"]) == ("refuted", "thousand")
+    assert run("probe", f"{__name__}:in_pixels").exit_code == 0
+    unknown = run("probe", "nonsense")
+    assert unknown.exit_code == 3
+    assert "qwen-vl" in unknown.output
 
 
 RGB = np.zeros((4, 6, 3), np.uint8)
@@ -408,12 +382,12 @@ def test_loading_the_first_request_and_the_others_are_told_apart() -> None:
 def test_the_command_prints_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     words = ["probe", "test_probing:Slow", "--bench", "--frames", "2"]
-    told = CliRunner().invoke(main, words)
-    assert told.exit_code == 0, told.output
-    assert "test_probing:Slow on CPUExecutionProvider: loaded in" in told.output
-    assert "2 further requests:" in told.output
-    found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "test_probing:Slow on CPUExecutionProvider: loaded in" in done.output
+    assert "2 further requests:" in done.output
+    found = told(*words)
     assert (found["frames"], found["gpu_peak_mb"]) == (2, None)
-    both = CliRunner().invoke(main, [*words, "--blindness"])
+    both = run(*words, "--blindness")
     assert both.exit_code == 2
     assert "give only one of" in both.output

@@ -319,9 +319,7 @@ def test_the_resolver_refuses_before_it_asks_the_model(images: ImageDomain) -> N
     assert (given.status, given.model_domain) == (Status.OK, None)  # no model found these
 
 
-def test_a_simulated_frame_is_answered_and_a_backend_cannot_declare_another_word(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_simulated_frame_is_answered_and_a_backend_declares_known_words(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Resolver(grounder=Trained("simulated")).resolve(FRAME, WORDS)
     assert FRAME.domain == "simulated"
     assert (answer.status, answer.target.id) == (Status.OK, "bonnet")
@@ -333,9 +331,7 @@ def test_a_simulated_frame_is_answered_and_a_backend_cannot_declare_another_word
 
 
 @pytest.mark.parametrize(("gate", "images", "status"), TABLES["gate"])
-def test_parameters_say_what_a_frame_does_not_and_may_allow_a_mismatch(
-    gate: dict[str, object], images: ImageDomain, status: str
-) -> None:
+def test_parameters_name_a_domain_or_allow_another(gate: dict[str, object], images: ImageDomain, status: str) -> None:
     resolver = Resolver(config_from({"domain_gate": gate}), Trained("simulated"))
     assert resolver.resolve(replace(FRAME, domain=images), WORDS).status.name == status
     with pytest.raises(InputError, match="unknown or simulated or real"):

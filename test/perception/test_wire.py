@@ -30,6 +30,7 @@ SIZE = (48, 64)
 IMAGE = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
 A, B = (10.0, 10.0, 60.0, 60.0), (100.0, 100.0, 160.0, 170.0)
 POINTS = (NamedObject("", None, (0.0, 0.0), None),) * (MOST_FOUND + 1)
+SMALL = Detection("a", "cup", 1.0, (0, 0, 5, 5), np.ones((3, 3), bool))
 OBJECT = {"id": "a", "label": "cup", "score": 0.5, "box_xyxy": (0.0, 0.0, 1.0, 1.0)}
 
 
@@ -141,6 +142,10 @@ NO_BOXES: list[Any] = [
         (wire.call, (1, "judge", IMAGE, ("left of",), 5.0, "boxes"), InputError, "questions"),
         (wire.call, (1, "judge", IMAGE, question() * (MOST_QUESTIONS + 1), 5.0, "boxes"), InputError, "questions"),
         *((wire.call, (1, "judge", IMAGE, question(box), 5.0, "boxes"), InputError, "questions") for box in NO_BOXES),
+        (passed_on, ("ground", Grounding((), np.zeros(3))), ShapeError, r"\(P, N\)"),
+        (passed_on, ("ground", Grounding((SMALL,), np.ones((1, 1)))), ShapeError, "mask of detection 'a'"),
+        (passed_on, ("ground", Grounding(("cup",), np.zeros((1, 1)))), InputError, "str"),  # type: ignore[arg-type]
+        (passed_on, ("ground", None), AttributeError, "match"),
         (passed_on, ("refer", POINTS), ModelError, "1001 objects"),
         (received, (answered([msgspec.to_builtins(POINTS[0])] * 1001), "refer"), wire.WireError, "1001 objects"),
         (received, (named((0.0, 0.0, math.nan, 1.0), None), "refer"), wire.WireError, "not a place"),
@@ -178,9 +183,7 @@ def test_a_plug_in_is_loaded_by_its_entry_point(tmp_path: Path, monkeypatch: pyt
     assert failure.value.available[-1] == '"module.path:function" of your own'
 
 
-def test_code_of_the_users_own_is_loaded_by_its_path_and_a_backend_of_the_table_comes_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_own_code_is_loaded_by_its_path_and_a_backend_of_the_table_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.BACKENDS, "mine", "worker_models:Obedient")
     for name in ("worker_models:Obedient", "mine"):
         assert isinstance(load_grounder(name), worker_models.Obedient)
@@ -195,9 +198,7 @@ def test_what_is_no_name_of_a_backend_is_unknown(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "options", "error", "words"), TABLES["a backend that cannot be loaded"])
-def test_a_backend_that_cannot_be_loaded_so_is_refused_with_what_to_do(
-    name: str, options: dict[str, str], error: str, words: str
-) -> None:
+def test_a_backend_that_cannot_be_loaded_is_refused(name: str, options: dict[str, str], error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words) as failure:
         load_grounder(name, options)
     assert failure.value.repair  # type: ignore[attr-defined]

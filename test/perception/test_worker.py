@@ -103,9 +103,7 @@ PHRASES = [
 ]  # fmt: skip
 
 
-def test_an_answer_is_the_same_as_without_a_process_and_threads_are_answered_one_after_another(
-    obedient: WorkerGrounder,
-) -> None:
+def test_an_answer_is_the_same_as_without_a_process_and_threads_take_turns(obedient: WorkerGrounder) -> None:
     for shape in ((48, 64), (1080, 1920), (7, 5), (1, 1)):
         image = np.random.default_rng(1).integers(0, 256, (*shape, 3), np.uint8)
         for seen, phrases in ((image, PHRASES), (image[::-1, ::-1], PHRASES[1:]), (image, [CUP] * 2)):
@@ -125,9 +123,7 @@ def test_a_resolver_gives_the_same_answer_through_a_process(tmp_path: Path, monk
             assert Resolver(grounder=grounder).resolve(frame, words) == Resolver().resolve(frame, words, detections)
 
 
-def test_a_model_that_prints_is_understood_and_heard(
-    obedient: WorkerGrounder, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_that_prints_is_read_and_heard(obedient: WorkerGrounder, capfd: pytest.CaptureFixture[str]) -> None:
     assert_same(obedient.ground(IMAGE, order("print")), worker_models.look(IMAGE, order("print")))
     obedient.close()
     heard = capfd.readouterr()
@@ -157,9 +153,7 @@ def test_a_worker_killed_between_requests_costs_one_request_unless_it_is_started
     assert_works(obedient)
 
 
-def test_a_worker_killed_or_hanging_up_during_a_request_costs_that_request(
-    obedient: WorkerGrounder, tmp_path: Path
-) -> None:
+def test_a_worker_killed_or_hanging_up_costs_that_request(obedient: WorkerGrounder, tmp_path: Path) -> None:
     asking = Asking(obedient, order("hang", tmp_path / "started"))
     until((tmp_path / "started").exists, "the model runs")
     os.kill(obedient.pid, signal.SIGKILL)
@@ -175,9 +169,7 @@ def test_a_worker_killed_or_hanging_up_during_a_request_costs_that_request(
 
 
 @pytest.mark.parametrize(("noun", "words"), [("crash", "SIGSEGV.*string_at"), ("exit", "exit code 7.*giving up")])
-def test_a_model_that_ends_its_process_is_named_with_its_last_words(
-    obedient: WorkerGrounder, noun: str, words: str
-) -> None:
+def test_a_model_that_ends_its_process_has_its_last_words(obedient: WorkerGrounder, noun: str, words: str) -> None:
     with pytest.raises(ModelError, match="(?s)" + words) as failure:
         obedient.ground(IMAGE, order(noun))
     assert len(str(failure.value)) < 8000
@@ -185,9 +177,7 @@ def test_a_model_that_ends_its_process_is_named_with_its_last_words(
 
 
 @pytest.mark.parametrize("noun", ["hang", "hold", "spawn", "stopped"])
-def test_a_model_that_hangs_is_ended_and_the_next_request_works(
-    obedient: WorkerGrounder, tmp_path: Path, noun: str
-) -> None:
+def test_a_model_that_hangs_ends_and_the_next_one_works(obedient: WorkerGrounder, tmp_path: Path, noun: str) -> None:
     pid, image = obedient.pid, IMAGE
     if noun == "stopped":  # before it takes all of the image
         os.kill(pid, signal.SIGSTOP)
@@ -222,12 +212,8 @@ def test_an_error_in_the_model_keeps_the_worker_until_the_third_in_a_row(obedien
 
 
 def test_an_answer_that_is_no_grounding_is_an_error_of_the_model() -> None:
-    with WorkerGrounder("worker_models:Careless") as grounder:
-        for noun, words in (("flat", r"\(P, N\)"), ("strange", "str"), ("small", "mask of detection 'a'")):
-            with pytest.raises(ModelError, match=words):
-                grounder.ground(IMAGE, order(noun))
-        with pytest.raises(ModelError, match="AttributeError"):
-            grounder.ground(IMAGE, order("none"))
+    with WorkerGrounder("worker_models:Careless") as grounder, pytest.raises(ModelError, match=r"\(P, N\)"):
+        grounder.ground(IMAGE, [CUP])
 
 
 SAID = {
@@ -251,9 +237,7 @@ def test_nonsense_from_the_worker_costs_one_request(said: bytes) -> None:
 
 
 @pytest.mark.parametrize(("name", "options", "error", "words"), TABLES["a backend that cannot be loaded"])
-def test_a_backend_that_cannot_be_loaded_fails_at_start(
-    name: str, options: dict[str, str], error: str, words: str
-) -> None:
+def test_a_backend_that_cannot_load_fails_at_start(name: str, options: dict[str, str], error: str, words: str) -> None:
     grounder = WorkerGrounder(name, options)
     with pytest.raises(getattr(errors, error), match=words):
         grounder.start()
@@ -311,9 +295,7 @@ def test_a_cancelled_request_ends_at_once_and_the_model_stays(obedient: WorkerGr
     assert obedient.pid == pid
 
 
-def test_a_request_after_a_cancelled_one_waits_no_longer_than_its_own_limit(
-    obedient: WorkerGrounder, tmp_path: Path
-) -> None:
+def test_a_request_after_a_cancelled_one_has_its_own_limit(obedient: WorkerGrounder, tmp_path: Path) -> None:
     asking = Asking(obedient, order("hang", tmp_path / "started"))
     until((tmp_path / "started").exists, "the model runs")
     obedient.cancel()

@@ -34,7 +34,6 @@ def questions(*relations: str) -> list[RelationQuestion]:
 
 
 def report_of(answer: Resolution) -> JudgeReport:
-    assert answer.judge is not None
     return answer.judge
 
 
@@ -113,9 +112,7 @@ def test_a_process_keeps_what_the_probe_of_marks_found_and_its_error_does_not_en
     assert (grounder.judge(IMAGE, questions("behind"), 5.0), grounder.pid) == ((None,), process)
 
 
-def test_from_the_first_request_on_a_simulated_judge_says_nothing_of_real_images(
-    worker: Worker, tmp_path: Path
-) -> None:
+def test_from_the_first_request_a_simulated_judge_says_nothing_of_real_images(worker: Worker, tmp_path: Path) -> None:
     """What the model was trained on is known once it is loaded, which the first request does."""
     known = {"slope": 2.0, "error": 0.1, "offset": 0.0, "n": 4000, "positive": 2000}
     path = tmp_path / "judge.json"

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes of published models with a few thousand random weights, inputs for them, and their processors and scorers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop of all models and its state, on three numbers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -50,9 +48,7 @@ def lesson(loop: TrainingLoop, seen: list[int] | None = None, at: int = 99, brok
 
 
 @pytest.mark.parametrize("stop", [3, 4])
-def test_a_killed_run_ends_as_an_unbroken_one_and_repeats_what_was_since_the_last_state(
-    tmp_path: Path, stop: int
-) -> None:
+def test_a_killed_run_ends_as_an_unbroken_one_from_the_last_state_on(tmp_path: Path, stop: int) -> None:
     whole = loop_of(tmp_path / "whole")
     assert whole.train(lesson(whole), every=2)
     killed = loop_of(tmp_path / "killed")
@@ -75,9 +71,7 @@ def test_a_killed_run_ends_as_an_unbroken_one_and_repeats_what_was_since_the_las
         ("memory", r"memory.*the weights of step 3 are kept.*--checkpointing --micro 1"),
     ],
 )
-def test_what_cannot_be_learnt_stops_the_run_and_keeps_the_last_good_weights(
-    tmp_path: Path, broken: str, said: str
-) -> None:
+def test_what_cannot_be_learnt_stops_and_keeps_the_last_good_weights(tmp_path: Path, broken: str, said: str) -> None:
     loop = loop_of(tmp_path)
     with pytest.raises(ModelError, match=said):
         loop.train(lesson(loop, at=3, broken=broken))

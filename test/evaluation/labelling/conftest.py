@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder with two frames of two chicks and a cup, and sessions on it."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Iterator

@@ -386,9 +386,7 @@ def test_a_file_that_somebody_else_wrote_waits_for_the_person(opened: Open, fram
     assert listed[:2] == [("the box", "in the file"), (BEHIND, "decided")]
 
 
-def test_what_the_file_has_lost_is_to_do_again_and_what_cannot_be_saved_is_written_beside(
-    opened: Open, frames: Path
-) -> None:
+def test_what_the_file_lost_is_to_do_and_what_cannot_be_saved_is_beside(opened: Open, frames: Path) -> None:
     session = opened(BEHIND)
     assert session.close() is None
     accept(session, 0)
@@ -421,8 +419,7 @@ def test_a_case_that_was_decided_elsewhere_since_it_was_shown_is_not_overwritten
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
-    [("the\tcup", "line 2: a tab in"), ("the \u202ecup", "U+202E"), ("x" * 1001, "1001 characters")],
+    ("line", "words"), [("the\tcup", "line 2: a tab in"), ("the \u202ecup", "U+202E"), ("x" * 1001, "1001 characters")]
 )
 def test_a_line_that_is_no_sentence_is_named_with_what_is_wrong(tmp_path: Path, line: str, words: str) -> None:
     path = tmp_path / "sentences.txt"

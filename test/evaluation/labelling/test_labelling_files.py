@@ -59,7 +59,6 @@ def test_lines_that_are_not_understood_keep_their_bytes_when_others_change(tmp_p
     path = file_of(tmp_path, *ODD, ONE + b"\r", TWO)  # with an end of Windows
     with LabelFile(path) as file:
         line = file.lines[len(ODD)]
-        assert line.value is not None
         file.put(line, {**line.value, "by": "corrected"})
         file.save()
         assert file.is_saved
@@ -87,9 +86,7 @@ def test_any_line_that_is_not_touched_keeps_its_bytes_and_its_place(lines: list[
             assert now == before
 
 
-def test_a_file_that_nobody_changes_is_not_written_and_a_new_line_stands_behind_those_of_its_frame(
-    tmp_path: Path,
-) -> None:
+def test_a_file_that_nobody_changes_stays_and_a_new_line_stands_behind_its_frame(tmp_path: Path) -> None:
     path = file_of(tmp_path, ONE, TWO, end=b"")
     before = path.stat()
     with LabelFile(path) as file:
@@ -179,7 +176,6 @@ while True:
 def test_a_page_that_is_killed_while_it_saves_leaves_the_file_whole_and_free(tmp_path: Path) -> None:
     path = file_of(tmp_path, ONE)
     with subprocess.Popen([sys.executable, "-c", WRITES_ON, str(path)], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
         assert other.stdout.readline() == "saving\n"
         with pytest.raises(FileError, match="has it open"):
             LabelFile(path)
@@ -241,9 +237,7 @@ def stamps_of(source: LabelSource) -> list[Any]:
     return [source.naming(n)["stamp_ns"] for n in range(len(source.names))]
 
 
-def test_every_complete_frame_is_as_a_replay_sees_it(
-    bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_complete_frame_is_as_a_replay_sees_it(bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "kept").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "kept"))
     with open_bag(bag) as opened:

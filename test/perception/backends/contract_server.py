@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP server that checks requests against the OpenAI API reference (chat completions), and answers as told."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json
@@ -33,27 +31,20 @@ def row(*items: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "minItems": len(items), "maxItems": len(items), "prefixItems": [*items]}
 
 
+def const(value: object) -> dict[str, Any]:
+    return {"const": value}
+
+
 TEXT = {"type": "string", "minLength": 1}
 URL = {"type": "string", "pattern": "^data:image/(jpeg|png);base64,"}
-IMAGE_PART = closed(
-    "type",
-    "image_url",
-    type={"const": "image_url"},
-    image_url=closed("url", url=URL, detail={"enum": ["auto", "low", "high"]}),
-)
-TEXT_PART = closed("type", "text", type={"const": "text"}, text={"type": "string"})
-SYSTEM_MESSAGE = closed("role", "content", role={"const": "system"}, content=TEXT)
-USER_MESSAGE = closed(  # a string where there is no picture
-    "role", "content", role={"const": "user"}, content={"anyOf": [TEXT, row(IMAGE_PART, TEXT_PART)]}
-)
-ANSWER_FORM = closed(
-    "name",
-    "strict",
-    "schema",
-    name={"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
-    strict={"const": True},
-    schema={"type": "object"},
-)
+DETAIL = {"enum": ["auto", "low", "high"]}
+IMAGE_PART = closed("type", "image_url", type=const("image_url"), image_url=closed("url", url=URL, detail=DETAIL))
+TEXT_PART = closed("type", "text", type=const("text"), text={"type": "string"})
+SYSTEM_MESSAGE = closed("role", "content", role=const("system"), content=TEXT)
+CONTENT = {"anyOf": [TEXT, row(IMAGE_PART, TEXT_PART)]}  # a string where there is no picture
+USER_MESSAGE = closed("role", "content", role=const("user"), content=CONTENT)
+NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+ANSWER_FORM = closed("name", "strict", "schema", name=NAME, strict=const(True), schema={"type": "object"})
 REQUEST_SCHEMA = closed(
     "model",
     "messages",
@@ -63,7 +54,7 @@ REQUEST_SCHEMA = closed(
     frequency_penalty={"type": "number", "minimum": -2, "maximum": 2},
     max_tokens={"type": "integer", "minimum": 1},
     logprobs={"type": "boolean"},
-    response_format=closed("type", "json_schema", type={"const": "json_schema"}, json_schema=ANSWER_FORM),
+    response_format=closed("type", "json_schema", type=const("json_schema"), json_schema=ANSWER_FORM),
 )
 
 Answer = Callable[["Handler"], None]
@@ -174,11 +165,9 @@ def completion(text: str | None, finish: str | None = "stop", **more: Any) -> by
     """The body of an answer 200; `more` goes into the choice, `refusal` into the message."""
     message = {"role": "assistant", "content": text, "refusal": more.pop("refusal", None)}
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None, **more}
+    told = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "tiny", "choices": [choice]}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    kind = "chat.completion"
-    return json.dumps(
-        {"id": "chatcmpl-1", "object": kind, "created": 1, "model": "tiny", "choices": [choice], "usage": usage}
-    ).encode()
+    return json.dumps({**told, "usage": usage}).encode()
 
 
 def says(text: str | None, finish: str | None = "stop", **more: Any) -> Answer:
@@ -285,6 +274,14 @@ def unused_address() -> Iterator[str]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+
+
+def box_seen(handler: Handler) -> tuple[float, float, float, float]:
+    """Where the one shape is, all that is not grey in the image that was sent; fractions of its sides."""
+    rgb = handler.server.contract.received[-1].image.astype(int)
+    rows, columns = (np.flatnonzero((np.ptp(rgb, axis=2) > 60).any(axis=axis)) for axis in (1, 0))
+    height, width = rgb.shape[:2]
+    return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
 
 
 def client(url: str, **options: str) -> ServerGrounder:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A user who has no model yet, and a mirror that has one; their programs cannot import torch. Not a test."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

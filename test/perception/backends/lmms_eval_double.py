@@ -6,8 +6,6 @@ lmms_eval/models/registry_v2.py:11-137, lmms_eval/utils.py:82-92 and 206-221, lm
 1606-1626, lmms_eval/evaluator.py:1056-1093. The tests that use it also run on the package itself where it is installed.
 """
 
-from __future__ import annotations
-
 import abc
 import importlib
 import sys

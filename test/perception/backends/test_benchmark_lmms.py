@@ -38,8 +38,10 @@ COLOURS = ((200, 40, 40), (40, 40, 200))
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    lesson = Lesson(np.full((56, 56, 3), 90, np.uint8), WORDS, "cup can")
-    return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [lesson], steps=0)
+    """A Qwen2.5-VL of random weights that knows the words of the prompts."""
+    image = np.full((56, 56, 3), 90, np.uint8)
+    lessons = [Lesson(image, WORDS, "cup can"), Lesson(image, f"{QUESTION} Answer with one of: cup, can.", "")]
+    return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", lessons, steps=0)
 
 
 @pytest.fixture(params=["double", "installed"])
@@ -107,9 +109,7 @@ def test_the_most_likely_choice_has_the_least_value_and_remedies_change_it(lmms:
     assert [value for value, _ in treated] != [value for value, _ in found]
 
 
-def test_the_folder_of_a_model_and_a_device_are_taken_and_what_cannot_be_answered_is_refused(
-    lmms: Any, model: Path
-) -> None:
+def test_a_folder_and_a_device_are_taken_and_what_cannot_be_answered_is_refused(lmms: Any, model: Path) -> None:
     made = loaded(lmms, f"backend={model}", device="cpu")
     assert len(asked(lmms, made, "loglikelihood", [(WORDS, "cup", visuals, 0)])) == 1
     with pytest.raises(InputError, match="does not take a free prompt"):
@@ -170,9 +170,8 @@ def test_a_task_has_our_prompts_reading_and_scorer(tmp_path: Path, monkeypatch: 
     assert "--tasks spatial_vlm_cv_bench" in said
     text = (out / "spatial_vlm_cv_bench.yaml").read_text().replace("!function ", "")
     fields = yaml.safe_load(text)
-    documents = [
-        json.loads(line) for line in Path(fields["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()
-    ]
+    listed = Path(fields["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()
+    documents = [json.loads(line) for line in listed]
     monkeypatch.syspath_prepend(str(out))
     functions = importlib.import_module(fields["doc_to_text"].partition(".")[0])
     items = items_of(tmp_path / "cv")
@@ -199,9 +198,8 @@ def test_a_task_is_written_into_a_new_folder_alone(tmp_path: Path) -> None:
 
 def test_the_installed_lmms_eval_runs_the_model_on_the_task(tmp_path: Path, model: Path) -> None:
     pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
-    evaluator, models, tasks = (
-        importlib.import_module(f"lmms_eval.{name}") for name in ("evaluator", "models", "tasks")
-    )
+    names = ("evaluator", "models", "tasks")
+    evaluator, models, tasks = (importlib.import_module(f"lmms_eval.{name}") for name in names)
     out, _ = task(tmp_path)
     models.MODEL_REGISTRY_V2.register_manifest(lmms_model.manifest())
     arguments = f"backend=qwen-vl,model={model},preset=cpu,max_new_tokens=8,warm_up=no"
@@ -239,28 +237,19 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(tmp_path_factory.mktemp("cv"))
 
 
-@pytest.fixture(scope="module")
-def asked_model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Qwen2.5-VL of random weights that knows the words of the published prompts."""
-    words = Lesson(items_of(data)[0].image.read(), f"{QUESTION} Answer with one of: cup, can.", "cup can")
-    return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", [words], steps=0)
-
-
 def report(*arguments: object) -> dict[str, Any]:
     return cli_runs.told("benchmark", "cv-bench", *arguments)
 
 
-def test_a_model_is_asked_by_likelihood_with_and_without_a_remedy(
-    data: Path, asked_model: Path, tmp_path: Path
-) -> None:
-    options = f"model={asked_model} preset=cpu"
+def test_a_model_is_asked_by_likelihood_with_and_without_a_remedy(data: Path, model: Path, tmp_path: Path) -> None:
+    options = f"model={model} preset=cpu"
     found = report("--data", data, "--model", "qwen-vl", "--options", options, "--remedy", "attention=0.2",
                    "--out", tmp_path / "out.json")  # fmt: skip
     assert [one["asked_by"] for one in found["models"]] == [["likelihood"], ["likelihood"]]
     kept = [json.loads(line) for line in (tmp_path / "out.json.answers.jsonl").read_text().splitlines()]
     lines = [line for line in kept if "item" in line]
     for remedy, part in (({}, lines[:3]), ({"attention": "0.2"}, lines[3:])):
-        scorer = load_backend("qwen-vl", {"model": str(asked_model), "preset": "cpu", "probe": "no", **remedy}).scorer
+        scorer = load_backend("qwen-vl", {"model": str(model), "preset": "cpu", "probe": "no", **remedy}).scorer
         for item, line in zip(items_of(data), part, strict=True):
             scores = scorer.scores(item.image.read(), item.question, item.choices)
             assert line["choice"] == scores.index(max(scores))

@@ -40,10 +40,7 @@ MASKS = ("", "sam2")
 OPINIONS = ("", "florence-2", "vlm", "server")
 OWN_MASKS = "sam3"
 WHOLE = tuple(one for one in itertools.product(DETECTORS, MASKS, OPINIONS) if one[0] != OWN_MASKS or not one[1])
-FEW = {
-    (name, MASKS[number // 4 % 2] if name != OWN_MASKS else "", OPINIONS[number % 4])
-    for number, name in enumerate(DETECTORS)
-}
+FEW = {(name, MASKS[n // 4 % 2] if name != OWN_MASKS else "", OPINIONS[n % 4]) for n, name in enumerate(DETECTORS)}
 BY_WHAT_WAS_SEEN = {Status.OK, *(status for status in Status if 30 <= status.code < 40)}
 
 
@@ -103,9 +100,8 @@ def options(
         "vlm": f"model={paligemma(root)} device=cpu max_new_tokens=80",
         "qwen-vl": f"model={qwen(root)} device=cpu max_new_tokens=120 longest_px=256",
     }
-    served = {
-        part: f"model=tiny url={server.url} convention=absolute probe=no retries=0" for part, server in servers.items()
-    }
+    url = "model=tiny url={} convention=absolute probe=no retries=0"
+    served = {part: url.format(server.url) for part, server in servers.items()}
     return {
         ("detector", "compact"): "score=0.05 masks=no threads=1",
         ("detector", "onnx"): f"model={folders['owlvit graph']} threshold=0.05 most=6 device=cpu threads=1",
@@ -136,8 +132,8 @@ def check(told: dict[str, Any], detector: str, opinion: str) -> None:
     assert (second is not None) == bool(opinion)
     if second is not None:
         assert (second["words"], second["effect"]) == (WORDS, "reported")  # reported: no reliability is known
-    if second is not None and told["status"] == "OK":
-        assert second["named_id"] == second["geometric_id"] == told["target"]["id"]
+        if told["status"] == "OK":
+            assert second["named_id"] == second["geometric_id"] == told["target"]["id"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import rows
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
@@ -16,10 +17,7 @@ from spatial_vlm_ros.perception.backends.families import FAMILIES, asked, recogn
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
 from spatial_vlm_ros.perception.replies import parse_reply
 
-REPLIES, WRONG_OPTIONS = (
-    [json.loads(line) for line in Path(__file__).with_name(f"{name}.jsonl").read_text("utf-8").splitlines()]
-    for name in ("family_replies", "wrong_options")
-)
+REPLIES, WRONG_OPTIONS = rows(__file__, "family_replies"), rows(__file__, "wrong_options")
 ASKED = json.loads(Path(__file__).with_name("family_prompts.json").read_text("utf-8"))
 """Names of models, and prompts as their sources write them; `sources` of each row says where."""
 KNOWN = [row.name for row in FAMILIES.values() if not row.unknown]
@@ -67,26 +65,19 @@ def test_an_unknown_model_lists_families_and_a_fact_that_no_source_tells_has_to_
         asked("my-model")
     for words in (*FAMILIES, "convention=", "prompt=", "thousand"):
         assert words in str(caught.value)
-    for model, missing in (
-        ("gemma3:4b", "prompt and convention"),
-        ("moondream2", "prompt"),
-        ("cosmos-reason2", "convention"),
-    ):
+    lacking = {"gemma3:4b": "prompt and convention", "moondream2": "prompt", "cosmos-reason2": "convention"}
+    for model, missing in lacking.items():
         with pytest.raises(InputError, match=f"option {missing}: .*not documented"):
             asked(model)
         row = asked(model, prompt='Find {} as {"box": …}', convention="fraction")
-        assert row is not None
         assert row.every.format("cup") == row.one.format("cup") == 'Find cup as {"box": …}'
         assert row.convention == "fraction"
     assert asked("my-model", convention="thousand") is None  # the prompt is left to the backend
     row = asked("Molmo2-8B", convention="percent")
-    assert row is not None
     assert (row.name, row.convention, row.one) == ("molmo2", "percent", "Point to {}")
 
 
-def test_a_prompt_that_asks_for_one_object_is_said_in_the_log_but_not_one_of_the_user(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_prompt_for_one_object_is_said_in_the_log_but_not_one_of_the_user(caplog: pytest.LogCaptureFixture) -> None:
     warn_of_one(asked("RoboRefer-8B", prompt="Point to every {}"), "RoboRefer-8B")
     warn_of_one(asked("mine", convention="thousand"), "mine")
     assert caplog.text == ""
@@ -98,14 +89,8 @@ def test_a_prompt_that_asks_for_one_object_is_said_in_the_log_but_not_one_of_the
             assert ("may be missed" in caplog.text) is (row.name not in all_of_them), row.name
 
 
-@pytest.mark.parametrize(
-    "row",
-    WRONG_OPTIONS,
-    ids=lambda row: f"{row['backend']} {row['options']}",
-)
-def test_an_option_that_a_backend_cannot_have_is_refused_before_a_model_is_loaded(
-    request: pytest.FixtureRequest, row: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("row", WRONG_OPTIONS, ids=lambda row: f"{row['backend']} {row['options']}")
+def test_an_option_that_a_backend_cannot_have_is_refused(request: pytest.FixtureRequest, row: dict[str, Any]) -> None:
     for package in () if row["backend"] in ("server", "composed") else ("transformers", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)
     model = {"model": str(request.getfixturevalue("folders")[row["folder"]])} if "folder" in row else {}

@@ -88,30 +88,23 @@ def weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     safetensors.torch.save_file(tensors, path, {"format": "pt"})
 
 
-def cut(share: float, start: bytes = b"") -> Callable[[Path], object]:
-    def spoil(folder: Path) -> None:
-        content = (folder / "model.safetensors").read_bytes()
-        (folder / "model.safetensors").write_bytes((start + content[len(start) :])[: int(len(content) * share)])
-
-    return spoil
+def cut(folder: Path, share: float, start: bytes = b"") -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes((start + content[len(start) :])[: int(len(content) * share)])
 
 
-def shards(*named: str) -> Callable[[Path], object]:
+def shards(folder: Path, *named: str) -> None:
     """An index that names these files beside the one that is there; or nothing."""
-
-    def spoil(folder: Path) -> None:
-        (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
-        listed = {str(n): name for n, name in enumerate(("model-00001.safetensors", *named))} if named else {}
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
-
-    return spoil
+    (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
+    listed = {str(n): name for n, name in enumerate(("model-00001.safetensors", *named))} if named else {}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
 
 
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "an adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "adapter"),
-    "half of the weights": (cut(0.5), "Fetch|belong together"),
-    "weights that begin otherwise": (cut(1.0, b"\xff" * 64), "Fetch|belong together"),
-    "weights of no bytes": (cut(0.0), "Fetch|belong together"),
+    "half of the weights": (lambda folder: cut(folder, 0.5), "Fetch|belong together"),
+    "weights that begin otherwise": (lambda folder: cut(folder, 1.0, b"\xff" * 64), "Fetch|belong together"),
+    "weights of no bytes": (lambda folder: cut(folder, 0.0), "Fetch|belong together"),
     "a tensor less": (lambda folder: weights(folder, lambda t: t.pop("model.level_embed")), "level_embed"),
     "a tensor of another size": (
         lambda folder: weights(folder, lambda t: t.update({"model.level_embed": torch.zeros(1, 7)})),
@@ -122,10 +115,10 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list as config": (lambda folder: (folder / "config.json").write_text("[]"), "not an object"),
     "an empty config": (lambda folder: (folder / "config.json").write_text("{}"), "no model_type"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
-    "a missing shard": (shards("model-00002.safetensors"), "Fetch the model again"),
-    "a pickled shard": (shards("pytorch_model.bin"), "Fetch the model again"),
-    "a shard elsewhere": (shards("../model.safetensors"), "Fetch the model again"),
-    "no shards": (shards(), "Fetch the model again"),
+    "a missing shard": (lambda folder: shards(folder, "model-00002.safetensors"), "Fetch the model again"),
+    "a pickled shard": (lambda folder: shards(folder, "pytorch_model.bin"), "Fetch the model again"),
+    "a shard elsewhere": (lambda folder: shards(folder, "../model.safetensors"), "Fetch the model again"),
+    "no shards": (shards, "Fetch the model again"),
 }
 
 
@@ -171,19 +164,17 @@ def test_another_architecture_or_class_and_a_missing_folder_are_refused(tmp_path
             load(name)
 
 
-def test_a_folder_without_the_files_of_a_processor_is_refused(folder: Path, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    shutil.copy(folder / "config.json", bare)
-    with pytest.raises(ModelError, match="bare"):
-        processor(str(bare), model="test")
-    bert_tokenizer(bare).save_pretrained(bare)
+def test_a_folder_without_the_files_of_a_processor_is_refused(detector: Path, tmp_path: Path) -> None:
+    shutil.copy(detector / "config.json", tmp_path)
+    with pytest.raises(ModelError, match=tmp_path.name):
+        processor(str(tmp_path), model="test")
+    bert_tokenizer(tmp_path).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="processor"):
-        processor(str(bare), model="test")
+        processor(str(tmp_path), model="test")
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers", "huggingface_hub"])
-def test_a_package_that_is_not_installed_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_missing_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # importing it fails
     find = partial(model_folder, "owner/name") if "hub" in package else partial(transformers_class, "AutoModel")
     with pytest.raises(DependencyError) as raised:
@@ -202,9 +193,7 @@ except SpatialVlmError as error:
 
 
 @pytest.mark.parametrize("lost", ["", "model.safetensors"])
-def test_an_id_is_found_in_the_hubs_cache_if_it_is_whole_and_the_hub_is_not_asked(
-    detector: Path, tmp_path: Path, lost: str
-) -> None:
+def test_an_id_is_found_whole_in_the_cache_without_asking_the_hub(detector: Path, tmp_path: Path, lost: str) -> None:
     model = tmp_path / "models--owner--detector"
     snapshot = Path(shutil.copytree(detector, model / "snapshots" / SHA, ignore=lambda *_: {lost}))
     (model / "refs").mkdir()

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli_runs import run
+from click.testing import Result
 from contract_server import Handler, finds, says, serving, silent
 from frame_files import case, write_cases, write_frame
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 FRAME, SEEN = chicks_and_cup_frame()
@@ -23,11 +23,8 @@ BEHIND, BEFORE = "the chick behind the cup", "the chick in front of the cup"
 LEFT = "the chick left of the cup"
 SERVED = "model=tiny url={} convention=absolute probe=no retries=0"
 BONNET, RIBBON = finds(("chick", BOX_OF["bonnet"])), finds(("chick", BOX_OF["ribbon"]))
+EVERYTHING = finds(*((d.label, d.box_xyxy) for d in SEEN))
 EMPTY = {"right": 0, "wrong": 0, "none": 0}
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments])
 
 
 def recordings(folder: Path, cases: Sequence[dict[str, Any]], frames: int = 1) -> Path:
@@ -42,6 +39,16 @@ def calibrated(folder: Path, options: str, *more: str, grounder: str = "server")
     return run("evaluate", "--frames", folder, "--grounder", f"{grounder} {options}", "--reliability", out, *more)
 
 
+def resolved(words: str, folder: Path, grounder: str, options: str, **parameters: dict[str, Any]) -> dict[str, Any]:
+    """The answer of `spatial-vlm resolve` about the first frame of a folder."""
+    file = folder.parent / "parameters.yaml"
+    file.write_text(json.dumps({"/**": {"ros__parameters": parameters}}))
+    image = [part for name in ("rgb.png", "depth.png", "camera_info.json")
+             for part in ("--" + name.partition(".")[0].replace("_", "-"), folder / "f0" / name)]  # fmt: skip
+    asked = ("--grounder", grounder, "--grounder-options", options, "--config", file)
+    return json.loads(run("resolve", words, *image, *asked, "--json").stdout)
+
+
 def counts_of(file: dict[str, Any]) -> dict[str, dict[str, int]]:
     return {key: {name: one[name] for name in EMPTY} for key, one in file["relations"].items()}
 
@@ -52,19 +59,11 @@ def test_what_was_counted_weighs_in_the_answers_of_resolve(tmp_path: Path) -> No
     with serving(BONNET) as server:
         done = calibrated(folder, SERVED.format(server.url))
     assert done.exit_code == 0, done.output
-    parameters = tmp_path / "parameters.yaml"
     opinion = {"ask": True, "reliability": str(tmp_path / "reliability.json")}
-    parameters.write_text(json.dumps({"/**": {"ros__parameters": {"second_opinion": opinion}}}))
-    finder = finds(*(("chick" if id_ in ("bonnet", "ribbon") else id_, box) for id_, box in BOX_OF.items()))
-    with serving(finder) as finding, serving(RIBBON) as opining:
+    with serving(EVERYTHING) as finding, serving(RIBBON) as opining:
         parts = f"grounder=server options='{SERVED.format(finding.url)}' second_opinion=server " \
                 f"second_opinion_options='{SERVED.format(opining.url)}'"  # fmt: skip
-        answered = run(
-            "resolve", BEHIND, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
-            folder / "f0/camera_info.json", "--grounder", "composed", "--grounder-options", parts, "--config",
-            parameters, "--json",
-        )  # fmt: skip
-    resolution = json.loads(answered.stdout)
+        resolution = resolved(BEHIND, folder, "composed", parts, second_opinion=opinion)
     told = resolution["second_opinion"]
     assert (resolution["status"], told["effect"], told["words"]) == ("DISAGREEMENT", "disagreed", BEHIND)
     assert told["reliability"] == pytest.approx(41 / 43, abs=1e-6)  # 40 cases and one of each outcome before
@@ -95,18 +94,14 @@ def test_counts_model_date_frames_and_what_was_left_out_are_told(tmp_path: Path)
     assert len(measured["date"].split("-")) == 3
 
 
-def test_the_summary_for_people_names_intervals_and_weight_and_counts_that_cannot_be_written_are_told(
-    tmp_path: Path,
-) -> None:
+def test_the_summary_has_intervals_and_weight_and_unwritten_counts_are_told(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "recordings", [*[case("f0", BEHIND, "bonnet")] * 17, case("f0", "the chick")])
     (tmp_path / "file").touch()
     with serving(BONNET) as server:
         said = calibrated(folder, SERVED.format(server.url)).output
         told = calibrated(folder, SERVED.format(server.url), f"--reliability={tmp_path}/file/x.json", "--json")
     for words in (
-        "behind",
-        "81.6% to 100.0%",  # of 17 of 17: Wilson (1927)
-        "may break a tie",
+        *("behind", "81.6% to 100.0%", "may break a tie"),  # of 17 of 17: Wilson (1927)
         "server tiny: 17 answers on 1 frames, 0 requests failed",
         "1 cases not asked: it does not expect exactly one object",
     ):
@@ -153,7 +148,7 @@ def looks(handler: Handler) -> None:
     """Finds everything; asked where A is, it looks at the marks."""
     received = handler.server.contract.received[-1]
     if "answer" not in received.answer_schema["properties"]:
-        finds(*(("chick" if id_ in ("bonnet", "ribbon") else id_, box) for id_, box in BOX_OF.items()))(handler)
+        EVERYTHING(handler)
         return
     marks = ((received.image == colour).all(axis=2) for colour in ((230, 30, 30), (30, 60, 230)))
     target, anchor = (float(np.nonzero(mark)[1].mean()) for mark in marks)
@@ -162,9 +157,7 @@ def looks(handler: Handler) -> None:
 
 def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "recordings", [case(f"f{k}", LEFT, "ribbon") for k in range(10)], 10)
-    out, parameters = tmp_path / "judge.json", tmp_path / "parameters.yaml"
-    judge = {"mode": "fuse", "calibration": str(out)}
-    parameters.write_text(json.dumps({"/**": {"ros__parameters": {"judge": judge}}}))
+    out = tmp_path / "judge.json"
     with serving(looks) as server:
         served = SERVED.format(server.url) + " image=png"
         done = run("evaluate", "--frames", folder, "--grounder", f"server {served}", "--judge-calibration", out)
@@ -173,12 +166,6 @@ def test_relations_are_calibrated_and_weigh_in_the_answers_of_resolve(tmp_path: 
         known = json.loads(out.read_text())["relations"]["left of"]
         assert (known["n"], known["positive"]) == (20, 10)
         assert known["slope"] > 0.0
-        answered = run(
-            "resolve", LEFT, "--rgb", folder / "f0/rgb.png", "--depth", folder / "f0/depth.png", "--camera-info",
-            folder / "f0/camera_info.json", "--grounder", "server", "--grounder-options", served, "--config",
-            parameters, "--json",
-        )  # fmt: skip
-    assert answered.exit_code == 0, answered.output
-    told = json.loads(answered.output)
+        told = resolved(LEFT, folder, "server", served, judge={"mode": "fuse", "calibration": str(out)})
     assert (told["status"], told["judge"]["effect"]) == ("OK", "confirmed")
     assert told["candidates"][0]["clauses"][0]["model_p"] > 0.8

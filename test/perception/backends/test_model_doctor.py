@@ -4,11 +4,11 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
+import cli_runs
 import pytest
-from click.testing import CliRunner
 
 pytest.importorskip("tiny_folders")
 pytest.importorskip("onnxruntime")
@@ -18,7 +18,6 @@ import torch
 from tiny_folders import Folders
 from tiny_vlms import Lesson, scene
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.doctor import grounder as model_doctor
 from spatial_vlm_ros.doctor.findings import Finding, Severity
 from spatial_vlm_ros.doctor.grounder import examine_grounder
@@ -49,18 +48,7 @@ def test_a_whole_model_loads_and_answers(detector: Path) -> None:
     assert "objects" in findings[-1].found
 
 
-def test_the_cause_is_one_sentence_with_its_repair(copied: Callable[[str], Path]) -> None:
-    """Whatever a backend says when it is loaded: test_loading.py."""
-    folder = copied("grounding-dino")
-    os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size // 2)
-    finding = the_error("grounding-dino", model=str(folder), preset="cpu")
-    assert "damaged" in finding.found
-    assert "fetch the model again" in finding.repair
-
-
-def test_a_listed_model_that_is_missing_or_has_a_changed_file_is_told_with_its_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listed_model_that_is_missing_or_changed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path))
     assert f"spatial-vlm models get {LISTED}" in the_error("onnx", model=LISTED, family="owlvit").repair
     entry = known_model(LISTED)
@@ -78,12 +66,11 @@ def test_a_folder_whose_name_says_another_family_is_told(tmp_path: Path) -> None
     lessons = [Lesson(scene(20, 30, 60, 80), "Where?", "[]")]
     folder = tiny_vlms.qwen_folder(tmp_path / "Qwen3-VL-4B", "qwen2_5_vl", lessons, steps=0)
     finding = the_error("vlm", model=str(folder), preset="cpu")
-    assert "qwen2_5_vl" in finding.found
-    assert "Qwen3-VL-4B" in finding.found
+    assert all(name in finding.found for name in ("qwen2_5_vl", "Qwen3-VL-4B"))
     assert "set family" in finding.repair
 
 
-def test_a_package_that_is_not_installed_is_told_with_its_command(
+def test_a_missing_package_is_told_with_its_repair(
     tmp_path: Path, detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("onnxruntime", "transformers"):
@@ -114,22 +101,18 @@ def test_a_process_that_dies_or_hangs_is_a_finding(tmp_path: Path, monkeypatch: 
 
 def test_the_command_prints_findings_and_ends_with_3_on_an_error(detector: Path, tmp_path: Path) -> None:
     options = f"model={detector} preset=cpu"
-    done = CliRunner().invoke(main, ["doctor", "--grounder", "grounding-dino", "--grounder-options", options, "--json"])
+    done = cli_runs.run("doctor", "--grounder", "grounding-dino", "--grounder-options", options, "--json")
     assert done.exit_code == 0
     made = json.loads(done.output.splitlines()[-1])
     assert made["source"] == "grounding-dino"
     assert {finding["level"] for finding in made["findings"]} <= {"ok", "warning"}
-    broken = CliRunner().invoke(main, ["doctor", "--grounder", "florence-2", "--grounder-options", f"model={tmp_path}"])
-    assert broken.exit_code == 3
-    assert "config.json is missing" in broken.output
+    broken = cli_runs.run("doctor", "--grounder", "florence-2", "--grounder-options", f"model={tmp_path}")
+    assert (broken.exit_code, "config.json is missing" in broken.output) == (3, True)
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["--grounder", "onnx", "--frame", "."], ["--grounder-options", "model=x"], ["--grounder", "a", "--bag", "b"]],
-)
-def test_what_does_not_go_together_is_a_usage_error(words: list[str]) -> None:
-    assert CliRunner().invoke(main, ["doctor", *words]).exit_code == 2
+@pytest.mark.parametrize("words", ["--grounder onnx --frame .", "--grounder-options model=x", "--grounder a --bag b"])
+def test_what_does_not_go_together_is_a_usage_error(words: str) -> None:
+    assert cli_runs.run("doctor", *words.split()).exit_code == 2
 
 
 WRITTEN = ["config.json", "image.onnx", "preprocessor_config.json", "text.onnx", "tokenizer.json"]
@@ -140,8 +123,8 @@ def source(folders: Folders) -> Path:
     return folders["owlvit"]
 
 
-def run(*words: str) -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["models", *words])
+def run(*words: object) -> tuple[int, str]:
+    done = cli_runs.run("models", *words)
     return done.exit_code, done.output
 
 
@@ -152,11 +135,8 @@ def left(folder: Path) -> list[str]:
 @pytest.mark.slow
 def test_the_command_writes_a_folder_and_says_how_near_it_is(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "models" / "owl"
-    done = CliRunner().invoke(main, ["models", "export", str(source), "--out", str(out), "--format", "int8", "--json"])
-    assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert left(out) == WRITTEN
-    assert left(out.parent) == ["owl"]
+    told = cli_runs.told("models", "export", source, "--out", out, "--format", "int8")
+    assert (left(out), left(out.parent)) == (WRITTEN, ["owl"])
     assert (told["folder"], told["format"]) == (str(out), "int8")
     assert told["bytes"] == sum((out / name).stat().st_size for name in ("text.onnx", "image.onnx"))
     assert 0.0 < told["score_error"] < 0.1
@@ -183,45 +163,39 @@ def test_an_empty_folder_is_filled_and_another_is_left_alone(source: Path, tmp_p
 def test_nothing_stays_of_an_export_that_fails_or_computes_something_else(
     folders: Folders, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graphs, off, full = folders["owlvit graphs"], 0.01, False
+    graphs, off = folders["owlvit graphs"], 0.01
 
     def write(exported: OwlExport, folder: Path) -> None:
-        if full:
-            raise OSError(28, "No space left on device")
         for name in ("text.onnx", "image.onnx"):
             shutil.copy(graphs / name, folder)
         with torch.no_grad():
             exported.model.box_head.dense2.bias.add_(off)
 
-    def fails(*_: object) -> None:
-        raise RuntimeError("no such\noperator")
-
     monkeypatch.setattr(OwlExport, "write_graphs", write)
     with pytest.raises(ModelError, match="differ from transformers"):
         export_model(str(source), tmp_path / "owl")
     off = 0.0
-    monkeypatch.setattr(model_export, "convert", fails)
+    monkeypatch.setattr(model_export, "convert", Mock(side_effect=RuntimeError("no such\noperator")))
     with pytest.raises(ModelError, match="no such operator"):
         export_model(str(source), tmp_path / "owl", "fp16")
-    full = True
+    monkeypatch.setattr(OwlExport, "write_graphs", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(FileError, match="No space left"):
         export_model(str(source), tmp_path / "owl")
     assert left(tmp_path) == []
 
 
 def test_what_cannot_be_exported_is_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="int8"):
-        export_model(str(source), tmp_path / "owl", "int4")
     other = tmp_path / "detr"
     other.mkdir()
     (other / "config.json").write_text((source / "config.json").read_text().replace('"owlvit"', '"detr"'))
-    with pytest.raises(ModelError, match=r"'detr'.*mm-grounding-dino"):
-        export_model(str(other), tmp_path / "owl")
-    with pytest.raises(InputError, match="owlvit"):
-        export_model(str(source), tmp_path / "owl", image=(480, 640))
-    with pytest.raises(InputError, match="256 or more"):
-        export_model(str(source), tmp_path / "owl", longest_px=100)
-    assert run("export", str(source), "--out", str(tmp_path / "owl"), "--image", "640")[0] == 3
-    with pytest.raises(ModelError, match="no such folder"):
-        export_model(str(tmp_path / "absent"), tmp_path / "owl")
+    for folder, options, error, words in (
+        (source, {"number_format": "int4"}, UnknownNameError, "int8"),
+        (source, {"image": (480, 640)}, InputError, "owlvit"),
+        (source, {"longest_px": 100}, InputError, "256 or more"),
+        (other, {}, ModelError, r"'detr'.*mm-grounding-dino"),
+        (tmp_path / "absent", {}, ModelError, "no such folder"),
+    ):
+        with pytest.raises(error, match=words):
+            export_model(str(folder), tmp_path / "owl", **options)
+    assert run("export", source, "--out", tmp_path / "owl", "--image", "640")[0] == 3
     assert left(tmp_path) == ["detr"]

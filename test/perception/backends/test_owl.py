@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -51,9 +52,7 @@ FEW = ((720, 1280), (333, 201), (5, 7), (6, 40))
 
 
 def loaded(folder: Path, **options: str) -> OwlDetector:
-    grounder = load_owl(model=str(folder), preset="cpu", **options)
-    assert isinstance(grounder, OwlDetector)
-    return grounder
+    return load_owl(model=str(folder), preset="cpu", **options)
 
 
 def assert_as_transformers(found: Boxes, family: str, atol: float) -> None:
@@ -212,12 +211,7 @@ def test_int8_and_fp16_find_nearly_the_same(folders: Folders, tmp_path: Path, nu
 
 
 @pytest.mark.parametrize(
-    "names",
-    [
-        ("owlvit graph", "owlvit graphs", "owlv2 graphs"),
-        pytest.param(("owlv2 graph",), marks=SWEEP),
-    ],
-    ids=len,
+    "names", [("owlvit graph", "owlvit graphs", "owlv2 graphs"), pytest.param(("owlv2 graph",), marks=SWEEP)], ids=len
 )
 def test_nothing_of_torch_or_transformers_is_imported(folders: Folders, names: tuple[str, ...]) -> None:
     packages = "torch,transformers,huggingface_hub,onnx,scipy"
@@ -251,15 +245,13 @@ def test_threads_do_not_spin(folders: Folders, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "tokenizers", "PIL"])
-def test_a_package_that_is_not_installed_is_named(
-    folders: Folders, monkeypatch: pytest.MonkeyPatch, package: str
-) -> None:
+def test_a_package_that_is_missing_is_named(folders: Folders, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(DependencyError, match=r"pip install onnxruntime tokenizers"):
         opened(folders["owlvit graph"]).ground(patches(), [CAT])
 
 
-def test_numbers_that_are_none_an_error_of_onnx_runtime_and_a_request_that_takes_too_long_are_errors(
+def test_nan_an_error_of_onnx_runtime_and_a_long_time_are_told(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = opened(folders["owlvit graph"], at_once="1")
@@ -272,11 +264,8 @@ def test_numbers_that_are_none_an_error_of_onnx_runtime_and_a_request_that_takes
     with pytest.raises(ModelError, match="NaN"):
         detector.ground(patches(), [CAT])
     detector = opened(folders["owlvit graph"])
-
-    def fails(*_: object) -> None:
-        raise RuntimeError("bad\nallocation")
-
-    monkeypatch.setattr(detector._graphs._graph, "_session", type("Session", (), {"run": fails})())
+    fails = Mock(side_effect=RuntimeError("bad\nallocation"))
+    monkeypatch.setattr(detector._graphs._graph, "_session", Mock(run=fails))
     with pytest.raises(ModelError, match="bad allocation"):
         detector.ground(patches(), [CAT])
     assert short(RuntimeError("x" * 400)).endswith("...")
@@ -305,9 +294,7 @@ def test_half_a_download_and_what_is_no_onnx_file_or_not_the_only_one_are_refuse
     assert "Pass its folder" in refusal(copy / "model.pt")
 
 
-def test_another_architecture_or_size_and_one_of_two_graphs_are_refused(
-    copied: Callable[[str], Path], folders: Folders
-) -> None:
+def test_another_architecture_or_size_or_half_are_refused(copied: Callable[[str], Path], folders: Folders) -> None:
     folder = copied("owlvit graphs")
     (folder / "image.onnx").unlink()
     assert "image.onnx is missing" in refusal(folder)

@@ -2,10 +2,12 @@
 """Every family that chats, from its name to detections, against the contract server; points by a real SAM 2."""
 
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
-from contract_server import Handler, finds, says, serving
+from contract_server import Handler, box_seen, finds, says, serving
 from tables import tables
 
 pytest.importorskip("tiny_folders")
@@ -71,6 +73,11 @@ JSON = {"qwen2.5-vl": "Qwen/Qwen2.5-VL-7B-Instruct", "qwen3-vl": "Qwen/Qwen3-VL-
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
+def few(names: Iterable[str], *kept: str) -> list[Any]:
+    """Names for a table, of which but these are slow."""
+    return [pytest.param(name, marks=() if name in kept else pytest.mark.slow) for name in names]
+
+
 def test_every_family_that_chats_and_is_known_whole_is_here() -> None:
     assert {*BOXES, *POINTS, *JSON} == {row.name for row in FAMILIES.values() if row.chat and not row.unknown}
 
@@ -88,9 +95,8 @@ def test_boxes_of_a_family_become_detections(family: str) -> None:
         grounder = client(server.url, model=BOXES[family])
         grounding = grounder.ground(rgb, [CAT, CAN, NounPhrase("cat", ("red",))])
         (found,) = grounder.refer(rgb, "the cat on the left")
-    assert [r.text for r in server.received] == [
-        row.every.format("cat"), row.every.format("soup can"), row.one.format("the cat on the left"),
-    ]  # fmt: skip
+    prompts = [row.every.format("cat"), row.every.format("soup can"), row.one.format("the cat on the left")]
+    assert [r.text for r in server.received] == prompts
     for request in server.received:
         assert [message["role"] for message in request.body["messages"]] == ["user"]
         assert "response_format" not in request.body
@@ -118,14 +124,10 @@ def test_points_become_objects_by_depth_alone() -> None:
             answer = Resolver(grounder=grounder).resolve(frame, "the chick behind the cup")
     truth = Resolver().resolve(frame, "the chick behind the cup", detections)
     assert answer.status is truth.status is Status.OK
-    assert answer.target is not None
-    assert truth.target is not None
     assert np.linalg.norm(np.subtract(answer.target.pose.position, truth.target.pose.position)) < 0.01
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=() if name in ("molmo", "robopoint") else pytest.mark.slow) for name in POINTS]
-)
+@pytest.mark.parametrize("family", few(POINTS, "molmo", "robopoint"))
 def test_points_of_a_family_become_objects_with_masks(family: str, folders: Folders) -> None:
     row, (rgb, truth) = FAMILIES[family], shapes()
     sent = RESIZED if row.multiple == 28 else (WIDTH, HEIGHT)
@@ -138,7 +140,6 @@ def test_points_of_a_family_become_objects_with_masks(family: str, folders: Fold
     assert server.received[0].text == row.every.format("cat")
     for one, true in zip(grounding.detections, truth, strict=True):
         assert iou(one.mask, true) > 0.8
-        assert one.mask is not None
         assert one.mask[round(one.box_xyxy[1]), :].any()
     assert grounding.match.tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert found[0].box_xyxy is None
@@ -148,25 +149,14 @@ def test_points_of_a_family_become_objects_with_masks(family: str, folders: Fold
 @pytest.mark.parametrize("family", JSON)
 def test_families_that_answer_in_json_are_asked_for_all_names_at_once(family: str) -> None:
     scale = RESIZED if family == "qwen2.5-vl" else (1000, 1000)
-    rgb, _ = shapes()
-    with serving(
-        finds(*((label, scaled(of_shapes(box), *scale)) for label, box in (("cat", LEFT), ("soup can", RIGHT))))
-    ) as server:
-        grounder = client(server.url, model=JSON[family])
-        grounding = grounder.ground(rgb, [CAT, CAN])
+    boxes = [scaled(of_shapes(box), *scale) for box in (LEFT, RIGHT)]
+    with serving(finds(*zip(("cat", "soup can"), boxes, strict=True))) as server:
+        grounding = client(server.url, model=JSON[family]).ground(shapes()[0], [CAT, CAN])
     (request,) = server.received
     assert request.image.shape[:2] == ((56, 84) if family == "qwen2.5-vl" else (HEIGHT, WIDTH))
     assert request.body["response_format"]["json_schema"]["strict"] is True
     for one, box in zip(grounding.detections, (LEFT, RIGHT), strict=True):
         assert one.box_xyxy == pytest.approx(box, abs=0.7)
-
-
-def test_masks_are_cut_for_boxes_too(folders: Folders) -> None:
-    rgb, truth = shapes()
-    with serving(finds(("cat", scaled(of_shapes(LEFT), 1000, 1000)))) as server:
-        grounder = client(server.url, model="Qwen3-VL-8B", masks="sam2", masks_model=str(folders["sam2 taught"]))
-        (one,) = grounder.ground(rgb, [CAT]).detections
-    assert iou(one.mask, truth[0]) > 0.8
 
 
 def test_a_box_in_a_question_is_written_for_the_size_that_is_sent_and_models_that_point_write_none() -> None:
@@ -177,21 +167,13 @@ def test_a_box_in_a_question_is_written_for_the_size_that_is_sent_and_models_tha
         client(NOWHERE, model=POINTS["molmo"], masks="none").box_text(shapes()[0], (0.0, 0.0, 9.0, 9.0))
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param(name, marks=() if name in ("llava-1.5", "molmo") else pytest.mark.slow)
-        for name in (*BOXES, *POINTS)
-    ],
-)
+@pytest.mark.parametrize("family", few((*BOXES, *POINTS), "llava-1.5", "molmo"))
 def test_a_model_that_writes_as_its_family_does_is_confirmed_by_the_probe(family: str) -> None:
     model = (BOXES | POINTS)[family]
 
     def sees(handler: Handler) -> None:
-        rgb = handler.server.contract.received[-1].image.astype(int)
-        rows, columns = (np.flatnonzero((np.ptp(rgb, axis=2) > 60).any(axis=n)) for n in (1, 0))  # what is no grey
-        height, width = rgb.shape[:2]
-        box = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
+        height, width = handler.server.contract.received[-1].image.shape[:2]
+        box = box_seen(handler)
         place = box if family in BOXES else ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         says(written(family, place, "shape", (width, height)))(handler)
 
@@ -204,14 +186,11 @@ def test_a_model_that_writes_as_its_family_does_is_confirmed_by_the_probe(family
 
 
 def test_a_stated_prompt_and_convention_make_an_unknown_model_known() -> None:
+    prompt = 'Where is {}? Answer with {"left": …}.'
     with serving(says("[10, 20, 50, 60]"), says("[]")) as server:
-        grounder = client(
-            server.url, model="mine", convention="percent", prompt="Where is {}? Answer with {\"left\": …}."
-        )  # fmt: skip
+        grounder = client(server.url, model="mine", convention="percent", prompt=prompt)
         grounding = grounder.ground(image(), [CAT, CAN])
-    assert [r.text for r in server.received] == [
-        'Where is cat? Answer with {"left": …}.', 'Where is soup can? Answer with {"left": …}.',
-    ]  # fmt: skip
+    assert [r.text for r in server.received] == [prompt.replace("{}", name) for name in ("cat", "soup can")]
     ((label, box),) = [(d.label, d.box_xyxy) for d in grounding.detections]
     assert (label, box) == ("cat", pytest.approx((64.0, 96.0, 320.0, 288.0)))
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +73,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return llava_folder(folder, lessons, prepare=prepare, before=f"USER: {system['content']} USER: ")
 
 
-@dataclass
-class Served:
-    url: str
-    model: str
-
-    def client(self, **options: str) -> ServerGrounder:
-        given = {"image": "png", "read_timeout": "60", "budget": "60", "retries": "0", **options}
-        return load(**{"model": self.model, "url": self.url, "convention": "thousand", "probe": "no", **given})
+def client(served: dict[str, str], **options: str) -> ServerGrounder:
+    given = {"image": "png", "read_timeout": "60", "budget": "60", "retries": "0", "convention": "thousand"}
+    return load(**{**given, "probe": "no", **served, **options})
 
 
 def start(folder: Path) -> tuple[subprocess.Popen[str], int]:
@@ -92,25 +86,23 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], int]:
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     lines: list[str] = []
-    found: list[int] = []
     listening = threading.Event()
 
     def read() -> None:
-        assert process.stdout is not None
         with process.stdout as output:
             for line in output:
                 lines.append(line)
-                if match := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
-                    found.append(int(match[1]))
+                if "running on http" in line:
                     listening.set()
         listening.set()
 
     threading.Thread(target=read, daemon=True).start()
     listening.wait(START_S)
-    if not found:
+    said = "".join(lines)
+    if not (port := re.search(r"running on http://127\.0\.0\.1:(\d+)", said)):
         stop(process)
-        pytest.fail(f"transformers serve did not start within {START_S:g} s: {''.join(lines)[-3000:]}")
-    return process, found[0]
+        pytest.fail(f"transformers serve did not start within {START_S:g} s: {said[-3000:]}")
+    return process, int(port[1])
 
 
 def stop(process: subprocess.Popen[str]) -> None:
@@ -123,9 +115,10 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(checkpoint: Path) -> Iterator[Served]:
+def served(checkpoint: Path) -> Iterator[dict[str, str]]:
+    """Options of a client: the model, and where it is served."""
     process, port = start(checkpoint)
-    yield Served(f"http://127.0.0.1:{port}/v1", str(checkpoint))
+    yield {"url": f"http://127.0.0.1:{port}/v1", "model": str(checkpoint)}
     stop(process)
 
 
@@ -133,25 +126,25 @@ def pixels(box: tuple[int, ...]) -> tuple[float, ...]:
     return tuple((np.array(box) * 64 / 1000).tolist())
 
 
-def test_words_and_pixels_arrive_and_boxes_come_back_of_a_larger_image_too(served: Served) -> None:
-    grounder = served.client()
+def test_words_and_pixels_arrive_and_boxes_come_back_of_a_larger_image_too(served: dict[str, str]) -> None:
+    grounder = client(served)
     for rgb, box in ((LEFT, BOX_LEFT), (RIGHT, BOX_RIGHT), (LEFT, BOX_LEFT)):
         (detection,) = grounder.ground(rgb, [MUG]).detections
         assert detection.label == "mug"
         assert detection.box_xyxy == pytest.approx(pixels(box))
         assert detection.score == 1.0  # this server tells no probabilities, though it is asked for them
     large = RIGHT.repeat(10, axis=0).repeat(10, axis=1)
-    (detection,) = served.client(longest_side="64").ground(large, [MUG]).detections
+    (detection,) = client(served, longest_side="64").ground(large, [MUG]).detections
     assert detection.box_xyxy == pytest.approx([10 * value for value in pixels(BOX_RIGHT)])
 
 
-def test_what_the_server_says_or_does_not_say_in_time_is_an_error_and_the_next_request_works(served: Served) -> None:
+def test_what_the_server_says_or_not_in_time_is_an_error_and_the_next_works(served: dict[str, str]) -> None:
     for options, error, words in (
         ({"max_tokens": "8"}, ModelError, "cut off at max_tokens"),
         ({"model": "someone/else"}, ModelError, "answered 400 Bad Request: Server is pinned to"),
-        ({"url": served.url.replace("/v1", "/v9")}, ModelError, "answered 404 Not Found"),
+        ({"url": served["url"].replace("/v1", "/v9")}, ModelError, "answered 404 Not Found"),
         ({"budget": "0.01"}, ServerTimeoutError, r"within 0\.01 s"),
     ):
         with pytest.raises(error, match=words):
-            served.client(**options).ground(LEFT, [MUG])
-    assert len(served.client().ground(RIGHT, [MUG]).detections) == 1
+            client(served, **options).ground(LEFT, [MUG])
+    assert len(client(served).ground(RIGHT, [MUG]).detections) == 1

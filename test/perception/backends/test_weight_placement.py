@@ -54,9 +54,7 @@ def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def detect(folder: Path, **options: str) -> GroundingDino:
-    grounder = load_dino(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
-    assert isinstance(grounder, GroundingDino)
-    return grounder
+    return load_dino(model=str(folder), preset="cpu", threshold="0.01", text_threshold="0.01", **options)
 
 
 def talk(folder: Path, **options: str) -> WordModel:
@@ -295,9 +293,7 @@ def test_why_there_is_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "nvidia-smi" in raised.value.repair
 
 
-def test_the_bytes_of_weights_are_those_of_the_loaded_model_and_free_memory_what_linux_says(
-    detector: Path, tmp_path: Path
-) -> None:
+def test_bytes_of_weights_are_those_of_the_model_and_free_memory_of_linux(detector: Path, tmp_path: Path) -> None:
     for dtype, item in ((torch.float32, 4), (torch.float16, 2)):
         loaded = transformers.GroundingDinoForObjectDetection.from_pretrained(detector, dtype=dtype)
         weights = [value for value in loaded.parameters() if value.is_floating_point()]
@@ -313,9 +309,7 @@ def test_the_bytes_of_weights_are_those_of_the_loaded_model_and_free_memory_what
     assert loading.free_memory(table) is None
 
 
-def test_weights_that_do_not_fit_are_refused_before_they_are_read(
-    detector: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_do_not_fit_are_refused_unread(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loading.check_room("test", 10, None, "cpu")
     loading.check_room("test", 10, 10, "cpu")
     with pytest.raises(ModelError, match=r"take 1000\.0 GB, and 2\.0 GB are free on cpu\. Use a smaller model"):
@@ -430,14 +424,11 @@ def test_a_failure_to_allocate_is_known_as_such() -> None:
         with pytest.raises((RuntimeError, MemoryError)) as raised:
             fail()
         assert loading.is_out_of_memory(raised.value)
-    for words, memory in (
-        ("CUDA error: out of memory", True),
-        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
-        ("NVML_SUCCESS == r INTERNAL ASSERT FAILED", True),
-        ("CUDA error: device-side assert triggered", False),
-    ):
-        assert loading.is_out_of_memory(RuntimeError(words)) is memory
-    assert not loading.is_out_of_memory(ValueError("out of memory"))
+    failed = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    for words in ("CUDA error: out of memory", failed, "NVML_SUCCESS == r INTERNAL ASSERT FAILED"):
+        assert loading.is_out_of_memory(RuntimeError(words))
+    for other in (RuntimeError("CUDA error: device-side assert triggered"), ValueError("out of memory")):
+        assert not loading.is_out_of_memory(other)
 
 
 def test_another_failure_or_a_forward_that_loses_items_is_a_model_error_at_once() -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of tiny models, shared by all tests; what spoils them; and an image whose boxes all differ."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
@@ -63,11 +61,9 @@ def edit(path: Path, **fields: Any) -> None:
 
 
 def opened(folder: Path, **options: str) -> Any:
-    from spatial_vlm_ros.perception.backends.onnx_detector import OnnxDetector, load
+    from spatial_vlm_ros.perception.backends.onnx_detector import load
 
-    detector = load(model=str(folder), **{"device": "cpu", "threads": "1", **options})
-    assert isinstance(detector, OnnxDetector)
-    return detector
+    return load(model=str(folder), **{"device": "cpu", "threads": "1", **options})
 
 
 def refusal(backend: str, folder: Path, **options: str) -> str:

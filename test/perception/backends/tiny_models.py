@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real model classes at a size that trains in seconds, with their processors; nothing is downloaded."""
 
-from __future__ import annotations
-
 import ast
 import importlib.util
 import json
@@ -120,10 +118,7 @@ def teach_segmenter(model: Any, *, points: bool, steps: int = 160) -> None:
     target = torch.from_numpy(masks).float()[:, None].repeat_interleave(3 if points else 1, 0)
     if points:
         places = torch.tensor([[(22, 26), (19, 23), (27, 30)], [(72, 38), (69, 41), (76, 32)]], dtype=torch.float32)
-        asked = {
-            "input_points": places.view(1, 6, 1, 2) * scale,
-            "input_labels": torch.ones((1, 6, 1), dtype=torch.int32),
-        }
+        asked = {"input_points": places.view(1, 6, 1, 2) * scale, "input_labels": torch.ones((1, 6, 1)).int()}
     else:
         asked = {"input_boxes": torch.tensor([[LEFT, RIGHT]], dtype=torch.float32) * scale.repeat(2)}
 
@@ -144,22 +139,21 @@ def teach_segmenter(model: Any, *, points: bool, steps: int = 160) -> None:
 SAM_PREPARATION = Preparation(SAM_SIDE, 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+def prepared_by(kind: str, side: int, preparation: Preparation) -> dict[str, Any]:
+    """What a published file says of an image processor."""
+    size, mean, std = {"height": side, "width": side}, list(preparation.mean), list(preparation.std)
+    told = {"image_processor_type": kind, "size": size, "rescale_factor": preparation.factor, "resample": 2}
+    return {**told, "image_mean": mean, "image_std": std}
+
+
 def saved_segmenter(folder: Path, *, taught: bool, points: bool = False) -> Path:
     """A folder with SAM 2, which learned masks for boxes or for points, and the preparation of published folders."""
     model = sam2()
     if taught:
         teach_segmenter(model, points=points)
     model.save_pretrained(folder)
-    content = {
-        "image_processor_type": "Sam2ImageProcessorFast",
-        "processor_class": "Sam2Processor",
-        "size": {"height": SAM_SIDE, "width": SAM_SIDE},
-        "rescale_factor": SAM_PREPARATION.factor,
-        "image_mean": list(SAM_PREPARATION.mean),
-        "image_std": list(SAM_PREPARATION.std),
-        "resample": 2,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    told = prepared_by("Sam2ImageProcessorFast", SAM_SIDE, SAM_PREPARATION)
+    (folder / "preprocessor_config.json").write_text(json.dumps({**told, "processor_class": "Sam2Processor"}))
     return folder
 
 
@@ -199,9 +193,8 @@ def dino(kind: str, longest_text: int = 24, own_heads: bool = False) -> Any:
 
 
 def saved_dino(folder: Path, kind: str) -> Path:
-    prepared_by = grounding_dino_processor(folder, 60, 100)
+    grounding_dino_processor(folder, 60, 100).save_pretrained(folder)
     dino(kind, own_heads=kind == "mm-grounding-dino").save_pretrained(folder)
-    prepared_by.save_pretrained(folder)
     return folder
 
 
@@ -218,32 +211,33 @@ def tokenizer() -> transformers.CLIPTokenizer:
     return transformers.CLIPTokenizer(vocab=vocabulary, merges=[], pad_token=FILLER, model_max_length=LENGTH)
 
 
+OWL_CLASSES = {
+    "owlvit": (transformers.OwlViTForObjectDetection, transformers.OwlViTConfig),
+    "owlv2": (transformers.Owlv2ForObjectDetection, transformers.Owlv2Config),
+}
+
+
 def owl(family: str, side: int = 0, length: int = LENGTH) -> Any:
     """A detector of random weights whose scores differ between phrases and boxes; of its family's side by default."""
     side = side or OWL_SIDES[family]
     words = {**CONFIGS["owl text"], "max_position_embeddings": length}
     pixels = {**CONFIGS["owl vision"], "image_size": side, "patch_size": side // PATCHES[family]}
-    made, config = (transformers.OwlViTForObjectDetection, transformers.OwlViTConfig) if family == "owlvit" else (
-        transformers.Owlv2ForObjectDetection, transformers.Owlv2Config,
-    )  # fmt: skip
+    made, config = OWL_CLASSES[family]
     torch.manual_seed(0)
     model: Any = made(config(text_config=words, vision_config=pixels, projection_dim=32))
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.ndim > 1:  # weights as large as trained ones; as initialised all boxes score alike
-                value.normal_(
-                    0.0,
-                    0.4 if "class_head" in name else 0.05 if "box_head" in name else 0.15 if value.ndim == 2 else 0.01,
-                )
+                usual = 0.15 if value.ndim == 2 else 0.01
+                value.normal_(0.0, 0.4 if "class_head" in name else 0.05 if "box_head" in name else usual)
     return model.eval()
 
 
 def owl_processor(family: str, side: int = 0) -> Any:
     size = {"height": side or OWL_SIDES[family], "width": side or OWL_SIDES[family]}
     if family == "owlvit":
-        return transformers.OwlViTProcessor(
-            transformers.OwlViTImageProcessorPil(size=size, crop_size=size), tokenizer()
-        )
+        images = transformers.OwlViTImageProcessorPil(size=size, crop_size=size)
+        return transformers.OwlViTProcessor(images, tokenizer())
     return transformers.Owlv2Processor(transformers.Owlv2ImageProcessorPil(size=size), tokenizer())
 
 
@@ -257,9 +251,8 @@ def published(folder: Path, model: Any, dynamic: bool = True) -> Path:
     """A folder with one graph for text and image, with the names that published ones have."""
     (folder / "onnx").mkdir(parents=True)
     family, side = model.config.model_type, model.config.vision_config.image_size
-    prepared_by, length = owl_processor(family, side), model.config.text_config.max_position_embeddings
-    tokens = prepared_by.tokenizer(["cat", "dog"], padding="max_length", max_length=length, return_tensors="pt")
-    pixels = torch.zeros(1, 3, side, side)
+    processor, length = owl_processor(family, side), model.config.text_config.max_position_embeddings
+    tokens = processor.tokenizer(["cat", "dog"], padding="max_length", max_length=length, return_tensors="pt")
 
     class Whole(torch.nn.Module):
         def __init__(self) -> None:
@@ -271,23 +264,18 @@ def published(folder: Path, model: Any, dynamic: bool = True) -> Path:
             return output.logits, output.pred_boxes, output.text_embeds
 
     any_number = {0: torch.export.Dim("texts", min=1, max=256)} if dynamic else {}
+    given = (tokens["input_ids"], torch.zeros(1, 3, side, side), tokens["attention_mask"])
+    inputs, outputs = ["input_ids", "pixel_values", "attention_mask"], ["logits", "pred_boxes", "text_embeds"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Whole(),
-            (tokens["input_ids"], pixels, tokens["attention_mask"]),
-            folder / "onnx" / "model.onnx",
-            input_names=["input_ids", "pixel_values", "attention_mask"],
-            output_names=["logits", "pred_boxes", "text_embeds"],
-            dynamic_shapes={"input_ids": any_number, "pixel_values": {}, "attention_mask": any_number},
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
-    prepared_by.tokenizer.save_pretrained(folder)
+            Whole(), given, folder / "onnx" / "model.onnx", input_names=inputs, output_names=outputs,
+            dynamic_shapes=dict(zip(inputs, (any_number, {}, any_number), strict=True)),
+            external_data=False, dynamo=True, verbose=False,
+        )  # fmt: skip
+    processor.tokenizer.save_pretrained(folder)
     model.config.save_pretrained(folder)
-    told = json.loads(prepared_by.image_processor.to_json_string())
-    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    (folder / "preprocessor_config.json").write_text(processor.image_processor.to_json_string())
     return folder
 
 
@@ -295,12 +283,11 @@ def by_transformers(
     family: str, rgb: npt.NDArray[np.uint8], texts: list[str], threshold: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Boxes (K, 4), scores (K,) and number of the text (K,), as transformers' own classes find them."""
-    model, prepared_by = owl(family), owl_processor(family)
+    model, processor = owl(family), owl_processor(family)
     text = {"padding": "max_length", "max_length": LENGTH}
-    inputs = prepared_by(images=[rgb], text=[texts], return_tensors="pt", text_kwargs=text)
     with torch.inference_mode():
-        output = model(**inputs)
-    found = prepared_by.image_processor.post_process_object_detection(output, threshold, [rgb.shape[:2]])[0]
+        output = model(**processor(images=[rgb], text=[texts], return_tensors="pt", text_kwargs=text))
+    found = processor.image_processor.post_process_object_detection(output, threshold, [rgb.shape[:2]])[0]
     return found["boxes"].double().numpy(), found["scores"].double().numpy(), found["labels"].numpy()
 
 
@@ -322,14 +309,10 @@ def sam3(words: int = 55) -> transformers.Sam3Model:
 
 def sam3_video() -> transformers.Sam3VideoModel:
     torch.manual_seed(0)
-    whole = transformers.Sam3VideoConfig(detector_config=sam3_config().to_dict(), tracker_config=_tracker())
+    detector, tracker = sam3_config(), transformers.Sam3VideoConfig().tracker_config.to_dict()
+    tracker["vision_config"] = detector.vision_config.to_dict()
+    whole = transformers.Sam3VideoConfig(detector_config=detector.to_dict(), tracker_config=tracker)
     return spread(transformers.Sam3VideoModel(whole))
-
-
-def _tracker() -> dict[str, Any]:
-    told = transformers.Sam3VideoConfig().tracker_config.to_dict()
-    told["vision_config"] = sam3_config().vision_config.to_dict()
-    return told
 
 
 def spread(model: Any) -> Any:
@@ -344,15 +327,8 @@ def spread(model: Any) -> Any:
 def saved_sam3(folder: Path, model: Any, side: int = SAM3_SIDE) -> Path:
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
-    image = {
-        "image_processor_type": "Sam3ImageProcessor",
-        "size": {"height": side, "width": side},
-        "rescale_factor": SAM3_PREPARATION.factor,
-        "image_mean": list(SAM3_PREPARATION.mean),
-        "image_std": list(SAM3_PREPARATION.std),
-        "resample": 2,
-    }
-    (folder / "processor_config.json").write_text(json.dumps({"image_processor": image}))
+    told = {"image_processor": prepared_by("Sam3ImageProcessor", side, SAM3_PREPARATION)}
+    (folder / "processor_config.json").write_text(json.dumps(told))
     return folder
 
 
@@ -362,8 +338,6 @@ def post_processing() -> Callable[..., Any]:
     Importing its module needs torchvision; these two functions of it need torch alone.
     """
     found = importlib.util.find_spec("transformers.models.sam3")
-    assert found is not None
-    assert found.origin is not None
     source = ast.parse((Path(found.origin).parent / "image_processing_sam3.py").read_text())
     wanted = ("_scale_boxes", "post_process_instance_segmentation")
     functions = [node for node in ast.walk(source) if isinstance(node, ast.FunctionDef) and node.name in wanted]
@@ -378,5 +352,4 @@ def post_processing() -> Callable[..., Any]:
 
 
 def iou(mask: Mask | None, truth: Mask) -> float:
-    assert mask is not None
     return float((mask & truth).sum() / (mask | truth).sum())

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real vision-language models of a few thousand weights, taught a handful of conversations by training steps."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from PIL import Image
@@ -22,7 +21,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.types import NounPhrase, Rgb
 
 CONFIGS = json.loads(Path(__file__).with_name("tiny_configs.json").read_text("utf-8"))
 
@@ -40,13 +39,13 @@ QWEN_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"),
     *("<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
 )
-QWEN_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% for part in message.content %}"
-    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for part in message.content %}"
+    "{% if part.type == 'image' %}IMAGE{% else %}{{ part.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+"""Of Qwen, InternVL and Molmo 2, but for what stands for an image."""
+QWEN_IMAGE = "<|vision_start|>{}<|vision_end|>"
 UNKNOWN = "<unk>"
 PIECE = r"[A-Za-z]+|[\s\S]"  # a word, or any other single character
 
@@ -76,6 +75,17 @@ def written(kind: str, box: tuple[int, ...]) -> list[int]:
     return [round(v * s) for v, s in zip(box, (across / WIDTH, down / HEIGHT) * 2, strict=True)]
 
 
+def assert_finds_the_cup(grounder: Any, places: Iterable[tuple[Rgb, Sequence[float]]], within: float) -> list[float]:
+    """A grounder finds the one cup of each image at its place, to so many pixels; how sure it is of each."""
+    scores = []
+    for rgb, box in places:
+        (one,) = grounder.ground(rgb, [NounPhrase("cup")]).detections
+        assert one.label == "cup"
+        assert one.box_xyxy == pytest.approx(box, abs=within)
+        scores.append(one.score)
+    return scores
+
+
 def qwen_folder(
     folder: Path,
     kind: str,
@@ -86,8 +96,8 @@ def qwen_folder(
 ) -> Path:
     """Save a tiny Qwen-VL that learnt the lessons, after `prepare` put something on it; spoilt, a weight is NaN."""
     torch.manual_seed(SEED)
-    tokenizer = _tokenizer(QWEN_TOKENS, _pieces(lessons), {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
-    tokenizer.chat_template = QWEN_TEMPLATE
+    tokenizer = _tokenizer(QWEN_TOKENS, _pieces(lessons), "<|im_end|>", "<|endoftext|>")
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("IMAGE", QWEN_IMAGE.format("<|image_pad|>"))
     patch = 16 if kind == "qwen3_vl" else 14
     edges = {"shortest_edge": (4 * patch) ** 2, "longest_edge": 1280 * (2 * patch) ** 2}
     images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
@@ -106,22 +116,18 @@ def _qwen(kind: str, tokenizer: Any) -> Any:
         **{"pad_token_id": tokenizer.pad_token_id, **({"head_dim": 16} if kind == "qwen3_vl" else {})},
         "rope_parameters": {"rope_type": "default", "mrope_section": sections, "rope_theta": 10000.0},
     }
-    names = {"image_token_id": "image_pad", "video_token_id": "video_pad"}
-    names |= {"vision_start_token_id": "vision_start", "vision_end_token_id": "vision_end"}
-    tokens = {key: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in names.items()}
+    names = ("image_pad", "video_pad", "vision_start", "vision_end")
+    tokens = [tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names]
+    keys = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     made, config = QWEN_CLASSES[kind]
-    return made(config(text_config=text, vision_config=CONFIGS[kind], **tokens))
+    return made(config(text_config=text, vision_config=CONFIGS[kind], **dict(zip(keys, tokens, strict=True))))
 
 
 def _qwen_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
     """Whole conversations with labels; written without the code under test."""
     seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt")
     pads = ["<|image_pad|>" * int(grid.prod() // images.merge_size**2) for grid in seen["image_grid_thw"]]
-    asked = [
-        f"<|im_start|>user\n<|vision_start|>{pad}<|vision_end|>{one.question}<|im_end|>\n<|im_start|>assistant\n"
-        for one, pad in zip(lessons, pads, strict=True)
-    ]
-    batch = _conversations(tokenizer, asked, [f"{one.reply}<|im_end|>" for one in lessons])
+    batch = _chats(tokenizer, lessons, [QWEN_IMAGE.format(pad) for pad in pads])
     of_image = batch["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")
     return {**batch, "mm_token_type_ids": of_image.int(), **seen}
 
@@ -129,22 +135,14 @@ def _qwen_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson]) -> dict[
 def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, spoil: bool = False) -> Path:
     """Save a tiny Florence-2 that learnt the lessons; a question is a task token followed by words."""
     torch.manual_seed(SEED)
-    locations = [f"<loc_{number}>" for number in range(1000)]
-    tokenizer = _tokenizer(
-        ("<s>", "<pad>", "</s>", "<image>"),
-        [*_pieces(lessons), *_pieces([Lesson(scene(0, 0, 1, 1), text, "") for text in _FLORENCE_TASKS])],
-        {
-            **{"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>"},
-            "extra_special_tokens": {"image_token": "<image>"},
-        },
-    )
-    tokenizer.add_tokens([*locations, "<poly>", "</poly>", "<sep>"])
-    images = CLIPImageProcessorPil(
-        size={"height": 64, "width": 64}, do_center_crop=False, do_resize=True, image_seq_length=5
-    )
-    processor = transformers.Florence2Processor(
-        images, tokenizer, post_processor_config={name: {} for name in _FLORENCE_POST_PROCESSING}
-    )
+    pieces = [*_pieces(lessons), *_pieces([Lesson(scene(0, 0, 1, 1), text, "") for text in _FLORENCE_TASKS])]
+    special = ("<s>", "<pad>", "</s>", "<image>")
+    tokenizer = _tokenizer(special, pieces, "</s>", "<pad>", "<s>", image_token="<image>")  # noqa: S106
+    tokenizer.add_tokens([*(f"<loc_{number}>" for number in range(1000)), "<poly>", "</poly>", "<sep>"])
+    size = {"height": 64, "width": 64}
+    images = CLIPImageProcessorPil(size=size, do_center_crop=False, do_resize=True, image_seq_length=5)
+    after = {name: {} for name in _FLORENCE_POST_PROCESSING}
+    processor = transformers.Florence2Processor(images, tokenizer, post_processor_config=after)
     settings = {"decoder_start_token_id": tokenizer.eos_token_id, "num_beams": 3, "max_length": 20}
     model = transformers.Florence2ForConditionalGeneration(_florence(tokenizer))
     _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, **settings)
@@ -165,14 +163,10 @@ def _florence(tokenizer: Any) -> Any:
 
 
 def _florence_batch(processor: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
-    tokenizer = processor.tokenizer
-    inputs = processor(
-        images=[Image.fromarray(lesson.rgb) for lesson in lessons],
-        text=[lesson.question for lesson in lessons],
-        return_tensors="pt",
-        padding=True,
-    )
-    answers = [tokenizer.encode(f"<s>{lesson.reply}</s>", add_special_tokens=False) for lesson in lessons]
+    images, questions = [Image.fromarray(lesson.rgb) for lesson in lessons], [lesson.question for lesson in lessons]
+    inputs = processor(images=images, text=questions, return_tensors="pt", padding=True)
+    replies = (f"<s>{lesson.reply}</s>" for lesson in lessons)
+    answers = [processor.tokenizer.encode(reply, add_special_tokens=False) for reply in replies]
     return {**inputs, "labels": _padded(answers, IGNORED)}
 
 
@@ -182,14 +176,19 @@ def _pieces(lessons: Iterable[Lesson]) -> list[str]:
     return sorted({*re.findall(PIECE, text), *printable, "\n", "user", "assistant"})
 
 
-def _tokenizer(special: Sequence[str], pieces: Iterable[str], roles: dict[str, Any]) -> Any:
-    """A tokenizer of words and single characters; what it was not given is UNKNOWN."""
+def _tokenizer(
+    special: Sequence[str], pieces: Iterable[str], eos: str, pad: str, bos: str | None = None, **further: str
+) -> Any:
+    """A tokenizer of words and single characters; what it was not given is UNKNOWN. `further` are roles of tokens."""
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*special, UNKNOWN, *pieces]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
     tokenizer.decoder = decoders.Fuse()
+    roles: dict[str, Any] = {"eos_token": eos, "pad_token": pad, "unk_token": UNKNOWN}
+    roles |= {"bos_token": bos} if bos else {}
+    roles |= {"extra_special_tokens": further} if further else {}
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token=UNKNOWN, additional_special_tokens=list(special), **roles
+        tokenizer_object=tokenizer, additional_special_tokens=list(special), **roles
     )
 
 
@@ -209,6 +208,15 @@ def _conversations(tokenizer: Any, asked: Sequence[str], replies: Sequence[str])
         "attention_mask": (torch.arange(input_ids.shape[1]) < lengths[:, None]).long(),
         "labels": _padded(labels, IGNORED),
     }
+
+
+def _chats(tokenizer: Any, lessons: Sequence[Lesson], images: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Conversations in the form of CHAT_TEMPLATE, with what stands for the image of each."""
+    asked = [
+        f"<|im_start|>user\n{image}{lesson.question}<|im_end|>\n<|im_start|>assistant\n"
+        for lesson, image in zip(lessons, images, strict=True)
+    ]
+    return _conversations(tokenizer, asked, [f"{lesson.reply}<|im_end|>" for lesson in lessons])
 
 
 def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:
@@ -256,10 +264,9 @@ def _taught(model: Any, folder: Path, batch: Callable[[], dict[str, Any]], steps
     if steps:
         _teach(model, batch, steps)
     if spoil:
+        weights = (weight for name, weight in model.named_parameters() if "embed_tokens" in name or "shared" in name)
         with torch.no_grad():
-            next(weight for name, weight in model.named_parameters() if "embed_tokens" in name or "shared" in name)[
-                :
-            ] = float("nan")
+            next(weights).fill_(float("nan"))
     model.eval().save_pretrained(folder)
     transformers.logging.set_verbosity_error()
     return folder
@@ -281,23 +288,13 @@ INTERNVL_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>", "<img>", "</img>", "<video>"),
     *("<ref>", "</ref>", "<box>", "</box>"),
 )
-INTERNVL_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% for part in message.content %}"
-    "{% if part.type == 'image' %}<IMG_CONTEXT>\n{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def paligemma_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) -> Path:
     """Save a tiny PaliGemma that learnt the lessons; its location tokens are those of its real processor."""
     torch.manual_seed(SEED)
-    roles = {
-        **{"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"},
-        "extra_special_tokens": {"image_token": "<image>"},
-    }
-    tokenizer = _tokenizer(("<pad>", "<eos>", "<bos>", "<image>"), _pieces(lessons), roles)
+    special = ("<pad>", "<eos>", "<bos>", "<image>")
+    tokenizer = _tokenizer(special, _pieces(lessons), "<eos>", "<pad>", "<bos>", image_token="<image>")  # noqa: S106
     tokens = (SIDE // 14) ** 2
     images = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE}, image_seq_length=tokens)
     images.image_seq_length = tokens
@@ -326,40 +323,31 @@ def _paligemma_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tok
 def internvl_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500) -> Path:
     """Save a tiny InternVL that learnt the lessons; <ref> and <box> are special tokens, as in published ones."""
     torch.manual_seed(SEED)
-    roles = {
-        **{"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"},
-        "extra_special_tokens": {
-            **{"start_image_token": "<img>", "end_image_token": "</img>"},
-            **{"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"},
-        },
-    }
-    tokenizer = _tokenizer(INTERNVL_TOKENS, _pieces(lessons), roles)
-    tokenizer.chat_template = INTERNVL_TEMPLATE
+    roles = {"start_image_token": "<img>", "end_image_token": "</img>"}
+    roles |= {"context_image_token": "<IMG_CONTEXT>", "video_token": "<video>"}
+    tokenizer = _tokenizer(INTERNVL_TOKENS, _pieces(lessons), "<|im_end|>", "<|endoftext|>", **roles)
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("IMAGE", "<IMG_CONTEXT>\n")
     images = GotOcr2ImageProcessorPil(size={"height": SIDE, "width": SIDE}, max_patches=2)
     tokens = (SIDE // 14 // 2) ** 2
     config = transformers.InternVLConfig(
         text_config={"model_type": "qwen2", **TEXT, "vocab_size": len(tokenizer)},
         vision_config={**VISION, "image_size": [SIDE, SIDE], "patch_size": [14, 14]},
+        downsample_ratio=0.5,
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=tokens,
-        downsample_ratio=0.5,
     )
     model = transformers.InternVLForConditionalGeneration(config)
     _settled(model, tokenizer, folder, images, do_sample=True, repetition_penalty=1.5)
-    (folder / "processor_config.json").write_text(
-        f'{{"processor_class": "InternVLProcessor", "image_seq_length": {tokens}}}'
-    )
+    described = {"processor_class": "InternVLProcessor", "image_seq_length": tokens}
+    (folder / "processor_config.json").write_text(json.dumps(described))
     return _taught(model, folder, lambda: _internvl_batch(tokenizer, images, lessons, tokens), steps)
 
 
 def _internvl_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
     seen = images(images=[Image.fromarray(lesson.rgb) for lesson in lessons], return_tensors="pt", crop_to_patches=True)
-    shown = ["<img>" + "<IMG_CONTEXT>" * tokens * count + "</img>\n" for count in seen.pop("num_patches").tolist()]
-    asked = [
-        f"<|im_start|>user\n{image}{lesson.question}<|im_end|>\n<|im_start|>assistant\n"
-        for lesson, image in zip(lessons, shown, strict=True)
-    ]
-    return {**_conversations(tokenizer, asked, [f"{lesson.reply}<|im_end|>" for lesson in lessons]), **seen}
+    counts = seen.pop("num_patches").tolist()
+    shown = ["<img>" + "<IMG_CONTEXT>" * tokens * count + "</img>\n" for count in counts]
+    return {**_chats(tokenizer, lessons, shown), **seen}
 
 
 LLAVA_TEMPLATE = (
@@ -384,28 +372,19 @@ def llava_folder(
     from spatial_vlm_lab.adaptation.models import with_encoder
 
     torch.manual_seed(SEED)
-    roles = {
-        **{"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
-        "extra_special_tokens": {"image_token": "<image>"},
-    }
-    tokenizer = _tokenizer(
-        ("<pad>", "<s>", "</s>", "<image>"),
-        _pieces([*lessons, *known, Lesson(lessons[0].rgb, before, "ASSISTANT")]),
-        roles,
-    )
+    pieces = _pieces([*lessons, *known, Lesson(lessons[0].rgb, before, "ASSISTANT")])
+    special = ("<pad>", "<s>", "</s>", "<image>")
+    tokenizer = _tokenizer(special, pieces, "</s>", "<pad>", "<s>", image_token="<image>")  # noqa: S106
     if encoder in ("clip", "aimv2"):
         images: Any = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
     else:
         images = SiglipImageProcessorPil(size={"height": SIDE, "width": SIDE})
-    vision = vision_config(encoder, 32, 2, 2, SIDE, 14)
-    config = with_encoder(
-        transformers.LlavaConfig(
-            vision_config=vision_config("clip", 32, 2, 2, SIDE, 14),
-            text_config={"model_type": "llama", **TEXT, "vocab_size": len(tokenizer)},
-            image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        ),
-        vision,
+    plain = transformers.LlavaConfig(
+        vision_config=vision_config("clip", 32, 2, 2, SIDE, 14),
+        text_config={"model_type": "llama", **TEXT, "vocab_size": len(tokenizer)},
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
     )
+    config = with_encoder(plain, vision_config(encoder, 32, 2, 2, SIDE, 14))
     model = transformers.LlavaForConditionalGeneration(config)
     processor = transformers.LlavaProcessor(
         images,
@@ -437,39 +416,31 @@ MOLMO2_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|image|>", "<|video|>", "<im_patch>", "<im_col>", "<im_start>"),
     *("<low_res_im_start>", "<im_end>", "<frame_start>", "<frame_end>", "<im_low>"),
 )
-MOLMO2_TEMPLATE = INTERNVL_TEMPLATE.replace("<IMG_CONTEXT>\n", "<|image|>")
 
 
 def molmo2_tokenizer() -> Any:
     """A tokenizer with the special tokens of Molmo 2; it knows no words."""
-    roles = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
-    tokenizer = _tokenizer(MOLMO2_TOKENS, _pieces([]), roles)
-    tokenizer.chat_template = MOLMO2_TEMPLATE
+    tokenizer = _tokenizer(MOLMO2_TOKENS, _pieces([]), "<|im_end|>", "<|endoftext|>")
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("IMAGE", "<|image|>")
     return tokenizer
 
 
 def molmo2_folder(folder: Path) -> Path:
     """Save a tiny Molmo 2 of random weights; its processor needs torchvision."""
     torch.manual_seed(SEED)
-    tokenizer = molmo2_tokenizer()
-    images = transformers.Molmo2ImageProcessor(
-        size={"height": SIDE, "width": SIDE}, max_crops=2, overlap_margins=[1, 1]
-    )
+    tokenizer, size = molmo2_tokenizer(), {"height": SIDE, "width": SIDE}
+    images = transformers.Molmo2ImageProcessor(size=size, max_crops=2, overlap_margins=[1, 1])
     names = {
         **{"image_start_token_id": "<im_start>", "low_res_image_start_token_id": "<low_res_im_start>"},
         **{"image_end_token_id": "<im_end>", "image_patch_id": "<im_patch>"},
         **{"frame_start_token_id": "<frame_start>", "frame_end_token_id": "<frame_end>"},
     }
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+    vision = {**VISION, **heads, "num_hidden_layers": 3, "image_size": [SIDE, SIDE], "patch_size": 14}
+    adapter = {"hidden_size": 32, "intermediate_size": 64, **heads, "text_hidden_size": TEXT["hidden_size"]}
     config = transformers.Molmo2Config(
-        vision_config={
-            **{**VISION, **heads, "num_hidden_layers": 3, "image_size": [SIDE, SIDE], "patch_size": 14},
-            "num_position_embeddings": (SIDE // 14) ** 2,
-        },
-        adapter_config={
-            **{"hidden_size": 32, "intermediate_size": 64, **heads, "text_hidden_size": TEXT["hidden_size"]},
-            "vision_feature_layer": [-1],
-        },
+        vision_config={**vision, "num_position_embeddings": (SIDE // 14) ** 2},
+        adapter_config={**adapter, "vision_feature_layer": [-1]},
         text_config={**TEXT, "vocab_size": len(tokenizer), "additional_vocab_size": 8},
         **{key: tokenizer.convert_tokens_to_ids(token) for key, token in names.items()},
     )

@@ -10,12 +10,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import cli_runs
 import pytest
-from click.testing import CliRunner
 from file_server import FileServer
 from tables import tables
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
 from spatial_vlm_ros.perception import model_store
 from spatial_vlm_ros.perception.backends import BACKENDS
@@ -236,7 +235,7 @@ def test_the_manifest_is_sound_and_an_unknown_name_lists_those_that_there_are() 
 
 
 def run(*words: str, answer: str = "") -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["models", *words], input=answer)
+    done = cli_runs.run("models", *words, text=answer)
     return done.exit_code, done.output
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small models in folders, made once."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

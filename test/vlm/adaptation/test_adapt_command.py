@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`spatial-vlm adapt` from frames to a folder that is loaded and scored; what a model learns from, and refusals."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
@@ -11,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli_runs import run
+from click.testing import Result
 from tables import tables
 
 pytest.importorskip("tiny_bases")
@@ -34,7 +33,6 @@ from spatial_vlm_lab.adaptation.lessons import (
 from spatial_vlm_lab.adaptation.running import Adaptation
 from spatial_vlm_lab.adaptation.views import read_store, split_groups, write_group
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLabel, ask_relations
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception import load_grounder
@@ -55,9 +53,8 @@ RELATIONS = ("left of", "right of")
 
 
 def adapt(base: Path, out: Path, *words: object, data: Path | None = None, steps: int = 4) -> Result:
-    given = ["adapt", base, "--out", out, "--batch", 2, "--steps", steps, "--device", "cpu", "--save-every", 1, *words]
-    given += ["--data", data] if data else []
-    return CliRunner().invoke(main, [str(word) for word in given], catch_exceptions=False)
+    given = ["--out", out, "--batch", 2, "--steps", steps, "--device", "cpu", "--save-every", 1, *words]
+    return run("adapt", base, *given, *(("--data", data) if data else ()))
 
 
 def told(out: Path) -> dict[str, Any]:
@@ -131,7 +128,6 @@ def test_the_folder_judges_relations_beside_any_detector(bases: Path, adapted: P
     frame, seen = load_frame(bases / "frames" / "f0")
     questions = [RelationQuestion(name, seen[0].box_xyxy, seen[1].box_xyxy) for name in CHOICES]
     composed = judge_of(load_grounder("composed", options))
-    assert composed is not None
     alone = AskedJudge(scoring.load(model=str(adapted), device="cpu"))
     assert composed.judge(frame.rgb, questions, 60.0) == alone.judge(frame.rgb, questions, 60.0)
     assert domain_of(composed) == "unknown"
@@ -164,9 +160,7 @@ def test_the_base_is_scored_on_the_same_frames(bases: Path, tmp_path: Path) -> N
         assert f"| {relation} | {one['right']['k']} / {one['right']['n']} |" in behind
 
 
-def test_a_finished_run_is_left_alone_others_are_refused_and_replaced_by_force(
-    bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_is_replaced_by_force(bases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, frames, out = bases / "llava", bases / "frames", tmp_path / "out"
     assert adapt(base, out, "--method", "projector", data=frames, steps=1).exit_code == 0
     before = (out / "model.safetensors").read_bytes()

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each method and remedy on real classes of few weights: it learns, is saved so, and goes on after a kill."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil
@@ -68,9 +66,7 @@ SWEPT |= {f"positions {name}" for name in ("1d", "mrope-chunked", "mrope-interle
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SWEPT else ()) for name in tiny_bases.CASES]
 )
-def test_it_learns_a_batch_leaves_the_rest_alone_and_is_loaded_as_it_learnt(
-    bases: Path, tmp_path: Path, name: str
-) -> None:
+def test_it_learns_a_batch_leaves_the_rest_and_is_loaded_as_it_learnt(bases: Path, tmp_path: Path, name: str) -> None:
     made, settings = prepared(bases, name)
     learning = trained_of(made).values()
     ids = {id(value) for value in learning}
@@ -180,15 +176,12 @@ def test_neither_the_rows_at_once_nor_checkpointing_change_the_gradient(bases: P
             assert torch.allclose(value, found[0][1][key], atol=1e-5), key
 
 
-def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_token(
-    bases: Path, tmp_path: Path
-) -> None:
+def test_a_model_says_where_objects_are_or_none_if_it_writes_an_image_token(bases: Path, tmp_path: Path) -> None:
     made, settings = prepared(bases, "lora", steps=60, rate=0.005)
     scorer, obj = scorer_of(made), VIEWS[0].objects[1]
     lesson = location_lesson(VIEWS[0], obj, LocationWords.of(made.parts))
     assert loop_of(made, settings, tmp_path).train(lambda _: learnt(scorer, [lesson], 1))
     box = located(scorer, VIEWS[0].rgb, obj.name)
-    assert box is not None
     height, width = VIEWS[0].rgb.shape[:2]
     assert LocationWords(32, 8).words(box, width, height) == lesson.answer
     scorer = scoring.load(model=str(bases / "llava"), device="cpu")
@@ -201,9 +194,7 @@ def test_a_model_says_where_objects_are_and_none_where_it_would_write_an_image_t
 
 
 @pytest.mark.parametrize(("kind", "fields", "error", "said"), TABLES["settings that cannot be or that"])
-def test_settings_that_cannot_be_or_that_a_class_does_not_take_are_refused_by_name(
-    kind: str, fields: dict[str, Any], error: str, said: str
-) -> None:
+def test_settings_that_do_not_fit_are_refused(kind: str, fields: dict[str, Any], error: str, said: str) -> None:
     with pytest.raises(getattr(errors, error), match=said) as caught:
         AdaptSettings(**fields).check_fits(kind)
     assert kind in str(caught.value)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drawn images with truth, and a small model, for the tests of the compact model."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

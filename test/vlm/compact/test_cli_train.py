@@ -4,11 +4,12 @@
 import json
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from cli_runs import run
 from tables import tables
 
 pytest.importorskip("torch")
@@ -17,7 +18,6 @@ pytest.importorskip("mujoco")
 pytest.importorskip("onnxscript")
 from spatial_vlm_lab.sim.training_frames import training_frames, vocabulary
 from spatial_vlm_lab.training.images import Samples
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import UnfamiliarImageError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.labels import label_fit
@@ -41,8 +41,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def train(*words: object) -> Result:
-    return CliRunner().invoke(main, ["train", *map(str, words)], catch_exceptions=False)
+train = partial(run, "train")
 
 
 def test_from_images_to_a_model_that_answers(tmp_path: Path) -> None:

@@ -19,43 +19,15 @@ import compact_cases as cases
 import torch
 
 from spatial_vlm_lab.sim.training_frames import vocabulary
-from spatial_vlm_lab.training import compact
-from spatial_vlm_lab.training.batches import (
-    TrainingBatch,
-    TrainingPhrase,
-    draw_phrases,
-    drawn_batch,
-    label_phrases,
-    make_batch,
-    modified_phrases,
-)
+from spatial_vlm_lab.training import batches, compact, images
+from spatial_vlm_lab.training.batches import TrainingBatch, drawn_batch, label_phrases, make_batch, modified_phrases
 from spatial_vlm_lab.training.compact import TrainingRun, focal, generalised_iou, rate_at
-from spatial_vlm_lab.training.images import (
-    LabelledImage,
-    LabelledObject,
-    Samples,
-    Vocabulary,
-    read_split,
-    read_vocabulary,
-    write_shard,
-    write_vocabulary,
-)
+from spatial_vlm_lab.training.images import LabelledObject, Samples, read_split, read_vocabulary, write_shard
 from spatial_vlm_lab.training.loop import TrainingSettings
 from spatial_vlm_lab.training.scoring import average_precision, calibrated, detector, score
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
-from spatial_vlm_ros.vlm.compact.decoding import (
-    Instance,
-    Letterbox,
-    RawOutput,
-    asked,
-    check_output,
-    instances,
-    letterbox,
-    mask_logits,
-    masks,
-    resampled,
-    with_rivals,
-)
+from spatial_vlm_ros.vlm.compact import decoding
+from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, check_output, instances, letterbox, with_rivals
 from spatial_vlm_ros.vlm.compact.model import CompactModel, config_of
 from spatial_vlm_ros.vlm.compact.spec import CompactSpec, encode, meant, read_spec, spec_from, word_number
 
@@ -81,9 +53,7 @@ def test_the_sizes_and_shapes_are_the_documented_ones(small: CompactModel) -> No
     assert said.prototypes.shape == (2, cases.SPEC.prototypes, cases.HEIGHT // 4, cases.WIDTH // 4)
 
 
-def test_a_phrase_is_answered_alike_alone_and_among_others_and_with_its_modifiers_in_any_order(
-    small: CompactModel,
-) -> None:
+def test_a_phrase_is_answered_alike_alone_and_with_its_modifiers_in_any_order(small: CompactModel) -> None:
     pixels = torch.rand(1, 3, cases.HEIGHT, cases.WIDTH, generator=torch.Generator().manual_seed(0)) * 255
     texts = ["ball", "red green box", "green red box", "box red green"]
     words = torch.from_numpy(encode(texts, cases.SPEC))
@@ -133,7 +103,7 @@ def test_perfect_output_decodes_to_the_truth(seed: int) -> None:
     logits = np.where(batch.heat == 1.0, 8.0, -8.0).astype(np.float32)
     kernel = np.zeros((len(phrases), cases.SPEC.kernel, *cases.SPEC.cells), np.float32)
     prototypes = np.zeros((cases.SPEC.prototypes, cases.HEIGHT // 4, cases.WIDTH // 4), np.float32)
-    whole = Letterbox(cases.WIDTH, cases.HEIGHT, cases.WIDTH, cases.HEIGHT)
+    whole = decoding.Letterbox(cases.WIDTH, cases.HEIGHT, cases.WIDTH, cases.HEIGHT)
     found = instances(RawOutput(logits, batch.box, kernel, prototypes), whole, cases.SPEC, 0.5)
     said = sorted((phrases[one.phrase].text, tuple(round(v) for v in one.box_xyxy)) for one in found)
     assert said == sorted((one.label, tuple(round(v) for v in one.box_xyxy)) for one in sample.objects)
@@ -150,7 +120,7 @@ def test_each_object_has_one_centre_and_its_mask_and_hardly_visible_ones_are_nei
     sample = cases.drawn(1)
     hidden = [LabelledObject(one.label, one.attributes, one.box_xyxy, 0.01) for one in sample.objects]
     batch = make_batch(
-        [LabelledImage(sample.rgb, sample.numbers, tuple(hidden))], [label_phrases([sample])], cases.SPEC
+        [images.LabelledImage(sample.rgb, sample.numbers, tuple(hidden))], [label_phrases([sample])], cases.SPEC
     )
     assert not (batch.heat == 1.0).any()
     assert (batch.heat == -1.0).any()
@@ -175,7 +145,7 @@ def test_a_batch_follows_from_seed_and_step_and_masks_are_made_alike_by_both_lib
     box = (20.0, 31.5, 90.0, 77.0)
     given = torch.from_numpy(kernel)[None], torch.from_numpy(prototypes)[None], torch.tensor([box])
     torchs = compact.mask_logits(*given)[0].numpy()
-    assert np.abs(torchs - mask_logits(kernel, prototypes, box)).max() < 1e-4
+    assert np.abs(torchs - decoding.mask_logits(kernel, prototypes, box)).max() < 1e-4
 
 
 def run(folder: Path, settings: TrainingSettings = SETTINGS, start: Path | None = None) -> TrainingRun:
@@ -268,7 +238,7 @@ def test_the_rate_rises_and_falls() -> None:
 @pytest.mark.slow
 def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
     samples = [cases.drawn(seed) for seed in (1, 2, 3, 4)]
-    phrases = [*label_phrases(samples), *modified_phrases(samples), TrainingPhrase("zebra", frozenset())]
+    phrases = [*label_phrases(samples), *modified_phrases(samples), batches.TrainingPhrase("zebra", frozenset())]
     current = run(tmp_path, TrainingSettings(steps=200, rate=4e-3))
     batch = make_batch(samples, [phrases] * len(samples), cases.SPEC)
     first, *_, last = [one_step(current, batch)["total"] for _ in range(200)]
@@ -327,9 +297,9 @@ def test_an_image_of_one_colour_keeps_it_and_lies_in_the_corner(size: tuple[int,
 
 def test_making_smaller_averages_and_making_larger_interpolates() -> None:
     ramp = np.arange(8, dtype=np.float32)[None, None].repeat(4, axis=1)
-    smaller = resampled(ramp, 4, 4)[0, 0]
+    smaller = decoding.resampled(ramp, 4, 4)[0, 0]
     assert smaller[1:3] == pytest.approx([2.5, 4.5])
-    assert np.all(np.diff(resampled(ramp, 4, 32)[0, 0]) >= 0)
+    assert np.all(np.diff(decoding.resampled(ramp, 4, 32)[0, 0]) >= 0)
 
 
 def raw(heat: np.ndarray, sides: float = 16.0) -> RawOutput:
@@ -368,7 +338,6 @@ def test_a_phrase_does_not_mean_its_rivals_which_take_from_the_probability_of_th
     assert asked(phrases, RIVALS) == [*phrases, "ball", "box"]
     told = with_rivals(raw(heat), phrases, RIVALS)
     assert told.heat.shape[0] == told.box.shape[0] == told.kernel.shape[0] == 5
-    assert told.rival is not None
     ball, box = heat[5], heat[6]
     expected = [box, box, ball, np.full_like(ball, -9.0), np.maximum(ball, box)]
     assert np.array_equal(told.rival, np.maximum(np.stack(expected), -3.0))
@@ -389,7 +358,7 @@ def test_a_mask_without_a_pixel_is_its_box_and_output_that_is_not_as_promised_is
     _, box = letterbox(np.zeros((cases.HEIGHT, cases.WIDTH, 3), np.uint8), cases.WIDTH, cases.HEIGHT)
     output = raw(heat)
     found = instances(output, box, SPEC, 0.5)
-    (mask,) = masks(found, output, box)
+    (mask,) = decoding.masks(found, output, box)
     rows, columns = np.nonzero(mask)
     assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (27, 35, 45, 53)
     assert mask.sum() == 18 * 18
@@ -411,10 +380,10 @@ def test_average_precision_by_hand_of_a_perfect_detector_and_of_a_doubled_one() 
     phrases = label_phrases(samples)
 
     def perfect(copies: int) -> Any:
-        def detect(rgb: np.ndarray, asked: list[str]) -> list[tuple[Instance, Any]]:
+        def detect(rgb: np.ndarray, asked: list[str]) -> list[tuple[decoding.Instance, Any]]:
             sample = next(s for s in samples if s.rgb is rgb)
             return [
-                (Instance(p, 0.9, one.box_xyxy, (0, 0), (0.0, 0.0), one.box_xyxy), sample.numbers == n)
+                (decoding.Instance(p, 0.9, one.box_xyxy, (0, 0), (0.0, 0.0), one.box_xyxy), sample.numbers == n)
                 for p, label in enumerate(asked)
                 for n, one in [*enumerate(sample.objects, 1)] * copies
                 if one.label == label
@@ -446,17 +415,16 @@ def test_calibration_finds_the_line_that_made_the_data_and_a_rival_never_speaks_
 def test_phrases_mean_what_they_say_and_never_a_withheld_pair_of_objects_that_is_not_shown() -> None:
     sample = cases.drawn(3)
     for phrase in modified_phrases([sample]):
-        assert phrase.pair is not None
         meant = [one for one in sample.objects if phrase.names(one)]
         assert meant
         assert all(phrase.text == f"{one.attributes[0]} {one.label}" for one in meant)
-    assert TrainingPhrase("zebra", frozenset()).pair is None
+    assert batches.TrainingPhrase("zebra", frozenset()).pair is None
     withheld = frozenset({("blue", "ball"), ("green", "box")})
-    vocabulary = Vocabulary(cases.VOCABULARY.modifiers, cases.VOCABULARY.names, withheld)
+    vocabulary = images.Vocabulary(cases.VOCABULARY.modifiers, cases.VOCABULARY.names, withheld)
     rng = np.random.default_rng(0)
     shown = [s for s in map(cases.drawn, range(60))
              if not any((o.attributes[0], o.label) in withheld for o in s.objects)]  # fmt: skip
-    said = {phrase.text for s in shown for phrase in draw_phrases(rng, s.objects, vocabulary, 12)}
+    said = {phrase.text for s in shown for phrase in batches.draw_phrases(rng, s.objects, vocabulary, 12)}
     assert "red ball" in said
     assert not said & {"blue ball", "green box"}
 
@@ -469,7 +437,7 @@ def test_images_come_back_from_their_folder_and_damaged_ones_are_refused(tmp_pat
         write_shard(tmp_path, "training", 0, [])
     write_shard(tmp_path, "training", 0, samples[:2])
     write_shard(tmp_path, "training", 1, samples[2:])
-    write_vocabulary(tmp_path, cases.VOCABULARY)
+    images.write_vocabulary(tmp_path, cases.VOCABULARY)
     read = Samples(tmp_path, "training")
     assert len(read) == 3
     for n, sample in enumerate(samples):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An answerer that looks: it knows the paints, the shapes and the camera, and nothing of how questions are drawn."""
 
-from __future__ import annotations
-
 import functools
 import math
 import re

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The answerers of seeing.py as backends of one's own: `stub_backends:honest`, ..."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

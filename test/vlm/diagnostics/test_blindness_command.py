@@ -10,10 +10,9 @@ from pathlib import Path
 
 import cv2
 import pytest
-from click.testing import CliRunner
+from cli_runs import run
 
 from spatial_vlm_ros.cli import probe as cli_probe
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder, questioning
 from spatial_vlm_ros.perception.questioning import BlindnessError
@@ -29,13 +28,9 @@ def _here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(questioning, "draw_items", drawn)
 
 
-def probe(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main, ["probe", *arguments])
+def blindness(stub: str, *more: object) -> tuple[int, str]:
+    result = run("probe", f"stub_backends:{stub}", "--blindness", "--questions", "small", *more)
     return result.exit_code, result.output
-
-
-def blindness(stub: str, *more: str) -> tuple[int, str]:
-    return probe(f"stub_backends:{stub}", "--blindness", "--questions", "small", *more)
 
 
 def test_one_that_answers_from_the_image_passes_also_with_parts_of_its_own() -> None:
@@ -48,7 +43,7 @@ def test_one_that_answers_from_the_image_passes_also_with_parts_of_its_own() -> 
 
 def test_one_that_answers_from_the_words_alone_is_found_and_leaves_its_files(tmp_path: Path) -> None:
     out = tmp_path / "new" / "report"
-    code, said = blindness("words_alone", "--out", str(out))
+    code, said = blindness("words_alone", "--out", out)
     assert code == 3
     assert "words_alone: ignores the image (left-right, above-below, depth)" in said
     assert "found: ignores the image (depth): with the image 50.0" in said
@@ -70,18 +65,19 @@ def test_what_cannot_be_asked_is_refused(tmp_path: Path) -> None:
         (blindness("Grounds"), "does not answer questions"),
         (blindness("Breaks"), "MODEL_ERROR"),
         (blindness("Breaks"), "RuntimeError: CUDA out of memory"),
-        (probe("nonsense", "--blindness"), "nonsense"),
     ):
         assert code == 3
         assert words in said
-    assert probe("stub_backends:honest", "--out", str(tmp_path))[0] == 2
+    unknown = run("probe", "nonsense", "--blindness")
+    assert (unknown.exit_code, "nonsense" in unknown.output) == (3, True)
+    assert run("probe", "stub_backends:honest", "--out", tmp_path).exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["file/below", "report"])
 def test_files_that_cannot_be_written_are_named_before_anything_is_asked(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "report" / "report.md").mkdir(parents=True)
-    code, said = blindness("Breaks", "--out", str(tmp_path / name))
+    code, said = blindness("Breaks", "--out", tmp_path / name)
     assert code == 3
     assert "writable location" in said
     assert "CUDA out of memory" not in said
@@ -89,22 +85,20 @@ def test_files_that_cannot_be_written_are_named_before_anything_is_asked(tmp_pat
 
 def test_an_earlier_report_is_left_as_it_is_until_there_is_a_new_one(tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text("of yesterday")
-    assert blindness("Breaks", "--out", str(tmp_path))[0] == 2
-    code, _ = blindness("Breaks", "--out", str(tmp_path), "--force")
+    assert blindness("Breaks", "--out", tmp_path)[0] == 2
+    code, _ = blindness("Breaks", "--out", tmp_path, "--force")
     assert code == 3
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["report.md"]
     assert (tmp_path / "report.md").read_text() == "of yesterday"
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])
-def test_answers_are_told_although_their_files_can_no_longer_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
-) -> None:
+def test_answers_are_told_if_their_files_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    code, said = blindness("words_alone", "--out", str(tmp_path), *more)
+    code, said = blindness("words_alone", "--out", tmp_path, *more)
     assert code == 3
     assert "ignores the image (left-right, above-below, depth)" in said
     assert "No space left on device" in said
@@ -125,9 +119,7 @@ def test_a_model_that_does_not_look_is_refused_or_warned_of(caplog: pytest.LogCa
     assert caught.value.verdict in caplog.text
 
 
-def test_a_model_that_fails_is_refused_or_warned_of_and_not_asked_without_the_check(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_model_that_fails_is_refused_or_warned_of_if_it_is_checked(caplog: pytest.LogCaptureFixture) -> None:
     load_grounder("stub_backends:Grounds")
     load_grounder("stub_backends:GroundsAndBreaks", {"blindness": "off"})
     with pytest.raises(ModelError, match="it failed when it was asked: RuntimeError") as caught:

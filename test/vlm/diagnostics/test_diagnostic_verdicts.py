@@ -22,15 +22,7 @@ from spatial_vlm_ros.vlm.diagnostics import scores
 from spatial_vlm_ros.vlm.diagnostics.flat_drawing import SHAPES, Shape, draw_shapes
 from spatial_vlm_ros.vlm.diagnostics.items import HIGHER, LARGER, Amount, DrawnObject, ItemPrompt, ProbeItem, draw_items
 from spatial_vlm_ros.vlm.diagnostics.report import Inside, answer_sheet, as_dict, attention_image, diagnose, report
-from spatial_vlm_ros.vlm.diagnostics.scores import (
-    GREY,
-    BlindnessFinding,
-    Examined,
-    examine,
-    findings_of,
-    forms_of,
-    words_of,
-)
+from spatial_vlm_ros.vlm.diagnostics.scores import GREY, BlindnessFinding, examine, findings_of, forms_of, words_of
 
 TABLES = tables(__file__)
 
@@ -41,7 +33,7 @@ def items() -> list[ProbeItem]:
 
 
 @functools.cache
-def examined(answerer: type, *given: Any) -> list[Examined]:
+def examined(answerer: type, *given: Any) -> list[scores.Examined]:
     """What a new answerer of a class says to all questions; it is asked once."""
     return examine(answerer(*given), items())
 
@@ -111,9 +103,7 @@ def test_one_that_names_the_first_candidate_or_throws_dice_is_told_so_and_of_no_
 
 
 @pytest.mark.parametrize(("usual", "counter", "fault"), TABLES["thumb"])
-def test_a_rule_of_thumb_is_taken_only_where_it_carries_answers_below_a_guess(
-    usual: int, counter: int, fault: str | None
-) -> None:
+def test_a_rule_of_thumb_is_found_if_answers_fall_below_a_guess(usual: int, counter: int, fault: str | None) -> None:
     difference = scores.paired_difference([i < usual for i in range(48)], [i < counter for i in range(48)])
     cue = scores.Cue(HIGHER, wilson(usual, 48), wilson(counter, 48), difference)
     told = [finding.fault for finding in findings_of([], [cue]) if finding.outcome == "found"]
@@ -126,7 +116,6 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     one = next(s for s in scores.sections_of(done) if s.name == "relative")
     right = sum(e.answers["picture"] == e.item.truth for e in picked)
     assert (one.accuracy.k, one.accuracy.n, one.chance) == (right, 48, 0.25)
-    assert one.corrected is not None
     assert one.corrected.value == pytest.approx((right / 48 - 0.25) / 0.75, abs=1e-5)
     assert one.gain.value == pytest.approx(
         (right - sum(e.answers["blank"] == e.item.truth for e in picked)) / 48, abs=1e-5
@@ -454,8 +443,6 @@ def test_each_control_changes_one_object() -> None:
 
 
 @pytest.mark.parametrize(("make", "given", "words"), TABLES["no questions"])
-def test_questions_without_candidates_or_truth_and_amounts_of_nothing_are_refused(
-    make: str, given: list[Any], words: str
-) -> None:
+def test_questions_without_candidates_truth_or_number_are_refused(make: str, given: list[Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         Amount(*given) if make == "Amount" else ItemPrompt(np.zeros((2, 2, 3), np.uint8), "?", *given)

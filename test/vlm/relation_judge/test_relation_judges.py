@@ -20,18 +20,8 @@ from spatial_vlm_ros.perception.backends.relation_judge import SmallRelationJudg
 from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Rgb, Status
-from spatial_vlm_ros.vlm.relation_judge import (
-    NUMBERS,
-    OUTPUTS,
-    PLANES,
-    SIDE,
-    WHOLE,
-    crop,
-    holds,
-    mirrored,
-    stacked,
-    unmirrored,
-)
+from spatial_vlm_ros.vlm import relation_judge
+from spatial_vlm_ros.vlm.relation_judge import NUMBERS, OUTPUTS, PLANES, SIDE, WHOLE, crop, holds, mirrored, stacked
 
 pytest.importorskip("small_scorers")
 pytest.importorskip("mujoco")
@@ -95,16 +85,13 @@ def test_the_mirrored_input_is_that_of_the_mirrored_image_and_turns_sides_round_
     once, twice = crop(rgb, A, B), mirrored(mirrored(crop(rgb, A, B)))
     assert all(np.array_equal(x, y) for x, y in zip(once, twice, strict=True))
     p = np.linspace(0.1, 0.6, len(OUTPUTS))
-    other = unmirrored(p)
+    other = relation_judge.unmirrored(p)
     assert holds(other, "right of") == pytest.approx(1.0 - holds(p, "right of"))
     assert holds(p, "left of") == pytest.approx(1.0 - holds(p, "right of"))
     assert all(holds(other, name) == holds(p, name) for name in OUTPUTS if name != "right of")
 
 
-@given(
-    st.tuples(*[st.floats(0.0, 1.0)] * 8),
-    st.sampled_from([(64, 48), (320, 240), (1280, 720), (30, 400)]),
-)
+@given(st.tuples(*[st.floats(0.0, 1.0)] * 8), st.sampled_from([(64, 48), (320, 240), (1280, 720), (30, 400)]))
 def test_any_two_boxes_in_an_image_are_an_input(shares: tuple[float, ...], size: tuple[int, int]) -> None:
     width, height = size
     ends = np.array(shares).reshape(2, 2, 2) * (width - 1, height - 1)
@@ -124,9 +111,7 @@ def raised() -> list[relation_pairs.RelationView]:
     return [view for seed in range(4) for view in relation_pairs.relation_views(seed, 3, (160, 120), raised=True)]
 
 
-def test_the_truth_of_a_pair_and_its_reverse_belong_together_and_are_the_same_for_the_same_seed(
-    views: list[relation_pairs.RelationView],
-) -> None:
+def test_the_truth_of_a_pair_fits_its_reverse_and_its_seed(views: list[relation_pairs.RelationView]) -> None:
     on, under, right = (OUTPUTS.index(name) for name in ("on", "under", "right of"))
     pairs = 0
     for view in views:
@@ -155,9 +140,7 @@ def share_of_contrary(views: Sequence[relation_pairs.RelationView]) -> float:
     return sum(found) / len(found)
 
 
-def test_raised_worlds_show_what_bare_tables_do_not_and_rare_labels_weigh_more(
-    raised: list[relation_pairs.RelationView],
-) -> None:
+def test_raised_worlds_contradict_the_rule_and_rare_labels_count(raised: list[relation_pairs.RelationView]) -> None:
     """A fifth or more of the pairs of depth that hold contradict the rule of thumb; of usual tables hardly any."""
     usual = [view for seed in range(2) for view in relation_pairs.relation_views(seed, 3, (160, 120))]
     assert share_of_contrary(raised) > 0.2
@@ -173,9 +156,7 @@ def test_raised_worlds_show_what_bare_tables_do_not_and_rare_labels_weigh_more(
 
 
 @pytest.mark.parametrize("steps", [3, pytest.param(200, marks=pytest.mark.slow)])
-def test_it_learns_and_the_exported_network_says_the_same(
-    views: list[relation_pairs.RelationView], tmp_path: Path, steps: int
-) -> None:
+def test_it_learns_and_is_exported_so(views: list[relation_pairs.RelationView], tmp_path: Path, steps: int) -> None:
     said: list[float] = []
     network = trained(views, TrainingSettings(steps=steps, batch=8), lambda _, loss: said.append(loss))
     assert len(said) == steps // 100
@@ -352,9 +333,7 @@ def test_the_budget_is_looked_at_between_batches(monkeypatch: pytest.MonkeyPatch
     assert seen == [2, 1]  # at 1 s both orders, at 2 s the mirrored image; after that nothing
 
 
-def test_where_memory_does_not_suffice_or_attention_is_scaled_they_go_one_by_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_memory_or_with_scaled_attention_they_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = small_scorer("llava", ITEMS)
     asked = [(IMAGE, QUESTION, SIDES), (IMAGE, QUESTION, SIDES[::-1])]
     one_by_one = [scaled(plain, ScalingVis(2.0)).scores(*one) for one in asked]
@@ -394,9 +373,7 @@ def questions(seen: Rendering, relation: str, *ids: str) -> list[RelationQuestio
     return [RelationQuestion(relation, boxes[one], boxes["cup"]) for one in ids]
 
 
-def test_it_knows_near_from_far_and_judges_no_box_that_fills_the_image(
-    judge: SmallRelationJudge, two_sides: Rendering
-) -> None:
+def test_it_knows_near_from_far_and_no_box_of_a_whole_image(judge: SmallRelationJudge, two_sides: Rendering) -> None:
     asked = [*questions(two_sides, "behind", "near", "far"), *questions(two_sides, "in front of", "near", "far")]
     said = judge.judge(two_sides.frame.rgb, asked, 60.0)
     assert all(p is not None for p in said)
@@ -434,9 +411,7 @@ def test_the_mirrored_image_has_the_mirrored_answers(judge: SmallRelationJudge, 
         assert p is None or q == pytest.approx(p, abs=0.15)  # crops begin at whole pixels
 
 
-def test_every_relation_that_can_be_asked_has_an_answer_or_none(
-    judge: SmallRelationJudge, two_sides: Rendering
-) -> None:
+def test_each_relation_that_can_be_asked_has_an_answer_or_none(judge: SmallRelationJudge, two_sides: Rendering) -> None:
     asked = [questions(two_sides, relation, "far")[0] for relation in CHOICES]
     said = judge.judge(two_sides.frame.rgb, asked, 60.0)
     assert len(said) == len(CHOICES)
@@ -452,13 +427,11 @@ def test_it_judges_simulated_images_without_a_grounder_and_says_nothing_of_other
     frame = dataclasses.replace(two_sides.frame, domain="simulated")
     answer = resolver().resolve(frame, WORDS, two_sides.detections)
     assert answer.status is Status.OK
-    assert answer.judge is not None
     said = {one.target_id: one.raw_p for one in answer.judge.relations}
     assert set(said) == {"near", "far"}
     assert (said["far"] or 0.0) > 0.5 > (said["near"] or 0.0)
     frame = dataclasses.replace(two_sides.frame, domain="real")
     answer = resolver().resolve(frame, WORDS, two_sides.detections)
     assert answer.status is Status.OK
-    assert answer.judge is not None
     assert not answer.judge.relations
     assert "simulated" in answer.judge.reason

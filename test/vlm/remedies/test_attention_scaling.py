@@ -186,9 +186,7 @@ def test_models_whose_attention_cannot_be_scaled_are_refused(make: str, words: s
 
 
 @pytest.mark.parametrize(("told", "error", "words"), TABLES["ways to generate that cannot be"])
-def test_ways_to_generate_that_cannot_be_taken_back_are_refused(
-    told: dict[str, Any] | None, error: str, words: str
-) -> None:
+def test_ways_to_generate_without_a_way_back_are_refused(told: dict[str, Any] | None, error: str, words: str) -> None:
     parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
     with in_one_row(parts, inputs, 2.0), pytest.raises(getattr(errors, error), match=words):
         parts.model(**inputs) if told is None else parts.model.generate(**inputs, max_new_tokens=2, **told)
@@ -205,9 +203,7 @@ def test_ways_to_generate_that_cannot_be_taken_back_are_refused(
         (dict, 0, "1 or more"),
     ],
 )
-def test_prompts_that_cannot_be_run_again_are_refused(
-    change: Callable[[Inputs], Inputs], steps: int, words: str
-) -> None:
+def test_prompts_that_cannot_run_again_are_refused(change: Callable[[Inputs], Inputs], steps: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
         generate(parts_of(small_vlm("llava")), change(prompt("llava")), ScalingVis(2.0), steps)
 

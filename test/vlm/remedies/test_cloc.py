@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other encoders in the class LLaVA, several layers side by side, and the published objective of regions."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +13,7 @@ pytest.importorskip("torch")
 import numpy as np
 import torch
 from small_scorers import ENCODERS, IMAGE, prompt, small_vlm, vision_config
-from transformers import (
-    BertConfig,
-    CLIPVisionConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    Siglip2VisionConfig,
-)
+from transformers import BertConfig, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Siglip2VisionConfig
 
 from spatial_vlm_lab.adaptation import models
 from spatial_vlm_lab.adaptation import regions as cloc
@@ -144,9 +136,7 @@ def image_features(model) -> torch.Tensor:  # noqa: ANN001
 @pytest.mark.parametrize(
     ("layers", "post_layernorm"), [(LAYERS, True), (LAYERS, False), pytest.param([1, -3, -1], True, id="from the end")]
 )
-def test_the_projector_sees_the_chosen_layers_side_by_side_until_they_are_taken_off(
-    layers: list[int], post_layernorm: bool
-) -> None:
+def test_the_projector_sees_chosen_layers_until_they_are_taken_off(layers: list[int], post_layernorm: bool) -> None:
     model = trained_for([0, 2, 3])
     before, wanted, other = (
         image_features(model),

@@ -16,16 +16,9 @@ from small_scorers import IMAGE, KINDS, prompt, small_vlm
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, cache_argument, cache_of, parts_of
+from spatial_vlm_ros.vlm.remedies import positions
 from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, trained_with
-from spatial_vlm_ros.vlm.remedies.positions import (
-    OWN,
-    Positions,
-    install,
-    mark_trained,
-    own_positions,
-    settled,
-    trained_positions,
-)
+from spatial_vlm_ros.vlm.remedies.positions import OWN, Positions, install, mark_trained, settled, trained_positions
 
 TABLES = tables(__file__)
 
@@ -89,7 +82,7 @@ def test_a_checkpoint_not_trained_with_a_scheme_is_refused(kind: str) -> None:
     other = "mrope-chunked" if kind == "qwen3_vl" else "mrope-interleaved"
     with pytest.raises(ModelError, match=r"not with positions .*allow_untrained=True"):
         install(parts, Positions(other))
-    install(parts, own_positions(parts)).remove()
+    install(parts, positions.own_positions(parts)).remove()
     with pytest.raises(ModelError, match="learned-absolute"):
         install(parts, Positions("learned-absolute"), table=LearnedPositions(4, 4, 64))
 
@@ -148,11 +141,7 @@ def row(*tokens: int, images: int = 0) -> dict[str, Any]:
         (lambda: row(1, *[IMAGE] * 64, 2, images=4), "of 4 images", True),
         (lambda: row(1, *[IMAGE] * 15, 2), "15. image tokens", False),
         (lambda: {"inputs_embeds": torch.randn(1, 5, 64)}, "only embeddings", False),
-        (
-            lambda: {**row(images=1), "input_ids": torch.tensor([[1, *[IMAGE] * 16], [3] * 17])},
-            "no image token",
-            False,
-        ),
+        (lambda: {**row(images=1), "input_ids": torch.tensor([[1, *[IMAGE] * 16], [3] * 17])}, "no image token", False),
     ],
 )
 @pytest.mark.parametrize("scheme", ["axial", "learned-absolute"])
@@ -164,10 +153,7 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
         part.register_forward_pre_hook(lambda *_: computed.append(1))
     table = LearnedPositions(4, 4, 64) if scheme == "learned-absolute" else None
     ask = (lambda **told: parts.model.generate(**told, max_new_tokens=2)) if generating else parts.model
-    with (
-        install(parts, Positions(scheme), table=table, allow_untrained=True),
-        pytest.raises(InputError, match=reason),
-    ):
+    with install(parts, Positions(scheme), table=table, allow_untrained=True), pytest.raises(InputError, match=reason):
         ask(**given())
     assert generating or not computed
 

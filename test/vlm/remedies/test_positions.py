@@ -17,14 +17,7 @@ from small_scorers import IMAGE, KINDS, prompt, small_vlm
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.vlm.parts import cache_argument, cache_of, parts_of
 from spatial_vlm_ros.vlm.remedies.learned import TABLE_FILE, LearnedPositions
-from spatial_vlm_ros.vlm.remedies.positions import (
-    Images,
-    Positions,
-    grid_ids,
-    install,
-    line_ids,
-    own_positions,
-)
+from spatial_vlm_ros.vlm.remedies.positions import Images, Positions, grid_ids, install, line_ids, own_positions
 
 TABLES = tables(__file__)
 
@@ -147,9 +140,7 @@ def counted(
 
 @pytest.mark.parametrize("scheme", TURNING)
 @pytest.mark.parametrize(("following", "grid", "base"), TABLES["turned"])
-def test_layers_are_turned_as_counted_token_by_token(
-    scheme: str, following: str, grid: list[int] | None, base: float | None
-) -> None:
+def test_layers_turn_as_counted(scheme: str, following: str, grid: list[int] | None, base: float | None) -> None:
     parts, given = parts_of(small_vlm("llava")), llava_rows([(5, 7)])
     grid = tuple(grid) if grid else None
     settings = Positions(scheme, following, base=base)
@@ -250,11 +241,7 @@ def test_images_of_several_sizes_in_a_batch_are_turned_each_by_its_grid() -> Non
     ids = torch.tensor([[3, *[IMAGE] * 9, *range(12)], [3, 4, *[IMAGE] * 4, *range(16)]])
     features = torch.randn(13, 64, generator=torch.Generator().manual_seed(0)).split([9, 4])
     encoded = {"image": BaseModelOutputWithPooling(pooler_output=list(features))}
-    with (
-        install(parts, Positions("mrope-chunked"), allow_untrained=True),
-        turns_seen(parts) as seen,
-        torch.no_grad(),
-    ):
+    with install(parts, Positions("mrope-chunked"), allow_untrained=True), turns_seen(parts) as seen, torch.no_grad():
         parts.model(input_ids=ids, attention_mask=torch.ones_like(ids), mm_encoder_outputs=encoded)
     for row, (before, grid, behind) in enumerate([(1, (3, 3), 12), (2, (2, 2), 16)]):
         expected = counted("mrope-chunked", "grid", before, grid, behind)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Normalisers of image tokens, a positional insert (PIN), notes of what a model was trained with, and all at once."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable
