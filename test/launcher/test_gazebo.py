@@ -72,7 +72,6 @@ def read(path: Path) -> Mesh:
 @pytest.mark.parametrize("id_", OBJECTS)
 def test_masses_and_inertias_are_those_of_bodies(id_: str) -> None:
     inertial = models()[id_].find("link/inertial")
-    assert inertial is not None
     assert 0.02 < numbers(inertial, "mass")[0] < 0.5
     xx, xy, xz, yy, yz, zz = (numbers(inertial, f"inertia/{n}")[0] for n in ("ixx", "ixy", "ixz", "iyy", "iyz", "izz"))
     moments = np.linalg.eigvalsh(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
@@ -121,7 +120,6 @@ def test_the_cup_is_seen_in_the_middle_by_that_transform_and_that_lens() -> None
     mount = gazebo.camera_mount(WORLD)
     rotation = matrix_from_quaternion_xyzw(mount.orientation)
     sensor = TREE.find(".//sensor[@type='rgbd_camera']")
-    assert sensor is not None
     width, height = numbers(sensor, "camera/image/width")[0], numbers(sensor, "camera/image/height")[0]
     assert (width, height) == (VGA.width, VGA.height)
     focal = width / 2 / math.tan(numbers(sensor, "camera/horizontal_fov")[0] / 2)

@@ -97,19 +97,16 @@ class Goal:
 
     @property
     def name(self) -> str:
-        assert self.result is not None
         return str(self.result.status.name)
 
     @property
     def message(self) -> str:
-        assert self.result is not None
         return str(self.result.status.message)
 
     @property
     def position(self) -> Vector3:
         """Of the target of an answer that is OK, metres."""
         assert self.name == "OK", self.message
-        assert self.result is not None
         return position(self.result.target[0])
 
 
@@ -223,8 +220,6 @@ class Graph:
 
     @property
     def desk(self) -> RequestQueue:
-        assert self.resolver is not None
-        assert self.resolver._queue is not None
         return self.resolver._queue
 
     @property
@@ -242,7 +237,6 @@ class Graph:
 
     def known_clients(self) -> list[int]:
         """How many clients of the action the resolver knows, by each of its services."""
-        assert self.resolver is not None
         names = [f"resolve/_action/{service}" for service in ("send_goal", "get_result", "cancel_goal")]
         return [self.resolver.count_clients(self.node.resolve_service_name(name)) for name in names]
 
@@ -325,7 +319,6 @@ class Graph:
 
     def answer(self, instruction: str = SENTENCE, *seen: Any, **how: Any) -> ResolutionMessage:
         goal = self.ask(instruction, *seen, **how)
-        assert goal.result is not None
         assert (goal.name, goal.status) == ("OK", GoalStatus.STATUS_SUCCEEDED), goal.message
         return goal.result
 

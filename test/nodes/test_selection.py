@@ -115,7 +115,6 @@ def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_t
     assert reply.id == "bonnet"
     assert not reply.indices
     expected = Resolver().resolve(FRAME, SENTENCE, BOXES).target
-    assert expected is not None
     assert position(reply.resolution.target[0]) == pytest.approx(expected.pose.position, abs=1e-6)
     assert reply.resolution.header.frame_id == "world"
     graph = caller.graph
@@ -134,7 +133,6 @@ def test_a_question_is_answered_on_the_same_detections_while_their_image_is_kept
     reply = caller.ask("the left one", found, dialogue_id=asked.resolution.dialogue_id)
     assert reply.resolution.status.name == "OK", reply.resolution.status.message
     left = Resolver().resolve(FRAME, "the left chick", BOXES).target
-    assert left is not None
     assert reply.id == left.id
 
 
@@ -154,7 +152,6 @@ def test_what_a_model_points_at_beside_the_detections_is_not_found() -> None:
     found = detections_2d(BOXES, Header(frame_id="camera"))
     answer = Resolver().resolve(FRAME, SENTENCE, BOXES)
     assert among(answer, found) is answer
-    assert answer.target is not None
     beside = replace(answer, target=replace(answer.target, id="pointed-at"), source="model")
     refused = among(beside, found)
     assert (refused.status, refused.target, refused.source) == (Status.NOT_FOUND, None, "model")

@@ -174,7 +174,6 @@ def test_a_camera_on_the_arm_is_known_by_the_link_that_it_is_fixed_to() -> None:
     watch.add(told("wrist", "hand", 0, x=0.1), static=True)
     watch.add(told("wrist", "camera", 0, x=0.25), static=True)
     mount = watch.mount("base", "camera", links)
-    assert mount is not None
     assert (mount.parent, mount.child) == ("hand", "camera")
     assert mount.translation[0] == pytest.approx(0.15)
     assert watch.mount("base", "camera", ("base", "forearm")) is None, "what it is fixed to is not known"

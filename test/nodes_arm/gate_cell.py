@@ -75,7 +75,6 @@ class Picking:
 
     @property
     def name(self) -> str:
-        assert self.result is not None
         return str(self.result.status.name)
 
 

@@ -88,7 +88,6 @@ def client_of(graph: ArmGraph, **changes: Any) -> GraspClient:
 
 def asked() -> GraspQuestion:
     question = question_of(mug(), SETTING)
-    assert question is not None
     return question
 
 

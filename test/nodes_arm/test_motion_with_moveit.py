@@ -19,14 +19,7 @@ from moveit_msgs.msg import PlanningSceneComponents
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from waiting import until
 
-from spatial_vlm_ros.errors import (
-    CancelledError,
-    ExecutionFailedError,
-    GoalError,
-    InputError,
-    PlanningFailedError,
-    SceneChangedError,
-)
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.launcher import robots
 from spatial_vlm_ros.manipulation.occupancy.spaces import MEASURED, UNSEEN
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE
@@ -87,7 +80,7 @@ def test_a_stop_stops_the_arm_and_the_answer_is_true(cell: DoubleCell, phase: st
         client.stop()
     else:
         withdrawn.set()
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     assert cell.beside(step) > SHORT, f"the arm ran to the end of the phase, and the client says: {call.error}"
     cell.stands()
     assert len(cell.arm.taken) == number
@@ -102,7 +95,7 @@ def test_a_stop_that_comes_while_moveit_checks_the_start_is_not_lost(cell: Doubl
     until(lambda: cell.asker.last(EXECUTE) == GoalStatus.STATUS_EXECUTING, "MoveIt has the trajectory")
     client.stop()
     cell.hardware.silent = False
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     assert cell.beside(plan.steps[1]) > SHORT
     assert len(cell.arm.taken) <= 1
 
@@ -115,7 +108,7 @@ def test_a_controller_that_decelerates_is_waited_for(cell: DoubleCell) -> None:
     cell.follows(1)
     until(lambda: cell.hardware.speed() > 0.2, "the arm is fast")
     client.stop()
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     assert cell.hardware.speed() <= MOST_SPEED  # though the controller has answered before
     assert cell.beside(plan.steps[1]) > SHORT
 
@@ -126,7 +119,7 @@ def test_a_client_whose_context_is_shut_down_leaves_the_stop_to_its_watchdog(cel
     call = Aside(lambda: client.execute(plan))
     cell.follows(1)
     rclpy.shutdown(context=client.node.context)
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     cell.stands()
     assert cell.beside(plan.steps[1]) > SHORT
 
@@ -137,7 +130,7 @@ def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> 
     cell.robot.hold(0.04)
     hang = partial(cell.move_group.process.send_signal, signal.SIGSTOP)
     error = Aside(lambda: client.execute(plan, begins=hang)).ended().error
-    assert isinstance(error, ExecutionFailedError), error
+    assert isinstance(error, errors.ExecutionFailedError), error
     assert "stands still" in str(error)
     assert not cell.arm.taken
     cell.move_group.process.send_signal(signal.SIGCONT)
@@ -162,7 +155,7 @@ def test_what_a_hung_move_group_has_accepted_does_not_begin_later(cell: DoubleCe
     until(lambda: client._beside.silent, "the client has found it dead")
     cell.move_group.process.send_signal(signal.SIGCONT)
     error = call.ended().error
-    assert isinstance(error, ExecutionFailedError), error
+    assert isinstance(error, errors.ExecutionFailedError), error
     assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
     cell.stands(0.5)
     assert cell.beside(plan.steps[1]) > SHORT
@@ -178,7 +171,7 @@ def test_what_a_hung_move_group_has_accepted_does_not_begin_later(cell: DoubleCe
 def test_a_name_that_move_group_does_not_have_is_told_before_anything_is_asked(
     cell: DoubleCell, motion: dict[str, str], words: str
 ) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(errors.InputError, match=words):
         planned(cell.client(**motion), scene())
     assert cell.asker.last(MOVE) == 0
     assert not told(cell).world.collision_objects
@@ -189,7 +182,7 @@ def test_an_object_that_came_since_the_plan_was_made_stops_it_before_anything_mo
     plan = planned(client, scene(), put=False)
     far[:3, 3] = (0.0, -0.8, 0.3)
     assert apply(cell, scene_diff([box_object("chair", "panda_link0", far, (0.1, 0.1, 0.1))]))
-    with pytest.raises(SceneChangedError, match="'chair' was added"):
+    with pytest.raises(errors.SceneChangedError, match="'chair' was added"):
         client.execute(plan)
     assert not cell.arm.taken
     assert {each.id for each in told(cell).world.collision_objects} == {"chair"}  # what was shown is taken away
@@ -209,7 +202,9 @@ def test_what_has_no_name_is_shown_as_large_as_it_is_and_removed_afterwards(cell
     client.execute(plan)
     assert not told(cell).world.collision_objects
     lid = occupied(wall((x - 0.2, y - 0.2, 0.15), (x + 0.2, y + 0.2, 0.2)))
-    with pytest.raises((PlanningFailedError, GoalError), match="reach: the planner failed without a reason"):
+    with pytest.raises(
+        (errors.PlanningFailedError, errors.GoalError), match="reach: the planner failed without a reason"
+    ):
         client.plan(goals(around, client.config)[0], lid)
     assert not told(cell).world.collision_objects
 
@@ -237,7 +232,7 @@ def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -
     assert call.error is None
     cell.move_group.process.kill()
     error = call.ended().error
-    assert isinstance(error, ExecutionFailedError), error
+    assert isinstance(error, errors.ExecutionFailedError), error
     assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
     cell.stands()
     assert len(cell.arm.taken) == 1

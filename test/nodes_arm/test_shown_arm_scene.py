@@ -22,13 +22,7 @@ from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from planning_scenes import box, config
 from scene_double import PlanningSceneDouble
 
-from spatial_vlm_ros.errors import (
-    CancelledError,
-    InputError,
-    PlannerUnavailableError,
-    PlanningFailedError,
-    SceneChangedError,
-)
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.nodes.arm.motion_messages import (
     attached_by_name,
     box_object,
@@ -55,9 +49,9 @@ class ServiceOf:
     def call(self, request: Any, seconds: float, cancelled: Callable[[], bool] = never) -> Any:
         self.asked += 1
         if cancelled():
-            raise CancelledError("the request was withdrawn")
+            raise errors.CancelledError("the request was withdrawn")
         if self.late:
-            raise PlannerUnavailableError(self.name, f"no response for {seconds:g} s", "start MoveIt")
+            raise errors.PlannerUnavailableError(self.name, f"no response for {seconds:g} s", "start MoveIt")
         return self._answer(request)
 
     def ready(self) -> bool:
@@ -161,7 +155,7 @@ def test_a_refused_difference_is_a_failure_though_the_objects_of_before_are_ther
     desk.client.show(scene(), never)
     desk.refuses = True
     moved = dataclasses.replace(BLOCK, solid=dataclasses.replace(BLOCK.solid, centre=(0.55, 0.1, 0.04)))
-    with pytest.raises(PlanningFailedError, match="'cup' is missing, 'block' differs from what was sent"):
+    with pytest.raises(errors.PlanningFailedError, match="'cup' is missing, 'block' differs from what was sent"):
         desk.client.show(scene(CUP, target=moved), never)
 
 
@@ -177,9 +171,9 @@ def test_an_answer_that_is_lost_and_asked_for_again_is_no_failure() -> None:
 def test_a_scene_service_that_is_late_is_a_planner_that_does_not_answer(late: str) -> None:
     desk = Desk()
     getattr(desk, late).late = True
-    with pytest.raises(PlannerUnavailableError, match=f"/{late}_planning_scene.*no response for 10 s"):
+    with pytest.raises(errors.PlannerUnavailableError, match=f"/{late}_planning_scene.*no response for 10 s"):
         desk.client.show(scene(), never)
-    with pytest.raises(CancelledError):
+    with pytest.raises(errors.CancelledError):
         desk.client.show(scene(), lambda: True)
 
 
@@ -232,12 +226,12 @@ DIFFERS = "'{}' differs from what was sent"
 @pytest.mark.parametrize(
     ("make", "around", "error", "words"),
     [
-        (Desk, IN_ANOTHER_FRAME, PlanningFailedError, r"'support' is missing, .*motion.planning_frame"),
-        (lambda: shifted("cup", 0.01), scene(CUP), PlanningFailedError, DIFFERS.format("cup")),
-        (lambda: shifted("block", -0.01), scene(CUP), PlanningFailedError, DIFFERS.format("block")),
-        (lambda: shifted("cup", float("nan")), scene(CUP), PlanningFailedError, DIFFERS.format("cup")),
-        (lambda: Elsewhere(without_shapes), scene(CUP), PlanningFailedError, DIFFERS.format("support")),
-        (lambda: Elsewhere(larger), scene(CUP), PlanningFailedError, DIFFERS.format("support")),
+        (Desk, IN_ANOTHER_FRAME, errors.PlanningFailedError, r"'support' is missing, .*motion.planning_frame"),
+        (lambda: shifted("cup", 0.01), scene(CUP), errors.PlanningFailedError, DIFFERS.format("cup")),
+        (lambda: shifted("block", -0.01), scene(CUP), errors.PlanningFailedError, DIFFERS.format("block")),
+        (lambda: shifted("cup", float("nan")), scene(CUP), errors.PlanningFailedError, DIFFERS.format("cup")),
+        (lambda: Elsewhere(without_shapes), scene(CUP), errors.PlanningFailedError, DIFFERS.format("support")),
+        (lambda: Elsewhere(larger), scene(CUP), errors.PlanningFailedError, DIFFERS.format("support")),
     ],
     ids=["frame", "cup", "block", "not finite", "no shapes", "size"],
 )  # fmt: skip
@@ -248,7 +242,7 @@ def test_what_is_not_there_as_it_was_sent_is_noticed(make: Any, around: Any, err
 
 def test_fingers_that_the_planners_model_does_not_have_are_named() -> None:
     desk = Desk(finger_links="panda_leftfinger robotiq_finger")
-    with pytest.raises(InputError, match=r"motion.finger_links.*robotiq_finger.*panda_hand, panda_leftfinger"):
+    with pytest.raises(errors.InputError, match=r"motion.finger_links.*robotiq_finger.*panda_hand, panda_leftfinger"):
         desk.client.show(scene(), never)
     assert not desk.moveit.world
     desk.moveit.links = ()  # a planner that does not tell its links is not judged
@@ -259,7 +253,7 @@ def test_fingers_that_the_planners_model_does_not_have_are_named() -> None:
 def test_an_object_of_somebody_else_with_one_of_our_names_is_left_alone(name: str) -> None:
     desk = Desk()
     desk.add(name, 2.0)
-    with pytest.raises(PlanningFailedError, match=f"its scene already has '{name}' from another program"):
+    with pytest.raises(errors.PlanningFailedError, match=f"its scene already has '{name}' from another program"):
         desk.client.show(scene(CUP), never)
     desk.client.clear()
     assert set(desk.moveit.world) == {name}
@@ -299,7 +293,7 @@ def test_a_scene_that_has_changed_since_is_told(change: Callable[[Desk], Any], w
     desk.add("camera", 1.0)
     desk.client.show(scene(CUP), never)
     change(desk)
-    with pytest.raises(SceneChangedError, match=words) as caught:
+    with pytest.raises(errors.SceneChangedError, match=words) as caught:
         desk.client.check(never)
     assert caught.value.status_name == "SCENE_CHANGED"
     assert "Send the instruction again" in str(caught.value)

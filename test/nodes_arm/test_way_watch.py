@@ -19,14 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 from waiting import DEADLINE
 
-from spatial_vlm_ros.errors import (
-    ClockError,
-    DepthError,
-    InputError,
-    SceneChangedError,
-    SpatialVlmError,
-    TransformUnavailableError,
-)
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ARM_JOINTS, HOME, description_file
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
@@ -250,7 +243,7 @@ ENTERED = "entered the arm's path at (0.4"
 def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.image = depth(in_the_way())
-    with pytest.raises(SceneChangedError, match="the path of the arm is not free"):
+    with pytest.raises(errors.SceneChangedError, match="the path of the arm is not free"):
         bench.watch.begin()
     bench.image = depth()
     bench.watch.begin()
@@ -279,16 +272,16 @@ LOST, UNWATCHED = "depth of the path was lost", "cannot be watched"
 @pytest.mark.parametrize(
     ("fault", "error", "words", "kind"),
     [
-        ({"image": None}, DepthError, "no image arrives", LOST),
-        ({"image": BLIND}, DepthError, "covers only 0%", LOST),
-        ({"behind": LATE}, DepthError, "too old", LOST),
+        ({"image": None}, errors.DepthError, "no image arrives", LOST),
+        ({"image": BLIND}, errors.DepthError, "covers only 0%", LOST),
+        ({"behind": LATE}, errors.DepthError, "too old", LOST),
         ({"frozen": True}, None, "too old", LOST),
         ({"joints": list(ARM_JOINTS[:3])}, None, "no joint states", LOST),
-        ({"frame": "wrist_camera"}, InputError, "frame of the watched depth.*wrist_camera", UNWATCHED),
-        ({"encoding": "rgb8"}, SpatialVlmError, "lost its unit|8 bits|depth", UNWATCHED),
-        ({"encoding": "deep"}, SpatialVlmError, "encoding", UNWATCHED),
-        ({"image": BLIND[:10]}, SpatialVlmError, "data", UNWATCHED),
-        ({"info_width": 2 * WIDTH}, SpatialVlmError, "size of the", UNWATCHED),
+        ({"frame": "wrist_camera"}, errors.InputError, "frame of the watched depth.*wrist_camera", UNWATCHED),
+        ({"encoding": "rgb8"}, errors.SpatialVlmError, "lost its unit|8 bits|depth", UNWATCHED),
+        ({"encoding": "deep"}, errors.SpatialVlmError, "encoding", UNWATCHED),
+        ({"image": BLIND[:10]}, errors.SpatialVlmError, "data", UNWATCHED),
+        ({"info_width": 2 * WIDTH}, errors.SpatialVlmError, "size of the", UNWATCHED),
     ],
     ids=["none", "blind", "late", "frozen", "joints", "frame", "colour", "encoding", "cut", "size"],
 )
@@ -353,7 +346,7 @@ def test_what_fails_inside_the_watch_stops_the_arm(make: Callable[..., Bench], m
 
 @pytest.mark.parametrize("description", ["", "<robot/>"])
 def test_an_arm_that_is_not_known_cannot_be_watched(description: str) -> None:
-    with pytest.raises(InputError, match="robot_description"):
+    with pytest.raises(errors.InputError, match="robot_description"):
         Bench(description=description)
 
 
@@ -384,7 +377,7 @@ def test_joint_states_at_1_khz_and_those_of_the_gripper_reach_back_to_the_image(
 
 def test_images_count_by_the_nodes_time_although_joint_states_are_as_old(make: Callable[..., Bench]) -> None:
     bench = make(ahead_ns=-int(2 * SILENCE * 1000) * MILLISECOND)
-    with pytest.raises(DepthError, match="the images are too old"):
+    with pytest.raises(errors.DepthError, match="the images are too old"):
         bench.watch.begin()
 
 
@@ -425,7 +418,7 @@ def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable
     bench.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
     try:
         bench.watch.begin()
-    except SceneChangedError as error:
+    except errors.SceneChangedError as error:
         told = str(error)
     else:
         told = bench.stops()
@@ -435,13 +428,13 @@ def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable
 def test_without_the_pose_of_the_camera_nothing_begins(make: Callable[..., Bench]) -> None:
     bench = make(untold=True)
     words = "the pose of the camera is not known: nothing could be"
-    with pytest.raises(TransformUnavailableError, match=words) as told:
+    with pytest.raises(errors.TransformUnavailableError, match=words) as told:
         bench.watch.begin()
     assert (told.value.parent, told.value.child) == ("panda_link0", "camera")
     assert "within 0.2 s of the image" in told.value.repair
     assert not bench.words
     ahead = make(moves=swaying, ahead_ns=500 * MILLISECOND)  # transforms from the future
-    with pytest.raises(ClockError, match=r"is stamped 0\.50 s ahead of now"):
+    with pytest.raises(errors.ClockError, match=r"is stamped 0\.50 s ahead of now"):
         ahead.watch.begin()
 
 
@@ -469,11 +462,11 @@ def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_i
     hand, mount = on_the_hand(), wrist_camera().matrix
     blind = make(moves=lambda _: hand, mount=mount)
     words = r"the camera moves with panda_hand and does not see the path of the arm for \d\.\d s of the motion"
-    with pytest.raises(DepthError, match=words) as told:
+    with pytest.raises(errors.DepthError, match=words) as told:
         blind.watch.begin()
     assert "watch_silence is 0.6 s" in told.value.reason
     assert "raise watch_silence" in told.value.repair
-    with pytest.raises(DepthError, match=words):  # camera info has come: nobody is asked to approve this
+    with pytest.raises(errors.DepthError, match=words):  # camera info has come: nobody is asked to approve this
         blind.watch.prepare(Bench.offer(), planned_offer.CONFIG, DESCRIPTION)
     assert not blind.words
     bench = make(moves=lambda _: hand, mount=mount, watch_silence=9.0)

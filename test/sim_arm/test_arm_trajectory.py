@@ -90,7 +90,6 @@ def test_it_succeeds_at_its_end_and_never_before() -> None:
     for now in np.arange(10.0, 10.99, 0.01):
         assert arm.ended(now, arm.desired(now).position, REST) is None
     ended = arm.ended(11.0, sent.end, REST)
-    assert ended is not None
     assert ended.code == SUCCESSFUL
     assert not arm.moving
     assert arm.desired(12.0).position == pytest.approx(sent.end)
@@ -103,7 +102,6 @@ def test_a_joint_that_leaves_the_path_ends_it_there() -> None:
     assert arm.ended(0.5, off, REST) is None
     off = arm.desired(0.5).position + np.array([0.05, 0.25])
     ended = arm.ended(0.5, off, REST)
-    assert ended is not None
     assert (ended.code, "b is 0.25" in ended.words) == (PATH_VIOLATED, True)
     assert arm.desired(0.6).position == pytest.approx(off)
 
@@ -114,11 +112,9 @@ def test_an_end_that_is_not_reached_in_time_ends_it() -> None:
     short, there = np.array([0.98, -1.0]), np.array([1.0, -1.0])
     assert arm.ended(1.4, short, REST) is None
     ended = arm.ended(1.6, short, REST)
-    assert ended is not None
     assert (ended.code, "a is 0.02" in ended.words) == (GOAL_VIOLATED, True)
     arm.begin(ramp(), 0.0, REST, Tolerances(goal_time=0.5))
     moving = arm.ended(1.6, there, np.array([0.3, 0.0]))
-    assert moving is not None
     assert "still moves" in moving.words
 
 
@@ -174,8 +170,6 @@ def test_a_goal_is_rejected_held_up_or_ended_as_the_fault_says() -> None:
         assert healthy.at_once() is None
         assert healthy.is_stuck is (words == "arm=stuck")
     lies, rubbish = faulty("arm=wrong").at_once(), faulty("gripper=garbage", "gripper").at_once()
-    assert lies is not None
-    assert rubbish is not None
     assert (lies.code, rubbish.code) == (SUCCESSFUL, UNDEFINED)
 
 

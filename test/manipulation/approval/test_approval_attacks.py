@@ -69,8 +69,7 @@ CROWDS, LARGE, MALFORMED = (requests(kind) for kind in ("slow", "large", "malfor
 def test_a_stop_is_served_behind_hundreds_of_slow_connections(
     ann: Visitor, office: Any, raw: Callable[[bytes], socket.socket], kind: str
 ) -> None:
-    heard: list[str] = []
-    office.broker.on_stop(heard.append)
+    heard = office.heard()
     action, form = ann.form("Request stop")
     for _ in range(CROWD):
         raw(CROWDS[kind])

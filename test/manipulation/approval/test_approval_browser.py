@@ -92,8 +92,7 @@ def test_a_key_pressed_before_one_has_looked_does_nothing(browser: Browser, page
 
 def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any) -> None:
     sign_in(browser, page)
-    heard: list[str] = []
-    office.broker.on_stop(heard.append)
+    heard = office.heard()
     browser.until_says("Nothing is waiting")
     proposal = office.proposed()
     browser.until_says("A plan is waiting")
@@ -203,11 +202,6 @@ def shown() -> Proposal:
     )
 
 
-def seen_of(browser: Browser, view: str) -> str:
-    code = f"return document.querySelector('figure[data-view={view}] canvas').toDataURL()"
-    return str(browser.script(code))
-
-
 def seconds_of(browser: Browser) -> float:
     """The moment of the animation; -1 where it is not told."""
     told = re.search(r": ([0-9.]+) of", browser.text(".says"))
@@ -232,7 +226,7 @@ def test_the_motion_is_accessible_and_played_in_all_three_views(
         browser.until_says(f"{phase}: {moment / 100:.1f} of", ".says")
         assert browser.text(".phases tr.now").startswith(phase)
         for view, look in looks.items():
-            look.add(seen_of(browser, view))
+            look.add(browser.script(f"return document.querySelector('figure[data-view={view}] canvas').toDataURL()"))
     assert [len(look) for look in looks.values()] == [3, 3, 3]
     browser.driver.execute_script(move, 0)
     browser.script("document.querySelector('.plays').scrollIntoView({block: 'center'})")

@@ -370,13 +370,11 @@ def test_the_parameters_name_the_robot(tmp_path: Path) -> None:
     path = urdf(tmp_path / "robot.urdf", base=collision('<box size="1 1 1"/>'))
     assert robot_of(StreamConfig(), DepthConfig()) is None
     robot = robot_of(StreamConfig(robot_description=str(path), robot_padding=0.05), DepthConfig())
-    assert robot is not None
     assert (robot.links, robot.padding) == (("base",), 0.05)
     with pytest.raises(InputError, match=r"the text of a URDF.*the path of its file"):
         robot_of(StreamConfig(robot_description=path.read_text()), DepthConfig())
     topic = StreamConfig(robot_description=DESCRIPTION_TOPIC)
     heard = robot_of(topic, DepthConfig(), path.read_text)
-    assert heard is not None
     assert heard.links == robot.links
     with pytest.raises(InputError, match=r"robot_description: 'topic'.*Pass the path"):
         robot_of(topic, DepthConfig())

@@ -81,7 +81,6 @@ def test_the_clearance_of_each_phase_is_what_another_program_measures(
                         held if step.phase in HOLDING else None)  # fmt: skip
         allowed = {"lift": scene.carrier_ids, "lower": ("t1",)}.get(step.phase, ())
         least = np.inf
-        assert step.trajectory is not None
         for row in step.trajectory.positions:
             judge.place(np.array(row), phase.width)
             for (one, other), away in judge.nearest(most=0.3).items():

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,16 +49,10 @@ def box(
     return PlanningObject(id_, id_, Solid((x, y, bottom + size[2] / 2), yaw, size))
 
 
-def table_with(
-    target: PlanningObject,
-    *neighbours: PlanningObject,
-    yaw_known: bool = True,
-    keep_outs: Sequence[PlanningObject] = (),
-    truncated: bool = False,
-) -> PlanningScene:
-    return PlanningScene(
-        "base_link", 1_000, target, yaw_known, truncated, (TABLE,), neighbours, tuple(keep_outs), ("support",), ()
-    )
+def table_with(target: PlanningObject, *neighbours: PlanningObject, **changed: Any) -> PlanningScene:
+    """A target whose heading is known and neighbours on a table; `changed` are other fields of the scene."""
+    made = PlanningScene("base_link", 1_000, target, True, False, (TABLE,), neighbours, (), ("support",), ())
+    return dataclasses.replace(made, **changed)
 
 
 def config(**groups: dict[str, object]) -> PlanningConfig:

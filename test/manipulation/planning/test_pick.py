@@ -87,8 +87,7 @@ def test_a_low_object_is_held_above_its_middle_from_a_side_and_a_flat_one_not_at
 def test_what_stands_on_a_plate_is_held_above_the_plate_and_a_heading_turns_the_grasp() -> None:
     cup = box("cup", 0.5, 0.0, (0.05, 0.05, 0.02), bottom=0.02)
     plate = box("plate", 0.5, 0.0, (0.2, 0.2, 0.02))
-    scene = dataclasses.replace(table_with(cup, plate), carrier_ids=("plate",))
-    grasp = only(pick_goal(scene, ANY), "top_down")[0]
+    grasp = only(pick_goal(table_with(cup, plate, carrier_ids=("plate",)), ANY), "top_down")[0]
     assert grasp.grasp.position[2] == pytest.approx(0.02 + 0.005 + 0.0095)
     assert grasp.clearance == pytest.approx(0.005)
     turned = PlanningObject("block", "block", dataclasses.replace(BLOCK.solid, yaw=0.4))
@@ -110,10 +109,8 @@ def test_an_object_without_heading_is_tried_in_several_and_measured_in_each() ->
 
 
 def test_the_fingers_open_wider_for_what_is_not_known_of_the_place() -> None:
-    for padding, opening in (
-        ((0.02, 0.004, 0.0), 0.05 + 2 * (0.005 + 0.004)),  # of 4 mm where the fingers close
-        ((0.0, 0.02, 0.0), 0.08),
-    ):  # as far as it goes
+    wider = 0.05 + 2 * (0.005 + 0.004)  # of 4 mm where the fingers close
+    for padding, opening in (((0.02, 0.004, 0.0), wider), ((0.0, 0.02, 0.0), 0.08)):  # as far as it goes
         vague = dataclasses.replace(BLOCK, padding=padding)
         assert pick_goal(table_with(vague), ANY).grasps[0].opening == pytest.approx(opening)
 
@@ -136,7 +133,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "table": table_with,
     "keep_out": lambda name, *solid: PlanningObject(KEEP_OUT + name, name, Solid(tuple(solid[0]), *solid[1:])),
     "list": lambda *each: list(each),
-    "without_support": lambda scene: dataclasses.replace(scene, support=()),
 }
 TABLES = tables(__file__)
 
@@ -201,8 +197,7 @@ def test_of_every_height_the_fingers_close_on_the_object_or_no_side_is_offered(
     supporting = [box("plate", 0.5, 0.0, (0.2, 0.2, plate))] if plate else []
     for tenths in sorted({*range(150, 801, step), least - 1, least, 800}):
         bar = box("bar", 0.5, 0.0, (0.05, 0.04, tenths / 1e4), bottom=plate)
-        scene = dataclasses.replace(table_with(bar, *supporting), carrier_ids=("plate" if plate else "support",))
-        goal = pick_goal(scene, measures)
+        goal = pick_goal(table_with(bar, *supporting, carrier_ids=("plate" if plate else "support",)), measures)
         assert len(only(goal, "side")) == (4 if tenths >= least else 0), tenths
         assert len(only(goal, "top_down")) == 2, tenths
         for grasp in only(goal, "side"):
@@ -284,15 +279,10 @@ FROM_ABOVE = pick_goal(table_with(BLOCK), ANY).grasps[0]
 
 
 def relative(gripper: Pose, obj: Pose) -> np.ndarray:
-    """(4, 4) pose of the tip frame in the thing's."""
-
-    def matrix(pose: Pose) -> np.ndarray:
-        m = np.eye(4)
-        m[:3, :3] = Rotation.from_quat(pose.orientation).as_matrix()
-        m[:3, 3] = pose.position
-        return m
-
-    return np.linalg.inv(matrix(obj)) @ matrix(gripper)
+    """(4, 3) axes of the tip frame and its origin, in the object's frame."""
+    turn, tip = (Rotation.from_quat(pose.orientation) for pose in (obj, gripper))
+    away = np.subtract(gripper.position, obj.position)
+    return np.vstack(((turn.inv() * tip).as_matrix().T, turn.inv().apply(away)))
 
 
 def test_a_block_is_put_down_where_it_was_asked_for_as_it_was_held() -> None:
@@ -325,13 +315,11 @@ def test_what_carries_ends_at_the_place_for_planners() -> None:
     assert carrier_at(scene, best) is None, "the support carries it"
     on_tray = dataclasses.replace(best, carrier_id="tray")
     carrier = carrier_at(scene, on_tray)
-    assert carrier is not None
     padded = carrier.padded
     assert padded.centre[2] + padded.size[2] / 2 == pytest.approx(0.006, abs=1e-6)
     assert padded.size[:2] == pytest.approx(tray.padded.size[:2])
     high = dataclasses.replace(on_tray, obj=dataclasses.replace(best.obj, position=(0.3, -0.2, 0.3)))
     above = carrier_at(scene, high)
-    assert above is not None
     assert above.solid.size[2] == pytest.approx(0.02), "it is not raised"
 
 

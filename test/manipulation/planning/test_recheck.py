@@ -295,7 +295,6 @@ def seen_target(points: np.ndarray) -> SeenTarget:
 
 def along(now: SeenTarget, then: SeenTarget) -> tuple[float, float]:
     shifts = surface_shifts(then, now, ORIGIN, OWN_AXES)
-    assert shifts is not None
     return float(shifts.low[0]), float(shifts.high[0])
 
 
