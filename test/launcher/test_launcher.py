@@ -156,7 +156,7 @@ def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> No
         (("replay", "bag:=/nowhere"), 1, "[bag_player] bag_player: /nowhere"),
     ],
 )
-def test_a_node_that_cannot_be_configured_does_not_start_again(
+def test_a_node_that_cannot_be_configured_does_not_restart(
     up: ANY, words: tuple[str, ...], code: int, said: str
 ) -> None:
     launched = up(*words)
@@ -171,9 +171,7 @@ def test_output_has_its_name_before_each_line_however_long(start: ANY) -> None:
     assert f"[talker] {'a' * 300_000}\n[talker] ü\n" in done.output
 
 
-def test_the_first_that_fails_gives_its_code_even_while_it_is_ended_and_ends_the_others(
-    start: ANY, tmp_path: Path
-) -> None:
+def test_the_first_that_fails_gives_its_code_also_while_it_is_ended_and_ends_others(start: ANY, tmp_path: Path) -> None:
     done = start(*programs(("waits", WAITS), ("fails", "import sys; sys.exit(7)")))
     gate = tmp_path / "gate"
     os.mkfifo(gate)

@@ -66,7 +66,7 @@ def test_faults_of_a_player_come_and_go_with_its_parameter(listener: Ears, play:
     assert found.header.frame_id == FIXED.child
 
 
-def test_faults_that_cannot_be_are_refused_and_those_before_stay(
+def test_faults_that_cannot_be_are_refused(
     listener: Ears, play: Callable[..., Any], node: Callable[..., Started], folder: Path
 ) -> None:
     player = play(faults="rgb.frame_id=wrong")
@@ -99,7 +99,7 @@ def test_static_transforms_and_the_clock_have_faults_too(listener: Ears, play: C
     assert listener.static[-1].transforms[0].transform.translation.x == pytest.approx(FIXED.translation[0])
 
 
-def test_the_command_sets_faults_of_the_player_that_runs(
+def test_the_command_sets_faults_of_the_player(
     listener: Ears, play: Callable[..., Any], program: Callable[..., Started]
 ) -> None:
     alone = program("fault", "rgb=off", "--wait", "1")

@@ -24,7 +24,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_fault_ends_as_it_should_and_is_over_when_it_ends(
+def test_a_fault_ends_as_it_should(
     graph: Graph, program: Callable[..., Started], folders: Path, tmp_path: Path, row: FaultRow,
 ) -> None:  # fmt: skip
     at_start = row.injected if row.set_up == "static" else ""
@@ -55,21 +55,11 @@ def test_a_fault_ends_as_it_should_and_is_over_when_it_ends(
     right = set(row.right) | ({OK} if row.undetectable else set())
     failures = [f"{name} is not right" for name in sorted(statuses - right)]
     failures += [f"{wrong} wrong poses"] if wrong and not row.undetectable else []
-    record_goals(
-        row.section,
-        row.id,
-        [goal for goal, _ in asked],
-        fault=row.fault,
-        injected=("grounder, " if row.set_up == "model" else "") + row.injected,
-        at_start=row.set_up == "static",
-        diagnostics=unhealthy,
-        said_before=sorted(before),
-        doctor=found,
-        recovery_s=round(recovery, 1),
-        wrong_poses=wrong,
-        right=sorted(row.right),
-        undetectable=row.undetectable,
-        failures=failures,
-    )
+    injected = ("grounder, " if row.set_up == "model" else "") + row.injected
+    told = {"fault": row.fault, "injected": injected, "right": sorted(row.right), "undetectable": row.undetectable}
+    said = {"diagnostics": unhealthy, "said_before": sorted(before), "doctor": found}
+    observed = {"recovery_s": round(recovery, 1), "wrong_poses": wrong, "failures": failures}
+    goals, at_once = [goal for goal, _ in asked], row.set_up == "static"
+    record_goals(row.section, row.id, goals, at_start=at_once, **told, **said, **observed)
     assert all((off is None) == (goal.name != OK) for goal, off in asked), "a refusal has no pose"
     assert not failures

@@ -99,13 +99,8 @@ def caller(selecting: Graph) -> Iterator[Caller]:
 def assert_refused(reply: SelectDetection.Response, status: str, *words: str) -> None:
     message = reply.resolution.status.message
     assert reply.resolution.status.name == status, message
-    assert not reply.index
-    assert not reply.indices
-    assert reply.id == ""
-    assert not reply.resolution.target
-    assert not reply.resolution.targets
-    for word in words:
-        assert word in message, message
+    assert not any((reply.index, reply.indices, reply.id, reply.resolution.target, reply.resolution.targets))
+    assert [word for word in words if word not in message] == [], message
 
 
 def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_the_core(caller: Caller) -> None:
@@ -177,15 +172,13 @@ def test_one_request_at_a_time(caller: Caller) -> None:
     graph.until(waiting.done, "it is refused")
     assert_refused(waiting.result(), "CANCELLED", "deactivated")
     assert_refused(caller.ask("the cup", detections_2d(BOXES, caller.header(1))), "CANCELLED", "not active")
-    for transition in (
-        Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,
-    ):  # fmt: skip
-        assert graph.change(transition)
+    for name in ("CLEANUP", "CONFIGURE", "ACTIVATE"):
+        assert graph.change(getattr(Transition, f"TRANSITION_{name}"))
     again = Caller(graph)
     assert again.ask_on_image(SENTENCE).id == "bonnet"
 
 
-def test_the_action_goes_on_with_the_detections_topic_which_diagnostics_miss_only_once_it_was_used(
+def test_the_action_goes_on_with_the_detections_topic_which_is_missed_only_once_it_was_used(
     caller: Caller,
 ) -> None:
     graph = caller.graph

@@ -95,9 +95,7 @@ WATCHED = [pytest.param(*row, id=name) for name, *row in rows(__file__, "watched
 
 
 @pytest.mark.parametrize(("fixed", "events", "error", "words"), WATCHED)
-def test_what_was_heard_since_the_first_look_is_judged_at_the_last_check(
-    fixed: str, events: list[Any], error: str, words: str
-) -> None:
+def test_what_was_heard_since_the_first_look_is_judged(fixed: str, events: list[Any], error: str, words: str) -> None:
     watch = TransformWatch(ObservationConfig(fixed_frame=fixed), SOON)
     refusal = pytest.raises(getattr(errors, error), match=words) if error else nullcontext()
     for number, (event, *given) in enumerate(events, 1):

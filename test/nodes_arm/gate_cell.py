@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import rclpy
-from arm_graph import SERVICES, ArmGraph
+from arm_graph import ArmGraph
 from builtin_interfaces.msg import Time
 from control_msgs.action import FollowJointTrajectory
 from geometry_msgs.msg import TransformStamped
+from hardware_double import ACTION_SERVICES
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from live_domain import free_domain
@@ -39,13 +40,8 @@ from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
-RENAMED = [
-    f"{name}:={OTHER}/{name}"
-    for name in (
-        *(f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")),
-        *("approve", "stop", "proposal"),
-    )
-]
+PARTS = (f"pick/_action/{part}" for part in (*ACTION_SERVICES, "feedback", "status"))
+RENAMED = [f"{name}:={OTHER}/{name}" for name in (*PARTS, "approve", "stop", "proposal")]
 """Rules by which the names of a gate begin with "other"."""
 FIXED, BASE = "odom", "panda_link0"
 ODOMETRY_NS = 100_000_000
@@ -89,16 +85,10 @@ class Cell:
         self.other_audit = audit.with_name("other.jsonl")
         robot = self.robot
         self.given = {**GATE, **robot.gate, **CLOCK, "robot_description": robot.urdf()}
+        sees = {"base_frame": robot.base_link, "robot_description": robot.urdf(), "frame_timeout": 30.0, **CLOCK}
         self.processes = {
             "sim_arm": begin("sim_arm", robot=robot.name, clock=True, **self.simulation),
-            "resolver": begin(
-                "resolver",
-                *self.looks,
-                base_frame=robot.base_link,
-                robot_description=robot.urdf(),
-                frame_timeout=30.0,
-                **CLOCK,
-            ),
+            "resolver": begin("resolver", *self.looks, **sees),
             "arm_planner": begin("arm_planner", arm=robot.name, **PLANNER, **CLOCK),
             "planner_gate": begin("planner_gate", audit_log=str(audit), **self.given, **gate),
         }
@@ -153,7 +143,7 @@ class Cell:
             self.odometry = now
 
     def _whole(self, action: str) -> None:
-        for service in SERVICES:
+        for service in ACTION_SERVICES:
             self.until(lambda s=service: self.node.count_services(f"{action}/_action/{s}"), "the action is whole")
 
     @contextmanager

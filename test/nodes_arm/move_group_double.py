@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from execution_double import PREEMPTED, SUCCEEDED, TIMED_OUT, ControllerHandle, ExecutionManager, RobotState
-from hardware_double import Spun, forget
+from hardware_double import Spun, clients, forget
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from moveit_msgs.msg import MoveItErrorCodes
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
@@ -36,7 +36,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
-from robot_doubles import clients, run
+from robot_doubles import run
 from scene_double import PlanningSceneDouble
 from std_msgs.msg import String
 

@@ -68,9 +68,7 @@ def answer_of(picking: Picking) -> dict[str, Any]:
     return dict(json.loads(picking.result.resolution.json))
 
 
-def test_a_plan_for_what_a_model_points_at_says_so_and_a_place_is_not_asked_for(
-    cell: FreeCell, server: Contract
-) -> None:
+def test_a_plan_for_what_a_model_points_at_says_so_and_no_place_is_asked_for(cell: FreeCell, server: Contract) -> None:
     before, shown = server.requests, len(cell.targets)
     picking = cell.run(FREE, plan_only=True)
     assert picking.name == "OK", picking.result

@@ -22,6 +22,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
 from spatial_vlm_ros.nodes.arm.strategies import Refused, Strategies
 
+FAILED = errors.PlanningFailedError
 PHASES = ("reach", "approach", "lift", "carry", "lower", "withdraw")
 OWN = AllowedCollisionMatrix(
     entry_names=["panda_link0", "panda_link1"],
@@ -150,11 +151,7 @@ def test_the_object_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afte
     diffs = [each.planning_options.planning_scene_diff for each in client.asked]
     assert [len(diff.robot_state.attached_collision_objects) for diff in diffs] == [0, 0, 1, 1, 1, 0]
     (held,) = diffs[2].robot_state.attached_collision_objects
-    assert (held.link_name, held.object.id, held.object.header.frame_id) == (
-        "panda_hand_tcp",
-        "block",
-        "panda_hand_tcp",
-    )
+    assert (held.object.id, held.link_name) == ("block", held.object.header.frame_id) == ("block", "panda_hand_tcp")
     assert list(held.touch_links) == ["panda_leftfinger", "panda_rightfinger"]
     grasp = pick.grasps[0].grasp
     base_T_tip = np.eye(4)
@@ -203,17 +200,18 @@ def test_what_is_added_to_a_matrix_heeds_its_defaults() -> None:
 @pytest.mark.parametrize(
     ("refusal", "error", "words"),
     [
-        ({"reach": -10}, errors.PlanningFailedError, "the arm is in collision"),
+        ({"reach": -10}, FAILED, "the arm is in collision"),
         ({"reach": -15}, errors.InputError, "INVALID_GROUP_NAME"),
         ({"lift": -21}, errors.InputError, "FRAME_TRANSFORM_FAILURE"),
+        ({"approach": -28}, errors.InputError, "UNRECOGNIZED_GOAL_TYPE"),
         ({"approach": -23}, errors.StaleInputError, "joint states are too old"),
         ({"lower": -29}, errors.PlannerUnavailableError, "crashed"),
         ({"reach": -31}, errors.GoalError, "grasp 0: reach: the arm cannot reach the goal .NO_IK_SOLUTION."),
-        ({"lower": -1}, errors.PlanningFailedError, "grasp 0, placement 0: lower: no path was found .PLANNING_FAILED."),
-        ({"approach": -10}, errors.PlanningFailedError, "approach: the arm is in collision"),
+        ({"lower": -1}, FAILED, "grasp 0, placement 0: lower: no path was found .PLANNING_FAILED."),
+        ({"approach": -10}, FAILED, "approach: the arm is in collision"),
     ],
 )
-def test_moveits_numbers_become_our_errors(
+def test_moveits_numbers_become_errors(
     refusal: dict[str, int], error: type[errors.SpatialVlmError], words: str
 ) -> None:
     client, around = AskedClient(motion={"attempts": 1}, **refusal), scene()
@@ -281,16 +279,16 @@ def jumping(usual: RobotTrajectory) -> RobotTrajectory:
 @pytest.mark.parametrize(
     ("phase", "answer", "words"),
     [
-        ("reach", renamed("elbow", "wrist"), "'reach' moves joints that do not belong to the arm: .*elbow, wrist"),
-        ("reach", renamed(*JOINTS, FINGERS[0]), f"'reach' moves joints that do not .*{FINGERS[0]}"),
-        ("approach", renamed(*JOINTS[:6]), f"'approach' moves joints that do not .*{JOINTS[6]}"),
-        ("lift", several_axes, "'lift' moves joints that do not belong to the arm: .*base"),
-        ("approach", jumping, "'approach' does not start at the end of the previous one"),
+        ("reach", renamed("elbow", "wrist"), "moves joints that do not belong to the arm: .*elbow, wrist"),
+        ("reach", renamed(*JOINTS, FINGERS[0]), f"moves joints that do not .*{FINGERS[0]}"),
+        ("approach", renamed(*JOINTS[:6]), f"moves joints that do not .*{JOINTS[6]}"),
+        ("lift", several_axes, "moves joints that do not belong to the arm: .*base"),
+        ("approach", jumping, "does not start at the end of the previous one"),
     ],
 )
 def test_a_trajectory_of_other_joints_or_from_elsewhere_is_no_plan(phase: str, answer: Any, words: str) -> None:
     assert len(AskedClient().plan(scene(), OWN).trajectories) == 6
-    with pytest.raises(errors.PlanningFailedError, match=words):
+    with pytest.raises(FAILED, match=f"'{phase}' {words}"):
         AskedClient(instead(phase, answer)).plan(scene(), OWN)
 
 

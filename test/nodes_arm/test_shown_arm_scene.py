@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arm_graph import BLOCK, CUP, scene
+from arm_graph import BLOCK, CUP, never, scene
 from geometry_msgs.msg import Point, Pose, Quaternion
 from moveit_msgs.msg import (
     AllowedCollisionEntry,
@@ -34,10 +34,6 @@ from spatial_vlm_ros.nodes.arm.motion_messages import (
 from spatial_vlm_ros.nodes.arm.shown_scene import OWNER, ShownScene
 
 TIP, FINGERS = "panda_hand_tcp", ["panda_leftfinger", "panda_rightfinger"]
-
-
-def never() -> bool:
-    return False
 
 
 class ServiceOf:
@@ -196,12 +192,12 @@ class Elsewhere(Desk):
         return answer
 
 
-def shifted(name: str, by: float) -> Desk:
+def shifted(name: str, by: float) -> Callable[[dict[str, Any]], None]:
     def wrong(objects: dict[str, Any]) -> None:
         if name in objects:
             objects[name].pose.position.x += by
 
-    return Elsewhere(wrong)
+    return wrong
 
 
 def without_shapes(objects: dict[str, Any]) -> None:
@@ -219,25 +215,21 @@ def test_a_scene_that_is_told_in_another_frame_is_compared_too() -> None:
     assert {shape.frame for shapes in look.objects.values() for shape in shapes} == {"world"}
 
 
-IN_ANOTHER_FRAME = dataclasses.replace(scene(), frame_id="base")
-DIFFERS = "'{}' differs from what was sent"
-
-
 @pytest.mark.parametrize(
-    ("make", "around", "error", "words"),
+    ("wrong", "differs"),
     [
-        (Desk, IN_ANOTHER_FRAME, errors.PlanningFailedError, r"'support' is missing, .*motion.planning_frame"),
-        (lambda: shifted("cup", 0.01), scene(CUP), errors.PlanningFailedError, DIFFERS.format("cup")),
-        (lambda: shifted("block", -0.01), scene(CUP), errors.PlanningFailedError, DIFFERS.format("block")),
-        (lambda: shifted("cup", float("nan")), scene(CUP), errors.PlanningFailedError, DIFFERS.format("cup")),
-        (lambda: Elsewhere(without_shapes), scene(CUP), errors.PlanningFailedError, DIFFERS.format("support")),
-        (lambda: Elsewhere(larger), scene(CUP), errors.PlanningFailedError, DIFFERS.format("support")),
+        pytest.param(shifted("cup", 0.01), "cup", id="cup"),
+        pytest.param(shifted("block", -0.01), "block", id="block"),
+        pytest.param(shifted("cup", float("nan")), "cup", id="not finite"),
+        pytest.param(without_shapes, "support", id="no shapes"),
+        pytest.param(larger, "support", id="size"),
     ],
-    ids=["frame", "cup", "block", "not finite", "no shapes", "size"],
-)  # fmt: skip
-def test_what_is_not_there_as_it_was_sent_is_noticed(make: Any, around: Any, error: Any, words: str) -> None:
-    with pytest.raises(error, match=words):
-        make().client.show(around, never)
+)
+def test_what_is_not_there_as_it_was_sent_is_noticed(wrong: Any, differs: str) -> None:
+    with pytest.raises(errors.PlanningFailedError, match=f"'{differs}' differs from what was sent"):
+        Elsewhere(wrong).client.show(scene(CUP), never)
+    with pytest.raises(errors.PlanningFailedError, match=r"'support' is missing, .*motion.planning_frame"):
+        Desk().client.show(dataclasses.replace(scene(), frame_id="base"), never)
 
 
 def test_fingers_that_the_planners_model_does_not_have_are_named() -> None:
@@ -368,13 +360,11 @@ def test_the_double_keeps_matrices_as_moveit_does() -> None:
     assert not moveit.matrix.allowed("b", "cup")
 
 
-@pytest.mark.parametrize(
-    ("name", "frame", "taken"), [("cup", "panda_link0", True), ("cup", "world", False), ("<octomap>", "", False)]
-)
-def test_the_double_refuses_what_moveit_refuses_of_the_world(name: str, frame: str, taken: bool) -> None:
+def test_the_double_refuses_what_moveit_refuses_of_the_world() -> None:
     moveit = PlanningSceneDouble()
-    assert moveit.apply(scene_diff([box_object(name, frame, np.eye(4), (1, 1, 1))])) is taken
-    assert (name in moveit.world) is taken
+    for name, frame in (("cup", "world"), ("<octomap>", "")):
+        assert not moveit.apply(scene_diff([box_object(name, frame, np.eye(4), (1, 1, 1))]))
+        assert not moveit.world
 
 
 def test_the_double_applies_what_it_can_and_keeps_its_octomap_until_a_whole_scene_comes() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import planned_offer
 import pytest
-from planning_scenes import CLEAR
+from planning_scenes import CLEAR, depth_of_boxes
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 from waiting import DEADLINE
@@ -31,7 +31,7 @@ from spatial_vlm_ros.nodes.arm.way_watch import Elapsed, WayWatch
 from spatial_vlm_ros.parameters import GateConfig
 from spatial_vlm_ros.sim.arm.worlds import wrist_camera
 from spatial_vlm_ros.streams.transforms import SECOND
-from spatial_vlm_ros.types import Transform
+from spatial_vlm_ros.types import PinholeCamera, Transform
 
 DEPTH, JOINTS, FINGERS = "/camera/depth/image", "/joint_states", "/gripper/joint_states"
 WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
@@ -64,15 +64,6 @@ def prepared_once() -> Iterator[None]:
         yield
 
 
-def boxes() -> list[Box]:
-    found = []
-    for each in (planned_offer.BLOCK, planned_offer.CUP, planned_offer.TRAY):
-        solid = each.solid
-        found.append((tuple(np.array(solid.centre) - np.array(solid.size) / 2),
-                      tuple(np.array(solid.centre) + np.array(solid.size) / 2)))  # fmt: skip
-    return found
-
-
 def planned_from() -> np.ndarray:
     """(4, 4) base_T_camera of the plan's image."""
     return planned_offer.matrix(planned_offer.SEEN.camera)
@@ -80,18 +71,10 @@ def planned_from() -> np.ndarray:
 
 def depth(*more: Box, pose: np.ndarray | None = None) -> np.ndarray:
     """(H, W) float32 metres, from where `planned_offer.SEEN` was seen, or another pose; the arm is out of sight."""
-    pose = planned_from() if pose is None else pose
-    eye = pose[:3, 3]
-    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    rays = np.stack(((u - MIDDLE[0]) / FOCAL, (v - MIDDLE[1]) / FOCAL, np.ones_like(u)), axis=-1)
-    ways = rays @ pose[:3, :3].T
-    best = -eye[2] / ways[..., 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for low, high in (*boxes(), *more):
-            a, b = (np.array(low) - eye) / ways, (np.array(high) - eye) / ways
-            enter, leave = np.minimum(a, b).max(axis=-1), np.maximum(a, b).min(axis=-1)
-            best = np.where((enter <= leave) & (enter > 0), np.minimum(best, enter), best)
-    return best.astype(np.float32)
+    solids = [each.solid for each in (planned_offer.BLOCK, planned_offer.CUP, planned_offer.TRAY)]
+    seen = [(np.subtract(s.centre, np.divide(s.size, 2)), np.add(s.centre, np.divide(s.size, 2))) for s in solids]
+    lens = PinholeCamera(np.array([[FOCAL, 0, MIDDLE[0]], [0, FOCAL, MIDDLE[1]], [0, 0, 1]]), WIDTH, HEIGHT)
+    return depth_of_boxes((*seen, *more), lens, planned_from() if pose is None else pose).astype(np.float32)
 
 
 class Hearing:
@@ -119,20 +102,14 @@ def swaying(stamp_ns: int) -> np.ndarray:
 class Bench:
     """A watch, a camera at 25 images a second, and somebody who would stop the arm.
 
-    The camera stands still, or is where `moves` says; with `mount` that is the hand, and the camera is fixed to it. TF
-    tells where it is, unless `tf_lost`, `tf_late` images later.
+    The camera stands still, or is where `moves` (stamp → (4, 4) pose) says; with `mount` that is the hand, and the
+    camera is fixed to it. TF tells where it is, unless `tf_lost`, `tf_late` images later.
     """
 
     def __init__(
-        self,
-        offer: Offer | None = None,
-        description: str | None = None,
-        moves: Callable[[int], np.ndarray] | None = None,
-        mount: np.ndarray | None = None,
-        untold: bool = False,
-        ahead_ns: int = 0,
-        **config: Any,
-    ) -> None:
+        self, description: str = DESCRIPTION, moves: Any = None, mount: Any = None, untold: bool = False,
+        ahead_ns: int = 0, **config: Any,
+    ) -> None:  # fmt: skip
         self.node, self.stopped = Hearing(), threading.Event()
         self.moves, self.more, self.tf_lost, self.tf_late = moves, (), False, 0
         self._now, self._ahead, self.rate, self.images = 0, ahead_ns, 1.0, 0
@@ -149,8 +126,7 @@ class Bench:
         hears: Any = self.node
         topics = [JOINTS, FINGERS]
         self.watch = WayWatch(hears, GateConfig(**given), topics, self.transforms, self._stop, lambda: self.holds)
-        made = offer or self.offer()
-        self.watch.prepare(made, planned_offer.CONFIG, DESCRIPTION if description is None else description)
+        self.watch.prepare(self.offer(), planned_offer.CONFIG, description)
         self.image: np.ndarray | None = depth()
         self.frame, self.joints, self.behind, self.frozen = "camera", list(ARM_JOINTS), 0, False
         self.encoding, self.info_width, self.fx = "32FC1", WIDTH, FOCAL
@@ -219,12 +195,15 @@ class Bench:
         return self.words[0]
 
 
+Make = Callable[..., Bench]
+
+
 @pytest.fixture
-def make() -> Iterator[Callable[..., Bench]]:
+def make() -> Iterator[Make]:
     running: list[Bench] = []
 
-    def begin(*words: Any, **options: Any) -> Bench:
-        running.append(Bench(*words, **options))
+    def begin(**options: Any) -> Bench:
+        running.append(Bench(**options))
         return running[-1]
 
     yield begin
@@ -240,7 +219,7 @@ def in_the_way() -> Box:
 ENTERED = "entered the arm's path at (0.4"
 
 
-def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[..., Bench]) -> None:
+def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Make) -> None:
     bench = make()
     bench.image = depth(in_the_way())
     with pytest.raises(errors.SceneChangedError, match="the path of the arm is not free"):
@@ -254,7 +233,7 @@ def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[.
     assert len(bench.words) == 1
 
 
-def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Callable[..., Bench]) -> None:
+def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Make) -> None:
     bench = make(watch_depth_scale=0.0005, watch_rectified=True)
     bench.encoding, bench.fx = "16UC1", 2 * FOCAL
     bench.image = np.rint(depth() / 0.0005).astype(np.uint16)
@@ -286,7 +265,7 @@ LOST, UNWATCHED = "depth of the path was lost", "cannot be watched"
     ids=["none", "blind", "late", "frozen", "joints", "frame", "colour", "encoding", "cut", "size"],
 )
 def test_depth_that_cannot_be_used_lets_nothing_begin_and_stops_a_motion(
-    make: Callable[..., Bench], fault: dict[str, Any], error: type[Exception] | None, words: str, kind: str
+    make: Make, fault: dict[str, Any], error: type[Exception] | None, words: str, kind: str
 ) -> None:
     bench = make()
     well = {name: vars(bench)[name] for name in fault}
@@ -304,7 +283,7 @@ def test_depth_that_cannot_be_used_lets_nothing_begin_and_stops_a_motion(
     assert "report this" not in told, "a typed refusal"
 
 
-def test_silence_passes_no_faster_than_the_clock_of_the_node_unless_that_stands_still(
+def test_silence_passes_no_faster_than_the_nodes_clock_unless_that_stands_still(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told, real = [100.0], [0.0]
@@ -325,7 +304,7 @@ def test_silence_passes_no_faster_than_the_clock_of_the_node_unless_that_stands_
         assert jumps() < 0.1
 
 
-def test_a_slow_clock_that_is_not_the_arms_own_does_not_make_the_silence_longer(make: Callable[..., Bench]) -> None:
+def test_a_slow_clock_that_is_not_the_arms_own_does_not_make_the_silence_longer(make: Make) -> None:
     bench = make()
     bench.rate = 0.001  # `use_sim_time` beside a bag, and an arm and a camera that stamp by real time
     bench.watch.begin()
@@ -333,7 +312,7 @@ def test_a_slow_clock_that_is_not_the_arms_own_does_not_make_the_silence_longer(
     assert LOST in bench.stops()  # by the node's clock: after ten minutes
 
 
-def test_what_fails_inside_the_watch_stops_the_arm(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_inside_the_watch_stops_the_arm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make()
     bench.watch.begin()
 
@@ -375,15 +354,13 @@ def test_joint_states_at_1_khz_and_those_of_the_gripper_reach_back_to_the_image(
     assert found == {"a": pytest.approx(1.3, abs=0.005), "b": pytest.approx(-1.3, abs=0.005)}
 
 
-def test_images_count_by_the_nodes_time_although_joint_states_are_as_old(make: Callable[..., Bench]) -> None:
+def test_images_count_by_the_nodes_time_although_joint_states_are_as_old(make: Make) -> None:
     bench = make(ahead_ns=-int(2 * SILENCE * 1000) * MILLISECOND)
     with pytest.raises(errors.DepthError, match="the images are too old"):
         bench.watch.begin()
 
 
-def test_the_target_is_taken_out_of_the_images_at_the_tip_only_while_it_is_held(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_target_is_taken_out_of_images_only_while_it_is_held(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
     look = IntrusionWatch.look
 
@@ -402,7 +379,7 @@ def test_the_target_is_taken_out_of_the_images_at_the_tip_only_while_it_is_held(
         assert all(("held" in links) == holds and "panda_hand" in links for links in seen)
 
 
-def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(make: Callable[..., Bench]) -> None:
+def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(make: Make) -> None:
     bench = make(moves=swaying, watch_silence=PATIENT)
     bench.watch.begin()
     bench.clean(50)
@@ -412,7 +389,7 @@ def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(m
     assert ENTERED in bench.stops()
 
 
-def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable[..., Bench]) -> None:
+def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Make) -> None:
     bench = make(moves=swaying, watch_silence=PATIENT)
     bench.tf_lost = True
     bench.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
@@ -425,7 +402,7 @@ def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable
     assert "something has entered the arm's path" in told
 
 
-def test_without_the_pose_of_the_camera_nothing_begins(make: Callable[..., Bench]) -> None:
+def test_without_the_pose_of_the_camera_nothing_begins(make: Make) -> None:
     bench = make(untold=True)
     words = "the pose of the camera is not known: nothing could be"
     with pytest.raises(errors.TransformUnavailableError, match=words) as told:
@@ -439,7 +416,7 @@ def test_without_the_pose_of_the_camera_nothing_begins(make: Callable[..., Bench
 
 
 @pytest.mark.parametrize("late", [0, 20])
-def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Callable[..., Bench], late: int) -> None:
+def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Make, late: int) -> None:
     bench = make(moves=swaying)
     bench.watch.begin()
     bench.tf_lost, bench.tf_late = not late, late
@@ -457,7 +434,7 @@ def on_the_hand() -> np.ndarray:
 
 
 def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_is_allowed(
-    make: Callable[..., Bench],
+    make: Make,
 ) -> None:
     hand, mount = on_the_hand(), wrist_camera().matrix
     blind = make(moves=lambda _: hand, mount=mount)

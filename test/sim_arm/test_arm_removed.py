@@ -113,9 +113,7 @@ def test_all_of_the_arm_goes_and_the_answer_stays(at: tuple[float, float, float]
         assert "Detections discarded as part of the robot: cup (gripper)." in again.message
 
 
-def test_a_camera_on_the_hand_that_sees_the_fingers_sees_the_objects_alone(
-    look: Any, robot: RobotModel, cell: Any
-) -> None:
+def test_a_camera_on_the_hand_that_sees_fingers_sees_objects_alone(look: Any, robot: RobotModel, cell: Any) -> None:
     """Mounted 20 cm before the hand, at the height of its flange, and tilted so that the fingers are in its view."""
     tilt = np.radians(30)
     mount = np.eye(4)
@@ -139,7 +137,7 @@ def test_a_camera_on_the_hand_that_sees_the_fingers_sees_the_objects_alone(
 
 
 @pytest.mark.parametrize("at", [AROUND[0], pytest.param(AROUND[1], marks=pytest.mark.slow)])
-def test_what_the_fingers_hold_is_not_the_robot_and_is_refused_rather_than_misplaced(
+def test_what_fingers_hold_is_not_the_robot_and_is_refused(
     at: tuple[float, float, float], look: Any, robot: RobotModel
 ) -> None:
     seen = look(*at, CLOSED)

@@ -58,10 +58,9 @@ def test_what_stands_in_the_way_of_any_link_on_a_free_motion_is_refused(made: An
     (body,) = (hull for hull in link_hulls(joints) if hull.base_T_link.child == link)
     x, y, z = body.base_T_link.apply(body.hull.centre[None])[0].tolist()
     post = PlanningObject("post", "post", Solid((x, y, z), 0.3, (0.02, 0.02, 0.02)))
+    now = dataclasses.replace(scene, neighbours=(*scene.neighbours, post))
     with pytest.raises(SceneChangedError, match=r"the post"):
-        check_clearance(
-            scene, dataclasses.replace(scene, neighbours=(*scene.neighbours, post)), made.goal, plan, CONFIG
-        )
+        check_clearance(scene, now, made.goal, plan, CONFIG)
 
 
 def test_a_scene_without_visible_surfaces_is_judged_by_its_boxes(made: Any) -> None:

@@ -85,9 +85,7 @@ WRONG = [({"goal_id": OTHER}, "not the open proposal"), ({"scene_stamp_ns": 5}, 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG)
 @pytest.mark.parametrize("approve", [True, False])
-def test_a_decision_on_something_else_is_refused_and_changes_nothing(
-    office: Any, wrong: dict[str, Any], said: str, approve: bool
-) -> None:
+def test_a_decision_on_something_else_is_refused(office: Any, wrong: dict[str, Any], said: str, approve: bool) -> None:
     proposal = office.proposed()
     with pytest.raises(errors.RejectedError, match=said) as caught:
         office.broker.decide(office.says(proposal, approve, **wrong), "10.0.0.7")
@@ -360,7 +358,7 @@ def test_what_cannot_be_recorded_is_not_accepted(office: Any) -> None:
 
 
 @pytest.mark.parametrize(("begun", "stage"), [(False, ApprovalStage.APPROVED), (True, ApprovalStage.IDLE)])
-def test_an_execution_that_cannot_be_recorded_is_not_begun_and_an_end_is_an_end(
+def test_what_cannot_be_recorded_is_not_begun_and_an_end_is_an_end(
     office: Any, begun: bool, stage: ApprovalStage
 ) -> None:
     proposal, decision = office.approved()

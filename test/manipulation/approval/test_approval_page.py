@@ -64,9 +64,7 @@ def test_a_wrong_token_is_refused_and_on_record(stranger: Visitor, office: Any) 
         assert token not in str(record)
 
 
-def test_guessing_is_slowed_and_keeps_nobody_out_who_has_the_token(
-    stranger: Visitor, ann: Visitor, office: Any
-) -> None:
+def test_guessing_is_slowed_and_keeps_nobody_out_with_the_token(stranger: Visitor, ann: Visitor, office: Any) -> None:
     replies = [stranger.get("/?token=", x_forwarded_for=f"10.0.0.{n}").status for n in range(9)]
     assert replies == [403] * 5 + [429] * 4, "nobody can say that they come from elsewhere"
     assert all(record["remote"].startswith("127.0.0.1:") for record in office.records()[1:])
@@ -314,7 +312,7 @@ def test_a_full_disk_shows(ann: Visitor, office: Any) -> None:
 
 
 @pytest.mark.parametrize(("given", "words", "more"), TABLES["addresses"])
-def test_an_address_or_token_that_cannot_be_used_is_refused(
+def test_an_address_or_token_that_cannot_be_is_refused(
     office: Any, given: dict[str, Any], words: str, more: str
 ) -> None:
     with pytest.raises(InputError, match=words) as caught:

@@ -132,9 +132,7 @@ def test_fingers_that_turn_need_a_table_and_follow_it() -> None:
 
 
 @pytest.mark.parametrize(("group", "hand", "srdf", "words"), TABLES["groups"])
-def test_a_group_that_is_no_chain_and_a_hand_without_fingers_are_refused(
-    group: str, hand: str, srdf: str | None, words: str
-) -> None:
+def test_groups_that_are_no_chain_or_no_hand_are_refused(group: str, hand: str, srdf: str | None, words: str) -> None:
     text = SRDF.read_text().replace("</robot>", (srdf or "") + "</robot>")
     with pytest.raises(RobotDescriptionError, match=words):
         ur(srdf=text, group=group, hand=hand)

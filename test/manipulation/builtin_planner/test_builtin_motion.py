@@ -109,7 +109,7 @@ def test_positions_velocities_and_accelerations_keep_their_limits(picked: Any, w
         assert (np.abs(np.diff(t.velocities, axis=0)) <= acceleration * apart[:, None] * 1.001).all()
 
 
-def test_the_same_seed_gives_the_same_trajectory_and_half_the_velocity_takes_twice_as_long(
+def test_the_same_seed_gives_the_same_trajectory_and_half_the_velocity_doubles_its_time(
     bench: Any, planner: Any
 ) -> None:
     asked = bench.pick(bench.clutter(1), seed=7, time_limit=60.0)
@@ -280,7 +280,7 @@ def test_what_takes_the_goal_or_the_start_or_blocks_a_line_is_named(bench: Any, 
     ],
     ids=["a mug in the middle of it", "a crate from the front", "a table told 5 cm too high"],
 )
-def test_a_box_in_the_base_of_the_arm_is_refused_by_name(
+def test_a_box_in_the_base_is_refused_by_name(
     bench: Any, planner: Any, centre: tuple[float, ...], size: tuple[float, ...], depth: str
 ) -> None:
     wrong = bench.box("wrong", centre, size)
@@ -310,7 +310,7 @@ def shifted(pose: Any, x: float) -> Any:
     return moved
 
 
-def test_a_start_beyond_limits_or_of_another_arm_and_an_opening_of_another_hand_are_refused(
+def test_a_start_beyond_limits_or_of_another_arm_and_another_hands_opening_are_refused(
     bench: Any, planner: Any
 ) -> None:
     for changed, words in (

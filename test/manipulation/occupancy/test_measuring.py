@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planning_scenes import CLEAR, table_with
+from planning_scenes import CLEAR, depth_of_boxes, table_with
 from planning_scenes import box as body_of
 from scipy.spatial.transform import Rotation
 
@@ -49,17 +49,7 @@ def looking_down(height: float = 0.7, back: float = 0.7) -> Transform:
 
 def depth_of(boxes: Sequence[Box], base_T_camera: Transform, noise: float = 0.0, seed: int = 0) -> np.ndarray:
     """(H, W) float32 metres of a table and boxes on it; noise: standard deviation at 1 m, metres, growing by range²."""
-    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    rays = np.stack(((u - 319.5) / FOCAL, (v - 239.5) / FOCAL, np.ones_like(u)), axis=-1).astype(np.float64)
-    ways = rays @ base_T_camera.rotation.T
-    eye = base_T_camera.translation
-    with np.errstate(divide="ignore", invalid="ignore"):
-        table = -eye[2] / ways[..., 2]
-        best = np.where(table > 0, table, np.inf)
-        for low, high in boxes:
-            a, b = (np.array(low) - eye) / ways, (np.array(high) - eye) / ways
-            enter, leave = np.minimum(a, b).max(axis=-1), np.maximum(a, b).min(axis=-1)
-            best = np.where((enter <= leave) & (enter > 0), np.minimum(best, enter), best)
+    best = depth_of_boxes(boxes, CAMERA, base_T_camera.matrix)
     best[best > 4.0] = np.nan
     best += np.random.default_rng(seed).normal(size=best.shape) * noise * best**2
     return best.astype(np.float32)

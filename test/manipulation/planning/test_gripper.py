@@ -175,9 +175,7 @@ def test_what_is_called_apart_is_apart_by_at_least_as_much(one: TurnedBox, other
 
 @settings(max_examples=40, deadline=None)
 @given(solids, triples, st.floats(0, 1))
-def test_what_is_swept_holds_the_box_everywhere_on_its_way(
-    one: Solid, way: tuple[float, float, float], part: float
-) -> None:
+def test_what_is_swept_holds_the_box_on_all_its_way(one: Solid, way: tuple[float, float, float], part: float) -> None:
     x, y, z = (c + part * w for c, w in zip(one.centre, way, strict=True))
     corners = np.array([(a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)]) * np.array(one.size) / 2
     there = corners @ Rotation.from_euler("z", one.yaw).as_matrix().T + (x, y, z)
@@ -333,9 +331,7 @@ def test_turned_links_in_random_depth_are_those_of_qhull(lens: PinholeCamera, se
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(-2, 2)] * 3), min_size=4, max_size=40, unique=True), st.integers(0, 99))
-def test_hulls_of_points_with_many_in_one_plane_are_those_of_qhull(
-    points: list[tuple[int, int, int]], seed: int
-) -> None:
+def test_hulls_of_points_with_many_in_a_plane_are_those_of_qhull(points: list[tuple[int, int, int]], seed: int) -> None:
     vertices = Rotation.random(random_state=seed).apply(np.array(points, np.float64)) * 0.1
     spread = np.linalg.svd(vertices - vertices.mean(axis=0), compute_uv=False)
     if spread[2] < 1e-6:

@@ -138,7 +138,7 @@ TABLES = tables(__file__)
 
 
 @pytest.mark.parametrize(("scene", "setting", "error", "words"), TABLES["not taken"])
-def test_a_target_that_cannot_be_taken_is_refused_with_its_reason(
+def test_a_target_that_cannot_be_taken_is_refused(
     scene: list[Any], setting: dict[str, dict[str, object]], error: str, words: str
 ) -> None:
     made = called(scene, FUNCTIONS)
@@ -189,7 +189,7 @@ def test_how_many_ways_failed_for_which_reason_is_told_and_bounded() -> None:
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("palm", [0.04, 0.064, 0.09])
 @pytest.mark.parametrize("plate", [0.0, 0.02])
-def test_of_every_height_the_fingers_close_on_the_object_or_no_side_is_offered(
+def test_of_every_height_fingers_close_on_the_object_or_no_side_is_offered(
     palm: float, plate: float, step: int
 ) -> None:
     """From 15 to 80 mm in steps of 0.1 mm or 1.3, on the table and on a plate, with thin and thick palms."""
@@ -210,9 +210,7 @@ def test_of_every_height_the_fingers_close_on_the_object_or_no_side_is_offered(
 near = st.floats(-0.3, 0.3)
 object_sizes = st.tuples(st.floats(0.02, 0.12), st.floats(0.02, 0.12), st.floats(0.02, 0.2))
 neighbours = st.lists(st.tuples(near, near, object_sizes, st.floats(-3, 3)), max_size=5)
-FREE = config(
-    workspace={name: value for axis in "xyz" for name, value in ((f"{axis}_min", -9.0), (f"{axis}_max", 9.0))}
-)
+FREE = config(workspace={f"{axis}_{end}": at for axis in "xyz" for end, at in (("min", -9.0), ("max", 9.0))})
 
 
 def goal_or_reasons(scene: PlanningScene) -> PickGoal | tuple[tuple[str, str], ...]:
@@ -229,9 +227,7 @@ def scene_of(size: tuple[float, float, float], around: list, yaw: float = 0.3) -
 
 @settings(max_examples=12, deadline=None)
 @given(object_sizes, neighbours)
-def test_kept_grasps_meet_nothing_on_their_way_and_have_the_target_between_their_fingers(
-    size: tuple, around: list
-) -> None:
+def test_kept_grasps_meet_nothing_on_their_way_and_have_the_target_between_fingers(size: tuple, around: list) -> None:
     scene = scene_of(size, around)
     goal = goal_or_reasons(scene)
     for grasp in goal.grasps if isinstance(goal, PickGoal) else ():
@@ -251,9 +247,7 @@ def test_kept_grasps_meet_nothing_on_their_way_and_have_the_target_between_their
 
 @settings(max_examples=12, deadline=None)
 @given(object_sizes, neighbours, near, near, st.floats(-math.pi, math.pi))
-def test_a_scene_that_moves_about_up_moves_its_grasps_alike(
-    size: tuple, around: list, x: float, y: float, turn: float
-) -> None:
+def test_a_scene_moved_about_up_moves_its_grasps(size: tuple, around: list, x: float, y: float, turn: float) -> None:
     scene = scene_of(size, around)
     rotation = Rotation.from_euler("z", turn)
 
@@ -261,9 +255,7 @@ def test_a_scene_that_moves_about_up_moves_its_grasps_alike(
         cx, cy, cz = (rotation.apply(obj.solid.centre) + np.array([x, y, 0.0])).tolist()
         return dataclasses.replace(obj, solid=Solid((cx, cy, cz), obj.solid.yaw + turn, obj.solid.size))
 
-    other = dataclasses.replace(
-        scene, target=moved(scene.target), neighbours=tuple(moved(obj) for obj in scene.neighbours)
-    )
+    other = dataclasses.replace(scene, target=moved(scene.target), neighbours=tuple(map(moved, scene.neighbours)))
     first, second = goal_or_reasons(scene), goal_or_reasons(other)
     if not isinstance(first, PickGoal):
         assert first == second
@@ -371,12 +363,11 @@ def test_no_kept_placement_meets_anything_by_sampling() -> None:
 
 def test_what_carries_it_counts_up_to_the_place() -> None:
     tray = box("tray", -0.2, -0.2, (0.3, 0.3, 0.03))  # its rim is higher than its floor
-    goal = place_goal(
-        table_with(BLOCK, tray), placed(BLOCK, (-0.2, -0.2, 0.01, 0.0), supporting="tray"), FROM_ABOVE, ANY
-    )
+    scene, spot = table_with(BLOCK, tray), (-0.2, -0.2, 0.01, 0.0)
+    goal = place_goal(scene, placed(BLOCK, spot, supporting="tray"), FROM_ABOVE, ANY)
     assert goal.placements[0].obj.position[2] == pytest.approx(0.01 + 0.005 + 0.04)
     with pytest.raises(GoalError, match="tray"):  # of anything else the rim counts
-        place_goal(table_with(BLOCK, tray), placed(BLOCK, (-0.2, -0.2, 0.01, 0.0)), FROM_ABOVE, ANY)
+        place_goal(scene, placed(BLOCK, spot), FROM_ABOVE, ANY)
 
 
 def test_what_cannot_be_put_down_is_refused() -> None:

@@ -188,7 +188,7 @@ def made(told: Any) -> Any:
 
 
 @pytest.mark.parametrize(("look", "fails", "status", "log"), TABLES["against a request"])
-def test_what_stands_against_a_request_ends_it_and_nobody_is_asked(
+def test_what_stands_against_it_ends_it_unasked(
     look: list[Any], fails: list[Any] | None, status: str, log: list[str]
 ) -> None:
     first = made(look)
@@ -212,9 +212,7 @@ def test_what_stands_against_a_request_ends_it_and_nobody_is_asked(
     ],
 )
 @pytest.mark.parametrize("plan_only", [False, True])
-def test_what_is_not_carried_out_is_refused_by_name_before_anything_is_planned(
-    words: str, named: str, plan_only: bool
-) -> None:
+def test_what_is_not_carried_out_is_refused_by_name_before_a_plan(words: str, named: str, plan_only: bool) -> None:
     cell = Cell(seen(resolution=dataclasses.replace(ANSWER, query=parse(words)[0])))
     ending = cell.run(plan_only)
     assert (ending.status, ending.stage, ending.moved) == (Status.NOT_EXECUTABLE, PickStage.RESOLVING, False)
@@ -247,7 +245,7 @@ PRESSED = dataclasses.replace(SEEN, target=moved(CHICK, 0.013))
 
 
 @pytest.mark.parametrize("after", [[PRESSED], [SEEN, PRESSED], [dataclasses.replace(SEEN, others=())], [SEEN, SEEN]])
-def test_a_target_that_the_fingers_would_press_on_is_refused_where_a_second_image_agrees(
+def test_a_target_that_fingers_would_press_on_is_refused_where_a_second_image_agrees(
     after: list[Surroundings],
 ) -> None:
     cell = Cell(seen(), again(PRESSED), *map(again, after))
@@ -300,9 +298,7 @@ LOST = errors.TransformUnavailableError("odom", "base", "nobody publishes it", "
 
 @pytest.mark.parametrize("calm", range(4))
 @pytest.mark.parametrize("error", [errors.SceneChangedError("the base", 0.02, 0.0, 0.005, 0.5, "look again"), LOST])
-def test_camera_and_base_are_watched_from_before_the_plan_until_the_motion(
-    error: errors.SpatialVlmError, calm: int
-) -> None:
+def test_camera_and_base_are_watched_from_the_plan_to_the_motion(error: errors.SpatialVlmError, calm: int) -> None:
     cell = Cell(seen(), again(), still=[*[None] * calm, error])
     ending = cell.run()
     assert (ending.status.value, ending.moved) == (error.status_name, False)

@@ -291,7 +291,7 @@ def test_the_default_pipeline_is_that_of_move_group_and_humble_has_one_plugin() 
 
 
 @pytest.mark.parametrize(("values", "motion", "words"), TABLES["told"])
-def test_what_moveit_would_fail_at_without_a_reason_is_told(
+def test_what_moveit_fails_at_without_a_reason_is_told(
     values: dict[str, Any], motion: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(errors.InputError, match=words):

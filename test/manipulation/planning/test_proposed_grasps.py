@@ -199,9 +199,7 @@ def late(_: GraspQuestion) -> GraspReply:
     ("answer", "status"),
     [(late, Status.TIMEOUT), (lambda _: reply(), Status.MODEL_ERROR), (lambda _: good(), Status.MODEL_ERROR)],
 )
-def test_a_server_that_fails_ends_the_request_or_is_replaced_where_both_are_sources(
-    answer: Answer, status: Status
-) -> None:
+def test_a_server_that_fails_ends_the_request_or_is_replaced_with_both_sources(answer: Answer, status: Status) -> None:
     ending, cell = run(answer, SERVICE)
     assert (ending.status, ending.moved) == (status, False)
     assert "plan" not in cell.log

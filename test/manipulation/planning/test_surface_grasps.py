@@ -385,7 +385,7 @@ def from_above(scene: PlanningScene) -> list[SurfaceGrasp]:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.0025])
-def test_noise_above_a_flat_object_is_no_part_of_its_sides_and_sides_that_lean_too_far_are_not_taken(
+def test_noise_above_a_flat_object_is_no_part_of_its_sides_which_may_not_lean_too_far(
     noise: float,
 ) -> None:
     grasps = from_above(flat(noise=noise))
