@@ -368,8 +368,6 @@ def test_everything_the_launch_files_need_is_installed_beside_them(monkeypatch: 
 
 
 @pytest.mark.parametrize(("name", "given", "parameter", "value"), rows(__file__, "resolver_is_told"))
-def test_the_resolver_is_told_which_images_and_decisions(
-    name: str, given: dict[str, str], parameter: str, value: str | None
-) -> None:
+def test_the_resolver_is_told_which_images_and_decisions(name: str, given: Any, parameter: str, value: Any) -> None:
     resolver = next(process for process in ours(name, **given) if process.executable == "resolver")
     assert resolver.parameters.get(parameter) == value

@@ -156,9 +156,7 @@ def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> No
         (("replay", "bag:=/nowhere"), 1, "[bag_player] bag_player: /nowhere"),
     ],
 )
-def test_a_node_that_cannot_be_configured_does_not_restart(
-    up: ANY, words: tuple[str, ...], code: int, said: str
-) -> None:
+def test_a_node_that_cannot_be_configured_does_not_start_again(up: ANY, words: Any, code: int, said: str) -> None:
     launched = up(*words)
     assert launched.ends() == code, launched.output
     assert said in launched.output

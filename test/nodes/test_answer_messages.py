@@ -294,9 +294,7 @@ def test_words_without_a_relation_leave_no_region(words: str) -> None:
         assert clears.action == Marker.DELETEALL
 
 
-def test_points_and_region_have_the_stamp_of_the_answer_and_a_refusal_clears_the_region(
-    live: Graph,
-) -> None:
+def test_points_and_region_have_the_stamp_of_the_answer_and_a_refusal_clears_the_region(live: Graph) -> None:
     clouds: list[PointCloud2] = []
     regions: list[MarkerArray] = []
     live.node.create_subscription(PointCloud2, "annotated/points", clouds.append, qos.IMAGES)

@@ -60,9 +60,7 @@ def test_a_refusal_ends_with_its_code_and_its_json_is_what_the_node_publishes(li
     assert told(asking)["status"] == "AMBIGUOUS"
 
 
-def test_at_a_terminal_its_question_is_asked_and_answered(
-    live: Graph, program: Program, terminal: tuple[int, int]
-) -> None:
+def test_at_a_terminal_its_question_is_answered(live: Graph, program: Program, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     asking = program("ask", CHICK, stdin=theirs)
 
@@ -77,9 +75,7 @@ def test_at_a_terminal_its_question_is_asked_and_answered(
 
 
 @pytest.mark.parametrize("options", [(), ("--no-questions",)])
-def test_no_answer_leaves_the_refusal(
-    live: Graph, program: Program, terminal: tuple[int, int], options: tuple[str, ...]
-) -> None:
+def test_no_answer_leaves_the_refusal(live: Graph, program: Program, terminal: tuple[int, int], options: Any) -> None:
     ours, theirs = terminal
     asking = program("ask", CHICK, *options, stdin=theirs)
     if not options:
@@ -90,9 +86,7 @@ def test_no_answer_leaves_the_refusal(
     assert ("answer:" in asking.output) == (not options)
 
 
-def test_a_question_about_space_is_answered_and_its_object_taken_up_in_its_dialogue(
-    live: Graph, program: Program
-) -> None:
+def test_a_question_about_space_is_answered_and_its_object_taken_up(live: Graph, program: Program) -> None:
     asking = program("ask", "where is the chick behind the cup?", "--json")
     assert feed(live, asking) == 0
     made = told(asking)

@@ -22,9 +22,7 @@ from spatial_vlm_ros.types import Transform
 
 
 @pytest.mark.parametrize(("fault", "change", "status", "words"), rows(__file__, "bad_cameras"))
-def test_a_bad_camera_is_refused_with_what_is_wrong(
-    live: Graph, fault: str, change: str, status: str, words: list[str]
-) -> None:
+def test_a_bad_camera_is_refused_in_words(live: Graph, fault: str, change: str, status: str, words: list[str]) -> None:
     setup = Setup(live)
     while set(live.camera._publishers) < set(STAMPED):
         live.camera.send(live.camera.parts(FRAME, DETECTIONS, live.camera.now()))

@@ -3,7 +3,6 @@
 
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from bag_builder import FIXED, MS, T0, WORDS, BagBuilder, make, replayed, scene, seconds
 from live_graph import Graph, clock_of
-from live_process import Started
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -105,9 +103,7 @@ def ended(graph: Graph, player: BagPlayer) -> None:
     graph.until(lambda: not player.context.ok(), "the player ends")
 
 
-def test_the_bytes_of_a_bag_are_published_in_order_with_its_time(
-    quiet: Graph, node: Callable[..., Started], bag: Path
-) -> None:
+def test_the_bytes_of_a_bag_are_published_in_order_with_its_time(quiet: Graph, node: Any, bag: Path) -> None:
     hearing = Hearing(quiet, bag)
     player = node("bag_player", bag=bag, linger=0.5)
     hearing.all_of_it()
@@ -179,9 +175,7 @@ def test_a_simulators_clock_is_played_as_it_was_recorded(quiet: Graph, tmp_path:
     assert hearing.clock == [(5 + n) * SECOND for n in range(10)]
 
 
-def test_a_topic_of_unknown_type_is_left_out(
-    quiet: Graph, tmp_path: Path, seen: Rendering, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_topic_of_unknown_type_is_left_out(quiet: Graph, tmp_path: Path, seen: Rendering, capfd: Any) -> None:
     with BagBuilder(tmp_path / "bag") as bag:
         empty = make("std_msgs/msg/Empty", structure_needs_at_least_one_member=0)
         bag.message("/strange", "std_msgs/msg/Empty", seconds(0.0), empty)
@@ -209,9 +203,7 @@ def test_a_bag_that_cannot_be_played_is_refused_with_its_reason(quiet: Graph, tm
             quiet.play(BagPlayer, **given)
 
 
-def test_node_and_replay_give_the_same_for_a_moving_camera(
-    graph: Graph, node: Callable[..., Started], tmp_path: Path
-) -> None:
+def test_node_and_replay_give_the_same_for_a_moving_camera(graph: Graph, node: Any, tmp_path: Path) -> None:
     """Played at half its speed to the resolver; the camera is placed by interpolated transforms."""
     with BagBuilder(tmp_path / "bag") as bag:
         bag.stands(MOUNT)

@@ -114,9 +114,7 @@ def test_any_other_error_of_a_callback_is_raised(graph: Graph, monkeypatch: pyte
     end()
 
 
-def test_a_reply_after_the_second_question_counts(
-    hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reply_after_the_next_question_counts(hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch) -> None:
     ask, questions, held = hand.bridge.ask, [], threading.Event()
 
     def slow(begin: Any) -> Any:
@@ -136,9 +134,7 @@ def test_a_reply_after_the_second_question_counts(
     assert outcome.result.position == pytest.approx(0.04)
 
 
-def test_a_result_that_is_forgotten_is_told_as_lost(
-    hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forgotten_result_is_told_as_lost(hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch) -> None:
     questions: list[Future[Any]] = []
 
     def losing(_: Any) -> Any:

@@ -92,9 +92,7 @@ ROWS = [GoalRow(**row) for row in rows(__file__, "fault_goals")]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fault)
-def test_a_goal_that_should_not_be_gets_an_answer_and_the_next_one_too(
-    graph: Graph, tmp_path: Path, row: GoalRow
-) -> None:
+def test_a_goal_that_should_not_be_is_answered_and_the_next_one_too(graph: Graph, tmp_path: Path, row: GoalRow) -> None:
     bench = Bench(graph, write_scenes(tmp_path), tmp_path / "model_faults")
     bench.works("it works before")
     goals = globals()[row.by](bench, **row.goal)

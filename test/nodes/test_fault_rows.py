@@ -2,15 +2,14 @@
 """Every fault of camera, transforms, clocks, detections and model on the live node: rows of the page of faults."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_bench import BASE, NEAR, OK, Bench, complaints, write_scenes
 from fault_record import record_goals
 from fault_rows import ROWS, FaultRow
 from live_graph import Graph
-from live_process import Started
 
 REQUESTS = 4
 SETTLED = 2  # reports of diagnostics after a fault: the one that is being made, and one that has seen it
@@ -24,9 +23,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_fault_ends_as_it_should(
-    graph: Graph, program: Callable[..., Started], folders: Path, tmp_path: Path, row: FaultRow,
-) -> None:  # fmt: skip
+def test_a_fault_ends_as_it_should(graph: Graph, program: Any, folders: Path, tmp_path: Path, row: FaultRow) -> None:
     at_start = row.injected if row.set_up == "static" else ""
     bench = Bench(graph, folders, tmp_path / "model_faults", row.set_up, at_start)
     healthy = time.monotonic()

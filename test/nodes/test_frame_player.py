@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from bag_builder import FIXED, scene
 from frame_folders import write_folder
 from live_ears import Ears
 from live_graph import Graph
-from live_process import Started
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 from tf2_msgs.msg import TFMessage
@@ -81,9 +81,7 @@ def stored(folder: Path) -> Rgb:
     return load_frame(folder)[0].rgb
 
 
-def test_a_frame_folder_is_published_bit_by_bit_stamped_now_with_its_pose_once(
-    ears: Ears, play: Play, folders: Path
-) -> None:
+def test_a_frame_folder_is_published_bit_by_bit_and_its_pose_once(ears: Ears, play: Play, folders: Path) -> None:
     before = ears.graph.camera.now()
     player = play(folder=str(folders / "f1"), rate=20.0)
     stamps = ears.until(3)
@@ -107,9 +105,7 @@ def test_a_frame_folder_is_published_bit_by_bit_stamped_now_with_its_pose_once(
     assert player.set_parameters([Parameter("hold", value=1.0)])[0].successful
 
 
-def test_the_place_of_the_speaker_is_sent_and_detections_can_be_left_out(
-    quiet: Graph, play: Play, tmp_path: Path
-) -> None:
+def test_the_speakers_place_is_sent_and_detections_can_be_left_out(quiet: Graph, play: Play, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f1", scene(FIXED), FIXED)
     beside = np.eye(4)
     beside[0, 3] = 0.4
@@ -128,7 +124,7 @@ def test_the_place_of_the_speaker_is_sent_and_detections_can_be_left_out(
 
 
 @pytest.mark.parametrize(("hold", "shortest", "longest"), [(0.4, 2, 100), (0.0, 1, 1)])
-def test_several_frames_are_shown_in_turn(
+def test_several_frames_are_shown_in_turn_with_their_poses(
     ears: Ears, play: Play, folders: Path, hold: float, shortest: int, longest: int
 ) -> None:
     play(folder=str(folders), rate=20.0, hold=hold)
@@ -172,9 +168,7 @@ def test_the_frame_that_is_shown_can_be_changed_and_of_an_unknown_one_it_is_warn
     assert min(first) >= changed, "nothing was published of the unknown one"
 
 
-def test_time_is_published_before_each_frame_where_wanted_and_a_resolver_answers_by_it(
-    graph: Graph, folders: Path
-) -> None:
+def test_time_is_published_before_each_frame_if_wanted_and_a_resolver_goes_by_it(graph: Graph, folders: Path) -> None:
     ears = Ears(graph)
     told = ears.ticks
     graph.start(use_sim_time=True, base_frame="base_link", frame_timeout=15.0, transform_timeout=5.0)
@@ -213,9 +207,7 @@ def test_what_cannot_be_played_is_refused_with_its_reason(quiet: Graph, tmp_path
             quiet.play(FramePlayer, **given)
 
 
-def test_ctrl_c_ends_it_cleanly_and_what_it_cannot_play_with_its_reason(
-    node: Callable[..., Started], folders: Path
-) -> None:
+def test_ctrl_c_ends_the_player_cleanly_and_what_it_cannot_play_with_its_reason(node: Any, folders: Path) -> None:
     player, unable = node("frame_player", folder=folders), node("frame_player", world="nowhere")
     player.says("playing f1, f2 at 10 Hz")
     player.interrupt()

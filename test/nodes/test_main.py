@@ -60,9 +60,7 @@ def test_it_ends_cleanly_while_goals_wait_and_answers_each(graph: Graph, node: N
 
 
 @pytest.mark.parametrize("number", [INT, SLOW_TERM])
-def test_it_ends_cleanly_while_a_grounder_computes(
-    graph: Graph, node: Node, number: signal.Signals, tmp_path: Path
-) -> None:
+def test_it_ends_while_a_grounder_computes(graph: Graph, node: Node, number: signal.Signals, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     options = f"'begun={begun} end={tmp_path / 'end'}'"
     running = node(

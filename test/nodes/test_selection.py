@@ -178,9 +178,7 @@ def test_one_request_at_a_time(caller: Caller) -> None:
     assert again.ask_on_image(SENTENCE).id == "bonnet"
 
 
-def test_the_action_goes_on_with_the_detections_topic_which_is_missed_only_once_it_was_used(
-    caller: Caller,
-) -> None:
+def test_the_action_goes_on_with_the_detections_topic_which_is_missed_only_once_it_was_used(caller: Caller) -> None:
     graph = caller.graph
     graph.reconfigure()
 

@@ -71,9 +71,7 @@ def ended(cell: Cell, picking: Picking, patience: float) -> bool:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: ("early " if row.early else "") + row.injected)
-def test_a_faulty_controller_ends_the_goal_as_it_should(
-    cell: Cell, inject: Callable[[str], None], row: ControllerRow
-) -> None:
+def test_a_faulty_controller_ends_the_goal_with_what_happened(cell: Cell, inject: Any, row: ControllerRow) -> None:
     cell.again()
     before = cell.accepted()
     if row.early:

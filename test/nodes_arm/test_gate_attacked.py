@@ -2,7 +2,6 @@
 """A gate alone in a graph: with parameters that nothing can be done with, and with somebody who means it ill."""
 
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +76,7 @@ BAD_NAME = "name of a service or action: '/bad name'"
         ),
     ],
 )  # fmt: skip
-def test_the_gate_does_not_start_on_bad_parameters(
-    node: Callable[..., Any], parameters: dict[str, str], says: str, tmp_path: Path
-) -> None:
+def test_the_gate_refuses_bad_parameters(node: Any, parameters: dict[str, str], says: str, tmp_path: Path) -> None:
     gate = node("planner_gate", audit_log=tmp_path / "audit.jsonl", **parameters)
     assert gate.ends() == 1
     assert says in gate.output
@@ -96,9 +93,7 @@ def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:
     assert token_of(str(token), tmp_path / "audit.jsonl") == ("s" * 40, token)
 
 
-def test_no_stranger_ends_the_gate_fills_its_disk_or_reads_its_secret(
-    node: Callable[..., Any], graph: ArmGraph, tmp_path: Path
-) -> None:
+def test_no_stranger_ends_the_gate_fills_its_disk_or_has_its_secret(node: Any, graph: ArmGraph, tmp_path: Path) -> None:
     for package in ("starlette", "uvicorn"):
         pytest.importorskip(package)
     record = tmp_path / "audit.jsonl"

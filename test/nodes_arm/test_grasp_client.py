@@ -121,9 +121,7 @@ def held(server: ServerDouble) -> Iterator[threading.Event]:
     released.set()
 
 
-def test_a_server_that_is_absent_or_late_is_told_and_who_withdraws_ends_at_once(
-    graph: ArmGraph, server: ServerDouble
-) -> None:
+def test_a_server_that_is_absent_or_late_is_told_and_withdrawing_ends_it(graph: ArmGraph, server: ServerDouble) -> None:
     question, withdrawn = asked(), threading.Event()
     with pytest.raises(ModelError, match="no node provides the service") as refused:
         client_of(graph, service="/nowhere", service_timeout=0.5).ask(question, never)

@@ -348,9 +348,7 @@ LACKING = [("moveit_msgs", SETUP), pytest.param("control_msgs", SETUP, marks=pyt
 
 
 @pytest.mark.parametrize(("package", "repair"), LACKING)
-def test_a_package_that_is_missing_is_named(
-    start: Callable[..., Started], domain: int, package: str, repair: str
-) -> None:
+def test_a_package_that_the_planner_lacks_is_named(start: Any, domain: int, package: str, repair: str) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from spatial_vlm_ros.nodes import __main__ as nodes; "
     process = start("-c", f"{code}sys.exit(nodes.run(['arm_planner']))", ROS_DOMAIN_ID=str(domain))
     assert process.ends() == 1
@@ -365,9 +363,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "words", "number"), FAULTS)
-def test_a_fault_of_a_controller_ends_the_execution(
-    arm: Served, fault: dict[str, Any], words: str, number: int
-) -> None:
+def test_a_fault_of_controllers_ends_the_execution(arm: Served, fault: dict[str, Any], words: str, number: int) -> None:
     plan = arm.plan(scene(CUP))
     if "turned" in fault:
         arm.controllers.joints[JOINTS[0]] = fault["turned"]
@@ -411,8 +407,7 @@ def test_a_stop_before_the_fingers_stand_is_told_as_a_stop(arm: Served, monkeypa
 
 
 @pytest.mark.parametrize(
-    "phase",
-    [p if p in ("reach", "close") else pytest.param(p, marks=pytest.mark.slow) for p in PHASES],
+    "phase", [p if p in ("reach", "close") else pytest.param(p, marks=pytest.mark.slow) for p in PHASES]
 )
 def test_stopping_in_any_phase_cancels_what_runs_and_nothing_follows(arm: Served, phase: str) -> None:
     controllers, number, withdrawn = arm.controllers, PHASES.index(phase), threading.Event()  # type: ignore[arg-type]

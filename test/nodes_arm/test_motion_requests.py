@@ -211,9 +211,7 @@ def test_what_is_added_to_a_matrix_heeds_its_defaults() -> None:
         ({"approach": -10}, FAILED, "approach: the arm is in collision"),
     ],
 )
-def test_moveits_numbers_become_errors(
-    refusal: dict[str, int], error: type[errors.SpatialVlmError], words: str
-) -> None:
+def test_moveits_numbers_become_our_errors(refusal: dict[str, int], error: Any, words: str) -> None:
     client, around = AskedClient(motion={"attempts": 1}, **refusal), scene()
     pick, place = goals(around, client.config)
     one = dataclasses.replace(pick, grasps=pick.grasps[:1])

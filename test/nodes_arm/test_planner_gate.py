@@ -128,7 +128,7 @@ def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(still: Cell, s
     "interrupted",
     [pytest.param(True, id="interrupted"), pytest.param(False, id="held up, then rejected", marks=pytest.mark.slow)],
 )
-def test_the_command_tells_the_stages_and_takes_back_what_waits_unless_held_up(
+def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_while_it_is_held_up(
     still: Cell, program: Program, interrupted: bool
 ) -> None:
     before = len(still.proposals)
@@ -257,9 +257,7 @@ def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None
 
 
 @pytest.mark.slow
-def test_a_resolver_that_sees_nothing_keeps_the_approval_and_a_cancelled_motion_ends_still(
-    cell: Cell,
-) -> None:
+def test_a_resolver_that_sees_nothing_keeps_the_approval_and_a_cancelled_motion_ends_still(cell: Cell) -> None:
     before = cell.accepted()
     picking, proposal = cell.proposed()
     with cell.resolver_inactive():

@@ -188,9 +188,7 @@ def test_a_request_of_the_client_is_understood() -> None:
 @pytest.mark.parametrize(
     ("velocity", "acceleration", "counted"), [(0.3, 0.3, (0.3, 0.3)), (0.2, 1.0, (0.2, 1.0)), (0.0, 1.5, (1.0, 1.0))]
 )
-def test_factors_are_handed_on_and_others_count_as_one(
-    velocity: float, acceleration: float, counted: tuple[float, float]
-) -> None:
+def test_factors_are_handed_on_and_others_count_as_one(velocity: float, acceleration: float, counted: Any) -> None:
     """What a motion makes of them is tested with the built-in planner."""
     goal = request()
     assert (goal.request.max_velocity_scaling_factor, goal.request.max_acceleration_scaling_factor) == (0.3, 0.3)
@@ -261,9 +259,7 @@ FILES = {"panda.srdf": str(ARMS["panda"].srdf())}
 
 
 @pytest.mark.parametrize(("own", "given", "error", "words"), rows(__file__, "arms_refused"))
-def test_an_arm_that_cannot_be_is_refused_with_what_to_do(
-    own: bool, given: dict[str, Any], error: str, words: str
-) -> None:
+def test_an_arm_that_cannot_be_is_refused_and_why(own: bool, given: dict[str, Any], error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words):
         told(**(described() if own else {}) | {name: FILES.get(str(v), v) for name, v in given.items()})
 

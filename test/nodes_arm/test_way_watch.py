@@ -283,9 +283,7 @@ def test_depth_that_cannot_be_used_lets_nothing_begin_and_stops_a_motion(
     assert "report this" not in told, "a typed refusal"
 
 
-def test_silence_passes_no_faster_than_the_nodes_clock_unless_that_stands_still(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_silence_passes_no_faster_than_the_nodes_clock_unless_it_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     told, real = [100.0], [0.0]
     monkeypatch.setattr("spatial_vlm_ros.nodes.arm.way_watch.time.monotonic", lambda: real[0])
 
@@ -433,9 +431,7 @@ def on_the_hand() -> np.ndarray:
     return poses[list(arm.vertices).index("panda_hand")]
 
 
-def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_is_allowed(
-    make: Make,
-) -> None:
+def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_is_allowed(make: Make) -> None:
     hand, mount = on_the_hand(), wrist_camera().matrix
     blind = make(moves=lambda _: hand, mount=mount)
     words = r"the camera moves with panda_hand and does not see the path of the arm for \d\.\d s of the motion"

@@ -137,9 +137,7 @@ def test_a_camera_on_the_hand_that_sees_fingers_sees_objects_alone(look: Any, ro
 
 
 @pytest.mark.parametrize("at", [AROUND[0], pytest.param(AROUND[1], marks=pytest.mark.slow)])
-def test_what_fingers_hold_is_not_the_robot_and_is_refused(
-    at: tuple[float, float, float], look: Any, robot: RobotModel
-) -> None:
+def test_what_fingers_hold_is_not_the_robot_and_is_refused(at: Any, look: Any, robot: RobotModel) -> None:
     seen = look(*at, CLOSED)
     frame = robot.removed(seen.frame, seen.links)
     assert max(shares(frame, *seen.found)) < LIMIT

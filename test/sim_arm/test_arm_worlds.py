@@ -119,8 +119,7 @@ def test_a_nudged_camera_turns_where_it_stands(cell: Any) -> None:
 
 
 def test_the_verdict_is_json(cell: Any) -> None:
-    told = json.loads(json.dumps(verdict_data(cell, {"arm": {"accepted": 2}})))
-    assert told["done"] is False
-    assert told["target"] == "bonnet"
+    goals = {"arm": {"accepted": 2}}
+    told = json.loads(json.dumps(verdict_data(cell, goals)))
+    assert (told["done"], told["target"], told["goals"]) == (False, "bonnet", goals)
     assert told["things"]["cup"]["on_table"] is True
-    assert told["goals"] == {"arm": {"accepted": 2}}

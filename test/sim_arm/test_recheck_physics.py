@@ -37,9 +37,7 @@ def displaced(made: Any, along: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("along", "said", "safe"),
-    [(0.0, "passed", True), (0.02, "SCENE_CHANGED", False)],
-    ids=["still", "20 mm off"],
+    ("along", "said", "safe"), [(0.0, "passed", True), (0.02, "SCENE_CHANGED", False)], ids=["still", "20 mm off"]
 )
 def test_a_target_that_fingers_would_press_on_is_refused(made: Any, along: float, said: str, safe: bool) -> None:
     cell = displaced(made, along)

@@ -248,7 +248,7 @@ def test_other_words_tell_no_address() -> None:
 
 @pytest.mark.parametrize("shown", [True, False])
 @pytest.mark.parametrize("told", ["waiting", "drawing the plan"])
-def test_the_secret_reaches_a_terminal_alone(
+def test_the_secret_reaches_a_terminal_and_no_file(
     where: PageAddress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shown: bool, told: str
 ) -> None:
     """As `pick` tells it where it waits, and `up` after the line of the gate."""

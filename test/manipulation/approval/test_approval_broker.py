@@ -358,9 +358,7 @@ def test_what_cannot_be_recorded_is_not_accepted(office: Any) -> None:
 
 
 @pytest.mark.parametrize(("begun", "stage"), [(False, ApprovalStage.APPROVED), (True, ApprovalStage.IDLE)])
-def test_what_cannot_be_recorded_is_not_begun_and_an_end_is_an_end(
-    office: Any, begun: bool, stage: ApprovalStage
-) -> None:
+def test_what_is_not_recorded_is_not_begun_and_an_end_is_an_end(office: Any, begun: bool, stage: ApprovalStage) -> None:
     proposal, decision = office.approved()
     if begun:
         office.broker.begin(decision)

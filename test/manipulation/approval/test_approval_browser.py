@@ -137,9 +137,7 @@ def test_what_has_just_appeared_cannot_be_clicked_at_once(signed: Browser, offic
     assert (seen[0], seen[-1]) == (True, False)
 
 
-def test_focus_stays_when_the_page_changes_and_a_lost_connection_is_said(
-    signed: Browser, page: Page, office: Any
-) -> None:
+def test_focus_stays_when_the_page_changes_and_lost_connections_show(signed: Browser, page: Page, office: Any) -> None:
     proposal = office.proposed()
     decidable(signed)
     signed.tab_to(APPROVE)
@@ -207,7 +205,7 @@ def seconds_of(browser: Browser) -> float:
     return float(told.group(1)) if told else -1.0
 
 
-def test_the_motion_is_played_in_all_three_views(
+def test_the_motion_is_accessible_and_played_in_all_three_views(
     signed: Browser, office: Any, shown: Proposal, axe_script: str
 ) -> None:
     office.broker.propose(shown)
@@ -237,7 +235,7 @@ def test_the_motion_is_played_in_all_three_views(
     signed.click("Overview")
     signed.until_says("The whole motion", ".says")
     assert not signed.driver.find_element("css selector", "figure[data-view=side] canvas").is_displayed()
-    assert signed.driver.get_log("signed") == []  # no policy is broken
+    assert signed.driver.get_log("browser") == []  # no policy is broken
     decidable(signed)
     assert office.events().count("REFUSED") == 0
 
@@ -256,7 +254,7 @@ def test_on_a_phone_all_buttons_are_there_without_scrolling(signed: Browser, off
 
 
 @pytest.mark.parametrize("width", [1280, PHONE[0]])
-def test_a_plan_only_is_played_without_buttons(
+def test_a_plan_that_is_only_shown_is_played_and_has_nothing_to_press(
     signed: Browser, office: Any, shown: Proposal, axe_script: str, width: int
 ) -> None:
     signed.look(width, height=PHONE[1])
@@ -274,14 +272,14 @@ def test_a_plan_only_is_played_without_buttons(
     signed.click("Overview")
     buttons = [button.text for button in signed.driver.find_elements("css selector", "button") if button.text]
     assert buttons == ["Request stop", "Play", "Overview"]
-    assert signed.driver.get_log("signed") == []
+    assert signed.driver.get_log("browser") == []
     assert signed.all_faults(axe_script) == []
     office.broker.take_down()
     signed.until_says("Nothing is waiting")
     assert signed.script("return document.querySelector('.player')") is None
 
 
-def test_a_plan_with_another_image_cannot_be_approved(
+def test_a_plan_whose_image_is_of_something_else_cannot_be_approved(
     signed: Browser, page: Page, office: Any, shown: Proposal, axe_script: str
 ) -> None:
     proposal = dataclasses.replace(shown, image_instruction="take the cup")
@@ -358,7 +356,7 @@ def test_each_state_is_accessible(signed: Browser, page: Page, office: Any, axe_
     signed.until("buttons at rest", lambda: not signed.script("return document.querySelector('button:disabled')"))
     assert signed.all_faults(axe_script) == []
     assert signed.script("return document.getAnimations().length") == 0
-    assert signed.driver.get_log("signed") == []  # no policy is broken, nothing is missing
+    assert signed.driver.get_log("browser") == []  # no policy is broken, nothing is missing
 
 
 def test_signing_in_without_a_name_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:

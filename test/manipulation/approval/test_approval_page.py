@@ -312,9 +312,7 @@ def test_a_full_disk_shows(ann: Visitor, office: Any) -> None:
 
 
 @pytest.mark.parametrize(("given", "words", "more"), TABLES["addresses"])
-def test_an_address_or_token_that_cannot_be_is_refused(
-    office: Any, given: dict[str, Any], words: str, more: str
-) -> None:
+def test_an_address_or_token_that_cannot_be_used_is_refused(office: Any, given: Any, words: str, more: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         serve(office.broker, **given)
     assert more in caught.value.repair

@@ -68,9 +68,7 @@ def preview_of(proposal: Proposal, **changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("changed", "words"), tables(__file__)["barred"])
-def test_what_is_not_shown_can_only_be_rejected(
-    office: Any, shown: Proposal, changed: dict[str, Any], words: str
-) -> None:
+def test_what_is_not_shown_can_only_be_rejected(office: Any, shown: Proposal, changed: Any, words: str) -> None:
     if isinstance(changed.get("preview"), dict):
         changed = preview_of(shown, **changed["preview"])
     proposal = dataclasses.replace(shown, **changed)

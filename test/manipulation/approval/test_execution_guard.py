@@ -302,9 +302,7 @@ def test_velocities_of_the_named_joints_decide(velocities: tuple[float, ...], st
 
 @pytest.mark.parametrize("velocities", [(), (math.nan, math.nan, math.nan), (0.0, 0.0, 0.0)])
 @pytest.mark.parametrize(("speed", "stand"), [(0.0, Stand.STILL), (0.2, Stand.MOVING), (math.nan, Stand.UNKNOWN)])
-def test_positions_decide_where_velocities_are_not_told_or_always_zero(
-    velocities: tuple[float, ...], speed: float, stand: Stand
-) -> None:
+def test_positions_decide_where_velocities_are_untold_or_zero(velocities: Any, speed: float, stand: Stand) -> None:
     stands = Standstill(JOINTS)
     for k in range(8):
         at = 5.0 + 0.06 * k  # seconds of the arm's clock, which is not that of arrival

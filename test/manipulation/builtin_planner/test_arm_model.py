@@ -49,9 +49,7 @@ def test_the_panda_is_read_from_its_urdf_and_srdf() -> None:
     assert arm.joints == tuple(f"panda_joint{k}" for k in range(1, 8))
     assert set(arm.hand_links) == {"panda_hand", "panda_hand_tcp", "panda_leftfinger", "panda_rightfinger"}
     assert set(arm.wrist_links) - set(arm.hand_links) == {"panda_link6", "panda_link7", "panda_link8"}
-    assert arm.fixed == {"panda_link0"}
-    assert arm.base_link == "panda_link0"
-    assert arm.widest == 0.08
+    assert (arm.fixed, arm.base_link, arm.widest) == ({"panda_link0"}, "panda_link0", 0.08)
     assert [finger.at(0.05) for finger in arm.fingers] == [0.025, 0.025]
     assert arm.opening_of({"panda_finger_joint1": 0.01, "panda_finger_joint2": 0.02}) == pytest.approx(0.03)
     assert arm.opening_of({"panda_joint1": 0.3}) is None
@@ -263,15 +261,13 @@ def outside(hull: Hull, *points: tuple[float, float, float]) -> np.ndarray:
 
 
 def test_boxes_cylinders_and_spheres_are_where_the_description_has_them(tmp_path: Path) -> None:
-    hulls = read_hulls(
-        urdf(
-            tmp_path / "robot.urdf",
-            base=collision('<box size="0.2 0.4 0.6"/>', "0.1 0 0"),
-            shoulder=collision('<cylinder radius="0.05" length="0.3"/>', "0 0 0.2", f"{np.pi / 2} 0 0"),
-            nothing="",
-            ball=collision('<sphere radius="0.1"/>', "0 0.3 0"),
-        )
-    )
+    links = {
+        "base": collision('<box size="0.2 0.4 0.6"/>', "0.1 0 0"),
+        "shoulder": collision('<cylinder radius="0.05" length="0.3"/>', "0 0 0.2", f"{np.pi / 2} 0 0"),
+        "nothing": "",
+        "ball": collision('<sphere radius="0.1"/>', "0 0.3 0"),
+    }
+    hulls = read_hulls(urdf(tmp_path / "robot.urdf", **links))
     assert list(hulls) == ["base", "shoulder", "ball"]
     assert outside(hulls["base"], (0.2, 0.2, 0.3), (0.0, -0.2, -0.3)) == pytest.approx([0, 0], abs=1e-9)
     assert outside(hulls["base"], (0.21, 0, 0), (-0.03, 0, 0)) == pytest.approx([0.01, 0.03])

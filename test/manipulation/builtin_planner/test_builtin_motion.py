@@ -2,6 +2,7 @@
 """What the built-in planner promises, judged by MuJoCo on the same URDF; when it refuses; curves and times."""
 
 import dataclasses
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,6 @@ from spatial_vlm_ros.manipulation.builtin_planner.path import rounded, through
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.builtin_planner.robot import ACCELERATION, HOME, description, link_hulls
 from spatial_vlm_ros.manipulation.builtin_planner.timing import timed
-from spatial_vlm_ros.types import Status
 
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 GRIPPING = {"panda_hand", "panda_leftfinger", "panda_rightfinger", "held"}
@@ -109,9 +109,7 @@ def test_positions_velocities_and_accelerations_keep_their_limits(picked: Any, w
         assert (np.abs(np.diff(t.velocities, axis=0)) <= acceleration * apart[:, None] * 1.001).all()
 
 
-def test_the_same_seed_gives_the_same_trajectory_and_half_the_velocity_doubles_its_time(
-    bench: Any, planner: Any
-) -> None:
+def test_the_same_seed_is_the_same_trajectory_and_half_the_velocity_doubles_its_time(bench: Any, planner: Any) -> None:
     asked = bench.pick(bench.clutter(1), seed=7, time_limit=60.0)
     one = planner.plan(asked)
     planner.plan(bench.pick(bench.clutter(2), seed=8, time_limit=60.0))
@@ -225,8 +223,7 @@ def to(
 def test_a_goal_or_a_line_out_of_reach_is_unreachable(bench: Any, planner: Any) -> None:
     with pytest.raises(errors.UnreachableError) as caught:
         planner.plan(to(bench, (1.3, 0, 0.3)))
-    assert Status(caught.value.status_name) is Status.UNREACHABLE
-    assert caught.value.segment == 0
+    assert (caught.value.status_name, caught.value.segment) == ("UNREACHABLE", 0)
     # Stretched out, the tip is 0.855 m from the shoulder and 0.107 + 0.1034 m of hand (the maker's data sheet) at most.
     assert caught.value.position_error > 1.3 - 0.855 - 0.211
     with pytest.raises(errors.UnreachableError) as caught:
@@ -238,16 +235,10 @@ def test_a_walled_in_goal_fails_after_the_time_limit_or_when_it_is_cancelled(ben
     planner.plan(dataclasses.replace(bench.cage(60.0), boxes=[bench.table()]))  # nothing but the chest is in the way
     with pytest.raises(errors.NoPathError, match="no path in 1 s") as caught:
         planner.plan(bench.cage(1.0))
-    assert Status(caught.value.status_name) is Status.PLANNING_FAILED
-    asked = []
-
-    def cancelled() -> bool:
-        """From some time on while the search goes on."""
-        asked.append(True)
-        return len(asked) > 30
-
+    assert caught.value.status_name == "PLANNING_FAILED"
+    looks = itertools.count()
     with pytest.raises(errors.CancelledError):
-        planner.plan(bench.cage(600.0), cancelled)
+        planner.plan(bench.cage(600.0), lambda: next(looks) > 30)  # from some time on while the search goes on
 
 
 def test_what_takes_the_goal_or_the_start_or_blocks_a_line_is_named(bench: Any, planner: Any) -> None:
@@ -280,18 +271,15 @@ def test_what_takes_the_goal_or_the_start_or_blocks_a_line_is_named(bench: Any, 
     ],
     ids=["a mug in the middle of it", "a crate from the front", "a table told 5 cm too high"],
 )
-def test_a_box_in_the_base_is_refused_by_name(
-    bench: Any, planner: Any, centre: tuple[float, ...], size: tuple[float, ...], depth: str
-) -> None:
+def test_a_box_in_the_base_is_refused_by_name(bench: Any, planner: Any, centre: Any, size: Any, depth: str) -> None:
     wrong = bench.box("wrong", centre, size)
     asked = dataclasses.replace(to(bench, (0.5, 0.2, 0.3)), boxes=[wrong])
     with pytest.raises(
         errors.StandsWrongError, match=rf"base is {depth}\d* m inside an obstacle \(wrong\)\. .*TF"
     ) as caught:
         planner.plan(asked)
-    assert caught.value.touched == ("wrong",)
-    assert Status(caught.value.status_name) is Status.PLANNING_FAILED
-    planner.plan(dataclasses.replace(asked, boxes=[dataclasses.replace(wrong, pose=shifted(wrong.pose, 1.0))]))
+    assert (caught.value.touched, caught.value.status_name) == (("wrong",), "PLANNING_FAILED")
+    planner.plan(dataclasses.replace(asked, boxes=[bench.box("wrong", np.add(centre, (1.0, 0.0, 0.0)), size)]))
 
 
 def test_what_the_base_stands_on_may_touch_it_or_reach_into_it_where_that_is_said(bench: Any, planner: Any) -> None:
@@ -304,15 +292,7 @@ def test_what_the_base_stands_on_may_touch_it_or_reach_into_it_where_that_is_sai
     planner.plan(dataclasses.replace(stand, stands_on={"stand"}))
 
 
-def shifted(pose: Any, x: float) -> Any:
-    moved = pose.copy()
-    moved[0, 3] += x
-    return moved
-
-
-def test_a_start_beyond_limits_or_of_another_arm_and_another_hands_opening_are_refused(
-    bench: Any, planner: Any
-) -> None:
+def test_a_start_beyond_limits_or_of_another_arm_and_a_wrong_opening_are_refused(bench: Any, planner: Any) -> None:
     for changed, words in (
         ({"start": np.degrees(HOME)}, "beyond its limits"),
         ({"start": HOME[:6]}, r"6 positions\. Expected 7"),

@@ -138,9 +138,7 @@ TABLES = tables(__file__)
 
 
 @pytest.mark.parametrize(("scene", "setting", "error", "words"), TABLES["not taken"])
-def test_a_target_that_cannot_be_taken_is_refused(
-    scene: list[Any], setting: dict[str, dict[str, object]], error: str, words: str
-) -> None:
+def test_a_target_that_cannot_be_taken_is_refused(scene: list[Any], setting: Any, error: str, words: str) -> None:
     made = called(scene, FUNCTIONS)
     with pytest.raises(getattr(errors, error), match=words) as caught:
         pick_goal(made, config(**setting))
@@ -189,9 +187,7 @@ def test_how_many_ways_failed_for_which_reason_is_told_and_bounded() -> None:
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("palm", [0.04, 0.064, 0.09])
 @pytest.mark.parametrize("plate", [0.0, 0.02])
-def test_of_every_height_fingers_close_on_the_object_or_no_side_is_offered(
-    palm: float, plate: float, step: int
-) -> None:
+def test_of_every_height_fingers_close_on_the_object_or_no_side_is_given(palm: float, plate: float, step: int) -> None:
     """From 15 to 80 mm in steps of 0.1 mm or 1.3, on the table and on a plate, with thin and thick palms."""
     measures, least = config(gripper={"palm_thickness": palm}), round((palm / 2 + 0.005) * 1e4)
     supporting = [box("plate", 0.5, 0.0, (0.2, 0.2, plate))] if plate else []

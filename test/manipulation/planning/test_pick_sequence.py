@@ -188,9 +188,7 @@ def made(told: Any) -> Any:
 
 
 @pytest.mark.parametrize(("look", "fails", "status", "log"), TABLES["against a request"])
-def test_what_stands_against_it_ends_it_unasked(
-    look: list[Any], fails: list[Any] | None, status: str, log: list[str]
-) -> None:
+def test_what_stands_against_a_request_ends_it(look: list[Any], fails: Any, status: str, log: list[str]) -> None:
     first = made(look)
     cell = Cell(first, plan=[made(fails)])
     ending = cell.run()
@@ -245,9 +243,7 @@ PRESSED = dataclasses.replace(SEEN, target=moved(CHICK, 0.013))
 
 
 @pytest.mark.parametrize("after", [[PRESSED], [SEEN, PRESSED], [dataclasses.replace(SEEN, others=())], [SEEN, SEEN]])
-def test_a_target_that_fingers_would_press_on_is_refused_where_a_second_image_agrees(
-    after: list[Surroundings],
-) -> None:
+def test_a_target_that_fingers_would_press_on_is_refused_where_a_second_image_agrees(after: list[Surroundings]) -> None:
     cell = Cell(seen(), again(PRESSED), *map(again, after))
     ending = cell.run()
     stands = after == [SEEN, SEEN]  # two images against one

@@ -15,12 +15,7 @@ from tables import called, tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
-from spatial_vlm_ros.manipulation.planning.motion import (
-    check_base_still,
-    check_camera_still,
-    check_no_jump,
-    moved_by,
-)
+from spatial_vlm_ros.manipulation.planning.motion import check_base_still, check_camera_still, check_no_jump, moved_by
 from spatial_vlm_ros.manipulation.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
 from spatial_vlm_ros.manipulation.planning.moveit_pipelines import (
     CUMOTION,
@@ -291,8 +286,6 @@ def test_the_default_pipeline_is_that_of_move_group_and_humble_has_one_plugin() 
 
 
 @pytest.mark.parametrize(("values", "motion", "words"), TABLES["told"])
-def test_what_moveit_fails_at_without_a_reason_is_told(
-    values: dict[str, Any], motion: dict[str, Any], words: str
-) -> None:
+def test_what_moveit_would_fail_at_without_a_reason_is_told(values: Any, motion: Any, words: str) -> None:
     with pytest.raises(errors.InputError, match=words):
         check(values, **motion)

@@ -112,9 +112,7 @@ def test_every_object_is_there_once_at_its_true_place_with_padding(chicks: Seen,
         assert obj.padded.size[0] == pytest.approx(obj.solid.size[0] + 2 * obj.padding[0])
 
 
-def test_the_support_lies_under_all_and_only_it_and_the_fingers_may_be_touched(
-    chicks: Seen, exported: PlanningScene
-) -> None:
+def test_the_support_lies_under_all_and_only_it_and_fingers_are_touched(chicks: Seen, exported: PlanningScene) -> None:
     (support,) = exported.support
     assert support.solid.top == pytest.approx(0.0, abs=0.004)
     for body in chicks_and_cup().bodies:
@@ -170,9 +168,7 @@ def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: S
         scene_with(chicks, frame=dataclasses.replace(frame, base_T_camera=None))
 
 
-def test_the_chick_behind_the_cup_is_straddled_and_put_where_it_was_asked(
-    chicks: Seen, exported: PlanningScene
-) -> None:
+def test_the_chick_behind_the_cup_is_straddled_and_put_where_asked(chicks: Seen, exported: PlanningScene) -> None:
     answer, goal = chicks[2], pick_goal(exported, FOR_CHICKS)
     world = chicks_and_cup()
     true = world["bonnet"]
