@@ -18,19 +18,12 @@ import yaml
 from click.testing import CliRunner
 from tables import rows
 
+from spatial_vlm_ros import parameters as configs
 from spatial_vlm_ros.cli.up import up
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
 from spatial_vlm_ros.launcher import actions, plan, stand_in, wiring
 from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.nodes import parameters
-from spatial_vlm_ros.parameters import (
-    ArmPlannerConfig,
-    BagConfig,
-    GateConfig,
-    PlanningConfig,
-    PlayerConfig,
-    SimArmConfig,
-)
 from spatial_vlm_ros.streams import frame_assembler as roles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,11 +32,11 @@ NEEDED = {"replay": {"bag": "some_bag"}, "pick": {"robot": "panda"}}
 CAMERAS = wiring.camera_names(ROOT)
 DECLARED = {
     "resolver": parameters.declared(),
-    "frame_player": parameters.declared(PlayerConfig()),
-    "bag_player": parameters.declared(BagConfig()),
-    "sim_arm": parameters.declared(SimArmConfig()),
-    "arm_planner": parameters.declared(ArmPlannerConfig()),
-    "planner_gate": parameters.declared(GateConfig(), PlanningConfig()),
+    "frame_player": parameters.declared(configs.PlayerConfig()),
+    "bag_player": parameters.declared(configs.BagConfig()),
+    "sim_arm": parameters.declared(configs.SimArmConfig()),
+    "arm_planner": parameters.declared(configs.ArmPlannerConfig()),
+    "planner_gate": parameters.declared(configs.GateConfig(), configs.PlanningConfig()),
 }
 COMPRESSED = {"rgb/image/compressed", "depth/image/compressedDepth"}
 CAMERA = {roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS}
@@ -168,7 +161,11 @@ def test_another_arm_has_its_own_frame_urdf_and_gripper() -> None:
 
 
 def test_all_parameters_of_the_players_are_arguments() -> None:
-    for name, config in (("sim", PlayerConfig()), ("replay", BagConfig()), ("sim_arm", SimArmConfig())):
+    for name, config in (
+        ("sim", configs.PlayerConfig()),
+        ("replay", configs.BagConfig()),
+        ("sim_arm", configs.SimArmConfig()),
+    ):
         names = {argument.name for argument in plan.arguments_of(FILES[name])}
         assert {f.name for f in dataclasses.fields(config)} - {"clock"} <= names
 

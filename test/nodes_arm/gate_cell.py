@@ -258,7 +258,8 @@ class Cell:
         before = simulation.output.count("disturbed: ")
         self.disturber.publish(String(data=json.dumps(what)))
         self.until(lambda: simulation.output.count("disturbed: ") > before, "the simulation has heard it")
-        self._goes_on()
+        begun = stamp_ns(self.joints[-1].header.stamp)  # nodes of a loaded machine hear the clock late
+        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + PASSED_NS, "the simulation goes on")
 
     def verdict(self) -> dict[str, Any]:
         answer = self.wait(self.judging.call_async(Trigger.Request()), "the judge answers")
@@ -276,11 +277,6 @@ class Cell:
         self.until(self.changing.service_is_ready, "the resolver's state can be changed")
         answer = self.wait(self.changing.call_async(ChangeState.Request(transition=Transition(id=to))), "it answers")
         assert answer.success
-
-    def _goes_on(self) -> None:
-        """Wait until images are of the world as it is now: nodes of a loaded machine hear the clock late."""
-        begun = stamp_ns(self.joints[-1].header.stamp)
-        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + PASSED_NS, "the simulation goes on")
 
     def accepted(self) -> int:
         return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())

@@ -5,11 +5,9 @@ import json
 import re
 import shlex
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
 
@@ -195,17 +193,13 @@ def test_a_stop_ends_what_waits(still: Cell, program: Program, words: str) -> No
     assert still.approve(proposal) != "OK"
 
 
-def ended_or_stays(gate: subprocess.Popen[bytes], until: float) -> bool:
-    """Whether it has ended, or the time (monotonic, s) is over."""
-    return gate.poll() is not None or time.monotonic() > until
-
-
 def test_a_second_gate_on_the_same_arm_ends_and_while_it_is_there_nothing_moves(still: Cell) -> None:
     for _ in range(3):
         with still.another_gate(same_arm=True) as second:
             still.until(lambda: "another gate" in second.output, "the second gate hears of the first")
-            still.until(partial(ended_or_stays, second.process, time.monotonic() + LOOKS), "it ends or stays")
-            if second.process.poll() is not None:
+            ends, end = second.process.poll, time.monotonic() + LOOKS
+            still.until(lambda ends=ends, end=end: ends() is not None or time.monotonic() > end, "it ends or stays")
+            if ends() is not None:
                 break
             # On a busy machine it hears of the other one late. Then both stay, and neither moves anything.
             assert still.run().name == "REJECTED"

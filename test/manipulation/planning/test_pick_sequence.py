@@ -12,17 +12,9 @@ from tables import called, tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.language import parse
+from spatial_vlm_ros.manipulation import pick_sequence as sequence
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer
-from spatial_vlm_ros.manipulation.pick_sequence import (
-    Ending,
-    ObservedAnswer,
-    Offer,
-    PickActors,
-    PickSequence,
-    PickStage,
-    Words,
-    told,
-)
+from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, PickStage, told
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, MotionPlan, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
@@ -82,7 +74,7 @@ class Cell:
         if left and (error := left.pop(0)) is not None:
             raise error
 
-    def look(self, _: Words, __: Callable[[], bool]) -> ObservedAnswer:
+    def look(self, _: sequence.Words, __: Callable[[], bool]) -> ObservedAnswer:
         self.log.append("look")
         return self.looks.pop(0)
 
@@ -131,13 +123,15 @@ class Cell:
     def run(
         self, plan_only: bool = False, now_ns: int = NOW, accept_unseen: bool = False,
         config: PlanningConfig | None = None, server: GraspServer | None = None,
-    ) -> Ending:  # fmt: skip
-        ways = PickActors(
+    ) -> sequence.Ending:  # fmt: skip
+        ways = sequence.PickActors(
             self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause,
             server, show=self.shown.append,
         )  # fmt: skip
         config = config or PlanningConfig()
-        return PickSequence(Words("the chick"), plan_only, config, ways, lambda: self.stopped, accept_unseen).run()
+        return sequence.PickSequence(
+            sequence.Words("the chick"), plan_only, config, ways, lambda: self.stopped, accept_unseen
+        ).run()
 
 
 PLANNED = ["look", "plan", "clear"]

@@ -14,18 +14,10 @@ from scipy.spatial.transform import Rotation
 from tables import called, tables
 
 from spatial_vlm_ros import errors
+from spatial_vlm_ros.manipulation.planning import moveit_pipelines as pipelines
 from spatial_vlm_ros.manipulation.planning.freshness import check_fresh
 from spatial_vlm_ros.manipulation.planning.motion import check_base_still, check_camera_still, check_no_jump, moved_by
 from spatial_vlm_ros.manipulation.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
-from spatial_vlm_ros.manipulation.planning.moveit_pipelines import (
-    CUMOTION,
-    OMPL,
-    PILZ,
-    VALIDATES,
-    check_pipelines,
-    first_names,
-    further_names,
-)
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import (
@@ -243,33 +235,33 @@ VALUES = {
     "planning_pipelines": ["ompl", PIPELINE, NVIDIA],
     "default_planning_pipeline": "ompl",
     "robot_description_semantic": SRDF,
-    "ompl.planning_plugins": [OMPL],
-    "ompl.response_adapters": [VALIDATES],
+    "ompl.planning_plugins": [pipelines.OMPL],
+    "ompl.response_adapters": [pipelines.VALIDATES],
     "ompl.panda_arm.planner_configs": ["RRTConnect", "PRM"],
-    f"{PIPELINE}.planning_plugins": [PILZ],
-    f"{PIPELINE}.response_adapters": [VALIDATES],
-    f"{NVIDIA}.planning_plugins": [CUMOTION],
+    f"{PIPELINE}.planning_plugins": [pipelines.PILZ],
+    f"{PIPELINE}.response_adapters": [pipelines.VALIDATES],
+    f"{NVIDIA}.planning_plugins": [pipelines.CUMOTION],
 }
 
 
 def check(values: dict[str, Any] | None = None, **motion: Any) -> None:
-    check_pipelines({**VALUES, **(values or {})}, config(motion=motion).motion)
+    pipelines.check_pipelines({**VALUES, **(values or {})}, config(motion=motion).motion)
 
 
 def test_the_defaults_fit_moveits_defaults() -> None:
     check()
     check(free_planner="RRTConnect")
     check(free_pipeline=PIPELINE, free_planner="PTP")
-    check({f"{NVIDIA}.response_adapters": [VALIDATES]}, free_pipeline=NVIDIA)
+    check({f"{NVIDIA}.response_adapters": [pipelines.VALIDATES]}, free_pipeline=NVIDIA)
 
 
 def test_what_is_not_known_is_not_judged() -> None:
     motion = config(motion={"group": "arm", "free_pipeline": "mine"}).motion
-    check_pipelines({}, motion)
-    assert first_names()[0] == "planning_pipelines"
-    assert further_names({}, config(motion={"straight_pipeline": ""}).motion) == ()
-    assert {name.partition(".")[0] for name in further_names(VALUES, config().motion)} == {"ompl", PIPELINE}
-    assert "mine.arm.planner_configs" in further_names(VALUES, motion)
+    pipelines.check_pipelines({}, motion)
+    assert pipelines.first_names()[0] == "planning_pipelines"
+    assert pipelines.further_names({}, config(motion={"straight_pipeline": ""}).motion) == ()
+    assert {name.partition(".")[0] for name in pipelines.further_names(VALUES, config().motion)} == {"ompl", PIPELINE}
+    assert "mine.arm.planner_configs" in pipelines.further_names(VALUES, motion)
     check({"robot_description_semantic": "<robot/>"}, group="arm")
     check({"ompl.panda_arm.planner_configs": None}, free_planner="mine")
 
@@ -277,12 +269,14 @@ def test_what_is_not_known_is_not_judged() -> None:
 def test_the_default_pipeline_is_that_of_move_group_and_humble_has_one_plugin() -> None:
     with pytest.raises(errors.InputError, match=r"free_planner.*PTP, LIN with Pilz"):
         check({"default_planning_pipeline": PIPELINE})
-    check({"default_planning_pipeline": "gone"})  # then it is the first one, which is OMPL
-    humble = {f"{name}.planning_plugin": plugin for name, plugin in (("ompl", OMPL), (PIPELINE, PILZ))}
+    check({"default_planning_pipeline": "gone"})  # then it is the first one, which is pipelines.OMPL
+    humble = {
+        f"{name}.planning_plugin": plugin for name, plugin in (("ompl", pipelines.OMPL), (PIPELINE, pipelines.PILZ))
+    }
     humble |= {"planning_pipelines": ["ompl", PIPELINE]}
-    check_pipelines(humble, config().motion)  # it validates by itself
+    pipelines.check_pipelines(humble, config().motion)  # it validates by itself
     with pytest.raises(errors.InputError, match="straight_planner"):
-        check_pipelines(humble, config(motion={"straight_planner": "PTP"}).motion)
+        pipelines.check_pipelines(humble, config(motion={"straight_planner": "PTP"}).motion)
 
 
 @pytest.mark.parametrize(("values", "motion", "words"), TABLES["told"])

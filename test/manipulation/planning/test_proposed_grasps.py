@@ -15,14 +15,8 @@ from test_surface_grasps import disc, free_of, inside_mug, mug, ring, scene_of, 
 
 from spatial_vlm_ros.errors import GoalError, GraspReplyError, InputError, ModelTimeoutError
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.manipulation.grasping.proposals import (
-    GraspQuestion,
-    GraspReply,
-    ProposedGrasp,
-    checked,
-    faces_of,
-    question_of,
-)
+from spatial_vlm_ros.manipulation.grasping import proposals
+from spatial_vlm_ros.manipulation.grasping.proposals import GraspQuestion, GraspReply, checked, question_of
 from spatial_vlm_ros.manipulation.grasping.search import hand_axes
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
@@ -60,8 +54,8 @@ def good() -> GraspReply:
     )
 
 
-def proposed(position: tuple[float, float, float], rotation: Array, width: float = 0.0) -> ProposedGrasp:
-    return ProposedGrasp(rotation, np.array(position), 0.8, width)
+def proposed(position: tuple[float, float, float], rotation: Array, width: float = 0.0) -> proposals.ProposedGrasp:
+    return proposals.ProposedGrasp(rotation, np.array(position), 0.8, width)
 
 
 def asked(setting: PlanningConfig = SERVICE) -> GraspQuestion:
@@ -94,10 +88,10 @@ def test_a_question_holds_what_depth_shows_without_a_name_and_needs_a_measured_s
 def test_faces_of_a_turned_box_lie_on_it_and_keep_out_volumes_stay_small() -> None:
     turned = Solid((1.0, 2.0, 3.0), 0.5, (0.1, 0.2, 0.3))
     c, s = math.cos(0.5), math.sin(0.5)
-    local = np.abs((faces_of(turned, 0.01) - (1.0, 2.0, 3.0)) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]))
+    local = np.abs((proposals.faces_of(turned, 0.01) - (1.0, 2.0, 3.0)) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]))
     assert (local <= np.array([0.05, 0.1, 0.15]) + 1e-9).all()
     assert (np.abs(local - (0.05, 0.1, 0.15)) < 1e-9).any(axis=1).all()
-    assert len(faces_of(Solid((0.0, 0.0, 0.0), 0.0, (100.0, 100.0, 100.0)), 0.01)) < 300_000
+    assert len(proposals.faces_of(Solid((0.0, 0.0, 0.0), 0.0, (100.0, 100.0, 100.0)), 0.01)) < 300_000
 
 
 def test_a_good_reply_is_ranked_by_its_scores_and_cut_off() -> None:

@@ -3,7 +3,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import math
 
 import numpy as np
@@ -74,11 +73,6 @@ def mug(outer: float = 0.05, wall: float = 0.004, height: float = 0.1) -> Planni
     return scene_of((2 * outer, 2 * outer, height), surface)
 
 
-@functools.cache
-def goal_of_mug() -> PickGoal:
-    return pick_goal(mug(), CONFIG)
-
-
 def free_of(goal: PickGoal, solid: object, setting: PlanningConfig = CONFIG) -> None:
     """No point of the open gripper is inside the object, on all of the straight way to the grasp."""
     for grasp in goal.grasps:
@@ -115,7 +109,7 @@ def test_a_fruit_wider_than_the_hand_has_no_rim_and_is_not_taken_by_its_stem() -
 
 
 def test_a_mug_wider_than_the_hand_is_taken_by_its_rim_in_different_ways_by_score() -> None:
-    goal = goal_of_mug()
+    goal = pick_goal(mug(), CONFIG)
     assert {grasp.way for grasp in goal.grasps} == {"rim"}
     free_of(goal, inside_mug)
     assert sum(WEIGHTS.values()) == pytest.approx(1.0)
@@ -142,10 +136,6 @@ def alike(one: Grasp, other: Grasp) -> bool:
     return near and turned > math.cos(math.radians(20))
 
 
-def inside_slab(low: tuple[float, float, float], high: tuple[float, float, float], points: Array) -> Array:
-    return np.asarray(((points > np.array(low) + 1e-6) & (points < np.array(high) - 1e-6)).all(axis=1))
-
-
 @pytest.mark.parametrize(
     ("part", "size"),
     [
@@ -156,7 +146,8 @@ def inside_slab(low: tuple[float, float, float], high: tuple[float, float, float
 def test_the_open_hand_keeps_off_surface_that_reaches_out_of_the_box(part: tuple, size: tuple) -> None:
     goal = pick_goal(scene_of(size, seen(slab(*part))), CONFIG)
     assert {grasp.closes_on for grasp in goal.grasps} - {"surface"}, "grasps of the box are among them"
-    free_of(goal, lambda points: inside_slab(*part, points))
+    low, high = np.array(part)
+    free_of(goal, lambda points: ((points > low + 1e-6) & (points < high - 1e-6)).all(axis=1))
 
 
 def test_the_hand_opens_wide_where_there_is_space_and_as_far_as_it_must_where_there_is_none() -> None:
