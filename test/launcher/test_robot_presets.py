@@ -101,9 +101,11 @@ def test_the_robotiq_has_the_widths_that_were_computed() -> None:
 
 def test_resolver_and_gate_stand_in_the_robots_frame_unless_another_is_said() -> None:
     for robot, said, frame in (
-        ("panda", {}, "panda_link0"), ("fr3", {}, "fr3_link0"), ("ur5e_robotiq", {}, "base_link"),
+        ("panda", {}, "panda_link0"),
+        ("fr3", {}, "fr3_link0"),
+        ("ur5e_robotiq", {}, "base_link"),
         ("ur5e_robotiq", {"base_frame": "world"}, "world"),
-    ):  # fmt: skip
+    ):
         nodes = planned(robot=robot, camera="realsense", **said)
         assert nodes["resolver"].parameters["base_frame"] == frame
         assert nodes["planner_gate"].parameters["motion.planning_frame"] == frame

@@ -200,9 +200,11 @@ def test_what_cannot_be_played_is_refused_with_its_reason(quiet: Graph, tmp_path
     pytest.importorskip("mujoco")
     """Other options of the detector are refused in test/sim, other folders in test/recording."""
     for given, words in (
-        ({"detector": "misses"}, "misses"), ({"world": "nowhere"}, "swapped"), ({"width": 100}, "width"),
+        ({"detector": "misses"}, "misses"),
+        ({"world": "nowhere"}, "swapped"),
+        ({"width": 100}, "width"),
         ({"folder": str(tmp_path)}, r"rgb\.png"),
-    ):  # fmt: skip
+    ):
         with pytest.raises((SpatialVlmError, ParameterException), match=words):
             quiet.play(FramePlayer, **given)
 

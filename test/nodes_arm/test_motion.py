@@ -342,9 +342,9 @@ def test_a_planner_that_ends_while_it_plans_ends_cleanly_and_is_missed(tmp_path:
         assert "/move_action" in str(error)
 
 
-SETUP = "scripts/setup.sh ros arm"
-LACKING = [("moveit_msgs", SETUP), pytest.param("control_msgs", SETUP, marks=pytest.mark.slow),
-           ("pinocchio", "pip install pin coal")]  # fmt: skip
+SETUP, INSTALL = "scripts/setup.sh ros arm", "pip install pin coal"
+ALSO = pytest.param("control_msgs", SETUP, marks=pytest.mark.slow)
+LACKING = [("moveit_msgs", SETUP), ALSO, ("pinocchio", INSTALL)]
 
 
 @pytest.mark.parametrize(("package", "repair"), LACKING)

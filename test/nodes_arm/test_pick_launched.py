@@ -87,12 +87,13 @@ def says(program: Started, *words: str) -> None:
         discovered(lambda each=each: each in program.output, f"it says {each!r}")
 
 
+OTHERS = [("ur5e_robotiq", "built-in", "behind"), ("panda_moveit", "moveit", "behind")]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("robot", "planner", "world"),
-    [("ur5e_robotiq", "built-in", "behind"), ("panda_moveit", "moveit", "behind"),
-     *(("panda", "built-in", world) for world in SENTENCES)],
-)  # fmt: skip
+    ("robot", "planner", "world"), [*OTHERS, *(("panda", "built-in", world) for world in SENTENCES)]
+)
 def test_a_whole_pick_with_the_preset_of_a_robot(
     robot: str, planner: str, world: str, domain: int, graph: ArmGraph, node: Callable[..., Started],
     program: Callable[..., Started], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -155,9 +155,8 @@ def test_an_approval_of_something_else_or_without_the_token_counts_for_nothing(s
     token = secret.read_text().strip()
     assert len(token) >= 43  # 256 bits
     picking, proposal = still.proposed()
-    others = ({"goal_id": str(uuid.uuid4())}, {"plan_hash": "0" * 64}, {"scene_stamp": later(proposal.scene_stamp)},
-              *({"token": wrong} for wrong in ("", token[:-1], "\u00e9" * 43)))  # fmt: skip
-    for other in others:
+    others = ({"goal_id": str(uuid.uuid4())}, {"plan_hash": "0" * 64}, {"scene_stamp": later(proposal.scene_stamp)})
+    for other in (*others, *({"token": wrong} for wrong in ("", token[:-1], "\u00e9" * 43))):
         assert still.approve(proposal, **other) == "REJECTED", other
     for malformed in ({"goal_id": "the other one"}, {"decided_by": ""}):
         assert still.approve(proposal, **malformed) == "INVALID_INPUT", malformed

@@ -38,7 +38,7 @@ WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
 SILENCE = 0.6  # s
 PATIENT = 5.0  # s: where silence is not what is tested, a busy machine may pause the camera
 MILLISECOND = 1_000_000
-DESCRIPTION = str(description_file())
+URDF = str(description_file())
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -107,9 +107,8 @@ class Bench:
     """
 
     def __init__(
-        self, description: str = DESCRIPTION, moves: Any = None, mount: Any = None, untold: bool = False,
-        ahead_ns: int = 0, **config: Any,
-    ) -> None:  # fmt: skip
+        self, urdf: str = URDF, moves: Any = None, mount: Any = None, untold: bool = False, ahead_ns: int = 0, **of: Any
+    ) -> None:
         self.node, self.stopped = Hearing(), threading.Event()
         self.moves, self.more, self.tf_lost, self.tf_late = moves, (), False, 0
         self._now, self._ahead, self.rate, self.images = 0, ahead_ns, 1.0, 0
@@ -121,12 +120,12 @@ class Bench:
         if not untold and moves is None:
             self.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
         self.words: list[str] = []
-        given = {"watch_depth": DEPTH, "watch_silence": SILENCE, **config}
+        given = {"watch_depth": DEPTH, "watch_silence": SILENCE, **of}
         self.holds = True
         hears: Any = self.node
         topics = [JOINTS, FINGERS]
         self.watch = WayWatch(hears, GateConfig(**given), topics, self.transforms, self._stop, lambda: self.holds)
-        self.watch.prepare(self.offer(), planned_offer.CONFIG, description)
+        self.watch.prepare(self.offer(), planned_offer.CONFIG, urdf)
         self.image: np.ndarray | None = depth()
         self.frame, self.joints, self.behind, self.frozen = "camera", list(ARM_JOINTS), 0, False
         self.encoding, self.info_width, self.fx = "32FC1", WIDTH, FOCAL
@@ -324,7 +323,7 @@ def test_what_fails_inside_the_watch_stops_the_arm(make: Make, monkeypatch: pyte
 @pytest.mark.parametrize("description", ["", "<robot/>"])
 def test_an_arm_that_is_not_known_cannot_be_watched(description: str) -> None:
     with pytest.raises(errors.InputError, match="robot_description"):
-        Bench(description=description)
+        Bench(urdf=description)
 
 
 def watch_of(node: Any, **given: Any) -> WayWatch:
@@ -426,7 +425,7 @@ def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Make, late: in
 def on_the_hand() -> np.ndarray:
     names = planned_offer.offer().plan.trajectories[0].joint_names
     motion = planned_offer.CONFIG.motion
-    arm = kinematics_of(DESCRIPTION, motion.planning_frame, motion.tip_link, names)
+    arm = kinematics_of(URDF, motion.planning_frame, motion.tip_link, names)
     poses, _ = arm.poses(dict(zip(ARM_JOINTS, HOME.tolist(), strict=True)))
     return poses[list(arm.vertices).index("panda_hand")]
 
@@ -440,7 +439,7 @@ def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_i
     assert "watch_silence is 0.6 s" in told.value.reason
     assert "raise watch_silence" in told.value.repair
     with pytest.raises(errors.DepthError, match=words):  # camera info has come: nobody is asked to approve this
-        blind.watch.prepare(Bench.offer(), planned_offer.CONFIG, DESCRIPTION)
+        blind.watch.prepare(Bench.offer(), planned_offer.CONFIG, URDF)
     assert not blind.words
     bench = make(moves=lambda _: hand, mount=mount, watch_silence=9.0)
     bench.watch.begin()

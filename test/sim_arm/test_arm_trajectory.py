@@ -129,8 +129,9 @@ def test_stopping_brakes_within_what_the_arm_can_and_stays() -> None:
 def test_a_trajectory_that_leaves_limits_or_begins_elsewhere_is_refused() -> None:
     arm, times = follower(), np.array([0.0, 1.0])
     for ends, words in (
-        ([[0.0, 0.0], [2.5, 0.0]], "a 0.5000 rad beyond"), ([[0.0, 0.1], [1.0, 0.0]], "0.100 rad from where b is"),
-    ):  # fmt: skip
+        ([[0.0, 0.0], [2.5, 0.0]], "a 0.5000 rad beyond"),
+        ([[0.0, 0.1], [1.0, 0.0]], "0.100 rad from where b is"),
+    ):
         with pytest.raises(InputError, match=words):
             arm.check(JointTrajectory(times, np.array(ends)), REST)
     arm.begin(ramp(), 0.0, REST, Tolerances())

@@ -79,8 +79,11 @@ def test_a_no_is_a_decision_and_cannot_be_begun(office: Any) -> None:
     assert "EXECUTION_BEGUN" not in office.events()
 
 
-WRONG = [({"goal_id": OTHER}, "not the open proposal"), ({"scene_stamp_ns": 5}, "another image"),
-         ({"plan_hash": "f" * 64}, "another plan")]  # fmt: skip
+WRONG = [
+    ({"goal_id": OTHER}, "not the open proposal"),
+    ({"scene_stamp_ns": 5}, "another image"),
+    ({"plan_hash": "f" * 64}, "another plan"),
+]
 
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG)
