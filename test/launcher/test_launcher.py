@@ -156,9 +156,7 @@ def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> No
         (("replay", "bag:=/nowhere"), 1, "[bag_player] bag_player: /nowhere"),
     ],
 )
-def test_a_node_that_cannot_be_configured_does_not_start_again(
-    up: ANY, words: tuple[str, ...], code: int, said: str
-) -> None:
+def test_a_node_that_cannot_be_configured_does_not_start_again(up: ANY, words: Any, code: int, said: str) -> None:
     launched = up(*words)
     assert launched.ends() == code, launched.output
     assert said in launched.output
@@ -171,9 +169,7 @@ def test_output_has_its_name_before_each_line_however_long(start: ANY) -> None:
     assert f"[talker] {'a' * 300_000}\n[talker] ü\n" in done.output
 
 
-def test_the_first_that_fails_gives_its_code_even_while_it_is_ended_and_ends_the_others(
-    start: ANY, tmp_path: Path
-) -> None:
+def test_the_first_that_fails_gives_its_code_also_while_it_is_ended_and_ends_others(start: ANY, tmp_path: Path) -> None:
     done = start(*programs(("waits", WAITS), ("fails", "import sys; sys.exit(7)")))
     gate = tmp_path / "gate"
     os.mkfifo(gate)

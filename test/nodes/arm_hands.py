@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory, GripperCommand
-from live_graph import Graph
+from live_graph import Graph, clock_of
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -37,24 +36,19 @@ class Hands:
         self.verdicts: list[dict[str, Any]] = []
         self.moving: list[TFMessage] = []
         self.static: list[TFMessage] = []
-        self.ticks: list[int] = []
         self.feedback: list[Any] = []
 
         def make(context: Context) -> Node:
             node = Node("hands", context=context)
-            self.arm, self.gripper = (
-                ActionClient(node, FollowJointTrajectory, ARM),
-                ActionClient(node, GripperCommand, GRIPPER),
-            )
+            self.arm = ActionClient(node, FollowJointTrajectory, ARM)
+            self.gripper = ActionClient(node, GripperCommand, GRIPPER)
             self.judge_client = node.create_client(Trigger, "judge")
             self.disturber = node.create_publisher(String, "disturb", qos.INSTRUCTIONS)
             node.create_subscription(JointState, "/joint_states", self.states.append, qos.TRANSFORMS)
             node.create_subscription(TFMessage, "/tf", self.moving.append, qos.TRANSFORMS)
             node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
             node.create_subscription(String, "verdict", self._hear, qos.VERDICTS)
-            node.create_subscription(
-                Clock, "/clock", lambda m: self.ticks.append(m.clock.sec * 10**9 + m.clock.nanosec), 10
-            )
+            self.ticks = clock_of(node)
             return node
 
         self.node = graph.spin(make)
@@ -112,12 +106,9 @@ def begin(graph: Graph, **parameters: Any) -> Hands:
 
 def motion(*points: tuple[float, np.ndarray], names: Any = ARM_JOINTS) -> FollowJointTrajectory.Goal:
     """A goal with these positions at these seconds, at rest at each."""
-    sent = [
-        JointTrajectoryPoint(
-            positions=list(map(float, positions)),
-            velocities=[0.0] * len(positions),
-            time_from_start=Duration(sec=int(seconds), nanosec=round(seconds % 1 * 1e9)),
-        )
-        for seconds, positions in points
-    ]
+    sent = []
+    for seconds, positions in points:
+        when = Duration(sec=int(seconds), nanosec=round(seconds % 1 * 1e9))
+        sent.append(JointTrajectoryPoint(positions=list(map(float, positions)), time_from_start=when))
+        sent[-1].velocities = [0.0] * len(positions)
     return FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=list(names), points=sent))

@@ -23,7 +23,6 @@ from spatial_vlm_ros.types import PinholeCamera, Transform
 Parts = dict[str, Any]
 STAMPED = (roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DETECTIONS)
 POSE = FRAME.base_T_camera
-assert POSE is not None
 
 
 class Setup:

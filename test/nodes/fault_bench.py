@@ -48,9 +48,7 @@ def write_scenes(top: Path) -> Path:
 class Bench:
     """The player, the resolver and a client; `set_up` as of a FaultRow."""
 
-    def __init__(
-        self, graph: Graph, folders: Path, model_faults: Path, set_up: str = "", at_start: str = ""
-    ) -> None:  # fmt: skip
+    def __init__(self, graph: Graph, folders: Path, model_faults: Path, set_up: str = "", at_start: str = "") -> None:
         self.graph, self.set_up, self._model_faults = graph, set_up, model_faults
         self.truth = {name: self._truth(folders / name) for name in ("a", "b")}
         self._scenes = itertools.cycle("ba")
@@ -93,7 +91,6 @@ class Bench:
         self.set(frame=name)
         goal = self.graph.send_goal(SENTENCE)
         self.graph.until(lambda: goal.result is not None, "the result is there", 2 * DEADLINE)
-        assert goal.result is not None
         if not goal.result.target:
             return goal, None
         point = goal.result.target[0].pose.pose.position

@@ -22,7 +22,6 @@ def write_folder(folder: Path, seen: Rendering, pose: Transform | None) -> Path:
     (folder / "camera_info.json").write_text(json.dumps(info))
     listed = []
     for d in seen.detections:
-        assert d.mask is not None
         cv2.imwrite(str(folder / "masks" / f"{d.id}.png"), d.mask.astype(np.uint8) * 255)
         listed.append({"id": d.id, "label": d.label, "box": d.box_xyxy, "attributes": d.attributes, "score": 0.75,
                        "mask": f"masks/{d.id}.png"})  # fmt: skip

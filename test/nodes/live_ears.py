@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from live_graph import Graph
-from rosgraph_msgs.msg import Clock
+from live_graph import Graph, clock_of
 from sensor_msgs.msg import CameraInfo, Image
 from spatial_vlm_interfaces.msg import DetectionArray
 from tf2_msgs.msg import TFMessage
@@ -16,7 +15,7 @@ from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.detections import detections_of
-from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
+from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
@@ -32,14 +31,11 @@ class Ears:
         self.heard: dict[str, list[Any]] = {topic: [] for topic in (*FORMS, "/tf")}
         self.arrived: dict[str, list[int]] = {topic: [] for topic in self.heard}
         self.static: list[TFMessage] = []
-        self.ticks: list[int] = []
+        self.ticks = clock_of(graph.node)
         for role, form in FORMS.items():
             graph.node.create_subscription(form, role, self._taker(role), qos.images("reliable"))
         graph.node.create_subscription(TFMessage, "/tf", self._taker("/tf"), qos.TRANSFORMS)
         graph.node.create_subscription(TFMessage, "/tf_static", self.static.append, qos.STATIC_TRANSFORMS)
-        graph.node.create_subscription(
-            Clock, "/clock", lambda m: self.ticks.append(m.clock.sec * SECOND + m.clock.nanosec), 100
-        )
 
     def _taker(self, topic: str) -> Callable[[Any], None]:
         def take(message: Any) -> None:

@@ -8,6 +8,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
+from rosgraph_msgs.msg import Clock
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from visualization_msgs.msg import MarkerArray
@@ -37,6 +40,7 @@ from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.streams import frame_assembler as roles
+from spatial_vlm_ros.streams.frame_assembler import SECOND
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform, Vector3
 
 
@@ -82,6 +86,14 @@ class Camera:
             self.publish(role, message)
 
 
+def clock_of(node: Node) -> list[int]:
+    """What /clock tells from now on, nanoseconds."""
+    told: list[int] = []
+    profile = QoSProfile(depth=10_000)
+    node.create_subscription(Clock, "/clock", lambda m: told.append(m.clock.sec * SECOND + m.clock.nanosec), profile)
+    return told
+
+
 class Goal:
     def __init__(self) -> None:
         self.accepted: bool | None = None
@@ -97,19 +109,16 @@ class Goal:
 
     @property
     def name(self) -> str:
-        assert self.result is not None
         return str(self.result.status.name)
 
     @property
     def message(self) -> str:
-        assert self.result is not None
         return str(self.result.status.message)
 
     @property
     def position(self) -> Vector3:
         """Of the target of an answer that is OK, metres."""
         assert self.name == "OK", self.message
-        assert self.result is not None
         return position(self.result.target[0])
 
 
@@ -149,9 +158,8 @@ class Graph:
 
         def make(context: Context) -> Node:
             node = rclpy.create_node(name, context=context)
-            made.extend(
-                ActionClient(node, ResolveInstruction, "resolve", **qos.action_services()) for _ in range(count)
-            )
+            for _ in range(count):
+                made.append(ActionClient(node, ResolveInstruction, "resolve", **qos.action_services()))
             return node
 
         node = self.spin(make)
@@ -223,8 +231,6 @@ class Graph:
 
     @property
     def desk(self) -> RequestQueue:
-        assert self.resolver is not None
-        assert self.resolver._queue is not None
         return self.resolver._queue
 
     @property
@@ -242,7 +248,6 @@ class Graph:
 
     def known_clients(self) -> list[int]:
         """How many clients of the action the resolver knows, by each of its services."""
-        assert self.resolver is not None
         names = [f"resolve/_action/{service}" for service in ("send_goal", "get_result", "cancel_goal")]
         return [self.resolver.count_clients(self.node.resolve_service_name(name)) for name in names]
 
@@ -267,11 +272,8 @@ class Graph:
         self, instruction: str, clients: Sequence[ActionClient], frame_of_reference: str = "", dialogue_id: str = ""
     ) -> list[Goal]:
         """A goal of each client, all sent before the first is accepted or rejected; all are, in the end."""
-        request = ResolveInstruction.Goal(
-            instruction=instruction, frame_of_reference=frame_of_reference, dialogue_id=dialogue_id
-        )
-
-        goals = [self._begin(client, request) for client in clients]
+        fields = {"frame_of_reference": frame_of_reference, "dialogue_id": dialogue_id}
+        goals = [self._begin(client, ResolveInstruction.Goal(instruction=instruction, **fields)) for client in clients]
         self.until(lambda: all(goal.accepted is not None for goal in goals), "the goal is accepted or rejected")
         return goals
 
@@ -309,23 +311,15 @@ class Graph:
             gate.wait(0.01)
         return goals
 
-    def ask(
-        self,
-        instruction: str = SENTENCE,
-        frame: RgbdFrame = FRAME,
-        detections: Sequence[Detection] = DETECTIONS,
-        change: Callable[[dict[str, Any]], object] = lambda _: None,
-        period: float = 0.05,
-        **request: str,
-    ) -> Goal:
-        """Send a goal and frames, changed at will, until the result is there."""
-        goal = self.send_goal(instruction, **request)
-        self.feed(lambda: goal.result is not None, "the result is there", frame, detections, change, period)
+    def ask(self, instruction: str = SENTENCE, *seen: Any, **how: Any) -> Goal:
+        """Send a goal and frames until the result is there; `how` they are sent (feed), and fields of the request."""
+        sending = {name: how.pop(name) for name in ("change", "period") if name in how}
+        goal = self.send_goal(instruction, **how)
+        self.feed(lambda: goal.result is not None, "the result is there", *seen, **sending)
         return goal
 
     def answer(self, instruction: str = SENTENCE, *seen: Any, **how: Any) -> ResolutionMessage:
         goal = self.ask(instruction, *seen, **how)
-        assert goal.result is not None
         assert (goal.name, goal.status) == ("OK", GoalStatus.STATUS_SUCCEEDED), goal.message
         return goal.result
 
@@ -381,11 +375,8 @@ class Graph:
 
     def reconfigure(self) -> None:
         """Take the resolver down and up again: what it heard is forgotten, and clocks are learnt anew."""
-        for transition in (
-            Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE,
-            Transition.TRANSITION_ACTIVATE,
-        ):  # fmt: skip
-            assert self.change(transition)
+        for name in ("DEACTIVATE", "CLEANUP", "CONFIGURE", "ACTIVATE"):
+            assert self.change(getattr(Transition, f"TRANSITION_{name}"))
         self.offered()
         self.heard()
 
@@ -448,10 +439,8 @@ class Graph:
         own = len(self._clients)  # else one of those that left counts as one that the next test makes
         self.until(lambda: max(self.known_clients()) <= own, "who left is forgotten")
         if self._transitions:
-            for state, transition in (
-                ("unconfigured", Transition.TRANSITION_CONFIGURE), ("inactive", Transition.TRANSITION_ACTIVATE),
-            ):  # fmt: skip
-                assert self.state != state or self.change(transition)
+            assert self.state != "unconfigured" or self.change(Transition.TRANSITION_CONFIGURE)
+            assert self.state != "inactive" or self.change(Transition.TRANSITION_ACTIVATE)
             assert self.state == "active"
             self.offered()
         if self._before:
@@ -504,10 +493,7 @@ class Board:
     def until(self, name: str, level: bytes, *words: str, frames: Any = None) -> None:
         """Wait until a status has a level and says words, sending frames meanwhile if wanted."""
 
-        def reads() -> bool:
-            return self.reads(name, level, *words)
-
-        what = f"{name} says {words} at level {level!r}"
+        reads, what = partial(self.reads, name, level, *words), f"{name} says {words} at level {level!r}"
         if frames is None:
             self.graph.until(reads, what)
         else:

@@ -60,9 +60,7 @@ def test_a_refusal_ends_with_its_code_and_its_json_is_what_the_node_publishes(li
     assert told(asking)["status"] == "AMBIGUOUS"
 
 
-def test_at_a_terminal_its_question_is_asked_and_the_typed_answer_is_resolved(
-    live: Graph, program: Program, terminal: tuple[int, int]
-) -> None:
+def test_at_a_terminal_its_question_is_answered(live: Graph, program: Program, terminal: tuple[int, int]) -> None:
     ours, theirs = terminal
     asking = program("ask", CHICK, stdin=theirs)
 
@@ -77,9 +75,7 @@ def test_at_a_terminal_its_question_is_asked_and_the_typed_answer_is_resolved(
 
 
 @pytest.mark.parametrize("options", [(), ("--no-questions",)])
-def test_no_answer_to_the_question_leaves_the_refusal(
-    live: Graph, program: Program, terminal: tuple[int, int], options: tuple[str, ...]
-) -> None:
+def test_no_answer_leaves_the_refusal(live: Graph, program: Program, terminal: tuple[int, int], options: Any) -> None:
     ours, theirs = terminal
     asking = program("ask", CHICK, *options, stdin=theirs)
     if not options:
@@ -90,9 +86,7 @@ def test_no_answer_to_the_question_leaves_the_refusal(
     assert ("answer:" in asking.output) == (not options)
 
 
-def test_a_question_about_space_is_answered_and_its_object_can_be_taken_up_in_its_dialogue(
-    live: Graph, program: Program
-) -> None:
+def test_a_question_about_space_is_answered_and_its_object_taken_up(live: Graph, program: Program) -> None:
     asking = program("ask", "where is the chick behind the cup?", "--json")
     assert feed(live, asking) == 0
     made = told(asking)
@@ -133,9 +127,7 @@ def test_ctrl_c_cancels_the_goal(live: Graph, program: Program) -> None:
     assert "Traceback" not in asking.output
 
 
-def test_a_resolver_in_a_namespace_is_asked_and_ends_the_asking_where_it_goes(
-    live: Graph, node: Program, program: Program
-) -> None:
+def test_a_resolver_in_a_namespace_is_asked_and_its_end_is_told(live: Graph, node: Program, program: Program) -> None:
     answers: list[Any] = []
     live.node.create_subscription(Resolution, "/left/resolution", answers.append, qos.ANSWERS)
     resolver = node("resolver", "-r", "__ns:=/left", frame_timeout=30.0, base_frame="world")

@@ -3,20 +3,16 @@
 
 import itertools
 import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from bag_builder import FIXED, MS, T0, WORDS, BagBuilder, make, replayed, scene, seconds
-from live_graph import Graph
-from live_process import Started
+from live_graph import Graph, clock_of
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from spatial_vlm_ros.errors import FileError, InputError
@@ -49,22 +45,18 @@ class Hearing:
     def __init__(self, graph: Graph, bag: Path, *but: str) -> None:
         self.graph = graph
         self.got: dict[str, list[bytes]] = {}
-        self.clock: list[int] = []
+        self.clock = clock_of(graph.node)
         with open_bag(bag) as opened:
             self.sent: dict[str, list[bytes]] = {topic: [] for topic in opened.topics if topic not in but}
             for topic, form in opened.topics.items():
                 if topic in self.sent:
                     self.got[topic] = []
                     profile = qos.STATIC_TRANSFORMS if topic == "/tf_static" else UNLIMITED
-                    graph.node.create_subscription(
-                        messages.message_class(form), topic, self.got[topic].append, profile, raw=True
-                    )
+                    message, take = messages.message_class(form), self.got[topic].append
+                    graph.node.create_subscription(message, topic, take, profile, raw=True)
             for topic, _, data in opened.raw():
                 if topic in self.sent:
                     self.sent[topic].append(data)
-        graph.node.create_subscription(
-            Clock, "/clock", lambda m: self.clock.append(m.clock.sec * SECOND + m.clock.nanosec), UNLIMITED
-        )
 
     def all_of_it(self, times: int = 1) -> None:
         for topic, sent in self.sent.items():
@@ -111,9 +103,7 @@ def ended(graph: Graph, player: BagPlayer) -> None:
     graph.until(lambda: not player.context.ok(), "the player ends")
 
 
-def test_the_bytes_of_a_bag_are_published_in_order_with_its_time_and_the_player_ends(
-    quiet: Graph, node: Callable[..., Started], bag: Path
-) -> None:
+def test_the_bytes_of_a_bag_are_published_in_order_with_its_time(quiet: Graph, node: Any, bag: Path) -> None:
     hearing = Hearing(quiet, bag)
     player = node("bag_player", bag=bag, linger=0.5)
     hearing.all_of_it()
@@ -136,9 +126,7 @@ def test_another_storage_is_played_without_a_clock(quiet: Graph, tmp_path: Path,
     assert not hearing.clock
 
 
-def test_the_first_message_waits_for_somebody_who_hears_images_and_no_longer_than_is_wanted(
-    quiet: Graph, bag: Path
-) -> None:
+def test_the_first_message_waits_for_who_hears_images_and_no_longer_than_is_wanted(quiet: Graph, bag: Path) -> None:
     hearing = Hearing(quiet, bag, "/rgb/image", "/depth/image")
     player = quiet.play(BagPlayer, bag=str(bag), wait=600.0)
     quiet.until(lambda: quiet.node.count_publishers("/detections"), "the player is there")
@@ -156,9 +144,7 @@ def test_the_first_message_waits_for_somebody_who_hears_images_and_no_longer_tha
     assert hearing.clock[0] >= T0
 
 
-def test_a_loop_begins_again_until_it_is_told_to_end_and_a_rate_changes_the_steps_of_time(
-    quiet: Graph, bag: Path
-) -> None:
+def test_a_loop_begins_again_until_it_is_told_to_end_and_a_rate_changes_the_steps(quiet: Graph, bag: Path) -> None:
     hearing = Hearing(quiet, bag)
     player = quiet.play(BagPlayer, bag=str(bag), loop=True, linger=0.0, rate=20.0)
     hearing.all_of_it(times=2)
@@ -189,9 +175,7 @@ def test_a_simulators_clock_is_played_as_it_was_recorded(quiet: Graph, tmp_path:
     assert hearing.clock == [(5 + n) * SECOND for n in range(10)]
 
 
-def test_a_topic_of_an_unknown_type_is_left_out_with_a_warning(
-    quiet: Graph, tmp_path: Path, seen: Rendering, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_topic_of_unknown_type_is_left_out(quiet: Graph, tmp_path: Path, seen: Rendering, capfd: Any) -> None:
     with BagBuilder(tmp_path / "bag") as bag:
         empty = make("std_msgs/msg/Empty", structure_needs_at_least_one_member=0)
         bag.message("/strange", "std_msgs/msg/Empty", seconds(0.0), empty)
@@ -208,28 +192,18 @@ def test_a_topic_of_an_unknown_type_is_left_out_with_a_warning(
 
 
 def test_a_bag_that_cannot_be_played_is_refused_with_its_reason(quiet: Graph, tmp_path: Path, bag: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    storage = next(path for path in bag.iterdir() if path.name != "metadata.yaml")
-    cut = tmp_path / f"cut{storage.suffix}"
-    cut.write_bytes(storage.read_bytes()[: storage.stat().st_size // 3])
-    text = tmp_path / f"text{storage.suffix}"
-    text.write_text("this is no bag")
+    """What is no bag is refused in test/recording."""
     wrong: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({}, InputError, "-p bag:="),
         ({"bag": str(tmp_path / "nowhere")}, FileError, "no such file"),
-        ({"bag": str(tmp_path / "empty")}, FileError, "metadata.yaml"),
-        ({"bag": str(cut)}, FileError, cut.name),
-        ({"bag": str(text)}, FileError, text.name),
         ({"bag": str(bag), "rate": 0.0}, ParameterException, "rate"),
     ]
     for given, error, words in wrong:
-        with pytest.raises(error, match=re.escape(words)):
+        with pytest.raises(error, match=words):
             quiet.play(BagPlayer, **given)
 
 
-def test_node_and_replay_give_the_same_resolutions_for_the_bag_of_a_moving_camera(
-    graph: Graph, node: Callable[..., Started], tmp_path: Path
-) -> None:
+def test_node_and_replay_give_the_same_for_a_moving_camera(graph: Graph, node: Any, tmp_path: Path) -> None:
     """Played at half its speed to the resolver; the camera is placed by interpolated transforms."""
     with BagBuilder(tmp_path / "bag") as bag:
         bag.stands(MOUNT)

@@ -13,7 +13,6 @@ from broken_setups import POSE, Setup
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fault_record import record_goals
 from live_graph import Graph
-from live_process import Started
 from live_scene import SENTENCE, core_position
 from tables import rows
 
@@ -78,9 +77,7 @@ class Watched:
 @pytest.mark.parametrize(
     "row", [pytest.param(r, id=r.id, marks=[] if r.quick else [pytest.mark.slow]) for r in ROWS]
 )  # fmt: skip
-def test_diagnostics_and_doctor_tell_and_no_pose_comes(
-    graph: Graph, program: Callable[..., Started], row: Broken
-) -> None:
+def test_diagnostics_and_doctor_tell_and_no_pose_comes(graph: Graph, program: Any, row: Broken) -> None:
     watched = Watched(graph, row)
     graph.start(base_frame="world", frame_timeout=2.0, transform_timeout=0.5, **row.parameters)
     watched.setup.does(row.begin, {})
@@ -100,7 +97,7 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
     examining = program("doctor", "--json", "--seconds", "4")
     watched.feed(lambda: examining.process.poll() is not None, "the doctor is done")
     assert "Traceback" not in examining.output
-    found = json.loads(next(line for line in examining.output.splitlines() if line.startswith("{")))["findings"]
+    findings = json.loads(next(line for line in examining.output.splitlines() if line.startswith("{")))["findings"]
     unhealthy = watched.reports[first:]
 
     watched.broken = False
@@ -109,7 +106,7 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
     watched.until_served("requests are served after the repair")
     recovery = time.monotonic() - ended
 
-    errors = [f for f in found if f["level"] == "error"]
+    errors = [f for f in findings if f["level"] == "error"]
     named = [f for f in errors if all(word in f"{f['check']}: {f['found']}; {f['repair']}" for word in row.doctor)]
     off = [np.abs(np.subtract(goal.position, core_position())).max() for goal in goals if goal.result.target]
     wrong = sum(each > NEAR for each in off)
@@ -123,18 +120,9 @@ def test_diagnostics_and_doctor_tell_and_no_pose_comes(
     levels = {DiagnosticStatus.WARN: "WARN", OK: ""}
     said = [(levels.get(s.level, "ERROR"), name, s.message) for name, s in unhealthy[-1].items()]
     words = [f"ERROR {f['check']}: {f['found']}; {f['repair']}" for f in (*named, *errors)]
-    record_goals(
-        "Set-ups",
-        row.id,
-        goals,
-        fault=row.fault,
-        injected=row.injected,
-        at_start=not row.works_first,
-        diagnostics=[f"{level} {name}: {message}" for level, name, message in said if level],
-        doctor=list(dict.fromkeys(words))[:3],
-        recovery_s=round(recovery, 1),
-        wrong_poses=wrong,
-        right=sorted(row.statuses),
-        failures=failures,
-    )
+    told = {"fault": row.fault, "injected": row.injected, "right": sorted(row.statuses)}
+    diagnostics = [f"{level} {name}: {message}" for level, name, message in said if level]
+    found = {"diagnostics": diagnostics, "doctor": list(dict.fromkeys(words))[:3], "recovery_s": round(recovery, 1)}
+    ends = {"wrong_poses": wrong, "failures": failures}
+    record_goals("Set-ups", row.id, goals, at_start=not row.works_first, **told, **found, **ends)
     assert not failures, (failures, errors, healthy)

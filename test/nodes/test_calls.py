@@ -62,9 +62,8 @@ class Hand:
         return node
 
     def run(self, cancelled: Callable[[], bool] = lambda: False, **how: Any) -> Future[GoalOutcome]:
-        return ThreadPoolExecutor(1).submit(
-            self.action.run, GripperCommand.Goal(), math.inf, PATIENCE, cancelled, **how
-        )
+        goal = GripperCommand.Goal()
+        return ThreadPoolExecutor(1).submit(self.action.run, goal, math.inf, PATIENCE, cancelled, **how)
 
 
 @pytest.fixture
@@ -115,9 +114,7 @@ def test_any_other_error_of_a_callback_is_raised(graph: Graph, monkeypatch: pyte
     end()
 
 
-def test_a_reply_that_comes_after_the_second_question_is_the_answer(
-    hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reply_after_the_next_question_counts(hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch) -> None:
     ask, questions, held = hand.bridge.ask, [], threading.Event()
 
     def slow(begin: Any) -> Any:
@@ -137,9 +134,7 @@ def test_a_reply_that_comes_after_the_second_question_is_the_answer(
     assert outcome.result.position == pytest.approx(0.04)
 
 
-def test_a_result_that_the_server_has_forgotten_is_told_as_lost(
-    hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_forgotten_result_is_told_as_lost(hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch) -> None:
     questions: list[Future[Any]] = []
 
     def losing(_: Any) -> Any:

@@ -68,9 +68,8 @@ class LateCamera:
 def test_no_answer_is_from_before_its_request_whatever_the_cameras_clock(graph: Graph, offset: float) -> None:
     places = {False: core_position(), True: core_position(AFTER, AFTER_DETECTIONS)}
     assert np.linalg.norm(np.subtract(*places.values())) > 0.01
-    graph.start(
-        base_frame="world", clocks_in_step=False, max_latency=MAX_LATENCY, max_ahead=2.0, frame_timeout=20.0
-    )  # fmt: skip
+    limits = {"max_latency": MAX_LATENCY, "max_ahead": 2.0, "frame_timeout": 20.0}
+    graph.start(base_frame="world", clocks_in_step=False, **limits)
     graph.camera.tf(FRAME.base_T_camera, static=True)
     waited = []
     for latency in (0.0, 0.15, 0.3):
@@ -95,13 +94,11 @@ def test_a_camera_whose_clock_runs_ahead_is_refused_by_default_and_its_offset_na
     camera = LateCamera(graph, 0.6, 0.0)
     camera.run_until(lambda: graph.desk.assembler.camera_frame, "it is heard")
     goal = camera.ask()
-    graph.assert_refused(
-        goal, "STALE_INPUT", "/image is stamped 0.", "ahead of now, but max_ahead is 0.1 s", "chrony, PTP"
-    )
+    words = ("/image is stamped 0.", "ahead of now, but max_ahead is 0.1 s", "chrony, PTP")
+    graph.assert_refused(goal, "STALE_INPUT", *words)
 
 
 STEP = SECOND // 20
-assert FRAME.base_T_camera is not None
 POSE = FRAME.base_T_camera
 STANDS = "the clock does not advance"
 
@@ -114,9 +111,8 @@ class Simulator:
         self.grounder = HeldGrounder(folder)
         self.grounder.end.touch()
         graph.camera.now = lambda: self.now  # type: ignore[method-assign]
-        graph.start(
-            base_frame="world", frame_timeout=0.5, transform_timeout=2.0, use_sim_time=True, **self.grounder.parameters
-        )
+        patience = {"frame_timeout": 0.5, "transform_timeout": 2.0}
+        graph.start(base_frame="world", use_sim_time=True, **patience, **self.grounder.parameters)
         graph.camera.tf(POSE, static=True)
 
     def tell(self) -> None:

@@ -21,6 +21,7 @@ from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.streams import frame_assembler as roles
 
 WORLD = ("--base-frame", "world")
+Program = Callable[..., Started]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Diagnosis:
 
 
 @pytest.fixture
-def doctor(program: Callable[..., Started]) -> Callable[..., Started]:
+def doctor(program: Program) -> Program:
     return lambda *words: program("doctor", "--json", *words)
 
 
@@ -83,7 +84,7 @@ def assert_healthy(found: Diagnosis, *names: str) -> None:
     assert all(found.levels(name)[0] != "error" for name in names)
 
 
-def test_remapped_topics_of_a_namespace_are_listened_to(quiet: Graph, doctor: Callable[..., Started]) -> None:
+def test_remapped_topics_of_a_namespace_are_listened_to(quiet: Graph, doctor: Program) -> None:
     quiet.camera.tf(FRAME.base_T_camera, static=True)
     names = {**REALSENSE, roles.DETECTIONS: "/left/detections"}
     words = ("--namespace", "left", *WORLD, "--ros-args", *REMAPPED)
@@ -91,9 +92,7 @@ def test_remapped_topics_of_a_namespace_are_listened_to(quiet: Graph, doctor: Ca
 
 
 @pytest.mark.parametrize("own", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_the_topics_of_a_cameras_preset_are_listened_to(
-    quiet: Graph, doctor: Callable[..., Started], tmp_path: Path, own: bool
-) -> None:
+def test_the_topics_of_a_preset_are_listened_to(quiet: Graph, doctor: Program, tmp_path: Path, own: bool) -> None:
     quiet.camera.tf(FRAME.base_T_camera, static=True)
     preset = "realsense"
     if own:
@@ -104,9 +103,7 @@ def test_the_topics_of_a_cameras_preset_are_listened_to(
     found.one("request", "ok", "a request would be served")
 
 
-def test_a_running_resolver_is_attached_to_with_its_parameters_and_topics(
-    quiet: Graph, node: Callable[..., Started], doctor: Callable[..., Started]
-) -> None:
+def test_a_running_resolver_is_attached_to(quiet: Graph, node: Program, doctor: Program) -> None:
     node("resolver", *REMAPPED, base_frame="world", max_latency=1.5).says("resolver is active")
     quiet.camera.tf(FRAME.base_T_camera, static=True)
     found = fed(quiet, lambda seconds: doctor("--seconds", seconds), REALSENSE)
@@ -117,9 +114,7 @@ def test_a_running_resolver_is_attached_to_with_its_parameters_and_topics(
 
 
 @pytest.mark.slow
-def test_a_resolver_that_comes_while_the_doctor_listens_is_attached_to(
-    quiet: Graph, node: Callable[..., Started], doctor: Callable[..., Started]
-) -> None:
+def test_a_resolver_that_comes_later_is_attached_to(quiet: Graph, node: Program, doctor: Program) -> None:
     quiet.camera.tf(FRAME.base_T_camera, static=True)
     examining = doctor("--seconds", "15")
     quiet.feed(lambda: quiet.node.count_subscribers("/rgb/image"), "the doctor listens")
@@ -130,9 +125,7 @@ def test_a_resolver_that_comes_while_the_doctor_listens_is_attached_to(
     found.one("resolver /resolver: requests", "ok", "a request now would be served")
 
 
-def test_topics_that_nobody_publishes_are_errors_with_others_of_their_type(
-    graph: Graph, doctor: Callable[..., Started]
-) -> None:
+def test_topics_without_publisher_are_errors_with_others_of_their_type(graph: Graph, doctor: Program) -> None:
     for name in ("/cam/color", "/cam/depth"):
         graph.node.create_publisher(Image, name, qos.images())
     found = diagnosis(doctor("--seconds", "1"))
@@ -144,9 +137,7 @@ def test_topics_that_nobody_publishes_are_errors_with_others_of_their_type(
     assert found.levels("/detections") == ["warning"]
 
 
-def test_wrong_types_qos_that_does_not_match_and_several_publishers_are_named(
-    graph: Graph, doctor: Callable[..., Started], tmp_path: Path
-) -> None:
+def test_wrong_types_and_qos_and_several_publishers_are_named(graph: Graph, doctor: Program, tmp_path: Path) -> None:
     config = tmp_path / "own.yaml"
     config.write_text("/**:\n  ros__parameters:\n    reliability: reliable\n")
     graph.node.create_publisher(Image, roles.RGB, qos.images())
@@ -155,15 +146,14 @@ def test_wrong_types_qos_that_does_not_match_and_several_publishers_are_named(
         graph.node.create_publisher(CameraInfo, roles.RGB_INFO, qos.images("reliable"))
     found = diagnosis(doctor("--seconds", "1", "--config", str(config)))
     assert found.code == 3
-    found.one(
-        "/rgb/image", "error", "QoS does not match: test offers best_effort, volatile", "reliability: best_effort"
-    )
-    words = ("its type is sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image", "depth_transport")
-    found.one("/depth/image", "error", *words)
+    offers = ("QoS does not match: test offers best_effort, volatile", "reliability: best_effort")
+    form = ("its type is sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image", "depth_transport")
+    for name, words in (("/rgb/image", offers), ("/depth/image", form)):
+        found.one(name, "error", *words)
     found.one("/rgb/camera_info", "error", "2 publishers on /rgb/camera_info: /test (2 times)", "stop all but one")
 
 
-def test_ctrl_c_ends_it_without_a_traceback(doctor: Callable[..., Started]) -> None:
+def test_ctrl_c_ends_it_without_a_traceback(doctor: Program) -> None:
     examining = doctor("--seconds", "60")
     examining.says("listening for 60 s")
     examining.interrupt()

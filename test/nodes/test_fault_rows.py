@@ -2,15 +2,14 @@
 """Every fault of camera, transforms, clocks, detections and model on the live node: rows of the page of faults."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_bench import BASE, NEAR, OK, Bench, complaints, write_scenes
 from fault_record import record_goals
 from fault_rows import ROWS, FaultRow
 from live_graph import Graph
-from live_process import Started
 
 REQUESTS = 4
 SETTLED = 2  # reports of diagnostics after a fault: the one that is being made, and one that has seen it
@@ -24,9 +23,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_a_fault_ends_as_it_should_and_is_over_when_it_ends(
-    graph: Graph, program: Callable[..., Started], folders: Path, tmp_path: Path, row: FaultRow,
-) -> None:  # fmt: skip
+def test_a_fault_ends_as_it_should(graph: Graph, program: Any, folders: Path, tmp_path: Path, row: FaultRow) -> None:
     at_start = row.injected if row.set_up == "static" else ""
     bench = Bench(graph, folders, tmp_path / "model_faults", row.set_up, at_start)
     healthy = time.monotonic()
@@ -55,21 +52,11 @@ def test_a_fault_ends_as_it_should_and_is_over_when_it_ends(
     right = set(row.right) | ({OK} if row.undetectable else set())
     failures = [f"{name} is not right" for name in sorted(statuses - right)]
     failures += [f"{wrong} wrong poses"] if wrong and not row.undetectable else []
-    record_goals(
-        row.section,
-        row.id,
-        [goal for goal, _ in asked],
-        fault=row.fault,
-        injected=("grounder, " if row.set_up == "model" else "") + row.injected,
-        at_start=row.set_up == "static",
-        diagnostics=unhealthy,
-        said_before=sorted(before),
-        doctor=found,
-        recovery_s=round(recovery, 1),
-        wrong_poses=wrong,
-        right=sorted(row.right),
-        undetectable=row.undetectable,
-        failures=failures,
-    )
+    injected = ("grounder, " if row.set_up == "model" else "") + row.injected
+    told = {"fault": row.fault, "injected": injected, "right": sorted(row.right), "undetectable": row.undetectable}
+    said = {"diagnostics": unhealthy, "said_before": sorted(before), "doctor": found}
+    observed = {"recovery_s": round(recovery, 1), "wrong_poses": wrong, "failures": failures}
+    goals, at_once = [goal for goal, _ in asked], row.set_up == "static"
+    record_goals(row.section, row.id, goals, at_start=at_once, **told, **said, **observed)
     assert all((off is None) == (goal.name != OK) for goal, off in asked), "a refusal has no pose"
     assert not failures

@@ -3,10 +3,10 @@
 
 import itertools
 import json
-import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from bag_builder import FIXED, scene
 from frame_folders import write_folder
 from live_ears import Ears
 from live_graph import Graph
-from live_process import Started
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 from tf2_msgs.msg import TFMessage
@@ -32,6 +31,7 @@ from spatial_vlm_ros.types import Detection, Rgb, RgbdFrame
 
 EYES = {"f1": FIXED, "f2": look_at((-0.8, 0.1, 0.5), (0.0, 0.0, 0.03), parent="base_link")}
 NAMES: dict[int, str] = {}  # of the folders that frames show, by stamp
+Play = Callable[..., FramePlayer]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def ears(quiet: Graph) -> Ears:
 
 
 @pytest.fixture
-def play(quiet: Graph) -> Callable[..., FramePlayer]:
+def play(quiet: Graph) -> Play:
     return lambda **parameters: quiet.play(FramePlayer, **parameters)
 
 
@@ -81,9 +81,7 @@ def stored(folder: Path) -> Rgb:
     return load_frame(folder)[0].rgb
 
 
-def test_a_frame_folder_is_published_bit_by_bit_with_one_stamp_of_now_and_its_pose_once(
-    ears: Ears, play: Callable[..., FramePlayer], folders: Path
-) -> None:
+def test_a_frame_folder_is_published_bit_by_bit_and_its_pose_once(ears: Ears, play: Play, folders: Path) -> None:
     before = ears.graph.camera.now()
     player = play(folder=str(folders / "f1"), rate=20.0)
     stamps = ears.until(3)
@@ -107,9 +105,7 @@ def test_a_frame_folder_is_published_bit_by_bit_with_one_stamp_of_now_and_its_po
     assert player.set_parameters([Parameter("hold", value=1.0)])[0].successful
 
 
-def test_the_place_of_the_speaker_is_sent_with_that_of_the_camera_and_detections_can_be_left_out(
-    quiet: Graph, play: Callable[..., FramePlayer], tmp_path: Path
-) -> None:
+def test_the_speakers_place_is_sent_and_detections_can_be_left_out(quiet: Graph, play: Play, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f1", scene(FIXED), FIXED)
     beside = np.eye(4)
     beside[0, 3] = 0.4
@@ -129,7 +125,7 @@ def test_the_place_of_the_speaker_is_sent_with_that_of_the_camera_and_detections
 
 @pytest.mark.parametrize(("hold", "shortest", "longest"), [(0.4, 2, 100), (0.0, 1, 1)])
 def test_several_frames_are_shown_in_turn_with_their_poses(
-    ears: Ears, play: Callable[..., FramePlayer], folders: Path, hold: float, shortest: int, longest: int
+    ears: Ears, play: Play, folders: Path, hold: float, shortest: int, longest: int
 ) -> None:
     play(folder=str(folders), rate=20.0, hold=hold)
 
@@ -153,7 +149,7 @@ def test_several_frames_are_shown_in_turn_with_their_poses(
 
 
 def test_the_frame_that_is_shown_can_be_changed_and_of_an_unknown_one_it_is_warned(
-    ears: Ears, play: Callable[..., FramePlayer], folders: Path, capfd: pytest.CaptureFixture[str]
+    ears: Ears, play: Play, folders: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     player = play(folder=str(folders), frame="f3", rate=20.0)
     said: list[str] = []
@@ -172,9 +168,7 @@ def test_the_frame_that_is_shown_can_be_changed_and_of_an_unknown_one_it_is_warn
     assert min(first) >= changed, "nothing was published of the unknown one"
 
 
-def test_time_is_published_before_each_frame_where_it_is_wanted_and_a_resolver_answers_by_it(
-    graph: Graph, folders: Path
-) -> None:
+def test_time_is_published_before_each_frame_if_wanted_and_a_resolver_goes_by_it(graph: Graph, folders: Path) -> None:
     ears = Ears(graph)
     told = ears.ticks
     graph.start(use_sim_time=True, base_frame="base_link", frame_timeout=15.0, transform_timeout=5.0)
@@ -190,9 +184,7 @@ def test_time_is_published_before_each_frame_where_it_is_wanted_and_a_resolver_a
     assert stamp_of(goal.result) < 1_000 * SECOND
 
 
-def test_a_simulated_world_is_published_bit_by_bit_with_noise_that_changes(
-    ears: Ears, play: Callable[..., FramePlayer]
-) -> None:
+def test_a_simulated_world_is_published_bit_by_bit_with_new_noise(ears: Ears, play: Play) -> None:
     pytest.importorskip("mujoco")
     play(world="swapped", width=320, detector="misses=0.3 masks=none", rate=10.0)
     shots = list(simulated_frames("swapped", 320, {"misses": "0.3", "masks": "none"}, 4))
@@ -206,27 +198,18 @@ def test_a_simulated_world_is_published_bit_by_bit_with_noise_that_changes(
 
 def test_what_cannot_be_played_is_refused_with_its_reason(quiet: Graph, tmp_path: Path) -> None:
     pytest.importorskip("mujoco")
-    (tmp_path / "empty").mkdir()
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "camera_info.json").write_text("{}")
-    (broken / "rgb.png").write_bytes(b"no picture")
+    """Other options of the detector are refused in test/sim, other folders in test/recording."""
     for given, words in (
-        ({"detector": "misses=2"}, "misses"),
-        ({"detector": "colour=red"}, "option of the simulator"),
         ({"detector": "misses"}, "misses"),
         ({"world": "nowhere"}, "swapped"),
-        ({"folder": str(tmp_path / "empty")}, "rgb.png"),
-        ({"folder": str(broken)}, "camera_info.json"),
         ({"width": 100}, "width"),
+        ({"folder": str(tmp_path)}, r"rgb\.png"),
     ):
-        with pytest.raises((SpatialVlmError, ParameterException), match=re.escape(words)):
+        with pytest.raises((SpatialVlmError, ParameterException), match=words):
             quiet.play(FramePlayer, **given)
 
 
-def test_ctrl_c_ends_the_player_cleanly_and_what_it_cannot_play_with_its_reason(
-    node: Callable[..., Started], folders: Path
-) -> None:
+def test_ctrl_c_ends_the_player_cleanly_and_what_it_cannot_play_with_its_reason(node: Any, folders: Path) -> None:
     player, unable = node("frame_player", folder=folders), node("frame_player", world="nowhere")
     player.says("playing f1, f2 at 10 Hz")
     player.interrupt()

@@ -28,6 +28,7 @@ TINY = RgbdFrame(
 INT, TERM = signal.SIGINT, signal.SIGTERM
 SLOW_INT, SLOW_TERM = (pytest.param(number, marks=pytest.mark.slow) for number in (INT, TERM))
 Node = Callable[..., Started]
+Run = Callable[..., tuple[int, str]]
 
 
 def assert_ends_cleanly(started: Started, number: signal.Signals) -> None:
@@ -59,9 +60,7 @@ def test_it_ends_cleanly_while_goals_wait_and_answers_each(graph: Graph, node: N
 
 
 @pytest.mark.parametrize("number", [INT, SLOW_TERM])
-def test_it_ends_cleanly_while_a_grounder_computes_and_takes_it_along(
-    graph: Graph, node: Node, number: signal.Signals, tmp_path: Path
-) -> None:
+def test_it_ends_while_a_grounder_computes(graph: Graph, node: Node, number: signal.Signals, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     options = f"'begun={begun} end={tmp_path / 'end'}'"
     running = node(
@@ -146,25 +145,19 @@ def code(start: Callable[..., Started], domain: int) -> Callable[[str, object], 
 @pytest.mark.parametrize(
     ("number", "ends"), [("SIGINT", 0), pytest.param("SIGTERM", 0, marks=pytest.mark.slow), ("SIGCONT", 1)]
 )
-def test_an_interrupt_that_a_compiled_module_turns_into_an_error_is_a_clean_end(
-    code: Callable[..., Started], number: str, ends: int
-) -> None:
+def test_an_interrupt_that_became_an_error_is_a_clean_end(code: Node, number: str, ends: int) -> None:
     running = code(INTERRUPTED, number)
     assert (running.ends(), "Unable to convert" in running.output) == (ends, bool(ends)), running.output
 
 
 @pytest.mark.parametrize("number", [INT, SLOW_TERM])
-def test_an_interrupt_while_its_executor_is_made_is_a_clean_end(
-    code: Callable[..., Started], number: signal.Signals
-) -> None:
+def test_an_interrupt_while_its_executor_is_made_is_a_clean_end(code: Node, number: signal.Signals) -> None:
     running = code(HALF_MADE, number.name)
     assert (running.ends(), running.output) == (0, "stopped\n")
 
 
 @pytest.mark.parametrize("number", [SLOW_INT, TERM])
-def test_a_node_that_has_something_to_bring_to_its_end_spins_until_then(
-    code: Callable[..., Started], number: signal.Signals
-) -> None:
+def test_a_node_with_something_to_end_spins_until_then(code: Node, number: signal.Signals) -> None:
     running = code(ENDING, 5)
     running.says("spins")
     running.process.send_signal(number)
@@ -175,7 +168,7 @@ def test_a_node_that_has_something_to_bring_to_its_end_spins_until_then(
     assert "Traceback" not in running.output
 
 
-def test_a_second_signal_ends_it_at_once(code: Callable[..., Started]) -> None:
+def test_a_second_signal_ends_it_at_once(code: Node) -> None:
     running = code(ENDING, 10**9)
     running.says("spins")
     running.process.send_signal(INT)
@@ -188,9 +181,7 @@ def test_a_second_signal_ends_it_at_once(code: Callable[..., Started]) -> None:
 
 
 @pytest.fixture
-def run(
-    domain: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., tuple[int, str]]]:
+def run(domain: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
     """`python -m spatial_vlm_ros.nodes` in this process: exit code, and what it printed."""
     handlers = {number: signal.getsignal(number) for number in (INT, TERM)}
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
@@ -215,9 +206,7 @@ def run(
         ("visualization_msgs", "visualization-msgs"),
     ],
 )
-def test_a_missing_package_is_named_with_its_repair(
-    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, package: str, repair: str
-) -> None:
+def test_a_missing_package_is_named(run: Run, monkeypatch: pytest.MonkeyPatch, package: str, repair: str) -> None:
     for name in [*sys.modules]:
         if name.split(".")[0] == package:
             monkeypatch.setitem(sys.modules, name, None)
@@ -241,9 +230,7 @@ def test_a_missing_package_is_named_with_its_repair(
         ("base_frame", ("base_frame",)),
     ],
 )
-def test_a_parameter_that_cannot_be_is_named_and_nothing_starts(
-    run: Callable[..., tuple[int, str]], parameter: str, words: tuple[str, ...]
-) -> None:
+def test_a_parameter_that_cannot_be_is_named(run: Run, parameter: str, words: tuple[str, ...]) -> None:
     ended, said = run("resolver", "--ros-args", "-p", parameter)
     assert ended == 1
     assert "Traceback" not in said
@@ -255,9 +242,7 @@ def test_a_node_that_does_not_exist_is_a_usage_error(run: Callable[..., Any]) ->
     assert (ended, "usage" in said, "resolver" in said) == (2, True, True)
 
 
-def test_without_vision_msgs_all_that_does_not_need_it_works(
-    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_vision_msgs_all_else_works(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "hidden" / "vision_msgs"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise ModuleNotFoundError(name='vision_msgs')\n")

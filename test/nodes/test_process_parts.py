@@ -128,9 +128,7 @@ def port(tmp_path: Path) -> Iterator[Path]:
     [(True, (), False), (True, ("",), True), (True, ("", "_el"), True), (False, ("",), False)],
     ids=["it is there", "removed", "removed with its lock", "removed, of another process"],
 )
-def test_a_port_that_was_removed_under_its_listener_is_found(
-    port: Path, listens: bool, removed: tuple[str, ...], found: bool
-) -> None:
+def test_a_port_that_was_removed_is_found(port: Path, listens: bool, removed: tuple[str, ...], found: bool) -> None:
     with port.with_name(f"{port.name}_el").open("w") if listens else nullcontext():
         for end in removed:
             port.with_name(port.name + end).unlink()

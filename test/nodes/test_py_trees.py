@@ -94,10 +94,6 @@ def test_a_refusal_is_failure_and_its_question_is_answered_in_its_dialogue(live:
     assert example.last_result() is board_of("again")["result"]
 
 
-def ended_with(result: Any, status: int) -> Any:
-    return SimpleNamespace(result=result, status=status)
-
-
 def test_of_a_pick_its_own_status_is_told_beside_the_question_of_its_resolution(example: Any) -> None:
     result = PickInstruction.Result()
     result.status.name, result.status.message = "PLANNING_FAILED", "no path"
@@ -106,7 +102,8 @@ def test_of_a_pick_its_own_status_is_told_beside_the_question_of_its_resolution(
     behaviour = example.which_object("take the chick", "", "pick", plan_only=True)
     assert behaviour.name == "pick"
     assert behaviour._goal() == PickInstruction.Goal(instruction="take the chick", plan_only=True)
-    assert behaviour._judge(ended_with(result, GoalStatus.STATUS_ABORTED)) is Status.FAILURE
+    ended = SimpleNamespace(result=result, status=GoalStatus.STATUS_ABORTED)
+    assert behaviour._judge(ended) is Status.FAILURE
     found = board_of("pick")
     assert (found["status"], found["message"], found["dialogue_id"]) == ("PLANNING_FAILED", "no path", "d1")
     assert example.last_result() is result

@@ -125,7 +125,6 @@ def test_what_the_node_says_of_itself_is_what_the_graph_has(live: Graph) -> None
 
     def named(verb: str) -> set[str]:
         listed = re.search(rf"{verb}: (.*?)\.(?: |$)", words)
-        assert listed is not None
         topics = re.sub(r"\([^)]*\)", "", listed[1]).replace(" ", "").split(",")
         return {live.node.resolve_topic_name(topic) for topic in topics}
 

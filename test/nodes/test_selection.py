@@ -99,13 +99,8 @@ def caller(selecting: Graph) -> Iterator[Caller]:
 def assert_refused(reply: SelectDetection.Response, status: str, *words: str) -> None:
     message = reply.resolution.status.message
     assert reply.resolution.status.name == status, message
-    assert not reply.index
-    assert not reply.indices
-    assert reply.id == ""
-    assert not reply.resolution.target
-    assert not reply.resolution.targets
-    for word in words:
-        assert word in message, message
+    assert not any((reply.index, reply.indices, reply.id, reply.resolution.target, reply.resolution.targets))
+    assert [word for word in words if word not in message] == [], message
 
 
 def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_the_core(caller: Caller) -> None:
@@ -115,7 +110,6 @@ def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_t
     assert reply.id == "bonnet"
     assert not reply.indices
     expected = Resolver().resolve(FRAME, SENTENCE, BOXES).target
-    assert expected is not None
     assert position(reply.resolution.target[0]) == pytest.approx(expected.pose.position, abs=1e-6)
     assert reply.resolution.header.frame_id == "world"
     graph = caller.graph
@@ -134,7 +128,6 @@ def test_a_question_is_answered_on_the_same_detections_while_their_image_is_kept
     reply = caller.ask("the left one", found, dialogue_id=asked.resolution.dialogue_id)
     assert reply.resolution.status.name == "OK", reply.resolution.status.message
     left = Resolver().resolve(FRAME, "the left chick", BOXES).target
-    assert left is not None
     assert reply.id == left.id
 
 
@@ -154,7 +147,6 @@ def test_what_a_model_points_at_beside_the_detections_is_not_found() -> None:
     found = detections_2d(BOXES, Header(frame_id="camera"))
     answer = Resolver().resolve(FRAME, SENTENCE, BOXES)
     assert among(answer, found) is answer
-    assert answer.target is not None
     beside = replace(answer, target=replace(answer.target, id="pointed-at"), source="model")
     refused = among(beside, found)
     assert (refused.status, refused.target, refused.source) == (Status.NOT_FOUND, None, "model")
@@ -180,17 +172,13 @@ def test_one_request_at_a_time(caller: Caller) -> None:
     graph.until(waiting.done, "it is refused")
     assert_refused(waiting.result(), "CANCELLED", "deactivated")
     assert_refused(caller.ask("the cup", detections_2d(BOXES, caller.header(1))), "CANCELLED", "not active")
-    for transition in (
-        Transition.TRANSITION_CLEANUP, Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,
-    ):  # fmt: skip
-        assert graph.change(transition)
+    for name in ("CLEANUP", "CONFIGURE", "ACTIVATE"):
+        assert graph.change(getattr(Transition, f"TRANSITION_{name}"))
     again = Caller(graph)
     assert again.ask_on_image(SENTENCE).id == "bonnet"
 
 
-def test_the_action_goes_on_with_the_detections_topic_which_diagnostics_miss_only_once_it_was_used(
-    caller: Caller,
-) -> None:
+def test_the_action_goes_on_with_the_detections_topic_which_is_missed_only_once_it_was_used(caller: Caller) -> None:
     graph = caller.graph
     graph.reconfigure()
 

@@ -152,10 +152,7 @@ def test_the_resolver_works_on_it_unchanged(hands: Any, graph: Graph, robot: Any
     graph.until(lambda: beside, "the camera on the hand is there, too")
     assert beside[0].header.frame_id == "wrist_camera_optical_frame"
     mounts = {t.child_frame_id: t.header.frame_id for t in client.static[-1].transforms}
-    assert mounts == {
-        "camera_color_optical_frame": robot.base_link,
-        "wrist_camera_optical_frame": robot.hand_link,
-    }
+    assert mounts == {"camera_color_optical_frame": robot.base_link, "wrist_camera_optical_frame": robot.hand_link}
 
 
 def test_the_world_is_disturbed_as_it_is_told(client: Hands) -> None:

@@ -17,7 +17,7 @@ import rclpy
 from control_msgs.action import FollowJointTrajectory, GripperCommand
 from controller_double import ARM as JOINTS
 from controller_double import HOME
-from hardware_double import Spun
+from hardware_double import ACTION_SERVICES, Spun, clients
 from planning_scenes import CLEAR, box, config, placed, table_with
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.context import Context
@@ -42,12 +42,15 @@ FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 BLOCK = box("block", 0.5, 0.1, (0.06, 0.04, 0.08))
 CUP = box("cup", 0.5, 0.35, (0.06, 0.06, 0.1))
 NUMBERS = itertools.count()  # of clients
-SERVICES = ("send_goal", "get_result", "cancel_goal")  # of an action
 PATIENT = {
     **dict.fromkeys(("server_timeout", "answer_timeout", "stop_timeout"), 30.0), "planning_time": 20.0,
     "most_time": 300.0,
 }  # fmt: skip
 """Parameters of a client, for a machine that is loaded."""
+
+
+def never() -> bool:
+    return False
 
 
 def discovered(condition: Callable[[], Any], what: str) -> None:
@@ -165,11 +168,9 @@ class ApprovedClient(MotionClient):
         self.guard = ExecutionGuard()
         super().__init__(node, settings, self.guard)
 
-    def execute(
-        self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False, begins: Callable[[], None] = lambda: None
-    ) -> None:
+    def execute(self, plan: MotionPlan, *words: Any, **how: Any) -> None:
         self.guard.allow(plan.hash, [step_digest(step) for step in plan.steps], math.inf)
-        super().execute(plan, cancelled, begins)
+        super().execute(plan, *words, **how)
 
 
 class ArmGraph:
@@ -199,14 +200,12 @@ class ArmGraph:
     def _grips(self, name: str) -> bool:
         with contextlib.suppress(NodeNameNonExistentError):
             known = {service for service, _ in self.controllers.get_client_names_and_types_by_node(name, "/")}
-            return known >= {f"/gripper_controller/gripper_cmd/_action/{service}" for service in SERVICES}
+            return known >= {f"/gripper_controller/gripper_cmd/_action/{service}" for service in ACTION_SERVICES}
         return False
 
     def knows(self, action: str) -> None:
         """Wait until the double knows a client of an action: else it drops the first reply, also a rejection."""
-        for service in SERVICES:
-            name = f"{action}/_action/{service}"
-            until(lambda name=name: self.controllers.count_clients(name), f"{name} has a client")
+        until(lambda: clients(self.controllers, action), f"{action} has a client")
 
     def spin(self, make: Callable[[Context], Any], threads: int = 1) -> Any:
         spun = Spun(self.domain)
@@ -218,9 +217,6 @@ class ArmGraph:
     def leave(self, node: Any) -> None:
         for end in self._ends.pop(node):
             end()
-
-    def until(self, condition: Callable[[], Any], what: str) -> None:
-        until(condition, what)
 
     def close(self) -> None:
         for node in reversed(list(self._ends)):
@@ -258,25 +254,16 @@ def planned(client: MotionClient, around: PlanningScene, put: bool = True, **how
 
 def scene(*neighbours: PlanningObject, target: PlanningObject = BLOCK, contacts: bool = True) -> PlanningScene:
     """A block on a table before the arm, in the frame of the planner."""
-    allowed = (
-        AllowedContact("left_finger", target.id, "grasp"),
-        AllowedContact("right_finger", target.id, "grasp"),
-        AllowedContact(target.id, "support", "lift"),
-        AllowedContact(target.id, "support", "lower"),
-    )
-    made = table_with(target, *neighbours)
-    return dataclasses.replace(made, frame_id="panda_link0", allowed=allowed if contacts else ())
+    fingers = (AllowedContact(f"{side}_finger", target.id, "grasp") for side in ("left", "right"))
+    allowed = (*fingers, *(AllowedContact(target.id, "support", phase) for phase in ("lift", "lower")))
+    return table_with(target, *neighbours, frame_id="panda_link0", allowed=allowed if contacts else ())
 
 
 def goals(around: PlanningScene, settings: PlanningConfig) -> tuple[PickGoal, PlaceGoal]:
     """Grasps, and placements a forearm's length to the right of where it stands."""
     picked = pick_goal(around, settings)
-    spot = placed(around.target, (0.45, -0.2, 0.0, 0.0))
-    places = tuple(
-        dataclasses.replace(p, pose=dataclasses.replace(p.pose, frame_id="panda_link0")) for p in spot.places
-    )
-    resolution = dataclasses.replace(spot, place=places[0], places=places)
-    return picked, place_goal(around, resolution, picked.grasps[0], settings)
+    spot = placed(around.target, (0.45, -0.2, 0.0, 0.0), frame="panda_link0")
+    return picked, place_goal(around, spot, picked.grasps[0], settings)
 
 
 def chest(goal: PickGoal) -> tuple[PlanningObject, ...]:

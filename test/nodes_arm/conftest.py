@@ -13,6 +13,7 @@ import pytest
 from live_domain import free_domain
 
 if TYPE_CHECKING:
+    from arm_graph import ArmGraph
     from double_cell import DoubleCell
 
 domain, start, node = live_fixtures.domain, live_fixtures.start, live_fixtures.node
@@ -35,6 +36,16 @@ def shared_cell(shared_domain: int, tmp_path_factory: pytest.TempPathFactory) ->
     from double_cell import DoubleCell
 
     made = DoubleCell(shared_domain, tmp_path_factory.mktemp("move_group") / "log.txt")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def graph(domain: int) -> Iterator[ArmGraph]:
+    """A graph without controllers."""
+    from arm_graph import ArmGraph
+
+    made = ArmGraph(domain, controllers=False)
     yield made
     made.close()
 

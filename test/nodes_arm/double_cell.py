@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from operator import sub
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory, GripperCommand, ParallelGripperCommand
 from controller_double import ARM, HOME
 from franka_msgs.action import Grasp, Move
-from hardware_double import Spun, forget
+from hardware_double import Spun, clients, forget
 from live_process import Started
 from move_group_double import MoveGroupDouble
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
@@ -26,7 +27,7 @@ from planning_scenes import config
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
-from robot_doubles import RobotDoubles, clients
+from robot_doubles import RobotDoubles
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from waiting import until
@@ -51,18 +52,12 @@ class Asker:
         self._bridge = Bridge(self.node)
         group = self._bridge.group
         self.states: dict[str, dict[bytes, int]] = {name: {} for name in FORMS}
-        self._clients = {
-            name: ActionClient(self.node, form, name, callback_group=group) for name, form in FORMS.items()
-        }
+        self._clients = {name: ActionClient(self.node, FORMS[name], name, callback_group=group) for name in FORMS}
         self._cancels = self.node.create_client(CancelGoal, f"{FOLLOW}/_action/cancel_goal", callback_group=group)
         for name in FORMS:
-            self.node.create_subscription(
-                GoalStatusArray,
-                f"{name}/_action/status",
-                lambda message, name=name: self._on_states(name, message),
-                qos_profile_action_status_default,
-                callback_group=group,
-            )
+            hear, profile = partial(self._on_states, name), qos_profile_action_status_default
+            topic = f"{name}/_action/status"
+            self.node.create_subscription(GoalStatusArray, topic, hear, profile, callback_group=group)
         self.events = self.node.create_publisher(String, "trajectory_execution_event", 10)
         self._spun.spin(self.node)
 
@@ -235,25 +230,15 @@ def slowed(plan: MotionPlan, phase: str, seconds: float) -> MotionPlan:
             accelerations=tuple(tuple(a / k**2 for a in row) for row in trajectory.accelerations),
         )
 
-    steps = tuple(
-        dataclasses.replace(step, trajectory=slower(step.trajectory))
-        if step.phase == phase and step.trajectory
-        else step
-        for step in plan.steps
-    )
+    steps = tuple(PlanStep(s.phase, slower(s.trajectory)) if s.phase == phase else s for s in plan.steps)
     return dataclasses.replace(plan, steps=steps)
 
 
 def swing(to: float = 1.0, takes: float = 2.0, start: tuple[float, ...] = HOME) -> JointTrajectory:
     """The first joint of the arm swings by `to` rad within `takes` s, at rest at both ends; all others stay."""
-    zero = [0.0] * len(start)
-    points = [
-        JointTrajectoryPoint(
-            positions=[start[0] + by, *start[1:]],
-            velocities=zero,
-            accelerations=zero,
-            time_from_start=Duration(sec=int(seconds), nanosec=int(seconds % 1 * 1e9)),
-        )
-        for by, seconds in ((0.0, 0.0), (to, takes))
-    ]
+    points = []
+    for by, seconds in ((0.0, 0.0), (to, takes)):
+        when = Duration(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
+        points.append(JointTrajectoryPoint(positions=[start[0] + by, *start[1:]], time_from_start=when))
+        points[-1].velocities = points[-1].accelerations = [0.0] * len(start)
     return JointTrajectory(joint_names=list(ARM), points=points)

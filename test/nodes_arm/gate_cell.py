@@ -12,10 +12,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import rclpy
-from arm_graph import SERVICES, ArmGraph
+from arm_graph import ArmGraph
 from builtin_interfaces.msg import Time
 from control_msgs.action import FollowJointTrajectory
 from geometry_msgs.msg import TransformStamped
+from hardware_double import ACTION_SERVICES
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from live_domain import free_domain
@@ -39,13 +40,8 @@ from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"
-RENAMED = [
-    f"{name}:={OTHER}/{name}"
-    for name in (
-        *(f"pick/_action/{part}" for part in ("send_goal", "get_result", "cancel_goal", "feedback", "status")),
-        *("approve", "stop", "proposal"),
-    )
-]
+PARTS = (f"pick/_action/{part}" for part in (*ACTION_SERVICES, "feedback", "status"))
+RENAMED = [f"{name}:={OTHER}/{name}" for name in (*PARTS, "approve", "stop", "proposal")]
 """Rules by which the names of a gate begin with "other"."""
 FIXED, BASE = "odom", "panda_link0"
 ODOMETRY_NS = 100_000_000
@@ -75,7 +71,6 @@ class Picking:
 
     @property
     def name(self) -> str:
-        assert self.result is not None
         return str(self.result.status.name)
 
 
@@ -90,16 +85,10 @@ class Cell:
         self.other_audit = audit.with_name("other.jsonl")
         robot = self.robot
         self.given = {**GATE, **robot.gate, **CLOCK, "robot_description": robot.urdf()}
+        sees = {"base_frame": robot.base_link, "robot_description": robot.urdf(), "frame_timeout": 30.0, **CLOCK}
         self.processes = {
             "sim_arm": begin("sim_arm", robot=robot.name, clock=True, **self.simulation),
-            "resolver": begin(
-                "resolver",
-                *self.looks,
-                base_frame=robot.base_link,
-                robot_description=robot.urdf(),
-                frame_timeout=30.0,
-                **CLOCK,
-            ),
+            "resolver": begin("resolver", *self.looks, **sees),
             "arm_planner": begin("arm_planner", arm=robot.name, **PLANNER, **CLOCK),
             "planner_gate": begin("planner_gate", audit_log=str(audit), **self.given, **gate),
         }
@@ -154,7 +143,7 @@ class Cell:
             self.odometry = now
 
     def _whole(self, action: str) -> None:
-        for service in SERVICES:
+        for service in ACTION_SERVICES:
             self.until(lambda s=service: self.node.count_services(f"{action}/_action/{s}"), "the action is whole")
 
     @contextmanager
@@ -269,7 +258,8 @@ class Cell:
         before = simulation.output.count("disturbed: ")
         self.disturber.publish(String(data=json.dumps(what)))
         self.until(lambda: simulation.output.count("disturbed: ") > before, "the simulation has heard it")
-        self._goes_on()
+        begun = stamp_ns(self.joints[-1].header.stamp)  # nodes of a loaded machine hear the clock late
+        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + PASSED_NS, "the simulation goes on")
 
     def verdict(self) -> dict[str, Any]:
         answer = self.wait(self.judging.call_async(Trigger.Request()), "the judge answers")
@@ -287,11 +277,6 @@ class Cell:
         self.until(self.changing.service_is_ready, "the resolver's state can be changed")
         answer = self.wait(self.changing.call_async(ChangeState.Request(transition=Transition(id=to))), "it answers")
         assert answer.success
-
-    def _goes_on(self) -> None:
-        """Wait until images are of the world as it is now: nodes of a loaded machine hear the clock late."""
-        begun = stamp_ns(self.joints[-1].header.stamp)
-        self.until(lambda: stamp_ns(self.joints[-1].header.stamp) > begun + PASSED_NS, "the simulation goes on")
 
     def accepted(self) -> int:
         return sum(counts.get("accepted", 0) for counts in self.verdict()["goals"].values())

@@ -25,6 +25,7 @@ from sensor_msgs.msg import JointState
 from spatial_vlm_ros.nodes.calls import spin_aside
 
 PERIOD = 0.01  # s: of the control loop and of the joint states
+ACTION_SERVICES = ("send_goal", "get_result", "cancel_goal")
 MOVING = 1e-3  # rad/s or m/s: faster than this a joint moves
 _PATIENCE = 30.0 * float(os.environ.get("SPATIAL_VLM_TEST_SLOWNESS", "1"))  # s: it also runs as a process of its own
 
@@ -155,6 +156,12 @@ class Spun:
             job()
         rclpy.try_shutdown(context=self.context)
         forget(self)
+
+
+def clients(node: Node, *actions: str) -> int:
+    """How many clients a node has discovered of each of these actions, at least."""
+    names = (f"{action}/_action/{service}" for action in actions for service in ACTION_SERVICES)
+    return min(node.count_clients(name) for name in names)
 
 
 def forget(*doubles: Any) -> None:

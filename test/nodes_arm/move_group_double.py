@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from execution_double import PREEMPTED, SUCCEEDED, TIMED_OUT, ControllerHandle, ExecutionManager, RobotState
-from hardware_double import Spun, forget
+from hardware_double import Spun, clients, forget
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from moveit_msgs.msg import MoveItErrorCodes
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
@@ -36,7 +36,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
-from robot_doubles import clients, run
+from robot_doubles import run
 from scene_double import PlanningSceneDouble
 from std_msgs.msg import String
 
@@ -108,7 +108,10 @@ class MoveGroupDouble:
                 self.node, MoveGroup, "move_action", self._planned,
                 handle_accepted_callback=self._plan_aside, cancel_callback=self._on_preempt,
             ),
-            ActionServer(actions, ExecuteTrajectory, "execute_trajectory", self._execute, cancel_callback=_accept),
+            ActionServer(
+                actions, ExecuteTrajectory, "execute_trajectory", self._execute,
+                cancel_callback=lambda _: CancelResponse.ACCEPT,  # execute:82
+            ),
         ]  # fmt: skip
         # They end in this order: first what tells that it lives; rclcpp ends all at once when its context is shut down.
         self._spun.spin(monitor)
@@ -295,11 +298,6 @@ class MoveGroupDouble:
         """planning_scene_monitor.cpp:668-680."""
         response.scene = self._place().tell(request.components.components)
         return response
-
-
-def _accept(_: ServerGoalHandle) -> CancelResponse:
-    """execute:82."""
-    return CancelResponse.ACCEPT
 
 
 def _check_pilz(request: Any) -> None:

@@ -20,10 +20,8 @@ from gripper_double import (
     GripperParameters,
     ParallelGripperControllerDouble,
 )
-from hardware_double import HardwareDouble, Spun, forget
-from rclpy.node import Node
+from hardware_double import HardwareDouble, Spun, clients, forget
 
-ACTION_SERVICES = ("send_goal", "get_result", "cancel_goal")
 FINGER_SPEED, KNUCKLE_SPEED = 0.05, 1.0  # m/s of each finger, rad/s
 DRIVERS: dict[str, GripperParameters | str | None] = {"ros2_controllers": None, "franka": "franka", "robotiq": ROBOTIQ}
 
@@ -92,12 +90,6 @@ class RobotDoubles:
     def knows(self, action: str, number: int = 1) -> bool:
         """Whether an action of the robot has discovered its clients: else it drops its first reply."""
         return clients(self.hardware, action) >= number
-
-
-def clients(node: Node, *actions: str) -> int:
-    """How many clients a node has discovered of each of these actions, at least."""
-    names = (f"{action}/_action/{service}" for action in actions for service in ACTION_SERVICES)
-    return min(node.count_clients(name) for name in names)
 
 
 def run(make: Callable[[], Any]) -> int:

@@ -17,15 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from moveit_msgs.msg import (
-    AllowedCollisionEntry,
-    AllowedCollisionMatrix,
-    AttachedCollisionObject,
-    CollisionObject,
-    LinkPadding,
-    LinkScale,
-    PlanningSceneComponents,
-)
+from moveit_msgs import msg as moveit
 from moveit_msgs.msg import PlanningScene as SceneMessage
 from object_recognition_msgs.msg import ObjectType
 from octomap_msgs.msg import OctomapWithPose
@@ -35,14 +27,14 @@ from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, pose_message
 
 OCTOMAP = "<octomap>"
 PANDA_LINKS = (*(f"panda_link{k}" for k in range(8)), "panda_hand", "panda_leftfinger", "panda_rightfinger")
-ADD, REMOVE = CollisionObject.ADD, CollisionObject.REMOVE
+ADD, REMOVE = moveit.CollisionObject.ADD, moveit.CollisionObject.REMOVE
 Body = tuple[Any, list[tuple[Any, Any]]]  # (4, 4) pose of the object; shapes with their (4, 4) poses in it
 
 
 class Matrix:
     """The allowed collision matrix: entries of pairs, and defaults of names."""
 
-    def __init__(self, message: AllowedCollisionMatrix | None = None) -> None:
+    def __init__(self, message: moveit.AllowedCollisionMatrix | None = None) -> None:
         """matrix:80-113. A message that is not square leaves what was read until then: at worst, nothing at all.
 
         Of each pair only the upper triangle is read, and an entry that says the same as the defaults is not kept.
@@ -84,16 +76,16 @@ class Matrix:
         told = [self.defaults[name] for name in (one, other) if name in self.defaults]
         return all(told) if told else None
 
-    def message(self) -> AllowedCollisionMatrix:
+    def message(self) -> moveit.AllowedCollisionMatrix:
         """matrix:380-426. A default whose name sorts behind all entries is not told (matrix:386-391)."""
         names = sorted(self.entries)
         for name in sorted(self.defaults):
             if any(other > name for other in names) and name not in names:
                 names = sorted([*names, name])
         known = [name for name in names if name in self.defaults]
-        return AllowedCollisionMatrix(
+        return moveit.AllowedCollisionMatrix(
             entry_names=names,
-            entry_values=[AllowedCollisionEntry(enabled=[self.allowed(a, b) for b in names]) for a in names],
+            entry_values=[moveit.AllowedCollisionEntry(enabled=[self.allowed(a, b) for b in names]) for a in names],
             default_entry_names=known,
             default_entry_values=[self.defaults[name] for name in known],
         )
@@ -149,7 +141,7 @@ class PlanningSceneDouble:
         """planning_scene_monitor.cpp:157-168: what a request is planned in; what its difference does is not told."""
         return copy.deepcopy(self)
 
-    def attach(self, message: AttachedCollisionObject) -> bool:
+    def attach(self, message: moveit.AttachedCollisionObject) -> bool:
         """scene:1536-1772."""
         each, link = message.object, message.link_name
         if each.operation == ADD and link not in self.links and link not in self.poses:
@@ -254,7 +246,7 @@ class PlanningSceneDouble:
 
     def tell(self, wanted: int = 0) -> SceneMessage:
         """scene:972-1041; 0 is everything (planning_scene_monitor.cpp:675-679)."""
-        part, scene = PlanningSceneComponents, SceneMessage()
+        part, scene = moveit.PlanningSceneComponents, SceneMessage()
         wanted = wanted or 2**32 - 1
         if wanted & (part.ROBOT_STATE_ATTACHED_OBJECTS | part.ROBOT_STATE):
             scene.robot_state.joint_state.header.frame_id = self.frame  # robotStateToRobotStateMsg: the model's frame
@@ -264,17 +256,17 @@ class PlanningSceneDouble:
             for name, held in self.attached.items():
                 body = self._told(name, held.link, held.body)
                 scene.robot_state.attached_collision_objects.append(
-                    AttachedCollisionObject(link_name=held.link, object=body, touch_links=held.touch)
+                    moveit.AttachedCollisionObject(link_name=held.link, object=body, touch_links=held.touch)
                 )
         if wanted & part.ALLOWED_COLLISION_MATRIX:
             scene.allowed_collision_matrix = self.matrix.message()
         if wanted & part.LINK_PADDING_AND_SCALING:  # env:91-96, 273-293
-            scene.link_padding = [LinkPadding(link_name=name) for name in sorted(self.links)]
-            scene.link_scale = [LinkScale(link_name=name, scale=1.0) for name in sorted(self.links)]
+            scene.link_padding = [moveit.LinkPadding(link_name=name) for name in sorted(self.links)]
+            scene.link_scale = [moveit.LinkScale(link_name=name, scale=1.0) for name in sorted(self.links)]
         if wanted & part.WORLD_OBJECT_GEOMETRY:
             scene.world.collision_objects = [self._told(n, self.frame, body) for n, body in self.world.items()]
         elif wanted & part.WORLD_OBJECT_NAMES:
-            named = [CollisionObject(id=name) for name in self.world]
+            named = [moveit.CollisionObject(id=name) for name in self.world]
             for each in named:
                 each.type = self.types.get(each.id, ObjectType())
             scene.world.collision_objects = named
@@ -282,8 +274,8 @@ class PlanningSceneDouble:
             scene.world.octomap = self.octomap
         return scene
 
-    def _told(self, name: str, frame: str, body: Body) -> CollisionObject:
-        told = CollisionObject(header=Header(frame_id=frame), id=name, pose=pose_message(body[0]), operation=ADD)
+    def _told(self, name: str, frame: str, body: Body) -> moveit.CollisionObject:
+        told = moveit.CollisionObject(header=Header(frame_id=frame), id=name, pose=pose_message(body[0]), operation=ADD)
         told.primitives = [shape for shape, _ in body[1]]
         told.primitive_poses = [pose_message(pose) for _, pose in body[1]]
         told.type = self.types.get(name, ObjectType())

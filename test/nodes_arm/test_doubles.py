@@ -67,7 +67,6 @@ def test_it_decelerates_where_it_is_told_to_and_answers_before_it_stands(cell: D
     cell.arm.deceleration, then = dict.fromkeys(ARM, 0.1), []
     handle = moving(cell)
     goal = cell.arm.goal
-    assert goal is not None
     goal.done.add_done_callback(lambda _: then.append(cell.position()))
     until(lambda: cell.hardware.speed() > 0.3, "the arm is fast")
     cell.asker.cancel(handle)

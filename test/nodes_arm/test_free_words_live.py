@@ -65,20 +65,16 @@ def cell(tmp_path_factory: pytest.TempPathFactory, server: Contract) -> Iterator
 
 
 def answer_of(picking: Picking) -> dict[str, Any]:
-    assert picking.result is not None
     return dict(json.loads(picking.result.resolution.json))
 
 
-def test_a_plan_for_what_a_model_points_at_says_so_and_a_place_is_not_asked_for(
-    cell: FreeCell, server: Contract
-) -> None:
+def test_a_plan_for_what_a_model_points_at_says_so_and_no_place_is_asked_for(cell: FreeCell, server: Contract) -> None:
     before, shown = server.requests, len(cell.targets)
     picking = cell.run(FREE, plan_only=True)
     assert picking.name == "OK", picking.result
     answer = answer_of(picking)
     assert (answer["source"], answer["confidence"], answer["query"]) == ("model", 0.0, None)
     assert answer["target"]["label"] == "object pointed at by a model"
-    assert picking.result is not None
     assert CHOSEN_BY_MODEL in picking.result.status.message
     assert not picking.result.moved
     assert server.requests == before + 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
-from arm_graph import ArmGraph, Aside, discovered
+from arm_graph import ArmGraph, Aside, discovered, never
 from geometry_msgs.msg import Point, Pose, Quaternion
 from planning_scenes import config
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -87,18 +87,10 @@ def client_of(graph: ArmGraph, **changes: Any) -> GraspClient:
 
 
 def asked() -> GraspQuestion:
-    question = question_of(mug(), SETTING)
-    assert question is not None
-    return question
+    return question_of(mug(), SETTING)
 
 
-def never() -> bool:
-    return False
-
-
-def test_a_question_is_asked_with_its_clouds_and_the_reply_comes_as_it_was_sent(
-    graph: ArmGraph, server: ServerDouble
-) -> None:
+def test_a_question_is_asked_with_its_clouds_and_the_reply_is_as_sent(graph: ArmGraph, server: ServerDouble) -> None:
     question = asked()
     reply = client_of(graph).ask(question, never)
     request = server.requests[0]
@@ -129,9 +121,7 @@ def held(server: ServerDouble) -> Iterator[threading.Event]:
     released.set()
 
 
-def test_a_server_that_is_not_there_or_late_is_told_and_a_withdrawn_request_ends_at_once(
-    graph: ArmGraph, server: ServerDouble
-) -> None:
+def test_a_server_that_is_absent_or_late_is_told_and_withdrawing_ends_it(graph: ArmGraph, server: ServerDouble) -> None:
     question, withdrawn = asked(), threading.Event()
     with pytest.raises(ModelError, match="no node provides the service") as refused:
         client_of(graph, service="/nowhere", service_timeout=0.5).ask(question, never)

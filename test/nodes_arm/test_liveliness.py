@@ -50,9 +50,7 @@ def lasts(silent: Silence, since: float, turn: float = TURN) -> float:
 
 
 @pytest.mark.parametrize(("delay", "seconds"), [(0.01, LIMIT), (0.1, LIMIT), (0.2, 0.6), (0.5, 1.0)])
-def test_who_is_slow_is_given_three_times_as_long_and_a_second_at_most(
-    silent: Silence, delay: float, seconds: float
-) -> None:
+def test_who_is_slow_is_given_three_times_that_a_second_at_most(silent: Silence, delay: float, seconds: float) -> None:
     assert lasts(silent, 5.0) == pytest.approx(1.0, abs=2 * TURN), "before the first answer"
     silent.heard(10.0, 10.0 + delay)
     silent.heard(10.5, 10.51)
@@ -124,9 +122,7 @@ def test_a_process_that_went_silent_counts_as_lost_after(
     assert watch.lost(least), "it has said that it ends"
 
 
-def test_a_killed_process_is_lost_and_only_one_that_has_left_the_graph_is_forgotten(
-    domain: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_process_is_lost_and_one_that_left_is_forgotten(domain: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     context = Context()
     rclpy.init(context=context, domain_id=domain)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rclpy
 from action_msgs.msg import GoalStatus
-from arm_graph import CUP, Aside, goals, occupied, planned, scene, wall
+from arm_graph import CUP, ApprovedClient, Aside, goals, occupied, planned, scene, wall
 from controller_double import ARM
 from double_cell import EXECUTE, FOLLOW, MOVE, DoubleCell, slowed
 from live_process import ROOT
@@ -19,17 +19,10 @@ from moveit_msgs.msg import PlanningSceneComponents
 from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from waiting import until
 
-from spatial_vlm_ros.errors import (
-    CancelledError,
-    ExecutionFailedError,
-    GoalError,
-    InputError,
-    PlanningFailedError,
-    SceneChangedError,
-)
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.launcher import robots
 from spatial_vlm_ros.manipulation.occupancy.spaces import MEASURED, UNSEEN
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE, MotionPlan
 from spatial_vlm_ros.manipulation.standstill import MOST_SPEED
 from spatial_vlm_ros.nodes.arm.motion_messages import box_object, boxes_object, scene_diff
 
@@ -43,6 +36,13 @@ def told(cell: DoubleCell, components: int = 0) -> Any:
     question = GetPlanningScene.Request()
     question.components.components = components
     return cell.asker.service(GetPlanningScene, "/get_planning_scene")(question).scene
+
+
+def reaching(cell: DoubleCell, lasts: float = LASTS, **motion: Any) -> tuple[ApprovedClient, MotionPlan]:
+    """A client, and a plan to take a block, in which the arm reaches for so long."""
+    client = cell.client(**motion)
+    cell.robot.hold(0.04)
+    return client, slowed(planned(client, scene(), put=False), "reach", lasts)
 
 
 def apply(cell: DoubleCell, difference: Any) -> bool:
@@ -87,7 +87,7 @@ def test_a_stop_stops_the_arm_and_the_answer_is_true(cell: DoubleCell, phase: st
         client.stop()
     else:
         withdrawn.set()
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     assert cell.beside(step) > SHORT, f"the arm ran to the end of the phase, and the client says: {call.error}"
     cell.stands()
     assert len(cell.arm.taken) == number
@@ -95,49 +95,44 @@ def test_a_stop_stops_the_arm_and_the_answer_is_true(cell: DoubleCell, phase: st
 
 @pytest.mark.slow
 def test_a_stop_that_comes_while_moveit_checks_the_start_is_not_lost(cell: DoubleCell) -> None:
-    client = cell.client()
-    plan = slowed(planned(client, scene(), put=False), "reach", LASTS)
+    client, plan = reaching(cell)
     cell.hardware.silent = True  # MoveIt waits for a joint state, and its stop event does nothing meanwhile
     call = Aside(lambda: client.execute(plan))
     until(lambda: cell.asker.last(EXECUTE) == GoalStatus.STATUS_EXECUTING, "MoveIt has the trajectory")
     client.stop()
     cell.hardware.silent = False
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     assert cell.beside(plan.steps[1]) > SHORT
     assert len(cell.arm.taken) <= 1
 
 
 def test_a_controller_that_decelerates_is_waited_for(cell: DoubleCell) -> None:
     cell.arm.deceleration = dict.fromkeys(ARM, 0.2)
-    client = cell.client()
-    plan = slowed(planned(client, scene(), put=False), "reach", LASTS)
+    client, plan = reaching(cell)
     call = Aside(lambda: client.execute(plan))
     cell.follows(1)
     until(lambda: cell.hardware.speed() > 0.2, "the arm is fast")
     client.stop()
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     assert cell.hardware.speed() <= MOST_SPEED  # though the controller has answered before
     assert cell.beside(plan.steps[1]) > SHORT
 
 
 def test_a_client_whose_context_is_shut_down_leaves_the_stop_to_its_watchdog(cell: DoubleCell) -> None:
-    client = cell.client(controller_actions=FOLLOW)
-    plan = slowed(planned(client, scene(), put=False), "reach", 2 * LASTS)
+    client, plan = reaching(cell, 2 * LASTS, controller_actions=FOLLOW)
     call = Aside(lambda: client.execute(plan))
     cell.follows(1)
     rclpy.shutdown(context=client.node.context)
-    assert isinstance(call.ended().error, CancelledError), call.error
+    assert isinstance(call.ended().error, errors.CancelledError), call.error
     cell.stands()
     assert cell.beside(plan.steps[1]) > SHORT
 
 
 def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> None:
-    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
-    plan = slowed(planned(client, scene(), put=False), "reach", 2 * LASTS)
-    cell.robot.hold(0.04)
+    client, plan = reaching(cell, 2 * LASTS, controller_actions=FOLLOW, planner_silence=SILENCE)
     hang = partial(cell.move_group.process.send_signal, signal.SIGSTOP)
     error = Aside(lambda: client.execute(plan, begins=hang)).ended().error
-    assert isinstance(error, ExecutionFailedError), error
+    assert isinstance(error, errors.ExecutionFailedError), error
     assert "stands still" in str(error)
     assert not cell.arm.taken
     cell.move_group.process.send_signal(signal.SIGCONT)
@@ -151,9 +146,7 @@ def test_what_a_hung_move_group_takes_late_is_stopped_then(cell: DoubleCell) -> 
 
 
 def test_what_a_hung_move_group_has_accepted_does_not_begin_later(cell: DoubleCell) -> None:
-    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
-    plan = slowed(planned(client, scene(), put=False), "reach", 2 * LASTS)
-    cell.robot.hold(0.04)
+    client, plan = reaching(cell, 2 * LASTS, controller_actions=FOLLOW, planner_silence=SILENCE)
     cell.hardware.silent = True  # it has accepted, and waits for a joint state before it begins
     call = Aside(lambda: client.execute(plan))
     until(lambda: cell.asker.last(EXECUTE) == GoalStatus.STATUS_EXECUTING or call.error, "MoveIt has the trajectory")
@@ -162,24 +155,15 @@ def test_what_a_hung_move_group_has_accepted_does_not_begin_later(cell: DoubleCe
     until(lambda: client._beside.silent, "the client has found it dead")
     cell.move_group.process.send_signal(signal.SIGCONT)
     error = call.ended().error
-    assert isinstance(error, ExecutionFailedError), error
+    assert isinstance(error, errors.ExecutionFailedError), error
     assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
     cell.stands(0.5)
     assert cell.beside(plan.steps[1]) > SHORT
 
 
-@pytest.mark.parametrize(
-    ("motion", "words"),
-    [
-        ({"straight_pipeline": "stomp"}, "motion.straight_pipeline.*'stomp'.*ompl, pilz_industrial_motion_planner"),
-        ({"group": "manipulator"}, "motion.group.*'manipulator'.*hand, panda_arm"),
-    ],
-)
-def test_a_name_that_move_group_does_not_have_is_told_before_anything_is_asked(
-    cell: DoubleCell, motion: dict[str, str], words: str
-) -> None:
-    with pytest.raises(InputError, match=words):
-        planned(cell.client(**motion), scene())
+def test_a_name_that_move_group_does_not_have_is_told_before_anything_is_asked(cell: DoubleCell) -> None:
+    with pytest.raises(errors.InputError, match=r"motion\.group.*'manipulator'.*hand, panda_arm"):
+        planned(cell.client(group="manipulator"), scene())
     assert cell.asker.last(MOVE) == 0
     assert not told(cell).world.collision_objects
 
@@ -189,7 +173,7 @@ def test_an_object_that_came_since_the_plan_was_made_stops_it_before_anything_mo
     plan = planned(client, scene(), put=False)
     far[:3, 3] = (0.0, -0.8, 0.3)
     assert apply(cell, scene_diff([box_object("chair", "panda_link0", far, (0.1, 0.1, 0.1))]))
-    with pytest.raises(SceneChangedError, match="'chair' was added"):
+    with pytest.raises(errors.SceneChangedError, match="'chair' was added"):
         client.execute(plan)
     assert not cell.arm.taken
     assert {each.id for each in told(cell).world.collision_objects} == {"chair"}  # what was shown is taken away
@@ -209,7 +193,9 @@ def test_what_has_no_name_is_shown_as_large_as_it_is_and_removed_afterwards(cell
     client.execute(plan)
     assert not told(cell).world.collision_objects
     lid = occupied(wall((x - 0.2, y - 0.2, 0.15), (x + 0.2, y + 0.2, 0.2)))
-    with pytest.raises((PlanningFailedError, GoalError), match="reach: the planner failed without a reason"):
+    with pytest.raises(
+        (errors.PlanningFailedError, errors.GoalError), match="reach: the planner failed without a reason"
+    ):
         client.plan(goals(around, client.config)[0], lid)
     assert not told(cell).world.collision_objects
 
@@ -229,15 +215,13 @@ def test_the_octomap_of_a_sensor_plugin_stays_as_it_is(cell: DoubleCell) -> None
 
 def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -> None:
     """The last one here: killed within its shared memory, it may leave a lock that others wait for."""
-    client = cell.client(controller_actions=FOLLOW, planner_silence=SILENCE)
-    plan = slowed(planned(client, scene(), put=False), "reach", 2 * LASTS)
-    cell.robot.hold(0.04)
+    client, plan = reaching(cell, 2 * LASTS, controller_actions=FOLLOW, planner_silence=SILENCE)
     call = Aside(lambda: client.execute(plan))
     until(lambda: (cell.arm.taken and cell.hardware.speed() > 0.05) or call.error, "the arm moves")
     assert call.error is None
     cell.move_group.process.kill()
     error = call.ended().error
-    assert isinstance(error, ExecutionFailedError), error
+    assert isinstance(error, errors.ExecutionFailedError), error
     assert "stopped answering during execution; the arm was told to stop and stands still" in str(error)
     cell.stands()
     assert len(cell.arm.taken) == 1

@@ -5,13 +5,9 @@ import json
 import re
 import shlex
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,7 +29,6 @@ from spatial_vlm_ros.nodes.messages import time_of
 from spatial_vlm_ros.recording.approval_replay import check_proposal, proposals
 
 Program = Callable[..., Started]
-COMMAND = ("-m", "spatial_vlm_ros.cli", "pick")
 PLANNED = "Plan only: nothing will move"
 WAITING, MOVING = 4, 6
 PATIENCE = 60.0  # s, of the gate with a person
@@ -57,17 +52,9 @@ def still(cell: Cell) -> Iterator[Cell]:
 
 
 @pytest.fixture
-def program(cell: Cell, tmp_path: Path) -> Iterator[Program]:
-    running: list[Started] = []
-
-    def begin(*words: str) -> Started:
-        log = tmp_path / f"{len(running)}.txt"
-        running.append(Started(words, log, {"ROS_DOMAIN_ID": str(cell.graph.domain)}))
-        return running[-1]
-
-    yield begin
-    for each in running:
-        each.close()
+def domain(cell: Cell) -> int:
+    """Programs that are started are in the graph of the cell."""
+    return cell.graph.domain
 
 
 def test_a_plan_alone_asks_nobody_and_refusals_and_questions_are_handed_on(still: Cell) -> None:
@@ -85,9 +72,7 @@ def test_a_plan_alone_asks_nobody_and_refusals_and_questions_are_handed_on(still
 
 
 @pytest.mark.slow
-def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page_and_its_plan_is_drawn_there(
-    still: Cell, program: Program
-) -> None:
+def test_one_of_two_chicks_is_chosen_on_the_page_where_its_plan_is_drawn(still: Cell, program: Program) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
     with still.another_gate(questions="page", page=True) as asking:
@@ -96,7 +81,7 @@ def test_of_two_chicks_one_is_chosen_by_a_button_of_the_page_and_its_plan_is_dra
         port, token = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\?token=(\S+)", link or "").groups()  # type: ignore[union-attr]
         assert token not in asking.output
         person = Visitor("127.0.0.1", int(port)).sign_in(token)
-        picking = program(*COMMAND, "put the chick on the tray", "--plan-only", "--namespace", OTHER)
+        picking = program("pick", "put the chick on the tray", "--plan-only", "--namespace", OTHER)
         still.says(picking, f"; approve at http://127.0.0.1:{port}/ (with its token: ")
         still.until(lambda: "Which chick" in person.get().text, "the question is on the page")
         assert person.press("the ribbon one (ribbon)").status == 303
@@ -126,12 +111,12 @@ def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
 
 
 @pytest.mark.slow
-def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(still: Cell, program: Program) -> None:
+def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(still: Cell, start: Program, domain: int) -> None:
     pytest.importorskip("py_trees")
     guide = (ROOT / "docs" / "drop_in.md").read_text(encoding="utf-8")
     calls = re.findall(r"^python (examples/py_trees_pick\.py --action .*)\n((?:# .*\n)+)", guide, re.MULTILINE)
     ((line, printed),) = calls
-    tree = program(*shlex.split(line))
+    tree = start(*shlex.split(line), ROS_DOMAIN_ID=str(domain))
     assert still.ends(tree) == 0, tree.output
     said = [line.rstrip() for line in tree.output.splitlines() if line.strip() and not line.startswith("[")]
     assert said == [line.removeprefix("# ") for line in printed.splitlines()], tree.output
@@ -145,7 +130,7 @@ def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_whi
     still: Cell, program: Program, interrupted: bool
 ) -> None:
     before = len(still.proposals)
-    picking = program(*COMMAND, SENTENCE)
+    picking = program("pick", SENTENCE)
     still.until(lambda: len(still.proposals) > before, "it is proposed")
     stages = ("… looking for the object", "… planning how to take the chick", "… waiting for approval")
     still.says(picking, *stages, "; this gate has no page; approve with the service /approve")
@@ -170,16 +155,11 @@ def test_an_approval_of_something_else_or_without_the_token_counts_for_nothing(s
     token = secret.read_text().strip()
     assert len(token) >= 43  # 256 bits
     picking, proposal = still.proposed()
-    others: dict[str, Any]
-    for others, status in (
-        ({"goal_id": str(uuid.uuid4())}, "REJECTED"),
-        ({"plan_hash": "0" * 64}, "REJECTED"),
-        ({"scene_stamp": later(proposal.scene_stamp)}, "REJECTED"),
-        ({"goal_id": "the other one"}, "INVALID_INPUT"),
-        ({"decided_by": ""}, "INVALID_INPUT"),
-        *(({"token": wrong}, "REJECTED") for wrong in ("", token[:-1], "\u00e9" * 43)),
-    ):
-        assert still.approve(proposal, **others) == status, others
+    others = ({"goal_id": str(uuid.uuid4())}, {"plan_hash": "0" * 64}, {"scene_stamp": later(proposal.scene_stamp)})
+    for other in (*others, *({"token": wrong} for wrong in ("", token[:-1], "\u00e9" * 43))):
+        assert still.approve(proposal, **other) == "REJECTED", other
+    for malformed in ({"goal_id": "the other one"}, {"decided_by": ""}):
+        assert still.approve(proposal, **malformed) == "INVALID_INPUT", malformed
     still.until(lambda: still.audit.read_text().count("the token is missing") == 3, "the refusals are on record")
     refused = [line for line in still.record() if line["event"] == "REFUSED" and "token" in line["outcome"]]
     assert [line["goal_id"] for line in refused] == [proposal.goal_id] * 3
@@ -201,7 +181,7 @@ def test_a_stop_ends_what_waits(still: Cell, program: Program, words: str) -> No
     if not words:
         assert still.wait(still.stopping.call_async(Trigger.Request()), "stop answers").success
     elif words.startswith("ask"):
-        asking = program("-m", "spatial_vlm_ros.cli", "ask", words.removeprefix("ask: "))
+        asking = program("ask", words.removeprefix("ask: "))
         assert still.ends(asking) == 3, asking.output
         assert "asks to stop" in asking.output
     else:
@@ -212,17 +192,13 @@ def test_a_stop_ends_what_waits(still: Cell, program: Program, words: str) -> No
     assert still.approve(proposal) != "OK"
 
 
-def ended_or_stays(gate: subprocess.Popen[bytes], until: float) -> bool:
-    """Whether it has ended, or the time (monotonic, s) is over."""
-    return gate.poll() is not None or time.monotonic() > until
-
-
 def test_a_second_gate_on_the_same_arm_ends_and_while_it_is_there_nothing_moves(still: Cell) -> None:
     for _ in range(3):
         with still.another_gate(same_arm=True) as second:
             still.until(lambda: "another gate" in second.output, "the second gate hears of the first")
-            still.until(partial(ended_or_stays, second.process, time.monotonic() + LOOKS), "it ends or stays")
-            if second.process.poll() is not None:
+            ends, end = second.process.poll, time.monotonic() + LOOKS
+            still.until(lambda ends=ends, end=end: ends() is not None or time.monotonic() > end, "it ends or stays")
+            if ends() is not None:
                 break
             # On a busy machine it hears of the other one late. Then both stay, and neither moves anything.
             assert still.run().name == "REJECTED"
@@ -274,9 +250,7 @@ def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None
 
 
 @pytest.mark.slow
-def test_a_resolver_that_sees_nothing_for_a_while_keeps_the_approval_and_a_cancelled_motion_ends_still(
-    cell: Cell,
-) -> None:
+def test_a_resolver_that_sees_nothing_keeps_the_approval_and_a_cancelled_motion_ends_still(cell: Cell) -> None:
     before = cell.accepted()
     picking, proposal = cell.proposed()
     with cell.resolver_inactive():

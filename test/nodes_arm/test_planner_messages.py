@@ -9,15 +9,8 @@ import pytest
 from arm_graph import goals, scene
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose
+from moveit_msgs import msg as moveit
 from moveit_msgs.action import MoveGroup
-from moveit_msgs.msg import (
-    AllowedCollisionEntry,
-    AllowedCollisionMatrix,
-    CollisionObject,
-    Constraints,
-    JointConstraint,
-    PlanningScene,
-)
 from planning_scenes import config
 from shape_msgs.msg import Mesh, Plane, SolidPrimitive
 from tables import rows
@@ -49,7 +42,7 @@ def at(x: float, y: float, z: float) -> Any:
     return pose
 
 
-def block(name: str = "block", **fields: Any) -> CollisionObject:
+def block(name: str = "block", **fields: Any) -> moveit.CollisionObject:
     made = box_object(name, FRAME, at(0.5, 0.1, 0.03), (0.04, 0.05, 0.08))
     for field, value in fields.items():
         setattr(made, field, value)
@@ -76,7 +69,7 @@ def test_objects_are_added_replaced_and_removed() -> None:
 
 
 def test_other_primitives_become_the_boxes_around_them() -> None:
-    obj = CollisionObject(id="thing", operation=CollisionObject.ADD)
+    obj = moveit.CollisionObject(id="thing", operation=moveit.CollisionObject.ADD)
     obj.pose.position.z = 1.0
     obj.primitives = [
         SolidPrimitive(type=SolidPrimitive.SPHERE, dimensions=[0.1]),
@@ -107,9 +100,9 @@ def test_what_is_held_goes_with_the_tip_and_stays_where_it_is_let_go() -> None:
 
 def test_contacts_follow_the_matrix_and_its_defaults() -> None:
     rows = [[False, True, False], [True, False, True], [False, True, False]]
-    matrix = AllowedCollisionMatrix(
+    matrix = moveit.AllowedCollisionMatrix(
         entry_names=["panda_leftfinger", "block", "support"],
-        entry_values=[AllowedCollisionEntry(enabled=row) for row in rows],
+        entry_values=[moveit.AllowedCollisionEntry(enabled=row) for row in rows],
         default_entry_names=["dust", "panda_link5"],
         default_entry_values=[True, False],
     )
@@ -129,7 +122,7 @@ def test_contacts_follow_the_matrix_and_its_defaults() -> None:
     assert told.allowed_collision_matrix == matrix
 
 
-def octomap() -> PlanningScene:
+def octomap() -> moveit.PlanningScene:
     diff = scene_diff()
     diff.world.octomap.octomap.data = [1]
     return diff
@@ -144,16 +137,16 @@ def octomap() -> PlanningScene:
         (lambda: scene_diff([block(primitives=[], primitive_poses=[])]), "0 primitives"),
         (lambda: scene_diff([block(primitives=[SolidPrimitive(type=1, dimensions=[0.1, 0.1])])]), "box, sphere"),
         (lambda: scene_diff([block(primitives=[SolidPrimitive(type=1, dimensions=[0.1, 0.1, 0.0])])]), "edges above 0"),
-        (lambda: scene_diff([block(operation=CollisionObject.MOVE)]), "MOVE"),
+        (lambda: scene_diff([block(operation=moveit.CollisionObject.MOVE)]), "MOVE"),
         (lambda: scene_diff([box_object("block", "world", np.eye(4), (1, 1, 1))]), "'world'"),
         (lambda: scene_diff([removed_object("ghost", FRAME)]), "'ghost'"),
         (lambda: scene_diff(attached=[attached_by_name("ghost", LINK, (), attach=False)]), "'ghost'"),
         (lambda: scene_diff(attached=[attached_box("b", "panda_link3", np.eye(4), (1, 1, 1), ())]), "panda_link3"),
-        (lambda: scene_diff(allowed=AllowedCollisionMatrix(entry_names=["a"])), "rows and columns"),
+        (lambda: scene_diff(allowed=moveit.AllowedCollisionMatrix(entry_names=["a"])), "rows and columns"),
         (octomap, "octomap"),
     ],
 )
-def test_a_scene_that_cannot_be_kept_is_refused(message: Callable[[], PlanningScene], words: str) -> None:
+def test_a_scene_that_cannot_be_kept_is_refused(message: Callable[[], moveit.PlanningScene], words: str) -> None:
     with pytest.raises(InputError, match=words):
         empty().changed(message(), TIP)
 
@@ -186,9 +179,7 @@ def test_a_request_of_the_client_is_understood() -> None:
 @pytest.mark.parametrize(
     ("velocity", "acceleration", "counted"), [(0.3, 0.3, (0.3, 0.3)), (0.2, 1.0, (0.2, 1.0)), (0.0, 1.5, (1.0, 1.0))]
 )
-def test_factors_are_handed_on_and_one_out_of_range_counts_as_one(
-    velocity: float, acceleration: float, counted: tuple[float, float]
-) -> None:
+def test_factors_are_handed_on_and_others_count_as_one(velocity: float, acceleration: float, counted: Any) -> None:
     """What a motion makes of them is tested with the built-in planner."""
     goal = request()
     assert (goal.request.max_velocity_scaling_factor, goal.request.max_acceleration_scaling_factor) == (0.3, 0.3)
@@ -211,7 +202,7 @@ def test_an_end_beside_the_goal_is_told() -> None:
         assert refusal.value.number == -14
 
 
-JOINT = Constraints(joint_constraints=[JointConstraint(joint_name="panda_joint1", position=0.1)])
+JOINT = moveit.Constraints(joint_constraints=[moveit.JointConstraint(joint_name="panda_joint1", position=0.1)])
 
 
 @pytest.mark.parametrize(("field", "value", "number", "words"), rows(__file__, "requests_refused"))
@@ -259,9 +250,7 @@ FILES = {"panda.srdf": str(ARMS["panda"].srdf())}
 
 
 @pytest.mark.parametrize(("own", "given", "error", "words"), rows(__file__, "arms_refused"))
-def test_an_arm_that_cannot_be_planned_for_is_refused_with_what_to_do(
-    own: bool, given: dict[str, Any], error: str, words: str
-) -> None:
+def test_an_arm_that_cannot_be_is_refused_and_why(own: bool, given: dict[str, Any], error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words):
         told(**(described() if own else {}) | {name: FILES.get(str(v), v) for name, v in given.items()})
 
@@ -270,12 +259,12 @@ def test_the_scene_is_kept_in_the_frame_of_the_arms_base_and_by_its_hand() -> No
     model = UR.model()
     kept = ArmScene(model.fixed_links(), robot=model.name, base_link="base_link", hand_links=model.hand_links)
     crate = box_object("crate", "base_link", np.eye(4), (0.1, 0.1, 0.1))
-    message = PlanningScene(is_diff=True)
+    message = moveit.PlanningScene(is_diff=True)
     message.world.collision_objects = [crate]
     after = kept.changed(message, None)
     assert after.message().robot_model_name == "ur5e_2f85"
     assert after.message().world.collision_objects[0].header.frame_id == "base_link"
-    whole = after.changed(PlanningScene(), None)  # not a diff: everything is replaced but the arm
+    whole = after.changed(moveit.PlanningScene(), None)  # not a diff: everything is replaced but the arm
     assert (dict(whole.bodies), whole.base_link) == ({}, "base_link")
     crate.header.frame_id = "panda_link0"
     with pytest.raises(InputError, match="Expected base_link"):

@@ -24,10 +24,7 @@ ANSWERS = {
     "controller cancelled": "EXECUTION_FAILED", "planner_gate": "CANCELLED", "resolver": "CANCELLED",
     "planner": "EXECUTION_FAILED",
 }  # fmt: skip
-PLANNING = {
-    "resolver": ("goes on",),
-    "planner": ("PLANNER_UNAVAILABLE", "goes on"),
-}
+PLANNING = {"resolver": ("goes on",), "planner": ("PLANNER_UNAVAILABLE", "goes on")}
 """While it plans the resolver is not needed, and a planner that is killed is waited for."""
 ALWAYS = (("client killed", "reach"),)
 NOTICED_LATE = (("client killed", "place"), ("SIGKILL resolver", "place"))

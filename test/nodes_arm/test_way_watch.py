@@ -14,19 +14,12 @@ from typing import Any
 import numpy as np
 import planned_offer
 import pytest
-from planning_scenes import CLEAR
+from planning_scenes import CLEAR, depth_of_boxes
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from tf2_msgs.msg import TFMessage
 from waiting import DEADLINE
 
-from spatial_vlm_ros.errors import (
-    ClockError,
-    DepthError,
-    InputError,
-    SceneChangedError,
-    SpatialVlmError,
-    TransformUnavailableError,
-)
+from spatial_vlm_ros import errors
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, HOME, description_file
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
@@ -38,14 +31,14 @@ from spatial_vlm_ros.nodes.arm.way_watch import Elapsed, WayWatch
 from spatial_vlm_ros.parameters import GateConfig
 from spatial_vlm_ros.sim.arm.worlds import wrist_camera
 from spatial_vlm_ros.streams.transforms import SECOND
-from spatial_vlm_ros.types import Transform
+from spatial_vlm_ros.types import PinholeCamera, Transform
 
 DEPTH, JOINTS, FINGERS = "/camera/depth/image", "/joint_states", "/gripper/joint_states"
 WIDTH, HEIGHT, FOCAL, MIDDLE = 320, 240, 250.0, (159.5, 119.5)
 SILENCE = 0.6  # s
 PATIENT = 5.0  # s: where silence is not what is tested, a busy machine may pause the camera
 MILLISECOND = 1_000_000
-DESCRIPTION = str(description_file())
+URDF = str(description_file())
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -71,15 +64,6 @@ def prepared_once() -> Iterator[None]:
         yield
 
 
-def boxes() -> list[Box]:
-    found = []
-    for each in (planned_offer.BLOCK, planned_offer.CUP, planned_offer.TRAY):
-        solid = each.solid
-        found.append((tuple(np.array(solid.centre) - np.array(solid.size) / 2),
-                      tuple(np.array(solid.centre) + np.array(solid.size) / 2)))  # fmt: skip
-    return found
-
-
 def planned_from() -> np.ndarray:
     """(4, 4) base_T_camera of the plan's image."""
     return planned_offer.matrix(planned_offer.SEEN.camera)
@@ -87,18 +71,10 @@ def planned_from() -> np.ndarray:
 
 def depth(*more: Box, pose: np.ndarray | None = None) -> np.ndarray:
     """(H, W) float32 metres, from where `planned_offer.SEEN` was seen, or another pose; the arm is out of sight."""
-    pose = planned_from() if pose is None else pose
-    eye = pose[:3, 3]
-    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
-    rays = np.stack(((u - MIDDLE[0]) / FOCAL, (v - MIDDLE[1]) / FOCAL, np.ones_like(u)), axis=-1)
-    ways = rays @ pose[:3, :3].T
-    best = -eye[2] / ways[..., 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for low, high in (*boxes(), *more):
-            a, b = (np.array(low) - eye) / ways, (np.array(high) - eye) / ways
-            enter, leave = np.minimum(a, b).max(axis=-1), np.maximum(a, b).min(axis=-1)
-            best = np.where((enter <= leave) & (enter > 0), np.minimum(best, enter), best)
-    return best.astype(np.float32)
+    solids = [each.solid for each in (planned_offer.BLOCK, planned_offer.CUP, planned_offer.TRAY)]
+    seen = [(np.subtract(s.centre, np.divide(s.size, 2)), np.add(s.centre, np.divide(s.size, 2))) for s in solids]
+    lens = PinholeCamera(np.array([[FOCAL, 0, MIDDLE[0]], [0, FOCAL, MIDDLE[1]], [0, 0, 1]]), WIDTH, HEIGHT)
+    return depth_of_boxes((*seen, *more), lens, planned_from() if pose is None else pose).astype(np.float32)
 
 
 class Hearing:
@@ -126,19 +102,12 @@ def swaying(stamp_ns: int) -> np.ndarray:
 class Bench:
     """A watch, a camera at 25 images a second, and somebody who would stop the arm.
 
-    The camera stands still, or is where `moves` says; with `mount` that is the hand, and the camera is fixed to it. TF
-    tells where it is, unless `tf_lost`, `tf_late` images later.
+    The camera stands still, or is where `moves` (stamp → (4, 4) pose) says; with `mount` that is the hand, and the
+    camera is fixed to it. TF tells where it is, unless `tf_lost`, `tf_late` images later.
     """
 
     def __init__(
-        self,
-        offer: Offer | None = None,
-        description: str | None = None,
-        moves: Callable[[int], np.ndarray] | None = None,
-        mount: np.ndarray | None = None,
-        untold: bool = False,
-        ahead_ns: int = 0,
-        **config: Any,
+        self, urdf: str = URDF, moves: Any = None, mount: Any = None, untold: bool = False, ahead_ns: int = 0, **of: Any
     ) -> None:
         self.node, self.stopped = Hearing(), threading.Event()
         self.moves, self.more, self.tf_lost, self.tf_late = moves, (), False, 0
@@ -151,13 +120,12 @@ class Bench:
         if not untold and moves is None:
             self.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
         self.words: list[str] = []
-        given = {"watch_depth": DEPTH, "watch_silence": SILENCE, **config}
+        given = {"watch_depth": DEPTH, "watch_silence": SILENCE, **of}
         self.holds = True
         hears: Any = self.node
         topics = [JOINTS, FINGERS]
         self.watch = WayWatch(hears, GateConfig(**given), topics, self.transforms, self._stop, lambda: self.holds)
-        made = offer or self.offer()
-        self.watch.prepare(made, planned_offer.CONFIG, DESCRIPTION if description is None else description)
+        self.watch.prepare(self.offer(), planned_offer.CONFIG, urdf)
         self.image: np.ndarray | None = depth()
         self.frame, self.joints, self.behind, self.frozen = "camera", list(ARM_JOINTS), 0, False
         self.encoding, self.info_width, self.fx = "32FC1", WIDTH, FOCAL
@@ -226,12 +194,15 @@ class Bench:
         return self.words[0]
 
 
+Make = Callable[..., Bench]
+
+
 @pytest.fixture
-def make() -> Iterator[Callable[..., Bench]]:
+def make() -> Iterator[Make]:
     running: list[Bench] = []
 
-    def begin(*words: Any, **options: Any) -> Bench:
-        running.append(Bench(*words, **options))
+    def begin(**options: Any) -> Bench:
+        running.append(Bench(**options))
         return running[-1]
 
     yield begin
@@ -247,10 +218,10 @@ def in_the_way() -> Box:
 ENTERED = "entered the arm's path at (0.4"
 
 
-def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[..., Bench]) -> None:
+def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Make) -> None:
     bench = make()
     bench.image = depth(in_the_way())
-    with pytest.raises(SceneChangedError, match="the path of the arm is not free"):
+    with pytest.raises(errors.SceneChangedError, match="the path of the arm is not free"):
         bench.watch.begin()
     bench.image = depth()
     bench.watch.begin()
@@ -261,7 +232,7 @@ def test_a_clean_motion_is_not_stopped_and_what_enters_stops_it(make: Callable[.
     assert len(bench.words) == 1
 
 
-def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Callable[..., Bench]) -> None:
+def test_depth_in_units_of_a_device_and_rectified_is_read_as_told(make: Make) -> None:
     bench = make(watch_depth_scale=0.0005, watch_rectified=True)
     bench.encoding, bench.fx = "16UC1", 2 * FOCAL
     bench.image = np.rint(depth() / 0.0005).astype(np.uint16)
@@ -279,21 +250,21 @@ LOST, UNWATCHED = "depth of the path was lost", "cannot be watched"
 @pytest.mark.parametrize(
     ("fault", "error", "words", "kind"),
     [
-        ({"image": None}, DepthError, "no image arrives", LOST),
-        ({"image": BLIND}, DepthError, "covers only 0%", LOST),
-        ({"behind": LATE}, DepthError, "too old", LOST),
+        ({"image": None}, errors.DepthError, "no image arrives", LOST),
+        ({"image": BLIND}, errors.DepthError, "covers only 0%", LOST),
+        ({"behind": LATE}, errors.DepthError, "too old", LOST),
         ({"frozen": True}, None, "too old", LOST),
         ({"joints": list(ARM_JOINTS[:3])}, None, "no joint states", LOST),
-        ({"frame": "wrist_camera"}, InputError, "frame of the watched depth.*wrist_camera", UNWATCHED),
-        ({"encoding": "rgb8"}, SpatialVlmError, "lost its unit|8 bits|depth", UNWATCHED),
-        ({"encoding": "deep"}, SpatialVlmError, "encoding", UNWATCHED),
-        ({"image": BLIND[:10]}, SpatialVlmError, "data", UNWATCHED),
-        ({"info_width": 2 * WIDTH}, SpatialVlmError, "size of the", UNWATCHED),
+        ({"frame": "wrist_camera"}, errors.InputError, "frame of the watched depth.*wrist_camera", UNWATCHED),
+        ({"encoding": "rgb8"}, errors.SpatialVlmError, "lost its unit|8 bits|depth", UNWATCHED),
+        ({"encoding": "deep"}, errors.SpatialVlmError, "encoding", UNWATCHED),
+        ({"image": BLIND[:10]}, errors.SpatialVlmError, "data", UNWATCHED),
+        ({"info_width": 2 * WIDTH}, errors.SpatialVlmError, "size of the", UNWATCHED),
     ],
     ids=["none", "blind", "late", "frozen", "joints", "frame", "colour", "encoding", "cut", "size"],
 )
 def test_depth_that_cannot_be_used_lets_nothing_begin_and_stops_a_motion(
-    make: Callable[..., Bench], fault: dict[str, Any], error: type[Exception] | None, words: str, kind: str
+    make: Make, fault: dict[str, Any], error: type[Exception] | None, words: str, kind: str
 ) -> None:
     bench = make()
     well = {name: vars(bench)[name] for name in fault}
@@ -311,9 +282,7 @@ def test_depth_that_cannot_be_used_lets_nothing_begin_and_stops_a_motion(
     assert "report this" not in told, "a typed refusal"
 
 
-def test_silence_passes_no_faster_than_the_clock_of_the_node_unless_that_stands_still(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_silence_passes_no_faster_than_the_nodes_clock_unless_it_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     told, real = [100.0], [0.0]
     monkeypatch.setattr("spatial_vlm_ros.nodes.arm.way_watch.time.monotonic", lambda: real[0])
 
@@ -332,7 +301,7 @@ def test_silence_passes_no_faster_than_the_clock_of_the_node_unless_that_stands_
         assert jumps() < 0.1
 
 
-def test_a_slow_clock_that_is_not_the_arms_own_does_not_make_the_silence_longer(make: Callable[..., Bench]) -> None:
+def test_a_slow_clock_that_is_not_the_arms_own_does_not_make_the_silence_longer(make: Make) -> None:
     bench = make()
     bench.rate = 0.001  # `use_sim_time` beside a bag, and an arm and a camera that stamp by real time
     bench.watch.begin()
@@ -340,7 +309,7 @@ def test_a_slow_clock_that_is_not_the_arms_own_does_not_make_the_silence_longer(
     assert LOST in bench.stops()  # by the node's clock: after ten minutes
 
 
-def test_what_fails_inside_the_watch_stops_the_arm(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_inside_the_watch_stops_the_arm(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = make()
     bench.watch.begin()
 
@@ -353,8 +322,8 @@ def test_what_fails_inside_the_watch_stops_the_arm(make: Callable[..., Bench], m
 
 @pytest.mark.parametrize("description", ["", "<robot/>"])
 def test_an_arm_that_is_not_known_cannot_be_watched(description: str) -> None:
-    with pytest.raises(InputError, match="robot_description"):
-        Bench(description=description)
+    with pytest.raises(errors.InputError, match="robot_description"):
+        Bench(urdf=description)
 
 
 def watch_of(node: Any, **given: Any) -> WayWatch:
@@ -382,15 +351,13 @@ def test_joint_states_at_1_khz_and_those_of_the_gripper_reach_back_to_the_image(
     assert found == {"a": pytest.approx(1.3, abs=0.005), "b": pytest.approx(-1.3, abs=0.005)}
 
 
-def test_images_count_by_the_nodes_time_although_joint_states_are_as_old(make: Callable[..., Bench]) -> None:
+def test_images_count_by_the_nodes_time_although_joint_states_are_as_old(make: Make) -> None:
     bench = make(ahead_ns=-int(2 * SILENCE * 1000) * MILLISECOND)
-    with pytest.raises(DepthError, match="the images are too old"):
+    with pytest.raises(errors.DepthError, match="the images are too old"):
         bench.watch.begin()
 
 
-def test_the_target_is_taken_out_of_the_images_at_the_tip_only_while_it_is_held(
-    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_target_is_taken_out_of_images_only_while_it_is_held(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[set[str]] = []
     look = IntrusionWatch.look
 
@@ -409,7 +376,7 @@ def test_the_target_is_taken_out_of_the_images_at_the_tip_only_while_it_is_held(
         assert all(("held" in links) == holds and "panda_hand" in links for links in seen)
 
 
-def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(make: Callable[..., Bench]) -> None:
+def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(make: Make) -> None:
     bench = make(moves=swaying, watch_silence=PATIENT)
     bench.watch.begin()
     bench.clean(50)
@@ -419,34 +386,34 @@ def test_a_camera_that_moves_is_watched_from_where_it_is_also_where_tf_is_late(m
     assert ENTERED in bench.stops()
 
 
-def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Callable[..., Bench]) -> None:
+def test_the_pose_of_the_plan_does_not_do_for_a_camera_that_moves(make: Make) -> None:
     bench = make(moves=swaying, watch_silence=PATIENT)
     bench.tf_lost = True
     bench.transforms.add(transform("panda_link0", "camera", 0, planned_from()), static=True)
     try:
         bench.watch.begin()
-    except SceneChangedError as error:
+    except errors.SceneChangedError as error:
         told = str(error)
     else:
         told = bench.stops()
     assert "something has entered the arm's path" in told
 
 
-def test_without_the_pose_of_the_camera_nothing_begins(make: Callable[..., Bench]) -> None:
+def test_without_the_pose_of_the_camera_nothing_begins(make: Make) -> None:
     bench = make(untold=True)
     words = "the pose of the camera is not known: nothing could be"
-    with pytest.raises(TransformUnavailableError, match=words) as told:
+    with pytest.raises(errors.TransformUnavailableError, match=words) as told:
         bench.watch.begin()
     assert (told.value.parent, told.value.child) == ("panda_link0", "camera")
     assert "within 0.2 s of the image" in told.value.repair
     assert not bench.words
     ahead = make(moves=swaying, ahead_ns=500 * MILLISECOND)  # transforms from the future
-    with pytest.raises(ClockError, match=r"is stamped 0\.50 s ahead of now"):
+    with pytest.raises(errors.ClockError, match=r"is stamped 0\.50 s ahead of now"):
         ahead.watch.begin()
 
 
 @pytest.mark.parametrize("late", [0, 20])
-def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Callable[..., Bench], late: int) -> None:
+def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Make, late: int) -> None:
     bench = make(moves=swaying)
     bench.watch.begin()
     bench.tf_lost, bench.tf_late = not late, late
@@ -458,23 +425,21 @@ def test_a_camera_whose_pose_is_lost_or_late_stops_a_motion(make: Callable[..., 
 def on_the_hand() -> np.ndarray:
     names = planned_offer.offer().plan.trajectories[0].joint_names
     motion = planned_offer.CONFIG.motion
-    arm = kinematics_of(DESCRIPTION, motion.planning_frame, motion.tip_link, names)
+    arm = kinematics_of(URDF, motion.planning_frame, motion.tip_link, names)
     poses, _ = arm.poses(dict(zip(ARM_JOINTS, HOME.tolist(), strict=True)))
     return poses[list(arm.vertices).index("panda_hand")]
 
 
-def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_is_allowed(
-    make: Callable[..., Bench],
-) -> None:
+def test_a_camera_on_the_arm_watches_where_it_sees_enough_for_the_silence_that_is_allowed(make: Make) -> None:
     hand, mount = on_the_hand(), wrist_camera().matrix
     blind = make(moves=lambda _: hand, mount=mount)
     words = r"the camera moves with panda_hand and does not see the path of the arm for \d\.\d s of the motion"
-    with pytest.raises(DepthError, match=words) as told:
+    with pytest.raises(errors.DepthError, match=words) as told:
         blind.watch.begin()
     assert "watch_silence is 0.6 s" in told.value.reason
     assert "raise watch_silence" in told.value.repair
-    with pytest.raises(DepthError, match=words):  # camera info has come: nobody is asked to approve this
-        blind.watch.prepare(Bench.offer(), planned_offer.CONFIG, DESCRIPTION)
+    with pytest.raises(errors.DepthError, match=words):  # camera info has come: nobody is asked to approve this
+        blind.watch.prepare(Bench.offer(), planned_offer.CONFIG, URDF)
     assert not blind.words
     bench = make(moves=lambda _: hand, mount=mount, watch_silence=9.0)
     bench.watch.begin()

@@ -56,10 +56,7 @@ class WristCell(Cell):
     )  # fmt: skip
 
 
-CELLS = [
-    pytest.param(WatchedCell, id="standing"),
-    pytest.param(WristCell, marks=pytest.mark.slow, id="on the hand"),
-]
+CELLS = [pytest.param(WatchedCell, id="standing"), pytest.param(WristCell, marks=pytest.mark.slow, id="on the hand")]
 
 
 @pytest.fixture(scope="module")

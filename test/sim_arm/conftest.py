@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pytest
 from planning_scenes import fingers_down
 
+from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
+
 Floats = npt.NDArray[np.float64]
 
 RUNS = all(map(importlib.util.find_spec, ("mujoco", "pinocchio", "coal", "ompl", "daqp")))
@@ -71,8 +73,6 @@ class Operator:
 
     def go(self, *segments: Any, boxes: Any = ()) -> list[Any]:
         """Plan the segments from where the arm is, and follow them."""
-        from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
-
         motion = self.planner.plan(MotionRequest(self.joints, segments, boxes, seed=1, time_limit=60.0))
         return [self.move(trajectory) for trajectory in motion.trajectories]
 
@@ -89,8 +89,6 @@ class Operator:
 
     def take(self, id_: str, height: float = 0.03, force: float = 30.0) -> Any:
         """Close the fingers around an object from above, and lift it 12 cm; returns how the fingers ended."""
-        from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-
         x, y, _ = self.cell.pose(id_).translation
         self.go(Segment(self.down(x, y, height + 0.12)), Segment(self.down(x, y, height), straight=True))
         gripped = self.grip(0.0, force)
@@ -99,8 +97,6 @@ class Operator:
 
     def put(self, x: float, y: float, height: float) -> None:
         """Carry what is held over a place, down to `height` of the tip, open, and go up again."""
-        from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
-
         above = self.down(x, y, height + 0.12)
         self.go(Segment(above), Segment(self.down(x, y, height), straight=True))
         self.grip(0.04)

@@ -30,8 +30,7 @@ GREY = cv2.imencode(".png", np.full((48, 64), 120, np.uint8))[1].tobytes()
 class Clock:
     """Seconds that pass only when a test says so."""
 
-    def __init__(self) -> None:
-        self.now = 1000.0
+    now = 1000.0
 
     def __call__(self) -> float:
         return self.now
@@ -79,25 +78,14 @@ class Office:
         return Proposal(**(drawn | given))
 
     def question(self, **changed: Any) -> PersonQuestion:
-        fields: dict[str, Any] = {
-            "dialogue_id": f"q{next(self.numbers)}",
-            "sentence": "the chick",
-            "text": "Which chick: the bonnet one or the ribbon one?",
-            "answers": ("the bonnet one", "the ribbon one"),
-            "image": GREY,
-        }
-        return PersonQuestion(**(fields | changed))
+        asked = {"sentence": "the chick", "text": "Which chick: the bonnet one or the ribbon one?", "image": GREY}
+        answers = {"dialogue_id": f"q{next(self.numbers)}", "answers": ("the bonnet one", "the ribbon one")}
+        return PersonQuestion(**(asked | answers | changed))
 
     @staticmethod
     def says(proposal: Proposal, approve: bool = True, operator: str = "Ann", **changed: Any) -> Decision:
-        fields: dict[str, Any] = {
-            "goal_id": proposal.goal_id,
-            "scene_stamp_ns": proposal.scene_stamp_ns,
-            "plan_hash": proposal.plan_hash,
-            "approve": approve,
-            "operator": operator,
-        }
-        return Decision(**(fields | changed))
+        named = {name: getattr(proposal, name) for name in ("goal_id", "scene_stamp_ns", "plan_hash")}
+        return Decision(**({**named, "approve": approve, "operator": operator} | changed))
 
     def proposed(self, **changed: Any) -> Proposal:
         proposal = self.proposal(**changed)
@@ -108,6 +96,12 @@ class Office:
         proposal = self.proposed(**changed)
         self.broker.decide(self.says(proposal))
         return proposal, self.broker.wait(proposal.goal_id)
+
+    def heard(self) -> list[str]:
+        """Names of those who request a stop from now on."""
+        names: list[str] = []
+        self.broker.on_stop(names.append)
+        return names
 
     def records(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.audit.path.read_text("ascii").splitlines()]

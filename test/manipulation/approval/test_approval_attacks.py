@@ -20,6 +20,7 @@ from spatial_vlm_ros.manipulation.approval.page import Page
 from spatial_vlm_ros.web import connections
 
 CROWD = 400
+Raw = Callable[[bytes], socket.socket]
 pytestmark = pytest.mark.live
 
 
@@ -30,7 +31,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def raw(page: Page) -> Iterator[Callable[[bytes], socket.socket]]:
+def raw(page: Page) -> Iterator[Raw]:
     """Opens a connection, sends some bytes, and leaves it open."""
     with contextlib.ExitStack() as held:
 
@@ -66,11 +67,8 @@ CROWDS, LARGE, MALFORMED = (requests(kind) for kind in ("slow", "large", "malfor
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("kind", CROWDS)
-def test_a_stop_is_served_behind_hundreds_of_slow_connections(
-    ann: Visitor, office: Any, raw: Callable[[bytes], socket.socket], kind: str
-) -> None:
-    heard: list[str] = []
-    office.broker.on_stop(heard.append)
+def test_a_stop_is_served_behind_hundreds_of_slow_connections(ann: Visitor, office: Any, raw: Raw, kind: str) -> None:
+    heard = office.heard()
     action, form = ann.form("Request stop")
     for _ in range(CROWD):
         raw(CROWDS[kind])
@@ -109,9 +107,7 @@ def test_a_stop_is_served_where_all_others_wait_for_the_disk(ann: Visitor, offic
 
 
 @pytest.mark.parametrize("kind", CROWDS)
-def test_who_is_slow_is_cut_off(
-    raw: Callable[[bytes], socket.socket], stranger: Visitor, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+def test_who_is_slow_is_cut_off(raw: Raw, stranger: Visitor, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     for phase in connections._MAY_LAST:
         monkeypatch.setitem(connections._MAY_LAST, phase, 0.2)
     assert is_cut_off(raw(CROWDS[kind]))
@@ -120,14 +116,12 @@ def test_who_is_slow_is_cut_off(
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("kind", LARGE)
-def test_a_request_that_is_too_large_is_refused_before_it_ends(
-    raw: Callable[[bytes], socket.socket], kind: str
-) -> None:
+def test_a_request_that_is_too_large_is_refused_before_it_ends(raw: Raw, kind: str) -> None:
     assert is_cut_off(raw(LARGE[kind]))
 
 
 def test_a_malformed_request_gets_nothing_and_prints_nothing(
-    ann: Visitor, office: Any, raw: Callable[[bytes], socket.socket], capfd: pytest.CaptureFixture[str]
+    ann: Visitor, office: Any, raw: Raw, capfd: pytest.CaptureFixture[str]
 ) -> None:
     office.proposed()
     for kind, sent in MALFORMED.items():

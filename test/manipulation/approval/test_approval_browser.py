@@ -35,6 +35,12 @@ def sign_in(browser: Browser, page: Page) -> None:
     browser.until_says("You are Ann", "header")
 
 
+@pytest.fixture
+def signed(browser: Browser, page: Page) -> Browser:
+    sign_in(browser, page)
+    return browser
+
+
 def decidable(browser: Browser, words: str = APPROVE) -> None:
     browser.until("the plan can be decided", lambda: (b := browser.button(words)) and b.is_enabled())
 
@@ -60,99 +66,89 @@ def test_signing_in_and_approving_by_keyboard_alone(browser: Browser, page: Page
     assert office.broker.wait(proposal.goal_id) == office.says(proposal)
 
 
-def test_the_first_tab_leads_past_the_header_and_enter_in_a_field_never_approves(
-    browser: Browser, page: Page, office: Any
-) -> None:
-    sign_in(browser, page)
+def test_the_first_tab_leads_past_the_header_and_enter_in_a_field_never_approves(signed: Browser, office: Any) -> None:
     proposal = office.proposed()
-    browser.until("the plan", lambda: browser.button(APPROVE))
-    browser.tab_to("Skip to what is waiting")
-    browser.press(Keys.ENTER)
-    decidable(browser)
-    assert browser.tab_to(APPROVE) == [APPROVE]
-    browser.driver.find_element("id", "reason").send_keys("the wrong cup", Keys.ENTER)
-    browser.until_says("Rejected by Ann: the wrong cup")
+    signed.until("the plan", lambda: signed.button(APPROVE))
+    signed.tab_to("Skip to what is waiting")
+    signed.press(Keys.ENTER)
+    decidable(signed)
+    assert signed.tab_to(APPROVE) == [APPROVE]
+    signed.driver.find_element("id", "reason").send_keys("the wrong cup", Keys.ENTER)
+    signed.until_says("Rejected by Ann: the wrong cup")
     assert not office.broker.wait(proposal.goal_id).approve
 
 
 @pytest.mark.parametrize("key", [Keys.ENTER, Keys.SPACE])
-def test_a_key_pressed_before_one_has_looked_does_nothing(browser: Browser, page: Page, office: Any, key: str) -> None:
+def test_a_key_pressed_before_one_has_looked_does_nothing(signed: Browser, page: Page, office: Any, key: str) -> None:
     """Neither when the page is opened nor when a plan appears on it."""
-    sign_in(browser, page)
     office.proposed()
-    browser.until("the plan", lambda: browser.button(APPROVE))
-    browser.press(key)
-    browser.open(page.address)
-    browser.press(key)
-    decidable(browser)
-    browser.press(key)
+    signed.until("the plan", lambda: signed.button(APPROVE))
+    signed.press(key)
+    signed.open(page.address)
+    signed.press(key)
+    decidable(signed)
+    signed.press(key)
     assert office.broker.view.stage is ApprovalStage.PROPOSED
     assert office.events().count("REFUSED") == 0
 
 
-def test_an_open_page_follows_the_desk(browser: Browser, page: Page, office: Any) -> None:
-    sign_in(browser, page)
-    heard: list[str] = []
-    office.broker.on_stop(heard.append)
-    browser.until_says("Nothing is waiting")
+def test_an_open_page_follows_the_desk(signed: Browser, office: Any) -> None:
+    heard = office.heard()
+    signed.until_says("Nothing is waiting")
     proposal = office.proposed()
-    browser.until_says("A plan is waiting")
-    browser.until_says("A plan is waiting", "#live")
-    assert browser.driver.title.startswith("A plan is waiting")
-    browser.click(APPROVE)
-    browser.until_says("Approved by Ann")
+    signed.until_says("A plan is waiting")
+    signed.until_says("A plan is waiting", "#live")
+    assert signed.driver.title.startswith("A plan is waiting")
+    signed.click(APPROVE)
+    signed.until_says("Approved by Ann")
     office.broker.begin(office.broker.wait(proposal.goal_id))
-    browser.until_says("is being executed")
-    assert "not an emergency stop" in browser.text("header")
-    browser.click("Request stop")
-    browser.until_says("A stop was requested")
+    signed.until_says("is being executed")
+    assert "not an emergency stop" in signed.text("header")
+    signed.click("Request stop")
+    signed.until_says("A stop was requested")
     assert heard == ["Ann"]
     office.broker.end(proposal.goal_id, "the chick is held")
-    browser.until_says("the chick is held")
+    signed.until_says("the chick is held")
     office.broker.decide(office.says(office.proposed(), approve=False, operator="Bob", reason="no"))
-    browser.until_says("Rejected by Bob: no")
+    signed.until_says("Rejected by Bob: no")
     office.broker.ask(question := office.question())
-    decidable(browser, "Send answer")
-    browser.driver.find_element("id", "text").send_keys("the ribbon one", Keys.ENTER)
-    browser.until_says("Ann answered: the ribbon one")
+    decidable(signed, "Send answer")
+    signed.driver.find_element("id", "text").send_keys("the ribbon one", Keys.ENTER)
+    signed.until_says("Ann answered: the ribbon one")
     assert office.broker.wait_answer(question.dialogue_id).text == "the ribbon one"
     office.proposed(expires_after=10.0)
-    browser.until_says("Expires in")
+    signed.until_says("Expires in")
     office.clock.now += 10.0
-    browser.until_says("Expired")
-    assert browser.button(APPROVE) is None
+    signed.until_says("Expired")
+    assert signed.button(APPROVE) is None
 
 
-def test_what_has_just_appeared_cannot_be_clicked_at_once(browser: Browser, page: Page, office: Any) -> None:
+def test_what_has_just_appeared_cannot_be_clicked_at_once(signed: Browser, office: Any) -> None:
     """A click that was meant for what was there before."""
-    sign_in(browser, page)
-    browser.script("""
+    signed.script("""
         window.seen = [];
         new MutationObserver(() => {
             for (const b of document.querySelectorAll("button.approves")) window.seen.push(b.disabled);
         }).observe(document.body, {subtree: true, childList: true, attributes: true});
     """)
     office.proposed()
-    decidable(browser)
-    seen = browser.script("return window.seen")
+    decidable(signed)
+    seen = signed.script("return window.seen")
     assert (seen[0], seen[-1]) == (True, False)
 
 
-def test_focus_is_not_lost_when_the_page_changes_and_a_lost_connection_is_said(
-    browser: Browser, page: Page, office: Any
-) -> None:
-    sign_in(browser, page)
+def test_focus_stays_when_the_page_changes_and_lost_connections_show(signed: Browser, page: Page, office: Any) -> None:
     proposal = office.proposed()
-    decidable(browser)
-    browser.tab_to(APPROVE)
+    decidable(signed)
+    signed.tab_to(APPROVE)
     office.broker.withdraw(proposal.goal_id, "the scene has changed")
-    browser.until_says("the scene has changed")
-    browser.until("the heading has the focus", lambda: browser.focused == "Nothing is waiting for you")
+    signed.until_says("the scene has changed")
+    signed.until("the heading has the focus", lambda: signed.focused == "Nothing is waiting for you")
     office.proposed()
-    decidable(browser)
+    decidable(signed)
     page.close()
-    browser.until_says("The connection is lost", "#lost")
-    browser.until("a decision is no longer possible", lambda: not browser.button(APPROVE).is_enabled())
+    signed.until_says("The connection is lost", "#lost")
+    signed.until("a decision is no longer possible", lambda: not signed.button(APPROVE).is_enabled())
 
 
 def test_everything_works_without_scripts(page: Page, office: Any) -> None:
@@ -203,11 +199,6 @@ def shown() -> Proposal:
     )
 
 
-def seen_of(browser: Browser, view: str) -> str:
-    code = f"return document.querySelector('figure[data-view={view}] canvas').toDataURL()"
-    return str(browser.script(code))
-
-
 def seconds_of(browser: Browser) -> float:
     """The moment of the animation; -1 where it is not told."""
     told = re.search(r": ([0-9.]+) of", browser.text(".says"))
@@ -215,103 +206,97 @@ def seconds_of(browser: Browser) -> float:
 
 
 def test_the_motion_is_accessible_and_played_in_all_three_views(
-    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str
+    signed: Browser, office: Any, shown: Proposal, axe_script: str
 ) -> None:
-    sign_in(browser, page)
     office.broker.propose(shown)
-    played(browser)
-    decidable(browser)
-    assert browser.all_faults(axe_script) == []
-    browser.look(1280)
-    assert [browser.script(f"return document.querySelector('figure[data-view={view}] img').naturalWidth > 600")
+    played(signed)
+    decidable(signed)
+    assert signed.all_faults(axe_script) == []
+    signed.look(1280)
+    assert [signed.script(f"return document.querySelector('figure[data-view={view}] img').naturalWidth > 600")
             for view in ("camera", "above", "side")] == [True] * 3  # fmt: skip
     move = "const m = document.getElementById('moment'); m.value = arguments[0]; m.dispatchEvent(new Event('input'))"
     looks: dict[str, set[str]] = {view: set() for view in ("camera", "above", "side")}
     for phase, moment in (("reach", 200), ("lift", 630), ("withdraw", 1100)):  # hundredths of a second
-        browser.driver.execute_script(move, moment)
-        browser.until_says(f"{phase}: {moment / 100:.1f} of", ".says")
-        assert browser.text(".phases tr.now").startswith(phase)
+        signed.driver.execute_script(move, moment)
+        signed.until_says(f"{phase}: {moment / 100:.1f} of", ".says")
+        assert signed.text(".phases tr.now").startswith(phase)
         for view, look in looks.items():
-            look.add(seen_of(browser, view))
+            look.add(signed.script(f"return document.querySelector('figure[data-view={view}] canvas').toDataURL()"))
     assert [len(look) for look in looks.values()] == [3, 3, 3]
-    browser.driver.execute_script(move, 0)
-    browser.script("document.querySelector('.plays').scrollIntoView({block: 'center'})")
-    browser.click("Play")
-    browser.until("it plays", lambda: browser.button("Pause") and 1.0 <= seconds_of(browser) < 9.0)
-    browser.driver.execute_script(move, 1_000_000)  # its end
-    assert browser.button("Play")
-    browser.script("document.querySelector('.plays').click()")
-    browser.until("it begins anew", lambda: browser.button("Pause") and seconds_of(browser) < 9.0)
-    browser.click("Overview")
-    browser.until_says("The whole motion", ".says")
-    assert not browser.driver.find_element("css selector", "figure[data-view=side] canvas").is_displayed()
-    assert browser.driver.get_log("browser") == []  # no policy is broken
-    decidable(browser)
+    signed.driver.execute_script(move, 0)
+    signed.script("document.querySelector('.plays').scrollIntoView({block: 'center'})")
+    signed.click("Play")
+    signed.until("it plays", lambda: signed.button("Pause") and 1.0 <= seconds_of(signed) < 9.0)
+    signed.driver.execute_script(move, 1_000_000)  # its end
+    assert signed.button("Play")
+    signed.script("document.querySelector('.plays').click()")
+    signed.until("it begins anew", lambda: signed.button("Pause") and seconds_of(signed) < 9.0)
+    signed.click("Overview")
+    signed.until_says("The whole motion", ".says")
+    assert not signed.driver.find_element("css selector", "figure[data-view=side] canvas").is_displayed()
+    assert signed.driver.get_log("browser") == []  # no policy is broken
+    decidable(signed)
     assert office.events().count("REFUSED") == 0
 
 
-def test_on_a_phone_all_three_buttons_are_there_without_scrolling(
-    browser: Browser, page: Page, office: Any, shown: Proposal
-) -> None:
-    sign_in(browser, page)
-    browser.look(PHONE[0], height=PHONE[1])
+def test_on_a_phone_all_buttons_are_there_without_scrolling(signed: Browser, office: Any, shown: Proposal) -> None:
+    signed.look(PHONE[0], height=PHONE[1])
     office.broker.propose(shown)
-    decidable(browser)
+    decidable(signed)
     for where in ("scrollTo(0, 0)", "scrollTo(0, document.body.scrollHeight / 3)",
                   "document.querySelector('.player').scrollIntoView()"):  # fmt: skip
-        browser.script(where)
+        signed.script(where)
         for words in (APPROVE, REJECT, "Request stop"):
-            assert browser.driver.execute_script(IN_VIEW, words), f"{words!r} after {where}"
-    browser.button(APPROVE).click()
-    browser.until_says("Approved by Ann")
+            assert signed.driver.execute_script(IN_VIEW, words), f"{words!r} after {where}"
+    signed.button(APPROVE).click()
+    signed.until_says("Approved by Ann")
 
 
 @pytest.mark.parametrize("width", [1280, PHONE[0]])
 def test_a_plan_that_is_only_shown_is_played_and_has_nothing_to_press(
-    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str, width: int
+    signed: Browser, office: Any, shown: Proposal, axe_script: str, width: int
 ) -> None:
-    sign_in(browser, page)
-    browser.look(width, height=PHONE[1])
+    signed.look(width, height=PHONE[1])
     office.broker.note("OK: Planned: take the block. Nothing moves: plan_only is set.", shown)
-    browser.until_says("Plan only: nothing will move", "h1")
-    browser.until_says("Plan only: nothing will move", "#live")
-    played(browser)
+    signed.until_says("Plan only: nothing will move", "h1")
+    signed.until_says("Plan only: nothing will move", "#live")
+    played(signed)
     for where in ("scrollTo(0, 0)", "document.querySelector('.player').scrollIntoView()"):
-        browser.script(where)
+        signed.script(where)
         box = "const b = document.querySelector('.decide p').getBoundingClientRect();"
-        assert browser.script(f"{box} return b.top >= 0 && b.bottom <= innerHeight && b.right <= innerWidth"), where
-        assert "nothing to approve" in browser.text(".decide")
-    browser.click("Play")
-    browser.until("it plays", lambda: seconds_of(browser) >= 1.0)
-    browser.click("Overview")
-    buttons = [button.text for button in browser.driver.find_elements("css selector", "button") if button.text]
+        assert signed.script(f"{box} return b.top >= 0 && b.bottom <= innerHeight && b.right <= innerWidth"), where
+        assert "nothing to approve" in signed.text(".decide")
+    signed.click("Play")
+    signed.until("it plays", lambda: seconds_of(signed) >= 1.0)
+    signed.click("Overview")
+    buttons = [button.text for button in signed.driver.find_elements("css selector", "button") if button.text]
     assert buttons == ["Request stop", "Play", "Overview"]
-    assert browser.driver.get_log("browser") == []
-    assert browser.all_faults(axe_script) == []
+    assert signed.driver.get_log("browser") == []
+    assert signed.all_faults(axe_script) == []
     office.broker.take_down()
-    browser.until_says("Nothing is waiting")
-    assert browser.script("return document.querySelector('.player')") is None
+    signed.until_says("Nothing is waiting")
+    assert signed.script("return document.querySelector('.player')") is None
 
 
 def test_a_plan_whose_image_is_of_something_else_cannot_be_approved(
-    browser: Browser, page: Page, office: Any, shown: Proposal, axe_script: str
+    signed: Browser, page: Page, office: Any, shown: Proposal, axe_script: str
 ) -> None:
-    sign_in(browser, page)
     proposal = dataclasses.replace(shown, image_instruction="take the cup")
     office.broker.propose(proposal)
-    browser.until_says("This plan cannot be approved: the image is of another instruction: 'take the cup'")
-    decidable(browser, REJECT)
-    assert not browser.button(APPROVE).is_enabled()
-    played(browser)
-    assert browser.all_faults(axe_script) == []
-    browser.look(1280)
-    browser.script("const b = document.querySelector('button.barred'); b.disabled = false; b.click()")
-    browser.until("the server refuses", lambda: browser.text("h1") == "Not accepted")
-    browser.until_says("another instruction")
+    signed.until_says("This plan cannot be approved: the image is of another instruction: 'take the cup'")
+    decidable(signed, REJECT)
+    assert not signed.button(APPROVE).is_enabled()
+    played(signed)
+    assert signed.all_faults(axe_script) == []
+    signed.look(1280)
+    signed.script("const b = document.querySelector('button.barred'); b.disabled = false; b.click()")
+    signed.until("the server refuses", lambda: signed.text("h1") == "Not accepted")
+    signed.until_says("another instruction")
     assert office.events()[-1] == "REFUSED"
-    browser.open(page.address)
-    browser.click(REJECT)
-    browser.until_says("Rejected by Ann")
+    signed.open(page.address)
+    signed.click(REJECT)
+    signed.until_says("Rejected by Ann")
 
 
 def test_the_page_of_a_record_plays_without_a_server(
@@ -365,19 +350,16 @@ STATES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_each_state_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str, state: str) -> None:
-    sign_in(browser, page)
+def test_each_state_is_accessible(signed: Browser, page: Page, office: Any, axe_script: str, state: str) -> None:
     STATES[state](office)
-    browser.open(page.address)
-    browser.until("buttons at rest", lambda: not browser.script("return document.querySelector('button:disabled')"))
-    assert browser.all_faults(axe_script) == []
-    assert browser.script("return document.getAnimations().length") == 0
-    assert browser.driver.get_log("browser") == []  # no policy is broken, nothing is missing
+    signed.open(page.address)
+    signed.until("buttons at rest", lambda: not signed.script("return document.querySelector('button:disabled')"))
+    assert signed.all_faults(axe_script) == []
+    assert signed.script("return document.getAnimations().length") == 0
+    assert signed.driver.get_log("browser") == []  # no policy is broken, nothing is missing
 
 
-def test_signing_in_and_a_page_without_a_name_are_accessible(
-    browser: Browser, page: Page, office: Any, axe_script: str
-) -> None:
+def test_signing_in_without_a_name_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
     for address in (page.address, page.address + "?token=wrong"):
         browser.open(address)
         browser.until_says("Sign in")
@@ -387,29 +369,27 @@ def test_signing_in_and_a_page_without_a_name_are_accessible(
     assert browser.all_faults(axe_script) == []
 
 
-def test_a_refusal_is_accessible(browser: Browser, page: Page, office: Any, axe_script: str) -> None:
-    sign_in(browser, page)
+def test_a_refusal_is_accessible(signed: Browser, office: Any, axe_script: str) -> None:
     proposal = office.proposed()
-    decidable(browser)
-    browser.script("window.fetch = () => new Promise(() => {})")  # the page does not hear that Bob was first
+    decidable(signed)
+    signed.script("window.fetch = () => new Promise(() => {})")  # the page does not hear that Bob was first
     office.broker.decide(office.says(proposal, approve=False, operator="Bob"))
-    browser.button(APPROVE).click()
-    browser.until_says("Rejected by Bob")
-    assert browser.text("h1") == "Not accepted"
-    assert browser.all_faults(axe_script) == []
+    signed.button(APPROVE).click()
+    signed.until_says("Rejected by Bob")
+    assert signed.text("h1") == "Not accepted"
+    assert signed.all_faults(axe_script) == []
 
 
-def test_axe_finds_what_is_wrong(browser: Browser, page: Page, axe_script: str) -> None:
+def test_axe_finds_what_is_wrong(signed: Browser, axe_script: str) -> None:
     """So that an empty list means something."""
-    sign_in(browser, page)
-    browser.script("""
+    signed.script("""
         document.querySelector("label")?.remove();
         const main = document.getElementById("main");
         main.append(Object.assign(new Image(), {src: "/static/icon.svg"}));
         main.append(Object.assign(document.createElement("input"), {type: "text"}));
         main.append(Object.assign(document.createElement("pre"), {textContent: "x".repeat(400)}));
     """)
-    browser.look(320)
-    faults = "\n".join(browser.faults(axe_script))
+    signed.look(320)
+    faults = "\n".join(signed.faults(axe_script))
     for expected in ("image-alt", "label", "wider"):
         assert expected in faults

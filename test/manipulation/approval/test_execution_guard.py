@@ -67,36 +67,26 @@ def test_the_steps_of_an_approved_plan_pass_once_and_in_order(guard: Watched) ->
     assert len(guard.refused) == 2
 
 
-def moved(step: PlanStep) -> PlanStep:
-    """Its last position a hair elsewhere: what changes one bit of one number."""
-    assert step.trajectory is not None
-    *rows, last = step.trajectory.positions
-    other = (math.nextafter(last[0], 1.0), *last[1:])
-    return dataclasses.replace(step, trajectory=dataclasses.replace(step.trajectory, positions=(*rows, other)))
-
-
-def later(step: PlanStep) -> PlanStep:
-    assert step.trajectory is not None
-    *times, last = step.trajectory.times
-    return dataclasses.replace(step, trajectory=dataclasses.replace(step.trajectory, times=(*times, last + 1e-9)))
+def changed(**fields: Any) -> PlanStep:
+    """The second step with another trajectory."""
+    return dataclasses.replace(STEPS[1], trajectory=dataclasses.replace(STEPS[1].trajectory, **fields))
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "other",
     [
-        lambda: moved(STEPS[1]),
-        lambda: later(STEPS[1]),
-        lambda: dataclasses.replace(STEPS[1], phase="carry"),
-        lambda: STEPS[2],
-        lambda: STEPS[0],
-        lambda: PlanStep("open", width=0.079),
+        pytest.param(changed(positions=((0.0, -0.0), (math.nextafter(0.3, 1.0), -0.3))), id="a bit of a position"),
+        pytest.param(changed(times=(0.0, 0.1 + 1e-9)), id="a time"),
+        pytest.param(dataclasses.replace(STEPS[1], phase="carry"), id="another phase"),
+        pytest.param(STEPS[2], id="the step after it"),
+        pytest.param(STEPS[0], id="the step before it"),
+        pytest.param(PlanStep("open", width=0.079), id="a width"),
     ],
-    ids=["a position", "a time", "another phase", "the step after it", "the step before it", "a width"],
 )
-def test_another_step_than_the_next_approved_one_ends_the_plan(guard: Watched, changed: Callable[[], PlanStep]) -> None:
+def test_another_step_than_the_next_approved_one_ends_the_plan(guard: Watched, other: PlanStep) -> None:
     guard.open(HASH)
     guard.check(STEPS[0])
-    refuses("not step 1 of the approved plan", guard.check, changed())
+    refuses("not step 1 of the approved plan", guard.check, other)
     refuses("approved plan", guard.check, STEPS[1])  # nor does the right one after that
     assert len(guard.refused) == 2
 
@@ -247,7 +237,6 @@ class RequestQueue(RuleBasedStateMachine):
     @precondition(lambda self: self.open is not None)
     @rule(approve=st.sampled_from([True, True, True, False]), begins=st.booleans())
     def act_on_what_is_open(self, approve: bool, begins: bool) -> None:
-        assert self.open is not None
         (self.begin if begins else self.decide)(self.open, self.open, approve)
 
     @rule(goal=GOALS)
@@ -312,9 +301,7 @@ def test_velocities_of_the_named_joints_decide(velocities: tuple[float, ...], st
 
 @pytest.mark.parametrize("velocities", [(), (math.nan, math.nan, math.nan), (0.0, 0.0, 0.0)])
 @pytest.mark.parametrize(("speed", "stand"), [(0.0, Stand.STILL), (0.2, Stand.MOVING), (math.nan, Stand.UNKNOWN)])
-def test_positions_decide_where_no_velocities_are_told_or_a_driver_always_tells_zero(
-    velocities: tuple[float, ...], speed: float, stand: Stand
-) -> None:
+def test_positions_decide_where_velocities_are_untold_or_zero(velocities: Any, speed: float, stand: Stand) -> None:
     stands = Standstill(JOINTS)
     for k in range(8):
         at = 5.0 + 0.06 * k  # seconds of the arm's clock, which is not that of arrival

@@ -30,6 +30,10 @@ class Desk:
     def send(self, **changed: str) -> Reply:
         return self.ann.post(self.action, self.form | changed)
 
+    def sent_by_bob(self) -> Reply:
+        bob = Visitor(self.page.host, self.page.port).sign_in(TOKEN, "Bob")
+        return bob.post(self.action, self.form)
+
     def begun(self) -> int:
         """How many executions the broker lets begin with decisions of this proposal that nobody has taken."""
         count = 0
@@ -43,11 +47,6 @@ class Desk:
 @pytest.fixture
 def desk(page: Page, office: Any, ann: Visitor, stranger: Visitor) -> Desk:
     return Desk(page, office, ann, stranger)
-
-
-def _another_session(desk: Desk) -> Reply:
-    bob = Visitor(desk.page.host, desk.page.port).sign_in(TOKEN, "Bob")
-    return bob.post(desk.action, desk.form)
 
 
 def _late(desk: Desk) -> Reply:
@@ -81,7 +80,7 @@ ROWS: dict[str, tuple[str, Callable[[Desk], Reply], tuple[int, ...], ApprovalSta
                                (403,), ApprovalStage.PROPOSED, ACCESS),
     "another host name (DNS rebinding)": ("Host: evil.example", lambda desk: desk.ann.get(host="evil.example"),
                                           (400, 403, 421), ApprovalStage.PROPOSED, ACCESS),
-    "a form of another session": ("form_token of Ann by Bob", _another_session, (403,), ApprovalStage.PROPOSED, ACCESS),
+    "a form of another session": ("form_token of Ann by Bob", Desk.sent_by_bob, (403,), ApprovalStage.PROPOSED, ACCESS),
     "an approval of another plan": ("plan_hash changed", lambda desk: desk.send(plan_hash="f" * 64), (409,),
                                     ApprovalStage.PROPOSED, REFUSED),
     "an approval of another scene": ("scene_stamp changed", lambda desk: desk.send(scene_stamp_ns="5"), (409,),
@@ -112,8 +111,7 @@ def test_a_request_that_must_decide_nothing_decides_nothing_and_is_on_record(des
 
 
 def test_connections_that_say_nothing_do_not_keep_a_stop_from_being_served(desk: Desk) -> None:
-    heard: list[str] = []
-    desk.office.broker.on_stop(heard.append)
+    heard = desk.office.heard()
     action, form = desk.ann.form("Request stop")
     with contextlib.ExitStack() as stack:
         for _ in range(HALF_OPEN):

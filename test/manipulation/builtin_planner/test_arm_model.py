@@ -56,9 +56,7 @@ def test_the_panda_is_read_from_its_urdf_and_srdf() -> None:
     assert arm.joints == tuple(f"panda_joint{k}" for k in range(1, 8))
     assert set(arm.hand_links) == {"panda_hand", "panda_hand_tcp", "panda_leftfinger", "panda_rightfinger"}
     assert set(arm.wrist_links) - set(arm.hand_links) == {"panda_link6", "panda_link7", "panda_link8"}
-    assert arm.fixed == {"panda_link0"}
-    assert arm.base_link == "panda_link0"
-    assert arm.widest == 0.08
+    assert (arm.fixed, arm.base_link, arm.widest) == ({"panda_link0"}, "panda_link0", 0.08)
     assert [finger.at(0.05) for finger in arm.fingers] == [0.025, 0.025]
     assert arm.opening_of({"panda_finger_joint1": 0.01, "panda_finger_joint2": 0.02}) == pytest.approx(0.03)
     assert arm.opening_of({"panda_joint1": 0.3}) is None
@@ -139,9 +137,7 @@ def test_fingers_that_turn_need_a_table_and_follow_it() -> None:
 
 
 @pytest.mark.parametrize(("group", "hand", "srdf", "words"), TABLES["groups"])
-def test_a_group_that_is_no_chain_and_a_hand_without_fingers_are_refused(
-    group: str, hand: str, srdf: str | None, words: str
-) -> None:
+def test_groups_that_are_no_chain_or_no_hand_are_refused(group: str, hand: str, srdf: str | None, words: str) -> None:
     text = SRDF.read_text().replace("</robot>", (srdf or "") + "</robot>")
     with pytest.raises(RobotDescriptionError, match=words):
         ur(srdf=text, group=group, hand=hand)
@@ -272,15 +268,13 @@ def outside(hull: Hull, *points: tuple[float, float, float]) -> np.ndarray:
 
 
 def test_boxes_cylinders_and_spheres_are_where_the_description_has_them(tmp_path: Path) -> None:
-    hulls = read_hulls(
-        urdf(
-            tmp_path / "robot.urdf",
-            base=collision('<box size="0.2 0.4 0.6"/>', "0.1 0 0"),
-            shoulder=collision('<cylinder radius="0.05" length="0.3"/>', "0 0 0.2", f"{np.pi / 2} 0 0"),
-            nothing="",
-            ball=collision('<sphere radius="0.1"/>', "0 0.3 0"),
-        )
-    )
+    links = {
+        "base": collision('<box size="0.2 0.4 0.6"/>', "0.1 0 0"),
+        "shoulder": collision('<cylinder radius="0.05" length="0.3"/>', "0 0 0.2", f"{np.pi / 2} 0 0"),
+        "nothing": "",
+        "ball": collision('<sphere radius="0.1"/>', "0 0.3 0"),
+    }
+    hulls = read_hulls(urdf(tmp_path / "robot.urdf", **links))
     assert list(hulls) == ["base", "shoulder", "ball"]
     assert outside(hulls["base"], (0.2, 0.2, 0.3), (0.0, -0.2, -0.3)) == pytest.approx([0, 0], abs=1e-9)
     assert outside(hulls["base"], (0.21, 0, 0), (-0.03, 0, 0)) == pytest.approx([0.01, 0.03])
@@ -377,13 +371,11 @@ def test_the_parameters_name_the_robot(tmp_path: Path) -> None:
     path = urdf(tmp_path / "robot.urdf", base=collision('<box size="1 1 1"/>'))
     assert robot_of(StreamConfig(), DepthConfig()) is None
     robot = robot_of(StreamConfig(robot_description=str(path), robot_padding=0.05), DepthConfig())
-    assert robot is not None
     assert (robot.links, robot.padding) == (("base",), 0.05)
     with pytest.raises(InputError, match=r"the text of a URDF.*the path of its file"):
         robot_of(StreamConfig(robot_description=path.read_text()), DepthConfig())
     topic = StreamConfig(robot_description=DESCRIPTION_TOPIC)
     heard = robot_of(topic, DepthConfig(), path.read_text)
-    assert heard is not None
     assert heard.links == robot.links
     with pytest.raises(InputError, match=r"robot_description: 'topic'.*Pass the path"):
         robot_of(topic, DepthConfig())

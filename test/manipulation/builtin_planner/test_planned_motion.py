@@ -38,9 +38,7 @@ def motion(offer: Offer) -> PlannedMotion:
     return planned_motion(offer, CONFIG, arm_of(str(description_file())))
 
 
-def test_links_hand_and_tip_are_where_another_program_has_them(
-    offer: Offer, motion: PlannedMotion, witness: Any
-) -> None:
+def test_links_hand_and_tip_are_where_mujoco_has_them(offer: Offer, motion: PlannedMotion, witness: Any) -> None:
     judge = witness([], None)
     way = []
     for step, phase in zip(offer.plan.steps, motion.phases, strict=True):
@@ -63,9 +61,7 @@ def test_links_hand_and_tip_are_where_another_program_has_them(
     assert motion.fault == ""
 
 
-def test_the_clearance_of_each_phase_is_what_another_program_measures(
-    offer: Offer, motion: PlannedMotion, witness: Any
-) -> None:
+def test_the_clearance_of_each_phase_is_what_mujoco_measures(offer: Offer, motion: PlannedMotion, witness: Any) -> None:
     scene = offer.scene
     target = scene.target
     around = [*scene.neighbours, *scene.support]
@@ -81,7 +77,6 @@ def test_the_clearance_of_each_phase_is_what_another_program_measures(
                         held if step.phase in HOLDING else None)  # fmt: skip
         allowed = {"lift": scene.carrier_ids, "lower": ("t1",)}.get(step.phase, ())
         least = np.inf
-        assert step.trajectory is not None
         for row in step.trajectory.positions:
             judge.place(np.array(row), phase.width)
             for (one, other), away in judge.nearest(most=0.3).items():
@@ -154,16 +149,14 @@ def test_the_kept_bytes_are_read_back_as_they_were(motion: PlannedMotion) -> Non
 
 
 def test_a_planner_of_the_flange_shows_the_same_motion(offer: Offer, motion: PlannedMotion) -> None:
-    config = dataclasses.replace(
-        CONFIG, motion=dataclasses.replace(CONFIG.motion, at_flange=True, tip_link="panda_link8")
-    )
+    motion_of_flange = dataclasses.replace(CONFIG.motion, at_flange=True, tip_link="panda_link8")
+    config = dataclasses.replace(CONFIG, motion=motion_of_flange)
     flange = kinematics_of(str(description_file()), "panda_link0", "panda_link8", ARM_JOINTS)
     same = planned_motion(offer, config, flange)
     assert (same.fault, same.tip_link) == ("", "")
     assert np.abs(np.array(same.tip_path) - np.array(motion.tip_path)).max() < 2e-5
-    assert [phase.clearance for phase in same.phases] == pytest.approx(
-        [phase.clearance for phase in motion.phases], abs=2e-4
-    )
+    here, there = ([phase.clearance for phase in each.phases] for each in (same, motion))
+    assert here == pytest.approx(there, abs=2e-4)
 
 
 @pytest.fixture(scope="module")

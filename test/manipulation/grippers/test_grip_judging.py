@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from tables import tables
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.grippers import stroke
 from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held, why_not_open
-from spatial_vlm_ros.manipulation.grippers.stroke import (
-    FingerWatch,
-    Stroke,
-    command_stroke,
-    finger_stroke,
-    linear_stroke,
-    read_stroke,
-)
+from spatial_vlm_ros.manipulation.grippers.stroke import FingerWatch, Stroke, linear_stroke, read_stroke
 from spatial_vlm_ros.parameters import MotionConfig
 
 TABLES = tables(__file__)
@@ -90,8 +84,8 @@ def test_a_table_bends_where_the_linkage_does() -> None:
 
 @given(st.floats(-0.01, 0.1), st.sampled_from([0.5, -9.33, 1.0]), st.floats(-1, 1))
 def test_there_and_back_is_the_same_width(width: float, scale: float, offset: float) -> None:
-    stroke = linear_stroke(scale, offset)
-    assert stroke.width(stroke.position(width)) == pytest.approx(width, abs=1e-9)
+    line = linear_stroke(scale, offset)
+    assert line.width(line.position(width)) == pytest.approx(width, abs=1e-9)
 
 
 @pytest.mark.parametrize(("table", "words"), TABLES["no tables"])
@@ -101,12 +95,10 @@ def test_what_is_not_a_table_is_refused_with_an_example(table: str, words: str) 
 
 
 def test_fingers_share_the_width_or_follow_the_command_or_a_table_of_their_own() -> None:
-    assert finger_stroke(MotionConfig()) is None
-    follows = finger_stroke(MotionConfig(gripper_table=ROBOTIQ, finger_table="command"))
-    own = finger_stroke(MotionConfig(finger_table="0 0.1; 1 0.6"))
-    assert follows is not None
-    assert own is not None
+    assert stroke.finger_stroke(MotionConfig()) is None
+    follows = stroke.finger_stroke(MotionConfig(gripper_table=ROBOTIQ, finger_table="command"))
+    own = stroke.finger_stroke(MotionConfig(finger_table="0 0.1; 1 0.6"))
     assert follows.position(0.0) == pytest.approx(0.7929)
     assert own.position(0.2) == pytest.approx(0.2)
     with pytest.raises(InputError, match="gripper_scale"):
-        command_stroke(MotionConfig(gripper_scale=0.0))
+        stroke.command_stroke(MotionConfig(gripper_scale=0.0))

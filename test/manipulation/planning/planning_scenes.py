@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, Planning
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.parameters import GripperConfig, PlanningConfig, planning_from
-from spatial_vlm_ros.types import Place, Pose, Resolution, Status, Target
+from spatial_vlm_ros.types import PinholeCamera, Place, Pose, Resolution, Status, Target
 
 Array = npt.NDArray[np.float64]
 TABLE = PlanningObject("support", "support", Solid((0.0, 0.0, -0.025), 0.0, (2.0, 2.0, 0.05)))
@@ -47,16 +49,10 @@ def box(
     return PlanningObject(id_, id_, Solid((x, y, bottom + size[2] / 2), yaw, size))
 
 
-def table_with(
-    target: PlanningObject,
-    *neighbours: PlanningObject,
-    yaw_known: bool = True,
-    keep_outs: Sequence[PlanningObject] = (),
-    truncated: bool = False,
-) -> PlanningScene:
-    return PlanningScene(
-        "base_link", 1_000, target, yaw_known, truncated, (TABLE,), neighbours, tuple(keep_outs), ("support",), ()
-    )
+def table_with(target: PlanningObject, *neighbours: PlanningObject, **changed: Any) -> PlanningScene:
+    """A target whose heading is known and neighbours on a table; `changed` are other fields of the scene."""
+    made = PlanningScene("base_link", 1_000, target, True, False, (TABLE,), neighbours, (), ("support",), ())
+    return dataclasses.replace(made, **changed)
 
 
 def config(**groups: dict[str, object]) -> PlanningConfig:
@@ -64,21 +60,34 @@ def config(**groups: dict[str, object]) -> PlanningConfig:
 
 
 def placed(
-    target: PlanningObject,
-    *spots: tuple[float, float, float, float],
-    supporting: str = "support",
-    rim: float | None = None,
+    target: PlanningObject, *spots: Any, supporting: str = "support", rim: Any = None, frame: str = "base_link"
 ) -> Resolution:
     """A resolution with places (x, y, z, yaw), in a container if `rim` is given."""
-    ways = [(0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)) for *_, yaw in spots]
-    places = tuple(
-        Place(Pose("base_link", (x, y, z), way), "support", supporting, rim_m=rim)
-        for (x, y, z, _), way in zip(spots, ways, strict=True)
-    )
+
+    def at(place: Any, yaw: float) -> Pose:
+        return Pose(frame, place, (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)))
+
+    places = tuple(Place(at(spot[:3], spot[3]), "support", supporting, rim_m=rim) for spot in spots)
     solid = target.solid
-    pose = Pose("base_link", solid.centre, (0.0, 0.0, math.sin(solid.yaw / 2), math.cos(solid.yaw / 2)))
+    pose = at(solid.centre, solid.yaw)
     found = Target(target.id, target.label, pose, solid.centre, solid.size, (0.0,) * 36, True, None)  # type: ignore[arg-type]
     return Resolution("put it there", Status.OK, "", target=found, place=places[0], places=places, stamp_ns=1_000)
+
+
+def depth_of_boxes(boxes: Iterable[tuple[Any, Any]], camera: PinholeCamera, base_T_camera: Array) -> Array:
+    """(H, W) metres, by rays, of the table z = 0 and of upright boxes, by their least and greatest corners."""
+    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    (fx, _, cx), (_, fy, cy), _ = camera.K
+    eye = base_T_camera[:3, 3]
+    ways = np.stack(((u - cx) / fx, (v - cy) / fy, np.ones_like(u)), axis=-1) @ base_T_camera[:3, :3].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table = -eye[2] / ways[..., 2]
+        best = np.where(table > 0, table, np.inf)
+        for low, high in boxes:
+            a, b = (np.array(low) - eye) / ways, (np.array(high) - eye) / ways
+            enter, leave = np.minimum(a, b).max(axis=-1), np.maximum(a, b).min(axis=-1)
+            best = np.where((enter <= leave) & (enter > 0), np.minimum(best, enter), best)
+    return best
 
 
 def gripper_points(gripper: GripperConfig, opening: float, n: int = 6) -> Array:

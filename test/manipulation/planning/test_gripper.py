@@ -64,11 +64,8 @@ def test_a_pose_gives_its_tip_back_and_one_without_proper_axes_is_refused() -> N
     assert again.approach == pytest.approx(tip.approach, abs=1e-5)
     assert again.closing == pytest.approx(tip.closing, abs=1e-5)
     np.testing.assert_allclose(np.linalg.det(tip.rotation()), 1.0)
-    for approach, closing in (
-        ((0.6, 0.0, -0.8), (0.8, 0.0, -0.6)),  # not at right angles
-        ((0.6, 0.0, -0.9), (0.0, 1.0, 0.0)),  # not unit
-        ((math.nan, 0.0, -1.0), (0.0, 1.0, 0.0)),
-    ):
+    y = (0.0, 1.0, 0.0)  # and not at right angles, not unit, not finite
+    for approach, closing in (((0.6, 0.0, -0.8), (0.8, 0.0, -0.6)), ((0.6, 0.0, -0.9), y), ((math.nan, 0.0, -1.0), y)):
         with pytest.raises(InputError, match="unit vectors at right angles"):
             Tip((0.0, 0.0, 0.0), approach, closing)
 
@@ -175,11 +172,9 @@ def test_what_is_called_apart_is_apart_by_at_least_as_much(one: TurnedBox, other
 
 @settings(max_examples=40, deadline=None)
 @given(solids, triples, st.floats(0, 1))
-def test_what_is_swept_holds_the_box_everywhere_on_its_way(
-    one: Solid, way: tuple[float, float, float], part: float
-) -> None:
+def test_what_is_swept_holds_the_box_on_all_its_way(one: Solid, way: tuple[float, float, float], part: float) -> None:
     x, y, z = (c + part * w for c, w in zip(one.centre, way, strict=True))
-    corners = np.array([(a, b, c) for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)]) * np.array(one.size) / 2
+    corners = CORNERS * np.array(one.size) / 2
     there = corners @ Rotation.from_euler("z", one.yaw).as_matrix().T + (x, y, z)
     assert inside(there, one.swept(way), shrink=-1e-9).all()
 
@@ -207,11 +202,9 @@ def test_a_slanted_gripper_keeps_its_measures_and_its_way() -> None:
     gripper, tip = GripperConfig(), Tip((0.1, 0.2, 0.3), (0.6, 0.0, -0.8), (0.0, 1.0, 0.0))
     palm, left, right = links(gripper, tip, 0.05, (0.0, 0.0, 0.1))
     assert all(isinstance(box, TurnedBox) for box in (palm, left, right))
-    assert isinstance(left, TurnedBox)
     assert left.size == (gripper.finger_width, gripper.finger_thickness, gripper.finger_length)
-    assert left.contains(np.array([[0.1, 0.2 + 0.026, 0.3], [0.1, 0.2, 0.3], [0.1, 0.226, 0.395]])).tolist() == [
-        True, False, True,
-    ]  # fmt: skip
+    held = left.contains(np.array([[0.1, 0.2 + 0.026, 0.3], [0.1, 0.2, 0.3], [0.1, 0.226, 0.395]]))
+    assert held.tolist() == [True, False, True]
     corners = left.corners()
     assert corners[:, 1].min() == pytest.approx(0.2 + 0.025)
     assert corners[8:, 2] == pytest.approx(corners[:8, 2] + 0.1)
@@ -333,9 +326,7 @@ def test_turned_links_in_random_depth_are_those_of_qhull(lens: PinholeCamera, se
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(-2, 2)] * 3), min_size=4, max_size=40, unique=True), st.integers(0, 99))
-def test_hulls_of_points_with_many_in_one_plane_are_those_of_qhull(
-    points: list[tuple[int, int, int]], seed: int
-) -> None:
+def test_hulls_of_points_with_many_in_a_plane_are_those_of_qhull(points: list[tuple[int, int, int]], seed: int) -> None:
     vertices = Rotation.random(random_state=seed).apply(np.array(points, np.float64)) * 0.1
     spread = np.linalg.svd(vertices - vertices.mean(axis=0), compute_uv=False)
     if spread[2] < 1e-6:

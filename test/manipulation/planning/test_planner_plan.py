@@ -14,15 +14,7 @@ from scipy.spatial.transform import Rotation
 from tables import called, tables
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import (
-    InputError,
-    NoPathError,
-    SceneChangedError,
-    ShapeError,
-    StaleInputError,
-    StandsWrongError,
-    TransformError,
-)
+from spatial_vlm_ros.manipulation.planning import moveit_pipelines as pipelines
 from spatial_vlm_ros.manipulation.planning.motion import (
     check_base_still,
     check_camera_still,
@@ -31,15 +23,6 @@ from spatial_vlm_ros.manipulation.planning.motion import (
     moved_by,
 )
 from spatial_vlm_ros.manipulation.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
-from spatial_vlm_ros.manipulation.planning.moveit_pipelines import (
-    CUMOTION,
-    OMPL,
-    PILZ,
-    VALIDATES,
-    check_pipelines,
-    first_names,
-    further_names,
-)
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import (
@@ -82,7 +65,6 @@ PLAN = plan_of(GOAL, SCENE, None, steps(), 0)
 def changed(number: int, **fields: Any) -> list[PlanStep]:
     made = steps()
     trajectory = made[number].trajectory
-    assert trajectory is not None
     made[number] = PlanStep(made[number].phase, dataclasses.replace(trajectory, **fields))
     return made
 
@@ -103,7 +85,6 @@ def test_whatever_changes_the_plan_or_its_goals_changes_the_hash() -> None:
     later = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
     wider = [PlanStep("open", width=math.nextafter(0.04, 1.0)), *steps()[1:]]
     last = steps()[-1].trajectory
-    assert last is not None
     tiny = (*last.positions[:2], (last.positions[2][0], math.nextafter(last.positions[2][1], 0.0)))
     changes = [{"times": (0.0, 0.5, 1.1)}, {"positions": tiny}, {"velocities": ()}, {"accelerations": ROWS}]
     hashes = {
@@ -120,7 +101,6 @@ def test_whatever_changes_the_plan_or_its_goals_changes_the_hash() -> None:
     assert not is_plan_of(dataclasses.replace(PLAN, grasp=1), GOAL, SCENE)
     made = steps()  # and equal plans have equal hashes, however they are written
     first = made[1].trajectory
-    assert first is not None
     rows = [[-0.0, 0], *([float(v) for v in row] for row in first.positions[1:])]
     made[1] = PlanStep("reach", Trajectory(list(JOINTS), [0, 0.5, 1], rows, first.velocities))  # type: ignore[arg-type]
     assert plan_of(GOAL, SCENE, None, made, 0).hash == PLAN.hash
@@ -134,9 +114,9 @@ def test_a_trajectory_that_is_none_is_refused(joints: list, times: list, rows: l
 
 
 def test_velocities_and_accelerations_have_the_form_of_positions() -> None:
-    with pytest.raises(ShapeError, match="velocities of a trajectory"):
+    with pytest.raises(errors.ShapeError, match="velocities of a trajectory"):
         Trajectory(JOINTS, TIMES, ROWS, ROWS[:2])
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(errors.InputError, match="finite"):
         Trajectory(JOINTS, TIMES, ROWS, (), (*ROWS[:2], (0.0, math.inf)))
 
 
@@ -152,16 +132,16 @@ def test_a_chain_that_is_no_plan_is_refused(made: list[Any], place: bool, choice
         "replaced": lambda at, step: [*steps()[:at], step, *steps()[at + 1 :]],
         "tuple": lambda *each: each,
     }
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(errors.InputError, match=words):
         plan_of(GOAL, SCENE, DOWN if place else None, called(made, functions), *choice)
 
 
 def test_a_start_within_the_tolerance_goes_on_and_goals_of_something_else_are_refused() -> None:
     assert is_plan_of(plan_of(GOAL, SCENE, None, away(0.009), 0), GOAL, SCENE)
     other = dataclasses.replace(SCENE, stamp_ns=SCENE.stamp_ns + 1)
-    with pytest.raises(InputError, match=r"goal: 'block' .* at 1000 ns. Expected 'block'.* at 1001 ns"):
+    with pytest.raises(errors.InputError, match=r"goal: 'block' .* at 1000 ns. Expected 'block'.* at 1001 ns"):
         plan_of(GOAL, other, None, steps(), 0)
-    with pytest.raises(InputError, match="Make goals and scene from one resolution"):
+    with pytest.raises(errors.InputError, match="Make goals and scene from one resolution"):
         plan_of(GOAL, SCENE, dataclasses.replace(DOWN, target_id="cup"), steps(place=True), 0, 0)
 
 
@@ -186,7 +166,7 @@ def test_an_observation_is_fresh_up_to_its_greatest_age_and_what_clocks_differ_b
         (10 * SECOND + 200_000_000, 10 * SECOND, r"0\.20 s ahead.*observation.max_ahead.*Synchronise the clocks"),
         (10 * SECOND, 0, r"no message on /clock\. Start its publisher"),
     ):
-        with pytest.raises(StaleInputError, match=words):
+        with pytest.raises(errors.StaleInputError, match=words):
             check_fresh(stamp, now, LIMITS)
 
 
@@ -198,18 +178,18 @@ def test_how_far_a_frame_moved_and_turned() -> None:
 
 def test_camera_and_base_may_move_within_their_limits_and_not_beyond() -> None:
     check_camera_still(transform(), transform(0.004, 0.4), LIMITS)
-    with pytest.raises(SceneChangedError, match=r"the camera moved by 0\.010 m") as caught:
+    with pytest.raises(errors.SceneChangedError, match=r"the camera moved by 0\.010 m") as caught:
         check_camera_still(transform(), transform(0.010), LIMITS)
     assert (caught.value.moved, caught.value.limit) == pytest.approx((0.01, 0.005))
     assert caught.value.status_name == "SCENE_CHANGED"
-    with pytest.raises(SceneChangedError, match=r"0\.8°") as caught:
+    with pytest.raises(errors.SceneChangedError, match=r"0\.8°") as caught:
         check_camera_still(transform(), transform(0.0, 0.8), LIMITS)
     assert caught.value.turned_deg == pytest.approx(0.8)
     loose = ObservationConfig(base_moved=0.1, base_turned_deg=10.0)
     check_base_still(transform(), transform(0.05, 5.0), loose)
-    with pytest.raises(SceneChangedError, match="the base moved"):
+    with pytest.raises(errors.SceneChangedError, match="the base moved"):
         check_base_still(transform(), transform(0.2), loose)
-    with pytest.raises(TransformError, match="compared with"):
+    with pytest.raises(errors.TransformError, match="compared with"):
         check_camera_still(transform(), transform(child="other_camera"), LIMITS)
 
 
@@ -227,7 +207,7 @@ def test_a_jump_is_refused() -> None:
         [(SECOND, transform()), (0, transform(0.01))],
         [(0, transform()), (SECOND, transform()), (SECOND + SECOND // 100, transform(0.1))],
     ):
-        with pytest.raises(SceneChangedError, match=r"the transform base <- camera moved.*second publisher"):
+        with pytest.raises(errors.SceneChangedError, match=r"the transform base <- camera moved.*second publisher"):
             check_no_jump(samples, LIMITS)
 
 
@@ -240,7 +220,7 @@ def test_every_number_has_its_name_and_status_and_only_success_is_ok() -> None:
     for number, status in TABLES["statuses"]:
         assert meaning_of(number).status is Status(status), number
     for other in ("-1", 1.0, True, None):
-        with pytest.raises(InputError, match="a whole number"):
+        with pytest.raises(errors.InputError, match="a whole number"):
             meaning_of(other)  # type: ignore[arg-type]
 
 
@@ -250,8 +230,8 @@ def test_every_status_can_be_told_to_moveit_and_never_as_success_unless_it_is() 
         assert (number_of(status) == 1) == (status is Status.OK)
     for name in ("SCENE_CHANGED", "UNREACHABLE", "PLANNER_UNAVAILABLE", "EXECUTION_FAILED", "CANCELLED"):
         assert meaning_of(number_of(Status[name])).status is Status[name], "there and back"
-    assert number_of_error(StandsWrongError(0, "too near", ("cup",), "move it")) == -10
-    assert number_of_error(NoPathError(0, "no path", (), "clear the way")) == -1
+    assert number_of_error(errors.StandsWrongError(0, "too near", ("cup",), "move it")) == -10
+    assert number_of_error(errors.NoPathError(0, "no path", (), "clear the way")) == -1
 
 
 PIPELINE, NVIDIA = "pilz_industrial_motion_planner", "isaac_ros_cumotion"
@@ -260,51 +240,51 @@ VALUES = {
     "planning_pipelines": ["ompl", PIPELINE, NVIDIA],
     "default_planning_pipeline": "ompl",
     "robot_description_semantic": SRDF,
-    "ompl.planning_plugins": [OMPL],
-    "ompl.response_adapters": [VALIDATES],
+    "ompl.planning_plugins": [pipelines.OMPL],
+    "ompl.response_adapters": [pipelines.VALIDATES],
     "ompl.panda_arm.planner_configs": ["RRTConnect", "PRM"],
-    f"{PIPELINE}.planning_plugins": [PILZ],
-    f"{PIPELINE}.response_adapters": [VALIDATES],
-    f"{NVIDIA}.planning_plugins": [CUMOTION],
+    f"{PIPELINE}.planning_plugins": [pipelines.PILZ],
+    f"{PIPELINE}.response_adapters": [pipelines.VALIDATES],
+    f"{NVIDIA}.planning_plugins": [pipelines.CUMOTION],
 }
 
 
 def check(values: dict[str, Any] | None = None, **motion: Any) -> None:
-    check_pipelines({**VALUES, **(values or {})}, config(motion=motion).motion)
+    pipelines.check_pipelines({**VALUES, **(values or {})}, config(motion=motion).motion)
 
 
 def test_the_defaults_fit_moveits_defaults() -> None:
     check()
     check(free_planner="RRTConnect")
     check(free_pipeline=PIPELINE, free_planner="PTP")
-    check({f"{NVIDIA}.response_adapters": [VALIDATES]}, free_pipeline=NVIDIA)
+    check({f"{NVIDIA}.response_adapters": [pipelines.VALIDATES]}, free_pipeline=NVIDIA)
 
 
 def test_what_is_not_known_is_not_judged() -> None:
     motion = config(motion={"group": "arm", "free_pipeline": "mine"}).motion
-    check_pipelines({}, motion)
-    assert first_names()[0] == "planning_pipelines"
-    assert further_names({}, config(motion={"straight_pipeline": ""}).motion) == ()
-    assert {name.partition(".")[0] for name in further_names(VALUES, config().motion)} == {"ompl", PIPELINE}
-    assert "mine.arm.planner_configs" in further_names(VALUES, motion)
+    pipelines.check_pipelines({}, motion)
+    assert pipelines.first_names()[0] == "planning_pipelines"
+    assert pipelines.further_names({}, config(motion={"straight_pipeline": ""}).motion) == ()
+    assert {name.partition(".")[0] for name in pipelines.further_names(VALUES, config().motion)} == {"ompl", PIPELINE}
+    assert "mine.arm.planner_configs" in pipelines.further_names(VALUES, motion)
     check({"robot_description_semantic": "<robot/>"}, group="arm")
     check({"ompl.panda_arm.planner_configs": None}, free_planner="mine")
 
 
 def test_the_default_pipeline_is_that_of_move_group_and_humble_has_one_plugin() -> None:
-    with pytest.raises(InputError, match=r"free_planner.*PTP, LIN with Pilz"):
+    with pytest.raises(errors.InputError, match=r"free_planner.*PTP, LIN with Pilz"):
         check({"default_planning_pipeline": PIPELINE})
-    check({"default_planning_pipeline": "gone"})  # then it is the first one, which is OMPL
-    humble = {f"{name}.planning_plugin": plugin for name, plugin in (("ompl", OMPL), (PIPELINE, PILZ))}
+    check({"default_planning_pipeline": "gone"})  # then it is the first one, which is pipelines.OMPL
+    humble = {
+        f"{name}.planning_plugin": plugin for name, plugin in (("ompl", pipelines.OMPL), (PIPELINE, pipelines.PILZ))
+    }
     humble |= {"planning_pipelines": ["ompl", PIPELINE]}
-    check_pipelines(humble, config().motion)  # it validates by itself
-    with pytest.raises(InputError, match="straight_planner"):
-        check_pipelines(humble, config(motion={"straight_planner": "PTP"}).motion)
+    pipelines.check_pipelines(humble, config().motion)  # it validates by itself
+    with pytest.raises(errors.InputError, match="straight_planner"):
+        pipelines.check_pipelines(humble, config(motion={"straight_planner": "PTP"}).motion)
 
 
 @pytest.mark.parametrize(("values", "motion", "words"), TABLES["told"])
-def test_what_moveit_would_fail_at_without_a_reason_is_told(
-    values: dict[str, Any], motion: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(InputError, match=words):
+def test_what_moveit_would_fail_at_without_a_reason_is_told(values: Any, motion: Any, words: str) -> None:
+    with pytest.raises(errors.InputError, match=words):
         check(values, **motion)

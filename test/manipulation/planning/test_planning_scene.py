@@ -62,7 +62,6 @@ def scene_with(chicks: Seen, config: PlanningConfig = FOR_CHICKS, **changed: obj
 def test_the_image_travels_with_the_answer(chicks: Seen) -> None:
     frame, scene, answer = chicks
     image = surroundings_of(scene, answer).image
-    assert image is not None
     assert (image.instruction, image.stamp_ns) == (answer.instruction, frame.stamp_ns)
     decoded = cv2.imdecode(np.frombuffer(image.data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
     assert decoded.shape == (image.height, image.width, 3) == frame.rgb.shape
@@ -82,7 +81,6 @@ def test_a_wide_image_is_sent_smaller_and_its_intrinsics_fit(chicks: Seen) -> No
         scene.frame, rgb=rgb, depth=np.ones((height, width), np.float32), camera=camera, robot=None
     )
     image = surroundings_of(dataclasses.replace(scene, frame=wide), answer).image
-    assert image is not None
     assert (image.width, image.height) == (1280, 960)
     x, y = (at - (790.0, 610.0)) / (1400.0, 1390.0)
     fx, fy, cx, cy = image.intrinsics
@@ -103,7 +101,6 @@ def test_every_object_is_there_once_at_its_true_place_with_padding(chicks: Seen,
         assert np.abs(np.sort(obj.solid.size[:2]) - np.sort(true.size[:2])).max() < 0.02, obj.id
     box = next(obj for obj in exported.neighbours if obj.id == "box")
     assert math.sin(2 * (box.solid.yaw - math.pi / 2 - 0.4)) == pytest.approx(0.0, abs=0.2)  # its long side is y
-    assert answer.target is not None
     assert exported.target.solid.centre == pytest.approx(answer.target.pose.position, abs=1e-5)
     assert exported.target.solid.size == pytest.approx(answer.target.size, abs=1e-5)
     yaw = Rotation.from_quat(answer.target.pose.orientation).as_euler("xyz")[2]
@@ -115,19 +112,13 @@ def test_every_object_is_there_once_at_its_true_place_with_padding(chicks: Seen,
         assert obj.padded.size[0] == pytest.approx(obj.solid.size[0] + 2 * obj.padding[0])
 
 
-def test_the_support_lies_under_all_objects_and_only_it_and_the_fingers_may_be_touched(
-    chicks: Seen, exported: PlanningScene
-) -> None:
+def test_the_support_lies_under_all_and_only_it_and_fingers_are_touched(chicks: Seen, exported: PlanningScene) -> None:
     (support,) = exported.support
     assert support.solid.top == pytest.approx(0.0, abs=0.004)
     for body in chicks_and_cup().bodies:
         assert inside(np.array([(*body.position[:2], support.solid.centre[2])]), support.solid).all()
-    assert set(exported.allowed) == {
-        AllowedContact("left_finger", "bonnet", "grasp"),
-        AllowedContact("right_finger", "bonnet", "grasp"),
-        AllowedContact("bonnet", "support", "lift"),
-        AllowedContact("bonnet", "support", "lower"),
-    }
+    allowed = {AllowedContact(f"{side}_finger", "bonnet", "grasp") for side in ("left", "right")}
+    assert set(exported.allowed) == allowed | {AllowedContact("bonnet", "support", p) for p in ("lift", "lower")}
     floating = scene_with(chicks, support=None)
     assert floating.support[0].solid.top == pytest.approx(floating.target.solid.bottom), "at the target's foot"
 
@@ -177,9 +168,7 @@ def test_refusals_other_frames_and_frames_without_a_base_have_no_scene(chicks: S
         scene_with(chicks, frame=dataclasses.replace(frame, base_T_camera=None))
 
 
-def test_the_chick_behind_the_cup_is_straddled_and_put_where_it_was_asked_for(
-    chicks: Seen, exported: PlanningScene
-) -> None:
+def test_the_chick_behind_the_cup_is_straddled_and_put_where_asked(chicks: Seen, exported: PlanningScene) -> None:
     answer, goal = chicks[2], pick_goal(exported, FOR_CHICKS)
     world = chicks_and_cup()
     true = world["bonnet"]
@@ -221,13 +210,10 @@ def test_the_franka_hand_takes_a_cup_that_is_too_wide_by_its_rim(chicks: Seen) -
 
 
 GLASS = SurroundingObject("glass", "glass", Solid((0.5, 0.1, 0.05), 0.0, (0.06, 0.06, 0.1)), None)
+TARGET = dataclasses.replace(planning_scenes.CHICK, sigma=(0.002, 0.001, 0.003))
+OTHERS = (dataclasses.replace(planning_scenes.CUP, sigma=(0.004,) * 3), GLASS)
 SEEN = dataclasses.replace(
-    planning_scenes.SEEN,
-    target=dataclasses.replace(planning_scenes.CHICK, sigma=(0.002, 0.001, 0.003)),
-    others=(dataclasses.replace(planning_scenes.CUP, sigma=(0.004,) * 3), GLASS),
-    support_height=0.001,
-    all_objects=False,
-    occupancy=None,
+    planning_scenes.SEEN, target=TARGET, others=OTHERS, support_height=0.001, all_objects=False, occupancy=None
 )
 SURFACE = SeenSurface(((0.38, -0.02), (0.42, -0.02), (0.42, 0.02)), 0.001, 0.06)
 
@@ -252,7 +238,6 @@ def test_occupancy_is_the_same_after_json_and_too_much_of_it_is_refused() -> Non
     written = json.loads(json.dumps(surroundings_json(seen)))
     read = surroundings_from_json(written)
     assert read == seen
-    assert read.occupancy is not None
     assert np.array_equal(read.occupancy.measured.indices, np.unique(cells, axis=0))
     written["occupancy"]["measured"]["shape"] = [9999, 9999, 9999]
     with pytest.raises(InputError, match="voxels"):
@@ -271,7 +256,6 @@ def test_extents_of_a_visible_surface_are_quantiles_of_its_points() -> None:
     points = (rng.uniform(-1, 1, (4000, 3)) * (0.03, 0.02, 0.04) + (0.4, 0.1, 0.04)).astype(np.float32)
     points[:40] += 0.5  # mixed pixels at an edge
     surface = _surface(points)
-    assert surface is not None
     outline = np.array(surface.outline)
     inner = np.array((0.03, 0.02)) * 0.92  # 5 % of a side of points is left out on each, less what was added
     assert outline.min(axis=0) == pytest.approx(np.array((0.4, 0.1)) - inner, abs=0.003)

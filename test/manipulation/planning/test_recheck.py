@@ -4,6 +4,7 @@
 import contextlib
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,9 +97,7 @@ BY_CLOSING, BY_PADS = GOAL.jaw_clearance, (CONFIG.gripper.finger_width - GOAL.ho
         (0.0, 0.0, -0.05, False),  # nothing is left between the fingers
     ],
 )
-def test_a_change_may_use_up_the_clearance_and_not_the_padding(
-    closing: float, across: float, up: float, stands: bool
-) -> None:
+def test_a_change_may_use_the_clearance_not_the_padding(closing: float, across: float, up: float, stands: bool) -> None:
     assert GRASP.way == "top_down"
     now = shifted(closing * AXES[:, 1] + across * AXES[:, 0] + [0.0, 0.0, up])
     if stands:
@@ -154,9 +153,7 @@ def test_fingers_that_would_push_the_target_into_a_neighbour_are_refused(beyond:
         ({"solid": Solid((0.4, 0.0, 0.005), 0.0, (0.05, 0.04, 0.01))}, "less of it"),
     ],
 )
-def test_a_target_that_was_turned_or_resized_is_refused_with_what_the_gripper_would_do(
-    change: dict[str, Solid], words: str
-) -> None:
+def test_a_target_that_was_turned_or_resized_is_refused_with_what_the_gripper_would_do(change: Any, words: str) -> None:
     with pytest.raises(SceneChangedError, match=words):
         check_grasp(THEN, with_target(THEN, dataclasses.replace(THEN.target, **change)), GRASP, CONFIG)
     with pytest.raises(SceneChangedError, match="cut off"):
@@ -222,11 +219,8 @@ def test_a_neighbour_that_passes_is_touched_nowhere_on_the_straight_ways(seed: i
     grasp = goal.grasps[0]
     points = gripper_points(CONFIG.gripper, grasp.opening)
     for _ in range(30):
-        shift = rng.normal(0.0, 0.02, 2)
-        x, y, z = around[0].solid.centre
-        moved = dataclasses.replace(
-            around[0], solid=dataclasses.replace(around[0].solid, centre=(x + shift[0], y + shift[1], z))
-        )
+        centre = tuple(around[0].solid.centre + np.append(rng.normal(0.0, 0.02, 2), 0.0))
+        moved = dataclasses.replace(around[0], solid=dataclasses.replace(around[0].solid, centre=centre))
         now = dataclasses.replace(then, neighbours=(moved, around[1]))
         if holds(then, now, goal, plan):
             ways = (*path(points, grasp.pre_grasp, grasp.grasp), *path(points, grasp.grasp, grasp.retreat))
@@ -240,9 +234,8 @@ def test_a_neighbour_may_come_nearer_by_the_clearance() -> None:
     swept = links(CONFIG.gripper, tip, grasp.opening, tip.back(GOAL.approach))
     gap = float(gaps(swept, [then.neighbours[0].padded]).min())
     for left, stands in ((1e-3, True), (-1e-3, False)):
-        moved = dataclasses.replace(
-            then.neighbours[0], solid=Solid((0.4, 0.2 - gap + left, 0.075), 0.0, (0.04, 0.04, 0.15))
-        )
+        solid = Solid((0.4, 0.2 - gap + left, 0.075), 0.0, (0.04, 0.04, 0.15))
+        moved = dataclasses.replace(then.neighbours[0], solid=solid)
         assert holds(then, dataclasses.replace(then, neighbours=(moved,)), goal, plan) is stands
 
 
@@ -301,7 +294,6 @@ def seen_target(points: np.ndarray) -> SeenTarget:
 
 def along(now: SeenTarget, then: SeenTarget) -> tuple[float, float]:
     shifts = surface_shifts(then, now, ORIGIN, OWN_AXES)
-    assert shifts is not None
     return float(shifts.low[0]), float(shifts.high[0])
 
 
