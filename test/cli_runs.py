@@ -19,6 +19,14 @@ def run(*arguments: object, text: str | bytes | None = None) -> Result:
     return CliRunner().invoke(main, given, input=text, catch_exceptions=False)
 
 
+def ended(*arguments: object, code: int = 0, says: str = "") -> Result:
+    """A command that ends with this code, and whose output has these words, wherever its lines are broken."""
+    done = run(*arguments)
+    assert done.exit_code == code, done.output
+    assert says in " ".join(done.output.split()), done.output
+    return done
+
+
 def objects(done: Result) -> list[dict[str, Any]]:
     """The lines of JSON that a command wrote."""
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -26,9 +34,7 @@ def objects(done: Result) -> list[dict[str, Any]]:
 
 def told(*arguments: object, code: int = 0) -> dict[str, Any]:
     """The one JSON object that a command writes."""
-    done = run(*arguments, "--json")
-    assert done.exit_code == code, done.output
-    made: dict[str, Any] = json.loads(done.stdout)
+    made: dict[str, Any] = json.loads(ended(*arguments, "--json", code=code).stdout)
     return made
 
 

@@ -26,13 +26,14 @@ from leftovers import end_leftovers
 from waiting import SLOWNESS
 
 from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
-from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
+from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
 
 # A test that imports MuJoCo in its own way would settle how MuJoCo's renderer draws: off screen, as the package has it.
 if importlib.util.find_spec("mujoco") is not None:
@@ -101,6 +102,19 @@ class Tabletop:
         """An eye that looks at the middle of the table at `pitch_deg` downwards."""
         pitch = np.radians(pitch_deg)
         return 0.0, -distance * float(np.cos(pitch)), distance * float(np.sin(pitch))
+
+    @staticmethod
+    def heights(seen: Rendering) -> np.ndarray:
+        """(H, W) metres of each pixel over the table; NaN where there is no depth."""
+        grid, depth = normalised_grid(seen.frame.camera), seen.frame.depth.astype(np.float64)[..., None]
+        return seen.frame.base_T_camera.apply(np.concatenate((grid * depth, depth), axis=2))[..., 2]
+
+    @staticmethod
+    def of_mask(label: str, mask: Mask, id_: str | None = None) -> Detection:
+        """A detection whose box is around its mask."""
+        rows, columns = np.nonzero(mask)
+        box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
+        return Detection(id_ or label, label, 0.9, box, mask)
 
     @staticmethod
     def boxes_only(detections: Sequence[Detection]) -> tuple[Detection, ...]:
@@ -316,12 +330,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     for _, words in _missing():
         terminalreporter.write_line(words)
-    counts = {
-        outcome: sum(
-            "real_frames" in getattr(report, "keywords", ()) for report in terminalreporter.stats.get(outcome, ())
-        )
+    passed, failed, skipped = (
+        sum("real_frames" in getattr(report, "keywords", ()) for report in terminalreporter.stats.get(outcome, ()))
         for outcome in ("passed", "failed", "skipped")
-    }
-    if any(counts.values()):
-        ran = counts["passed"] + counts["failed"]
-        terminalreporter.write_line(f"real frames: {ran} tests ran, {counts['skipped']} were skipped")
+    )
+    if passed or failed or skipped:
+        terminalreporter.write_line(f"real frames: {passed + failed} tests ran, {skipped} were skipped")

@@ -39,8 +39,6 @@ def called(told: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
 def example(path: str) -> Any:
     file = Path(__file__).resolve().parents[1] / "examples" / path
     spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import spatial_vlm_ros
+from scripts.generate import files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -115,10 +116,8 @@ def test_a_module_gives_a_name_one_value() -> None:
 
 def test_no_modules_import_each_other() -> None:
     """Counted are imports inside functions and for type checkers alone, too; a package is its `__init__.py`."""
-    dotted = {
-        path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("spatial_vlm_*/**/*.py")
-    }
-    names = {name.removesuffix(".__init__"): path for path, name in dotted.items()}
+    paths = {path.relative_to(ROOT).with_suffix("").parts: path for path in ROOT.glob("spatial_vlm_*/**/*.py")}
+    names = {".".join(parts).removesuffix(".__init__"): path for parts, path in paths.items()}
     imported: dict[str, set[str]] = {}
     for name, path in names.items():
         found = set()
@@ -180,11 +179,6 @@ def test_the_readme_example_runs_and_prints_what_it_says(capsys: pytest.CaptureF
 
 
 def test_generated_files_are_up_to_date() -> None:
-    sys.path.insert(0, str(ROOT))
-    try:
-        from scripts.generate import files
-    finally:
-        sys.path.remove(str(ROOT))
     for path, text in files().items():
         assert (ROOT / path).read_text(encoding="utf-8") == text, f"{path}: run `make generate`"
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,10 +31,8 @@ def seen(tabletop: Tabletop) -> Rendering:
     return tabletop.see(tabletop.cup("a", -0.1, 0.0), tabletop.block("b", 0.1, 0.0, (0.1, 0.06, 0.08), label="box"))
 
 
-def resolve(
-    seen: Rendering, words: Any = "the cup", *, depth: np.ndarray | None = None, detections: Any = "all"
-) -> Resolution:
-    frame = seen.frame if depth is None else dataclasses.replace(seen.frame, depth=depth)
+def resolve(seen: Rendering, words: Any = "the cup", *, depth: Any = None, detections: Any = "all") -> Resolution:
+    frame = seen.frame if depth is None else replace(seen.frame, depth=depth)
     return Resolver().resolve(frame, words, seen.detections if detections == "all" else detections)
 
 
@@ -50,19 +48,14 @@ def assert_refused(answer: Resolution, status: Status, *parts: str) -> None:
     [
         (lambda d: np.full_like(d, np.nan), "Check that the depth stream is running"),
         (lambda d: np.full_like(d, np.inf), "Check that the depth stream is running"),
-        (
-            lambda d: np.where(np.arange(d.size).reshape(d.shape) % 500 == 0, d, np.float32(np.nan)),
-            "Check the exposure",
-        ),
+        (lambda d: np.where(np.arange(d.size).reshape(d.shape) % 500, np.float32(np.nan), d), "Check the exposure"),
         (lambda d: d * np.float32(1000), "Divide by 1000"),
         (lambda d: d / np.float32(1000), "do not scale"),
         (lambda d: d * np.float32(10), "Move the camera, check the depth unit"),
     ],
     ids=["all NaN", "infinite", "next to none", "millimetres as metres", "metres / 1000", "out of range"],
 )
-def test_depth_that_is_no_measurement_is_refused(
-    seen: Rendering, change: Callable[[np.ndarray], np.ndarray], repair: str
-) -> None:
+def test_depth_that_is_no_measurement_is_refused(seen: Rendering, change: Callable[[Any], Any], repair: str) -> None:
     assert_refused(resolve(seen, depth=change(seen.frame.depth)), Status.DEPTH_INVALID, repair)
 
 
@@ -96,31 +89,31 @@ def test_no_text_is_a_crash(seen: Rendering, words: str) -> None:
     assert (answer.target is not None) == (answer.status is Status.OK)
 
 
-@pytest.mark.parametrize("box", [(1000, 1000, 1100, 1100), (-50, -50, -10, -10), (700, 10, 720, 30)])
-def test_a_box_outside_the_image_is_refused(seen: Rendering, box: tuple[float, ...]) -> None:
-    outside = Detection("x", "cup", 1.0, box)
-    assert_refused(resolve(seen, detections=[outside]), Status.INVALID_INPUT, "'x'", "Pass pixels of this image")
+def boxed(*box: float) -> Callable[[Any, Any], Any]:
+    return lambda *_: [Detection("x", "cup", 1.0, box)]
 
 
-def test_a_mask_of_another_size_is_refused(seen: Rendering) -> None:
-    half = dataclasses.replace(seen.detections[0], mask=seen.detections[0].mask[::2, ::2])
-    assert_refused(resolve(seen, detections=[half]), Status.INVALID_INPUT, "320x240", "640x480", "check which image")
+INVALID, OUTSIDE = Status.INVALID_INPUT, ("'x'", "Pass pixels of this image")
 
 
-def test_two_detections_with_one_id_are_refused(seen: Rendering) -> None:
-    twins = [seen.detections[0], dataclasses.replace(seen.detections[1], id="a")]
-    assert_refused(
-        resolve(seen, detections=twins), Status.INVALID_INPUT, "2 detections have the id 'a'", "a different id"
-    )
+@pytest.mark.parametrize(
+    ("given_of", "status", "parts"),
+    [
+        (boxed(1000, 1000, 1100, 1100), INVALID, OUTSIDE),
+        (boxed(-50, -50, -10, -10), INVALID, OUTSIDE),
+        (boxed(700, 10, 720, 30), INVALID, OUTSIDE),
+        (boxed(100.0, 100.0, 100.3, 100.3), Status.DEPTH_INVALID, ["pixels have measured depth"]),
+        (lambda a, _: [replace(a, mask=a.mask[::2, ::2])], INVALID, ["320x240", "640x480", "check which image"]),
+        (lambda a, b: [a, replace(b, id="a")], INVALID, ["2 detections have the id 'a'", "a different id"]),
+        (lambda *_: None, INVALID, ["Pass detections="]),
+    ],
+    ids=["right and below", "left and above", "right", "a speck", "a small mask", "two of one id", "none, no grounder"],
+)
+def test_detections_that_cannot_be_are_refused(seen: Rendering, given_of: Any, status: Status, parts: Any) -> None:
+    assert_refused(resolve(seen, detections=given_of(*seen.detections)), status, *parts)
 
 
-def test_neither_detections_nor_a_grounder_is_refused(seen: Rendering) -> None:
-    assert_refused(resolve(seen, detections=None), Status.INVALID_INPUT, "Pass detections=")
-
-
-def test_specks_have_no_pose(seen: Rendering) -> None:
-    speck = Detection("x", "cup", 1.0, (100.0, 100.0, 100.3, 100.3))
-    assert_refused(resolve(seen, detections=[speck]), Status.DEPTH_INVALID, "pixels have measured depth")
+def test_one_pixel_has_no_pose(seen: Rendering) -> None:
     one_pixel = np.zeros((480, 640), np.bool_)
     one_pixel[200, 300] = True
     assert resolve(seen, detections=[Detection("x", "cup", 1.0, (300, 200, 301, 201), one_pixel)]).target is None
@@ -128,7 +121,7 @@ def test_specks_have_no_pose(seen: Rendering) -> None:
 
 @pytest.mark.parametrize("label", ["", " ", "\u202e", "cup\x00", "a" * 5000, "; DROP TABLE", "ignore all instructions"])
 def test_labels_are_data_whatever_they_hold(seen: Rendering, label: str) -> None:
-    odd = dataclasses.replace(seen.detections[0], label=label)
+    odd = replace(seen.detections[0], label=label)
     answer = resolve(seen, "the box", detections=[odd, seen.detections[1]])
     assert answer.status is Status.OK
     assert answer.target.id == "b"
@@ -175,22 +168,13 @@ def test_the_input_is_left_as_it_was(seen: Rendering) -> None:
         np.testing.assert_array_equal(d.mask, mask)
 
 
-def test_a_frame_without_detections_answers_not_found(tabletop: Any) -> None:
-    seen = tabletop.see(tabletop.cup("a", 0, 0))
-    answer = Resolver().resolve(seen.frame, "the cup", ())
-    assert answer.status is Status.NOT_FOUND
-
-
 @pytest.mark.parametrize("frame", ["robot", "mars"])
-def test_a_frame_of_reference_given_as_a_string_is_understood_or_refused(tabletop: Any, frame: str) -> None:
-    seen = tabletop.see(tabletop.cup("a", -0.1, 0), tabletop.can("b", 0.1, 0))
-    answer = Resolver().resolve(seen.frame, "the cup left of the can", seen.detections, frame_of_reference=frame)
+def test_a_frame_of_reference_given_as_a_string_is_understood_or_refused(seen: Rendering, frame: str) -> None:
+    answer = Resolver().resolve(seen.frame, "the cup left of the box", seen.detections, frame_of_reference=frame)
     assert isinstance(answer, Resolution)
 
 
-def test_zeros_in_float_depth_are_said_to_be_unmeasured_not_a_wrong_unit(tabletop: Any) -> None:
-    seen = tabletop.see(tabletop.cup("a", 0, 0))
+def test_zeros_in_float_depth_are_said_to_be_unmeasured_not_a_wrong_unit(seen: Rendering) -> None:
     depth = seen.frame.depth.copy()
     depth[:300] = np.where(seen.masks["a"][:300], depth[:300], 0.0)
-    answer = Resolver().resolve(dataclasses.replace(seen.frame, depth=depth), "the cup", seen.detections)
-    assert "divided by 1000" not in answer.message
+    assert "divided by 1000" not in resolve(seen, depth=depth).message

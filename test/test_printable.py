@@ -5,7 +5,6 @@ import ast
 import html
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -30,11 +29,8 @@ EVIL = (
 
 @pytest.mark.parametrize("evil", EVIL, ids=ascii)
 def test_nothing_that_a_terminal_obeys_or_a_reader_does_not_see_is_left(evil: str) -> None:
-    for made in (
-        printable(f"a{evil}b"),
-        printable_line(f"a{evil}b"),
-        printable_json(json.dumps(f"a{evil}b", ensure_ascii=False)),
-    ):
+    text = f"a{evil}b"
+    for made in (printable(text), printable_line(text), printable_json(json.dumps(text, ensure_ascii=False))):
         assert made.isprintable()
     whole = {"label": f"a{evil}b", "ids": [evil]}
     assert json.loads(printable_json(json.dumps(whole, ensure_ascii=False))) == whole
@@ -93,17 +89,12 @@ def test_a_report_shows_words_from_outside_and_obeys_none() -> None:
     assert not set("[]()`*|#=") & set(re.sub(r"\\.", "", made))
 
 
-def calls() -> Iterator[tuple[Path, ast.Call]]:
-    for path in sorted(ROOT.glob("spatial_vlm_*/**/*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                yield path, node
-
-
 def test_logs_and_terminals_are_written_through_printable_alone() -> None:
     """A call with words that are not written in the source names `printable`, or `say` and its like that do."""
     found = []
-    for path, call in calls():
+    sources = {path: ast.parse(path.read_text()) for path in sorted(ROOT.glob("spatial_vlm_*/**/*.py"))}
+    nodes = ((path, node) for path, tree in sources.items() for node in ast.walk(tree))
+    for path, call in ((path, node) for path, node in nodes if isinstance(node, ast.Call)):
         name = ast.unparse(call.func)
         is_log = "get_logger()." in name and not name.endswith("get_child")
         is_print = name == "print" or name.endswith((".stdout.write", ".stderr.write"))

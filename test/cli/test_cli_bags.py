@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import jsonschema
 import pytest
-from cli_runs import WORDS, files_of, objects, run
+from cli_runs import WORDS, ended, files_of, objects, run
 from click.testing import Result
 from waiting import DEADLINE
 
@@ -30,7 +30,6 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three frames of chicks and a cup, seen from the frame "world", and what somebody said."""
     out = tmp_path_factory.mktemp("bags") / "run1"
     frame, detections = chicks_and_cup_frame()
-    assert frame.base_T_camera is not None
     with BagWriter(out) as writer:
         writer.write_transforms([frame.base_T_camera], T0, role=STATIC_TRANSFORMS)
         writer.write_instruction("the cup", T0 + 50_000_000)
@@ -49,8 +48,7 @@ def in_step(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_one_instruction_is_answered_in_full_and_drawn_or_exits_with_3(bag: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "answer.png"
-    done = run("replay", bag, WORDS, "--base-frame", "world", "--out", out)
-    assert done.exit_code == 0, done.output
+    done = ended("replay", bag, WORDS, "--base-frame", "world", "--out", out)
     assert "OK" in done.stdout
     assert "m in world" in done.stdout
     assert cv2.imread(str(out)).shape[1] > 640  # the camera image, and the view from above beside it
@@ -72,8 +70,7 @@ def test_a_simulated_model_is_refused_on_a_bag_before_it_is_read(bag: Path) -> N
 
 
 def test_json_is_one_valid_object_a_line_and_exits_with_0(bag: Path) -> None:
-    done = run("replay", bag, WORDS, "the duck", "--base-frame", "world", "--every", "--json")
-    assert done.exit_code == 0, done.output
+    done = ended("replay", bag, WORDS, "the duck", "--base-frame", "world", "--every", "--json")
     made = objects(done)
     assert len(made) == 6
     for entry in made:
@@ -82,8 +79,7 @@ def test_json_is_one_valid_object_a_line_and_exits_with_0(bag: Path) -> None:
 
 
 def test_several_answers_are_a_line_each_and_an_image_each(bag: Path, tmp_path: Path) -> None:
-    done = run("replay", bag, WORDS, "the duck", "--base-frame", "world", "--out", tmp_path / "pictures")
-    assert done.exit_code == 0
+    done = ended("replay", bag, WORDS, "the duck", "--base-frame", "world", "--out", tmp_path / "pictures")
     assert [line.split()[1:3] for line in done.stdout.splitlines()] == [["OK", "bonnet"], ["NOT_FOUND", "-"]]
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 2
 
@@ -103,8 +99,7 @@ def test_a_time_a_frame_and_a_parameter_file_can_be_given(bag: Path, in_step: Pa
 
 
 def test_a_transform_that_is_missing_is_a_refusal_with_the_known_frames(bag: Path) -> None:
-    done = run("replay", bag, WORDS)
-    assert done.exit_code == 3
+    done = ended("replay", bag, WORDS, code=3)
     assert "TF_UNAVAILABLE" in done.stdout
     assert "known: camera_color_optical_frame, world" in " ".join(done.stdout.split())
 
@@ -128,8 +123,7 @@ def test_what_cannot_be_done_with_this_bag_is_said(arguments: tuple[str, ...], c
 
 def test_a_bag_that_is_none_exits_with_3_and_the_repair(tmp_path: Path) -> None:
     (tmp_path / "x.mcap").write_bytes(b"\x89MCAP0\r\n")
-    done = run("replay", tmp_path / "x.mcap", WORDS)
-    assert done.exit_code == 3
+    done = ended("replay", tmp_path / "x.mcap", WORDS, code=3)
     assert "mcap recover x.mcap" in done.stderr
 
 
@@ -181,9 +175,7 @@ def test_results_can_be_sent_elsewhere(out: str, recordings: Path) -> None:
     assert ('"cases"' in done.stdout) is (out == "/dev/stdout")
 
 
-def test_images_of_several_answers_are_a_folder_that_is_replaced_with_force_alone(
-    recordings: Path, tmp_path: Path
-) -> None:
+def test_images_of_several_answers_are_a_folder_replaced_with_force_alone(recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "images"
     assert run("resolve", "--frames", recordings, "--out", out).exit_code == 0
     assert {path.suffix for path in out.iterdir()} == {".png"}
@@ -232,15 +224,12 @@ main(sys.argv[1:])
 
 @pytest.mark.live
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_recording_that_is_stopped_removes_what_it_began(
-    number: signal.Signals, recordings: Path, tmp_path: Path
-) -> None:
+def test_a_stopped_recording_removes_what_it_began(number: signal.Signals, recordings: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", STOPPED, "record", str(recordings), str(tmp_path / "bag")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     with process:
-        assert process.stdout is not None
         assert process.stdout.readline() == "writing\n"
         assert list(tmp_path.glob(".bag.*.part/bag/*.mcap"))
         process.send_signal(number)
@@ -264,9 +253,7 @@ def test_a_file_that_the_command_reads_is_never_replaced(recordings: Path, tmp_p
         ["evaluate", "--frames", copy, "--grounder", "compact", "--reliability", cases],
         ["resolve", WORDS, *files_of(copy / "f1"), "--out", rgb],
     ):
-        done = run(*command, "--force")
-        assert done.exit_code == 2, done.output
-        assert "reads that file" in done.output
+        ended(*command, "--force", code=2, says="reads that file")
     assert (cases.read_bytes(), rgb.read_bytes(), answers.read_bytes()) == before
     scores = tmp_path / "scores.json"  # but a run can be its own baseline
     assert run("evaluate", "--frames", copy, "--out", scores).exit_code == 0

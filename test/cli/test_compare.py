@@ -2,15 +2,15 @@
 """`spatial-vlm compare` as a user meets it: table, JSON, image, exit codes, repairs."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cli_runs
 import cv2
 import jsonschema
 import pytest
 from cli_runs import WORDS
-from cli_runs import run as run_any
-from click.testing import Result
 from tables import tables
 
 from spatial_vlm_ros.output.json_schema import json_schema
@@ -22,22 +22,18 @@ TABLES = tables(__file__)
 HIGHER = "higher=compared_backends:HigherIsFarther"
 
 
-def run(*arguments: object) -> Result:
-    return run_any("compare", *arguments)
+run, ended = partial(cli_runs.run, "compare"), partial(cli_runs.ended, "compare")
 
 
 def told(*arguments: object) -> dict[str, Any]:
-    done = run(*arguments, "--json")
-    assert done.exit_code == 0, done.output
-    made: dict[str, Any] = json.loads(done.stdout)
+    made = cli_runs.told("compare", *arguments)
     jsonschema.validate(made, json_schema("comparison"))
     return made
 
 
 def test_with_nothing_but_a_frame_and_words_the_shipped_judge_is_compared(frame: Path) -> None:
     pytest.importorskip("onnxruntime")
-    done = run(frame, WORDS)
-    assert done.exit_code == 0, done.output
+    done = ended(frame, WORDS)
     lines = [line for line in done.stdout.splitlines() if "(as measured)" in line]
     assert [line.split("  ")[0] for line in lines] == ["relation-judge alone", "measurement and relation-judge"]
     assert all("right" in line for line in lines)
@@ -90,17 +86,13 @@ def test_an_image_is_written_also_of_words_without_a_relation(frame: Path, tmp_p
     out, again = tmp_path / "new" / "compared.png", tmp_path / "compared.png"
     assert run(frame, WORDS, "--judge", HIGHER, "--image", out).exit_code == 0
     assert cv2.imread(str(out)).shape[1] == 1200
-    done = run(frame, "the cup", "--image", again)
-    assert done.exit_code == 3
-    assert "has no relation that a model can judge" in done.stdout.replace("\n", " ")
+    ended(frame, "the cup", "--image", again, code=3, says="has no relation that a model can judge")
     assert again.is_file()
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), TABLES["wrong calls"])
 def test_what_is_wrong_is_told_with_its_repair(frame: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
-    done = run(frame, WORDS, *arguments)
-    assert done.exit_code == code, done.output
-    assert said in done.output
+    ended(frame, WORDS, *arguments, code=code, says=said)
 
 
 def test_a_folder_that_is_no_frame_or_has_no_detections_is_refused(frame: Path, tmp_path: Path) -> None:
@@ -108,7 +100,5 @@ def test_a_folder_that_is_no_frame_or_has_no_detections_is_refused(frame: Path, 
     seen, _ = chicks_and_cup_frame()
     bare = write_frame(tmp_path / "bare", seen)
     (bare / "detections.json").unlink()
-    done = run(bare, WORDS)
-    assert done.exit_code == 3
-    assert "--grounder NAME" in done.output
+    ended(bare, WORDS, code=3, says="--grounder NAME")
     assert run(frame, "the chick frobs the cup").exit_code == 3

@@ -94,9 +94,8 @@ def is_whole(writer: str, place: Path) -> bool:
     if writer in ("bag", "sqlite bag"):
         from spatial_vlm_ros.doctor.bags import examine_files
 
-        return all(is_bag_file(file) for file in place.iterdir()) and all(
-            finding.level.value == "ok" for finding in examine_files(place)
-        )
+        levels = {finding.level.value for finding in examine_files(place)}
+        return all(map(is_bag_file, place.iterdir())) and levels == {"ok"}
     if writer == "frame":
         return len(load_frame(place)[1]) == 1
     return True

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is good is read as before, whatever it looks like; what is written has the right name, rights and content."""
 
+import contextlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import struct
 import threading
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -37,9 +39,7 @@ PIXELS = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
         (".jpg", PIXELS),
     ],
 )
-def test_images_of_each_kind_are_read_and_their_size_is_known_before(
-    suffix: str, pixels: np.ndarray, tmp_path: Path
-) -> None:
+def test_images_are_read_and_their_size_is_known_before(suffix: str, pixels: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
     options = [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
     assert cv2.imwrite(str(path), pixels, options)
@@ -256,11 +256,8 @@ def test_a_folder_that_is_a_link_is_replaced_where_it_points_to_and_a_whole_one_
 
 
 def test_a_file_that_has_nothing_to_say_yet_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Silent(io.BytesIO):
-        def read(self, *_: object) -> bytes:
-            return None  # type: ignore[return-value]  # as reading without waiting ends: /proc/kmsg
-
-    monkeypatch.setattr(reading, "open_regular", lambda *_: Silent())
+    silent = Mock(spec=io.BytesIO, read=lambda *_: None)  # as reading without waiting ends: /proc/kmsg
+    monkeypatch.setattr(reading, "open_regular", lambda *_: contextlib.nullcontext(silent))
     with pytest.raises(FileError, match="it cannot be read now"):
         reading.read_bytes(tmp_path / "a.json", "give a file", 100)
 
@@ -282,9 +279,8 @@ def test_an_interlaced_image_is_read(width: int, height: int) -> None:
     for left, top, right, down in passes:  # ISO 15948, 8.2: first column and row, steps
         columns, rows = len(range(left, width, right)), len(range(top, height, down))
         size += rows * (1 + columns) if columns else 0
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)), (b"IDAT", zlib.compress(bytes(size)))]
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(held)) + kind + held + struct.pack(">I", zlib.crc32(kind + held))
-        for kind, held in [*chunks, (b"IEND", b"")]
-    )
-    assert images.decode(data, "a.png", cv2.IMREAD_UNCHANGED).shape == (height, width)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)
+    parts = (b"IHDR", header), (b"IDAT", zlib.compress(bytes(size))), (b"IEND", b"")
+    chunks = [(len(held), kind + held) for kind, held in parts]
+    data = b"".join(struct.pack(">I", n) + held + struct.pack(">I", zlib.crc32(held)) for n, held in chunks)
+    assert images.decode(b"\x89PNG\r\n\x1a\n" + data, "a.png", cv2.IMREAD_UNCHANGED).shape == (height, width)

@@ -43,15 +43,10 @@ def calls(path: Path) -> Counter[str]:
                 found[f"{owner}.{called.attr}"] += 1
             elif called.attr in METHODS:
                 found[called.attr] += 1
-            elif called.attr == "open" and _is_mode(node):
-                found["open"] += 1
-    return found
-
-
-def _is_mode(node: ast.Call) -> bool:
-    """Whether a call of a method "open" is of a path: with a mode, or with an encoding."""
-    mode = bool(node.args) and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
-    return mode or any(word.arg in ("mode", "encoding") for word in node.keywords)
+            elif called.attr == "open":  # of a path: with a mode, or with an encoding
+                mode = node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
+                found["open"] += bool(mode or {"mode", "encoding"} & {word.arg for word in node.keywords})
+    return +found  # without what was not found
 
 
 def test_files_are_read_and_written_through_one_layer() -> None:

@@ -17,20 +17,13 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import DepthError, ShapeError
 from spatial_vlm_ros.geometry import depth as depth_module
 from spatial_vlm_ros.geometry import rotation as rotations
+from spatial_vlm_ros.geometry import segmentation
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth, depth_from_image, depth_noise, register_depth
 from spatial_vlm_ros.geometry.levels import Levels
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
-from spatial_vlm_ros.geometry.segmentation import (
-    GAP_PX,
-    Look,
-    largest_piece,
-    measured_pixels,
-    median,
-    raised_share,
-    usual_values,
-)
+from spatial_vlm_ros.geometry.segmentation import GAP_PX, Look, largest_piece, measured_pixels, median
 from spatial_vlm_ros.geometry.surface import _is_gapless
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Mask, PinholeCamera, Plane, RgbdFrame, Transform
@@ -40,13 +33,13 @@ CONFIG = DepthConfig(near=0.1, far=5.0)
 
 
 @pytest.mark.parametrize(("numbers", "kind", "encoding", "scale", "metres"), TABLES["units"])
-def test_integers_are_millimetres_floats_metres_and_what_is_no_distance_is_nan(
+def test_integers_are_millimetres_and_floats_metres(
     numbers: list[float], kind: str, encoding: str, scale: float | None, metres: list[float]
 ) -> None:
+    """What is no distance is NaN."""
     raw, before = (np.array([numbers], kind) for _ in range(2))
     found = depth_from_image(raw, encoding, scale)
-    assert found.dtype == np.float32
-    assert found.dtype.isnative
+    assert (found.dtype, found.dtype.isnative) == (np.float32, True)
     np.testing.assert_array_equal(found, np.array([metres], np.float32))
     found[0, 0] = 7
     np.testing.assert_array_equal(raw, before)
@@ -60,7 +53,7 @@ def test_depth_from_floats_is_positive_or_nan(raw: np.ndarray) -> None:
 
 @pytest.mark.parametrize(("shape", "kind", "encoding", "scale", "error", "words"), TABLES["no depth"])
 def test_images_that_are_not_what_the_encoding_says_are_refused(
-    shape: list[int], kind: str, encoding: str, scale: float | None, error: str, words: str
+    shape: list[int], kind: str, encoding: str, scale: Any, error: str, words: str
 ) -> None:
     with pytest.raises(getattr(errors, error), match=words):
         depth_from_image(np.ones(shape, kind), encoding, scale)
@@ -84,11 +77,8 @@ def test_a_hundredth_of_the_pixels_is_the_least() -> None:
         check_depth(depth, CONFIG)
     depth.flat[99] = 0.8
     check_depth(depth, CONFIG)
-
-
-def test_a_far_background_behind_a_near_table_passes() -> None:
     depth = plane_at(9.0)
-    depth[30:] = 0.7
+    depth[30:] = 0.7  # a near table before a far background
     check_depth(depth, CONFIG)
 
 
@@ -204,9 +194,7 @@ def test_points_behind_the_camera_and_empty_images_give_nothing_and_other_sizes_
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_every_16_bit_depth_is_the_same_with_and_without_opencvs_table(
-    knows: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_16_bit_depth_is_the_same_without_opencvs_table(knows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if knows and not depth_module._lut_knows_16_bits():
         pytest.skip("this version of OpenCV has tables of 8 bits alone")
     monkeypatch.setattr(depth_module, "_lut_knows_16_bits", lambda: knows)
@@ -267,7 +255,7 @@ def test_medians_are_those_of_numpy(n: int) -> None:
     values = np.random.default_rng(n).integers(0, 256, (3, n))
     floats = values[0].astype(np.float32) / 7
     assert np.float32(median(floats)) == np.median(floats)
-    medians, spreads = usual_values(np.stack([np.bincount(row, minlength=256) for row in values]))
+    medians, spreads = segmentation.usual_values(np.stack([np.bincount(row, minlength=256) for row in values]))
     np.testing.assert_array_equal(medians, np.median(values, axis=1))
     deviations = np.median(np.abs(values - np.median(values, axis=1, keepdims=True)), axis=1)
     np.testing.assert_allclose(spreads, 1.4826 * deviations, rtol=1e-6)
@@ -329,7 +317,7 @@ def test_points_are_counted_where_they_were_measured_and_a_part_of_the_table_is_
     assert (measured_pixels(points, frame) == pixels).all()
     table = Plane(np.array([0.0, 0.0, -1.0]), 1.0, 0.001)  # seen straight from above
     for columns, share in (((5, 15), 1.0), ((40, 50), 0.0), ((5, 25), 0.5)):
-        assert raised_share(block(columns), frame, table, LiftConfig()) == pytest.approx(share)
+        assert segmentation.raised_share(block(columns), frame, table, LiftConfig()) == pytest.approx(share)
 
 
 GROUND = np.eye(3)
@@ -358,9 +346,8 @@ def square(x: float, y: float, half: float = 0.03) -> np.ndarray:
 
 @pytest.mark.parametrize("noise", [0.0, 0.003])
 def test_a_shelf_has_a_level_for_each_board(noise: float) -> None:
-    found = levels(
-        plate((0, 0.4), (0, 0.2), 0.1), plate((0, 0.4), (0, 0.2), 0.3), wall((0, 0.4), 0.2, (0, 0.3)), noise=noise
-    )
+    boards = [plate((0, 0.4), (0, 0.2), z) for z in (0.1, 0.3)]
+    found = levels(*boards, wall((0, 0.4), 0.2, (0, 0.3)), noise=noise)
     np.testing.assert_allclose(found.height, (0.1, 0.3), atol=0.003)
 
 
@@ -416,13 +403,10 @@ def test_quaternions_and_matrices_are_scipys(axis: tuple[float, float, float], a
     assert got[3] >= 0
 
 
-@given(
-    axis=axes,
-    angle=st.one_of(
-        st.floats(-np.pi, np.pi),
-        st.sampled_from([0.0, 1e-9, 1e-7, 1e-5, np.pi / 2, np.pi - 1e-9, np.pi - 1e-6, np.pi]),
-    ),
-)
+SPECIAL = st.sampled_from([0.0, 1e-9, 1e-7, 1e-5, np.pi / 2, np.pi - 1e-9, np.pi - 1e-6, np.pi])
+
+
+@given(axis=axes, angle=st.floats(-np.pi, np.pi) | SPECIAL)
 def test_a_rotation_survives_the_way_there_and_back(axis: tuple[float, float, float], angle: float) -> None:
     matrix = rotation(axis, angle).as_matrix()
     np.testing.assert_allclose(matrix_from_quaternion_xyzw(quaternion_xyzw_from_matrix(matrix)), matrix, atol=1e-11)

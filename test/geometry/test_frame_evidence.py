@@ -36,19 +36,18 @@ def depth(change: Callable[[Any], Any]) -> Change:
     return lambda frame: replace(frame, depth=np.ascontiguousarray(change(frame.depth), np.float32))
 
 
-def camera(factor: float) -> Change:
-    return lambda frame: replace(frame, camera=replace(frame.camera, K=frame.camera.K * [[factor], [factor], [1]]))
-
-
-def moved_centre(x: float, y: float, factor: float = 1.0) -> Change:
+def camera(factor: float, *centre: float) -> Change:
     K = FRAME.camera.K * [[factor], [factor], [1]]
-    K[:2, 2] = x, y
+    K[: len(centre), 2] = centre
     return lambda frame: replace(frame, camera=replace(frame.camera, K=K))
 
 
 def inverted(frame: RgbdFrame) -> RgbdFrame:
-    told: Any = frame.base_T_camera
-    return replace(frame, base_T_camera=replace(told, matrix=np.linalg.inv(told.matrix)))
+    return replace(frame, base_T_camera=replace(frame.base_T_camera, matrix=np.linalg.inv(frame.base_T_camera.matrix)))
+
+
+def white_and_moved(frame: RgbdFrame) -> RgbdFrame:
+    return replace(depth(lambda z: np.roll(z, 45, 1))(frame), rgb=np.full_like(frame.rgb, 240))
 
 
 def transform(degrees: float = 0.0, times: float = 1.0) -> Change:
@@ -67,23 +66,16 @@ def transform(degrees: float = 0.0, times: float = 1.0) -> Change:
         pytest.param(depth(lambda z: np.rint(z * 51) / 51), "depth values", "8 bits", id="5 m in 8 bits"),
         pytest.param(depth(lambda z: np.roll(z, 45, 1)), "depth on colour", "+4", id="45 pixels to the right"),
         pytest.param(depth(lambda z: np.roll(z, -20, 0)), "depth on colour", "-18 down", id="20 pixels up"),
-        pytest.param(
-            lambda frame: replace(depth(lambda z: np.roll(z, 45, 1))(frame), rgb=np.full_like(frame.rgb, 240)),
-            "depth on colour",
-            "beside the boxes of",
-            id="45 pixels to the right of white boxes",
-        ),
+        pytest.param(white_and_moved, "depth on colour", "beside the boxes of", id="45 pixels beside white boxes"),
         pytest.param(depth(lambda z: z[:, ::-1]), "depth on colour", "mirrored", id="mirrored"),
         pytest.param(depth(lambda z: z[::-1, ::-1]), "depth on colour", "upside down", id="turned"),
-        pytest.param(
-            depth(lambda z: np.roll(z, (70, 150), (0, 1))), "depth on colour", "do not lie", id="another moment"
-        ),
+        pytest.param(depth(lambda z: np.roll(z, (70, 150), (0, 1))), "depth on colour", "do not lie", id="elsewhere"),
         pytest.param(depth(lambda z: z * 4), "sizes", "3.9", id="quarters of a millimetre"),
         pytest.param(depth(lambda z: z / 4), "sizes", "unit", id="a quarter"),
         pytest.param(camera(2.0), "camera info", "100% of the width", id="K of twice the resolution"),
         pytest.param(camera(0.5), "camera info", "25% of the width", id="K of half the resolution"),
-        pytest.param(moved_centre(0, 0), "camera info", "0% of the width", id="no principal point"),
-        pytest.param(moved_centre(640, 360, 2.0), "camera info", "75% of the height", id="K of 1280x720"),
+        pytest.param(camera(1.0, 0, 0), "camera info", "0% of the width", id="no principal point"),
+        pytest.param(camera(2.0, 640, 360), "camera info", "75% of the height", id="K of 1280x720"),
         pytest.param(inverted, "up", "off level", id="inverted transform"),
         pytest.param(transform(12.0), "up", "12", id="turned by 12 degrees"),
         pytest.param(transform(-25.0), "up", "25", id="turned by 25 degrees"),
@@ -92,7 +84,6 @@ def transform(degrees: float = 0.0, times: float = 1.0) -> Change:
 )
 def test_a_fault_is_named(change: Change, name: str, words: str) -> None:
     check = evidence_of(change(FRAME)).contradiction
-    assert check is not None
     assert check.name == name
     assert words in f"{check.found}; {check.fix}"
 
@@ -146,7 +137,6 @@ def test_a_frame_that_contradicts_itself_is_refused_with_its_checks() -> None:
     refused = Resolver().resolve(depth(lambda z: np.roll(z, 45, 1))(FRAME), "the cup", DETECTIONS)
     assert (refused.status, refused.target) == (Status.FRAME_INCONSISTENT, None)
     assert "register depth to colour" in refused.message.lower()
-    assert refused.evidence is not None
     written = resolution_from_json(json.loads(json.dumps(resolution_json(refused))))
     assert written.evidence == refused.evidence
     wrong = [check.name for check in refused.evidence.checks if check.verdict is Verdict.CONTRADICTS]
@@ -166,21 +156,12 @@ def test_what_no_detection_explains_is_seen_in_depth(missed: str) -> None:
 def test_an_order_of_objects_counts_what_has_no_name_and_asks_a_person() -> None:
     for words in ("the leftmost object", "the rightmost object"):
         end = Resolver().resolve(FRAME, words, DETECTIONS)
-        assert end.target is not None
         asked = Resolver().resolve(FRAME, words, without(end.target.id))
         assert (asked.status, asked.target, len(asked.unexplained)) == (Status.LOW_CONFIDENCE, None, 1)
         assert "no detection says what it is" in asked.message
         agreed = Resolver().resolve(FRAME, "yes", without(end.target.id), follows=(words,))
-        assert agreed.target is not None
         assert np.linalg.norm(np.subtract(agreed.target.pose.position, end.target.pose.position)) < 0.02
     assert Resolver().resolve(FRAME, "the cup", without("bonnet")).status is Status.OK
-
-
-def test_a_bare_place_is_no_cup() -> None:
-    box = Detection("bare", "cup", 1.0, (400.0, 300.0, 440.0, 340.0))
-    refused = Resolver().resolve(FRAME, "the cup", (*without("cup"), box))
-    assert refused.status is Status.LOW_CONFIDENCE
-    assert "odd size" in refused.message
 
 
 def test_image_up_is_not_gravity_up() -> None:

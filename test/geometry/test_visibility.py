@@ -23,39 +23,25 @@ from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, config_from
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.shapes import Box, Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering
-from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, SceneObject, Status, Transform, Vector3
+from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, SceneObject, Status, Transform, Vector3
 
 if TYPE_CHECKING:
     from conftest import Tabletop
 
-    from spatial_vlm_ros.sim.tabletop import Body, Rendering
 
-
-SAMPLE, SWEEP = 24, 70  # scenes
-
-
-@pytest.fixture(scope="module", params=[SAMPLE, pytest.param(SWEEP, marks=pytest.mark.slow)])
-def scenes(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
-@pytest.fixture(scope="module", params=["exact", "noisy"])
-def parts(request: pytest.FixtureRequest, tabletop: Tabletop, scenes: int) -> np.ndarray:
-    """Of each object its visible part as measured and the true one."""
+@pytest.mark.parametrize("scenes", [24, pytest.param(70, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["exact", "noisy"])
+def test_visible_parts_are_those_of_the_truth(tabletop: Tabletop, kind: str, scenes: int) -> None:
     found = []
     for seed in range(scenes):
         rng = np.random.default_rng(1000 + seed)
         world = random_tabletop(rng, int(rng.integers(5, 9)), gap=0.0)
         seen = tabletop.see(*world.bodies, eye=tabletop.pitched(float(rng.uniform(15, 45)), 1.0))
-        frame = noisy(seen.frame, rng) if request.param == "noisy" else seen.frame
+        frame = noisy(seen.frame, rng) if kind == "noisy" else seen.frame
         objects = [obj for obj in tabletop.lift(seen, frame=frame).objects if obj.depth_problem is None]
         found += [(obj.visible_fraction, seen.visible_fraction[obj.id]) for obj in objects]
     assert len(found) >= 4 * scenes
-    return np.array(found).T
-
-
-def test_visible_parts_are_those_of_the_truth(parts: np.ndarray) -> None:
-    measured, true = parts
+    measured, true = np.array(found).T
     errors, hidden = np.abs(measured - true), true < 0.5
     assert np.median(errors) < 0.01
     assert np.quantile(errors, 0.95) < 0.15
@@ -67,12 +53,9 @@ def test_visible_parts_are_those_of_the_truth(parts: np.ndarray) -> None:
 
 def test_half_a_can_beside_another_is_half_visible(tabletop: Tabletop) -> None:
     """Its like stands whole beside it, so its width is known though half of it is out of sight."""
-    bodies = (
-        tabletop.can("half", 0.0, 0.1, radius=0.04, label="can"),
-        tabletop.block("wall", -0.1, -0.05, (0.2, 0.04, 0.25)),
-        tabletop.can("whole", 0.2, 0.1, radius=0.04, label="can"),
-    )
-    obj, _, seen = tabletop.lift_one(*bodies, eye=tabletop.pitched(25))
+    half, whole = tabletop.can("half", 0.0, 0.1, 0.04), tabletop.can("whole", 0.2, 0.1, 0.04)
+    wall = tabletop.block("wall", -0.1, -0.05, (0.2, 0.04, 0.25))
+    obj, _, seen = tabletop.lift_one(half, wall, whole, eye=tabletop.pitched(25))
     assert 0.3 < seen.visible_fraction["half"] < 0.7
     assert obj.visible_fraction == pytest.approx(seen.visible_fraction["half"], abs=0.08)
     assert obj.occluder == "wall"
@@ -129,13 +112,9 @@ def test_a_foot_out_of_sight_is_no_deeper_than_what_hides_it() -> None:
 
 @pytest.mark.parametrize(("kind", "height"), [("bottle", 0.22), ("can", 0.1), ("box", 0.12)])
 def test_a_body_seen_from_above_reaches_down_to_the_table(tabletop: Tabletop, kind: str, height: float) -> None:
-    body = (
-        tabletop.block("a", 0, 0, (0.1, 0.06, height), label=kind)
-        if kind == "box"
-        else tabletop.can("a", 0, 0, height=height, label=kind)
-    )
-    other = tabletop.block("b", 0.2, 0.1)
-    obj, _, seen = tabletop.lift_one(body, other, eye=(0, -0.02, 0.9), target=(0, 0, 0))
+    box, can = tabletop.block("a", 0, 0, (0.1, 0.06, height), kind), tabletop.can("a", 0, 0, height=height, label=kind)
+    bodies = box if kind == "box" else can, tabletop.block("b", 0.2, 0.1)
+    obj, _, seen = tabletop.lift_one(*bodies, eye=(0, -0.02, 0.9), target=(0, 0, 0))
     centre = seen.frame.base_T_camera.apply(obj.box.centre)
     assert centre[2] == pytest.approx(height / 2, abs=0.01)
     assert obj.box.size[2] == pytest.approx(height, abs=0.01)
@@ -192,17 +171,8 @@ def body(shape: Any, yaw_deg: float = 0.0, label: str = "object") -> Body:
 
 def bottle(yaw_deg: float = 0.0) -> Body:
     """A flat bottle: 10 cm wide, 5.5 cm deep, 15 cm high, with a neck on it."""
-    return body(
-        Joined((0.1, 0.055, 0.19), (Box((0.1, 0.055, 0.15)), (0, 0, 0)), (Cylinder(0.014, 0.04), (0, 0, 0.15))), yaw_deg
-    )
-
-
-def tower_and_step(yaw_deg: float) -> Body:
-    """High on one side, low on the other: alike from no two sides."""
-    return body(
-        Joined((0.14, 0.08, 0.13), (Box((0.04, 0.08, 0.13)), (-0.05, 0, 0)), (Box((0.1, 0.08, 0.03)), (0.02, 0, 0))),
-        yaw_deg,
-    )
+    neck = Cylinder(0.014, 0.04), (0, 0, 0.15)
+    return body(Joined((0.1, 0.055, 0.19), (Box((0.1, 0.055, 0.15)), (0, 0, 0)), neck), yaw_deg)
 
 
 def place_error(obj: SceneObject, seen: Rendering, true: Body) -> float:
@@ -271,9 +241,10 @@ def test_a_box_has_its_size_from_every_side(tabletop: Tabletop, size: Vector3, p
 
 @pytest.mark.parametrize("yaw_deg", [20, 180])
 def test_what_is_not_alike_from_two_sides_is_not_completed(tabletop: Tabletop, yaw_deg: float) -> None:
-    true, view = tower_and_step(yaw_deg), {"eye": tabletop.pitched(30)}
+    """High on one side, low on the other."""
+    tower, step = (Box((0.04, 0.08, 0.13)), (-0.05, 0, 0)), (Box((0.1, 0.08, 0.03)), (0.02, 0, 0))
+    true, view = body(Joined((0.14, 0.08, 0.13), tower, step), yaw_deg), {"eye": tabletop.pitched(30)}
     obj, _, _ = tabletop.lift_one(true, **view)
-    assert obj.shape is not None
     assert obj.shape.kind not in ("rotation", "mirror")
     np.testing.assert_array_equal(obj.footprint, assumed(tabletop, true, **view).footprint)
 
@@ -290,7 +261,6 @@ def test_a_lid_is_no_inside(tabletop: Tabletop) -> None:
 def test_a_flat_object_is_measured(tabletop: Tabletop, size: Vector3) -> None:
     true = body(Box(size), 20)
     obj, _, _ = tabletop.lift_one(true)
-    assert obj.shape is not None
     assert obj.shape.kind in ("box", "measured")
     assert obj.shape.completed < 0.003
     np.testing.assert_array_equal(obj.footprint, assumed(tabletop, true).footprint)
@@ -348,7 +318,6 @@ def without_link(seen: Rendering, x: float, y: float, z: float = 0.0, padding: f
     pose = np.eye(4)
     pose[:3, 3] = x, y, z
     frame = noisy(seen.frame, np.random.default_rng(3))
-    assert frame.base_T_camera is not None
     link = Transform(frame.base_T_camera.parent, "finger", pose)
     return RobotModel({"finger": HULL}, padding, DepthConfig()).removed(frame, [link])
 
@@ -393,9 +362,7 @@ def test_what_the_robot_is_merely_near_to_stays_an_object(boxes: bool, tabletop:
     seen = tabletop.see(can, link_body(tabletop, 0.12, 0.05))
     given = tabletop.boxes_only(seen.detections) if boxes else seen.detections
     frame = without_link(seen, 0.12, 0.05, padding=0.06)
-    assert frame.robot is not None
     mask = next(d.mask for d in seen.detections if d.id == "a")
-    assert mask is not None
     assert np.isfinite(frame.robot.depth)[mask].mean() > 0.9  # nothing of it is measured any more
     scene = tabletop.lift(seen, given, frame)
     assert ids(scene) == {"a"}
@@ -408,10 +375,7 @@ def test_the_share_is_a_parameter_and_counts_what_is_measured(tabletop: Tabletop
     block = tabletop.block("b", 0.03, 0.05, SIZE)
     seen = tabletop.see(block, link_body(tabletop, 0.12, 0.05))
     masks = [d.mask for d in seen.detections if d.mask is not None]
-    both = masks[0] | masks[1]
-    rows, columns = np.nonzero(both)
-    box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
-    pair = Detection("p", "pair", 0.9, box, both)
+    pair = tabletop.of_mask("p", masks[0] | masks[1])
     frame = without_link(seen, 0.12, 0.05, padding=0.0)
     for share, left in ((0.3, set()), (0.9, {"p"})):
         assert ids(build_scene(frame, (pair,), DepthConfig(), LiftConfig(robot_share=share))) == left
@@ -455,6 +419,5 @@ def test_the_robot_stays_where_it_is_when_an_image_is_rectified(tabletop: Tablet
     frame = dataclasses.replace(without_link(seen, 0.12, 0.05), camera=camera)
     scene = build_scene(frame, seen.detections, DepthConfig(), LiftConfig())
     assert ids(scene) == {"a"}
-    assert scene.frame.robot is not None
     assert not (np.isfinite(scene.frame.depth) & np.isfinite(scene.frame.robot.depth)).any()
     assert scene.frame.robot.own.sum() > 1000

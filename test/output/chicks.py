@@ -38,9 +38,7 @@ def drawn(words: str) -> Rgb:
 @functools.cache
 def content(words: str) -> AnswerContent:
     found = answered(words)
-    made = content_from(FRAME, SEEN, found.resolution, ResolverConfig(), found.scene)
-    assert made is not None
-    return made
+    return content_from(FRAME, SEEN, found.resolution, ResolverConfig(), found.scene)
 
 
 def row_of(made: AnswerContent, id_: str) -> int:

@@ -23,14 +23,11 @@ PUT = "put the bonnet chick left of the cup"
 def of_world(words: str, *bodies: Body) -> AnswerContent:
     seen = render(World(bodies=bodies), CAMERA, look_at((-0.8, 0.0, 0.6), (0.0, 0.0, 0.03)))
     answered = Resolver().look_at(seen.frame, seen.detections).ask(words)
-    made = content_from(seen.frame, seen.detections, answered.resolution, ResolverConfig(), answered.scene)
-    assert made is not None
-    return made
+    return content_from(seen.frame, seen.detections, answered.resolution, ResolverConfig(), answered.scene)
 
 
 def score_at(made: AnswerContent, id_: str) -> float:
     """Of the region, at the cell nearest to an object's middle."""
-    assert made.region is not None
     place = made.layout.centre[row_of(made, id_), :2]
     cells = np.array(made.region.score.shape) - 1
     cell = np.rint((place - made.region.low) / (made.region.high - made.region.low) * cells).astype(int)
@@ -45,17 +42,14 @@ def test_the_deciding_clause_has_the_margin_of_the_answer_and_its_deviation() ->
     """The chosen one lies in its region, and the other does not."""
     made = content(BEHIND)
     found, measured = made.deciding, made.resolution.candidates[0].clauses[0]
-    assert found is not None
     assert (found.subject, found.anchors) == (row_of(made, "bonnet"), (row_of(made, "cup"),))
     assert found.measurement == measured
     assert measured.margin_m == pytest.approx(0.22, abs=0.03)
-    assert found.sigma is not None
     assert 0.002 < found.sigma < 0.05
     words = found.words(made.layout)
     assert words.startswith("behind the cup (cup), by 0.2")
     assert "±" in words
     assert "holds, over 99 % likely" in words
-    assert made.region is not None
     assert score_at(made, "bonnet") > made.region.limit
     assert score_at(made, "ribbon") < -made.region.limit
     assert {"bonnet": Role.CHOSEN, "cup": Role.ANCHOR, "ribbon": Role.OTHER}.items() <= roles(made).items()
@@ -98,7 +92,6 @@ def test_a_clause_of_an_anchor_is_said_of_the_anchor() -> None:
     least = tuple(dataclasses.replace(c, likelihood=p) for c, p in zip(one.clauses, (0.99, 0.9), strict=True))
     changed = dataclasses.replace(made.resolution, candidates=(dataclasses.replace(one, clauses=least),))
     found = deciding_clause(made.layout, changed)
-    assert found is not None
     assert found.measurement.relation == "in front of"
     assert (found.subject, found.anchors) == (row_of(made, "cup"), (row_of(made, "box"),))
     assert found.sigma is not None
@@ -111,7 +104,6 @@ def test_the_spot_lies_in_the_region_of_the_place_that_was_asked_for() -> None:
     best = made.spots[0]
     assert abs(best.height) < 0.02
     np.testing.assert_allclose(np.ptp(best.corners, axis=0), made.resolution.target.size[:2], atol=0.02)
-    assert made.region is not None
     assert made.region.words == "left of the cup"
     assert roles(made)["cup"] is Role.ANCHOR
     between = content("put the ribbon chick between the cup and the box")
@@ -145,7 +137,6 @@ def test_a_hidden_region_is_where_the_answer_says() -> None:
     made = content("the duck")
     (hidden,) = made.resolution.hidden_regions[:1]
     outline = hidden_outline(made.layout, hidden)
-    assert outline is not None
     cup = made.layout.centre[row_of(made, "cup"), :2]
     assert outline.mean(axis=0)[0] > cup[0]  # behind it, as the camera sees it
     assert hidden_outline(made.layout, dataclasses.replace(hidden, frame_id="another")) is None

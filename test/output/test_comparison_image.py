@@ -13,7 +13,6 @@ from spatial_vlm_lab.comparison.comparison_image import WIDTH, draw_comparison
 from spatial_vlm_lab.comparison.comparison_table import cells_of, heads_of, table_of
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
 from spatial_vlm_ros.output import drawing, lettering
-from spatial_vlm_ros.resolver import Answered
 from spatial_vlm_ros.types import (
     ComparedObject,
     ComparedRelation,
@@ -49,8 +48,8 @@ FUSED = ComparedRow(
 COMPARISON = RelationComparison("f1", WORDS, OBJECTS, RELATIONS, (MEASURED, MODEL, FUSED), expected_ids=("bonnet",))
 
 
-def drawn(comparison: RelationComparison = COMPARISON, answered: Answered = ANSWERED) -> Rgb:
-    return draw_comparison(FRAME, answered, comparison)
+def drawn(comparison: RelationComparison = COMPARISON) -> Rgb:
+    return draw_comparison(FRAME, ANSWERED, comparison)
 
 
 def ringed(image: Rgb, id_: str, colour: tuple[int, int, int]) -> bool:
@@ -83,11 +82,9 @@ def test_every_row_and_reason_takes_its_lines_and_the_photograph_is_not_changed(
 
 
 def test_the_last_line_is_whole_and_nothing_reaches_the_right_border() -> None:
-    long = dataclasses.replace(
-        MODEL, name="a model with a very long name " * 4, chosen_id="ribbon_" * 20, reason="why " * 200
-    )
-    relations = tuple(dataclasses.replace(RELATIONS[0], target_id="chick_" * 12) for _ in range(9))
-    row = dataclasses.replace(long, opinions=MODEL.opinions * 4 + MODEL.opinions[:1])
+    relations, opinions = (dataclasses.replace(RELATIONS[0], target_id="chick_" * 12),) * 9, (*MODEL.opinions * 5,)[:9]
+    row = dataclasses.replace(MODEL, name="a very long name " * 7, chosen_id="ribbon_" * 20, reason="why " * 200)
+    row = dataclasses.replace(row, opinions=opinions)
     image = drawn(dataclasses.replace(COMPARISON, relations=relations, rows=(MEASURED, row), instruction="the " * 200))
     table = image[556:]
     assert (table[-5:] == drawing.PAPER).all()
@@ -97,14 +94,10 @@ def test_the_last_line_is_whole_and_nothing_reaches_the_right_border() -> None:
 @pytest.mark.parametrize("shape", [(640, 480), (480, 1280), (60, 80)])
 def test_photographs_of_any_shape_are_shown_whole(shape: tuple[int, int]) -> None:
     rgb = np.full((*shape, 3), 90, np.uint8)
-    frame = dataclasses.replace(
-        FRAME, rgb=rgb, depth=np.full(shape, np.nan, np.float32),
-        camera=dataclasses.replace(FRAME.camera, width=shape[1], height=shape[0]),
-    )  # fmt: skip
-    answered = ANSWERED._replace(scene=None, detections=())
-    image = draw_comparison(
-        frame, answered, dataclasses.replace(COMPARISON, objects=(), relations=(), rows=(MEASURED,))
-    )
+    camera = dataclasses.replace(FRAME.camera, width=shape[1], height=shape[0])
+    frame = dataclasses.replace(FRAME, rgb=rgb, depth=np.full(shape, np.nan, np.float32), camera=camera)
+    bare = dataclasses.replace(COMPARISON, objects=(), relations=(), rows=(MEASURED,))
+    image = draw_comparison(frame, ANSWERED._replace(scene=None, detections=()), bare)
     assert image.shape[1] == WIDTH
     scale = min(740 / shape[1], 600 / shape[0])
     assert (image[: round(shape[0] * scale) - 1, : round(shape[1] * scale) - 1] == 90).all()
@@ -128,9 +121,8 @@ def test_words_of_cells() -> None:
 
 @pytest.mark.parametrize(("columns", "shown"), [(80, 2), (120, 4), (160, 6)])
 def test_a_narrow_terminal_shows_fewer_relations_and_says_so(columns: int, shown: int) -> None:
-    many = dataclasses.replace(
-        COMPARISON, relations=RELATIONS * 4, rows=(MEASURED, dataclasses.replace(MODEL, opinions=MODEL.opinions * 4))
-    )
+    model = dataclasses.replace(MODEL, opinions=MODEL.opinions * 4)
+    many = dataclasses.replace(COMPARISON, relations=RELATIONS * 4, rows=(MEASURED, model))
     console = Console(width=columns, record=True, file=io.StringIO())
     console.print(table_of(many, columns))
     text = console.export_text()

@@ -2,7 +2,6 @@
 """Bags are read in the order of recording, from every storage; what is damaged is said, with the repair."""
 
 import contextlib
-import json
 import os
 import random
 import sqlite3
@@ -14,11 +13,10 @@ from typing import Any
 
 import pytest
 from bag_builder import scene
-from click.testing import CliRunner
+from cli_runs import told
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from tables import tables
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.doctor.bags import examine_files
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import DependencyError, FileError
@@ -35,13 +33,10 @@ T0 = 1_700_000_000_000_000_000
 CUSTOM = "vendor_msgs/msg/Secret"
 
 
-def write(
-    out: Path,
-    storage: str = "mcap",
-    count: int = 60,
-    compression: CompressionMode = CompressionMode.NONE,
-    custom: str | None = None,
-) -> Path:
+PLAIN = CompressionMode.NONE
+
+
+def write(out: Path, storage: str = "mcap", count: int = 60, compression: Any = PLAIN, custom: Any = None) -> Path:
     """Strings on /a and /b by turns, 10 ms apart; where `custom` is given, a topic of that definition among them."""
     store = default_store()
     writer = Writer(out, version=8, storage_plugin=STORAGES[storage])
@@ -184,9 +179,9 @@ def test_what_is_no_bag_is_refused_with_the_repair(name: str, files: Any, says: 
         open_bag(tmp_path / "pipe")
 
 
-def damage(whole: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
+def damage(whole: bytes, count: int) -> Iterator[bytes]:
     """The bytes with some of them wrong."""
-    dice = random.Random(seed)
+    dice = random.Random(0)
     for _ in range(count):
         blob = bytearray(whole)
         for _ in range(dice.choice((1, 5, 40))):
@@ -316,22 +311,21 @@ def test_one_wrong_chunk_leaves_the_others_readable(recorded: Path) -> None:
 def test_a_file_that_is_cut_off_is_named_also_by_doctor(recorded: Path) -> None:
     file = recorded / "bag.mcap"
     whole = file.read_bytes()
-    command = ["doctor", "--bag", str(recorded), "--base-frame", "", "--json"]
-    told = [one["check"] for one in json.loads(CliRunner().invoke(main, command).stdout)["findings"]]
-    assert told[:2] == ["bag.mcap", "metadata.yaml"]
+    command = ["doctor", "--bag", recorded, "--base-frame", ""]
+    found = [one["check"] for one in told(*command)["findings"]]
+    assert found[:2] == ["bag.mcap", "metadata.yaml"]
     for part in (0.001, 0.3, 0.9, 0.9999):
         file.write_bytes(whole[: int(len(whole) * part)])
         found = examine_files(recorded)[0]
         assert found.level is Severity.ERROR
         assert "Still readable: " in found.found
-    done = CliRunner().invoke(main, command)
-    findings = json.loads(done.stdout)["findings"]
-    assert (done.exit_code, findings[-1]["check"]) == (3, "streams")
+    findings = told(*command, code=3)["findings"]
+    assert findings[-1]["check"] == "streams"
     assert "it ends before its index" in findings[0]["found"]
 
 
 def test_what_cannot_be_examined_is_a_warning_with_the_repair(tmp_path: Path) -> None:
-    for compression in (CompressionMode.NONE, CompressionMode.STORAGE):
+    for compression in (PLAIN, CompressionMode.STORAGE):
         folder = write(tmp_path / compression.name, compression=compression)  # rosbags itself writes no checksums
         assert worst(folder) is Severity.WARNING
         assert "have no CRC" in examine_files(folder)[0].found

@@ -45,7 +45,7 @@ def images(*names: str) -> list[Topic]:
 
 @pytest.mark.parametrize(("names", "more", "given", "config", "expected"), TABLES["chosen"])
 def test_roles_are_found_by_the_names_that_drivers_give_topics(
-    names: list[str], more: list[Any], given: dict[str, str], config: dict[str, bool], expected: dict[str, str | None]
+    names: list[str], more: list[Any], given: dict[str, str], config: dict[str, bool], expected: dict[str, Any]
 ) -> None:
     topics = [*images(*names), *(Topic(*each) for each in more)]
     roles = choose_roles(topics, StreamConfig(**config), given, with_detections=DETECTIONS in expected)
@@ -86,15 +86,17 @@ def write(out: Path, storage: str = "mcap", compression: CompressionMode = Compr
     writer = Writer(out, version=8, storage_plugin=StoragePlugin[storage.upper()])
     writer.set_compression(compression, CompressionFormat.ZSTD)
     with writer:
-        once, often, seldom = (
-            writer.add_connection(n, STRING, typestore=store) for n in ("/once", "/often", "/seldom")
-        )
-        say = lambda words: store.serialize_cdr(store.types[STRING](data=words), STRING)  # noqa: E731
-        writer.write(once, T0, say("begin"))
+        names = ("/once", "/often", "/seldom")
+        topics = {name: writer.add_connection(name, STRING, typestore=store) for name in names}
+
+        def say(name: str, at: int, words: str) -> None:
+            writer.write(topics[name], T0 + at, store.serialize_cdr(store.types[STRING](data=words), STRING))
+
+        say("/once", 0, "begin")
         for n in range(COUNT):
-            writer.write(often, T0 + (n + 1) * 10 * MS, say(f"{n:04}" * (LENGTH // 4)))
+            say("/often", (n + 1) * 10 * MS, f"{n:04}" * (LENGTH // 4))
             if n == COUNT // 2:
-                writer.write(seldom, T0 + (n + 1) * 10 * MS + 1, say("middle"))
+                say("/seldom", (n + 1) * 10 * MS + 1, "middle")
     return out
 
 
@@ -169,9 +171,7 @@ def test_only_the_index_and_the_chunks_that_are_wanted_are_fetched(bag: tuple[st
 
 
 @pytest.mark.parametrize("compression", [CompressionMode.STORAGE, CompressionMode.MESSAGE])
-def test_compressed_bags_are_read_by_range_too(
-    compression: CompressionMode, tmp_path: Path, fetched: list[int]
-) -> None:
+def test_compressed_bags_are_read_by_range(compression: CompressionMode, tmp_path: Path, fetched: list[int]) -> None:
     path = write(tmp_path / "packed", compression=compression)
     assert read(put(path, f"{STORE}/packed-{compression.name}")) == read(path)
     assert fetched
@@ -198,9 +198,7 @@ def test_metadata_of_a_store_has_the_limits_of_a_local_one(text: str, tmp_path: 
             open_bag(place)
 
 
-def test_sqlite_bags_are_copied_first_and_the_copy_is_removed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sqlite_bags_are_copied_first_and_the_copy_is_removed(tmp_path: Path, caplog: Any, monkeypatch: Any) -> None:
     path = write(tmp_path / "lite", "sqlite3")
     uri, copies = put(path, f"{STORE}/lite"), tmp_path / "copies"
     copies.mkdir()
@@ -220,11 +218,10 @@ def test_mcap_without_an_index_is_copied_first(tmp_path: Path, caplog: pytest.Lo
     from mcap.writer import Writer as Plain
 
     path, store = tmp_path / "plain.mcap", default_store()
-    left_out = ("use_chunking", "use_statistics", "use_summary_offsets", "repeat_channels", "repeat_schemas")
+    names = ("use_chunking", "use_statistics", "use_summary_offsets", "repeat_channels", "repeat_schemas")
+    left_out = dict.fromkeys(names, False)
     with path.open("wb") as file:
-        plain = Plain(
-            file, compression=CompressionType.NONE, index_types=IndexType.NONE, **dict.fromkeys(left_out, False)
-        )
+        plain = Plain(file, compression=CompressionType.NONE, index_types=IndexType.NONE, **left_out)
         plain.start("ros2")
         channel = plain.register_channel("/a", "cdr", plain.register_schema(STRING, "ros2msg", b"string data"))
         plain.add_message(channel, T0, store.serialize_cdr(store.types[STRING](data="x"), STRING), T0)
@@ -234,9 +231,7 @@ def test_mcap_without_an_index_is_copied_first(tmp_path: Path, caplog: pytest.Lo
     assert "plain.mcap has no chunk index" in caplog.text
 
 
-def test_a_bag_that_is_not_there_or_cut_off_or_of_an_unknown_scheme_is_said(
-    bag: tuple[str, Path], tmp_path: Path
-) -> None:
+def test_a_bag_that_is_not_there_or_cut_off_or_of_no_scheme_is_said(bag: tuple[str, Path], tmp_path: Path) -> None:
     (tmp_path / "cut.mcap").write_bytes(bag[1].read_bytes()[:-1000])
     for uri, words in (
         (f"{STORE}/none.mcap", "no such file"),
@@ -249,9 +244,7 @@ def test_a_bag_that_is_not_there_or_cut_off_or_of_an_unknown_scheme_is_said(
 
 
 @pytest.mark.parametrize("error", [OSError("connection reset"), FileNotFoundError("run.mcap")])
-def test_a_store_that_fails_or_loses_a_file_midway_is_no_damaged_bag(
-    error: OSError, bag: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_fails_midway_is_no_damaged_bag(error: OSError, bag: tuple[str, Path], monkeypatch: Any) -> None:
     with open_bag(bag[0]) as opened:
         messages = opened.messages()
         assert next(messages).decode().data == "begin"
@@ -261,10 +254,8 @@ def test_a_store_that_fails_or_loses_a_file_midway_is_no_damaged_bag(
 
 
 def test_missing_credentials_are_said_as_such() -> None:
-    class NoCredentialsError(Exception):
-        """As botocore's."""
-
-    error = store_error("s3://lab/run.mcap", NoCredentialsError("Unable to locate credentials"))
+    missing = type("NoCredentialsError", (Exception,), {})  # as botocore's
+    error = store_error("s3://lab/run.mcap", missing("Unable to locate credentials"))
     assert "Check the store's credentials on this machine" in str(error)
 
 

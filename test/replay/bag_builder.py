@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,7 @@ from spatial_vlm_ros.recording.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at, render
-from spatial_vlm_ros.streams.frame_assembler import (
-    DEPTH,
-    DETECTIONS,
-    RGB,
-    RGB_INFO,
-    SECOND,
-    STATIC_TRANSFORMS,
-)
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, DETECTIONS, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, RgbdFrame, Transform
 
 T0 = 1_700_000_000 * SECOND
@@ -55,12 +47,14 @@ def distance(one: Resolution, other: Resolution) -> float:
     return float(np.linalg.norm(np.subtract(one.target.pose.position, other.target.pose.position)))
 
 
+Seen = Rendering | tuple[RgbdFrame, Sequence[Detection]]
+
+
 class BagBuilder:
     """Collects messages with the time at which each is recorded, and writes them in that order at the end."""
 
     def __init__(self, out: Path, storage: str = "mcap") -> None:
-        self.out = out
-        self._storage = storage
+        self.out, self._storage = out, storage
         self._events: list[tuple[int, Callable[[BagWriter], None]]] = []
 
     def at(self, log_ns: int, event: Callable[[BagWriter], None]) -> None:
@@ -76,14 +70,7 @@ class BagBuilder:
         self.at(log_ns, write)
 
     def frame(
-        self,
-        seen: Rendering | tuple[RgbdFrame, Sequence[Detection]],
-        stamp_ns: int,
-        log_ns: int | None = None,
-        *,
-        leave_out: Sequence[str] = (),
-        depth_stamp_ns: int | None = None,
-        change_info: Callable[[Any], Any] = lambda info: info,
+        self, seen: Seen, stamp_ns: int, log_ns: int | None = None, leave_out: Any = (), depth_ns: int | None = None
     ) -> None:
         """Camera info, colour, depth and detections of one stamp, recorded at once."""
         frame, detections = (seen.frame, seen.detections) if isinstance(seen, Rendering) else seen
@@ -91,9 +78,9 @@ class BagBuilder:
         def write(writer: BagWriter) -> None:
             compose, camera = writer.composer, frame.camera
             header = compose.header(stamp_ns, frame.frame_id)
-            depth_header = compose.header(stamp_ns if depth_stamp_ns is None else depth_stamp_ns, frame.frame_id)
+            depth_header = compose.header(stamp_ns if depth_ns is None else depth_ns, frame.frame_id)
             for role, message in (
-                (RGB_INFO, change_info(compose.camera_info(camera, header))),
+                (RGB_INFO, compose.camera_info(camera, header)),
                 (RGB, compose.image_rgb(frame.rgb, header)),
                 (DEPTH, compose.image_depth(frame.depth, depth_header)),
                 (DETECTIONS, compose.detection_array(detections, header, camera.width, camera.height)),
@@ -115,9 +102,7 @@ class BagBuilder:
     def __enter__(self) -> BagBuilder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             with BagWriter(self.out, self._storage) as writer:
                 for _, event in sorted(self._events, key=lambda event: event[0]):

@@ -6,15 +6,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import queue
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from waiting import DEADLINE
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
@@ -25,7 +23,7 @@ from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rosbags_composer
 from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
-from spatial_vlm_ros.types import Detection, Resolution, Transform
+from spatial_vlm_ros.types import Resolution, Transform
 
 COMPOSE = rosbags_composer(default_store())
 FRAME, DETECTIONS = chicks_and_cup_frame()
@@ -78,13 +76,10 @@ class EvidenceDesk:
         self.queue.assembler.add(role, message, self.now_ns)
 
     def standing(self) -> EvidenceDesk:
-        assert FRAME.base_T_camera is not None
         self.transform(FRAME.base_T_camera, 0, roles.STATIC_TRANSFORMS)
         return self
 
-    def frame(
-        self, detections: Sequence[Detection] | None = DETECTIONS, depth_early_ns: int = 0, make: Any = None
-    ) -> None:
+    def frame(self, detections: Any = DETECTIONS, depth_early_ns: int = 0, make: Any = None) -> None:
         """One frame, a twentieth of a second later; `make` changes messages by role."""
         self.now_ns += SECOND // 20
         header = COMPOSE.header(self.now_ns, FRAME.frame_id)
@@ -100,6 +95,12 @@ class EvidenceDesk:
             self.queue.assembler.add(role, message, self.now_ns)
             self.queue.step()
 
+    def replied(self) -> Resolution:
+        """The first reply, after a step."""
+        self.queue.step()
+        self.until(lambda: self.replies)
+        return self.replies[0]
+
     def until(self, condition: Callable[[], Any]) -> None:
         """Run what the thread hands over until a condition holds."""
         while not condition():
@@ -114,11 +115,7 @@ class EvidenceDesk:
         return self.replies[-1]
 
     def until_kept(self, count: int) -> None:
-        """Wait until so many bundles are written."""
-        end, nothing = time.monotonic() + DEADLINE, threading.Event()
-        while self.keeper.kept < count:
-            assert time.monotonic() < end, self.keeper.told()
-            nothing.wait(0.01)
+        until(lambda: self.keeper.kept >= count, f"{count} bundles are written")
 
     def end(self) -> list[Path]:
         self.keeper.close(DEADLINE)

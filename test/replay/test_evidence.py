@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
-from cli_runs import run
+from cli_runs import ended, run
 from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, OddNames, serialised, timeless
 from waiting import DEADLINE
 
@@ -57,14 +57,14 @@ def replayed_alike(desk: EvidenceDesk) -> Path:
     return path
 
 
-def kept_of(desk: EvidenceDesk) -> Path:
-    desk.answered(WORDS)
-    return one_bundle(desk)
-
-
 def one_bundle(desk: EvidenceDesk) -> Path:
     (path,) = desk.end()
     return path
+
+
+def kept_of(desk: EvidenceDesk) -> Path:
+    desk.answered(WORDS)
+    return one_bundle(desk)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,7 @@ def one_bundle(desk: EvidenceDesk) -> Path:
         ("the chick", {}, {"grounder": OddNames(), "streams": dataclasses.replace(STREAMS, mirrored=True)}),
     ],
 )  # fmt: skip
-def test_what_was_asked_is_answered_the_same(
-    tmp_path: Path, words: str, asked: dict[str, str], desk: dict[str, Any]
-) -> None:
+def test_what_was_asked_is_answered_the_same(tmp_path: Path, words: str, asked: dict[str, str], desk: Any) -> None:
     made = EvidenceDesk(tmp_path, **desk).standing()
     live = made.answered(words, **asked)
     path = replayed_alike(made)
@@ -107,9 +105,7 @@ def test_the_camera_of_a_moving_robot_is_where_it_was(tmp_path: Path) -> None:
     desk.frame()
     desk.now_ns += 10_000_000
     move(35)
-    desk.queue.step()
-    desk.until(lambda: desk.replies)
-    assert desk.replies[0].status is Status.OK
+    assert desk.replied().status is Status.OK
     path = replayed_alike(desk)
     (moving,) = [message for message, static in read_bundle(path).transforms if not static]
     assert len(moving.transforms) == 2
@@ -120,8 +116,7 @@ def test_depth_that_came_earlier_than_colour_still_makes_a_frame(tmp_path: Path)
     desk.ask(WORDS)
     for _ in range(5):
         desk.frame(depth_early_ns=5_000_000)
-    desk.until(lambda: desk.replies)
-    assert desk.replies[0].status is Status.OK
+    assert desk.replied().status is Status.OK
     replayed_alike(desk)
 
 
@@ -175,8 +170,8 @@ def test_another_grounder_finds_the_objects_anew(tmp_path: Path) -> None:
     desk.answered("the banana")
     bundle = read_bundle(one_bundle(desk))
     settings = settings_of_bundle(bundle)
-    found = answer_bundle(bundle, Resolver(settings.resolver, OddNames()), settings.streams, instruction=WORDS,
-                          finds_anew=True)  # fmt: skip
+    resolver = Resolver(settings.resolver, OddNames())
+    found = answer_bundle(bundle, resolver, settings.streams, instruction=WORDS, finds_anew=True)
     assert found.resolution.status is Status.OK
     assert found.resolution.target.label.startswith("number")
 
@@ -216,9 +211,7 @@ def test_the_links_of_the_robot_are_where_they_were(tmp_path: Path) -> None:
     desk.frame()
     desk.now_ns += 20_000_000
     move(1.0)
-    desk.queue.step()
-    desk.until(lambda: desk.replies)
-    (live,) = desk.replies
+    live = desk.replied()
     assert "Detections discarded as part of the robot: chick (bonnet)." in live.message
     (path,) = desk.end()
     bundle = read_bundle(path)
@@ -243,24 +236,24 @@ def test_compressed_images_stay_compressed(tmp_path: Path) -> None:
     assert timeless(resolution_json(answer.resolution)) == timeless(resolution_json(live))
 
 
-def spoilt(kind: str, header: Any) -> dict[str, Any]:
-    """A frame that no driver should send."""
-    if kind == "encoding":
-        return {roles.RGB: dataclasses.replace(COMPOSE.image_rgb(FRAME.rgb, header), encoding="nonsense")}
-    if kind == "size":
-        return {roles.DEPTH: COMPOSE.image_depth(FRAME.depth[:100], header)}
-    if kind == "depth":
-        return {roles.DEPTH: COMPOSE.image_depth(np.full_like(FRAME.depth, np.nan), header)}
-    if kind == "camera":
-        return {roles.RGB_INFO: dataclasses.replace(COMPOSE.camera_info(FRAME.camera, header), k=np.zeros(9))}
-    twice = (DETECTIONS[0], DETECTIONS[0])
-    return {roles.DETECTIONS: COMPOSE.detection_array(twice, header, FRAME.camera.width, FRAME.camera.height)}
+TWICE = DETECTIONS[0], DETECTIONS[0]
+BLIND = np.full_like(FRAME.depth, np.nan)
 
 
-@pytest.mark.parametrize("kind", ["encoding", "size", "depth", "camera", "ids"])
-def test_a_frame_that_cannot_be_used_is_refused_for_the_same_reason(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "make"),
+    [
+        (roles.RGB, lambda header: dataclasses.replace(COMPOSE.image_rgb(FRAME.rgb, header), encoding="nonsense")),
+        (roles.DEPTH, lambda header: COMPOSE.image_depth(FRAME.depth[:100], header)),
+        (roles.DEPTH, lambda header: COMPOSE.image_depth(BLIND, header)),
+        (roles.RGB_INFO, lambda header: dataclasses.replace(COMPOSE.camera_info(FRAME.camera, header), k=np.zeros(9))),
+        (roles.DETECTIONS, lambda header: COMPOSE.detection_array(TWICE, header, 640, 480)),
+    ],
+    ids=["encoding", "size", "depth", "camera", "ids"],
+)
+def test_a_frame_that_cannot_be_used_is_refused_for_the_same_reason(tmp_path: Path, role: str, make: Any) -> None:
     desk = EvidenceDesk(tmp_path, keep="refused").standing()
-    assert desk.answered(WORDS, {"make": lambda header: spoilt(kind, header)}).target is None
+    assert desk.answered(WORDS, {"make": lambda header: {role: make(header)}}).target is None
     replayed_alike(desk)
 
 
@@ -286,11 +279,9 @@ def test_without_a_transform_or_a_frame_it_is_refused_again_as_it_was(tmp_path: 
     if with_frame:
         again = replayed(path)
         assert (again["status"], again["message"]) == ("TF_UNAVAILABLE", desk.replies[0].message)
-        return
-    done = run("replay", path)
-    assert done.exit_code == 3
-    assert "no frame" in done.stderr
-    assert "STALE_INPUT: there was no message on" in done.stderr
+    else:
+        said = ended("replay", path, code=3).stderr
+        assert all(words in said for words in ("no frame", "STALE_INPUT: there was no message on"))
 
 
 def test_only_refusals_are_kept_where_that_is_wanted_and_cancelled_ones_never(tmp_path: Path) -> None:
@@ -355,9 +346,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_answers_go_on(tmp_path
     assert str(blocked) in desk.keeper.trouble
 
 
-def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_folder_is_made_again(
-    tmp_path: Path,
-) -> None:
+def test_a_message_that_cannot_be_serialised_costs_its_bundle_and_a_removed_folder_is_made_anew(tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path, serialise=Mock(side_effect=RuntimeError("no type support"))).standing()
     assert desk.answered(WORDS).status is Status.OK
     assert desk.end() == []
@@ -376,17 +365,14 @@ def test_a_bundle_takes_no_options_of_other_bags_and_its_hash_tells_damage(tmp_p
     desk = EvidenceDesk(tmp_path).standing()
     path = kept_of(desk)
     for option in (("--every",), ("--at", "1"), ("--rgb", "/x")):
-        done = run("replay", path, *option)
-        assert done.exit_code == 2
-        assert "one frame" in done.output
+        ended("replay", path, *option, code=2, says="one frame")
     data = bytearray(path.read_bytes())
     whole = bytes(data)
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(FileError, match="damaged: its SHA-256"):
         read_bundle(path)
-    done = run("evidence", "list", tmp_path)
-    assert done.exit_code == 1
+    done = ended("evidence", "list", tmp_path, code=1)
     assert "damaged" in done.stdout
     path.write_bytes(whole[: len(whole) // 2])  # cut short
     with pytest.raises(FileError, match="damaged"):
@@ -415,14 +401,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kept_of(desk)
 
 
-def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_it_was_answered(
-    bundle: Path, tmp_path: Path
-) -> None:
+def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_answered(bundle: Path, tmp_path: Path) -> None:
     assert b"zstd" in bundle.read_bytes()[:2000]
     assert [(one.level, one.repair) for one in examine_files(bundle)] == [(Severity.OK, "")]
-    told = run("doctor", "--bag", bundle)
-    assert told.exit_code == 0, told.output  # not by the default base frame: by that of the decision
-    assert "with the right CRC" in told.output
+    told = ended("doctor", "--bag", bundle, says="with the right CRC")  # by the base frame of the decision
     assert " Hz" not in told.output  # one frame has no rate
     other = run("doctor", "--bag", bundle, "--base-frame", "nowhere")
     assert "not checked" in other.output
@@ -430,12 +412,9 @@ def test_a_compressed_bundle_is_sound_and_its_frame_is_examined_as_it_was_answer
     desk = EvidenceDesk(tmp_path)
     desk.ask(WORDS)
     desk.now_ns += 10**10
-    desk.queue.step()
-    desk.until(lambda: desk.replies)
+    desk.replied()
     (path,) = desk.end()  # without a frame
-    told = run("doctor", "--bag", path)
-    assert told.exit_code == 0, told.output
-    assert "not checked" in told.output
+    ended("doctor", "--bag", path, says="not checked")
 
 
 def test_a_flipped_bit_anywhere_in_a_compressed_bundle_is_an_error(bundle: Path, tmp_path: Path) -> None:
@@ -446,6 +425,4 @@ def test_a_flipped_bit_anywhere_in_a_compressed_bundle_is_an_error(bundle: Path,
         assert any(one.level is Severity.ERROR for one in examine_files(copy)), at
     at = len(whole) // 2
     copy.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-    told = run("doctor", "--bag", copy)
-    assert told.exit_code == 3
-    assert "its CRC is wrong" in " ".join(told.output.split())
+    ended("doctor", "--bag", copy, code=3, says="its CRC is wrong")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_runs import run
+from cli_runs import ended, objects, run
 from click.testing import Result
 from evidence_desk import DETECTIONS, EvidenceDesk, OddNames
 from tables import tables
@@ -103,9 +103,7 @@ def test_a_bundle_that_is_larger_than_the_cap_removes_none_and_other_files_are_l
     assert mine.stat().st_size == 100_000
 
 
-def test_two_nodes_that_share_a_folder_keep_the_caps_together_and_do_not_sweep_away_each_others_work(
-    tmp_path: Path,
-) -> None:
+def test_two_nodes_that_share_a_folder_keep_the_caps_together_and_each_others_work(tmp_path: Path) -> None:
     busy = tmp_path / ".20231114T221320.250000Z_1_1.part"
     busy.mkdir()
     stores = [EvidenceStore(tmp_path, 10**6, 3), EvidenceStore(tmp_path, 10**6, 3)]
@@ -196,9 +194,8 @@ def small_disk(tmp_path: Path) -> list[str]:
 
 @pytest.mark.live
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_full_or_read_only_disk_is_said_and_costs_no_answer_and_no_bundle_that_was_kept(
-    tmp_path: Path, small_disk: list[str], read_only: bool
-) -> None:
+def test_a_full_or_read_only_disk_costs_no_answer(tmp_path: Path, small_disk: list[str], read_only: bool) -> None:
+    """It is said, and costs no bundle that was kept."""
     with child(FULL % (str(tmp_path / "disk"), read_only), *small_disk) as done:
         out, _ = done.communicate(timeout=DEADLINE)
     said = json.loads(out)
@@ -244,14 +241,12 @@ def test_bundles_are_listed_with_time_status_words_and_reason(kept: list[Path], 
     assert "AMBIGUOUS" in lines[2]
     assert "NOT_UNDERSTOOD" in lines[4]
     assert lines[-1].startswith("3 bundles, ")
-    told = run("evidence", "list", kept[0].parent, "--json").stdout.splitlines()
-    one, two, three = (json.loads(line) for line in told)
+    one, two, three = objects(run("evidence", "list", kept[0].parent, "--json"))
     assert (one["status"], one["id"], one["frame"]) == ("OK", "bonnet", "answered")
     assert {c["id"] for c in two["candidates"]} == {"bonnet", "ribbon"}
     assert (three["status"], three["frame"]) == ("NOT_UNDERSTOOD", "newest")
     assert run("evidence", "list", tmp_path).stdout.startswith("0 bundles")
-    missing = run("evidence", "list", tmp_path / "none")
-    assert missing.exit_code == 3
+    missing = ended("evidence", "list", tmp_path / "none", code=3)
     assert "evidence.folder" in missing.stderr
     (tmp_path / kept[0].name).write_bytes(kept[0].read_bytes())
     (tmp_path / "from_the_robot.mcap").write_bytes(kept[1].read_bytes())  # not passed over in silence
@@ -285,8 +280,7 @@ def test_the_frame_is_as_it_was_seen(kept: list[Path], tmp_path: Path) -> None:
     assert frame.base_T_camera.parent == "world"
     (case,) = load_cases(out)
     assert case.expect is None
-    refused = run("evaluate", "--frames", out)
-    assert refused.exit_code == 1
+    refused = ended("evaluate", "--frames", out, code=1)
     assert '"expect"' in refused.stderr
 
 
@@ -311,7 +305,7 @@ def test_a_bundle_is_kept_once_and_earlier_cases_stay(kept: list[Path], tmp_path
 
 @pytest.mark.parametrize(("which", "options", "code", "words"), tables(__file__)["options"])
 def test_options_and_ids_that_do_not_fit_are_named(
-    kept: list[Path], tmp_path: Path, which: list[int], options: list[str], code: int, words: list[str]
+    kept: list[Path], tmp_path: Path, which: list[int], options: Any, code: int, words: list[str]
 ) -> None:
     done = keep(*(kept[n] for n in which), *options, out=tmp_path / "f")
     assert done.exit_code == code
@@ -348,7 +342,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_a_kept_answer_is_kept_with_its_value_and_its_place(answers: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "field"
     done = keep(*answers, "--as-answered", "--json", out=out)
-    assert [json.loads(line)["right"] for line in done.stdout.splitlines()] == [True, True, True], done.output
+    assert [line["right"] for line in objects(done)] == [True, True, True], done.output
     written = [json.loads(line) for line in (out / "cases.jsonl").read_text().splitlines()]
     polar, metres, put = (case["expect"] for case in written)
     assert polar["answer"]["value"] in ("yes", "no")
@@ -357,8 +351,7 @@ def test_a_kept_answer_is_kept_with_its_value_and_its_place(answers: list[Path],
     assert (put["id"], put["place"]["relation"], put["place"]["anchor_id"]) == ("box", "next to", "cup")
     scored = ("evaluate", "--frames", out, "--config", out / "resolver.yaml", "--junit", tmp_path / "j.xml")
     baseline = tmp_path / "scores.json"
-    first = run(*scored, "--out", baseline)
-    assert first.exit_code == 0, first.output
+    ended(*scored, "--out", baseline)
     assert 'tests="3" errors="0" failures="0"' in (tmp_path / "j.xml").read_text()
     again = run(*scored, "--force", "--baseline", baseline)  # what was answered rightly stays so
     assert again.exit_code == 0, again.output
@@ -371,7 +364,6 @@ def test_a_kept_answer_is_kept_with_its_value_and_its_place(answers: list[Path],
 def test_of_several_bundles_none_is_written_where_one_can_be_no_case(kept: list[Path], tmp_path: Path) -> None:
     desk = EvidenceDesk(tmp_path / "kept").standing()
     first = desk.answered("the chick")
-    assert first.dialogue_id is not None
     desk.answered("the bonnet one", dialogue_id=first.dialogue_id)
     _, within = desk.end()
     for bundles in ([within], [kept[0], within]):  # an answer within a dialogue
@@ -392,10 +384,8 @@ def test_parameters_are_there_for_the_cases_that_were_written_before_a_fault(
         return keep_as_test(bundle, *rest)
 
     done = keep(*kept, "--as-answered", "--json", out=tmp_path / "all")
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(line["then"], line["now"], line["right"]) for line in said] == [
-        (status, status, True) for status in ("OK", "AMBIGUOUS", "NOT_UNDERSTOOD")
-    ]
+    for line, status in zip(objects(done), ("OK", "AMBIGUOUS", "NOT_UNDERSTOOD"), strict=True):
+        assert (line["then"], line["now"], line["right"]) == (status, status, True)
     monkeypatch.setattr(cases, "keep_as_test", only_the_first)
     assert keep(*kept, "--as-answered", out=out).exit_code == 3
     assert run("evaluate", "--frames", out, "--config", out / "resolver.yaml").exit_code == 0

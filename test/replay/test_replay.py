@@ -3,7 +3,6 @@
 
 import dataclasses
 import itertools
-import json
 import sqlite3
 import struct
 from collections.abc import Callable, Iterable
@@ -15,11 +14,10 @@ import cv2
 import numpy as np
 import pytest
 from bag_builder import FIXED, MS, T0, WORDS, BagBuilder, distance, make, replayed, scene, seconds
-from click.testing import CliRunner
+from cli_runs import ended, told
 from rosbags.convert.converter import convert
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.doctor.bags import examine_bag
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError, InputError
@@ -69,6 +67,10 @@ def filmed(out: BagBuilder, stamps: Iterable[float], **of_each: Callable[[int], 
     return out.out
 
 
+def asked_at(answers: list[ReplayedAnswer]) -> list[tuple[str, int]]:
+    return [(a.resolution.instruction, a.resolution.stamp_ns) for a in answers]
+
+
 def tenths(count: int, first: int = 0) -> list[float]:
     return [0.1 * (first + n) for n in range(count)]
 
@@ -79,9 +81,7 @@ def still(bag: BagBuilder) -> Path:
     return filmed(bag, tenths(5, first=1))
 
 
-def test_an_instruction_is_answered_on_the_first_complete_frame_as_if_resolved_there(
-    still: Path, seen: Rendering
-) -> None:
+def test_an_instruction_is_answered_on_the_first_complete_frame_as_there(still: Path, seen: Rendering) -> None:
     answers = replayed(still, WORDS, "the duck", "the chick", "the blah of of")
     direct = Resolver().resolve(seen.frame, WORDS, seen.detections)
     assert [a.resolution.status.value for a in answers] == ["OK", "NOT_FOUND", "AMBIGUOUS", "NOT_UNDERSTOOD"]
@@ -126,9 +126,7 @@ def test_every_instruction_is_answered_on_every_frame_or_from_a_time_on_where_th
 
 
 @pytest.mark.parametrize(("words", "options", "reason"), TABLES["refused"])
-def test_what_cannot_be_asked_is_refused(
-    still: Path, words: tuple[str, ...], options: dict[str, Any], reason: str
-) -> None:
+def test_what_cannot_be_asked_is_refused(still: Path, words: tuple[str, ...], options: Any, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         replayed(still, *words, **options)
 
@@ -141,18 +139,14 @@ def test_without_instruction_those_of_the_bag_are_answered_each_at_its_time(bag:
         for n in range(5):
             bag.frame(seen, seconds(0.1 * (n + 1)))
     answers = replayed(bag.out)
-    assert [(a.resolution.instruction, a.resolution.stamp_ns) for a in answers[:3]] == [
-        (WORDS, seconds(0.2)), ("the duck", seconds(0.2)), ("the cup", seconds(0.3)),
-    ]  # fmt: skip
+    assert asked_at(answers[:3]) == [(WORDS, seconds(0.2)), ("the duck", seconds(0.2)), ("the cup", seconds(0.3))]
     # The bag ends while these wait.
     assert [a.resolution.status for a in answers[3:]] == [Status.STALE_INPUT, Status.NOT_UNDERSTOOD]
     assert [a.resolution.instruction for a in replayed(bag.out, "the box")] == ["the box"]
 
 
 @pytest.mark.parametrize("ahead", [-1.0, 0.15])
-def test_where_clocks_are_not_in_step_instructions_are_answered_on_what_arrives_a_latency_later(
-    bag: BagBuilder, seen: Rendering, ahead: float
-) -> None:
+def test_without_clocks_in_step_what_comes_later_answers(bag: BagBuilder, seen: Rendering, ahead: float) -> None:
     with bag:
         bag.stands(FIXED)
         bag.says(WORDS, seconds(0.55))
@@ -161,9 +155,7 @@ def test_where_clocks_are_not_in_step_instructions_are_answered_on_what_arrives_
             bag.frame(seen, seconds(0.1 * tenth + ahead), seconds(0.1 * tenth))
     loose = {"clocks_in_step": False, "max_latency": 0.2, "max_ahead": 0.2}
     answers = replayed(bag.out, **loose)
-    assert [(a.resolution.instruction, a.resolution.stamp_ns) for a in answers] == [
-        (WORDS, seconds(0.8 + ahead)), ("the cup", seconds(0.9 + ahead)),
-    ]  # fmt: skip
+    assert asked_at(answers) == [(WORDS, seconds(0.8 + ahead)), ("the cup", seconds(0.9 + ahead))]
     refused = replayed(bag.out, **{**loose, "max_ahead": 0.1, "max_behind": 0.5})
     assert {a.resolution.status for a in refused} == {Status.STALE_INPUT}
     assert all("/rgb/image is stamped" in a.resolution.message for a in refused)
@@ -247,28 +239,19 @@ def test_transforms_are_waited_for_and_those_that_cannot_come_are_said(
 MY_LEFT = "the chick on my left"
 
 
-def person(x: float) -> Transform:
-    """Somebody x metres before the base, who looks back at it."""
-    matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
-    matrix[0, 3] = x
-    return Transform("base_link", "person", matrix)
-
-
 def where(answer: ReplayedAnswer) -> float | None:
     """How far before the base the speaker of an answer's frame is."""
-    assert answer.frame.base_T_camera is not None
     speaker = answer.frame.camera_T_speaker
     return None if speaker is None else float((answer.frame.base_T_camera @ speaker).translation[0])
 
 
-def test_a_speaker_whose_transform_comes_late_is_waited_for_by_the_words_that_need_it(
-    bag: BagBuilder, seen: Rendering
-) -> None:
+def test_a_speaker_whose_transform_comes_late_is_waited_for_by_words_that_need_it(bag: BagBuilder, seen: Any) -> None:
     with bag:
         bag.stands(FIXED)
         bag.frame(seen, seconds(1.0))
-        for stamp, x in ((0.9, 1.0), (1.1, 2.0)):
-            bag.moves(person(x), seconds(stamp), seconds(1.2))
+        for stamp, x in ((0.9, 1.0), (1.1, 2.0)):  # x metres before the base, looking back at it
+            matrix = np.array([[-1, 0, 0, x], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+            bag.moves(Transform("base_link", "person", matrix), seconds(stamp), seconds(1.2))
         bag.frame(seen, seconds(2.0))
     (late,) = replayed(bag.out, MY_LEFT, speaker_frame="person")
     assert (where(late), late.log_ns) == (pytest.approx(1.5), seconds(1.2))
@@ -278,9 +261,7 @@ def test_a_speaker_whose_transform_comes_late_is_waited_for_by_the_words_that_ne
     assert (where(at_once), at_once.log_ns, at_once.resolution.status) == (None, seconds(1.0), Status.OK)
 
 
-def test_a_bag_without_transforms_gives_poses_in_the_frame_of_the_camera_where_that_is_wanted(
-    bag: BagBuilder, seen: Rendering
-) -> None:
+def test_a_bag_without_transforms_gives_poses_of_the_camera_where_that_is_wanted(bag: BagBuilder, seen: Any) -> None:
     with bag:
         for n in range(30):
             bag.frame(seen, seconds(0.1 * n))
@@ -303,7 +284,7 @@ def test_a_stream_that_falls_silent_is_named(bag: BagBuilder) -> None:
 
 @pytest.mark.parametrize("every", [False, True])
 def test_depth_that_is_never_taken_with_colour_is_not_synchronised(every: bool, bag: BagBuilder) -> None:
-    filmed(bag, tenths(10), depth_stamp_ns=lambda n: seconds(0.1 * n + 0.05))
+    filmed(bag, tenths(10), depth_ns=lambda n: seconds(0.1 * n + 0.05))
     (answer,) = replayed(bag.out, WORDS, every=every)
     assert answer.resolution.status is Status.NOT_SYNCHRONISED
     assert "0.050 s apart" in answer.resolution.message
@@ -312,9 +293,7 @@ def test_depth_that_is_never_taken_with_colour_is_not_synchronised(every: bool, 
 
 
 @pytest.mark.parametrize(("stamps", "answered"), TABLES["jumps"])
-def test_stamps_that_jump_back_begin_anew_and_repeated_ones_are_answered_once(
-    stamps: list[float], answered: list[float], bag: BagBuilder
-) -> None:
+def test_stamps_going_back_begin_anew_and_repeated_ones_count_once(stamps: Any, answered: Any, bag: BagBuilder) -> None:
     filmed(bag, stamps, log_ns=lambda n: seconds(0.1 * n))
     answers = replayed(bag.out, WORDS, every=True)
     assert [a.resolution.stamp_ns for a in answers] == [seconds(stamp) for stamp in answered]
@@ -451,14 +430,9 @@ def test_the_command_line_reads_the_description(with_hand: Path, tmp_path: Path)
     pytest.importorskip("pinocchio")
     path = tmp_path / "robot.urdf"
     path.write_text(URDF)
-    done = CliRunner().invoke(main, ["replay", str(with_hand), CHICK, "--robot-description", str(path), "--json"])
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["target"]["id"] == "ribbon"
-    missing = CliRunner().invoke(
-        main, ["replay", str(with_hand), CHICK, "--robot-description", str(tmp_path / "no.urdf")]
-    )
-    assert missing.exit_code == 3
-    assert "no such file" in missing.output
+    asked = "replay", with_hand, CHICK, "--robot-description"
+    assert told(*asked, path)["target"]["id"] == "ribbon"
+    ended(*asked, tmp_path / "no.urdf", code=3, says="no such file")
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,11 @@ from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.types import Detection, NounPhrase, Status
 
 Seen = tuple[PhysicsWorld, PhysicsRendering]
-SIZE = (120, 160)
 
 
 def detections(n: int, label: str = "cup") -> list[Detection]:
     """The same square of 40 by 30 pixels, n times."""
-    mask = np.zeros(SIZE, np.bool_)
+    mask = np.zeros((120, 160), np.bool_)
     mask[50:80, 60:100] = True
     return [Detection(f"d{k}", label, 1.0, (60.0, 50.0, 100.0, 80.0), mask, ("red",)) for k in range(n)]
 
@@ -78,12 +77,10 @@ def test_masks_are_eroded_and_dilated_by_the_pixels_asked() -> None:
 
 
 def test_whatever_the_errors_detections_fit_their_image(demo: Seen) -> None:
-    _, seen = demo
     for masks in ("none", "eroded", "dilated", "exact"):
         wrong = DetectorErrors(0.1, 0.2, 0.2, masks, 4)
         for seed in range(10):
-            some = SimulatorGrounder(seen, wrong, seed).detections()
-            assert check_detections(some, 640, 480)
+            assert check_detections(SimulatorGrounder(demo[1], wrong, seed).detections(), 640, 480)
 
 
 def test_it_grounds_phrases_as_given_detections_are(demo: Seen) -> None:
@@ -110,8 +107,6 @@ def test_a_grounder_is_loaded_from_words() -> None:
 
 @pytest.mark.usefixtures("_mujoco")
 @pytest.mark.parametrize(("what", "options", "error", "words"), rows(__file__, "detector_refused"))
-def test_bad_options_and_impossible_errors_are_refused_by_name(
-    what: str, options: dict[str, Any], error: str, words: str
-) -> None:
+def test_bad_options_and_impossible_errors_are_refused(what: str, options: Any, error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words):
         {"grounder": load, "errors": DetectorErrors}[what](**options)

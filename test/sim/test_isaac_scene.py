@@ -103,9 +103,8 @@ def test_an_object_stands_where_it_does_and_is_painted_and_heavy(stage: Any, id_
     for child, part in zip(parts, obj.model.parts, strict=True):
         mesh = geom.Mesh(child)
         assert np.array(mesh.GetPointsAttr().Get()) == pytest.approx(part.mesh.vertices, abs=6e-6)
-        assert mesh.ValidateTopology(
-            mesh.GetFaceVertexIndicesAttr().Get(), mesh.GetFaceVertexCountsAttr().Get(), len(part.mesh.vertices)
-        )
+        indices, counts = mesh.GetFaceVertexIndicesAttr().Get(), mesh.GetFaceVertexCountsAttr().Get()
+        assert mesh.ValidateTopology(indices, counts, len(part.mesh.vertices))
     colliding = [child for child in prim.GetChildren() if child.HasAPI(physics.CollisionAPI)]
     assert colliding
     assert all(geom.Imageable(child).GetPurposeAttr().Get() == "guide" for child in colliding)

@@ -13,9 +13,8 @@ ROOMS = "chick, compilation, demo_worlds, grounder, kinds, physics, renderer, sc
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**kept, **environment}, check=False
-    )
+    own, command = {**kept, **environment}, [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env=own, check=False)
 
 
 def test_importing_the_room_does_not_import_mujoco() -> None:

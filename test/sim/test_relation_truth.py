@@ -14,9 +14,7 @@ from spatial_vlm_ros.types import Transform
 EYE = np.array([-1.0, 0.0, 0.5])
 
 
-def box(
-    x: float, y: float, size: tuple[float, float, float] = (0.1, 0.1, 0.1), bottom: float = 0.0, turn: float = 0.0
-) -> TrueObject:
+def box(x: float, y: float, size: Any = (0.1, 0.1, 0.1), bottom: float = 0.0, turn: float = 0.0) -> TrueObject:
     signs = np.array([(a, b, c) for a in (-0.5, 0.5) for b in (-0.5, 0.5) for c in (0, 1)])
     c, s = np.cos(turn), np.sin(turn)
     points = (signs * size) @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) + (x, y, bottom)

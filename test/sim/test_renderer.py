@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth, owners and colours of pixels lie where projection puts them."""
 
-import threading
+import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
 from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.tabletop import look_at
-from spatial_vlm_ros.types import PinholeCamera, Transform
+from spatial_vlm_ros.types import PinholeCamera
 
 pytestmark = pytest.mark.usefixtures("_mujoco")
 
@@ -39,32 +40,20 @@ def cube(id_: str, at: tuple[float, float, float], side: float) -> PlacedModel:
 @pytest.fixture
 def renderer_of() -> Iterator[Make]:
     """Renderers of objects that hang in the air where they are put, for nothing is simulated."""
-    made: list[SceneRenderer] = []
+    with contextlib.ExitStack() as made:
 
-    def make(objects: list[PlacedModel]) -> SceneRenderer:
-        mj = load_mujoco()
-        model = compile_model(objects, random_scenery(np.random.default_rng(0)))
-        data = mj.MjData(model)
-        mj.mj_forward(model, data)
-        made.append(SceneRenderer(model, data))
-        return made[-1]
+        def make(objects: list[PlacedModel]) -> SceneRenderer:
+            mj = load_mujoco()
+            model = compile_model(objects, random_scenery(np.random.default_rng(0)))
+            data = mj.MjData(model)
+            mj.mj_forward(model, data)
+            return made.enter_context(contextlib.closing(SceneRenderer(model, data)))
 
-    yield make
-    for renderer in made:
-        renderer.close()
-
-
-def plane_depth(camera: PinholeCamera, pose: Transform, height: float) -> np.ndarray:
-    """Depth along optical z of a horizontal plane, worked out from its equation."""
-    grid = normalised_grid(camera)
-    rays = np.concatenate([grid, np.ones((*grid.shape[:2], 1))], axis=2) @ pose.rotation.T
-    return (height - pose.translation[2]) / rays[..., 2]
+        yield make
 
 
 @pytest.mark.parametrize("camera", [VGA, HD, ODD], ids=["vga", "hd", "odd"])
-def test_depth_is_that_of_the_table_along_the_optical_axis_and_nothing_where_nothing_is(
-    renderer_of: Make, camera: PinholeCamera
-) -> None:
+def test_depth_is_that_of_the_table_and_nothing_where_nothing_is(renderer_of: Make, camera: PinholeCamera) -> None:
     renderer = renderer_of([])
     seen = renderer.draw(camera, VIEW)
     up = renderer.draw(camera, look_at((0.8, 0.0, 2.0), (0.9, 0.0, 5.0), "base_link"))
@@ -73,9 +62,9 @@ def test_depth_is_that_of_the_table_along_the_optical_axis_and_nothing_where_not
     again = renderer.draw(camera, VIEW)  # another view, or size, between them changes nothing
     np.testing.assert_array_equal(seen.rgb, again.rgb)
     np.testing.assert_array_equal(seen.depth, again.depth)
-    expected = plane_depth(camera, VIEW, TABLE)
-    grid = normalised_grid(camera)
-    points = VIEW.apply(np.concatenate([grid, np.ones((*grid.shape[:2], 1))], axis=2) * expected[..., None])
+    rays = np.concatenate([normalised_grid(camera), np.ones((camera.height, camera.width, 1))], axis=2)
+    expected = (TABLE - VIEW.translation[2]) / (rays @ VIEW.rotation.T)[..., 2]
+    points = VIEW.apply(rays * expected[..., None])
     inside = (np.abs(points[..., :2] - (0.85, 0.0)) < (0.59, 0.74)).all(axis=-1)
     assert inside.mean() > 0.4
     np.testing.assert_allclose(seen.depth[inside], expected[inside], atol=2e-5)
@@ -130,18 +119,8 @@ def test_misuse_is_refused_by_name(renderer_of: Make) -> None:
     bent = PinholeCamera(VGA.K, 640, 480, "plumb_bob", (-0.2, 0.05, 0.001, -0.001))
     with pytest.raises(InputError, match="rectified camera"):
         renderer.draw(bent, VIEW)
-    caught: list[Exception] = []
-
-    def elsewhere() -> None:
-        try:
-            renderer.draw(VGA, VIEW)
-        except InputError as error:
-            caught.append(error)
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert "one thread" in str(caught[0])
+    with ThreadPoolExecutor(1) as other, pytest.raises(InputError, match="one thread"):
+        other.submit(renderer.draw, VGA, VIEW).result()
     renderer.close()
     renderer.close()
     with pytest.raises(ModelError, match="closed"):

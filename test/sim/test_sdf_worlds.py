@@ -29,10 +29,8 @@ CHECK = "import ctypes, sys; sys.exit(ctypes.CDLL(sys.argv[1]).cmdCheck(sys.argv
 
 def command() -> list[str]:
     """The words before a path that check a world; skips the test where nothing can."""
-    if (
-        shutil.which("gz")
-        and subprocess.run(["gz", "sdf", "--versions"], capture_output=True, check=False).returncode == 0
-    ):
+    versions = ["gz", "sdf", "--versions"]
+    if shutil.which("gz") and subprocess.run(versions, capture_output=True, check=False).returncode == 0:
         return ["gz", "sdf", "--check"]
     found = (ctypes.util.find_library(f"sdformat{number}") for number in range(NEWEST, OLDEST - 1, -1))
     library = next((name for name in found if name), None)

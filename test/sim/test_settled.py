@@ -72,7 +72,7 @@ MADE: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize(("made", "argument", "options", "error", "words"), rows(__file__, "settled_refused"))
 def test_worlds_and_objects_that_cannot_be_made_are_refused(
-    made: str, argument: Any, options: dict[str, Any], error: str, words: str, monkeypatch: pytest.MonkeyPatch
+    made: str, argument: Any, options: Any, error: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settling, "_ATTEMPTS", 2)
     with pytest.raises(getattr(errors, error), match=words):
@@ -92,9 +92,7 @@ def test_what_fell_tipped_or_moved_away_is_found(demo: Seen) -> None:
     ]
     with PhysicsWorld(objects, scenery, camera) as bad:
         assert broken(bad) == {"fallen", "halfway", "wrong"}
-    assert [t.id for t in kept(objects, {"stands"})] == ["fallen", "halfway"], (
-        "what was put in relation to it goes, too"
-    )
+    assert [t.id for t in kept(objects, {"stands"})] == ["fallen", "halfway"]  # what is placed by it goes, too
 
 
 def test_views_are_level_and_about_a_metre_away() -> None:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from judges import Asked
-from relation_scenes import Ground, Object
+from relation_scenes import Ground
 from rendered_tables import Table, laid_out, lifted
 
 from spatial_vlm_ros import resolver
@@ -33,11 +33,6 @@ def tabletop(tabletop: Any) -> Table:
 @pytest.fixture(scope="session")
 def ground() -> Ground:
     return Ground()
-
-
-@pytest.fixture(scope="session")
-def obj() -> Callable[..., Object]:
-    return Object
 
 
 @pytest.fixture

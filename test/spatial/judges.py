@@ -17,7 +17,7 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration
-from spatial_vlm_ros.types import JudgeReport, NounPhrase, Resolution, Rgb, Status
+from spatial_vlm_ros.types import NounPhrase, Resolution, Rgb, Status
 
 Says = Callable[[str, str, str], float | None]
 """(relation, id of the target, id of the anchor) → what a model has for it."""
@@ -59,14 +59,13 @@ def behind(relation: str, target: str, anchor: str) -> float:
     return 0.97 if target == "far" else 0.03
 
 
-def calibrated(relation: str) -> tuple[str, ...]:
-    """Names of a relation's calibrations: of depth one where the target is higher in the image, and one where not."""
-    return (f"{relation}, higher", f"{relation}, lower") if relation in DEPTH_RELATIONS else (relation,)
-
-
 def written(folder: Path, relations: Mapping[str, JudgeCalibration]) -> str:
+    """A file of calibrations: of depth one where the target is higher in the image, and one where not."""
+    known = {}
+    for relation, one in relations.items():
+        for where in (", higher", ", lower") if relation in DEPTH_RELATIONS else ("",):
+            known[relation + where] = dataclasses.asdict(one)
     path = folder / "judge.json"
-    known = {name: dataclasses.asdict(one) for relation, one in relations.items() for name in calibrated(relation)}
     path.write_text(json.dumps({"schema": 1, "model": "test", "relations": known}))
     return str(path)
 
@@ -93,14 +92,9 @@ class Asked:
         return answer, model
 
 
-def report_of(answer: Resolution) -> JudgeReport:
-    assert answer.judge is not None
-    return answer.judge
-
-
 def effect(answer: Resolution) -> tuple[Status, str | None, str]:
     """Status, id of the target, and what the model's answers did."""
-    return answer.status, answer.target and answer.target.id, report_of(answer).effect
+    return answer.status, answer.target and answer.target.id, answer.judge.effect
 
 
 def says(*true: tuple[str, str], false: float = 0.03) -> Says:

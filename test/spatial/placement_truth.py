@@ -78,10 +78,8 @@ def margin(relation: str, obj: Body, anchors: Sequence[Body], eye: Sequence[floa
     if relation in ("behind", "in front of"):
         sign = 1 if relation == "behind" else -1
         further = min(sign * float((mine @ ahead).min() - (its @ ahead).min()), sign * float(offset @ ahead))
-        aside = max(
-            float((mine @ right).min() - (its @ right).max()), float((its @ right).min() - (mine @ right).max())
-        )
-        return further - max(aside, 0.0)
+        across, over = mine @ right, its @ right
+        return further - max(float(across.min() - over.max()), float(over.min() - across.max()), 0.0)
     if relation in ("next to", "near"):
         return (2 if relation == "next to" else 3) * size - gap(mine, its)
     if relation == "far from":
@@ -96,7 +94,6 @@ def margin(relation: str, obj: Body, anchors: Sequence[Body], eye: Sequence[floa
 
 def seen_share(footprint: Array, z: float, frame: RgbdFrame, tolerance: float = 0.012) -> float:
     """Part of a footprint at height z that the depth image shows."""
-    assert frame.base_T_camera is not None
     low, high = footprint.min(axis=0), footprint.max(axis=0)
     x, y = (g.ravel() for g in np.meshgrid(*(np.linspace(a, b, 25) for a, b in zip(low, high, strict=True))))
     places = np.stack((x, y), axis=1)

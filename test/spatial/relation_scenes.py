@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
+from spatial_vlm_ros.parameters import DepthConfig, RelationConfig, ResolverConfig
+from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.spatial.layout import Array, Layout, lay_out
+from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
+    NounPhrase,
     OrientedBox,
     PinholeCamera,
     Plane,
@@ -55,31 +59,25 @@ class Ground:
 
     height: float = 0.6
 
-    def scene(
-        self, objects: Sequence[Object], pitch_deg: float = 35.0, base_T_camera: Transform | None = None
-    ) -> Scene:
-        p = np.radians(pitch_deg)
-        # Rows of the ground axes (ahead, right, up) in the camera frame (x right, y down, z forward).
-        ahead, right, up = (0, -np.sin(p), np.cos(p)), (1, 0, 0), (0, -np.cos(p), -np.sin(p))
-        camera_R_ground = np.array([ahead, right, up], np.float64).T
+    def scene(self, objects: Sequence[Object], pitch_deg: float = 35.0, base_T_camera: Any = None) -> Scene:
+        axes = self._axes(pitch_deg)
         camera = PinholeCamera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]), 640, 480)
-        frame = RgbdFrame(
-            np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32), camera, base_T_camera=base_T_camera
-        )
-        lifted = tuple(self._object(f"t{n}", obj, camera_R_ground) for n, obj in enumerate(objects))
-        return Scene(
-            lifted, camera_R_ground[:, 2], UpSource.TF, Plane(camera_R_ground[:, 2], self.height, 0.001), frame
-        )
+        rgb, depth = np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32)
+        frame = RgbdFrame(rgb, depth, camera, base_T_camera=base_T_camera)
+        lifted = tuple(self._object(f"t{n}", obj, axes) for n, obj in enumerate(objects))
+        return Scene(lifted, axes[:, 2], UpSource.TF, Plane(axes[:, 2], self.height, 0.001), frame)
+
+    @staticmethod
+    def _axes(pitch_deg: float) -> np.ndarray:
+        """(3, 3) columns ahead, right and up of the ground in the camera frame (x right, y down, z forward)."""
+        p = np.radians(pitch_deg)
+        return np.array([(0, -np.sin(p), np.cos(p)), (1, 0, 0), (0, -np.cos(p), -np.sin(p))], np.float64).T
 
     def _object(self, id_: str, obj: Object, camera_R_ground: np.ndarray) -> SceneObject:
         length, width, height = obj.size
         centre = np.array([obj.ahead, obj.right, obj.base + height / 2 - self.height])
-        angles = 2 * np.pi * np.arange(16) / 16
-        sides = np.stack(
-            (np.sign(np.cos(angles + 0.1)) * length / 2, np.sign(np.sin(angles + 0.1)) * width / 2, 0 * angles), 1
-        )
-        corners = sides[np.sort(np.unique(sides, axis=0, return_index=True)[1])]
-        footprint = centre + corners[np.arange(16) // 4]
+        halves = np.array([(1, 1, 0), (-1, 1, 0), (-1, -1, 0), (1, -1, 0)]) * (length / 2, width / 2, 0)
+        footprint = centre + halves[np.arange(16) // 4]
         axes = camera_R_ground.copy()
         if length < width:
             axes[:, :2] = axes[:, 1::-1]
@@ -107,8 +105,7 @@ class Ground:
 
     def looking_from(self, ahead: float, right: float, turned_deg: float, pitch_deg: float = 35.0) -> Transform:
         """base_T_camera of a robot that stands at a place on the ground, turned from "ahead" to the right."""
-        p, t = np.radians(pitch_deg), np.radians(turned_deg)
-        camera_R_ground = np.array([(0, -np.sin(p), np.cos(p)), (1, 0, 0), (0, -np.cos(p), -np.sin(p))]).T
+        t, camera_R_ground = np.radians(turned_deg), self._axes(pitch_deg)
         x = np.array([np.cos(t), np.sin(t), 0.0])
         base_axes = camera_R_ground @ np.stack((x, np.array([np.sin(t), -np.cos(t), 0.0]), (0, 0, 1)), axis=1)
         matrix = np.eye(4)
@@ -120,6 +117,17 @@ class Ground:
 def lay(scene: Scene, limits: RelationConfig = LIMITS) -> Layout:
     """The layout of a scene whose depth is exact."""
     return lay_out(scene, EXACT_DEPTH, limits)
+
+
+def scorer_of(layout: Layout, fit: Callable[[str, str], float] = label_fit, relation: Any = None) -> PhraseScorer:
+    """What decides phrases about a layout, by how the name said fits the label; each object is surely there."""
+    labels = [o.detection.label for o in layout.scene.objects]
+
+    def match(phrase: NounPhrase) -> Array:
+        return np.array([fit(phrase.category, label) for label in labels])
+
+    config = ResolverConfig(relation=relation or layout.relation)
+    return PhraseScorer(layout, config, match, np.ones(len(layout)), VIEWER)
 
 
 def margins(layout: Layout, relation: str, frame: FrameOfReference = VIEWER) -> Array:
@@ -135,19 +143,19 @@ def changed(scene: Scene, row: int, change: Callable[[SceneObject], SceneObject]
 
 def turned(scene: Scene, yaws: Sequence[float]) -> Scene:
     """The scene with each object turned about its own vertical axis, radians."""
-    objects = (_turned(obj, scene.up, yaw) for obj, yaw in zip(scene.objects, yaws, strict=True))
+    objects = []
+    for obj, yaw in zip(scene.objects, yaws, strict=True):
+        R = rotation(scene.up, yaw)
+        footprint = (obj.footprint - obj.box.centre) @ R.T + obj.box.centre
+        box, detection = dataclasses.replace(obj.box, axes=R @ obj.box.axes), _faced(obj.detection, R)
+        objects.append(dataclasses.replace(obj, footprint=footprint, box=box, detection=detection))
     return dataclasses.replace(scene, objects=tuple(objects))
 
 
-def _turned(obj: SceneObject, up: Array, yaw: float) -> SceneObject:
-    R = rotation(up, yaw)
-    footprint = (obj.footprint - obj.box.centre) @ R.T + obj.box.centre
-    box = dataclasses.replace(obj.box, axes=R @ obj.box.axes)
-    front = obj.detection.front
-    detection = obj.detection
-    if front is not None:
-        detection = dataclasses.replace(detection, front=tuple(R @ np.array(front)))
-    return dataclasses.replace(obj, footprint=footprint, box=box, detection=detection)
+def _faced(detection: Detection, R: Array) -> Detection:
+    """The detection with its front, if it has one, turned by R."""
+    front = detection.front
+    return dataclasses.replace(detection, front=None if front is None else tuple(R @ np.array(front)))
 
 
 def rotation(axis: Array, angle: float) -> Array:
@@ -163,9 +171,8 @@ def with_front(scene: Scene, row: int, ahead: float, right: float, label: str | 
 
     def change(obj: SceneObject) -> SceneObject:
         name = obj.detection.label if label is None else label
-        return dataclasses.replace(
-            obj, detection=dataclasses.replace(obj.detection, front=tuple(direction), label=name)
-        )
+        detection = dataclasses.replace(obj.detection, front=tuple(direction), label=name)
+        return dataclasses.replace(obj, detection=detection)
 
     return changed(scene, row, change)
 
@@ -209,13 +216,11 @@ def _moved(scene: Scene, R: Array, t: Array, frame: RgbdFrame) -> Scene:
 
 
 def _object_moved(obj: SceneObject, R: Array, t: Array) -> SceneObject:
-    given = obj.detection.front
-    front = None if given is None else tuple(R @ np.array(given))
     axes = R @ obj.box.axes
     axes[:, 1] = np.cross(axes[:, 2], axes[:, 0])
     return dataclasses.replace(
         obj,
-        detection=dataclasses.replace(obj.detection, front=front),
+        detection=_faced(obj.detection, R),
         points=(obj.points @ R.T + t).astype(np.float32),
         surface_centre=R @ obj.surface_centre + t,
         box=dataclasses.replace(obj.box, centre=R @ obj.box.centre + t, axes=axes),

@@ -18,13 +18,14 @@ from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
 from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
-from spatial_vlm_ros.types import Detection, Mask, Resolution, RgbdFrame, Scene, Status, Vector3
+from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, Status, Vector3
 
 STEEP = {"eye": (0.0, -0.6, 0.75), "target": (0.0, 0.1, 0.0)}
 LEVEL = {"eye": (0.1, -0.75, 0.45), "target": (0.0, 0.1, 0.1)}
 ABOVE = {"eye": (0.05, -0.9, 0.75), "target": (0.0, 0.1, 0.1)}
 FURNITURE: dict[str, Any] = {"organiser": organiser, "shelves": shelf_unit, "chest": chest, "stairs": stairs}
 SEVERAL = ("size", "across", "along", "heights")
+Detections = Sequence[Detection] | None
 
 
 class Kept:
@@ -82,15 +83,16 @@ class Table:
                 made.append(getattr(self._plain, kind)(id_, x, y, z=z, **more))
         return self.see(*made, *others, **view)
 
-    def lift(
-        self, seen: Rendering, detections: Sequence[Detection] | None = None, frame: RgbdFrame | None = None
-    ) -> Scene:
+    def as_one(self, seen: Rendering, id_: str, label: str, *parts: str) -> tuple[Detection, ...]:
+        """The detections, with those of some bodies as one."""
+        mask = np.logical_or.reduce([seen.masks[part] for part in parts])
+        return (*(d for d in seen.detections if d.id not in parts), self.of_mask(label, mask, id_))
+
+    def lift(self, seen: Rendering, detections: Detections = None, frame: RgbdFrame | None = None) -> Scene:
         given = seen.detections if detections is None else detections
         return lifted(frame or seen.frame, tuple(given), DepthConfig(), LiftConfig())
 
-    def layout(
-        self, seen: Rendering, detections: Sequence[Detection] | None = None, frame: RgbdFrame | None = None
-    ) -> Layout:
+    def layout(self, seen: Rendering, detections: Detections = None, frame: RgbdFrame | None = None) -> Layout:
         return laid_out(self.lift(seen, detections, frame), DepthConfig(), RelationConfig())
 
     def meant(self, seen: Rendering, words: str, *given: Any, **request: Any) -> str:
@@ -108,7 +110,6 @@ def meant(answer: Resolution) -> str:
 def spot(answer: Resolution) -> np.ndarray:
     """The best place, metres, world frame."""
     assert answer.status is Status.OK, answer.message
-    assert answer.place is not None
     return np.array(answer.place.pose.position)
 
 
@@ -128,18 +129,6 @@ def without_depth(seen: Rendering, *ids: str) -> RgbdFrame:
     for id_ in ids:
         depth[seen.masks[id_]] = np.nan
     return dataclasses.replace(seen.frame, depth=depth)
-
-
-def of_mask(id_: str, label: str, mask: Mask) -> Detection:
-    rows, columns = np.nonzero(mask)
-    box = (float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
-    return Detection(id_, label, 0.9, box, mask)
-
-
-def as_one(seen: Rendering, id_: str, label: str, *parts: str) -> tuple[Detection, ...]:
-    """The detections, with those of some bodies as one."""
-    mask = np.logical_or.reduce([seen.masks[part] for part in parts])
-    return (*(d for d in seen.detections if d.id not in parts), of_mask(id_, label, mask))
 
 
 KINDS = ("cup", "can", "box", "block", "ball", "bowl", "mug")

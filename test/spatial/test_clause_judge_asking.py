@@ -6,15 +6,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from judges import GOOD, SURE, Asked, Finder, Judge, Says, behind, effect, report_of, says, told, written
+from judges import GOOD, SURE, Asked, Finder, Judge, Says, behind, effect, says, told, written
 from rendered_tables import Table, meant, without_depth
 
 from spatial_vlm_ros.errors import CancelledError, FileError, InputError, ModelError, ShapeError
@@ -22,13 +24,12 @@ from spatial_vlm_ros.geometry.boxes import in_image
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import ModelReading
-from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted, load_calibrations
 from spatial_vlm_ros.spatial.clauses import Box, is_upright, shows_side
 from spatial_vlm_ros.spatial.layout import Array
-from spatial_vlm_ros.types import PinholeCamera, Resolution, Rgb, Status
+from spatial_vlm_ros.types import PinholeCamera, Resolution, Status
 
 BEHIND = "the can behind the cup"
 LEFT = "the can left of the cup"
@@ -45,6 +46,8 @@ def test_a_ratio_is_bayes_rule_by_hand() -> None:
 
 @given(slope=st.floats(-1000, 1000), offset=st.floats(-1000, 1000), n=st.integers(0, 10**9), p=st.floats(0, 1),
        share=st.floats(0, 1))  # fmt: skip
+@example(slope=1000.0, offset=-1000.0, n=10, p=0.0, share=0.5)
+@example(slope=1000.0, offset=-1000.0, n=10, p=1.0, share=0.5)
 def test_a_ratio_never_contradicts_the_probability(slope: float, offset: float, n: int, p: float, share: float) -> None:
     known = JudgeCalibration(slope, 0.0, offset, n, int(share * n))
     ratio = known.ratio(p)
@@ -128,7 +131,7 @@ def test_what_is_open_and_shows_is_asked(asked: Asked, tabletop: Table, bodies: 
 
 def test_no_more_than_the_stated_number_is_asked_and_off_asks_nothing(asked: Asked, two_sides: Rendering) -> None:
     answer, judge = asked(two_sides, BEHIND, behind, mode="report", judge={"most_relations": 1})
-    assert len(judge.asked) == len(report_of(answer).relations) == 1
+    assert len(judge.asked) == len(answer.judge.relations) == 1
     answer, judge = asked(two_sides, BEHIND, behind, mode="off")
     assert (answer.judge, judge.asked) == (None, [])
 
@@ -167,33 +170,21 @@ def test_candidates_that_measurement_denies_need_no_question(asked: Asked, table
     assert effect(answer) == (Status.OK, "a", "settled")
 
 
-class Reader:
-    """A language model that reads every sentence as one command."""
-
-    def read(self, instruction: str) -> ModelReading:
-        queries = tuple(dataclasses.replace(one, read_by="m") for one in understood(BEHIND))
-        return ModelReading(BEHIND, instruction, queries)
-
-
 def test_what_a_language_model_read_is_not_judged(two_sides: Rendering) -> None:
+    """It reads every sentence as one command."""
+    queries = tuple(dataclasses.replace(one, read_by="m") for one in understood(BEHIND))
+    reader = SimpleNamespace(read=lambda words: ModelReading(BEHIND, words, queries))
     judge = Judge(two_sides, says(("behind", "far")))
-    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), judge, Reader())  # type: ignore[arg-type]
+    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), judge, reader)
     answer = resolver.resolve(two_sides.frame, "die Dose hinter der Tasse", two_sides.detections)
     assert (answer.status, answer.judge, judge.asked) == (Status.LOW_CONFIDENCE, None, [])
     resolver.resolve(two_sides.frame, BEHIND, two_sides.detections)
     assert len(judge.asked) == 2
 
 
-class Failing:
+def failing(said: Any) -> Any:
     """A model that fails, or says what is no probability."""
-
-    def __init__(self, said: Any) -> None:
-        self.said = said
-
-    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> Any:  # noqa: ARG002
-        if isinstance(self.said, Exception):
-            raise self.said
-        return self.said
+    return SimpleNamespace(judge=Mock(side_effect=said if isinstance(said, Exception) else [said]))
 
 
 @pytest.mark.parametrize(
@@ -204,16 +195,14 @@ class Failing:
         FileError("/weights.bin", "gone", "get it again"), (), (2.0, 0.1), ("no", "yes"), 3,
     ],
 )  # fmt: skip
-def test_a_judge_that_fails_leaves_the_answer_of_the_geometry(
-    two_sides: Rendering, tabletop: Table, caplog: pytest.LogCaptureFixture, said: Any
-) -> None:
-    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), Failing(said))  # type: ignore[arg-type]
+def test_a_failing_judge_leaves_the_answer(two_sides: Rendering, tabletop: Table, caplog: Any, said: Any) -> None:
+    resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), failing(said))
     with caplog.at_level(logging.WARNING):
         answer = resolver.resolve(two_sides.frame, BEHIND, two_sides.detections)
     alone = tabletop.ask(two_sides, BEHIND)
     assert (answer.status, answer.target, answer.confidence) == (Status.OK, alone.target, alone.confidence)
-    assert (report_of(answer).effect, report_of(answer).relations) == ("reported", ())
-    assert report_of(answer).reason.startswith("it failed: ")
+    assert (answer.judge.effect, answer.judge.relations) == ("reported", ())
+    assert answer.judge.reason.startswith("it failed: ")
     assert "relations are not judged by a model" in caplog.text
 
 
@@ -228,10 +217,9 @@ def test_a_judge_that_fails_leaves_the_answer_of_the_geometry(
     ids=["cancelled", "cannot be asked", "missing file", "marks of its own"],
 )
 def test_ends_of_requests(two_sides: Rendering, judge: dict[str, str], of: str | None, status: str, words: str) -> None:
-    models = {"cancelled": Failing(CancelledError("the request was cancelled")), "judge": Judge(two_sides, behind)}
-    answer = Resolver(config_from({"judge": judge}), models.get(of or "")).resolve(  # type: ignore[arg-type]
-        two_sides.frame, BEHIND, two_sides.detections
-    )
+    models = {"cancelled": failing(CancelledError("the request was cancelled")), "judge": Judge(two_sides, behind)}
+    resolver = Resolver(config_from({"judge": judge}), models.get(of or ""))
+    answer = resolver.resolve(two_sides.frame, BEHIND, two_sides.detections)
     assert (answer.status.name, answer.target) == (status, None)
     assert words in answer.message
 
@@ -287,28 +275,19 @@ def test_a_judge_of_simulated_images_is_asked_about_no_others(two_sides: Renderi
     config = config_from({"judge": {"mode": "report"}, "domain_gate": {"images": images}})
     frame = dataclasses.replace(two_sides.frame, domain="unknown")
     answer = Resolver(config, judge).resolve(frame, BEHIND, two_sides.detections)  # type: ignore[arg-type]
-    assert (answer.status, len(judge.asked), len(report_of(answer).relations)) == (Status.OK, n, n)
-
-
-class FirstChoice:
-    """A model that answers questions, and always with the first choice."""
-
-    asked = 0
-
-    def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
-        self.asked += 1
-        return choices[0]
+    assert (answer.status, len(judge.asked), len(answer.judge.relations)) == (Status.OK, n, n)
 
 
 def test_a_model_that_does_not_understand_marks_costs_an_answer_nothing(two_sides: Rendering, tabletop: Table) -> None:
-    model = FirstChoice()
+    """It always answers with the first choice."""
+    answers = Mock(side_effect=lambda _rgb, _question, choices: choices[0])
     config = config_from({"judge": {"mode": "fuse", "marks": "auto", "budget_s": 600.0}})
-    resolver, alone = Resolver(config, model), tabletop.ask(two_sides, BEHIND)  # type: ignore[arg-type]
+    resolver, alone = Resolver(config, SimpleNamespace(answer=answers)), tabletop.ask(two_sides, BEHIND)
     for _ in range(3):
         answer = resolver.resolve(two_sides.frame, BEHIND, two_sides.detections)
         assert (answer.status, answer.target) == (Status.OK, alone.target)
-        assert "does not recognise the marked objects: right in boxes 8, crop 8 of 16" in report_of(answer).reason
-        assert model.asked == 32  # found out once
+        assert "does not recognise the marked objects: right in boxes 8, crop 8 of 16" in answer.judge.reason
+        assert answers.call_count == 32  # found out once
 
 
 @pytest.mark.parametrize("judge", [{"marks": "arrows"}, {"marks": "auto", "by": "relation-judge"}])
@@ -320,14 +299,9 @@ def test_marks_that_cannot_be_are_refused(judge: dict[str, str]) -> None:
 HIGH, LOW = (100.0, 50.0, 140.0, 90.0), (100.0, 300.0, 140.0, 380.0)
 
 
-def in_picture(seen: Rendering) -> dict[str, float]:
-    """x of the middle of each object's box, pixels."""
-    return {one.id: (one.box_xyxy[0] + one.box_xyxy[2]) / 2 for one in seen.detections}
-
-
 def by_picture(seen: Rendering) -> Says:
     """A model that is right about sides in the picture."""
-    x = in_picture(seen)
+    x = {one.id: one.box_xyxy[0] + one.box_xyxy[2] for one in seen.detections}
     return lambda relation, target, anchor: 0.97 if (x[target] < x[anchor]) == (relation == "left of") else 0.03
 
 
@@ -371,20 +345,18 @@ def test_relations_that_are_no_sides_always_show(camera: PinholeCamera) -> None:
 def test_a_tilted_camera_chooses_nothing_by_the_picture(asked: Asked, tabletop: Table, roll: int) -> None:
     """Behind and before the cup the picture shifts by up to 60 pixels what is a hair to its right and to its left."""
     seen = tabletop.scene("cup cup 0 0; can a 0.004 0.25; can b -0.006 -0.2; can clear 0.25 0", roll_deg=roll)
-    words = "the can left of the cup"
-    answer, judge = asked(seen, words, by_picture(seen), {"left of": GOOD})
+    answer, judge = asked(seen, LEFT, by_picture(seen), {"left of": GOOD})
     if roll == 0:
         assert (meant(answer), len(judge.asked)) == ("b", 3)
         return
     assert judge.asked == [("left of", "clear", "cup")]
-    assert (tabletop.meant(seen, words), meant(answer), answer.target) == ("AMBIGUOUS", "AMBIGUOUS", None)
-    assert report_of(answer).effect == "reported"
+    assert (tabletop.meant(seen, LEFT), meant(answer), answer.target) == ("AMBIGUOUS", "AMBIGUOUS", None)
+    assert answer.judge.effect == "reported"
 
 
 @pytest.mark.parametrize(("roll", "n"), [(90.0, 0), (180.0, 0), (15.0, 2)])
 def test_a_turned_camera_is_not_asked_about_depth(asked: Asked, tabletop: Table, roll: float, n: int) -> None:
-    seen = tabletop.scene("cup cup 0 0; can near 0 -0.2; can far 0.02 0.2", roll_deg=roll)
-    _, judge = asked(seen, "the can behind the cup", lambda *_: 0.9)
+    _, judge = asked(tabletop.scene(SIDES, roll_deg=roll), BEHIND, lambda *_: 0.9)
     assert len(judge.asked) == n
 
 
@@ -398,12 +370,10 @@ def test_beside_a_steep_cameras_axis_the_picture_chooses_nothing(asked: Asked, t
     right = np.array([ahead[1], -ahead[0]]) * side
     far, near = cup + 0.22 * ahead - 0.006 * right, cup - 0.22 * ahead + 0.006 * right
     seen = tabletop.see(tabletop.cup("cup", *cup), tabletop.can("far", *far), tabletop.can("near", *near), eye=eye)
-    x = in_picture(seen)
+    x = {one.id: (one.box_xyxy[0] + one.box_xyxy[2]) / 2 for one in seen.detections}
     assert (x["far"] - x["cup"]) * side > 20  # it looks outside of the cup, and is inside of its line of sight
-    words = f"the can {'left' if side > 0 else 'right'} of the cup"
-    frame = without_depth(seen, "cup")
-    relations = {"left of": GOOD, "right of": GOOD}
-    answer, judge = asked(seen, words, by_picture(seen), relations, frame=frame)
+    words, relations = f"the can {'left' if side > 0 else 'right'} of the cup", {"left of": GOOD, "right of": GOOD}
+    answer, judge = asked(seen, words, by_picture(seen), relations, frame=without_depth(seen, "cup"))
     assert (answer.status, answer.target, judge.asked) == (Status.AMBIGUOUS, None, [])
 
 
@@ -419,17 +389,18 @@ def test_depth_is_calibrated_by_which_of_the_two_is_higher(relation: str, target
     assert in_image(relation, target, anchor) == name
 
 
-def measured(rows: Iterable[tuple[str, Box, Box, float, bool]]) -> Mapping[str, JudgeCalibration]:
-    """Calibrations of labelled answers: (relation, target, anchor, what the model has, whether it holds)."""
+Labelled = tuple[str, Box, Box, float, bool]
+"""Relation, target, anchor, what the model has, whether it holds."""
+
+
+def measured(rows: Iterable[Labelled]) -> Mapping[str, JudgeCalibration]:
     by: dict[str, list[tuple[float, bool]]] = {}
     for relation, target, anchor, p, holds in rows:
         by.setdefault(in_image(relation, target, anchor), []).append((p, holds))
     return {name: fitted(np.array([p for p, _ in of]), np.array([y for _, y in of])) for name, of in by.items()}
 
 
-def by_height(
-    follow: int, contrary: int, gap: float, noise: float, levels: int
-) -> list[tuple[str, Box, Box, float, bool]]:
+def by_height(follow: int, contrary: int, gap: float, noise: float, levels: int) -> list[Labelled]:
     """Answers of a model that takes higher for farther, as sure as `gap`; its noise knows nothing of the truth.
 
     Times `levels` of the noise, of `follow` pairs of each kind the higher one is farther, and of `contrary` nearer. Gap
@@ -478,19 +449,20 @@ def test_fused_such_a_model_changes_nothing(asked: Asked, tabletop: Table, words
     y = {one.id: one.box_xyxy[1] + one.box_xyxy[3] for one in seen.detections}
     assert y["near"] < y["cup"]
     known = measured(by_height(20, contrary, 3.0, 1.0, 5))
+
+    def says_higher(relation: str, one: str, anchor: str) -> float:
+        return 0.95 if (y[one] < y[anchor]) == (relation == "behind") else 0.05
+
     assert tabletop.meant(seen, words) == ("far" if "behind" in words else "near")
     for frame in (seen.frame, without_depth(seen, "cup")):
         alone = tabletop.ask(seen, words, frame=frame)
-        answer, judge = asked(
-            seen, words, lambda relation, one, anchor: 0.95 if (y[one] < y[anchor]) == (relation == "behind") else 0.05,
-            known, frame=frame,
-        )  # fmt: skip
+        answer, judge = asked(seen, words, says_higher, known, frame=frame)
         assert len(judge.asked) == 2
         assert (meant(answer), answer.confidence) == (meant(alone), alone.confidence)
-        assert report_of(answer).effect == "reported"
+        assert answer.judge.effect == "reported"
 
 
 def test_a_verdict_counts_only_where_the_model_knows_beyond_the_height(asked: Asked, two_sides: Rendering) -> None:
-    answer, judge = asked(two_sides, "the can behind the cup", lambda *_: 0.5, {"behind, higher": GOOD})
+    answer, judge = asked(two_sides, BEHIND, lambda *_: 0.5, {"behind, higher": GOOD})
     assert len(judge.asked) == 2
     assert told(answer) == {"far": 0.5, "near": None}

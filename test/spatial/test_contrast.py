@@ -5,10 +5,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from relation_scenes import Ground, Object
+from relation_scenes import Ground, Object, scorer_of
 from rendered_tables import Table, laid_out, lifted, meant, without_attributes, without_depth
 from tables import tables
 
@@ -16,7 +17,7 @@ from benchmarks.resolving import FIVE, scene_of
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.output.json_schema import resolution_json
-from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig, ResolverConfig
+from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
 from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.sensor import noisy
@@ -38,15 +39,7 @@ KETTLE = Object(0.9, 0.0, (0.16, 0.16, 0.2), label="kettle")
 
 
 def decided(words: str, layout: Layout) -> ResolvedChoice:
-    labels = [o.detection.label for o in layout.scene.objects]
-    scorer = PhraseScorer(
-        layout,
-        ResolverConfig(relation=RelationConfig()),
-        match=lambda p: np.array([label_fit(p.category, label) for label in labels]),
-        score=np.ones(len(layout)),
-        default_frame=FrameOfReference.VIEWER,
-    )
-    return decide(parse(words), scorer)
+    return decide(parse(words), scorer_of(layout, relation=RelationConfig()))
 
 
 def cup(ahead: float, right: float, base: float = 0.0) -> Object:
@@ -77,9 +70,7 @@ SPOONS = [Object(1.1, right, label="spoon") for right in (0.13, -0.18)]
         ("the spoon behind the cup next to the kettle", [cup(0.9, 0.13), cup(0.9, -0.18), *SPOONS], OK, {3}),
     ],
 )
-def test_vague_distances_choose_by_contrast(
-    ground: Ground, words: str, others: list[Object], status: Status, meant_: set[int] | None
-) -> None:
+def test_vague_words_choose_by_contrast(ground: Ground, words: str, others: Any, status: Status, meant_: Any) -> None:
     verdict = decided(words, ground.layout([KETTLE, *others]))
     assert verdict.status is status
     assert meant_ is None or set(verdict.rivals or verdict.meant) == meant_
@@ -129,9 +120,7 @@ def test_a_word_that_nobody_can_check_does_not_exclude_the_only_candidate_and_is
 CRATE = "can can 0 -0.1; block:{} c0 0 0.25 size=0.14x0.14x0.08"
 
 
-@pytest.mark.parametrize(
-    "said", ["the wooden crate", "the toy crate", "the storage crate", "the old wooden crate", "the apple crate"]
-)
+@pytest.mark.parametrize("said", [f"the {word} crate" for word in ("wooden", "toy", "storage", "old wooden", "apple")])
 def test_a_word_that_separates_nothing_leaves_an_order_clear(tabletop: Table, said: str) -> None:
     """As a target that is told by a relation, as an anchor, and as a destination; not where the label carries it."""
     seen = tabletop.scene(CRATE.format("crate"))
@@ -231,9 +220,7 @@ def test_an_object_without_depth_is_not_judged_by_pixels(tabletop: Table) -> Non
 
 
 @pytest.mark.parametrize(("attributes", "word", "expected"), TABLES["detectors words"], ids=str)
-def test_the_detectors_words_come_before_pixels(
-    tabletop: Table, attributes: list[list[str]], word: str, expected: list[list[float]]
-) -> None:
+def test_the_detectors_words_come_before_pixels(tabletop: Table, attributes: Any, word: str, expected: Any) -> None:
     """A near colour will do unless a better one is in view; a word given to one is a contrast to the other; a word
     that nothing can tell stays undecided; parts are told by these words alone."""
     found = judged(word, layout_of(cans(tabletop, "blue", "green"), [tuple(said) for said in attributes]))
@@ -263,18 +250,13 @@ def test_equals_are_neither_large_nor_small_and_alone_any_size_fits(tabletop: Ta
          "the last 500 objects from the left", "the 150 tallest objects", "the 999 objects behind the 999 boxes"))],
 )  # fmt: skip
 def test_a_number_costs_no_more_than_the_objects_there_are(instruction: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[tuple[int, int]] = []
-    how_many = superlatives._how_many
-
-    def count(chance: Any, most: int) -> Any:
-        counted.append((most, chance.size))
-        return how_many(chance, most)
-
-    monkeypatch.setattr(superlatives, "_how_many", count)
+    how_many = Mock(wraps=superlatives._how_many)
+    monkeypatch.setattr(superlatives, "_how_many", how_many)
     answer = Resolver().answer(scene_of(195), instruction)
     assert answer.status not in (Status.OK, Status.INTERNAL_ERROR)
-    assert max((most for most, _ in counted), default=0) <= 195
-    assert sum(size for _, size in counted) <= 4 * 195**2
+    counted = [call.args for call in how_many.call_args_list]
+    assert max((most for _, most in counted), default=0) <= 195
+    assert sum(chance.size for chance, _ in counted) <= 4 * 195**2
 
 
 def test_a_refusal_points_at_the_words_that_it_quotes() -> None:
@@ -385,9 +367,7 @@ def test_each_relation_of_the_same_objects_is_measured_once(monkeypatch: pytest.
         return measured(relation, pairs, distance)
 
     monkeypatch.setattr(RelationMeasure, "__call__", measure)
-    readings = Resolver().answer(scene_of(31), FIVE).query
-    assert readings is not None
-    assert readings.readings > 30
+    assert Resolver().answer(scene_of(31), FIVE).query.readings > 30
     assert len(asked) == len(set(asked))
     assert len(asked) <= 20  # five relations, each of few kinds of objects; the readings have 149 clauses
 

@@ -69,14 +69,12 @@ def test_of_two_chicks_each_answer_is_one_of_them() -> None:
     frame, detections = chicks_and_cup_frame()
     asked = Resolver().resolve(frame, "grab me the chick", detections)
     assert {candidate.label for candidate in asked.candidates[:2]} == {"chick"}
-    assert {offered.text: offered.ids for offered in asked.answers} == {
-        "the bonnet one": ("bonnet",),
-        "the ribbon one": ("ribbon",),
-    }
+    offered = {one.text: one.ids for one in asked.answers}
+    assert offered == {"the bonnet one": ("bonnet",), "the ribbon one": ("ribbon",)}
     plain = without_attributes(detections)
-    for offered in Resolver().resolve(frame, "grab me the chick", plain).answers:
-        found = Resolver().resolve(frame, offered.text, plain, follows=["grab me the chick"])
-        assert (meant(found),) == offered.ids
+    for one in Resolver().resolve(frame, "grab me the chick", plain).answers:
+        found = Resolver().resolve(frame, one.text, plain, follows=["grab me the chick"])
+        assert (meant(found),) == one.ids
 
 
 @pytest.mark.parametrize("scenes", [5, MANY])

@@ -24,9 +24,7 @@ SIDES = "can a -0.2 0; can b 0.2 0"
 
 
 def even(rows: Sequence[int], n: int) -> np.ndarray:
-    probability = np.zeros(n)
-    probability[list(rows)] = 1 / len(rows)
-    return probability
+    return np.isin(np.arange(n), rows) / len(rows)
 
 
 def asked(layout: Layout, phrase: NounPhrase = CAN, **request: object) -> Question:
@@ -99,9 +97,8 @@ def test_what_stands_close_together_is_told_apart_by_size(tabletop: Table) -> No
         dataclasses.replace(o, points=o.points[:0], detection=dataclasses.replace(o.detection, box_xyxy=box))
         for o in layout.scene.objects
     )
-    alike = dataclasses.replace(  # no place to tell them by
-        layout, centre=layout.centre * (1e-3, 1e-3, 1.0), scene=dataclasses.replace(layout.scene, objects=objects)
-    )
+    scene, centre = dataclasses.replace(layout.scene, objects=objects), layout.centre * (1e-3, 1e-3, 1.0)
+    alike = dataclasses.replace(layout, centre=centre, scene=scene)  # no place to tell them by
     assert asked(alike).text == "Which can: the shorter or the taller one?"
 
 

@@ -3,26 +3,13 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from relation_scenes import (
-    LIMITS,
-    PAIRWISE,
-    RELATION,
-    VIEWER,
-    Ground,
-    Object,
-    lay,
-    margins,
-    rounded,
-    turned,
-    with_front,
-)
+from relation_scenes import LIMITS, PAIRWISE, VIEWER, Ground, Object, lay, margins, rounded, turned, with_front
 from tables import tables
 
 from spatial_vlm_ros.errors import FrameUndefinedError
@@ -108,11 +95,8 @@ def test_heights_do_not_decide_what_is_behind(ground: Ground, pitch: float) -> N
     assert ground.margin("behind", O(0.9, 0.0, base=0.35), O(1.0, 0.05), pitch_deg=pitch) < -0.09
 
 
-CORNERS = ((1.0, -0.2), (1.0, 0.2), (1.4, 0.0))
-
-
 def test_a_member_is_among_the_others(ground: Ground) -> None:
-    layout = lay(ground.scene([O(*corner) for corner in (*CORNERS, (1.1, 0.0))]))
+    layout = lay(ground.scene([O(1.0, -0.2), O(1.0, 0.2), O(1.4, 0.0), O(1.1, 0.0)]))
     everyone = np.arange(4)
     got, _ = measure_set("among", layout, everyone, everyone)
     assert got[3] == pytest.approx(0.13, **EXACT)
@@ -246,8 +230,7 @@ def deviation(ground: Ground, relation: str, base: float, up_from: UpSource, til
     scene = ground.scene([O(0.8, 0.25, base=base), O(0.8, 0.0)])
     support = dataclasses.replace(scene.support or Plane(scene.up, 0.6, 0.0), sigma_tilt=np.radians(tilt_deg))
     layout = lay_out(dataclasses.replace(scene, up_from=up_from, support=support), DepthConfig(), RelationConfig())
-    pairs = Pairs(layout, layout.viewpoint(VIEWER), np.array([0]), np.array([1]))
-    return float(RELATIONS[relation](pairs)[1][0, 0])
+    return float(RELATIONS[relation](pair(layout))[1][0, 0])
 
 
 def test_a_difference_in_height_is_no_surer_than_up(ground: Ground) -> None:
@@ -257,21 +240,24 @@ def test_a_difference_in_height_is_no_surer_than_up(ground: Ground) -> None:
     assert seen == pytest.approx(np.hypot(level, 0.25 * np.radians(5.0)), rel=0.02)
     with pytest.raises(FrameUndefinedError, match="which way is up"):
         deviation(ground, "higher than", 0.12, UpSource.OPTICAL_AXES)
-    relations: Sequence[str] = ("right of", "behind")
-    for relation in relations:
+    for relation in ("right of", "behind"):
         for base, same in ((0.0, True), (0.12, False)):
             sure = deviation(ground, relation, base, UpSource.TF)
             tilted = deviation(ground, relation, base, UpSource.SUPPORT_PLANE, 5.0)
             assert (tilted == pytest.approx(sure, rel=1e-3)) is same
 
 
-def pairs_of(ground: Ground, target: Object, anchor: Object) -> Pairs:
-    layout = lay(ground.scene((target, anchor)))
+def pair(layout: Layout) -> Pairs:
+    """The first object and the second."""
     return Pairs(layout, layout.viewpoint(VIEWER), np.array([0]), np.array([1]))
 
 
+def pairs_of(ground: Ground, target: Object, anchor: Object) -> Pairs:
+    return pair(lay(ground.scene((target, anchor))))
+
+
 @pytest.mark.parametrize(("relation", "place", "base", "gap"), tables(__file__)["distances"])
-def test_a_stated_distance_is_the_gap_along_the_relations_own_direction(
+def test_a_stated_distance_is_the_gap_along_its_direction(
     ground: Ground, relation: str, place: tuple[float, float], base: float, gap: float
 ) -> None:
     """Objects are 0.06 wide; at exactly the gap, about leaves its tolerance, the larger of 2 cm and a fifth."""
@@ -325,17 +311,17 @@ ONE = ("left of", "right of", "behind", "in front of", "next to", "near", "far f
 
 def scene(*objects: Object) -> Layout:
     # A copy keeps the noise of the object, which depends on its distance; here it does not.
-    return lay_out(Ground().scene(objects), DepthConfig(noise_quadratic=0.0), RELATION)
+    limits = dataclasses.replace(LIMITS, size_blur=0.05)
+    return lay_out(Ground().scene(objects), DepthConfig(noise_quadratic=0.0), limits)
 
 
 def asked(layout: Layout, name: str, *anchors: int, **more: object) -> AskedRelation:
     return AskedRelation(name, layout.viewpoint(FrameOfReference.VIEWER), anchors, **more)  # type: ignore[arg-type]
 
 
-def likely(
-    layout: Layout, row: int, relation: AskedRelation, places: np.ndarray, bottom: float | None = None
-) -> np.ndarray:
-    return clause_likelihood(*measured_over(layout, row, relation, places, bottom))
+def likely(layout: Layout, relation: AskedRelation, places: np.ndarray, bottom: float | None = None) -> np.ndarray:
+    """Of the first object, moved to these places."""
+    return clause_likelihood(*measured_over(layout, 0, relation, places, bottom))
 
 
 @pytest.mark.parametrize("name", ONE)
@@ -354,8 +340,8 @@ def test_a_copy_can_stand_higher() -> None:
     layout = scene(Object(0.5, 0.3), tray)
     on = asked(layout, "on", 1)
     place = np.array([(0.8, 0.0)])
-    assert likely(layout, 0, on, place, 0.02)[0] > 0.9
-    assert likely(layout, 0, on, place, 0.2)[0] < 0.1
+    assert likely(layout, on, place, 0.02)[0] > 0.9
+    assert likely(layout, on, place, 0.2)[0] < 0.1
     there = scene(Object(0.8, 0.0, base=0.02), tray)
     assert measured_over(layout, 0, on, place, 0.02)[0][0] == pytest.approx(measured_at(there, 0, on)[0], abs=1e-9)
 
@@ -363,8 +349,8 @@ def test_a_copy_can_stand_higher() -> None:
 def test_the_region_of_right_is_that_of_left_mirrored() -> None:
     layout = scene(Object(0.8, 0.3), Object(0.8, 0.0, (0.1, 0.1, 0.1)))
     places = np.array([(a, r) for a in np.linspace(0.5, 1.2, 9) for r in np.linspace(-0.4, 0.4, 9)])
-    left = likely(layout, 0, asked(layout, "left of", 1), places)
-    right = likely(layout, 0, asked(layout, "right of", 1), places * (1, -1))
+    left = likely(layout, asked(layout, "left of", 1), places)
+    right = likely(layout, asked(layout, "right of", 1), places * (1, -1))
     np.testing.assert_allclose(left, right, atol=1e-9)
     assert left.max() > 0.9
     assert left.min() < 0.1
@@ -375,19 +361,19 @@ def test_a_negated_relation_holds_where_it_fails() -> None:
     plain, turned = (asked(layout, "behind", 1, negated=negated) for negated in (False, True))
     one, other = (measured_over(layout, 0, asked_for, np.array(PLACES)) for asked_for in (plain, turned))
     np.testing.assert_allclose(np.abs(one), np.abs(other))
-    both = likely(layout, 0, plain, np.array(PLACES)) + likely(layout, 0, turned, np.array(PLACES))
+    both = likely(layout, plain, np.array(PLACES)) + likely(layout, turned, np.array(PLACES))
     np.testing.assert_allclose(both, 1.0, atol=1e-9)
 
 
 def test_two_anchors_a_set_and_a_distance() -> None:
     layout = scene(Object(0.5, 0.4), Object(0.8, -0.2), Object(0.8, 0.2), Object(1.0, 0.0), Object(0.6, 0.0))
     middle = np.array([(0.8, 0.0)])
-    assert likely(layout, 0, asked(layout, "between", 1, 2), middle)[0] > 0.9
-    assert likely(layout, 0, asked(layout, "among", 1, 2, 3, 4), middle)[0] > 0.9
-    assert likely(layout, 0, asked(layout, "between", 1, 2, 3, 4), middle)[0] > 0.9  # more than two: among
+    assert likely(layout, asked(layout, "between", 1, 2), middle)[0] > 0.9
+    assert likely(layout, asked(layout, "among", 1, 2, 3, 4), middle)[0] > 0.9
+    assert likely(layout, asked(layout, "between", 1, 2, 3, 4), middle)[0] > 0.9  # more than two: among
     near = asked(layout, "at a distance from", 1, distance=Distance(0.1))
     places = np.array([(0.8, -0.2 + 0.06 + 0.1), (0.8, 0.3)])
-    likelihood = likely(layout, 0, near, places)
+    likelihood = likely(layout, near, places)
     assert likelihood[0] > 0.9
     assert likelihood[1] < 0.1
 
@@ -395,11 +381,11 @@ def test_two_anchors_a_set_and_a_distance() -> None:
 def test_the_object_itself_and_the_scene_are_left_as_they_were() -> None:
     layout = scene(Object(0.6, 0.3), Object(0.8, 0.0))
     before = {name: np.array(getattr(layout, name)) for name in ("centre", "top")}
-    likely(layout, 0, asked(layout, "behind", 1), np.array(PLACES), 0.3)
+    likely(layout, asked(layout, "behind", 1), np.array(PLACES), 0.3)
     for name, value in before.items():
         np.testing.assert_array_equal(getattr(layout, name), value)
     margin, sigma = measured_at(layout, 0, asked(layout, "behind", 1))
-    own = likely(layout, 0, asked(layout, "behind", 1), layout.centre[:1, :2])
+    own = likely(layout, asked(layout, "behind", 1), layout.centre[:1, :2])
     assert own[0] == pytest.approx(clause_likelihood(np.array([margin]), np.array([sigma]))[0])
     with pytest.raises(ValueError, match="between"):
         measured_at(layout, 0, asked(layout, "between", 1))

@@ -353,6 +353,14 @@ def test_a_relation_of_another_form_is_refused(field: str, value: object) -> Non
 
 
 PARSED = "from spatial_vlm_ros.language import parse; print(parse('the mug coplanar with the cup')[0].target.relations)"
+READ = """
+from benchmarks.parsing import sentences
+from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.language import parse
+for text in sentences(200):
+    try: print(parse(text))
+    except SpatialVlmError as error: print(error)
+"""
 
 
 @pytest.mark.live
@@ -370,18 +378,8 @@ def test_packages_are_found_where_setuptools_leaves_them_and_in_an_archive(site:
 def test_without_such_packages_no_metadata_is_read_and_with_them_other_sentences_are_read_as_before(site: Path) -> None:
     unread = "import importlib.metadata as m; m.entry_points = None; " + PARSED
     assert "relation='with'" in run(site, "-c", unread).stdout
-    code = "\n".join(
-        (
-            "from benchmarks.parsing import sentences",
-            "from spatial_vlm_ros.errors import SpatialVlmError",
-            "from spatial_vlm_ros.language import parse",
-            "for text in sentences(200):",
-            "    try: print(parse(text))",
-            "    except SpatialVlmError as error: print(error)",
-        )
-    )
-    without = run(site, "-c", code).stdout
+    without = run(site, "-c", READ).stdout
     install(site, "levels", LEVEL, "coplanar with")
     install(site, "middles", EQUIDISTANT, "equidistant from")
-    assert run(site, "-c", code).stdout == without
+    assert run(site, "-c", READ).stdout == without
     assert len(without.splitlines()) == 200

@@ -3,6 +3,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,18 +76,14 @@ def test_a_window_is_cut_out_before_it_is_binned(rectified: bool) -> None:
     assert numbers(camera_of(info(roi=roi), rectified=False)) == (600, 610, 321, 141, 640, 380)
 
 
-@pytest.mark.parametrize(("model", "d", "expected_model", "expected_d"), TABLES["lenses"])
-def test_lens_models_of_drivers_become_ours(
-    model: str, d: list[float], expected_model: str, expected_d: list[float]
-) -> None:
+@pytest.mark.parametrize(("model", "d", "ours", "ours_d"), TABLES["lenses"])
+def test_lens_models_of_drivers_become_ours(model: str, d: list[float], ours: str, ours_d: list[float]) -> None:
     camera = camera_of(info(distortion_model=model, d=d), rectified=False)
-    assert (camera.distortion_model, camera.D) == (expected_model, tuple(expected_d))
+    assert (camera.distortion_model, camera.D) == (ours, tuple(ours_d))
 
 
 @pytest.mark.parametrize(("fields", "rectified", "reason"), TABLES["no cameras"])
-def test_what_cannot_be_a_camera_of_these_images_is_refused(
-    fields: dict[str, Any], rectified: bool, reason: str
-) -> None:
+def test_what_cannot_be_a_camera_of_these_images_is_refused(fields: Any, rectified: bool, reason: str) -> None:
     if "roi" in fields:
         names = ("x_offset", "y_offset", "width", "height")
         fields = {"roi": RegionOfInterest(**dict(zip(names, fields["roi"], strict=True)))}
@@ -103,15 +100,15 @@ def test_what_is_no_camera_info_and_an_unknown_lens_are_refused(fields: dict[str
 
 
 def test_raw_images_of_a_camera_turned_against_its_frame_are_refused() -> None:
-    angle = 0.01
-    turned = [np.cos(angle), 0, np.sin(angle), 0, 1, 0, -np.sin(angle), 0, np.cos(angle)]
+    c, s = np.cos(0.01), np.sin(0.01)
+    turned = [c, 0, s, 0, 1, 0, -s, 0, c]
     with pytest.raises(InputError, match="rectified topics"):
         camera_of(info(r=turned), rectified=False)
     assert camera_of(info(r=turned), rectified=True).D == ()
     assert camera_of(info(r=[0.0] * 9), rectified=False).D  # not filled
 
 
-NUMBER = st.sampled_from([0.0, 1.0, 600.0, -1.0, float("nan"), 1e300]) | st.floats(-1e3, 1e3)
+NUMBER = st.sampled_from([0.0, 1.0, 600.0, -1.0, math.nan, 1e300]) | st.floats(-1e3, 1e3)
 
 
 @given(
@@ -168,8 +165,8 @@ def test_a_crop_is_laid_into_the_whole_image() -> None:
 
 
 def test_a_front_becomes_a_direction_of_length_one() -> None:
-    fronts: tuple[list[SimpleNamespace], ...] = ([SimpleNamespace(x=0.0, y=3.0, z=-4.0)], [])
-    found = detections_of(detection_array(*(entry(front=front) for front in fronts)), WIDTH, HEIGHT)
+    faced, other = entry(front=[SimpleNamespace(x=0.0, y=3.0, z=-4.0)]), entry(front=[])
+    found = detections_of(detection_array(faced, other), WIDTH, HEIGHT)
     assert [d.front for d in found] == [pytest.approx((0.0, 0.6, -0.8)), None]
 
 
@@ -203,14 +200,18 @@ def hypothesis(name: str, score: float, new: bool = True) -> SimpleNamespace:
     return SimpleNamespace(id=name, score=score)
 
 
+def of_vision_msgs(box: SimpleNamespace, results: Sequence[SimpleNamespace] = (), id_: str = "7") -> Detection:
+    message = SimpleNamespace(detections=[SimpleNamespace(id=id_, results=results, bbox=box)])
+    (found,) = detections_of(message, WIDTH, HEIGHT)
+    return found
+
+
 @pytest.mark.parametrize("new", [True, False])
 def test_messages_of_vision_msgs_of_every_version_are_read(new: bool) -> None:
     results = [hypothesis("bowl", 0.2, new), hypothesis("cup", 0.7, new), hypothesis("can", 0.1, new)]
-    message = SimpleNamespace(detections=[SimpleNamespace(id="", results=results, bbox=bbox(4, 3, 2, 4, new=new))])
-    (found,) = detections_of(message, WIDTH, HEIGHT)
+    found = of_vision_msgs(bbox(4, 3, 2, 4, new=new), results, id_="")
     assert (found.id, found.label, found.score, found.box_xyxy) == ("d0", "cup", 0.7, (3, 1, 5, 5))
-    message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4, new=new))])
-    (found,) = detections_of(message, WIDTH, HEIGHT)
+    found = of_vision_msgs(bbox(4, 3, 2, 4, new=new))
     assert (found.id, found.label, found.score) == ("7", "object", 1.0)
 
 
@@ -219,13 +220,11 @@ def test_messages_of_vision_msgs_of_every_version_are_read(new: bool) -> None:
     [(math.pi / 2, (2, 1)), (-math.pi / 2, (2, 1)), (math.pi / 4, (4.5**0.5, 4.5**0.5)), (1e-9, (1, 2))],
 )
 def test_a_turned_box_becomes_the_one_around_it(theta: float, half: tuple[float, float]) -> None:
-    message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, 2, 4, theta))])
-    (found,) = detections_of(message, WIDTH, HEIGHT)
+    found = of_vision_msgs(bbox(4, 3, 2, 4, theta))
     assert found.box_xyxy == pytest.approx((4 - half[0], 3 - half[1], 4 + half[0], 3 + half[1]))
     for size in ((0.0, 1.0), (1.0, math.nan)):
-        message = SimpleNamespace(detections=[SimpleNamespace(id="7", results=[], bbox=bbox(4, 3, *size))])
         with pytest.raises(InputError, match=r"detections\[0\]"):
-            detections_of(message, WIDTH, HEIGHT)
+            of_vision_msgs(bbox(4, 3, *size))
 
 
 def test_a_crop_is_as_tight_as_worked_by_hand() -> None:
@@ -274,9 +273,7 @@ def camera(lens: str) -> PinholeCamera:
 
 @pytest.mark.parametrize("lens", LENSES)
 @given(x=st.floats(-0.5, 0.5), y=st.floats(-0.4, 0.4), z=st.floats(0.3, 3.0))
-def test_the_turned_camera_sees_at_the_mirrored_column_what_the_mirror_showed(
-    lens: str, x: float, y: float, z: float
-) -> None:
+def test_the_turned_camera_sees_at_the_mirrored_column(lens: str, x: float, y: float, z: float) -> None:
     seen = camera(lens)
     point = np.array([[x * z, y * z, z]])
     ((u, v),) = project(seen, point * REFLECTION)

@@ -14,13 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spatial_vlm_ros.errors import (
-    InputError,
-    NotSynchronisedError,
-    SpatialVlmError,
-    StaleInputError,
-    TransformUnavailableError,
-)
+from spatial_vlm_ros import errors
+from spatial_vlm_ros.errors import InputError, NotSynchronisedError, StaleInputError, TransformUnavailableError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rclpy_composer
@@ -55,6 +50,13 @@ def info(stamp_ns: int, focal: float = 4.0) -> Any:
     return COMPOSE.camera_info(PinholeCamera(K, 4, 4), header(stamp_ns))
 
 
+def nothing_found(stamp_ns: int) -> Any:
+    return SimpleNamespace(header=header(stamp_ns), detections=[])
+
+
+MAKING = {roles.RGB: image, roles.DEPTH: depth, roles.RGB_INFO: info, roles.DETECTIONS: nothing_found}
+
+
 def transform(stamp_ns: int, parent: str = "base_link", child: str = OPTICAL, x: float = 0.0) -> Any:
     return COMPOSE.tf_message([COMPOSE.place_stamped(parent, child, (x, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0), stamp_ns)])
 
@@ -84,12 +86,12 @@ class Feed:
             elif part == "d":
                 self.add(roles.DEPTH, depth(stamp_ns + lag))
             elif part == "o" and roles.DETECTIONS in self.assembler.streams:
-                self.add(roles.DETECTIONS, SimpleNamespace(header=header(stamp_ns), detections=[]))
+                self.add(roles.DETECTIONS, nothing_found(stamp_ns))
 
     def take(self, after_ns: int = START, awaits_speaker: bool = False) -> PendingFrame | None:
         return self.assembler.take(after_ns, self.now, awaits_speaker)
 
-    def why(self, after_ns: int = START) -> SpatialVlmError:
+    def why(self, after_ns: int = START) -> errors.SpatialVlmError:
         return self.assembler.why_none(after_ns)
 
 
@@ -114,7 +116,7 @@ def test_a_frame_is_complete_only_with_its_own_detections() -> None:
     feed = Feed(with_detections=True)
     feed.frame(START, parts="ird")
     assert feed.take() is None
-    feed.add(roles.DETECTIONS, SimpleNamespace(header=header(START), detections=[]))
+    feed.add(roles.DETECTIONS, nothing_found(START))
     frame, detections = feed.take().decode()
     assert detections == ()
     assert (frame.rgb.shape, frame.frame_id) == ((4, 4, 3), OPTICAL)
@@ -344,7 +346,7 @@ def test_another_assembler_goes_on_with_what_is_sent_only_once() -> None:
 
 events = st.lists(
     st.tuples(
-        st.sampled_from([roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DETECTIONS, "take", "forget", "reset", "ask"]),
+        st.sampled_from([*MAKING, "take", "forget", "reset", "ask"]),
         st.integers(0, 30).map(lambda n: START + n * 33 * MS) | st.integers(0, 1 << 60),
         st.integers(0, 30 * MS),
     ),
@@ -355,18 +357,13 @@ events = st.lists(
 @given(events)
 def test_whatever_comes_frames_are_whole_and_never_from_before_the_request(script: list[tuple[str, int, int]]) -> None:
     feed, after = Feed(with_detections=True), START
-    making = {
-        roles.RGB: image, roles.DEPTH: depth, roles.RGB_INFO: info,
-        roles.DETECTIONS: lambda stamp: SimpleNamespace(header=header(stamp), detections=[]),
-    }  # fmt: skip
     for what, stamp, jitter in script:
-        if what in making:
-            shifted = stamp + (jitter if what == roles.DEPTH else 0)
-            feed.add(what, making[what](shifted))
+        if what in MAKING:
+            feed.add(what, MAKING[what](stamp + (jitter if what == roles.DEPTH else 0)))
         elif what == "take":
             observation = feed.take(after)
             if observation is None:
-                assert isinstance(feed.why(after), SpatialVlmError)
+                assert isinstance(feed.why(after), errors.SpatialVlmError)
                 continue
             assert observation.stamp_ns >= after
             match = observation.match
@@ -449,14 +446,12 @@ def test_a_link_that_nobody_publishes_is_refused_by_its_name(known: tuple[str, .
     links(feed, *known)
     assert feed.take() is None
     feed.now += 600 * MS
-    assert isinstance(feed.why(), TransformUnavailableError)
-    assert ("tool" if known else "upper") in str(feed.why())
-    missing = "tool" if known else "upper"
-    with pytest.raises(
-        TransformUnavailableError, match=f"frame '{missing}' was never published.*robot_description"
-    ) as e:
+    missing, error = "tool" if known else "upper", feed.why()
+    assert (type(error), missing in str(error)) == (TransformUnavailableError, True)
+    words = f"frame '{missing}' was never published.*robot_description"
+    with pytest.raises(TransformUnavailableError, match=words) as refused:
         feed.take()
-    assert (e.value.parent, e.value.child) == ("base_link", missing)
+    assert (refused.value.parent, refused.value.child) == ("base_link", missing)
     assert feed.take() is None  # the frame is spent
 
 
@@ -470,29 +465,23 @@ def test_a_link_that_stopped_moving_in_tf_is_refused(feed: Feed) -> None:
 
 
 def test_a_robot_that_is_named_and_not_given_is_refused() -> None:
-    for make in (
-        lambda: FrameAssembler(CONFIG, with_detections=False),
-        lambda: RecentFrames(CONFIG, Feed().assembler.transforms),
-    ):
+    for make, second in ((FrameAssembler, False), (RecentFrames, Feed().assembler.transforms)):
         with pytest.raises(InputError, match=r"robot.urdf.*robot_of"):
-            make()
+            make(CONFIG, second)
 
 
 def test_recent_frames_are_without_the_robot_and_so_is_what_goes_on_after_a_change(feed: Feed, corner: Corner) -> None:
     links(feed, "upper", "tool")
     recent = RecentFrames(CONFIG, feed.assembler.transforms, corner)
-    for role, message in ((roles.RGB_INFO, info(START)), (roles.RGB, image(START)), (roles.DEPTH, depth(START))):
-        recent.add(role, message, feed.now)
-    found: Any = image(START)
-    found.detections = []
-    observation = recent.take_for(found, feed.now)
+    for role in (roles.RGB_INFO, roles.RGB, roles.DEPTH):
+        recent.add(role, MAKING[role](START), feed.now)
+    observation = recent.take_for(nothing_found(START), feed.now)
     assert np.isnan(observation.decode()[0].depth[0, 0])
     after = FrameAssembler(replace(CONFIG, sync_slop=0.1), with_detections=False, robot=corner)
     after.continue_from(feed.assembler)
-    for role, message in ((roles.RGB, image(START)), (roles.DEPTH, depth(START))):
-        after.add(role, message, feed.now)
-    taken = after.take(START, feed.now)
-    assert np.isnan(taken.decode()[0].depth[0, 0])
+    for role in (roles.RGB, roles.DEPTH):
+        after.add(role, MAKING[role](START), feed.now)
+    assert np.isnan(after.take(START, feed.now).decode()[0].depth[0, 0])
 
 
 PERIOD = 33 * MS
@@ -501,9 +490,8 @@ PERIOD = 33 * MS
 def found(stamp_ns: int, frame: str = OPTICAL) -> Any:
     box = SimpleNamespace(center=SimpleNamespace(position=SimpleNamespace(x=2.0, y=2.0), theta=0.0), size_x=2, size_y=2)
     said = SimpleNamespace(hypothesis=SimpleNamespace(class_id="cup", score=0.5))
-    return SimpleNamespace(
-        header=header(stamp_ns, frame), detections=[SimpleNamespace(id="", results=[said], bbox=box)]
-    )
+    (one,) = [SimpleNamespace(id="", results=[said], bbox=box)]
+    return SimpleNamespace(header=header(stamp_ns, frame), detections=[one])
 
 
 class Recent:
@@ -514,9 +502,9 @@ class Recent:
     def frames(self, first: int, count: int, parts: str = "ird") -> None:
         for number in range(first, first + count):
             at = START + number * PERIOD
-            messages = {"i": (roles.RGB_INFO, info(at)), "r": (roles.RGB, image(at)), "d": (roles.DEPTH, depth(at))}
             for part in parts:
-                self.recent.add(*messages[part], at + MS)
+                role = {"i": roles.RGB_INFO, "r": roles.RGB, "d": roles.DEPTH}[part]
+                self.recent.add(role, MAKING[role](at), at + MS)
 
     def take(self, number: int, offset: int = 0, frame: str = OPTICAL) -> Any:
         at = START + number * PERIOD + offset

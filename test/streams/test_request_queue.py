@@ -96,6 +96,14 @@ class Desk:
         while not condition():
             self._jobs.get(timeout=DEADLINE)()
 
+    def answered(self, words: str = SENTENCE, **frame: Any) -> str:
+        """The status of the next reply, after some words and a frame."""
+        before = len(self.replies)
+        self.ask(words)
+        self.frame(**frame)
+        self.until(lambda: len(self.replies) > before)
+        return self.statuses[-1]
+
     @property
     def statuses(self) -> list[str]:
         return [status for _, status in self.replies]
@@ -151,10 +159,7 @@ def test_a_stop_ends_what_waits_even_if_the_arm_cannot_be_told(desk: Desk) -> No
 def test_a_request_is_parsed_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
     monkeypatch.setattr(dialogue_turns, "parse", lambda words: parsed.append(words) or parse(words))
-    desk.ask()
-    desk.frame()
-    desk.until(lambda: desk.replies)
-    assert (desk.statuses, parsed) == (["OK"], [SENTENCE])
+    assert (desk.answered(), parsed) == ("OK", [SENTENCE])
 
 
 def test_a_request_that_takes_too_long_ends_at_its_deadline_and_the_next_is_answered() -> None:
@@ -186,10 +191,7 @@ def test_a_withdrawn_request_publishes_nothing_and_what_is_resolved_is_a_snapsho
     desk.queue.cancel(request, "the client cancelled the goal")
     assert desk.statuses == ["CANCELLED"]
     gate.go.set()
-    desk.ask("grab me the cup")
-    desk.frame()
-    desk.until(lambda: len(desk.replies) == 2)
-    assert desk.statuses == ["CANCELLED", "OK"]
+    assert desk.answered("grab me the cup") == "OK"
     gate.go.clear()
     gate.begun.clear()
     desk.ask()
@@ -200,11 +202,8 @@ def test_a_withdrawn_request_publishes_nothing_and_what_is_resolved_is_a_snapsho
     desk.queue.change(dataclasses.replace(before, resolver=resolver), desk.queue.assembler)
     gate.go.set()
     desk.until(lambda: len(desk.replies) == 3)
-    assert desk.statuses[2] == "OK"
-    desk.ask()
-    desk.frame()
-    desk.until(lambda: len(desk.replies) == 4)
-    assert desk.statuses[3] != "OK"  # everything is nearer than that
+    assert desk.statuses == ["CANCELLED", "OK", "OK"]
+    assert desk.answered() != "OK"  # everything is nearer than that
 
 
 def test_an_exception_that_nobody_expected_costs_one_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -219,10 +218,7 @@ def test_an_exception_that_nobody_expected_costs_one_request(caplog: pytest.LogC
     desk.queue.observer.begin()
     assert desk.queue.observer.latest.error.status_name == "INTERNAL_ERROR"
     desk.queue.change(desk.queue.frames.settings, good)
-    desk.ask()
-    desk.frame()
-    desk.until(lambda: len(desk.replies) == 2)
-    assert desk.statuses[1] == "OK"
+    assert desk.answered() == "OK"
 
 
 def observed(desk: Desk, **frame: Any) -> str:
@@ -257,19 +253,16 @@ def test_a_request_comes_before_the_observer_and_tells_as_much(desk: Desk) -> No
     desk.until(lambda: desk.replies)
     assert desk.statuses == ["OK"]
     assert desk.queue.observer.latest.error is None
-    desk.ask()
-    desk.frame(depth=np.round(FRAME.depth, 1))
-    desk.until(lambda: len(desk.replies) == 2)
-    assert desk.queue.observer.latest.error.status_name == desk.statuses[1] == "FRAME_INCONSISTENT"
+    assert desk.answered(depth=np.round(FRAME.depth, 1)) == "FRAME_INCONSISTENT"
+    assert desk.queue.observer.latest.error.status_name == "FRAME_INCONSISTENT"
     desk.ask()
     desk.now_ns += 3 * SECOND
     desk.queue.step()
     assert desk.queue.observer.latest.error is not None
 
 
-def test_how_long_no_frame_has_come_is_counted_on_while_a_request_waits(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_long_no_frame_has_come_is_counted_on_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a request waits."""
     clock = [1000.0]
     monkeypatch.setattr("spatial_vlm_ros.nodes.perception.frame_wait.time.monotonic", lambda: clock[0])
     assert observed(desk) == "OK"
@@ -291,16 +284,12 @@ class Mortal:
 
     def __init__(self) -> None:
         self.alive, self.fails, self.starts = True, False, 0
-        self.tried = threading.Event()
 
     def start(self) -> None:
         self.starts += 1
-        try:
-            if self.fails:
-                raise ModelError("mortal", "no memory", "free some")
-            self.alive = True
-        finally:
-            self.tried.set()
+        if self.fails:
+            raise ModelError("mortal", "no memory", "free some")
+        self.alive = True
 
     def close(self) -> None:
         self.alive = False
@@ -309,30 +298,29 @@ class Mortal:
 def test_a_grounder_that_died_idle_is_started_again_but_not_without_a_pause() -> None:
     grounder, said = Mortal(), list[str]()
     keeper = GrounderKeeper(grounder, said.append)
-    keeper.look(busy=False)
+
+    def look() -> None:
+        keeper.look(busy=False)
+        if keeper._thread is not None:
+            keeper._thread.join(DEADLINE)
+            assert not keeper.starting
+
+    look()
     assert grounder.starts == 0
     grounder.alive = False
     keeper.look(busy=True)
     assert grounder.starts == 0  # the request that is served starts it
-    keeper.look(busy=False)
-    wait_for(keeper)
+    look()
     assert (grounder.starts, grounder.alive, keeper.restarts) == (1, True, 1)
     grounder.alive, grounder.fails = False, True
     for _ in range(20):
-        keeper.look(busy=False)
-        wait_for(keeper)
+        look()
     assert grounder.starts == 2  # the next attempt is a second away
     assert "no memory" in keeper.reason
     assert any("no memory" in line for line in said)
     keeper.close()
     keeper.look(busy=False)
     assert (grounder.starts, grounder.alive) == (2, False)
-
-
-def wait_for(keeper: GrounderKeeper) -> None:
-    if keeper._thread is not None:
-        keeper._thread.join(DEADLINE)
-        assert not keeper.starting
 
 
 FREE = "grab me the thing I drink my coffee from"

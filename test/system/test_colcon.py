@@ -111,9 +111,7 @@ def test_a_linked_install_follows_its_sources_and_can_be_copied_again(workspace:
     assert imported(workspace)[1].is_relative_to(installed)
 
 
-def test_both_packages_build_and_the_installed_node_runs_on_the_installed_interfaces(
-    workspace: Path, graph: Graph, tmp_path: Path
-) -> None:
+def test_both_packages_build_and_the_installed_node_runs(workspace: Path, graph: Graph, tmp_path: Path) -> None:
     build(workspace, *BOTH)
     share = workspace / "install" / "spatial_vlm_ros" / "share" / "spatial_vlm_ros"
     for name in ("launch/spatial_vlm.launch.py", "config/resolver.yaml", "config/fastdds_images.xml",
