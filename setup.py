@@ -35,6 +35,7 @@ setup(
             "language/grammar.lark",
             "language/grammar.json",
             "language/acts.toml",
+            "language/controlled_english.md",
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",

@@ -299,7 +299,7 @@ class Resolver:
                 raise
             try:
                 reading = self._reader.read(words)
-                return take_reading(words, reading.command, reading.queries)
+                return take_reading(words, reading.command, reading.queries, reading.flags)
             except (NotUnderstoodError, ModelError) as other:
                 said = other.reason if isinstance(other, NotUnderstoodError) else str(other)
                 reason = f"{error.reason}; the language model did not help: {said}"

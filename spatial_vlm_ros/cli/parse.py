@@ -19,8 +19,9 @@ _log = logging.getLogger(__name__)
 @click.command()
 @click.argument("instruction", required=False)
 @click.option("--all-readings", is_flag=True, help="Show all readings, not only the preferred one.")
+@click.option("--explain", is_flag=True, help="Show what became of each word, over the sentence.")
 @json_option
-def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
+def parse(instruction: str | None, all_readings: bool, explain: bool, as_json: bool) -> None:
     """Show how an INSTRUCTION is understood.
 
     Without INSTRUCTION, every line of standard input is parsed.
@@ -28,18 +29,19 @@ def parse(instruction: str | None, all_readings: bool, as_json: bool) -> None:
     \b
     Examples:
       spatial-vlm parse "put the red cup left of the plate"
+      spatial-vlm parse --explain "could you, uh, take the white, no, the blue mug please"
       spatial-vlm parse --json < instructions.txt
     """
     if instruction is not None:
-        sys.exit(ANSWERED if _parse_one(instruction, all_readings, as_json) else REFUSED)
+        sys.exit(ANSWERED if _parse_one(instruction, all_readings, explain, as_json) else REFUSED)
     while line := sys.stdin.buffer.readline(_LONGEST_LINE + 1):
         if len(line) > _LONGEST_LINE:
             reason = f"a line has more than {_LONGEST_LINE} bytes"
             raise FileError("standard input", reason, "give one sentence per line")
-        _parse_one(line.decode("utf-8", "replace").rstrip("\r\n"), all_readings, as_json)
+        _parse_one(line.decode("utf-8", "replace").rstrip("\r\n"), all_readings, explain, as_json)
 
 
-def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
+def _parse_one(instruction: str, all_readings: bool, explain: bool, as_json: bool) -> bool:
     """Print one instruction's reading or error; returns whether it was understood."""
     from spatial_vlm_ros.language import parse as parse_instruction
     from spatial_vlm_ros.output import terminal
@@ -52,6 +54,8 @@ def _parse_one(instruction: str, all_readings: bool, as_json: bool) -> bool:
     except Exception as error:  # a bug here costs one line, not the rest
         _log.exception("unexpected exception while parsing %r", instruction)
         return _refuse(instruction, InternalError.of(error), as_json)
+    if explain and not as_json:
+        terminal.account(queries[0])
     for query in queries if all_readings else queries[:1]:
         print_json(query_json(query)) if as_json else terminal.reading(query)
     return True

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args
 
-from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.language.patterns import expand, word_set
 from spatial_vlm_ros.types.query import Act
 
 if sys.version_info >= (3, 11):
@@ -68,10 +68,26 @@ QUESTION_VERBS = patterns_of("question_verbs")
 """Verbs that ask for something to be shown, which other words may look like."""
 WISHES = patterns_of("wishes")
 """Wishes with an object; they mean "give"."""
+WISHED = frozenset(phrase for pattern in WISHES for phrase in expand(pattern))
+PUT_DOWN = words_of("put_down")
+"""Participles that say where an object is, and after a wish where to put it ("I want the cup placed on the tray")."""
 STOP_WORDS = patterns_of("stop_words")
 """Whole requests to stop, without polite words around them."""
 WAIT_WORDS = patterns_of("wait_words")
 """The same for requests to wait; they stop, too."""
+
+
+@lru_cache(maxsize=1)
+def correction_marks() -> tuple[tuple[str, ...], ...]:
+    """Words that take back what was said before them, longest first."""
+    said = {tuple(phrase.split(" ")) for pattern in patterns_of("correction_marks") for phrase in expand(pattern)}
+    return tuple(sorted(said, key=lambda mark: (-len(mark), mark)))
+
+
+@lru_cache(maxsize=1)
+def idioms() -> tuple[str, ...]:
+    """Figures of speech that name an object and ask for none."""
+    return tuple(phrase for pattern in patterns_of("idioms") for phrase in expand(pattern))
 
 
 # ------------------------------------------------------------------------------------------------ forms

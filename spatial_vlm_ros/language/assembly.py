@@ -143,7 +143,6 @@ class _Assembly:
         self.destination: _Clause | None = None
         self.excluded: list[_Clause] = []
         self.also: list[_Clause] = []  # further relations that the place must have
-        self.owned: list[FrameWords] = []  # viewpoints of objects ("from the chair's side")
         self.frame = self._stated_frame()
 
     @staticmethod
@@ -153,8 +152,6 @@ class _Assembly:
     def _stated_frame(self) -> FrameWords | None:
         said = [item.frame_words for item in self.items if item.frame_words is not None and not item.frame_words.local]
         said += [words for node in self.nodes.values() for words in node.phrase.spread]
-        self.owned = [words for words in said if words.owner is not None]
-        said = [words for words in said if words.owner is None]
         for words in said[1:]:
             if words != said[0]:
                 reason = "a second point of view in one sentence"
@@ -224,6 +221,8 @@ class _Assembly:
             return
         if node.phrase.order is None:
             node.superlative = item.name
+        elif node.phrase.order == -1 and item.kind == "side" and item.name in ORDER_OF_SUPERLATIVE:
+            node.order_from = OPPOSITE[ORDER_OF_SUPERLATIVE[item.name]]  # "the last mug on the left" is the leftmost
         elif item.kind == "from":
             node.order_from = item.name
         else:
@@ -344,12 +343,8 @@ class _Assembly:
         if name == "at the centre of" and len(anchors) == 1 and (anchors[0].count or 0) not in (0, 1):
             name = "between" if anchors[0].count == 2 else "among"
         framed = is_framed(name)
-        nouns = {anchor.category.split()[-1] for anchor in anchors}
-        own = clause.frame
-        if own is None and any(words.owner in nouns for words in self.owned):
-            own = FrameOfReference.OBJECT
         said = preposition_of(name, clause.said)
-        return RelationClause(name, anchors, self._frame(own, framed), clause.negated, clause.distance, said)
+        return RelationClause(name, anchors, self._frame(clause.frame, framed), clause.negated, clause.distance, said)
 
     def _any_such(self, index: int, anchor: NounPhrase) -> NounPhrase:
         """Make "not a block" exclude all blocks."""
@@ -365,15 +360,6 @@ class _Assembly:
         if not framed or own is not None or self.frame is None:
             return own if framed else None
         return self.frame.frame
-
-    def check_owner(self) -> None:
-        """Refuse an object's viewpoint if nothing is related to that object."""
-        anchors = [self.nodes[anchor].phrase for clause in self.clauses.values() for anchor in clause.anchors]
-        for words in self.owned:
-            if not any(phrase.category.split()[-1] == words.owner for phrase in anchors):
-                reason = "this names a point of view, but no relation uses it"
-                repair = f'relate something to it: "left of the {words.owner}"'
-                raise NotUnderstoodError(self.instruction, self._span_of(words), reason, repair)
 
 
 def assemble(
@@ -398,7 +384,6 @@ def assemble(
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:
         assembly.apply(plan)
-    assembly.check_owner()
     destination = None
     if assembly.destination is not None:
         clause = assembly.clause(assembly.destination)

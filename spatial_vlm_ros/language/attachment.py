@@ -83,6 +83,7 @@ MAX_ITEMS = 20
 # Share of the preferred attachment, and of each next one in the remainder; the last one gets the rest.
 _PREFERRED_SHARE = 0.6
 _DESTINATION_NOW = 0.4  # "put the cup on the tray in the box": the last phrase is the likelier destination
+_DESTINATION_BEFORE_COMMA = 0.9  # "put the cup on the tray, left of the plate"
 _DESTINATION_BEFORE_MOTION = 0.05  # "put the cup on the tray into the box"
 _CLEARLY_LIKELIER = 0.85  # "on the left side of the tray" is on it; but "not on the left of the cup" means beside it
 _PARALLEL_BONUS = 3.0  # "that is … and that is …"
@@ -209,7 +210,9 @@ class _Enumeration:
     def _can_be_destination(self, i: int) -> bool:
         """True if item `i` may be the destination of the target."""
         item = self.items[i]
-        if item.kind != "clause" or item.negated or item.relative or item.link not in ("", "comma"):
+        if item.kind != "clause" or item.negated or item.relative:
+            return False
+        if item.link not in (("", "comma", "and") if item.motion else ("", "comma")):
             return False
         if item.name in _NEVER_DESTINATION or item.name.endswith("er than") or item.predicate or item.tight:
             return False
@@ -236,6 +239,8 @@ class _Enumeration:
             return 1.0
         if self.action == "place" and any(self.items[j].parted for j in later):
             return 0.0
+        if all(self.items[j].link == "comma" and self.items[j].name in _FURTHER_RELATIONS for j in later):
+            return _DESTINATION_BEFORE_COMMA
         return _DESTINATION_BEFORE_MOTION if any(self.items[j].motion for j in later) else _DESTINATION_NOW
 
     # -------------------------------------------------------------------------------------------- search
@@ -319,7 +324,7 @@ class _Enumeration:
         if destination and not self._closing(state, 0) and not state.single:
             for share, name in self.meanings[i][False]:
                 yield destination * share, partial(self._send, i, state, name)
-        if destination < 1.0:
+        if destination < 1.0 and not (item.motion and self.action not in ("find", "verify")):
             for share, build in self._shared(i, item, state):
                 yield share * (1.0 - destination), build
 

@@ -191,9 +191,6 @@ HALF_RELATIONS: dict[str, tuple[str, ...]] = {
 }
 """Relations whose last word comes only after the second one ("left and right of the box")."""
 
-OWN_SIDE_RELATIONS = {"left of": "own left of", "right of": "own right of", "in front of": "own front of",
-                      "behind": "own back of"}  # fmt: skip
-"""Result of `possessives` for "on the chair's own left"."""
 OWN_SIDES = {"leftmost": "left", "rightmost": "right"}
 ORDER_SIDES: dict[str, tuple[str, ...]] = {
     "left": ("left",), "right": ("right",), "near": ("front",), "far": ("back", "rear"), "top": ("top",),

@@ -17,21 +17,20 @@ from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import in_parts
 from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
-from spatial_vlm_ros.language.questions_of_space import read_question
+from spatial_vlm_ros.language.questions_of_space import ranked, read_question
 from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, no_order, unexpected
-from spatial_vlm_ros.language.reordering import reorder
+from spatial_vlm_ros.language.revising import check_idioms, choices, corrected, without_condition
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
-from spatial_vlm_ros.language.simplifying import rewrite_possessives
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop, stops, waits
 from spatial_vlm_ros.language.tagging import Tagger
 from spatial_vlm_ros.language.words import (
-    REWRITTEN,
     SLIP,
+    TAKEN_BACK,
     Word,
     WordRole,
+    accounted,
     check,
-    check_accounted,
     lost,
     split,
     without_stumbles,
@@ -129,6 +128,16 @@ def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
                 raise NotUnderstoodError(instruction, span, *DISTANCE_HERE)
 
 
+def check_consistent(readings: Iterable[SpatialQuery], instruction: str) -> None:
+    """Refuse a description that contradicts itself ("the red cup that is not red")."""
+    for phrase in (phrase for reading in readings for phrase in _phrases(reading)):
+        related = {(clause.relation, clause.anchors, clause.negated) for clause in phrase.relations}
+        both = any((name, anchors, not negated) in related for name, anchors, negated in related)
+        if both or any(f"{NOT}{word}" in phrase.attributes for word in phrase.attributes):
+            reason, repair = "this contradicts itself", "leave out one of the two"
+            raise NotUnderstoodError(instruction, (0, len(instruction)), reason, repair)
+
+
 def _length_in(phrase: NounPhrase) -> str:
     """The word in a name that is a length, or ""."""
     words = phrase.category.split()
@@ -177,8 +186,15 @@ _COMMA_MEANS_NOTHING_AFTER = frozenset(
 _COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "COMMA", "FROM"})
 
 
-def settle(tokens: list[Token]) -> list[Token]:
-    """Drop commas without meaning, and move a leading frame of reference to the end.
+_CORRECTING = re.compile(r"\b(?:actually|mean|instead|no|rather|sorry|oops|wait)\b", re.IGNORECASE)
+"""Words that may take back the sentence before."""
+
+
+def settle(tokens: list[Token], joins: bool = True) -> list[Token]:
+    """Drop commas without meaning, join commands over a full stop, and move a leading frame of reference to the end.
+
+    Args:
+        joins: False if a sentence may take back the one before it.
 
     Returns:
         Tokens as grammar.lark expects them.
@@ -193,10 +209,16 @@ def settle(tokens: list[Token]) -> list[Token]:
     if rest:
         tokens = rest + frames
     kept: list[Token] = []
+    ordered = False  # a verb came before
     for i, token in enumerate(tokens):
+        ordered = ordered or token.kind == "VERB"
+        after = tokens[i + 1].kind if i + 1 < len(tokens) else "COMMA"
+        if token.kind == "STOP" and token.text == "." and joins and ordered and after in ("VERB", "THEN"):
+            if after == "VERB":
+                kept.append(replace(token, kind="THEN"))
+            continue
         if token.kind == "COMMA":
             before = kept[-1].kind if kept else "COMMA"
-            after = tokens[i + 1].kind if i + 1 < len(tokens) else "COMMA"
             if before == "FRAME" and after == "VERB":
                 kept.append(token)  # "the mug left of the box from my side, grab it"
                 continue
@@ -314,7 +336,7 @@ class _Flattener:
 
     def frame(self, children: list[Leaf]) -> Attachable:
         token = self._of(children[0])
-        return Attachable("frame", token.start, token.end, frame_words=FrameWords(*token.value[:2]))
+        return Attachable("frame", token.start, token.end, frame_words=FrameWords(token.value[0]))
 
     def from_side(self, children: list[Leaf]) -> Attachable:
         token = self._of(children[0])
@@ -408,7 +430,7 @@ class _Flattener:
 
 def flatten(tokens: list[Token], instruction: str) -> Sentence:
     """Parse tokens."""
-    tokens = settle(tokens)
+    tokens = settle(tokens, joins=_CORRECTING.search(instruction) is None)
     try:
         tree = tree_of([token.kind for token in tokens])
     except UnexpectedKindError as error:
@@ -450,26 +472,33 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
 
 
 def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
-    tagger, roles = _tagged(words)
+    check_idioms(words, instruction)
+    tagger, roles, depends = _tagged(words)
     tokens = tagger.run()
-    readings = readings_of(flatten(tokens, instruction), instruction, later)
+    sentences = [flatten(each, instruction) for each in choices(tokens)]
+    if depends and any(sentence.steps[0].action != TOPIC for sentence in sentences):
+        span, repair = (words[0].start, words[0].end), 'say "if there is a cup, take it"'
+        raise NotUnderstoodError(instruction, span, "this condition is not supported", repair)
+    readings = ranked([query for each in sentences for query in readings_of(each, instruction, later)])
     if readings[0].act in ("place", "move") and readings[0].destination is None:
         _check_place(tokens, instruction)
         verb = next((token for token in tokens if token.kind == "VERB"), tokens[0])
         unseen, repair = tagger.deictic or tagger.way, 'say it as "on the tray" or "next to the box"'
         reason = "this verb needs a place" if unseen is None else "the instruction does not name this place"
         raise NotUnderstoodError(instruction, unseen or (verb.start, verb.end), reason, repair)
-    check_accounted(words, (*roles, *tagger.roles), instruction)
+    told = accounted(words, (*roles, *tagger.roles), instruction)
     check_lengths(readings, instruction)
-    return tuple(in_parts(reading) for reading in readings)
+    check_consistent(readings, instruction)
+    return tuple(replace(in_parts(reading), account=told) for reading in readings)
 
 
-def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole]]:
-    """A tagger of words in the order of the grammar, and the roles of the words that it does not see."""
+def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole], bool]:
+    """A tagger, the roles of the words that it does not see, and whether the order depends on what is seen."""
     fluent = without_stumbles(words)
-    ordered = reorder(rewrite_possessives(fluent))
-    roles = [*lost(words, fluent, SLIP), *lost(fluent, ordered.words, REWRITTEN)]
-    return Tagger(ordered.words, ordered), roles
+    meant = corrected(fluent)
+    rest, depends = without_condition(meant)
+    roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), *lost(meant, rest, "IF")]
+    return Tagger(rest), roles, depends
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:
@@ -478,7 +507,7 @@ def account(instruction: str) -> tuple[WordRole, ...]:
     words = split(instruction)
     if asks_to_stop(words):
         return tuple(WordRole(word.start, word.end, "STOP") for word in words)
-    tagger, roles = _tagged(words)
+    tagger, roles, _ = _tagged(words)
     tagger.run()
     return tuple(sorted({*roles, *(WordRole(*role) for role in tagger.roles)}))
 

@@ -159,6 +159,11 @@ def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
         clause if tools and clause.relation == "with" else _clause(clause, phrase) for clause in phrase.relations
     )
     *before, head = phrase.category.split(" ")
+    owner = next((n for n, word in enumerate(before, 1) if word.endswith("'s")), 0)
+    if owner and head in PARTS:  # "the jar's lid"
+        whole = NounPhrase(" ".join(before[:owner]).removesuffix("'s"))
+        name = " ".join((*before[owner:], head))
+        return replace(phrase, category=name, relations=(RelationClause("part of", (whole,)), *relations))
     if (
         before
         and head in NEVER_LABELLED

@@ -23,6 +23,11 @@ UNITLESS = ("this number has no object to count and no unit", 'say "5 cm left of
 
 _BY_KIND: dict[str, tuple[str, str]] = {
     "DENIED": ("this denies a property inside a name", 'say "the cup that is not red"'),
+    "POSSESSIVE": ("a possessive is not read here", 'say "the lid of the jar", "left of the cup"'),
+    "WISHED": (
+        "this may say where the object is, or where to put it",
+        'say "give me the cup that is on the tray", or "put the cup on the tray"',
+    ),
     "EACH": ("a separate object for each of several others is not supported", "say one place at a time"),
     "TURNED": ("turning an object is not supported", "use a verb such as pick up, put, push or pull"),
     "TIME": (
@@ -74,7 +79,7 @@ _BY_KIND: dict[str, tuple[str, str]] = {
 }
 _NAMED_FIRST = frozenset(
     {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
-     "PARTICIPLE", "COMPARED", "TIME", "TURNED", "DENIED", "EACH", "ADVERB", "UNKNOWN_VERB"}
+     "PARTICIPLE", "POSSESSIVE", "WISHED", "COMPARED", "TIME", "TURNED", "DENIED", "EACH", "ADVERB", "UNKNOWN_VERB"}
 )  # fmt: skip
 _BY_WORD: dict[str, tuple[str, str]] = {
     **dict.fromkeys(

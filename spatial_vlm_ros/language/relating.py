@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from spatial_vlm_ros.language import lexicon, wordlists
+from spatial_vlm_ros.language import acts, lexicon, wordlists
 from spatial_vlm_ros.language.distances import SaidDistance, distance_at, range_at
 from spatial_vlm_ros.language.lengths import DISTANCE_ENDS
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, Lookahead, Token
@@ -95,7 +95,9 @@ class RelationTagger(Lookahead):
             after += self.texts[after : after + 1] == ["by"]
             said = distance_at(self.texts, after)
             after += 0 if said is None else said.length
+        viewed = any("FRAME" in match.kinds for match in self.matches(after))
         related = self.opens(after) or self.relating(after) or self.texts[after : after + 1] in (["of"], ["from"])
+        related = related and not viewed
         if said is None or said.distance is None or related:
             return None
         words = RelationWords(lexicon.SHIFTS[side[0]], motion=True, distance=said.distance)
@@ -175,6 +177,8 @@ class RelationTagger(Lookahead):
             return ("TIME", None)  # "grab the cup before the plate"
         if text in lexicon.SIGNS and self.peek(after) & {"NUM", "ORD", "ONE"}:
             return ("SIGNED", None)
+        if text == "to" and self._wishes() and not self.peek(after) & OPENERS:
+            return ("WISHED", None)  # "I want the cup to stay on the tray"
         if text.startswith("out of") and self.previous() in ("QTY", "NUM"):
             return ("PORTION", None)  # "three out of five mugs"
         if text in ("from", "out from") and "REL" in self.peek(after) and not self.opens(after):
@@ -278,6 +282,11 @@ class RelationTagger(Lookahead):
     def _as_two_sides(self, _i: int, after: int, text: str, _value: object) -> Verdict:
         return None if self.nominal(after) or text.endswith(" corner") else ("TWO_SIDES", None)
 
+    def _wishes(self) -> bool:
+        """True if the last verb is a wish ("I want the cup …")."""
+        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        return verb is not None and verb.text in acts.WISHED and self.previous() in ENDED
+
     # -------------------------------------------------------------------------------------------- other than
 
     def _as_not(self, _i: int, after: int, text: str, value: object) -> Verdict:
@@ -337,10 +346,13 @@ class RelationTagger(Lookahead):
             first -= 1
         if first < 0 or first == len(self.tokens) - 2 or self.tokens[first].kind != "REL":
             return False
-        if self.tokens[first].value.name != "with":
+        having = self.tokens[first].value.name
+        if having not in ("with", "without"):
             return False
         inner = self.tokens.pop().value
         self.tokens[first].value = inner._replace(name=INVERSE[inner.name])
+        if having == "without":
+            self.tokens.insert(first, replace(self.tokens[first], kind="NOT", value=None))
         return True
 
     def earlier_place(self, i: int) -> int | None:

@@ -25,11 +25,10 @@ class RelationWords(NamedTuple):
 class FrameWords(NamedTuple):
     """A frame of reference said in words.
 
-    `owner`: the object whose own viewpoint it is ("from the chair's side"); `local`: it applies only at its position.
+    `local`: it applies only at its position.
     """
 
     frame: FrameOfReference
-    owner: str | None = None
     local: bool = False
 
 

@@ -87,6 +87,12 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
         bare = all(item.name == "other than" for item in step.items)
         if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
             step = replace(step, action=AVOID)
+        if step.verb.startswith("keep"):
+            step = _kept_off(step)
+        if step.verb in ("keep", "leave") and step.action == "place" and not tasks:
+            reason = f'"{step.verb}" may mean to put it there, or not to touch it'
+            repair = 'say "put the cup on the tray", or "leave the cup alone"'
+            raise NotUnderstoodError(instruction, (step.start, step.end), reason, repair)
         held = [task for task in tasks if task.action in MOVING]
         apart = len(held) > 1 and held[-1].second is None and held[-2].second is None
         if step.head.refers == "them" and apart and held[-1].head.count in (None, 1):
@@ -105,16 +111,24 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
     return tasks
 
 
+_KEPT_OFF = {"off": "on", "out of": "inside", "from": "near", "far from": "near", "away from": "near"}
+"""What "keep the cup off the tray" forbids: a place on it."""
+
+
+def _kept_off(step: VerbPhrase) -> VerbPhrase:
+    """Write "don't put the cup on the tray" for "keep the cup off the tray"."""
+    if step.action != "place" or not step.items or step.items[-1].name not in _KEPT_OFF:
+        return step
+    last = replace(step.items[-1], name=_KEPT_OFF[step.items[-1].name], motion=True, said="")
+    return replace(step, action=f"{FORBIDDEN}place", items=[*step.items[:-1], last], verb="put")
+
+
 def _share_frames(tasks: Sequence[Task]) -> None:
     """Apply a frame of reference said in one command to all of them."""
     frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
     for task, own in zip(tasks, frames, strict=True):
         task.items += [
-            item
-            for others in frames
-            if others is not own
-            for item in others
-            if item.frame_words is not None and item.frame_words.owner is None
+            item for others in frames if others is not own for item in others if item.frame_words is not None
         ]
 
 
@@ -323,7 +337,8 @@ def _forbids(task: Task) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _act_of_words(action: str, words: str) -> Act:
+def act_of_words(action: str, words: str) -> Act:
+    """The act of an action by the words of its verb."""
     tables = sorted((each for each in LEXICON if each.action == action), key=lambda each: len(each.patterns))
     for table in tables[:-1]:
         said = (form for pattern in table.patterns for form in (pattern, gerund(pattern)))
@@ -334,7 +349,7 @@ def _act_of_words(action: str, words: str) -> Act:
 
 def _act_of(action: str, words: str = "", place: Destination | None = None) -> Act:
     """The act of a command: `words` are its verb, lower case; an unknown one counts as the usual one of `action`."""
-    act = _act_of_words(action, words)
+    act = act_of_words(action, words)
     if act == "release" and place is not None:
         act = "place"
     thrown = act == "discard" and place is not None

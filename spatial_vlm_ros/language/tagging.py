@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from spatial_vlm_ros.language import acts, courtesy, lexicon, wordlists
-from spatial_vlm_ros.language.known_relations import is_framed, takes_two
+from spatial_vlm_ros.language.known_relations import takes_two
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
 from spatial_vlm_ros.language.relating import Verdict
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, RelationWords
 from spatial_vlm_ros.language.unknown_words import PREMODIFIERS, UnknownWordTagger
 from spatial_vlm_ros.language.words import is_plural
-from spatial_vlm_ros.types import FrameOfReference
 
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 
@@ -43,25 +42,13 @@ class Tagger(UnknownWordTagger):
                 self.swallow(i, len(self.words), "PLEASANTRY")
                 break
             word = self.words[i]
-            if word.kind == "word":
-                i = self._phrase(i)
-            elif word.kind == "own view":
-                self.swallow(i, i + 1, "FRAME")
-                self.own_view_next = True
-                i += 1
-            elif word.kind == "view":
-                self.emit("FRAME", (FrameOfReference.OBJECT, word.text[5:-7], False), i, 1, word.text)
-                i += 1
-            else:
-                i = self._sign(i)
+            i = self._phrase(i) if word.kind == "word" else self._sign(i)
         if self.forbids and self.tokens:  # no verb took up the words that forbid: they must not be lost
             self.tokens[-1].kind, self.tokens[-1].text = "OUTSIDE", "never"
         return self.tokens
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) for the words from `first` on."""
-        if self.own_view_next and isinstance(value, RelationWords) and is_framed(value.name) and value.frame is None:
-            value, self.own_view_next = value._replace(frame=FrameOfReference.OBJECT), False
         super().emit(kind, value, first, length, text)
         if kind not in ("FRAME", "COMMA", "STOP"):
             self.at_start = False
@@ -74,7 +61,7 @@ class Tagger(UnknownWordTagger):
             for match in self.matches(i + 1):
                 close = i + 1 + match.length
                 if "FRAME" in match.kinds and close < len(self.words) and self.words[close].kind == "close":
-                    self.emit("FRAME", (*match.kinds["FRAME"], True), i + 1, match.length, match.text)
+                    self.emit("FRAME", (match.kinds["FRAME"][0], True), i + 1, match.length, match.text)
                     return close + 1
         if self.tokens or word.kind not in ("comma", "stop"):
             self.emit(word.kind.upper(), None, i, 1, word.text)
@@ -230,7 +217,19 @@ class Tagger(UnknownWordTagger):
         self.gerund_seen = self.gerund_seen or fits
         return ("VERB", value) if fits else None
 
+    def _as_untouched(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+        """Settle "leave the cup alone": a prohibition."""
+        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        if verb is None or verb.text != "leave" or self.previous() not in ENDED:
+            return None
+        if not (self.tail[after] or self.peek(after) & {"COMMA", "STOP", "AND", "BUT", "THEN"}):
+            return None
+        verb.value, verb.text = f"{FORBIDDEN}touch", "touch"
+        return True
+
     def _as_det(self, _i: int, after: int, text: str, value: object) -> Verdict:
+        if text in ("her", "his") and self.peek(after) & {"DET"}:
+            return ("OUTSIDE", None)  # "give her the cup"
         if self.previous() in ("SUP", "ORD"):
             return True
         if text in ("these", "those") and not self.nominal(after):
@@ -444,7 +443,7 @@ class Tagger(UnknownWordTagger):
 
 
 _PRIORITY = (
-    "FORBID", "FORBID_GERUND",
+    "FORBID", "FORBID_GERUND", "UNTOUCHED",
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
     "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS",

@@ -26,6 +26,8 @@ _SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
 """Words that pick a side before a noun, and are not a noun after one."""
 
 
+_SIDES_AND_VIEWS = wordlists.PARTS | lexicon.POSITION_WORDS.keys() | {*lexicon.VIEW_NOUNS.replace("|", " ").split(" ")}
+"""Words after a possessive that make it a part, a side or a point of view ("the jar's lid")."""
 _VERBS_OR_NOUNS = frozenset({"stands", "sits", "lies", "rests", "stays", "appears"})
 
 
@@ -38,7 +40,6 @@ class ClauseTagger(RelationTagger):
         asked: True if polite words were read.
         gerund_seen: True if a verb in "-ing" was read ("would you mind opening").
         forbids: True if the words just read forbid the act of the next verb ("don't").
-        own_view_next: True if the next relation is seen from its anchor ("that from its own side is left of").
         deictic: span of a "here" or "there" that was dropped, or None.
         way: span of a direction that was dropped ("back", "away"), or None.
     """
@@ -50,7 +51,6 @@ class ClauseTagger(RelationTagger):
         self.asked = False
         self.gerund_seen = False
         self.forbids = False
-        self.own_view_next = False
         self.deictic: tuple[int, int] | None = None
         self.way: tuple[int, int] | None = None
 
@@ -111,6 +111,8 @@ class ClauseTagger(RelationTagger):
         return compares and self.previous() == "NOUN" and not self.peek(after) & {"ADJ", "ADJNOUN", "SUP"}
 
     def _as_posture(self, _i: int, after: int, text: str, _value: object) -> Verdict:
+        if text in acts.PUT_DOWN and self._wishes() and self.relating(after):
+            return ("WISHED", None)
         if text in _VERBS_OR_NOUNS and self.verb_seen and self.previous() == "NOUN":
             return None  # "give me the cake stands"
         if text in ("sat", "stood") and not self.verb_seen:
@@ -127,8 +129,8 @@ class ClauseTagger(RelationTagger):
 
     def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Verdict:
         if not self.nominal(after) and value == (FrameOfReference.OBJECT, None):
-            return self._own_view() or ("FRAME", (*value, False))
-        return None if self.nominal(after) else ("FRAME", (*value, False))
+            return self._own_view() or ("FRAME", (value[0], False))
+        return None if self.nominal(after) else ("FRAME", (value[0], False))
 
     def _own_view(self) -> bool:
         """Apply "from its own side" to the relation to the object that "it" is: the last one with a viewpoint."""
@@ -212,6 +214,11 @@ class UnknownWordTagger(ClauseTagger):
 
     def _open_class(self, i: int, text: str) -> str:
         """Kind of a word that is in no table: a noun, unless it clearly is not one."""
+        if text.endswith("'s"):
+            owned = set(self.texts[i + 1 : i + 4])
+            described = self.previous() in ("ADJ", "SUP") or any(token.text == "from" for token in self.tokens[-2:])
+            if "own" in owned or (_SIDES_AND_VIEWS & owned and (described or not wordlists.PARTS & owned)):
+                return "POSSESSIVE"
         if is_plain(text):
             return "NOUN"
         modifier = self.nominal(i + 1)

@@ -49,8 +49,6 @@ def _add_relations(table: _PhraseTable) -> None:
             table.add("REL", RelationWords(name, frame), (f"to|on|at {owner} {side} hand? side? of|from",))
         for owner in owners:
             table.add("REL", RelationWords("in front of", frame), (f"on|at {owner} side of",))
-    for name, phrase in lexicon.OWN_SIDE_RELATIONS.items():
-        table.add("REL", RelationWords(name, FrameOfReference.OBJECT), (phrase,))
     for frame, who in lexicon.VIEWPOINTS.items():
         whom = f"the? {who}"
         closer = RelationWords("closer than", frame)
@@ -202,6 +200,7 @@ def _add_frame_words(table: _PhraseTable) -> None:
         table.add("GERUND", action, map(acts.gerund, patterns))
     table.add("FORBID", None, acts.patterns_of("forbid"))
     table.add("FORBID_GERUND", None, acts.patterns_of("forbid_gerund"))
+    table.add("UNTOUCHED", None, acts.patterns_of("untouched"))
     table.add("VERB", "give", acts.WISHES)
     table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
     table.add("THERE", "verify", courtesy.VERIFY)

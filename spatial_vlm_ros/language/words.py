@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from spatial_vlm_ros.language.numerals import ANY_NUMBER, DOUBTFUL, FRACTION, VU
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.wordlists import BASE_COLOURS, HESITATIONS, LOANWORDS, NOUN_COLOURS, REPEATABLE
+from spatial_vlm_ros.types import AccountedWord
+from spatial_vlm_ros.types.query import WordAccount
 
 MAX_LENGTH = 1000
 """Longest instruction, characters."""
@@ -267,8 +269,10 @@ def _repeats(words: list[Word], length: int) -> bool:
 
 SLIP = "SLIP"
 """Role of a hesitation, or of a word that was repeated by mistake."""
-REWRITTEN = "REWRITTEN"
-"""Role of a word in a construction that was rewritten."""
+
+
+TAKEN_BACK = "TAKEN BACK"
+"""Role of a word that a correction takes back, and of the words that mark it."""
 
 
 class WordRole(NamedTuple):
@@ -277,7 +281,7 @@ class WordRole(NamedTuple):
     Args:
         start: first character in the instruction.
         end: one past the last character.
-        role: kind of its token, name of the list that dropped it, `SLIP` or `REWRITTEN`.
+        role: kind of its token, name of the list that dropped it, or `SLIP`.
     """
 
     start: int
@@ -293,16 +297,28 @@ def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordR
     return [WordRole(word.start, word.end, role) for word in before if (word.start, word.end) not in kept]
 
 
-def check_accounted(words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str) -> None:
-    """Refuse an instruction with a word that has no role."""
+_DROPPED: Mapping[str, WordAccount] = {
+    SLIP: "slip", TAKEN_BACK: "taken back", "POLITE": "courtesy", "PLEASANTRY": "courtesy",
+    **dict.fromkeys(("ADVERB", "INTENSIFIER", "MEASURE", "PARTICLE", "POSTURE"), "function"),
+}  # fmt: skip
+"""What became of the words that a list dropped."""
+
+
+def accounted(
+    words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str
+) -> tuple[AccountedWord, ...]:
+    """What became of each word; refuses an instruction with a word that has no role."""
     roles = list(roles)
-    starts = {start for start, _, _ in roles}
+    found = []
     for word in words:
-        if word.start in starts or word.kind != "word":
+        if word.kind != "word":
             continue
-        if not any(start <= word.start < end for start, end, _ in roles):
+        role = next((role for start, end, role in roles if start <= word.start < end), None)
+        if role is None:
             reason, repair = "this word was not understood", "leave it out, or rephrase it"
             raise NotUnderstoodError(instruction, (word.start, word.end), reason, repair)
+        found.append(AccountedWord(word.start, word.end, _DROPPED.get(role, "read")))
+    return tuple(found)
 
 
 # --------------------------------------------------------------------------------------------------

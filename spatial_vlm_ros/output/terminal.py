@@ -70,6 +70,21 @@ class _PrintableOnly(RenderHook):
         return [_Printable(each) for each in renderables]
 
 
+def account(query: SpatialQuery) -> None:
+    """Print what became of each word, over the words."""
+    groups: list[tuple[str, str]] = []  # role, words
+    for word in query.account:
+        said = query.instruction[word.start : word.end]
+        same = groups and groups[-1][0] == word.role
+        groups[-1:] = [(word.role, f"{groups[-1][1]} {said}")] if same else [*groups[-1:], (word.role, said)]
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for _ in groups:
+        grid.add_column(no_wrap=True)
+    for row in zip(*groups, strict=True):
+        grid.add_row(*row)
+    new_console().print(grid)
+
+
 def reading(query: SpatialQuery) -> None:
     """Print one reading as an indented tree."""
     title = f"{query.action}: {describe(query.target)}  ({query.preference:.0%} of {query.readings} readings)"

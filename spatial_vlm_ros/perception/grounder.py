@@ -87,11 +87,15 @@ class PromptReply:
 
 @dataclass(frozen=True)
 class ModelReading:
-    """A sentence as a model read it."""
+    """A sentence as a model rewrote it.
+
+    Args:
+        flags: what a person should look at before agreeing, in words.
+    """
 
     command: str
-    translation: str
     queries: tuple[SpatialQuery, ...]
+    flags: tuple[str, ...] = ()
 
 
 class SentenceReader(Protocol):
@@ -101,10 +105,10 @@ class SentenceReader(Protocol):
         """Rewrite a sentence as one plain command.
 
         Args:
-            instruction: the sentence, in any language.
+            instruction: the sentence.
 
         Raises:
-            NotUnderstoodError: it has no command, or the reading failed its checks.
+            NotUnderstoodError: it has no command, or a word is not accounted for.
             ModelError: the model failed.
             InputError: the sentence cannot be passed on.
         """

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import parse, stops
+from spatial_vlm_ros.language.account import left_out
 from spatial_vlm_ros.language.answers import AnswerWords, classify, normalised
 from spatial_vlm_ros.language.dialogue import (
     commanded,
@@ -192,11 +193,18 @@ def _bound(turn: DialogueTurn, held: tuple[Step, ...]) -> DialogueTurn:
     return dataclasses.replace(turn, attempts=attempts, forbids=forbids)
 
 
-def take_reading(words: str, command: str, queries: Readings) -> DialogueTurn:
-    """Take words that a reader other than the grammar has read; the answer must be confirmed."""
+def take_reading(words: str, command: str, queries: Readings, flags: Sequence[str] = ()) -> DialogueTurn:
+    """Take words that a model has rewritten as a command; the answer must be confirmed.
+
+    Args:
+        flags: what a person should look at before agreeing.
+    """
     if queries[0].action == STOP:
         raise StopRequestedError(words)
-    doubt = f'a language model has read the words as "{command}"'
+    dropped = [f'"{each}"' for each in left_out(words, queries[0].account)]
+    notes = [f"left out: {', '.join(dropped)}"] if dropped else []
+    notes += [flag for flag in flags if not flag.startswith("left out")]
+    doubt = "; ".join((f'a language model has read the words as "{command}"', *notes))
     return _bound(DialogueTurn(words, (Attempt(supported(queries), doubt=doubt),)), ())
 
 

@@ -27,6 +27,7 @@ from spatial_vlm_ros.types.observation import (
     Verdict,
 )
 from spatial_vlm_ros.types.query import (
+    AccountedWord,
     Destination,
     Distance,
     NounPhrase,
@@ -82,6 +83,7 @@ __all__ = [
     "DISTORTION_LENGTHS",
     "IMAGE_DOMAINS",
     "MODEL_DOMAINS",
+    "AccountedWord",
     "AnswerObject",
     "AnswerSource",
     "AvoidedObject",

@@ -177,6 +177,27 @@ class SpaceQuestion:
     exactly: bool = False
 
 
+WordAccount = Literal["read", "mapped", "courtesy", "function", "slip", "taken back", "contrast", "left out", "sign"]
+"""What became of a word: read as said, or mapped to a word of a rewrite; dropped as courtesy, as a slip of the tongue,
+as taken back before a correction, or as a contrast; left out of a rewrite; "function": it says nothing alone."""
+
+
+@dataclass(frozen=True)
+class AccountedWord:
+    """A word of an instruction, or several, and what became of it.
+
+    Args:
+        start: first character in the instruction.
+        end: one past the last character.
+        means: the words of a rewrite that it became; empty if nothing was rewritten.
+    """
+
+    start: int
+    end: int
+    role: WordAccount
+    means: str = ""
+
+
 @dataclass(frozen=True)
 class SpatialQuery:
     """One reading of an instruction. `parse` returns all readings, the preferred one first.
@@ -197,6 +218,7 @@ class SpatialQuery:
         act: what the words ask for, of several steps the first; not part of equality.
         forbids: what must not be done ("don't touch the cup"). If the words only forbid, `action` and `act` are "avoid"
             and `target` is the first object.
+        account: what became of each word; not part of equality.
     """
 
     instruction: str
@@ -211,3 +233,4 @@ class SpatialQuery:
     read_by: Literal["grammar", "model"] = field(default="grammar", compare=False)
     act: Act = field(default="find", compare=False)
     forbids: tuple[Step, ...] = ()
+    account: tuple[AccountedWord, ...] = field(default=(), compare=False)

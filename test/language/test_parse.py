@@ -8,7 +8,6 @@ from spatial_vlm_ros.language import parse, render
 
 READINGS, ALL_READINGS = rows("readings"), rows("all_readings")
 RENDERED_OTHERWISE = {
-    "slide the pan like ten centimetres away from the edge": "push: pan -> ~0.1 at a distance from edge",
     "move the front can to the tray": "place: ^nearest can -> to tray",
 }
 """Sentences whose rendering is not read as the same: "push the pan 10 cm from the edge" tells which pan."""

@@ -50,8 +50,6 @@ def test_a_question_says_what_it_asks_and_courtesy_capitals_and_stumbles_change_
 
 
 ORDERS = [
-    "where is the tennis ball? pick it up",
-    "do you see the mug? grab it",
     "do you see the mug?",
     "can you put the mug on the tray?",
     "could you pick up what is on the tray?",

@@ -169,3 +169,12 @@ def test_a_thousand_characters_are_looked_at_as_well() -> None:
     assert held_back(words) is None
     (clause,) = reading(words).clauses
     assert (clause.relation, clause.anchors[0].category) == ("behind", "cup")
+
+
+@pytest.mark.parametrize(
+    ("said", "rewrite"), rows("left_to_rewriting"), ids=[row[0] for row in rows("left_to_rewriting")]
+)
+def test_constructions_outside_the_page_are_refused_and_have_a_plain_form(said: str, rewrite: str | None) -> None:
+    with pytest.raises(NotUnderstoodError):
+        parse(said)
+    assert rewrite is None or parse(rewrite)

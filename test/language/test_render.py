@@ -88,7 +88,8 @@ def phrases(draw: st.DrawFn, depth: int = 2, countable: bool = True) -> NounPhra
     """A noun phrase with relations down to a depth."""
     head = draw(heads(countable))
     relations = tuple(draw(st.lists(clauses(depth), max_size=2 if depth == 2 else 1))) if depth > 0 else ()
-    return replace(head, relations=relations)
+    meant = {(clause.relation, clause.anchors): clause for clause in relations}  # none contradicts another
+    return replace(head, relations=tuple(meant.values()))
 
 
 @st.composite

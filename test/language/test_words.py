@@ -14,7 +14,7 @@ from spatial_vlm_ros.language.patterns import expand, first_words, phrases_from,
 from spatial_vlm_ros.language.phrase_index import PhraseIndex
 from spatial_vlm_ros.language.vocabulary import _vocabulary, phrase_table
 from spatial_vlm_ros.language.word_classes import is_outside, is_participle
-from spatial_vlm_ros.language.words import WordRole, check_accounted, plural, singular, split
+from spatial_vlm_ros.language.words import WordRole, accounted, plural, singular, split
 from spatial_vlm_ros.types import SpatialQuery
 
 
@@ -121,8 +121,7 @@ def test_threads_find_the_same() -> None:
 SENTENCES = rows("counted_sentences")
 SWALLOWED = frozenset(
     {"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTICLE", "POSTURE", "MEASURE", "SLIP", "DET", "QTY", "ALONE",
-     "DIST", "IS", "THATIS", "FROM", "REL", "VERB", "SIDE", "OF", "AND", "BUT", "ADJ", "ORD", "PRON", "WHICH",
-     "REWRITTEN"}
+     "DIST", "IS", "THATIS", "FROM", "REL", "VERB", "SIDE", "OF", "AND", "BUT", "ADJ", "ORD", "PRON", "WHICH"}
 )  # fmt: skip
 """What a word that changes nothing may have been taken for; a plain noun never is among it."""
 NEVER_SILENT = ("not", "never", "no", "without", "except", "unless", "if", "or", "nor", "when", "until", "before",
@@ -167,7 +166,7 @@ def test_a_further_word_changes_the_reading_or_is_refused_or_is_swallowed_by_nam
 def test_a_word_without_a_role_is_refused_with_its_place() -> None:
     words = "grab the cup"
     with pytest.raises(NotUnderstoodError) as caught:
-        check_accounted(split(words), [WordRole(0, 4, "VERB"), WordRole(9, 12, "NOUN")], words)
+        accounted(split(words), [WordRole(0, 4, "VERB"), WordRole(9, 12, "NOUN")], words)
     assert caught.value.span == (5, 8)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import stops
+from spatial_vlm_ros.language.hearing import heard
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
 from spatial_vlm_ros.nodes.perception.requests import (
@@ -121,6 +122,7 @@ class RequestQueue:
         """
         request.accepted_ns = self.frames.now() if after_ns is None else after_ns
         try:
+            request.instruction = heard(request.instruction)
             if stops(request.instruction):  # before anything else: a stop waits for no turn and no frame
                 try:
                     self.on_stop()

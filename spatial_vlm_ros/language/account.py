@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Account for every word of a rewritten sentence: where the parts of the rewrite come from, and what was left out.
+
+Only the sentence and the package's own tables are used, so that whoever wrote the rewrite cannot support a change: an
+act, an object, a side, a number or a negation without a source in the sentence, or one that was left out, refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.acts import correction_marks, words_of
+from spatial_vlm_ros.language.distances import distance_at
+from spatial_vlm_ros.language.lookahead import Lookahead, Token
+from spatial_vlm_ros.language.parser import parse, tokens_of
+from spatial_vlm_ros.language.relations import MEANINGS, MEASURED
+from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
+from spatial_vlm_ros.language.steps import act_of_words
+from spatial_vlm_ros.language.wordlists import HESITATIONS
+from spatial_vlm_ros.language.words import singular, split
+from spatial_vlm_ros.types import AccountedWord
+from spatial_vlm_ros.types.query import WordAccount
+
+_EMPTY = words_of("empty")
+_GUARDS = words_of("guards")
+_COURTEOUS = frozenset({"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTICLE", "POSTURE", "MEASURE"})
+_DENYING = frozenset({"NOT", "IS NOT", "THATIS NOT", "PRON THATIS NOT", "FORBID", "FORBID_GERUND", "NOR"})
+_PRONOUNS = frozenset({"it", "them", "that", "one", "ones", "there"})
+"""Words that a rewrite may replace by a noun that was said before."""
+_LANDING = words_of("put_down") | words_of("landing")
+_HAVING = frozenset({"with", "has", "have", "having"})
+_HELD = {"containing": "inside", "supporting": "on"}
+"""Relations that a rewrite may turn round: "the jar with the spoon inside" is the jar containing it."""
+_DESCRIBING = frozenset({"ADJ", "SUP", "ORD", "NUM", "ADJP"})
+_Key = tuple[Any, ...]
+
+
+class _Source(NamedTuple):
+    """Words of the sentence from `first` to before `after`, and what they may mean."""
+
+    first: int
+    after: int
+    keys: frozenset[_Key]
+
+
+@dataclass
+class Account:
+    """What became of the words of a sentence in a rewrite.
+
+    Args:
+        words: each word of the sentence, in the order said.
+        refused: why the rewrite cannot be accepted, in words; empty if it can.
+        flags: what a person should look at before agreeing, in words.
+    """
+
+    words: tuple[AccountedWord, ...] = ()
+    refused: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+
+
+def account_of(instruction: str, command: str) -> Account:
+    """Account for the words of an instruction that somebody else has rewritten.
+
+    Args:
+        command: the rewrite, which `parse` understands.
+    """
+    return _Accounting(instruction, command).run()
+
+
+def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
+    """What a phrase of the tables may mean."""
+    if kind in ("VERB", "GERUND", "THEN VERB"):
+        denied = value == AVOID or str(value).startswith(FORBIDDEN)
+        yield from [("not",)] if denied else []
+        act = act_of_words(str(value).removeprefix(FORBIDDEN), text)
+        yield "act", "place" if act in ("move", "put into") else act
+        yield from [("leave",)] if text.startswith("leave") else []
+    elif kind in _DENYING:
+        yield ("not",)
+    elif kind == "HALF" or kind.split(" ")[-1] == "REL":
+        meanings = MEANINGS.get(value.name)
+        yield from (("rel", name) for name in (value.name, *(meanings.names if meanings else ()), *value.also))
+        yield from [("not",)] if "NOT" in kind or value.name in ("without", "other than") else []
+        yield from [("frame", value.frame)] if value.frame else []
+        yield from [("rel", MEASURED[value.name])] if value.name in MEASURED else []
+    elif kind == "UNTOUCHED":
+        yield ("leave",)
+    elif kind == "EQUAL":
+        yield "rel", value[0]
+    elif kind in ("SIDE", "SUP", "POSITION", "FROM_BEFORE", "FROM"):
+        yield ("from" if kind.startswith("FROM") else "side"), value[0]
+        yield from [("frame", value[1])] if value[1] else []
+    elif kind in ("ORD", "PLACED"):
+        yield "order", value
+    elif kind in ("NUM", "QTY", "ALONE"):
+        yield "number", value
+    elif kind in ("ADJ", "ADJP", "ADJNOUN"):
+        yield "look", value
+    elif kind == "FRAME":
+        yield "frame", value[0]
+    elif kind in ("OTHER", "PERSON"):
+        yield kind, value if kind == "OTHER" else value[0]
+    elif kind in ("NOUN", "COMPOUND"):
+        yield "noun", singular(text)
+    elif kind == "DET" and value == lexicon.ANY:
+        yield ("any",)
+
+
+def _needed(token: Token) -> list[_Key]:
+    """What must be in the sentence for a token of the rewrite."""
+    if token.kind == "NOUN" and token.text in (*lexicon.PLACEHOLDERS, "ones", lexicon.SURFACE, lexicon.ITSELF):
+        return []
+    if token.kind in ("NUM", "QTY") and token.value == lexicon.ONE_OF:
+        return []
+    keys = list(_keys(token.kind, token.value, token.text))
+    if token.kind == "VERB" and token.value in (AVOID, f"{FORBIDDEN}touch"):
+        return [("keep off",)]
+    if token.kind == "REL" and token.value.distance and token.text in ("to the left", "to the right"):
+        return [("shift", token.text.split(" ")[-1]), ("distance", token.value.distance)]
+    if token.kind == "REL":
+        keys = [("rel", name) for name in (token.value.name, *token.value.also) if name != "to"]
+        keys += [("frame", token.value.frame)] if token.value.frame else []
+        keys += [("distance", token.value.distance)] if token.value.distance else []
+    return keys
+
+
+class _Accounting:
+    def __init__(self, instruction: str, command: str) -> None:
+        self.instruction, self.command = instruction, command
+        self.words = split(instruction)
+        self.seen = Lookahead(list(self.words))
+        self.sources = sorted(self._sources(), key=lambda source: source.first - source.after)  # the longest first
+        self.ordered = any(key[0] == "act" for source in self.sources for key in source.keys)
+        self.having = False  # a relation was turned round: "with the spoon inside" is "containing the spoon"
+        self.points_back = not _PRONOUNS.isdisjoint(self.seen.texts)
+        self.used: dict[int, str] = {}  # word → the words of the rewrite that it became
+        self.telling: set[int] = set()  # words used for an object, a look or a relation
+        self.roles: dict[int, WordAccount] = {}
+        self.account = Account()
+
+    def run(self) -> Account:
+        asked = parse(self.command)[0].question is not None
+        tokens = [] if asked else list(tokens_of(self.command))
+        if asked:
+            self._same_words()
+        placed = [(token, self._place(token)) for token in tokens]
+        self._check_order([(token, source) for token, source in placed if source is not None])
+        self._courtesies()
+        self._taken_back()
+        self._contrasts()
+        self._left_out()
+        self.account.words = tuple(self._accounted())
+        return self.account
+
+    # -------------------------------------------------------------------------------------------- sources
+
+    def _sources(self) -> Iterator[_Source]:
+        texts = self.seen.texts
+        for i, text in enumerate(texts):
+            if not text:
+                continue
+            own: set[_Key] = {("noun", singular(text)), ("noun", singular(text.removesuffix("'s")))}
+            own |= {("act", "place")} if text in _LANDING else set()
+            own |= {("shift", text)} if text in lexicon.SHIFTS else set()
+            own |= {("number", int(text))} if text.isdecimal() else set()
+            own |= {("order", int(text[:-2]))} if text[:-2].isdecimal() else set()
+            yield _Source(i, i + 1, frozenset(own))
+            if text.endswith("'s"):
+                yield _Source(i, i, frozenset({("rel", "part of")}))
+            after = texts[i + 1] if i + 1 < len(texts) else ""
+            if text == "number" and (after.isdecimal() or after in lexicon.NUMBERS):
+                yield _Source(i, i + 2, frozenset({("order", lexicon.NUMBERS.get(after) or int(after))}))
+            for match in self.seen.matches(i):
+                keys = frozenset(key for kind, value in match.kinds.items() for key in _keys(kind, value, match.text))
+                keys |= {("keep off",)} if keys & {("not",), ("leave",)} else set()
+                if keys:
+                    yield _Source(i, i + match.length, keys)
+            said = distance_at(texts, i)
+            if said is not None and said.distance is not None:
+                yield _Source(i, i + said.length, frozenset({("distance", said.distance)}))
+
+    def _place(self, token: Token) -> _Source | None:
+        """The words that a token of the rewrite comes from; notes it as added if there are none."""
+        found: list[_Source] = []
+        last = max(self.used, default=-1)
+        for key in _needed(token):
+            fits = [source for source in self.sources if key in source.keys]
+            if key[0] == "rel" and not fits and key[1] in _HELD:
+                fits = [source for source in self.sources if ("rel", _HELD[key[1]]) in source.keys]
+                self.having = bool(fits)
+            fresh = [source for source in fits if self.used.keys().isdisjoint(range(source.first, source.after))]
+            again = key[0] in ("frame", "act", "distance") or (key[0] == "noun" and self.points_back)
+            fits = fresh or [source for source in fits if again or source in found]
+            if not fits and key == ("number", -1):
+                continue  # a plural
+            if not fits and key[0] == "act" and not self.ordered:
+                self._flag("no verb was said")
+                continue
+            if not fits:
+                self.account.refused.append(f"it adds {token.text!r}")
+                return None
+            found.append(min(fits, key=lambda source: (source.first < last, abs(source.first - last))))
+        for source in found:
+            for n in range(source.first, source.after):
+                self.used.setdefault(n, token.text)
+                self.telling |= set() if token.kind in ("VERB", "QTY") else {n}
+        return found[0] if found else None
+
+    def _same_words(self) -> None:
+        """Use the words of a question: all of them must have been said."""
+        said: dict[str, list[int]] = {}
+        for n, word in enumerate(self.words):
+            said.setdefault(singular(word.text), []).append(n)
+        for word in split(self.command):
+            places = said.get(singular(word.text), [])
+            free = next((n for n in places if n not in self.used), None)
+            if free is not None:
+                if word.text not in _EMPTY and free < max(self.telling, default=-1):
+                    self._flag("its parts are in another order")
+                self.used[free] = word.text
+                self.telling |= set() if word.text in _EMPTY else {free}
+            elif word.kind == "word" and word.text not in _EMPTY:
+                self.account.refused.append(f"it adds {word.text!r}")
+
+    # -------------------------------------------------------------------------------------------- order
+
+    def _check_order(self, placed: Sequence[tuple[Token, _Source]]) -> None:
+        """Flag objects that changed places: "the cup left of the plate" is not "the plate left of the cup"."""
+        nouns = [source.first for token, source in placed if token.kind == "NOUN"]
+
+        def apart(first: int, last: int) -> bool:
+            return any(first < noun < last for noun in nouns)
+
+        for i, (token, source) in enumerate(placed):
+            later = next((s.first for t, s in placed[i + 1 :] if t.kind == "NOUN"), None)
+            its = (
+                next((s.first for t, s in placed[i::-1] if t.kind == "NOUN"), later) if token.kind == "ADJP" else later
+            )
+            at = source.first
+            if token.kind == "REL" and later is not None:
+                first, last = (at, later) if ("rel", token.value.name) in source.keys else (later, at)
+                if first >= last or apart(first, last):
+                    self._flag(f"what {token.text!r} relates to is said elsewhere")
+            if token.kind in _DESCRIBING and its is not None and apart(min(at, its), max(at, its)):
+                self._flag(f"what {token.text!r} describes is said elsewhere")
+        begun: list[int] = []  # verbs and relations, without a verb that is repeated
+        steps: list[list[int]] = [[]]  # nouns of each
+        for token, source in placed:
+            if token.kind == "REL" or (token.kind == "VERB" and source.first not in begun):
+                begun.append(source.first)
+            steps += [[]] if token.kind == "VERB" and steps[-1] else []
+            steps[-1] += [source.first] if token.kind == "NOUN" else []
+        mixed = any(max(one, default=0) > min(other, default=len(self.words)) for one, other in pairwise(steps))
+        if mixed or begun[1:] != sorted(begun[1:]):
+            self._flag("its parts are in another order")
+
+    def _flag(self, words: str) -> None:
+        if words not in self.account.flags:
+            self.account.flags.append(words)
+
+    # -------------------------------------------------------------------------------------------- what was left out
+
+    def _free(self, first: int, after: int) -> bool:
+        return not any(n in self.used or n in self.roles for n in range(first, after))
+
+    def _mark(self, first: int, after: int, role: WordAccount) -> None:
+        self.roles.update(dict.fromkeys((n for n in range(first, after) if n not in self.used), role))
+
+    def _courtesies(self) -> None:
+        for n, word in enumerate(self.words):
+            if word.kind != "word":
+                self._mark(n, n + 1, "sign")
+            elif word.text in HESITATIONS or (n and word.text == self.words[n - 1].text):
+                self._mark(n, n + 1, "slip")
+        for n in range(len(self.words)):
+            for match in self.seen.matches(n):
+                if match.kinds.keys() & _COURTEOUS and self._free(n, n + match.length):
+                    if not (match.length == 1 and match.text in _GUARDS):
+                        self._mark(n, n + match.length, "courtesy")
+                    break
+
+    def _taken_back(self) -> None:
+        """Words before a correction mark that something after it replaces ("the white, no, the blue mug")."""
+        texts = [word.text if word.kind == "word" else "" for word in self.words]
+        for n in range(len(texts)):
+            mark = next((each for each in correction_marks() if texts[n : n + len(each)] == list(each)), None)
+            if mark is None or any(i in self.used for i in range(n, n + len(mark))):
+                continue
+            if not any(i > n for i in self.telling):
+                continue
+            self._mark(n, n + len(mark), "taken back")
+            first, dropped = n, False
+            while first and (first - 1 not in self.used or self._is_repeated(first - 1)):
+                first -= 1
+                if self.roles.get(first) not in ("courtesy", "slip", "sign"):
+                    dropped = dropped or self.words[first].text not in _EMPTY
+                    self._mark(first, first + 1, "taken back")
+            if not dropped:
+                self._flag(f"what {' '.join(mark)!r} takes back is kept")
+
+    def _is_repeated(self, n: int) -> bool:
+        """True if a word of the rewrite is said again after the word `n`, so that this one may be taken back."""
+        return False if n not in self.used else self.words[n].text in {w.text for w in self.words[n + 1 :]}
+
+    def _contrasts(self) -> None:
+        """Words that only say what is not meant, beside what is ("the blue one, not the red one")."""
+        for n, word in enumerate(self.words):
+            if word.text != "not" or not self._free(n, n + 1) or not self.used:
+                continue
+            after = n + 1
+            while after < len(self.words) and self.words[after].kind == "word" and self.words[after].text != "but":
+                after += 1
+            told = [m.kinds.keys() for i in range(n + 1, after) if i not in self.used for m in self.seen.matches(i)[:1]]
+            if (
+                self._free(n, after)
+                and after > n + 1
+                and not any(each & {"REL", "SIDE", "NUM", "NOT", "FRAME"} for each in told)
+            ):
+                self._mark(n, after, "contrast")
+
+    def _left_out(self) -> None:
+        """Refuse what must not be left out, and list the other words."""
+        for n, word in enumerate(self.words):
+            if n in self.used or n in self.roles:
+                continue
+            empty = word.text in _EMPTY or (self.having and word.text in _HAVING)
+            self.roles[n] = "function" if empty else "left out"
+            if not empty and (word.text in _GUARDS or word.text[0].isdigit()):
+                self.account.refused.append(f"it leaves out {word.text!r}")
+        said = [word.text for n, word in enumerate(self.words) if self.roles.get(n) == "left out"]
+        if said:
+            self._flag(f"left out: {' '.join(said)}")
+
+    def _accounted(self) -> Iterator[AccountedWord]:
+        for n, word in enumerate(self.words):
+            if n in self.used:
+                means = self.used[n]
+                yield AccountedWord(word.start, word.end, "read" if word.text in means else "mapped", means)
+            elif self.roles[n] != "sign":
+                yield AccountedWord(word.start, word.end, self.roles[n])
+
+
+def left_out(instruction: str, words: Sequence[AccountedWord]) -> list[str]:
+    """Runs of words of an instruction that were left out or taken back, as said, for a person."""
+    found: list[tuple[int, int, str]] = []
+    for word in words:
+        if word.role not in ("left out", "taken back", "contrast", "slip"):
+            continue
+        if found and found[-1][2] == word.role and not instruction[found[-1][1] : word.start].strip(" ,"):
+            found[-1] = (found[-1][0], word.end, word.role)
+        else:
+            found.append((word.start, word.end, word.role))
+    return [instruction[a:b] + ("" if role in ("left out", "slip") else f" ({role})") for a, b, role in found]
