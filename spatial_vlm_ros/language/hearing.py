@@ -50,14 +50,12 @@ def heard(text: str) -> str:
 
 def _alternatives(text: str) -> list[tuple[str, float]]:
     try:
-        listed = json.loads(text)["alternatives"] if len(text) <= _LONGEST else None
+        listed = json.loads(text)["alternatives"] if len(text) <= _LONGEST else []
         found = [(str(each["transcript"]), float(each.get("confidence", 1.0))) for each in listed[:_MOST]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         found = []
     if not found or not all(0.0 <= confidence <= 1.0 for _, confidence in found):
-        raise InputError(
-            "instruction", repr(text[:80]), _FORM, "send plain text, or the alternatives of the recogniser"
-        )
+        raise InputError("instruction", repr(text[:80]), _FORM, "send plain text, or the alternatives")
     return found
 
 

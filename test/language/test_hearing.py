@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a speech recogniser sends: text, the instruction that is taken from it, or words of the refusal (heard.jsonl)."""
+"""What a speech recogniser sends: text, the instruction taken from it, or words of the refusal (heard.jsonl)."""
 
 import pytest
 from language_outline import rows

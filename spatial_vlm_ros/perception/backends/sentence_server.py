@@ -84,7 +84,7 @@ def checked_rewrite(instruction: str, command: str) -> ModelReading:
     try:
         queries = parse(command)
     except (NotUnderstoodError, InputError) as error:
-        why = f"the model read it as {command[:120]!r}, which is not a plain command: {error.reason}"
+        why = f"the model read it as {command[:120]!r}, which is not a plain command: {error}"
         raise NotUnderstoodError(instruction, whole, why, "give one plain command") from error
     account = account_of(instruction, command)
     if account.refused:
