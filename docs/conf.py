@@ -34,6 +34,7 @@ CONTENTS = (
 ELSEWHERE = {
     "contributing": "CONTRIBUTING.md",
     "research_code": "research/README.md",
+    "controlled_english": "spatial_vlm_ros/language/controlled_english.md",
     "compact_model_card": "models/compact/README.md",
     "relation_judge_card": "models/relation_judge/README.md",
 }

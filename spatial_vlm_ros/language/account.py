@@ -297,7 +297,7 @@ class _Accounting:
             while first and (first - 1 not in self.used or self._is_repeated(first - 1)):
                 first -= 1
                 if self.roles.get(first) not in ("courtesy", "slip", "sign"):
-                    dropped = dropped or self.words[first].text not in _EMPTY
+                    dropped = dropped or (first not in self.used and self.words[first].text not in _EMPTY)
                     self._mark(first, first + 1, "taken back")
             if not dropped:
                 self._flag(f"what {' '.join(mark)!r} takes back is kept")

@@ -128,14 +128,14 @@ def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
                 raise NotUnderstoodError(instruction, span, *DISTANCE_HERE)
 
 
-def check_consistent(readings: Iterable[SpatialQuery], instruction: str) -> None:
-    """Refuse a description that contradicts itself ("the red cup that is not red")."""
-    for phrase in (phrase for reading in readings for phrase in _phrases(reading)):
+def _is_consistent(reading: SpatialQuery) -> bool:
+    """False if a description contradicts itself ("the red cup that is not red")."""
+    for phrase in _phrases(reading):
         related = {(clause.relation, clause.anchors, clause.negated) for clause in phrase.relations}
         both = any((name, anchors, not negated) in related for name, anchors, negated in related)
         if both or any(f"{NOT}{word}" in phrase.attributes for word in phrase.attributes):
-            reason, repair = "this contradicts itself", "leave out one of the two"
-            raise NotUnderstoodError(instruction, (0, len(instruction)), reason, repair)
+            return False
+    return True
 
 
 def _length_in(phrase: NounPhrase) -> str:
@@ -488,8 +488,11 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
         raise NotUnderstoodError(instruction, unseen or (verb.start, verb.end), reason, repair)
     told = accounted(words, (*roles, *tagger.roles), instruction)
     check_lengths(readings, instruction)
-    check_consistent(readings, instruction)
-    return tuple(replace(in_parts(reading), account=told) for reading in readings)
+    consistent = [reading for reading in readings if _is_consistent(reading)]
+    if not consistent:
+        whole = (0, len(instruction))
+        raise NotUnderstoodError(instruction, whole, "this contradicts itself", "leave out one of the two")
+    return tuple(replace(in_parts(reading), account=told) for reading in ranked(consistent))
 
 
 def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole], bool]:
