@@ -148,10 +148,8 @@ def watch_of(made: Planned, config: PlanningConfig) -> tuple[IntrusionWatch, Flo
 def robot_at(planner: BuiltinPlanner, joints: Floats, tip_T_target: Floats, size: Sequence[float]) -> list[LinkHull]:
     """Hulls of the links and the held object."""
     held = Transform(BASE_LINK, "held", planner.tip(joints[:7]) @ tip_T_target)
-    return [
-        *panda().link_hulls(joints[:7], float(np.clip(joints[7:].sum(), 0.0, 0.08))),
-        LinkHull(held, box_hull(size)),
-    ]
+    arm = panda().link_hulls(joints[:7], float(np.clip(joints[7:].sum(), 0.0, 0.08)))
+    return [*arm, LinkHull(held, box_hull(size))]
 
 
 def clean_run(cell: ArmCell, planner: BuiltinPlanner, made: Planned, config: PlanningConfig) -> Run:
