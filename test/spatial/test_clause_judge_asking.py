@@ -173,7 +173,7 @@ def test_candidates_that_measurement_denies_need_no_question(asked: Asked, table
 def test_what_a_language_model_read_is_not_judged(two_sides: Rendering) -> None:
     """It reads every sentence as one command."""
     queries = tuple(dataclasses.replace(one, read_by="m") for one in understood(BEHIND))
-    reader = SimpleNamespace(read=lambda words: ModelReading(BEHIND, words, queries))
+    reader = SimpleNamespace(read=lambda _: ModelReading(BEHIND, queries))
     judge = Judge(two_sides, says(("behind", "far")))
     resolver = Resolver(config_from({"judge": {"mode": "fuse"}}), judge, reader)
     answer = resolver.resolve(two_sides.frame, "die Dose hinter der Tasse", two_sides.detections)
