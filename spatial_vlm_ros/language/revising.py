@@ -11,6 +11,7 @@ from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.acts import correction_marks, idioms, patterns_of
 from spatial_vlm_ros.language.lookahead import Lookahead, Token
 from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
 from spatial_vlm_ros.language.words import Word
 
 _NO_BEFORE = frozenset(
@@ -66,7 +67,7 @@ def corrected(words: list[Word]) -> list[Word]:
         else:
             determiners = [n for n in range(before) if seen.peek(n) & {"DET", "QTY"}]
             alone = len(determiners) == 1 and not relations and seen.opens(after) and not seen.peek(after) & {"PRON"}
-            first = determiners[0] if alone else 0
+            first = determiners[0] if alone and determiners[0] + 1 < before else 0
         if not first:
             return words
         rest = list(words[after:])
@@ -80,7 +81,8 @@ def corrected(words: list[Word]) -> list[Word]:
 def choices(tokens: list[Token]) -> list[list[Token]]:
     """The sentences of a choice: "take the red or the blue cup" is one about each of them."""
     at = next((i for i, token in enumerate(tokens) if token.kind == "OR"), None)
-    if at is None:
+    forbids = any(str(token.value).startswith((AVOID, FORBIDDEN)) for token in tokens if token.kind == "VERB")
+    if at is None or forbids:  # "don't take the red or the blue cup" forbids both
         return [tokens]
     begin, end = at, at + 1
     while begin and tokens[begin - 1].kind in _PHRASE:
