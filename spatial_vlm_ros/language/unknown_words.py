@@ -63,17 +63,13 @@ class ClauseTagger(RelationTagger):
         return ("THATIS", value) if text == "which" and self.relating(after) else None
 
     def _as_pron_thatis(self, _i: int, after: int, _text: str, value: object) -> Verdict:
-        return ("PRON THATIS", value) if self.previous() in ("", "VERB", "REL") and self._predicates(after) else None
+        predicate = after + 1 if "NOT" in self.peek(after) else after
+        fits = self.previous() in ("", "VERB", "REL") and self.relating(predicate)
+        return ("PRON THATIS", value) if fits else None
 
     def _as_pron_thatis_not(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         fits = self.previous() in ("", "VERB", "REL") and (self.relating(after) or "EQUAL" in self.peek(after))
         return ("PRON THATIS NOT", value) if fits else None
-
-    def _predicates(self, i: int) -> bool:
-        """True if a predicate starts at word `i`, perhaps after "not"."""
-        if "NOT" in self.peek(i):
-            i += 1
-        return self.relating(i)
 
     def _as_that(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.nominal(after):
