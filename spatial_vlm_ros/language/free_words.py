@@ -313,8 +313,8 @@ def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | N
     split_words = split(instruction)
     words, roles = [word.text for word in split_words], account(instruction)
     first = next((word for word in words if word[0].isalnum()), "")
-    what_for = first in _ASKING and not describes_with_what(words[start_of(split_words, roles)[1] :])
-    if what_for or ("?" in words[-1] and first not in _POLITE):
+    asks = first in _ASKING and not describes_with_what(words[start_of(split_words, roles)[1] :])
+    if asks or ("?" in words[-1] and first not in _POLITE):
         return "a model that points at an object cannot answer a question"
     courteous = [role for role in roles if role.role in _COURTEOUS]  # "if you don't mind", "rather"
     meant = [w.text for w in split_words if not any(role.start <= w.start < role.end for role in courteous)]

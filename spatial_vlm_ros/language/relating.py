@@ -51,7 +51,11 @@ class RelationTagger(Lookahead):
             return None
         after = i + joined + said.length
         if self.previous() not in _BEFORE_DISTANCE:
-            return self._misplaced(i, after, said) if self.previous() in ("DET", "SUP", "ADJ") else None
+            counting = said.distance is not None and any(character.isdigit() for character in self.texts[i])
+            if self.previous() not in ("DET", "SUP", "ADJ") or not counting or not self.nominal(after):
+                return None
+            self.emit("DIST", said.distance, i, after - i, "")  # "the 10 cm mug", where the number would count mugs
+            return after
         if self.previous() == "NOT" and said.distance is not None and self.texts[i + 1] == "than":
             self.tokens.pop()  # "that is not less than 10 cm behind the box"
             bound: Literal["at most", "at least"] = "at least" if said.distance.bound == "at most" else "at most"
@@ -122,15 +126,6 @@ class RelationTagger(Lookahead):
             return _AT_A_DISTANCE
         found = next((match.kinds["REL"] for match in self.matches(i) if "REL" in match.kinds), None)
         return _AT_A_DISTANCE if found is None else str(found.name)
-
-    def _misplaced(self, i: int, after: int, said: SaidDistance) -> int | None:
-        """Refuse "the 10 cm mug", where the number would count mugs."""
-        if not self.nominal(after) or self.texts[i] in ("a", "an") or said.distance is None:
-            return None
-        if not any(character.isdigit() for character in self.texts[i]):
-            return None
-        self.emit("DIST", said.distance, i, after - i, "")
-        return after
 
     def _length_of(self, phrases: Iterable[str], i: int) -> int:
         """Number of words of the first phrase that is said at `i`; 0 if none is."""
