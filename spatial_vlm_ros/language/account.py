@@ -285,6 +285,7 @@ class _Accounting:
 
     def _taken_back(self) -> None:
         """Words before a correction mark that something after it replaces ("the white, no, the blue mug")."""
+        said = [word.text for word in self.words]
         texts = [word.text if word.kind == "word" else "" for word in self.words]
         for n in range(len(texts)):
             mark = next((each for each in correction_marks() if texts[n : n + len(each)] == list(each)), None)
@@ -294,17 +295,13 @@ class _Accounting:
                 continue
             self._mark(n, n + len(mark), "taken back")
             first, dropped = n, False
-            while first and (first - 1 not in self.used or self._is_repeated(first - 1)):
+            while first and (first - 1 not in self.used or said[first - 1] in said[first:]):
                 first -= 1
                 if self.roles.get(first) not in ("courtesy", "slip", "sign"):
                     dropped = dropped or (first not in self.used and self.words[first].text not in _EMPTY)
                     self._mark(first, first + 1, "taken back")
             if not dropped:
                 self._flag(f"what {' '.join(mark)!r} takes back is kept")
-
-    def _is_repeated(self, n: int) -> bool:
-        """True if a word of the rewrite is said again after the word `n`, so that this one may be taken back."""
-        return False if n not in self.used else self.words[n].text in {w.text for w in self.words[n + 1 :]}
 
     def _contrasts(self) -> None:
         """Words that only say what is not meant, beside what is ("the blue one, not the red one")."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import itertools
 import pkgutil
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, get_args
 
@@ -110,16 +109,10 @@ def _regular(verb: str, form: int) -> str:
     return verb + (verb[-1] if doubled and verb[-3:-2] not in tuple("aeiou") else "") + ending
 
 
-def _verbs() -> Iterator[str]:
-    """First words of all verbs that can be done, as said in orders."""
-    for table in LEXICON:
-        for pattern in table.patterns if table.act not in ("find", "avoid") else ():
-            yield from pattern.split()[0].removesuffix("?").split("|")
-
-
 @lru_cache(maxsize=1)
 def past_forms() -> tuple[frozenset[str], frozenset[str]]:
     """Forms that tell what happened ("took", "taken"), and those of them that are orders, too ("put")."""
-    verbs = frozenset(_verbs())
+    orders = [pattern for table in LEXICON if table.act not in ("find", "avoid") for pattern in table.patterns]
+    verbs = frozenset(verb for order in orders for verb in order.split()[0].removesuffix("?").split("|"))
     forms = frozenset(form for verb in verbs for n in (1, 2) for form in _regular(verb, n).split("|"))
     return forms - verbs, forms & verbs

@@ -157,7 +157,11 @@ def classify(words: str, nouns: tuple[str, ...] = ()) -> AnswerWords:
     answer = _classified(text)
     if answer.kind != "words":
         return answer
-    rest = _tail(words, answer.words) if answer.yes or answer.no else words
+    rest = words
+    if answer.yes or answer.no:
+        said = words.split()
+        tails = (" ".join(said[start:]) for start in range(len(said)))
+        rest = next((tail for tail in tails if _without_fillers(normalised(tail)) == answer.words), answer.words)
     return AnswerWords("words", rest, yes=answer.yes, no=answer.no)
 
 
@@ -227,11 +231,3 @@ def _without_fillers(text: str) -> str:
         if shorter == text:
             return text
         text = shorter
-
-
-def _tail(words: str, rest: str) -> str:
-    said = words.split()
-    for start in range(len(said)):
-        if _without_fillers(normalised(" ".join(said[start:]))) == rest:
-            return " ".join(said[start:])
-    return rest

@@ -52,9 +52,13 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
         )  # fmt: skip
     anchor = destination.anchors[0]
     apart = [clause for clause in anchor.relations if clause.relation == OTHER_THAN]
-    sides = [_side_of(other) for clause in apart for other in clause.anchors]
+    parts = [other for clause in apart for other in clause.anchors]
+    sides = [  # relations to the whole for parts such as "the left end"; None if one is not a side
+        AT_SIDES.get(part.superlative or "") if part.category.split(" ")[-1] in _SIDES and not part.relations else None
+        for part in parts
+    ]
     if not apart or (anchor.category != SURFACE and not all(sides)):
-        if any(other.category.split(" ")[-1] in PARTS for clause in apart for other in clause.anchors):
+        if any(part.category.split(" ")[-1] in PARTS for part in parts):
             raise NotUnderstoodError(
                 instruction, (0, len(instruction)), "this part cannot be excluded here",
                 'say a side: "on the tray, but not at the left end of the tray"',
@@ -63,20 +67,12 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
     kept = tuple(clause for clause in anchor.relations if clause not in apart)
     bare = replace(anchor, relations=kept)
     excluded = [
-        RelationClause("inside" if other.category.split(" ")[-1] in CONTAINERS else "on", (other,))
-        for clause in apart
-        for other in clause.anchors
+        RelationClause("inside" if part.category.split(" ")[-1] in CONTAINERS else "on", (part,)) for part in parts
     ]
     if all(sides):
         excluded = [RelationClause(side, (bare,)) for side in sides if side]
     anchors = (bare, *destination.anchors[1:])
     return replace(destination, anchors=anchors, excluded=(*destination.excluded, *excluded))
-
-
-def _side_of(part: NounPhrase) -> str | None:
-    """The relation to the whole for a part such as "the left end"; None if it is not a side."""
-    whole = part.category.split(" ")[-1] in _SIDES and not part.relations
-    return AT_SIDES.get(part.superlative or "") if whole else None
 
 
 class Assembled(NamedTuple):
@@ -138,29 +134,27 @@ class _Assembly:
         self.items, self.instruction, self.later = items, instruction, later
         self.above: dict[int, int] = {}  # node → the node it describes
         self.named_by: dict[int, int] = {}  # node → the node whose noun "one" takes
-        self.nodes = {i: self._node(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
+        self.nodes = {
+            i: _Node(phrase, [], phrase.attributes, phrase.superlative, phrase.order_from, phrase.frame)
+            for i, phrase in enumerate(phrases)
+            if phrase is not None
+        }
         self.clauses: dict[int, _Clause] = {}
         self.destination: _Clause | None = None
         self.excluded: list[_Clause] = []
         self.also: list[_Clause] = []  # further relations that the place must have
         self.frame = self._stated_frame()
 
-    @staticmethod
-    def _node(phrase: Phrase) -> _Node:
-        return _Node(phrase, [], phrase.attributes, phrase.superlative, phrase.order_from, phrase.frame)
-
     def _stated_frame(self) -> FrameWords | None:
         said = [item.frame_words for item in self.items if item.frame_words is not None and not item.frame_words.local]
         said += [words for node in self.nodes.values() for words in node.phrase.spread]
         for words in said[1:]:
             if words != said[0]:
+                spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
+                span = spans[-1] if spans else (0, len(self.instruction))
                 reason = "a second point of view in one sentence"
-                raise NotUnderstoodError(self.instruction, self._span_of(words), reason, "say one point of view")
+                raise NotUnderstoodError(self.instruction, span, reason, "say one point of view")
         return said[0] if said else None
-
-    def _span_of(self, words: FrameWords) -> tuple[int, int]:
-        spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
-        return spans[-1] if spans else (0, len(self.instruction))
 
     def apply(self, plan: Attachment) -> None:
         item = self.items[plan.item]
@@ -253,6 +247,9 @@ class _Assembly:
         ):  # "the first two mugs from the left"
             superlative, ordinal = _SUPERLATIVE_OF_ORDER[ordinal.from_], None
         framed = superlative in FRAMED_SUPERLATIVES or (ordinal is not None and ordinal.from_ in FRAMED_ORDERS)
+        if self.frame is not None and self.frame.frame is FrameOfReference.OBJECT:
+            # the viewpoint belongs to the relations to the object; an ordinal has no object to look from
+            framed = framed and not any(is_framed(clause.name) for clause in self.clauses.values())
         relations = tuple(self.clause(clause) for clause in node.clauses)
         choice, apart = node.phrase.choice, None
         if node.phrase.other is not None:
@@ -265,7 +262,7 @@ class _Assembly:
             superlative,
             ordinal,
             relations if apart is None else (*relations, RelationClause(OTHER_THAN, (apart,))),
-            self._frame(node.frame, framed and not self._own_view_of_clauses()),
+            self._frame(node.frame, framed),
             choice,
             node.phrase.also,
         )
@@ -350,11 +347,6 @@ class _Assembly:
         """Make "not a block" exclude all blocks."""
         said = self.instruction[self.nodes[index].phrase.start :].lower()
         return replace(anchor, count=-1) if said.startswith(("a ", "an ")) and anchor.count is None else anchor
-
-    def _own_view_of_clauses(self) -> bool:
-        """True if an object's stated viewpoint belongs to relations to it; an ordinal has no object to look from."""
-        own = self.frame is not None and self.frame.frame is FrameOfReference.OBJECT
-        return own and any(is_framed(c.name) for c in self.clauses.values())
 
     def _frame(self, own: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
         if not framed or own is not None or self.frame is None:

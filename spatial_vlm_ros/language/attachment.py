@@ -41,6 +41,8 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
     found: tuple[str, str] | None = None
     end = item.end
     describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
+    away = item.said.startswith("away from") and instruction[item.end :].lstrip().lower().startswith("by ")
+    way = item.kind == "side" and not (item.relative or item.predicate) and _is_way(item, instruction)
     if item.kind == "adjective" and action in _MOVED and not (item.relative or item.predicate or item.link):
         found = "the pose of an object cannot be given here", "say only where, or describe the object before its noun"
     elif describes and i and _is_feature(items[i - 1]):
@@ -50,10 +52,10 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
         )
     elif item.kind == "side" and item.link == "comma" and placed in _PLACED:
         found = "this may be a side of the place, or the one on that side", 'say "right of the basin"'
-    elif item.distance is not None and action in _MOVED and _moves_away(item, instruction):
+    elif item.distance is not None and action in _MOVED and away:
         end = len(instruction)
         found = "a distance to move away is not supported", 'say where to: "10 cm from the wall", "10 cm to the left"'
-    elif item.kind == "side" and action in _PUSHED and _is_way(item, instruction):
+    elif action in _PUSHED and way:  # "push the box to the left"
         found = "the distance is missing", 'say "10 cm to the left"'
     if found is not None:
         raise NotUnderstoodError(instruction, (item.start, end), *found)
@@ -64,15 +66,9 @@ def _is_feature(item: Attachable) -> bool:
     return item.kind == "adjective" and item.words[0].removeprefix(NOT).startswith(WITH)
 
 
-def _moves_away(item: Attachable, instruction: str) -> bool:
-    """True if an item says how far to move away from something ("away from the wall by 10 cm")."""
-    return item.said.startswith("away from") and instruction[item.end :].lstrip().lower().startswith("by ")
-
-
 def _is_way(item: Attachable, instruction: str) -> bool:
-    """True if an item is the direction of a push ("push the box to the left")."""
-    said = instruction[item.start : item.end].lower()
-    return said.startswith(("to ", "towards ")) and not (item.relative or item.predicate)
+    """True if an item is said as a direction ("to the left")."""
+    return instruction[item.start : item.end].lower().startswith(("to ", "towards "))
 
 
 MAX_READINGS = 64
@@ -188,7 +184,11 @@ class _Enumeration:
         self.sided = -1
         if self.action not in ("place", SLIDE) or any(self.eligible):
             return
-        sides = [i for i, item in enumerate(self.items) if self._is_side(item)]
+        sides = [  # "to the left" is not a place
+            i
+            for i, item in enumerate(self.items)
+            if item.kind == "side" and not (item.relative or item.predicate or _is_way(item, self.instruction))
+        ]
         if not sides or sides[-1] < (self.second or 0):
             return
         self.sided = sides[-1]
@@ -201,11 +201,6 @@ class _Enumeration:
         noun, side = ("middle", None) if item.name == "middle" else ("side", item.name)
         phrase = Phrase(noun, superlative=side, frame=item.frame, start=item.start, end=item.end)
         self.phrases[self.sided + 1] = phrase
-
-    def _is_side(self, item: Attachable) -> bool:
-        """True if an item is a side to put something on; "to the left" is not a place."""
-        said = self.instruction[item.start : item.end].lower()
-        return item.kind == "side" and not (item.relative or item.predicate or said.startswith(("to ", "towards ")))
 
     def _can_be_destination(self, i: int) -> bool:
         """True if item `i` may be the destination of the target."""
@@ -298,35 +293,30 @@ class _Enumeration:
         placed = last.name if last is not None and last.kind == "destination" else ""
         check_clear(self.action, self.items, i, self.instruction, placed)
         if item.name == "from" and item.kind == "clause" and not (item.negated or item.relative or item.link):
-            pairs = list(self._seen_from(i, state))
+            paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
+            open_ = [(p, plan.item) for _, p, plan, name in self._continuable(state) if name in _FROM_A_SECOND]
+            pairs = [(p, first) for p, first in open_ if first not in paired]
+            for p, first in pairs:  # "from the cup" completes "on the other side of the box"
+                yield 1.0, partial(self._pair, i, p, first, state)
             if pairs:
-                yield from pairs
                 return
         excepting = item.kind == "clause" and item.name == "other than" and not (item.link or item.relative)
         if excepting and state.destination is not None and self._of_many(0):
-            yield _EXCLUDED, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
-            for share, build in self._shared(i, item, state):
-                yield share * (1.0 - _EXCLUDED), build
-            return
-        excluded = self._as_excluded(item, state)
-        if excluded:
-            yield excluded, partial(self._exclude, i, state)
-            for share, build in self._shared(i, item, state):
-                yield share * (1.0 - excluded), build
-            return
-        further = self._as_further(item, state)
-        if further:
-            yield further, partial(self._place_too, i, state)
-            for share, build in self._shared(i, item, state):
-                yield share * (1.0 - further), build
-            return
-        destination = self._as_destination(i, state)
-        if destination and not self._closing(state, 0) and not state.single:
-            for share, name in self.meanings[i][False]:
-                yield destination * share, partial(self._send, i, state, name)
-        if destination < 1.0 and not (item.motion and self.action not in ("find", "verify")):
-            for share, build in self._shared(i, item, state):
-                yield share * (1.0 - destination), build
+            taken = _EXCLUDED
+            yield taken, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
+        elif taken := self._as_excluded(item, state):
+            yield taken, partial(self._restrict, i, state, "excluded")
+        elif taken := self._as_further(item, state):
+            yield taken, partial(self._restrict, i, state, "further")
+        else:
+            taken = self._as_destination(i, state)
+            if taken and not self._closing(state, 0) and not state.single:
+                for share, name in self.meanings[i][False]:
+                    yield taken * share, partial(self._send, i, state, name)
+            if taken >= 1.0 or (item.motion and self.action not in ("find", "verify")):
+                return
+        for share, build in self._shared(i, item, state):
+            yield share * (1.0 - taken), build
 
     def _of_many(self, node: int) -> bool:
         """True if a phrase is about all or any of several objects, so that some can be excepted."""
@@ -370,16 +360,12 @@ class _Enumeration:
             return 0.0  # "behind the box next to the bowl" tells which box
         return _FURTHER.get(item.link, 0.0)
 
-    def _place_too(self, i: int, state: _State) -> _State:
-        name = self.meanings[i][False][0][1]
-        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "further", name=name)))
-        return self._with_node(self._with_pair(new, i, name), i + 1)
-
-    def _exclude(self, i: int, state: _State) -> _State:
+    def _restrict(self, i: int, state: _State, kind: str) -> _State:
+        """The state in which the place must have the relation of item `i`, too, or must not have it."""
         item = self.items[i]
-        near = item.name in _AWAY and item.distance is None
+        near = kind == "excluded" and item.name in _AWAY and item.distance is None
         name = "near" if near else self.meanings[i][False][0][1]
-        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "excluded", name=name)))
+        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, kind, name=name)))
         return self._with_node(self._with_pair(new, i, name), i + 1)
 
     def _send(self, i: int, state: _State, name: str) -> _State:
@@ -482,13 +468,6 @@ class _Enumeration:
             if plan is not None and not state.counting & (closed | _bit(node)) and not waiting & closed:
                 yield rank, p, plan, plan.name or self.items[plan.item].name
 
-    def _seen_from(self, i: int, state: _State) -> _Options:
-        """The states in which "from the cup" completes "on the other side of the box"."""
-        paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
-        for _, p, plan, name in self._continuable(state):
-            if name in _FROM_A_SECOND and plan.item not in paired:
-                yield 1.0, partial(self._pair, i, p, plan.item, state)
-
     def _pair(self, i: int, p: int, first: int, state: _State) -> _State:
         """The state in which item `i` is the second anchor of item `first`."""
         new = state._replace(
@@ -512,16 +491,14 @@ class _Enumeration:
         for rank, p, plan, name in self._continuable(state):
             node = state.frontier[p]
             share = _place_share(rank, len(state.frontier))
-            if takes_two(name) or (name in _BOTH_OR_EACH and self._both_single(node, i + 1)):
+            both = (self.phrases[node], self.phrases[i + 1])
+            single = all(phrase is not None and phrase.count in (None, 1) for phrase in both)
+            if takes_two(name) or (name in _BOTH_OR_EACH and single):
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
                     yield share * bonus, partial(self._pair, i, p, plan.item, state)
             elif plan.kind in ("clause", "excluded") and name != "at the centre of":
                 yield share, partial(self._repeat, i, p, plan, name, state)
-
-    def _both_single(self, first: int, second: int) -> bool:
-        return all(phrase is not None and phrase.count in (None, 1) for phrase in
-                   (self.phrases[first], self.phrases[second]))  # fmt: skip
 
     # -------------------------------------------------------------------------------------------- refusing
 

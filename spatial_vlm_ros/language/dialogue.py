@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
@@ -26,7 +27,6 @@ from spatial_vlm_ros.types import (
     FrameOfReference,
     NounPhrase,
     RelationClause,
-    SpaceQuestion,
     SpatialQuery,
     Step,
 )
@@ -116,7 +116,8 @@ def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[Spatial
         )  # fmt: skip
     frame = _frame_said(_PREAMBLE.sub("", bare) or bare)
     if frame is not None:
-        return tuple(_in_frame(query, frame, answer) for query in queries)
+        seen_from = partial(_seen_from, frame=frame, whatever_said=True)
+        return tuple(_mapped(dataclasses.replace(query, instruction=answer), seen_from, frame) for query in queries)
     negated = _NOT.match(answer)
     if negated is not None:
         return _without(queries, negated["what"].strip(" \t\n.,!?"), answer)
@@ -403,11 +404,6 @@ def _frame_said(words: str) -> FrameOfReference | None:
     return None
 
 
-def _in_frame(query: SpatialQuery, frame: FrameOfReference, answer: str) -> SpatialQuery:
-    query = dataclasses.replace(query, instruction=answer)
-    return _mapped(query, lambda phrase: _seen_from(phrase, frame, whatever_said=True), frame)
-
-
 def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool) -> NounPhrase:
     """Set the frame of orders and relations, those of anchors too: if none was said, or with `whatever_said`."""
 
@@ -447,22 +443,17 @@ def _mapped(
     def step(said: Step) -> Step:
         return dataclasses.replace(said, target=phrase(said.target), destination=place(said.destination))
 
+    question = query.question
+    if question is not None:
+        question = dataclasses.replace(
+            question, asked=None if question.asked is None else phrase(question.asked),
+            other=None if question.other is None else phrase(question.other),
+            choices=tuple(map(phrase, question.choices)),
+        )  # fmt: skip
     return dataclasses.replace(
         query, target=phrase(query.target), destination=place(query.destination),
         steps=tuple(map(step, query.steps)), forbids=tuple(map(step, query.forbids)),
-        avoid=tuple(map(phrase, query.avoid)), question=_mapped_question(query.question, phrase),
-    )  # fmt: skip
-
-
-def _mapped_question(
-    question: SpaceQuestion | None, phrase: Callable[[NounPhrase], NounPhrase]
-) -> SpaceQuestion | None:
-    """The question with every phrase changed; the asked predicate keeps describing no object of its own."""
-    if question is None:
-        return None
-    return dataclasses.replace(
-        question, asked=None if question.asked is None else phrase(question.asked),
-        other=None if question.other is None else phrase(question.other), choices=tuple(map(phrase, question.choices)),
+        avoid=tuple(map(phrase, query.avoid)), question=question,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -56,15 +56,12 @@ def _tables() -> tuple[dict[str, float], dict[str, _Bound], dict[str, _Bound]]:
     return units, laid_out(BOUNDS), laid_out(BOUNDS_AFTER)
 
 
-def _phrases(texts: Sequence[str], i: int, longest: int = 5) -> Iterator[tuple[str, int]]:
-    for length in range(min(longest, len(texts) - i), 0, -1):
-        words = texts[i : i + length]
-        if all(words):
-            yield " ".join(words), length
-
-
 def _found(texts: Sequence[str], i: int, table: Mapping[str, object]) -> tuple[str, int] | None:
-    return next(((text, length) for text, length in _phrases(texts, i) if text in table), None)
+    for length in range(min(5, len(texts) - i), 0, -1):
+        words = texts[i : i + length]
+        if all(words) and (text := " ".join(words)) in table:
+            return text, length
+    return None
 
 
 def _cardinal(texts: Sequence[str], i: int) -> tuple[float, int] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import dropwhile, pairwise
 
@@ -120,13 +121,16 @@ def misshapen(words: Sequence[Word], roles: Sequence[WordRole], tokens: Sequence
     said = [token for token in tokens if token.start >= rest[0].start]
     if not opening and rest[0].text in _FREE and any(word.text not in _CALLING for word in words[:place]):
         return _NO_SHAPE  # "you know what my niece likes"
-    return (
+    reason = (
         _known_refusal(said)
         or _not_one_object(rest, said, opening)
         or _goes_away(opening, [word.text for word in rest], said)
         or _goes_on(said)
-        or _becomes(opening, said)
     )
+    causing = opening == "get" or opening in _WISHES  # "get the mug that I love washed", "I want it moved"
+    if reason is None and causing and said and is_participle(said[-1].text):
+        return "they may say what to do with an object, but a model can only point at it"
+    return reason
 
 
 def describes_with_what(texts: Sequence[str]) -> bool:
@@ -237,26 +241,13 @@ def _goes_on(tokens: Sequence[Token]) -> str | None:
         if token.text in _WITH or (token.kind in ("COMMA", "AND") and behind and behind[0].kind not in _GOES_ON):
             one = token.kind == "COMMA" and behind[0].kind == "DET" and any(each.text == "one" for each in behind)
             relative = token.kind == "COMMA" and behind[0].text in ("that", "which", "whose", "who")
-            between = token.kind == "AND" and _joins_anchors(tokens[:n])
-            if not one and not relative and not between:
+            last = next((each for each in reversed(tokens[:n]) if each.kind in _ENDS_CLAUSE), None)
+            anchors = last is not None and last.kind == "REL" and getattr(last.value, "name", "") == "between"
+            if not one and not relative and not (token.kind == "AND" and anchors):
                 return several
     if any(token.kind == "PRON" and token.text in ("it", "them") for token in tokens):
         return "what 'it' or 'them' refers to is not known"
     return None
-
-
-def _becomes(opening: str, tokens: Sequence[Token]) -> str | None:
-    """Reason for refusing a wished change such as "get the mug that I love washed" or "I want it moved", or None."""
-    causing = opening == "get" or opening in _WISHES
-    if causing and tokens and is_participle(tokens[-1].text):
-        return "they may say what to do with an object, but a model can only point at it"
-    return None
-
-
-def _joins_anchors(before: Sequence[Token]) -> bool:
-    """True if "and" joins two anchors: "between the box and the cup"."""
-    last = next((token for token in reversed(before) if token.kind in _ENDS_CLAUSE), None)
-    return last is not None and last.kind == "REL" and getattr(last.value, "name", "") == "between"
 
 
 _ASKING = word_set("""
@@ -321,10 +312,14 @@ def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | N
         return "they answer a question, but no question is open"
     split_words = split(instruction)
     words, roles = [word.text for word in split_words], account(instruction)
-    if _asks(words, words[start_of(split_words, roles)[1] :]):
+    first = next((word for word in words if word[0].isalnum()), "")
+    asks = first in _ASKING and not describes_with_what(words[start_of(split_words, roles)[1] :])
+    if asks or ("?" in words[-1] and first not in _POLITE):
         return "a model that points at an object cannot answer a question"
+    courteous = [role for role in roles if role.role in _COURTEOUS]  # "if you don't mind", "rather"
+    meant = [w.text for w in split_words if not any(role.start <= w.start < role.end for role in courteous)]
     return (
-        _by_words([word.text for word in split_words if not _courteous(word.start, roles)])
+        _by_words(meant)
         or _by_verbs(instruction, words, roles)
         or misshapen(split_words, roles, tokens_of(instruction))
         or (None if kind == "unknown words" else "the words are known, and what they ask for is not supported")
@@ -367,15 +362,10 @@ def _by_verbs(instruction: str, words: Sequence[str], roles: Sequence[WordRole])
     return None
 
 
-def _courteous(start: int, roles: Sequence[WordRole]) -> bool:
-    """True if a word has no effect on the meaning: "if you don't mind", "rather large"."""
-    return any(role.start <= start < role.end and role.role in _COURTEOUS for role in roles)
-
-
 def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
     """Read the understood parts of words that were refused."""
-    whole = _parsed(instruction)
-    if whole is not None:  # everything was read, but a relation cannot be judged
+    with suppress(NotUnderstoodError):
+        whole = parse(instruction)[0].target  # everything was read, but a relation cannot be judged
         return _reading(whole, whole.relations, ())
     before = _TRAILING.sub("", instruction[: span[0]])
     leading = [
@@ -400,13 +390,6 @@ def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
     return _reading(head, clauses, unread)
 
 
-def _parsed(instruction: str) -> NounPhrase | None:
-    try:
-        return parse(instruction)[0].target
-    except NotUnderstoodError:
-        return None
-
-
 def _ordered(phrase: NounPhrase) -> bool:
     return phrase.superlative is not None or phrase.ordinal is not None
 
@@ -426,13 +409,6 @@ def _reading(head: NounPhrase | None, clauses: tuple[RelationClause, ...], unrea
         head.category, head.attributes, superlative=head.superlative, ordinal=head.ordinal, frame=head.frame
     )
     return PartialReading(said, clauses, unread)
-
-
-def _asks(words: Sequence[str], behind: Sequence[str]) -> bool:
-    said = [word for word in words if word[0].isalnum()]
-    polite = bool(said) and said[0] in _POLITE
-    questioned = "?" in words[-1] and not polite
-    return questioned or (bool(said) and said[0] in _ASKING and not describes_with_what(behind))
 
 
 def _said(instruction: str, role: WordRole) -> str:

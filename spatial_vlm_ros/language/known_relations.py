@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, lru_cache
+from functools import cache
 
 from spatial_vlm_ros.language.plug_ins import Extended
 from spatial_vlm_ros.language.relations import OWN, RelationWord
 from spatial_vlm_ros.language.vocabulary import plugged
 
-
-def _others() -> Mapping[str, RelationWord]:
-    """Relations of installed packages, and the package's own refused relations that no installed package supplies."""
-    return {**{name: relation for name, relation in OWN.items() if not relation.supported}, **plugged().words}
-
-
+_REFUSED = {name: relation for name, relation in OWN.items() if not relation.supported}
 RELATIONS: Mapping[str, RelationWord] = Extended(
-    {name: relation for name, relation in OWN.items() if relation.supported}, lru_cache(maxsize=1)(_others)
+    {name: relation for name, relation in OWN.items() if relation.supported},
+    cache(lambda: {**_REFUSED, **plugged().words}),  # a refused relation may be supplied by an installed package
 )
 """All relations by canonical name, including those of installed packages."""
 

@@ -180,21 +180,13 @@ def _clause(clause: RelationClause, holder: NounPhrase) -> RelationClause:
     relation = clause.relation
     if relation == "inside" and _is_bare_corner(clause.anchors):
         return replace(clause, relation="on", anchors=_on_the_ground(clause.anchors), preposition=IN)
-    if relation == "with" and not _belongs(anchors):
-        relation = _held(holder.category.split(" ")[-1]) or relation
+    if relation == "with" and not any(anchor.category.split(" ")[-1] in PARTS for anchor in anchors):
+        held_by = holder.category.split(" ")[-1]
+        if held_by in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
+            relation = "supporting"
+        elif held_by in OPEN_CONTAINERS | COMPARTMENTS:  # "the bin with the banana"
+            relation = "containing"
     return replace(clause, relation=_on(relation, anchors), anchors=anchors)
-
-
-def _held(holder: str) -> str | None:
-    """The meaning of "with" for an object that holds others ("the bin with the banana"); None for other objects."""
-    if holder in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
-        return "supporting"
-    return "containing" if holder in OPEN_CONTAINERS | COMPARTMENTS else None
-
-
-def _belongs(anchors: tuple[NounPhrase, ...]) -> bool:
-    """True if the object after "with" is a part ("the box with the lid")."""
-    return any(anchor.category.split(" ")[-1] in PARTS for anchor in anchors)
 
 
 def _destination(destination: Destination | None) -> Destination | None:

@@ -36,7 +36,11 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
             instruction, (lone.start, last.end), "this does not name an object", 'say "the lid of the jar"'
         )
     determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP", "OTHER") for token in tokens)
-    _check_name(heads + complements, determined, instruction)
+    nouns = heads + complements
+    if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
+        reason = "this is too long for the name of an object"
+        repair = 'give a command about one object, for example "pick up the red cup behind the box"'
+        raise NotUnderstoodError(instruction, (nouns[0].start, nouns[-1].end), reason, repair)
     if not heads:
         if not determined:
             reason = "these words describe an object but do not name it"
@@ -107,9 +111,10 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             phrase.order_from, phrase.frame = token.value
         elif token.kind == "SUP":
             if phrase.superlative is not None:
-                if not _two_directions(tokens, phrase.superlative, token.value[0]) or phrase.also is not None:
+                two = phrase.superlative, token.value[0]  # directions of a part ("front left"), one of them sideways
+                crossed = _DIRECTIONS.issuperset(two) and sum(side in _SIDEWAYS for side in two) == 1
+                if not (crossed and _is_part(tokens)) or phrase.also is not None:
                     raise _twice(token, instruction, "a second superlative")
-                two = phrase.superlative, token.value[0]
                 phrase.also, phrase.superlative = two if two[0] in _SIDEWAYS else reversed(two)
                 continue
             phrase.superlative, phrase.frame = token.value
@@ -137,11 +142,6 @@ def _is_part(tokens: Sequence[Token]) -> bool:
     return bool(nouns) and (nouns[-1] in ALONG_BOTH or singular(nouns[-1]) in ALONG_BOTH)
 
 
-def _two_directions(tokens: Sequence[Token], first: str, second: str) -> bool:
-    """True if two superlatives are the two directions of a part ("front left"), one of them sideways."""
-    return _is_part(tokens) and (first in _SIDEWAYS) != (second in _SIDEWAYS) and {first, second} <= _DIRECTIONS
-
-
 def _quantify(phrase: Phrase, token: Token) -> None:
     """Set the count: "two of the three mugs" are any two."""
     if isinstance(token.value, tuple):
@@ -157,13 +157,6 @@ def _quantify(phrase: Phrase, token: Token) -> None:
 def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
     repair = "use one superlative or ordinal for each object"
     return NotUnderstoodError(instruction, (token.start, token.end), f"{what} in one phrase", repair)
-
-
-def _check_name(nouns: Sequence[Token], determined: bool, instruction: str) -> None:
-    if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
-        reason = "this is too long for the name of an object"
-        repair = 'give a command about one object, for example "pick up the red cup behind the box"'
-        raise NotUnderstoodError(instruction, (nouns[0].start, nouns[-1].end), reason, repair)
 
 
 def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
@@ -117,13 +117,12 @@ class _QuestionReader(LengthReader):
             if not length or i + length >= len(words) or denied:  # "no where is the spoon"
                 break
             i += length
-        return indirect, self.view_last(self._place_last(words[i:]))
-
-    def _place_last(self, words: list[Word]) -> list[Word]:
-        """Rewrite "on the tray, what is there" to "what is there on the tray"."""
+        words = words[i:]
         comma = next((i for i, word in enumerate(words) if word.kind == "comma"), 0)
         asks = comma and words[comma + 1 :] and words[comma + 1].text in _ASKING | tables.BE
-        return [*words[comma + 1 :], *words[:comma]] if asks and self.relation_at(words) else words
+        if asks and self.relation_at(words):  # "on the tray, what is there"
+            words = [*words[comma + 1 :], *words[:comma]]
+        return indirect, self.view_last(words)
 
     @staticmethod
     def _asks(words: Sequence[Word]) -> bool:
@@ -429,7 +428,11 @@ class _QuestionReader(LengthReader):
         for i in range(1, len(words)):
             if not self.begins_predicate(words, i):
                 continue
-            pairs = list(self._parted(words[:i], words[i:]))
+            try:
+                asked = self.predicate(words[i:])
+                pairs = list(itertools.product(self.noun(words[:i])[:4], asked[:8]))
+            except NotUnderstoodError:
+                pairs = []
             self._check_number(words[:i], pairs)
             for subject, question in pairs:
                 target = subject.target if question.asked is None else merged(subject.target, question.asked)
@@ -462,15 +465,6 @@ class _QuestionReader(LengthReader):
         asked = [clause.relation for _, question in pairs if question.asked for clause in question.asked.relations[:1]]
         if any(relation in MEASURED for relation in asked):
             raise NotUnderstoodError(self.instruction, (last.start, last.end), *UNITLESS)
-
-    def _parted(self, subject: list[Word], said: list[Word]) -> Iterator[tuple[SpatialQuery, SpaceQuestion]]:
-        """Readings of one split of the words; none if a part is not a phrase of its kind."""
-        try:
-            asked = self.predicate(said)
-            subjects = self.noun(subject)
-        except NotUnderstoodError:
-            return
-        yield from itertools.product(subjects[:4], asked[:8])
 
 
 def _all_of(target: NounPhrase) -> NounPhrase:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -44,13 +45,17 @@ class RelationTagger(Lookahead):
         if self.texts[i] in lexicon.SIGNS and (signed := distance_at(self.texts, i + 1)) is not None:
             self.emit("SIGNED", None, i, 1 + signed.length, "")
             return i + 1 + signed.length
-        joined = self._joins_distance(i)
+        joined = self._length_of(_JOINING, i)  # "by 10 cm"
         said = distance_at(self.texts, i + joined)
         if said is None:
             return None
         after = i + joined + said.length
         if self.previous() not in _BEFORE_DISTANCE:
-            return self._misplaced(i, after, said) if self.previous() in ("DET", "SUP", "ADJ") else None
+            counting = said.distance is not None and any(character.isdigit() for character in self.texts[i])
+            if self.previous() not in ("DET", "SUP", "ADJ") or not counting or not self.nominal(after):
+                return None
+            self.emit("DIST", said.distance, i, after - i, "")  # "the 10 cm mug", where the number would count mugs
+            return after
         if self.previous() == "NOT" and said.distance is not None and self.texts[i + 1] == "than":
             self.tokens.pop()  # "that is not less than 10 cm behind the box"
             bound: Literal["at most", "at least"] = "at least" if said.distance.bound == "at most" else "at most"
@@ -59,7 +64,7 @@ class RelationTagger(Lookahead):
             self.emit("VAGUE", None, i, after - i, " ".join(self.texts[i:after]))
             return after
         follows = self.texts[after] if after < len(self.texts) else ""
-        end = after + self._distance_ends(after)
+        end = after + self._length_of(_ENDS, after)  # "10 cm away"
         if end > after and self.texts[end - 1] in ("it", "them") and self._append_distance(said, True):
             self.swallow(i, end, "DIST")
             return end
@@ -122,26 +127,9 @@ class RelationTagger(Lookahead):
         found = next((match.kinds["REL"] for match in self.matches(i) if "REL" in match.kinds), None)
         return _AT_A_DISTANCE if found is None else str(found.name)
 
-    def _misplaced(self, i: int, after: int, said: SaidDistance) -> int | None:
-        """Refuse "the 10 cm mug", where the number would count mugs."""
-        if not self.nominal(after) or self.texts[i] in ("a", "an") or said.distance is None:
-            return None
-        if not any(character.isdigit() for character in self.texts[i]):
-            return None
-        self.emit("DIST", said.distance, i, after - i, "")
-        return after
-
-    def _joins_distance(self, i: int) -> int:
-        """Number of words at `i` that join a distance to a relation before it ("by 10 cm")."""
-        for phrase in _JOINING:
-            length = phrase.count(" ") + 1
-            if " ".join(self.texts[i : i + length]) == phrase:
-                return length
-        return 0
-
-    def _distance_ends(self, i: int) -> int:
-        """Number of words at `i` that close a distance after its relation ("away")."""
-        for phrase in sorted(DISTANCE_ENDS, key=len, reverse=True):
+    def _length_of(self, phrases: Iterable[str], i: int) -> int:
+        """Number of words of the first phrase that is said at `i`; 0 if none is."""
+        for phrase in phrases:
             length = phrase.count(" ") + 1
             if " ".join(self.texts[i : i + length]) == phrase:
                 return length
@@ -158,17 +146,14 @@ class RelationTagger(Lookahead):
             self.tokens.pop()
         return True
 
-    def _measured(self, value: RelationWords) -> Verdict:
-        """A relation after a stated distance ("10 cm left of")."""
-        distance = self.tokens.pop().value
-        name = MEASURED.get(value.name)
-        return ("UNMEASURED", None) if name is None else ("REL", value._replace(name=name, distance=distance))
-
     # -------------------------------------------------------------------------------------------- relations
 
     def _as_rel(self, i: int, after: int, text: str, value: RelationWords) -> Verdict:
         if self.previous() == "DIST":
-            return ("UNMEASURED", None) if text in _WAYS else self._measured(value)
+            if text in _WAYS:
+                return ("UNMEASURED", None)
+            distance, name = self.tokens.pop().value, MEASURED.get(value.name)
+            return ("UNMEASURED", None) if name is None else ("REL", value._replace(name=name, distance=distance))
         if text.endswith(" from") and any("FRAME" in match.kinds for match in self.matches(after - 1)):
             return None  # "to the left from my perspective"
         if "ADJ" in self.phrases[text] and self.nominal(i):
@@ -307,18 +292,13 @@ class RelationTagger(Lookahead):
 
     def _exception(self, after: int) -> Verdict:
         """Settle "but the red one" and ", not the red one": other than that."""
-        if not self._exception_follows(after):
+        before = next((token.kind for token in reversed(self.tokens) if token.kind not in JOINTS), "")
+        named = bool(self.peek(after) & (OPENERS | {"ALONE"})) and not self.relating(after)
+        if before not in ENDED or not named:
             return None
         while self.previous() in ("COMMA", "BUT", "AND"):
             self.tokens.pop()
         return ("REL", _OTHER_THAN)
-
-    def _exception_follows(self, after: int) -> bool:
-        """True if an object is named at word `after`, and the object it is contrasted with before it."""
-        if self.relating(after) or not self.peek(after) & (OPENERS | {"ALONE"}):
-            return False
-        before = next((token.kind for token in reversed(self.tokens) if token.kind not in JOINTS), "")
-        return before in ENDED
 
     def _as_than(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
         """Settle the "than" of "any other mug than the red one"."""
@@ -412,5 +392,6 @@ class RelationTagger(Lookahead):
         return self.tokens[-n].kind if len(self.tokens) >= n else ""
 
 
+_ENDS = sorted(DISTANCE_ENDS, key=len, reverse=True)
 _JOINING = ("with a distance of", "with a spacing of", "with a space of", "with a gap of", "by", "with")
 """Words that join a distance to the relation before it ("left of the box by 10 cm"), longest first."""

@@ -44,17 +44,6 @@ _OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
 
 
-def _variants(sentence: Sentence) -> list[tuple[float, list[VerbPhrase]]]:
-    """The commands as said and, preferred, with a left-out verb repeated, each with its share.
-
-    "Put the cup on the tray and the bowl in the box" moves two objects.
-    """
-    split = [part for step in sentence.steps for part in _split(step)]
-    if len(split) == len(sentence.steps):
-        return [(1.0, sentence.steps)]
-    return [(_VERB_LEFT_OUT, split), (1.0 - _VERB_LEFT_OUT, sentence.steps)]
-
-
 def _split(step: VerbPhrase) -> list[VerbPhrase]:
     """Split a command to place objects into one for each object that has its own place."""
     places = [i for i, item in enumerate(step.items) if item.kind == "clause" and item.link in ("", "comma")]
@@ -65,7 +54,10 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
             continue
         before = [place for place in places if place < i]
         follows = i + 1 in places and not (step.items[i + 1].relative or step.items[i + 1].negated)
-        if not before or not follows or _of_two(step.items[before[-1]].name):
+        if not before or not follows:
+            continue
+        name = step.items[before[-1]].name
+        if name in _OF_TWO or takes_two(name):
             continue
         head = item.phrase
         if head.one and head.category == "object":
@@ -75,11 +67,6 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
     return [step]
 
 
-def _of_two(name: str) -> bool:
-    """True if two objects joined by "and" may be anchors of one relation together."""
-    return name in _OF_TWO or takes_two(name)
-
-
 def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
     """The commands, with those about the same object joined; objects that are only left alone are avoided."""
     tasks: list[Task] = []
@@ -87,8 +74,10 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
         bare = all(item.name == "other than" for item in step.items)
         if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
             step = replace(step, action=AVOID)
-        if step.verb.startswith("keep"):
-            step = _kept_off(step)
+        off = _KEPT_OFF.get(step.items[-1].name) if step.items else None
+        if step.verb.startswith("keep") and step.action == "place" and off is not None:
+            last_item = replace(step.items[-1], name=off, motion=True, said="")  # "don't put the cup on the tray"
+            step = replace(step, action=f"{FORBIDDEN}place", items=[*step.items[:-1], last_item], verb="put")
         if step.verb in ("keep", "leave") and step.action == "place" and not tasks:
             reason = f'"{step.verb}" may mean to put it there, or not to touch it'
             repair = 'say "put the cup on the tray", or "leave the cup alone"'
@@ -115,23 +104,6 @@ _KEPT_OFF = {"off": "on", "out of": "inside", "from": "near", "far from": "near"
 """What "keep the cup off the tray" forbids: a place on it."""
 
 
-def _kept_off(step: VerbPhrase) -> VerbPhrase:
-    """Write "don't put the cup on the tray" for "keep the cup off the tray"."""
-    if step.action != "place" or not step.items or step.items[-1].name not in _KEPT_OFF:
-        return step
-    last = replace(step.items[-1], name=_KEPT_OFF[step.items[-1].name], motion=True, said="")
-    return replace(step, action=f"{FORBIDDEN}place", items=[*step.items[:-1], last], verb="put")
-
-
-def _share_frames(tasks: Sequence[Task]) -> None:
-    """Apply a frame of reference said in one command to all of them."""
-    frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
-    for task, own in zip(tasks, frames, strict=True):
-        task.items += [
-            item for others in frames if others is not own for item in others if item.frame_words is not None
-        ]
-
-
 def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
     """All readings of a flat sentence.
 
@@ -143,7 +115,11 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
     """
     found: list[tuple[float, SpatialQuery]] = []
     refused: NotUnderstoodError | None = None
-    for share, steps in _variants(sentence):
+    variants = [(1.0, sentence.steps)]
+    split = [part for step in sentence.steps for part in _split(step)]
+    if len(split) > len(sentence.steps):  # "put the cup on the tray and the bowl in the box" moves two objects
+        variants = [(_VERB_LEFT_OUT, split), (1.0 - _VERB_LEFT_OUT, sentence.steps)]
+    for share, steps in variants:
         try:
             found += [
                 (share * part, query) for part, query in _readings(_tasks(steps, instruction), instruction, later)
@@ -160,7 +136,11 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
 
 def _readings(tasks: Sequence[Task], instruction: str, later: bool) -> list[tuple[float, SpatialQuery]]:
     _check_number(tasks, instruction)
-    _share_frames(tasks)
+    frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
+    for task, own in zip(tasks, frames, strict=True):  # a frame of reference said in one command holds for all
+        task.items += [
+            item for others in frames if others is not own for item in others if item.frame_words is not None
+        ]
     bare = [replace(task, action=task.action.removeprefix(FORBIDDEN)) for task in tasks]
     readings = [attachments(task, instruction, later or i > 0) for i, task in enumerate(bare)]
     if len(readings) == 1:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 
 from spatial_vlm_ros.language.acts import STOP_WORDS, WAIT_WORDS
 from spatial_vlm_ros.language.patterns import expand, word_set
@@ -77,8 +78,11 @@ def asks_to_stop(words: Sequence[Word]) -> bool:
     other = PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts)
     if other and not any(len(text) > 4 and text[0] in _DRAWN and _LONG.fullmatch(text) for text in texts):
         return False
-    texts = [_short(text) for text in texts]
-    parts = _parts(texts)
+    texts = [  # without drawn-out letters ("stooop")
+        next((word for word, pattern in _SHORT if pattern.fullmatch(text)), text) if _LONG.fullmatch(text) else text
+        for text in texts
+    ]
+    parts = [list(part) for said, part in groupby(texts, bool) if said]
     if not parts:
         return False
     bare = [_bare(part) for part in parts]
@@ -95,23 +99,6 @@ def asks_to_stop(words: Sequence[Word]) -> bool:
         said = said[:-1]
     alone = len(said) > 2 and said[-1] in PLAIN and not _NOT_TO.intersection(said)
     return alone and said[-2] not in _NAMED_BY and "ADJ" not in phrase_table()[0].get(said[-2], {})
-
-
-def _short(text: str) -> str:
-    """A word without drawn-out letters ("stooop")."""
-    if _LONG.fullmatch(text) is None:
-        return text
-    return next((word for word, pattern in _SHORT if pattern.fullmatch(text)), text)
-
-
-def _parts(texts: Sequence[str]) -> list[list[str]]:
-    parts: list[list[str]] = [[]]
-    for text in texts:
-        if text:
-            parts[-1].append(text)
-        elif parts[-1]:
-            parts.append([])
-    return [part for part in parts if part]
 
 
 def _bare(part: Sequence[str]) -> list[str]:

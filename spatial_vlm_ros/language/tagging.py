@@ -17,10 +17,6 @@ _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 class Tagger(UnknownWordTagger):
     """Choose tokens from left to right."""
 
-    def _pleasant(self, i: int) -> bool:
-        """True if the words at `i` are polite words, not a relation ("next to me")."""
-        return "PLEASANTRY" in self.peek(i) or not self.peek(i) & RELATING
-
     def _note_deictic(self, first: int) -> None:
         for word in self.words[first:]:
             if word.text in ("here", "there") and self.deictic is None:
@@ -37,7 +33,8 @@ class Tagger(UnknownWordTagger):
                 i = after
                 continue
             going = "come" in self.texts[i:] and any(token.value == "go" for token in self.tokens)
-            if self.tail[i] and not going and self.previous() not in ("", "REL", "DET", "OF") and self._pleasant(i):
+            pleasant = "PLEASANTRY" in self.peek(i) or not self.peek(i) & RELATING  # not "next to me"
+            if self.tail[i] and not going and self.previous() not in ("", "REL", "DET", "OF") and pleasant:
                 self._note_deictic(i)
                 self.swallow(i, len(self.words), "PLEASANTRY")
                 break
@@ -73,8 +70,8 @@ class Tagger(UnknownWordTagger):
         if after is not None:
             return after
         for match in self.matches(i):
-            for kind in sorted(match.kinds, key=_rank) if len(match.kinds) > 1 else match.kinds:
-                if kind in _RANKS and self._take(kind, match, i):
+            for kind in sorted(match.kinds.keys() & _RANKS.keys(), key=_RANKS.__getitem__):
+                if self._take(kind, match, i):
                     return i + match.length
         self.emit(*self._unknown(i), i, 1, self.words[i].text)
         return i + 1
@@ -144,7 +141,8 @@ class Tagger(UnknownWordTagger):
             fits = bool(follows & OPENERS) or text in acts.PURE_VERBS or (" " in text and self.opens(after))
             clipped = self.verb_seen and not any(token.kind in ("DET", "QTY") for token in self.tokens)
             clipped = clipped or self.previous() == "THEN"
-            fits = fits or (clipped and value == "place" and self.nominal(after) and self._places(after))
+            places = any("REL" in self.peek(j) for j in range(after + 1, len(self.words)))
+            fits = fits or (clipped and value == "place" and self.nominal(after) and places)
         else:
             posture = "POSTURE" in self.peek(i) and self.relating(after)
             fits = bool(follows & OPENERS) and self.previous() != "REL" and not posture
@@ -193,21 +191,16 @@ class Tagger(UnknownWordTagger):
 
     def _as_anywhere(self, i: int, after: int, text: str, _value: object) -> Verdict:
         """Settle "anywhere": on the surface, except where something is excluded; before a relation it adds nothing."""
-        if (self.relating(after) and not self._excepts(after)) or not self._moves():
+        excepts = any("REL" in each.kinds and each.kinds["REL"].name == "other than" for each in self.matches(after))
+        if (self.relating(after) and not excepts) or not self._moves():
             return None
         self.emit("REL", RelationWords("on"), i, after - i, text)
         self.emit("NOUN", lexicon.SURFACE, i, after - i, lexicon.SURFACE)
         return True
 
-    def _excepts(self, i: int) -> bool:
-        return any("REL" in match.kinds and match.kinds["REL"].name == "other than" for match in self.matches(i))
-
     def _moves(self) -> bool:
         verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
         return verb is not None and verb.value in ("place", "slide", "throw")
-
-    def _places(self, i: int) -> bool:
-        return any("REL" in self.peek(j) for j in range(i + 1, len(self.words)))
 
     def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.forbids and self.opens(after):
@@ -414,18 +407,12 @@ class Tagger(UnknownWordTagger):
             return ("FROM", value) if ordered and part else None
         if ordered and part and self.peek(after) & {"OF"}:  # "the second shelf from the top of the rack"
             return ("FROM", value)
-        if self.peek(after) & {"OF"} or (value[1] is not None and not self._counts()):
+        last = next((token.kind for token in reversed(self.tokens) if token.kind not in ("NOUN", "ADJ", "COMMA")), "")
+        if self.peek(after) & {"OF"} or (value[1] is not None and last not in ("ORD", "PLACED")):
             return None
         if self.nominal(after):
             return ("FROM_BEFORE", value) if self.previous() == "ORD" else None
         return ("FROM", value)
-
-    def _counts(self) -> bool:
-        """True if the last object, or its place, is an ordinal that may lack its side."""
-        for token in reversed(self.tokens):
-            if token.kind not in ("NOUN", "ADJ", "COMMA"):
-                return token.kind in ("ORD", "PLACED")
-        return False
 
     def _as_particle(self, i: int, after: int, text: str, _value: object) -> Verdict:
         if not self.verb_seen or self.previous() not in ENDED | {"VERB"} or self.opens(after):
@@ -453,7 +440,3 @@ _PRIORITY = (
 """Order in which the kinds of a phrase are tried."""
 _RANKS = {kind: rank for rank, kind in enumerate(_PRIORITY)}
 _RULES = {kind: f"_as_{kind.lower().replace(' ', '_')}" for kind in _PRIORITY}
-
-
-def _rank(kind: str) -> int:
-    return _RANKS.get(kind, len(_RANKS))

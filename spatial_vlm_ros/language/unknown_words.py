@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 from spatial_vlm_ros.language import acts, lexicon, wordlists
 from spatial_vlm_ros.language.distances import is_unit
@@ -63,17 +64,13 @@ class ClauseTagger(RelationTagger):
         return ("THATIS", value) if text == "which" and self.relating(after) else None
 
     def _as_pron_thatis(self, _i: int, after: int, _text: str, value: object) -> Verdict:
-        return ("PRON THATIS", value) if self.previous() in ("", "VERB", "REL") and self._predicates(after) else None
+        predicate = after + 1 if "NOT" in self.peek(after) else after
+        fits = self.previous() in ("", "VERB", "REL") and self.relating(predicate)
+        return ("PRON THATIS", value) if fits else None
 
     def _as_pron_thatis_not(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         fits = self.previous() in ("", "VERB", "REL") and (self.relating(after) or "EQUAL" in self.peek(after))
         return ("PRON THATIS NOT", value) if fits else None
-
-    def _predicates(self, i: int) -> bool:
-        """True if a predicate starts at word `i`, perhaps after "not"."""
-        if "NOT" in self.peek(i):
-            i += 1
-        return self.relating(i)
 
     def _as_that(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.nominal(after):
@@ -128,19 +125,14 @@ class ClauseTagger(RelationTagger):
         return (text.endswith(("see", "seen", "visible")) and self.previous() in ENDED | PREDICATING) or None
 
     def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Verdict:
-        if not self.nominal(after) and value == (FrameOfReference.OBJECT, None):
-            return self._own_view() or ("FRAME", (value[0], False))
-        return None if self.nominal(after) else ("FRAME", (value[0], False))
-
-    def _own_view(self) -> bool:
-        """Apply "from its own side" to the relation to the object that "it" is: the last one with a viewpoint."""
-        for token in reversed(self.tokens):
-            if token.kind == "VERB":
-                break
-            if token.kind == "REL" and token.value.frame is None and is_framed(token.value.name):
-                token.value = token.value._replace(frame=FrameOfReference.OBJECT)
-                return True
-        return False
+        if self.nominal(after):
+            return None
+        if value == (FrameOfReference.OBJECT, None):  # "from its own side": "it" is the last object with a viewpoint
+            for token in takewhile(lambda token: token.kind != "VERB", reversed(self.tokens)):
+                if token.kind == "REL" and token.value.frame is None and is_framed(token.value.name):
+                    token.value = token.value._replace(frame=FrameOfReference.OBJECT)
+                    return True
+        return ("FRAME", (value[0], False))
 
     def _as_there(self, _i: int, _after: int, _text: str, value: object) -> Verdict:
         return ("THERE", value) if self.at_start else None

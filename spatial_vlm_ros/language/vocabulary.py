@@ -130,14 +130,6 @@ def _add_sides(table: _PhraseTable) -> None:
     table.add("FROM", ("near", None), ("from the? near end|side",))
 
 
-def _add_frames(table: _PhraseTable) -> None:
-    for frame, patterns in lexicon.FRAME_PHRASES.items():
-        table.add("FRAME", (frame, None), patterns)
-    for frame, owners in lexicon.POSSESSORS.items():
-        for owner, view in itertools.product(owners, lexicon.VIEW_NOUNS.split("|")):
-            table.add("FRAME", (frame, None), (f"as? seen|viewed|looking? from|in {owner} {view}",))
-
-
 def _add_nominals(table: _PhraseTable) -> None:
     for superlative, patterns in lexicon.SUPERLATIVES.items():
         table.add("SUP", (superlative, None), patterns)
@@ -195,6 +187,11 @@ def _add_nominals(table: _PhraseTable) -> None:
 
 
 def _add_frame_words(table: _PhraseTable) -> None:
+    for frame, patterns in lexicon.FRAME_PHRASES.items():
+        table.add("FRAME", (frame, None), patterns)
+    for frame, owners in lexicon.POSSESSORS.items():
+        for owner, view in itertools.product(owners, lexicon.VIEW_NOUNS.split("|")):
+            table.add("FRAME", (frame, None), (f"as? seen|viewed|looking? from|in {owner} {view}",))
     for action, patterns in acts.ACTIONS.items():
         table.add("VERB", action, patterns)
         table.add("GERUND", action, map(acts.gerund, patterns))
@@ -305,7 +302,7 @@ def _meaning(phrase: str, kinds: Kinds) -> str | None:
 def _vocabulary() -> tuple[PhraseIndex, Plugged]:
     """All phrases, and the relations that installed packages added."""
     table = _PhraseTable()
-    for add in (_add_nominals, _add_relations, _add_sides, _add_frames, _add_frame_words):
+    for add in (_add_nominals, _add_relations, _add_sides, _add_frame_words):
         add(table)
     phrases = table.phrases
     found = judged(

@@ -222,7 +222,9 @@ def without_stumbles(words: list[Word]) -> list[Word]:
     said: list[Word] = []
     hesitated = False
     for word in words:
-        if word.kind == "word" and word.text in HESITATIONS and not (word.text == "mm" and _counts(said)):
+        before = said[-1].text if said else "-"
+        unit = word.text == "mm" and (before[0].isdigit() or before in NUMBERS or before in _ONE)
+        if word.kind == "word" and word.text in HESITATIONS and not unit:
             hesitated = True
             if said and said[-1].kind == "comma":
                 said.pop()
@@ -239,11 +241,6 @@ def without_stumbles(words: list[Word]) -> list[Word]:
             if _repeats(said, length):
                 del said[-length:]
     return said
-
-
-def _counts(words: list[Word]) -> bool:
-    """True if the last word is a number, so that "mm" is a unit."""
-    return bool(words) and (words[-1].text[0].isdigit() or words[-1].text in NUMBERS.keys() | _ONE)
 
 
 def _repeats(words: list[Word], length: int) -> bool:
