@@ -361,10 +361,12 @@ def execution_failed() -> None:
     from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 
     fingers = SimpleNamespace(width=lambda _: 0.08)
+    gripped = SimpleNamespace(accepted=True, withdrawn=False, report=GripReport(reached=True))
     client: Any = SimpleNamespace(
         config=PlanningConfig(),
         _beside=SimpleNamespace(fingers=fingers, await_fingers=lambda *_: 0.0),
-        _driven=lambda *_: SimpleNamespace(withdrawn=False, report=GripReport(reached=True)),
+        _gripper=SimpleNamespace(send=lambda *_: gripped),
+        _guard=SimpleNamespace(check=None),
     )
     MotionClient._grip(client, PlanStep("close", None, 0.0, holds=0.06), lambda: False, False, 0.08)
 

@@ -265,6 +265,8 @@ class FrameAssembler:
         except SpatialVlmError:
             self._held = None
             raise
+        if self._imu and IMU not in observation.match.messages and patient:
+            return None  # it may still come
         self._held = None
         return observation
 

@@ -130,7 +130,7 @@ def test_what_the_node_says_of_itself_is_what_the_graph_has(live: Graph) -> None
 
     always = {"/parameter_events", "/rosout", "/resolver/transition_event", "/clock"}
     action = {"/resolve/_action/feedback", "/resolve/_action/status"}
-    optional = {"/depth/camera_info"}  # where depth is not registered
+    optional = {"/depth/camera_info", "/imu"}  # where depth is not registered, and with imu: true
     live.until(lambda: ("resolver", "/") in live.node.get_node_names_and_namespaces(), "the node is discovered")
 
     def names(ask: Any) -> set[str]:

@@ -210,6 +210,8 @@ def test_an_imu_at_rest_tells_up_in_the_frame_of_the_camera() -> None:
         kept = again.assemble({**pending.match.messages, roles.RGB_INFO: pending.rgb_info})
         assert (kept.up is None) == (up is None)  # of a stored frame, too
     feed.frame(START + SECOND)
+    assert feed.take() is None  # it may still come
+    feed.now += 200 * MS
     assert feed.take().decode()[0].up is None  # none near it
 
 
