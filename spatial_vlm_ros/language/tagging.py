@@ -210,6 +210,17 @@ class Tagger(UnknownWordTagger):
         self.gerund_seen = self.gerund_seen or fits
         return ("VERB", value) if fits else None
 
+    def _as_goes(self, i: int, after: int, text: str, _value: object) -> Verdict:
+        """Write ", put it" for the verb of "the cup goes on the tray"."""
+        part = text.startswith("belong") and self.texts[after : after + 1] == ["to"]
+        related = any(token.kind in ("VERB", "THATIS", "IS") for token in self.tokens)
+        if part or related or self.previous() not in ENDED or not self.relating(after):
+            return None
+        self.emit("COMMA", None, i, after - i, ",")
+        self.emit("VERB", "place", i, after - i, "put")
+        self.emit("PRON", ("object", None), i, after - i, "it")
+        return True
+
     def _as_untouched(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
         """Settle "leave the cup alone": a prohibition."""
         verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
@@ -430,7 +441,7 @@ class Tagger(UnknownWordTagger):
 
 
 _PRIORITY = (
-    "FORBID", "FORBID_GERUND", "UNTOUCHED",
+    "FORBID", "FORBID_GERUND", "UNTOUCHED", "GOES",
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",
     "PRON THATIS NOT", "PRON THATIS", "COMPOUND", "IS NOT", "IS", "IS REL", "THATIS NOT", "THATIS", "STANDS", "WHICH",
     "THAT", "MEASURE", "ANYWHERE", "PORTION", "ADVERB", "FRAME", "POSITION", "SIDE", "FROM", "EQUAL", "REL", "PARTLESS",

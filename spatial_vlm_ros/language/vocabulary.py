@@ -198,6 +198,7 @@ def _add_frame_words(table: _PhraseTable) -> None:
     table.add("FORBID", None, acts.patterns_of("forbid"))
     table.add("FORBID_GERUND", None, acts.patterns_of("forbid_gerund"))
     table.add("UNTOUCHED", None, acts.patterns_of("untouched"))
+    table.add("GOES", None, acts.patterns_of("goes"))
     table.add("VERB", "give", acts.WISHES)
     table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
     table.add("THERE", "verify", courtesy.VERIFY)
