@@ -22,6 +22,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DEPTH_INFO,
     DETECTIONS,
+    IMU,
     RGB,
     RGB_INFO,
     SECOND,
@@ -34,7 +35,7 @@ from spatial_vlm_ros.streams.frame_assembler import (
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import Stream
 
-STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS)
+STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS, IMU)
 _LOST = 0.02  # part of a stream's messages
 _REPEATED = 0.5  # part of a stream's messages whose stamp had come before: the driver hangs
 _FROZEN, _CHANGES = 5, 3  # messages with one image in a row, while the other stream had so many different ones
