@@ -52,13 +52,7 @@ class PhysicsWorld:
         self._model = compile_model(objects, scenery)
         self._data = self._mj.MjData(self._model)
         self._renderer: SceneRenderer | None = None
-        still = 0
-        for _ in range(int(_LONGEST / TIME_STEP)):
-            self._mj.mj_step(self._model, self._data)
-            still = still + 1 if self.at_rest() else 0
-            if still >= _STILL_STEPS:
-                break
-        self._mj.mj_forward(self._model, self._data)
+        self._settle()
 
         truth = {}
         for id_, obj in self.objects.items():
@@ -72,6 +66,16 @@ class PhysicsWorld:
             truth[id_] = TrueObject(id_, obj.model.label, obj.model.attributes, pose, *box, outline, obj.placed)
         self.truth: Mapping[str, TrueObject] = MappingProxyType(truth)
 
+    def _settle(self) -> None:
+        """Let everything come to rest; a world that stands as it is drawn overrides this."""
+        still = 0
+        for _ in range(int(_LONGEST / TIME_STEP)):
+            self._mj.mj_step(self._model, self._data)
+            still = still + 1 if self.at_rest() else 0
+            if still >= _STILL_STEPS:
+                break
+        self._mj.mj_forward(self._model, self._data)
+
     def __enter__(self) -> PhysicsWorld:
         return self
 
@@ -84,17 +88,11 @@ class PhysicsWorld:
             self._renderer.close()
             self._renderer = None
 
-    # -------------------------------------------------------------------------------------------- physics
-
     def at_rest(self) -> bool:
         """Whether nothing moves faster than STILL_SPEED or turns faster than STILL_TURN."""
         velocity = self._data.qvel.reshape(-1, 2, 3)
         speed, turning = np.linalg.norm(velocity, axis=2).max(axis=0, initial=0.0)
         return bool(speed < STILL_SPEED and turning < STILL_TURN)
-
-    # -------------------------------------------------------------------------------------------- truth
-
-    # -------------------------------------------------------------------------------------------- images
 
     def render(
         self, camera: PinholeCamera, base_T_camera: Transform | None = None, stamp_ns: int = 0
