@@ -13,7 +13,6 @@ from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.stopping import stops
 
 _LONGEST = 20_000  # characters of JSON
-_MOST = 20  # alternatives
 _RIVAL = 0.5  # share of the best confidence from which on another alternative may be what was said
 _FORM = 'JSON such as {"alternatives": [{"transcript": "take the cup", "confidence": 0.9}]}'
 
@@ -22,7 +21,8 @@ def heard(text: str) -> str:
     """The instruction in the text of a speech recogniser.
 
     Args:
-        text: the words, or JSON: {"alternatives": [{"transcript": "…", "confidence": 0 to 1}, …]}, in any order.
+        text: the words, or JSON: {"alternatives": [{"transcript": "…", "confidence": 0 to 1}, …]}, in any order. One
+            without confidence, or 0 (not set in Google's `SpeechRecognitionAlternative`), comes after those that have.
 
     Returns:
         The most confident alternative that is understood, or the most confident one if none is; one that asks to stop
@@ -51,7 +51,7 @@ def heard(text: str) -> str:
 def _alternatives(text: str) -> list[tuple[str, float]]:
     try:
         listed = json.loads(text)["alternatives"] if len(text) <= _LONGEST else []
-        found = [(str(each["transcript"]), float(each.get("confidence", 1.0))) for each in listed[:_MOST]]
+        found = [(str(each["transcript"]), float(each.get("confidence") or 0.0)) for each in listed]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         found = []
     if not found or not all(0.0 <= confidence <= 1.0 for _, confidence in found):
