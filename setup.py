@@ -35,6 +35,8 @@ setup(
             "language/grammar.lark",
             "language/grammar.json",
             "language/acts.toml",
+            "language/relations.toml",
+            "language/words.toml",
             "language/controlled_english.md",
             "output/font/*",
             "manipulation/approval/templates/*",

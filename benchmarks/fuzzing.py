@@ -49,11 +49,10 @@ def regressions() -> list[str]:
 
 def dictionary() -> list[str]:
     """Every word of the grammar's tables, and numbers and signs."""
-    from spatial_vlm_ros.language.lengths import LENGTHS
-    from spatial_vlm_ros.language.patterns import expand
+    from spatial_vlm_ros.language.patterns import WORDS
     from spatial_vlm_ros.language.vocabulary import phrase_table
 
-    units = (phrase for _, patterns in LENGTHS for pattern in patterns for phrase in expand(pattern))
+    units = WORDS.under("distances").meanings("units")
     words = sorted({word for phrase in (*phrase_table()[0], *units) for word in phrase.split()})
     return [*(f" {word} " for word in words), "'s ", ", ", ". ", "? ", "-", "(", ")", "0", "10", "999", "1,5", "\n"]
 

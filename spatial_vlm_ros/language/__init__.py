@@ -2,12 +2,11 @@
 """Parse English instructions into spatial queries, and write queries as words. See docs/language.md."""
 
 from spatial_vlm_ros.language.dialogue import may_forbid, parse_dialogue, prohibits
-from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.relations import RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
 from spatial_vlm_ros.language.stopping import stops
-from spatial_vlm_ros.language.vocabulary import Plugged, plugged
+from spatial_vlm_ros.language.vocabulary import RELATIONS, Plugged, plugged
 from spatial_vlm_ros.language.words import MAX_LENGTH
 
 __all__ = [

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.acts import correction_marks, words_of
 from spatial_vlm_ros.language.distances import distance_at
+from spatial_vlm_ros.language.lexicon import HESITATIONS
 from spatial_vlm_ros.language.lookahead import Lookahead, Token
 from spatial_vlm_ros.language.parser import parse, tokens_of
 from spatial_vlm_ros.language.relations import MEANINGS, MEASURED
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
 from spatial_vlm_ros.language.steps import act_of_words
-from spatial_vlm_ros.language.wordlists import HESITATIONS
 from spatial_vlm_ros.language.words import singular, split
 from spatial_vlm_ros.types import AccountedWord
 from spatial_vlm_ros.types.query import WordAccount

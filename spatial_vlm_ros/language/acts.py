@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lexicon of verbs: which act a verb asks for, and the forms of a verb. It is read once, from acts.toml."""
+"""The lexicon of verbs: which act a verb asks for, and the forms of a verb.
+
+It is read once, from acts.toml, which says what each list is.
+"""
 
 from __future__ import annotations
 
 import itertools
-import pkgutil
-import sys
 from functools import lru_cache
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
-from spatial_vlm_ros.language.patterns import expand, word_set
+from spatial_vlm_ros.language.patterns import all_phrases, expand, read_table, word_set
 from spatial_vlm_ros.types.query import Act
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class _Verbs(NamedTuple):
@@ -26,7 +22,7 @@ class _Verbs(NamedTuple):
     patterns: tuple[str, ...]
 
 
-_READ: dict[str, Any] = tomllib.loads((pkgutil.get_data(__package__, "acts.toml") or b"").decode())
+_READ = read_table("acts")
 
 
 def patterns_of(name: str) -> tuple[str, ...]:
@@ -49,31 +45,12 @@ ACTIONS = {
 """Action of the JSON → ways of saying it."""
 VERBS_BEFORE_ARTICLES = frozenset(word for _, _, table in _TABLES for word in table.get("before_articles", ()))
 """Verbs only before an article or pronoun; elsewhere they are other words ("sling bag", "the lower mug")."""
-PURE_VERBS = words_of("pure")
-"""Verbs that are never objects: in a verb's position they are always verbs."""
-OTHER_VERBS = words_of("other_verbs")
-"""Verbs that are never nouns here, and ask for no act."""
-PEOPLE = words_of("people")
-"""Recipients of an object ("hand the nurse the scissors")."""
-LIVING = words_of("living")
-"""Nouns of persons and animals: an arm does nothing to them."""
-NEVER_TAKEN = words_of("never_taken")
-"""Supports and background: objects lie on them or in front of them, and nobody takes them."""
-POLITE = patterns_of("polite")
-"""Words before the command without effect."""
-PLEASANTRIES = patterns_of("pleasantries")
-"""Words after the command without effect."""
-QUESTION_VERBS = patterns_of("question_verbs")
-"""Verbs that ask for something to be shown, which other words may look like."""
-WISHES = patterns_of("wishes")
-"""Wishes with an object; they mean "give"."""
-WISHED = frozenset(phrase for pattern in WISHES for phrase in expand(pattern))
-PUT_DOWN = words_of("put_down")
-"""Participles that say where an object is, and after a wish where to put it ("I want the cup placed on the tray")."""
-STOP_WORDS = patterns_of("stop_words")
-"""Whole requests to stop, without polite words around them."""
-WAIT_WORDS = patterns_of("wait_words")
-"""The same for requests to wait; they stop, too."""
+PURE_VERBS, OTHER_VERBS, PUT_DOWN = map(words_of, ("pure", "other_verbs", "put_down"))
+PEOPLE, LIVING, NEVER_TAKEN = map(words_of, ("people", "living", "never_taken"))
+POLITE, PLEASANTRIES = patterns_of("polite"), patterns_of("pleasantries")
+QUESTION_VERBS, WISHES = patterns_of("question_verbs"), patterns_of("wishes")
+WISHED = all_phrases(WISHES)
+STOP_WORDS, WAIT_WORDS = patterns_of("stop_words"), patterns_of("wait_words")
 
 
 @lru_cache(maxsize=1)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.known_relations import is_framed, takes_two
-from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, OPPOSITE, ORDER_OF_SUPERLATIVE, SURFACE
+from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, preposition_of
 from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
-from spatial_vlm_ros.language.wordlists import CONTAINERS, PARTS
+from spatial_vlm_ros.language.vocabulary import is_framed, takes_two
 from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
 
 SLIDE = "slide"
@@ -21,7 +20,7 @@ _IT = frozenset({"it", "them"})
 _LOOKING = frozenset({"find", "verify", "look", "point"})
 """Actions on "a few mugs" for which the number does not matter."""
 _HOLDING = frozenset({"on", "inside", "to"})
-_SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
+_SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in lexicon.ORDER_OF_SUPERLATIVE.items()}
 
 
 OTHER_THAN = "other than"
@@ -57,8 +56,8 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
         AT_SIDES.get(part.superlative or "") if part.category.split(" ")[-1] in _SIDES and not part.relations else None
         for part in parts
     ]
-    if not apart or (anchor.category != SURFACE and not all(sides)):
-        if any(part.category.split(" ")[-1] in PARTS for part in parts):
+    if not apart or (anchor.category != lexicon.SURFACE and not all(sides)):
+        if any(part.category.split(" ")[-1] in lexicon.PARTS for part in parts):
             raise NotUnderstoodError(
                 instruction, (0, len(instruction)), "this part cannot be excluded here",
                 'say a side: "on the tray, but not at the left end of the tray"',
@@ -67,7 +66,8 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
     kept = tuple(clause for clause in anchor.relations if clause not in apart)
     bare = replace(anchor, relations=kept)
     excluded = [
-        RelationClause("inside" if part.category.split(" ")[-1] in CONTAINERS else "on", (part,)) for part in parts
+        RelationClause("inside" if part.category.split(" ")[-1] in lexicon.CONTAINERS else "on", (part,))
+        for part in parts
     ]
     if all(sides):
         excluded = [RelationClause(side, (bare,)) for side in sides if side]
@@ -215,12 +215,13 @@ class _Assembly:
             return
         if node.phrase.order is None:
             node.superlative = item.name
-        elif node.phrase.order == -1 and item.kind == "side" and item.name in ORDER_OF_SUPERLATIVE:
-            node.order_from = OPPOSITE[ORDER_OF_SUPERLATIVE[item.name]]  # "the last mug on the left" is the leftmost
+        elif node.phrase.order == -1 and item.kind == "side" and item.name in lexicon.ORDER_OF_SUPERLATIVE:
+            # "the last mug on the left" is the leftmost
+            node.order_from = lexicon.OPPOSITE[lexicon.ORDER_OF_SUPERLATIVE[item.name]]
         elif item.kind == "from":
             node.order_from = item.name
         else:
-            node.order_from = ORDER_OF_SUPERLATIVE.get(item.name)
+            node.order_from = lexicon.ORDER_OF_SUPERLATIVE.get(item.name)
             if node.order_from is None:
                 raise NotUnderstoodError(
                     self.instruction, (item.start, item.end), f"an ordinal cannot be combined with {item.name!r}",
@@ -239,14 +240,15 @@ class _Assembly:
         ordinal, superlative = None, node.superlative
         if node.phrase.order is not None and node.order_from is not None:
             last = node.phrase.order < 0
-            ordinal = Ordinal(abs(node.phrase.order), OPPOSITE[node.order_from] if last else node.order_from)
+            ordinal = Ordinal(abs(node.phrase.order), lexicon.OPPOSITE[node.order_from] if last else node.order_from)
         if node.phrase.order is not None and node.order_from is None and counted_down(node.phrase.category):
             ordinal = Ordinal(abs(node.phrase.order), "bottom" if node.phrase.order < 0 else "top")
         if (
             ordinal is not None and ordinal.n == 1 and (node.phrase.count or 0) > 1
         ):  # "the first two mugs from the left"
             superlative, ordinal = _SUPERLATIVE_OF_ORDER[ordinal.from_], None
-        framed = superlative in FRAMED_SUPERLATIVES or (ordinal is not None and ordinal.from_ in FRAMED_ORDERS)
+        counted = ordinal is not None and ordinal.from_ in lexicon.FRAMED_ORDERS
+        framed = counted or superlative in lexicon.FRAMED_SUPERLATIVES
         if self.frame is not None and self.frame.frame is FrameOfReference.OBJECT:
             # the viewpoint belongs to the relations to the object; an ordinal has no object to look from
             framed = framed and not any(is_framed(clause.name) for clause in self.clauses.values())

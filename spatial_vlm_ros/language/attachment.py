@@ -13,12 +13,11 @@ from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import SLIDE, Assembled, Attachment, assemble
-from spatial_vlm_ros.language.known_relations import takes_two
-from spatial_vlm_ros.language.lexicon import NOT, WITH
+from spatial_vlm_ros.language.lexicon import NOT, SURFACES, WITH
 from spatial_vlm_ros.language.part_words import counted_down
-from spatial_vlm_ros.language.relations import MEANINGS
+from spatial_vlm_ros.language.relations import MEANINGS, PROPERTIES
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
-from spatial_vlm_ros.language.wordlists import SURFACES
+from spatial_vlm_ros.language.vocabulary import takes_two
 
 # --------------------------------------------------------------------------------------------------
 # Refuse words that may describe two objects, or that say how and not where, because no scene settles them.
@@ -86,25 +85,14 @@ _PARALLEL_BONUS = 3.0  # "that is … and that is …"
 _EXCEPTED_BONUS = 6.0  # an exception belongs to a plural
 _WAITED_FOR = 10.0  # the second object of "between the mug …"
 
-_NEVER_DESTINATION = frozenset(
-    {"with", "without", "part of", "containing", "supporting", "made of", "labelled", "like", "for", "from", "off",
-     "facing", "facing away from", "other than"}
-)  # fmt: skip
+_NEVER_DESTINATION, _PUSHED_TO, _FURTHER_RELATIONS = map(PROPERTIES.words, ("no_place", "pushed_to", "further"))
 _PUSHED_THERE = 0.15  # "push the mug behind the box": rather the mug that is there, if there is one
 _PUSHING = frozenset({"push", "pull"})
-_PUSHED_TO = frozenset(
-    {"left of", "right of", "in front of", "behind", "next to", "near", "under", "against", "between"}
-)  # an object pushed on or in something is already there: "onto" and "into" name a goal
 _EXCLUDED = 0.85  # "on the tray, but not near the plate": it rather describes the place than the tray
 _EXCLUDED_WITHOUT_LINK = 0.4  # "on the tray not near the plate"
 _FURTHER = {"comma": 0.9, "and": 0.9, "": 0.6}
 """Shares of reading "on the tray, left of the plate" as two relations of the place, by the word between them."""
 _ON_OR_IN = frozenset({"on", "inside"})
-_FURTHER_RELATIONS = frozenset({
-    "left of", "right of", "in front of", "behind", "next to", "near", "between", "opposite", "on the other side of",
-    "against", "at a distance from", "among",
-})  # fmt: skip
-"""Relations that add to a place that was named before."""
 _AWAY = frozenset({"far from", "away from"})
 _APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")

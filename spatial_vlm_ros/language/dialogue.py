@@ -14,13 +14,12 @@ from typing import TypeVar
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language.acts import patterns_of
-from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
-from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.language.vocabulary import RELATIONS, phrase_table
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.types import (
     Destination,

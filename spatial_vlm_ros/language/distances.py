@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from spatial_vlm_ros.language.lengths import BOUNDS, BOUNDS_AFTER, LENGTHS, VAGUE_NUMBERS
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
-from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.patterns import WORDS
 from spatial_vlm_ros.types import Distance
 
 _Bound = Literal["about", "at most", "at least"]
+_TABLES = WORDS.under("distances")
+DISTANCE_ENDS = _TABLES.patterns("ends")
+"""Words that may follow a distance that comes after its relation."""
+_VAGUE = {phrase: float(number) for phrase, number in _TABLES.meanings("vague").items()}
 _DIGITS = re.compile(r"\d{1,9}(?:\.\d{1,12})?")
 _GLUED = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)([a-z]+)")
 _SMALL: Mapping[str, float] = {"zero": 0, "a": 1, "an": 1, "one": 1, **NUMBERS}
@@ -46,14 +49,8 @@ class SaidDistance(NamedTuple):
 @lru_cache(maxsize=1)
 def _tables() -> tuple[dict[str, float], dict[str, _Bound], dict[str, _Bound]]:
     """Units in metres, and the words of bounds before and after a number."""
-    units = {phrase: metres for metres, patterns in LENGTHS for pattern in patterns for phrase in expand(pattern)}
-
-    def laid_out(table: Mapping[_Bound, tuple[str, ...]]) -> dict[str, _Bound]:
-        return {
-            phrase: bound for bound, patterns in table.items() for pattern in patterns for phrase in expand(pattern)
-        }
-
-    return units, laid_out(BOUNDS), laid_out(BOUNDS_AFTER)
+    units = {phrase: float(metres) for phrase, metres in _TABLES.meanings("units").items()}
+    return units, _TABLES.meanings("before"), _TABLES.meanings("after")
 
 
 def _found(texts: Sequence[str], i: int, table: Mapping[str, object]) -> tuple[str, int] | None:
@@ -75,9 +72,9 @@ def _cardinal(texts: Sequence[str], i: int) -> tuple[float, int] | None:
 
 def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
     """A number before a unit, as a factor of that unit: "two and a half", "half a", "a couple of"; NaN if vague."""
-    vague = _found(texts, i, VAGUE_NUMBERS)
+    vague = _found(texts, i, _VAGUE)
     if vague is not None:
-        return VAGUE_NUMBERS[vague[0]], vague[1]
+        return _VAGUE[vague[0]], vague[1]
     whole = _cardinal(texts, i)
     start = i + whole[1] if whole else i
     if whole and texts[start : start + 1] == ["and"]:

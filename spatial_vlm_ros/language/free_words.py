@@ -20,10 +20,10 @@ from spatial_vlm_ros.language.acts import ACTIONS, WISHES
 from spatial_vlm_ros.language.answers import classify
 from spatial_vlm_ros.language.dialogue import description_of
 from spatial_vlm_ros.language.distances import is_unit
+from spatial_vlm_ros.language.lexicon import TIMES, is_participle
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.parser import account, parse, tokens_of
 from spatial_vlm_ros.language.patterns import expand, word_set
-from spatial_vlm_ros.language.word_classes import TIMES, is_participle
 from spatial_vlm_ros.language.words import Word, WordRole, is_plural, split
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spatial_vlm_ros.language import acts, courtesy, wordlists
+from spatial_vlm_ros.language import acts, courtesy, lexicon
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.phrase_index import Kinds
@@ -166,7 +166,7 @@ class Lookahead:
             return False
         if kinds & RELATING:
             return "ADJ" in kinds and not self.peek(i + 1) & OPENERS and self.nominal(i + 1)  # "the round tray"
-        if i < len(self.words) and self.words[i].text in wordlists.NOUNS_TOO:
+        if i < len(self.words) and self.words[i].text in lexicon.NOUNS_TOO:
             return True
         if kinds == {"IS REL"}:
             return True

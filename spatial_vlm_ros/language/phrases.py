@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.lexicon import ANY, ANY_OF, NOT, ONE_OF, ORDER_OF_SUPERLATIVE, PLACEHOLDERS, VAGUE, WITH
+from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import ALONG_BOTH
 from spatial_vlm_ros.language.sentence import FrameWords, Phrase
-from spatial_vlm_ros.language.wordlists import CUT, FEATURES
 from spatial_vlm_ros.language.words import MASS_PLURALS, PAIRED, WORN_GLASSES, plural, singular
 
 _SIDEWAYS = frozenset({"leftmost", "rightmost"})
@@ -47,7 +46,7 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
             repair = f'add a noun: "the {last.text} object"'
             raise NotUnderstoodError(instruction, (first.start, last.end), reason, repair)
         phrase.elliptic = phrase.one = True
-        phrase.count = None if phrase.count == ONE_OF else phrase.count
+        phrase.count = None if phrase.count == lexicon.ONE_OF else phrase.count
         return phrase
     names = [token.text for token in heads]
     phrase.one = names[0] in ("one", "ones")
@@ -57,7 +56,7 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     said = phrase.count
     phrase.category, phrase.count = _number(names, [token.text for token in complements], phrase.count)
     phrase.vague = phrase.vague or (said is None and phrase.count == -1 and first.text == "some")
-    if phrase.count == ONE_OF or ("pair of" in first.text and phrase.category.split()[-1] in PAIRED):
+    if phrase.count == lexicon.ONE_OF or ("pair of" in first.text and phrase.category.split()[-1] in PAIRED):
         phrase.count = None
     return phrase
 
@@ -73,13 +72,13 @@ def feature_of(phrase: Phrase) -> str | None:
     """
     *modifiers, head = phrase.category.split(" ")
     told = phrase.order, phrase.superlative, phrase.frame, phrase.other, phrase.choice
-    if singular(head) not in FEATURES or any(each is not None for each in told):
+    if singular(head) not in lexicon.FEATURES or any(each is not None for each in told):
         return None
-    if phrase.vague or phrase.person or any(word.startswith(NOT) for word in phrase.attributes):
+    if phrase.vague or phrase.person or any(word.startswith(lexicon.NOT) for word in phrase.attributes):
         return None
     several = phrase.count not in (None, 1)
     number = [str(phrase.count)] if several and phrase.count != -1 else []
-    return WITH + " ".join((*number, *phrase.attributes, *modifiers, plural(head) if several else head))
+    return lexicon.WITH + " ".join((*number, *phrase.attributes, *modifiers, plural(head) if several else head))
 
 
 def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[list[Token], list[Token]]:
@@ -93,7 +92,7 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
         if token.kind in ("QTY", "NUM"):
             _quantify(phrase, token)
         elif token.kind == "DET":
-            phrase.choice = "any" if token.value == ANY else phrase.choice
+            phrase.choice = "any" if token.value == lexicon.ANY else phrase.choice
         elif token.kind == "OTHER":
             phrase.other = token.value
         elif token.kind == "ADJ" and nouns is heads:
@@ -127,7 +126,7 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
                 spread.append(words)
     phrase.spread = tuple(spread)
     if order is not None and phrase.superlative is not None:
-        side = ORDER_OF_SUPERLATIVE.get(phrase.superlative)
+        side = lexicon.ORDER_OF_SUPERLATIVE.get(phrase.superlative)
         if side is None or (phrase.order or 0) < 0:
             reason = f"an ordinal cannot be combined with {phrase.superlative!r}"
             repair = 'count from a side: "the second mug from the left"'
@@ -146,11 +145,11 @@ def _quantify(phrase: Phrase, token: Token) -> None:
     """Set the count: "two of the three mugs" are any two."""
     if isinstance(token.value, tuple):
         phrase.choice, phrase.count, phrase.partitive = "any", token.value[1], True
-    elif token.value == ANY_OF:
-        phrase.choice, phrase.count = "any", ONE_OF
-    elif token.value == VAGUE:
+    elif token.value == lexicon.ANY_OF:
+        phrase.choice, phrase.count = "any", lexicon.ONE_OF
+    elif token.value == lexicon.VAGUE:
         phrase.count, phrase.vague = -1, True
-    elif phrase.count != ONE_OF and not phrase.partitive:
+    elif phrase.count != lexicon.ONE_OF and not phrase.partitive:
         phrase.count = token.value
 
 
@@ -162,7 +161,9 @@ def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
 def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:
     """Category and count of nouns: the head in the singular, "box of cereal" as "cereal box"."""
     *modifiers, head = names
-    if complements and (head in ("pair", "pairs") or (head in ("piece", "pieces") and complements[-1] not in CUT)):
+    if complements and (
+        head in ("pair", "pairs") or (head in ("piece", "pieces") and complements[-1] not in lexicon.CUT)
+    ):
         *modifiers, head = complements
         complements = []
     if singular(head) != head or head in PAIRED:
@@ -175,6 +176,6 @@ def _number(names: list[str], complements: list[str], count: int | None) -> tupl
     if complements:
         *before, noun = complements
         modifiers = [*modifiers, *before, noun if noun in MASS_PLURALS or noun in PAIRED else singular(noun)]
-    if not modifiers and head in PLACEHOLDERS:
+    if not modifiers and head in lexicon.PLACEHOLDERS:
         head = "object"
     return " ".join([*modifiers, head]), count

@@ -8,10 +8,10 @@ import itertools
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import question_words as tables
+from spatial_vlm_ros.language.lexicon import CONTAINERS
 from spatial_vlm_ros.language.question_slots import Readings, SlotReader
 from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.vocabulary import phrase_table
-from spatial_vlm_ros.language.wordlists import CONTAINERS
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, RelationClause, SpaceQuestion
 from spatial_vlm_ros.types.query import Length

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language.acts import PURE_VERBS, past_forms, words_of
 from spatial_vlm_ros.language.distances import is_unit
+from spatial_vlm_ros.language.lexicon import TIMES
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.word_classes import TIMES
+from spatial_vlm_ros.language.patterns import WORDS
 from spatial_vlm_ros.language.words import Word
 
 _EXAMPLE = 'give one command about one object, for example "pick up the red cup behind the box"'
@@ -81,25 +82,21 @@ _NAMED_FIRST = frozenset(
     {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
      "PARTICIPLE", "POSSESSIVE", "WISHED", "COMPARED", "TIME", "TURNED", "DENIED", "EACH", "ADVERB", "UNKNOWN_VERB"}
 )  # fmt: skip
+_WORDS = WORDS.under("refused")
 _BY_WORD: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
-        ("if", "unless", "when", "whenever", "while", "until", "till", "since", "because", "whether", "once",
-         "provided", "providing", "supposing", "lest", "whereas", "although", "though"),
+        _WORDS.words("conditions"),
         ("a condition or reason is not supported", "say what to do now, without it"),
     ),
     **dict.fromkeys(
-        ("before", "after", "during", "later", "soon", "afterward", "beforehand", "meanwhile", "ago", "tomorrow",
-         "tonight", "yesterday", *TIMES),
+        _WORDS.words("times") | TIMES,
         ("a time is not supported", 'give the commands one after the other: "open the drawer, then …"'),
     ),
     **dict.fromkeys(
-        ("no", "wait", "sorry", "oops", "correction", "rather", "nay", "undo"),
+        _WORDS.words("corrections"),
         ("a correction is not supported", "say the whole instruction again, as it is meant"),
     ),
-    **dict.fromkeys(
-        ("don't", "dont", "never", "do", "won't", "cannot", "can't", "cant", "nobody", "none", "must"),
-        ("a prohibition is not supported", "say what to do"),
-    ),
+    **dict.fromkeys(_WORDS.words("prohibitions"), ("a prohibition is not supported", "say what to do")),
     "nothing": ("this word names no object", "name the object to act on, or to compare with"),
 }  # fmt: skip
 """Reason and repair for some words that are refused."""

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
-from spatial_vlm_ros.language import acts, lexicon, wordlists
-from spatial_vlm_ros.language.distances import SaidDistance, distance_at, range_at
-from spatial_vlm_ros.language.lengths import DISTANCE_ENDS
+from spatial_vlm_ros.language import acts, lexicon
+from spatial_vlm_ros.language.distances import DISTANCE_ENDS, SaidDistance, distance_at, range_at
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, Lookahead, Token
 from spatial_vlm_ros.language.relations import INVERSE, MEASURED
 from spatial_vlm_ros.language.sentence import RelationWords
@@ -368,7 +367,7 @@ class RelationTagger(Lookahead):
         if self.previous() in ("SUP", "ORD") and self._kind_before(2) == "DET":
             self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF
             return True
-        part = self.previous() == "NOUN" and self.tokens[-1].text in wordlists.PARTS and self.opens(after)
+        part = self.previous() == "NOUN" and self.tokens[-1].text in lexicon.PARTS and self.opens(after)
         if part or self.peek(after) & (OPENERS - {"QTY"}):
             return ("REL", RelationWords("part of"))
         return ("OF", value)

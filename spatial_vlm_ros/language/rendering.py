@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from spatial_vlm_ros.language.acts import ACTIONS
 from spatial_vlm_ros.language.distances import say_distance
-from spatial_vlm_ros.language.known_relations import RELATIONS
 from spatial_vlm_ros.language.lexicon import ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SURFACE, WITH
 from spatial_vlm_ros.language.part_words import ON_TOP_OF
 from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.vocabulary import RELATIONS
 from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.types import (
     Destination,

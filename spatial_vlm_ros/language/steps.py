@@ -17,12 +17,11 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.acts import LEXICON, gerund
 from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
-from spatial_vlm_ros.language.known_relations import takes_two
-from spatial_vlm_ros.language.lexicon import MOVING, OPENABLE, THERE
+from spatial_vlm_ros.language.lexicon import CONTAINERS, MOVING, OPENABLE, THERE
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.relations import INVERSE
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, TOPIC, Sentence, Task, VerbPhrase
-from spatial_vlm_ros.language.wordlists import CONTAINERS
+from spatial_vlm_ros.language.vocabulary import takes_two
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
 from spatial_vlm_ros.types import Step as Command
 from spatial_vlm_ros.types.query import Act

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language import acts, courtesy, lexicon, wordlists
-from spatial_vlm_ros.language.known_relations import takes_two
+from spatial_vlm_ros.language import acts, courtesy, lexicon
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
 from spatial_vlm_ros.language.relating import Verdict
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, RelationWords
 from spatial_vlm_ros.language.unknown_words import PREMODIFIERS, UnknownWordTagger
+from spatial_vlm_ros.language.vocabulary import takes_two
 from spatial_vlm_ros.language.words import is_plural
 
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
@@ -259,7 +259,7 @@ class Tagger(UnknownWordTagger):
 
     def _as_measure(self, i: int, after: int, text: str, _value: object) -> Verdict:
         part = text.split(" ")[0]
-        if part in wordlists.PORTIONS and wordlists.CUT.intersection(self.texts[after : after + 1]):
+        if part in lexicon.PIECES and lexicon.CUT.intersection(self.texts[after : after + 1]):
             self.emit("NOUN", part, i, 1, part)
             self.emit("OF", None, i + 1, after - i - 1, "of")
             return True
@@ -411,7 +411,7 @@ class Tagger(UnknownWordTagger):
 
     def _as_from(self, _i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
         ordered = any(token.kind in ("ORD", "PLACED") for token in self.tokens)
-        part = self.previous() == "NOUN" and self.tokens[-1].text in wordlists.PARTS
+        part = self.previous() == "NOUN" and self.tokens[-1].text in lexicon.PARTS
         if text == "from behind" and self.opens(after):
             return None  # "fetch the cup from behind the box"
         if text == "down":

@@ -6,14 +6,14 @@ from __future__ import annotations
 import re
 from itertools import takewhile
 
-from spatial_vlm_ros.language import acts, lexicon, wordlists
+from spatial_vlm_ros.language import acts, lexicon
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.known_relations import is_framed
+from spatial_vlm_ros.language.lexicon import COMPARATIVES, is_outside, is_participle, is_plain
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, PREDICATING, Lookahead
 from spatial_vlm_ros.language.phrase_index import Kinds
 from spatial_vlm_ros.language.relating import RelationTagger, Verdict
 from spatial_vlm_ros.language.relations import MEASURED
-from spatial_vlm_ros.language.word_classes import COMPARATIVES, is_outside, is_participle, is_plain
+from spatial_vlm_ros.language.vocabulary import is_framed
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -27,7 +27,7 @@ _SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
 """Words that pick a side before a noun, and are not a noun after one."""
 
 
-_SIDES_AND_VIEWS = wordlists.PARTS | lexicon.POSITION_WORDS.keys() | {*lexicon.VIEW_NOUNS.replace("|", " ").split(" ")}
+_SIDES_AND_VIEWS = lexicon.PARTS | lexicon.POSITION_WORDS.keys() | {*" ".join(lexicon.VIEW_NOUNS).split(" ")}
 """Words after a possessive that make it a part, a side or a point of view ("the jar's lid")."""
 _VERBS_OR_NOUNS = frozenset({"stands", "sits", "lies", "rests", "stays", "appears"})
 
@@ -191,7 +191,7 @@ class UnknownWordTagger(ClauseTagger):
         ending = self.previous() == "NOUN" and not self.nominal(i + 1)
         if text in acts.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):
             return "VERB_HERE"
-        if text in wordlists.NOUNS_TOO:
+        if text in lexicon.NOUNS_TOO:
             return "NOUN"
         if kinds.keys() <= {"FORBID", "FORBID_GERUND"}:  # "the can not behind the cup"
             return self._open_class(i, text)
@@ -209,7 +209,7 @@ class UnknownWordTagger(ClauseTagger):
         if text.endswith("'s"):
             owned = set(self.texts[i + 1 : i + 4])
             described = self.previous() in ("ADJ", "SUP") or any(token.text == "from" for token in self.tokens[-2:])
-            if "own" in owned or (_SIDES_AND_VIEWS & owned and (described or not wordlists.PARTS & owned)):
+            if "own" in owned or (_SIDES_AND_VIEWS & owned and (described or not lexicon.PARTS & owned)):
                 return "POSSESSIVE"
         if is_plain(text):
             return "NOUN"

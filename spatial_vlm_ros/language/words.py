@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
+from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 from spatial_vlm_ros.language.numerals import ANY_NUMBER, DOUBTFUL, FRACTION, VULGAR, fraction, numeral, spelled
-from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.language.patterns import WORDS, word_set
 from spatial_vlm_ros.language.vocabulary import phrase_table
-from spatial_vlm_ros.language.wordlists import BASE_COLOURS, HESITATIONS, LOANWORDS, NOUN_COLOURS, REPEATABLE
 from spatial_vlm_ros.types import AccountedWord
 from spatial_vlm_ros.types.query import WordAccount
 
@@ -40,7 +39,7 @@ _PIECE_OR_FRACTION = re.compile(rf"(?P<fraction>(?<![^\W_])(?:{FRACTION}))|{_PIE
 _FRACTION_SIGNS = frozenset({*VULGAR, "/", "\u2044"})
 _SPELLED = ANY_NUMBER | {"one"}
 _QUOTES = frozenset(_APOSTROPHES) | set('"\u201c\u201d\u201e\u00ab\u00bb')
-_COUNTING = _SPELLED | ORDINALS.keys() | {"half", "halves", "third", "thirds", "quarter", "quarters", "and", "a"}
+_COUNTING = _SPELLED | lexicon.ORDINALS.keys() | word_set("half halves third thirds quarter quarters and a")
 _HYPHEN = re.compile(r"[-\u2010\u2011]")
 
 
@@ -87,7 +86,7 @@ def _fold(text: str) -> str | None:
         return text
     plain = unicodedata.normalize("NFKD", text)
     plain = "".join(character for character in plain if not unicodedata.combining(character))
-    return plain if plain.isascii() and plain in LOANWORDS else None
+    return plain if plain.isascii() and plain in lexicon.LOANWORDS else None
 
 
 def _split_hyphens(word: Word) -> list[Word]:
@@ -185,7 +184,7 @@ def _numerals(text: str, start: int, end: int) -> list[Word]:
 
 def _is_number(word: Word) -> bool:
     """True if a word is only a number; "one" may not be a number."""
-    return word.kind == "word" and (word.text in NUMBERS or word.text.replace(".", "", 1).isdecimal())
+    return word.kind == "word" and (word.text in lexicon.NUMBERS or word.text.replace(".", "", 1).isdecimal())
 
 
 def _with_numbers(words: list[Word]) -> list[Word]:
@@ -213,7 +212,7 @@ _STUMBLED = frozenset({"the", "a", "an", "to", "of", "can", "could", "would", "m
 _STANDING = frozenset({"you", "it", "they", "we", "things"})  # "seen from where you are are left of"
 _ASKING = frozenset({"how", "what", "where", "which", "is", "are", "i", "can", "could"})
 _ARTICLES = frozenset({"the", "a", "an", "that", "this", "my"})
-_COLOURS = BASE_COLOURS | NOUN_COLOURS
+_COLOURS = lexicon.BASE_COLOURS | lexicon.NOUN_COLOURS
 _UNFINISHED = frozenset({"the", "a", "an", "of", "to", "from"})
 
 
@@ -223,8 +222,8 @@ def without_stumbles(words: list[Word]) -> list[Word]:
     hesitated = False
     for word in words:
         before = said[-1].text if said else "-"
-        unit = word.text == "mm" and (before[0].isdigit() or before in NUMBERS or before in _ONE)
-        if word.kind == "word" and word.text in HESITATIONS and not unit:
+        unit = word.text == "mm" and (before[0].isdigit() or before in lexicon.NUMBERS or before in _ONE)
+        if word.kind == "word" and word.text in lexicon.HESITATIONS and not unit:
             hesitated = True
             if said and said[-1].kind == "comma":
                 said.pop()
@@ -256,7 +255,7 @@ def _repeats(words: list[Word], length: int) -> bool:
     if length > 1:
         return again[0].text in _STUMBLED | _ASKING or again[-1].text in _UNFINISHED
     kinds = phrase_table()[0].get(again[0].text, {})
-    return again[0].text not in REPEATABLE and "ADJNOUN" not in kinds  # "the orange orange"
+    return again[0].text not in lexicon.REPEATABLE and "ADJNOUN" not in kinds  # "the orange orange"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -321,52 +320,9 @@ def accounted(
 # --------------------------------------------------------------------------------------------------
 # Singular and plural of nouns: a few rules, and exceptions for common household objects.
 
-_IRREGULAR = {
-    "children": "child", "feet": "foot", "geese": "goose", "knives": "knife", "leaves": "leaf", "lives": "life",
-    "loaves": "loaf", "men": "man", "mice": "mouse", "people": "person", "scarves": "scarf", "shelves": "shelf",
-    "teeth": "tooth", "wolves": "wolf", "women": "woman", "halves": "half", "calves": "calf", "elves": "elf",
-    "oxen": "ox", "thieves": "thief", "wives": "wife", "cacti": "cactus", "axes": "axe", "lenses": "lens",
-    "gases": "gas", "irises": "iris", "canvases": "canvas", "quizzes": "quiz", "shoes": "shoe", "toes": "toe",
-    "horseshoes": "horseshoe", "canoes": "canoe", "oboes": "oboe", "hoes": "hoe", "horses": "horse", "caches": "cache",
-    "quiches": "quiche", "atlases": "atlas", "biases": "bias", "christmases": "christmas", "compasses": "compass",
-    "ties": "tie", "pies": "pie", "lies": "lie", "dies": "die", "bookshelves": "bookshelf", "policemen": "policeman",
-}  # fmt: skip
-
-# Nouns whose singular ends in -ie: their plurals do not become -y.
-_ENDS_IN_IE = word_set("""
-    cookie movie brownie smoothie selfie veggie hoodie genie zombie birdie doggie walkie talkie beanie boogie
-    calorie collie magpie necktie pixie rookie tie pie bowtie lassie potpie
-""")
-
-PAIRED = word_set("""
-    scissors tongs pliers glasses sunglasses eyeglasses spectacles jeans pants trousers shorts leggings tights
-    binoculars goggles headphones earphones earbuds tweezers clippers shears forceps snips pyjamas pajamas
-    overalls calipers callipers nippers pincers nunchucks
-""")
-"""Single objects with a plural name."""
-
-MASS_PLURALS = word_set("""
-    wipes chips crisps noodles oats fries beans peas nachos pretzels cornflakes goods leftovers groceries
-    clothes pringles cheerios doritos oreos skittles smarties lays fritos cheetos cheez-its ritz m&ms haribos
-    frosties weetos greens sweets cards dominoes checkers draughts matches tissues breadcrumbs sprinkles suds
-""")
-"""Plurals that often name one package; without a number they stay as said."""
-
-_NEVER_PLURAL = word_set("""
-    glass bus gas lens canvas atlas christmas hummus asparagus cactus compass iris chess lotus octopus dress
-    brass citrus molasses series species cosmos tennis swiss bass grass cross boss class pass mass loss moss
-    floss kiss address mattress princess actress business harness fitness wilderness witness pancreas bias
-    couscous walrus virus status campus bonus focus minus plus venus crocus hibiscus eucalyptus papyrus terminus
-    news billiards dice sheep fish deer aircraft spacecraft basis oasis axis tripos rhinoceros thermos pathos
-    asbestos albatross hippopotamus clematis pelvis ibis mars paris clorox yes this us ps circus fungus genius
-    trellis portcullis chassis debris rendezvous corps
-""")
-
-
-WORN_GLASSES = word_set("""
-    reading safety sun eye swimming 3d protective
-""")
-"""Words that make "glasses" one object; "wine glasses" are several."""
+_IRREGULAR = dict(pair.split(":") for pair in WORDS.patterns("irregular_plurals"))
+_ENDS_IN_IE, _NEVER_PLURAL = WORDS.words("ends_in_ie"), WORDS.words("never_plural")
+PAIRED, MASS_PLURALS, WORN_GLASSES = map(WORDS.words, ("paired", "mass_plurals", "worn_glasses"))
 
 
 def is_plural(word: str) -> bool:

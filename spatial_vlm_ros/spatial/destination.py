@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.language.lexicon import SURFACES
 from spatial_vlm_ros.language.part_words import BURNERS, DRAWERS
-from spatial_vlm_ros.language.wordlists import SURFACES
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief, state_of

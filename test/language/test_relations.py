@@ -7,7 +7,7 @@ from language_outline import clause_outline, rows
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import RELATIONS, parse
 from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.relations import INVERSE, MEANINGS, MEASURED, Meanings
+from spatial_vlm_ros.language.relations import INVERSE, MEANINGS, MEASURED, OWN, PROPERTIES, Meanings
 
 CONTRACT = {name: said for name, *said in rows("contract_relations")}
 REFUSED, NO_DESTINATION, FRAMED = (
@@ -33,6 +33,13 @@ def test_relations_are_supported_refused_by_name_and_framed_as_in_the_contract()
     assert {name for name, relation in RELATIONS.items() if relation.supported} == SUPPORTED
     assert {name for name, relation in RELATIONS.items() if not relation.supported} >= REFUSED
     assert {name for name, relation in RELATIONS.items() if relation.framed and relation.supported} == FRAMED
+
+
+@pytest.mark.parametrize(
+    "table", ["framed", "of_two", "no_place", "pushed_to", "further", "grammatical", "motion", "verbs"]
+)
+def test_every_property_is_one_of_a_relation(table: str) -> None:
+    assert set(PROPERTIES.read[table]) <= OWN.keys()
 
 
 @pytest.mark.parametrize("name", RELATIONS)
