@@ -10,7 +10,7 @@ import itertools
 from functools import lru_cache
 from typing import NamedTuple, get_args
 
-from spatial_vlm_ros.language.patterns import all_phrases, expand, read_table, word_set
+from spatial_vlm_ros.language.patterns import Tables, all_phrases, expand, read_table
 from spatial_vlm_ros.types.query import Act
 
 
@@ -22,19 +22,8 @@ class _Verbs(NamedTuple):
     patterns: tuple[str, ...]
 
 
-_READ = read_table("acts")
-
-
-def patterns_of(name: str) -> tuple[str, ...]:
-    """A list of phrases of the file, written as slots."""
-    return tuple(_READ[name])
-
-
-def words_of(name: str) -> frozenset[str]:
-    """A set of words of the file."""
-    return word_set(_READ[name])
-
-
+_FILE = Tables(read_table("acts"))
+_READ, patterns_of, words_of = _FILE.read, _FILE.patterns, _FILE.words
 _TABLES = [(act, *each) for act in _READ if act in get_args(Act) for each in _READ[act].items()]
 LEXICON = tuple(_Verbs(act, action, tuple(table["verbs"])) for act, action, table in _TABLES)
 """All verbs, in the order of the file."""
@@ -56,8 +45,7 @@ STOP_WORDS, WAIT_WORDS = patterns_of("stop_words"), patterns_of("wait_words")
 @lru_cache(maxsize=1)
 def correction_marks() -> tuple[tuple[str, ...], ...]:
     """Words that take back what was said before them, longest first."""
-    said = {tuple(phrase.split(" ")) for pattern in patterns_of("correction_marks") for phrase in expand(pattern)}
-    return tuple(sorted(said, key=lambda mark: (-len(mark), mark)))
+    return tuple(sorted(_FILE.phrases("correction_marks"), key=lambda mark: (-len(mark), mark)))
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
@@ -17,13 +16,16 @@ _Bound = Literal["about", "at most", "at least"]
 _TABLES = WORDS.under("distances")
 DISTANCE_ENDS = _TABLES.patterns("ends")
 """Words that may follow a distance that comes after its relation."""
+_UNITS = {phrase: float(metres) for phrase, metres in _TABLES.meanings("units").items()}
+_UNIT_WORDS = frozenset(phrase.rsplit(" ", 1)[-1] for phrase in _UNITS)
+_BEFORE: Mapping[str, _Bound] = _TABLES.meanings("before")
+_AFTER: Mapping[str, _Bound] = _TABLES.meanings("after")
 _VAGUE = {phrase: float(number) for phrase, number in _TABLES.meanings("vague").items()}
 _DIGITS = re.compile(r"\d{1,9}(?:\.\d{1,12})?")
 _GLUED = re.compile(r"(\d{1,9}(?:\.\d{1,12})?)([a-z]+)")
 _SMALL: Mapping[str, float] = {"zero": 0, "a": 1, "an": 1, "one": 1, **NUMBERS}
 _FRACTIONS = {"half": 0.5, "quarter": 0.25, "quarters": 0.25, "hundredth": 0.01, "hundredths": 0.01,
-              **{word: 1 / n for word, n in ORDINALS.items() if n > 2},
-              **{f"{word}s": 1 / n for word, n in ORDINALS.items() if n > 2}}  # fmt: skip
+              **{f"{word}{end}": 1 / n for word, n in ORDINALS.items() if n > 2 for end in ("", "s")}}  # fmt: skip
 _RANGE = re.compile(r"\d+(?:[.,]\d+)?-\d+(?:[.,]\d+)?")
 _RANGE_GLUED = re.compile(rf"({_RANGE.pattern})([a-z]+)")
 _BEFORE_INCHES = frozenset({"left", "right", "behind", "in", "above", "below", "under", "from", "away", "to"})
@@ -44,13 +46,6 @@ class SaidDistance(NamedTuple):
     distance: Distance | None
     length: int
     bounded: bool
-
-
-@lru_cache(maxsize=1)
-def _tables() -> tuple[dict[str, float], dict[str, _Bound], dict[str, _Bound]]:
-    """Units in metres, and the words of bounds before and after a number."""
-    units = {phrase: float(metres) for phrase, metres in _TABLES.meanings("units").items()}
-    return units, _TABLES.meanings("before"), _TABLES.meanings("after")
 
 
 def _found(texts: Sequence[str], i: int, table: Mapping[str, object]) -> tuple[str, int] | None:
@@ -111,22 +106,21 @@ def _fraction(texts: Sequence[str], i: int, article: bool) -> tuple[float, int] 
 
 def _amount(texts: Sequence[str], i: int) -> tuple[float, int] | None:
     """A number and its unit in metres: "10 cm", "10cm", "a metre and a half"."""
-    units, _, _ = _tables()
     glued = _GLUED.fullmatch(texts[i]) if i < len(texts) else None
     if glued:
-        metres = {**units, "in": 0.0254}.get(glued[2])
+        metres = {**_UNITS, "in": 0.0254}.get(glued[2])
         return None if metres is None else (float(glued[1]) * metres, 1)
     number = _number(texts, i)
     if number is None:
         return None
-    unit = _found(texts, i + number[1], units)
+    unit = _found(texts, i + number[1], _UNITS)
     if unit is None:
         inches = texts[i + number[1] : i + number[1] + 1] == ["in"] and texts[i][0].isdecimal()
         following = texts[i + number[1] + 1] if inches and i + number[1] + 1 < len(texts) else ""
         if following not in _BEFORE_INCHES:
             return None
         unit = ("inch", 1)
-    value, metres, used = number[0], units[unit[0]], number[1] + unit[1]
+    value, metres, used = number[0], _UNITS[unit[0]], number[1] + unit[1]
     if texts[i + used : i + used + 1] == ["and"]:
         half = _fraction(texts, i + used + 1, article=False)
         if half:
@@ -144,16 +138,15 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
     Returns:
         The distance in metres with the number of words it takes, or None if there is none.
     """
-    _, before, after = _tables()
     bound: _Bound = "about"
     j, bounded = i, False
-    while j - i < _LONGEST_BOUND and (found := _found(texts, j, before)) is not None:
-        bound = _narrower(bound, before[found[0]])
+    while j - i < _LONGEST_BOUND and (found := _found(texts, j, _BEFORE)) is not None:
+        bound = _narrower(bound, _BEFORE[found[0]])
         j, bounded = j + found[1], True
     total, units, last = 0.0, 0, math.inf
     while units < _MOST_UNITS and (amount := _amount(texts, j)) is not None:
         total, j, units = total + amount[0], j + amount[1], units + 1
-        if (unit := _tables()[0].get(texts[j - 1].lstrip("0123456789.,/'"), 0.0)) >= last:  # "10 cm, uh, 20 cm"
+        if (unit := _UNITS.get(texts[j - 1].lstrip("0123456789.,/'"), 0.0)) >= last:  # "10 cm, uh, 20 cm"
             return SaidDistance(None, j - i, bounded)
         last = unit
         if texts[j : j + 1] == ["and"] and _amount(texts, j + 1) is not None:
@@ -162,8 +155,8 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
         return None
     if (left := _cardinal(texts, j)) is not None and texts[j] not in ("a", "an", "one"):
         return SaidDistance(None, j + left[1] - i, bounded)  # "1 m 50"
-    if (found := _found(texts, j, after)) is not None:
-        bound, j = _narrower(bound, after[found[0]]), j + found[1]
+    if (found := _found(texts, j, _AFTER)) is not None:
+        bound, j = _narrower(bound, _AFTER[found[0]]), j + found[1]
     distance = None if math.isnan(total) else Distance(round(total, _MICROMETRES), bound)
     return SaidDistance(distance, j - i, bounded)
 
@@ -181,10 +174,10 @@ def range_at(texts: Sequence[str], i: int) -> int:
         i: index of the first word.
     """
     if i < len(texts) and _RANGE.fullmatch(texts[i]):
-        unit = _found(texts, i + 1, _tables()[0])
+        unit = _found(texts, i + 1, _UNITS)
         return 1 + unit[1] if unit else 0
     if i < len(texts) and (glued := _RANGE_GLUED.fullmatch(texts[i])):
-        return int(glued[2] in _tables()[0])
+        return int(glued[2] in _UNITS)
     between = texts[i : i + 1] in (["between"], ["from"])
     first = _amount(texts, i + between) or _cardinal(texts, i + between)
     if first is None:
@@ -203,21 +196,15 @@ def mentions_unit(texts: Sequence[str]) -> bool:
     Args:
         texts: lower-case words.
     """
-    units = _unit_words()
     return any(
-        text in units or (text[:1].isdecimal() and (text[-1:].isalpha() or texts[i + 1 : i + 2] == ["in"]))
+        text in _UNIT_WORDS or (text[:1].isdecimal() and (text[-1:].isalpha() or texts[i + 1 : i + 2] == ["in"]))
         for i, text in enumerate(texts)
     )
 
 
 def is_unit(word: str) -> bool:
     """True if a lower-case word is a unit of length."""
-    return word in _tables()[0]
-
-
-@lru_cache(maxsize=1)
-def _unit_words() -> frozenset[str]:
-    return frozenset(phrase.rsplit(" ", 1)[-1] for phrase in _tables()[0])
+    return word in _UNITS
 
 
 def say_distance(distance: Distance) -> str:

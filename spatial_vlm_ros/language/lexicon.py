@@ -45,12 +45,8 @@ NUMBERS = {word: value for value, word in enumerate(WORDS.patterns("numbers"), 2
 ORDINALS = {word: value for value, word in enumerate(WORDS.patterns("ordinals"), 1)}
 SIGNS, DIRECTIONS, GRIPS = map(WORDS.words, ("signs", "directions", "grips"))
 PLACEHOLDERS, NOUNS_TOO, REPEATABLE = map(WORDS.words, ("placeholders", "nouns_too", "repeatable"))
-PERSONS, POSITION_WORDS, STEP_PLACES = (
-    VALUES.meanings("PERSON"),
-    VALUES.meanings("POSITION"),
-    WORDS.meanings("step_places"),
-)
-VIEW_NOUNS = WORDS.patterns("view_nouns")
+PERSONS, POSITION_WORDS = map(VALUES.meanings, ("PERSON", "POSITION"))
+STEP_PLACES, VIEW_NOUNS = WORDS.meanings("step_places"), WORDS.patterns("view_nouns")
 BASE_COLOURS, NOUN_COLOURS = WORDS.words("base_colours"), WORDS.words("noun_colours")
 CONTAINERS, FURNITURE, PARTS = map(WORDS.words, ("containers", "furniture", "parts"))
 SURFACES = FURNITURE | WORDS.words("small_surfaces")

@@ -8,7 +8,7 @@ from typing import Any
 
 from spatial_vlm_ros.language import acts, courtesy, lexicon
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
-from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.patterns import phrase_set
 from spatial_vlm_ros.language.phrase_index import Kinds
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import Word
@@ -19,7 +19,7 @@ OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT", "ALONE", "PRON THAT
 ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
 """Tokens after which a phrase may be complete."""
 JOINTS = frozenset({"AND", "BUT", "COMMA"})
-_LONGEST_PLEASANTRY = max(len(phrase.split(" ")) for pattern in acts.PLEASANTRIES for phrase in expand(pattern))
+_LONGEST_PLEASANTRY = max(map(len, phrase_set(*acts.PLEASANTRIES)))
 PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
 
 
