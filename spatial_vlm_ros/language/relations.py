@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.patterns import Tables, read_table
@@ -45,11 +44,11 @@ class Meanings:
     """
 
     names: tuple[str, ...]
-    surfaces: tuple[str, ...] = ()
-    reversed_by: frozenset[str] = frozenset()
-    likelier: float = 0.6
-    taken: bool = False
-    otherwise: str = ""
+    surfaces: tuple[str, ...]
+    reversed_by: frozenset[str]
+    likelier: float
+    taken: bool
+    otherwise: str
 
 
 PROPERTIES = Tables(read_table("relations"))
@@ -62,23 +61,26 @@ CORNERS = {tuple(sides.split(", ")): words for sides, words in PROPERTIES.entrie
 _REFUSED["like"] += tuple(f"as|so {compared} as" for patterns in LESS.values() for compared in patterns)
 _REFUSED |= {f"{word} than": (f"{word} than",) for word in PROPERTIES.patterns("unmeasured")}
 _TWO, _FRAMED = PROPERTIES.words("of_two"), PROPERTIES.words("framed")
-
-
-def _relation(name: str, surfaces: tuple[str, ...]) -> RelationWord:
-    anchors, framed, supported = 2 if name in _TWO else 1, name in _FRAMED, name in _SAID
-    return RelationWord(name, surfaces, _MOTION.get(name, ()), _VERBS.get(name, ()), anchors, framed, supported)
-
-
-def _meanings(names: list[str], surfaces: Iterable[str] = (), reversed_by: str = "", **others: Any) -> Meanings:
-    nouns = frozenset[str]().union(*(_NOUNS[noun] for noun in reversed_by.split()))
-    return Meanings(tuple(names), tuple(surfaces), nouns, **others)
-
-
-OWN: Mapping[str, RelationWord] = {name: _relation(name, said) for name, said in (_SAID | _REFUSED).items()}
+OWN: Mapping[str, RelationWord] = {
+    name: RelationWord(
+        name, said, _MOTION.get(name, ()), _VERBS.get(name, ()), 1 + (name in _TWO), name in _FRAMED, name in _SAID
+    )
+    for name, said in (_SAID | _REFUSED).items()
+}
 """The package's own relations by canonical name, including the refused ones."""
 FREE = frozenset(name for name, relation in OWN.items() if not relation.supported) - PROPERTIES.words("grammatical")
 """Refused relations that an installed package can supply; the words of the others hold sentences together."""
-MEANINGS: Mapping[str, Meanings] = {name: _meanings(**entry) for name, entry in PROPERTIES.read["meanings"].items()}
+MEANINGS: Mapping[str, Meanings] = {
+    name: Meanings(
+        tuple(entry["names"]),
+        tuple(entry.get("surfaces", ())),
+        frozenset[str]().union(*(_NOUNS[noun] for noun in entry.get("reversed_by", "").split())),
+        entry.get("likelier", 0.6),
+        entry.get("taken", False),
+        entry.get("otherwise", ""),
+    )
+    for name, entry in PROPERTIES.read["meanings"].items()
+}
 """Words with several meanings, by the name that stands for them until the meaning is chosen."""
 MEASURED: Mapping[str, str] = PROPERTIES.meanings("measured")
 """Name of a relation with a stated distance ("20 cm away from"); the others take none."""

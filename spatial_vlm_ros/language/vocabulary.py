@@ -119,9 +119,9 @@ def _add_nominals(table: _PhraseTable) -> None:
 
 def _add_kinds(table: _PhraseTable) -> None:
     """Add what words.toml and acts.toml list by kind."""
-    for kind, value_of in _VALUES.items():
+    for kind in lexicon.VALUES.read:
         for name, patterns in lexicon.VALUES.entries(kind).items():
-            table.add(kind, value_of(name), patterns)
+            table.add(kind, _VALUES[kind](name), patterns)
     for kind, patterns in WORDS.entries("kinds").items():
         table.add(kind, None, patterns)
     for action, patterns in acts.ACTIONS.items():
