@@ -37,6 +37,7 @@ setup(
             "language/acts.toml",
             "language/relations.toml",
             "language/words.toml",
+            "language/answers.toml",
             "language/controlled_english.md",
             "output/font/*",
             "manipulation/approval/templates/*",

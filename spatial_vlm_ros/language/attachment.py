@@ -14,7 +14,7 @@ from typing import NamedTuple
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import SLIDE, Assembled, Attachment, assemble
 from spatial_vlm_ros.language.lexicon import NOT, SURFACES, WITH
-from spatial_vlm_ros.language.part_words import counted_down
+from spatial_vlm_ros.language.part_words import CLOSURES, counted_down
 from spatial_vlm_ros.language.relations import MEANINGS, PROPERTIES
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
 from spatial_vlm_ros.language.vocabulary import takes_two
@@ -132,8 +132,8 @@ def _place_share(rank: int, places: int) -> float:
     return rest if rank == places - 1 else rest * _PREFERRED_SHARE
 
 
-def _meanings(item: Attachable, taken: bool) -> list[tuple[float, str]]:
-    """Possible meanings of a clause's words, with the share of each; `taken` = the object is taken from there."""
+def _meanings(item: Attachable, taken: bool, head: Phrase | None) -> list[tuple[float, str]]:
+    """Possible meanings of a clause's words, with the share of each; `taken` = `head` is taken from there."""
     meanings = MEANINGS.get(item.name)
     if meanings is None or (meanings.taken and not taken):
         return [(1.0, (meanings.otherwise if meanings else "") or item.name)]
@@ -141,6 +141,8 @@ def _meanings(item: Attachable, taken: bool) -> list[tuple[float, str]]:
     by_noun = item.phrase is not None and item.phrase.category.split()[-1] in meanings.reversed_by
     if by_noun:
         names = names[::-1]
+    if by_noun and item.name == "from" and head is not None and head.category.split()[-1] in CLOSURES:
+        names = ("part of", names[0])  # "take the lid from the jar"
     if len(names) == 1:
         return [(1.0, names[0])]
     likelier = _CLEARLY_LIKELIER if item.negated or by_noun else meanings.likelier
@@ -163,7 +165,7 @@ class _Enumeration:
                 self.eligible[i] = False  # "on the table, away from the plate"
         self.taking = instruction[task.start :].lower().startswith(_TAKING)
         self._sides_of_surface()
-        self.meanings = [[_meanings(item, taken) for taken in (False, True)] for item in self.items]
+        self.meanings = [[_meanings(item, taken, task.head) for taken in (False, True)] for item in self.items]
 
     # -------------------------------------------------------------------------------------------- destinations
 

@@ -7,19 +7,21 @@ Knows how answers add to an instruction, but not the scene that the question was
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language.acts import patterns_of
+from spatial_vlm_ros.language.answers import alternatives, classify, denial, description, names_frame, normalised
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
-from spatial_vlm_ros.language.vocabulary import RELATIONS, phrase_table
+from spatial_vlm_ros.language.vocabulary import RELATIONS
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.types import (
     Destination,
@@ -36,45 +38,17 @@ _OWN_NAME = 0.85  # share of the reading that another noun names another object
 _GENERIC = "object"  # the category of "one", "it" and "thing"
 _IT = frozenset({"it", "them"})
 _OTHER_THAN = "other than"
-_PREAMBLE = re.compile(
-    r"^\s*(?:(?:no|nope|nah|yes|yeah|yep|ok|okay|well|oh|uh|um|hmm|i mean|i meant|i said|sorry|actually|please|just"
-    r"|then|it is|it's|its|that's|that is|the answer is|make it|rather)\b[\s,.!-]*)+",
-    re.IGNORECASE,
-)
-_NOT = re.compile(r"^\s*(?:(?:no|nope|well|please|but)\b[\s,.!-]*)*\bnot\s+(?P<what>.+)$", re.IGNORECASE)
+_ONE = re.compile(r"\bones?\b", re.IGNORECASE)
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
 _POINTED = re.compile(r"^(?:it|that|this|that one|this one|the same|the same one|him|her)$", re.IGNORECASE)
 _NAMED = re.compile(r"^(?:the|a|an|any|that|this|those|these)\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:no|not|never|cannot|stop|\w+n't|dont|cant|wont|mustnt|shouldnt)\b", re.IGNORECASE)
-_MAY = sorted({phrase for pattern in patterns_of("permit") for phrase in expand(pattern)}, key=len, reverse=True)
 _PERMITTED = re.compile(
-    rf"^\W*(?:(?:ok|okay|yes|now|well|alright|then|and|so)\W+)*(?:{'|'.join(_MAY)})\s+(?P<what>.+?)"
+    rf"^\W*(?:(?:ok|okay|yes|now|well|alright|then|and|so)\W+)*{alternatives(patterns_of('permit'))}\s+(?P<what>.+?)"
     r"(?:\s+(?:again|now|after all|anyway))*\W*$",
     re.IGNORECASE,
 )
-_ACTIONS_OF_A_PHRASE = ("find",)  # the action of a noun phrase without a verb
 _COUNTS_UNSAID = "from which side is this counted?"
-
-_OWN_FRAMES: dict[str, FrameOfReference] = {
-    **dict.fromkeys(("mine", "my own", "my side", "my view", "from me", "as i do", "the way i see it", "my left",
-                    "my right",
-                     "from my left", "from my right", "me", "from the speaker", "the speaker's", "the person's"),
-                    FrameOfReference.SPEAKER),
-    **dict.fromkeys(("yours", "your own", "your side", "your view", "from you", "the robot's", "from the robot",
-                    "the robot",
-                     "your left", "your right", "you", "from your left", "from your right"), FrameOfReference.ROBOT),
-    **dict.fromkeys(("the camera's", "from the camera", "the camera", "camera", "the viewer's", "from the viewer",
-                     "the picture's", "in the picture", "from the image"), FrameOfReference.VIEWER),
-    **dict.fromkeys(("its own", "its own side", "the object's", "its own left",
-                    "its own right"), FrameOfReference.OBJECT),
-    **dict.fromkeys(("the world's", "the map's", "world", "the world frame"), FrameOfReference.WORLD),
-}  # fmt: skip
-"""Answers that only name a frame of reference."""
-_REFUSED_ANSWERS = frozenset({"neither", "neither of them", "neither one", "none", "none of them", "none of these",
-                             "nothing",
-                             "no", "nope", "nah", "none of those", "neither of those", "no one", "not any", "not one",
-                             "neither of these"})  # fmt: skip
-"""Answers that reject every choice."""
 
 
 def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQuery, ...]:
@@ -104,33 +78,30 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
     """Add an answer to the target of earlier readings; an answer with its own verb is parsed as a new instruction."""
     check(answer)
-    bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
-    if bare in _REFUSED_ANSWERS:
+    denied = denial(answer)
+    if classify(answer).kind in (("none",) if denied else ("no", "none")):
         repair = "say in other words which object is meant"
         raise NotUnderstoodError(answer, (0, len(answer)), "this leaves no object to choose", repair)
-    if bare.isdigit() or bare in NUMBERS:
+    if normalised(answer).isdigit() or normalised(answer) in NUMBERS:
         raise NotUnderstoodError(
             answer, (0, len(answer)), "a number alone says neither which nor how many",
             'say "the second one from the left" or "both of them"',
         )  # fmt: skip
-    frame = _frame_said(_PREAMBLE.sub("", bare) or bare)
+    frame = names_frame(answer)
     if frame is not None:
         seen_from = partial(_seen_from, frame=frame, whatever_said=True)
         return tuple(_mapped(dataclasses.replace(query, instruction=answer), seen_from, frame) for query in queries)
-    negated = _NOT.match(answer)
-    if negated is not None:
-        return _without(queries, negated["what"].strip(" \t\n.,!?"), answer)
+    if denied is not None:
+        return _without(queries, denied, answer)
     said = parse_answer(answer)
     if _acts(said[0]):
-        return tuple(_mapped(query, lambda phrase: _replaced(phrase, queries[0].target)) for query in said)
+        return _pointing(said, queries)
     added = said[0].target
-    one = re.search(r"\bones?\b", answer, re.IGNORECASE) is not None
     readings: list[SpatialQuery] = []
     for query in queries:
-        for category, share in _categories(query.target.category, added.category, one).items():
-            likelier = dataclasses.replace(query, preference=query.preference * share)
+        for category, share in _categories(query.target.category, added.category, _ONE.search(answer)).items():
             target = _combined(query.target, _replaced(added, query.target), category)
-            reading = _with_target(likelier, answer, target)
+            reading = _with_target(query, answer, target, share)
             readings += _others(reading, query.target, added) if _says_other(added) else [reading]
         if query.question is not None and not _says_other(added):
             readings += _of_the_compared(query, added, answer)
@@ -145,32 +116,34 @@ def commanded(answer: str) -> tuple[SpatialQuery, ...]:
 
 def _acts(said: SpatialQuery) -> bool:
     """True if words do more than name an object: they are a command, or a question about space."""
-    return said.action not in _ACTIONS_OF_A_PHRASE or bool(said.steps) or said.question is not None
+    return said.action != "find" or bool(said.steps) or said.question is not None
+
+
+def _pointing(said: Sequence[SpatialQuery], queries: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
+    """Readings of a command whose "it" is the target of earlier ones."""
+    return tuple(_mapped(query, partial(_replaced, earlier=queries[0].target)) for query in said)
 
 
 def prohibits(words: str) -> bool:
     """True if words only forbid something: "don't touch the cup"; any text may be given."""
-    try:
-        return parse(words, later=True)[0].act == "avoid"
-    except (InputError, NotUnderstoodError):
-        return False
+    return _prohibits(words, unread=False)
 
 
 def may_forbid(words: str) -> bool:
     """True if words forbid something, or are not understood and deny something: an arm that moves stops for both."""
-    if prohibits(words):
-        return True
+    return _prohibits(words, unread=_DENIES.search(str(words).replace("’", "'")) is not None)
+
+
+def _prohibits(words: str, *, unread: bool) -> bool:
     try:
-        parse(words, later=True)
+        return parse(words, later=True)[0].act == "avoid"
     except (InputError, NotUnderstoodError):
-        return _DENIES.search(words.replace("’", "'")) is not None
-    return False
+        return unread
 
 
 def forbidding(answer: str, queries: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
     """Readings of words that only forbid something ("don't touch it"), "it" replaced; empty for other words."""
-    said = parse(answer, later=True) if prohibits(answer) else ()
-    return tuple(_mapped(query, lambda phrase: _replaced(phrase, queries[0].target)) for query in said)
+    return _pointing(parse(answer, later=True), queries) if prohibits(answer) else ()
 
 
 def permitting(answer: str, queries: Sequence[SpatialQuery]) -> SpatialQuery | None:
@@ -191,23 +164,10 @@ def description_of(answer: str) -> NounPhrase | None:
     return dataclasses.replace(one.target, count=None)
 
 
-def names_frame(answer: str) -> FrameOfReference | None:
-    """The frame of reference if the whole answer names one: "from my side", "yours", "the camera's"."""
-    bare = " ".join(answer.lower().replace("’", "'").strip(" \t\n.,!?").split())
-    return _frame_said(_PREAMBLE.sub("", bare) or bare)
-
-
-def denial(answer: str) -> str | None:
-    """The denied words: "the red one" of "not the red one"; None if nothing is denied."""
-    said = _NOT.match(answer)
-    return None if said is None else said["what"].strip(" \t\n.,!?")
-
-
 def only_relates(answer: str) -> bool:
     """True if an answer is a relation without a noun: "left of the cup", which may also be a destination."""
     said = description_of(answer)
-    one = re.search(r"\bones?\b", answer, re.IGNORECASE)
-    return said is not None and one is None and _bare_relation(said) is not None
+    return said is not None and not _ONE.search(answer) and _bare_relation(said) is not None
 
 
 def points_back(phrase: NounPhrase) -> bool:
@@ -221,12 +181,10 @@ def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) 
     Without a place it only says which object; the earlier action stays.
     """
     found = []
-    for query in queries:
-        for command in said:
-            target = _combined(query.target, _replaced(command.target, query.target), query.target.category)
-            doing = query if command.destination is None and not command.steps else command
-            reading = _with_target(doing, command.instruction, target)
-            found.append(dataclasses.replace(reading, preference=query.preference * command.preference))
+    for query, command in itertools.product(queries, said):
+        target = _combined(query.target, _replaced(command.target, query.target), query.target.category)
+        doing, other = (query, command) if command.destination is None and not command.steps else (command, query)
+        found.append(_with_target(doing, command.instruction, target, other.preference))
     return _ranked(found)
 
 
@@ -241,28 +199,28 @@ def of_the_kind(
     found: dict[tuple[NounPhrase, Destination | None], SpatialQuery] = {}
     for query in queries:
         told = dataclasses.replace(query.target, superlative=None, ordinal=None)
-        looks = () if any_look else told.attributes
-        bare = NounPhrase(told.category, looks, count=told.count, choice=told.choice)
+        bare = _kind(told, () if any_look else told.attributes)
         whole = 0.0 if anywhere and bare != told else 1.0 - _OTHER_OF_THE_KIND
         for target, share in ((bare, 1.0 - whole), (told, whole)):
-            reading = _with_target(query, query.instruction, target)
             key = target, query.destination
+            reading = _with_target(query, query.instruction, target, share)
             before = found[key].preference if key in found else 0.0
             if share:
-                found[key] = dataclasses.replace(reading, preference=before + query.preference * share)
+                found[key] = dataclasses.replace(reading, preference=before + reading.preference)
     return _ranked(list(found.values()))
+
+
+def _kind(phrase: NounPhrase, attributes: tuple[str, ...]) -> NounPhrase:
+    return NounPhrase(phrase.category, attributes, count=phrase.count, choice=phrase.choice)
 
 
 def with_name(queries: Sequence[SpatialQuery], missing: NounPhrase, name: str) -> tuple[SpatialQuery, ...]:
     """Rename a phrase wherever it is: "the nut can" for "the nut tcan"."""
 
     def renamed(phrase: NounPhrase) -> NounPhrase:
-        relations = tuple(
-            dataclasses.replace(clause, anchors=tuple(renamed(anchor) for anchor in clause.anchors))
-            for clause in phrase.relations
-        )
-        known = name if (phrase.category, phrase.attributes) == (missing.category, missing.attributes) else None
-        return dataclasses.replace(phrase, category=known or phrase.category, relations=relations)
+        if (phrase.category, phrase.attributes) == (missing.category, missing.attributes):
+            phrase = dataclasses.replace(phrase, category=name)
+        return _in_anchors(phrase, renamed)
 
     return tuple(_mapped(query, renamed) for query in queries)
 
@@ -279,20 +237,14 @@ def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> lis
         if not told or phrase.category == _GENERIC or phrase == subject_of(query):
             continue
         combined = _combined(phrase, _replaced(added, phrase), phrase.category)
-        reading = _mapped(query, lambda said, old=phrase, new=combined: _with_phrase(said, old, new))  # type: ignore[misc]
+        reading = _mapped(query, partial(_with_phrase, old=phrase, new=combined))
         found.append(dataclasses.replace(reading, instruction=answer))
     return found
 
 
 def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhrase:
     """Replace a phrase, or one of the phrases inside it, by another one."""
-    if said == old:
-        return new
-    relations = tuple(
-        dataclasses.replace(clause, anchors=tuple(_with_phrase(anchor, old, new) for anchor in clause.anchors))
-        for clause in said.relations
-    )
-    return dataclasses.replace(said, relations=relations)
+    return new if said == old else _in_anchors(said, partial(_with_phrase, old=old, new=new))
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
@@ -305,14 +257,12 @@ def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
 
     "It", and the object that "the other one" excludes, stay phrases of the category "it".
     """
-    words = _PREAMBLE.sub("", answer)
-    bare = _BARE.match(words.strip().rstrip(".!"))
+    words = description(answer)
+    bare = _BARE.match(words)
     if bare is not None and len(bare[1].split()) <= 2 and bare[1].lower() != "others":
-        try:
+        with suppress(NotUnderstoodError):
             return _counted(f"the {bare[1]} one")
-        except NotUnderstoodError:
-            pass
-    return _counted(words or answer)
+    return _counted(words)
 
 
 def _counted(words: str) -> tuple[SpatialQuery, ...]:
@@ -331,24 +281,21 @@ def _counted(words: str) -> tuple[SpatialQuery, ...]:
 def _without(queries: tuple[SpatialQuery, ...], what: str, answer: str) -> tuple[SpatialQuery, ...]:
     """Exclude "not the red one" or "not that one" from what was said before."""
     if _POINTED.match(what):
-        readings = [each for query in queries for each in
-                    _others(_with_target(query, answer, _apart(query.target, query.target)), query.target)]  # fmt: skip
-        return _ranked(readings)
+        apart = ((_with_target(query, answer, _apart(query.target, query.target)), query.target) for query in queries)
+        return _ranked([each for reading, earlier in apart for each in _others(reading, earlier)])
     said = parse_answer(what)[0]
-    if said.action not in _ACTIONS_OF_A_PHRASE or said.destination is not None or said.steps:
+    if _acts(said) or said.destination is not None:
         raise NotUnderstoodError(answer, (0, len(answer)), "this is not a command", "say what to do")
     described = None if _NAMED.match(what) else _bare_relation(said.target)
-    if described is not None:
-        return tuple(
-            _with_target(query, answer, dataclasses.replace(
-                query.target, relations=(*query.target.relations, dataclasses.replace(described, negated=True))))
-            for query in queries
-        )  # fmt: skip
     readings = []
     for query in queries:
-        category = next(iter(_categories(query.target.category, said.target.category, one=True)))
-        anchor = dataclasses.replace(_replaced(said.target, query.target), category=category)
-        readings.append(_with_target(query, answer, _apart(query.target, anchor)))
+        if described is not None:
+            target = _relating(query.target, dataclasses.replace(described, negated=True))
+        else:
+            category = next(iter(_categories(query.target.category, said.target.category, one=True)))
+            anchor = dataclasses.replace(_replaced(said.target, query.target), category=category)
+            target = _apart(query.target, anchor)
+        readings.append(_with_target(query, answer, target))
     return tuple(readings)
 
 
@@ -363,16 +310,15 @@ def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None
     Returns:
         Both, or only `reading` if the earlier words named only the kind.
     """
-    bare = NounPhrase(earlier.category, earlier.attributes, count=earlier.count, choice=earlier.choice)
+    bare = _kind(earlier, earlier.attributes)
     if bare == earlier:
         return (reading,)
     told = _apart(bare, earlier)
     if added is not None:
         told = _combined(bare, _replaced(added, earlier), reading.target.category)
-    other = _with_target(reading, reading.instruction, told)
     return (
-        dataclasses.replace(other, preference=reading.preference * _OTHER_OF_THE_KIND),
-        dataclasses.replace(reading, preference=reading.preference * (1.0 - _OTHER_OF_THE_KIND)),
+        _with_target(reading, reading.instruction, told, _OTHER_OF_THE_KIND),
+        _with_target(reading, reading.instruction, reading.target, 1.0 - _OTHER_OF_THE_KIND),
     )
 
 
@@ -385,22 +331,24 @@ def _bare_relation(phrase: NounPhrase) -> RelationClause | None:
 
 
 def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
-    return dataclasses.replace(phrase, relations=(*phrase.relations, RelationClause(_OTHER_THAN, (anchor,))))
+    return _relating(phrase, RelationClause(_OTHER_THAN, (anchor,)))
 
 
-# ------------------------------------------------------------------------------------------------ frames
+# ------------------------------------------------------------------------------------------------ phrases inside
 
 
-def _frame_said(words: str) -> FrameOfReference | None:
-    """The frame of reference if the whole answer names one: "from my side", "yours", "the camera's"."""
-    if words in _OWN_FRAMES:
-        return _OWN_FRAMES[words]
-    for prefix in ("", "from ", "as seen from "):
-        kinds = phrase_table()[0].get(prefix + words, {})
-        if "FRAME" in kinds:
-            frame: FrameOfReference = kinds["FRAME"][0]
-            return frame
-    return None
+def _relating(phrase: NounPhrase, *clauses: RelationClause) -> NounPhrase:
+    return dataclasses.replace(phrase, relations=(*phrase.relations, *clauses))
+
+
+def _in_anchors(phrase: NounPhrase, change: Callable[[NounPhrase], NounPhrase]) -> NounPhrase:
+    """A phrase with the phrases that its relations name changed."""
+    relations = (dataclasses.replace(clause, anchors=tuple(map(change, clause.anchors))) for clause in phrase.relations)
+    return dataclasses.replace(phrase, relations=tuple(relations))
+
+
+def _is_framed(relation: str) -> bool:
+    return relation in RELATIONS and RELATIONS[relation].framed
 
 
 def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool) -> NounPhrase:
@@ -411,12 +359,9 @@ def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool
 
     ordered = said.superlative in FRAMED_SUPERLATIVES
     ordered = ordered or (said.ordinal is not None and said.ordinal.from_ in FRAMED_ORDERS)
+    said = _in_anchors(said, partial(_seen_from, frame=frame, whatever_said=whatever_said))
     relations = tuple(
-        dataclasses.replace(
-            clause,
-            anchors=tuple(_seen_from(anchor, frame, whatever_said=whatever_said) for anchor in clause.anchors),
-            frame=replaced(clause.frame, clause.relation in RELATIONS and RELATIONS[clause.relation].framed),
-        )
+        dataclasses.replace(clause, frame=replaced(clause.frame, _is_framed(clause.relation)))
         for clause in said.relations
     )
     return dataclasses.replace(said, relations=relations, frame=replaced(said.frame, ordered))
@@ -428,57 +373,48 @@ def _mapped(
     """The query with every phrase changed, and the frame of destinations set."""
 
     def clause(said: _Related) -> _Related:
-        framed = frame is not None and said.relation in RELATIONS and RELATIONS[said.relation].framed
-        return dataclasses.replace(
-            said, anchors=tuple(map(phrase, said.anchors)), frame=frame if framed else said.frame
-        )
+        seen_from = frame if frame is not None and _is_framed(said.relation) else said.frame
+        return dataclasses.replace(said, anchors=tuple(map(phrase, said.anchors)), frame=seen_from)
 
     def place(said: Destination | None) -> Destination | None:
-        if said is None:
-            return None
-        excluded, also = tuple(map(clause, said.excluded)), tuple(map(clause, said.also))
-        return dataclasses.replace(clause(said), excluded=excluded, also=also)
+        return said and dataclasses.replace(
+            clause(said), excluded=tuple(map(clause, said.excluded)), also=tuple(map(clause, said.also)))  # fmt: skip
 
     def step(said: Step) -> Step:
         return dataclasses.replace(said, target=phrase(said.target), destination=place(said.destination))
 
-    question = query.question
-    if question is not None:
-        question = dataclasses.replace(
-            question, asked=None if question.asked is None else phrase(question.asked),
-            other=None if question.other is None else phrase(question.other),
-            choices=tuple(map(phrase, question.choices)),
-        )  # fmt: skip
+    asks = query.question
     return dataclasses.replace(
         query, target=phrase(query.target), destination=place(query.destination),
         steps=tuple(map(step, query.steps)), forbids=tuple(map(step, query.forbids)),
-        avoid=tuple(map(phrase, query.avoid)), question=question,
+        avoid=tuple(map(phrase, query.avoid)),
+        question=asks and dataclasses.replace(
+            asks, asked=asks.asked and phrase(asks.asked), other=asks.other and phrase(asks.other),
+            choices=tuple(map(phrase, asks.choices))),
     )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ adding up
 
 
-def _with_target(query: SpatialQuery, answer: str, target: NounPhrase) -> SpatialQuery:
-    def step(said: Step) -> Step:
-        return dataclasses.replace(said, target=target) if said.target == query.target else said
-
-    steps, forbids = tuple(map(step, query.steps)), tuple(map(step, query.forbids))
-    return dataclasses.replace(query, instruction=answer, target=target, steps=steps, forbids=forbids)
+def _with_target(query: SpatialQuery, answer: str, target: NounPhrase, share: float = 1.0) -> SpatialQuery:
+    """A reading with another target, and with a share of the preference."""
+    steps, forbids = (
+        tuple(dataclasses.replace(said, target=target) if said.target == query.target else said for said in some)
+        for some in (query.steps, query.forbids)
+    )
+    return dataclasses.replace(
+        query, instruction=answer, target=target, steps=steps, forbids=forbids, preference=query.preference * share
+    )
 
 
 def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
     """Replace every "it" in a phrase by `earlier`; "the other one" takes its noun."""
     if phrase.category in _IT:
-        return earlier if not phrase.relations else dataclasses.replace(
-            earlier, relations=(*earlier.relations, *phrase.relations))  # fmt: skip
-    relations = tuple(
-        dataclasses.replace(clause, anchors=tuple(_replaced(anchor, earlier) for anchor in clause.anchors))
-        for clause in phrase.relations
-    )
-    apart = any(clause.relation == _OTHER_THAN for clause in relations)
+        return _relating(earlier, *phrase.relations)
+    apart = any(clause.relation == _OTHER_THAN for clause in phrase.relations)
     category = earlier.category if apart and phrase.category == _GENERIC else phrase.category
-    return dataclasses.replace(phrase, category=category, relations=relations)
+    return dataclasses.replace(_in_anchors(phrase, partial(_replaced, earlier=earlier)), category=category)
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:
@@ -498,7 +434,7 @@ def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase
     )
 
 
-def _categories(first: str, added: str, one: bool) -> dict[str, float]:
+def _categories(first: str, added: str, one: object) -> dict[str, float]:
     """Possible names of the object after an answer, with the share of each reading.
 
     "One", and the same noun again, keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the

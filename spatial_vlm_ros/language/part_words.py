@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, Literal
+from itertools import chain
+from typing import Final, Literal, TypeVar
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.lexicon import CONTAINERS, PARTS, SURFACES
@@ -15,6 +16,9 @@ from spatial_vlm_ros.types.query import Preposition
 CENTRES, CORNERS, EDGES, SHARES = map(WORDS.words, ("centres", "corners", "edges", "shares"))
 COMPARTMENTS, BURNERS, LEVELS = map(WORDS.words, ("compartments", "burners", "levels"))
 DRAWERS, DOORS = WORDS.words("drawers"), WORDS.words("doors")
+CLOSURES = WORDS.words("closures")
+"""Parts of what they close: "from the jar" says whose lid it is."""
+
 ALONG_BOTH = CORNERS | SHARES | COMPARTMENTS | BURNERS | LEVELS | DRAWERS | DOORS
 """Parts that two directions may pick out together ("the front left compartment")."""
 NEVER_LABELLED = CENTRES | CORNERS | EDGES | COMPARTMENTS | BURNERS | {"half"}
@@ -65,12 +69,8 @@ def preposition_of(relation: str, words: str) -> Preposition | None:
 
 def prepositions(phrase: NounPhrase) -> tuple[Preposition | None, ...]:
     """Prepositions of all clauses of a phrase and of its anchors; equality of phrases ignores them."""
-    found: list[Preposition | None] = []
-    for clause in phrase.relations:
-        found.append(clause.preposition)
-        for anchor in clause.anchors:
-            found += prepositions(anchor)
-    return tuple(found)
+    inside = ((each.preposition, *chain.from_iterable(map(prepositions, each.anchors))) for each in phrase.relations)
+    return tuple(chain.from_iterable(inside))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -78,6 +78,7 @@ def prepositions(phrase: NounPhrase) -> tuple[Preposition | None, ...]:
 # An object put "to" or standing "at" a part is on it. "The bin with the banana" has the banana in it or on it, if it is
 # something that holds objects.
 
+_Related = TypeVar("_Related", RelationClause, Destination)
 _PARTS = (ALONG_BOTH | CENTRES | EDGES) - DOORS
 _BOARDS = SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
 _FLAT = frozenset({"plate", "dish", "saucer"})
@@ -107,13 +108,14 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
                 f"{to.anchors[0].category}",
                 'say the sides: "at the back left corner of the tray"',
             )  # fmt: skip
-    return replace(
-        query,
-        target=_phrase(query.target, query.action in _WITH_TOOLS),
-        destination=_destination(query.destination),
-        avoid=tuple(map(_phrase, query.avoid)),
-        steps=tuple(replace(s, target=_phrase(s.target), destination=_destination(s.destination)) for s in query.steps),
+    steps, forbids = (
+        tuple(replace(s, target=_phrase(s.target), destination=_destination(s.destination)) for s in some)
+        for some in (query.steps, query.forbids)
     )
+    return replace(
+        query, target=_phrase(query.target, query.action in _WITH_TOOLS), destination=_destination(query.destination),
+        avoid=tuple(map(_phrase, query.avoid)), steps=steps, forbids=forbids,
+    )  # fmt: skip
 
 
 def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause) -> RelationClause:
@@ -128,72 +130,57 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
         "corner", superlative=first[0] if first else last, also=last if first else None, frame=clause.frame,
         relations=(RelationClause("part of", (whole,)),),
     )  # fmt: skip
-    contained = clause.preposition == IN and whole.category.split(" ")[-1] in OPEN_CONTAINERS - TRAYS
+    contained = clause.preposition == IN and _head(whole) in OPEN_CONTAINERS - TRAYS
     return RelationClause("inside" if contained else "on", (corner,), preposition=clause.preposition)
 
 
 def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
     """Bring a phrase and those inside it into one form; `tools`: its "with" may name a tool."""
-    relations = tuple(
-        clause if tools and clause.relation == "with" else _clause(clause, phrase) for clause in phrase.relations
-    )
+    relations = tuple(each if tools and each.relation == "with" else _clause(each, phrase) for each in phrase.relations)
     *before, head = phrase.category.split(" ")
     owner = next((n for n, word in enumerate(before, 1) if word.endswith("'s")), 0)
     if owner and head in PARTS:  # "the jar's lid"
         whole = NounPhrase(" ".join(before[:owner]).removesuffix("'s"))
         name = " ".join((*before[owner:], head))
         return replace(phrase, category=name, relations=(RelationClause("part of", (whole,)), *relations))
-    if (
-        before
-        and head in NEVER_LABELLED
-        and before[-1] in WHOLES
-        and not any(c.relation == "part of" for c in relations)
-    ):
+    owned = any(clause.relation == "part of" for clause in relations)
+    if before and head in NEVER_LABELLED and before[-1] in WHOLES and not owned:
         whole = NounPhrase(" ".join(before))
         return replace(phrase, category=head, relations=(*relations, RelationClause("part of", (whole,))))
-    return phrase if relations == phrase.relations else replace(phrase, relations=relations)
+    return replace(phrase, relations=relations)
 
 
-def _clause(clause: RelationClause, holder: NounPhrase) -> RelationClause:
-    anchors = tuple(_phrase(anchor) for anchor in clause.anchors)
-    relation = clause.relation
-    if relation == "inside" and _is_bare_corner(clause.anchors):
-        return replace(clause, relation="on", anchors=_on_the_ground(clause.anchors), preposition=IN)
-    if relation == "with" and not any(anchor.category.split(" ")[-1] in PARTS for anchor in anchors):
-        held_by = holder.category.split(" ")[-1]
-        if held_by in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
-            relation = "supporting"
-        elif held_by in OPEN_CONTAINERS | COMPARTMENTS:  # "the bin with the banana"
-            relation = "containing"
-    return replace(clause, relation=_on(relation, anchors), anchors=anchors)
+def _clause(clause: RelationClause, holder: NounPhrase | None = None) -> RelationClause:
+    clause = _placed(clause)
+    if holder is None or clause.relation != "with" or any(_head(anchor) in PARTS for anchor in clause.anchors):
+        return clause
+    if _head(holder) in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
+        return replace(clause, relation="supporting")
+    if _head(holder) in OPEN_CONTAINERS | COMPARTMENTS:  # "the bin with the banana"
+        return replace(clause, relation="containing")
+    return clause
 
 
-def _destination(destination: Destination | None) -> Destination | None:
-    if destination is None:
-        return None
-    anchors = tuple(_phrase(anchor) for anchor in destination.anchors)
-    excluded = tuple(_clause(clause, NounPhrase("object")) for clause in destination.excluded)
-    also = tuple(_clause(clause, NounPhrase("object")) for clause in destination.also)
-    destination = replace(destination, excluded=excluded, also=also) if excluded or also else destination
-    if destination.relation == "inside" and _is_bare_corner(anchors):
-        return replace(destination, relation="on", anchors=_on_the_ground(anchors), preposition=IN)
-    return replace(destination, relation=_on(destination.relation, anchors), anchors=anchors)
+def _destination(said: Destination | None) -> Destination | None:
+    return said and replace(
+        _placed(said), excluded=tuple(map(_clause, said.excluded)), also=tuple(map(_clause, said.also))
+    )
 
 
-def _is_bare_corner(anchors: tuple[NounPhrase, ...]) -> bool:
-    """True if two sides name a corner of the table, or of nothing in particular ("in the front left corner")."""
+def _placed(said: _Related) -> _Related:
+    """A relation to parts: "in" a corner that two sides name is on it, and "at" and "to" a part is on it, too."""
+    anchors = tuple(map(_phrase, said.anchors))
     corner = anchors[0]
-    wholes = [whole.category.split(" ")[-1] for clause in corner.relations for whole in clause.anchors]
-    of_a_surface = all(clause.relation == "part of" for clause in corner.relations) and _BOARDS.issuperset(wholes)
-    return len(anchors) == 1 and corner.category in CORNERS and corner.also is not None and of_a_surface
+    wholes = {_head(whole) for clause in corner.relations for whole in clause.anchors}
+    if (
+        said.relation == "inside" and corner.category in CORNERS and corner.also is not None and len(anchors) == 1
+        and wholes <= _BOARDS and all(clause.relation == "part of" for clause in corner.relations)
+    ):  # fmt: skip
+        first, second = (_FLAT_SIDE.get(side or "", side) for side in (corner.superlative, corner.also))
+        return replace(said, relation="on", anchors=(replace(corner, superlative=first, also=second),), preposition=IN)
+    on = said.relation in _AT and all(_head(anchor) in _PARTS for anchor in anchors)
+    return replace(said, relation="on" if on else said.relation, anchors=anchors)
 
 
-def _on_the_ground(corners: tuple[NounPhrase, ...]) -> tuple[NounPhrase, ...]:
-    (corner,) = corners
-    first, second = (_FLAT_SIDE.get(side or "", side) for side in (corner.superlative, corner.also))
-    return (replace(corner, superlative=first, also=second),)
-
-
-def _on(relation: str, anchors: tuple[NounPhrase, ...]) -> str:
-    """The relation; "at" and "to" a part become "on"."""
-    return "on" if relation in _AT and all(a.category.split(" ")[-1] in _PARTS for a in anchors) else relation
+def _head(phrase: NounPhrase) -> str:
+    return phrase.category.split(" ")[-1]

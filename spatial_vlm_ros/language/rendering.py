@@ -126,11 +126,9 @@ def _command(step: Step | SpatialQuery) -> str:
     if action is None:
         ways = [words for pattern in ACTIONS.get(step.action, ()) for words in expand(pattern)]
         action = step.action if step.action in ways or not ways else ways[0]
-    words = "put" if step.action == "place" else action
-    words += " " + describe(step.target)
-    if step.destination is not None:
-        words += " " + _destination(step.destination, step.action)
-    return words
+    verb = "put" if step.action == "place" else action
+    place = [] if step.destination is None else [_destination(step.destination, step.action)]
+    return " ".join((verb, describe(step.target), *place))
 
 
 def _frame(frame: FrameOfReference | None) -> list[str]:
@@ -143,12 +141,9 @@ def _measured(distance: Distance | None, name: str) -> list[str]:
 
 def _clause(clause: RelationClause, first: bool) -> str:
     bare_means_elsewhere = clause.relation in _BARE_MEANS_ELSEWHERE and clause.distance is None
-    link = "that is" if clause.negated or bare_means_elsewhere else ""
     words = [] if first else ["and"]
-    if link:
-        words.append(link)
-    if clause.negated:
-        words.append("not")
+    words += ["that is"] if clause.negated or bare_means_elsewhere else []
+    words += ["not"] if clause.negated else []
     name = clause.relation
     if name in RELATIONS and name in RELATIONS[name].motion:
         name = next(expand(RELATIONS[name].surfaces[0]))

@@ -10,18 +10,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import parse, stops
 from spatial_vlm_ros.language.account import left_out
-from spatial_vlm_ros.language.answers import AnswerWords, classify, normalised
+from spatial_vlm_ros.language.answers import AnswerWords, classify, denial, names_frame, normalised
 from spatial_vlm_ros.language.dialogue import (
     commanded,
-    denial,
     description_of,
     forbidding,
-    names_frame,
     of_the_kind,
     only_relates,
     permitting,
@@ -127,16 +126,13 @@ def supported(queries: Sequence[SpatialQuery]) -> Readings:
     """The readings whose relations are all known, without those with an impossible place."""
     if queries[0].action == STOP:
         raise StopRequestedError(queries[0].instruction)
-    queries = [query for query in queries if may_be_put(query)] or queries
-    for query in queries[:1]:
-        check_supported(query)
-    known = []
-    for query in queries:
-        try:
+    first, *others = [query for query in queries if may_be_put(query)] or queries
+    check_supported(first)
+    known = [first]
+    for query in others:
+        with suppress(SpatialVlmError):
             check_supported(query)
-        except SpatialVlmError:
-            continue
-        known.append(query)
+            known.append(query)
     return tuple(known)
 
 
@@ -159,11 +155,12 @@ def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
     permitted = permitting(words, before.queries) if before.forbids else None
     if permitted is not None:
         # It ends a prohibition of the same object, by whatever act, or of that act at any place.
-        lifted = [step for step in before.forbids if permitted.target == step.target]
-        lifted = [step for step in lifted if keeps_away(step) or permitted.act == step.act]
-        acts = acts_on(permitted)  # unlike "you may look at it"
-        left = tuple(step for step in before.forbids if not acts or step not in lifted)
-        if left != before.forbids:
+        lifted = [
+            step for step in before.forbids
+            if permitted.target == step.target and (keeps_away(step) or permitted.act == step.act)
+        ]  # fmt: skip
+        if lifted and acts_on(permitted):  # unlike "you may look at it"
+            left = tuple(step for step in before.forbids if step not in lifted)
             may = f"I may {say_step(permitted)} again."
             return DialogueTurn(words, (Attempt(before.queries),), before, forbids=left, told=may)
     return _bound(_Taking(words, before).turn(), before.forbids)
@@ -246,17 +243,17 @@ class _Taking:
 
     def _yes(self, _: AnswerWords) -> DialogueTurn:
         before, asked = self._before, self._asked
-        if asked is not None and asked.kind == "name" and asked.about is not None:
+        if self._kind == "name":
             return self._renamed()
-        if asked is None or asked.kind == "whether":
-            if before.shown:
-                queries = before.queries
-                if asked is not None and asked.fewer:
-                    queries = _with(queries, count=len(before.shown) if len(before.shown) > 1 else None)
-                confirmed = (*before.confirmed, *before.shown) if _is_plural(queries) else before.shown
-                return self._turn(Attempt(queries, (), before.denied, confirmed))
+        if self._kind in ("which", "whose"):
+            raise self._refusal("yes does not say which object is meant", self._repair())
+        if not before.shown:
             raise self._refusal("there is no open yes/no question", "say which object is meant")
-        raise self._refusal("yes does not say which object is meant", self._repair())
+        queries = before.queries
+        if asked is not None and asked.fewer:
+            queries = _with(queries, count=len(before.shown) if len(before.shown) > 1 else None)
+        confirmed = (*before.confirmed, *before.shown) if _is_plural(queries) else before.shown
+        return self._turn(Attempt(queries, (), before.denied, confirmed))
 
     def _renamed(self) -> DialogueTurn:
         asked, before = self._asked, self._before
@@ -270,7 +267,7 @@ class _Taking:
         if asked is not None and asked.kind == "name":
             turn = self._turn(Attempt(before.queries, (), before.denied, before.confirmed), denies=True)
             return dataclasses.replace(turn, unnamed=before.unnamed | {asked.name})
-        if asked is not None and asked.kind in ("which", "whose"):
+        if self._kind in ("which", "whose"):
             return self._none(answer)
         if not before.shown:
             raise self._refusal("no object was offered that could be rejected", "say which object is meant")
@@ -296,10 +293,10 @@ class _Taking:
 
     def _none(self, answer: AnswerWords) -> DialogueTurn:
         before, asked = self._before, self._asked
-        if asked is None or asked.kind in ("whether", "name"):
+        if asked is None or self._kind in ("whether", "name"):
             return self._no(answer)
         offered = tuple(obj for offer in asked.offers for obj in offer.objects) or before.among
-        if asked.kind == "whose" or not offered:
+        if self._kind == "whose" or not offered:
             raise self._refusal(_NO_ANSWER, self._repair())
         return self._without(offered)
 
@@ -335,7 +332,7 @@ class _Taking:
 
     def _nth(self, answer: AnswerWords) -> DialogueTurn:
         asked = self._asked
-        offers = asked.offers if asked is not None and asked.kind in ("which", "whose") else ()
+        offers = asked.offers if asked is not None and self._kind in ("which", "whose") else ()
         if not offers:
             return self._described(AnswerWords("words", answer.words, no=answer.no))
         if answer.n > len(offers):
@@ -356,10 +353,8 @@ class _Taking:
             if offer is not None and offer.objects and self._kind == "which":
                 left = tuple(obj for obj in before.among if obj not in offer.objects)
                 chosen = left if len(left) == 1 and not _is_plural(before.queries) else ()
-                doubt = None if self._asked is not None and self._asked.clear else _UNCLEAR
-                return self._turn(
-                    Attempt(before.queries, left, self._denied(offer.objects), chosen, doubt), denies=True
-                )
+                apart = Attempt(before.queries, left, self._denied(offer.objects), chosen, self._unclear())
+                return self._turn(apart, denies=True)
         if names_frame(words) is not None:
             queries = supported(with_answer(before.queries, words))
             return self._turn(Attempt(queries, (), before.denied, before.confirmed))
@@ -400,11 +395,10 @@ class _Taking:
             turn = self._turn(Attempt(queries, () if before.shown else before.among, before.denied, confirmed))
         elif another and before.shown:
             # Without that clause: the denied object is known better by its position.
-            kept = []
-            for query in queries:
-                clauses = tuple(clause for clause in query.target.relations if clause.relation != "other than")
-                kept.append(dataclasses.replace(query, target=dataclasses.replace(query.target, relations=clauses)))
-            queries = tuple(dict.fromkeys(kept))
+            kept = [tuple(c for c in query.target.relations if c.relation != "other than") for query in queries]
+            queries = tuple(
+                dict.fromkeys(_with((q,), relations=some)[0] for q, some in zip(queries, kept, strict=True))
+            )
             turn = self._turn(Attempt(queries, (), self._denied(before.shown)), denies=True)
         else:
             turn = self._turn(Attempt(queries))
@@ -420,13 +414,10 @@ class _Taking:
         queries = supported(with_answer(before.queries, words))
         of_space = before.queries[0].question is not None  # such words may be about the object of comparison
         names: tuple[str, ...] = ()  # words that name a kind and must be in an object's name
-        if not of_space:
-            try:
-                said = description_of(denial(words) or words)
-            except (InputError, NotUnderstoodError):
-                said = None
+        said = None if of_space else _description(denial(words) or words)
+        if said is not None:
             known = {"object", "it", "them", *self._target.category.split()}
-            names = () if said is None else tuple(word for word in said.category.split() if word not in known)
+            names = tuple(word for word in said.category.split() if word not in known)
         named = self._asked is not None and self._target.category != _ONE and not of_space
         noun = self._nouns()[-1] if named else ""
         if answer.yes and before.shown and self._kind in (None, "whether"):
@@ -462,23 +453,22 @@ class _Taking:
         ignored = _FUNCTION_WORDS | set(self._target.category.split())
         said = set(normalised(words).split()) - ignored
         fitting = [offer for offer in offers if said <= set(normalised(offer.words).split())]
-        part = fitting[0] if said and len(fitting) == 1 else None
-        if part is None:
+        if not said or len(fitting) != 1:
             return []
-        return [dataclasses.replace(self._of_offer(part), doubt="only part of an offered answer was said")]
+        return [dataclasses.replace(self._of_offer(fitting[0]), doubt="only part of an offered answer was said")]
 
     # -------------------------------------------------------------------------------------------- offered answers
 
     def _offered(self, offer: OfferedObjects, doubt: str | None = None) -> DialogueTurn:
-        asked, before = self._asked, self._before
-        if asked is not None and asked.kind == "name":
+        if self._kind == "name":
             return self._renamed()
         attempt = self._of_offer(offer)
-        if asked is not None and asked.kind == "whose":
-            return self._turn(Attempt(attempt.queries, (), before.denied, ()))
-        if doubt is None and asked is not None and not asked.clear:
-            doubt = _UNCLEAR
-        return self._turn(dataclasses.replace(attempt, doubt=doubt or attempt.doubt))
+        if self._kind == "whose":
+            return self._turn(Attempt(attempt.queries, (), self._before.denied))
+        return self._turn(dataclasses.replace(attempt, doubt=doubt or self._unclear() or attempt.doubt))
+
+    def _unclear(self) -> str | None:
+        return _UNCLEAR if self._asked is not None and not self._asked.clear else None
 
     def _of_offer(self, offer: OfferedObjects) -> Attempt:
         before = self._before
@@ -530,20 +520,15 @@ class _Taking:
 
     def _meaning(self, words: str) -> NounPhrase | None:
         """The meaning of words about one of the objects asked about, by any name."""
-        try:
-            said = description_of(words)
-        except (InputError, NotUnderstoodError):
-            return None
-        if said is not None and said.category in (self._target.category, "it"):
-            said = dataclasses.replace(said, category="object")
-        return said
+        said = _description(words)
+        alike = said is not None and said.category in (self._target.category, "it")
+        return dataclasses.replace(said, category="object") if said is not None and alike else said
 
     # -------------------------------------------------------------------------------------------- small ones
 
     def _turn(self, *attempts: Attempt, denies: bool = False) -> DialogueTurn:
-        for attempt in attempts[:1]:
-            if any(len(query.target.relations) > _MOST_CLAUSES for query in attempt.queries):
-                raise self._refusal(f"more than {_MOST_CLAUSES} details were added", "give a new instruction")
+        if any(len(query.target.relations) > _MOST_CLAUSES for query in attempts[0].queries):
+            raise self._refusal(f"more than {_MOST_CLAUSES} details were added", "give a new instruction")
         return DialogueTurn(self._words, attempts, self._before, denies, self._before.unnamed, self._before.opened)
 
     def _denied(self, more: Remembered) -> Remembered:
@@ -553,12 +538,10 @@ class _Taking:
         return tuple(dict.fromkeys((self._target.category, self._target.category.split()[-1])))
 
     def _repair(self) -> str:
-        asked = self._asked
-        if asked is None:
+        if self._asked is None:
             return "say which object is meant"
-        if asked.kind in ("whether", "name"):
-            return f'answer "yes" or "no": {asked.text}'
-        return f"answer the question: {asked.text}"
+        how = 'answer "yes" or "no"' if self._kind in ("whether", "name") else "answer the question"
+        return f"{how}: {self._asked.text}"
 
     def _refusal(self, reason: str, repair: str) -> NotUnderstoodError:
         return NotUnderstoodError(self._words, (0, len(self._words)), reason, repair)
@@ -566,6 +549,13 @@ class _Taking:
 
 def _with(queries: Readings, **changed: object) -> Readings:
     return tuple(dataclasses.replace(q, target=dataclasses.replace(q.target, **changed)) for q in queries)  # type: ignore[arg-type]
+
+
+def _description(words: str) -> NounPhrase | None:
+    try:
+        return description_of(words)
+    except (InputError, NotUnderstoodError):
+        return None
 
 
 def _is_plural(queries: Readings) -> bool:

@@ -79,7 +79,7 @@ def test_a_frame_holds_for_the_order_the_nested_clause_and_the_destination() -> 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        *((words, "no object to choose") for words in ("neither", "none of them", "nothing", "no", "Nope.")),
+        *((words, "no object to choose") for words in ("neither", "none of them", "nothing", "no", "Nope.", "wrong")),
         *((words, "a number alone") for words in ("2", "two", "3.")),
     ],
 )
