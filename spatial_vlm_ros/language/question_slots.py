@@ -3,20 +3,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Callable, Collection, Sequence
-from typing import Literal
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any, Literal
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import question_words as tables
 from spatial_vlm_ros.language.lexicon import NUMBERS
-from spatial_vlm_ros.language.patterns import expand, word_set
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
+from spatial_vlm_ros.types.query import QuestionKind
 
 Readings = list[SpatialQuery]
+Words = Sequence[Word]
+Phrases = Collection[tuple[str, ...]]
+Frames = Sequence[tuple[str, "Frames | Callable[..., Readings | None]"]]
+"""Forms of questions in the order tried. Each has its parts (`_parts`), and the method that builds a question, or the
+frames of the last part. The method gets each part by its name, and all as `words`; None leaves them to the next."""
 _MOST_READ = 600  # words read by the grammar for one question, over all splits: stops early for a long one
 _CROSSED = 6  # most readings of each of two phrases that are combined
 _OF_PREDICATES = frozenset(
@@ -28,6 +36,48 @@ _FIRST_OF_PREDICATES = NUMBERS.keys() | word_set("""
 """)
 
 
+@cache
+def _parts(frame: str) -> tuple[tuple[str, Phrases | None, str], ...]:
+    """The parts of a frame: the name of each, its phrases (None: any words), and its mark.
+
+    Args:
+        frame: parts separated by spaces. A capital letter is one or more words of any kind, a name in capitals a table
+            of `question_words`. "a|b" are alternatives, "name=a|b" gives them a name; "?" marks a part that may be
+            missing, "*" one that may also be repeated.
+    """
+    parts = []
+    for part in frame.split():
+        name, kinds, mark = re.fullmatch(r"(?:(\w+)=)?(.+?)([?*]?)", part).groups()  # type: ignore[union-attr]
+        found = [getattr(tables, kind) if kind.isupper() else (kind,) for kind in kinds.split("|") if len(kinds) > 1]
+        phrases = {(each,) if isinstance(each, str) else each for words in found for each in words}
+        parts.append((name or kinds.lower(), phrases or None, mark))
+    return tuple(parts)
+
+
+def _matches(parts: tuple[tuple[str, Phrases | None, str], ...], words: Words) -> Iterator[dict[str, Words]]:
+    """Every way to lay words out over the parts of a frame, those with a short first part first."""
+    if not parts:
+        if not words:
+            yield {}
+        return
+    name, phrases, mark = parts[0]
+    lengths: Iterable[int] = range(mark != "?", len(words) + 1)
+    if phrases is not None:
+        length = phrase_at(words, 0, phrases)
+        while mark == "*" and (more := phrase_at(words, length, phrases)):
+            length += more
+        lengths = (length,) * bool(length) + (0,) * bool(mark)
+    for length in lengths:
+        for others in _matches(parts[1:], words[length:]):
+            yield {name: words[:length], **others}
+
+
+def phrase_at(words: Words, i: int, phrases: Phrases) -> int:
+    """Number of words of the longest of some phrases at word `i`; 0 if there is none."""
+    texts = tuple(word.text for word in words[i : i + 8])
+    return max((n for n in range(1, len(texts) + 1) if texts[:n] in phrases), default=0)
+
+
 class SlotReader:
     """Read the parts of one question.
 
@@ -37,7 +87,7 @@ class SlotReader:
 
     def __init__(
         self,
-        words: Sequence[Word],
+        words: Words,
         instruction: str,
         read: Callable[[list[Word]], Sequence[SpatialQuery]],
         later: bool = False,
@@ -48,7 +98,7 @@ class SlotReader:
 
     # -------------------------------------------------------------------------------------------- words
 
-    def stripped(self) -> list[Word]:
+    def stripped(self) -> Words:
         """The words without punctuation and polite words at the end, and without leading punctuation."""
         words = list(self.words)
         while words:
@@ -70,48 +120,32 @@ class SlotReader:
         return words
 
     @staticmethod
-    def _ends(words: Sequence[Word], phrase: tuple[str, ...]) -> bool:
+    def _ends(words: Words, phrase: tuple[str, ...]) -> bool:
         return tuple(word.text for word in words[-len(phrase) :]) == phrase
-
-    @staticmethod
-    def phrase_at(words: Sequence[Word], i: int, phrases: Collection[tuple[str, ...]]) -> int:
-        """Number of words of the longest of some phrases at word `i`; 0 if there is none."""
-        texts = tuple(word.text for word in words[i : i + 8])
-        return max((n for n in range(1, len(texts) + 1) if texts[:n] in phrases), default=0)
 
     @staticmethod
     def written(at: Word, *texts: str) -> list[Word]:
         """Other words at a word's position."""
         return [Word(text, at.start, at.end) for text in texts]
 
-    def without(self, words: list[Word], patterns: tuple[str, ...], first: bool = False) -> list[Word]:
-        """The words without the phrases of some patterns, anywhere, or only at the start with `first`."""
-        phrases = {tuple(phrase.split()) for pattern in patterns for phrase in expand(pattern)}
-        kept: list[Word] = []
-        i = 0
-        while i < len(words):
-            length = self.phrase_at(words, i, phrases) if not (first and kept) else 0
-            if length:
-                i += length
-            else:
-                kept.append(words[i])
-                i += 1
+    @staticmethod
+    def without(words: Words, phrases: Phrases) -> Words:
+        """The words without some phrases."""
+        kept = []
+        while words:
+            length = phrase_at(words, 0, phrases)
+            kept += [] if length else [words[0]]
+            words = words[length or 1 :]
         return kept
 
-    def without_tail(self, words: list[Word], texts: Collection[str]) -> list[Word]:
+    @staticmethod
+    def without_tail(words: Words, texts: Collection[str]) -> Words:
         """The words without some words at their end."""
-        words = list(words)
         while words and words[-1].text in texts:
-            words.pop()
+            words = words[:-1]
         return words
 
-    def without_there(self, words: list[Word]) -> list[Word]:
-        """The words without "is there" before "between"."""
-        length = self.phrase_at(words, 0, tables.phrase_set("is|are there? left?", "there is|are", "do you see"))
-        after = words[length].text if length < len(words) else ""
-        return words[length:] if length and after in ("between", "from", "of") else words
-
-    def view_last(self, words: list[Word]) -> list[Word]:
+    def view_last(self, words: Words) -> Words:
         """Move a leading viewpoint to the end of the question."""
         table = phrase_table()[0]
         for length in range(min(8, len(words) - 1), 1, -1):
@@ -122,68 +156,84 @@ class SlotReader:
                 return [*rest, *words[:length]] if rest else words
         return words
 
-    def unfinished(self, words: Sequence[Word]) -> NotUnderstoodError:
+    def refusal(self, words: Words, reason: str, repair: str) -> NotUnderstoodError:
+        """The error that some words, or all, are not supported."""
+        span = (words[0].start, words[-1].end) if words else (0, len(self.instruction))
+        return NotUnderstoodError(self.instruction, span, reason, repair)
+
+    def unfinished(self, words: Words) -> NotUnderstoodError:
         """The error for a question that stops too early."""
-        start, end = (words[0].start, words[-1].end) if words else (0, len(self.instruction))
-        return NotUnderstoodError(
-            self.instruction, (start, end), "this question does not name what it asks about",
+        return self.refusal(
+            words, "this question does not name what it asks about",
             'say it with an object, for example "how far is the mug from the box?"',
         )  # fmt: skip
 
+    def framed(self, frames: Frames, words: Words, tries: bool = False) -> Readings | None:
+        """What the first frame that fits some words builds of them; None if no frame fits.
+
+        Args:
+            tries: True to try another split, or the next frame, if a part cannot be read.
+        """
+        for frame, build in frames:
+            for parts in _matches(_parts(frame), words):
+                try:
+                    if callable(build):
+                        found = build(self, words=words, **parts)
+                    else:
+                        found = self.framed(build, [*parts.values()][-1])
+                except NotUnderstoodError:
+                    if not tries:
+                        raise
+                    continue
+                if found is not None:
+                    return found
+        return None
+
     # -------------------------------------------------------------------------------------------- slots
 
-    def read(self, words: list[Word]) -> Readings:
+    def read(self, words: Words) -> Readings:
         """Parse words with the grammar of instructions."""
         self._left -= len(words)
         if not words or self._left < 0:
             raise self.unfinished(self.words)
-        return list(self._read(words))
+        return list(self._read(list(words)))
 
-    def only(self, readings: Readings, action: Literal["find", "verify"], words: Sequence[Word]) -> Readings:
+    def only(self, readings: Readings, action: Literal["find", "verify"], words: Words) -> Readings:
         """Check that readings are not a command."""
         first = readings[0]
         if first.action != action or first.steps or first.destination is not None:
-            raise NotUnderstoodError(
-                self.instruction, (words[0].start, words[-1].end), "a question and an order are in one sentence",
-                "ask the question alone, and give the order after its answer",
-            )  # fmt: skip
+            repair = "ask the question alone, and give the order after its answer"
+            raise self.refusal(words, "a question and an order are in one sentence", repair)
         return [r for r in readings if r.action == action and not r.steps and r.destination is None]
 
-    def only_nouns(self, readings: Readings, words: Sequence[Word]) -> Readings:
-        """As `only`, for noun phrases."""
-        return self.only(readings, "find", words or self.words)
-
-    def noun(self, words: list[Word]) -> Readings:
+    def noun(self, words: Words) -> Readings:
         """Parse a noun phrase; "a cup" means any cup."""
         if not words:
             raise self.unfinished(self.words)
-        readings = self.only_nouns(self.read(words), words)
+        readings = self.only(self.read(words), "find", words)
         target = readings[0].target
         if target.category == "object" and target.relations and self.relation_at(words):  # "behind the box"
             raise self.unfinished(words)
         return readings
 
-    def any_of(self, readings: Readings, words: Sequence[Word]) -> Readings:
-        """The same readings; an indefinite article makes them mean any such object."""
-        if not words or words[0].text not in ("a", "an", "another", "some"):
-            return readings
-        return [
-            dataclasses.replace(r, target=dataclasses.replace(r.target, choice="any")) if r.target.count in (None, 1)
-            else r for r in readings
-        ]  # fmt: skip
+    def made(self, readings: Readings, action: str, kind: QuestionKind, **said: Any) -> Readings:
+        """Turn readings into readings of a question."""
+        question = SpaceQuestion(kind, **said)
+        return [replace(r, instruction=self.instruction, action=action, question=question) for r in readings]
 
-    def made(self, reading: SpatialQuery, action: str, question: SpaceQuestion) -> SpatialQuery:
-        """Turn a reading into a reading of the question."""
-        return dataclasses.replace(reading, instruction=self.instruction, action=action, question=question)
+    def compared(self, first: Readings, second: Readings, kind: QuestionKind, **said: Any) -> Readings:
+        """Turn the readings of two phrases, each with each, into readings of a measurement."""
+        crossed = self.crossed(first, second)
+        return [each for r, other in crossed for each in self.made([r], "measure", kind, other=other, **said)]
 
     def crossed(self, first: Readings, second: Readings) -> list[tuple[SpatialQuery, NounPhrase]]:
         """Combine the readings of two phrases, each with each."""
         pairs = itertools.product(first[:_CROSSED], second[:_CROSSED])
-        return [(dataclasses.replace(a, preference=a.preference * b.preference), b.target) for a, b in pairs]
+        return [(replace(a, preference=a.preference * b.preference), b.target) for a, b in pairs]
 
     # -------------------------------------------------------------------------------------------- predicates
 
-    def predicate(self, words: list[Word]) -> list[SpaceQuestion]:
+    def predicate(self, words: Words) -> list[SpaceQuestion]:
         """Parse a predicate: "behind the box", "red", "the tallest one", "visible"."""
         texts = tuple(word.text for word in words)
         if not texts:
@@ -197,9 +247,8 @@ class SlotReader:
         if texts[0] in ("the", "my"):
             return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
         if texts[0] in tables.SUPERLATIVE_OF and len(texts) == 1:
-            return [
-                SpaceQuestion("whether", other=r.target) for r in self.noun([*self.written(words[0], "the"), *words])
-            ]
+            words = [*self.written(words[0], "the"), *words]
+            return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
         nearer = self._nearer(words, texts)
         if nearer is not None:
             return nearer
@@ -209,10 +258,10 @@ class SlotReader:
             target = reading.target
             if target.category not in ("object", "it", "them"):
                 raise self.unfinished(words)
-            found.append(SpaceQuestion("whether", asked=dataclasses.replace(target, category="object", count=None)))
+            found.append(SpaceQuestion("whether", asked=replace(target, category="object", count=None)))
         return found
 
-    def _nearer(self, words: list[Word], texts: tuple[str, ...]) -> list[SpaceQuestion] | None:
+    def _nearer(self, words: Words, texts: tuple[str, ...]) -> list[SpaceQuestion] | None:
         """Read "closer to the box than the bowl" and the like."""
         order = tables.NEARNESS.get(tables.SUPERLATIVE_OF.get(texts[0], ""))
         if order is None or "than" not in texts or texts[1:2] not in (("to",), ("from",)):
@@ -224,13 +273,13 @@ class SlotReader:
         other, than_what = self.noun(words[2:than])[0].target, self.noun(rival)[0].target
         return [SpaceQuestion("whether", other=other, choices=(than_what,), superlative=order)]
 
-    def relation_at(self, words: Sequence[Word]) -> int:
+    def relation_at(self, words: Words) -> int:
         """Number of words of the longest relation at the start of words; 0 if there is none."""
         table = phrase_table()[0]
         texts = [word.text for word in words[:6]]
         return max((n for n in range(1, len(texts) + 1) if "REL" in table.get(" ".join(texts[:n]), {})), default=0)
 
-    def check_one_question(self, words: Sequence[Word]) -> None:
+    def check_one_question(self, words: Words) -> None:
         """Refuse two questions in one: "the cup on the tray and the bowl in the box"."""
         table = phrase_table()[0]
         for i in range(1, len(words) - 2):
@@ -241,12 +290,9 @@ class SlotReader:
             if described or words[i + 1].text in ("is", "not"):
                 continue
             if any(self.relation_at(words[j:]) and words[j].text != "of" for j in range(i + 2, len(words) - 1)):
-                raise NotUnderstoodError(
-                    self.instruction, (words[i].start, words[-1].end), "these are two questions in one",
-                    "ask them one at a time",
-                )  # fmt: skip
+                raise self.refusal(words[i:], "these are two questions in one", "ask them one at a time")
 
-    def begins_predicate(self, words: Sequence[Word], i: int) -> bool:
+    def begins_predicate(self, words: Words, i: int) -> bool:
         """True if a predicate may begin at word `i`; most words cannot begin one and are not tried."""
         if words[i].kind != "word" or words[i - 1].text in ("the", "a", "an", "my", "your"):
             return False

@@ -12,9 +12,9 @@ _TABLES = patterns.WORDS.under("questions")
 CONTRACTED = {word: tuple(meaning.split()) for word, meaning in _TABLES.meanings("contracted").items()}
 OPENINGS, CLOSINGS, INDIRECT, POSSIBLY = map(_TABLES.phrases, ("openings", "closings", "indirect", "possibly"))
 BE, ARE_NOT, MODALS, PUTTING = map(_TABLES.words, ("be", "are_not", "modals", "putting"))
-ARTICLES, INDEFINITE, NO_PREDICATES = map(_TABLES.words, ("articles", "indefinite", "no_predicates"))
+ARTICLES, NO_PREDICATES = map(_TABLES.words, ("articles", "no_predicates"))
 ADVERBS = _TABLES.patterns("adverbs")
-GONE, EXCLAIMED, SEEN = map(_TABLES.phrases, ("gone", "exclaimed", "seen"))
+EXCLAIMED, SEEN = map(_TABLES.phrases, ("exclaimed", "seen"))
 SEEING, STANDS = map(_TABLES.words, ("seeing", "stands"))
 FROM, EACH_OTHER, RELATED = map(_TABLES.phrases, ("from", "each_other", "related"))
 LENGTH_NOUNS, UNITS, UNMEASURED = map(_TABLES.words, ("length_nouns", "units", "unmeasured"))
@@ -26,5 +26,7 @@ SUPERLATIVE_OF: dict[str, str] = _TABLES.meanings("superlatives")
 HOLDING: dict[str, str] = _TABLES.meanings("holding")
 NEARNESS = {"nearest": "closest to", "farthest": "farthest from"}
 VIEWERS = {tuple(said.split()): FrameOfReference(whose) for said, whose in _TABLES.meanings("viewers").items()}
+COMPARED_ONES = patterns.phrase_set("one of? them?", "object|thing|item", "of them|these|the two")
+"""Words after "which" in "which one is taller?"."""
 SIDES_OF = (("left", "of"), ("right", "of"), ("in", "front", "of"), ("behind",))
 """Answers to "which side of the box is it on?"."""
