@@ -7,11 +7,14 @@ act, an object, a side, a number or a negation without a source in the sentence,
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.acts import correction_marks, words_of
 from spatial_vlm_ros.language.distances import distance_at
@@ -19,10 +22,12 @@ from spatial_vlm_ros.language.lexicon import HESITATIONS
 from spatial_vlm_ros.language.lookahead import Lookahead, Token
 from spatial_vlm_ros.language.parser import parse, tokens_of
 from spatial_vlm_ros.language.relations import MEANINGS, MEASURED
+from spatial_vlm_ros.language.revising import without_condition
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
+from spatial_vlm_ros.language.spoken import ASIDE, POLITE, misheard, plainer
 from spatial_vlm_ros.language.steps import act_of_words
-from spatial_vlm_ros.language.words import singular, split
-from spatial_vlm_ros.types import AccountedWord
+from spatial_vlm_ros.language.words import SLIP, WordRole, singular, split
+from spatial_vlm_ros.types import AccountedWord, FrameOfReference, SpatialQuery
 from spatial_vlm_ros.types.query import WordAccount
 
 _EMPTY = words_of("empty")
@@ -31,8 +36,19 @@ _COURTEOUS = frozenset({"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTIC
 _DENYING = frozenset({"NOT", "IS NOT", "THATIS NOT", "PRON THATIS NOT", "FORBID", "FORBID_GERUND", "NOR"})
 _PRONOUNS = frozenset({"it", "them", "that", "one", "ones", "there"})
 """Words that a rewrite may replace by a noun that was said before."""
+_LETTING_GO = frozenset({"drop", "lower", "bring", "get", "take"})
+"""Verbs that a rewrite may write as "put" before a place ("drop it in the box")."""
 _LANDING = words_of("put_down") | words_of("landing")
+_WHOSE = {"my": FrameOfReference.SPEAKER, "your": FrameOfReference.ROBOT}
+_WORDS_OF = {
+    "of": ("part of", "at a distance from"),
+    "from": ("at a distance from",),
+    "out": ("inside",),
+    "not": ("other than",),
+}
+"""Relations that a rewrite may state for a word that has other meanings, too."""
 _HAVING = frozenset({"with", "has", "have", "having"})
+_REMARKED: dict[str, WordAccount] = {ASIDE: "left out", POLITE: "courtesy", SLIP: "slip"}
 _HELD = {"containing": "inside", "supporting": "on"}
 """Relations that a rewrite may turn round: "the jar with the spoon inside" is the jar containing it."""
 _DESCRIBING = frozenset({"ADJ", "SUP", "ORD", "NUM", "ADJP"})
@@ -45,6 +61,7 @@ class _Source(NamedTuple):
     first: int
     after: int
     keys: frozenset[_Key]
+    heard: str = ""  # the word that a recogniser may have written for another that sounds the same
 
 
 @dataclass
@@ -68,7 +85,21 @@ def account_of(instruction: str, command: str) -> Account:
     Args:
         command: the rewrite, which `parse` understands.
     """
+    with contextlib.suppress(NotUnderstoodError):
+        own = parse(instruction)
+        if {_meaning(query) for query in own} == {_meaning(query) for query in parse(command)}:
+            return Account(own[0].account)
     return _Accounting(instruction, command).run()
+
+
+def _meaning(query: SpatialQuery) -> tuple[SpatialQuery, Any, str]:
+    return replace(query, instruction="", readings=1, preference=1.0, account=()), query.question, query.act
+
+
+def _sound(word: str) -> str:
+    """The consonants that are heard in a word: the same for "plain" and "plane"."""
+    heard = re.sub(r"^kn", "n", re.sub(r"^wr", "r", word.replace("gh", "").replace("ph", "f").replace("ck", "k")))
+    return re.sub(r"(.)\1+", r"\1", re.sub(r"[aeiouwhy]", "", heard)) or word
 
 
 def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
@@ -77,7 +108,7 @@ def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
         denied = value == AVOID or str(value).startswith(FORBIDDEN)
         yield from [("not",)] if denied else []
         act = act_of_words(str(value).removeprefix(FORBIDDEN), text)
-        yield "act", "place" if act in ("move", "put into") else act
+        yield "act", "place" if act in ("move", "put into") else value if value == "turn" else act
         yield from [("leave",)] if text.startswith("leave") else []
     elif kind in _DENYING:
         yield ("not",)
@@ -120,7 +151,8 @@ def _needed(token: Token) -> list[_Key]:
     if token.kind == "VERB" and token.value in (AVOID, f"{FORBIDDEN}touch"):
         return [("keep off",)]
     if token.kind == "REL" and token.value.distance and token.text in ("to the left", "to the right"):
-        return [("shift", token.text.split(" ")[-1]), ("distance", token.value.distance)]
+        frame = [("frame", token.value.frame)] if token.value.frame else []
+        return [("shift", token.text.split(" ")[-1]), ("distance", token.value.distance), *frame]
     if token.kind == "REL":
         keys = [("rel", name) for name in (token.value.name, *token.value.also) if name != "to"]
         keys += [("frame", token.value.frame)] if token.value.frame else []
@@ -134,6 +166,7 @@ class _Accounting:
         self.words = split(instruction)
         self.seen = Lookahead(list(self.words))
         self.sources = sorted(self._sources(), key=lambda source: source.first - source.after)  # the longest first
+        self.likelier = list(self._misheard())
         self.ordered = any(key[0] == "act" for source in self.sources for key in source.keys)
         self.having = False  # a relation was turned round: "with the spoon inside" is "containing the spoon"
         self.points_back = not _PRONOUNS.isdisjoint(self.seen.texts)
@@ -145,11 +178,13 @@ class _Accounting:
     def run(self) -> Account:
         asked = parse(self.command)[0].question is not None
         tokens = [] if asked else list(tokens_of(self.command))
+        self._condition()
         if asked:
             self._same_words()
         placed = [(token, self._place(token)) for token in tokens]
         self._check_order([(token, source) for token, source in placed if source is not None])
         self._courtesies()
+        self._remarks()
         self._taken_back()
         self._contrasts()
         self._left_out()
@@ -164,9 +199,13 @@ class _Accounting:
             if not text:
                 continue
             own: set[_Key] = {("noun", singular(text)), ("noun", singular(text.removesuffix("'s")))}
-            own |= {("act", "place")} if text in _LANDING else set()
+            own |= {("act", "place")} if text in _LANDING | _LETTING_GO else set()
             own |= {("shift", text)} if text in lexicon.SHIFTS else set()
+            shifts = text in _WHOSE and not lexicon.SHIFTS.keys().isdisjoint(texts[i + 1 : i + 2])
+            own |= {("frame", _WHOSE[text])} if shifts else set()
             own |= {("number", int(text))} if text.isdecimal() else set()
+            own |= {("rel", name) for name in _WORDS_OF.get(text, ())}
+            own |= {("rel", "without")} if text == "no" and texts[i - 1] in (*_HAVING, "got") else set()
             own |= {("order", int(text[:-2]))} if text[:-2].isdecimal() else set()
             yield _Source(i, i + 1, frozenset(own))
             if text.endswith("'s"):
@@ -183,6 +222,16 @@ class _Accounting:
             if said is not None and said.distance is not None:
                 yield _Source(i, i + said.length, frozenset({("distance", said.distance)}))
 
+    def _misheard(self) -> Iterator[_Source]:
+        """What words mean that sound the same."""
+        seen = Lookahead(misheard(self.words) or [])
+        for i in range(len(seen.words)):
+            for match in seen.matches(i):
+                said = self.seen.texts[i : i + match.length]
+                if seen.texts[i : i + match.length] != said:
+                    keys = (key for kind, value in match.kinds.items() for key in _keys(kind, value, match.text))
+                    yield _Source(i, i + match.length, frozenset(keys), " ".join(said))
+
     def _place(self, token: Token) -> _Source | None:
         """The words that a token of the rewrite comes from; notes it as added if there are none."""
         found: list[_Source] = []
@@ -195,6 +244,16 @@ class _Accounting:
             fresh = [source for source in fits if self.used.keys().isdisjoint(range(source.first, source.after))]
             again = key[0] in ("frame", "act", "distance") or (key[0] == "noun" and self.points_back)
             fits = fresh or [source for source in fits if again or source in found]
+            if not fits:
+                fits = [source for source in self.likelier if key in source.keys]
+            if not fits and key[0] in ("noun", "look") and isinstance(key[1], str):
+                fits = [
+                    _Source(n, n + 1, frozenset({key}), text)
+                    for n, text in enumerate(self.seen.texts)
+                    if text and n not in self.used and _sound(singular(text)) == _sound(key[1])
+                ]
+            if fits and fits[0].heard:
+                self._flag(f"{fits[0].heard!r} is taken for {token.text!r}")
             if not fits and key == ("number", -1):
                 continue  # a plural
             if not fits and key[0] == "act" and not self.ordered:
@@ -209,6 +268,14 @@ class _Accounting:
                 self.used.setdefault(n, token.text)
                 self.telling |= set() if token.kind in ("VERB", "QTY") else {n}
         return found[0] if found else None
+
+    def _condition(self) -> None:
+        """Use the words of a condition that both state."""
+        command = split(self.command)
+        begin = next((n for n in range(len(self.words)) if without_condition(self.words[n:])[1]), None)
+        if begin is not None and without_condition(command)[1]:
+            length = len(self.words[begin:]) - len(without_condition(self.words[begin:])[0])
+            self.used.update(dict.fromkeys(range(begin, begin + length), self.command.split(" ")[0]))
 
     def _same_words(self) -> None:
         """Use the words of a question: all of them must have been said."""
@@ -282,6 +349,18 @@ class _Accounting:
                     if not (match.length == 1 and match.text in _GUARDS):
                         self._mark(n, n + match.length, "courtesy")
                     break
+
+    def _remarks(self) -> None:
+        """Mark words around the command that say nothing about it, as the reader itself leaves them out."""
+        roles: Sequence[WordRole] = ()
+        for kept, others in plainer(self.words, self.instruction):
+            spans = {(word.start, word.end) for word in kept}
+            if all((self.words[n].start, self.words[n].end) in spans for n in self.used):
+                roles = others
+        for n, word in enumerate(self.words):
+            role = next((role.role for role in roles if role.start <= word.start < role.end), None)
+            if word.kind == "word" and role in _REMARKED:
+                self._mark(n, n + 1, _REMARKED[role])
 
     def _taken_back(self) -> None:
         """Words before a correction mark that something after it replaces ("the white, no, the blue mug")."""

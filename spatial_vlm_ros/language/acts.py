@@ -7,6 +7,7 @@ It is read once, from acts.toml, which says what each list is.
 from __future__ import annotations
 
 import itertools
+import re
 from functools import lru_cache
 from typing import NamedTuple, get_args
 
@@ -54,6 +55,23 @@ def idioms() -> tuple[str, ...]:
     return tuple(phrase for pattern in patterns_of("idioms") for phrase in expand(pattern))
 
 
+@lru_cache(maxsize=1)
+def spoken_patterns() -> tuple[str, str, str]:
+    """Regular expressions of courtesies between commas, of those before an order, and of wishes with an object."""
+    names: dict[str, str] = {}
+    for name, said in _READ["spoken"].items():
+        joined = said if isinstance(said, str) else "|".join(said)
+        names[name] = "(?:" + re.sub(r"{([a-z]+)}", lambda found: names[found[1]], joined) + ")"
+    return names["fillers"], names["before"], names["wishes"]
+
+
+@lru_cache(maxsize=1)
+def homophones() -> tuple[dict[str, str], dict[str, str]]:
+    """Words that a recogniser writes for others of the same sound, and those that it writes for numbers."""
+    sounds, numbers = (dict(pair.split(":") for pair in _READ[n].split()) for n in ("homophones", "heard_numbers"))
+    return sounds, numbers
+
+
 # ------------------------------------------------------------------------------------------------ forms
 
 
@@ -81,3 +99,11 @@ def past_forms() -> tuple[frozenset[str], frozenset[str]]:
     verbs = frozenset(verb for order in orders for verb in order.split()[0].removesuffix("?").split("|"))
     forms = frozenset(form for verb in verbs for n in (1, 2) for form in _regular(verb, n).split("|"))
     return forms - verbs, forms & verbs
+
+
+@lru_cache(maxsize=1)
+def base_forms() -> dict[str, str]:
+    """Form in -ing or of the past → its verb ("passed", "passing" → "pass")."""
+    orders = [pattern for table in LEXICON if table.act != "avoid" for pattern in table.patterns]
+    verbs = dict.fromkeys(verb for order in orders for verb in order.split()[0].removesuffix("?").split("|"))
+    return {form: verb for verb in verbs for n in (0, 1) for form in _regular(verb, n).split("|") if form != verb}

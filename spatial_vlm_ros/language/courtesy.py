@@ -23,7 +23,7 @@ INTENSIFIERS = (
     "really", "very", "way", "anywhere", "someplace", "diagonally", "straight", "a little", "well", "pretty", "so",
     "too", "somewhere", "located", "clearly", "all the way", "over", "up", "down", "back", "out", "far", "far back",
     "over? to|in|at|into|on|onto the|a free|empty|open|clear? spot|area|space|place|location|position|region",
-    "precisely", "rather", "fairly", "shortly", "kind of", "sort of", "more or less", "roughly", "about",
+    "precisely", "rather", "fairly", "shortly", "kind of", "sort of", "more or less", "roughly", "about", "still",
 )  # fmt: skip
 """Dropped before a relation or a describing word."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pkgutil
 import re
@@ -21,6 +22,7 @@ from spatial_vlm_ros.language.questions_of_space import ranked, read_question
 from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, no_order, unexpected
 from spatial_vlm_ros.language.revising import check_idioms, choices, corrected, without_condition
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
+from spatial_vlm_ros.language.spoken import plainer
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop, stops, waits
 from spatial_vlm_ros.language.tagging import Tagger
@@ -114,7 +116,7 @@ def tree_of(kinds: Sequence[str]) -> Branch:
 
 
 _WRITTEN = re.compile(r"[\d.,½¼¾/]+([a-z]+)")  # a number with its unit, in one word
-_THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "yard", "yards", "m"})
+_THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "yard", "yards", "m", "meter", "meters"})
 
 
 def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
@@ -179,6 +181,8 @@ _STATED = re.compile(
     re.IGNORECASE,
 )
 _STATE_OF_PART = "the state of a part cannot be judged", 'say which one it is by its place: "the jar behind the box"'
+_ANYTHING = frozenset({"something", "anything", "stuff"})
+_FOR_A_PURPOSE = "what an object is for is not read here", 'name the object: "give me the bottle"'
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
@@ -376,7 +380,10 @@ class _Flattener:
 
     def fragment(self, children: list[Any]) -> Sentence:
         head, *posts = children
-        return Sentence([VerbPhrase("find", head, _flat(posts))])
+        items = _flat(posts)
+        if any(item.motion and item.said in ("into", "onto") for item in items):  # "two roses into the vase"
+            return Sentence([VerbPhrase("place", head, items, head.start, items[-1].end, "put")])
+        return Sentence([VerbPhrase("find", head, items)])
 
     def topic(self, children: list[Any]) -> Sentence:
         """An object, and commands about it."""
@@ -460,21 +467,48 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
     check(instruction)
     words = split(instruction)
     try:
-        asked = read_question(without_stumbles(words), instruction, lambda part: _read(part, instruction, later), later)
-        if asked is not None:
-            return tuple(replace(query, act="ask") for query in asked)
-        return _read(words, instruction, later)
+        return _asked_or_ordered(words, instruction, later)
     except NotUnderstoodError as error:
-        told = no_order(words, instruction)
-        if told is None:
-            raise
-        raise told from error
+        found = _amid_speech(words, instruction, later)
+        if found is None:
+            told = no_order(words, instruction)
+            if told is None:
+                raise
+            raise told from error
+    queries, _, roles = found
+    others = accounted(words, roles, instruction, partial=True)
+    return tuple(
+        replace(query, account=tuple(sorted({*query.account, *others}, key=lambda word: word.start)))
+        for query in queries
+    )
+
+
+def _amid_speech(
+    words: list[Word], instruction: str, later: bool = False
+) -> tuple[tuple[SpatialQuery, ...], list[Word], list[WordRole]] | None:
+    """The readings of a command amid speech that says nothing about it, its words, and the roles of the others."""
+    for kept, roles in plainer(words, instruction):
+        with contextlib.suppress(NotUnderstoodError):
+            if no_order(kept, instruction) is None:
+                return _asked_or_ordered(kept, instruction, later), kept, roles
+    return None
+
+
+def _asked_or_ordered(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    meant = corrected(without_stumbles(words))
+    asked = read_question(meant, instruction, lambda part: _read(part, instruction, later), later)
+    if asked is not None:
+        return tuple(replace(query, act="ask") for query in asked)
+    return _read(words, instruction, later)
 
 
 def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     check_idioms(words, instruction)
     tagger, roles, depends = _tagged(words)
     tokens = tagger.run()
+    for token, before in zip(tokens[1:], tokens, strict=False):
+        if token.kind == "REL" and token.text == "to" and before.text in _ANYTHING:
+            raise NotUnderstoodError(instruction, (before.start, token.end), *_FOR_A_PURPOSE)  # "something to drink"
     sentences = [flatten(each, instruction) for each in choices(tokens)]
     if depends and any(sentence.steps[0].action != TOPIC for sentence in sentences):
         span, repair = (words[0].start, words[0].end), 'say "if there is a cup, take it"'
@@ -510,7 +544,13 @@ def account(instruction: str) -> tuple[WordRole, ...]:
     words = split(instruction)
     if asks_to_stop(words):
         return tuple(WordRole(word.start, word.end, "STOP") for word in words)
+    try:
+        _asked_or_ordered(words, instruction, False)
+        others: list[WordRole] = []
+    except NotUnderstoodError:
+        _, words, others = _amid_speech(words, instruction) or ((), words, [])
     tagger, roles, _ = _tagged(words)
+    roles += others
     tagger.run()
     return tuple(sorted({*roles, *(WordRole(*role) for role in tagger.roles)}))
 

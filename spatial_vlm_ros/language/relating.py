@@ -12,6 +12,7 @@ from spatial_vlm_ros.language.distances import DISTANCE_ENDS, SaidDistance, dist
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, Lookahead, Token
 from spatial_vlm_ros.language.relations import INVERSE, MEASURED
 from spatial_vlm_ros.language.sentence import RelationWords
+from spatial_vlm_ros.types import FrameOfReference
 
 Verdict = tuple[str, object] | bool | None
 """Result of a rule for a phrase: a kind and value to emit, True = drop the words, False or None = it does not fit."""
@@ -22,6 +23,10 @@ _BEFORE_RELATIVE = ENDED | JOINTS
 _OTHER_THAN = RelationWords("other than")
 _MOVED = lexicon.MOVING | {"push", "pull", "throw"}
 _HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
+_TOWARDS: tuple[tuple[list[str], FrameOfReference | None], ...] = (
+    (["to", "the"], None), (["towards", "the"], None), (["to", "my"], FrameOfReference.SPEAKER),
+    (["to", "your"], FrameOfReference.ROBOT), (["to"], None), ([], None),
+)  # fmt: skip
 _SHIFTED = frozenset({"place", "push", "slide", "pull"})
 _COMPARATIVES = frozenset({"closer", "nearer", "farther", "further"})
 _WAYS = frozenset({"towards", "toward", "in the direction of"})
@@ -88,9 +93,14 @@ class RelationTagger(Lookahead):
     def shifted(self, i: int) -> int | None:
         """Read a shift of an object's position ("10 cm to the left"); return the index after it, or None."""
         verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "REL")), None)
+        said = distance_at(self.texts, i)
+        if (
+            verb is not None and verb.kind == "REL" and said is not None
+        ):  # "push the block on the tray 10 cm to the left"
+            verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+            verb = None if verb is None or verb.value == "place" else verb
         if verb is None or verb.value not in _SHIFTED or self.previous() not in ("NOUN", "PRON", "ONE"):
             return None
-        said = distance_at(self.texts, i)
         side = self._side_of_shift(i + said.length if said is not None else i)
         if side is None:
             return None
@@ -104,17 +114,17 @@ class RelationTagger(Lookahead):
         related = related and not viewed
         if said is None or said.distance is None or related:
             return None
-        words = RelationWords(lexicon.SHIFTS[side[0]], motion=True, distance=said.distance)
+        words = RelationWords(lexicon.SHIFTS[side[0]], frame=side[2], motion=True, distance=said.distance)
         self.emit("REL", words, i, after - i, "to the " + side[0])
         self.emit("NOUN", lexicon.ITSELF, i, after - i, lexicon.ITSELF)
         return after
 
-    def _side_of_shift(self, i: int) -> tuple[str, int] | None:
-        """The side that words at `i` name as a direction ("to the left"), and their number."""
-        for before in (["to", "the"], ["towards", "the"], ["to"], []):
+    def _side_of_shift(self, i: int) -> tuple[str, int, FrameOfReference | None] | None:
+        """The side that words at `i` name as a direction ("to my left"), their number, and whose side it is."""
+        for before, frame in _TOWARDS:
             side = self.texts[i + len(before) : i + len(before) + 1]
             if self.texts[i : i + len(before)] == before and side and side[0].removesuffix("wards") in lexicon.SHIFTS:
-                return side[0].removesuffix("wards"), len(before) + 1
+                return side[0].removesuffix("wards"), len(before) + 1, frame
         return None
 
     def _next_relation(self, i: int) -> str:

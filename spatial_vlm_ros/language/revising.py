@@ -9,6 +9,8 @@ from dataclasses import replace
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.acts import correction_marks, idioms, patterns_of
+from spatial_vlm_ros.language.distances import distance_at
+from spatial_vlm_ros.language.lexicon import BASE_COLOURS, NOUN_COLOURS
 from spatial_vlm_ros.language.lookahead import Lookahead, Token
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
@@ -18,6 +20,15 @@ _NO_BEFORE = frozenset(
     {",", "the", "a", "an", "my", "that", "this", "not", "it", "left", "right", "behind", "on", "in"}
 )
 """What comes after a "no" that takes something back; "no rush" and "no more than" do not."""
+_SIGNS = frozenset({"comma", "stop"})
+_AROUND = frozenset(
+    {"no", "sorry", "wait", "well", "oh", "actually", "rather", "yes", "oops", "um", "uh", "er", "or", "say"}
+)
+"""What may stand around the words that take something back."""
+_DENYING = frozenset({"no", "sorry", "wait", "mean", "meant", "scratch", "correction", "oops", "wrong", "mistake"})
+_QUESTIONS = frozenset({"how", "where", "which", "what", "is", "are"})
+_EMPTY = frozenset({"the", "a", "an", "to", "of", "my"})
+_BACK = frozenset({"it", "them", "that", "one", "there"})
 _AFTER_IDIOMS = frozenset({",", "with", "and", "then", "please", "now", "to", "for", "but", "so", ""})
 _DESCRIBING = frozenset({"NUM", "ORD", "SUP", "ADJ"})
 _PHRASE = _DESCRIBING | {"DET", "QTY", "NOUN", "OTHER"}
@@ -46,36 +57,86 @@ def without_condition(words: list[Word]) -> tuple[list[Word], bool]:
 
 
 def corrected(words: list[Word]) -> list[Word]:
-    """The words without what a correction takes back: "the white mug, no, the blue one" is "the blue mug".
+    """The words without what corrections take back: "the white mug, no, the blue one" is "the blue mug".
 
-    Only where one object, or one relation, may be meant; other corrections stay, and are refused by name.
+    Only where one part may be meant; other corrections stay, and are refused by name.
     """
-    texts = [word.text for word in words]
-    for i in range(2, len(words) - 1):
-        mark = next((each for each in correction_marks() if texts[i : i + len(each)] == list(each)), None)
-        if mark is None or (mark == ("no",) and not _NO_BEFORE.intersection(texts[i + 1 : i + 2])):
-            continue
-        before = i - (words[i - 1].kind == "comma")
-        after = i + len(mark)
-        after += after < len(words) and words[after].kind == "comma"
-        seen = Lookahead(list(words))
-        relations = [n for n in range(before) if seen.relating(n) and seen.peek(n) & {"REL", "SIDE"}]
-        if after >= len(words) or any(word.kind in ("stop", "comma") for word in words[:before]):
-            return words
-        if seen.relating(after):
-            first = relations[0] if len(relations) == 1 else 0
-        else:
-            determiners = [n for n in range(before) if seen.peek(n) & {"DET", "QTY"}]
-            alone = len(determiners) == 1 and not relations and seen.opens(after) and not seen.peek(after) & {"PRON"}
-            first = determiners[0] if alone and determiners[0] + 1 < before else 0
-        if not first:
-            return words
-        rest = list(words[after:])
-        one = next((n for n, word in enumerate(rest) if word.text == "one"), None)
-        if one and words[before - 1].text != "one" and not seen.relating(after):
-            rest[one] = replace(rest[one], text=words[before - 1].text)
-        return [*words[:first], *rest]
+    while (shorter := _corrected_once(words)) is not words:
+        words = shorter
     return words
+
+
+def _corrected_once(words: list[Word]) -> list[Word]:
+    texts = [word.text for word in words]
+    for i in range(1, len(words) - 1):
+        mark = next((each for each in correction_marks() if texts[i : i + len(each)] == list(each)), None)
+        if mark is None:
+            continue
+        before, after = i, i + len(mark)
+        while before and (words[before - 1].kind in _SIGNS or texts[before - 1] in _AROUND):
+            before -= 1
+        while after < len(words) and (words[after].kind in _SIGNS or texts[after] in _AROUND):
+            after += 1
+        for each in correction_marks():
+            after += len(each) if len(each) > 1 and texts[after : after + len(each)] == list(each) else 0
+        after += after < len(words) and words[after].kind == "comma"
+        alone = after == i + len(mark) and texts[i - 1] != ","
+        colours = before and after < len(words) and {texts[before - 1], texts[after]} <= BASE_COLOURS | NOUN_COLOURS
+        if mark == ("no",) and after == i + 1 and not colours and not _NO_BEFORE.intersection(texts[i + 1 : i + 2]):
+            continue
+        if alone and mark in (("rather",), ("actually",)):  # "the rather large cup"
+            continue
+        if not before or after >= len(words):
+            return words
+        first = max((n + 1 for n in range(before) if texts[n] == "then"), default=0)
+        if any(word.kind in ("stop", "comma") for word in words[first:before]):
+            return words
+        return _replaced(words, first, before, after, not _DENYING.isdisjoint(texts[before:after]))
+    return words
+
+
+def _replaced(words: list[Word], first: int, before: int, after: int, denies: bool) -> list[Word]:
+    """The words in which what follows a mark stands for what it takes back; `words` if that is not clear.
+
+    Args:
+        first: first word of the order that is corrected.
+        before: one past its last word before the mark.
+        after: first word after the mark.
+        denies: the mark takes back a whole order ("no", "sorry"); "actually" may add one.
+    """
+    seen, texts, rest = Lookahead(list(words)), [word.text for word in words], list(words[after:])
+    cut, kinds = None, seen.peek(after)
+    relations = [n for n in range(first, before) if seen.relating(n) and seen.peek(n) & {"REL", "SIDE"}]
+    lengths = ((n, distance_at(texts[:before], n)) for n in range(first, before))
+    measured = next((n for n, said in lengths if said is not None and n + said.length == before), None)
+    begins = next((n for n in range(first, before) if "VERB" in seen.peek(n) or texts[n] in _QUESTIONS), None)
+    if seen.peek(before - 1) & {"NUM", "ONE"} and kinds & {"NUM", "ONE"}:
+        cut = before - 1
+    elif measured is not None and distance_at(texts, after):
+        cut = measured
+    elif texts[after] == "from":
+        sides = [n for n in range(first, before) if texts[n] == "from"]
+        cut = sides[0] if len(sides) == 1 else None
+    elif seen.relating(after):
+        open_end = bool(relations) and relations[-1] + seen.matches(relations[-1])[0].length == before
+        cut = relations[-1] if len(relations) == 1 or open_end else None
+    elif begins is not None and ("VERB" in kinds or texts[after] in _QUESTIONS) and _BACK.isdisjoint(texts[after:]):
+        forbids = any("FORBID" in seen.peek(n) for n in range(first, before))
+        cut = None if forbids or not denies or not (seen.opens(after + 1) or texts[after] in _QUESTIONS) else begins
+    elif "ADJ" in kinds and "ADJ" in seen.peek(before - 1):
+        cut = before - 1
+    else:
+        determiners = [n for n in range(first, before) if seen.peek(n) & {"DET", "QTY"}]
+        alone = len(determiners) == 1 and not relations and seen.opens(after) and not kinds & {"PRON"}
+        cut = determiners[0] if alone else None
+        one = next((n for n, word in enumerate(rest) if word.text == "one"), None)
+        if one and words[before - 1].text != "one" and "DET" not in seen.peek(before - 1):
+            rest[one] = replace(rest[one], text=words[before - 1].text)
+        comma = next((n for n, word in enumerate(rest) if word.kind == "comma"), len(rest))
+        if Lookahead(rest).relating(comma + 1):  # "the pan, no, the pot, on the stove"
+            del rest[comma]
+    takes_back = cut is not None and not _EMPTY.issuperset(texts[cut:before])
+    return [*words[:cut], *rest] if takes_back else words
 
 
 def choices(tokens: list[Token]) -> list[list[Token]]:

@@ -121,6 +121,8 @@ class Tagger(UnknownWordTagger):
             return None
         if text in acts.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
             return None
+        if text in acts.WISHED and self.verb_seen and self.previous() == "COMMA":
+            return ("OUTSIDE", None)  # "take the mugs, we need the space" may be a reason
         if self.forbids and self.opens(after):
             return self._forbidden(f"{FORBIDDEN}{value}")
         if value == AVOID and not self.at_start:
@@ -153,7 +155,7 @@ class Tagger(UnknownWordTagger):
         return ("VERB", value) if fits else None
 
     def _may_forbid(self) -> bool:
-        return self.at_start or self.previous() in ENDED | JOINTS | {"THEN"}
+        return self.at_start or self.previous() in ENDED | JOINTS | {"THEN", "STOP"}
 
     def _forbidden(self, action: str) -> Verdict:
         """A forbidden action, as a further command if it does not begin the sentence."""

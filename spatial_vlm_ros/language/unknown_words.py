@@ -188,6 +188,8 @@ class UnknownWordTagger(ClauseTagger):
             return "OR" if "OR" in kinds else "OUTSIDE"
         if "FOREIGN" in kinds:
             return "NOUN" if self.previous() in PREMODIFIERS else "FOREIGN"
+        if kinds.keys() == {"GERUND"} and self.previous() in PREMODIFIERS and self.nominal(i + 1):
+            return "NOUN"  # "the washing machine"
         ending = self.previous() == "NOUN" and not self.nominal(i + 1)
         if text in acts.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):
             return "VERB_HERE"

@@ -294,22 +294,24 @@ def lost(before: Sequence[Word], after: Sequence[Word], role: str) -> list[WordR
 
 
 _DROPPED: Mapping[str, WordAccount] = {
-    SLIP: "slip", TAKEN_BACK: "taken back", "POLITE": "courtesy", "PLEASANTRY": "courtesy",
+    SLIP: "slip", TAKEN_BACK: "taken back", "ASIDE": "left out", "POLITE": "courtesy", "PLEASANTRY": "courtesy",
     **dict.fromkeys(("ADVERB", "INTENSIFIER", "MEASURE", "PARTICLE", "POSTURE"), "function"),
 }  # fmt: skip
 """What became of the words that a list dropped."""
 
 
 def accounted(
-    words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str
+    words: Iterable[Word], roles: Iterable[tuple[int, int, str]], instruction: str, partial: bool = False
 ) -> tuple[AccountedWord, ...]:
-    """What became of each word; refuses an instruction with a word that has no role."""
+    """What became of each word; refuses an instruction with a word that has no role, unless `partial`."""
     roles = list(roles)
     found = []
     for word in words:
         if word.kind != "word":
             continue
         role = next((role for start, end, role in roles if start <= word.start < end), None)
+        if role is None and partial:
+            continue
         if role is None:
             reason, repair = "this word was not understood", "leave it out, or rephrase it"
             raise NotUnderstoodError(instruction, (word.start, word.end), reason, repair)

@@ -18,9 +18,9 @@ def test_a_rewrite_is_accepted_flagged_or_refused(said: str, rewrite: str, refus
 
 
 def test_what_was_left_out_is_said_as_it_was_said() -> None:
-    said = "uh could you get me the white, no, the blue mug please"
+    said = "uh could you get me the white, no, the blue mug of yours please"
     account = account_of(said, "give me the blue mug")
-    assert left_out(said, account.words) == ["uh", "the white, no (taken back)"]
+    assert left_out(said, account.words) == ["uh", "the white, no (taken back)", "yours"]
     roles = {said[word.start : word.end]: word.role for word in account.words}
     assert (roles["uh"], roles["please"], roles["blue"], roles["get"]) == ("slip", "courtesy", "read", "mapped")
 

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The preferred reading of sentences (readings.jsonl), all readings of some (all_readings.jsonl), and laws of each."""
+"""The preferred reading of sentences (readings.jsonl), all readings of some (all_readings.jsonl), laws of each, and
+commands amid speech (spoken.jsonl: what people say, and the plain command)."""
+
+import re
+from pathlib import Path
 
 import pytest
 from language_outline import outline, rows
 
+import spatial_vlm_ros
 from spatial_vlm_ros.language import parse, render
 
 READINGS, ALL_READINGS = rows("readings"), rows("all_readings")
@@ -42,6 +47,28 @@ def test_all_readings_are_kept_in_order_of_preference(said: str, expected: list[
         again = parse(render(query))
         assert outline(query) in [outline(each) for each in again], render(query)
         assert query.destination in [each.destination for each in again], render(query)
+
+
+@pytest.mark.parametrize(("said", "plain"), rows("spoken"), ids=[said for said, _ in rows("spoken")])
+def test_a_command_amid_speech_is_read_as_the_plain_command(said: str, plain: str) -> None:
+    found = parse(said)
+    assert [outline(query) for query in found] == [outline(query) for query in parse(plain)]
+    spans = [said[word.start : word.end] for word in found[0].account]
+    assert found[0].question is not None or "".join(spans).isprintable()
+    assert all(query.instruction == said for query in found)
+
+
+def test_every_form_of_the_page_of_plain_commands_is_read() -> None:
+    page = (Path(spatial_vlm_ros.__file__).parent / "language" / "controlled_english.md").read_text(encoding="utf-8")
+    lines = page.partition("**An object**")[0].splitlines()
+    orders = [order for line in lines if line.startswith("- ") for order in line[2:].split(" / ")]
+    questions = re.findall(r"[a-z][^?]*\?", page.partition("**Questions**: ")[2].partition("\n\n")[0])
+    places = re.findall(r"put the cup on the tray, left [^.]*", page)
+    assert len(orders) >= 15
+    assert len(questions) >= 6
+    assert places
+    for words in (*orders, *questions, *places):
+        assert parse(" ".join(words.split())), words
 
 
 def test_every_reading_carries_the_instruction_as_given_and_is_the_same_each_time() -> None:

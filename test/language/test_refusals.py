@@ -171,6 +171,12 @@ def test_a_thousand_characters_are_looked_at_as_well() -> None:
     assert (clause.relation, clause.anchors[0].category) == ("behind", "cup")
 
 
+@pytest.mark.parametrize(("said", "_why"), rows("not_spoken"), ids=[row[0] for row in rows("not_spoken")])
+def test_speech_that_changes_a_command_is_not_left_out(said: str, _why: str) -> None:
+    with pytest.raises(NotUnderstoodError):
+        parse(said)
+
+
 @pytest.mark.parametrize(
     ("said", "rewrite"), rows("left_to_rewriting"), ids=[row[0] for row in rows("left_to_rewriting")]
 )

@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speech around a command: courtesies before it, remarks beside it, sounds and starts that lead nowhere.
+
+Only a sentence that was refused as it stands comes here. What is taken away must be inert: it has no order,
+prohibition, condition, report, correction or wish, shares no noun with the command, which refers to nothing in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from spatial_vlm_ros.language.acts import WISHED, base_forms, correction_marks, homophones, spoken_patterns, words_of
+from spatial_vlm_ros.language.lookahead import NOMINAL, Lookahead
+from spatial_vlm_ros.language.words import SLIP, TAKEN_BACK, Word, WordRole, lost, singular, without_stumbles
+
+ASIDE = "ASIDE"
+"""Role of a word of a remark that says nothing about the command."""
+POLITE = "POLITE"
+
+_MOST_PARTS = 8
+_LONGEST_REPEAT = 4
+_QUESTION_WORDS = frozenset({"where", "how", "which", "what", "whether", "if", "who", "why"})
+_QUOTED = re.compile(r"(?<!\w)['\"\u201c\u201d\u201e\u00ab\u00bb\u2018]|[\"\u201c\u201d\u00ab\u00bb]")
+_JOINING = frozenset({"so", "and", "but", "well", "now", "then", "just", "simply"})
+_ASKING = _QUESTION_WORDS | {"tell", "is", "are", "i", "i'd", "we", "it'd", "it", "you", "may", "might"}
+_ONES = frozenset({"one", "ones", "other"})
+_GOING = frozenset({"goes", "go", "belongs", "belong"})
+_SCARCE = frozenset({"hardly", "barely", "scarcely", "rarely", "only"})
+_WHO = frozenset({"i", "we", "you", "ye", "u", "i'd", "we'd", "you'd", "i'm", "we're"})
+_WARM = frozenset(
+    {"grateful", "thankful", "obliged", "glad", "happy", "pleased", "kind", "good", "nice", "lovely", "sweet", "great",
+     "appreciate", "wonder", "wondering", "ask", "mind", "help", "possible", "like", "love", "hope", "ok", "fine"}
+)  # fmt: skip
+_NAMING = frozenset({"DET", "QTY", "NUM", "THAT", "ALONE"})
+_LINKS = frozenset({"and", "so", "but", "well", "because", "since", "as", "though", "although", "now"})
+_BACK = frozenset({"it", "them", "they", "that", "those", "these", "this", "one", "ones", "other", "others", "there"})
+"""Words of a command that may refer to what was said before it."""
+_FIRST_PERSON = frozenset(
+    {"i", "we", "i'm", "i've", "i'll", "i'd", "we're", "we've", "we'll", "my", "our", "im", "ive"}
+)
+_BEFORE_NUMBERS = frozenset({"the", "take", "give", "me", "up", "put", "place"})
+_ARTICLES = frozenset({"the", "a", "an", "my", "your"})
+_HEARD_AFTER = {
+    ("next", "too"): "to", ("next", "two"): "to", ("left", "off"): "of", ("right", "off"): "of",
+    ("front", "off"): "of", ("top", "off"): "of", ("and", "than"): "then", ("is", "their"): "there",
+}  # fmt: skip
+_Kept = tuple[list[Word], list[WordRole]]
+
+
+def plainer(words: Sequence[Word], instruction: str) -> Iterator[_Kept]:
+    """Yield the words of what may be the command in an utterance, the longest first, with the roles of the others.
+
+    Words that a recogniser may have written for others that sound the same ("buy" for "by") are replaced last.
+    """
+    if _QUOTED.search(instruction):  # what somebody else says
+        return
+    kept = without_stumbles(_with_dictated_signs(words))
+    roles = lost(words, kept, SLIP)
+    kept = _without_fillers(_without_starts(kept, roles), roles)
+    for heard in (kept, misheard(kept)):
+        if heard is not None:
+            yield from _commands(heard, roles)
+
+
+def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
+    parts = _parts(words)
+    if len(parts) > _MOST_PARTS:
+        return
+    for length in range(len(parts), 0, -1):
+        for first in range(len(parts) - length + 1):
+            chosen = [word for part in parts[first : first + length] for word in part]
+            while chosen and chosen[-1].kind in ("comma", "stop"):
+                chosen.pop()
+            while (first or roles) and chosen and (chosen[0].text in _JOINING or chosen[0].kind == "comma"):
+                chosen.pop(0)
+            rest = [*parts[:first], *parts[first + length :]]
+            if not chosen or (rest and not _stands_alone(chosen) and _names(rest)):
+                continue
+            nouns = _nouns(chosen) if rest else frozenset()
+            role = ASIDE
+            if not all(_inert(part, nouns, n >= first) for n, part in enumerate(rest)):
+                if first + length < len(parts) or not _abandoned(rest, chosen, nouns):
+                    continue
+                role = TAKEN_BACK
+            told = [*roles, *(WordRole(word.start, word.end, role) for part in rest for word in part)]
+            asks = Lookahead(chosen).peek(0) & {"VERB", "POLITE", "FORBID"} or chosen[0].text in _ASKING
+            if not rest or asks or any(word.text in _GOING for word in chosen):
+                yield from _ordered(_described(chosen), told)
+
+
+# ------------------------------------------------------------------------------------------------ recognisers
+
+
+def _with_dictated_signs(words: Sequence[Word]) -> list[Word]:
+    """The words with signs for those that were dictated ("comma", "full stop")."""
+    said: list[Word] = []
+    for word in words:
+        if word.text == "stop" and said and said[-1].text == "full":
+            said[-1] = replace(said[-1], text=".", end=word.end, kind="stop")
+        else:
+            said.append(replace(word, text=",", kind="comma") if word.text == "comma" else word)
+    return said
+
+
+def misheard(words: Sequence[Word]) -> list[Word] | None:
+    """The words with others that sound the same, where only those are words of a command; None if there are none."""
+    sounds, counted = homophones()
+    said = list(words)
+    for i, word in enumerate(words):
+        before, after = (words[n].text if 0 <= n < len(words) else "" for n in (i - 1, i + 1))
+        if word.text in counted and before in _BEFORE_NUMBERS and after not in _ARTICLES:
+            said[i] = replace(word, text=counted[word.text])
+        elif i and word.text in sounds:
+            said[i] = replace(word, text=sounds[word.text])
+        elif word.text in ("too", "two") and after in _ARTICLES:
+            said[i] = replace(word, text="to")
+        elif (before, word.text) in _HEARD_AFTER:
+            said[i] = replace(word, text=_HEARD_AFTER[before, word.text])
+    return None if said == list(words) else said
+
+
+# ------------------------------------------------------------------------------------------------ sounds and starts
+
+
+def _without_starts(words: list[Word], roles: list[WordRole]) -> list[Word]:
+    """Drop words before a comma that are said again after it ("give me, give me the cup")."""
+    i = 1
+    while i < len(words) - 1:
+        if words[i].kind != "comma" and words[i].text not in ("...", "\u2026"):
+            i += 1
+            continue
+        texts = [word.text for word in words]
+        again = next(
+            (n for n in range(min(_LONGEST_REPEAT, i), 0, -1)
+             if texts[i - n : i] == texts[i + 1 : i + 1 + n] and all(word.kind == "word" for word in words[i - n : i])),
+            0,
+        )  # fmt: skip
+        orders = "then" in texts[i - again : i]
+        if again and not orders and not any(text[0].isdigit() for text in texts[i - again : i]):
+            roles += [WordRole(word.start, word.end, SLIP) for word in words[i - again : i + 1]]
+            del words[i - again : i + 1]
+            i = max(1, i - again)
+        else:
+            i += 1
+    return words
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Sounds and courtesies between commas, courtesies before an order, and courteous words for "give me"."""
+    fillers, before, wishes = spoken_patterns()
+    return re.compile(rf"(?:(?:{fillers})(?: |$))+"), re.compile(rf"(?:{before}) "), re.compile(rf"(?:{wishes}) ")
+
+
+def _text(words: Sequence[Word]) -> str:
+    return " ".join(word.text if word.kind == "word" else "," for word in words)
+
+
+def _without_fillers(words: list[Word], roles: list[WordRole]) -> list[Word]:
+    """Drop what stands between commas, or before the first, and is only courtesy or a sound of thinking."""
+    parts = _parts(words)
+    kept: list[Word] = []
+    for n, part in enumerate(parts):
+        said = [word for word in part if word.kind == "word"]
+        if said and len(parts) > 1 and _patterns()[0].fullmatch(_text(said)):
+            roles += [WordRole(word.start, word.end, POLITE) for word in part]
+            if n == len(parts) - 1 and kept and kept[-1].kind == "comma":
+                kept.pop()
+        else:
+            kept += part
+    return _without_starts(kept, roles)
+
+
+def _parts(words: Sequence[Word]) -> list[list[Word]]:
+    """The words up to each comma or full stop, with it."""
+    parts: list[list[Word]] = [[]]
+    for word in words:
+        parts[-1].append(word)
+        if word.kind in ("comma", "stop"):
+            parts.append([])
+    return [part for part in parts if part]
+
+
+# ------------------------------------------------------------------------------------------------ remarks
+
+
+def _nouns(words: Sequence[Word]) -> frozenset[str]:
+    seen = Lookahead(list(words))
+    return frozenset(
+        singular(word.text) for i, word in enumerate(words) if word.kind == "word" and seen.peek(i) & NOMINAL
+    )
+
+
+def _abandoned(parts: Sequence[Sequence[Word]], command: Sequence[Word], nouns: frozenset[str]) -> bool:
+    """True if these parts are starts without a verb of what the command after them says whole.
+
+    "The bishop, no, the rook, take the rook": the last object named before the command is in it.
+    """
+    if "VERB" not in Lookahead(list(command)).peek(0) or not any(word.text in _ARTICLES for word in command):
+        return False
+    last: frozenset[str] = frozenset()
+    for part in parts:
+        texts = [word.text for word in part if word.kind == "word"]
+        marks = {text for mark in correction_marks() for text in mark} | {"no", "not", "oh", "yes", "well"}
+        seen = Lookahead([word for word in part if word.kind == "word"])
+        own = frozenset(singular(text) for i, text in enumerate(texts) if text not in marks and seen.peek(i) & NOMINAL)
+        if not (words_of("changing") - marks - _ONES).isdisjoint(texts) or ("not" in texts and own & nouns):
+            return False
+        if any("VERB" in seen.peek(i) and seen.opens(i + 1) for i in range(len(texts))) or _states(texts):
+            return False
+        last = own or last
+    return bool(last & nouns)
+
+
+def _names(parts: Sequence[Sequence[Word]]) -> bool:
+    """True if remarks name an object, to which a command may refer."""
+    return any(Lookahead(list(part)).peek(i) & _NAMING for part in parts for i in range(len(part)))
+
+
+def _stands_alone(words: Sequence[Word]) -> bool:
+    """True if a command refers to nothing that was said before it: only to its own object, in a further order."""
+    seen = Lookahead(list(words))
+    for i, word in enumerate(words):
+        named = any(seen.peek(n) & {"DET", "QTY"} for n in range(i - 1))
+        if word.text in ("it", "them") and named and "VERB" in seen.peek(i - 1):
+            continue
+        if word.text in ("one", "ones") and sum("DET" in seen.peek(n) for n in range(i)) > 1:
+            continue
+        if word.text in _BACK and _refers(words, i):
+            return False
+    return True
+
+
+def _refers(words: Sequence[Word], i: int) -> bool:
+    """True if the word at `i` refers back; "that is" and "there is" do not."""
+    after = words[i + 1].text if i + 1 < len(words) else ""
+    relative = words[i].text == "that" and (i and words[i - 1].kind == "word") and after in words_of("stating")
+    relative = relative or (i > 0 and words[i - 1].text == "after")
+    return not (relative or (words[i].text == "there" and after in ("is", "are")))
+
+
+def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
+    """True if a remark changes nothing about a command with these nouns, if it is left out.
+
+    Args:
+        later: it follows the command; then it may only tell of the speaker.
+    """
+    said = [word for word in part if word.kind == "word"]
+    texts = [word.text for word in said]
+    while texts and texts[0] in _LINKS:
+        said, texts = said[1:], texts[1:]
+    strange = any(word.kind not in ("word", "comma", "stop") for word in part)
+    if strange or not texts or texts[0] in _QUESTION_WORDS or not words_of("changing").isdisjoint(texts):
+        return False
+    seen = Lookahead(said)
+    kinds = frozenset().union(*(seen.peek(i) for i, text in enumerate(texts) if text != "far"))
+    if kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (not later and _pointing(texts, kinds)):
+        return False  # it may say which object is meant
+    if not _states(texts) or nouns & {singular(text) for text in texts}:
+        return False
+    denied = any(text in ("not", "no", "never", "cannot") or text.endswith(("n't", "nt")) for text in texts)
+    addressed = "you" in texts or "robot" in texts
+    verbs = any("VERB" in seen.peek(i) and texts[i] not in words_of("perceiving") for i in range(1, len(texts)))
+    if denied and (addressed or verbs):
+        return False
+    if later:
+        ends = texts[-1] in ("it", "them") and denied
+        return texts[0] in _FIRST_PERSON and (ends or _BACK.isdisjoint(texts))
+    return "VERB" not in seen.peek(0) or texts[0] in _FIRST_PERSON
+
+
+def _pointing(texts: Sequence[str], kinds: frozenset[str]) -> bool:
+    """True if a remark before a command may speak of its object: "it's on the tray, take the cup"."""
+    return "it" in texts[1:] or (texts[0] in ("it", "it's", "its") and not kinds.isdisjoint(("DET", "QTY")))
+
+
+def _states(texts: Sequence[str]) -> bool:
+    """True if the words have a subject and a verb that is no order."""
+    stating = words_of("stating")
+    verb = next(
+        (i for i, text in enumerate(texts) if text in stating or re.search(r"'(?:s|m|re|ve|ll)$|n't$", text)), None
+    )
+    if verb is None:
+        verb = next((i for i, text in enumerate(texts) if i > 1 and text.endswith("ed")), None)
+    return verb is not None and (verb > 0 or "'" in texts[0])
+
+
+# ------------------------------------------------------------------------------------------------ courtesies
+
+
+def _ordered(words: list[Word], roles: list[WordRole]) -> Iterator[_Kept]:
+    """The words as they are, and without a courtesy before the order."""
+    yield words, roles
+    said = _text(words) + " "
+    _, before, wishes = _patterns()
+    wish = wishes.match(said)
+    if wish is not None and wish.group().strip() in WISHED:  # refused as it stands
+        return
+    match = wish or before.match(said)
+    first = match.group().count(" ") if match is not None else _courteous(words)
+    if not first:
+        return
+    rest = words[first:]
+    told = [*roles, *(WordRole(word.start, word.end, POLITE) for word in words[:first])]
+    if not rest or rest[0].kind != "word":
+        return
+    if wish:
+        give = [replace(words[first - 1], text="give"), replace(words[first - 1], text="me")]
+        yield [*give, *rest], told[:-1]
+        return
+    form = base_forms().get(rest[0].text)
+    if form is not None and "VERB" not in Lookahead(rest[:1]).peek(0):
+        rest = [replace(rest[0], text=form), *rest[1:]]
+    if rest[0].text in _QUESTION_WORDS:
+        rest = [replace(words[first - 1], text="tell"), replace(words[first - 1], text="me"), *rest]
+    yield rest, told
+
+
+def _courteous(words: Sequence[Word]) -> int:
+    """Number of words of courtesy before an order to the robot; 0 if there are none, or they may be more."""
+    seen, courteous = Lookahead(list(words)), words_of("courteous")
+    texts = [word.text for word in words]
+    for i, text in enumerate(texts):
+        formed = text in base_forms() and not {"if", "that", "mind"}.isdisjoint(texts[:i])
+        if i and text not in courteous and ("VERB" in seen.peek(i) or formed) and seen.opens(i + 1):
+            who = next((each for each in reversed(texts[:i]) if each in _WHO), "")
+            own = texts[i - 1] == "to" and texts[i - 2] in ("me", "us")
+            supposes = "if" in texts[:i] and _WARM.isdisjoint(texts[:i])
+            asks = who in ("you", "ye", "u", "you'd") or (not who and texts[i - 1] in ("and", "please", "kindly", ","))
+            return i if asks and not own and not supposes else 0
+        if words[i].kind == "word" and text not in courteous and (not text.endswith("ly") or text in _SCARCE):
+            return 0
+    return 0
+
+
+def _described(words: list[Word]) -> list[Word]:
+    """Write ", the one behind the box" after an object as "that is behind the box"."""
+    words = _pointed_back(words)
+    for i in range(1, len(words) - 3):
+        if words[i].kind != "comma" or words[i + 1].text not in ("the", "that"):
+            continue
+        seen = Lookahead(words)
+        one = next((n for n in range(i + 2, min(i + 5, len(words))) if words[n].text in ("one", "ones")), None)
+        if one is None or words[i - 1].kind != "word":
+            continue
+        if sum(bool(seen.peek(n) & {"DET", "QTY"}) for n in range(i)) > 1:
+            continue
+        looks = words[i + 2 : one]
+        after = words[one + 1].text if one + 1 < len(words) else ""
+        if looks and (one + 1 < len(words) or any("ADJ" not in seen.peek(n) for n in range(i + 2, one))):
+            continue
+        if not looks and after in ("that", "which", "with", "without", "who"):
+            return [*words[:i], *words[one + 1 :]]
+        if looks or seen.relating(one + 1):
+            that = [replace(words[i + 1], text="that"), replace(words[one], text="is")]
+            return [*words[:i], *that, *looks, *words[one + 1 :]]
+    return words
+
+
+def _pointed_back(words: list[Word]) -> list[Word]:
+    """Write "it" for "that one" in an order about what was named before it ("the last cup, take that one")."""
+    comma = next((i for i, word in enumerate(words) if word.kind == "comma"), 0)
+    seen = Lookahead(words)
+    if not comma or "VERB" in seen.peek(0) or "VERB" not in seen.peek(comma + 1):
+        return words
+    i = comma + 1 + seen.matches(comma + 1)[0].length
+    texts = [word.text for word in words[i:]]
+    if texts[:1] in (["that"], ["this"]) and (len(texts) == 1 or texts[1] == "one" or texts[1:] in (["up"], ["out"])):
+        return [*words[:i], replace(words[i], text="it"), *words[i + 1 + (texts[1:2] == ["one"]) :]]
+    return words
