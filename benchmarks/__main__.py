@@ -64,6 +64,7 @@ ALONE = {
     "arm_on_others": Part(("--n", "0"), (*_ARM, "mujoco"), slow=True, package=_RESEARCH),
     "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "believed": Part(()),
+    "evidence_limits": Part(("--frames", "1"), slow=True),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "detection_forms": Part(("--seeds", "1")),
     "free_words": Part(("--seeds", "1"), slow=True),

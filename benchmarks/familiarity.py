@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, frames_of
 from spatial_vlm_lab.sim.training_frames import training_frames
 from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.geometry.boxes import overlaps
@@ -54,11 +54,6 @@ def simulated(worlds: int) -> Iterator[tuple[str, Rgb]]:
     for make in DEMO_WORLDS.values():
         with make() as world:
             yield "demo", world.render(camera_of(640, 480)).frame.rgb
-
-
-def frames_of(folder: Path) -> list[Path]:
-    """Frame folders in a folder; empty if it does not exist."""
-    return sorted(path.parent for path in folder.glob("*/rgb.png"))
 
 
 def beyond(distances: Distances, limit: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ of --draw whether a grasp is sensible.
 
     python -m benchmarks.grasping                       frames from SPATIAL_VLM_REAL_RGBD
     python -m benchmarks.grasping --folder DIR          another folder of frames; widths are compared with truth.json
-    python -m benchmarks.grasping --draw DIR            contact sheets with a tile for each target and hand
+    python -m benchmarks.grasping --draw DIR            an image for each target and hand
     python -m benchmarks.grasping --frames 1            the first frame only
 """
 
@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, arguments, finish
+from benchmarks.harness import REAL_FRAMES, arguments, finish, frames_of
 from spatial_vlm_ros import load_frame
 from spatial_vlm_ros.errors import GoalError, SpatialVlmError
 from spatial_vlm_ros.geometry.lift import build_scene
@@ -54,8 +54,7 @@ HANDS = {"franka": GripperConfig(), "robotiq_2f85": ROBOTIQ, "wide_140": WIDE}
 COUNTED = ("franka", "robotiq_2f85")  # together under "all"
 ANYWHERE = WorkspaceConfig(x_min=-9.0, x_max=9.0, y_min=-9.0, y_max=9.0, z_min=-9.0, z_max=9.0)
 FURNITURE = {"table", "cabinet", "shelf", "stove", "microwave", "drawer", "door"}  # never taken
-TILE = 320  # pixels
-COLUMNS, ROWS = 6, 3  # of a contact sheet
+ZOOM, BESIDE = 3, 120  # of a drawing: times, pixels around the object
 COLOURS = {"top_down": (60, 220, 60), "side": (255, 160, 40), "slanted": (40, 200, 255), "rim": (255, 60, 255),
            "handle": (60, 60, 255)}  # fmt: skip
 
@@ -112,7 +111,7 @@ def with_base(frame: RgbdFrame, scene: Scene) -> RgbdFrame:
 def scenes(folder: Path, count: int) -> Iterator[tuple[str, Scene]]:
     """Name and scene of each frame."""
     config = ResolverConfig()
-    for path in sorted(p for p in folder.iterdir() if (p / "rgb.png").is_file())[:count]:
+    for path in frames_of(folder)[:count]:
         frame, detections = load_frame(path)
         scene = build_scene(frame, detections, config.depth, config.lift)
         based = with_base(frame, scene)
@@ -158,46 +157,17 @@ def lines_of(grasp: Grasp, hand: GripperConfig) -> list[Array]:
 
 
 def drawn(found: Try, scene: Scene, obj: SceneObject) -> npt.NDArray[np.uint8]:
-    """A tile: the object in its image with its best grasps, the best one thick; BGR."""
+    """The object in its image, enlarged, with its best grasps, the best one thick; BGR."""
     frame = scene.frame
-    image = np.ascontiguousarray(frame.rgb[:, :, ::-1])
-    x0, y0, x1, y1 = obj.detection.box_xyxy
-    side = max(x1 - x0, y1 - y0, 60.0) * 2.0
-    middle = ((x0 + x1) / 2, (y0 + y1) / 2 - 0.1 * side)
-    scale = TILE / side
-    warp = np.array([[scale, 0, TILE / 2 - scale * middle[0]], [0, scale, TILE / 2 - scale * middle[1]]])
-    tile = cv2.warpAffine(image, warp, (TILE, TILE), borderValue=(90, 90, 90))
-    transform = frame.base_T_camera
-    if found.goal is not None and transform is not None:
-        inverse = transform.inverse()
-        for number, grasp in reversed(list(enumerate(found.goal.grasps[:4]))):
-            for line in lines_of(grasp, HANDS[found.hand]):
-                seen = inverse.apply(line) @ frame.camera.K.T
-                pixels = (seen[:, :2] / seen[:, 2:]) @ warp[:, :2].T + warp[:, 2]
-                (a, b), (c, d) = np.round(pixels).astype(int).tolist()
-                if number == 0:
-                    cv2.line(tile, (a, b), (c, d), (0, 0, 0), 6, cv2.LINE_AA)
-                cv2.line(tile, (a, b), (c, d), COLOURS[grasp.way], 3 if number == 0 else 1, cv2.LINE_AA)
-    words = [f"{found.frame} {found.target} {found.label} {found.hand}"]
-    if found.goal is None:
-        words += [found.kind, found.words[:48], found.words[48:96]]
-    else:
-        best = found.goal.grasps[0]
-        words.append(f"{best.way} {best.width * 1000:.0f} mm; {len(found.goal.grasps)} grasps")
-    for row, text in enumerate(words):
-        for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(tile, text, (4, 14 + 15 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thick, cv2.LINE_AA)
-    return np.asarray(tile, np.uint8)
-
-
-def write_sheets(tiles: list[npt.NDArray[np.uint8]], folder: Path) -> None:
-    """Contact sheets of tiles."""
-    per = COLUMNS * ROWS
-    for number in range(0, len(tiles), per):
-        part = tiles[number : number + per]
-        part += [np.zeros_like(part[0])] * (per - len(part))
-        rows = [np.concatenate(part[k : k + COLUMNS], axis=1) for k in range(0, per, COLUMNS)]
-        cv2.imwrite(str(folder / f"sheet_{number // per:03d}.png"), np.concatenate(rows, axis=0))
+    image = cv2.resize(np.ascontiguousarray(frame.rgb[:, :, ::-1]), None, fx=ZOOM, fy=ZOOM)
+    for number, grasp in reversed(list(enumerate(() if found.goal is None else found.goal.grasps[:4]))):
+        for line in lines_of(grasp, HANDS[found.hand]):
+            assert frame.base_T_camera is not None
+            seen = frame.base_T_camera.inverse().apply(line) @ frame.camera.K.T
+            begin, end = np.round(ZOOM * seen[:, :2] / seen[:, 2:]).astype(int).tolist()
+            cv2.line(image, begin, end, COLOURS[grasp.way], 1 if number else 4, cv2.LINE_AA)
+    x0, y0, x1, y1 = (ZOOM * round(side) for side in obj.detection.box_xyxy)
+    return np.asarray(image[max(0, y0 - BESIDE) : y1 + BESIDE, max(0, x0 - BESIDE) : x1 + BESIDE], np.uint8)
 
 
 # ------------------------------------------------------------------------------------------------ counting
@@ -222,11 +192,12 @@ def main() -> int:
     """Try, print, draw and keep."""
     given = arguments(__doc__, draw=Path, folder=REAL_FRAMES, frames=10_000)
     draw, folder = given.draw, given.folder
+    if draw:
+        draw.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
         print(f"frames not found at {folder}; set SPATIAL_VLM_REAL_RGBD or pass --folder")
         return 1
     found: list[Try] = []
-    tiles: list[npt.NDArray[np.uint8]] = []
     for name, scene in scenes(folder, given.frames):
         for obj in scene.objects:
             if obj.detection.label in FURNITURE:
@@ -234,10 +205,7 @@ def main() -> int:
             for hand in HANDS:
                 found.append(tried(name, scene, obj, hand))
                 if draw:
-                    tiles.append(drawn(found[-1], scene, obj))
-    if draw:
-        draw.mkdir(parents=True, exist_ok=True)
-        write_sheets(tiles, draw)
+                    cv2.imwrite(str(draw / f"{name}_{obj.id}_{hand}.png"), drawn(found[-1], scene, obj))
     times = sorted(t.ms for t in found)
     measured = {
         "folder": folder.name,

@@ -71,6 +71,11 @@ def arguments(doc: str | None, **options: Any) -> argparse.Namespace:
     return parser.parse_args()
 
 
+def frames_of(folder: Path) -> list[Path]:
+    """Frame folders in a folder; empty if it does not exist."""
+    return sorted(path.parent for path in folder.glob("*/rgb.png"))
+
+
 # ------------------------------------------------------------------------------------------------ times
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import frames_of
 from spatial_vlm_lab.sim.relation_pairs import OUTPUTS, RelationView, relation_view, relation_views
 from spatial_vlm_ros import Detection, ResolverConfig, RgbdFrame, Status, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
@@ -156,7 +157,7 @@ def folder(judge: SmallRelationJudge, root: Path) -> list[JudgedPair]:
     """Judge pairs of the frames of a folder."""
     found = []
     cases = load_cases(root) if (root / "cases.jsonl").is_file() else ()
-    for path in sorted(one for one in root.iterdir() if (one / "rgb.png").is_file()):
+    for path in frames_of(root):
         frame, detections = load_frame(path)
         objects = _objects(path)
         ids = {d.box_xyxy: d.id for d in detections}

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, alternate, arguments, finish
+from benchmarks.harness import REAL_FRAMES, alternate, arguments, finish, frames_of
 from spatial_vlm_ros import Detection, RgbdFrame, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import normalised_axes
@@ -162,7 +162,7 @@ def with_post(frame: RgbdFrame, scene: Scene, place: Array) -> RgbdFrame:
 
 def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
     """All measurements on the frames of one folder."""
-    frames = sorted(path for path in folder.iterdir() if (path / "rgb.png").is_file())[:most] if folder.is_dir() else []
+    frames = frames_of(folder)[:most]
     if not frames:
         return None
     left_out: list[tuple[str, float, float]] = []

@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from benchmarks.harness import REAL_FRAMES, arguments, finish
+from benchmarks.harness import REAL_FRAMES, arguments, finish, frames_of
 from benchmarks.judged_pairs import sides_and_depth
 from spatial_vlm_ros import Detection, Resolver, load_frame
 
@@ -36,7 +36,7 @@ def main() -> int:
         print(f"real RGB-D frames not found at {REAL_FRAMES}; set SPATIAL_VLM_REAL_RGBD")
         return 1
     resolver, given = Resolver(), Counter[tuple[str, str]]()
-    for folder in sorted(path for path in REAL_FRAMES.iterdir() if (path / "rgb.png").is_file())[:most]:
+    for folder in frames_of(REAL_FRAMES)[:most]:
         frame, objects = load_frame(folder)
         for target, anchor, relation, holds in sides_and_depth(frame, objects):
             names = (_name(target, objects), _name(anchor, objects))

@@ -40,6 +40,7 @@ from spatial_vlm_ros.types import Verdict as V
 
 Image = npt.NDArray[Any]  # OpenCV does not state the types of its results
 
+# benchmarks/evidence_limits.py measures what healthy and faulty frames have.
 _VALUES = 40_000  # pixels whose depth values are compared
 _EVERY = 3  # step between the pixels of an object that are compared with its support
 _STEP, _STEP_GROWS = 0.002, 0.003  # metres, and per metre²: steps of a stereo camera without subpixels grow like this
@@ -56,8 +57,8 @@ _CLEAR = 1.5  # times better than unshifted, and so much for either half of the 
 _CLEAR_OF_HALF = 1.25
 _TURNED = 1.25  # times better than as it is
 _FITS = 5.0  # standard deviations above the usual fit of any shift that a shift must have
-_NO_FIT = 2.0  # standard deviations above the usual fit of any shift; frames in which depth fits have 3 and more
-_STANDS_OUT, _BESIDE, _SHOWN = 1.0, 35, 0.6  # edges of colour near so many of those of depth; real frames have 0.66
+_NO_FIT = 2.0  # standard deviations above the usual fit of any shift; healthy frames have 2.8 and more
+_STANDS_OUT, _BESIDE, _SHOWN = 1.0, 35, 0.6  # edges of colour near so many of those of depth; healthy: 0.99
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
 _FLICKER, _MOVED, _DRIFT = 25.0, 0.05, 0.05  # grey levels; share of pixels; |log| of depth in a still image
 _COARSE, _LEAST_BOX = 160, 3  # pixels: width at which boxes are compared, and the least side of one there
@@ -394,11 +395,10 @@ def _up(
             return _check("up", False, apart, (0.0, _TILT), "°", found, fix)
     if up_from not in (UpSource.TF, UpSource.IMU):
         return _unmeasured("up", "no transform and no IMU")
-    seen = support or find_support(frame, tuple(obj.detection for obj in objects), config, None)
-    share = 0.0  # of what is measured that lies on it
-    if seen is not None and len(points := everywhere(frame)[0]):
-        on_it = np.abs(points @ seen.normal + seen.offset) < 0.004 + 2 * depth_noise(points[:, 2], config)
-        share = float(on_it.mean())
+    seen, share = support, _share_on(support, frame, config)
+    if share < _SURFACE:  # by a wrong "up" something small may seem level, and the table not
+        seen = find_support(frame, tuple(obj.detection for obj in objects), config, None)
+        share = _share_on(seen, frame, config)
     if seen is None or share < _SURFACE:
         return _unmeasured("up", "no surface is visible")
     tilt = float(np.degrees(np.arccos(np.clip(seen.normal @ up, -1.0, 1.0))))
@@ -411,6 +411,15 @@ def _up(
         if standing < 2 or standing < 0.5 * len(feet):
             return _unmeasured("up", f"{found}; it may be a wall", fix)
     return _check("up", tilt <= _TILT, tilt, (0.0, _TILT), "°", found, fix)
+
+
+def _share_on(plane: Plane | None, frame: RgbdFrame, config: DepthConfig) -> float:
+    """Share of what is measured that lies on a plane."""
+    points = everywhere(frame)[0]
+    if plane is None or not len(points):
+        return 0.0
+    on_it = np.abs(points @ plane.normal + plane.offset) < 0.004 + 2 * depth_noise(points[:, 2], config)
+    return float(on_it.mean())
 
 
 # ------------------------------------------------------------------------------------------------ what has no detection

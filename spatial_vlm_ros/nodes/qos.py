@@ -15,9 +15,9 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
     )
 
 
-def images(reliability: str = "best_effort") -> QoSProfile:
+def images(reliability: str = "best_effort", depth: int = 5) -> QoSProfile:
     """QoS of images and their companion messages; a best-effort subscription matches every publisher."""
-    return _profile(5, reliability == "reliable")
+    return _profile(depth, reliability == "reliable")
 
 
 def action_services() -> dict[str, QoSProfile]:
@@ -34,6 +34,8 @@ STATIC_TRANSFORMS = _profile(100, True, latched=True)
 ANSWERS = _profile(100, True)  # a burst of requests is answered at once
 IMAGES = _profile(1, True)
 INSTRUCTIONS = _profile(10, True)
+IMU_DEPTH = 400
+"""Messages of an IMU that wait while the node is busy: a second at 400 Hz."""
 CLOCK = _profile(1, True)
 VERDICTS = _profile(1, True, latched=True)
 DESCRIPTION = _profile(1, True, latched=True)

@@ -6,7 +6,8 @@ The layout of a folder:
     rgb.png                  8-bit colour
     depth.png                16-bit, millimetres, 0 = not measured
     camera_info.json         {"width", "height", "k" (9 numbers or 3 rows), "d"?, "distortion_model"?, "frame_id"?,
-                             "domain"?}; domain: what made the images, "simulated", "real" or "unknown" (default)
+                             "domain"?, "up"?}; domain: what made the images, "simulated", "real" or "unknown"
+                             (default); up: unit vector against gravity, 3 numbers, camera frame, from an IMU
     detections.json          optional: {"detections": [{"id", "label", "box", "score"?, "attributes"?, "mask"?,
                              "front"?}]}; front: direction of the object's front, 3 numbers, camera frame
     base_T_camera.json       optional: {"parent", "child", "matrix" (4 rows of 4)}, maps child to parent, metres
@@ -19,6 +20,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +66,7 @@ DEFAULT_FRAME_ID = "camera_color_optical_frame"
 
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 _ALIKE = 0.75  # share of characters from which a field is a known one misspelled
+_UNIT = 1e-3  # most by which the length of a direction differs from 1
 _FORM = "fix the file; docs/tutorials/own_image.md shows its format"
 _READABLE = "use a JSON file of the documented format"
 _T = TypeVar("_T")
@@ -145,9 +148,14 @@ def read_frame(
         metres = register_depth(metres, depth_camera, camera, depth_pose)
     pose = None if base_T_camera is None else read_transform(base_T_camera)
     speaker = None if camera_T_speaker is None else read_transform(camera_T_speaker)
+    up = None if isinstance(info.up, msgspec.UnsetType) else np.array(info.up)
+    if up is not None and abs(math.hypot(*up) - 1) > _UNIT:
+        reason, repair = f"{up.tolist()} has length {math.hypot(*up):.4g}", "give the unit vector against gravity"
+        raise FileError(camera_info, reason, repair, "$.up")
     return RgbdFrame(
-        colour, metres, camera, frame_id=frame_id, base_T_camera=pose, camera_T_speaker=speaker, domain=info.domain
-    )
+        colour, metres, camera, frame_id=frame_id, base_T_camera=pose, up=up, camera_T_speaker=speaker,
+        domain=info.domain,
+    )  # fmt: skip
 
 
 def _check_size(
@@ -309,6 +317,7 @@ class _CameraInfo(msgspec.Struct):
     distortion_model: str = "plumb_bob"
     frame_id: str = DEFAULT_FRAME_ID
     domain: ImageDomain = "unknown"
+    up: tuple[float, float, float] | msgspec.UnsetType = msgspec.UNSET
 
 
 _Row = tuple[float, float, float, float]
@@ -385,9 +394,8 @@ def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detec
         _write_png(unfinished / RGB_FILE, np.ascontiguousarray(frame.rgb[..., ::-1]))
         _write_png(unfinished / DEPTH_FILE, millimetres)
         k, d = tuple(camera.K.reshape(-1).tolist()), tuple(camera.D)
-        info = _CameraInfo(
-            camera.width, camera.height, k, d, camera.distortion_model, frame.frame_id, domain=frame.domain
-        )
+        up = msgspec.UNSET if frame.up is None else tuple(frame.up.tolist())
+        info = _CameraInfo(camera.width, camera.height, k, d, camera.distortion_model, frame.frame_id, frame.domain, up)
         listed = []
         for number, one in enumerate(detections):
             entry: dict[str, Any] = {"id": one.id, "label": one.label, "score": one.score}

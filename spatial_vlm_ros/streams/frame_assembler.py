@@ -6,6 +6,7 @@ No threads, no clock, no ROS: the caller passes the time. All times are nanoseco
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Mapping
@@ -38,15 +39,24 @@ IMU = "imu"
 SECOND = 1_000_000_000
 _KEPT = 2  # complete frames kept while no request waits: the newest wins
 _STILL = (1e-4, 1e-4)  # m, rad: a camera that moved less between depth and colour counts as still
-_IMU_KEPT = 1000  # messages: 2.5 s at 400 Hz
-_IMU_NEAR = SECOND // 10  # ns between an image and the message of the IMU that tells its "up"
-_GRAVITY, _AT_REST = 9.81, 0.5  # m/s²: an IMU that measures gravity and little else
+_IMU_KEPT = 4000  # messages: 2.5 s at 1600 Hz, the rate of Azure_Kinect_ROS_Driver (k4a_ros_device_params.h:18)
+_IMU_BEFORE, _IMU_NEAR = SECOND // 2, SECOND // 10  # ns before and after an image in which an IMU tells its "up"
+_IMU_PARTS = 5  # of that time, whose means must agree; also the fewest messages
+_IMU_SPAN = SECOND // 5  # ns: the shortest time that tells whether the camera moves
+# An IMU at rest; docs/conventions.md has the sensors that these limits fit.
+_GRAVITY, _OFFSET = 9.81, 0.7  # m/s²: strength of the mean; 0.6 are measured on cameras, and 0.7 turn "up" by 4°
+_STEADY = 0.12  # m/s²: spread of the means of the parts; a turn by 5°/s gives as much
+_TURNING = 0.1  # rad/s: mean; offsets of gyroscopes have 3°/s about each axis at most
 
 
 def stamp_of(message: Any) -> int:
     """Stamp of a message with a header, nanoseconds."""
     stamp = message.header.stamp
     return int(stamp.sec) * SECOND + int(stamp.nanosec)
+
+
+def _xyz(vector: Any) -> tuple[float, float, float]:
+    return vector.x, vector.y, vector.z
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,8 +275,8 @@ class FrameAssembler:
         except SpatialVlmError:
             self._held = None
             raise
-        if self._imu and IMU not in observation.match.messages and patient:
-            return None  # it may still come
+        if patient and any((stream.newest_ns or 0) < held.match.stamp_ns - _IMU_NEAR for stream in self._imu.values()):
+            return None  # what it measured then may still come
         self._held = None
         return observation
 
@@ -361,23 +371,50 @@ class FrameAssembler:
         removed = "is a link of robot_description, whose points are removed (robot_description: '' removes nothing)"
         names = () if self.robot is None else self.robot.links
         links = tuple(self._in_base(name, match.stamp_ns, f"{name!r} {removed}") for name in names)
-        near = next((stream.nearest(match.stamp_ns) for stream in self._imu.values()), None)
-        if near is not None and abs(near[0] - match.stamp_ns) <= _IMU_NEAR:
-            match = replace(match, messages={**match.messages, IMU: near[1]}, stamps={**match.stamps, IMU: near[0]})
+        rested = self._rested(match.stamp_ns) if self._imu else None
+        if rested is not None:
+            messages, stamps = {**match.messages, IMU: rested}, {**match.stamps, IMU: stamp_of(rested)}
+            match = replace(match, messages=messages, stamps=stamps)
         return PendingFrame(
             match.stamp_ns, match, infos[RGB_INFO], infos.get(DEPTH_INFO), base, depth_pose, speaker, config,
             self.robot, links, held.not_before_ns, self._up(match, camera_frame),
         )  # fmt: skip
+
+    def _rested(self, stamp_ns: int) -> Any | None:
+        """The IMU's last message of the time around an image, with the mean acceleration; None if it may have moved.
+
+        A driver that sends what the gyroscope measures alone leaves the acceleration zero, and the other way round
+        (realsense-ros, base_realsense_node.cpp:497); -1 as the first covariance also says "not measured" (REP-145).
+        """
+        window = self._imu[IMU].between(stamp_ns - _IMU_BEFORE, stamp_ns + _IMU_NEAR)
+        window = [
+            one for one in window if one.linear_acceleration_covariance[0] != -1 and any(_xyz(one.linear_acceleration))
+        ]
+        if len(window) < _IMU_PARTS:
+            return None
+        measured = np.array([_xyz(one.linear_acceleration) for one in window])
+        turning = [_xyz(one.angular_velocity) for one in window if one.angular_velocity_covariance[0] != -1]
+        parts = np.array([part.mean(axis=0) for part in np.array_split(measured, _IMU_PARTS)])
+        if (
+            stamp_of(window[-1]) - stamp_of(window[0]) >= _IMU_SPAN
+            and stamp_of(window[-1]) >= stamp_ns - _IMU_NEAR
+            and float(np.linalg.norm(parts.std(axis=0))) <= _STEADY
+            and (not turning or float(np.linalg.norm(np.mean(turning, axis=0))) <= _TURNING)
+        ):
+            mean = copy.deepcopy(window[-1])
+            for axis, value in zip("xyz", measured.mean(axis=0).tolist(), strict=True):
+                setattr(mean.linear_acceleration, axis, value)
+            return mean
+        return None
 
     def _up(self, match: MatchedMessages, camera_frame: str) -> npt.NDArray[np.float64] | None:
         """Direction against gravity: what an IMU at rest measures (REP-145); None without one, or while it moves."""
         message = match.messages.get(IMU)
         if message is None:
             return None
-        measured = message.linear_acceleration
-        up = np.array([measured.x, measured.y, measured.z])
+        up = np.array(_xyz(message.linear_acceleration))
         strength = float(np.linalg.norm(up))
-        if not abs(strength - _GRAVITY) < _AT_REST:
+        if not abs(strength - _GRAVITY) <= _OFFSET:
             return None
         try:
             pose = self.transforms.lookup(camera_frame, message.header.frame_id, match.stamp_ns)

@@ -99,6 +99,10 @@ class Stream:
         at = bisect.bisect_left(self._stamps, stamp_ns)
         return self._messages[at - 1] if at else None
 
+    def between(self, first_ns: int, last_ns: int) -> list[Any]:
+        """The messages with stamps from the first to the last, both included."""
+        return self._messages[bisect.bisect_left(self._stamps, first_ns) : bisect.bisect_right(self._stamps, last_ns)]
+
     def drop_until(self, stamp_ns: int) -> None:
         """Forget the messages up to and including a stamp."""
         at = bisect.bisect_right(self._stamps, stamp_ns)

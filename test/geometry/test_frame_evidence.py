@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from spatial_vlm_ros.geometry.frame_evidence import frame_evidence
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
@@ -18,7 +19,7 @@ from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import Detection, FrameEvidence, RgbdFrame, Status, UpSource, Verdict
+from spatial_vlm_ros.types import Detection, FrameEvidence, Plane, RgbdFrame, Status, UpSource, Verdict
 
 FRAME, DETECTIONS = chicks_and_cup_frame()
 Change = Callable[[RgbdFrame], RgbdFrame]
@@ -103,6 +104,16 @@ def test_a_healthy_frame_agrees_with_itself(change: Change) -> None:
     assert evidence.contradiction is None
     held = {check.name for check in evidence.checks if check.verdict is Verdict.HOLDS}
     assert {"depth values", "depth on colour", "sizes"} <= held
+
+
+def test_a_small_piece_that_a_wrong_transform_makes_level_does_not_hide_the_table() -> None:
+    wrong = transform(20.0)(FRAME)
+    up = wrong.base_T_camera.rotation[2]
+    objects = build_scene(FRAME, DETECTIONS, DepthConfig(), LiftConfig()).objects
+    piece = Plane(up, -float(up @ objects[0].surface_centre), 0.001)
+    evidence = frame_evidence(wrong, objects, piece, UpSource.TF, up, DepthConfig())
+    check = next(check for check in evidence.checks if check.name == "up")
+    assert (check.verdict, check.measured) == (Verdict.CONTRADICTS, pytest.approx(20, abs=0.5))
 
 
 def test_part_of_an_image_agrees_with_itself() -> None:

@@ -14,10 +14,10 @@ from broken_setups import STAMPED, Setup
 from live_graph import Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position
 from sensor_msgs.msg import CompressedImage, Imu
-from std_msgs.msg import Header
 from tables import rows
 
 from spatial_vlm_ros import Resolver
+from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.types import Transform
@@ -78,9 +78,11 @@ def test_an_imu_tells_up_where_no_base_is_known(graph: Graph) -> None:
     graph.camera.tf(Transform(FRAME.frame_id, "camera_imu_frame", beside), static=True)
 
     def change(parts: dict[str, Any]) -> None:
-        still = Imu(header=Header(stamp=parts[roles.RGB].header.stamp, frame_id="camera_imu_frame"))
-        still.linear_acceleration.z = 9.8
-        parts[roles.IMU] = still
+        for before in range(500, -1, -50):  # milliseconds
+            stamp_ns = roles.stamp_of(parts[roles.RGB]) - before * 1_000_000
+            still = Imu(header=graph.camera.composer.header(stamp_ns, "camera_imu_frame"))
+            still.linear_acceleration.z = 9.8
+            graph.camera.publish(roles.IMU, still, qos.images("reliable", qos.IMU_DEPTH))
 
     goal = graph.ask(change=change)
     assert goal.name == "OK", goal.message

@@ -15,12 +15,12 @@ from tables import tables
 
 from spatial_vlm_lab.scoring.matching import EXPECTED, case_truth
 from spatial_vlm_lab.scoring.truth_file import cases_of_bag, load_truth
-from spatial_vlm_ros import errors
+from spatial_vlm_ros import Resolver, errors
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.recording import frame_folder
 from spatial_vlm_ros.recording.cases import Box3d, Case, Expectation, load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame, read_camera_info, read_depth, read_detections, read_rgb
-from spatial_vlm_ros.types import Detection, Status
+from spatial_vlm_ros.types import Detection, Status, UpSource
 
 TABLES = tables(__file__)
 WIDTH, HEIGHT = 64, 48
@@ -142,10 +142,28 @@ def test_a_frame_that_was_written_is_read_again(tmp_path: Path, tabletop: Any) -
     assert abs(read.depth - frame.depth)[frame.depth > 0].max() <= 0.0006
     assert (read.domain, read.frame_id) == ("simulated", frame.frame_id)
     assert (read.base_T_camera.matrix == frame.base_T_camera.matrix).all()
+    assert read.up is None
     assert [d.id for d in found] == [d.id for d in seen]
     assert all((one.mask == other.mask).all() for one, other in zip(found, seen, strict=True))
     with pytest.raises(FileError, match="writable location"):
         frame_folder.write_frame(tmp_path / "f0" / "rgb.png", frame)
+
+
+def test_up_is_kept_and_used(folder: Path, tmp_path: Path, tabletop: Any) -> None:
+    rendered = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("far", 0.1, 0.2))
+    up = rendered.frame.base_T_camera.rotation[2]
+    frame = dataclasses.replace(rendered.frame, up=up, base_T_camera=None)
+    read, found = load_frame(frame_folder.write_frame(tmp_path / "f0", frame, rendered.detections))
+    np.testing.assert_allclose(read.up, up, atol=1e-15)
+    assert Resolver().resolve(read, "the cup", found).up_from is UpSource.IMU
+    for wrong, words in (
+        ([0, 0, 0.9], "has length 0.9.*unit vector"), ([0, 0, 0], "length"), ([0, 0, 1e308], "length"),
+        ([0, 1], "length 3"), (["0", 0, 1], r"\$\.up\[0\]"), (None, r"\$\.up"),
+    ):  # fmt: skip
+        write_json(folder / "camera_info.json", {**INFO, "up": wrong})
+        with pytest.raises(FileError, match=words) as caught:
+            load_frame(folder)
+        assert caught.value.field.startswith("$.up")
 
 
 @pytest.mark.parametrize("name", ["rgb.png", "depth.png"])

@@ -292,7 +292,7 @@ class ResolverNode(LifecycleNode):
                     form_of(role, self._settings),
                     topic,
                     self._taker(role),
-                    qos.images(self._settings.node.reliability),
+                    qos.images(self._settings.node.reliability, qos.IMU_DEPTH if role == roles.IMU else 5),
                     event_callbacks=SubscriptionEventCallbacks(
                         incompatible_qos=partial(self._health.incompatible, topic),
                         message_lost=partial(self._health.lost, topic),
