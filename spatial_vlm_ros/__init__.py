@@ -28,18 +28,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Detection": "types",
-    "FrameOfReference": "types",
-    "PinholeCamera": "types",
-    "Resolution": "types",
+_HOME = {  # of all other names: types
     "Resolver": "resolver",
     "ResolverConfig": "parameters",
-    "RgbdFrame": "types",
-    "SpatialQuery": "types",
     "SpatialVlmError": "errors",
-    "Status": "types",
-    "Transform": "types",
     "load_frame": "recording.frame_folder",
     "parse": "language",
 }
@@ -64,11 +56,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module (PEP 562)."""
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    home = importlib.import_module(f"{__name__}.{_HOME.get(name, 'types')}")
+    return globals().setdefault(name, getattr(home, name))
 
 
 def __dir__() -> list[str]:

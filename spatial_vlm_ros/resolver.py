@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,6 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.language import parse_dialogue
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
-from spatial_vlm_ros.perception.free_words import FreeWords
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding, SentenceReader, model_errors
 from spatial_vlm_ros.perception.grounding_checks import (
     check_detections,
@@ -44,7 +43,7 @@ from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch
-from spatial_vlm_ros.spatial.answer import question_of, resolution_of, with_evidence
+from spatial_vlm_ros.spatial.answer import resolution_of, with_evidence
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, believed, unnamed_in_doubt, with_avoided
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.detector_profile import CAREFUL, GIVEN, DetectorProfile, read_profile
@@ -64,9 +63,8 @@ from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, supported, take, take_reading
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 from spatial_vlm_ros.spatial.support_check import mentioned
-from spatial_vlm_ros.spatial.wording import with_ignored, with_unread, without_robot
+from spatial_vlm_ros.spatial.wording import question, with_ignored, with_unread, without_robot
 from spatial_vlm_ros.types import (
     Detection,
     FrameOfReference,
@@ -78,6 +76,9 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
     UnexplainedRegion,
 )
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.spatial.second_opinion import Reliabilities
 
 _log = logging.getLogger(__name__)
 _CROPS, _PATIENCE = 4, 10.0  # parts of an image that a grounder is asked about, while it took fewer seconds in all
@@ -178,6 +179,8 @@ class Resolver:
             if self._reader is None and language.reader == "grammar":
                 if before is not None or language.free_form != "ask_model":
                     raise
+                from spatial_vlm_ros.perception.free_words import FreeWords
+
                 FreeWords(words, error)  # raises if no model may be asked
             return None
 
@@ -271,6 +274,8 @@ class Resolver:
             ModelError: the model failed.
             CancelledError, InputError: as the model raises them.
         """
+        from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
+
         config = self.config.second_opinion
         if self._reliabilities is None:
             self._reliabilities = load_reliabilities(config.reliability) if config.reliability else Reliabilities()
@@ -408,7 +413,7 @@ class ObservedFrame:
             except NotUnderstoodError as error:
                 if before is not None or self._resolver.config.language.free_form != "ask_model":
                     raise
-                return self._by_model(FreeWords(words, error), frame, watch)
+                return self._by_model(words, error, frame, watch)
             if turn.told:
                 answer, begun = acknowledged(turn, self.frame.stamp_ns)
                 return Answered(answer, detections, None, begun)
@@ -491,9 +496,13 @@ class ObservedFrame:
         watch.lap("lift")
         return closer, scene
 
-    def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
+    def _by_model(
+        self, words: str, why: NotUnderstoodError, frame: FrameOfReference | None, watch: Stopwatch
+    ) -> Answered:
         """Answer words that no reader understands: a model points at the object, and geometry measures where it is."""
-        resolver = self._resolver
+        from spatial_vlm_ros.perception.free_words import FreeWords
+
+        resolver, free = self._resolver, FreeWords(words, why)
         referrer = self._referrer or free.referrer(resolver.grounder)
         self._check_domain()
         watch.lap("parse")
@@ -516,7 +525,7 @@ class ObservedFrame:
     def _worded(turn: DialogueTurn, decided: DialogueChoice) -> tuple[Resolution, Dialogue | None, bool]:
         scorer = decided.scorer
         choice = with_avoided(with_place(believed(decided.choice, scorer), scorer), scorer)
-        asked = question_of(choice, scorer, turn.unnamed)
+        asked = question(choice, scorer, turn.unnamed)
         resolution = without_robot(resolution_of(choice, scorer, turn.said, asked), scorer.layout.scene)
         return resolution, after(turn, decided._replace(choice=choice), asked, resolution), decided.attempt.unknown
 

@@ -73,8 +73,10 @@ def test_the_shipped_files_hold_the_defaults_of_everything(name: str, read: Any,
 
 def test_given_values_replace_defaults_and_the_rest_stays() -> None:
     relation = {"down_ahead": "up", "second_frame": "robot", "world_defined": True}
-    config = config_from({"frame_of_reference": "robot", "lift": {"erode_px": 2}, "relation": relation})
+    named = {"frame_of_reference": "robot", "lift": {"erode_px": 2}, "occupancy": {"reach": 1}, "relation": relation}
+    config = config_from(named)
     assert (config.frame_of_reference, config.lift.erode_px) == (FrameOfReference.ROBOT, 2)
+    assert repr(config.occupancy.reach) == "1.0"
     assert config.relation == RelationConfig(**relation)
     assert config.depth == ResolverConfig().depth
 

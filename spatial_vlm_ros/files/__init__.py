@@ -10,3 +10,5 @@
 
 docs/files.md lists what is refused and why.
 """
+
+LARGEST_PIXELS = 1 << 25  # 33.5 million: four times 4K UHD, more than any RGB-D camera; 8-bit colour takes 100 MB

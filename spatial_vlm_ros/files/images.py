@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.files import LARGEST_PIXELS
 from spatial_vlm_ros.files.reading import MIB, read_bytes
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-LARGEST_PIXELS = 1 << 25
-"""33.5 million: four times 4K UHD, more than any RGB-D camera; 8-bit colour then takes 100 MB."""
 LARGEST_DECODED = 128 * MIB
 """Bytes of decoded pixels, as the file stores them: 32-bit float depth of LARGEST_PIXELS."""
 LARGEST_IMAGE_FILE = LARGEST_DECODED + MIB

@@ -8,6 +8,7 @@ folder contains (a mask named in detections.json, rgb.png in a folder of frames)
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -55,15 +56,13 @@ def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tu
         longest: most bytes allowed in one line.
     """
     with open_regular(path, repair) as file:
-        number = 0
-        while True:
+        for number in itertools.count(1):
             try:
                 line = file.readline(longest + 2)
             except OSError as error:
                 raise unreadable(path, error, repair) from error
             if not line:
                 return
-            number += 1
             line = line.rstrip(b"\r\n")
             if len(line) > longest:
                 raise FileError(path, f"a line has more than {longest} bytes", repair, f"line {number}")

@@ -101,12 +101,8 @@ def check_clearance(
         _check_arm(robot, then, now, grasp, placement, held, plan, config)
 
 
-def has_arm_model(plan: MotionPlan, frame_id: str) -> bool:
-    """Whether the whole arm can be checked: a built-in arm planned in its base frame, and the extra `arm` installed."""
-    return _arm_of(plan, frame_id) is not None
-
-
 def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
+    """Model of a built-in arm that is planned in its base frame; None for others, and without the extra `arm`."""
     if importlib.util.find_spec("pinocchio") is None or importlib.util.find_spec("coal") is None:
         return None
     from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -21,8 +20,8 @@ from typing import Any, NamedTuple
 from action_msgs.msg import GoalStatus, GoalStatusArray
 from rclpy.action import ActionClient
 from rclpy.action.client import ClientGoalHandle
-from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
-from rclpy.exceptions import InvalidHandle, NameValidationException
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_action_status_default
@@ -33,6 +32,7 @@ from unique_identifier_msgs.msg import UUID
 
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.goals import Jobs
 
 _LOOK = 0.02  # s: how often a waiting thread checks whether to give up
 _GONE = 3.0  # s without the server before it counts as gone; the graph of a loaded machine may lose it briefly
@@ -102,40 +102,6 @@ class GoalOutcome(NamedTuple):
     status: int = 0
     result: Any = None
     withdrawn: bool = False
-
-
-class Jobs:
-    """Runs functions of other threads on the executor's thread.
-
-    Args:
-        node: node that the executor spins.
-        group: callback group of the functions; None = the node's default group.
-        failed: called while an exception of a function is handled; None = exceptions end the executor.
-    """
-
-    def __init__(
-        self, node: Node, group: CallbackGroup | None = None, failed: Callable[[], None] | None = None
-    ) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
-        self._failed = failed
-        self._guard = node.create_guard_condition(self._run, group)
-
-    def put(self, job: Callable[[], Any]) -> None:
-        """Queue a job to run soon; callable from any thread. A node that has ended runs no jobs."""
-        self._jobs.put(job)
-        with contextlib.suppress(InvalidHandle):
-            self._guard.trigger()
-
-    def _run(self) -> None:
-        for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
-            try:
-                self._jobs.get()()
-            except Exception:
-                if self._failed is None:
-                    raise
-                self._failed()
-        if not self._jobs.empty():
-            self._guard.trigger()
 
 
 class Bridge:

@@ -1,18 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Action servers of nodes whose goals end later, by another thread or message: they keep, cancel and end goals."""
+"""Action servers whose goals end later, by another thread or message, and the jobs that threads give the executor."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import CallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
 ABORTED, CANCELED, SUCCEEDED = "aborted", "canceled", "succeeded"
 """How goals end."""
+
+
+class Jobs:
+    """Runs functions of other threads on the executor's thread.
+
+    Args:
+        node: node that the executor spins.
+        group: callback group of the functions; None = the node's default group.
+        failed: called while an exception of a function is handled; None = exceptions end the executor.
+    """
+
+    def __init__(
+        self, node: Node, group: CallbackGroup | None = None, failed: Callable[[], None] | None = None
+    ) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._failed = failed
+        self._guard = node.create_guard_condition(self._run, group)
+
+    def put(self, job: Callable[[], Any]) -> None:
+        """Queue a job to run soon; callable from any thread. A node that has ended runs no jobs."""
+        self._jobs.put(job)
+        with contextlib.suppress(InvalidHandle):
+            self._guard.trigger()
+
+    def _run(self) -> None:
+        for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
+            try:
+                self._jobs.get()()
+            except Exception:
+                if self._failed is None:
+                    raise
+                self._failed()
+        if not self._jobs.empty():
+            self._guard.trigger()
 
 
 class ServedGoal:

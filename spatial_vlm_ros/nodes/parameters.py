@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.parameters import NodeConfig, PlanningConfig, Settings, StreamConfig, planning_from, settings_from
+from spatial_vlm_ros.parameters import NodeConfig, Settings, StreamConfig, settings_from
 from spatial_vlm_ros.types import FrameOfReference
 
 Room = TypeVar("Room")
@@ -70,24 +70,18 @@ def declare(node: Node, *rooms: Any) -> None:
 
 
 def values(node: Node, room: Any) -> dict[str, Any]:
-    """The values of a flat configuration's parameters."""
+    """The values of a configuration's parameters, by ROS name."""
     return {name: node.get_parameter(name).value for name in declared(room)}
 
 
 def read(node: Node) -> Settings:
     """Read a node's parameters as settings."""
-    return settings_from(_nested({name: node.get_parameter(name).value for name in declared()}))
+    return settings_from(nested({name: node.get_parameter(name).value for name in declared()}))
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
     """Settings from parameters by ROS name, for example of another node; missing ones have their defaults."""
-    return settings_from(_nested(values))
-
-
-def read_planning(node: Node) -> PlanningConfig:
-    """Read a node's planning parameters."""
-    names = declared(PlanningConfig())
-    return planning_from(_nested({name: node.get_parameter(name).value for name in names}))
+    return settings_from(nested(values))
 
 
 def keep(node: Node, *rooms: Any, only_fixed: bool = True) -> None:
@@ -124,15 +118,16 @@ def check(node: Node, changes: Iterable[Parameter], configured: bool) -> SetPara
             return SetParametersResult(successful=False, reason=reason)
         wanted[change.name] = change.value
     try:
-        settings_from(_nested(wanted))
+        settings_from(nested(wanted))
     except InputError as error:
         return SetParametersResult(successful=False, reason=str(error))
     return SetParametersResult(successful=True)
 
 
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by ROS name, those of a group in a mapping of their own."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
         group, _, inner = name.rpartition(".")
-        (nested.setdefault(group, {}) if group else nested)[inner] = value
-    return nested
+        (found.setdefault(group, {}) if group else found)[inner] = value
+    return found

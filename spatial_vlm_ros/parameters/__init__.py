@@ -7,18 +7,10 @@ constant that is not here cannot be tuned; it follows from a definition, or from
 
 from __future__ import annotations
 
-from spatial_vlm_ros.parameters.arm import ArmPlannerConfig, GateConfig, SimArmConfig
-from spatial_vlm_ros.parameters.bounds import option, parameter, words_in
-from spatial_vlm_ros.parameters.manipulation import (
-    GoalConfig,
-    GraspConfig,
-    GripperConfig,
-    MotionConfig,
-    ObservationConfig,
-    PlanningConfig,
-    WorkspaceConfig,
-    planning_from,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from spatial_vlm_ros.parameters.bounds import words_in
 from spatial_vlm_ros.parameters.nodes import BagConfig, EvidenceConfig, NodeConfig, PlayerConfig
 from spatial_vlm_ros.parameters.resolver import (
     DecisionConfig,
@@ -33,9 +25,22 @@ from spatial_vlm_ros.parameters.resolver import (
     SecondOpinionConfig,
     config_from,
 )
-from spatial_vlm_ros.parameters.robots import PLANNERS, JointBounds, RobotPreset, robot_from
 from spatial_vlm_ros.parameters.settings import Settings, settings_from
 from spatial_vlm_ros.parameters.streams import DESCRIPTION_TOPIC, StreamConfig
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.parameters.arm import ArmPlannerConfig, GateConfig, SimArmConfig
+    from spatial_vlm_ros.parameters.manipulation import (
+        GoalConfig,
+        GraspConfig,
+        GripperConfig,
+        MotionConfig,
+        ObservationConfig,
+        PlanningConfig,
+        WorkspaceConfig,
+        planning_from,
+    )
+    from spatial_vlm_ros.parameters.robots import PLANNERS, RobotPreset, robot_from
 
 __all__ = [
     "DESCRIPTION_TOPIC",
@@ -50,7 +55,6 @@ __all__ = [
     "GoalConfig",
     "GraspConfig",
     "GripperConfig",
-    "JointBounds",
     "JudgeConfig",
     "LiftConfig",
     "MotionConfig",
@@ -69,10 +73,16 @@ __all__ = [
     "StreamConfig",
     "WorkspaceConfig",
     "config_from",
-    "option",
-    "parameter",
     "planning_from",
     "robot_from",
     "settings_from",
     "words_in",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of the arm's nodes from its module on first use (PEP 562)."""
+    for home in ("arm", "manipulation", "robots") if name in __all__ else ():
+        if hasattr(module := importlib.import_module(f"{__name__}.{home}"), name):
+            return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -86,6 +86,8 @@ _T = TypeVar("_T")
 def filled(defaults: _T, values: Mapping[str, Any], kind: str = "parameter") -> _T:
     """A configuration with some values changed, by parameter name; those of a group are nested.
 
+    A whole number for a parameter that is a float becomes one, because YAML writes 1 for 1.0.
+
     Raises:
         UnknownNameError: a name is not a parameter.
         InputError: a value has the wrong type or is out of its bounds.
@@ -99,6 +101,8 @@ def filled(defaults: _T, values: Mapping[str, Any], kind: str = "parameter") -> 
                 repair = "indent its parameters below it"
                 raise InputError(f"parameter {name}", repr(value), "a group of parameters", repair)
             value = filled(group, value, f"parameter of {name}")
+        elif isinstance(group, float) and type(value) is int and value.bit_length() <= 53:
+            value = float(value)
         changed[name] = value
     return dataclasses.replace(defaults, **changed)  # type: ignore[type-var]
 

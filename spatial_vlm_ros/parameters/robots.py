@@ -66,19 +66,13 @@ class RobotPreset:
 
     def planning(self, planner: str) -> PlanningConfig:
         """Planning configuration for the planner; values that the preset does not set keep their default."""
-        defaults = PlanningConfig()
-        typed = {
-            group: {name: _typed(getattr(defaults, group, None), name, value) for name, value in given.items()}
-            for group, given in self._groups(planner).items()
-        }
-        return filled(defaults, typed, f"group of parameters of robot {self.name}")
+        return filled(PlanningConfig(), self._groups(planner), f"group of parameters of robot {self.name}")
 
     def arm_planner(self) -> dict[str, Any]:
         """Parameters of the node `arm_planner` for this robot."""
-        given, defaults = self._planner("built-in").get("arm_planner", {}), ArmPlannerConfig()
-        typed = {name: _typed(defaults, name, value) for name, value in given.items()}
-        filled(defaults, typed, f"parameter of arm_planner of robot {self.name}")
-        return typed
+        given = self._planner("built-in").get("arm_planner", {})
+        config = filled(ArmPlannerConfig(), given, f"parameter of arm_planner of robot {self.name}")
+        return {name: getattr(config, name) for name in given}
 
     def _planner(self, planner: str) -> Mapping[str, Any]:
         if planner not in self.planners:
@@ -158,11 +152,3 @@ def _bounds(what: str, given: Any) -> JointBounds:
         got, expected = f"{bounds.min_position} to {bounds.max_position}", f"within {_TURNED:.1f} radians of zero"
         raise InputError(f"positions of {what}", got, expected, "use radians, not degrees")
     return bounds
-
-
-def _typed(group: Any, name: str, value: Any) -> Any:
-    """Convert a whole number to a float if the parameter is a float, because YAML writes 1 for 1.0; checked later."""
-    default = getattr(group, name, None)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value

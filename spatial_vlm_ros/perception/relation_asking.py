@@ -10,33 +10,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import CancelledError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.judging import (
-    CHOICES,
-    CannotJudgeError,
-    RelationJudge,
-    RelationQuestion,
-    check_probabilities,
-    judge_of,
-    tells_likelihoods,
-    with_marks,
-)
-from spatial_vlm_ros.spatial.clause_judge import (
-    MOST_CANDIDATES,
-    JudgeCalibrations,
-    asked_of,
-    load_calibrations,
-    with_judgements,
-)
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import JudgeReport, SpatialQuery
 
+if TYPE_CHECKING:
+    from spatial_vlm_ros.perception.judging import RelationJudge
+    from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations
+
+MOST_CANDIDATES = 4
+"""Number of likeliest candidates whose relations are asked about."""
 _log = logging.getLogger(__name__)
 
 
@@ -56,10 +46,13 @@ class RelationAsking:
     def who(self, *, given: bool) -> RelationJudge | None:
         """Choose the judge to ask; None = none."""
         config = self._config.judge
-        if config.mode == "off":
-            return None
         small = config.by == "relation-judge"
-        if config.mode == "auto" and not small and (given or judge_of(self._grounder) is None):
+        by_itself = config.mode == "auto" and not small
+        if config.mode == "off" or (by_itself and given):
+            return None
+        from spatial_vlm_ros.perception.judging import CannotJudgeError, judge_of, with_marks
+
+        if by_itself and judge_of(self._grounder) is None:
             return None
         if self._judge is None and not self._unmarked:  # kept, because it may have probed the model
             try:
@@ -89,8 +82,11 @@ class RelationAsking:
             choice: the geometry's choice.
             candidates: most candidates to ask about.
         """
+        from spatial_vlm_ros.perception import judging
+        from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations, asked_of, load_calibrations, with_judgements
+
         config, gate = self._config.judge, self._config.domain_gate
-        if config.mode == "auto" and not tells_likelihoods(judge):  # for a worker it is known once it is loaded
+        if config.mode == "auto" and not judging.tells_likelihoods(judge):  # for a worker it is known once it is loaded
             return choice
         if self._calibrations is None:
             named = config.calibration
@@ -99,12 +95,12 @@ class RelationAsking:
 
                 named = str(shipped_model(NAME) / "calibration.json")
             self._calibrations = load_calibrations(named) if named else JudgeCalibrations()
-        asked = asked_of(choice, scorer, tuple(CHOICES), config.most_relations, candidates)
+        asked = asked_of(choice, scorer, tuple(judging.CHOICES), config.most_relations, candidates)
         if not asked.questions:
             return choice
         objects = scorer.layout.scene.objects
         questions = tuple(
-            RelationQuestion(relation, objects[target].detection.box_xyxy, objects[anchor].detection.box_xyxy)
+            judging.RelationQuestion(relation, objects[target].detection.box_xyxy, objects[anchor].detection.box_xyxy)
             for relation, target, anchor in (one.key for one in asked.questions)
         )
         name, frame = str(getattr(judge, "name", type(judge).__name__)), scorer.layout.scene.frame
@@ -113,8 +109,8 @@ class RelationAsking:
             check_domain(model, gate, frame.domain)
             told = judge.judge(frame.rgb, questions, config.budget_s)
             check_domain(model, gate, frame.domain)  # a worker has reported by now what it loaded
-            said = check_probabilities(told, len(questions), name)
-        except (CancelledError, CannotJudgeError):  # the last: a worker whose backend cannot be asked
+            said = judging.check_probabilities(told, len(questions), name)
+        except (CancelledError, judging.CannotJudgeError):  # the last: a worker whose backend cannot be asked
             raise
         except Exception as error:  # as for a grounder, but here the geometry has answered
             words = str(error) if isinstance(error, SpatialVlmError) else f"{type(error).__name__}: {error}"

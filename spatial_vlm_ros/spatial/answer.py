@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.spatial import clause_judge, second_opinion, wording
+from spatial_vlm_ros.spatial import wording
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
@@ -33,16 +33,9 @@ from spatial_vlm_ros.types import (
 )
 
 
-def question_of(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> Question | None:
-    """The question to ask about a decision; `unnamed` are names that were offered before and denied."""
-    if verdict.status is Status.DISAGREEMENT:
-        return second_opinion.question(verdict, scorer)
-    return wording.question(verdict, scorer, unnamed)
-
-
 def answer(verdict: ResolvedChoice, scorer: PhraseScorer, instruction: str) -> Resolution:
     """The resolution of a decision for words that are not part of a dialogue."""
-    return resolution_of(verdict, scorer, (instruction,), question_of(verdict, scorer))
+    return resolution_of(verdict, scorer, (instruction,), wording.question(verdict, scorer))
 
 
 def resolution_of(
@@ -60,18 +53,13 @@ def resolution_of(
         hidden = hidden_regions(layout, size)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     taken = wording.taken_for(verdict, scorer)
-    if verdict.status is Status.DISAGREEMENT:
-        by_judge = verdict.judge is not None and verdict.judge.effect == "disagreed"
-        message = (clause_judge if by_judge else second_opinion).message(verdict, scorer)
-    else:
-        message = wording.message(verdict, scorer, hidden, taken)
     spots = verdict.placing.spots if answered and verdict.placing is not None else ()
     places = tuple(place_of(spot, layout) for spot in spots)
     belief = verdict.trust
     return Resolution(
         instruction=instruction,
         status=verdict.status,
-        message=message,
+        message=wording.message(verdict, scorer, hidden, taken),
         target=target_of(chosen, scene) if answered and chosen is not None else None,
         targets=tuple(target_of(scene.objects[row], scene) for row in verdict.several) if answered else (),
         place=places[0] if places else None,

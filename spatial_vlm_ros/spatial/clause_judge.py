@@ -19,7 +19,6 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.geometry.boxes import in_image, in_line
-from spatial_vlm_ros.spatial import wording
 from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, state_of
 from spatial_vlm_ros.spatial.clauses import (
     Box,
@@ -32,10 +31,9 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide
 from spatial_vlm_ros.spatial.detector_profile import read_measured
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.wording import name_of
 from spatial_vlm_ros.types import ClauseState, JudgedRelation, JudgeEffect, JudgeReport, SpatialQuery, Status
 
-MOST_CANDIDATES = 4
-"""Number of likeliest candidates whose relations are asked about."""
 _OPEN = (Status.LOW_CONFIDENCE, Status.AMBIGUOUS)
 _EDGE = 1e-6  # a model's probabilities are kept at least this far from 0 and 1
 _FAR = 30.0  # log-odds beyond which a probability is 0 or 1 in floating point
@@ -195,7 +193,7 @@ def asked_of(
     scorer: PhraseScorer,
     askable: Sequence[str],
     most: int,
-    candidates: int = MOST_CANDIDATES,
+    candidates: int,
 ) -> AskedRelations:
     """Choose the relations of the likeliest candidates that a model can be asked about.
 
@@ -358,7 +356,7 @@ def _checked(
         )
         if before == after:  # otherwise another anchor is meant, which the model was not asked about
             return _with(again, told, "reported", "it denies a relation of which the measurement is more certain")
-    ours = wording.name_of(scorer.layout.scene.objects[choice.chosen])
+    ours = name_of(scorer.layout.scene.objects[choice.chosen])
     doubt = f"a model that was asked about its relations leaves it unclear whether the {ours} is meant"
     sure = float(again.probability[choice.chosen])
     unsure = dataclasses.replace(choice, status=Status.LOW_CONFIDENCE, doubt=doubt, sure=sure)
@@ -402,9 +400,3 @@ def _states(choice: ResolvedChoice, row: int, scorer: PhraseScorer) -> list[Clau
                     yield from states(inner, int(anchor))
 
     return list(states(choice.by_row[row], row))
-
-
-def message(choice: ResolvedChoice, scorer: PhraseScorer) -> str:
-    """Describe a DISAGREEMENT in one sentence."""
-    ours, theirs = (wording.name_of(scorer.layout.scene.objects[row]) for row in choice.rivals)
-    return f"Depth selects the {ours}, but a model's answers about single relations select the {theirs}."

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.files.documents import read_json
 
 _REPAIR = "write it with `spatial-vlm evaluate --profile`"
 _LARGEST_FILE = 1 << 20  # bytes
@@ -77,6 +76,8 @@ def read_profile(path: str | Path, model: str | None = None) -> DetectorProfile:
 
 def read_measured(path: str | Path, repair: str, names: Iterable[str]) -> dict[str, Any]:
     """Read what was measured of a model, {"schema": 1, "model": "…", …}; "measured" and "model" are for people."""
+    from spatial_vlm_ros.files.documents import read_json
+
     value = read_json(path, repair, _LARGEST_FILE)
     expected = {"schema", "model", *names}
     if not isinstance(value, dict) or set(value) - {"measured"} != expected or value["schema"] != 1:

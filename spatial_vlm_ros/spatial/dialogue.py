@@ -16,7 +16,8 @@ import numpy as np
 from spatial_vlm_ros.errors import NotUnderstoodError, SpatialVlmError
 from spatial_vlm_ros.language.rendering import say_step, subject_of
 from spatial_vlm_ros.language.steps import by_step
-from spatial_vlm_ros.spatial.answer import question_of, resolution_of
+from spatial_vlm_ros.spatial import wording
+from spatial_vlm_ros.spatial.answer import resolution_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, believed, decide, with_avoided
 from spatial_vlm_ros.spatial.descriptions import words_of
 from spatial_vlm_ros.spatial.destination import with_place
@@ -31,7 +32,6 @@ from spatial_vlm_ros.spatial.dialogue_state import (
 from spatial_vlm_ros.spatial.dialogue_turns import Attempt, DialogueTurn, is_end
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.questions import Question
-from spatial_vlm_ros.spatial.space_answers import answer_question
 from spatial_vlm_ros.types import OfferedAnswer, Request, Resolution, ResolvedStep, SpatialQuery, Status
 
 _LEAVES_NOTHING = frozenset({Status.NOT_FOUND, Status.RELATION_UNSATISFIED})
@@ -95,6 +95,8 @@ def question_turn(
     Returns:
         The answer, the dialogue after it, and True if no object has the name in the words.
     """
+    from spatial_vlm_ros.spatial.space_answers import answer_question
+
     first: tuple[Resolution, Dialogue | None, bool] | None = None
     for attempt in turn.attempts:
         if first is not None and attempt.doubt is not None:  # an answer to a question about space confirms nothing
@@ -321,7 +323,7 @@ def with_steps(resolution: Resolution, readings: Sequence[SpatialQuery], scorer:
         total = sum(reading.preference for reading in agreeing)
         queries = [dataclasses.replace(by_step(one)[number], preference=one.preference / total) for one in agreeing]
         choice = with_avoided(with_place(believed(decide(queries, scorer), scorer), scorer), scorer)
-        found = resolution_of(choice, scorer, (query.instruction,), question_of(choice, scorer))
+        found = resolution_of(choice, scorer, (query.instruction,), wording.question(choice, scorer))
         if found.status is not Status.OK:
             refused = number, found
             break

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import parse, stops
-from spatial_vlm_ros.language.account import left_out
 from spatial_vlm_ros.language.answers import AnswerWords, classify, denial, names_frame, normalised
 from spatial_vlm_ros.language.dialogue import (
     commanded,
@@ -198,6 +197,8 @@ def take_reading(words: str, command: str, queries: Readings, flags: Sequence[st
     """
     if queries[0].action == STOP:
         raise StopRequestedError(words)
+    from spatial_vlm_ros.language.account import left_out
+
     dropped = [f'"{each}"' for each in left_out(words, queries[0].account)]
     notes = [f"left out: {', '.join(dropped)}"] if dropped else []
     notes += [flag for flag in flags if not flag.startswith("left out")]

@@ -10,11 +10,10 @@ import numpy as np
 
 from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial.belief import clause_likelihood
-from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside
+from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside, nearest_points
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.relations import RELATIONS
-from spatial_vlm_ros.spatial.space_lengths import nearest_points
 from spatial_vlm_ros.spatial.spot_judging import (
     AHEAD_RIGHT,
     BESIDE,

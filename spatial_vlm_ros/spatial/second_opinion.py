@@ -19,13 +19,12 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.spatial import superlatives, wording
+from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import FLOOR, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, belief_of, other_frames, usable
 from spatial_vlm_ros.spatial.detector_profile import read_measured
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, SecondOpinion, Status
 
@@ -277,24 +276,3 @@ def _clear(verdict: ResolvedChoice, scorer: PhraseScorer, row: int, *, orders: b
     holds = scorer.config.decision.holds
     clauses = [clause for clause in verdict.by_row[row].clauses if orders or not clause.is_order]
     return all(state_of(float(clause.likelihood[row]), holds) is ClauseState.HOLDS for clause in clauses)
-
-
-# ------------------------------------------------------------------------------------------------ words
-
-
-def message(verdict: ResolvedChoice, scorer: PhraseScorer) -> str:
-    """Describe a DISAGREEMENT in one sentence."""
-    objects = scorer.layout.scene.objects
-    ours, theirs = (wording.name_of(objects[row]) for row in verdict.rivals)
-    return (
-        f"Depth selects the {ours}, but the model asked about the whole phrase names the {theirs} and is "
-        f"seldom wrong: the {ours} keeps a probability of {verdict.sure:.2f}."
-    )
-
-
-def question(verdict: ResolvedChoice, scorer: PhraseScorer) -> Question | None:
-    """The question for a DISAGREEMENT: which of the two, if both are of the kind; else, is geometry's object meant."""
-    found = scorer.config.decision.found
-    alike = all(verdict.belief.fit[row] >= found for row in verdict.rivals)
-    status = Status.AMBIGUOUS if alike else Status.LOW_CONFIDENCE
-    return wording.question(dataclasses.replace(verdict, status=status, frames=(), phrase=None), scorer)

@@ -19,7 +19,6 @@ from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.answer import dialogue_id, resolution_of, target_of
-from spatial_vlm_ros.spatial.answer import question_of as asked_of
 from spatial_vlm_ros.spatial.belief import normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import COMPARED
 from spatial_vlm_ros.spatial.decision import FittingObjects, ResolvedChoice, all_fitting, candidates, decide
@@ -42,6 +41,7 @@ from spatial_vlm_ros.spatial.space_findings import (
 )
 from spatial_vlm_ros.spatial.space_measuring import distance, room, size, where
 from spatial_vlm_ros.spatial.space_predicates import NO, UNCLEAR, YES, nearer, whether
+from spatial_vlm_ros.spatial.wording import question as asked_of
 from spatial_vlm_ros.spatial.wording import taken_for, with_taken
 from spatial_vlm_ros.types import (
     AnswerObject,

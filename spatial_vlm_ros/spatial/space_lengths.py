@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.spatial import superlatives
+from spatial_vlm_ros.spatial.free_space import nearest_points, ways_to
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.query import Length
@@ -52,49 +53,6 @@ class LengthEstimate:
         low = self.value - IN_INTERVAL * self.sigma
         low = low if self.least is None else min(low, self.least)
         return max(low, 0.0), self.value + IN_INTERVAL * self.sigma
-
-
-# ------------------------------------------------------------------------------------------------ plane geometry
-
-
-def nearest_points(one: Array, other: Array) -> tuple[float, Array, Array]:
-    """Shortest distance between convex outlines (K, 2) and (M, 2), metres, and a point of each; 0 if they overlap."""
-    overlap = True  # no edge of either has all of the other beyond it
-    for outline, rest in ((one, other), (other, one)):
-        edge = np.roll(outline, -1, axis=0) - outline
-        own, others = (places @ np.stack((edge[:, 1], -edge[:, 0])) for places in (outline, rest))
-        beyond = own.max(axis=0) < others.min(axis=0) - 1e-12
-        beyond |= own.min(axis=0) > others.max(axis=0) + 1e-12
-        overlap = overlap and not beyond.any()
-    if overlap:
-        middle = (one.mean(axis=0) + other.mean(axis=0)) / 2
-        return 0.0, middle, middle
-    first = _to_edges(one, other)
-    second = _to_edges(other, one)
-    if first[0] <= second[0]:
-        return first
-    return second[0], second[2], second[1]
-
-
-def ways_to(places: Array, outline: Array) -> Array:
-    """(K,) distances from (K, 2) places to an outline's edges, metres."""
-    return np.asarray(np.linalg.norm(places[:, None] - _points_of_edges(places, outline), axis=2).min(axis=1))
-
-
-def _points_of_edges(places: Array, outline: Array) -> Array:
-    """(K, M, 2) point of each edge of an outline that is nearest to each of (K, 2) places."""
-    edge = np.roll(outline, -1, axis=0) - outline
-    length = np.maximum((edge**2).sum(axis=1), 1e-18)
-    share = np.clip(((places[:, None] - outline) * edge).sum(axis=2) / length, 0.0, 1.0)
-    return np.asarray(outline + share[..., None] * edge)
-
-
-def _to_edges(places: Array, outline: Array) -> tuple[float, Array, Array]:
-    """The nearest pair of (K, 2) places and an outline's edges: distance in metres, place, point."""
-    points = _points_of_edges(places, outline)
-    distance = np.linalg.norm(places[:, None] - points, axis=2)
-    k, m = np.unravel_index(int(np.argmin(distance)), distance.shape)
-    return float(distance[k, m]), places[k], points[k, m]
 
 
 # ------------------------------------------------------------------------------------------------ gaps

@@ -41,8 +41,12 @@ def name_of(obj: SceneObject) -> str:
 
 
 def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> questions.Question | None:
-    """The question to ask back, if an answer would settle the matter."""
+    """The question to ask back, if an answer would settle the matter; `unnamed` are names that were denied before."""
     layout = scorer.layout
+    if verdict.status is Status.DISAGREEMENT:  # which of the two, if both are of the kind; else, is it ours
+        alike = all(verdict.belief.fit[row] >= scorer.config.decision.found for row in verdict.rivals)
+        status = Status.AMBIGUOUS if alike else Status.LOW_CONFIDENCE
+        verdict = dataclasses.replace(verdict, status=status, frames=(), phrase=None)
     frame = verdict.query.target.stated_frame or scorer.default_frame  # the one an answer will be judged in
     if verdict.status is Status.AMBIGUOUS and verdict.phrase is None:
         frames = [one.value for one in verdict.frames]
@@ -89,6 +93,14 @@ def message(
     Args:
         taken: objects that the words name only in part.
     """
+    if verdict.status is Status.DISAGREEMENT:
+        ours, theirs = (name_of(scorer.layout.scene.objects[row]) for row in verdict.rivals)
+        if verdict.judge is not None and verdict.judge.effect == "disagreed":
+            return f"Depth selects the {ours}, but a model's answers about single relations select the {theirs}."
+        return (
+            f"Depth selects the {ours}, but the model asked about the whole phrase names the {theirs} and is "
+            f"seldom wrong: the {ours} keeps a probability of {verdict.sure:.2f}."
+        )
     text = _outcome(verdict, scorer, hidden)
     if verdict.avoided:
         kept = [f"the {name_of(scorer.layout.scene.objects[row])}" for row in verdict.avoided]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.files.images import LARGEST_PIXELS
+from spatial_vlm_ros.files import LARGEST_PIXELS
 
 LARGEST = LARGEST_PIXELS  # of an image in a message, the same as for files
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -35,7 +35,8 @@ from visualization_msgs.msg import MarkerArray
 from waiting import DEADLINE, until
 
 from spatial_vlm_ros.nodes import messages, qos
-from spatial_vlm_ros.nodes.calls import Jobs, spin_aside
+from spatial_vlm_ros.nodes.calls import spin_aside
+from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest
 from spatial_vlm_ros.nodes.perception.resolver import ResolverNode

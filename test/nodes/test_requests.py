@@ -113,12 +113,12 @@ def test_a_grounder_that_computes_is_disturbed_by_nothing_but_the_end_of_its_goa
     held = HeldGrounder(tmp_path)
     graph.start(base_frame="", frame_timeout=15.0, queue_depth=0, **held.parameters)
     ends: tuple[Callable[[Graph, Goal], None], ...] = (_cancelled, _deactivated)
-    pid = graph.resolver._grounder.pid
+    pid = graph.resolver._keeper.grounder.pid
     for ended in ends:
         ended(graph, held.computes(graph))
         held.end.touch()
         graph.answer()
-        assert graph.resolver._grounder.pid == pid
+        assert graph.resolver._keeper.grounder.pid == pid
         graph.until(lambda: graph.targets, "the answer is published")
         graph.targets.clear()
     goal = held.computes(graph)
@@ -164,7 +164,7 @@ def test_a_grounder_answers_and_costs_one_goal_where_it_is_killed_or_hangs(graph
     graph.camera.tf(FRAME.base_T_camera, static=True)
 
     def pid() -> int:
-        return int(graph.resolver._grounder.pid)
+        return int(graph.resolver._keeper.grounder.pid)
 
     def answers() -> None:
         held.end.touch()

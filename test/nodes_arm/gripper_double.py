@@ -34,7 +34,7 @@ from std_srvs.srv import SetBool
 from ur_msgs.msg import Digital, IOStates
 from ur_msgs.srv import SetIO
 
-from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.goals import Jobs
 
 FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
 KNUCKLE = "robotiq_85_left_knuckle_joint"

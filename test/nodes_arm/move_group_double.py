@@ -49,7 +49,7 @@ from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes.arm import arm_planner as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
-from spatial_vlm_ros.nodes.calls import Jobs
+from spatial_vlm_ros.nodes.goals import Jobs
 
 Codes = MoveItErrorCodes
 CONTROLLER = "/arm_controller/follow_joint_trajectory"

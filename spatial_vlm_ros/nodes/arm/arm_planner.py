@@ -34,8 +34,8 @@ from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajector
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
-from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
-from spatial_vlm_ros.nodes.goals import ABORTED, GoalServer, ServedGoal
+from spatial_vlm_ros.nodes.calls import Action, Bridge
+from spatial_vlm_ros.nodes.goals import ABORTED, GoalServer, Jobs, ServedGoal
 from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 from spatial_vlm_ros.printable import printable

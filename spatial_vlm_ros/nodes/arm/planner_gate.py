@@ -74,11 +74,11 @@ from spatial_vlm_ros.nodes.arm.proposals import (
 )
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
-from spatial_vlm_ros.nodes.calls import Action, Bridge, Jobs
-from spatial_vlm_ros.nodes.goals import GoalServer, ServedGoal
+from spatial_vlm_ros.nodes.calls import Action, Bridge
+from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
 from spatial_vlm_ros.nodes.liveliness import AliveWatch
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
-from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, words_in
+from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
 
@@ -106,7 +106,7 @@ class PlannerGate(Node):
         super().__init__("planner_gate", **kwargs)
         parameters.declare(self, GateConfig(), PlanningConfig())
         self._config = GateConfig(**parameters.values(self, GateConfig()))
-        self._planning = parameters.read_planning(self)
+        self._planning = planning_from(parameters.nested(parameters.values(self, PlanningConfig())))
         keep_outs(self._planning.workspace)  # reports errors in them now, not at the first request
         parameters.keep(self, GateConfig(), PlanningConfig(), only_fixed=False)
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))

@@ -28,8 +28,8 @@ from spatial_vlm_ros.doctor.streams import NO_MESSAGE, StreamDoctor
 from spatial_vlm_ros.errors import without_repair
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.nodes import parameters, qos
-from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node, heard_description
+from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.liveliness import publishers_of, twins_around
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
 from spatial_vlm_ros.nodes.perception.requests import ResolvingWorker

@@ -28,8 +28,6 @@ from spatial_vlm_ros.output.json_schema import dialogue_json, phrases_json, reso
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings
 from spatial_vlm_ros.parameters.settings import values_of
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.recording.bags.types import DETECTION_ARRAY
-from spatial_vlm_ros.recording.evidence.store import EvidenceStore, evidence_folder
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH_INFO,
     DETECTIONS,
@@ -110,6 +108,8 @@ class EvidenceKeeper:
 
     def told(self) -> dict[str, Any]:
         """Values for /diagnostics."""
+        from spatial_vlm_ros.recording.evidence.store import evidence_folder
+
         try:
             folder = str(evidence_folder(self.config.folder))
         except SpatialVlmError:
@@ -195,6 +195,7 @@ class EvidenceKeeper:
 
     def _write(self, kept: _Kept) -> None:
         from spatial_vlm_ros.recording.evidence.bundle import write_bundle
+        from spatial_vlm_ros.recording.evidence.store import EvidenceStore, evidence_folder
 
         config = self.config
         record, messages = self._record(kept), self._messages(kept)
@@ -250,6 +251,7 @@ class EvidenceKeeper:
 
     def _messages(self, kept: _Kept) -> list[KeptMessage]:
         """The frame's messages as received; detections of a model or of vision_msgs become a DetectionArray."""
+        from spatial_vlm_ros.recording.bags.types import DETECTION_ARRAY
         from spatial_vlm_ros.recording.evidence.bundle import KeptMessage
 
         frame, topics = kept.frame, self._topics()
@@ -282,7 +284,7 @@ def _is_ours(message: Any) -> bool:
 
 def _detections(kept: _Kept) -> bytes:
     """The resolver's detections as CDR of a DetectionArray with the header of the colour image."""
-    from spatial_vlm_ros.recording.bags.types import default_store
+    from spatial_vlm_ros.recording.bags.types import DETECTION_ARRAY, default_store
     from spatial_vlm_ros.streams.compose import rosbags_composer
 
     outcome, image = kept.outcome, kept.frame.messages[RGB]

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -28,11 +28,8 @@ from visualization_msgs.msg import MarkerArray
 
 from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, robot_of
 from spatial_vlm_ros.nodes import messages, parameters, qos
-from spatial_vlm_ros.nodes.calls import Jobs
-from spatial_vlm_ros.nodes.client_node import heard_description
-from spatial_vlm_ros.nodes.goals import GoalServer, ServedGoal
+from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
@@ -42,7 +39,6 @@ from spatial_vlm_ros.nodes.perception.side_outputs import IMAGE, OBJECTS, POINTS
 from spatial_vlm_ros.parameters import Settings, words_in
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.domain import check_domain
-from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.dialogue import refusal
 from spatial_vlm_ros.spatial.support_check import carries_out
@@ -50,6 +46,9 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
 from spatial_vlm_ros.types import ANSWERS, Status
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 
 NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that are not kept in recent frames
 POLL = 0.02  # s: how often a waiting request checks the time
@@ -107,7 +106,6 @@ class ResolverNode(LifecycleNode):
         self.add_post_set_parameters_callback(self._use_parameters)
         self._settings = parameters.read(self)
         self._queue: RequestQueue | None = None
-        self._grounder: WorkerGrounder | None = None
         self._robot: RobotModel | None = None
         self._active = self._stopped = False
         self._keeper: GrounderKeeper | None = None
@@ -151,28 +149,34 @@ class ResolverNode(LifecycleNode):
         """Read the parameters and the robot, load the grounder, subscribe to transforms, offer the action."""
         try:
             self._settings = settings = parameters.read(self)
-            self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
+            if settings.streams.robot_description:
+                from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
+                from spatial_vlm_ros.nodes.client_node import heard_description
+
+                self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
             hears_2d = not settings.node.grounder and settings.node.detections_type == "vision_msgs"
             if settings.node.selection or settings.node.objects or hears_2d:
                 messages.needed_class(messages.DETECTIONS_2D)
             if settings.node.grounder:
+                from spatial_vlm_ros.perception.worker import WorkerGrounder
+
                 self.get_logger().info(printable(f"loading grounder {settings.node.grounder!r}"))
                 options = parse_options(settings.node.grounder_options)
                 limits = settings.node.grounder_timeout, settings.node.grounder_start_timeout
-                self._grounder = WorkerGrounder(settings.node.grounder, options, *limits)
-                self._grounder.start()
-                check_domain(self._grounder, settings.resolver.domain_gate)  # messages do not say if it is simulated
-                self._keeper = GrounderKeeper(self._grounder, self.get_logger().warning)
+                worker = WorkerGrounder(settings.node.grounder, options, *limits)
+                self._keeper = GrounderKeeper(worker, self.get_logger().warning)
+                worker.start()
+                check_domain(worker, settings.resolver.domain_gate)  # messages do not say if it is simulated
         except SpatialVlmError as error:
             self.get_logger().error(printable(error))
             self._take_down()
             return TransitionCallbackReturn.FAILURE
         collected = FrameAssembler(settings.streams, not settings.node.grounder, robot=self._robot)
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
-        topics = self._resolved_topics()
-        self._queue = RequestQueue(settings, collected, self._grounder, self._now_ns, self._wake, topics, recent)
+        topics, grounder = self._resolved_topics(), None if self._keeper is None else self._keeper.grounder
+        self._queue = RequestQueue(settings, collected, grounder, self._now_ns, self._wake, topics, recent)
         self._evidence = EvidenceKeeper(
-            lambda: self._settings, self._topics, messages.serialised, self._grounder,
+            lambda: self._settings, lambda: topics_of(self._settings), messages.serialised, grounder,
             self.get_fully_qualified_name(), lambda words: self.get_logger().warning(printable(words)),
         )  # fmt: skip
         self._queue.evidence = self._evidence
@@ -193,7 +197,7 @@ class ResolverNode(LifecycleNode):
         jumps = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
         handle = self.get_clock().create_jump_callback(jumps, post_callback=self._on_jump)
         self._stopper = self.create_client(Trigger, "stop")
-        self._made += [self._server.destroy, handle.unregister, self._forget_stopper]
+        self._made += [self._server.destroy, handle.unregister, partial(self.destroy_client, self._stopper)]
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -222,9 +226,7 @@ class ResolverNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Clean up from any state; a waiting client gets its result first."""
-        self._active = False
-        if self._queue is not None:
-            self._queue.close()
+        self.end()
         self._deafen()
         self._wake(lambda: self._wake(self._take_down))
         return super().on_shutdown(state)
@@ -246,11 +248,9 @@ class ResolverNode(LifecycleNode):
         self._deafen()
         while self._made:
             self._made.pop()()
-        keeper, self._keeper = self._keeper, None
-        grounder, self._grounder = self._grounder, None
-        for held in (keeper, grounder):
-            if held is not None:
-                held.close()
+        keeper, self._keeper, self._robot = self._keeper, None, None
+        if keeper is not None:
+            keeper.close()
 
     # -------------------------------------------------------------------------------------------- wiring
 
@@ -286,7 +286,7 @@ class ResolverNode(LifecycleNode):
         self._made += [partial(self.destroy_timer, timer) for timer in timers]
 
     def _listen_to_images(self) -> None:
-        for role, topic in self._topics().items():
+        for role, topic in topics_of(self._settings).items():
             self._inputs.append(
                 self.create_subscription(
                     form_of(role, self._settings),
@@ -305,11 +305,8 @@ class ResolverNode(LifecycleNode):
         while self._inputs:
             self.destroy_subscription(self._inputs.pop())
 
-    def _topics(self) -> dict[str, str]:
-        return topics_of(self._settings)
-
     def _resolved_topics(self) -> dict[str, str]:
-        return {role: self.resolve_topic_name(topic) for role, topic in self._topics().items()}
+        return {role: self.resolve_topic_name(topic) for role, topic in topics_of(self._settings).items()}
 
     # -------------------------------------------------------------------------------------------- in
 
@@ -359,17 +356,12 @@ class ResolverNode(LifecycleNode):
             goal.tell(ResolveInstruction.Feedback(stage=stage, message=words))
 
         asked, reply = goal.request, partial(self._send, goal)
-        around = partial(messages.surroundings_text, all_objects=self._grounder is None, config=self._settings.resolver)
+        around = partial(messages.surroundings_text, all_objects=self._keeper is None, config=self._settings.resolver)
         goal.work = InstructionRequest(
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around
         )
         if self._queue is not None:
             self._queue.accept(goal.work, self._came_ns)
-
-    def _forget_stopper(self) -> None:
-        stopper, self._stopper = self._stopper, None
-        if stopper is not None:
-            self.destroy_client(stopper)
 
     def _stop_motion(self) -> None:
         if self._stopper is not None and self._stopper.service_is_ready():
@@ -451,7 +443,7 @@ class ResolverNode(LifecycleNode):
     def _use_parameters(self, _: list[Parameter]) -> None:
         if self._queue is None:
             return
-        topics, before, self._settings = self._topics(), self._settings, parameters.read(self)
+        before, self._settings = self._settings, parameters.read(self)
         collected, recent = self._queue.assembler, self._queue.frames.recent
         streams, depth = self._settings.streams, self._settings.resolver.depth
         if before.streams != streams or (self._robot is not None and before.resolver.depth != depth):
@@ -464,8 +456,8 @@ class ResolverNode(LifecycleNode):
                 recent.continue_from(self._queue.assembler)
         self._queue.change(self._settings, collected, recent)
         self._queue.frames.topics = self._resolved_topics()
-        if self._grounder is not None:
-            self._grounder.timeout_s = self._settings.node.grounder_timeout
-        if self._active and topics != self._topics():
+        if self._keeper is not None:
+            self._keeper.grounder.timeout_s = self._settings.node.grounder_timeout
+        if self._active and topics_of(before) != topics_of(self._settings):
             self._deafen()
             self._listen_to_images()

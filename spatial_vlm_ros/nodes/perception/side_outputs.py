@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PoseWithCovariance, Quaternion, Vector3
@@ -20,13 +20,13 @@ from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.messages import time_of
 from spatial_vlm_ros.nodes.perception.requests import RequestOutcome
-from spatial_vlm_ros.output import drawing
-from spatial_vlm_ros.output.annotated_image import content_from, draw
-from spatial_vlm_ros.output.answer_content import AnswerContent, in_camera
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.types import ANSWERS, Resolution, RgbdFrame, Scene
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.output.answer_content import AnswerContent
 
 IMAGE, POINTS, REGION, OBJECTS = "annotated/image", "annotated/points", "annotated/region", "objects"
 MOST_IMAGES = 5  # images that wait to be drawn; older ones are dropped
@@ -69,6 +69,8 @@ def region_message(content: AnswerContent | None) -> MarkerArray:
     """
     if content is None or content.region is None:
         return MarkerArray(markers=[Marker(action=Marker.DELETEALL)])
+    from spatial_vlm_ros.output import answer_content, drawing
+
     layout, region = content.layout, content.region
     frame, base = layout.scene.frame, layout.scene.frame.base_T_camera
     frame_id = frame.frame_id if base is None else base.parent
@@ -76,7 +78,7 @@ def region_message(content: AnswerContent | None) -> MarkerArray:
     base_T_camera = np.eye(4) if base is None else base.matrix
     side = np.sign(np.linalg.det(layout.axes))  # g1, g2 and up need not be right-handed
     turn = base_T_camera[:3, :3] @ layout.axes * (1.0, side, 1.0)
-    origin = in_camera(layout, np.zeros((1, 2)), region.height + _LIFT)[0]
+    origin = answer_content.in_camera(layout, np.zeros((1, 2)), region.height + _LIFT)[0]
     x, y, z = (base_T_camera[:3, :3] @ origin + base_T_camera[:3, 3]).tolist()
     qx, qy, qz, qw = quaternion_xyzw_from_matrix(turn)
     pose = PoseMessage(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
@@ -167,10 +169,14 @@ class SideOutputs:
         answer, scene = outcome.resolution, outcome.scene
 
         def drawn(frame: RgbdFrame) -> Any:
+            from spatial_vlm_ros.output.annotated_image import draw
+
             image = draw(frame, outcome.detections, answer, config, scene)
             return self._composer.image_rgb(image, self._composer.header(frame.stamp_ns, frame.frame_id))
 
         def region(frame: RgbdFrame) -> Any:
+            from spatial_vlm_ros.output.annotated_image import content_from
+
             content = content_from(frame, outcome.detections, answer, config, scene)
             return region_message(content if answer.source == "measurement" else None)
 

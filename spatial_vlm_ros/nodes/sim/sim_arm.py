@@ -19,8 +19,8 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.nodes import messages, parameters, qos
-from spatial_vlm_ros.nodes.calls import Jobs
 from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
+from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.sim.controllers import GripperServer, TrajectoryServer
 from spatial_vlm_ros.parameters import SimArmConfig
 from spatial_vlm_ros.perception import parse_options

@@ -25,7 +25,7 @@ MAGIC = b"\x89MCAP0\r\n"
 HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
 STATISTICS, DATA_END = 0x0B, 0x0F
 LARGEST_RECORD = 104 * MIB
-"""Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.images.LARGEST_PIXELS is 96 MiB."""
+"""Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.LARGEST_PIXELS is 96 MiB."""
 MOST_TIMES = 200
 """Most times its size that a file, or all its chunks, may unpack to; for raw depth of a still scene it is about
 fifty.
