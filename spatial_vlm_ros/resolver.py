@@ -78,6 +78,7 @@ from spatial_vlm_ros.types import (
 )
 
 if TYPE_CHECKING:
+    from spatial_vlm_ros.perception.free_words import FreeWords
     from spatial_vlm_ros.spatial.second_opinion import Reliabilities
 
 _log = logging.getLogger(__name__)
@@ -177,12 +178,16 @@ class Resolver:
             return take(words, before)
         except NotUnderstoodError as error:
             if self._reader is None and language.reader == "grammar":
-                if before is not None or language.free_form != "ask_model":
-                    raise
-                from spatial_vlm_ros.perception.free_words import FreeWords
-
-                FreeWords(words, error)  # raises if no model may be asked
+                self.free_words(words, error, before)
             return None
+
+    def free_words(self, words: str, why: NotUnderstoodError, before: Dialogue | None) -> FreeWords:
+        """The words as a model may be asked about them; raises `why` if none may."""
+        from spatial_vlm_ros.perception.free_words import FreeWords
+
+        if before is not None or self.config.language.free_form != "ask_model":
+            raise why
+        return FreeWords(words, why)
 
     def look_at(
         self, frame: RgbdFrame, detections: Sequence[Detection] | None = None, profile: DetectorProfile = GIVEN
@@ -411,9 +416,7 @@ class ObservedFrame:
             try:
                 turn = turn or self._resolver.parsed(words, before)
             except NotUnderstoodError as error:
-                if before is not None or self._resolver.config.language.free_form != "ask_model":
-                    raise
-                return self._by_model(words, error, frame, watch)
+                return self._by_model(self._resolver.free_words(words, error, before), frame, watch)
             if turn.told:
                 answer, begun = acknowledged(turn, self.frame.stamp_ns)
                 return Answered(answer, detections, None, begun)
@@ -496,13 +499,9 @@ class ObservedFrame:
         watch.lap("lift")
         return closer, scene
 
-    def _by_model(
-        self, words: str, why: NotUnderstoodError, frame: FrameOfReference | None, watch: Stopwatch
-    ) -> Answered:
+    def _by_model(self, free: FreeWords, frame: FrameOfReference | None, watch: Stopwatch) -> Answered:
         """Answer words that no reader understands: a model points at the object, and geometry measures where it is."""
-        from spatial_vlm_ros.perception.free_words import FreeWords
-
-        resolver, free = self._resolver, FreeWords(words, why)
+        resolver = self._resolver
         referrer = self._referrer or free.referrer(resolver.grounder)
         self._check_domain()
         watch.lap("parse")

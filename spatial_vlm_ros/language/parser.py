@@ -467,7 +467,7 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
     check(instruction)
     words = split(instruction)
     try:
-        return _asked_or_ordered(words, instruction, later)
+        return _asked(words, instruction, later) or _read(words, instruction, later)
     except NotUnderstoodError as error:
         found = _amid_speech(words, instruction, later)
         if found is None:
@@ -490,16 +490,16 @@ def _amid_speech(
     for kept, roles in plainer(words, instruction):
         with contextlib.suppress(NotUnderstoodError):
             if no_order(kept, instruction) is None:
-                return _asked_or_ordered(kept, instruction, later), kept, roles
+                found = _asked(kept, instruction, later) or _read(kept, instruction, later)
+                return found, kept, roles
     return None
 
 
-def _asked_or_ordered(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+def _asked(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    """The readings of a question about space; none for other words."""
     meant = corrected(without_stumbles(words))
     asked = read_question(meant, instruction, lambda part: _read(part, instruction, later), later)
-    if asked is not None:
-        return tuple(replace(query, act="ask") for query in asked)
-    return _read(words, instruction, later)
+    return tuple(replace(query, act="ask") for query in asked or ())
 
 
 def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
@@ -545,7 +545,8 @@ def account(instruction: str) -> tuple[WordRole, ...]:
     if asks_to_stop(words):
         return tuple(WordRole(word.start, word.end, "STOP") for word in words)
     try:
-        _asked_or_ordered(words, instruction, False)
+        if not _asked(words, instruction, False):
+            _read(words, instruction, False)
         others: list[WordRole] = []
     except NotUnderstoodError:
         _, words, others = _amid_speech(words, instruction) or ((), words, [])

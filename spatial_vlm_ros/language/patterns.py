@@ -113,7 +113,7 @@ class Tables:
     def meanings(self, name: str) -> dict[str, Any]:
         """Every phrase of a table → its meaning: the name that it stands under."""
         entries = self.entries(name).items()
-        return {phrase: meaning for meaning, patterns in entries for phrase in all_phrases(patterns)}
+        return {phrase: meaning for meaning, patterns in entries for each in patterns for phrase in expand(each)}
 
 
 WORDS = Tables(read_table("words"))
