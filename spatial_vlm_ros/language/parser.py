@@ -238,6 +238,12 @@ def _flat(children: list[Any]) -> list[Any]:
     return [each for child in children for each in (child if isinstance(child, list) else [child])]
 
 
+def _put_there(head: Phrase, items: list[Any]) -> VerbPhrase | None:
+    """The command of an object and where it goes, without a verb ("two roses into the vase"); None otherwise."""
+    goes = any(item.motion and item.said in ("into", "onto") for item in items)
+    return VerbPhrase("place", head, items, head.start, items[-1].end, "put") if goes else None
+
+
 class _Flattener:
     """Turn the parse tree into a `Sentence`.
 
@@ -381,15 +387,16 @@ class _Flattener:
     def fragment(self, children: list[Any]) -> Sentence:
         head, *posts = children
         items = _flat(posts)
-        if any(item.motion and item.said in ("into", "onto") for item in items):  # "two roses into the vase"
-            return Sentence([VerbPhrase("place", head, items, head.start, items[-1].end, "put")])
-        return Sentence([VerbPhrase("find", head, items)])
+        return Sentence([_put_there(head, items) or VerbPhrase("find", head, items)])
 
     def topic(self, children: list[Any]) -> Sentence:
         """An object, and commands about it."""
         head, *posts, steps = children
         items = _flat(posts)
         first: VerbPhrase = steps[0]
+        put = _put_there(head, items)
+        if put is not None:
+            return Sentence([put, *steps])
         if first.head.refers not in ("it", "them"):
             raise NotUnderstoodError(
                 self.instruction, (first.head.start, first.head.end), "this names a second object",

@@ -28,6 +28,11 @@ class Tagger(UnknownWordTagger):
         """All tokens, in order."""
         i = 0
         while i < len(self.words):
+            ends = self.peek(i + 2) & {"AND", "THEN", "COMMA", "STOP", "END"}
+            if self.texts[i : i + 2] in (["for", "me"], ["for", "us"]) and ends and self.previous() in ENDED:
+                self.swallow(i, i + 2, "PLEASANTRY")
+                i += 2
+                continue
             after = self.earlier_place(i)
             if after is not None:
                 i = after
