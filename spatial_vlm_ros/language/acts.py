@@ -88,8 +88,10 @@ def _regular(verb: str, form: int) -> str:
     ending = ("ing", "ed", "ed")[form]
     if verb.endswith("e"):
         return verb[:-1] + ending
-    doubled = len(verb) < 5 and verb[-1] in "bdgptm" and verb[-2:-1] in tuple("aeiou")
-    return verb + (verb[-1] if doubled and verb[-3:-2] not in tuple("aeiou") else "") + ending
+    if re.search(r"[^aeiou]y$", verb) and form:
+        return verb[:-1] + "ied"
+    doubled = re.fullmatch(r"(un)?[^aeiou]*[aeiou][bdgmnprt]", verb)
+    return verb + (verb[-1] if doubled else "") + ending
 
 
 @lru_cache(maxsize=1)
