@@ -30,6 +30,13 @@ _ONES = frozenset({"one", "ones", "other"})
 _GOING = frozenset({"goes", "go", "belongs", "belong"})
 _SCARCE = frozenset({"hardly", "barely", "scarcely", "rarely", "only"})
 _WHO = frozenset({"i", "we", "you", "ye", "u", "i'd", "we'd", "you'd", "i'm", "we're"})
+_FORMING = frozenset({"if", "mind", "by"})
+"""Words after which an order may be in the past or in -ing ("if you passed me", "would you mind passing")."""
+_TELLING = frozenset({"i", "we", "i'm", "we're", "it", "it's", "that"})
+_WISHING = frozenset(
+    {"if", "whether", "to", "i'd", "we'd", "it'd", "it'll", "would", "hope", "hoping", "wonder", "wondering"}
+)
+_ABLE = frozenset({"can", "could", "will", "would", "may", "might", "should", "please"})
 _WARM = frozenset(
     {"grateful", "thankful", "obliged", "glad", "happy", "pleased", "kind", "good", "nice", "lovely", "sweet", "great",
      "appreciate", "wonder", "wondering", "ask", "mind", "help", "possible", "like", "love", "hope", "ok", "fine"}
@@ -312,7 +319,8 @@ def _ordered(words: list[Word], roles: list[WordRole]) -> Iterator[_Kept]:
         yield [*give, *rest], told[:-1]
         return
     form = base_forms().get(rest[0].text)
-    if form is not None and "VERB" not in Lookahead(rest[:1]).peek(0):
+    said_before = [word.text for word in words[:first]]
+    if form is not None and not _FORMING.isdisjoint(said_before) and "VERB" not in Lookahead(rest[:1]).peek(0):
         rest = [replace(rest[0], text=form), *rest[1:]]
     if rest[0].text in _QUESTION_WORDS:
         rest = [replace(words[first - 1], text="tell"), replace(words[first - 1], text="me"), *rest]
@@ -324,13 +332,17 @@ def _courteous(words: Sequence[Word]) -> int:
     seen, courteous = Lookahead(list(words)), words_of("courteous")
     texts = [word.text for word in words]
     for i, text in enumerate(texts):
-        formed = text in base_forms() and not {"if", "that", "mind"}.isdisjoint(texts[:i])
+        formed = text in base_forms() and not _FORMING.isdisjoint(texts[:i])
         if i and text not in courteous and ("VERB" in seen.peek(i) or formed) and seen.opens(i + 1):
             who = next((each for each in reversed(texts[:i]) if each in _WHO), "")
             own = texts[i - 1] == "to" and texts[i - 2] in ("me", "us")
             supposes = "if" in texts[:i] and _WARM.isdisjoint(texts[:i])
+            tells = texts[0] in _TELLING and _WISHING.isdisjoint(texts[:i])  # "I'm glad you put the cup on the tray"
+            tells = tells or (texts[0] == "you" and _ABLE.isdisjoint(texts[:i]))  # "you kindly put the cup there"
+            past = not {"was", "were"}.isdisjoint(texts[:i]) and {"wondering", "hoping"}.isdisjoint(texts[:i])
+            tells = tells or past
             asks = who in ("you", "ye", "u", "you'd") or (not who and texts[i - 1] in ("and", "please", "kindly", ","))
-            return i if asks and not own and not supposes else 0
+            return i if asks and not own and not supposes and not tells else 0
         if words[i].kind == "word" and text not in courteous and (not text.endswith("ly") or text in _SCARCE):
             return 0
     return 0
