@@ -120,6 +120,11 @@ def _replaced(words: list[Word], first: int, before: int, after: int, denies: bo
     elif seen.relating(after):
         open_end = bool(relations) and relations[-1] + seen.matches(relations[-1])[0].length == before
         cut = relations[-1] if len(relations) == 1 or open_end else None
+        back = next((n for n, word in enumerate(rest) if word.text in ("it", "them")), None)
+        if cut is not None and back is not None:  # "in the box, no, next to it"
+            named = next((n for n in range(cut, before) if seen.peek(n) & {"DET", "QTY"}), before)
+            rest[back : back + 1] = words[named:before]
+            cut = cut if named < before else None
     elif begins is not None and ("VERB" in kinds or texts[after] in _QUESTIONS) and _BACK.isdisjoint(texts[after:]):
         forbids = any("FORBID" in seen.peek(n) for n in range(first, before))
         cut = None if forbids or not denies or not (seen.opens(after + 1) or texts[after] in _QUESTIONS) else begins
