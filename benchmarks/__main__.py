@@ -97,14 +97,7 @@ PARTS = {**SPEED, **ACCURACY, **ALONE}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line.
-
-    Args:
-        arguments: command-line arguments.
-
-    Returns:
-        The exit code.
-    """
+    """Run the command line and return its exit code."""
     asked = list(arguments)
     smallest = "--smallest" in asked
     if smallest:
@@ -156,17 +149,13 @@ def run(commands: Sequence[Sequence[str]], smallest: bool) -> list[int]:
 def listing() -> str:
     """Every name with the first line of its file's docstring."""
     width = max(map(len, PARTS))
-    return "\n".join(f"  {name:{width}}  {_first_line(name)}" for name in PARTS)
+    texts = {name: ast.get_docstring(ast.parse(file_of(name).read_text(encoding="utf-8"))) or "" for name in PARTS}
+    return "\n".join(f"  {name:{width}}  {text.splitlines()[0]}" for name, text in texts.items())
 
 
 def file_of(name: str) -> Path:
     """File of the benchmark of this name."""
     return Path(__file__).parents[1].joinpath(*PARTS[name].package.split("."), f"{name}.py")
-
-
-def _first_line(name: str) -> str:
-    text = ast.get_docstring(ast.parse(file_of(name).read_text(encoding="utf-8"))) or ""
-    return text.splitlines()[0]
 
 
 if __name__ == "__main__":

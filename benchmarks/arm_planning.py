@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import Claim, arguments, finish, spreads
+from benchmarks.scenes import upright
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
 from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
@@ -41,22 +42,21 @@ TIMES = ("wall_s", "processor_s", "motion_lasts_s")
 Floats = npt.NDArray[np.float64]
 
 
-def upright(x: float, y: float, z: float, yaw: float) -> Floats:
+def standing(x: float, y: float, z: float, yaw: float) -> Floats:
     """(4, 4) pose of a box standing on the table."""
-    c, s = np.cos(yaw), np.sin(yaw)
     pose = np.eye(4)
-    pose[:2, :2], pose[:3, 3] = [[c, -s], [s, c]], (x, y, z)
+    pose[:3, :3], pose[:3, 3] = upright(yaw), (x, y, z)
     return pose
 
 
 def boxes_at_random(draw: np.random.Generator) -> list[BoxObstacle]:
     """Make a table, the arm's base plate, and boxes on the table, none near the base."""
-    found = [BoxObstacle("table", upright(0.5, 0, -0.02, 0), np.array([1.2, 1.6, 0.04]), PADDING)]
+    found = [BoxObstacle("table", standing(0.5, 0, -0.02, 0), np.array([1.2, 1.6, 0.04]), PADDING)]
     while len(found) <= BOXES:
         at = draw.uniform((-0.1, -0.7), (0.9, 0.7))
         if np.hypot(*at) > 0.35:
             size = draw.uniform((0.04, 0.04, 0.05), (0.12, 0.12, 0.35))
-            pose = upright(*at, size[2] / 2, draw.uniform(-np.pi, np.pi))
+            pose = standing(*at, size[2] / 2, draw.uniform(-np.pi, np.pi))
             found.append(BoxObstacle(f"box{len(found)}", pose, size, PADDING))
     return found
 

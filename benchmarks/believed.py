@@ -16,10 +16,11 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Claim, arguments, finish
+from benchmarks.harness import Claim, arguments, finish, share
 from spatial_vlm_ros.types.proportions import wilson
 
 SURE = 0.9
@@ -37,24 +38,18 @@ def evaluated(frames: Path, grounder: str) -> dict[str, Any]:
 
 def row(scores: dict[str, Any]) -> dict[str, Any]:
     """Poses and refusals, the bins of stated confidence, and the curve."""
-    cases, every = scores["cases"], scores["calibration"]["all"]
+    cases, every, poses = scores["cases"], scores["calibration"]["all"], scores["wrong_pose"]
     sure = [case["as_expected"] for case in cases if case["status"] == "OK" and case["confidence"] >= SURE]
     return {
         "asked": len(cases),
-        "wrong_of_asked": share(scores["wrong_pose"]["k"], len(cases)),
-        "right_of_poses": share(scores["wrong_pose"]["n"] - scores["wrong_pose"]["k"], scores["wrong_pose"]["n"]),
-        "right_of_sure": share(sum(sure), len(sure)),
+        "wrong_of_asked": asdict(wilson(poses["k"], len(cases))),
+        "right_of_poses": asdict(wilson(poses["n"] - poses["k"], poses["n"])),
+        "right_of_sure": share(sure),
         "right_of_due": scores["right_instance"],
         "statuses": Counter(case["status"] for case in cases),
         "reliability": every["bins"],
         "curve": every["curve"][:: max(1, len(every["curve"]) // POINTS)],
     }
-
-
-def share(k: int, n: int) -> dict[str, Any]:
-    """The share k of n with its 95 % interval."""
-    found = wilson(k, n)
-    return {"k": k, "n": n, "low": round(found.low, 4), "high": round(found.high, 4)}
 
 
 def main() -> int:

@@ -91,11 +91,6 @@ print(started, imported, loaded, private_mb(), status)
 """
 
 
-def interpreter(statement: str) -> None:
-    """Run a statement in a fresh interpreter."""
-    subprocess.run([sys.executable, "-c", statement], check=True)
-
-
 def run(program: str, bytecode: str) -> tuple[float, list[float]]:
     """Run a process: seconds from its start to its first line, and all numbers that it prints.
 
@@ -160,7 +155,8 @@ def main() -> int:
     """Measure, print and write."""
     asked = arguments(__doc__, repetitions=int).repetitions
     rounds, processes = asked or INTERPRETERS, asked or PROCESSES
-    timed = alternate({name: partial(interpreter, code) for name, code in IMPORTS.items()}, rounds, 2)
+    fresh = {name: partial(subprocess.run, [sys.executable, "-c", code], check=True) for name, code in IMPORTS.items()}
+    timed = alternate(fresh, rounds, 2)
     base = timed["nothing"].median_ms
     imports = {name: {**time.summary(), "ratio": round(time.median_ms / base, 2)} for name, time in timed.items()}
     times = {name: np.array(pairs) * 1e3 for name, pairs in first_answers(processes).items()}

@@ -48,19 +48,16 @@ CHOSEN = 0.6
 LEAST_OVERLAP = 0.3
 """Intersection over union of masks from which a detection counts as an object."""
 _MEASURE = """
-import json, sys
-from pathlib import Path
+import json, os, sys
 import numpy as np
+from benchmarks.live_graph import private_mb
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.types import NounPhrase
-def private():
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(l.split()[1]) for l in lines if l.startswith(("Private_Clean:", "Private_Dirty:"))) / 1024
 grounder = load_grounder("compact", json.loads(sys.argv[1]))
 rgb = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 for _ in range(20):
     grounder.ground(rgb, [NounPhrase(name) for name in ("chick", "cup", "can", "box")])
-print(json.dumps(private()))
+print(json.dumps(private_mb(os.getpid())))
 """
 
 

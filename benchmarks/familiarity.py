@@ -14,8 +14,6 @@ A box is right if an object of that name in detections.json overlaps by half (in
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, frames_of
+from benchmarks.harness import REAL_FRAMES, Claim, arguments, finish, frames_of, share
 from spatial_vlm_lab.sim.training_frames import training_frames
 from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.geometry.boxes import overlaps
@@ -34,7 +32,6 @@ from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import NounPhrase, Rgb
-from spatial_vlm_ros.types.proportions import wilson
 
 CONFIDENT, OVERLAP = 0.9, 0.5
 HD_SHARE = 5  # every this-many-th settled world is also rendered at 1280x720
@@ -54,11 +51,6 @@ def simulated(worlds: int) -> Iterator[tuple[str, Rgb]]:
     for make in DEMO_WORLDS.values():
         with make() as world:
             yield "demo", world.render(camera_of(640, 480)).frame.rgb
-
-
-def beyond(distances: Distances, limit: float) -> dict[str, Any]:
-    """Number of frames above the limit, with its interval."""
-    return dataclasses.asdict(wilson(int((distances > limit).sum()), len(distances)))
 
 
 def summary(distances: Distances) -> dict[str, float]:
@@ -93,17 +85,17 @@ def main() -> int:
     results: dict[str, Any] = {
         "limit": round(limit, 4),
         "simulated": {
-            kind: {"refused": beyond(np.array(some), limit), "distances": summary(np.array(some))}
+            kind: {"refused": share([one > limit for one in some]), "distances": summary(np.array(some))}
             for kind, some in by_kind.items()
         },
-        "all simulated": {"refused": beyond(inside, limit)},
+        "all simulated": {"refused": share((inside > limit).tolist())},
     }
     claims = [Claim("simulated images that are refused", float((inside > limit).mean()), 0.03, "")]
     for name, folder in (("real", REAL_FRAMES), ("other renderers", options.rendered)):
         folders = [] if folder is None else frames_of(folder)
         if folders:
             far = np.array([grounder.distance(load_frame(one)[0].rgb) for one in folders])
-            results[name] = {"caught": beyond(far, limit), "distances": summary(far)}
+            results[name] = {"caught": share((far > limit).tolist()), "distances": summary(far)}
             claims += [Claim(f"{name}: caught", float((far > limit).mean()), 0.9, "", True)] if name == "real" else []
     if folders := frames_of(REAL_FRAMES):
         given, right = confident_boxes(load(threads="1", unfamiliar="answer"), folders)
@@ -112,4 +104,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

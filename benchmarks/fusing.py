@@ -15,17 +15,16 @@ answers) over coverage, by falling confidence.
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from benchmarks.harness import Claim, arguments, finish
+from benchmarks.harness import Claim, arguments, finish, share
 from benchmarks.simulator import CLEARLY_NOT, Question, questions, well_seen
 from spatial_vlm_lab.sim.raised_worlds import raised_camera, raised_view, raised_world
 from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status, load_frame
@@ -41,7 +40,6 @@ from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
 from spatial_vlm_ros.sim.truth import margin
-from spatial_vlm_ros.types.proportions import wilson
 
 FIRST_SEED = 4_950_000
 HOLES = 0.3
@@ -245,14 +243,12 @@ def main() -> int:
         groups[one.depth, one.rival].append(one)
     figures, more = {}, 0
     for (depth, rival), group in groups.items():
-        answerable = [one for one in group if one.answerable]
-        right, wrong = (
-            wilson(sum(one.outcome == name for one in group), len(of))
-            for name, of in (("right", answerable), ("wrong", group))
-        )
         figures[f"{depth}, {rival}"] = {
-            "right": asdict(right), "wrong": asdict(wrong), "area": area(group), "curve": curve(group),
-        }  # fmt: skip
+            "right": share([one.outcome == "right" for one in group if one.answerable]),
+            "wrong": share([one.outcome == "wrong" for one in group]),
+            "area": area(group),
+            "curve": curve(group),
+        }
         if rival == "fused":
             before = {one.question: one.outcome for one in groups[depth, "measurement"]}
             more += sum(one.outcome == "wrong" and before[one.question] != "wrong" for one in group)
@@ -265,4 +261,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

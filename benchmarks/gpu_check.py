@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import random_models
-from benchmarks.harness import arguments, write
+from benchmarks.harness import arguments, cell_text, write
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.perception.backends.loading import check_room, free_memory
 from spatial_vlm_ros.perception.backends.onboard import fitting_preset, no_cuda
@@ -63,7 +63,7 @@ class Model:
 
 MODELS = {
     "grounding-dino-tiny": Model(random_models.save_grounding_dino, "grounding-dino", {}),
-    "sam2.1-hiera-tiny": Model(random_models.save_sam2, "sam2", {"grounder": "benchmarks.gpu_check:four_boxes"}),
+    "sam2.1-hiera-tiny": Model(random_models.save_sam2, "sam2", {"grounder": "benchmarks.gpu_check:FourBoxes"}),
     "florence-2-base": Model(random_models.save_florence2, "florence-2", {"max_new_tokens": TOKENS, "probe": "no"}),
     "qwen2.5-vl-3b": Model(random_models.save_qwen, "qwen-vl", {"max_new_tokens": TOKENS, "probe": "no"}, 8.0),
 }
@@ -114,7 +114,7 @@ print(json.dumps(measure(*json.loads(sys.argv[1]))))
 
 
 class FourBoxes:
-    """A grounder that finds four boxes in every image."""
+    """A grounder for SAM 2 to wrap, which finds four boxes in every image."""
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Any:
         """See Grounder.ground; every box fits every phrase."""
@@ -124,11 +124,6 @@ class FourBoxes:
         boxes = [(x * width, y * height, (x + 0.3) * width, (y + 0.3) * height) for x in (0.1, 0.6) for y in (0.1, 0.6)]
         found = tuple(Detection(f"d{n}", "box", 0.9, box) for n, box in enumerate(boxes))
         return Grounding(found, np.ones((len(phrases), len(found))))
-
-
-def four_boxes() -> FourBoxes:
-    """Load the grounder that SAM 2 wraps."""
-    return FourBoxes()
 
 
 def measure(name: str, folder: str, options: Mapping[str, str], frames: int) -> dict[str, Any]:
@@ -215,17 +210,11 @@ def table(rows: Sequence[Row]) -> str:
     lines = [f"| {' | '.join(COLUMNS.values())} |", "|" + "---|" * len(COLUMNS)]
     for row in rows:
         values = asdict(row)
-        cells = [_cell(values[name]) for name in COLUMNS]
+        cells = [cell_text(values[name]) for name in COLUMNS]
         if row.error:
             cells = [row.preset, row.model, "", "", "", row.compile, f"not measured: {row.error}", *[""] * 5]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-    return "" if value is None else str(value)
 
 
 def main() -> int:

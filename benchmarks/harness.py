@@ -90,14 +90,10 @@ class Timing:
         """Median, milliseconds."""
         return float(np.median(self.seconds)) * 1e3
 
-    @property
-    def p95_ms(self) -> float:
-        """95th percentile, milliseconds."""
-        return float(np.percentile(self.seconds, 95)) * 1e3
-
     def summary(self) -> dict[str, float | int]:
         """Values for JSON."""
-        return {"median_ms": round(self.median_ms, 4), "p95_ms": round(self.p95_ms, 4), "n": len(self.seconds)}
+        p95_ms = float(np.percentile(self.seconds, 95)) * 1e3
+        return {"median_ms": round(self.median_ms, 4), "p95_ms": round(p95_ms, 4), "n": len(self.seconds)}
 
 
 def alternate(
@@ -175,15 +171,7 @@ def in_processes(
 
 @dataclass(frozen=True)
 class Claim:
-    """One claimed number.
-
-    Args:
-        text: the claim.
-        value: measured value.
-        limit: limit of the value.
-        unit: unit of both.
-        least: True if `limit` is the minimum, False if it is the maximum.
-    """
+    """One claimed number: the measured value and its limit, a minimum if `least`, else a maximum."""
 
     text: str
     value: float
@@ -233,7 +221,7 @@ def _cpu_model() -> str:
 
 def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print aligned columns, the first one left-aligned."""
-    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    cells = [list(header), *([cell_text(value) for value in row] for row in rows)]
     widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
     cells.insert(1, ["-" * width for width in widths])
     print(f"\n{title}")
@@ -242,7 +230,8 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -
         print("  ".join(("", first.ljust(widths[0]), *right)))
 
 
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
+    """A value as a cell of a table."""
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     return "-" if value is None else str(value)
@@ -255,13 +244,7 @@ def show(title: str, values: Mapping[str, Any]) -> None:
 
 
 def finish(name: str, measured: Mapping[str, Any], claims: Sequence[Claim], results: Path = RESULTS) -> int:
-    """Print what was measured and the claims, write `results/NAME.json`, and return the exit code.
-
-    Args:
-        name: name of the benchmark.
-        measured: measured values, JSON-like.
-        claims: the claims.
-        results: folder for the JSON.
+    """Print what was measured, JSON-like, and the claims, and write `results/NAME.json`.
 
     Returns:
         1 if `--check` was given and a claim was missed, else 0.

@@ -8,7 +8,6 @@ node itself reports in /diagnostics; detections are given, so no worker is invol
 
 from __future__ import annotations
 
-import sys
 import time
 from functools import partial
 from typing import Any
@@ -112,4 +111,4 @@ def _received(bench: Bench) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -15,7 +15,6 @@ voxel at its position. Time: all of the occupied space around a target.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import REAL_FRAMES, alternate, arguments, finish, frames_of
+from benchmarks.harness import REAL_FRAMES, alternate, arguments, finish, frames_of, share
 from spatial_vlm_ros import Detection, RgbdFrame, load_frame
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import normalised_axes
@@ -34,7 +33,6 @@ from spatial_vlm_ros.manipulation.occupancy.unseen import within
 from spatial_vlm_ros.manipulation.planning.surroundings import known_bodies, occupancy_around
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.types import Scene, SceneObject, Transform
-from spatial_vlm_ros.types.proportions import wilson
 
 CONFIG = ResolverConfig()
 AWAY = 0.03  # metres from every named object
@@ -160,11 +158,8 @@ def with_post(frame: RgbdFrame, scene: Scene, place: Array) -> RgbdFrame:
     return dataclasses.replace(frame, depth=np.where(hit & np.isnan(frame.depth), np.float32(np.nan), depth))
 
 
-def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
-    """All measurements on the frames of one folder."""
-    frames = frames_of(folder)[:most]
-    if not frames:
-        return None
+def measured(frames: Sequence[Path], rounds: int) -> dict[str, Any]:
+    """All measurements on frame folders."""
     left_out: list[tuple[str, float, float]] = []
     volumes, found, times, by_frame = [], [], [], []
     for path in frames:
@@ -189,12 +184,11 @@ def measured(folder: Path, most: int, rounds: int) -> dict[str, Any] | None:
         times.append(alternate(whole, rounds)["all"].median_ms)
     shares = np.array([share for _, share, _ in left_out])
     total, away = np.array(volumes).T
-    half = int((shares >= 0.5).sum())
     return {
         "frames": len(volumes),
         "left_out": {
             "objects": len(shares),
-            "half_covered": dataclasses.asdict(wilson(half, len(shares))) if len(shares) else None,
+            "half_covered": share((shares >= 0.5).tolist()) if len(shares) else None,
             "mean_covered": round(float(shares.mean()), 3) if len(shares) else None,
             "least": [(label, round(share, 2)) for label, share, _ in sorted(left_out, key=lambda row: row[1])[:6]],
         },
@@ -219,13 +213,12 @@ def main() -> int:
     given = arguments(__doc__, frames=1000, repetitions=3)
     results = {}
     for name, folder in (("real", REAL_FRAMES), ("rendered", REAL_FRAMES.parent / "outside")):
-        found = measured(folder, given.frames, given.repetitions)
-        if found is None:
+        if frames := frames_of(folder)[: given.frames]:
+            results[name] = measured(frames, given.repetitions)
+        else:
             print(f"no frame folders at {folder}; set SPATIAL_VLM_REAL_RGBD")
-            continue
-        results[name] = found
     return finish("obstacles", {"sets": results}, []) if results else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

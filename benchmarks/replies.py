@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import random
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -158,12 +157,7 @@ def damaged(rng: random.Random) -> str:
 
 
 def soak(n: int, seed: int) -> Soak:
-    """Read `n` damaged replies, each in a random convention.
-
-    Args:
-        n: number of replies.
-        seed: seed of the damage.
-    """
+    """Read `n` damaged replies, each in a random convention; the seed is that of the damage."""
     rng = random.Random(seed)
     names = sorted(CONVENTIONS)
     found = Soak(n)
@@ -252,4 +246,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

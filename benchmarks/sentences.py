@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -135,15 +134,7 @@ MUTATIONS: tuple[Callable[[random.Random, str], str], ...] = (
 
 
 def mutated(n: int, seed: int = 0) -> Iterator[str]:
-    """Make damaged sentences, the same ones for the same seed.
-
-    Args:
-        n: number of sentences.
-        seed: seed of the random choices.
-
-    Yields:
-        Instructions of at most `MAX_LENGTH` characters.
-    """
+    """Make `n` damaged sentences of at most `MAX_LENGTH` characters, the same ones for the same seed."""
     rng = random.Random(seed)
     for _ in range(n):
         text = rng.choice(FORMS) if rng.random() < 0.5 else sentence(rng)
@@ -153,16 +144,7 @@ def mutated(n: int, seed: int = 0) -> Iterator[str]:
 
 
 def soak(n: int, seed: int = 0, asked: int = 0) -> Soak:
-    """Parse damaged sentences, alone and as answers to a question.
-
-    Args:
-        n: number of sentences.
-        seed: seed of the random choices.
-        asked: how many of the readable sentences are also resolved on a scene.
-
-    Returns:
-        The results.
-    """
+    """Parse `n` damaged sentences, alone and as answers to a question; `asked` readable ones are also resolved."""
     found = Soak()
     parse(FORMS[0])
     for text in mutated(n, seed):
@@ -251,4 +233,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
