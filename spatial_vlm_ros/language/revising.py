@@ -127,7 +127,8 @@ def _replaced(words: list[Word], first: int, before: int, after: int, denies: bo
             cut = cut if named < before else None
     elif begins is not None and ("VERB" in kinds or texts[after] in _QUESTIONS) and _BACK.isdisjoint(texts[after:]):
         forbids = any("FORBID" in seen.peek(n) for n in range(first, before))
-        cut = None if forbids or not denies or not (seen.opens(after + 1) or texts[after] in _QUESTIONS) else begins
+        orders = texts[after] in _QUESTIONS or seen.opens(after + seen.matches(after)[0].length)
+        cut = begins if denies and orders and not forbids else None
     elif "ADJ" in kinds and "ADJ" in seen.peek(before - 1):
         cut = before - 1
     else:

@@ -43,6 +43,7 @@ _WARM = frozenset(
 )  # fmt: skip
 _NAMING = frozenset({"DET", "QTY", "NUM", "THAT", "ALONE"})
 _LINKS = frozenset({"and", "so", "but", "well", "because", "since", "as", "though", "although", "now"})
+_REASONS = frozenset({"because", "since", "as", "although"})
 _BACK = frozenset({"it", "them", "they", "that", "those", "these", "this", "one", "ones", "other", "others", "there"})
 """Words of a command that may refer to what was said before it."""
 _FIRST_PERSON = frozenset(
@@ -102,13 +103,15 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
 
 
 def _with_dictated_signs(words: Sequence[Word]) -> list[Word]:
-    """The words with signs for those that were dictated ("comma", "full stop")."""
-    said: list[Word] = []
-    for word in words:
+    """The words with signs for those that were dictated ("comma", "full stop"), and for "just" before an order."""
+    said, seen = list[Word](), Lookahead(list(words))
+    for i, word in enumerate(words):
         if word.text == "stop" and said and said[-1].text == "full":
             said[-1] = replace(said[-1], text=".", end=word.end, kind="stop")
+        elif word.text == "comma" or (said and word.text == "just" and "VERB" in seen.peek(i + 1)):
+            said.append(replace(word, text=",", kind="comma"))  # "don't touch the cup just take the plate"
         else:
-            said.append(replace(word, text=",", kind="comma") if word.text == "comma" else word)
+            said.append(word)
     return said
 
 
@@ -120,10 +123,12 @@ def misheard(words: Sequence[Word]) -> list[Word] | None:
         before, after = (words[n].text if 0 <= n < len(words) else "" for n in (i - 1, i + 1))
         if word.text in counted and before in _BEFORE_NUMBERS and after not in _ARTICLES:
             said[i] = replace(word, text=counted[word.text])
-        elif i and word.text in sounds:
+        elif (i or word.text in ("wear", "witch")) and word.text in sounds:
             said[i] = replace(word, text=sounds[word.text])
         elif word.text in ("too", "two") and after in _ARTICLES:
             said[i] = replace(word, text="to")
+        elif word.text == "then" and before.endswith("er"):
+            said[i] = replace(word, text="than")
         elif (before, word.text) in _HEARD_AFTER:
             said[i] = replace(word, text=_HEARD_AFTER[before, word.text])
     return None if said == list(words) else said
@@ -257,6 +262,7 @@ def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
     """
     said = [word for word in part if word.kind == "word"]
     texts = [word.text for word in said]
+    reasons = bool(texts) and texts[0] in _REASONS
     while texts and texts[0] in _LINKS:
         said, texts = said[1:], texts[1:]
     strange = any(word.kind not in ("word", "comma", "stop") for word in part)
@@ -266,7 +272,7 @@ def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
     kinds = frozenset().union(*(seen.peek(i) for i, text in enumerate(texts) if text != "far"))
     if kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (not later and _pointing(texts, kinds)):
         return False  # it may say which object is meant
-    if not _states(texts) or nouns & {singular(text) for text in texts}:
+    if not (reasons or _states(texts)) or nouns & {singular(text) for text in texts}:
         return False
     denied = any(text in ("not", "no", "never", "cannot") or text.endswith(("n't", "nt")) for text in texts)
     addressed = "you" in texts or "robot" in texts
