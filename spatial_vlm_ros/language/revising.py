@@ -42,7 +42,8 @@ def check_idioms(words: Sequence[Word], instruction: str) -> None:
     said = f" {' '.join(word.text if word.kind == 'word' else ',' for word in words)} "
     for phrase in idioms():
         begin = said.find(f" {phrase} ")
-        if begin >= 0 and said[begin + len(phrase) + 2 :].split(" ")[0] in _AFTER_IDIOMS:
+        whole = phrase.endswith((" of", " with"))
+        if begin >= 0 and (whole or said[begin + len(phrase) + 2 :].split(" ")[0] in _AFTER_IDIOMS):
             first = said[:begin].count(" ")
             span = (words[first].start, words[first + phrase.count(" ")].end)
             reason = "this is a figure of speech, which asks for no object"

@@ -41,6 +41,7 @@ _WARM = frozenset(
     {"grateful", "thankful", "obliged", "glad", "happy", "pleased", "kind", "good", "nice", "lovely", "sweet", "great",
      "appreciate", "wonder", "wondering", "ask", "mind", "help", "possible", "like", "love", "hope", "ok", "fine"}
 )  # fmt: skip
+_TIMES = frozenset({"minute", "minutes", "hour", "hours", "second", "seconds", "day", "days", "week", "weeks"})
 _NAMING = frozenset({"DET", "QTY", "NUM", "THAT", "ALONE"})
 _LINKS = frozenset({"and", "so", "but", "well", "because", "since", "as", "though", "although", "now"})
 _REASONS = frozenset({"because", "since", "as", "although"})
@@ -270,8 +271,9 @@ def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
         return False
     seen = Lookahead(said)
     kinds = frozenset().union(*(seen.peek(i) for i, text in enumerate(texts) if text != "far"))
-    if kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (not later and _pointing(texts, kinds)):
-        return False  # it may say which object is meant
+    counts = any(seen.peek(i) & {"NUM"} and not _TIMES & set(texts[i + 1 : i + 2]) for i in range(len(texts)))
+    if counts or kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (not later and _pointing(texts, kinds)):
+        return False  # it may say which object is meant, or how many
     if not (reasons or _states(texts)) or nouns & {singular(text) for text in texts}:
         return False
     denied = any(text in ("not", "no", "never", "cannot") or text.endswith(("n't", "nt")) for text in texts)
@@ -346,9 +348,12 @@ def _courteous(words: Sequence[Word]) -> int:
             tells = texts[0] in _TELLING and _WISHING.isdisjoint(texts[:i])  # "I'm glad you put the cup on the tray"
             tells = tells or (texts[0] == "you" and _ABLE.isdisjoint(texts[:i]))  # "you kindly put the cup there"
             past = not {"was", "were"}.isdisjoint(texts[:i]) and {"wondering", "hoping"}.isdisjoint(texts[:i])
-            tells = tells or past
+            said = " ".join(texts[:i])
+            praises = "of you" in said and {"if", "would", "it'd"}.isdisjoint(texts[:i])  # "nice of you to open it"
+            doubts = "help you" in said or re.match("(could|might|can|may) it be", said) is not None
+            tells = tells or past or praises or doubts
             asks = who in ("you", "ye", "u", "you'd") or (not who and texts[i - 1] in ("and", "please", "kindly", ","))
-            return i if asks and not own and not supposes and not tells else 0
+            return i if asks and not (own or supposes or tells) else 0
         if words[i].kind == "word" and text not in courteous and (not text.endswith("ly") or text in _SCARCE):
             return 0
     return 0
