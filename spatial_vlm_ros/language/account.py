@@ -223,14 +223,14 @@ class _Accounting:
                 yield _Source(i, i + said.length, frozenset({("distance", said.distance)}))
 
     def _misheard(self) -> Iterator[_Source]:
-        """What words mean that sound the same."""
+        """What words mean that sound the same; no negation, for "know" is not "no" in all that people say."""
         seen = Lookahead(misheard(self.words) or [])
         for i in range(len(seen.words)):
             for match in seen.matches(i):
                 said = self.seen.texts[i : i + match.length]
                 if seen.texts[i : i + match.length] != said:
-                    keys = (key for kind, value in match.kinds.items() for key in _keys(kind, value, match.text))
-                    yield _Source(i, i + match.length, frozenset(keys), " ".join(said))
+                    keys = {key for kind, value in match.kinds.items() for key in _keys(kind, value, match.text)}
+                    yield _Source(i, i + match.length, frozenset(keys) - {("not",)}, " ".join(said))
 
     def _place(self, token: Token) -> _Source | None:
         """The words that a token of the rewrite comes from; notes it as added if there are none."""
