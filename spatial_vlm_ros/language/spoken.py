@@ -80,7 +80,8 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
         return
     for length in range(len(parts), 0, -1):
         for first in range(len(parts) - length + 1):
-            chosen = [word for part in parts[first : first + length] for word in part]
+            whole = [word for part in parts[first : first + length] for word in part]
+            chosen = list(whole)
             while chosen and chosen[-1].kind in ("comma", "stop"):
                 chosen.pop()
             while (first or roles) and chosen and (chosen[0].text in _JOINING or chosen[0].kind == "comma"):
@@ -97,7 +98,8 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
             told = [*roles, *(WordRole(word.start, word.end, role) for part in rest for word in part)]
             asks = Lookahead(chosen).peek(0) & {"VERB", "POLITE", "FORBID"} or chosen[0].text in _ASKING
             if not rest or asks or any(word.text in _GOING for word in chosen):
-                yield from _ordered(_described(chosen), told)
+                said = _described(chosen)
+                yield from _ordered(said, [*told, *lost(whole, said, "ADVERB")])
 
 
 # ------------------------------------------------------------------------------------------------ recognisers
