@@ -122,7 +122,8 @@ def _replaced(words: list[Word], first: int, before: int, after: int, denies: bo
         open_end = bool(relations) and relations[-1] + seen.matches(relations[-1])[0].length == before
         cut = relations[-1] if len(relations) == 1 or open_end else None
         back = next((n for n, word in enumerate(rest) if word.text in ("it", "them")), None)
-        if cut is not None and back is not None:  # "in the box, no, next to it"
+        own = any(seen.peek(after + n) & {"DET", "QTY"} for n in range(back or 0))
+        if cut is not None and back is not None and not own:  # "in the box, no, next to it"
             named = next((n for n in range(cut, before) if seen.peek(n) & {"DET", "QTY"}), before)
             rest[back : back + 1] = words[named:before]
             cut = cut if named < before else None

@@ -295,7 +295,7 @@ def _pointing(texts: Sequence[str], kinds: frozenset[str]) -> bool:
 
 
 def _states(texts: Sequence[str]) -> bool:
-    """True if the words have a subject and a verb that is no order."""
+    """True if the words have a subject and a verb that is not an order."""
     stating = words_of("stating")
     verb = next(
         (i for i, text in enumerate(texts) if text in stating or re.search(r"'(?:s|m|re|ve|ll)$|n't$", text)), None
