@@ -39,12 +39,11 @@ CLEARLY_NOT = 0.03  # metres by which a relation must fail for the others of a k
 
 @dataclass(frozen=True)
 class Question:
-    """A sentence and the id it means (None = nothing fits and it must be refused), and the id of the anchor, if any."""
+    """A sentence and the id it means (None = nothing fits and it must be refused)."""
 
     kind: str
     words: str
     id: str | None
-    anchor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def questions(world: PhysicsWorld, seen: PhysicsRendering) -> Iterator[Question]
         words = {"in": "in", "next to": "next to"}.get(relation, relation)
         if all(margin(relation, o, anchor, eye) < -CLEARLY_NOT for o in others):
             kind = relation if others else f"{relation} (one of its kind)"
-            yield Question(kind, f"grab the {target.label} {words} the {name}", target.id, anchor.id)
+            yield Question(kind, f"grab the {target.label} {words} the {name}", target.id)
         yield from _opposite(world, target, anchor, name, others)
     yield from itertools.islice(_by_attribute(clear, in_image), ATTRIBUTES)
 
@@ -127,7 +126,7 @@ def _opposite(
         return
     eye = world.base_T_camera.translation
     if all(margin(relation, o, anchor, eye) < -CLEARLY_NOT for o in (target, *others)):
-        yield Question(f"not {relation}", f"grab the {target.label} {relation} the {name}", None, anchor.id)
+        yield Question(f"not {relation}", f"grab the {target.label} {relation} the {name}", None)
 
 
 def one_seed(seed: int) -> tuple[list[Outcome], list[Measured], dict[str, int]]:

@@ -36,7 +36,6 @@ ELSEWHERE = {
     "research_code": "research/README.md",
     "controlled_english": "spatial_vlm_ros/language/controlled_english.md",
     "compact_model_card": "models/compact/README.md",
-    "relation_judge_card": "models/relation_judge/README.md",
 }
 """Pages that hold a link to a file of another folder; the site shows the file itself there."""
 

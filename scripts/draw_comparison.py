@@ -2,7 +2,7 @@
 """Make the frame and the image in docs/compare.md: a rule of thumb fails, and measurement does not.
 
 The nearer chick stands on two boxes and is higher in the image than the farther one; the cup stands on a box. The rule
-is that of examples/higher_is_farther.py. Needs the extras `sim` and `compact`.
+is that of examples/higher_is_farther.py. Needs the extra `sim`.
 
     python -m scripts.draw_comparison --frames build/compare    # for `spatial-vlm compare build/compare/behind`
     python -m scripts.draw_comparison                            # also docs/images/compare_behind.jpg
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.images import save_jpeg
-from spatial_vlm_lab.comparison.compared_models import SMALL_JUDGE, models_of
+from spatial_vlm_lab.comparison.compared_models import models_of
 from spatial_vlm_lab.comparison.comparison_image import draw_comparison
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
 from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
@@ -79,7 +79,7 @@ def main() -> int:
     print(folder)
     if given.frames is None:
         frame, detections = load_frame(folder)
-        plan, config = ComparisonPlan(models_of((RULE, SMALL_JUDGE))), ResolverConfig()
+        plan, config = ComparisonPlan(models_of((RULE,))), ResolverConfig()
         expected = expected_of(folder, WORDS)
         compared, answered = compare_sentence(frame, detections, WORDS, plan, config, name=NAME, expected=expected)
         print_table(compared)

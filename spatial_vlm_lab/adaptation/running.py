@@ -252,7 +252,7 @@ class Adaptation:
         folder = self.work / "frames"
         missing = [n for n in range(self.rendered) if not group_path(folder, RENDERED, f"{n:06d}").exists()]
         if missing:
-            from spatial_vlm_lab.sim.relation_pairs import adaptation_views
+            from spatial_vlm_lab.adaptation.rendered_views import adaptation_views
 
             for number in self.bars.track(missing, description="rendering"):
                 write_group(folder, RENDERED, f"{number:06d}", adaptation_views(number, self.views, SIZE))

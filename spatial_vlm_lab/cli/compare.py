@@ -34,14 +34,14 @@ from spatial_vlm_ros.cli.outputs import check_new, force_option
 @click.command()
 @click.argument("given", nargs=-1, required=True, metavar="[FRAME] WORDS")
 @frame_file_options
-@click.option("--judge", "judges", multiple=True, metavar="[NAME=]BACKEND OPTIONS",
-              help="Model to compare; can be repeated. Default: relation-judge, shipped with the package.")  # fmt: skip
+@click.option("--judge", "judges", multiple=True, required=True, metavar="[NAME=]BACKEND OPTIONS",
+              help="Model to compare; can be repeated.")  # fmt: skip
 @click.option("--remedy", "remedies", multiple=True, metavar="OPTIONS",
               help="Options added to those of each model, such as \"attention=1.2\"; can be repeated. The model is "
               "loaded again for each.")  # fmt: skip
 @click.option("--calibration", "calibrations", multiple=True, metavar="[NAME=]FILE",
               help="Calibration of a model, from `evaluate --judge-calibration`; its probabilities are then fused with "
-              "the measurement. The shipped judge has its own.")  # fmt: skip
+              "the measurement.")  # fmt: skip
 @click.option(
     "--most",
     type=click.IntRange(1, 100),
@@ -75,11 +75,12 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
 
     \b
     Examples:
-      spatial-vlm compare recordings/f1 "the chick behind the cup" --image compared.png
+      spatial-vlm compare recordings/f1 "the chick behind the cup" --judge "qwen-vl model=/models/Qwen3-VL-4B" \\
+          --image compared.png
       spatial-vlm compare recordings/f1 "the chick behind the cup" --judge "qwen=qwen-vl model=/models/Qwen3-VL-4B" \\
           --remedy attention=1.2 --remedy attention=0.5 --calibration qwen=judge.json
     """
-    from spatial_vlm_lab.comparison.compared_models import SMALL_JUDGE, models_of
+    from spatial_vlm_lab.comparison.compared_models import models_of
     from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
     from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
     from spatial_vlm_ros.errors import FileError
@@ -106,7 +107,7 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     if files["grounder_options"] is not None and files["grounder"] is None:
         raise click.UsageError("--grounder-options needs --grounder")
     config = gated(read_settings(config_file).resolver, image_domain, any_domain)
-    models = models_of(judges or (SMALL_JUDGE,), calibrations)
+    models = models_of(judges, calibrations)
     plan = ComparisonPlan(models, remedies, most, timeout, lambda told: say(told, err=True))
     grounder = files["grounder"]
     if folder is None:

@@ -16,17 +16,13 @@ from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.judging import RelationQuestion, judge_of
 from spatial_vlm_ros.types import Rgb
 
-SMALL_JUDGE = "relation-judge"
-"""The judge that is shipped, for simulated images; beside it every backend can be named that answers questions."""
-_SMALL_OPTIONS = ("model", "threads")
-
 
 @dataclass(frozen=True)
 class ComparedModel(ModelSpec):
     """A model to be compared.
 
     Args:
-        backend: SMALL_JUDGE, or as in perception.load_grounder.
+        backend: as in perception.load_grounder.
         calibration: file of how its probabilities follow the truth; None = it is not fused.
     """
 
@@ -44,15 +40,9 @@ def models_of(
 
     Args:
         judges: each "BACKEND name=value …" or "NAME=BACKEND name=value …".
-        calibrations: each "NAME=FILE", or "FILE" of the only judge. The shipped judge comes with its own.
+        calibrations: each "NAME=FILE", or "FILE" of the only judge.
     """
     models = {one.name: ComparedModel(one.name, one.backend, one.options) for one in named_models(judges, option)}
-    for name, model in models.items():
-        if model.backend == SMALL_JUDGE and not model.options.get("model"):
-            from spatial_vlm_ros.perception.backends import shipped_model
-            from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-            models[name] = replace(model, calibration=shipped_model(NAME) / "calibration.json")
     for text in calibrations:
         before, equals, after = text.partition("=")
         name, path = (before, after) if equals and before in models else (next(iter(models)), text)
@@ -84,22 +74,13 @@ class CountingJudge:
             InputError: the backend cannot be asked about relations; names what can.
         """
         started, self._prompts = time.perf_counter(), list[str]()
-        if model.backend == SMALL_JUDGE:
-            from spatial_vlm_ros.perception.backends.relation_judge import load
-
-            options, threads = model.options, model.options.get("threads", "1")
-            if any(name not in _SMALL_OPTIONS for name in options) or not threads.isdecimal():
-                got = " ".join(f"{name}={value}" for name, value in options.items())
-                raise InputError(f"options of {SMALL_JUDGE}", got, "model=FOLDER, threads=N", "leave the others out")
-            backend: Any = load(options.get("model", ""), int(threads))
-        else:
-            backend = load_grounder(model.backend, model.options)
+        backend = load_grounder(model.backend, model.options)
         judge = judge_of(_counted(backend, self._prompts))
         if judge is None:
             raise InputError(
                 "--judge", f"{model.backend!r}, which does not judge relations",
                 "a backend with `judge` or `answer`",
-                "choose relation-judge (simulated images), qwen-vl, server, or your own backend",
+                "choose qwen-vl, server, or your own backend",
             )  # fmt: skip
         self.name, self.domain, self._judge = model.name, domain_of(backend), judge
         self.questions, self.ms, self.late, self.load_ms = 0, 0.0, False, _ms_since(started)

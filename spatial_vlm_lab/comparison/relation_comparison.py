@@ -97,8 +97,7 @@ def compare_sentence(
     Args:
         detections: found in it; None = the grounder is asked.
     """
-    judge = replace(config.judge, mode="fuse", by="grounder", calibration="", most_relations=plan.most,
-                    budget_s=plan.budget_s)  # fmt: skip
+    judge = replace(config.judge, mode="fuse", calibration="", most_relations=plan.most, budget_s=plan.budget_s)
     config = replace(config, judge=judge)
     calibrations = {m.name: load_calibrations(m.calibration) for m in plan.models if m.calibration is not None}
     measured = Resolver(config, grounder).look_at(frame, detections).measured(words, frame_of_reference)

@@ -40,17 +40,15 @@ def made_ahead(items: Iterable[_T], most: int = 2) -> Generator[_T, None, None]:
 
 
 def computed_ahead(
-    make: Callable[[Any], _T], inputs: Iterable[Any], most: int = 1, threads: int = 1,
-    at_end: Callable[[], object] = lambda: None,
-) -> Generator[_T, None, None]:  # fmt: skip
+    make: Callable[[Any], _T], inputs: Iterable[Any], most: int = 1, at_end: Callable[[], object] = lambda: None
+) -> Generator[_T, None, None]:
     """What a function makes of each input, in their order, at most `most` ahead.
 
     Args:
-        threads: number of threads that make items.
-        at_end: called in such a thread, after the last item that is made.
+        at_end: called in the thread that makes the items, after the last one.
     """
     coming = iter(inputs)
-    with ThreadPoolExecutor(threads, "made-ahead") as pool:
+    with ThreadPoolExecutor(1, "made-ahead") as pool:
         waiting = deque(pool.submit(make, one) for one in itertools.islice(coming, most))
         try:
             while waiting:

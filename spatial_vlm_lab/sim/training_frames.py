@@ -127,20 +127,7 @@ def training_view(rng: np.random.Generator) -> Transform:
     distance, elevation = rng.uniform(*_NEAR), math.radians(rng.uniform(*_STEEP))
     round_ = rng.uniform(-_ROUND, _ROUND)
     target = (0.8 + float(rng.uniform(-0.12, 0.12)), float(rng.uniform(-0.12, 0.12)), 0.13)
-    return tilted_view(target, float(distance), elevation, float(round_), rng.uniform(-_ROLL_DEG, _ROLL_DEG))
-
-
-def tilted_view(
-    target: tuple[float, float, float], distance: float, elevation: float, round_: float, roll_deg: float
-) -> Transform:
-    """Pose of a camera that looks at a point, metres in base, and is turned about its optical axis.
-
-    Args:
-        distance: of the camera from the point, metres.
-        elevation: of the camera above the point's horizon, radians.
-        round_: direction of the view around the vertical, radians.
-    """
-    flat, roll = distance * math.cos(elevation), math.radians(roll_deg)
+    flat, roll = distance * math.cos(elevation), math.radians(rng.uniform(-_ROLL_DEG, _ROLL_DEG))
     eye = (target[0] - flat * math.cos(round_), target[1] - flat * math.sin(round_),
            target[2] + distance * math.sin(elevation))  # fmt: skip
     pose = look_at(eye, target, "base_link")

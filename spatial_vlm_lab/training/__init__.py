@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the compact grounding model and of the small relation judge, with torch; `images` needs none."""
+"""Training of the compact grounding model, with torch; `images` needs none."""

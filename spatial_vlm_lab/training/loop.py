@@ -36,12 +36,11 @@ class TrainingSettings:
 
     Args:
         steps: steps of the whole run; the rate follows a half cosine over them.
-        batch: images per step; for the relation judge pairs.
-        phrases: phrases per image of the compact model.
+        batch: images per step.
+        phrases: phrases per image.
         decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
         warm: share of the steps in which the rate rises.
-        bfloat16: compute the compact model in bfloat16, its losses and weights in float32; faster on machines that
-            support it. The relation judge is always computed so.
+        bfloat16: compute the model in bfloat16, its losses and weights in float32; faster on machines that support it.
     """
 
     steps: int = 6000

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask a model about the relations between the objects that measurement chose from.
 
-This module decides which model is asked, when, and what happens if it fails. `spatial.clause_judge` weighs the answers;
-`judging` asks the questions.
+This module decides when the grounder's model is asked, and what happens if it fails. `spatial.clause_judge` weighs the
+answers; `judging` asks the questions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import CancelledError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.perception.backends import shipped_model
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
@@ -31,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class RelationAsking:
-    """Asks the grounder's model or the small judge; each is prepared once, on first use.
+    """Asks the grounder's model, which is prepared once, on first use.
 
     Args:
         grounder: grounder whose model is asked; None = there is none.
@@ -46,27 +45,21 @@ class RelationAsking:
     def who(self, *, given: bool) -> RelationJudge | None:
         """Choose the judge to ask; None = none."""
         config = self._config.judge
-        small = config.by == "relation-judge"
-        by_itself = config.mode == "auto" and not small
+        by_itself = config.mode == "auto"
         if config.mode == "off" or (by_itself and given):
             return None
         from spatial_vlm_ros.perception.judging import CannotJudgeError, judge_of, with_marks
 
-        if by_itself and judge_of(self._grounder) is None:
-            return None
+        judge = judge_of(self._grounder)
+        if judge is None:
+            if by_itself:
+                return None
+            raise CannotJudgeError("no grounder" if self._grounder is None else type(self._grounder).__name__)
         if self._judge is None and not self._unmarked:  # kept, because it may have probed the model
             try:
-                if small:
-                    from spatial_vlm_ros.perception.backends.relation_judge import load
-
-                    self._judge = load()
-                else:
-                    judge, grounder = judge_of(self._grounder), self._grounder
-                    if judge is None:
-                        raise CannotJudgeError("no grounder" if grounder is None else type(grounder).__name__)
-                    self._judge = with_marks(judge, config.marks)
+                self._judge = with_marks(judge, config.marks)
             except InputError as error:
-                if config.mode != "auto" or small:
+                if not by_itself:
                     raise
                 self._unmarked = True
                 _log.warning("no model is asked about relations: %s", error)
@@ -89,12 +82,7 @@ class RelationAsking:
         if config.mode == "auto" and not judging.tells_likelihoods(judge):  # for a worker it is known once it is loaded
             return choice
         if self._calibrations is None:
-            named = config.calibration
-            if not named and config.by == "relation-judge":  # the one shipped with it
-                from spatial_vlm_ros.perception.backends.relation_judge import NAME
-
-                named = str(shipped_model(NAME) / "calibration.json")
-            self._calibrations = load_calibrations(named) if named else JudgeCalibrations()
+            self._calibrations = load_calibrations(config.calibration) if config.calibration else JudgeCalibrations()
         asked = asked_of(choice, scorer, tuple(judging.CHOICES), config.most_relations, candidates)
         if not asked.questions:
             return choice
@@ -104,11 +92,10 @@ class RelationAsking:
             for relation, target, anchor in (one.key for one in asked.questions)
         )
         name, frame = str(getattr(judge, "name", type(judge).__name__)), scorer.layout.scene.frame
-        model = judge if config.by == "relation-judge" else self._grounder
         try:
-            check_domain(model, gate, frame.domain)
+            check_domain(self._grounder, gate, frame.domain)
             told = judge.judge(frame.rgb, questions, config.budget_s)
-            check_domain(model, gate, frame.domain)  # a worker has reported by now what it loaded
+            check_domain(self._grounder, gate, frame.domain)  # a worker has reported by now what it loaded
             said = judging.check_probabilities(told, len(questions), name)
         except (CancelledError, judging.CannotJudgeError):  # the last: a worker whose backend cannot be asked
             raise

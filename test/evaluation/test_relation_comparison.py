@@ -225,17 +225,9 @@ def test_remedies_are_options_and_one_that_is_not_taken_is_told(usual: Rendering
     assert "loading higher with sure=0.6" in told
 
 
-def test_the_shipped_judge_comes_with_its_calibration_and_says_nothing_of_photographs(usual: Rendering) -> None:
-    pytest.importorskip("onnxruntime")
-    frame, detections = chicks_and_cup_frame()
-    frame = dataclasses.replace(frame, domain="simulated")
-    words, made = "grab me the chick behind the cup", plan("relation-judge")
-    comparison = compare_sentence(frame, detections, words, made, ResolverConfig(), expected=("bonnet",)).comparison
-    assert [(row.by, row.chosen_id, row.right) for row in comparison.rows] == [
-        (by, "bonnet", True) for by in ("measurement", "model", "fused")]  # fmt: skip
-    assert all(one.calibrated is not None for one in comparison.rows[1].opinions)
+def test_a_judge_of_simulated_images_says_nothing_of_photographs(usual: Rendering) -> None:
     photograph = dataclasses.replace(usual, frame=dataclasses.replace(usual.frame, domain="real"))
-    measured, model = compared(photograph, made=made).rows
+    measured, model = compared(photograph, made=plan("compared_backends:Simulated")).rows
     assert (measured.chosen_id, model.opinions, model.failed) == ("far", (), False)
     assert "simulated" in model.reason
 
@@ -250,17 +242,16 @@ def test_a_grounder_finds_the_objects() -> None:
 
 def test_models_as_they_are_written(tmp_path: Path) -> None:
     first, second = models_of(
-        ["small=relation-judge threads=2", "qwen-vl model='/m/a b' attention=1.2"], [f"qwen-vl={tmp_path}/a=b.json"]
+        ["small=server model=2", "qwen-vl model='/m/a b' attention=1.2"], [f"qwen-vl={tmp_path}/a=b.json"]
     )
-    assert (first.name, first.backend, dict(first.options)) == ("small", "relation-judge", {"threads": "2"})
-    assert first.calibration
+    assert (first.name, first.backend, dict(first.options)) == ("small", "server", {"model": "2"})
+    assert first.calibration is None
     assert second.name == second.backend == "qwen-vl"
     assert dict(second.options) == {"model": "/m/a b", "attention": "1.2"}
     assert second.calibration == tmp_path / "a=b.json"
     remedied = second.with_remedy("attention=2 positions=axial")
     assert dict(remedied.options) == {"model": "/m/a b", "attention": "2", "positions": "axial"}
     assert remedied.calibration is None
-    assert models_of(["relation-judge model=/mine"])[0].calibration is None
 
 
 @pytest.mark.parametrize(("judges", "calibrations", "said"), TABLES["wrong models"])
@@ -273,8 +264,6 @@ def test_models_that_are_written_wrongly_are_refused(judges: list[str], calibrat
 def test_words_that_mean_no_single_object_and_models_that_cannot_judge_are_refused(
     usual: Rendering, words: str, judge: str, error: str, said: str
 ) -> None:
-    if "relation-judge" in judge:
-        pytest.importorskip("onnxruntime")
     with pytest.raises(getattr(errors, error), match=said or None):
         compared(usual, words, plan(judge))
 

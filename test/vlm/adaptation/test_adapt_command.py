@@ -268,6 +268,23 @@ def test_a_pin_goes_into_paligemma_with_a_template(bases: Path, tmp_path: Path) 
     assert (out / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
 
 
+def test_true_relations_of_rendered_views_hold_one_way_and_follow_from_the_seed() -> None:
+    pytest.importorskip("mujoco")
+    from spatial_vlm_lab.adaptation.rendered_views import adaptation_views
+
+    views = [view for world in (1, 2) for view in adaptation_views(world, 2, (160, 120))]
+    for view in views:
+        known = {(one.relation, one.target, one.anchor): one.holds for one in view.relations}
+        held = [key for key, holds in known.items() if holds]
+        assert {True, False} == set(known.values())
+        assert not any(known.get((name, anchor, target)) for name, target, anchor in held if name != "beside")
+        turned = {"on": "under", "under": "on"}
+        assert all(known.get((turned[name], b, a), True) for name, a, b in held if name in turned)
+    for one, again in zip(views, adaptation_views(1, 2, (160, 120)), strict=False):
+        assert np.array_equal(one.rgb, again.rgb)
+        assert (one.objects, one.relations) == (again.objects, again.relations)
+
+
 def test_rendered_worlds_need_no_frames(bases: Path, tmp_path: Path) -> None:
     pytest.importorskip("mujoco")
     words = ("--method", "projector", "--rendered", 3, "--views", 1)
