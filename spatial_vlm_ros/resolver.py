@@ -79,6 +79,7 @@ from spatial_vlm_ros.types import (
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.free_words import FreeWords
+    from spatial_vlm_ros.perception.taught import NamedFrame, TaughtObjects
     from spatial_vlm_ros.spatial.second_opinion import Reliabilities
 
 _log = logging.getLogger(__name__)
@@ -115,7 +116,8 @@ class Resolver:
 
     Args:
         config: all its parameters.
-        grounder: finds objects by name; not needed if detections are given with each frame. With `second_opinion.ask`
+        grounder: finds objects by name; not needed if detections are given with each frame, or with `decision.taught`,
+            which names what is seen of taught objects, alone or beside either. With `second_opinion.ask`
             it also gets the whole phrase, and with `language.free_form` words that are not understood; then it must be
             able to refer.
         reader: reads sentences that the grammar does not understand; None = the one that `config.language` names.
@@ -134,6 +136,7 @@ class Resolver:
         self._profile: DetectorProfile | None = None  # read as late
         self.relations = RelationAsking(self.config, grounder)
         self._latest: tuple[Scene, Layout] | None = None
+        self._taught: tuple[tuple[int, ...], TaughtObjects] | None = None  # with the state of the file
 
     def resolve(
         self,
@@ -257,9 +260,6 @@ class Resolver:
     ) -> PhraseScorer:
         """Make the scorer of phrases on a scene; `grounding` has a row for each phrase and a column for each object."""
         scores = np.array([d.score for d in grounding.detections]) ** self.config.decision.score_weight
-        named = self.config.decision.profile
-        if self._profile is None and named:
-            self._profile = read_profile(named, getattr(self.grounder, "loaded_as", None))
         latest = self._latest  # the scene as arrays, kept for the next sentence
         if latest is None or latest[0] is not scene:
             latest = self._latest = scene, lay_out(scene, self.config.depth, self.config.relation)
@@ -269,8 +269,32 @@ class Resolver:
             match=match_of(phrases, grounding),
             score=scores,
             default_frame=frame or self.config.frame_of_reference,
-            profile=self._profile or grounding.profile or CAREFUL,
+            profile=self.profile_of(grounding),
         )
+
+    def profile_of(self, grounding: Grounding) -> DetectorProfile:
+        """How far the names of a grounding can be believed; `decision.profile` precedes, unless it is final."""
+        named = self.config.decision.profile
+        if self._profile is None and named:
+            self._profile = read_profile(named, getattr(self.grounder, "loaded_as", None))
+        if grounding.profile is not None and grounding.profile.final:
+            return grounding.profile
+        return self._profile or grounding.profile or CAREFUL
+
+    def taught(self) -> TaughtObjects | None:
+        """The objects of `decision.taught`, read anew when the file has changed; None if none is named.
+
+        Raises:
+            FileError: it cannot be read.
+        """
+        if not self.config.decision.taught:
+            return None
+        from spatial_vlm_ros.perception.taught_store import state_of_file, taught_objects
+
+        state = state_of_file(self.config.decision.taught)
+        if self._taught is None or self._taught[0] != state:
+            self._taught = state, taught_objects(self.config.decision.taught)
+        return self._taught[1]
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
         """Update a choice with the answer of a model that gets the whole phrase.
@@ -336,6 +360,7 @@ class ObservedFrame:
         self._latest: tuple[tuple[NounPhrase, ...], Grounding, Scene] | None = None  # of the grounder
         self.found: tuple[tuple[NounPhrase, ...], Grounding] | None = None
         self._looked: tuple[NounPhrase, ...] | None = None  # phrases that it was asked about crops for
+        self._named: tuple[tuple[Detection, ...], NamedFrame] | None = None  # of detections, those that were taught
         self._grounding: Grounding | None = None
         self._referrer: Referrer | None = None
 
@@ -473,7 +498,8 @@ class ObservedFrame:
     ) -> tuple[Grounding, Scene] | None:  # fmt: skip
         """What the model finds of the phrases where it left something without a name, looking once more; else None."""
         by_itself = self._given is None and self._grounding is None and self.frame.camera.is_rectified
-        looks = by_itself and getattr(self._resolver.grounder, "looks", True)
+        grounder = self._resolver.grounder
+        looks = by_itself and grounder is not None and getattr(grounder, "looks", True)
         if not (looks and regions) or self._looked == phrases:
             return None
         self._looked, end = phrases, time.monotonic() + _PATIENCE - watch.laps["ground"] / 1000
@@ -546,9 +572,23 @@ class ObservedFrame:
             return self._of_given(self._given, phrases)
         if self._latest is not None and self._latest[0] == phrases:
             return self._latest[1]
-        found = self._asked(self.frame.rgb, phrases)
+        alone = self._resolver.grounder is None and self._resolver.config.decision.taught
+        nothing = Grounding((), np.zeros((len(phrases), 0)))
+        found = self._with_taught(nothing if alone else self._asked(self.frame.rgb, phrases), phrases)
         self.found = phrases, found
         return found
+
+    def _with_taught(self, grounding: Grounding, phrases: tuple[NounPhrase, ...]) -> Grounding:
+        """Let what was taught name detections, and what has none; not in a scene that was lifted before."""
+        resolver, given = self._resolver, grounding.detections
+        taught = resolver.taught()
+        if taught is None or (self._scene is not None and self._named is None):
+            return grounding
+        from spatial_vlm_ros.perception.taught import TAUGHT, named_frame
+
+        if self._named is None or self._named[0] != given:
+            self._named = given, named_frame(taught, self.frame, given, resolver.observe, resolver.config)
+        return self._named[1].grounding(grounding, phrases, resolver.profile_of(grounding) if given else TAUGHT)
 
     def _asked(self, rgb: Rgb, phrases: tuple[NounPhrase, ...]) -> Grounding:
         grounder = self._resolver.grounder
@@ -567,7 +607,8 @@ class ObservedFrame:
     def _of_given(self, given: Sequence[Detection], phrases: tuple[NounPhrase, ...]) -> Grounding:
         if self._checked is None:
             self._checked = check_detections(given, self.frame.camera.width, self.frame.camera.height)
-        return Grounding(self._checked, label_match(phrases, self._checked), profile=self._profile)
+        matched = Grounding(self._checked, label_match(phrases, self._checked), profile=self._profile)
+        return self._with_taught(matched, phrases)
 
     def _lift(self, phrases: tuple[NounPhrase, ...], grounding: Grounding) -> Scene:
         """Lift detections to a scene; for given detections the scene, or its error, is reused for every instruction."""

@@ -260,6 +260,13 @@ def gated(config: ResolverConfig, image_domain: str | None, any_domain: bool) ->
     return dataclasses.replace(config, domain_gate=dataclasses.replace(gate, images=images, allow_mismatch=allowed))
 
 
+def with_taught(config: ResolverConfig, taught: Path | None) -> ResolverConfig:
+    """The parameter file's values, with the objects of --taught, if it is given."""
+    if taught is None:
+        return config
+    return dataclasses.replace(config, decision=dataclasses.replace(config.decision, taught=str(taught)))
+
+
 def print_resolution(resolution: Resolution, as_json: bool) -> None:
     """Print an answer as text, or as one line of JSON."""
     from spatial_vlm_ros.output import terminal

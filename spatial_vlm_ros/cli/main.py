@@ -12,7 +12,7 @@ from spatial_vlm_ros.cli.group import ANSWERED, Group
 
 VERBS = (
     "ask", "audit", "doctor", "evidence", "fault", "models", "parse", "pick", "probe", "record", "replay", "resolve",
-    "schema", "up",
+    "schema", "teach", "up",
 )  # fmt: skip
 """The commands; the lab adds its own. `cli/VERB.py` has each one, and is imported when it is called."""
 
@@ -31,9 +31,10 @@ def main() -> None:
       spatial-vlm resolve "the can behind the cup" --rgb rgb.png --depth depth.png \\
           --camera-info camera_info.json --detections detections.json --out answer.png
       spatial-vlm resolve --frames recordings/ --json
+      spatial-vlm teach bonnet f1 --taught objects.taught --at 320,240
       spatial-vlm label --frames recordings/
       spatial-vlm evaluate --frames recordings/
-      spatial-vlm compare recordings/f1 "the chick behind the cup" --judge relation-judge --image compared.png
+      spatial-vlm compare recordings/f1 "the chick behind the cup" --judge "qwen-vl model=/models/Qwen3-VL-4B"
       spatial-vlm replay run1 "the can behind the cup"
       spatial-vlm up sim
       spatial-vlm ask "grab me the chick behind the cup"

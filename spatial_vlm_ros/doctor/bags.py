@@ -20,11 +20,11 @@ from spatial_vlm_ros.doctor.findings import Finding, fail, has_errors, ok, warn
 from spatial_vlm_ros.doctor.frame import examine as examine_frame
 from spatial_vlm_ros.doctor.streams import STREAMS, StreamDoctor
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
-from spatial_vlm_ros.files.reading import check_regular, member, open_regular
+from spatial_vlm_ros.files.reading import check_regular, member, open_regular, sqlite_file
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.recording.bags import mcap_records as mcap
-from spatial_vlm_ros.recording.bags.limits import METADATA, bag_files, check_sqlite, metadata, sqlite_file
+from spatial_vlm_ros.recording.bags.limits import METADATA, bag_files, check_sqlite, metadata
 from spatial_vlm_ros.recording.bags.reader import open_bag
 from spatial_vlm_ros.recording.bags.topics import choose_roles
 from spatial_vlm_ros.recording.evidence.answering import frame_of, settings_of_bundle

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read bytes of regular files, up to a limit, and check names that must stay inside a folder.
+"""Read bytes of regular files, up to a limit, open databases, and check names that must stay inside a folder.
 
 A name given by the user may be a symbolic link: shared disks and model caches are full of them. Names that a file or
 folder contains (a mask named in detections.json, rgb.png in a folder of frames) must lead into that folder.
@@ -11,11 +11,16 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
+
+if TYPE_CHECKING:
+    import sqlite3
 
 MIB = 1 << 20
 _LONGEST_NAME = 2048  # characters: half of PATH_MAX; the other half is for the folder
@@ -105,6 +110,34 @@ def sha256_of(path: str | Path, repair: str) -> str:
         except OSError as error:
             raise unreadable(path, error, repair) from error
     return digest.hexdigest()
+
+
+def sqlite_file(path: Path) -> closing[sqlite3.Connection]:
+    """Open an SQLite file for reading, in a `with` statement."""
+    import sqlite3
+
+    return closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True))
+
+
+def check_plain_tables(database: sqlite3.Connection, path: Path, tables: Iterable[str], repair: str) -> None:
+    """Check that everything in a database is a plain table or an index.
+
+    A view or a computed column can produce any amount of data.
+
+    Args:
+        tables: names of those whose columns are checked.
+
+    Raises:
+        sqlite3.Error: the file is damaged, or not a database.
+    """
+    rows = database.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(1000)
+    for kind, name, sql in rows:
+        if kind not in ("table", "index") or "virtual" in str(sql)[:20].lower():
+            raise FileError(path, f"a {kind} {name!r}", repair, "schema")
+    for name in tables:
+        computed = [row[1] for row in database.execute(f"PRAGMA table_xinfo({name})") if row[6] in (2, 3)]
+        if computed:
+            raise FileError(path, f"a computed column {computed[0]!r}", repair, name)
 
 
 def inside(folder: str | Path, name: str, source: str | Path, field: str | None = None) -> Path:

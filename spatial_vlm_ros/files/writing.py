@@ -14,12 +14,15 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.files.reading import unreadable
+from spatial_vlm_ros.files.reading import check_regular, unreadable
+
+if TYPE_CHECKING:
+    import sqlite3
 
 PART = ".part"
 """Ending of the names of temporary files and folders."""
@@ -27,6 +30,7 @@ PLACE = "choose a writable location with enough free space"
 REPLACE = "choose another name, or add --force to replace it"
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_LINKS = {errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EOPNOTSUPP}
+_WAIT = 10.0  # s for another program that changes the same database
 _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into a file; /dev/fd/63 of a shell's >(…)
 
 
@@ -101,6 +105,30 @@ def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         raise unreadable(path, error, PLACE) from error
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def changing_sqlite(path: str | Path) -> Iterator[sqlite3.Connection]:
+    """Change an SQLite file in one transaction, or make it: all of the block is written, or nothing.
+
+    That holds for an error in the block, a killed process, a power cut, and two programs that change it.
+
+    Raises:
+        FileError: it cannot be written, is damaged, or another program is changing it for ten seconds.
+    """
+    import sqlite3
+
+    if Path(path).exists():
+        check_regular(path, PLACE)
+    try:
+        with closing(sqlite3.connect(path, timeout=_WAIT, isolation_level=None)) as database:
+            database.execute("PRAGMA synchronous=EXTRA")  # the folder is synced, too
+            database.execute("PRAGMA foreign_keys=ON")
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise FileError(path, str(error), PLACE) from error
 
 
 def require_new(path: str | Path, force: bool = False) -> None:

@@ -143,6 +143,12 @@ class DecisionConfig(Bounded):
         "JSON file with how often the detector's names are right (`spatial-vlm evaluate --profile`); empty = as the "
         "detector says, else a careful default",
     )
+    taught: str = option(
+        "",
+        "file of objects that were taught by `spatial-vlm teach`: they are found by depth and named, also without a "
+        "grounder, and then no detections are awaited; empty = none",
+        fixed=True,
+    )
     min_visible: float = parameter(0.1, "0 to 1", "minimum visible fraction of an object to act on")
     hidden_size: float = parameter(0.06, "0 to 2 m", "smallest object for which a hidden region is reported")
 
@@ -195,11 +201,6 @@ class JudgeConfig(Bounded):
         " likelihoods, else off",
         choices=("auto", "off", "report", "fuse"),
     )
-    by: str = option(
-        "grounder",
-        "model that is asked: the grounder's model, or the small judge shipped with the package, for simulated images",
-        choices=("grounder", "relation-judge"),
-    )
     marks: str = option(
         "boxes",
         "how objects are marked for the grounder's model: boxes drawn into the image, boxes drawn into a crop around "
@@ -210,7 +211,7 @@ class JudgeConfig(Bounded):
     calibration: str = option(
         "",
         "JSON file with the calibration of the model's probabilities, by relation; empty = its answers are only "
-        "reported; the small judge uses the file shipped with it",
+        "reported",
     )
     most_relations: int = parameter(
         8, "1 to 100", "maximum number of relations asked about in one request, each with 2 or 3 questions"
@@ -218,12 +219,6 @@ class JudgeConfig(Bounded):
     budget_s: float = parameter(
         5.0, "0.1 to 600 s", "time limit for asking the model in a request; relations left then are not asked about"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.by == "relation-judge" and self.marks != "boxes":
-            repair = "omit judge.marks, because the small judge is given the positions of the objects"
-            raise InputError("parameter judge.marks", f"{self.marks}, with judge.by relation-judge", "boxes", repair)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class DetectorProfile:
         offset: log-odds at score 0.
         recall: fraction of the objects of a name in view that have a box of that name, 0 to 1.
         labels: label → what is added to the offset.
+        final: True if `decision.profile` must not replace it, because it was made for these detections.
 
     Raises:
         InputError: a number is out of its range.
@@ -38,6 +39,7 @@ class DetectorProfile:
     offset: float
     recall: float
     labels: Mapping[str, float] = field(default_factory=dict)
+    final: bool = False
 
     def __post_init__(self) -> None:
         numbers = {name: (getattr(self, name), limits) for name, limits in _LIMITS.items()}
@@ -69,7 +71,7 @@ def read_profile(path: str | Path, model: str | None = None) -> DetectorProfile:
         raise FileError(path, f"it was measured on {value['model']!r}, but the detector is {model!r}", _REPAIR)
     try:
         numbers = {name: float(value[name]) for name in _LIMITS}
-        return DetectorProfile(value["model"], labels=dict(value["labels"]), **numbers)
+        return DetectorProfile(value["model"], **numbers, labels=dict(value["labels"]), final=False)
     except (TypeError, ValueError, OverflowError, InputError) as error:
         raise FileError(path, str(error), _REPAIR) from error
 

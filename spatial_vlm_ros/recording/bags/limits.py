@@ -14,16 +14,23 @@ import os
 import sqlite3
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePath
 from types import SimpleNamespace
 from typing import Any, BinaryIO
-from urllib.parse import quote
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_yaml
-from spatial_vlm_ros.files.reading import MIB, check_regular, inside, member, open_regular
+from spatial_vlm_ros.files.reading import (
+    MIB,
+    check_plain_tables,
+    check_regular,
+    inside,
+    member,
+    open_regular,
+    sqlite_file,
+)
 from spatial_vlm_ros.recording.bags import mcap_records as mcap
 from spatial_vlm_ros.recording.bags.mcap_records import LARGEST_RECORD, MOST_TIMES
 
@@ -154,29 +161,14 @@ def _check_ros1(path: Path) -> None:
             at += 4 + length
 
 
-def sqlite_file(path: Path) -> closing[sqlite3.Connection]:
-    """Open an SQLite file for reading, in a `with` statement."""
-    return closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True))
-
-
 def check_sqlite(path: Path) -> None:
-    """Check that the tables of an SQLite file are real tables, and no message is too large.
-
-    A view or a computed column can produce any amount of data.
-    """
+    """Check that the tables of an SQLite file are real tables, and no message is too large."""
     if path.stat().st_size == 0:
         raise FileError(path, "the file is empty", repair_of(path.name))
     try:
         with sqlite_file(path) as database:
-            rows = database.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(1000)
-            for kind, name, sql in rows:
-                if kind not in ("table", "index") or "virtual" in str(sql)[:20].lower():
-                    plain = "record it again: rosbag2 writes plain tables"
-                    raise FileError(path, f"a {kind} {name!r}", plain, "schema")
-            for name in ("messages", "topics"):
-                computed = [row[1] for row in database.execute(f"PRAGMA table_xinfo({name})") if row[6] in (2, 3)]
-                if computed:
-                    raise FileError(path, f"a computed column {computed[0]!r}", "record it again", name)
+            repair = "record it again: rosbag2 writes plain tables"
+            check_plain_tables(database, path, ("messages", "topics"), repair)
             longest = database.execute("SELECT max(length(data)) FROM messages").fetchone()[0]  # does not read the data
             if isinstance(longest, int) and longest > LARGEST_RECORD:
                 words = f"a message of {longest} bytes; the limit is {LARGEST_RECORD}"

@@ -19,6 +19,7 @@ from spatial_vlm_ros.recording.bags.types import (
     DETECTION_2D_ARRAY,
     DETECTION_ARRAY,
     IMAGE,
+    IMU_MESSAGE,
     STRING,
     TF_MESSAGE,
 )
@@ -50,7 +51,7 @@ _ROLES = {
     RGB_INFO: _Role("camera info of colour", "--camera-info", (CAMERA_INFO,)),
     DEPTH_INFO: _Role("camera info of depth", "--depth-camera-info", (CAMERA_INFO,)),
     DETECTIONS: _Role("detections", "--detections", (DETECTION_ARRAY, DETECTION_2D_ARRAY)),
-    IMU: _Role("the IMU", "--imu", ("sensor_msgs/msg/Imu",)),
+    IMU: _Role("the IMU", "--imu", (IMU_MESSAGE,)),
     INSTRUCTION: _Role("instructions", "--instruction-topic", (STRING,)),
 }
 _COLOUR_WORDS = frozenset({"rgb", "color", "colour"})

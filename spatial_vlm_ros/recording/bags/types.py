@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 IMAGE, COMPRESSED_IMAGE = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+CAMERA_INFO, IMU_MESSAGE = "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/Imu"
 TF_MESSAGE = "tf2_msgs/msg/TFMessage"
 STRING = "std_msgs/msg/String"
 DETECTION, DETECTION_ARRAY = "spatial_vlm_interfaces/msg/Detection", "spatial_vlm_interfaces/msg/DetectionArray"

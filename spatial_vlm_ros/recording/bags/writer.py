@@ -23,7 +23,15 @@ from spatial_vlm_ros.files.folders import UnfinishedFolder
 from spatial_vlm_ros.recording.bags.limits import METADATA, SUFFIXES
 from spatial_vlm_ros.recording.bags.mcap_records import add_checksums
 from spatial_vlm_ros.recording.bags.topics import INSTRUCTION
-from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, DETECTION_ARRAY, IMAGE, STRING, TF_MESSAGE, default_store
+from spatial_vlm_ros.recording.bags.types import (
+    CAMERA_INFO,
+    DETECTION_ARRAY,
+    IMAGE,
+    IMU_MESSAGE,
+    STRING,
+    TF_MESSAGE,
+    default_store,
+)
 from spatial_vlm_ros.recording.cases import CASES_FILE, load_cases
 from spatial_vlm_ros.recording.frame_folder import (
     BASE_FILE,
@@ -38,6 +46,7 @@ from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,
+    IMU,
     RGB,
     RGB_INFO,
     SECOND,
@@ -53,6 +62,7 @@ START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the sam
 PERIOD_NS = SECOND  # between frames
 STORAGES = ("mcap", "sqlite3")
 _AFTER_WORDS_NS = 400_000_000  # from an instruction to the frame that answers it: more than max_latency
+_RESTED_NS = 300_000_000  # before a frame in which an IMU tells its "up"
 _BETWEEN_NS = 1_000  # between messages, so that their order follows from their times
 _METADATA_VERSION: Literal[8] = 8  # the newest version that Humble, Iron and Jazzy can all read
 _TYPES = {
@@ -60,6 +70,7 @@ _TYPES = {
     DEPTH: IMAGE,
     RGB_INFO: CAMERA_INFO,
     DETECTIONS: DETECTION_ARRAY,
+    IMU: IMU_MESSAGE,
     INSTRUCTION: STRING,
     TRANSFORMS: TF_MESSAGE,
     STATIC_TRANSFORMS: TF_MESSAGE,
@@ -222,7 +233,8 @@ def record(
     """Write a folder of frames as a bag.
 
     Each case gives an instruction and, four tenths of a second later, its frame; cases are a second apart. Poses that
-    never change go to /tf_static, others to /tf at the stamp of their frame.
+    never change go to /tf_static, others to /tf at the stamp of their frame. A frame that knows "up" gives messages of
+    an IMU at rest in the camera's frame; they are used with `imu: true`.
 
     Args:
         force: replace an earlier bag at `out`; otherwise `out` must not exist.
@@ -251,6 +263,10 @@ def record(
                 writer.write_instruction(instruction, now_ns)
             frame, detections = load(folder / name)
             stamp_ns = now_ns + _AFTER_WORDS_NS
+            if frame.up is not None:
+                for at_ns in range(stamp_ns - _RESTED_NS, stamp_ns + 1, SECOND // 20):
+                    header = writer.composer.header(at_ns, frame.frame_id)
+                    writer.write(IMU, writer.composer.imu_at_rest(frame.up, header), at_ns)
             if poses[name] and not fixed:
                 writer.write_transforms(poses[name], stamp_ns)
             writer.write_frame(frame, detections if has_detections else None, stamp_ns)

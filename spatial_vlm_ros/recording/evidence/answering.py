@@ -113,7 +113,9 @@ def answer_bundle(
             raise FileError(bundle.path, got, "use the bundle as the node wrote it", "grounding")
         grounding = Grounding(seen, match, tuple(kept.unread), kept.profile)
         domain = cast(ModelDomain, model.domain)
-        resolver = Resolver(resolver.config, KeptGrounder(phrases, grounding, domain, model.name))
+        decision = dataclasses.replace(resolver.config.decision, taught="")  # its names are in the grounding
+        config = dataclasses.replace(resolver.config, decision=decision)
+        resolver = Resolver(config, KeptGrounder(phrases, grounding, domain, model.name))
     given = found if not finds_anew and record.grounding is None else None
     resolution, seen, scene, _ = resolver.look_at(frame, given, UNMEASURED).ask(
         words, said_frame, before or (), taken=taken
