@@ -12,6 +12,7 @@ import click
 
 from spatial_vlm_ros.cli.group import (
     ANSWERED,
+    FILE,
     FOLDER,
     IMAGES,
     REFUSED,
@@ -30,6 +31,7 @@ from spatial_vlm_ros.cli.group import (
     say,
     say_answer,
     slug,
+    with_taught,
     write_image,
 )
 from spatial_vlm_ros.cli.outputs import (
@@ -50,10 +52,11 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("instruction", required=False)
+@click.argument("instructions", nargs=-1, metavar="[INSTRUCTION]...")
 @frame_file_options
 @image_domain_option
 @any_domain_option
+@click.option("--taught", type=FILE, help="Objects of `teach`, named with or without --detections or --grounder.")
 @click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
 @click.option(
     "--out",
@@ -65,12 +68,13 @@ if TYPE_CHECKING:
 @config_option
 @frame_option
 @json_option
-def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Path | None, force: bool, view: bool,
-            frame_of_reference: str | None, config_file: Path | None, image_domain: str | None, any_domain: bool,
-            **files: Any) -> None:  # fmt: skip
+def resolve(instructions: tuple[str, ...], frames: Path | None, as_json: bool, out: Path | None, force: bool,
+            view: bool, frame_of_reference: str | None, config_file: Path | None, image_domain: str | None,
+            any_domain: bool, taught: Path | None, **files: Any) -> None:  # fmt: skip
     """Find the object that an INSTRUCTION means in a frame.
 
-    The result is a pose, the answer to a question, or a refusal with its reason.
+    The result is a pose, the answer to a question, or a refusal with its reason. Several instructions are each answered
+    alone, in the same frame; the exit status is 0 only if none is refused.
 
     \b
     Examples:
@@ -78,6 +82,7 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
           --camera-info camera_info.json --detections detections.json --out answer.png
       spatial-vlm resolve "the can behind the cup" … --out scene.ply      # or --view
       spatial-vlm resolve "how far is the cup from the edge?" …
+      spatial-vlm resolve "the bonnet behind the cup" --rgb … --taught objects.taught
       spatial-vlm resolve --frames recordings/ --json > answers.jsonl
     """
     from spatial_vlm_ros.resolver import Resolver
@@ -95,20 +100,23 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         given = [f"--{name.replace('_', '-')}" for name, value in {**files, **gate}.items() if value is not None]
         if given:
             raise click.UsageError(f"--frames reads its files from DIR; omit {', '.join(given)}")
-        if instruction is not None:
+        if instructions:
             raise click.UsageError("--frames takes its instructions from cases.jsonl; omit INSTRUCTION")
-        _resolve_frames(frames, Resolver(read_settings(config_file).resolver), chosen, out, as_json, force)
+        config = with_taught(read_settings(config_file).resolver, taught)
+        _resolve_frames(frames, Resolver(config), chosen, out, as_json, force)
         return
     check_new(force, out=out)
     check_no_input([config_file, *(one for one in files.values() if isinstance(one, Path))], out=out)
-    if instruction is None:
+    if not instructions:
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
-    config = gated(read_settings(config_file).resolver, image_domain, any_domain)
-    asked = files["grounder"] is not None or config.judge.by == "relation-judge"
-    if not asked and (image_domain is not None or any_domain):
-        raise click.UsageError("--image-domain and --any-domain need --grounder or judge.by relation-judge")
-    resolution, made = _resolve_files(instruction, files, config, chosen, out, force)
-    print_resolution(resolution, as_json)
+    if len(instructions) > 1 and (view or out is not None):
+        raise click.UsageError("--out and --view show one answer; give one INSTRUCTION")
+    config = with_taught(gated(read_settings(config_file).resolver, image_domain, any_domain), taught)
+    if files["grounder"] is None and (image_domain is not None or any_domain):
+        raise click.UsageError("--image-domain and --any-domain need --grounder")
+    resolutions, made = _resolve_files(instructions, files, config, chosen, out, force)
+    for resolution in resolutions:
+        print_resolution(resolution, as_json)
     if view and made is not None:
         from spatial_vlm_ros.output import scene_3d
         from spatial_vlm_ros.output.annotated_image import content_from
@@ -116,25 +124,26 @@ def resolve(instruction: str | None, frames: Path | None, as_json: bool, out: Pa
         frame, answered = made
         content = content_from(frame, answered.detections, resolution, config, answered.scene)
         scene_3d.show(scene_3d.mesh_of(frame, content), f"{resolution.status.value}: {resolution.instruction}")
-    sys.exit(ANSWERED if resolution.status in ANSWERS else REFUSED)
+    sys.exit(ANSWERED if all(resolution.status in ANSWERS for resolution in resolutions) else REFUSED)
 
 
 def _resolve_files(
-    instruction: str,
+    instructions: tuple[str, ...],
     files: dict[str, Any],
     config: ResolverConfig,
     chosen: FrameOfReference | None,
     out: Path | None,
     force: bool,
-) -> tuple[Resolution, tuple[RgbdFrame, Answered] | None]:
-    """Resolve one instruction on files; unreadable files give a refusal without a frame."""
+) -> tuple[list[Resolution], tuple[RgbdFrame, Answered] | None]:
+    """Resolve instructions on one frame; unreadable files give refusals without a frame."""
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.spatial.dialogue import refusal
 
     check_frame_files(files)
-    if (files["detections"] is None) == (files["grounder"] is None):
-        raise click.UsageError("give either --detections or --grounder")
+    named = [files["detections"] is not None, files["grounder"] is not None]
+    if all(named) or not (any(named) or config.decision.taught):
+        raise click.UsageError("give either --detections or --grounder, or --taught")
     if files["grounder_options"] is not None and files["grounder"] is None:
         raise click.UsageError("--grounder-options needs --grounder")
     try:
@@ -142,11 +151,13 @@ def _resolve_files(
         grounder = load_grounder(files["grounder"], options) if files["grounder"] is not None else None
         frame, detections = read_frame_files(files)
     except SpatialVlmError as error:
-        return refusal(instruction, error), None
-    answered = Resolver(config, grounder).look_at(frame, detections).ask(instruction, chosen)
+        return [refusal(words, error) for words in instructions], None
+    observed = Resolver(config, grounder).look_at(frame, detections)
+    answers = [observed.ask(words, chosen) for words in instructions]
+    answered = answers[-1]
     if out is not None:
         write_image(out, frame, answered.detections, answered.resolution, config, answered.scene, force=force)
-    return answered.resolution, (frame, answered)
+    return [each.resolution for each in answers], (frame, answered)
 
 
 def _resolve_frames(

@@ -125,6 +125,20 @@ class Composer:
             roi=self._make("sensor_msgs/msg/RegionOfInterest", **roi),
         )
 
+    def imu_at_rest(self, up: npt.NDArray[np.float64], header: Any) -> Any:
+        """sensor_msgs/Imu of a sensor at rest (m/s²); `up` is (3,), a unit vector against gravity. REP-145."""
+        nothing, unknown = self._floats((0.0,) * 9), self._floats((-1.0, *(0.0,) * 8))
+        return self._make(
+            "sensor_msgs/msg/Imu",
+            header=header,
+            orientation=self._make("geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=0.0, w=1.0),
+            orientation_covariance=unknown,
+            angular_velocity=self._vector((0.0, 0.0, 0.0)),
+            angular_velocity_covariance=nothing,
+            linear_acceleration=self._vector((9.81 * up).tolist()),
+            linear_acceleration_covariance=nothing,
+        )
+
     # --------------------------------------------------------------------------------------------------- transforms
 
     def transform_stamped(self, transform: Transform, stamp_ns: int) -> Any:

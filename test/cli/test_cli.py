@@ -88,6 +88,14 @@ def test_resolve_answers_with_a_pose_in_the_base_and_draws_it(frame: Path, tmp_p
         assert words in run("resolve", WORDS, *files_of(frame)).output
 
 
+def test_resolve_answers_several_instructions_each_alone(frame: Path) -> None:
+    ended = run("resolve", WORDS, "the gnu", WORDS, *files_of(frame), "--json")
+    first, unknown, again = objects(ended)
+    assert (ended.exit_code, first["status"], unknown["status"]) == (3, "OK", "NOT_FOUND")
+    assert first["target"] == again["target"]
+    assert run("resolve", WORDS, "the cup", *files_of(frame)).exit_code == 0
+
+
 def test_resolve_writes_a_scene_in_three_dimensions(frame: Path, tmp_path: Path) -> None:
     open3d = pytest.importorskip("open3d")
     out = tmp_path / "new" / "scene.ply"

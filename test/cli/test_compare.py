@@ -20,6 +20,7 @@ from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 TABLES = tables(__file__)
 
 HIGHER = "higher=compared_backends:HigherIsFarther"
+JUDGE = ("--judge", HIGHER)
 
 
 run, ended = partial(cli_runs.run, "compare"), partial(cli_runs.ended, "compare")
@@ -31,15 +32,15 @@ def told(*arguments: object) -> dict[str, Any]:
     return made
 
 
-def test_with_nothing_but_a_frame_and_words_the_shipped_judge_is_compared(frame: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    done = ended(frame, WORDS)
+def test_the_table_has_a_row_for_the_measurement_and_for_a_judge(frame: Path) -> None:
+    done = ended(frame, WORDS, "--judge", HIGHER)
     lines = [line for line in done.stdout.splitlines() if "(as measured)" in line]
-    assert [line.split("  ")[0] for line in lines] == ["relation-judge alone", "measurement and relation-judge"]
+    assert [line.split("  ")[0] for line in lines] == ["higher alone"]
     assert all("right" in line for line in lines)
     assert "chick bonnet behind cup?" in done.stdout
     assert "chick bonnet  1." in done.stdout
-    assert "loading relation-judge" in done.stderr
+    assert "loading higher" in done.stderr
+    ended(frame, WORDS, code=2, says="Missing option '--judge'")
 
 
 def test_json_has_every_row_with_remedies_and_fused(frame: Path, tmp_path: Path) -> None:
@@ -75,18 +76,18 @@ def test_a_frame_may_be_given_as_files(frame: Path) -> None:
     made = told(WORDS, "--judge", HIGHER, *files, "--detections", frame / "detections.json")
     assert (made["frame"], made["expected_ids"], made["rows"][0]["chosen_id"]) == ("", None, "bonnet")
     assert all(row["right"] is None for row in made["rows"])
-    assert "either --detections or --grounder" in run(WORDS, *files).output
-    assert "FRAME contains its own files; omit --rgb" in run(frame, WORDS, *files).output
-    assert "missing --rgb" in run(WORDS).output
-    assert "give WORDS after FRAME" in run(frame).output
-    assert "WORDS in quotes" in run(frame, "the", "chick").output
+    assert "either --detections or --grounder" in run(WORDS, *JUDGE, *files).output
+    assert "FRAME contains its own files; omit --rgb" in run(frame, WORDS, *JUDGE, *files).output
+    assert "missing --rgb" in run(WORDS, *JUDGE).output
+    assert "give WORDS after FRAME" in run(frame, *JUDGE).output
+    assert "WORDS in quotes" in run(frame, "the", "chick", *JUDGE).output
 
 
 def test_an_image_is_written_also_of_words_without_a_relation(frame: Path, tmp_path: Path) -> None:
     out, again = tmp_path / "new" / "compared.png", tmp_path / "compared.png"
     assert run(frame, WORDS, "--judge", HIGHER, "--image", out).exit_code == 0
     assert cv2.imread(str(out)).shape[1] == 1200
-    ended(frame, "the cup", "--image", again, code=3, says="has no relation that a model can judge")
+    ended(frame, "the cup", *JUDGE, "--image", again, code=3, says="has no relation that a model can judge")
     assert again.is_file()
 
 
@@ -96,9 +97,9 @@ def test_what_is_wrong_is_told_with_its_repair(frame: Path, arguments: tuple[str
 
 
 def test_a_folder_that_is_no_frame_or_has_no_detections_is_refused(frame: Path, tmp_path: Path) -> None:
-    assert run(tmp_path, WORDS).exit_code == 3
+    assert run(tmp_path, WORDS, *JUDGE).exit_code == 3
     seen, _ = chicks_and_cup_frame()
     bare = write_frame(tmp_path / "bare", seen)
     (bare / "detections.json").unlink()
-    ended(bare, WORDS, code=3, says="--grounder NAME")
-    assert run(frame, "the chick frobs the cup").exit_code == 3
+    ended(bare, WORDS, *JUDGE, code=3, says="--grounder NAME")
+    assert run(frame, "the chick frobs the cup", *JUDGE).exit_code == 3

@@ -103,6 +103,7 @@ class Goal:
         self.status: int | None = None
         self.result: ResolutionMessage | None = None
         self.surroundings = ""
+        self.others: Sequence[ResolutionMessage] = ()
 
     def hears(self, stage: int) -> None:
         if stage not in self.stages[-1:]:
@@ -264,16 +265,18 @@ class Graph:
                 self.until(publisher.get_subscription_count, f"{name} is matched")
 
     def send_goal(
-        self, instruction: str, frame_of_reference: str = "", dialogue_id: str = "", client: ActionClient | None = None
-    ) -> Goal:
-        (goal,) = self.send_goals(instruction, [client or self.client], frame_of_reference, dialogue_id)
+        self, instruction: str, frame_of_reference: str = "", dialogue_id: str = "",
+        client: ActionClient | None = None, others: Sequence[str] = (),
+    ) -> Goal:  # fmt: skip
+        (goal,) = self.send_goals(instruction, [client or self.client], frame_of_reference, dialogue_id, others)
         return goal
 
     def send_goals(
-        self, instruction: str, clients: Sequence[ActionClient], frame_of_reference: str = "", dialogue_id: str = ""
-    ) -> list[Goal]:
+        self, instruction: str, clients: Sequence[ActionClient], frame_of_reference: str = "", dialogue_id: str = "",
+        others: Sequence[str] = (),
+    ) -> list[Goal]:  # fmt: skip
         """A goal of each client, all sent before the first is accepted or rejected; all are, in the end."""
-        fields = {"frame_of_reference": frame_of_reference, "dialogue_id": dialogue_id}
+        fields = {"frame_of_reference": frame_of_reference, "dialogue_id": dialogue_id, "others": others}
         goals = [self._begin(client, ResolveInstruction.Goal(instruction=instruction, **fields)) for client in clients]
         self.until(lambda: all(goal.accepted is not None for goal in goals), "the goal is accepted or rejected")
         return goals
@@ -288,7 +291,7 @@ class Graph:
             goal.accepted = goal.handle.accepted
 
         def on_result(future: Any) -> None:
-            goal.surroundings = future.result().result.surroundings
+            goal.surroundings, goal.others = future.result().result.surroundings, future.result().result.others
             goal.result, goal.status = future.result().result.resolution, future.result().status
 
         def hear(message: Any) -> None:

@@ -47,6 +47,25 @@ def test_a_goal_that_waits_can_be_cancelled_once(live: Graph, base_frame: str, s
     assert (goal.name, goal.status) == ("OK", GoalStatus.STATUS_SUCCEEDED)
 
 
+def test_several_instructions_of_one_goal_are_answered_on_one_image_each_alone(live: Graph) -> None:
+    goal = live.ask("grab me the gnu", others=[SENTENCE, "grab me the", CUP])
+    assert goal.name == "NOT_FOUND", goal.message
+    assert [answer.status.name for answer in goal.others] == ["OK", "NOT_UNDERSTOOD", "OK"]
+    assert [answer.instruction for answer in goal.others] == [SENTENCE, "grab me the", CUP]
+    stamps = {stamp_of(answer) for answer in (goal.result, goal.others[0], goal.others[2])}
+    assert len(stamps) == 1
+    assert goal.others[0].target[0].pose.pose.position == live.answer().target[0].pose.pose.position
+
+
+def test_a_stop_among_other_instructions_stops(live: Graph) -> None:
+    live.assert_refused(live.send_goal(CUP, others=["grab me the chick", "stop"]), "CANCELLED", "'stop' asks to stop")
+
+
+def test_words_that_are_not_understood_do_not_keep_others_from_being_answered(live: Graph) -> None:
+    goal = live.ask("grab me the", others=[SENTENCE])
+    assert (goal.name, [answer.status.name for answer in goal.others]) == ("NOT_UNDERSTOOD", ["OK"])
+
+
 @pytest.mark.parametrize("frames", [0, 2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def test_cancelling_at_any_moment_ends_in_an_answer_or_cancelled(live: Graph, frames: int) -> None:
     goal = live.send_goal(SENTENCE)

@@ -62,18 +62,18 @@ class Caller:
     def header(self, stamp_ns: int) -> Any:
         return self.graph.camera.composer.header(stamp_ns, FRAME.frame_id)
 
-    def begin(self, instruction: str, detections: Detection2DArray, **words: str) -> Any:
+    def begin(self, instruction: str, detections: Detection2DArray, **words: Any) -> Any:
         request = SelectDetection.Request(instruction=instruction, detections=detections, **words)
         return self.graph.asked(lambda: self.client.call_async(request))
 
-    def ask(self, instruction: str, detections: Detection2DArray, **words: str) -> SelectDetection.Response:
+    def ask(self, instruction: str, detections: Detection2DArray, **words: Any) -> SelectDetection.Response:
         response = self.begin(instruction, detections, **words)
         self.graph.until(response.done, "there is a response")
         return response.result()
 
-    def ask_on_image(self, instruction: str) -> SelectDetection.Response:
+    def ask_on_image(self, instruction: str, **words: Any) -> SelectDetection.Response:
         """Send an image, then what was found in it."""
-        return self.ask(instruction, detections_2d(BOXES, self.header(self.image())))
+        return self.ask(instruction, detections_2d(BOXES, self.header(self.image())), **words)
 
 
 BOXES = tuple(replace(d, mask=None, attributes=()) for d in DETECTIONS)  # all that vision_msgs can say of them
@@ -116,6 +116,13 @@ def test_the_chosen_detection_is_named_by_its_place_and_id_and_has_the_pose_of_t
     graph.until(lambda: graph.answers and graph.targets and graph.markers, "the answer is published as every answer")
     assert graph.answers[-1] == reply.resolution
     assert graph.targets[-1].pose == reply.resolution.target[0].pose
+
+
+def test_other_instructions_are_answered_on_the_same_detections(caller: Caller) -> None:
+    reply = caller.ask_on_image(SENTENCE, others=["the left chick", "the gnu"])
+    left = Resolver().resolve(FRAME, "the left chick", BOXES).target
+    assert (reply.id, [one.status.name for one in reply.others]) == ("bonnet", ["OK", "NOT_FOUND"])
+    assert reply.others[0].target[0].id == left.id
 
 
 def test_a_question_is_answered_on_the_same_detections_while_their_image_is_kept(caller: Caller) -> None:

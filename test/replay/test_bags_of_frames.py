@@ -177,6 +177,17 @@ def test_frames_with_different_bases_or_speakers_are_refused(
     assert not (tmp_path / "bag").exists()
 
 
+def test_up_of_a_frame_survives_as_an_imu_at_rest(tmp_path: Path) -> None:
+    seen, up = scene(), (0.0, -0.8, -0.6)
+    resting = dataclasses.replace(seen.frame, base_T_camera=None, up=np.array(up))
+    write_frame(tmp_path / "frame", resting, seen.detections)
+    record(tmp_path / "frame", tmp_path / "bag")
+    (answer,) = replayed(tmp_path / "bag", WORDS, base_frame="", imu=True)
+    assert np.allclose(answer.frame.up, up, atol=1e-12)
+    (without,) = replayed(tmp_path / "bag", WORDS, base_frame="")
+    assert without.frame.up is None
+
+
 def test_a_single_frame_is_recorded_without_instruction_or_detections(tmp_path: Path) -> None:
     save(tmp_path / "frame", scene(), FIXED)
     assert record(tmp_path / "frame", tmp_path / "bag") == Recorded(frames=1, instructions=0, messages=5)

@@ -12,6 +12,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.reading import open_regular
+from spatial_vlm_ros.language.rendering import unheeded
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematics_of
 from spatial_vlm_ros.manipulation.pick_sequence import Offer, steps_told, told
@@ -212,6 +213,8 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     target = resolution.target
     if resolution.source == "model":
         found.append(f"{CHOSEN_BY_MODEL}. Compare the object with the words of the instruction")
+    if words := unheeded(resolution.query):
+        found.append(f"Words that were left out: {words}")
     if motion.missing:
         found.append(f"The arm is not drawn and its clearance is unknown: {motion.missing}")
     nearest = motion.clearance

@@ -121,7 +121,10 @@ class Watchdog:
         try:
             if pipe is not None:
                 pipe.write(byte)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if isinstance(error, BrokenPipeError) and self._process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1.0)  # until `start` sees that it has ended
             self._tripped = self._tripped or "the watchdog has exited"
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:

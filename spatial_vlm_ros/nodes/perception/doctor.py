@@ -33,7 +33,7 @@ from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.liveliness import publishers_of, twins_around
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
 from spatial_vlm_ros.nodes.perception.requests import ResolvingWorker
-from spatial_vlm_ros.nodes.perception.resolver import form_of, topics_of
+from spatial_vlm_ros.nodes.perception.resolver import form_of, hears_detections, topics_of
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams import frame_assembler as roles
@@ -203,7 +203,7 @@ class _Examined:
         self._observers: dict[bool, Observer] = {}
         self._worker, resolver = ResolvingWorker(Jobs(node).put), Resolver(settings.resolver)
         for found in (False, True):  # without and with detections
-            if not (found and settings.node.grounder):
+            if not found or hears_detections(settings):
                 assembler = FrameAssembler(settings.streams, found, robot=robot)
                 self._frames[found] = FrameWait(settings, assembler, self._now, topics)
                 self._observers[found] = Observer(

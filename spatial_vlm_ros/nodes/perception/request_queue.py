@@ -28,6 +28,8 @@ from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.spatial.dialogue import refused_in
+from spatial_vlm_ros.spatial.dialogue_state import Dialogue
+from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.speaker import needs_speaker
@@ -122,13 +124,14 @@ class RequestQueue:
         """
         request.accepted_ns = self.frames.now() if after_ns is None else after_ns
         try:
-            request.instruction = heard(request.instruction)
-            if stops(request.instruction):  # before anything else: a stop waits for no turn and no frame
+            request.instruction, *request.others = map(heard, (request.instruction, *request.others))
+            stop = next(filter(stops, (request.instruction, *request.others)), None)
+            if stop is not None:  # before anything else: a stop waits for no turn and no frame
                 try:
                     self.on_stop()
                 finally:
                     self.cancel_all("a stop was requested")
-                raise StopRequestedError(request.instruction)
+                raise StopRequestedError(stop)
             if self._closed:
                 raise CancelledError("the node is shutting down")
             if self.full and self._request is not None:
@@ -137,19 +140,29 @@ class RequestQueue:
                 check_stamped(request.found)
             request.before = self._dialogues.find(request.dialogue_id)
             # The words alone may decide: then no frame is awaited.
-            request.taken = self._resolver.taken(request.instruction, request.before)
+            request.taken = self._taken(request, request.instruction, request.before)
+            begun = [request.taken, *(self._taken(request, words) for words in request.others)]
         except Exception as error:
             self._reply(request, self._refused(request, error))
             return
         config = self._settings.resolver
         default = request.frame_of_reference or config.frame_of_reference
-        queries = () if request.taken is None else request.taken.queries
+        queries = [query for turn in begun if turn is not None for query in turn.queries]
         request.needs_speaker = needs_speaker(queries, default, config.relation.second_frame)
         if self._request is None:
             self._serve(request)
         else:
             self._queue.append(request)
             self._advance(request, 0, f"waiting for its turn, number {len(self._queue)}")
+
+    def _taken(self, request: InstructionRequest, words: str, before: Dialogue | None = None) -> DialogueTurn | None:
+        """The parsed words, or None; not understanding them refuses a request only if it asks nothing else."""
+        try:
+            return self._resolver.taken(words, before)
+        except SpatialVlmError:
+            if request.others:
+                return None
+            raise
 
     def _serve(self, request: InstructionRequest) -> None:
         self.observer.withdraw(request if request.found is None else None)
@@ -270,7 +283,9 @@ class RequestQueue:
                 request.instruction, request.frame_of_reference or None, request.before or (), task.check, request.taken
             )
             around = "" if request.around is None or scene is None else request.around(resolution, scene)
-            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, observed.found, around)
+            reference, found = request.frame_of_reference or None, observed.found
+            others = [observed.ask(words, reference, (), task.check).resolution for words in request.others]
+            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, found, around, tuple(others))
 
         def done(outcome: RequestOutcome | SpatialVlmError) -> None:
             if isinstance(outcome, SpatialVlmError):

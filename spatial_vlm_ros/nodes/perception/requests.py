@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -203,6 +203,7 @@ class RequestOutcome:
         scene: all objects of the frame; None if refused before they were lifted.
         found: phrases sent to the grounder and its detections; None if it was not called or failed.
         surroundings: JSON of the target's surroundings; "" if there is none or it was not requested.
+        others: answers to the request's other instructions; empty if its frame was not reached.
     """
 
     resolution: Resolution
@@ -213,6 +214,12 @@ class RequestOutcome:
     dialogue: Dialogue | None = None
     found: tuple[tuple[NounPhrase, ...], Grounding] | None = None
     surroundings: str = ""
+    others: tuple[Resolution, ...] = ()
+
+    @property
+    def frame_id(self) -> str:
+        """Frame of its image; "" without one."""
+        return self.frame.frame_id if self.frame else ""
 
 
 @dataclass(eq=False)
@@ -224,6 +231,7 @@ class InstructionRequest(Wait):
         dialogue_id: id of the question that it answers or of the answer that it corrects, or "".
         found: a message with detections; the request is answered on their frame. None = on the first complete frame.
         around: returns the target's surroundings as text; called on the worker's thread. None = not requested.
+        others: more instructions, each asked alone of the same frame.
 
     Attributes:
         before: the dialogue that it continues; None if it begins one.
@@ -240,6 +248,7 @@ class InstructionRequest(Wait):
     reply: Callable[[RequestOutcome], None]
     progress: Callable[[int, str], None]
     around: Callable[[Resolution, Scene], str] | None = None
+    others: Sequence[str] = ()
     before: Dialogue | None = field(default=None, init=False)
     taken: DialogueTurn | None = field(default=None, init=False)
     accepted_ns: int = field(default=0, init=False)

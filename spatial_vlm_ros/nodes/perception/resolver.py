@@ -40,6 +40,7 @@ from spatial_vlm_ros.parameters import Settings, words_in
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.dialogue import refusal
 from spatial_vlm_ros.spatial.support_check import carries_out
 from spatial_vlm_ros.streams import frame_assembler as roles
@@ -57,6 +58,11 @@ LAST_BUNDLES = 2.0  # s to write queued evidence when the process ends
 SAID_AGAIN = 5.0  # s between two reports of an invalid message
 
 
+def hears_detections(settings: Settings) -> bool:
+    """Whether detections come from a topic: there is no grounder, and no taught objects."""
+    return not settings.node.grounder and not settings.resolver.decision.taught
+
+
 def topics_of(settings: Settings) -> dict[str, str]:
     """Role → topic of every image stream in use; compressed ones have image_transport's names."""
     node, suffix = settings.node, {"raw": "", "compressed": "/compressed", "compressedDepth": "/compressedDepth"}
@@ -67,7 +73,7 @@ def topics_of(settings: Settings) -> dict[str, str]:
     }
     if not settings.streams.depth_registered:
         topics[roles.DEPTH_INFO] = roles.DEPTH_INFO
-    if not node.grounder:
+    if hears_detections(settings):
         topics[roles.DETECTIONS] = roles.DETECTIONS
     if settings.streams.imu:
         topics[roles.IMU] = roles.IMU
@@ -154,9 +160,10 @@ class ResolverNode(LifecycleNode):
                 from spatial_vlm_ros.nodes.client_node import heard_description
 
                 self._robot = robot_of(settings.streams, settings.resolver.depth, partial(heard_description, self))
-            hears_2d = not settings.node.grounder and settings.node.detections_type == "vision_msgs"
+            hears_2d = hears_detections(settings) and settings.node.detections_type == "vision_msgs"
             if settings.node.selection or settings.node.objects or hears_2d:
                 messages.needed_class(messages.DETECTIONS_2D)
+            Resolver(settings.resolver).taught()  # a store that cannot be read ends the transition, not each request
             if settings.node.grounder:
                 from spatial_vlm_ros.perception.worker import WorkerGrounder
 
@@ -171,7 +178,7 @@ class ResolverNode(LifecycleNode):
             self.get_logger().error(printable(error))
             self._take_down()
             return TransitionCallbackReturn.FAILURE
-        collected = FrameAssembler(settings.streams, not settings.node.grounder, robot=self._robot)
+        collected = FrameAssembler(settings.streams, hears_detections(settings), robot=self._robot)
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics, grounder = self._resolved_topics(), None if self._keeper is None else self._keeper.grounder
         self._queue = RequestQueue(settings, collected, grounder, self._now_ns, self._wake, topics, recent)
@@ -356,10 +363,13 @@ class ResolverNode(LifecycleNode):
             goal.tell(ResolveInstruction.Feedback(stage=stage, message=words))
 
         asked, reply = goal.request, partial(self._send, goal)
-        around = partial(messages.surroundings_text, all_objects=self._keeper is None, config=self._settings.resolver)
-        goal.work = InstructionRequest(
-            asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around
+        around = partial(
+            messages.surroundings_text, all_objects=hears_detections(self._settings), config=self._settings.resolver
         )
+        goal.work = InstructionRequest(
+            asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around,
+            others=asked.others,
+        )  # fmt: skip
         if self._queue is not None:
             self._queue.accept(goal.work, self._came_ns)
 
@@ -396,10 +406,13 @@ class ResolverNode(LifecycleNode):
         self._server.end(goal, result, status in ANSWERS, cancelled=status is Status.CANCELLED, then=sent)
 
     def _result(self, outcome: RequestOutcome) -> ResolveInstruction.Result:
-        return ResolveInstruction.Result(resolution=self._message(outcome), surroundings=outcome.surroundings)
+        others = [messages.resolution_message(one, outcome.frame_id) for one in outcome.others]
+        return ResolveInstruction.Result(
+            resolution=self._message(outcome), surroundings=outcome.surroundings, others=others
+        )
 
     def _message(self, outcome: RequestOutcome) -> ResolutionMessage:
-        return messages.resolution_message(outcome.resolution, outcome.frame.frame_id if outcome.frame else "")
+        return messages.resolution_message(outcome.resolution, outcome.frame_id)
 
     def _publish_outcome(self, outcome: RequestOutcome) -> None:
         if self._queue is None or self._stopped:  # shut down meanwhile
@@ -449,7 +462,7 @@ class ResolverNode(LifecycleNode):
         if before.streams != streams or (self._robot is not None and before.resolver.depth != depth):
             if self._robot is not None:
                 self._robot = replace(self._robot, padding=streams.robot_padding, depth=depth)
-            collected = FrameAssembler(streams, not self._settings.node.grounder, robot=self._robot)
+            collected = FrameAssembler(streams, hears_detections(self._settings), robot=self._robot)
             collected.continue_from(self._queue.assembler)
             if recent is not None:
                 recent = RecentFrames(streams, collected.transforms, self._robot)

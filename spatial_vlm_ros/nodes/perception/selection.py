@@ -49,13 +49,14 @@ class Selection:
         answered: Future = Future(executor=self._node.executor)
         request = InstructionRequest(
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, answered.set_result, lambda *_: None,
-            found=asked.detections,
+            found=asked.detections, others=asked.others,
         )  # fmt: skip
         if not self._accept(request):
             error = CancelledError("the resolver is not active")
             return response(RequestOutcome(refusal(asked.instruction, error)), asked.detections)
         outcome = await answered
-        outcome = dataclasses.replace(outcome, resolution=among(outcome.resolution, asked.detections))
+        chosen, *others = (among(one, asked.detections) for one in (outcome.resolution, *outcome.others))
+        outcome = dataclasses.replace(outcome, resolution=chosen, others=tuple(others))
         self._wake(lambda: self._publish(outcome))
         return response(outcome, asked.detections)
 
@@ -71,8 +72,8 @@ def among(answer: Resolution, detections: Any) -> Resolution:
 def response(outcome: RequestOutcome, detections: Any) -> SelectDetection.Response:
     """Convert an answer to the service response for a vision_msgs/Detection2DArray."""
     answer = outcome.resolution
-    frame_id = outcome.frame.frame_id if outcome.frame else ""
-    reply = SelectDetection.Response(resolution=messages.resolution_message(answer, frame_id))
+    asked, *others = (messages.resolution_message(one, outcome.frame_id) for one in (answer, *outcome.others))
+    reply = SelectDetection.Response(resolution=asked, others=others)
     if answer.target is not None:
         place_of = {name: place for place, name in enumerate(names_of(detections))}
         reply.index = [place_of[answer.target.id]]
