@@ -68,8 +68,6 @@ ALONE = {
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
     "detection_forms": Part(("--seeds", "1")),
     "free_words": Part(("--seeds", "1"), slow=True),
-    "relation_judge": Part(("--seeds", "1", "--raised", "1"), ("mujoco", "onnxruntime"), slow=True),
-    "fusing": Part(("--seeds", "1", "--processes", "1"), ("mujoco", "onnxruntime"), slow=True),
     "freshness": Part(("--trials", "1"), slow=True),
     "fuzzing": Part(("--minutes", "0.1"), ("atheris",), slow=True),
     "grasping": Part(("--frames", "1"), slow=True),
@@ -90,6 +88,7 @@ ALONE = {
     "sentences": Part(("--n", "20", "--asked", "2")),
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
     "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
+    "taught": Part(("--frames", "2", *_ONCE), slow=True),
     "unnamed": Part(("--worlds", "1"), (*_ARM, "mujoco"), slow=True),
     "watching": Part(("--clean", "1", "--intrusions", "1", "--every", "2"), (*_ARM, "mujoco"), slow=True),
 }

@@ -8,20 +8,27 @@ Without the transform, "up" comes from the surface that the objects stand on. Sc
 
     python -m benchmarks.detection_forms                30 random tabletops
     python -m benchmarks.detection_forms --frames DIR   frame folders with cases; "transform" is then as recorded
+
+For frame folders with truth.json, sizes and centres are compared with it, with masks and as boxes: for
+objects at least half visible and inside the image, without tables; sizes are the extents along the axes of the base.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
+import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.accuracy import FIRST_SEED, questions, view
 from benchmarks.harness import arguments, finish
-from spatial_vlm_ros import Detection, Resolver, RgbdFrame, Status
+from spatial_vlm_ros import Detection, Resolver, ResolverConfig, RgbdFrame, Status
+from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.geometry.support import tables
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame
 
@@ -93,13 +100,42 @@ def judged(status: Status, given: str | None, expected: Status, id_: str | None)
     return "right" if given == id_ else "wrong"
 
 
+def size_errors(root: Path) -> dict[str, dict[str, Any]]:
+    """Errors of sizes and centres: median and 90 %, in mm and in percent of each extent, by form and noise of depth."""
+    config, errors = ResolverConfig(), defaultdict[str, list[list[float]]](list)
+    for path in sorted(root.glob("*/truth.json")):
+        truth, (frame, given) = json.loads(path.read_text()), load_frame(path.parent)
+        pose, noise = np.array(truth["base_T_camera"]["matrix"]), "noise" if truth["depth_noise"] else "no noise"
+        masked, table = any(one.mask is not None for one in given), tables(given)
+        judged_ids = {one.id for one, flat in zip(given, table, strict=True) if not flat} & truth["objects"].keys()
+        for form in ("masks", "boxes") if masked else ("boxes",):
+            scene = build_scene(frame, [FORMS[form](one) for one in given], config.depth, config.lift)
+            for obj in scene.objects:
+                if obj.depth_problem or obj.truncated or obj.id not in judged_ids:
+                    continue
+                true = truth["objects"][obj.id]
+                if true["visible"] >= 0.5:
+                    across = np.ptp(obj.footprint @ pose[:2, :3].T, axis=0)
+                    wrong = np.abs(np.append(across, obj.box.size[2]) - true["size"])
+                    centre = float(np.linalg.norm(pose[:3] @ np.append(obj.box.centre, 1.0) - true["center"]))
+                    errors[f"{form}, {noise}"].append([*1e3 * wrong, *100 * wrong / true["size"], 1e3 * centre])
+    found = {}
+    for name, rows in sorted(errors.items()):
+        of = np.array(rows)
+        parts = {"size_mm": of[:, :3], "size_percent": of[:, 3:6], "centre_mm": of[:, 6]}
+        both = {part: np.percentile(values, (50, 90)).round(1).tolist() for part, values in parts.items()}
+        found[name] = {"n": len(rows), **both}
+    return found
+
+
 def main() -> int:
     """Measure and write benchmarks/results/detection_forms.json, for a folder detection_forms_FOLDER.json."""
     given = arguments(__doc__, frames=Path, seeds=SEEDS)
     counts = measure(folders(given.frames) if given.frames else tabletops(given.seeds))
     if given.frames:
         name = given.frames.resolve().name
-        return finish(f"detection_forms_{name}", {"scenes": name, "answers": counts}, ())
+        sizes = size_errors(given.frames)
+        return finish(f"detection_forms_{name}", {"scenes": name, "answers": counts, "sizes": sizes}, ())
     return finish("detection_forms", {"scenes": "random tabletops", "seeds": given.seeds, "answers": counts}, ())
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the limits of a frame's checks (`geometry/frame_evidence.py`) meet on healthy frames, and the faults they find.
 
-Every number is read where its check computes it. Then the same frames are made faulty, each in every way. An alarm is a
-frame that a check contradicts, or that is refused before.
+Every number is read where its check computes it. Then frames are made faulty, each in every way: `--frames` of a folder
+at most, evenly spaced. An alarm is a frame that a check contradicts, or that is refused before.
 
     python -m benchmarks.evidence_limits                   frames from SPATIAL_VLM_REAL_RGBD
     python -m benchmarks.evidence_limits --folder DIR …    and these folders of frames
@@ -94,24 +94,30 @@ def main() -> int:
     options = arguments(__doc__, folder=[Path], frames=1000)
     told, limits = defaultdict[str, list[float]](list), {}
     alarms: dict[str, list[str]] = {fault: [] for fault in FAULTS}
-    folders = [one for root in (REAL_FRAMES, *options.folder) for one in frames_of(root)[: options.frames]]
-    if not folders:
+    healthy: dict[str, list[str]] = {root.name: [] for root in (REAL_FRAMES, *options.folder)}
+    for root in (REAL_FRAMES, *options.folder):
+        folders = frames_of(root)
+        every = len(folders) / max(1, min(options.frames, len(folders)))
+        spaced = {int(number * every) for number in range(min(options.frames, len(folders)))}
+        for number, (frame, detections) in enumerate(map(load_frame, folders)):
+            for fault, change in FAULTS.items():
+                if fault == "none" or (number in spaced and (fault != POSE_OFF or frame.base_T_camera is not None)):
+                    faulty, into = replace(frame, **change(frame)), told if fault == "none" else defaultdict(list)
+                    alarms[fault].append(alarm(faulty, detections, into))
+            healthy[root.name].append(alarms["none"][-1])
+    if not alarms["none"]:
         raise SystemExit(f"no frame folders at {REAL_FRAMES}; set SPATIAL_VLM_REAL_RGBD")
-    for frame, detections in map(load_frame, folders):
-        for fault, change in FAULTS.items():
-            if fault != POSE_OFF or frame.base_T_camera is not None:
-                faulty, into = replace(frame, **change(frame)), told if fault == "none" else defaultdict(list)
-                alarms[fault].append(alarm(faulty, detections, into))
     for name, (_, good, limit, _) in LIMITS.items():
         if len(values := np.array(told[name])):
             quantiles = np.round(np.quantile(values, (0, 0.05, 0.5, 0.95, 1)), 3).tolist()
             beyond = share((values > limit if good == MOST else values < limit).tolist())
             limits[name] = {"good": good, "limit": limit, "quantiles": quantiles, "beyond": beyond}
-    faults = {
-        fault: {"alarms": share([*map(bool, found)]), "by": Counter(filter(None, found))}
-        for fault, found in alarms.items()
-    }
-    return finish("evidence_limits", {"frames": len(folders), "limits": limits, "faults": faults}, ())
+    of_folders, faults = (
+        {name: {"alarms": share([*map(bool, found)]), "by": Counter(filter(None, found))} for name, found in of.items()}
+        for of in (healthy, alarms)
+    )
+    measured = {"frames": len(alarms["none"]), "folders": of_folders, "limits": limits, "faults": faults}
+    return finish("evidence_limits", measured, ())
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def dictionary() -> list[str]:
     from spatial_vlm_ros.language.vocabulary import phrase_table
 
     units = WORDS.under("distances").meanings("units")
-    words = sorted({word for phrase in (*phrase_table()[0], *units) for word in phrase.split()})
+    words = sorted({word for phrase in (*phrase_table().whole(), *units) for word in phrase.split()})
     return [*(f" {word} " for word in words), "'s ", ", ", ". ", "? ", "-", "(", ")", "0", "10", "999", "1,5", "\n"]
 
 

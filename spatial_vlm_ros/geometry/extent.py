@@ -365,9 +365,9 @@ def covariance_of(
 
     Along the ray: the part of the depth noise that a whole object shares, and what remains of the rest after averaging.
     Along e1: the uncertainty of the symmetry axis, or, without one, half of the assumed depth, as a uniform error; plus
-    a fraction of the length, because outlines are guesses. Across: at each edge of the mask one pixel, two if the mask
-    was cut out of a box; plus half of the width that the mask shows but depth does not. Where something nearer or the
-    border cuts the object: half of what may be missing, as uniform.
+    a fraction of the length, because outlines are guesses. Across: at each edge of the mask the rim that was
+    removed, one pixel at least; plus half of the width that the mask shows but depth does not. Where something nearer
+    or the border cuts the object: half of what may be missing, as uniform.
     Rotation: about a degree for the tilt of "up"; yaw from the length of the footprint, unknown (uniform) without one.
     """
     ray = box.centre / math.sqrt(box.centre @ box.centre)

@@ -49,15 +49,17 @@ _STEPS = 3.0  # times that from which values cannot come from a depth camera
 _WIDTH = 320  # pixels: width at which edges are compared and regions are searched for
 _SEARCH = 32  # pixels there: largest shift that is found
 _SAME = 2  # pixels there: half a patch of pixels mixed at an edge
+_MIDDLE = slice(_SEARCH - _SAME, _SEARCH + _SAME + 1)  # of all shifts, those without one, to within the blur of an edge
 _SHIFTED = 4  # pixels there from which colour and depth do not fit
 _EDGE_SHARE, _FAINT = 0.03, 10.0  # of the pixels, and CIELAB units a pixel; usual images have 28 and more, noise 4
 _ALONE = 0.6  # of the change over 7 pixels that an edge has in 3; a slanted surface, linear in 1/depth, has a third
 _EDGES = 200  # pixels of edges that are needed
-_CLEAR = 1.5  # times better than unshifted, and so much for either half of the edges, too:
-_CLEAR_OF_HALF = 1.25
+_CLEAR = 1.5  # times better than unshifted
+_PLACE, _PLACE_EDGES = 40, 15  # pixels there: side of a place in the image, and of edges that speak for one
+_PLACES = 7  # that must speak for a contradiction: if each were a coin, 1 of 128
 _TURNED = 1.25  # times better than as it is
 _FITS = 5.0  # standard deviations above the usual fit of any shift that a shift must have
-_NO_FIT = 2.0  # standard deviations above the usual fit of any shift; healthy frames have 2.8 and more
+_NO_FIT = 2.0  # standard deviations above the usual fit of any shift
 _STANDS_OUT, _BESIDE, _SHOWN = 1.0, 35, 0.6  # edges of colour near so many of those of depth; healthy: 0.99
 _AROUND = 41  # pixels there: neighbourhood in which an edge of colour must stand out
 _FLICKER, _MOVED, _DRIFT = 25.0, 0.05, 0.05  # grey levels; share of pixels; |log| of depth in a still image
@@ -105,7 +107,7 @@ def frame_evidence(
     if alignment.verdict is V.UNMEASURED and support is not None:
         alignment = _in_boxes(frame, objects, support, alignment)
     return FrameEvidence((
-        _steps(frame.depth), alignment, _standing(frame, objects, support),
+        _steps(frame.depth), alignment, _standing(frame, objects, support, config),
         _camera(frame, factor), factor, _distance(frame), _up(frame, objects, support, up_from, up, config),
     ))  # fmt: skip
 
@@ -173,26 +175,17 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     if np.count_nonzero(near * beside) < _SHOWN * near.sum():  # white objects on white
         return _unmeasured(name, "colour has too few edges where depth has them")
     colour = cv2.copyMakeBorder(colour - colour.mean(), *(_SEARCH,) * 4, cv2.BORDER_CONSTANT, value=0.0)
-    split = int(np.searchsorted(np.cumsum(near.sum(axis=0)), near.sum() / 2))
-    left, right = near.copy(), near.copy()
-    left[:, split:], right[:, :split] = 0.0, 0.0
-    halves = _correlated(colour, left, right)
-    fit = halves[0] + halves[1]
-    best, here = float(fit.max()), _unshifted(fit)
+    fit = _correlated(colour, near)
+    best, here = float(fit.max()), float(fit[_MIDDLE, _MIDDLE].max())
     row, column = np.unravel_index(int(fit.argmax()), fit.shape)
     aside, down = _SEARCH - int(column), _SEARCH - int(row)
     shift = float(np.hypot(aside, down))
     usual, spread = float(fit.mean()), float(fit.std())
     inside = max(abs(aside), abs(down)) < _SEARCH  # else it may fit better still farther away, along a straight edge
-    clear = (
-        inside
-        and best >= max(_CLEAR * here, usual + _FITS * spread)
-        and all(
-            half[max(0, row - _SAME) : row + _SAME + 1, max(0, column - _SAME) : column + _SAME + 1].max()
-            >= _CLEAR_OF_HALF * _unshifted(half)
-            for half in halves
-        )
-    )
+    blurred = cv2.dilate(colour, np.ones((2 * _SAME + 1,) * 2, np.uint8))
+    there, unshifted = (blurred[y : y + size[1], x : x + _WIDTH] for y, x in ((row, column), (_SEARCH, _SEARCH)))
+    clear = inside and best >= max(_CLEAR * here, usual + _FITS * spread)
+    clear &= _places(near * (there > unshifted)) >= _PLACES
     ways = ("mirrored", near[:, ::-1]), ("upside down and mirrored", near[::-1]), ("upside down", near[::-1, ::-1])
     turned = {}  # as `here`, to within the blur of an edge
     for words, edges in ways:
@@ -205,7 +198,7 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     if best > 0 and turned[way] > _TURNED * best:
         fix = "give colour and depth the same orientation"
         return Check(name, V.CONTRADICTS, None, limit, "px", f"depth is {way} against colour", fix)
-    if not clear and here < usual + _NO_FIT * spread:
+    if not clear and here < usual + _NO_FIT * spread and _places(near) >= _PLACES:
         fix = "use depth of this camera and this moment, registered to colour (align_depth, depth_image_proc/register)"
         return Check(name, V.CONTRADICTS, None, limit, "px", "edges of depth do not lie on those of colour", fix)
     if shift >= _SHIFTED and not clear:
@@ -215,20 +208,20 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     return _check(name, shift < _SHIFTED, shift * scale, limit, "px", found, fix)
 
 
-def _correlated(colour: Image, left: Image, right: Image) -> tuple[Image, Image]:
-    """(65, 65) each: colour under either half of the edges at every shift; one transform serves both halves."""
-    rows, columns = (cv2.getOptimalDFTSize(side) for side in colour.shape)
-    whole, halves = np.zeros((rows, columns, 2), np.float32), np.zeros((rows, columns, 2), np.float32)
-    whole[: colour.shape[0], : colour.shape[1], 0] = colour
-    halves[: left.shape[0], : left.shape[1]] = np.dstack((left, right))
-    product = cv2.mulSpectrums(cv2.dft(whole), cv2.dft(halves), 0, conjB=True)
-    fit = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)[: 2 * _SEARCH + 1, : 2 * _SEARCH + 1]
-    return fit[..., 0], -fit[..., 1]
+def _places(edges: Image) -> int:
+    """Parts of the image that have enough edges to speak: one long edge, or one odd corner, is one or two of them."""
+    size = tuple(max(1, round(side / _PLACE)) for side in edges.shape[::-1])
+    return int(np.count_nonzero(cv2.resize(edges, size, interpolation=cv2.INTER_AREA) >= _PLACE_EDGES / _PLACE**2))
 
 
-def _unshifted(fit: Image) -> float:
-    """Best fit without a shift, to within the blur of an edge."""
-    return float(fit[_SEARCH - _SAME : _SEARCH + _SAME + 1, _SEARCH - _SAME : _SEARCH + _SAME + 1].max())
+def _correlated(colour: Image, edges: Image) -> Image:
+    """(65, 65) float32: colour under the edges at every shift."""
+    whole = np.zeros((2, *map(cv2.getOptimalDFTSize, colour.shape)), np.float32)
+    for page, part in zip(whole, (colour, edges), strict=True):
+        page[: part.shape[0], : part.shape[1]] = part
+    product = cv2.mulSpectrums(cv2.dft(whole[0]), cv2.dft(whole[1]), 0, conjB=True)
+    fit = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
+    return np.asarray(fit[: 2 * _SEARCH + 1, : 2 * _SEARCH + 1])
 
 
 def _depth_edges(depth: Image) -> Image:
@@ -300,7 +293,7 @@ def _in_boxes(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane, 
 # ------------------------------------------------------------------------------------------------ objects and camera
 
 
-def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane | None) -> Check:
+def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane | None, config: DepthConfig) -> Check:
     """Do objects rise from what they stand on? Where near and far are exchanged they lie in hollows of it."""
     name = "objects on the support"
     if support is None or not objects:
@@ -319,6 +312,8 @@ def _standing(frame: RgbdFrame, objects: Sequence[SceneObject], support: Plane |
     if counted < 2 and hollow == counted:
         return _unmeasured(name, "too little depth on the objects")
     share = 1.0 - hollow / counted
+    if share < _RISE and _share_on(support, frame, config) < _SURFACE:  # they stand on another
+        return _unmeasured(name, "no large surface is in view")
     found = f"{counted - hollow} of {counted} objects rise from what they stand on"
     return _check(name, share >= _RISE, share, (_RISE, 1.0), "", found, "convert disparity or inverse depth to metres")
 

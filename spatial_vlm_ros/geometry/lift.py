@@ -21,8 +21,15 @@ from spatial_vlm_ros.geometry.camera import normalised_axes, rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS, Extent, box_of, covariance_of, extent_of, shape_of
 from spatial_vlm_ros.geometry.frame_evidence import frame_evidence, unexplained_regions
-from spatial_vlm_ros.geometry.segmentation import Patch, depth_gap, masks_from_boxes, raised_pixels, support_tolerance
-from spatial_vlm_ros.geometry.support import find_support, find_up, known_up, tables
+from spatial_vlm_ros.geometry.segmentation import (
+    Patch,
+    depth_gap,
+    masks_from_boxes,
+    raised_pixels,
+    support_tables,
+    support_tolerance,
+)
+from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
 from spatial_vlm_ros.geometry.supporting_objects import (
     Instances,
     expected_widths,
@@ -407,8 +414,8 @@ def build_scene(
     robot = tuple(d for d, share in zip(checked, shares, strict=True) if share >= lift_config.robot_share)
     checked = tuple(d for d in checked if d not in robot)
     shares = [share for share in shares if share < lift_config.robot_share]
+    table = support_tables(frame, checked, support, lift_config)
     patches = masks_from_boxes(frame, checked, support, depth_config, lift_config)
-    table = tables(checked) if support is not None else np.zeros(len(checked), np.bool_)
     patches = patches if support is None else with_tops(patches, checked, table, frame, support, lift_config)
     patches = with_insides(patches, checked, frame, up)
     surfaces = [

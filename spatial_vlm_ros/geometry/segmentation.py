@@ -2,7 +2,8 @@
 """Decide which pixels of a box are the object: masks from depth for detections that come without one.
 
 The measured surface in the image is cut at depth jumps and at the support plane. Each piece is then given to the box
-that it fills. A piece that reaches far out of a box (an occluder, the background) is not that box's object.
+that it fills. A piece that reaches far out of a box (an occluder, the background) is not that box's object. Pixels of a
+piece in several boxes, and pixels without a surface, go to the object that explains them best.
 """
 
 from __future__ import annotations
@@ -17,21 +18,16 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
+from spatial_vlm_ros.geometry.support import named_surfaces, tables
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Detection, Floats, Mask, Plane, Points, RgbdFrame, SceneObject
 
-# Measure how similar pixels are to a model of depth and colour.
-#
-# Colours are 8-bit, so that statistics of many pixels' colours (medians, deviations) are computed on 256 counts.
-
 PixelBox = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
-Counts = npt.NDArray[np.int_]
+Values = npt.NDArray[np.floating]
 
-VALUES = np.arange(256, dtype=np.float32)
-"""Possible values of a colour channel."""
-
-_LEAST_SPREAD = (0.01, 12.0, 6.0, 6.0)  # metres; lightness and two colour axes, 8-bit Lab
+_LEAST_SPREAD = np.array((0.01, 12.0, 6.0, 6.0), np.float32)  # metres; lightness and two colour axes, 8-bit Lab
 _NORMAL = 1.4826  # standard deviation over median absolute deviation, of normal errors
+_ENOUGH = 2000  # pixels; more change medians by less than the noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,25 +40,13 @@ class Look:
     def lab(self, box: PixelBox) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 CIE Lab of a box."""
         if box not in self._known:
-            x0, y0, x1, y1 = box
-            self._known[box] = np.asarray(cv2.cvtColor(self.frame.rgb[y0:y1, x0:x1], cv2.COLOR_RGB2Lab), np.uint8)
+            self._known[box] = np.asarray(cv2.cvtColor(self.frame.rgb[_window(box)], cv2.COLOR_RGB2Lab), np.uint8)
         return self._known[box]
-
-    def counts(self, box: PixelBox, mask: Mask | None = None) -> Counts:
-        """(3, 256) number of a box's pixels, or of those set in its (h, w) mask, with each value of each channel."""
-        lab, chosen = self.lab(box), None if mask is None else mask.view(np.uint8)
-        found = [cv2.calcHist([lab], [channel], chosen, [256], [0, 256]) for channel in range(3)]
-        return np.array(found).reshape(3, 256).astype(np.int_)
 
     def model(self, box: PixelBox, mask: Mask) -> Likeness:
         """Depth and colour model of the pixels set in the (h, w) mask of a box; needs at least one, all with depth."""
-        x0, y0, x1, y1 = box
-        depth = self.frame.depth[y0:y1, x0:x1][mask]
-        middle = np.float32(median(depth))
-        colour, spread = usual_values(self.counts(box, mask))
-        depth -= middle
-        own = np.float32(_NORMAL) * median(np.abs(depth, out=depth))
-        return Likeness(middle, colour, np.maximum((own, *spread.tolist()), _LEAST_SPREAD))
+        usual, spread = usual_values(np.column_stack((self.frame.depth[_window(box)][mask], self.lab(box)[mask])))
+        return Likeness(usual, np.maximum(spread, _LEAST_SPREAD))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,63 +54,34 @@ class Likeness:
     """Depth and colour of a part of an image.
 
     Args:
-        depth: median, metres.
-        colour: (3,) median, 8-bit Lab.
-        spread: (4,) standard deviation of depth (metres) and colour, never below a least value.
+        usual: (4,) median depth (metres) and colour (8-bit Lab).
+        spread: (4,) their standard deviations, never below a least value.
     """
 
-    depth: np.float32
-    colour: npt.NDArray[np.float32]
-    spread: npt.NDArray[np.float64]
+    usual: Values
+    spread: Values
 
-    def unlike(self, look: Look, box: PixelBox) -> npt.NDArray[np.float64]:
+    def unlike(self, look: Look, box: PixelBox) -> Values:
         """(h, w) mean squared deviation of a box's pixels (one at least) from the model, in units of its spread."""
-        x0, y0, x1, y1 = box
-        table = ((VALUES[:, None] - self.colour) / self.spread[1:]) ** 2
-        colour = cv2.LUT(look.lab(box), table[:, None])
-        total = (look.frame.depth[y0:y1, x0:x1] - self.depth) / self.spread[0]
-        total *= total
-        for channel in range(3):
-            total += colour[..., channel]
-        total /= 4
-        return np.asarray(total, np.float64)
+        depth = (look.frame.depth[_window(box)] - self.usual[0]) / self.spread[0]
+        colour = (look.lab(box) - self.usual[1:]) / self.spread[1:]
+        return np.asarray((depth * depth + (colour * colour).sum(axis=2)) / 4)
 
 
-def median(values: npt.NDArray[np.floating]) -> float:
-    """Median of numbers (N,), one at least: np.median without the search for NaN, in the precision of the values."""
-    middle = len(values) // 2
-    if len(values) % 2:
-        return float(np.partition(values, middle)[middle])
-    upper = np.partition(values, middle)
-    return float((upper[:middle].max() + upper[middle]) / 2)
-
-
-def usual_values(counts: Counts) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """(C,) robust medians and standard deviations of values 0 to 255, given how often each occurs: counts (C, 256)."""
-    medians = _median_of(VALUES, counts)
-    spreads = []
-    for one, middle in zip(counts, medians, strict=True):
-        deviation = np.abs(VALUES - middle)
-        order = np.argsort(deviation, kind="stable")
-        spreads.append(_median_of(deviation[order], one[None, order])[0])
-    return medians, np.float32(_NORMAL) * np.array(spreads, np.float32)
-
-
-def _median_of(values: npt.NDArray[np.float32], counts: Counts) -> npt.NDArray[np.float32]:
-    """(C,) medians of ascending values (V,) that occur as often as counts (C, V) say, in total at least once."""
-    found = []
-    for upto in counts.cumsum(axis=1):
-        low, high = np.searchsorted(upto, ((upto[-1] - 1) // 2, upto[-1] // 2), side="right").tolist()
-        found.append((values[low] + values[high]) / 2)
-    return np.array(found, np.float32)
+def usual_values(values: Values) -> tuple[Values, Values]:
+    """(C,) medians and robust standard deviations of values (N, C), of at most _ENOUGH of the N."""
+    some = values[:: 1 + len(values) // _ENOUGH]
+    usual = np.median(some, axis=0)
+    return usual, np.asarray(_NORMAL * np.median(np.abs(some - usual), axis=0), usual.dtype)
 
 
 _OWNED = 0.7  # fraction of a piece inside a box that makes it a piece of that box
 _SHARED, _FILLED = 0.15, 0.15  # fraction of a piece inside a box, or of the box filled by it, that makes a claim on it
 STEEPEST = 6.0  # slope of a surface against the image (80 degrees) from which it is a depth edge
+_BELOW = 0.1  # height of the strip below a table's box, as a fraction of the box's, that shows what it stands on
 _MIN_PIECE = 8  # pixels; smaller pieces are noise
 _MIN_MODEL = 30  # pixels in one box only from which its depth and colour are learnt
-_CORE = 0.5  # fraction of a box, around its centre, that shows its object if no pixel lies in that box only
+_CORE = 0.6  # fraction of a box, around its centre, that shows its object if nothing else does
 _UNLIKE = 6.0  # squared deviation from which the middle of a box shows another object than the piece's owner
 _MIN_FILL = 0.04  # fraction of a box that its pieces must fill; less is a flat or unmeasured object
 _NEIGHBOURS = tuple(
@@ -136,7 +91,8 @@ _NEIGHBOURS = tuple(
 )  # fmt: skip
 """(pixels, kernel of the four neighbours that far away)"""
 _BAND = 96  # rows processed together: intermediate results stay in the cache and need no new memory
-_FLAT_CORE = 0.6  # fraction of a box, around its centre, used for a flat object with its surroundings' colour
+_COLOUR = 12.0  # difference in each colour channel that weighs as much as a pixel of distance
+_STRANGE = 3.0  # standard deviations from the colour around a box, from which a pixel is something else
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,13 +161,51 @@ def masks_from_boxes(
             boxes.append((left, top, right, bottom))
         raised = raised_pixels(frame, support, lift_config)
         raised &= ~claimed
-        look = Look(frame)
-        cut = _give_pieces(look, _Pieces.of(frame, raised, depth_config), boxes)
-        for i, box, mask in zip(boxed, boxes, cut, strict=True):
-            if np.count_nonzero(mask) < max(lift_config.min_pixels, _MIN_FILL * mask.size):
+        look, table = Look(frame), support_tables(frame, detections, support, lift_config)[boxed]
+        owners = _owners(look, _Pieces.of(frame, raised, depth_config), raised, boxes, table)
+        owners[claimed] = -1
+        for number, (i, box) in enumerate(zip(boxed, boxes, strict=True)):
+            mask = owners[_window(box)] == number
+            if table[number]:
+                mask[_core(box)] = True
+            elif np.count_nonzero(mask) < max(lift_config.min_pixels, _MIN_FILL * mask.size):
                 mask = _flat_mask(look, box, claimed[_window(box)], mask)
             patches[i] = Patch(_window(box), mask).tight()
     return [patch for patch in patches if patch is not None]
+
+
+def support_tables(
+    frame: RgbdFrame, detections: Sequence[Detection], support: Plane | None, config: LiftConfig
+) -> npt.NDArray[np.bool_]:
+    """(N,) bool: True for tables that are the support or level with it, not for a bench that stands on another table.
+
+    Such a bench rises over the support, and the other table is visible in front of it.
+
+    Args:
+        frame: rectified frame; depth in metres.
+        support: plane under the objects; None = no table is known to be the support.
+    """
+    table = tables(detections) & (support is not None)
+    named = np.flatnonzero(named_surfaces(detections)).tolist()
+    if not table.any() or len(named) < 2:
+        return table
+    raised, measured = raised_pixels(frame, support, config), np.isfinite(frame.depth)
+    things = raised.copy()  # without what other boxes show
+    boxes: list[PixelBox] = [
+        (round(a), round(b), round(c), round(d)) for a, b, c, d in (o.box_xyxy for o in detections)
+    ]
+    for index in set(range(len(boxes))) - set(named):
+        things[_window(boxes[index])] = False
+    for index in np.flatnonzero(table).tolist():
+        x0, y0, x1, y1 = boxes[index]
+        below = (slice(y1 + 1, y1 + 2 + math.ceil(_BELOW * (y1 - y0))), slice(x0, x1))
+        level = np.zeros(frame.depth.shape, np.bool_)
+        for other in set(named) - {index}:
+            level[_window(boxes[other])] = True
+        level = (level & measured & ~raised)[below]
+        rises = np.count_nonzero(things[_window(boxes[index])]) >= _FILLED * (x1 - x0) * (y1 - y0)
+        table[index] = not (rises and level.size and np.count_nonzero(level) > level.size / 2)
+    return table
 
 
 def raised_pixels(frame: RgbdFrame, support: Plane | None, lift_config: LiftConfig) -> Mask:
@@ -269,12 +263,6 @@ class _Pieces:
         areas[areas < _MIN_PIECE] = 0
         return cls(labels, areas)
 
-    def inside(self, box: PixelBox, piece: int) -> tuple[PixelBox, Mask]:
-        """The smallest window around a piece's pixels in a box (one at least), and those pixels as (h, w) bool."""
-        patch = Patch(_window(box), self.labels[_window(box)] == piece).tight()
-        rows, columns = patch.window
-        return (columns.start, rows.start, columns.stop, rows.stop), patch.mask
-
     def counted(self, box: PixelBox) -> npt.NDArray[np.intp]:
         """(P,) pixels of each piece inside a box."""
         return np.bincount(self.labels[_window(box)].reshape(-1), minlength=len(self.areas))
@@ -308,37 +296,112 @@ def _edges(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> Mask:
     return edge
 
 
-def _give_pieces(look: Look, pieces: _Pieces, boxes: Sequence[PixelBox]) -> list[Mask]:
-    """(h, w) bool of each box: a piece goes to the box it fills best; what several boxes cut through is divided."""
+def _owners(
+    look: Look, pieces: _Pieces, raised: Mask, boxes: Sequence[PixelBox], table: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int16]:
+    """(H, W) number of the box whose object each pixel shows, -1 for none; outside of its box a number means nothing.
+
+    A piece goes to the box it fills best. What several boxes cut through is divided: each pixel goes to the box whose
+    object explains it best. A table gets only what no other box claims.
+    """
     inside = np.array([pieces.counted(box) for box in boxes]).reshape(len(boxes), -1).astype(np.float64)
     inside[:, pieces.areas == 0] = 0
     covered = inside / np.maximum(pieces.areas, 1)
     sizes = np.array([(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes], np.float64)[:, None]
     filled = inside >= np.maximum(_FILLED * sizes, _MIN_MODEL)
+    free = ~filled[~table].any(axis=0)
+    filled[table] &= free
+    covered[table] *= free
     own = covered >= _OWNED
     owner = np.where(own, inside / sizes, -1.0).argmax(axis=0)
     owned = np.asarray(own.any(axis=0))
     claims = np.where(owned, filled, filled | (covered >= _SHARED))
     claims[owner[owned], np.flatnonzero(owned)] = True
     claimants = claims.sum(axis=0)
-    given = np.where(claimants == 1, claims.argmax(axis=0), -1)
-    divided: list[tuple[int, list[int]]] = []
+    owners = np.where(claimants == 1, claims.argmax(axis=0), -1).astype(np.int16).take(pieces.labels)
     for piece in np.flatnonzero(claimants > 1).tolist():
-        rivals = np.flatnonzero(claims[:, piece]).tolist()
-        if owned[piece]:
-            first = int(owner[piece])
-            others = [b for b in rivals if b != first]
-            rivals = [first, *_apart(look, pieces, piece, boxes, first, others)]
-        if len(rivals) == 1:
-            given[piece] = rivals[0]
-        else:
-            divided.append((piece, rivals))
-    given = given.astype(np.int32)
-    masks = [given.take(pieces.labels[_window(box)]) == b for b, box in enumerate(boxes)]
-    for piece, rivals in divided:
-        for rival, window, part in _divide(look, pieces, piece, boxes, rivals):
-            masks[rival][_within(window, boxes[rival])] |= part
-    return masks
+        first = int(owner[piece]) if owned[piece] else -1
+        rivals = sorted(np.flatnonzero(claims[:, piece]).tolist(), key=lambda b: b != first)
+        _divide(look, pieces, piece, boxes, rivals, first, owners)
+    known = np.isfinite(look.frame.depth) & ~(raised & (pieces.areas == 0)[pieces.labels])
+    _give_rest(look.frame, known, [box for box, flat in zip(boxes, table, strict=True) if not flat], owners)
+    return owners
+
+
+def _divide(
+    look: Look,
+    pieces: _Pieces,
+    piece: int,
+    boxes: Sequence[PixelBox],
+    rivals: Sequence[int],
+    first: int,
+    owners: npt.NDArray[np.int16],
+) -> None:
+    """Divide one piece among boxes that overlap on it; `first` owns it, -1 for none. Changes `owners`.
+
+    Pixels that only one box can own show the depth and colour of its object. A box without such pixels shows its object
+    in the middle, if it is an object on the owner or in front of it: the middle of a box behind the owner shows the
+    owner, so such a box gets no share. Its place in a box counts as well.
+    """
+    shared, least = np.zeros(owners.shape, np.uint8), np.full(owners.shape, np.inf, np.float32)
+    for b in rivals:
+        shared[_window(boxes[b])] += 1
+    owning: Likeness | None = None
+    for b in rivals:
+        box = x0, y0, x1, y1 = boxes[b]
+        here = _window(box)
+        inside = pieces.labels[here] == piece
+        shown = (owners[here] == b) | (inside & (shared[here] == 1))
+        if np.count_nonzero(shown) < _MIN_MODEL:
+            middle = np.zeros(inside.shape, np.bool_)
+            middle[_core(box)] = True
+            middle &= inside
+            shown = middle if np.count_nonzero(middle) >= _MIN_MODEL else inside
+            if owning is not None and np.median(owning.unlike(look, box)[shown]) <= _UNLIKE:
+                continue
+        model = look.model(box, shown)
+        if b == first:
+            owning = model
+        across = ((np.arange(x0, x1) - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2
+        down = ((np.arange(y0, y1) - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
+        cost = model.unlike(look, box) + 4.0 * (across + down[:, None]) + math.log(inside.size)
+        better = inside & (cost < least[here])
+        np.copyto(least[here], cost, where=better)
+        owners[here][better] = b
+
+
+def _give_rest(frame: RgbdFrame, known: Mask, boxes: Sequence[PixelBox], owners: npt.NDArray[np.int16]) -> None:
+    """Give pixels in boxes without a surface of their own (unmeasured, or at an edge) to what they belong to.
+
+    Of the nearest pixels with a surface in its row and column, to either side, a pixel belongs to the one that it
+    resembles most in colour and is nearest to. Changes `owners`.
+
+    Args:
+        known: (H, W) bool: pixels with a surface.
+    """
+    rest = np.zeros(known.shape, np.bool_)
+    for box in boxes:
+        rest[_window(box)] = True
+    rest &= ~known
+    v, u = np.nonzero(rest)
+    if not len(v) or not known.any():
+        return
+    own, least = frame.rgb[v, u].astype(np.float32), np.full(len(v), np.inf, np.float32)
+    given = np.full(len(v), -1, np.int16)
+    height, width = known.shape
+    for length, lines, along, there in ((width, v, u, known), (height, u, v, known.T)):
+        at = lines * length + along
+        surface = np.flatnonzero(there)
+        after = np.searchsorted(surface, at)
+        for near in (surface.take(after - 1, mode="clip"), surface.take(after, mode="clip")):
+            line, place = np.divmod(near, length)
+            row, column = (line, place) if there is known else (place, line)
+            away = (place - along).astype(np.float32)
+            cost = ((frame.rgb[row, column] - own) ** 2).sum(axis=1) / np.float32(3 * _COLOUR**2) + away * away
+            better = (line == lines) & (cost < least)
+            np.copyto(least, cost, where=better)
+            np.copyto(given, owners[row, column], where=better)
+    owners[v, u] = given
 
 
 def _window(box: PixelBox) -> tuple[slice, slice]:
@@ -346,79 +409,11 @@ def _window(box: PixelBox) -> tuple[slice, slice]:
     return slice(y0, y1), slice(x0, x1)
 
 
-def _within(box: PixelBox, outer: PixelBox) -> tuple[slice, slice]:
-    """Row and column slices of a box, relative to a box around it."""
+def _core(box: PixelBox) -> tuple[slice, slice]:
+    """Row and column slices of the middle of a box, relative to it; one pixel at least."""
     x0, y0, x1, y1 = box
-    return slice(y0 - outer[1], y1 - outer[1]), slice(x0 - outer[0], x1 - outer[0])
-
-
-def _common(a: PixelBox, b: PixelBox) -> PixelBox:
-    """Intersection of two boxes; it may be empty, but its sides are never reversed."""
-    x0, y0 = max(a[0], b[0]), max(a[1], b[1])
-    return x0, y0, max(x0, min(a[2], b[2])), max(y0, min(a[3], b[3]))
-
-
-def _core_of(box: PixelBox) -> PixelBox:
-    x0, y0, x1, y1 = box
-    dx, dy = (1 - _CORE) / 2 * (x1 - x0), (1 - _CORE) / 2 * (y1 - y0)
-    return math.ceil(x0 + dx), math.ceil(y0 + dy), math.ceil(x1 - dx), math.ceil(y1 - dy)
-
-
-def _apart(
-    look: Look, pieces: _Pieces, piece: int, boxes: Sequence[PixelBox], owner: int, others: Sequence[int]
-) -> list[int]:
-    """Boxes whose middle looks unlike the owner's part of a piece: objects on it or in front of it.
-
-    The middle of a box behind the owner shows the owner, so such a box gets no share.
-    """
-    held, whole = pieces.inside(boxes[owner], piece)
-    rivals = []
-    for b in others:
-        middle = _core_of(boxes[b])
-        core = pieces.labels[_window(middle)] == piece
-        rest = whole.copy()
-        rest[_within(_common(boxes[b], held), held)] = False
-        if min(np.count_nonzero(rest), np.count_nonzero(core)) >= _MIN_MODEL:
-            unlike = look.model(held, rest).unlike(look, middle)
-            if median(unlike[core]) > _UNLIKE:
-                rivals.append(b)
-    return rivals
-
-
-def _divide(
-    look: Look, pieces: _Pieces, piece: int, boxes: Sequence[PixelBox], rivals: Sequence[int]
-) -> list[tuple[int, PixelBox, Mask]]:
-    """Divide one piece among boxes that overlap on it.
-
-    Pixels in one box only (or else in its middle) show the depth and colour of that box's object. A pixel in several
-    boxes goes to the object that it resembles most, with a preference for the box in whose middle it lies.
-
-    Returns:
-        Rival, window and (h, w) bool of the window, for each.
-    """
-    left, top, right, bottom = zip(*(boxes[b] for b in rivals), strict=True)
-    around, whole = pieces.inside((min(left), min(top), max(right), max(bottom)), piece)
-    windows = [_common(boxes[b], around) for b in rivals]
-    shared = np.zeros(whole.shape, np.uint8)
-    for window in windows:
-        shared[_within(window, around)] += 1
-    least = np.full(whole.shape, np.inf)
-    winner = np.full(whole.shape, -1, np.int32)
-    for b, window in zip(rivals, windows, strict=True):
-        x0, y0, x1, y1 = boxes[b]
-        here = _within(window, around)
-        inside = whole[here]
-        middle = np.zeros(inside.shape, np.bool_)
-        middle[_within(_common(_core_of(boxes[b]), window), window)] = True
-        models = (inside & (shared[here] == 1), inside & middle, inside)
-        model = next(m for m in models if np.count_nonzero(m) >= _MIN_MODEL or m is models[-1])
-        across = ((np.arange(window[0], window[2]) - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2
-        down = ((np.arange(window[1], window[3]) - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
-        cost = look.model(window, model).unlike(look, window) + 4.0 * (across + down[:, None])
-        better = inside & (cost < least[here])
-        np.copyto(least[here], cost, where=better)
-        winner[here][better] = b
-    return [(b, window, winner[_within(window, around)] == b) for b, window in zip(rivals, windows, strict=True)]
+    dx, dy = round((1 - _CORE) / 2 * (x1 - x0)), round((1 - _CORE) / 2 * (y1 - y0))
+    return slice(dy, max(dy + 1, y1 - y0 - dy)), slice(dx, max(dx + 1, x1 - x0 - dx))
 
 
 def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
@@ -427,18 +422,16 @@ def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
     height, width = look.frame.depth.shape
     margin = max(4, round(0.15 * max(x1 - x0, y1 - y0)))
     around = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
-    ring = look.counts(around) - look.counts(box)
+    ring = np.ones((around[3] - around[1], around[2] - around[0]), np.bool_)
+    ring[y0 - around[1] : y1 - around[1], x0 - around[0] : x1 - around[0]] = False
     mask = np.zeros((y1 - y0, x1 - x0), np.bool_)
-    if ring[0].sum() >= 20:
-        usual, spread = usual_values(ring)
-        spread += 2.0  # JPEG and sensor noise of a plain surface
-        table = (((VALUES - usual[:, None]) / spread[:, None]) ** 2).astype(np.float32)
-        apart = cv2.LUT(look.lab(box), np.ascontiguousarray(table.T)[:, None])
-        mask = np.sqrt((apart[..., 0] + apart[..., 1] + apart[..., 2]) / np.float32(3)) > 3.0
+    if np.count_nonzero(ring) >= _MIN_MODEL:
+        usual, spread = usual_values(look.lab(around)[ring].astype(np.float32))
+        apart = (look.lab(box) - usual) / (spread + 2.0)  # JPEG and sensor noise of a plain surface
+        mask = (apart * apart).mean(axis=2) > _STRANGE**2
     mask = (mask & ~claimed) | raised
     if np.count_nonzero(mask) < _MIN_FILL * mask.size:
-        dx, dy = round((1 - _FLAT_CORE) / 2 * (x1 - x0)), round((1 - _FLAT_CORE) / 2 * (y1 - y0))
-        mask[dy : max(dy + 1, y1 - y0 - dy), dx : max(dx + 1, x1 - x0 - dx)] = True
+        mask[_core(box)] = True
     return mask
 
 

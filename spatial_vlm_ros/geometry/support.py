@@ -72,7 +72,7 @@ def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> Support
     """
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
     holds = _holds(boxes)
-    table, held = _named(detections) & holds.any(axis=1), holds.sum(axis=1)
+    table, held = named_surfaces(detections) & holds.any(axis=1), holds.sum(axis=1)
     if not table.any():  # without a name: large, and holds most of the others
         large = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size
         table = (held >= 1) & (held >= _ALL * (len(holds) - 1)) & large
@@ -125,16 +125,17 @@ def _holds(boxes: Array) -> npt.NDArray[np.bool_]:
 def tables(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
     """(N,) bool: True for objects that are called a table, desk, counter or the like, and that hold others."""
     holds = _holds(np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4))
-    return _named(detections) & holds.any(axis=1)
+    return named_surfaces(detections) & holds.any(axis=1)
 
 
 def support_like(detections: Sequence[Detection], frame: RgbdFrame) -> npt.NDArray[np.bool_]:
     """(N,) bool: True for what is called a table, desk, floor or the like, or fills most of the image."""
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
-    return _named(detections) | ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size)
+    return named_surfaces(detections) | ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) > _LARGE * frame.depth.size)
 
 
-def _named(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
+def named_surfaces(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
+    """(N,) bool: True for what is called a table, desk, floor or the like."""
     return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.extent import Extent, ground_axes
-from spatial_vlm_ros.geometry.levels import Levels
+from spatial_vlm_ros.geometry.levels import Levels, outside
 from spatial_vlm_ros.geometry.segmentation import depth_gap
 from spatial_vlm_ros.geometry.surface import Surface, nearer_run
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
@@ -174,6 +174,8 @@ Array = npt.NDArray[np.float64]
 _AROUND_FOOT = 0.02  # metres around an object within which the supporting surface is measured
 _FEW = 10  # points from which the height of a supporting object counts as seen
 _TOP_SHARE = 0.9  # fraction of those points that may be the supporting object's sides
+_COVERS, _OVERHANG = 0.5, 0.01  # fraction of a support's visible part inside an object's outline, or metres beside it
+_SOME = 500  # points that show it
 _LOWER = 0.002  # metres by which the middle of a supporting object is lower, at least, than that of the supported one
 _HIDDEN_BOTTOM = 0.5  # fraction of its height, beyond 2 cm, that may be missing below the visible part of an object
 _NEARER = 0.01  # metres, beyond noise, by which pixels of another object must be nearer to hide a foot
@@ -226,6 +228,10 @@ def standing(
             supporting, points = measured[other], surfaces[rows[other]].points
             x, y = (float(c) for c in supporting.basis[:, :2].T @ place)
             if cv2.pointPolygonTest(supporting.outline, (x, y), False) < 0:
+                if abs(supporting.top - extent.bottom) < slack:  # it may hide most of what it lies on
+                    some = points[:: 1 + len(points) // _SOME] @ extent.basis[:, :2].astype(np.float32)
+                    if (outside(extent.footprint(), some.astype(np.float64)) < _OVERHANG).mean() > _COVERS:
+                        levels.append(supporting.top)
                 continue
             if other not in known:
                 z = supporting.middle_z

@@ -102,7 +102,7 @@ def visible_surface(
     """
     window, part = patch.window, patch.mask
     depth = frame.depth[window]
-    core, rim = part, config.erode_px + (detection.mask is None)
+    core, rim = part, config.erode_px
     if rim:
         core = cv2.erode(
             part.view(np.uint8), _KERNEL, iterations=rim, borderType=cv2.BORDER_CONSTANT, borderValue=0

@@ -23,7 +23,7 @@ from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth, depth_from_image, depth_noise, register_depth
 from spatial_vlm_ros.geometry.levels import Levels
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
-from spatial_vlm_ros.geometry.segmentation import GAP_PX, Look, largest_piece, measured_pixels, median
+from spatial_vlm_ros.geometry.segmentation import GAP_PX, Look, largest_piece, measured_pixels
 from spatial_vlm_ros.geometry.surface import _is_gapless
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.types import Mask, PinholeCamera, Plane, RgbdFrame, Transform
@@ -237,28 +237,15 @@ def test_a_model_holds_medians_and_robust_deviations(share: float) -> None:
     rgb = rng.normal(120, 40, (48, 64, 3)).clip(0, 255).astype(np.uint8)
     frame = RgbdFrame(rgb, rng.normal(0.8, 0.05, (48, 64)).astype(np.float32), CAMERA)
     mask, box = rng.random((32, 34)) < share, (7, 5, 41, 37)
-    look = Look(frame)
-    model = look.model(box, mask)
-    window = np.s_[5:37, 7:41]
-    lab = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2Lab)[window][mask].astype(np.float32)
-    features = np.column_stack((frame.depth[window][mask], lab))
+    model = Look(frame).model(box, mask)
+    lab, window = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2Lab), np.s_[5:37, 7:41]
+    features = np.column_stack((frame.depth[window][mask], lab[window][mask].astype(np.float32)))
     middle = np.median(features, axis=0)
     spread = np.maximum(1.4826 * np.median(np.abs(features - middle), axis=0), (0.01, 12.0, 6.0, 6.0))
-    np.testing.assert_array_equal([model.depth, *model.colour], middle)
+    np.testing.assert_array_equal(model.usual, middle)
     np.testing.assert_allclose(model.spread, spread, rtol=1e-6)
     unlike = (((features - middle) / spread) ** 2).mean(axis=1)
-    np.testing.assert_allclose(model.unlike(look, box)[mask], unlike, rtol=1e-5)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 10])
-def test_medians_are_those_of_numpy(n: int) -> None:
-    values = np.random.default_rng(n).integers(0, 256, (3, n))
-    floats = values[0].astype(np.float32) / 7
-    assert np.float32(median(floats)) == np.median(floats)
-    medians, spreads = segmentation.usual_values(np.stack([np.bincount(row, minlength=256) for row in values]))
-    np.testing.assert_array_equal(medians, np.median(values, axis=1))
-    deviations = np.median(np.abs(values - np.median(values, axis=1, keepdims=True)), axis=1)
-    np.testing.assert_allclose(spreads, 1.4826 * deviations, rtol=1e-6)
+    np.testing.assert_allclose(model.unlike(Look(frame), box)[mask], unlike, rtol=1e-5)
 
 
 def test_depths_without_a_gap_have_none() -> None:

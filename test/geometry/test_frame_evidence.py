@@ -116,6 +116,27 @@ def test_a_small_piece_that_a_wrong_transform_makes_level_does_not_hide_the_tabl
     assert (check.verdict, check.measured) == (Verdict.CONTRADICTS, pytest.approx(20, abs=0.5))
 
 
+@pytest.mark.parametrize(("width", "verdict"), [(60, Verdict.UNMEASURED), (320, Verdict.CONTRADICTS)])
+def test_edges_in_few_places_do_not_contradict_the_whole_image(width: int, verdict: Verdict) -> None:
+    """Depth that has nothing to do with colour: at either lower corner, where an arm is too near, and across."""
+    chance = np.random.default_rng(2)
+    tiles = np.kron(chance.integers(60, 200, (24, 32)), np.ones((20, 20), np.int64)).astype(np.uint8)
+    near = np.kron(chance.random((17, 26)) < 0.5, np.ones((14, 25), np.bool_))[:, :640]
+    near[:, width : 640 - width] = False
+    z = np.ones((480, 640), np.float32)
+    z[-len(near) :] -= 0.4 * near
+    frame = replace(FRAME, rgb=np.repeat(tiles[..., None], 3, axis=2), depth=z, base_T_camera=None)
+    (check,) = (one for one in evidence_of(frame, ()).checks if one.name == "depth on colour")
+    assert check.verdict is verdict
+
+
+def test_objects_behind_a_small_surface_do_not_contradict_it() -> None:
+    scene = build_scene(FRAME, DETECTIONS, DepthConfig(), LiftConfig())
+    above = replace(scene.support, offset=scene.support.offset - 0.25)
+    evidence = frame_evidence(FRAME, scene.objects, above, UpSource.SUPPORT_PLANE, above.normal, DepthConfig())
+    assert {check.name: check.verdict for check in evidence.checks}["objects on the support"] is Verdict.UNMEASURED
+
+
 def test_part_of_an_image_agrees_with_itself() -> None:
     """Without 120 columns at its left and 60 rows at its top."""
     K = FRAME.camera.K - [[0, 0, 120], [0, 0, 60], [0, 0, 0]]
