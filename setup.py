@@ -36,6 +36,7 @@ setup(
             "language/grammar.json",
             "language/acts.toml",
             "language/relations.toml",
+            "language/refusals.toml",
             "language/words.toml",
             "language/answers.toml",
             "language/controlled_english.md",
@@ -65,7 +66,6 @@ setup(
                 "config/cameras",
                 "config/robots",
                 "models/compact",
-                "models/relation_judge",
                 "worlds",
                 "worlds/meshes",
             )

@@ -418,16 +418,3 @@ class _Accounting:
                 yield AccountedWord(word.start, word.end, "read" if word.text in means else "mapped", means)
             elif self.roles[n] != "sign":
                 yield AccountedWord(word.start, word.end, self.roles[n])
-
-
-def left_out(instruction: str, words: Sequence[AccountedWord]) -> list[str]:
-    """Runs of words of an instruction that were left out or taken back, as said, for a person."""
-    found: list[tuple[int, int, str]] = []
-    for word in words:
-        if word.role not in ("left out", "taken back", "contrast", "slip"):
-            continue
-        if found and found[-1][2] == word.role and not instruction[found[-1][1] : word.start].strip(" ,"):
-            found[-1] = (found[-1][0], word.end, word.role)
-        else:
-            found.append((word.start, word.end, word.role))
-    return [instruction[a:b] + ("" if role in ("left out", "slip") else f" ({role})") for a, b, role in found]

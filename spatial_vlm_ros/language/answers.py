@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
-from spatial_vlm_ros.language.patterns import all_phrases, read_table
-from spatial_vlm_ros.language.phrase_index import PhraseIndex
+from spatial_vlm_ros.language.patterns import Phrases, all_phrases, read_table
 from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.types import FrameOfReference
@@ -50,10 +49,9 @@ def _simplified(text: str) -> str:
     return re.sub(r"[\w'-]+", lambda word: _SAME.get(word[0], word[0]), text)
 
 
-_KINDS = PhraseIndex()
+_KINDS = Phrases()
 for _kind, _patterns in _READ["kinds"].items():
-    for _pattern in _patterns:
-        _KINDS.add(_kind, _kind, _simplified(_pattern))
+    _KINDS.add(_kind, _kind, map(_simplified, _patterns))
 
 
 def alternatives(patterns: Iterable[str]) -> str:
@@ -137,7 +135,7 @@ def names_frame(answer: str) -> FrameOfReference | None:
     words = " ".join(description(answer.lower().replace("’", "'")).split())
     if words in _FRAMES:
         return _FRAMES[words]
-    kinds = (phrase_table()[0].get(before + words, {}) for before in ("", "from ", "as seen from "))
+    kinds = (phrase_table().get(before + words, {}) for before in ("", "from ", "as seen from "))
     return next((kind["FRAME"][0] for kind in kinds if "FRAME" in kind), None)
 
 

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
-from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, preposition_of
-from spatial_vlm_ros.language.sentence import Attachable, FrameWords, Phrase
+from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, preposition_of, with_anchors
+from spatial_vlm_ros.language.refusals import refused
+from spatial_vlm_ros.language.sentence import Attachable, Phrase
 from spatial_vlm_ros.language.vocabulary import is_framed, takes_two
-from spatial_vlm_ros.types import Destination, Distance, FrameOfReference, NounPhrase, Ordinal, RelationClause
+from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, Ordinal, RelationClause, Step
 
 SLIDE = "slide"
 """To push an object to the place in the next words; no query has this action."""
@@ -35,8 +35,7 @@ def of_place(clause: RelationClause, place: NounPhrase) -> RelationClause:
     Args:
         clause: a relation that the place must have, or must not have.
     """
-    anchors = tuple(place if anchor in _UNNAMED else anchor for anchor in clause.anchors)
-    return replace(clause, anchors=anchors)
+    return with_anchors(clause, lambda anchor: place if anchor in _UNNAMED else anchor)
 
 
 def with_exceptions(destination: Destination, instruction: str) -> Destination:
@@ -45,10 +44,7 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
     "On the tray except the left end" excludes that side of it.
     """
     if any(anchor.category.split(" ")[-1] in _ROOM for each in destination.excluded for anchor in each.anchors):
-        raise NotUnderstoodError(
-            instruction, (0, len(instruction)), "free space has to be given as a distance",
-            'say "at least 5 cm from the kettle"',
-        )  # fmt: skip
+        raise refused(instruction, "free space")
     anchor = destination.anchors[0]
     apart = [clause for clause in anchor.relations if clause.relation == OTHER_THAN]
     parts = [other for clause in apart for other in clause.anchors]
@@ -58,10 +54,7 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
     ]
     if not apart or (anchor.category != lexicon.SURFACE and not all(sides)):
         if any(part.category.split(" ")[-1] in lexicon.PARTS for part in parts):
-            raise NotUnderstoodError(
-                instruction, (0, len(instruction)), "this part cannot be excluded here",
-                'say a side: "on the tray, but not at the left end of the tray"',
-            )  # fmt: skip
+            raise refused(instruction, "excluded part")
         return destination
     kept = tuple(clause for clause in anchor.relations if clause not in apart)
     bare = replace(anchor, relations=kept)
@@ -73,14 +66,6 @@ def with_exceptions(destination: Destination, instruction: str) -> Destination:
         excluded = [RelationClause(side, (bare,)) for side in sides if side]
     anchors = (bare, *destination.anchors[1:])
     return replace(destination, anchors=anchors, excluded=(*destination.excluded, *excluded))
-
-
-class Assembled(NamedTuple):
-    """One reading of one command."""
-
-    action: str
-    target: NounPhrase
-    destination: Destination | None
 
 
 class Attachment(NamedTuple):
@@ -100,31 +85,6 @@ class Attachment(NamedTuple):
     name: str = ""
 
 
-@dataclass
-class _Clause:
-    """A clause under construction."""
-
-    name: str
-    anchors: list[int]
-    frame: FrameOfReference | None
-    negated: bool = False
-    distance: Distance | None = None
-    also: tuple[str, ...] = ()
-    said: str = ""
-
-
-@dataclass
-class _Node:
-    """A noun phrase under construction."""
-
-    phrase: Phrase
-    clauses: list[_Clause] = field(default_factory=list)
-    attributes: tuple[str, ...] = ()
-    superlative: str | None = None
-    order_from: str | None = None
-    frame: FrameOfReference | None = None
-
-
 class _Assembly:
     """Build the query of one plan."""
 
@@ -134,39 +94,31 @@ class _Assembly:
         self.items, self.instruction, self.later = items, instruction, later
         self.above: dict[int, int] = {}  # node → the node it describes
         self.named_by: dict[int, int] = {}  # node → the node whose noun "one" takes
-        self.nodes = {
-            i: _Node(phrase, [], phrase.attributes, phrase.superlative, phrase.order_from, phrase.frame)
-            for i, phrase in enumerate(phrases)
-            if phrase is not None
-        }
-        self.clauses: dict[int, _Clause] = {}
-        self.destination: _Clause | None = None
-        self.excluded: list[_Clause] = []
-        self.also: list[_Clause] = []  # further relations that the place must have
+        self.nodes = {i: replace(phrase) for i, phrase in enumerate(phrases) if phrase is not None}
+        self.related: dict[int, list[Attachable]] = {node: [] for node in self.nodes}  # clauses of each
+        self.clauses: dict[int, Attachable] = {}
+        self.destination: Attachable | None = None
+        self.excluded: list[Attachable] = []
+        self.also: list[Attachable] = []  # further relations that the place must have
         self.frame = self._stated_frame()
 
-    def _stated_frame(self) -> FrameWords | None:
-        said = [item.frame_words for item in self.items if item.frame_words is not None and not item.frame_words.local]
-        said += [words for node in self.nodes.values() for words in node.phrase.spread]
-        for words in said[1:]:
-            if words != said[0]:
-                spans = [(item.start, item.end) for item in self.items if item.frame_words == words]
-                span = spans[-1] if spans else (0, len(self.instruction))
-                reason = "a second point of view in one sentence"
-                raise NotUnderstoodError(self.instruction, span, reason, "say one point of view")
+    def _stated_frame(self) -> FrameOfReference | None:
+        items = [item for item in self.items if item.kind == "frame"]
+        said = [item.frame for item in items] + [frame for node in self.nodes.values() for frame in node.spread]
+        for frame in said[1:]:
+            if frame != said[0]:
+                raise refused(self.instruction, "two views", *[item for item in items if item.frame == frame][-1:])
         return said[0] if said else None
 
     def apply(self, plan: Attachment) -> None:
         item = self.items[plan.item]
         node = plan.item + 1
         if plan.kind in ("clause", "destination", "excluded", "further"):
-            clause = _Clause(
-                plan.name or item.name, [node], item.frame, item.negated, item.distance, item.also, item.said
-            )
+            clause = replace(item, name=plan.name or item.name, anchors=[node])
             self.clauses[plan.item] = clause
             self.above[node] = self.named_by[node] = plan.holder
             if plan.kind == "clause":
-                self.nodes[plan.holder].clauses += [clause, *(replace(clause, name=name) for name in item.also)]
+                self.related[plan.holder] += [clause, *(replace(clause, name=name) for name in item.also)]
             elif plan.kind == "excluded":
                 if clause.distance is not None and not clause.negated:  # "on the tray, at least 10 cm from the plate"
                     clause.distance = replace(clause.distance, bound="at most")
@@ -186,36 +138,36 @@ class _Assembly:
         first = self.clauses[plan.holder]
         before = first.anchors[-1]
         self.above[node], self.named_by[node] = self.above[before], before
-        phrase, other = self.nodes[before].phrase, self.nodes[node].phrase
+        phrase, other = self.nodes[before], self.nodes[node]
         if phrase.count == 2 and self.instruction[phrase.start : phrase.end].lower().startswith("both"):
-            phrase = self.nodes[before].phrase = replace(phrase, count=None)  # "both the cup and the box": one of each
+            phrase.count = None  # "both the cup and the box": one of each
         if phrase.elliptic and not other.elliptic and not phrase.person:
-            self.nodes[before].phrase = replace(phrase, category=other.category)
+            phrase.category = other.category
             if other.count == -1:  # "the red and blue cups": one of each
-                self.nodes[node].phrase = replace(other, count=None)
+                other.count = None
         if plan.kind == "pair":
             kept = first.name == "on the other side of" or takes_two(first.name)
             first.name = first.name if kept else "between"
             first.anchors.append(node)
             self.clauses[plan.item] = first
             return
-        clause = _Clause(first.name, [node], first.frame, first.negated, first.distance)
+        clause = replace(first, anchors=[node], also=(), said="")
         of_place = [held for held in (self.excluded, self.also) if any(first is each for each in held)]
-        holders = of_place or [n.clauses for n in self.nodes.values() if first in n.clauses]
+        holders = of_place or [clauses for clauses in self.related.values() if first in clauses]
         holders[0].append(clause)
         self.clauses[plan.item] = clause
 
-    def _describe(self, node: _Node, item: Attachable) -> None:
+    def _describe(self, node: Phrase, item: Attachable) -> None:
         if item.kind == "adjective":
             node.attributes += tuple(word for word in item.words if word not in node.attributes)
             return
         node.frame = item.frame or node.frame
         if item.kind == "placed":
-            node.phrase, node.order_from = replace(node.phrase, order=item.order), item.name
+            node.order, node.order_from = item.order, item.name
             return
-        if node.phrase.order is None:
+        if node.order is None:
             node.superlative = item.name
-        elif node.phrase.order == -1 and item.kind == "side" and item.name in lexicon.ORDER_OF_SUPERLATIVE:
+        elif node.order == -1 and item.kind == "side" and item.name in lexicon.ORDER_OF_SUPERLATIVE:
             # "the last mug on the left" is the leftmost
             node.order_from = lexicon.OPPOSITE[lexicon.ORDER_OF_SUPERLATIVE[item.name]]
         elif item.kind == "from":
@@ -223,55 +175,55 @@ class _Assembly:
         else:
             node.order_from = lexicon.ORDER_OF_SUPERLATIVE.get(item.name)
             if node.order_from is None:
-                raise NotUnderstoodError(
-                    self.instruction, (item.start, item.end), f"an ordinal cannot be combined with {item.name!r}",
-                    'count from a side: "the second mug from the left"',
-                )  # fmt: skip
+                raise refused(self.instruction, "no order", item, superlative=item.name)
 
     # -------------------------------------------------------------------------------------------- to frozen data
 
     def phrase(self, index: int) -> NounPhrase:
         node = self.nodes[index]
-        if index and node.phrase.pointed and not self.later:
-            raise NotUnderstoodError(
-                self.instruction, (node.phrase.start, node.phrase.end), "this refers to an object that was not named",
-                'name the object: "left of the box"',
-            )  # fmt: skip
+        if index and node.pointed and not self.later:
+            raise refused(self.instruction, "not named", node)
         ordinal, superlative = None, node.superlative
-        if node.phrase.order is not None and node.order_from is not None:
-            last = node.phrase.order < 0
-            ordinal = Ordinal(abs(node.phrase.order), lexicon.OPPOSITE[node.order_from] if last else node.order_from)
-        if node.phrase.order is not None and node.order_from is None and counted_down(node.phrase.category):
-            ordinal = Ordinal(abs(node.phrase.order), "bottom" if node.phrase.order < 0 else "top")
-        if (
-            ordinal is not None and ordinal.n == 1 and (node.phrase.count or 0) > 1
-        ):  # "the first two mugs from the left"
+        if node.order is not None and node.order_from is not None:
+            last = node.order < 0
+            ordinal = Ordinal(abs(node.order), lexicon.OPPOSITE[node.order_from] if last else node.order_from)
+        if node.order is not None and node.order_from is None and counted_down(node.category):
+            ordinal = Ordinal(abs(node.order), "bottom" if node.order < 0 else "top")
+        if ordinal is not None and ordinal.n == 1 and (node.count or 0) > 1:  # "the first two mugs from the left"
             superlative, ordinal = _SUPERLATIVE_OF_ORDER[ordinal.from_], None
         counted = ordinal is not None and ordinal.from_ in lexicon.FRAMED_ORDERS
         framed = counted or superlative in lexicon.FRAMED_SUPERLATIVES
-        if self.frame is not None and self.frame.frame is FrameOfReference.OBJECT:
+        if self.frame is FrameOfReference.OBJECT:
             # the viewpoint belongs to the relations to the object; an ordinal has no object to look from
             framed = framed and not any(is_framed(clause.name) for clause in self.clauses.values())
-        relations = tuple(self.clause(clause) for clause in node.clauses)
-        choice, apart = node.phrase.choice, None
-        if node.phrase.other is not None:
+        relations = tuple(self.clause(clause) for clause in self.related[index])
+        choice, apart = node.choice, None
+        if node.other is not None:
             apart = self._apart(index)
-            choice = "any" if index == 0 and node.phrase.other == "another" and not self.later else choice
+            choice = "any" if index == 0 and node.other == "another" and not self.later else choice
         return NounPhrase(
             self._category(index),
             node.attributes,
-            node.phrase.count,
+            node.count,
             superlative,
             ordinal,
             relations if apart is None else (*relations, RelationClause(OTHER_THAN, (apart,))),
             self._frame(node.frame, framed),
             choice,
-            node.phrase.also,
+            node.also,
         )
+
+    def name_place(self) -> None:
+        """Let "it" as a place be the one other object that is named ("put the pen behind the box into it")."""
+        to, told = self.destination, [anchor for each in self.related[0] for anchor in each.anchors]
+        unnamed = to is not None and not self.later and [self.nodes[anchor].refers for anchor in to.anchors] == ["it"]
+        nouns = {self.nodes[node].category for node in (0, *told)}
+        if to is not None and unnamed and len(told) == 1 and nouns.isdisjoint(("object", *lexicon.PERSONS)):
+            self.destination = replace(to, anchors=told)
 
     def _category(self, index: int) -> str:
         """The noun. "One" takes the noun of a related object; "it" in a later command stays until it is resolved."""
-        phrase = self.nodes[index].phrase
+        phrase = self.nodes[index]
         if self.later and phrase.refers in _IT:
             return str(phrase.refers)
         if phrase.one and phrase.category == "object" and index in self.named_by:
@@ -292,28 +244,25 @@ class _Assembly:
                 return to.anchors[0]
         if to is None or to.anchors != [index] or not self.nodes[index].attributes or self.nodes[holder].attributes:
             return holder
-        clauses = self.nodes[holder].clauses if to.name in _HOLDING else []
+        clauses = self.related[holder] if to.name in _HOLDING else []
         told = [clause.anchors[0] for clause in clauses if clause.name in _HOLDING]
         return told[0] if len(told) == 1 and self.nodes[told[0]].attributes else holder
 
     def _apart(self, index: int) -> NounPhrase | None:
         """The phrase that "other" excludes; None if the sentence itself shows the contrast."""
         node, category = self.nodes[index], self._category(index)
-        if any(clause.name == OTHER_THAN for clause in node.clauses):
+        if any(clause.name == OTHER_THAN for clause in self.related[index]):
             return None
-        nouns = {self._category(anchor) for each in self.nodes[0].clauses for anchor in each.anchors}
-        if index and node.phrase.one and node.phrase.other == "other" and nouns - {category, "object"}:
-            span = (node.phrase.start, node.phrase.end)
-            raise NotUnderstoodError(
-                self.instruction, span, "it is unclear which other object is meant", 'name it: "on the other tray"'
-            )
+        nouns = {self._category(anchor) for each in self.related[0] for anchor in each.anchors}
+        if index and node.one and node.other == "other" and nouns - {category, "object"}:
+            raise refused(self.instruction, "which other", node)
         if index == 0:
             if self.later:
                 return NounPhrase("it")
-            if node.phrase.other == "another":
+            if node.other == "another":
                 return None
         else:
-            if node.phrase.other == "another" or category in self._nouns_above(index):
+            if node.other == "another" or category in self._nouns_above(index):
                 return None
             if self._category(self.named_by[index]) == category:  # "between the cup and the other cup"
                 return None
@@ -322,10 +271,7 @@ class _Assembly:
                     return self.phrase(earlier)
             if self.later:
                 return NounPhrase("it")
-        raise NotUnderstoodError(
-            self.instruction, (node.phrase.start, node.phrase.end), "it is unclear which object is excluded",
-            'say which one is meant: "the mug other than the red one", or "the mug on the left"',
-        )  # fmt: skip
+        raise refused(self.instruction, "which excluded", node)
 
     def _nouns_above(self, index: int) -> set[str]:
         nouns = set()
@@ -334,7 +280,7 @@ class _Assembly:
             nouns.add(self._category(index))
         return nouns
 
-    def clause(self, clause: _Clause) -> RelationClause:
+    def clause(self, clause: Attachable) -> RelationClause:
         name = clause.name
         anchors = tuple(self.phrase(anchor) for anchor in clause.anchors)
         if name == OTHER_THAN:
@@ -347,13 +293,11 @@ class _Assembly:
 
     def _any_such(self, index: int, anchor: NounPhrase) -> NounPhrase:
         """Make "not a block" exclude all blocks."""
-        said = self.instruction[self.nodes[index].phrase.start :].lower()
+        said = self.instruction[self.nodes[index].start :].lower()
         return replace(anchor, count=-1) if said.startswith(("a ", "an ")) and anchor.count is None else anchor
 
     def _frame(self, own: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
-        if not framed or own is not None or self.frame is None:
-            return own if framed else None
-        return self.frame.frame
+        return (own or self.frame) if framed else None
 
 
 def assemble(
@@ -363,7 +307,7 @@ def assemble(
     plans: Sequence[Attachment],
     instruction: str,
     later: bool = False,
-) -> Assembled:
+) -> Step:
     """Build one reading of one command.
 
     Args:
@@ -372,14 +316,13 @@ def assemble(
     """
     head = phrases[0]
     if head is not None and head.vague and action not in _LOOKING:
-        raise NotUnderstoodError(
-            instruction, (head.start, head.end), "the number is missing", 'say a number, or "all the mugs"'
-        )  # fmt: skip
+        raise refused(instruction, "no number", head)
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:
         assembly.apply(plan)
     destination = None
     if assembly.destination is not None:
+        assembly.name_place()
         clause = assembly.clause(assembly.destination)
         if assembly.destination.also:
             clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
@@ -394,4 +337,4 @@ def assemble(
         if action in ("pick", "give") and clause.relation != "to":
             action = "place"
     action = "push" if action == SLIDE else action
-    return Assembled(action, assembly.phrase(0), destination)
+    return Step(action, assembly.phrase(0), destination)

@@ -8,16 +8,19 @@ is closed once something attaches above it, so attachments never cross. A beam b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.assembly import SLIDE, Assembled, Attachment, assemble
+from spatial_vlm_ros.language.assembly import SLIDE, Attachment, assemble
 from spatial_vlm_ros.language.lexicon import NOT, SURFACES, WITH
 from spatial_vlm_ros.language.part_words import CLOSURES, counted_down
+from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.relations import MEANINGS, PROPERTIES
-from spatial_vlm_ros.language.sentence import Attachable, Phrase, Task
+from spatial_vlm_ros.language.sentence import Attachable, Phrase, VerbPhrase
 from spatial_vlm_ros.language.vocabulary import takes_two
+from spatial_vlm_ros.types import Step
 
 # --------------------------------------------------------------------------------------------------
 # Refuse words that may describe two objects, or that say how and not where, because no scene settles them.
@@ -37,27 +40,19 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
     item = items[i]
     if item.kind == "clause" and item.distance is None:
         return
-    found: tuple[str, str] | None = None
-    end = item.end
     describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
     away = item.said.startswith("away from") and instruction[item.end :].lstrip().lower().startswith("by ")
     way = item.kind == "side" and not (item.relative or item.predicate) and _is_way(item, instruction)
     if item.kind == "adjective" and action in _MOVED and not (item.relative or item.predicate or item.link):
-        found = "the pose of an object cannot be given here", "say only where, or describe the object before its noun"
-    elif describes and i and _is_feature(items[i - 1]):
-        found = (
-            "this may describe the part or the whole",
-            'say it before the noun: "the left jar with the red lid"',
-        )
-    elif item.kind == "side" and item.link == "comma" and placed in _PLACED:
-        found = "this may be a side of the place, or the one on that side", 'say "right of the basin"'
-    elif item.distance is not None and action in _MOVED and away:
-        end = len(instruction)
-        found = "a distance to move away is not supported", 'say where to: "10 cm from the wall", "10 cm to the left"'
-    elif action in _PUSHED and way:  # "push the box to the left"
-        found = "the distance is missing", 'say "10 cm to the left"'
-    if found is not None:
-        raise NotUnderstoodError(instruction, (item.start, end), *found)
+        raise refused(instruction, "pose", item)
+    if describes and i and _is_feature(items[i - 1]):
+        raise refused(instruction, "part or whole", item)
+    if item.kind == "side" and item.link == "comma" and placed in _PLACED:
+        raise refused(instruction, "side of place", item)
+    if item.distance is not None and action in _MOVED and away:
+        raise refused(instruction, "away by", replace(item, end=len(instruction)))
+    if action in _PUSHED and way:  # "push the box to the left"
+        raise refused(instruction, "how far", item)
 
 
 def _is_feature(item: Attachable) -> bool:
@@ -72,8 +67,6 @@ def _is_way(item: Attachable, instruction: str) -> bool:
 
 MAX_READINGS = 64
 """Most readings kept during attachment, and returned."""
-MAX_ITEMS = 20
-"""Most relations and other additions in one sentence."""
 
 # Share of the preferred attachment, and of each next one in the remainder; the last one gets the rest.
 _PREFERRED_SHARE = 0.6
@@ -101,6 +94,10 @@ _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in t
 _UPRIGHT = frozenset({"highest", "lowest"})
 _BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # for two single objects: between them
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
+
+
+_OF_NOUN = frozenset({"clause", "side", "adjective"})
+"""Kinds of attachments whose holder is a noun."""
 
 
 class _State(NamedTuple):
@@ -152,7 +149,7 @@ def _meanings(item: Attachable, taken: bool, head: Phrase | None) -> list[tuple[
 class _Enumeration:
     """Beam search over the readings of one command."""
 
-    def __init__(self, task: Task, instruction: str) -> None:
+    def __init__(self, task: VerbPhrase, instruction: str) -> None:
         self.instruction, self.action, self.items = instruction, task.action, task.items
         self.second = task.second
         self.phrases: list[Phrase | None] = [task.head, *(item.phrase for item in self.items)]
@@ -184,10 +181,7 @@ class _Enumeration:
         self.sided = sides[-1]
         item = self.items[self.sided]
         if item.name in _UPRIGHT:
-            raise NotUnderstoodError(
-                self.instruction, (item.start, item.end),
-                "this does not name a place", 'name the object: "on top of the box"',
-            )  # fmt: skip
+            raise refused(self.instruction, "height no place", item)
         noun, side = ("middle", None) if item.name == "middle" else ("side", item.name)
         phrase = Phrase(noun, superlative=side, frame=item.frame, start=item.start, end=item.end)
         self.phrases[self.sided + 1] = phrase
@@ -259,6 +253,29 @@ class _Enumeration:
             return state._replace(counting=state.counting | _bit(node))
         return state._replace(picked=state.picked | _bit(node))
 
+    def _attached(
+        self, i: int, kind: str, state: _State, kept: tuple[int, ...] = (), holder: int = 0, name: str = ""
+    ) -> _State:
+        """The state in which item `i` is attached: `kept` of the frontier stays open, and the item's own phrase is."""
+        node, phrase = i + 1, self.phrases[i + 1]
+        held = _bit(holder) if kind in _OF_NOUN else 0
+        single, waits = state.single, phrase is not None and phrase.count in (None, 1)
+        if kind == "pair":
+            single &= ~_bit(holder + 1)
+        elif waits and takes_two(name):  # a "between" with one singular anchor needs another
+            single |= _bit(node)
+        new = state._replace(
+            frontier=kept if phrase is None else (*kept, node),
+            plan=(*state.plan, Attachment(i, kind, holder, name)),
+            described=state.described | held,
+            related=state.related | (held if self.items[i].relative else 0),
+            single=single,
+            destination=i if kind == "destination" else state.destination,
+        )
+        if kind == "side":
+            return new._replace(picked=state.picked | held, counting=state.counting & ~held)
+        return self._with_node(new, node)
+
     def _grow(self, i: int, state: _State) -> _Options:
         """The states that item `i` leads to, with their weights."""
         item = self.items[i]
@@ -277,7 +294,7 @@ class _Enumeration:
             yield from self._further_phrase(i, state)
             return
         if i == self.sided:
-            yield 1.0, partial(self._send, i, state, "on")
+            yield 1.0, partial(self._attached, i, "destination", state, name="on")
             return
         last = state.plan[-1] if state.plan else None
         placed = last.name if last is not None and last.kind == "destination" else ""
@@ -287,22 +304,25 @@ class _Enumeration:
             open_ = [(p, plan.item) for _, p, plan, name in self._continuable(state) if name in _FROM_A_SECOND]
             pairs = [(p, first) for p, first in open_ if first not in paired]
             for p, first in pairs:  # "from the cup" completes "on the other side of the box"
-                yield 1.0, partial(self._pair, i, p, first, state)
+                yield 1.0, partial(self._attached, i, "pair", state, state.frontier[:p], first)
             if pairs:
                 return
         excepting = item.kind == "clause" and item.name == "other than" and not (item.link or item.relative)
         if excepting and state.destination is not None and self._of_many(0):
+            # "put everything on the tray except the cup"
             taken = _EXCLUDED
-            yield taken, partial(self._apart_from_all, i, state)  # "put everything on the tray except the cup"
+            yield taken, partial(self._attached, i, "clause", state, name="other than")
         elif taken := self._as_excluded(item, state):
-            yield taken, partial(self._restrict, i, state, "excluded")
+            away = item.name in _AWAY and item.distance is None  # a place "away from" it must not be near it
+            name = "near" if away else self.meanings[i][False][0][1]
+            yield taken, partial(self._attached, i, "excluded", state, name=name)
         elif taken := self._as_further(item, state):
-            yield taken, partial(self._restrict, i, state, "further")
+            yield taken, partial(self._attached, i, "further", state, name=self.meanings[i][False][0][1])
         else:
             taken = self._as_destination(i, state)
             if taken and not self._closing(state, 0) and not state.single:
                 for share, name in self.meanings[i][False]:
-                    yield taken * share, partial(self._send, i, state, name)
+                    yield taken * share, partial(self._attached, i, "destination", state, name=name)
             if taken >= 1.0 or (item.motion and self.action not in ("find", "verify")):
                 return
         for share, build in self._shared(i, item, state):
@@ -312,11 +332,6 @@ class _Enumeration:
         """True if a phrase is about all or any of several objects, so that some can be excepted."""
         phrase = self.phrases[node]
         return phrase is not None and (phrase.count == -1 or phrase.choice is not None)
-
-    def _apart_from_all(self, i: int, state: _State) -> _State:
-        """The state in which item `i` is an exception from the objects that are put somewhere."""
-        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, "clause", 0, "other than")))
-        return self._with_node(new, i + 1)
 
     def _as_excluded(self, item: Attachable, state: _State) -> float:
         """Share of a clause as a relation that the destination must not have."""
@@ -350,20 +365,6 @@ class _Enumeration:
             return 0.0  # "behind the box next to the bowl" tells which box
         return _FURTHER.get(item.link, 0.0)
 
-    def _restrict(self, i: int, state: _State, kind: str) -> _State:
-        """The state in which the place must have the relation of item `i`, too, or must not have it."""
-        item = self.items[i]
-        near = kind == "excluded" and item.name in _AWAY and item.distance is None
-        name = "near" if near else self.meanings[i][False][0][1]
-        new = state._replace(frontier=(i + 1,), plan=(*state.plan, Attachment(i, kind, name=name)))
-        return self._with_node(self._with_pair(new, i, name), i + 1)
-
-    def _send(self, i: int, state: _State, name: str) -> _State:
-        new = state._replace(
-            frontier=(i + 1,), plan=(*state.plan, Attachment(i, "destination", name=name)), destination=i
-        )  # fmt: skip
-        return self._with_node(self._with_pair(new, i, name), i + 1)
-
     def _shared(self, i: int, item: Attachable, state: _State) -> _Options:
         """Attach to each open noun; the shares depend on its distance."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
@@ -373,7 +374,7 @@ class _Enumeration:
         if not high or joined:
             places.reverse()
         for rank, p in enumerate(places):
-            node = state.frontier[p]
+            node, kept = state.frontier[p], state.frontier[: p + 1]
             share = _place_share(rank, len(places))
             if joined and item.relative and state.related & _bit(node):
                 share *= _PARALLEL_BONUS
@@ -383,9 +384,10 @@ class _Enumeration:
                 taken = node == 0 and not (item.link or item.relative or item.predicate or item.distance)
                 taken = taken and (item.name not in _AWAY or self.taking)
                 for part, name in self.meanings[i][taken]:
-                    yield share * part, partial(self._relate, i, p, state, name)
+                    yield share * part, partial(self._attached, i, "clause", state, kept, node, name)
             else:
-                yield share, partial(self._describe, i, p, state)
+                kind = "adjective" if item.kind == "adjective" else "side"
+                yield share, partial(self._attached, i, kind, state, kept, node)
 
     def _open(self, item: Attachable, state: _State, p: int) -> bool:
         """True if `item` may attach to the noun at position `p` of the frontier."""
@@ -412,38 +414,7 @@ class _Enumeration:
         waiting = state.counting | state.single
         return bool(waiting) and any(waiting & _bit(node) for node in state.frontier[p + 1 :])
 
-    # -------------------------------------------------------------------------------------------- ways to attach
-
-    def _with_pair(self, state: _State, i: int, name: str) -> _State:
-        """Note that a "between" with one singular anchor needs another."""
-        phrase = self.phrases[i + 1]
-        if takes_two(name) and phrase is not None and (phrase.count is None or phrase.count == 1):
-            return state._replace(single=state.single | _bit(i + 1))
-        return state
-
-    def _relate(self, i: int, p: int, state: _State, name: str) -> _State:
-        """The state in which item `i` is a clause of the noun at position `p`."""
-        node = state.frontier[p]
-        new = state._replace(
-            frontier=(*state.frontier[: p + 1], i + 1),
-            plan=(*state.plan, Attachment(i, "clause", node, name)),
-            described=state.described | _bit(node),
-            related=state.related | (_bit(node) if self.items[i].relative else 0),
-        )
-        return self._with_node(self._with_pair(new, i, name), i + 1)
-
-    def _describe(self, i: int, p: int, state: _State) -> _State:
-        """The state in which item `i`, a side or a describing word, describes the noun at position `p`."""
-        node, item = state.frontier[p], self.items[i]
-        new = state._replace(
-            frontier=state.frontier[: p + 1],
-            plan=(*state.plan, Attachment(i, "adjective" if item.kind == "adjective" else "side", node)),
-            described=state.described | _bit(node),
-            related=state.related | (_bit(node) if item.relative else 0),
-        )
-        if item.kind == "adjective":
-            return new
-        return new._replace(picked=state.picked | _bit(node), counting=state.counting & ~_bit(node))
+    # -------------------------------------------------------------------------------------------- further anchors
 
     def _continuable(self, state: _State) -> Iterator[tuple[int, int, Attachment, str]]:
         """Anchors on the frontier that another anchor may follow: rank from the right, position, plan and relation."""
@@ -458,37 +429,22 @@ class _Enumeration:
             if plan is not None and not state.counting & (closed | _bit(node)) and not waiting & closed:
                 yield rank, p, plan, plan.name or self.items[plan.item].name
 
-    def _pair(self, i: int, p: int, first: int, state: _State) -> _State:
-        """The state in which item `i` is the second anchor of item `first`."""
-        new = state._replace(
-            frontier=(*state.frontier[:p], i + 1),
-            plan=(*state.plan, Attachment(i, "pair", first)),
-            single=state.single & ~_bit(first + 1),
-        )
-        return self._with_node(new, i + 1)
-
-    def _repeat(self, i: int, p: int, first: Attachment, name: str, state: _State) -> _State:
-        new = state._replace(
-            frontier=(*state.frontier[:p], i + 1), plan=(*state.plan, Attachment(i, "repeat", first.item, name))
-        )
-        return self._with_node(new, i + 1)
-
     def _further_phrase(self, i: int, state: _State) -> _Options:
         """The states for "and the bowl": the second anchor of "between", or the same relation to another anchor."""
         if self.items[i].link != "and":
             return
         paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
         for rank, p, plan, name in self._continuable(state):
-            node = state.frontier[p]
+            node, kept = state.frontier[p], state.frontier[:p]
             share = _place_share(rank, len(state.frontier))
             both = (self.phrases[node], self.phrases[i + 1])
             single = all(phrase is not None and phrase.count in (None, 1) for phrase in both)
             if takes_two(name) or (name in _BOTH_OR_EACH and single):
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
-                    yield share * bonus, partial(self._pair, i, p, plan.item, state)
+                    yield share * bonus, partial(self._attached, i, "pair", state, kept, plan.item)
             elif plan.kind in ("clause", "excluded") and name != "at the centre of":
-                yield share, partial(self._repeat, i, p, plan, name, state)
+                yield share, partial(self._attached, i, "repeat", state, kept, plan.item, name)
 
     # -------------------------------------------------------------------------------------------- refusing
 
@@ -498,26 +454,16 @@ class _Enumeration:
         item = self.items[i] if i < len(self.items) else None
         if single and (item is None or item.kind != "also"):
             clause = self.items[single[0] - 1]
-            span, reason = (clause.start, clause.end), f'"{clause.name}" needs two objects'
-            repair = f'say "{clause.name} the mug and the bowl" or "{clause.name} the two mugs"'
-        elif counting:
-            phrase = self.phrases[counting[0]] or Phrase("object")
-            span, reason = (phrase.start, phrase.end), "from which side is this counted?"
-            repair = 'say "the second mug from the left"'
-        elif item is None:
-            span, reason, repair = (0, len(self.instruction)), "the parts do not fit together", "use simpler words"
-        else:
-            span = (item.start, item.end)
-            reason, repair = {
-                "also": ("this names a second object", "name one object in one command"),
-                "from": ("there is a side to count from, but no ordinal", 'say "the second mug from the left"'),
-                "placed": ("a second ordinal for one object", "use one superlative or ordinal for each object"),
-                "side": ("a second superlative for one object", "use one superlative or ordinal for each object"),
-            }.get(item.kind, ("it is unclear what this describes", "say it next to the object that it describes"))
-        return NotUnderstoodError(self.instruction, span, reason, repair)
+            return refused(self.instruction, "needs two", clause, relation=clause.name)
+        if counting:
+            return refused(self.instruction, "which side", self.phrases[counting[0]] or Phrase("object"))
+        if item is None:
+            return refused(self.instruction, "no fit")
+        name = item.kind if item.kind in ("also", "from", "placed", "side") else "unattached"
+        return refused(self.instruction, name, item)
 
 
-def attachments(task: Task, instruction: str, later: bool) -> list[tuple[float, Assembled]]:
+def attachments(task: VerbPhrase, instruction: str, later: bool) -> list[tuple[float, Step]]:
     """All readings of one command.
 
     Args:
@@ -527,7 +473,7 @@ def attachments(task: Task, instruction: str, later: bool) -> list[tuple[float, 
         At most `MAX_READINGS` readings with their shares, the preferred one first; the shares sum to 1.
     """
     enumeration = _Enumeration(task, instruction)
-    shares: dict[Assembled, float] = {}
+    shares: dict[Step, float] = {}
     for state in enumeration.run():
         assembled = assemble(task.action, enumeration.phrases, enumeration.items, state.plan, instruction, later)
         shares[assembled] = shares.get(assembled, 0.0) + state.weight

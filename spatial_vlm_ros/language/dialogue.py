@@ -19,9 +19,10 @@ from spatial_vlm_ros.language.acts import patterns_of
 from spatial_vlm_ros.language.answers import alternatives, classify, denial, description, names_frame, normalised
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse
+from spatial_vlm_ros.language.part_words import in_anchors, in_place, with_anchors
 from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
-from spatial_vlm_ros.language.vocabulary import RELATIONS
+from spatial_vlm_ros.language.vocabulary import is_framed
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.types import (
     Destination,
@@ -220,7 +221,7 @@ def with_name(queries: Sequence[SpatialQuery], missing: NounPhrase, name: str) -
     def renamed(phrase: NounPhrase) -> NounPhrase:
         if (phrase.category, phrase.attributes) == (missing.category, missing.attributes):
             phrase = dataclasses.replace(phrase, category=name)
-        return _in_anchors(phrase, renamed)
+        return in_anchors(phrase, renamed)
 
     return tuple(_mapped(query, renamed) for query in queries)
 
@@ -244,7 +245,7 @@ def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> lis
 
 def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhrase:
     """Replace a phrase, or one of the phrases inside it, by another one."""
-    return new if said == old else _in_anchors(said, partial(_with_phrase, old=old, new=new))
+    return new if said == old else in_anchors(said, partial(_with_phrase, old=old, new=new))
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
@@ -341,16 +342,6 @@ def _relating(phrase: NounPhrase, *clauses: RelationClause) -> NounPhrase:
     return dataclasses.replace(phrase, relations=(*phrase.relations, *clauses))
 
 
-def _in_anchors(phrase: NounPhrase, change: Callable[[NounPhrase], NounPhrase]) -> NounPhrase:
-    """A phrase with the phrases that its relations name changed."""
-    relations = (dataclasses.replace(clause, anchors=tuple(map(change, clause.anchors))) for clause in phrase.relations)
-    return dataclasses.replace(phrase, relations=tuple(relations))
-
-
-def _is_framed(relation: str) -> bool:
-    return relation in RELATIONS and RELATIONS[relation].framed
-
-
 def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool) -> NounPhrase:
     """Set the frame of orders and relations, those of anchors too: if none was said, or with `whatever_said`."""
 
@@ -359,9 +350,9 @@ def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool
 
     ordered = said.superlative in FRAMED_SUPERLATIVES
     ordered = ordered or (said.ordinal is not None and said.ordinal.from_ in FRAMED_ORDERS)
-    said = _in_anchors(said, partial(_seen_from, frame=frame, whatever_said=whatever_said))
+    said = in_anchors(said, partial(_seen_from, frame=frame, whatever_said=whatever_said))
     relations = tuple(
-        dataclasses.replace(clause, frame=replaced(clause.frame, _is_framed(clause.relation)))
+        dataclasses.replace(clause, frame=replaced(clause.frame, is_framed(clause.relation)))
         for clause in said.relations
     )
     return dataclasses.replace(said, relations=relations, frame=replaced(said.frame, ordered))
@@ -373,12 +364,11 @@ def _mapped(
     """The query with every phrase changed, and the frame of destinations set."""
 
     def clause(said: _Related) -> _Related:
-        seen_from = frame if frame is not None and _is_framed(said.relation) else said.frame
-        return dataclasses.replace(said, anchors=tuple(map(phrase, said.anchors)), frame=seen_from)
+        seen_from = frame if frame is not None and is_framed(said.relation) else said.frame
+        return dataclasses.replace(with_anchors(said, phrase), frame=seen_from)
 
     def place(said: Destination | None) -> Destination | None:
-        return said and dataclasses.replace(
-            clause(said), excluded=tuple(map(clause, said.excluded)), also=tuple(map(clause, said.also)))  # fmt: skip
+        return said and in_place(said, clause)
 
     def step(said: Step) -> Step:
         return dataclasses.replace(said, target=phrase(said.target), destination=place(said.destination))
@@ -414,7 +404,7 @@ def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
         return _relating(earlier, *phrase.relations)
     apart = any(clause.relation == _OTHER_THAN for clause in phrase.relations)
     category = earlier.category if apart and phrase.category == _GENERIC else phrase.category
-    return dataclasses.replace(_in_anchors(phrase, partial(_replaced, earlier=earlier)), category=category)
+    return dataclasses.replace(in_anchors(phrase, partial(_replaced, earlier=earlier)), category=category)
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
@@ -14,7 +14,7 @@ from spatial_vlm_ros.types import Distance
 
 _Bound = Literal["about", "at most", "at least"]
 _TABLES = WORDS.under("distances")
-DISTANCE_ENDS = _TABLES.patterns("ends")
+DISTANCE_ENDS = _TABLES.words("ends")
 """Words that may follow a distance that comes after its relation."""
 _UNITS = {phrase: float(metres) for phrase, metres in _TABLES.meanings("units").items()}
 _UNIT_WORDS = frozenset(phrase.rsplit(" ", 1)[-1] for phrase in _UNITS)
@@ -48,12 +48,13 @@ class SaidDistance(NamedTuple):
     bounded: bool
 
 
-def _found(texts: Sequence[str], i: int, table: Mapping[str, object]) -> tuple[str, int] | None:
+def longest_at(texts: Sequence[str], i: int, phrases: Container[str]) -> tuple[str, int]:
+    """The longest of some phrases of up to 5 words at word `i`, and its number of words; "" and 0 = none."""
     for length in range(min(5, len(texts) - i), 0, -1):
         words = texts[i : i + length]
-        if all(words) and (text := " ".join(words)) in table:
+        if all(words) and (text := " ".join(words)) in phrases:
             return text, length
-    return None
+    return "", 0
 
 
 def _cardinal(texts: Sequence[str], i: int) -> tuple[float, int] | None:
@@ -67,9 +68,9 @@ def _cardinal(texts: Sequence[str], i: int) -> tuple[float, int] | None:
 
 def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
     """A number before a unit, as a factor of that unit: "two and a half", "half a", "a couple of"; NaN if vague."""
-    vague = _found(texts, i, _VAGUE)
-    if vague is not None:
-        return _VAGUE[vague[0]], vague[1]
+    vague, length = longest_at(texts, i, _VAGUE)
+    if length:
+        return _VAGUE[vague], length
     whole = _cardinal(texts, i)
     start = i + whole[1] if whole else i
     if whole and texts[start : start + 1] == ["and"]:
@@ -113,8 +114,8 @@ def _amount(texts: Sequence[str], i: int) -> tuple[float, int] | None:
     number = _number(texts, i)
     if number is None:
         return None
-    unit = _found(texts, i + number[1], _UNITS)
-    if unit is None:
+    unit = longest_at(texts, i + number[1], _UNITS)
+    if not unit[1]:
         inches = texts[i + number[1] : i + number[1] + 1] == ["in"] and texts[i][0].isdecimal()
         following = texts[i + number[1] + 1] if inches and i + number[1] + 1 < len(texts) else ""
         if following not in _BEFORE_INCHES:
@@ -140,7 +141,7 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
     """
     bound: _Bound = "about"
     j, bounded = i, False
-    while j - i < _LONGEST_BOUND and (found := _found(texts, j, _BEFORE)) is not None:
+    while j - i < _LONGEST_BOUND and (found := longest_at(texts, j, _BEFORE))[1]:
         bound = _narrower(bound, _BEFORE[found[0]])
         j, bounded = j + found[1], True
     total, units, last = 0.0, 0, math.inf
@@ -155,7 +156,7 @@ def distance_at(texts: Sequence[str], i: int) -> SaidDistance | None:
         return None
     if (left := _cardinal(texts, j)) is not None and texts[j] not in ("a", "an", "one"):
         return SaidDistance(None, j + left[1] - i, bounded)  # "1 m 50"
-    if (found := _found(texts, j, _AFTER)) is not None:
+    if (found := longest_at(texts, j, _AFTER))[1]:
         bound, j = _narrower(bound, _AFTER[found[0]]), j + found[1]
     distance = None if math.isnan(total) else Distance(round(total, _MICROMETRES), bound)
     return SaidDistance(distance, j - i, bounded)
@@ -174,8 +175,8 @@ def range_at(texts: Sequence[str], i: int) -> int:
         i: index of the first word.
     """
     if i < len(texts) and _RANGE.fullmatch(texts[i]):
-        unit = _found(texts, i + 1, _UNITS)
-        return 1 + unit[1] if unit else 0
+        unit = longest_at(texts, i + 1, _UNITS)
+        return 1 + unit[1] if unit[1] else 0
     if i < len(texts) and (glued := _RANGE_GLUED.fullmatch(texts[i])):
         return int(glued[2] in _UNITS)
     between = texts[i : i + 1] in (["between"], ["from"])

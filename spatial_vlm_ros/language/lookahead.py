@@ -6,21 +6,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spatial_vlm_ros.language import acts, courtesy, lexicon
+from spatial_vlm_ros.language import acts, lexicon
 from spatial_vlm_ros.language.distances import distance_at, mentions_unit
-from spatial_vlm_ros.language.patterns import phrase_set
-from spatial_vlm_ros.language.phrase_index import Kinds
+from spatial_vlm_ros.language.patterns import Kinds, phrase_set
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import Word
 
 NOMINAL = frozenset({"NOUN", "ADJ", "ADJNOUN", "NUM", "ORD", "SUP", "POSITION", "COMPOUND", "ONE", "OTHER", "PORTION"})
 RELATING = frozenset({"REL", "SIDE"})
+FILLING = frozenset({"INTENSIFIER", "POSTURE"})
 OPENERS = frozenset({"DET", "QTY", "PRON", "PERSON", "THAT", "ALONE", "PRON THATIS", "PRON THATIS NOT"})
 ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
 """Tokens after which a phrase may be complete."""
 JOINTS = frozenset({"AND", "BUT", "COMMA"})
 _LONGEST_PLEASANTRY = max(map(len, phrase_set(*acts.PLEASANTRIES)))
 PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
+PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
+"""Tokens that may come before a noun."""
 
 
 @dataclass
@@ -45,32 +47,25 @@ class PhraseMatch:
     """A phrase of the tables found in the words."""
 
     kinds: Kinds
+    first: int
     length: int
     text: str
 
+    @property
+    def after(self) -> int:
+        """Index of the word after it."""
+        return self.first + self.length
+
 
 class Lookahead:
-    """The words of one instruction, with the table entries found for them.
+    """The words of one instruction, with the table entries found for them."""
 
-    Args:
-        seen: an earlier lookahead over exactly these words, whose lookups are reused; None = none.
-    """
-
-    def __init__(self, words: list[Word], seen: Lookahead | None = None) -> None:
+    def __init__(self, words: list[Word]) -> None:
         self.words = words
-        self.phrases, _ = phrase_table()
+        self.phrases = phrase_table()
         self.tokens: list[Token] = []
         self.roles: list[tuple[int, int, str]] = []  # start, end and role of each word, as in WordRole
-        self.texts: list[str] = []
-        self.measurable = False
-        self.tail: list[bool] = []
-        self._found: dict[int, list[PhraseMatch]] = {}
-        self._kinds: dict[int, frozenset[str]] = {}
-        if seen is None:
-            self.reset()
-        else:
-            self.texts, self.measurable, self.tail = seen.texts, seen.measurable, seen.tail
-            self._found, self._kinds = seen._found, seen._kinds
+        self.reset()
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) for the words from `first` on."""
@@ -88,7 +83,8 @@ class Lookahead:
         """Clear the lookups after the words changed."""
         self.texts = [word.text if word.kind == "word" else "" for word in self.words]
         self.measurable = mentions_unit(self.texts)
-        self._found, self._kinds = {}, {}
+        self._found: dict[int, list[PhraseMatch]] = {}
+        self._kinds: dict[int, frozenset[str]] = {}
         self.tail = self._tail()
 
     def matches(self, i: int) -> list[PhraseMatch]:
@@ -104,7 +100,7 @@ class Lookahead:
             text = word.text if length == 1 else f"{text} {word.text}"
             kinds = self.phrases.get(text)
             if kinds:
-                found.append(PhraseMatch(kinds, length, text))
+                found.append(PhraseMatch(kinds, i, length, text))
         self._found[i] = found[::-1]
         return self._found[i]
 
@@ -128,10 +124,16 @@ class Lookahead:
                 return True
             if measured and self.measurable and self.measures(i):
                 return True
-            if not self.peek(i) & {"INTENSIFIER", "POSTURE"}:
+            if not self.peek(i) & FILLING:
                 return False
             i += self.matches(i)[0].length
         return False
+
+    def after_fillers(self, i: int) -> int:
+        """Index of the first word from `i` on that is not dropped before a relation."""
+        while i < len(self.words) and self.peek(i) & FILLING and not self.peek(i) & {"REL"}:
+            i += self.matches(i)[0].length
+        return i
 
     def close_to(self, i: int) -> bool:
         """True if a superlative at `i` is a relation ("nearest the box")."""
@@ -186,16 +188,20 @@ class Lookahead:
 
     def polite_there(self, text: str, after: int) -> bool:
         """True if the words before word `after` are polite there; they are not in "if you have a second mug"."""
-        if text in courtesy.BEFORE_COMMA:
+        if text in lexicon.BEFORE_COMMA:
             return bool(self.peek(after) & {"COMMA", "STOP"})
-        if text.startswith(courtesy.TIMES):
-            timed = text.endswith(courtesy.TIME_ENDS) and self.peek(after) & {"VERB", "POLITE"}
+        if text.startswith(lexicon.TIME_OPENINGS):
+            timed = text.endswith(lexicon.TIME_ENDS) and self.peek(after) & {"VERB", "POLITE"}
             return bool(timed or self.peek(after) & {"COMMA", "STOP"})
         return True
 
     def previous(self) -> str:
         """Kind of the last token."""
         return self.tokens[-1].kind if self.tokens else ""
+
+    def last(self, *kinds: str) -> Token | None:
+        """The last token of some kinds, or None."""
+        return next((token for token in reversed(self.tokens) if token.kind in kinds), None)
 
     def _tail(self) -> list[bool]:
         """For each word, True if only polite words follow from there to the end."""
@@ -208,7 +214,7 @@ class Lookahead:
             word = self.words[i]
             if word.kind in ("stop", "comma"):
                 tail[i] = tail[i + 1]
-            elif word.text in courtesy.VOCATIVES:
+            elif word.text in lexicon.VOCATIVES:
                 tail[i] = tail[i + 1] and i > 0 and self.words[i - 1].kind == "comma"
             else:
                 tail[i] = any("PLEASANTRY" in match.kinds and tail[i + match.length] for match in self.matches(i))

@@ -7,8 +7,7 @@ A comma or a point before exactly three digits may separate thousands or decimal
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 
@@ -30,45 +29,35 @@ _SMALL = {"zero": 0, "nought": 0, "one": 1, **NUMBERS}
 TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
         "ninety": 90}  # fmt: skip
 _GREAT = {"thousand": 1000, "million": 1_000_000}
+_HUNDRED = {"hundred": 100}
 _ARTICLES = frozenset({"a", "an"})
 ANY_NUMBER = frozenset({*_SMALL, *TENS, *_GREAT, "hundred", "point"}) - {"one"}
 
 
-@dataclass(frozen=True)
-class Numeral:
-    """A word that contains a number, in one form.
-
-    Args:
-        doubtful: True if the number is ambiguous.
-        unit: what was joined by a hyphen ("10-cm"), or "".
-    """
-
-    text: str
-    doubtful: bool = False
-    unit: str = ""
-
-
-def numeral(word: str) -> Numeral:
+def numeral(word: str) -> tuple[str, str] | None:
     """Parse a written word that begins with a digit: "1,5", "10cm", "2nd", "3d", "10-cm".
 
     Args:
         word: lower case, without spaces.
+
+    Returns:
+        The word with its number in one form, and what was joined by a hyphen ("10-cm") or ""; None if it is ambiguous.
     """
     found = _LEADING.fullmatch(word)
     if found is None:
-        return Numeral(word)
+        return word, ""
     number, rest = found["number"], found["rest"]
     if _UNIT_AND_MORE.fullmatch(rest) or (rest and not (rest[0].isalpha() or rest[0] == "-")):
-        return Numeral(word, doubtful=True)  # "1m50", "1e3"
+        return None  # "1m50", "1e3"
     digits = _plain(number)
     if rest.startswith("-") and rest[1:].isalpha():
-        return Numeral(word) if digits is None else Numeral(digits, unit=rest[1:])
+        return (word, "") if digits is None else (digits, rest[1:])
     if _RANGE.fullmatch(rest):
-        return Numeral(word)
+        return word, ""
     plain = number.isdecimal()
     if digits is None or (rest.startswith("-") and not plain):
-        return Numeral(word, doubtful=True)
-    return Numeral(word if plain else digits + rest)
+        return None
+    return word if plain else digits + rest, ""
 
 
 def _plain(number: str) -> str | None:
@@ -152,7 +141,6 @@ def _digits(texts: Sequence[str], i: int) -> str:
 
 
 def _below_hundred(texts: Sequence[str], i: int) -> tuple[int, int]:
-    """A number below a hundred at word `i` and its number of words; 0 words = none."""
     if i >= len(texts):
         return 0, 0
     if texts[i] in TENS:
@@ -161,25 +149,22 @@ def _below_hundred(texts: Sequence[str], i: int) -> tuple[int, int]:
     return (_SMALL[texts[i]], 1) if texts[i] in _SMALL else (0, 0)
 
 
-def _below_thousand(texts: Sequence[str], i: int, article: bool) -> tuple[int, int]:
-    value, used = _below_hundred(texts, i)
-    start = i
-    if not used and article and texts[i : i + 1] and texts[i] in _ARTICLES:
-        value, used = 1, 1
-    if texts[start + used : start + used + 1] != ["hundred"]:
-        return (0, 0) if used and texts[i] in _ARTICLES and not _great(texts, i + 1) else (value, used)
-    value, used = max(value, 1) * 100, used + 1
+def _whole(texts: Sequence[str], i: int, scales: Sequence[Mapping[str, int]] = (_GREAT, _HUNDRED)) -> tuple[int, int]:
+    """A number at word `i` and its number of words; 0 words = none.
+
+    Args:
+        scales: words that multiply the number before them, the greatest first; each is said at most once.
+    """
+    if not scales:
+        return _below_hundred(texts, i)
+    value, used = _whole(texts, i, scales[1:])
+    if not used and scales[0] is _GREAT and texts[i] in _ARTICLES and _great(texts, i + 1):  # "a hundred"
+        value, used = _whole(texts, i + 1, scales)
+        return value, used + 1
+    scale = scales[0].get(texts[i + used], 0) if i + used < len(texts) else 0
+    if not scale:
+        return value, used
+    value, used = max(value, 1) * scale, used + 1
     joined = texts[i + used : i + used + 1] == ["and"]
-    rest, more = _below_hundred(texts, i + used + joined)
+    rest, more = _whole(texts, i + used + joined, scales[1:])
     return (value + rest, used + joined + more) if more and rest else (value, used)
-
-
-def _whole(texts: Sequence[str], i: int) -> tuple[int, int]:
-    value, used = _below_thousand(texts, i, article=True)
-    if i + used < len(texts) and texts[i + used] in _GREAT:
-        value, used = max(value, 1) * _GREAT[texts[i + used]], used + 1
-        joined = texts[i + used : i + used + 1] == ["and"]
-        rest, more = _below_thousand(texts, i + used + joined, article=False)
-        if more and rest:
-            value, used = value + rest, used + joined + more
-    return value, used

@@ -7,10 +7,10 @@ import contextlib
 import json
 import pkgutil
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.distances import is_unit
@@ -19,9 +19,16 @@ from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import in_parts
 from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
 from spatial_vlm_ros.language.questions_of_space import ranked, read_question
-from spatial_vlm_ros.language.refusals import DISTANCE_HERE, UNITLESS, no_order, unexpected
-from spatial_vlm_ros.language.revising import check_idioms, choices, corrected, without_condition
-from spatial_vlm_ros.language.sentence import TOPIC, Attachable, FrameWords, Phrase, RelationWords, Sentence, VerbPhrase
+from spatial_vlm_ros.language.refusals import no_order, refused, unexpected
+from spatial_vlm_ros.language.revising import (
+    check_idioms,
+    choices,
+    corrected,
+    set_last,
+    with_no_object,
+    without_condition,
+)
+from spatial_vlm_ros.language.sentence import TOPIC, Attachable, Phrase, RelationWords, VerbPhrase
 from spatial_vlm_ros.language.spoken import plainer
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop, stops, waits
@@ -40,79 +47,21 @@ from spatial_vlm_ros.language.words import (
 from spatial_vlm_ros.types import NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
 
-# --------------------------------------------------------------------------------------------------
-# Run the LALR(1) table of grammar.lark, which scripts/grammar_table.py makes with lark; the package includes it.
-# Building the table with lark takes longer than parsing a hundred sentences, and gives the same table every time.
-
 TABLE = "grammar.json"
+"""LALR(1) table of grammar.lark, which scripts/grammar_table.py makes with lark; the package includes it, because
+building it takes longer than parsing a hundred sentences."""
 END = "$END"
 """Kind of the end marker after the last token."""
 
 
-class Leaf(NamedTuple):
-    """A token in a tree: its kind and its index in the sentence."""
-
-    type: str
-    position: int
-
-
-@dataclass(frozen=True)
-class Branch:
-    """A line of the grammar applied to its parts: the line's name, and leaves and branches in order."""
-
-    name: str
-    parts: Sequence[Leaf | Branch]
-
-
-class UnexpectedKindError(Exception):
-    """A token that the grammar cannot accept; `position` is its index, or the number of tokens at the end."""
-
-    def __init__(self, position: int) -> None:
-        self.position = position
-        super().__init__(position)
-
-
-class _Line(NamedTuple):
-    """A line of the grammar: its result, its name ("" if its parts go into the line above), and its number of parts."""
-
-    makes: str
-    name: str
-    size: int
-
-
-class _Table(NamedTuple):
-    """States with their steps by kind: the next state, or minus one minus a line; and the first and last state."""
-
-    states: Sequence[Mapping[str, int]]
-    lines: Sequence[_Line]
-    first: int
-    last: int
-
-
 @lru_cache(maxsize=1)
-def _table() -> _Table:
-    found = json.loads(pkgutil.get_data(__package__, TABLE) or b"")
-    return _Table(found["states"], [_Line(*line) for line in found["lines"]], found["first"], found["last"])
+def _table() -> dict[str, Any]:
+    """The first and the last state, lines, and states with their steps by kind: the next state, or -1 minus a line.
 
-
-def tree_of(kinds: Sequence[str]) -> Branch:
-    """Parse the kinds of a sentence's tokens into a tree."""
-    table = _table()
-    states, values = [table.first], list[Any]()
-    for position, kind in enumerate((*kinds, END)):
-        while (step := table.states[states[-1]].get(kind)) is not None and step < 0:
-            line = table.lines[-1 - step]
-            parts = [one for value in values[-line.size :] for one in (value if isinstance(value, list) else (value,))]
-            del values[-line.size :], states[-line.size :]
-            values.append(Branch(line.name, parts) if line.name else parts)
-            states.append(table.states[states[-1]][line.makes])
-            if kind == END and states[-1] == table.last:
-                return values[-1]
-        if step is None:
-            raise UnexpectedKindError(position)
-        states.append(step)
-        values.append(Leaf(kind, position))
-    raise AssertionError("a table without an end")  # $END is never shifted
+    A line has its result, its name ("" if its parts go into the line above) and its number of parts.
+    """
+    found: dict[str, Any] = json.loads(pkgutil.get_data(__package__, TABLE) or b"")
+    return found
 
 
 _WRITTEN = re.compile(r"[\d.,½¼¾/]+([a-z]+)")  # a number with its unit, in one word
@@ -126,8 +75,8 @@ def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
             word = _length_in(phrase)
             if word:
                 at = instruction.lower().find(word)
-                span = (at, at + len(word)) if at >= 0 else (0, len(instruction))  # "feet" became "foot"
-                raise NotUnderstoodError(instruction, span, *DISTANCE_HERE)
+                said = [Word(word, at, at + len(word))] if at >= 0 else []  # "feet" became "foot"
+                raise refused(instruction, "DIST", *said)
 
 
 def _is_consistent(reading: SpatialQuery) -> bool:
@@ -180,9 +129,7 @@ _STATED = re.compile(
     r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",
     re.IGNORECASE,
 )
-_STATE_OF_PART = "the state of a part cannot be judged", 'say which one it is by its place: "the jar behind the box"'
 _ANYTHING = frozenset({"something", "anything", "stuff"})
-_FOR_A_PURPOSE = "what an object is for is not read here", 'name the object: "give me the bottle"'
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
@@ -234,223 +181,178 @@ def settle(tokens: list[Token], joins: bool = True) -> list[Token]:
     return kept
 
 
-def _flat(children: list[Any]) -> list[Any]:
-    return [each for child in children for each in (child if isinstance(child, list) else [child])]
-
-
-def _put_there(head: Phrase, items: list[Any]) -> VerbPhrase | None:
+def _put_there(head: Phrase, items: Sequence[Attachable]) -> VerbPhrase | None:
     """The command of an object and where it goes, without a verb ("two roses into the vase"); None otherwise."""
     goes = any(item.motion and item.said in ("into", "onto") for item in items)
-    return VerbPhrase("place", head, items, head.start, items[-1].end, "put") if goes else None
+    return VerbPhrase("place", head, list(items), head.start, items[-1].end, "put") if goes else None
 
 
-class _Flattener:
-    """Turn the parse tree into a `Sentence`.
+class _Builder:
+    """Make the steps of a sentence.
 
-    Each line of the grammar has one method, which is called with the results of its parts.
+    Each line of the grammar has one method. It is called with the results of its parts; lists among them are laid out.
     """
 
     def __init__(self, tokens: Sequence[Token], instruction: str) -> None:
         self.tokens, self.instruction = tokens, instruction
 
-    def transform(self, tree: Leaf | Branch) -> Any:
-        if isinstance(tree, Leaf):
-            return tree
-        line: Callable[[list[Any]], Any] = getattr(self, tree.name)
-        return line([self.transform(part) for part in tree.parts])
+    # ---- phrases, and what follows them
 
-    def _of(self, leaf: Leaf) -> Token:
-        return self.tokens[leaf.position]
+    def phrase(self, *tokens: Token) -> Phrase:
+        return phrase_of(tokens, self.instruction)
 
-    # ---- phrases
-
-    def word(self, children: list[Leaf]) -> list[Leaf]:
-        return children
-
-    def phrase(self, children: list[Any]) -> Phrase:
-        leaves: list[Leaf] = []
-        for child in children:
-            leaves.extend(child if isinstance(child, list) else [child])
-        return phrase_of([self._of(leaf) for leaf in leaves], self.instruction)
-
-    # ---- what follows
-
-    def link(self, children: list[Leaf]) -> tuple[str, bool]:
-        kinds = [child.type for child in children]
+    def link(self, *tokens: Token) -> tuple[str, bool]:
+        kinds = [token.kind for token in tokens]
         return next((_LINKS[kind] for kind in kinds if kind in _LINKS), ""), "THATIS" in kinds
 
-    def clause(self, children: list[Any]) -> list[Attachable]:
-        negated = children[0].type == "NOT"
-        leaf, *frames = children[negated:-1]
-        return self._clauses(leaf, frames, children[-1], negated)
+    def clause(self, *parts: Any) -> Attachable:
+        negated = parts[0].kind == "NOT"
+        relation, *frames, phrase = parts[negated:]
+        return self._clause(relation, frames, phrase, negated)
 
-    def _clauses(self, leaf: Leaf, frames: list[Leaf], phrase: Phrase, negated: bool) -> list[Attachable]:
-        """The clause of a relation token, or several clauses if the words say several ("in the left corner of")."""
-        token = self._of(leaf)
+    def _clause(self, token: Token, frames: list[Token], phrase: Phrase, negated: bool) -> Attachable:
         words: RelationWords = token.value
         if words.name in WITH_AND_WITHOUT and (feature := feature_of(phrase)) is not None:
             if (stated := _STATED.match(self.instruction, phrase.end)) is not None:  # "with the lid off"
-                raise NotUnderstoodError(self.instruction, (token.start, stated.end()), *_STATE_OF_PART)
+                raise refused(self.instruction, "state of part", token, replace(phrase, end=stated.end()))
             denied = NOT if negated != (words.name == "without") else ""
-            return [Attachable("adjective", token.start, phrase.end, relative=True, words=(denied + feature,))]
-        frame = self._of(frames[0]).value[0] if frames else words.frame
+            return Attachable("adjective", token.start, phrase.end, relative=True, words=(denied + feature,))
+        frame = frames[0].value[0] if frames else words.frame
         said = self.instruction[phrase.start : phrase.end]
         if phrase.elliptic and (said.isdecimal() or said.lower() in NUMBERS):
-            raise NotUnderstoodError(self.instruction, (phrase.start, phrase.end), *UNITLESS)  # "left of the box by 5"
+            raise refused(self.instruction, "UNITLESS", phrase)  # "left of the box by 5"
         if words.also and negated:
-            raise NotUnderstoodError(
-                self.instruction, (token.start, token.end), "this place cannot be negated",
-                'negate only the corner: "not at the corner of the tray"',
-            )  # fmt: skip
-        before = self.tokens[leaf.position - 1]
+            raise refused(self.instruction, "negated corner", token)
+        before = self.tokens[next(i for i, each in enumerate(self.tokens) if each is token) - 1]
         apart = words.name == "other than" and before.text == SURFACE
-        return [
-            Attachable(
-                "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
-                phrase=phrase, distance=words.distance, tight=apart or (words.name == "part of" and token.text == "of"),
-                also=words.also, said=token.text, parted=_PARTED.search(self.instruction, 0, token.start) is not None,
-            )
-        ]  # fmt: skip
+        return Attachable(
+            "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
+            phrase=phrase, distance=words.distance, tight=apart or (words.name == "part of" and token.text == "of"),
+            also=words.also, said=token.text, parted=_PARTED.search(self.instruction, 0, token.start) is not None,
+        )  # fmt: skip
 
-    def two_clauses(self, children: list[Any]) -> list[Attachable]:
-        phrase: Phrase = children[-1]
-        leaves: list[Leaf] = children[:-1]
-        kinds = [leaf.type for leaf in leaves]
-        first, second = (leaf for leaf in leaves if leaf.type == "REL")
-        items = self._clauses(first, [], phrase, kinds[0] == "NOT")
-        joined = self._clauses(second, [], replace(phrase), "NOT" in kinds)
-        joined[0].link, joined[0].joined = "and", True
-        return items + joined
+    def two_clauses(self, *parts: Any) -> list[Attachable]:
+        *tokens, phrase = parts
+        kinds = [token.kind for token in tokens]
+        first, second = (token for token in tokens if token.kind == "REL")
+        joined = self._clause(second, [], replace(phrase), "NOT" in kinds)
+        joined.link, joined.joined = "and", True
+        return [self._clause(first, [], phrase, kinds[0] == "NOT"), joined]
 
-    def side(self, children: list[Leaf]) -> Attachable:
-        token = self._of(children[-1])
-        if children[0].type == "NOT":
-            reason = "a superlative cannot be negated"
-            repair = 'say which one it is: "the mug on the right"'
-            raise NotUnderstoodError(self.instruction, (self._of(children[0]).start, token.end), reason, repair)
-        return Attachable("side", token.start, token.end, name=token.value[0], frame=token.value[1])
+    def side(self, *tokens: Token) -> Attachable:
+        first, last = tokens[0], tokens[-1]
+        if first.kind == "NOT":
+            raise refused(self.instruction, "negated superlative", first, last)
+        return Attachable("side", last.start, last.end, name=last.value[0], frame=last.value[1])
 
-    def placed(self, children: list[Leaf]) -> Attachable:
-        order, side = (self._of(leaf) for leaf in children)
+    def placed(self, order: Token, side: Token) -> Attachable:
         return Attachable("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
 
-    def adjective(self, children: list[Leaf]) -> Attachable:
-        negated, *tokens = (self._of(leaf) for leaf in children)
-        span = (negated.start, tokens[-1].end if tokens else negated.end)
-        if negated.kind != "NOT":
-            return Attachable("adjective", *span, words=(negated.value, *(token.value for token in tokens)))
-        if " and " in self.instruction[tokens[0].start : span[1]].lower():
-            reason = "it is unclear whether this negates one of these words or both"
-            raise NotUnderstoodError(self.instruction, span, reason, 'say "neither red nor blue", or one of them')
-        return Attachable("adjective", *span, words=tuple(NOT + token.value for token in tokens))
+    def adjective(self, first: Token, *others: Token) -> Attachable:
+        span = (first.start, (first, *others)[-1].end)
+        if first.kind != "NOT":
+            return Attachable("adjective", *span, words=(first.value, *(token.value for token in others)))
+        if " and " in self.instruction[others[0].start : span[1]].lower():
+            raise refused(self.instruction, "negated which", first, others[-1])
+        return Attachable("adjective", *span, words=tuple(NOT + token.value for token in others))
 
-    def frame(self, children: list[Leaf]) -> Attachable:
-        token = self._of(children[0])
-        return Attachable("frame", token.start, token.end, frame_words=FrameWords(token.value[0]))
+    def frame(self, token: Token) -> Attachable:
+        return Attachable("frame", token.start, token.end, frame=token.value[0])
 
-    def from_side(self, children: list[Leaf]) -> Attachable:
-        token = self._of(children[0])
+    def from_side(self, token: Token) -> Attachable:
         return Attachable("from", token.start, token.end, name=token.value[0], frame=token.value[1])
 
-    def also(self, children: list[Any]) -> Attachable:
-        leaf, phrase = children
-        return Attachable("also", phrase.start, phrase.end, link=_LINKS[leaf.type], phrase=phrase)
+    def also(self, joint: Token, phrase: Phrase) -> Attachable:
+        return Attachable("also", phrase.start, phrase.end, link=_LINKS[joint.kind], phrase=phrase)
 
-    def post(self, children: list[Any]) -> Attachable | list[Attachable]:
-        item: Attachable | list[Attachable] = children[-1]
-        first = item[0] if isinstance(item, list) else item
-        if len(children) == 2:
-            first.link, first.relative = children[0]
-        return item
+    def post(self, *parts: Any) -> list[Attachable]:
+        items = [part for part in parts if isinstance(part, Attachable)]
+        if len(items) < len(parts):
+            items[0].link, items[0].relative = parts[0]
+        return items
 
     # ---- sentences
 
-    def step(self, children: list[Any]) -> list[VerbPhrase]:
-        return self._steps(children[1:])
-
-    def _steps(self, children: list[Any]) -> list[VerbPhrase]:
-        last = children[-1]
-        if isinstance(last, list) and last and isinstance(last[0], VerbPhrase):
-            return [self._step(children[:-1]), *last]
-        return [self._step(children)]
-
-    def _step(self, children: list[Any]) -> VerbPhrase:
-        verb, head, *posts = children
-        items = _flat(posts)
-        token = self._of(verb)
+    def command(self, verb: Token, head: Phrase, *rest: Attachable | VerbPhrase) -> list[VerbPhrase]:
+        items = [each for each in rest if isinstance(each, Attachable)]
+        further = [each for each in rest if isinstance(each, VerbPhrase)]
         end = items[-1].end if items else head.end
-        return VerbPhrase(token.value, head, items, token.start, end, token.text)
+        return [VerbPhrase(verb.value, head, items, verb.start, end, verb.text), *further]
 
-    def command(self, children: list[Any]) -> Sentence:
-        return Sentence(self._steps(children))
+    def step(self, _joint: Token, *rest: Any) -> list[VerbPhrase]:
+        return self.command(*rest)
 
-    def fragment(self, children: list[Any]) -> Sentence:
-        head, *posts = children
-        items = _flat(posts)
-        return Sentence([_put_there(head, items) or VerbPhrase("find", head, items)])
+    def fragment(self, head: Phrase, *items: Attachable) -> list[VerbPhrase]:
+        return [_put_there(head, items) or VerbPhrase("find", head, list(items))]
 
-    def topic(self, children: list[Any]) -> Sentence:
+    def topic(self, head: Phrase, *rest: Attachable | VerbPhrase) -> list[VerbPhrase]:
         """An object, and commands about it."""
-        head, *posts, steps = children
-        items = _flat(posts)
-        first: VerbPhrase = steps[0]
+        items = [each for each in rest if isinstance(each, Attachable)]
+        steps = [each for each in rest if isinstance(each, VerbPhrase)]
+        about = steps[0].head
         put = _put_there(head, items)
-        if put is not None:
-            return Sentence([put, *steps])
-        if first.head.refers not in ("it", "them"):
-            raise NotUnderstoodError(
-                self.instruction, (first.head.start, first.head.end), "this names a second object",
-                'say one object, for example "the mug behind the box, pick it up"',
-            )  # fmt: skip
-        return Sentence([VerbPhrase(TOPIC, head, items, head.start, items[-1].end if items else head.end), *steps])
+        if put is None and about.refers not in ("it", "them"):
+            raise refused(self.instruction, "second object", about)
+        end = items[-1].end if items else head.end
+        return [put or VerbPhrase(TOPIC, head, items, head.start, end), *steps]
 
-    def answer(self, children: list[Any]) -> Sentence:
-        items = _flat(children)
-        return Sentence([VerbPhrase("find", Phrase("object", start=items[0].start, end=items[0].start), items)])
+    def answer(self, *items: Attachable) -> list[VerbPhrase]:
+        at = items[0].start
+        return [VerbPhrase("find", Phrase("object", start=at, end=at), list(items))]
 
-    def _said_of_head(self, children: list[Any]) -> list[Attachable]:
+    def _said_of_head(self, parts: Sequence[Attachable | Token]) -> list[Attachable]:
         """Items in order; the one after "is" describes the head."""
         items, predicate = [], False
-        for child in _flat(children):
-            if isinstance(child, Attachable):
-                child.predicate, predicate = predicate, False
-                items.append(child)
+        for part in parts:
+            if isinstance(part, Attachable):
+                part.predicate, predicate = predicate, False
+                items.append(part)
             else:
                 predicate = True
         return items
 
-    def statement(self, children: list[Any]) -> Sentence:
-        if not isinstance(children[0], Phrase):
-            children = children[1:]
-        return Sentence([VerbPhrase("verify", children[0], self._said_of_head(children[1:]))])
+    def statement(self, *parts: Any) -> list[VerbPhrase]:
+        head, *rest = parts if isinstance(parts[0], Phrase) else parts[1:]
+        return [VerbPhrase("verify", head, self._said_of_head(rest))]
 
-    def question(self, children: list[Any]) -> Sentence:
-        which, *rest = children
-        head = next((child for child in rest if isinstance(child, Phrase)), None)
-        if head is not None:
-            return Sentence(
-                [VerbPhrase("find", head, [child for child in _flat(rest) if isinstance(child, Attachable)])]
-            )
-        leaves = [child for child in _flat(rest) if isinstance(child, Leaf) and child.type != "IS"]
-        items = self._said_of_head(
-            [child for child in rest if not (isinstance(child, list) and isinstance(child[0], Leaf))]
-        )
-        token = self._of(which)
-        several = " of " in token.text
-        determiner = Token("QTY" if several else "DET", ONE_OF, token.start, token.end, "the")
-        words = [determiner, *map(self._of, leaves)]
-        return Sentence([VerbPhrase("find", phrase_of(words, self.instruction), items)])
+    def question(self, which: Token, *rest: Any) -> list[VerbPhrase]:
+        if isinstance(rest[0], Phrase):
+            return [VerbPhrase("find", rest[0], list(rest[1:]))]
+        several = " of " in which.text
+        determiner = Token("QTY" if several else "DET", ONE_OF, which.start, which.end, "the")
+        words = [part for part in rest if isinstance(part, Token) and part.kind != "IS"]
+        return [VerbPhrase("find", phrase_of([determiner, *words], self.instruction), self._said_of_head(rest))]
 
 
-def flatten(tokens: list[Token], instruction: str) -> Sentence:
-    """Parse tokens."""
+def steps_of(tokens: list[Token], instruction: str) -> list[VerbPhrase]:
+    """The steps of a sentence: its commands in order, or the one step of a question, statement or bare phrase.
+
+    Words that the grammar does not accept are told before what a line of it refuses.
+    """
     tokens = settle(tokens, joins=_CORRECTING.search(instruction) is None)
-    try:
-        tree = tree_of([token.kind for token in tokens])
-    except UnexpectedKindError as error:
-        raise unexpected(tokens, error.position, instruction) from None
-    sentence: Sentence = _Flattener(tokens, instruction).transform(tree)
-    return sentence
+    table, builder = _table(), _Builder(tokens, instruction)
+    states, values = [table["first"]], list[Any]()
+    refused: NotUnderstoodError | None = None
+    for position, token in enumerate((*tokens, Token(END, None, 0, 0, ""))):
+        while (step := table["states"][states[-1]].get(token.kind)) is not None and step < 0:
+            makes, name, size = table["lines"][-1 - step]
+            made: Any = [one for value in values[-size:] for one in (value if isinstance(value, list) else (value,))]
+            if name and refused is None:
+                try:
+                    made = getattr(builder, name)(*made)
+                except NotUnderstoodError as error:
+                    refused = error
+            values[-size:], states[-size:] = [made], []
+            states.append(table["states"][states[-1]][makes])
+            if token.kind == END and states[-1] == table["last"]:
+                if refused is not None:
+                    raise refused
+                return list(values[-1])
+        if step is None:
+            raise unexpected(tokens, position, instruction)
+        states.append(step)
+        values.append(token)
+    raise AssertionError("a table without an end")  # $END is never shifted
 
 
 def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
@@ -515,24 +417,21 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
     tokens = tagger.run()
     for token, before in zip(tokens[1:], tokens, strict=False):
         if token.kind == "REL" and token.text == "to" and before.text in _ANYTHING:
-            raise NotUnderstoodError(instruction, (before.start, token.end), *_FOR_A_PURPOSE)  # "something to drink"
-    sentences = [flatten(each, instruction) for each in choices(tokens)]
-    if depends and any(sentence.steps[0].action != TOPIC for sentence in sentences):
-        span, repair = (words[0].start, words[0].end), 'say "if there is a cup, take it"'
-        raise NotUnderstoodError(instruction, span, "this condition is not supported", repair)
+            raise refused(instruction, "purpose", before, token)  # "something to drink"
+    sentences = [steps_of(each, instruction) for each in choices(tokens)]
+    if depends and any(steps[0].action != TOPIC for steps in sentences):
+        raise refused(instruction, "no condition", words[0])
     readings = ranked([query for each in sentences for query in readings_of(each, instruction, later)])
     if readings[0].act in ("place", "move") and readings[0].destination is None:
         _check_place(tokens, instruction)
         verb = next((token for token in tokens if token.kind == "VERB"), tokens[0])
-        unseen, repair = tagger.deictic or tagger.way, 'say it as "on the tray" or "next to the box"'
-        reason = "this verb needs a place" if unseen is None else "the instruction does not name this place"
-        raise NotUnderstoodError(instruction, unseen or (verb.start, verb.end), reason, repair)
+        unseen = tagger.deictic or tagger.way
+        raise refused(instruction, "no place" if unseen else "needs place", *(unseen or (verb,)))
     told = accounted(words, (*roles, *tagger.roles), instruction)
     check_lengths(readings, instruction)
     consistent = [reading for reading in readings if _is_consistent(reading)]
     if not consistent:
-        whole = (0, len(instruction))
-        raise NotUnderstoodError(instruction, whole, "this contradicts itself", "leave out one of the two")
+        raise refused(instruction, "contradiction")
     return tuple(replace(in_parts(reading), account=told) for reading in ranked(consistent))
 
 
@@ -542,7 +441,7 @@ def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole], bool]:
     meant = corrected(fluent)
     rest, depends = without_condition(meant)
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), *lost(meant, rest, "IF")]
-    return Tagger(rest), roles, depends
+    return Tagger(set_last(with_no_object(rest))), roles, depends
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:
@@ -577,16 +476,14 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
     relative = any(token.kind == "THATIS" for token in tokens)
     for i, token in enumerate(tokens):
         after_object = i > 0 and tokens[i - 1].kind in ("NOUN", "PRON")
-        reason, repair = "the instruction does not name this place", 'say it as "on the tray" or "next to the box"'
         joined = i > 0 and tokens[i - 1].kind in ("BUT", "AND", "NOT") and not relative
         if token.kind == "REL" and joined:
-            reason, repair = "this does not say where to put it", 'say where to: "on the tray", "next to the box"'
-        elif token.kind == "NOT" and (after_object or joined) and not relative:
-            reason, repair = "this only says where not to put it", 'say where to, too: "on the tray but not near …"'
-        elif token.kind == "REL" and token.value.name in _SOURCES and after_object:
-            reason, repair = "this only says where it is taken from", 'say where to, too: "… to the table"'
-        elif token.kind == "SIDE" and token.text.startswith("to "):
-            repair = 'name an object or a distance: "to the left of the box", "10 cm to the left"'
-        elif token.kind != "VERB" or token.text.split(" ")[-1] not in ("back", "away"):
-            continue
-        raise NotUnderstoodError(instruction, (token.start, token.end), reason, repair)
+            raise refused(instruction, "not where", token)
+        if token.kind == "NOT" and (after_object or joined) and not relative:
+            raise refused(instruction, "only not where", token)
+        if token.kind == "REL" and token.value.name in _SOURCES and after_object:
+            raise refused(instruction, "only from where", token)
+        if token.kind == "SIDE" and token.text.startswith("to "):
+            raise refused(instruction, "side no place", token)
+        if token.kind == "VERB" and token.text.split(" ")[-1] in ("back", "away"):
+            raise refused(instruction, "no place", token)

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.lexicon import CONTAINERS, PARTS, SURFACES
 from spatial_vlm_ros.language.patterns import WORDS
+from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
 from spatial_vlm_ros.types.query import Preposition
 
-CENTRES, CORNERS, EDGES, SHARES = map(WORDS.words, ("centres", "corners", "edges", "shares"))
+CENTRES, CORNERS, EDGES, SHARES, ROWS = map(WORDS.words, ("centres", "corners", "edges", "shares", "rows"))
 COMPARTMENTS, BURNERS, LEVELS = map(WORDS.words, ("compartments", "burners", "levels"))
+TIERED = tuple(map(" ".join, WORDS.phrases("tiered")))
 DRAWERS, DOORS = WORDS.words("drawers"), WORDS.words("doors")
 CLOSURES = WORDS.words("closures")
 """Parts of what they close: "from the jar" says whose lid it is."""
@@ -74,11 +76,32 @@ def prepositions(phrase: NounPhrase) -> tuple[Preposition | None, ...]:
 
 
 # --------------------------------------------------------------------------------------------------
+# Change the phrases inside others.
+
+_Related = TypeVar("_Related", RelationClause, Destination)
+
+
+def with_anchors(said: _Related, change: Callable[[NounPhrase], NounPhrase]) -> _Related:
+    """A relation with its anchors changed."""
+    return replace(said, anchors=tuple(map(change, said.anchors)))
+
+
+def in_anchors(phrase: NounPhrase, change: Callable[[NounPhrase], NounPhrase]) -> NounPhrase:
+    """A phrase with the phrases that its relations name changed."""
+    return replace(phrase, relations=tuple(with_anchors(clause, change) for clause in phrase.relations))
+
+
+def in_place(place: Destination, change: Callable[[Any], Any]) -> Destination:
+    """A place with its own relation and all others changed."""
+    changed: Destination = change(place)
+    return replace(changed, excluded=tuple(map(change, place.excluded)), also=tuple(map(change, place.also)))
+
+
+# --------------------------------------------------------------------------------------------------
 # Bring phrases about parts into one form: "the table centre" becomes "the centre of the table".
 # An object put "to" or standing "at" a part is on it. "The bin with the banana" has the banana in it or on it, if it is
 # something that holds objects.
 
-_Related = TypeVar("_Related", RelationClause, Destination)
 _PARTS = (ALONG_BOTH | CENTRES | EDGES) - DOORS
 _BOARDS = SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
 _FLAT = frozenset({"plate", "dish", "saucer"})
@@ -93,21 +116,21 @@ _WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
 """Actions whose "with the cloth" may name a tool, so that its meaning is not guessed."""
 _ONE_OF_SEVERAL = frozenset({"at the corner of", "at the edge of", "at the end of"})
 _COMPARING = frozenset({"closest to", "farthest from"})
+_IN_ROW = frozenset({"inside", "part of", "on"})
+_OF_TARGET = frozenset({"that", "that's", "which", "is", "lying", "sitting", "standing"})
+_ACROSS = frozenset({"leftmost", "rightmost", "middle"})
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
 def in_parts(query: SpatialQuery) -> SpatialQuery:
     """Bring a query's phrases about parts into one form."""
+    query = _destination_of_row(query)
     to = query.destination
     if to is not None and to.relation in _ONE_OF_SEVERAL:
         compared = [each.relation for anchor in to.anchors for each in anchor.relations if each.relation in _COMPARING]
         if compared:
-            raise NotUnderstoodError(
-                query.instruction, (0, len(query.instruction)),
-                f"it is unclear whether {compared[0]!r} describes the {to.relation.split(' ')[2]} or the "
-                f"{to.anchors[0].category}",
-                'say the sides: "at the back left corner of the tray"',
-            )  # fmt: skip
+            part, whole = to.relation.split(" ")[2], to.anchors[0].category
+            raise refused(query.instruction, "part compared", relation=compared[0], part=part, whole=whole)
     steps, forbids = (
         tuple(replace(s, target=_phrase(s.target), destination=_destination(s.destination)) for s in some)
         for some in (query.steps, query.forbids)
@@ -136,6 +159,7 @@ def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause)
 
 def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
     """Bring a phrase and those inside it into one form; `tools`: its "with" may name a tool."""
+    phrase = _of_row(_in_row(phrase))
     relations = tuple(each if tools and each.relation == "with" else _clause(each, phrase) for each in phrase.relations)
     *before, head = phrase.category.split(" ")
     owner = next((n for n, word in enumerate(before, 1) if word.endswith("'s")), 0)
@@ -150,6 +174,51 @@ def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
     return replace(phrase, relations=relations)
 
 
+def _in_row(phrase: NounPhrase) -> NounPhrase:
+    """One of a row: the cup "in the middle of the row" is the middle cup."""
+    for clause in phrase.relations:
+        row = clause.anchors[0]
+        *members, head = row.category.split(" ")
+        noun = " ".join(members) or phrase.category
+        place = {"at the centre of": "middle", **_SUPERLATIVE_OF_SIDE}.get(clause.relation)
+        ordered = phrase.superlative is not None or phrase.ordinal is not None
+        fits = ordered if place is None else not ordered
+        said = row == NounPhrase(row.category) and head in ROWS and phrase.category in ("object", noun)
+        if said and fits and not clause.negated and (place is not None or clause.relation in _IN_ROW):
+            rest = tuple(each for each in phrase.relations if each is not clause)
+            return replace(phrase, category=noun, superlative=phrase.superlative or place, relations=rest)
+    return phrase
+
+
+def _of_row(phrase: NounPhrase) -> NounPhrase:
+    """A compartment of a row, or in a corner: "the left compartment of the back row" is the back left compartment."""
+    for clause in phrase.relations if _head(phrase) in COMPARTMENTS and phrase.also is None else ():
+        row = clause.anchors[0]
+        sides = [side for side in (row.superlative, row.also, phrase.superlative) if side is not None]
+        named = row.also is None if _head(row) in ROWS else _head(row) in CORNERS and bool(row.also) and len(sides) == 2
+        if named and row.superlative and clause.relation in _IN_ROW and not clause.negated and not row.attributes:
+            ordered = sorted(sides, key=lambda side: (side in _ACROSS, side != "middle"))
+            rest = tuple(each for each in phrase.relations if each is not clause) + row.relations
+            return replace(phrase, superlative=ordered[0], also=(*ordered[1:], None)[0], relations=rest)
+    return phrase
+
+
+def _destination_of_row(query: SpatialQuery) -> SpatialQuery:
+    """Put an object into a compartment of a row, which is not where it is: "in the left slot in the back row"."""
+    to, held = query.destination, query.target.relations
+    if to is None or not held or to.relation not in _IN_ROW or _head(to.anchors[0]) not in ROWS | CORNERS:
+        return query
+    *before, last = held
+    if _head(last.anchors[0]) not in COMPARTMENTS or last.relation != "inside" or last.negated:
+        return query
+    on_board = any(_head(whole) in _BOARDS for clause in to.anchors[0].relations for whole in clause.anchors)
+    if on_board or _OF_TARGET.intersection(query.instruction.lower().split()):
+        return query
+    part = replace(last.anchors[0], relations=(*last.anchors[0].relations, RelationClause("inside", to.anchors)))
+    to = replace(to, relation="inside", anchors=(part,))
+    return replace(query, target=replace(query.target, relations=tuple(before)), destination=to)
+
+
 def _clause(clause: RelationClause, holder: NounPhrase | None = None) -> RelationClause:
     clause = _placed(clause)
     if holder is None or clause.relation != "with" or any(_head(anchor) in PARTS for anchor in clause.anchors):
@@ -162,9 +231,7 @@ def _clause(clause: RelationClause, holder: NounPhrase | None = None) -> Relatio
 
 
 def _destination(said: Destination | None) -> Destination | None:
-    return said and replace(
-        _placed(said), excluded=tuple(map(_clause, said.excluded)), also=tuple(map(_clause, said.also))
-    )
+    return said and in_place(said, _placed)
 
 
 def _placed(said: _Related) -> _Related:
@@ -178,8 +245,10 @@ def _placed(said: _Related) -> _Related:
     ):  # fmt: skip
         first, second = (_FLAT_SIDE.get(side or "", side) for side in (corner.superlative, corner.also))
         return replace(said, relation="on", anchors=(replace(corner, superlative=first, also=second),), preposition=IN)
-    on = said.relation in _AT and all(_head(anchor) in _PARTS for anchor in anchors)
-    return replace(said, relation="on" if on else said.relation, anchors=anchors)
+    if said.relation in _AT and all(_head(anchor) in _PARTS | ROWS for anchor in anchors):
+        into = said.relation == "to" and all(_head(anchor) in DRAWERS | COMPARTMENTS | ROWS for anchor in anchors)
+        return replace(said, relation="inside" if into else "on", anchors=anchors)
+    return replace(said, anchors=anchors)
 
 
 def _head(phrase: NounPhrase) -> str:

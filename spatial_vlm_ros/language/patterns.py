@@ -25,46 +25,17 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-Slots = list[tuple[str, ...]]
-"""Alternatives of each slot of a pattern; they include "" if the slot is optional."""
-
-
-def slots_of(pattern: str) -> Slots:
-    """Split a pattern into its slots.
+def expand(pattern: str) -> Iterator[str]:
+    """Expand a slot pattern to all its phrases.
 
     Args:
         pattern: slots separated by spaces; "a|b" are alternatives, a trailing "?" makes a slot optional.
-    """
-    return [(*slot[:-1].split("|"), "") if slot.endswith("?") else tuple(slot.split("|")) for slot in pattern.split()]
-
-
-def first_words(slots: Slots) -> frozenset[str]:
-    """First words of a pattern's phrases."""
-    found: set[str] = set()
-    for slot in slots:
-        found.update(slot)
-        if "" not in slot:
-            break
-    return frozenset(found - {""})
-
-
-def phrases_from(slots: Slots, first: str) -> Iterator[tuple[str, ...]]:
-    """Words of every phrase of a pattern that starts with a given word."""
-    for i, slot in enumerate(slots):
-        if first in slot:
-            for words in itertools.product(*slots[i + 1 :]):
-                yield (first, *filter(None, words))
-        if "" not in slot:
-            return
-
-
-def expand(pattern: str) -> Iterator[str]:
-    """Expand a slot pattern to all its phrases.
 
     Yields:
         The phrases, lower case, words separated by single spaces.
     """
-    for words in itertools.product(*slots_of(pattern)):
+    slots = ((*slot[:-1].split("|"), "") if slot.endswith("?") else slot.split("|") for slot in pattern.split())
+    for words in itertools.product(*slots):
         yield " ".join(filter(None, words))
 
 
@@ -76,6 +47,64 @@ def all_phrases(patterns: Iterable[str]) -> frozenset[str]:
 def phrase_set(*patterns: str) -> frozenset[tuple[str, ...]]:
     """Every phrase of some slot patterns, each as its words."""
     return frozenset(tuple(phrase.split()) for phrase in all_phrases(patterns))
+
+
+Kinds = dict[str, Any]
+"""Possible kinds of a phrase, each with its value."""
+
+
+class Phrases(dict[str, Kinds]):
+    """Phrases of slot patterns with their kinds; the first value given for a phrase and kind stays.
+
+    Patterns are expanded when a phrase with one of their first words is looked up: a sentence needs a few hundred of
+    more than 20,000 phrases. `whole` expands the rest, before iterating.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: dict[str, list[tuple[str, object, str]]] = {}  # by first word: kind, value and pattern
+        self._longest: dict[str, int] = {}
+
+    def add(self, kind: str, value: object, patterns: Iterable[str]) -> None:
+        """Add every phrase of some patterns with its kind and value."""
+        for pattern in patterns:
+            for slot in pattern.split():
+                for first in slot.removesuffix("?").split("|"):
+                    self._waiting.setdefault(first, []).append((kind, value, pattern))
+                if not slot.endswith("?"):
+                    break
+
+    def longest_from(self, first: str) -> int:
+        """Number of words of the longest phrase with this first word; 0 if there is none."""
+        if first in self._waiting:  # two threads at once get the same result
+            found: dict[str, Kinds] = {}
+            for kind, value, pattern in self._waiting.get(first, ()):
+                for phrase in expand(pattern):
+                    if phrase.partition(" ")[0] == first:
+                        found.setdefault(phrase, dict(super().get(phrase, {}))).setdefault(kind, value)
+                        self._longest[first] = max(self._longest.get(first, 0), phrase.count(" ") + 1)
+            self.update(found)
+            self._waiting.pop(first, None)
+        return self._longest.get(first, 0)
+
+    def get(self, phrase: str, default: Any = None) -> Any:
+        """Possible kinds of a phrase, or `default`."""
+        self.longest_from(phrase.partition(" ")[0])
+        return super().get(phrase, default)
+
+    def __contains__(self, phrase: object) -> bool:
+        return isinstance(phrase, str) and self.get(phrase) is not None
+
+    def whole(self) -> Phrases:
+        """This table, with all patterns expanded."""
+        for first in list(self._waiting):
+            self.longest_from(first)
+        return self
+
+    def __setitem__(self, phrase: str, kinds: Kinds) -> None:
+        first, length = phrase.partition(" ")[0], phrase.count(" ") + 1
+        self._longest[first] = max(self.longest_from(first), length)
+        super().__setitem__(phrase, kinds)
 
 
 class Tables:

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import ALONG_BOTH
-from spatial_vlm_ros.language.sentence import FrameWords, Phrase
+from spatial_vlm_ros.language.refusals import refused
+from spatial_vlm_ros.language.sentence import Phrase
 from spatial_vlm_ros.language.words import MASS_PLURALS, PAIRED, WORN_GLASSES, plural, singular
 
 _SIDEWAYS = frozenset({"leftmost", "rightmost"})
-_DIRECTIONS = _SIDEWAYS | {"nearest", "farthest", "highest", "lowest", "middle"}
+_ACROSS = _SIDEWAYS | {"middle"}
+_DIRECTIONS = _ACROSS | {"nearest", "farthest", "highest", "lowest"}
 _REFERRING = frozenset({"it", "them", "this", "that", "these", "those"})
 WITH_AND_WITHOUT = frozenset({"with", "without"})
 _LONGEST_NAME = 6
@@ -31,20 +32,14 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     phrase = Phrase("object", start=first.start, end=last.end)
     heads, complements = _read(tokens, phrase, instruction)
     if not complements and (lone := next((token for token in tokens[1:] if token.kind == "OF"), None)) is not None:
-        raise NotUnderstoodError(
-            instruction, (lone.start, last.end), "this does not name an object", 'say "the lid of the jar"'
-        )
+        raise refused(instruction, "no object", lone, last)
     determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP", "OTHER") for token in tokens)
     nouns = heads + complements
     if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
-        reason = "this is too long for the name of an object"
-        repair = 'give a command about one object, for example "pick up the red cup behind the box"'
-        raise NotUnderstoodError(instruction, (nouns[0].start, nouns[-1].end), reason, repair)
+        raise refused(instruction, "too long", nouns[0], nouns[-1])
     if not heads:
         if not determined:
-            reason = "these words describe an object but do not name it"
-            repair = f'add a noun: "the {last.text} object"'
-            raise NotUnderstoodError(instruction, (first.start, last.end), reason, repair)
+            raise refused(instruction, "no noun", first, last, last=last.text)
         phrase.elliptic = phrase.one = True
         phrase.count = None if phrase.count == lexicon.ONE_OF else phrase.count
         return phrase
@@ -86,7 +81,6 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
     heads: list[Token] = []
     complements: list[Token] = []
     nouns = heads
-    spread: list[FrameWords] = []
     order: Token | None = None
     for token in tokens:
         if token.kind in ("QTY", "NUM"):
@@ -104,33 +98,30 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             nouns = complements
         elif token.kind == "ORD":
             if order is not None:
-                raise _twice(token, instruction, "a second ordinal")
+                raise refused(instruction, "two ordinals", token)
             order, phrase.order = token, token.value
         elif token.kind == "FROM_BEFORE":
             phrase.order_from, phrase.frame = token.value
         elif token.kind == "SUP":
             if phrase.superlative is not None:
-                two = phrase.superlative, token.value[0]  # directions of a part ("front left"), one of them sideways
-                crossed = _DIRECTIONS.issuperset(two) and sum(side in _SIDEWAYS for side in two) == 1
+                # Directions of a part ("front left", "back middle"), the one across last.
+                both = phrase.superlative, token.value[0]
+                two = sorted(both, key=lambda side: (side in _ACROSS, side in _SIDEWAYS))
+                crossed = _DIRECTIONS.issuperset(two) and two[0] not in _SIDEWAYS and two[0] != two[1] in _ACROSS
                 if not (crossed and _is_part(tokens)) or phrase.also is not None:
-                    raise _twice(token, instruction, "a second superlative")
-                phrase.also, phrase.superlative = two if two[0] in _SIDEWAYS else reversed(two)
+                    raise refused(instruction, "two superlatives", token)
+                phrase.superlative, phrase.also = two
                 continue
             phrase.superlative, phrase.frame = token.value
             if token.text.startswith("far ") and token.text[4:] in ("left", "right") and _is_part(tokens):
                 phrase.superlative, phrase.also = "farthest", phrase.superlative
         elif token.kind == "FRAME":
-            words = FrameWords(*token.value)
-            phrase.frame = words.frame
-            if not words.local:
-                spread.append(words)
-    phrase.spread = tuple(spread)
+            phrase.frame, in_parentheses = token.value
+            phrase.spread += () if in_parentheses else (phrase.frame,)
     if order is not None and phrase.superlative is not None:
         side = lexicon.ORDER_OF_SUPERLATIVE.get(phrase.superlative)
         if side is None or (phrase.order or 0) < 0:
-            reason = f"an ordinal cannot be combined with {phrase.superlative!r}"
-            repair = 'count from a side: "the second mug from the left"'
-            raise NotUnderstoodError(instruction, (order.start, order.end), reason, repair)
+            raise refused(instruction, "no order", order, superlative=phrase.superlative)
         phrase.order_from, phrase.superlative = side, None
     return heads, complements
 
@@ -151,11 +142,6 @@ def _quantify(phrase: Phrase, token: Token) -> None:
         phrase.count, phrase.vague = -1, True
     elif phrase.count != lexicon.ONE_OF and not phrase.partitive:
         phrase.count = token.value
-
-
-def _twice(token: Token, instruction: str, what: str) -> NotUnderstoodError:
-    repair = "use one superlative or ordinal for each object"
-    return NotUnderstoodError(instruction, (token.start, token.end), f"{what} in one phrase", repair)
 
 
 def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:

@@ -147,7 +147,7 @@ class SlotReader:
 
     def view_last(self, words: Words) -> Words:
         """Move a leading viewpoint to the end of the question."""
-        table = phrase_table()[0]
+        table = phrase_table()
         for length in range(min(8, len(words) - 1), 1, -1):
             if "FRAME" in table.get(" ".join(word.text for word in words[:length]), {}):
                 rest = words[length:]
@@ -275,13 +275,13 @@ class SlotReader:
 
     def relation_at(self, words: Words) -> int:
         """Number of words of the longest relation at the start of words; 0 if there is none."""
-        table = phrase_table()[0]
+        table = phrase_table()
         texts = [word.text for word in words[:6]]
         return max((n for n in range(1, len(texts) + 1) if "REL" in table.get(" ".join(texts[:n]), {})), default=0)
 
     def check_one_question(self, words: Words) -> None:
         """Refuse two questions in one: "the cup on the tray and the bowl in the box"."""
-        table = phrase_table()[0]
+        table = phrase_table()
         for i in range(1, len(words) - 2):
             if words[i].text != "and" or any(word.text in ("between", "among") for word in words[:i]):
                 continue
@@ -300,7 +300,7 @@ class SlotReader:
             return self.relation_at(words[i:]) > 1
         if words[i].text[0].isdigit() or words[i].text in _FIRST_OF_PREDICATES:
             return True
-        table = phrase_table()[0]
+        table = phrase_table()
         texts = [word.text for word in words[i : i + 6]]
         kinds = (table.get(" ".join(texts[:n]), {}) for n in range(1, len(texts) + 1))
         return any(_OF_PREDICATES & found.keys() for found in kinds) or tuple(texts) in tables.SEEN

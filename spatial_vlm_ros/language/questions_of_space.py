@@ -15,7 +15,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language import question_words as tables
 from spatial_vlm_ros.language.question_slots import Frames, Readings, SlotReader, Words, phrase_at
-from spatial_vlm_ros.language.refusals import UNITLESS
+from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.relations import INVERSE, MEASURED
 from spatial_vlm_ros.language.rendering import merged
 from spatial_vlm_ros.language.vocabulary import phrase_table
@@ -211,7 +211,7 @@ class _QuestionReader(SlotReader):
         return self.made(subject, "verify", "whether", choices=tuple(side for side in sides if side is not None))
 
     def stranded(self, words: Words, k: Words, be: Words, x: Words, r: Words, **_: Words) -> Readings | None:
-        kinds = phrase_table()[0].get(" ".join(word.text for word in r), {})
+        kinds = phrase_table().get(" ".join(word.text for word in r), {})
         inverse = _STRANDED.get(kinds["REL"].name) if "REL" in kinds else None
         if inverse is None:
             return None
@@ -477,7 +477,7 @@ class _QuestionReader(SlotReader):
             return
         asked = [clause.relation for _, question in pairs if question.asked for clause in question.asked.relations[:1]]
         if any(relation in MEASURED for relation in asked):
-            raise NotUnderstoodError(self.instruction, (last.start, last.end), *UNITLESS)
+            raise refused(self.instruction, "UNITLESS", last)
 
 
 _COMMA = ",|;|:|-|–|—"

@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn words into relation tokens: distances, comparatives, "other than", sides without an anchor, earlier places."""
+"""Turn words into tokens of relations and clauses: distances, comparatives, "other than", earlier places, "that is"."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
+from itertools import takewhile
 from typing import Literal
 
 from spatial_vlm_ros.language import acts, lexicon
-from spatial_vlm_ros.language.distances import DISTANCE_ENDS, SaidDistance, distance_at, range_at
+from spatial_vlm_ros.language.distances import DISTANCE_ENDS, SaidDistance, distance_at, longest_at, range_at
 from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, Lookahead, Token
 from spatial_vlm_ros.language.relations import INVERSE, MEASURED
 from spatial_vlm_ros.language.sentence import RelationWords
+from spatial_vlm_ros.language.vocabulary import is_framed
+from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import FrameOfReference
 
-Verdict = tuple[str, object] | bool | None
-"""Result of a rule for a phrase: a kind and value to emit, True = drop the words, False or None = it does not fit."""
+Verdict = tuple[str, object] | str | bool | None
+"""Result of a rule for a phrase: a kind to emit, perhaps with a value, True = drop the words, False or None = no."""
 
 _PHRASE = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "NOUN", "OTHER"})
 _BEFORE_DISTANCE = ENDED | PREDICATING | {"", "AND", "BUT", "COMMA", "DIST"}
-_BEFORE_RELATIVE = ENDED | JOINTS
 _OTHER_THAN = RelationWords("other than")
 _MOVED = lexicon.MOVING | {"push", "pull", "throw"}
 _HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
@@ -31,10 +32,33 @@ _SHIFTED = frozenset({"place", "push", "slide", "pull"})
 _COMPARATIVES = frozenset({"closer", "nearer", "farther", "further"})
 _WAYS = frozenset({"towards", "toward", "in the direction of"})
 _AT_A_DISTANCE = "at a distance from"
+_JOINING = frozenset({"by", "with", *(f"with a {room} of" for room in ("distance", "spacing", "space", "gap"))})
+"""Words that join a distance to the relation before it ("left of the box by 10 cm")."""
+_VERBS_OR_NOUNS = frozenset({"stands", "sits", "lies", "rests", "stays", "appears"})
 
 
 class RelationTagger(Lookahead):
-    """The rules about relations; `tagging.Tagger` adds those about everything else."""
+    """The rules about relations and clauses; `tagging.Tagger` adds those about commands, nouns and unknown words.
+
+    Attributes:
+        at_start: True if only polite words were read so far.
+        verb_seen: True if a verb was read.
+        asked: True if polite words were read.
+        gerund_seen: True if a verb in "-ing" was read ("would you mind opening").
+        forbids: True if the words just read forbid the act of the next verb ("don't").
+        deictic: the "here" or "there" that was dropped first, or nothing.
+        way: the words of the direction that was dropped first ("back", "away"), or nothing.
+    """
+
+    def __init__(self, words: list[Word]) -> None:
+        super().__init__(words)
+        self.at_start = True
+        self.verb_seen = False
+        self.asked = False
+        self.gerund_seen = False
+        self.forbids = False
+        self.deictic: list[Word] = []
+        self.way: list[Word] = []
 
     # -------------------------------------------------------------------------------------------- distances
 
@@ -49,7 +73,7 @@ class RelationTagger(Lookahead):
         if self.texts[i] in lexicon.SIGNS and (signed := distance_at(self.texts, i + 1)) is not None:
             self.emit("SIGNED", None, i, 1 + signed.length, "")
             return i + 1 + signed.length
-        joined = self._length_of(_JOINING, i)  # "by 10 cm"
+        joined = longest_at(self.texts, i, _JOINING)[1]  # "by 10 cm"
         said = distance_at(self.texts, i + joined)
         if said is None:
             return None
@@ -68,7 +92,7 @@ class RelationTagger(Lookahead):
             self.emit("VAGUE", None, i, after - i, " ".join(self.texts[i:after]))
             return after
         follows = self.texts[after] if after < len(self.texts) else ""
-        end = after + self._length_of(_ENDS, after)  # "10 cm away"
+        end = after + longest_at(self.texts, after, DISTANCE_ENDS)[1]  # "10 cm away"
         if end > after and self.texts[end - 1] in ("it", "them") and self._append_distance(said, True):
             self.swallow(i, end, "DIST")
             return end
@@ -92,12 +116,12 @@ class RelationTagger(Lookahead):
 
     def shifted(self, i: int) -> int | None:
         """Read a shift of an object's position ("10 cm to the left"); return the index after it, or None."""
-        verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "REL")), None)
+        verb = self.last("VERB", "REL")
         said = distance_at(self.texts, i)
         if (
             verb is not None and verb.kind == "REL" and said is not None
         ):  # "push the block on the tray 10 cm to the left"
-            verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+            verb = self.last("VERB")
             verb = None if verb is None or verb.value == "place" else verb
         if verb is None or verb.value not in _SHIFTED or self.previous() not in ("NOUN", "PRON", "ONE"):
             return None
@@ -129,23 +153,13 @@ class RelationTagger(Lookahead):
 
     def _next_relation(self, i: int) -> str:
         """Name of the relation at word `i`; a relation that takes a distance if there is none."""
-        while i < len(self.words) and self.peek(i) & {"INTENSIFIER", "POSTURE"} and not self.peek(i) & {"REL"}:
-            i += self.matches(i)[0].length
-        if i >= len(self.words):
-            return _AT_A_DISTANCE
-        found = next((match.kinds["REL"] for match in self.matches(i) if "REL" in match.kinds), None)
+        found = next(
+            (match.kinds["REL"] for match in self.matches(self.after_fillers(i)) if "REL" in match.kinds), None
+        )
         return _AT_A_DISTANCE if found is None else str(found.name)
 
-    def _length_of(self, phrases: Iterable[str], i: int) -> int:
-        """Number of words of the first phrase that is said at `i`; 0 if none is."""
-        for phrase in phrases:
-            length = phrase.count(" ") + 1
-            if " ".join(self.texts[i : i + length]) == phrase:
-                return length
-        return 0
-
     def _append_distance(self, said: SaidDistance, fits: bool) -> bool:
-        relation = next((token for token in reversed(self.tokens) if token.kind in ("REL", "VERB")), None)
+        relation = self.last("REL", "VERB")
         if not fits or relation is None or relation.kind == "VERB":
             return False
         if relation.value.name not in MEASURED or relation.value.distance is not None or relation.text in _WAYS:
@@ -167,7 +181,7 @@ class RelationTagger(Lookahead):
             return None  # "to the left from my perspective"
         if "ADJ" in self.phrases[text] and self.nominal(i):
             return None  # "the round tray"
-        if text == "before" and any(token.kind == "VERB" for token in self.tokens) and self.previous() in ENDED:
+        if text == "before" and self.last("VERB") is not None and self.previous() in ENDED:
             return ("TIME", None)  # "grab the cup before the plate"
         if text in lexicon.SIGNS and self.peek(after) & {"NUM", "ORD", "ONE"}:
             return ("SIGNED", None)
@@ -194,7 +208,7 @@ class RelationTagger(Lookahead):
 
     def _grips(self, after: int) -> bool:
         """True if "by" says where to hold an object ("grab the mug by the handle")."""
-        verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
+        verb = self.last("VERB", "THATIS")
         if verb is None or verb.value not in _HELD_BY_PARTS:
             return False
         if self.texts[after : after + 1] in (["the"], ["a"], ["an"]):
@@ -206,7 +220,7 @@ class RelationTagger(Lookahead):
 
     def _moves_closer(self, text: str) -> bool:
         """True if a comparative describes a destination ("bring the cup closer to me")."""
-        verb = next((token for token in reversed(self.tokens) if token.kind in ("VERB", "THATIS")), None)
+        verb = self.last("VERB", "THATIS")
         if verb is None or verb.kind != "VERB" or text.split(" ")[0] not in _COMPARATIVES or text.endswith(" than"):
             return False
         brought = verb.value == "give" and verb.text.startswith("bring") and verb.text not in ("bring me", "bring us")
@@ -246,40 +260,74 @@ class RelationTagger(Lookahead):
         self.tokens.remove(superlative)
         return ("REL", RelationWords("closest to" if superlative.value[0] == "nearest" else "farthest from"))
 
-    def _as_thatis_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
-        return ("THATIS REL", value) if self.previous() in _BEFORE_RELATIVE and self.opens(after) else None
-
-    def _as_thatis_not_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
-        return ("THATIS NOT REL", value) if self.previous() in _BEFORE_RELATIVE and self.opens(after) else None
-
-    def _as_is_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
-        stated = self.previous() in ENDED and not any(token.kind in ("VERB", "IS") for token in self.tokens)
-        return ("IS REL", value) if stated and self.opens(after) else None
-
-    def _as_is_not_rel(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
-        stated = self.previous() in ENDED and not any(token.kind in ("VERB", "IS") for token in self.tokens)
-        return ("IS NOT REL", value) if stated and self.opens(after) else None
-
     def _as_half(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
         """Settle the "left" of "left and right of the box"."""
         if self.texts[after : after + 1] != ["and"]:
             return None
-        j = after + 1
-        while j < len(self.words) and self.peek(j) & {"INTENSIFIER", "POSTURE"} and not self.peek(j) & {"REL"}:
-            j += self.matches(j)[0].length
+        j = self.after_fillers(after + 1)
         full = j < len(self.words) and "REL" in self.peek(j) and self.opens(j + self.matches(j)[0].length)
         return ("REL", value) if full and self.previous() in ENDED | PREDICATING | {"", "REL", "AND"} else None
 
-    def _as_partless(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
-        return None if self.nominal(after) or self.peek(after) & {"OF"} else ("PARTLESS", None)
-
-    def _as_two_sides(self, _i: int, after: int, text: str, _value: object) -> Verdict:
-        return None if self.nominal(after) or text.endswith(" corner") else ("TWO_SIDES", None)
+    def states(self) -> bool:
+        """True if a verb may state a relation of the object before it ("the mug touches the box")."""
+        return self.previous() in ENDED and self.last("VERB", "IS") is None
 
     def _wishes(self) -> bool:
         """True if the last verb is a wish ("I want the cup …")."""
-        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        verb = self.last("VERB")
         return verb is not None and verb.text in acts.WISHED and self.previous() in ENDED
+
+    # -------------------------------------------------------------------------------------------- clauses
+
+    def _as_is(self, _i: int, after: int, _text: str, value: object) -> Verdict:
+        if self.continues():
+            return ("THATIS", value)  # "that is behind the box, is red and is near the cup"
+        if (self.verb_seen or self._in_relative_list()) and self._closes_comparison(after):
+            return True
+        if any(token.kind == "DET" and token.text in lexicon.RELATIVE_CHOICES for token in self.tokens):
+            return ("THATIS", value)  # "whichever mug is nearest"
+        return (self.verb_seen and self.tail[after]) or ("IS", value)
+
+    def continues(self) -> bool:
+        """True if a further "is" continues what "that is" began ("… that is behind the box, is red")."""
+        return self.previous() in JOINTS and self._in_relative_list()
+
+    def _in_relative_list(self) -> bool:
+        """True if "that is" was said, so that a further "is" continues it."""
+        return self.last("THATIS") is not None
+
+    def _closes_comparison(self, after: int) -> bool:
+        """True if "is" only ends a comparison ("taller than the bowl is")."""
+        said = self.last("REL", "THATIS", "SIDE")
+        compares = said is not None and said.kind == "REL" and said.text.endswith((" than", " as"))
+        return compares and self.previous() == "NOUN" and not self.peek(after) & {"ADJ", "ADJNOUN", "SUP"}
+
+    def _as_posture(self, _i: int, after: int, text: str, _value: object) -> Verdict:
+        if text in acts.PUT_DOWN and self._wishes() and self.relating(after):
+            return ("WISHED", None)
+        if text in _VERBS_OR_NOUNS and self.verb_seen and self.previous() == "NOUN":
+            return None  # "give me the cake stands"
+        if text in ("sat", "stood") and not self.verb_seen:
+            return None  # "the cat sat on the mat" tells a story
+        if self.previous() in ENDED | PREDICATING | JOINTS and self.relating(after):
+            return True
+        if (
+            self.previous() in ENDED
+            and self.peek(after) & {"ADJ"}
+            and not self.nominal(after + self.matches(after)[0].length)
+        ):
+            return True  # "standing upright"
+        return (text.endswith(("see", "seen", "visible")) and self.previous() in ENDED | PREDICATING) or None
+
+    def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Verdict:
+        if self.nominal(after):
+            return None
+        if value == (FrameOfReference.OBJECT, None):  # "from its own side": "it" is the last object with a viewpoint
+            for token in takewhile(lambda token: token.kind != "VERB", reversed(self.tokens)):
+                if token.kind == "REL" and token.value.frame is None and is_framed(token.value.name):
+                    token.value = token.value._replace(frame=FrameOfReference.OBJECT)
+                    return True
+        return ("FRAME", (value[0], False))
 
     # -------------------------------------------------------------------------------------------- other than
 
@@ -288,18 +336,15 @@ class RelationTagger(Lookahead):
             if self.previous() == "THATIS" and self.peek(after) & OPENERS:
                 return ("REL", _OTHER_THAN)
             if self.previous() not in PREDICATING or not self.peek(after) & {"ADJ", "ADJNOUN"}:
-                return self._exception(after) or ("OUTSIDE", None)
-        return self._exception(after) or ("NOT", value)
+                return self.exception(after) or ("OUTSIDE", None)
+        return self.exception(after) or ("NOT", value)
 
     def _as_but(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.previous() == "NOUN" and self.tokens[-1].text == lexicon.SURFACE and self.relating(after):
             return ("BUT NOT", value)  # "anywhere but on the tray"
-        return self._exception(after) or ("BUT", value)
+        return self.exception(after) or ("BUT", value)
 
-    def _as_thatis_not(self, _i: int, after: int, _text: str, value: object) -> Verdict:
-        return self._exception(after) or ("THATIS NOT", value)
-
-    def _exception(self, after: int) -> Verdict:
+    def exception(self, after: int) -> Verdict:
         """Settle "but the red one" and ", not the red one": other than that."""
         before = next((token.kind for token in reversed(self.tokens) if token.kind not in JOINTS), "")
         named = bool(self.peek(after) & (OPENERS | {"ALONE"})) and not self.relating(after)
@@ -399,8 +444,3 @@ class RelationTagger(Lookahead):
 
     def _kind_before(self, n: int) -> str:
         return self.tokens[-n].kind if len(self.tokens) >= n else ""
-
-
-_ENDS = sorted(DISTANCE_ENDS, key=len, reverse=True)
-_JOINING = ("with a distance of", "with a spacing of", "with a space of", "with a gap of", "by", "with")
-"""Words that join a distance to the relation before it ("left of the box by 10 cm"), longest first."""

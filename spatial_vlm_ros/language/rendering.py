@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from spatial_vlm_ros.language.acts import ACTIONS
 from spatial_vlm_ros.language.distances import say_distance
@@ -14,6 +14,7 @@ from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.vocabulary import RELATIONS
 from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.types import (
+    AccountedWord,
     Destination,
     Distance,
     FrameOfReference,
@@ -119,6 +120,26 @@ def say_step(step: Step | SpatialQuery) -> str:
         return f"touch {describe(step.target)}"
     verbs = {"move": ("put", "move"), "discard": ("throw", "throw away"), "release": ("put", "let go of")}
     return _command(step).replace(*verbs.get(step.act, ("", "")), 1)
+
+
+def left_out(instruction: str, words: Sequence[AccountedWord]) -> list[str]:
+    """Runs of words of an instruction that were left out or taken back, as said, in quotes, for a person."""
+    found: list[tuple[int, int, str]] = []
+    for word in words:
+        if word.role not in ("left out", "taken back", "contrast", "slip"):
+            continue
+        if found and found[-1][2] == word.role and not instruction[found[-1][1] : word.start].strip(" ,"):
+            found[-1] = (found[-1][0], word.end, word.role)
+        else:
+            found.append((word.start, word.end, word.role))
+    return [f'"{instruction[a:b]}"' + ("" if role in ("left out", "slip") else f" ({role})") for a, b, role in found]
+
+
+def unheeded(query: SpatialQuery | None) -> str:
+    """What a person should look at of the words that were left out or taken back; empty if there are only sounds."""
+    if query is None or not {"left out", "taken back"} & {word.role for word in query.account}:
+        return ""
+    return ", ".join(left_out(query.instruction, query.account))
 
 
 def _command(step: Step | SpatialQuery) -> str:

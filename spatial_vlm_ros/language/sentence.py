@@ -22,16 +22,6 @@ class RelationWords(NamedTuple):
     also: tuple[str, ...] = ()
 
 
-class FrameWords(NamedTuple):
-    """A frame of reference said in words.
-
-    `local`: it applies only at its position.
-    """
-
-    frame: FrameOfReference
-    local: bool = False
-
-
 @dataclass
 class Phrase:
     """One noun phrase without the items after it.
@@ -49,6 +39,7 @@ class Phrase:
         other: "other" or "another" if that was said.
         refers: "it", "them", "this", … if nothing else was said.
         pointed: True for a pointing word ("that one"); words alone do not show what it means.
+        spread: frames of reference said in it that hold for the whole command.
         partitive: True if the count is a part of a larger number ("two of the three mugs").
         also: a second direction ("the front left compartment"), or None.
         vague: True if several are meant without a number ("a few mugs").
@@ -65,7 +56,7 @@ class Phrase:
     elliptic: bool = False
     start: int = 0
     end: int = 0
-    spread: tuple[FrameWords, ...] = ()
+    spread: tuple[FrameOfReference, ...] = ()
     choice: Literal["any"] | None = None
     one: bool = False
     other: str | None = None
@@ -82,7 +73,8 @@ class Attachable:
 
     Args:
         kind: "clause" (relation and anchor), "also" (a further phrase after "and"), "side" (superlative phrase),
-            "from" (side an ordinal counts from), "placed" ("second from the left"), "adjective", "frame".
+            "from" (side an ordinal counts from), "placed" ("second from the left"), "adjective", "frame" (of
+            reference, for the whole command).
         start: first character in the instruction.
         end: one past the last character.
         link: "", "and", "but" or "comma".
@@ -95,6 +87,7 @@ class Attachable:
         tight: True if it belongs to the noun right before it ("the lid of the jar").
         also: further relations to the same anchor ("in the back left corner of").
         parted: True if the end of a split verb comes before it ("set the cup down next to …").
+        anchors: nodes that a clause relates to, once it is attached (`assembly.Attachment`).
     """
 
     kind: str
@@ -108,7 +101,6 @@ class Attachable:
     motion: bool = False
     phrase: Phrase | None = None
     words: tuple[str, ...] = ()
-    frame_words: FrameWords | None = None
     predicate: bool = False
     joined: bool = False
     order: int | None = None
@@ -117,15 +109,18 @@ class Attachable:
     also: tuple[str, ...] = ()
     said: str = ""
     parted: bool = False
+    anchors: list[int] = field(default_factory=list)
 
 
 @dataclass
 class VerbPhrase:
-    """One verb with the items after it.
+    """One verb with the items after it: a command, or what stands for one in a question, statement or bare phrase.
 
     Args:
         action: of the verb; `acts.FORBIDDEN` begins a forbidden one.
         verb: the verb as said, lower case.
+        second: first item of a joined command about the same object, whose clause is the destination ("pick up the mug
+            and put it on the tray"); None if nothing was joined.
     """
 
     action: str
@@ -134,6 +129,7 @@ class VerbPhrase:
     start: int = 0
     end: int = 0
     verb: str = ""
+    second: int | None = None
 
 
 AVOID = "avoid"
@@ -142,21 +138,3 @@ FORBIDDEN = "not "
 """Begins the action of a step that is forbidden ("not pick")."""
 TOPIC = "topic"
 """Stands for the verb of an object that is named before the command about it."""
-
-
-@dataclass
-class Sentence:
-    """A sentence: its commands in order, or the one step of a question, statement or bare phrase."""
-
-    steps: list[VerbPhrase]
-
-
-@dataclass
-class Task(VerbPhrase):
-    """One command, after commands about the same object were joined ("pick up the mug and put it on the tray").
-
-    Args:
-        second: first item of the joined command, whose clause is the destination; None if nothing was joined.
-    """
-
-    second: int | None = None

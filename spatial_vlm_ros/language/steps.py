@@ -10,19 +10,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.acts import LEXICON, gerund
-from spatial_vlm_ros.language.assembly import Assembled
 from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
 from spatial_vlm_ros.language.lexicon import CONTAINERS, MOVING, OPENABLE, THERE
+from spatial_vlm_ros.language.part_words import in_anchors, in_place, with_anchors
 from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.relations import INVERSE
-from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, TOPIC, Sentence, Task, VerbPhrase
+from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, TOPIC, VerbPhrase
 from spatial_vlm_ros.language.vocabulary import takes_two
-from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
+from spatial_vlm_ros.types import Destination, NounPhrase, SpatialQuery
 from spatial_vlm_ros.types import Step as Command
 from spatial_vlm_ros.types.query import Act
 
@@ -66,9 +67,9 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
     return [step]
 
 
-def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
+def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[VerbPhrase]:
     """The commands, with those about the same object joined; objects that are only left alone are avoided."""
-    tasks: list[Task] = []
+    tasks: list[VerbPhrase] = []
     for step in steps:
         bare = all(item.name == "other than" for item in step.items)
         if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
@@ -78,24 +79,21 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[Task]:
             last_item = replace(step.items[-1], name=off, motion=True, said="")  # "don't put the cup on the tray"
             step = replace(step, action=f"{FORBIDDEN}place", items=[*step.items[:-1], last_item], verb="put")
         if step.verb in ("keep", "leave") and step.action == "place" and not tasks:
-            reason = f'"{step.verb}" may mean to put it there, or not to touch it'
-            repair = 'say "put the cup on the tray", or "leave the cup alone"'
-            raise NotUnderstoodError(instruction, (step.start, step.end), reason, repair)
+            raise refused(instruction, "put or leave", step, verb=step.verb)
         held = [task for task in tasks if task.action in MOVING]
         apart = len(held) > 1 and held[-1].second is None and held[-2].second is None
         if step.head.refers == "them" and apart and held[-1].head.count in (None, 1):
-            span = (step.head.start, step.head.end)
-            raise NotUnderstoodError(instruction, span, "these are several objects", "name one in one command")
+            raise refused(instruction, "several objects", step.head)
         action = _JOINED.get((tasks[-1].action, step.action)) if tasks else None
         if tasks and tasks[-1].action == TOPIC:
             action = step.action
         if action is None or step.head.refers is None or tasks[-1].second is not None:
-            tasks.append(Task(step.action, step.head, list(step.items), step.start, step.end, step.verb))
+            tasks.append(replace(step, items=list(step.items)))
             continue
         last = tasks[-1]
         second = len(last.items) if step.action == "place" else None
         items = [*last.items, *step.items]
-        tasks[-1] = Task(action, last.head, items, last.start, step.end, step.verb, second)
+        tasks[-1] = replace(step, action=action, head=last.head, items=items, start=last.start, second=second)
     return tasks
 
 
@@ -103,7 +101,7 @@ _KEPT_OFF = {"off": "on", "out of": "inside", "from": "near", "far from": "near"
 """What "keep the cup off the tray" forbids: a place on it."""
 
 
-def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
+def readings_of(steps: Sequence[VerbPhrase], instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
     """All readings of a flat sentence.
 
     Args:
@@ -114,14 +112,14 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
     """
     found: list[tuple[float, SpatialQuery]] = []
     refused: NotUnderstoodError | None = None
-    variants = [(1.0, sentence.steps)]
-    split = [part for step in sentence.steps for part in _split(step)]
-    if len(split) > len(sentence.steps):  # "put the cup on the tray and the bowl in the box" moves two objects
-        variants = [(_VERB_LEFT_OUT, split), (1.0 - _VERB_LEFT_OUT, sentence.steps)]
-    for share, steps in variants:
+    variants = [(1.0, steps)]
+    split = [part for step in steps for part in _split(step)]
+    if len(split) > len(steps):  # "put the cup on the tray and the bowl in the box" moves two objects
+        variants = [(_VERB_LEFT_OUT, split), (1.0 - _VERB_LEFT_OUT, steps)]
+    for share, variant in variants:
         try:
             found += [
-                (share * part, query) for part, query in _readings(_tasks(steps, instruction), instruction, later)
+                (share * part, query) for part, query in _readings(_tasks(variant, instruction), instruction, later)
             ]
         except NotUnderstoodError as error:
             refused = error
@@ -133,13 +131,11 @@ def readings_of(sentence: Sentence, instruction: str, later: bool = False) -> tu
     return tuple(replace(query, readings=len(found), preference=share / total) for share, query in found)
 
 
-def _readings(tasks: Sequence[Task], instruction: str, later: bool) -> list[tuple[float, SpatialQuery]]:
+def _readings(tasks: Sequence[VerbPhrase], instruction: str, later: bool) -> list[tuple[float, SpatialQuery]]:
     _check_number(tasks, instruction)
     frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
     for task, own in zip(tasks, frames, strict=True):  # a frame of reference said in one command holds for all
-        task.items += [
-            item for others in frames if others is not own for item in others if item.frame_words is not None
-        ]
+        task.items += [item for others in frames if others is not own for item in others]
     bare = [replace(task, action=task.action.removeprefix(FORBIDDEN)) for task in tasks]
     readings = [attachments(task, instruction, later or i > 0) for i, task in enumerate(bare)]
     if len(readings) == 1:
@@ -150,23 +146,16 @@ def _readings(tasks: Sequence[Task], instruction: str, later: bool) -> list[tupl
     ]
 
 
-def _check_number(tasks: Sequence[Task], instruction: str) -> None:
+def _check_number(tasks: Sequence[VerbPhrase], instruction: str) -> None:
     """Refuse more commands and additions than people say in one sentence."""
     items = [item for task in tasks for item in task.items]
     if len(items) > MAX_ITEMS:
-        reason = f"more than {MAX_ITEMS} relations in one sentence"
-        repair = "say only what is needed to identify the object"
-        raise NotUnderstoodError(instruction, (items[MAX_ITEMS].start, len(instruction)), reason, repair)
+        raise refused(instruction, "many relations", replace(items[MAX_ITEMS], end=len(instruction)), most=MAX_ITEMS)
     if len(tasks) > MAX_STEPS:
-        raise NotUnderstoodError(
-            instruction,
-            (tasks[MAX_STEPS].start, len(instruction)),
-            f"more than {MAX_STEPS} commands in one sentence",
-            "give fewer commands at a time",
-        )
+        raise refused(instruction, "many commands", replace(tasks[MAX_STEPS], end=len(instruction)), most=MAX_STEPS)
 
 
-def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[float, tuple[Assembled, ...]]]:
+def _likeliest(readings: Sequence[list[tuple[float, Command]]]) -> list[tuple[float, tuple[Command, ...]]]:
     """The likeliest combinations of the readings of each command."""
     each = max(1, round((4 * MAX_READINGS) ** (1.0 / len(readings))))
     combined = [
@@ -176,14 +165,14 @@ def _likeliest(readings: Sequence[list[tuple[float, Assembled]]]) -> list[tuple[
     return sorted(combined, key=lambda pair: -pair[0])[:MAX_READINGS]
 
 
-def _query(instruction: str, commands: tuple[Assembled, ...], tasks: Sequence[Task]) -> SpatialQuery:
+def _query(instruction: str, commands: tuple[Command, ...], tasks: Sequence[VerbPhrase]) -> SpatialQuery:
     """The query of one reading: about its first command; if all commands are forbidden, it only forbids."""
     steps, forbids = list[Command](), list[Command]()
     for command, task in zip(commands, tasks, strict=True):
         act = _act_of(task.action.removeprefix(FORBIDDEN), task.verb, command.destination)
         if steps and act in ("place", "move") and command.destination is None and not _forbids(task):
-            raise NotUnderstoodError(instruction, (task.start, task.end), "this verb needs a place", "say where to")
-        (forbids if _forbids(task) else steps).append(Command(*command, act))
+            raise refused(instruction, "needs where", task)
+        (forbids if _forbids(task) else steps).append(replace(command, act=act))
     main = steps[0] if steps else replace(forbids[0], action=AVOID, act="avoid", destination=None)
     avoid = tuple(step.target for step in forbids if steps and keeps_away(step))
     several = tuple(steps) if len(steps) > 1 else ()
@@ -209,9 +198,9 @@ def keeps_away(forbidden: Command) -> bool:
 # ------------------------------------------------------------------------------------------------ what "it" is
 
 
-def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[Task]) -> tuple[Assembled, ...]:
+def _resolved(commands: Sequence[Command], instruction: str, tasks: Sequence[VerbPhrase]) -> tuple[Command, ...]:
     """Replace "it", "them" and "there" in the commands by what was said before."""
-    done: list[Assembled] = []
+    done: list[Command] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
         if done and target.category in _PRONOUNS and _forbids(task) and _act_of(command.action, task.verb) != "release":
@@ -226,17 +215,11 @@ def _resolved(commands: Sequence[Assembled], instruction: str, tasks: Sequence[T
         destination = command.destination
         if destination is not None:
             if done and _is_other(destination) and (done[-1].target.relations or done[-1].destination is not None):
-                raise NotUnderstoodError(
-                    instruction, (task.start, task.end),
-                    "it is unclear which other object is meant", 'name it: "on the other tray"',
-                )  # fmt: skip
+                raise refused(instruction, "which other", task)
             destination = _destination(destination, place)
             if destination is None:
-                raise NotUnderstoodError(
-                    instruction, (task.start, task.end), "the instruction does not name this place",
-                    'say it as "on the tray" or "next to the box"',
-                )  # fmt: skip
-        done.append(Assembled(command.action, target, destination))
+                raise refused(instruction, "no place", task)
+        done.append(replace(command, target=target, destination=destination))
     return tuple(done)
 
 
@@ -248,7 +231,7 @@ def _is_other(destination: Destination) -> bool:
     )
 
 
-def _object_before(done: Sequence[Assembled], action: str) -> NounPhrase:
+def _object_before(done: Sequence[Command], action: str) -> NounPhrase:
     """The meaning of "it" as a command's object: what was last moved; for a lid or door, what it was put into."""
     opened = [command.target for command in done if command.action == "open"]
     if action == "close" and opened:
@@ -262,7 +245,7 @@ def _object_before(done: Sequence[Assembled], action: str) -> NounPhrase:
 
 
 def _place_before(
-    done: Sequence[Assembled], target: NounPhrase, destination: Destination | None = None
+    done: Sequence[Command], target: NounPhrase, destination: Destination | None = None
 ) -> NounPhrase | None:
     """The meaning of "it" as an anchor: what was last mentioned and is not the object itself.
 
@@ -285,13 +268,7 @@ def _replaced(phrase: NounPhrase, place: NounPhrase | None) -> NounPhrase:
     """Replace every "it" in a phrase by `place`."""
     if phrase.category in _PRONOUNS:
         return _with_more(place or NounPhrase("object"), phrase)
-    if not phrase.relations:
-        return phrase
-    return replace(phrase, relations=tuple(_clause(clause, place) for clause in phrase.relations))
-
-
-def _clause(clause: RelationClause, place: NounPhrase | None) -> RelationClause:
-    return replace(clause, anchors=tuple(_replaced(anchor, place) for anchor in clause.anchors))
+    return in_anchors(phrase, partial(_replaced, place=place))
 
 
 def _destination(destination: Destination, place: NounPhrase | None) -> Destination | None:
@@ -301,17 +278,15 @@ def _destination(destination: Destination, place: NounPhrase | None) -> Destinat
         if place is None:
             return None
         relation = "inside" if place.category.split()[-1] in CONTAINERS else "on"
-    anchors = tuple(_replaced(anchor, place) for anchor in destination.anchors)
-    excluded = tuple(_clause(clause, place) for clause in destination.excluded)
-    also = tuple(_clause(clause, place) for clause in destination.also)
-    return replace(destination, relation=relation, anchors=anchors, excluded=excluded, also=also)
+    replaced = partial(_replaced, place=place)
+    return in_place(replace(destination, relation=relation), lambda said: with_anchors(said, replaced))
 
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
     return replace(phrase, relations=(*phrase.relations, *pronoun.relations)) if pronoun.relations else phrase
 
 
-def _forbids(task: Task) -> bool:
+def _forbids(task: VerbPhrase) -> bool:
     return task.action == AVOID or task.action.startswith(FORBIDDEN)
 
 

@@ -81,7 +81,7 @@ def asks_to_stop(words: Sequence[Word]) -> bool:
     while said and said[-1] in AROUND - PLAIN:
         said = said[:-1]
     alone = len(said) > 2 and said[-1] in PLAIN and _NOT_TO.isdisjoint(said)
-    return alone and said[-2] not in _NAMED_BY and "ADJ" not in phrase_table()[0].get(said[-2], {})
+    return alone and said[-2] not in _NAMED_BY and "ADJ" not in phrase_table().get(said[-2], {})
 
 
 def _is_request(part: Sequence[str]) -> bool:

@@ -3,24 +3,55 @@
 
 from __future__ import annotations
 
-from spatial_vlm_ros.language import acts, courtesy, lexicon
-from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, RELATING, PhraseMatch, Token
-from spatial_vlm_ros.language.relating import Verdict
+import re
+from collections.abc import Callable
+
+from spatial_vlm_ros.language import acts, lexicon
+from spatial_vlm_ros.language.distances import is_unit
+from spatial_vlm_ros.language.lexicon import COMPARATIVES, is_outside, is_participle, is_plain
+from spatial_vlm_ros.language.lookahead import (
+    ENDED,
+    JOINTS,
+    OPENERS,
+    PREDICATING,
+    PREMODIFIERS,
+    RELATING,
+    PhraseMatch,
+    Token,
+)
+from spatial_vlm_ros.language.patterns import Kinds
+from spatial_vlm_ros.language.relating import RelationTagger, Verdict
+from spatial_vlm_ros.language.relations import MEASURED
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, RelationWords
-from spatial_vlm_ros.language.unknown_words import PREMODIFIERS, UnknownWordTagger
 from spatial_vlm_ros.language.vocabulary import takes_two
 from spatial_vlm_ros.language.words import is_plural
 
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
+_BEFORE_PRON = frozenset({"", "VERB", "REL"})
+_BEFORE_RELATIVE = ENDED | JOINTS
 
 
-class Tagger(UnknownWordTagger):
+_NOUNS_ELSEWHERE = frozenset({"PORTION", "VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
+_DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
+_MOST_COUNTED = 999
+_SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
+"""Words that pick a side before a noun, and are not a noun after one."""
+
+
+_SIDES_AND_VIEWS = lexicon.PARTS | lexicon.POSITION_WORDS.keys() | {*" ".join(lexicon.VIEW_NOUNS).split(" ")}
+"""Words after a possessive that make it a part, a side or a point of view ("the jar's lid")."""
+
+
+def _counts(digits: str) -> bool:
+    return digits.isdecimal() and 0 < int(digits) <= _MOST_COUNTED
+
+
+class Tagger(RelationTagger):
     """Choose tokens from left to right."""
 
     def _note_deictic(self, first: int) -> None:
-        for word in self.words[first:]:
-            if word.text in ("here", "there") and self.deictic is None:
-                self.deictic = (word.start, word.end)
+        self.deictic = self.deictic or [word for word in self.words[first:] if word.text in ("here", "there")][:1]
 
     # -------------------------------------------------------------------------------------------- choosing
 
@@ -86,17 +117,17 @@ class Tagger(UnknownWordTagger):
         after = i + match.length
         value, text = match.kinds[kind], match.text
         rule = getattr(self, _RULES[kind], None)
-        if rule is None:
-            self.emit(kind, value, i, match.length, text)
-            return True
-        verdict = rule(i, after, text, value)
-        if not verdict:
-            return False
+        verdict: Verdict = kind
+        if kind in _ROWS:
+            verdict = _ROWS[kind](self, match)
+        elif rule is not None:
+            verdict = rule(i, after, text, value)
         if verdict is True:
             self.swallow(i, after, kind)
-        else:
-            self.emit(verdict[0], verdict[1], i, match.length, text)
-        return True
+        elif verdict:
+            emitted, value = verdict if isinstance(verdict, tuple) else (verdict, value)
+            self.emit(emitted, value, i, match.length, text)
+        return bool(verdict)
 
     # -------------------------------------------------------------------------------------------- rules by kind
 
@@ -106,9 +137,9 @@ class Tagger(UnknownWordTagger):
         if not self.polite_there(text, after) or (text.endswith("do") and self.texts[after : after + 1] == ["not"]):
             return None
         self.asked = True
-        if text in courtesy.POLITE_BEFORE_VERB:
+        if text in lexicon.BEFORE_VERB:
             follows = self.peek(after)
-            if text in courtesy.FILLERS and follows & OPENERS:
+            if text in lexicon.POLITE_FILLERS and follows & OPENERS:
                 return True
             return bool(follows & {"COMMA", "STOP", "VERB", "POLITE", "THERE", "END"}) and not (
                 follows & {"VERB"} and self._verb_is_noun(after)
@@ -146,7 +177,7 @@ class Tagger(UnknownWordTagger):
             fits = False
         elif self.previous() in ("AND", "THEN", "COMMA", "STOP"):
             fits = bool(follows & OPENERS) or text in acts.PURE_VERBS or (" " in text and self.opens(after))
-            clipped = self.verb_seen and not any(token.kind in ("DET", "QTY") for token in self.tokens)
+            clipped = self.verb_seen and not self.last("DET", "QTY") is not None
             clipped = clipped or self.previous() == "THEN"
             places = any("REL" in self.peek(j) for j in range(after + 1, len(self.words)))
             fits = fits or (clipped and value == "place" and self.nominal(after) and places)
@@ -169,18 +200,7 @@ class Tagger(UnknownWordTagger):
             self.tokens.pop()
         return ("VERB", action) if self.at_start or self.previous() == "THEN" else ("THEN VERB", action)
 
-    def _as_is_not_rel(self, _i: int, _after: int, text: str, value: object) -> Verdict:
-        """Leave "do not touch the box" to the order; "the cups do not touch the box" is a statement."""
-        begins = self.at_start or self.previous() in JOINTS | {"COMMA", "STOP", "THEN"}
-        return None if begins and text.startswith("do") else ("IS NOT REL", value)
-
-    def _as_forbid(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
-        return self._forbids_verb(after, "VERB")
-
-    def _as_forbid_gerund(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
-        return self._forbids_verb(after, "GERUND")
-
-    def _forbids_verb(self, i: int, kind: str) -> Verdict:
+    def forbids_verb(self, i: int, kind: str) -> Verdict:
         """Forbid the verb at word `i`, if one with an object is there."""
         verbs = [match for match in self.matches(i) if kind in match.kinds and self.opens(i + match.length)]
         if not verbs or not self._may_forbid():
@@ -190,7 +210,7 @@ class Tagger(UnknownWordTagger):
 
     def _as_then(self, i: int, after: int, _text: str, value: object) -> Verdict:
         """Repeat the verb of "pick up the ball and then the cup"."""
-        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        verb = self.last("VERB")
         if verb is None or not self.peek(after) & {"DET", "QTY"}:
             return ("THEN", value)
         self.emit("THEN VERB", verb.value, i, after - i, verb.text)
@@ -206,7 +226,7 @@ class Tagger(UnknownWordTagger):
         return True
 
     def _moves(self) -> bool:
-        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        verb = self.last("VERB")
         return verb is not None and verb.value in ("place", "slide", "throw")
 
     def _as_gerund(self, _i: int, after: int, _text: str, value: object) -> Verdict:
@@ -220,7 +240,7 @@ class Tagger(UnknownWordTagger):
     def _as_goes(self, i: int, after: int, text: str, _value: object) -> Verdict:
         """Write ", put it" for the verb of "the cup goes on the tray"."""
         part = text.startswith("belong") and self.texts[after : after + 1] == ["to"]
-        related = any(token.kind in ("VERB", "THATIS", "IS") for token in self.tokens)
+        related = self.last("VERB", "THATIS", "IS") is not None
         if part or related or self.previous() not in ENDED or not self.relating(after):
             return None
         self.emit("COMMA", None, i, after - i, ",")
@@ -230,7 +250,7 @@ class Tagger(UnknownWordTagger):
 
     def _as_untouched(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
         """Settle "leave the cup alone": a prohibition."""
-        verb = next((token for token in reversed(self.tokens) if token.kind == "VERB"), None)
+        verb = self.last("VERB")
         if verb is None or verb.text != "leave" or self.previous() not in ENDED:
             return None
         if not (self.tail[after] or self.peek(after) & {"COMMA", "STOP", "AND", "BUT", "THEN"}):
@@ -247,22 +267,10 @@ class Tagger(UnknownWordTagger):
             return ("PRON", ("object", -1))
         return ("DET", value)
 
-    def _as_one(self, _i: int, after: int, text: str, value: object) -> Verdict:
-        return ("NUM", value) if self.nominal(after) else ("NOUN", text)
-
-    def _as_num(self, _i: int, after: int, text: str, value: object) -> Verdict:
-        if self._lacks_unit(after):
-            return ("UNITLESS", None)
-        return self._number_of_name(text, after) if self.previous() == "NOUN" else ("NUM", value)
-
-    def _as_portion(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:
-        return None if self.previous() in PREMODIFIERS else ("PORTION", None)
-
-    def _as_compound(self, _i: int, _after: int, text: str, _value: object) -> Verdict:
-        return ("NOUN", text)
-
-    def _as_adverb(self, _i: int, _after: int, _text: str, _value: object) -> Verdict:
-        return True
+    def _as_that(self, _i: int, after: int, _text: str, _value: object) -> Verdict:
+        if self.nominal(after):
+            return "DET"
+        return "THATIS" if self.previous() in ENDED and self.relating(after) else ("PRON", ("object", None))
 
     def _as_measure(self, i: int, after: int, text: str, _value: object) -> Verdict:
         part = text.split(" ")[0]
@@ -381,7 +389,7 @@ class Tagger(UnknownWordTagger):
 
     def _as_or(self, i: int, after: int, text: str, value: object) -> Verdict:
         """Settle "or": after a negation it joins, else it is a choice."""
-        if any(token.kind == "NOT" for token in self.tokens):
+        if self.last("NOT") is not None:
             return self._as_nor(i, after, text, value)
         return ("OR", None)
 
@@ -417,7 +425,7 @@ class Tagger(UnknownWordTagger):
         return ("SIDE", value)
 
     def _as_from(self, _i: int, after: int, text: str, value: tuple[str, object]) -> Verdict:
-        ordered = any(token.kind in ("ORD", "PLACED") for token in self.tokens)
+        ordered = self.last("ORD", "PLACED") is not None
         part = self.previous() == "NOUN" and self.tokens[-1].text in lexicon.PARTS
         if text == "from behind" and self.opens(after):
             return None  # "fetch the cup from behind the box"
@@ -437,16 +445,150 @@ class Tagger(UnknownWordTagger):
             return None
         if any(word in ("here", "there") for word in self.texts[i:after]):
             self._note_deictic(i)
-        elif text in lexicon.DIRECTIONS and text != "down" and self.way is None:
-            self.way = (self.words[i].start, self.words[after - 1].end)
+        elif text in lexicon.DIRECTIONS and text != "down":
+            self.way = self.way or self.words[i:after]
         return True
 
-    def _as_intensifier(self, _i: int, after: int, text: str, _value: object) -> Verdict:
-        if self.relating(after):
-            return True
-        return (text in courtesy.DEGREES and bool(self.peek(after) & {"ADJ", "ADJNOUN", "SUP"})) or None
+    # -------------------------------------------------------------------------------------------- unknown words
+
+    def _unknown(self, i: int) -> tuple[str, object]:
+        """Kind and value of a word that no phrase of the tables accepts here."""
+        text = self.words[i].text
+        if text[0].isdecimal():
+            ordinal = _DIGIT_ORDINAL.fullmatch(text)
+            if ordinal:
+                return (self._order_kind(i + 1), int(ordinal[1])) if _counts(ordinal[1]) else ("UNCOUNTED", None)
+            if _DIGITS.fullmatch(text):
+                after = i + 1
+                if self.previous() == "NOUN":
+                    return self.number_of_name(text, after)
+                if not text.isdecimal() or self.lacks_unit(after):
+                    return "UNITLESS", None
+                return ("NUM", int(text)) if _counts(text) else ("UNCOUNTED", None)
+        if text in lexicon.SIGNS and i + 1 < len(self.words) and self.texts[i + 1][:1].isdecimal():
+            return "SIGNED", None
+        kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
+        return self._fallback(i, kinds), text
+
+    def lacks_unit(self, after: int) -> bool:
+        """True if a number counts nothing, and a relation that may take a distance follows ("5 left of the box")."""
+        if self.previous() not in ("", "VERB", "ADJ") or not self.relating(after):
+            return False
+        described = self.previous() == "ADJ"  # "the glass 5 from the box"
+        return self._next_relation(after) in (MEASURED.keys() if described else MEASURED.keys() - {"from", "to"})
+
+    def number_of_name(self, text: str, after: int) -> tuple[str, object]:
+        """Settle a number after a noun: "box 3" is a name, but "the box 3 left of" lacks a unit."""
+        first = len(self.tokens)
+        while first and self.tokens[first - 1].kind in ("NOUN", "ADJ", "SUP"):
+            first -= 1
+        determined = first > 0 and self.tokens[first - 1].kind in ("DET", "QTY", "NUM")
+        measured = determined and self.relating(after) and self._next_relation(after) in MEASURED
+        named = text.isdecimal() or text in lexicon.NUMBERS
+        return ("NOUN", text) if named and not measured and not self.nominal(after) else ("UNITLESS", None)
+
+    def _fallback(self, i: int, kinds: Kinds) -> str:
+        """Kind of a word if none of its kinds fits here."""
+        text = self.words[i].text
+        if kinds.keys() & {"OUTSIDE", "OR"}:
+            return "OR" if "OR" in kinds else "OUTSIDE"
+        if "FOREIGN" in kinds:
+            return "NOUN" if self.previous() in PREMODIFIERS else "FOREIGN"
+        if kinds.keys() == {"GERUND"} and self.previous() in PREMODIFIERS and self.nominal(i + 1):
+            return "NOUN"  # "the washing machine"
+        ending = self.previous() == "NOUN" and not self.nominal(i + 1)
+        if text in acts.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):
+            return "VERB_HERE"
+        if text in lexicon.NOUNS_TOO:
+            return "NOUN"
+        if kinds.keys() <= {"FORBID", "FORBID_GERUND"}:  # "the can not behind the cup"
+            return self._open_class(i, text)
+        if text in _SIDES_ALONE and self.previous() == "NOUN":
+            return "OUTSIDE"
+        if ending and kinds and is_participle(text) and not kinds.keys() & {"COMPOUND", "ADJNOUN"}:
+            return "PARTICIPLE"
+        stands = "POSTURE" in kinds and "POSITION" not in kinds and not text.endswith("s")
+        if stands and self.previous() == "NOUN" and not self.nominal(i + 1):
+            return "PARTICIPLE"
+        return "NOUN" if kinds.keys() & _NOUNS_ELSEWHERE else "OUTSIDE"
+
+    def _open_class(self, i: int, text: str) -> str:
+        """Kind of a word that is in no table: a noun, unless it clearly is not one."""
+        if text.endswith("'s"):
+            owned = set(self.texts[i + 1 : i + 4])
+            described = self.previous() in ("ADJ", "SUP") or any(token.text == "from" for token in self.tokens[-2:])
+            if "own" in owned or (_SIDES_AND_VIEWS & owned and (described or not lexicon.PARTS & owned)):
+                return "POSSESSIVE"
+        if is_plain(text):
+            return "NOUN"
+        modifier = self.nominal(i + 1)
+        if text.startswith("non-") and "ADJ" in " ".join(self.phrases.get(text[4:], {})):
+            return "DENIED"
+        if text[-1] == "m" and is_unit(text):
+            return "UNITLESS"  # "10 full cm"
+        placed = self.previous() in PREMODIFIERS | {"REL"} or (self.previous() == "VERB" and not self.opens(i + 1))
+        if is_outside(text, modifier) and not (text in acts.OTHER_VERBS and placed):  # "grab whisk", "behind whisk"
+            compared = modifier and (text.endswith("est") or text in COMPARATIVES)
+            return "COMPARED" if compared else "UNKNOWN_VERB" if text in acts.OTHER_VERBS else "ADVERB"
+        if self.previous() == "NOUN" and not modifier and is_participle(text):
+            return "PARTICIPLE"
+        return "NOUN"
+
+    def _order_kind(self, after: int) -> str:
+        """Kind of an ordinal: "PLACED" in "that is the second from the left"."""
+        if not self.peek(after) & {"FROM"}:
+            return "ORD"
+        self._drop_predicated_article()
+        return "PLACED" if self.previous() in PREDICATING else "ORD"
+
+    def _drop_predicated_article(self) -> None:
+        """Drop the article of "that is the leftmost"."""
+        if self.previous() == "DET" and len(self.tokens) > 1 and self.tokens[-2].kind in PREDICATING:
+            self.tokens.pop()
 
 
+_ROWS: dict[str, Callable[[Tagger, PhraseMatch], Verdict]] = {
+    "ADVERB": lambda _, __: True,
+    "COMPOUND": lambda _, f: ("NOUN", f.text),
+    "FORBID": lambda t, f: t.forbids_verb(f.after, "VERB"),
+    "FORBID_GERUND": lambda t, f: t.forbids_verb(f.after, "GERUND"),
+    "INTENSIFIER": lambda t, f: (
+        t.relating(f.after) or (f.text in lexicon.DEGREES and bool(t.peek(f.after) & {"ADJ", "ADJNOUN", "SUP"}))
+    ),
+    "IS NOT": lambda t, _: "THATIS NOT" if t.continues() else "IS NOT",
+    # "do not touch the box" is an order; "the cups do not touch the box" is a statement
+    "IS NOT REL": lambda t, f: (
+        "" if f.text.startswith("do") and (t.at_start or t.previous() in JOINTS | {"STOP", "THEN"}) else "IS NOT REL"
+    ),
+    "IS REL": lambda t, f: "IS REL" if t.states() and t.opens(f.after) else None,
+    "NUM": lambda t, f: (
+        "UNITLESS" if t.lacks_unit(f.after) else t.number_of_name(f.text, f.after) if t.previous() == "NOUN" else "NUM"
+    ),
+    "ONE": lambda t, f: "NUM" if t.nominal(f.after) else ("NOUN", f.text),
+    "PARTLESS": lambda t, f: None if t.nominal(f.after) or t.peek(f.after) & {"OF"} else "PARTLESS",
+    "PORTION": lambda t, _: None if t.previous() in PREMODIFIERS else "PORTION",
+    "PRON THATIS": lambda t, f: (
+        "PRON THATIS" if t.previous() in _BEFORE_PRON and t.relating(f.after + ("NOT" in t.peek(f.after))) else None
+    ),
+    "PRON THATIS NOT": lambda t, f: (
+        "PRON THATIS NOT"
+        if t.previous() in _BEFORE_PRON and (t.relating(f.after) or "EQUAL" in t.peek(f.after))
+        else None
+    ),
+    # the second verb of "which is near the cup and sits on the tray"
+    "STANDS": lambda t, f: "THATIS" if t.continues() and t.relating(f.after) else None,
+    "THATIS NOT": lambda t, f: t.exception(f.after) or "THATIS NOT",
+    "THATIS NOT REL": lambda t, f: "THATIS NOT REL" if t.previous() in _BEFORE_RELATIVE and t.opens(f.after) else None,
+    "THATIS REL": lambda t, f: "THATIS REL" if t.previous() in _BEFORE_RELATIVE and t.opens(f.after) else None,
+    "THERE": lambda t, _: "THERE" if t.at_start else None,
+    "TWO_SIDES": lambda t, f: None if t.nominal(f.after) or f.text.endswith(" corner") else "TWO_SIDES",
+    "WHICH": lambda t, f: "WHICH" if t.at_start else "THATIS" if f.text == "which" and t.relating(f.after) else None,
+    "WHICH IS": lambda t, _: "WHICH IS" if t.at_start else None,
+}
+"""Kinds whose rule is one condition: the verdict by the tagger and the phrase found.
+
+Longer rules are the methods `_as_KIND`; a kind with neither is always accepted.
+"""
 _PRIORITY = (
     "FORBID", "FORBID_GERUND", "UNTOUCHED", "GOES",
     "POLITE", "THERE", "HALF", "THATIS NOT REL", "THATIS REL", "IS NOT REL", "VERB", "GERUND", "WHICH IS",

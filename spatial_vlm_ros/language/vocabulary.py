@@ -1,47 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All phrases of the word tables in one dictionary, from a phrase to its possible kinds.
-
-`tagging` selects one of these kinds by the neighbouring words.
-"""
+"""All phrases of the word tables in one dictionary, and the relations of other packages."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import NamedTuple
 
 from spatial_vlm_ros.errors import PlugInError
-from spatial_vlm_ros.language import acts, courtesy, lexicon
-from spatial_vlm_ros.language.patterns import WORDS
-from spatial_vlm_ros.language.phrase_index import Kinds, PhraseIndex
+from spatial_vlm_ros.language import acts, lexicon
+from spatial_vlm_ros.language.patterns import WORDS, Kinds, Phrases
 from spatial_vlm_ros.language.plug_ins import Extended, installed, judged
 from spatial_vlm_ros.language.relations import CORNERS, FREE, LESS, MEANINGS, OWN, RelationWord
 from spatial_vlm_ros.language.sentence import RelationWords
 from spatial_vlm_ros.types import FrameOfReference, Relation
 
 _VALUES: Mapping[str, Callable[[str], object]] = {
-    **dict.fromkeys(("QTY", "ALONE", "ORD", "ONE"), int), **dict.fromkeys(("DET", "OTHER"), str),
+    **dict.fromkeys(("QTY", "ALONE", "ORD", "ONE"), int), **dict.fromkeys(("DET", "OTHER", "THERE", "VERB"), str),
     **dict.fromkeys(("SUP", "POSITION", "SIDE", "FROM", "PERSON"), lambda name: (name, None)),
-    "PRON": lambda number: ("object", int(number) or None), "HALF": RelationWords,
+    **dict.fromkeys(("PRON", "PRON THATIS", "PRON THATIS NOT"), lambda number: ("object", int(number) or None)),
+    "HALF": RelationWords,
     "FRAME": lambda name: (FrameOfReference(name), None),
 }  # fmt: skip
 """Kind of a token → how its value is made of the name of words.toml."""
 
 
-class _PhraseTable:
-    """Collect phrases; the first value given for a phrase and kind stays."""
-
-    def __init__(self) -> None:
-        self.phrases = PhraseIndex()
-
-    def add(self, kind: str, value: object, patterns: Iterable[str]) -> None:
-        for pattern in patterns:
-            self.phrases.add(kind, value, pattern)
-
-
-def _add_relations(table: _PhraseTable) -> None:
+def _add_relations(table: Phrases) -> None:
     for sides, words in CORNERS.items():
         ways = (f"at|in|into|to|on|onto|by|near the? {word} corner of" for word in words)
         table.add("REL", RelationWords("at the corner of", also=sides), ways)
@@ -58,7 +44,7 @@ def _add_relations(table: _PhraseTable) -> None:
         _add_relation(table, relation)
 
 
-def _add_relation(table: _PhraseTable, relation: RelationWord) -> None:
+def _add_relation(table: Phrases, relation: RelationWord) -> None:
     words = RelationWords(relation.name)
     table.add("REL", words, relation.surfaces)
     table.add("REL", RelationWords(relation.name, motion=True), relation.motion)
@@ -73,7 +59,7 @@ def _add_relation(table: _PhraseTable, relation: RelationWord) -> None:
         table.add("IS NOT REL", words, (f"does|do not {verb}", f"doesn't|don't|doesnt {verb}"))
 
 
-def _add_framed(table: _PhraseTable) -> None:
+def _add_framed(table: Phrases) -> None:
     """Add the phrases that name a viewpoint by its viewer ("nearest to me", "from my left")."""
     framed = WORDS.under("framed")
     for frame in map(FrameOfReference, WORDS.read["viewers"]):
@@ -90,7 +76,7 @@ def _add_framed(table: _PhraseTable) -> None:
             table.add("FRAME", (frame, None), (f"as? seen|viewed|looking? from|in {owner} {view}",))
 
 
-def _add_nominals(table: _PhraseTable) -> None:
+def _add_nominals(table: Phrases) -> None:
     for superlative, words in lexicon.VALUES.entries("SUP").items():
         compared = "|".join(word for word in words if word.endswith("er") and word not in ("upper", "center"))
         if compared:
@@ -98,13 +84,14 @@ def _add_nominals(table: _PhraseTable) -> None:
             table.add("SIDE", (superlative, None), ways)
     colours = lexicon.BASE_COLOURS
     shades = [(shade, colour) for shade in WORDS.words("shades") for colour in colours if shade != colour]
-    table.phrases.update({f"{shade} {colour}": {"ADJ": f"{shade} {colour}"} for shade, colour in shades})
-    for word in colours | WORDS.words("attributes"):
+    for shade, colour in shades:
+        table.add("ADJ", f"{shade} {colour}", (f"{shade} {colour}",))
+    describing = WORDS.words("describing_nouns")
+    for word in (colours | WORDS.words("attributes")) - describing:
         table.add("ADJ", word, (word.replace("-", " "),))
     for word, colour in WORDS.meanings("variants").items():
         table.add("ADJ", colour, (word,))
-    for word in WORDS.words("describing_nouns"):
-        table.phrases.pop(word, None)
+    for word in describing:
         table.add("ADJNOUN", word, (word,))
     for colour in colours | lexicon.NOUN_COLOURS | {"light"}:
         table.add("ADJ", colour, (f"{colour} coloured|colored|colour|color|ish|tinted",))
@@ -117,7 +104,7 @@ def _add_nominals(table: _PhraseTable) -> None:
             table.add("ORD", -count, (f"{word} to|from the? last", f"{word} last"))
 
 
-def _add_kinds(table: _PhraseTable) -> None:
+def _add_kinds(table: Phrases) -> None:
     """Add what words.toml and acts.toml list by kind."""
     for kind in lexicon.VALUES.read:
         for name, patterns in lexicon.VALUES.entries(kind).items():
@@ -128,17 +115,9 @@ def _add_kinds(table: _PhraseTable) -> None:
         table.add("VERB", action, patterns)
         table.add("GERUND", action, map(acts.gerund, patterns))
     table.add("VERB", "give", acts.WISHES)
-    table.add("VERB", "find", ("what is|are", "what's", "whats", "which is|are"))
-    table.add("THERE", "verify", courtesy.VERIFY)
-    table.add("PRON THATIS", ("object", None), ("whatever|what is|are", "what's", "whatever's"))
-    table.add("PRON THATIS NOT", ("object", None), ("whatever|what isn't|isnt|aren't", "whatever|what is|are not"))
     for name in ("forbid", "forbid_gerund", "untouched", "goes", "polite"):
         table.add(name.upper(), None, acts.patterns_of(name))
     table.add("PLEASANTRY", None, acts.PLEASANTRIES)
-    table.add("ADVERB", None, courtesy.ADVERBS)
-    table.add("PARTICLE", None, courtesy.PARTICLES)
-    table.add("INTENSIFIER", None, courtesy.INTENSIFIERS)
-    table.add("POSTURE", None, courtesy.POSTURES)
 
 
 # ------------------------------------------------------------------------------------------------ other packages
@@ -166,10 +145,10 @@ def _words_of(name: str, relation: Relation | None, supported: bool) -> Relation
     return RelationWord(name, surfaces, (), relation.verbs, relation.anchors, relation.framed, supported)
 
 
-def _phrases(words: RelationWord) -> PhraseIndex:
-    table = _PhraseTable()
+def _phrases(words: RelationWord) -> Phrases:
+    table = Phrases()
     _add_relation(table, words)
-    return table.phrases
+    return table.whole()
 
 
 def _meaning(phrase: str, kinds: Kinds) -> str | None:
@@ -185,12 +164,11 @@ def _meaning(phrase: str, kinds: Kinds) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _vocabulary() -> tuple[PhraseIndex, Plugged]:
+def _vocabulary() -> tuple[Phrases, Plugged]:
     """All phrases, and the relations that installed packages added."""
-    table = _PhraseTable()
+    phrases = Phrases()
     for add in (_add_nominals, _add_relations, _add_framed, _add_kinds):
-        add(table)
-    phrases = table.phrases
+        add(phrases)
     found = judged(
         installed(),
         lambda relation: _phrases(_words_of(relation.name, relation, True)),
@@ -200,7 +178,8 @@ def _vocabulary() -> tuple[PhraseIndex, Plugged]:
     relations = {relation.name: (relation, source) for relation, source in usable if relation is not None}
     words = {name: _words_of(name, relation, True) for name, (relation, _) in relations.items()}
     for of_one in words.values():
-        phrases.update(_phrases(of_one))
+        for phrase, kinds in _phrases(of_one).items():
+            phrases[phrase] = kinds
     errors: dict[str, PlugInError] = {}
     for each in found:
         if each.error is None:
@@ -210,7 +189,8 @@ def _vocabulary() -> tuple[PhraseIndex, Plugged]:
         if each.name and each.name not in OWN and each.name not in words:  # refused by name, and by this error
             words[each.name] = _words_of(each.name, each.relation, False)
             for phrase, kinds in _phrases(words[each.name]).items():
-                phrases.setdefault(phrase, kinds)
+                if phrases.get(phrase) is None:
+                    phrases[phrase] = kinds
     return phrases, Plugged(relations, words, errors)
 
 
@@ -219,11 +199,9 @@ def plugged() -> Plugged:
     return _vocabulary()[1]
 
 
-@lru_cache(maxsize=1)
-def phrase_table() -> tuple[PhraseIndex, int]:
-    """All phrases, and the number of words of the longest one."""
-    phrases = _vocabulary()[0]
-    return phrases, phrases.longest
+def phrase_table() -> Phrases:
+    """All phrases with their possible kinds; `tagging` selects one of these by the neighbouring words."""
+    return _vocabulary()[0]
 
 
 RELATIONS: Mapping[str, RelationWord] = Extended(

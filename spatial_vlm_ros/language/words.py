@@ -94,7 +94,7 @@ def _split_hyphens(word: Word) -> list[Word]:
     parts = _HYPHEN.split(word.text)
     if len(parts) == 1:
         return [word]
-    phrases, _ = phrase_table()
+    phrases = phrase_table()
     known = " ".join(parts) in phrases or (
         not parts[0].isdigit() and all(part.isdigit() or part in phrases for part in parts)
     )
@@ -121,42 +121,29 @@ def split(instruction: str) -> list[Word]:
     numbers = False
     fractions = not _FRACTION_SIGNS.isdisjoint(instruction)
     for match in (_PIECE_OR_FRACTION if fractions else _PIECE).finditer(instruction):
-        kind = match.lastgroup or "symbol"
+        kind, text = match.lastgroup or "symbol", match.group().lower()
         start, end = match.span()
-        if kind == "space":
-            continue
-        if kind == "quote":
-            if _measures_feet(words, instruction, start):
-                words[-1] = Word(words[-1].text, words[-1].start, end, DOUBTFUL)
-            continue
-        if kind == "and":
-            words.append(Word("and", start, end))
-            continue
-        if kind == "named":
-            words.append(Word(match.group().lower(), start, end))
-            continue
-        if kind not in ("word", "fraction", "tenths"):
-            words.append(Word(match.group(), start, end, kind))
-            continue
-        text = match.group().lower()
-        if kind == "fraction":
+        if kind == "quote" and _measures_feet(words, instruction, start):
+            words[-1] = replace(words[-1], end=end, kind=DOUBTFUL)
+        elif kind in ("and", "named"):
+            words.append(Word("and" if kind == "and" else text, start, end))
+        elif kind == "fraction":
             value = fraction(text)
             words.append(Word(value or text, start, end, "word" if value else DOUBTFUL))
             numbers = True
-            continue
-        if kind == "tenths":
-            text = f"0{text}"
-        if text[0].isdecimal():
-            words.extend(_numerals(text, start, end))
+        elif kind == "tenths" or (kind == "word" and text[0].isdecimal()):
+            words.extend(_numerals(f"0{text}" if kind == "tenths" else text, start, end))
             numbers = True
-            continue
-        for apostrophe in _APOSTROPHES[1:]:
-            text = text.replace(apostrophe, "'")
-        folded = _fold(_HYPHEN.sub("-", text))
-        if folded is None or len(folded) != end - start:
-            words.append(Word(text, start, end, "foreign" if folded is None else "word"))
-        else:
-            words.extend(_split_hyphens(Word(folded, start, end)))
+        elif kind == "word":
+            for apostrophe in _APOSTROPHES[1:]:
+                text = text.replace(apostrophe, "'")
+            folded = _fold(_HYPHEN.sub("-", text))
+            if folded is None or len(folded) != end - start:
+                words.append(Word(text, start, end, "foreign" if folded is None else "word"))
+            else:
+                words.extend(_split_hyphens(Word(folded, start, end)))
+        elif kind not in ("quote", "space"):
+            words.append(Word(match.group(), start, end, kind))
     return _with_numbers(words) if numbers or any(word.text in _SPELLED for word in words) else words
 
 
@@ -175,11 +162,12 @@ def _numerals(text: str, start: int, end: int) -> list[Word]:
     if not text.isascii():
         return [Word(text, start, end, "foreign")]
     found = numeral(text)
-    if found.unit and is_unit(found.unit):
-        return [Word(found.text, start, end), Word(found.unit, start, end)]
-    if found.unit:
+    if found is None:
+        return [Word(text, start, end, DOUBTFUL)]
+    number, unit = found
+    if unit and not is_unit(unit):
         return _split_hyphens(Word(text, start, end))
-    return [Word(found.text, start, end, DOUBTFUL if found.doubtful else "word")]
+    return [Word(number, start, end), *([Word(unit, start, end)] if unit else [])]
 
 
 def _is_number(word: Word) -> bool:
@@ -254,7 +242,7 @@ def _repeats(words: list[Word], length: int) -> bool:
         return False
     if length > 1:
         return again[0].text in _STUMBLED | _ASKING or again[-1].text in _UNFINISHED
-    kinds = phrase_table()[0].get(again[0].text, {})
+    kinds = phrase_table().get(again[0].text, {})
     return again[0].text not in lexicon.REPEATABLE and "ADJNOUN" not in kinds  # "the orange orange"
 
 
@@ -323,6 +311,7 @@ def accounted(
 # Singular and plural of nouns: a few rules, and exceptions for common household objects.
 
 _IRREGULAR = dict(pair.split(":") for pair in WORDS.patterns("irregular_plurals"))
+_ENDS_IN_ES = re.compile(r"(?:ss|x|ch|sh|zz|o|(?<!o)us)es$")
 _ENDS_IN_IE, _NEVER_PLURAL = WORDS.words("ends_in_ie"), WORDS.words("never_plural")
 PAIRED, MASS_PLURALS, WORN_GLASSES = map(WORDS.words, ("paired", "mass_plurals", "worn_glasses"))
 
@@ -355,13 +344,7 @@ def singular(word: str) -> str:
         return word[:-2]
     if word.endswith("ies"):
         return word[:-1] if word[:-1] in _ENDS_IN_IE else word[:-3] + "y"
-    if word.endswith(("sses", "xes", "ches", "shes", "zzes")):
-        return word[:-2]
-    if word.endswith("uses") and not word.endswith("ouses") and word not in ("fuses", "uses", "muses"):
-        return word[:-2]
-    if word.endswith("oes"):
-        return word[:-2]
-    return word[:-1]
+    return word[:-2] if _ENDS_IN_ES.search(word) and word not in ("fuses", "uses", "muses") else word[:-1]
 
 
 def plural(word: str) -> str:

@@ -11,7 +11,8 @@ import pytest
 from scripts.grammar_table import LANGUAGE, grammar_table
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.language.parser import Branch, Leaf, UnexpectedKindError, _Flattener, _table, tree_of
+from spatial_vlm_ros.language.lookahead import Token
+from spatial_vlm_ros.language.parser import _Builder, _table, steps_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE = """
@@ -48,7 +49,7 @@ def test_importing_builds_no_parser_and_parsing_needs_neither_lark_nor_anything_
         "import sys\n"
         "sys.modules['lark'] = None\n"
         "from spatial_vlm_ros.language import parse, vocabulary\n"
-        "assert vocabulary.phrase_table.cache_info().currsize == 0\n"
+        "assert vocabulary._vocabulary.cache_info().currsize == 0\n"
         "assert parse('grab the mug behind the box')[0].action == 'pick'\n"
         "heavy = {'torch', 'cv2', 'open3d', 'scipy', 'rclpy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
@@ -57,25 +58,9 @@ def test_importing_builds_no_parser_and_parsing_needs_neither_lark_nor_anything_
 
 
 def test_every_line_of_the_grammar_has_its_method() -> None:
-    names = {line.name for line in _table().lines} - {""}
+    names = {name for _, name, _ in _table()["lines"]} - {""}
     assert len(names) > 15
-    assert [name for name in names if not callable(getattr(_Flattener, name, None))] == []
-
-
-def test_repetitions_are_laid_out_in_order() -> None:
-    kinds = ["VERB", "DET", "ADJ", "ADJ", "NOUN", "REL", "DET", "NOUN"]
-    tree = tree_of(kinds)
-    assert tree.name == "command"
-    verb, head, behind = tree.parts
-    assert verb == Leaf("VERB", 0)
-    assert isinstance(head, Branch)
-    assert isinstance(behind, Branch)
-    assert [part.name for part in head.parts if isinstance(part, Branch)] == ["word", "word", "word"]
-
-    def leaves(tree: Leaf | Branch) -> list[Leaf]:
-        return [tree] if isinstance(tree, Leaf) else [leaf for part in tree.parts for leaf in leaves(part)]
-
-    assert leaves(tree) == [Leaf(kind, n) for n, kind in enumerate(kinds)]
+    assert [name for name in names if not callable(getattr(_Builder, name, None))] == []
 
 
 @pytest.mark.parametrize(
@@ -83,12 +68,15 @@ def test_repetitions_are_laid_out_in_order() -> None:
     [((), 0), (("VERB",), 1), (("NOUN", "REL"), 2), (("VERB", "NOUN", "OUTSIDE", "NOUN"), 2), (("OF", "NOUN"), 0)],
 )
 def test_what_does_not_fit_is_told_by_its_place(kinds: tuple[str, ...], position: int) -> None:
-    with pytest.raises(UnexpectedKindError) as caught:
-        tree_of(kinds)
-    assert caught.value.position == position
+    with pytest.raises(NotUnderstoodError) as caught:
+        steps_of([Token(kind, None, n, n + 1, kind.lower()) for n, kind in enumerate(kinds)], "x" * len(kinds))
+    assert caught.value.span[0] == min(position, max(0, len(kinds) - 1))
 
 
 def test_errors_of_the_lines_come_as_they_are() -> None:
     with pytest.raises(NotUnderstoodError, match="cannot be negated") as caught:
         parse("the mug that is not on the left")
     assert caught.value.part == "that is not on the left"
+    with pytest.raises(NotUnderstoodError, match="does not fit here") as caught:  # told first
+        parse("the mug that is not on the left, of")
+    assert caught.value.part == "of"

@@ -5,11 +5,14 @@ refusals.jsonl: theme, sentence, the part that is named, words of the reason; fr
 words, and why they are held back or null.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 from language_outline import rows
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
-from spatial_vlm_ros.language import MAX_LENGTH, parse, parse_dialogue
+from spatial_vlm_ros.language import MAX_LENGTH, parse, parse_dialogue, refusals
 from spatial_vlm_ros.language.acts import ACTIONS, WISHES
 from spatial_vlm_ros.language.free_words import OPENINGS, PartialReading, held_back, partial_reading
 from spatial_vlm_ros.language.patterns import expand
@@ -32,6 +35,15 @@ def test_what_is_not_understood_is_named(_theme: str, said: str, part: str | Non
     assert reason in refusal.reason
     assert refusal.instruction == said
     assert refusal.repair
+
+
+def test_every_reason_is_in_the_table_and_used() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(refusals.__file__).parent.glob("*.py"))
+    named = set(re.findall(r'(?<![.\w])refused\(\s*[\w.]+,\s+"([^"]+)"', source)) | {"no place", "needs place"}
+    # Which of these is told is chosen there.
+    beside = {"else", "ends", "steps or words", "also", "from", "placed", "side", "unattached"}
+    assert named - refusals._REASONS.keys() == set()
+    assert refusals._READ["reasons"].keys() - named == beside
 
 
 @pytest.mark.parametrize(("said", "reason"), TOO_MANY, ids=["commands", "relations", "digits"])

@@ -51,7 +51,8 @@ TEXTS = {
     "characters": st.text(max_size=200),
     "common words": st.lists(st.sampled_from(COMMON), max_size=25).map(" ".join),
     "phrases of the tables": st.lists(
-        st.one_of(st.deferred(lambda: st.sampled_from(sorted(phrase_table()[0]))), st.sampled_from(COMMON)), max_size=12
+        st.one_of(st.deferred(lambda: st.sampled_from(sorted(phrase_table().whole()))), st.sampled_from(COMMON)),
+        max_size=12,
     ).map(" ".join),
 }
 
