@@ -47,8 +47,23 @@ def _left_of(t: Still, a: Still, stand: Standpoint) -> float:
 def _beyond(t: Still, a: Still, stand: Standpoint, sign: float) -> float:
     ahead, right = stand.axes(a)
     begin = reach_along(t.outline, ahead)[0] - reach_along(a.outline, ahead)[0]
+    wide, narrow = reach_along(t.outline, right), reach_along(a.outline, right)
+    low, high = max(wide[0], narrow[0]), min(wide[1], narrow[1])
+    if high > low:  # one is before the other
+        local = _begin(t.outline, ahead, right, (low, high)) - _begin(a.outline, ahead, right, (low, high))
+        share = min((high - low) / (min(np.ptp(wide), np.ptp(narrow)) / 2), 1.0)
+        begin = share * local + (1.0 - share) * begin
     d = min(sign * begin, sign * float((t.place - a.place) @ ahead))
     return min(d, d - apart(reach_along(t.outline, right), reach_along(a.outline, right)))
+
+
+def _begin(outline: np.ndarray, ahead: np.ndarray, right: np.ndarray, strip: tuple[float, float]) -> float:
+    """Least coordinate along `ahead` of what lies of an outline within a strip along it."""
+    corners = [(float(corner @ right), float(corner @ ahead)) for corner in outline]
+    found = [along for across, along in corners if strip[0] <= across <= strip[1]]
+    for (x, y), (u, v) in zip(corners, corners[1:] + corners[:1], strict=True):
+        found += [y + (v - y) * (side - x) / (u - x) for side in strip if min(x, u) <= side <= max(x, u) and x != u]
+    return min(found)
 
 
 def _behind(t: Still, a: Still, stand: Standpoint) -> float:

@@ -190,11 +190,10 @@ def percent(probability: float) -> str:
 
 
 def candidate_of(resolution: Resolution) -> Candidate | None:
-    """The candidate that an answer is about: the likeliest, or the one whose margin the refusal reports."""
+    """The candidate that an answer is about: the likeliest, or the one that the refusal tells of."""
     if resolution.status is Status.RELATION_UNSATISFIED:
         for candidate in resolution.candidates:
-            margins = [clause.margin_m for clause in candidate.clauses if clause.margin_m is not None]
-            if any(f"short by {-margin:.3f} m" in resolution.message for margin in margins if margin < 0):
+            if f": the {candidate.label} ({candidate.id}) " in resolution.message:
                 return candidate
     return resolution.candidates[0] if resolution.candidates else None
 

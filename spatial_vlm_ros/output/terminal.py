@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.language.rendering import named, say_step
+from spatial_vlm_ros.language.rendering import named, say_step, unheeded
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import (
     ANSWERS,
@@ -163,6 +163,8 @@ def resolution(resolution: Resolution) -> None:
             _print_place(console, number, place)
         if answer.unit != "m":
             console.print(f"  probability       {answer.probability:.3f}")
+    if words := unheeded(resolution.query):
+        console.print(f"  left out  {printable(words)}")
     steps = resolution.request.steps if resolution.request is not None else ()
     for number, step in enumerate(steps if len(steps) > 1 else (), 1):
         poses = [(step.target.id, step.target.pose)] if step.target is not None else []

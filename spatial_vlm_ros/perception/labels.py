@@ -57,7 +57,8 @@ def _singular(word: str) -> str:
     return word.removesuffix("s")
 
 
-_SYNONYM_SETS = tuple(frozenset(map(_singular, group.split())) for group in _READ["synonyms"])
+_SYNONYM_SETS = tuple(frozenset(map(_singular, group.strip("=").split())) for group in _READ["synonyms"])
+_OF_SAME_KINDS = tuple(sets for sets, group in zip(_SYNONYM_SETS, _READ["synonyms"], strict=True) if group[0] == "=")
 
 
 def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) -> npt.NDArray[np.float64]:
@@ -152,7 +153,8 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
             return OTHER_KIND  # a measuring cup may be called a cup if nothing else is one
         if not unknown:
             return SAME if said_head == seen_head else SYNONYM
-        other_kind = said_head != seen_head and not all(map(_describes, unknown))  # an ice block is not a foam brick
+        same_kinds = said_head == seen_head or any({said_head, seen_head} <= group for group in _OF_SAME_KINDS)
+        other_kind = not same_kinds and not all(map(_describes, unknown))  # an ice block is not a foam brick
         other_kind |= not own.isdisjoint(unknown)
         told = {*seen_modifiers, *given}
         colours = {colour_family(word) for word in told} - {None}

@@ -16,7 +16,6 @@ from spatial_vlm_ros.spatial.decision import ResolvedChoice, candidates
 from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.questions import Question
 from spatial_vlm_ros.types import (
     AvoidedObject,
@@ -53,8 +52,7 @@ def resolution_of(
         hidden = hidden_regions(layout, size)
     chosen = scene.objects[verdict.chosen] if verdict.chosen >= 0 else None
     taken = wording.taken_for(verdict, scorer)
-    spots = verdict.placing.spots if answered and verdict.placing is not None else ()
-    places = tuple(place_of(spot, layout) for spot in spots)
+    places = verdict.placing.spots if answered and verdict.placing is not None else ()
     belief = verdict.trust
     return Resolution(
         instruction=instruction,

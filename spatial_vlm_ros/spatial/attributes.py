@@ -18,7 +18,7 @@ from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families, of_material, other_material
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.states import EMPTY, STATES, state_chance
-from spatial_vlm_ros.spatial.superlatives import SIZE_WORDS
+from spatial_vlm_ros.spatial.superlatives import MEDIUM, SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
 
 YES, NEAR, UNKNOWN, NO = 0.97, 0.4, 0.5, 0.02
@@ -82,7 +82,7 @@ def is_measured(word: str) -> bool:
 
 def is_comparison(word: str, layout: Layout) -> bool:
     """True if an attribute is a size that no detector states, so it can only be compared."""
-    return word in SIZE_WORDS and all(np.isnan(_said(word, o.detection)) for o in layout.scene.objects)
+    return word in SIZE_WORDS.keys() | MEDIUM and all(np.isnan(_said(word, o.detection)) for o in layout.scene.objects)
 
 
 def _said(word: str, detection: Detection) -> float:

@@ -35,6 +35,8 @@ class ClauseBelief:
         runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
         said: the words used, if they are not its name ("on top of").
         stated: the clause, if it was judged on single pairs of objects; None for parts, plurals and orders.
+        part: the part without a detection that it is about.
+        why: why no such part was found, in words; empty if one was.
     """
 
     name: str
@@ -51,6 +53,8 @@ class ClauseBelief:
     contrast: Array | None = None
     said: str | None = None
     stated: RelationClause | None = None
+    part: NounPhrase | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, eq=False)

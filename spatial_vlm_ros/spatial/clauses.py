@@ -195,6 +195,7 @@ NEGLIGIBLE = 0.02
 MOST_ANCHORS = 12
 """Anchors of each kind, likeliest first, that are tried for a relation with two anchors."""
 
+_BY_MARGIN = 1e-3  # probability that a metre of margin counts between anchors that are otherwise as good
 _PAIRS = 20_000  # pairs of target and anchor measured at once: their data stays in the processor's cache
 _LISTED = 8  # members of a plural kept as anchors of a clause
 
@@ -313,7 +314,9 @@ def judge(asked: Asked) -> ClauseBelief:
         joint = holds * first.without(some, rows)
         joint[:, ~tried[rows]] = 0.0
         joint[some[:, None] == rows[None, :]] = 0.0  # no object has a relation to itself
-        pick = (np.arange(len(some)), joint.argmax(axis=1))
+        # Of anchors that are as good, the one that it is true for by most, or false for by least.
+        order = np.where(joint > 0, joint + _BY_MARGIN * np.clip(np.nan_to_num(margins), -1.0, 1.0), -1.0)
+        pick = (np.arange(len(some)), order.argmax(axis=1))
         best = joint[pick]
         out.margin[some] = np.where(best > 0, margins[pick], np.nan)
         out.likelihood[some] = np.where(best > 0, holds[pick], FLOOR)
@@ -334,7 +337,7 @@ def judge(asked: Asked) -> ClauseBelief:
 
 
 def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | None:
-    """Prefer, among several objects that a vague relation is true for, the one it is truest for.
+    """Prefer, among several objects that a vague relation is not plainly false for, the one it is truest for.
 
     Nobody means the farther of two cups beside the kettle by "the cup next to the kettle". See docs/relations.md, "A
     single object is meant by contrast".
@@ -344,7 +347,7 @@ def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | 
         gap: (N,) metres to the best anchor, and half of the mean size of both.
         noise: (N,) standard deviation of it, metres.
     """
-    rows = np.flatnonzero((out.anchors[:, 0] >= 0) & (out.likelihood > 0.5))
+    rows = np.flatnonzero((out.anchors[:, 0] >= 0) & (out.likelihood > 1.0 - asked.config.decision.holds))
     if len(rows) < 2:
         return None
     sign = 1.0 if CONTRASTED[asked.clause.relation] else -1.0

@@ -24,6 +24,7 @@ from spatial_vlm_ros.spatial.free_space import (
     gauge,
     hull,
     lies_in,
+    passing,
     seen_through,
     survey,
 )
@@ -50,6 +51,7 @@ _OUT = 0.3  # fraction of the inner half of an opening that must be clear of its
 _FLOOR_SEEN = 0.3  # fraction of an opening over which a floor must be seen to count as one
 _CONTENT = 0.5  # fraction of a container's depth from which something seen over its middle is in the way
 _RINGS = 10  # rings from the middle to the rim in which the height of the inside is measured
+_LOW = 15.0  # percentile of the heights in a ring on which an object comes to rest
 _SHALLOW = 0.04  # least depth of an inside over its width: a table with objects on it has none
 _ASIDE = 0.006  # metres by which a wall may be farther in than assumed
 _FEW = 3  # points of a ring in one direction that are enough for its height
@@ -106,11 +108,13 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
     found = _inside(around, row, name)
     if isinstance(found, NoSurface):
         return found
-    others = _reaching_in(around, row, found)
-    taken = found.content | found.grid.filled(around.layout.footprint[list(others)])
+    layout, others = around.layout, _reaching_in(around, row, found)
+    taken = found.content | found.grid.filled(layout.footprint[list(others)])
+    around_it = [other for other in in_the_way(around, row, Level(found.rim, np.zeros(2))) if other not in others]
     return SupportingSurface(
         row, found.grid, Level(found.floor, np.zeros(2)), found.within, taken, ~found.within, found.opening, IN, True,
         others, rim_height=found.rim - found.floor, seat=found.seat,
+        beside=found.grid.filled(layout.footprint[around_it]),
         doubt=None if found.floor_seen else f"the floor of {name} is not visible",
     )  # fmt: skip
 
@@ -132,7 +136,7 @@ def stacked_on(
     if isinstance(found, NoSurface):
         return found
     others = _reaching_in(around, row, found)
-    if (found.content & found.within).any() or any(
+    if found.content.any() or any(
         depth_inside(found.opening, around.layout.centre[o : o + 1, :2])[0] > 0 for o in others
     ):
         return NoSurface("occupied", f"{name} is not empty", row)
@@ -160,12 +164,12 @@ def stacked_on(
 
 
 def _reaching_in(around: SupportContext, row: int, found: Cavity) -> tuple[int, ...]:
-    """Objects in a container, or beside it and higher than its rim."""
+    """Objects in a container."""
     layout = around.layout
     others = in_the_way(around, row, Level(found.floor, np.zeros(2)))
     within = depth_inside(found.opening, np.nan_to_num(layout.centre[:, :2], nan=1e6)) > 0
-    inside = within & (layout.centre[:, 2] > found.floor)
-    return tuple(other for other in others if inside[other] or layout.top[other] > found.rim + FLUSH)
+    inside = within & (layout.centre[:, 2] > found.floor) & (layout.bottom < found.rim + RISE)
+    return tuple(other for other in others if inside[other])
 
 
 # ------------------------------------------------------------------------------------------------ what is seen of it
@@ -182,7 +186,7 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     rim = _rim_height(in_sight, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
     if layout.floor <= rim + FLUSH:
         return NoSurface("unseen", f"the camera is too low to see the opening of {name}", row)
-    _, open_cells = seen_through(relief, grid, rim)
+    _, open_cells = seen_through(relief, grid, rim, float(layout.top[row]) + RISE)
     places = grid.places(np.arange(open_cells.size))
     core = (gauge(outline, middle, places) < 0.5).reshape(open_cells.shape)
     width = float(layout.size[row, :2].min())
@@ -192,15 +196,21 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     if open_cells[core].sum() < _OPEN * core.sum():
         return NoSurface("closed", f"{name} is closed or full", row)
     shrunk = middle + (outline - middle) * max(0.1, 1.0 - 2.0 * wall / width)
-    passed = open_cells & grid.filled([shrunk])
+    deep, crossing = passing(relief, grid, rim)
+    past = ~lies_in(outline, _places(relief.chosen(deep)), RISE)  # what lies behind it, through the loop of a handle
+    beside = grid.count(crossing[past]) > grid.count(crossing[~past])
+    passed = open_cells & grid.filled([shrunk]) & ~beside
     count, label, stats, _ = cv2.connectedComponentsWithStats(passed.view(np.uint8), connectivity=4)
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if count > 1 else 0
     opening = hull(grid.places(np.flatnonzero(label.reshape(-1) == largest)))
-    within = grid.filled([opening])
     centre = opening.mean(axis=0)
+    level = grid.index(relief.g1, relief.g2)
+    lip = grid.count(level[np.abs(relief.height - rim) < np.maximum(np.float32(FLUSH), relief.sigma)])
+    within = grid.filled([opening]) & (2 * lip <= grid.count(level[relief.height < rim + RISE]))
     floor = float(layout.bottom[row]) + wall
     part = np.minimum((relief.eye - rim) / np.maximum(relief.eye - relief.height.astype(np.float64), 1e-6), 1.0)
-    beyond, floor_seen = relief.chosen(lies_in(opening, _places(relief) * part[:, None])), False
+    entering = lies_in(opening, _places(relief) * part[:, None]) & (relief.height < layout.top[row] + RISE)
+    beyond, floor_seen = relief.chosen(entering), False
     deepest = beyond.chosen(gauge(opening, centre, _places(beyond)) < 0.8)
     if len(deepest.height):
         low = float(np.percentile(deepest.height, 10))
@@ -209,8 +219,8 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
             floor, floor_seen = max(low, float(layout.bottom[row])), True
     if rim - floor < max(2 * FLUSH, _SHALLOW * width) or not _has_walls(own, relief, opening, centre, rim, floor):
         return NoSurface("closed", f"{name} has no visible opening", row)
-    rings = _rings(beyond, opening, centre, floor, rim)
-    content = _content(beyond, grid, opening, centre, floor, rim, rings)
+    rings, usual = (_rings(beyond, opening, centre, floor, rim, rank) for rank in (_LOW, 50.0))
+    content = _content(beyond, grid, opening, centre, floor, rim, usual) & within
     return Cavity(opening, centre, rim, floor, floor_seen, rings, grid, within, content)
 
 
@@ -265,9 +275,10 @@ def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: f
     return len(np.unique(_sectors(places[high, :2] - middle))) > _RIM_SEEN * _SECTORS
 
 
-def _rings(beyond: Relief, opening: Array, middle: Array, floor: float, rim: float) -> Array:
+def _rings(beyond: Relief, opening: Array, middle: Array, floor: float, rim: float, rank: float) -> Array:
     """(R,) height of the inside at each ring from the middle to the rim: the lowest in any direction, and increasing.
 
+    In each direction it is a percentile (`rank`) of the visible heights: a steep wall fills a ring at all heights.
     An object in a container covers its ring in some directions only, or covers the next ring outwards.
     """
     places = _places(beyond)
@@ -275,13 +286,21 @@ def _rings(beyond: Relief, opening: Array, middle: Array, floor: float, rim: flo
     ring = (at * _RINGS).astype(np.intp)
     both = np.where(ring < _RINGS, ring * _SECTORS + _sectors(places - middle), -1)
     rings = np.full(_RINGS + 1, rim)
+    steepness = (beyond.eye - rim) / max(float(np.hypot(*middle)), 1e-6)
+    reach = float(np.hypot(*(opening - middle).T).mean())
+    drop = 0.0  # from ring to ring of what is visible; the hidden part goes on like that, down to the floor
     for number in range(_RINGS - 1, -1, -1):
         heights = [
-            float(np.median(part))
+            float(np.percentile(part, rank))
             for sector in range(_SECTORS)
             if len(part := beyond.height[both == number * _SECTORS + sector]) >= _FEW
         ]
-        rings[number] = min([rings[number + 1], *heights])
+        if min(heights, default=math.inf) < rings[number + 1] + FLUSH:  # else only a lip or a content is visible there
+            lowest = min([rings[number + 1], *heights])
+            # The near rim hides what is lower.
+            hidden = lowest < rim - steepness * reach * (1 + number / _RINGS) + FLUSH
+            drop = (rim - lowest) / (_RINGS - number) if hidden else rings[number + 1] - lowest
+        rings[number] = rings[number + 1] - drop
     return np.maximum(rings[:-1], floor)
 
 
@@ -297,6 +316,7 @@ def _content(
     usual = np.interp(at + aside, (np.arange(len(rings)) + 0.5) / len(rings), rings)
     rise = np.maximum(np.float32(RISE), 3 * chosen.sigma)
     high = (at < 0.8) & (chosen.height > usual + rise) & (chosen.height > floor + rise)
+    high &= np.abs(chosen.height - rim) > np.maximum(np.float32(FLUSH), chosen.sigma)  # a lip
     high |= (at < 0.5) & (chosen.height > floor + np.maximum(rise, _CONTENT * (rim - floor)))
     index = grid.index(chosen.g1, chosen.g2)
     points, highs = grid.count(index), grid.count(index[high])

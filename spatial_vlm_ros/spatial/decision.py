@@ -20,7 +20,7 @@ from spatial_vlm_ros.geometry.extent import size_odds
 from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.parameters import DecisionConfig
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, ClauseBelief, PhraseBelief, state_of
-from spatial_vlm_ros.spatial.clauses import pair_of
+from spatial_vlm_ros.spatial.clauses import OTHER_THAN, pair_of
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import Placing
@@ -48,6 +48,8 @@ _ALREADY = 0.25  # factor for a reading that commands what is already true
 _STAYS = frozenset({"on", "inside"})  # no place there is better; "next to" may have a nearer one
 CONFIRMED = 0.95
 """Probability that the object is meant that a person chose: words can be misheard and misjudged, too."""
+_DIRECTED = frozenset({"left of", "right of", "behind", "in front of", "on the other side of", "opposite"})
+"""Relations that are hardly meant where they hardly hold."""
 _EXISTS = 0.5  # summed likelihood of an order below which no object can have that position
 
 Flags = npt.NDArray[np.bool_]
@@ -310,12 +312,32 @@ class _Ladder:
         return clear, [row for row in rows if row not in clear]
 
     def _unclear(self, row: int) -> list[ClauseBelief]:
-        holds = self._config.holds
-        clauses = self.by_row[row].clauses
-        return [c for c in clauses if state_of(float(c.likelihood[row]), holds) is ClauseState.UNCLEAR]
+        doubts = in_doubt(self.by_row[row], row, self._config)
+        return [clause for clause, state in doubts if state is ClauseState.UNCLEAR]
 
     def _usable(self, row: int) -> Status:
         return usable(row, self.scorer)
+
+
+def in_doubt(belief: PhraseBelief, row: int, config: DecisionConfig) -> list[tuple[ClauseBelief, ClauseState]]:
+    """The clauses that do not clearly hold for an object, and their states.
+
+    Where the phrase chooses among objects of its name, the words say that the clause holds for one of them. It then
+    fails for the object only if it holds for none: with the odds of an object that was not detected. This is not so
+    for directions: what is hardly on a side is on none.
+    """
+    one = belief.phrase.count in (None, 1) and belief.phrase.choice is None
+    chosen = one and np.count_nonzero(belief.fit >= config.found) > 1 and not any(c.is_order for c in belief.clauses)
+    found: list[tuple[ClauseBelief, ClauseState]] = []
+    for clause in belief.clauses:
+        likelihood = float(clause.likelihood[row])
+        graded = clause.name not in _DIRECTED and bool(np.isfinite(clause.margin[row]))
+        if chosen and graded and state_of(likelihood, config.holds) is ClauseState.UNCLEAR:
+            likelihood /= likelihood + config.unseen * (1.0 - likelihood)
+        state = state_of(likelihood, config.holds)
+        if state is not ClauseState.HOLDS:
+            found.append((clause, state))
+    return found
 
 
 def usable(row: int, scorer: PhraseScorer) -> Status:
@@ -542,6 +564,8 @@ def with_avoided(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoic
         missing = next(phrases_not_found(belief, config.found), None)
         weight = belief.weight.copy()
         weight[list(verdict.meant)] = 0.0
+        if missing is None and not (weight > 0).any() and any(c.relation == OTHER_THAN for c in phrase.relations):
+            continue  # "leave the others", and there are none
         if missing is not None or not (weight > 0).any():
             return dataclasses.replace(verdict, status=Status.NOT_FOUND, phrase=missing or phrase, placing=None)
         least = (1.0 - config.mass) * float(weight.max())

@@ -12,11 +12,10 @@ import numpy as np
 
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.lexicon import SURFACES
-from spatial_vlm_ros.language.part_words import BURNERS, DRAWERS
-from spatial_vlm_ros.parameters import DecisionConfig
+from spatial_vlm_ros.language.part_words import BURNERS, CHESTS, DRAWERS, OPEN_CONTAINERS, SHELVED, TRAYS
 from spatial_vlm_ros.spatial import regions
-from spatial_vlm_ros.spatial.belief import PhraseBelief, state_of
-from spatial_vlm_ros.spatial.decision import ResolvedChoice, phrases_not_found
+from spatial_vlm_ros.spatial.belief import PhraseBelief
+from spatial_vlm_ros.spatial.decision import ResolvedChoice, in_doubt, phrases_not_found
 from spatial_vlm_ros.spatial.free_space import depth_inside
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.burners import standing_on
@@ -31,9 +30,11 @@ from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, AskedRelation,
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface
 from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
-from spatial_vlm_ros.types import ClauseState, Destination, FrameOfReference, NounPhrase, RelationClause, Status
+from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, Status
 from spatial_vlm_ros.types.place_reasons import NoPlace
 
+_VESSELS = OPEN_CONTAINERS - TRAYS - CHESTS - SHELVED
+"""What is brought "to" one of these goes into it, if it is open and there is room."""
 _BEYOND = frozenset({"behind", "on the other side of"})
 _ON_IT = re.compile(r"\b(on|onto|upon|top of) (it|them)\b", re.IGNORECASE)
 
@@ -116,9 +117,8 @@ def _change(
         sizes = f"{failure.needed * 100:.1f} cm are needed, {failure.available * 100:.1f} cm are clear"
         text = f"it is {short * 100:.1f} cm too tall ({sizes}): {_ELSEWHERE}"
     elif failure.cause == "too small" and failure.available is not None and failure.needed is not None:
-        wide = f"with its distance from the edge it needs a circle of {failure.needed * 100:.1f} cm"
-        largest = f"the largest circle there is {failure.available * 100:.1f} cm"
-        text = f"{_WITHOUT_OBJECTS['too small']}: {wide}, and {largest}"
+        wide = f"with its distance from the edge it needs {failure.needed * 100:.1f} cm"
+        text = f"{_WITHOUT_OBJECTS['too small']}: {wide}, and there are {failure.available * 100:.1f} cm"
     elif failure.unseen:
         text = f"there may be a free place outside the camera's view: move the camera, or {_ELSEWHERE}"
     elif failure.cause == "closed" and contents:
@@ -161,8 +161,9 @@ def with_place(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoice:
 
 def _placed(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destination) -> ResolvedChoice:
     relation = destination.relation
+    noun = noun_of(destination.anchors[0])
     if relation == "to":
-        relation = "on" if noun_of(destination.anchors[0]) in SURFACES else "next to"
+        relation = "on" if noun in SURFACES else "inside" if noun in _VESSELS else "next to"
     clause = RelationClause(
         relation, destination.anchors, destination.frame, distance=destination.distance,
         preposition=destination.preposition,
@@ -213,6 +214,8 @@ def _placed(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destinat
             reason = f"{door} is closed, and the inside of {of} is behind it"
             return _no_place(verdict, scorer, NoSurface("closed", reason, row))
     placing = find_places(scorer.layout, request)
+    if not placing.spots and (destination.relation, relation) == ("to", "inside"):
+        placing = find_places(scorer.layout, request := dataclasses.replace(request, relation="next to"))
     said_it = region is None and request.relation == "on" and len(rows) == 1
     if not placing.spots and said_it and _ON_IT.search(verdict.query.instruction):
         owner = _owner(scorer.layout, rows[0], verdict.chosen)
@@ -316,7 +319,7 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
             raise _Refused(Status.NOT_FOUND, belief.phrase)
         if 0 < said < len(rows):
             raise _Refused(Status.AMBIGUOUS, belief.phrase, tuple(rows))
-        if any(belief.weight[row] < config.mass or _unclear(belief, row, config) for row in rows):
+        if any(belief.weight[row] < config.mass or in_doubt(belief, row, config) for row in rows):
             raise _Refused(Status.LOW_CONFIDENCE, belief.phrase, tuple(rows))
         return tuple(rows)
     best = int(np.argmax(weight))
@@ -327,10 +330,6 @@ def _meant(belief: PhraseBelief, moved: Sequence[int], scorer: PhraseScorer) -> 
         status = Status.AMBIGUOUS if len(rivals) > 1 else Status.LOW_CONFIDENCE
         raise _Refused(status, belief.phrase, rivals)
     # General detection confidence, and words that separate nothing, count only in the share.
-    if belief.fit[best] < config.mass or _unclear(belief, best, config):
+    if belief.fit[best] < config.mass or in_doubt(belief, best, config):
         raise _Refused(Status.LOW_CONFIDENCE, belief.phrase, (best,))
     return (best,)
-
-
-def _unclear(belief: PhraseBelief, row: int, config: DecisionConfig) -> bool:
-    return any(state_of(float(c.likelihood[row]), config.holds) is not ClauseState.HOLDS for c in belief.clauses)

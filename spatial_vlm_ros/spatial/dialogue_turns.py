@@ -28,7 +28,7 @@ from spatial_vlm_ros.language.dialogue import (
     with_command,
     with_name,
 )
-from spatial_vlm_ros.language.rendering import say_step
+from spatial_vlm_ros.language.rendering import left_out, say_step
 from spatial_vlm_ros.language.steps import by_step, keeps_away
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue, OfferedObjects, Remembered
@@ -197,9 +197,7 @@ def take_reading(words: str, command: str, queries: Readings, flags: Sequence[st
     """
     if queries[0].action == STOP:
         raise StopRequestedError(words)
-    from spatial_vlm_ros.language.account import left_out
-
-    dropped = [f'"{each}"' for each in left_out(words, queries[0].account)]
+    dropped = left_out(words, queries[0].account)
     notes = [f"left out: {', '.join(dropped)}"] if dropped else []
     notes += [flag for flag in flags if not flag.startswith("left out")]
     doubt = "; ".join((f'a language model has read the words as "{command}"', *notes))

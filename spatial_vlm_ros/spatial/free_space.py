@@ -407,15 +407,16 @@ def survey(
     return Survey(surface, higher, (grid.count(index) > 0) & sunk & (highs == 0), offset)
 
 
-def seen_through(relief: Relief, grid: Grid, height: float) -> tuple[Relief, Cells]:
-    """Find what is seen through a level at one height.
+def seen_through(relief: Relief, grid: Grid, height: float, top: float = math.inf) -> tuple[Relief, Cells]:
+    """Find what is seen through a level at one height; only points lower than `top` can close it.
 
     Returns:
         The points whose rays pass the level inside the grid, and (R, C) the cells through which more rays pass than
         points at that height are seen.
     """
     deep, crossing = passing(relief, grid, height)
-    shut = grid.count(grid.index(relief.g1[~deep], relief.g2[~deep]))
+    lid = ~deep & (relief.height < top)
+    shut = grid.count(grid.index(relief.g1[lid], relief.g2[lid]))
     there = crossing < grid.shape[0] * grid.shape[1]
     return relief.chosen(deep).chosen(there), closed(grid.count(crossing) > shut)
 

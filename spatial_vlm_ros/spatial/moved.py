@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
+_CORNERS = ((-1, -1), (-1, 1), (1, 1), (1, -1))
 _SLICES = 8  # heights at which the width is measured
 _FEW = 12  # points that a slice needs for a width
 _FOOT = 0.15  # fraction of the height that is the foot
@@ -54,19 +56,30 @@ class Moved:
         """(16, 2) outline of the part below a height over its underside, metres."""
         return next((outline for top, outline in self.widths if top >= height), self.outline)
 
-    def turned(self) -> Moved:
-        """The same object, rotated by a right angle about up."""
+    def turned(self, degrees: float) -> Moved:
+        """The same object, rotated about up, counter-clockwise seen from above."""
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         x, y, z = self.axes.T
+        turn = np.array([[c, -s], [s, c]])  # g1 is ahead and g2 to the right
         return dataclasses.replace(
             self,
-            outline=_quarter(self.outline),
-            axes=np.stack((y, -x, z), axis=1),
-            widths=tuple((top, _quarter(outline)) for top, outline in self.widths),
+            outline=self.outline @ turn,
+            axes=np.stack((c * x + s * y, c * y - s * x, z), axis=1),
+            widths=tuple((top, outline @ turn) for top, outline in self.widths),
         )
 
-
-def _quarter(outline: Array) -> Array:
-    return outline[:, ::-1] * (1.0, -1.0)
+    def upright(self, layout: Layout) -> Moved:
+        """The same object with its long side up: a pen in a mug. Its foot is the rectangle of its other two sides."""
+        x, y, z = self.axes.T
+        side, ahead = y @ layout.axes[:, :2], x @ layout.axes[:, :2]
+        corners = np.array([(a * self.size[1] * side + b * self.size[2] * ahead) / 2 for a, b in _CORNERS])
+        return dataclasses.replace(
+            self,
+            outline=np.repeat(corners, FOOTPRINT_CORNERS // len(corners), axis=0),
+            size=np.array((self.size[1], self.size[2], self.size[0])),
+            axes=np.stack((z, y, -x), axis=1),
+            widths=(),
+        )
 
 
 def measured_widths(layout: Layout, row: int) -> tuple[tuple[float, Array], ...]:

@@ -8,10 +8,11 @@ and anchors exactly: each anchor's weight enters the clause of the phrase that n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.language.part_words import DOORS, DRAWERS, LEVELS, ON_TOP_OF, prepositions
@@ -44,6 +45,7 @@ _SEPARATES_NOTHING = 0.9
 """Weight of a word for a single object if nothing can tell whether it holds ("the wooden crate" for a crate). It is as
 likely for an object that was not seen, so it cancels from the odds between the two. What remains is the chance that
 the word was said to distinguish the object from another one."""
+_NOT_ALONE = 0.1  # how much likelier "the" is for the only object that the words fit than for one of several
 
 
 @dataclass(eq=False)
@@ -122,13 +124,14 @@ class PhraseScorer:
             self._fits[described] = self._fit(phrase, name, each)
         fit, weight, doubtful = self._fits[described]
         judged: dict[int, ClauseBelief] = {}
+        said = tuple(clauses.each_by_itself(phrase.relations))
         single = phrase.count in (None, 1) and phrase.choice is None and phrase.superlative is None
-        single = single and phrase.ordinal is None
+        single = single and phrase.ordinal is None and not any(self._compares(w, phrase) for w in phrase.attributes)
+        single = single and not any(clause.relation in clauses.COMPARED for clause in said)
         each = each or phrase.count not in (None, 1) or phrase.choice is not None
         # The phrase presupposes that an object has this name: the best fit belongs to the ordered set.
         best = float(weight.max(initial=0.0))
         scale = best if best >= self.config.decision.found else 1.0
-        said = tuple(clauses.each_by_itself(phrase.relations))
         # Comparisons are made among the objects that fit the other words.
         for compares in (False, True):
             for i, clause in enumerate(said):
@@ -137,6 +140,9 @@ class PhraseScorer:
                     judged[i] = self._clause(clause, fit, counts, anchor, single, each)
                     weight = weight * judged[i].chance * (1.0 if (c := judged[i].contrast) is None else c)
         found = [judged[i] for i in sorted(judged)]
+        if single:  # words of distance have a contrast of their own
+            chances = [clause.chance for clause in found if clause.name not in clauses.CONTRASTED]
+            weight = weight * _alone(fit >= self.config.decision.found, chances)
         for ordered in (*self._sizes(phrase, weight / scale), self._order(phrase, weight / scale)):
             if ordered is not None:
                 weight = weight * ordered.chance
@@ -179,8 +185,14 @@ class PhraseScorer:
         """Sizes of a single object, compared within the set that fits the other words."""
         for word in phrase.attributes:
             if self._compares(word, phrase):
-                key = superlatives.size_key(word, self.layout, self._view(FrameOfReference.VIEWER))
-                likelihood, margin = superlatives.place_in_order(key, member, 1)
+                view = self._view(FrameOfReference.VIEWER)
+                if word in superlatives.MEDIUM:
+                    likelihood, margin = superlatives.in_the_middle(
+                        superlatives.size_key("small", self.layout, view), member
+                    )
+                else:
+                    key = superlatives.size_key(word, self.layout, view)
+                    likelihood, margin = superlatives.place_in_order(key, member, 1)
                 likelihood = np.clip(likelihood, FLOOR, 1.0)
                 nobody = np.empty((len(member), 0), np.intp)
                 yield ClauseBelief(word, False, margin, likelihood, likelihood, nobody, is_order=True)
@@ -309,6 +321,9 @@ class PhraseScorer:
         else:
             return None
         nobody = np.empty((len(member), 0), np.intp)
+        if phrase.ordinal is not None and phrase.superlative is not None:  # of a row of parts, which have no detections
+            none = np.full(len(member), FLOOR)
+            return ClauseBelief(name, False, np.full(len(member), np.nan), none, none, nobody, is_order=True)
         said = superlatives.PLACE_WORDS.get(word, frozenset()) if phrase.ordinal is None else frozenset()
         labels = [o.detection.label.lower().split() for o in self.layout.scene.objects]
         has = np.array([bool(said.intersection(words)) for words in labels], np.bool_)
@@ -333,6 +348,20 @@ class PhraseScorer:
             likelihood, margin = superlatives.place_in_order(key, member, n, places)
         likelihood = np.clip(likelihood * _fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)
+
+
+def _alone(named: npt.NDArray[np.bool_], chances: Sequence[Array]) -> Array:
+    """(N,) how well "the" fits an object: that the clauses hold for no other one of its name; 1 for the best.
+
+    Args:
+        named: (N,) bool: objects that name and attributes fit.
+        chances: for each clause, (N,) the probability that it holds.
+    """
+    if not chances:
+        return np.ones(len(named))
+    fails = np.where(named, 1.0 - np.prod(chances, axis=0), 1.0)
+    alone = _NOT_ALONE + (1.0 - _NOT_ALONE) * fails.prod() / fails
+    return np.asarray(alone / max(float(alone[named].max(initial=0.0)), FLOOR))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from spatial_vlm_ros.spatial.spot_judging import (
     room_of,
     thinned,
 )
-from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface, SupportContext, SupportingSurface, open_ground
+from spatial_vlm_ros.spatial.surfaces import FLUSH, SUPPORT, NoSurface, SupportContext, SupportingSurface, open_ground
 from spatial_vlm_ros.spatial.tops import tops_of, under_of
 from spatial_vlm_ros.spatial.which_surface import (
     boards_of,
@@ -47,15 +47,18 @@ from spatial_vlm_ros.spatial.which_surface import (
     topmost_of,
 )
 from spatial_vlm_ros.types import Place, Pose
-from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
+from spatial_vlm_ros.types.place_reasons import NoPlace
 
-__all__ = ["PlaceRequest", "Placing", "Spot", "find_places", "place_of"]
+__all__ = ["PlaceRequest", "Placing", "find_places"]
 
 _ASSUMED = 0.06  # metres: size of an object that was not measured
 _AROUND = 0.6  # metres around the anchors that are searched, plus what the relation needs
 _BEYOND = 5.0  # metres over which a spot is out of reach
 _AMPLE = 3.0  # clearances from which more space is no better
-_ELONGATED = 1.2  # length over width from which a rotation by a right angle may help
+_ELONGATED = 1.2  # length over width from which a rotation may help
+_TURNS = (90.0, 45.0, -45.0, 22.5, -22.5, 67.5, -67.5)  # degrees, in the order tried
+_SHALLOW = 0.3  # depth over width up to which a vessel is a plate
+_SLENDER = 2.0  # length over its other sides from which an object may stand upright in a container
 _AT_THE_EDGE = 0.08  # metres from the visible end of a support plane up to which an object is at its edge
 
 
@@ -63,51 +66,19 @@ _AT_THE_EDGE = 0.08  # metres from the visible end of a support plane up to whic
 
 
 @dataclass(frozen=True, eq=False)
-class Spot:
-    """One place, in ground coordinates.
-
-    Args:
-        place: (2,) position of the footprint's middle, metres.
-        height: height of the supporting surface there, metres.
-        axes: (3, 3) columns x, y and z of the placed object, camera frame.
-        outline: (16, 2) of the placed object, metres.
-        anchor: row of the object it was found from, SUPPORT for the support plane.
-        carrier: row of the supporting object, or SUPPORT.
-        margin: metres by which the relation holds.
-        clearance: distance to the next object, metres.
-        stability: metres by which the middle lies inside the supporting object; None on the open support plane.
-        rim: height of the rim of the container over `height`, metres; None outside containers.
-        score: the value that spots are sorted by.
-    """
-
-    place: Array
-    height: float
-    axes: Array
-    outline: Array
-    anchor: int
-    supporting: int
-    margin: float
-    probability: float
-    clearance: float
-    stability: float | None
-    rim: float | None
-    score: float
-    reason: PlaceReason
-
-
-@dataclass(frozen=True, eq=False)
 class Placing:
-    """The spots, best first; without any, the reason ("the tray (d3) is full").
+    """The places, best first; without any, the reason ("the tray (d3) is full").
 
     Args:
-        spots: at most `config.most`, no two at the same place.
+        spots: contact poses in base_T_camera's parent or else in the camera frame, lengths rounded to 1e-6; at most
+            `config.most`, no two at the same place.
         failure: why there is none, else None.
         assumed: assumed size of the object, metres; None if it was measured.
         doubt: assumptions about unseen parts of the surface, in words; None if there are none.
         change: the failure with what would have to change; only if it becomes an answer.
     """
 
-    spots: tuple[Spot, ...]
+    spots: tuple[Place, ...]
     failure: NoSurface | None = None
     assumed: float | None = None
     doubt: str | None = None
@@ -172,7 +143,7 @@ def _for_one(layout: Layout, request: PlaceRequest) -> Layout:
 
 def _searched_surfaces(
     layout: Layout, request: PlaceRequest, obj: Moved, without: tuple[int, ...]
-) -> Iterator[tuple[SupportingSurface | NoSurface, tuple[Spot, ...]]]:
+) -> Iterator[tuple[SupportingSurface | NoSurface, tuple[Place, ...]]]:
     """Possible supporting surfaces in the order tried, with the spots on them."""
     away = dict.fromkeys(other for row in without for other in _lifted(layout, row))
     own = () if request.moved is None or not layout.measured[request.moved] else (request.moved,)
@@ -188,35 +159,40 @@ def _searched_surfaces(
         ceiling=float(obj.size[2]) + request.config.clearance if request.relation in UNDER else math.inf,
     )
     for supporting in _supporting_objects(around, request, obj):
-        spots: tuple[Spot, ...] = ()
+        spots: tuple[Place, ...] = ()
         if not isinstance(supporting, NoSurface):
-            for way in (obj, obj.turned()) if obj.size[0] > _ELONGATED * obj.size[1] else (obj,):
-                spots = spots or _spots(layout, request, supporting, way)
+            tried = (_spots(layout, request, supporting, way) for way in _ways(layout, obj, supporting))
+            spots = next(filter(None, tried), ())
         yield supporting, spots
 
 
-def place_of(spot: Spot, layout: Layout) -> Place:
-    """Convert a spot to a contact pose in base_T_camera's parent or else in the camera frame; rounded to 1e-6."""
-    scene = layout.scene
-    transform = scene.frame.base_T_camera
-    position = layout.axes @ np.array([*spot.place, spot.height - layout.floor])
-    axes = spot.axes
-    if transform is not None:
-        position, axes = transform.apply(position), transform.rotation @ axes
+def _ways(layout: Layout, obj: Moved, supporting: SupportingSurface) -> Iterator[Moved]:
+    """The object as it stands, turned if it is long, and upright in a container that holds it so.
+
+    Of a long object in a narrow container the foot is at one side and the rim supports the other. It stays in if the
+    rim is over the middle of its length.
+    """
+    yield obj
+    long, wide = float(obj.size[0]), float(obj.size[1])
+    if long <= _ELONGATED * wide:
+        return
+    yield from map(obj.turned, _TURNS)
+    if supporting.seat is not None and supporting.outline is not None and supporting.middles is None:
+        across = 2 * float(depth_inside(supporting.outline, supporting.outline.mean(axis=0)[None])[0])
+        deep = supporting.rim_height
+        if deep > across and math.hypot(deep, across) > long / 2 and long > _SLENDER * max(wide, float(obj.size[2])):
+            yield obj.upright(layout)
+
+
+def _pose(layout: Layout, place: Array, height: float, axes: Array) -> Pose:
+    """The contact pose at a place (2,), in base_T_camera's parent or else in the camera frame."""
+    frame, position = layout.scene.frame, layout.axes @ np.array([*place, height - layout.floor])
+    if frame.base_T_camera is not None:
+        position, axes = frame.base_T_camera.apply(position), frame.base_T_camera.rotation @ axes
     g1, g2, g3 = (round(float(v), 6) + 0.0 for v in position)
     x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(axes))
-    frame_id = transform.parent if transform is not None else scene.frame.frame_id
-    return Place(
-        pose=Pose(frame_id, (g1, g2, g3), (x, y, z, w)),
-        anchor_id=_id(layout, spot.anchor),
-        carrier_id=_id(layout, spot.supporting),
-        margin_m=round(spot.margin, 6),
-        clearance_m=round(spot.clearance, 6),
-        stability_m=None if spot.stability is None else round(spot.stability, 6),
-        rim_m=None if spot.rim is None else round(spot.rim, 6),
-        probability=round(spot.probability, 6),
-        reason=spot.reason,
-    )
+    frame_id = frame.frame_id if frame.base_T_camera is None else frame.base_T_camera.parent
+    return Pose(frame_id, (g1, g2, g3), (x, y, z, w))
 
 
 def _id(layout: Layout, row: int) -> str:
@@ -265,16 +241,22 @@ def _supporting_objects(
                 continue
             level = _level_for(around, request, obj, row)
             if isinstance(level, NoSurface) or not _stands(around, request, level, obj).any():
-                moved = request.moved  # is it, at its current position, seen to be open at the top?
-                now = dataclasses.replace(around, relief=Relief.of(layout, request.depth), lifted=())
-                open_too = moved is not None and bool(layout.measured[moved]) and is_open(now, moved)
-                stacked = stacked_on(around, row, name, obj, open_too)
+                dish = inside_of(around, row, name)
+                if isinstance(dish, SupportingSurface) and dish.outline is not None:
+                    width = float(np.ptp(dish.outline, axis=0).min())
+                    if dish.rim_height < min(float(obj.size[2]), _SHALLOW * width):
+                        yield dish  # a deep plate, over whose rim the object rises, is said to carry it
+                        continue
+                stacked = stacked_on(around, row, name, obj, _is_open(around, request))
                 if not isinstance(stacked, NoSurface) or stacked.cause == "no surface":
                     yield stacked
             yield level
     elif request.relation == "inside":
         for row in request.anchors:
             yield inside_of(around, row, name_of(layout, row))
+            nested = stacked_on(around, row, name_of(layout, row), obj, True) if _is_open(around, request) else None
+            if isinstance(nested, SupportingSurface) and nested.level.height < layout.top[row] - FLUSH:
+                yield nested
     elif request.relation in UNDER:
         for row in request.anchors:
             under = carrier_of(layout, request.view, (row,), request.moved)
@@ -293,6 +275,13 @@ def _supporting_objects(
         if request.relation == "far from":
             reach += layout.relation.far_sizes * float(layout.reach[list(request.anchors)].max())
         yield open_ground(around, request.anchors, reach)
+
+
+def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
+    """True if the moved object, at its current position, is seen to be open at the top."""
+    moved, layout = request.moved, around.layout
+    now = dataclasses.replace(around, relief=Relief.of(layout, request.depth), lifted=())
+    return moved is not None and bool(layout.measured[moved]) and is_open(now, moved)
 
 
 def _carrying_parts(
@@ -335,7 +324,7 @@ def _stands(around: SupportContext, request: PlaceRequest, supporting: Supportin
     return room.seen & room.off_rim & room.steady
 
 
-def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Spot, ...]:
+def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved) -> tuple[Place, ...]:
     room = room_of(layout, request, supporting, obj)
     free = room.free
     if supporting.row == SUPPORT and request.relation in RIMS:  # the end of the visible part is not an edge
@@ -365,26 +354,23 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     walled = supporting.within and supporting.rim_height < math.inf
     rim = (lambda at: supporting.level.at(at) + supporting.rim_height) if walled else None
     apart = max(float(obj.size[:2].mean()) / 2, 2 * supporting.grid.step)  # between different spots: half the size
-    spots: list[Spot] = []  # the best places that are apart from all better ones; the first of equal ones
+    spots: list[Place] = []  # the best places that are apart from all better ones; the first of equal ones
     left = np.ones(len(score), np.bool_)
     while left.any() and len(spots) < request.config.most:
         best = int(np.argmax(np.where(left, score, -1.0)))
         left &= np.hypot(*(places - places[best]).T) >= apart
         stability = None if inside is None else float(inside[best])
         measures = float(margin[best]), float(clearance[best]), stability
-        spots.append(Spot(
-            place=places[best],
-            height=float(height(places[best : best + 1])[0]),
-            axes=obj.axes,
-            outline=places[best] + obj.outline,
-            anchor=int(anchor[best]),
-            supporting=supporting.row,
-            margin=float(margin[best]),
-            probability=float(probability[best]),
-            clearance=float(clearance[best]),
-            stability=stability,
-            rim=None if rim is None else float((rim(places[best : best + 1]) - height(places[best : best + 1]))[0]),
-            score=float(score[best]),
+        level = float(height(places[best : best + 1])[0])
+        spots.append(Place(
+            pose=_pose(layout, places[best], level, obj.axes),
+            anchor_id=_id(layout, int(anchor[best])),
+            carrier_id=_id(layout, supporting.row),
+            margin_m=round(measures[0], 6),
+            clearance_m=round(measures[1], 6),
+            stability_m=None if stability is None else round(stability, 6),
+            probability=round(float(probability[best]), 6),
             reason=reason_of(layout, request, supporting, obj, places[best], measures),
+            rim_m=None if rim is None else round(float(rim(places[best : best + 1])[0]) - level, 6),
         ))  # fmt: skip
     return tuple(spots)

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import cv2
 import numpy as np
 
 from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial.belief import clause_likelihood
-from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside, nearest_points
+from spatial_vlm_ros.spatial.free_space import Cells, Stamp, depth_inside, hull, nearest_points
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved
+from spatial_vlm_ros.spatial.parts.region import rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.spot_judging import (
     AHEAD_RIGHT,
@@ -64,9 +63,15 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     row = None if supporting.row == SUPPORT else supporting.row
     name = request.part or ("the surface" if row is None else name_of(layout, row))
     if not (room.steady & (room.off_rim if supporting.within else room.steady)).any():
-        whole = dataclasses.replace(supporting, taken=np.zeros_like(supporting.taken))
-        _, width = _free_circle(whole, whole.sound if row is None else whole.grid.filled([whole_outline(whole)]))
-        needed = 2 * (obj.reach + request.config.inside_edge)
+        cells = supporting.sound if row is None else supporting.grid.filled([whole_outline(supporting)])
+        _, width = _free_circle(supporting, cells)
+        foot = obj.below(supporting.rim_height) if supporting.within else obj.foot
+        long, narrow = (2 * rectangle_of(foot).half).tolist()
+        needed = narrow + 2 * request.config.inside_edge
+        if width >= needed:  # wide enough, so it is too long
+            corners = hull(supporting.grid.places(np.flatnonzero(cells)))
+            width = float(np.linalg.norm(corners[:, None] - corners, axis=2).max())
+            needed = long + 2 * request.config.inside_edge
         return NoSurface("too small", f"{name} is smaller than {obj.name}", row, *_of(needed, width, supporting))
     anchors = names_of(layout, request.anchors)
     where = f"{request.relation} {anchors}" if anchors else "that is large enough"
@@ -95,7 +100,8 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
     if supporting.outline is None:
         return NoSurface(cause, text, row, blocking=blocking, unseen=unseen)
     place, width = _free_circle(supporting, supporting.sound & ~supporting.taken & ~supporting.rim)
-    needed, available = _of(2 * (obj.reach + request.config.clearance), width, supporting)
+    narrow = float(2 * rectangle_of(obj.outline).half[1])
+    needed, available = _of(narrow + 2 * supporting.apart(request.config), width, supporting)
     if cause == "occupied" and available is not None:
         rows = supporting.others
         away = [-float(depth_inside(layout.footprint[other], place[None])[0]) for other in rows]
@@ -164,6 +170,7 @@ def name_of(layout: Layout, row: int) -> str:
 
 # ------------------------------------------------------------------------------------------------ why a spot was chosen
 
+_LEVEL = 0.5  # cosine of the tilt from which an object is put down on another side than it stands on
 _FAR = 1.0  # metres of clearance beyond which nothing was searched for
 _ALONG = {
     (1.0, 0.0): "farther along the viewing direction", (-1.0, 0.0): "nearer to the viewer",
@@ -185,7 +192,7 @@ def reason_of(
     """
     margin, clearance, stability = measured
     config = request.config
-    limits: list[tuple[PlaceLimit, float, float]] = [("clearance", clearance, config.clearance)]
+    limits: list[tuple[PlaceLimit, float, float]] = [("clearance", clearance, supporting.apart(config))]
     if stability is not None:
         limits.append(("stability", stability, config.inside_edge))
     if request.anchors and request.relation != "on":
@@ -198,6 +205,7 @@ def reason_of(
         limits.append(("headroom", headroom, config.clearance))
     limit, value, least = min(limits, key=lambda each: each[1] - each[2])
     text = _where(layout, request, supporting, obj, place)
+    text += "" if obj.axes[:, 2] @ layout.axes[:, 2] > _LEVEL else ", upright"
     if stability is not None:
         walled = supporting.within and (request.region is None or request.region.walled or supporting.seat is not None)
         end = "wall" if walled else "edge"
@@ -213,7 +221,8 @@ def reason_of(
     gaps = [nearest_points(layout.footprint[row], outline)[0] for row in rows]
     near = int(rows[int(np.argmin(gaps))]) if gaps and min(gaps) <= reach else None
     if clearance >= _FAR:
-        return PlaceReason(f"{text}; nothing else within 1 m", limit, round(value, 6), least)
+        alone = "in it" if supporting.beside is not None else "within 1 m"
+        return PlaceReason(f"{text}; nothing else {alone}", limit, round(value, 6), least)
     free = f"free for {_length(clearance)} around"
     if near is not None:
         free = f"nearest is {name_of(layout, near)}, {_length(clearance)} away"

@@ -16,7 +16,6 @@ from spatial_vlm_ros.spatial.belief import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.placement import place_of
 from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (
@@ -293,7 +292,7 @@ def room(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFinding:
         why = f": {change.reason}" if change is not None else ""
         words = f"No: there is no room for {name_of(layout, row)} {place}{why}."
         return SpaceFinding(NO, placed.sure, (about,), words, placed)
-    spots = tuple(place_of(spot, layout) for spot in placed.placing.spots)
+    spots = placed.placing.spots
     supporting = [i for i, obj in enumerate(layout.scene.objects) if any(obj.id == spot.carrier_id for spot in spots)]
     others = tuple(NamedRow(i, "compared", 1.0) for i in supporting if i != row)
     count = f"{len(spots)} place{'s' if len(spots) > 1 else ''}"

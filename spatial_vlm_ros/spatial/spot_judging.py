@@ -140,6 +140,9 @@ def judged(
     if request.region is not None:
         row = np.full(count, request.region.row, np.intp)
         return depth_inside(request.region.outline, places), np.full(count, _OF_PART), row
+    if request.relation == "inside" and supporting.middles is not None:  # nested: there it wedges, partly inside
+        depth = depth_inside(layout.footprint[supporting.row], places)
+        return depth, np.full(count, _OF_PART), np.full(count, supporting.row, np.intp)
     nobody = np.full(count, SUPPORT, np.intp)
     if not request.anchors and request.relation == "on":  # only such places were searched
         return np.full(count, supporting.grid.step), np.full(count, 1e-6), nobody
@@ -267,7 +270,8 @@ def carrier_of(layout: Layout, view: Viewpoint, carried: tuple[int, ...], moved:
     if not len(rows):
         return None
     pairs = Pairs(layout, view, np.array(carried, np.intp), rows)
-    certain = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0]).min(axis=0)
+    held = np.maximum(RELATIONS["on"](pairs)[0], RELATIONS["inside"](pairs)[0])
+    certain = np.minimum(held, pairs.inside_anchor).min(axis=0)  # a leg at one side of a board is not under it
     best = int(np.argmax(certain))
     return int(rows[best]) if certain[best] > 0 else None
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import DRAWERS, OPEN_CONTAINERS
+from spatial_vlm_ros.language.part_words import DRAWERS
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout
@@ -34,9 +34,9 @@ def state_chance(word: str, layout: Layout) -> Array:
     if word == EMPTY:
         chance = np.full(len(layout), np.nan)
         measured = np.flatnonzero(layout.measured)
-        labels = [obj.detection.label.lower().split() for obj in layout.scene.objects]
-        for relation, heads in (("inside", OPEN_CONTAINERS), ("on", _CARRIERS)):
-            holders = np.array([row for row in measured if labels[row] and labels[row][-1] in heads], np.intp)
+        heads = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
+        carriers = np.array([row for row in measured if _CARRIERS.intersection(heads[row])], np.intp)
+        for relation, holders in (("inside", measured), ("on", carriers)):
             if len(holders):
                 pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
                 margin, sigma = RELATIONS[relation](pairs)

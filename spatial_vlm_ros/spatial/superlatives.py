@@ -169,6 +169,9 @@ SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
 }
 """Size adjective → (key, large), for judging by comparison."""
 
+MEDIUM = frozenset({"medium", "medium-sized", "mid-sized", "middle-sized"})
+"""Adjectives of the middle one by size."""
+
 FRAME_DEPENDENT = frozenset({"leftmost", "rightmost", "nearest", "farthest", MIDDLE})
 
 

@@ -24,6 +24,7 @@ from spatial_vlm_ros.types.query import Act
 
 ALL = -1
 """`NounPhrase.count` of a plural without a number."""
+_WHERE = "say where with 'on', 'in', 'under', 'next to', 'between', 'behind', 'in front of', 'left of' or 'right of'"
 
 
 def check_supported(query: SpatialQuery) -> None:
@@ -60,13 +61,13 @@ def _check_step(query: SpatialQuery) -> None:
     known = _places()
     if place.relation not in known:
         _check_plug_in(place.relation)
-        raise _refusal(query, f"an object cannot be placed '{place.relation}' another", _one_of(known))
+        raise _refusal(query, f"an object cannot be placed '{place.relation}' another", _WHERE)
     for anchor in place.anchors:
         _check_phrase(query, anchor)
     for clause in (*place.also, *place.excluded):
         if clause.relation not in known:
             _check_plug_in(clause.relation)
-            raise _refusal(query, f"'{clause.relation}' cannot describe a place", _one_of(known))
+            raise _refusal(query, f"'{clause.relation}' cannot describe a place", _WHERE)
         _check_clause(query, clause)
         for anchor in clause.anchors:
             _check_phrase(query, anchor)
@@ -195,9 +196,9 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
     """Check that a relation is known and has as many anchors as it takes."""
     if not _is_known(clause.relation):
         _check_plug_in(clause.relation)
-        known = (*RELATIONS, *COMPARED, OTHER_THAN)
-        raise _refusal(query, f"unknown relation '{clause.relation}'", _one_of(known), "unknown words")
-    if any(anchor == NounPhrase("object") for anchor in clause.anchors):
+        raise _refusal(query, f"unknown relation '{clause.relation}'", _WHERE, "unknown words")
+    nothing = clause.negated and clause.relation in ("containing", "supporting")
+    if not nothing and any(anchor == NounPhrase("object") for anchor in clause.anchors):
         raise _refusal(query, f"'{clause.relation}' needs an object with a name", "name it: 'behind the cup'")
     if clause.negated and clause.relation == OTHER_THAN:
         raise _refusal(query, f"'not {clause.relation}' is not supported", "say which one it is")

@@ -83,6 +83,8 @@ class SupportingSurface:
         seat: returns the height at which an object comes to rest at places (T, 2), if that is not the level: a round
             bowl.
         middles: cells that the middle may be in; None = any.
+        beside: cells of objects around a container that are higher than its rim; only what is wider than the opening
+            meets them.
     """
 
     row: int
@@ -100,7 +102,12 @@ class SupportingSurface:
     underside: float | None = None
     seat: Callable[[Moved, Array], Array] | None = None
     middles: Cells | None = None
+    beside: Cells | None = None
     doubt: str | None = None
+
+    def apart(self, config: PlaceConfig) -> float:
+        """Least distance to other objects there, metres: what is in a container may lie closer together."""
+        return config.inside_edge if self.needed == IN else config.clearance
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +162,9 @@ def room_for(supporting: SupportingSurface, obj: Moved, config: PlaceConfig) -> 
     step = supporting.grid.step
     stamp = Stamp.of(obj.outline, step)
     clearance = stamp.distance(supporting.taken)
-    clear = clearance >= config.clearance
+    clear = clearance >= supporting.apart(config)
+    if supporting.beside is not None:
+        clear &= ~stamp.touching(supporting.rim) | (stamp.distance(supporting.beside) >= config.clearance)
     if supporting.outline is None:
         off_rim = stamp.distance(supporting.rim) >= config.inside_edge
         length = np.maximum(np.hypot(*obj.outline.T)[:, None], 1e-3)

@@ -142,8 +142,9 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
     """(N, 3) visible surface of an object in ground coordinates, metres.
 
     The flat middle of a plate is as low as noise and easily lost to the table, so points enclosed by the object's own
-    points are added, except those covered by other objects. If it was cut out of a box, its points may include objects
-    on it.
+    points are added, except those covered by other objects; and so are points inside its outline at its height, because
+    a top just below the camera loses most of its rows with its rim. If it was cut out of a box, its points may include
+    objects on it.
     """
     layout = around.layout
     own = layout.points_of(row)
@@ -155,7 +156,11 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
     enclosed = np.asarray(padded[1:-1, 1:-1] == 0)
     relief = around.relief
     index = grid.index(relief.g1, relief.g2)
-    chosen = np.flatnonzero(np.append(enclosed.reshape(-1), False)[index] & (relief.height < layout.top[row]))
+    counted = np.append(enclosed.reshape(-1), False)[index] & (relief.height < layout.top[row])
+    flush = np.flatnonzero(np.abs(relief.height - np.float32(layout.top[row])) < FLUSH)
+    inside = lies_in(layout.footprint[row], np.stack((relief.g1[flush], relief.g2[flush]), axis=1).astype(np.float64))
+    counted[flush[inside]] = True
+    chosen = np.flatnonzero(counted)
     places = np.stack((relief.g1[chosen], relief.g2[chosen], relief.height[chosen]), axis=1).astype(np.float64)
     return np.concatenate((own, places[~_of_others(around, row, places[:, :2])]))
 
@@ -309,7 +314,7 @@ def under_of(
     grid = Grid.around(outline.min(axis=0) - around.strip, outline.max(axis=0) + around.strip, around.config.step)
     foot = float(ground.at(layout.centre[row : row + 1, :2])[0])
     # The underside: the lower edge visible over most of the width.
-    own, middle = own_points(around, row, grid), layout.centre[row, :2]
+    own, middle = layout.points_of(row), layout.centre[row, :2]  # without the ground enclosed by legs and sides
     across = own[:, :2] @ (np.array([-middle[1], middle[0]]) / max(float(np.hypot(*middle)), 1e-6))
     low, high = float(across.min()), float(across.max())
     number = np.minimum(((across - low) / max(high - low, 1e-6) * _SLICES).astype(np.intp), _SLICES - 1)

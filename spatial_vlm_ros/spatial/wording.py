@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Collection, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial import questions
 from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
-from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief
+from spatial_vlm_ros.spatial.belief import ClauseBelief, PhraseBelief, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.descriptions import spoken
 from spatial_vlm_ros.spatial.occlusion import is_inside
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
+from spatial_vlm_ros.spatial.relations import Pairs
 from spatial_vlm_ros.types import (
+    ClauseState,
     Detection,
     FrameOfReference,
     HiddenRegion,
@@ -38,6 +41,11 @@ _LISTED = 4  # candidates or regions named in a sentence
 def name_of(obj: SceneObject) -> str:
     """Label and id, for people: "soup can (d1)"."""
     return printable(f"{obj.detection.label} ({obj.id})")
+
+
+def said_of(phrase: NounPhrase) -> str:
+    """A phrase in words: "the left compartment of the caddy"."""
+    return describe(phrase).replace(" part of ", " of ")
 
 
 def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[str] = ()) -> questions.Question | None:
@@ -116,7 +124,7 @@ def with_taken(sentence: str, taken: Sequence[TakenFor], scene: Scene) -> str:
 
 def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion]) -> str:
     objects = scorer.layout.scene.objects
-    said = describe(verdict.query.target)
+    said = said_of(verdict.query.target)
     chosen = objects[verdict.chosen] if verdict.chosen >= 0 else None
     if verdict.status is Status.NOT_FOUND and verdict.phrase is not None:
         again = "other " if scorer.denied and verdict.phrase == verdict.query.target else ""
@@ -131,6 +139,11 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         return text + "."
     if chosen is None:
         return f"Nothing was found for '{said}'."
+    if verdict.status is Status.RELATION_UNSATISFIED and verdict.clause is not None and verdict.clause.is_order:
+        others = [clause.chance for clause in verdict.belief.clauses if not clause.is_order]
+        left = int(np.count_nonzero(verdict.belief.fit * np.prod(others, axis=0) > 0.5))
+        seen = f"I see {questions.number(left)} to choose from"
+        return f"No {named(verdict.query.target)} is {_place_of(verdict.clause)}: {seen}."
     if verdict.status is Status.RELATION_UNSATISFIED and not verdict.several:
         return f"No {named(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, scorer)}"
     if verdict.frames:
@@ -143,15 +156,24 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
     if verdict.status is Status.RELATION_UNSATISFIED and verdict.several:
         return f"'{said}' matches only {questions.number(len(verdict.several))} of the objects found."
     if verdict.status in (Status.AMBIGUOUS, Status.LOW_CONFIDENCE) and verdict.phrase is not None:
-        where = describe(verdict.phrase)
-        many = verdict.status is Status.AMBIGUOUS
-        if many:
-            return f"'{where}' matches {len(verdict.rivals)} objects."
-        return f"It is not clear which object is '{where}'."
+        where = said_of(verdict.phrase)
+        rivals = [name_of(objects[row]) for row in dict.fromkeys(verdict.rivals)]
+        if verdict.status is Status.AMBIGUOUS and len(rivals) == 1:
+            return f"'{where}' matches {len(verdict.rivals)} parts of the {rivals[0]}; say a second side."
+        if verdict.status is Status.AMBIGUOUS:
+            return f"'{where}' matches {len(rivals)} objects: {', '.join(rivals)}."
+        doubt = f": the {rivals[0]} may be meant" if rivals else ""
+        return f"It is not clear which object is '{where}'{doubt}."
     if verdict.status is Status.AMBIGUOUS:
         names = ", ".join(name_of(objects[row]) for row in verdict.rivals[:_LISTED])
         more = len(verdict.rivals) - _LISTED
-        return f"'{said}' matches {len(verdict.rivals)} objects: {names}{f' and {more} more' if more > 0 else ''}."
+        unknown = [
+            c.name for c in verdict.belief.clauses if not (c.is_order or np.isfinite(c.margin[[*verdict.rivals]]).any())
+        ]
+        untold = f"; '{unknown[0]}' could not be measured" if unknown else ""
+        return (
+            f"'{said}' matches {len(verdict.rivals)} objects: {names}{f' and {more} more' if more > 0 else ''}{untold}."
+        )
     if verdict.doubt is not None:
         return f"The {name_of(chosen)} matches '{said}', but {verdict.doubt}."
     if verdict.status is Status.LOW_CONFIDENCE:
@@ -180,27 +202,107 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
 
 
 def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -> str:
-    """A clause in words for the object at `row`, for example: behind the cup (d2): short by 0.12 m."""
+    """A clause in words for the object at `row`, and what was measured.
+
+    For example: behind the cup (d2): the can (d1) is 9.0 cm to the right of it and 5.0 cm in front of it.
+    """
     if clause is None:
         return "as described."
     objects = scorer.layout.scene.objects
-    if clause.is_order:
-        return f"the {clause.name} one."
     anchors = [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]
     if clause.on_support:
         anchors = ["the surface"]
     if not anchors:
-        anchors = [describe(inner.phrase) for inner in clause.inner]
+        anchors = [said_of(inner.phrase) for inner in clause.inner]
+    if clause.is_order:
+        return f"{clause.name} {anchors[0]}." if anchors else f"{_place_of(clause)}."
+    if clause.part is not None:
+        part = dataclasses.replace(clause.part, relations=())
+        anchors = [f"{describe(part)} of {anchors[0]}" if clause.anchors[row, 0] >= 0 else said_of(clause.part)]
     words = f"{'not ' if clause.negated else ''}{clause.said or clause.name} {' and '.join(anchors)}"
     if clause.inner and clause.likelihood[row] > 0.5 > clause.chance[row]:
-        return f"{words}: its position fits, but nothing clearly matches '{describe(clause.inner[0].phrase)}'."
-    margin = float(clause.margin[row])
+        return f"{words}: its position fits, but nothing clearly matches '{said_of(clause.inner[0].phrase)}'."
+    margin, likelihood = float(clause.margin[row]), float(clause.likelihood[row])
     if not np.isfinite(margin):
         involved = [objects[number] for number in (row, *(int(a) for a in clause.anchors[row])) if number >= 0]
         found = [f"the depth of the {name_of(obj)} cannot be trusted: {obj.depth_problem}"
                  for obj in involved if obj.depth_problem is not None]  # fmt: skip
-        return f"{words}: {joined(found) if found else 'the relation could not be measured'}."
-    return words + (f": short by {-margin:.3f} m." if margin < 0 else f": the margin is only {margin:.3f} m.")
+        return f"{words}: {joined(found) or clause.why or 'the relation could not be measured'}."
+    fails = f"{'fits by' if margin >= 0 else 'falls short of that by'} {_length(margin)}"
+    seen, unclear = _measured(clause, row, scorer), ""
+    if state_of(likelihood, scorer.config.decision.holds) is ClauseState.UNCLEAR:
+        sigma = _length(margin / (NormalDist().inv_cdf(likelihood) or 1.0))
+        fails = f"{seen}; it {fails}" if seen else fails
+        unclear = f", and the measurement is exact only to {sigma}"
+    elif seen:
+        fails = seen
+    return f"{words}: the {name_of(objects[row])} {fails}{unclear}."
+
+
+def _place_of(clause: ClauseBelief) -> str:
+    """The place in an order that a clause asks for: "number 3 from the left", "the middle one"."""
+    return clause.name if clause.name.startswith("number ") else f"the {clause.name} one"
+
+
+_APART = frozenset({"next to", "near", "far from", "around", "touching", "against"})
+_SIDES = frozenset({"left of", "right of", "behind", "in front of", "on the other side of"})
+
+
+def _measured(clause: ClauseBelief, row: int, scorer: PhraseScorer) -> str:
+    """What was measured of an object and its anchor, in words after its name; empty where they would not show it."""
+    layout, anchors = scorer.layout, clause.anchors[row][clause.anchors[row] >= 0]
+    margin, contact = float(clause.margin[row]), layout.relation.contact
+    if clause.part is not None and len(anchors) and margin < 0:
+        spans = [region.span for region in scorer.parts.get((clause.part, int(anchors[0])), ())]
+        low, high = spans[0] if len(spans) == 1 else (-np.inf, np.inf)
+        over = max(low - layout.bottom[row], layout.bottom[row] - high)
+        way = "above" if layout.bottom[row] > high else "below"
+        return f"is {_length(margin)} {way if np.isclose(over, -margin) else 'outside'} it"
+    if clause.on_support and abs(layout.bottom[row]) > contact:
+        return f"has its foot {_length(layout.bottom[row])} {'above' if layout.bottom[row] > 0 else 'below'} it"
+    if clause.on_support and margin < 0:
+        return "is on or in another object"
+    if clause.name == "between" and margin < 0:
+        return f"is {_length(margin)} outside the space between them"
+    if len(anchors) != 1 or clause.stated is None:
+        return ""
+    pairs = Pairs(layout, scorer.view_for(clause.stated.frame, False), np.array([row]), anchors)
+    if clause.name in _SIDES and clause.stated.distance is None and pairs.overlap[0, 0] <= 0:
+        ahead, right = (float(pairs.along(way)[0, 0]) for way in pairs.rays)
+        across = f"{_length(right)} to the {'right' if right > 0 else 'left'} of it"
+        along = f"{_length(ahead)} {'behind' if ahead > 0 else 'in front of'} it"
+        sides = [(across, abs(right)), (along, abs(ahead))]
+        return f"is {joined([words for words, far in sides if far > contact] or [across, along])}"
+    if clause.name.startswith("at the ") and margin < 0 and pairs.inside_anchor[0, 0] > 0:
+        return f"is {_length(margin)} away from there"
+    if clause.name in _APART or float(pairs.gap[0, 0]) > contact:
+        return f"is {_length(float(pairs.space[0, 0]))} away from it"
+    if clause.name in ("on", "above", "inside") or (clause.name in ("under", "below") and pairs.overlap[0, 0] <= 0):
+        return _over_or_in(pairs, clause.name == "inside")
+    if clause.name in ("supporting", "containing"):
+        held = _over_or_in(pairs.exchanged(), clause.name == "containing")
+        return held and f"does not hold it: the {name_of(layout.scene.objects[int(anchors[0])])} {held}"
+    return ""
+
+
+def _over_or_in(pairs: Pairs, within: bool) -> str:
+    """Where the target is, over or within the outline of the anchor; empty if it is in it."""
+    layout, target, anchor = pairs.layout, int(pairs.targets[0]), int(pairs.anchors[0])
+    contact, depth = layout.relation.contact, float(pairs.inside_anchor[0, 0])
+    over = float(layout.bottom[target] - layout.top[anchor])
+    if depth <= 0:
+        return f"has its middle {_length(depth)} outside the outline of it"
+    if over > -contact if within else abs(over) > contact:
+        return f"has its foot {_length(over)} {'above' if over > 0 else 'below'} the top of it"
+    if within and layout.mean_side[target] > layout.mean_side[anchor]:
+        return "is larger than it"
+    return "has no wall of it around, as far as is seen" if within and pairs.resting.rim[0, 0] <= contact else ""
+
+
+def _length(metres: float) -> str:
+    return (
+        f"{abs(metres) * 1000:.0f} mm" if abs(metres) < 0.01 else f"{abs(metres) * 100:.{int(abs(metres) < 0.1)}f} cm"
+    )
 
 
 # --------------------------------------------------------------------------------------------------

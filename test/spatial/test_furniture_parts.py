@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from divided import WALL, body, chest, organiser, shelf_unit, stairs
+from divided import WALL, Boards, body, chest, organiser, shelf_unit, stairs
 from rendered_tables import ABOVE, LEVEL, STEEP, Table, meant, spot, spots
 
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
@@ -19,8 +19,8 @@ from spatial_vlm_ros.sim.tabletop import Body, Rendering
 from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.drawers import open_drawer
-from spatial_vlm_ros.spatial.parts.finding import compartments
-from spatial_vlm_ros.spatial.parts.levels import levels
+from spatial_vlm_ros.spatial.parts.levels import compartments, levels, shelf_rooms
+from spatial_vlm_ros.spatial.parts.region import rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.types import Detection, FrameOfReference, Mask, Status
 
@@ -45,6 +45,34 @@ def test_dividers_make_compartments(tabletop: Table, across: Any, along: Any, nu
     assert np.abs(np.array([part.low for part in found]) - 0.006).max() < 0.006
 
 
+def partly_divided(low: float = 0.06) -> Body:
+    """An open box whose outer compartments are as deep as it is; a divider of some height splits the middle one."""
+    whole = organiser((0.36, 0.2, 0.06), (-0.06, 0.06))
+    return dataclasses.replace(whole, shape=Boards((*whole.shape.boards, ((0.0, 0.0, 0.0), (0.12, WALL, low)))))
+
+
+@pytest.mark.parametrize("low", [0.06, 0.035])
+def test_dividers_may_be_low_and_end_at_other_dividers(tabletop: Table, low: float) -> None:
+    found = compartments(layout_of(tabletop, partly_divided(low), **STEEP), 0)
+    assert sorted(round(float(np.ptp(part.outline, axis=0).min()), 1) for part in found) == [0.1] * 4
+    seen = tabletop.see(partly_divided(low), tabletop.ball("ball", 0.0, 0.15, 0.02, z=0.006), **STEEP)
+    for words, expected in (("back", "ball"), ("front", "RELATION_UNSATISFIED"), ("back middle", "ball"),
+                            ("back left", "RELATION_UNSATISFIED"), ("left", "RELATION_UNSATISFIED")):  # fmt: skip
+        assert tabletop.meant(seen, f"take the ball in the {words} compartment of the organiser") == expected
+
+
+def test_a_shelf_has_a_compartment_between_each_two_boards_and_walls(tabletop: Table) -> None:
+    unit = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True, label="cube shelf")
+    whole = dataclasses.replace(unit, shape=Boards((*unit.shape.boards, ((0.0, 0.0, 0.0), (0.015, 0.2, 0.4)))))
+    found = shelf_rooms(layout_of(tabletop, whole, **LEVEL), 0)
+    assert sorted(part.low for part in found) == pytest.approx([0.015, 0.015, 0.215, 0.215], abs=0.008)
+    seen = tabletop.see(whole, tabletop.ball("ball", 0.1, 0.17, 0.03, z=0.215),
+                        tabletop.ball("other", 0.0, -0.2, 0.03), **LEVEL)  # fmt: skip
+    for words, expected in (("upper right compartment of the shelf", "ball"), ("shelf", "ball"),
+                            ("lower right compartment of the shelf", "RELATION_UNSATISFIED")):  # fmt: skip
+        assert tabletop.meant(seen, f"take the ball in the {words}") == expected
+
+
 def test_a_solid_and_a_cup_have_no_compartments_and_a_closed_chest_no_open_drawer(tabletop: Table) -> None:
     solid = tabletop.block("whole", 0, 0.1, (0.3, 0.16, 0.07), "box")
     for whole in (solid, tabletop.cup("whole", 0, 0.1, radius=0.07)):
@@ -62,13 +90,15 @@ def test_boards_make_levels_and_a_lid_over_walls_is_none(tabletop: Table) -> Non
     assert found[-1].high == np.inf
 
 
-@pytest.mark.parametrize("number", [2, 4, pytest.param(3, marks=pytest.mark.slow)])
-def test_each_step_is_found_where_it_is_and_no_farther(tabletop: Table, number: int) -> None:
-    steps = levels(layout_of(tabletop, stairs(number), **STEEP), 0)
+@pytest.mark.parametrize(
+    ("number", "yaw"), [(2, 0.0), (4, 0.0), (3, 0.6), pytest.param(3, -0.3, marks=pytest.mark.slow)]
+)
+def test_each_step_is_found_where_it_is_and_no_farther(tabletop: Table, number: int, yaw: float) -> None:
+    steps = levels(layout_of(tabletop, dataclasses.replace(stairs(number), yaw=yaw), **STEEP), 0)
     assert [step.low for step in steps] == pytest.approx([0.05 * (n + 1) for n in range(number)], abs=0.006)
     assert all(step.high == np.inf for step in steps)
     for step in steps:
-        assert np.ptp(step.outline, axis=0).min() == pytest.approx(0.1, abs=0.025)
+        assert 2 * rectangle_of(step.outline).half[1] == pytest.approx(0.1, abs=0.025)
 
 
 def test_a_part_is_told_with_its_whole_and_how_it_was_found(tabletop: Table) -> None:
@@ -82,6 +112,13 @@ def test_a_part_is_told_with_its_whole_and_how_it_was_found(tabletop: Table) -> 
 def test_the_room_around_it_tells_which_drawer_is_open(tabletop: Table, out: int) -> None:
     found = open_drawer(layout_of(tabletop, chest(3, out), **STEEP), 0)
     assert (found.above, found.below) == (out, 2 - out)
+    drawer = chest(3, out)
+    (_, y, low), (_, _, tall) = drawer.shape.boards[2]
+    handle = (0.0, y - 0.03, low + tall / 2), (0.08, 0.01, 0.016)
+    handled = dataclasses.replace(drawer, shape=Boards((*drawer.shape.boards, handle)))
+    again = open_drawer(layout_of(tabletop, handled, **STEEP), 0)
+    assert (again.above, again.below) == (out, 2 - out)
+    assert np.ptp(again.region.outline, axis=0) == pytest.approx(np.ptp(found.region.outline, axis=0), abs=0.01)
 
 
 TOP = 0.3
@@ -109,8 +146,8 @@ def test_a_table_that_is_a_box_is_its_top_to_its_far_edge(tabletop: Table) -> No
 
 
 def test_an_open_drawer_that_is_a_box_has_an_inside_and_a_closed_one_none(tabletop: Table) -> None:
-    tins = [tabletop.can("in", 0.2, 0.15, 0.03, 0.03, "tin", z=TOP + 0.126),
-            tabletop.can("out", -0.2, 0.1, 0.03, 0.03, "tin", z=TOP)]  # fmt: skip
+    tins = [tabletop.can("in", 0.2, 0.15, 0.03, 0.04, "tin", z=TOP + 0.126),
+            tabletop.can("out", -0.2, 0.1, 0.03, 0.04, "tin", z=TOP)]  # fmt: skip
     ball = tabletop.ball("ball", -0.1, -0.05, 0.02, z=TOP)
     seen = room(tabletop, 0.16, *tins, ball)
     drawer = next(obj for obj in tabletop.lift(seen).objects if obj.id == "drawer")

@@ -57,9 +57,9 @@ def test_what_was_not_found_may_be_behind_what_is_large_enough_to_hide_it(tablet
     assert low.hidden_regions == ()
 
 
-def test_a_relation_that_is_false_of_every_candidate_is_said_with_its_margin(tabletop: Table) -> None:
+def test_a_relation_that_is_false_of_every_candidate_is_said_with_what_was_measured(tabletop: Table) -> None:
     answer = tabletop.ask(tabletop.scene("cup cup 0 0; can a 0 -0.2; can b 0.3 0"), "the can behind the cup")
-    assert_refused(answer, UNSATISFIED, "behind the cup", "short by")
+    assert_refused(answer, UNSATISFIED, "behind the cup", "the can (a) is 20 cm in front of it.")
     assert {c.id for c in answer.candidates} == {"a", "b"}
     for candidate in answer.candidates:
         (clause,) = candidate.clauses

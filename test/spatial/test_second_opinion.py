@@ -303,7 +303,7 @@ def test_such_a_tie_stays(asked: Asked, tabletop: Table, names: str | None, coun
 
 @pytest.mark.parametrize(("names", "status"), [("clear", Status.OK), ("unclear", Status.AMBIGUOUS)])
 def test_a_tie_is_broken_only_for_what_clearly_fits(asked: Asked, tabletop: Table, names: str, status: Status) -> None:
-    seen = tabletop.scene("cup cup 0 0; can clear -0.2 0; can unclear 0.001 0.15")
+    seen = tabletop.scene("cup cup 0 0; can clear -0.2 0; can unclear -0.007 0.15")
     assert tabletop.meant(seen, "the can left of the cup") == "AMBIGUOUS"
     answer = asked(seen, "the can left of the cup", names, {"left of": GOOD})
     assert answer.status is status

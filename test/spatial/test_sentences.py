@@ -17,7 +17,8 @@ from spatial_vlm_ros.manipulation.pick_sequence import QUESTION
 from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.sim.shapes import Box
+from spatial_vlm_ros.sim.tabletop import Body, Rendering
 from spatial_vlm_ros.spatial.support_check import check_carried_out
 from spatial_vlm_ros.types import Detection, Resolution, SpaceAnswer, Status
 
@@ -306,3 +307,33 @@ def test_a_box_over_a_third_of_the_image_is_not_taken_and_the_answer_says_so(tab
     assert (answer.status, answer.target) == (Status.NOT_FOUND, None)
     assert "over a third of the image: tray (large)" in answer.message
     assert tabletop.meant(seen, "take the tray", [*seen.detections, UNDER_A_THIRD]) != "NOT_FOUND"
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaning:
+    """A thin rod that leans to the right by 20 degrees from its lower end, and the size of what it lies in."""
+
+    size: tuple[float, float, float] = (0.14, 0.014, 0.16)
+
+    def hit(self, origin: np.ndarray, directions: np.ndarray) -> Any:
+        c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
+        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+        distances, normals = Box((0.014, 0.014, 0.16)).hit(origin @ turn, directions @ turn)
+        return distances, normals @ turn.T
+
+
+@pytest.mark.parametrize("boxes", [False, True])
+@pytest.mark.parametrize(
+    ("x", "base", "inside", "height"), [(-0.14, 0.01, True, 0.09), (-0.14, 0.01, True, 0.12), (-0.22, 0.0, False, 0.09)]
+)
+def test_a_spoon_that_leans_over_a_rim_is_in_the_mug_where_its_lower_end_is(
+    tabletop: Table, boxes: bool, x: float, base: float, inside: bool, height: float
+) -> None:
+    spoon = Body("spoon", "spoon", Leaning(), (x, 0.0, base))
+    mugs = [tabletop.cup(id_, at, 0, 0.036, height, "mug") for id_, at in (("left", -0.12), ("right", 0.12))]
+    seen = tabletop.see(*mugs, spoon, eye=tabletop.pitched(35))
+    given = tabletop.boxes_only(seen.detections) if boxes else seen.detections
+    said = [tabletop.meant(seen, words, given) for words in ("the spoon in the mug", "the mug with the spoon in it")]
+    assert said == (["spoon", "left"] if inside else ["RELATION_UNSATISFIED"] * 2)
+    if inside:
+        assert tabletop.meant(seen, "the empty mug", given) == "right"

@@ -14,7 +14,7 @@ from spatial_vlm_ros.types import Pose, Vector3
 Side = Literal["top_down", "side", "slanted", "rim", "handle"]
 Kind = Literal[
     "cut_off", "too_wide", "too_narrow", "not_opposite", "no_room", "palm", "below_support", "blocked",
-    "out_of_workspace", "keep_out",
+    "out_of_workspace", "keep_out", "tipped",
 ]  # fmt: skip
 """Reasons for a rejection; docs/planning.md explains each."""
 _OF_THE_WORKSPACE = {"out_of_workspace", "keep_out"}
@@ -30,6 +30,7 @@ _REPAIRS = {
     "blocked": "clear the way, or ask for the blocking object first",
     "out_of_workspace": "bring the object nearer, or widen the workspace if the robot allows it",
     "keep_out": "move the object out of that volume",
+    "tipped": "name a place that it fits into as it lies",
 }
 _TOLD = 4  # most kinds of reasons in a message
 

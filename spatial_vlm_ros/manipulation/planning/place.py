@@ -51,7 +51,7 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
 
     It is released `goal.release` above its place. If no such placement is free, because the hand does not fit into a
     container, it may fall into it: higher releases are tried (1 cm steps, up to `goal.drop`), but none with its foot
-    above the rim (`Place.rim_m`).
+    above the rim (`Place.rim_m`). It is never tipped: a place where it stands upright is rejected.
     """
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
@@ -59,9 +59,12 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
         got = f"{len(places)} places, frames {', '.join(sorted(frames))}"
         repair = "name a place, and use a grasp of the same scene"
         raise InputError("resolution", got, f"a place, and all poses in {scene.frame_id!r}", repair)
-    rejected: list[Rejection] = []
     free: list[tuple[_PlaceCandidate, float]] = []
-    spots, release = list(enumerate(places)), config.goal.release
+    bases = [float(matrix_from_quaternion_xyzw(place.pose.orientation)[2, 2]) for place in places]
+    spots = [(number, place) for number, place in enumerate(places) if bases[number] > 0.5]  # its base stays down
+    release = config.goal.release
+    tipped = f"the {scene.target.label} ({scene.target.id}) would have to be turned upright"
+    rejected = [Rejection(grasp.way, "tipped", tipped) for _ in range(len(places) - len(spots))]
     while spots and not free:
         for number, place in spots:
             candidates = list(_candidates(number, place, release, scene, grasp, config))

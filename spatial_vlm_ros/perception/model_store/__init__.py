@@ -26,6 +26,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -116,6 +117,7 @@ Progress = Callable[[str, int, int], None]
 
 _PIECE = 1 << 20  # bytes
 _SILENT = 30.0  # seconds without a byte; then the connection counts as lost
+_SLOWEST, _PATIENCE = 10_000.0, 60.0  # bytes per second that each connection must bring, after so many seconds
 _TRIES = 5  # connections in a row that deliver nothing
 _WAIT = 0.5  # s; doubled after each connection that delivered nothing
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -200,7 +202,8 @@ def _connection(
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     if here:
         request.add_header("Range", f"bytes={here}-")
-    with urllib.request.urlopen(request, timeout=_SILENT) as answer:  # noqa: S310
+    begun = time.monotonic()
+    with urllib.request.build_opener(_SafeRedirects).open(request, timeout=_SILENT) as answer:
         told = answer.headers.get("Content-Range", "")
         if answer.status == 206 and not told.startswith(f"bytes {here}-"):
             raise ConnectionError(f"asked for bytes from {here} on, it sends {told or 'others'}")
@@ -216,8 +219,21 @@ def _connection(
             while not left and done <= wanted.size and (piece := answer.read1(_PIECE)):
                 file.write(piece)
                 done += len(piece)
+                seconds = time.monotonic() - begun
+                if seconds > _PATIENCE and done - here < _SLOWEST * seconds:
+                    reason = f"{url} sent {(done - here) / seconds:.0f} bytes a second"
+                    raise ModelError(model, reason, "use a faster mirror; what came is kept")
                 if progress is not None:
                     progress(part.name.removesuffix(PART), done, wanted.size)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect to https, or from http to http."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urllib.parse.urlsplit(newurl).scheme not in ("https", req.type):
+            raise urllib.error.HTTPError(req.full_url, code, f"a redirect to {newurl}", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _size(part: Path) -> int:
@@ -230,7 +246,10 @@ def _failed(url: str, model: str, error: Exception) -> ModelError:
         for status in (401, 403):
             repair = "accept its terms on the hub, and set HF_TOKEN to a token of your account"
             refusals[status] = f"{url} needs its owner's permission ({status})", repair
-        other = f"{url} cannot be fetched: status {error.code}", "check the mirror, and run the command again"
+        other = (
+            f"{url} cannot be fetched: status {error.code}, {error.reason}",
+            "check the mirror, and run the command again",
+        )
         return ModelError(model, *refusals.get(error.code, other))
     words = str(error.reason) if isinstance(error, urllib.error.URLError) else str(error) or type(error).__name__
     repair = "check the network, proxy or mirror, and run the command again: finished files are kept"

@@ -18,7 +18,9 @@ _TOP = 0.02  # metres below the highest point within which points are on the top
 _CELL, _RIM = 0.01, 5  # metres; cells across that rims of drawers are narrower than, and panels wider than
 _FEW = 30  # points that are too few for a panel or a drawer
 _OUT = 0.03  # least length in metres that an open drawer sticks out: a handle is shorter
-_FRONT = 0.02  # metres behind the outermost points that still belong to the drawer's front
+_PLANE = 0.005  # metres: steps in which the plane of its front is searched for
+_MANY = 0.3  # fraction of the most points on such a plane: a handle has fewer
+_FRONT = 0.02  # metres behind that plane within which points belong to the drawer's front
 _INNER = 0.7  # fraction of a drawer within which its floor is searched for
 _SHALLOW = 0.015  # metres: an open drawer is deeper
 _WIDE = 0.4  # least fraction of the chest's width that a drawer fills
@@ -60,22 +62,30 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
     direction = (*body.axes, *-body.axes)[[len(side) for side in sides].index(len(best))]
     body = body.facing(direction)
     places, height = body.to_own(best[:, :2]), best[:, 2]
-    (_, left), (front, right) = np.percentile(places, [1, 99], axis=0)
-    if right - left < _WIDE * 2 * body.half[1] or front - body.half[0] < _OUT:
+    # The front is the outermost upright plane with many points on it; handles stick out of it.
+    plane = np.floor(places[:, 0] / _PLANE).astype(int)
+    count = np.bincount(plane - plane.min())
+    front = float(np.flatnonzero(count > _MANY * count.max())[-1] + plane.min() + 1) * _PLANE
+    kept = places[:, 0] < front + _PLANE
+    places, height = places[kept], height[kept]
+    face = places[:, 0] > front - _FRONT
+    if face.sum() < _FEW or front - body.half[0] < _OUT:
         return None
-    face = height[places[:, 0] > front - _FRONT]
-    if len(face) < _FEW:
+    left, right = (float(y) for y in np.percentile(places[face, 1], [1, 99]))
+    under, over = (float(h) for h in np.percentile(height[face], [2, 98]))
+    if right - left < _WIDE * 2 * body.half[1]:
         return None
-    under, over = (float(h) for h in np.percentile(face, [2, 98]))
     middle, half = (left + right) / 2, _INNER * (right - left) / 2
-    inner = (np.abs(places[:, 1] - middle) < half) & (places[:, 0] < front - _FRONT)
+    inner = (np.abs(places[:, 1] - middle) < half) & (places[:, 0] < front - _FRONT) & (height < over)
     floor = float(np.percentile(height[inner], 10)) if inner.sum() >= _FEW else under + _WALL
     if over - floor < _SHALLOW or over > top + _TOP:
         return None
     tall = max(over - under, _SHALLOW)
     corners = np.array([body.half[0], left + _WALL]), np.array([front - _WALL, right - _WALL])
     region = Region(row, body.part(*corners), floor, over, (floor - _BESIDE, over), FRONT, walled=True)
-    above, below = (drawers_in(room, tall) for room in (top - over, under - float(layout.bottom[row])))
+    bottom = float(layout.bottom[row])
+    foot = bottom if under - bottom > _TOP else min(bottom, 0.0)  # the open drawer hides what is under it
+    above, below = (drawers_in(room, tall) for room in (top - over, under - foot))
     return Drawer(region, above, below)
 
 
@@ -93,8 +103,10 @@ def top_panel(own: Array, top: float) -> Array | None:
     image = np.zeros(cells.max(axis=0) + 3, np.uint8)
     image[tuple((cells + 1).T)] = 1
     image = cv2.morphologyEx(image, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    image = np.asarray(cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((_RIM, _RIM), np.uint8)))
-    plate = low + (np.argwhere(image) - 0.5) * _CELL
+    image = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((_RIM, _RIM), np.uint8))
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(image)
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) if len(stats) > 1 else 1
+    plate = low + (np.argwhere(pieces == largest) - 0.5) * _CELL
     return plate if len(plate) >= _FEW else None
 
 

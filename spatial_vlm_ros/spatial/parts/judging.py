@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.language.part_words import DRAWERS, LEVELS
+from spatial_vlm_ros.language.part_words import COMPARTMENTS, CORNERS, DRAWERS, LEVELS, ROWS, TRAYS, WHOLES
+from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, clause_likelihood
 from spatial_vlm_ros.spatial.clauses import NEGLIGIBLE, Asked
-from spatial_vlm_ros.spatial.free_space import depth_inside
-from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.parts.choosing import SIZES
 from spatial_vlm_ros.spatial.parts.finding import Found, has_by_nature, is_looked_for, is_of_several, noun_of
-from spatial_vlm_ros.spatial.parts.region import Region
+from spatial_vlm_ros.spatial.parts.region import Region, held
 from spatial_vlm_ros.spatial.states import CLOSED, EMPTY, STATES
 from spatial_vlm_ros.spatial.support_check import nested
 from spatial_vlm_ros.types import FoundPart, NounPhrase, RelationClause, SpatialQuery
@@ -26,7 +27,6 @@ _HOLDS = frozenset({"on", "inside"})
 _CONTENTS = frozenset({"containing", "supporting"})
 _OF_PARTS = _CONTENTS | {"part of"}
 _KNOWN = 0.5  # least belief in the words that distinguish a part
-_EDGE = 0.005  # metres: uncertainty of the outline of a part
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,10 @@ def owner_of(
     noun = noun_of(phrase)
     if len(clause.anchors) != 1 or clause.relation not in _HOLDS or not is_looked_for(phrase):
         return None
-    told = STATES if noun in DRAWERS else {EMPTY}
+    divides = noun in COMPARTMENTS | ROWS
+    told = STATES if noun in DRAWERS else {EMPTY} | SIZES if divides else {EMPTY}
+    if divides and set(phrase.category.split(" ")[:-1]) - (WHOLES | CORNERS):
+        return None  # an unknown word may tell one of them
     if not all(c.is_order or c.name in _OF_PARTS for c in anchor.clauses) or set(phrase.attributes) - told:
         return None  # nothing else is known about a part without a detection
     labels = [obj.detection.label for obj in layout.scene.objects]
@@ -72,9 +75,10 @@ def owner_of(
     named = next((c.inner[0] for c in anchor.clauses if c.name == "part of" and not c.negated), None)
     if named is not None:
         itself = len(labelled) == 1 and int(np.argmax(named.weight)) == labelled[0]
-        shown = noun not in LEVELS or any(found(row).exists for row in np.flatnonzero(named.fit >= least).tolist())
+        wholes = np.flatnonzero(named.fit >= least).tolist()
+        shown = noun not in LEVELS | TRAYS or any(found(row).exists for row in wholes)
         return named if (not len(labelled) or itself) and shown else None
-    if noun in LEVELS and len(labelled) == 1:
+    if noun in LEVELS | TRAYS and len(labelled) == 1:
         picked = phrase.superlative is not None or phrase.ordinal is not None
         several = layout.measured[labelled[0]] and found(int(labelled[0])).exists
         bare = dataclasses.replace(phrase, superlative=None, ordinal=None, also=None, frame=None)
@@ -127,27 +131,11 @@ def by_part(asked: Asked, part: PartClause) -> ClauseBelief:
             out.runner_up[rows] = out.chance[rows]
             out.margin[rows], out.likelihood[rows] = margin[better], likelihood[better]
             out.chance[rows], out.anchors[rows, 0] = np.maximum(joint[better], FLOOR), row
-    return dataclasses.replace(out.belief(asked), inner=(inner,))
-
-
-def held(layout: Layout, region: Region, targets: np.ndarray) -> tuple[Array, Array]:
-    """Margins (T,) of objects standing or lying in a region, and their standard deviations, metres.
-
-    The middle of the object lies within the outline, and its underside between the heights of the region.
-    """
-    centre = layout.centre[targets]
-    measured = np.isfinite(centre[:, 0])
-    around = region.outline if region.around is None else region.around
-    aside = depth_inside(around, np.where(np.isfinite(centre[:, :2]), centre[:, :2], 1e6))
-    low, high = region.span
-    bottom = layout.bottom[targets]
-    upright = np.minimum(bottom - low, high - bottom)
-    noise = np.hypot(layout.sigma[targets], _EDGE)
-    noise_up = np.hypot(layout.sigma_up[targets], _EDGE)
-    times = np.minimum(aside / noise, upright / noise_up)
-    margin = np.minimum(aside, upright)
-    sigma = np.where(times != 0, margin / np.where(times != 0, times, 1.0), noise)
-    return np.where(measured, margin, np.nan), np.where(measured, np.abs(sigma), noise)
+    objects = asked.layout.scene.objects
+    without = [row for row in np.flatnonzero(part.owner.fit > 0).tolist() if not part.found(row).parts]
+    names = [printable(f"the {objects[row].detection.label} ({objects[row].id})") for row in without]
+    why = joined([f"{name} {part.found(row).reason}" for name, row in zip(names, without, strict=True)])
+    return dataclasses.replace(out.belief(asked), inner=(inner,), part=part.phrase, why=why)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -1,17 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boards of a shelf unit: heights at which its visible surface covers much of its footprint, unlike walls."""
+"""Boards of a shelf unit, steps, and compartments.
+
+A board is a height at which the visible surface covers much of the footprint, unlike walls.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.language.part_words import STEPPED
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.parts.region import LEVELS, Rectangle, Region, box_of
+from spatial_vlm_ros.spatial.parts.region import (
+    HEIGHT_MAP,
+    LEVELS,
+    Region,
+    points_over,
+    points_within,
+    seen_rectangle,
+)
 
 _BIN, _WINDOW = 0.005, 3  # metres of height, and how many of these steps contain a board blurred by depth noise
 _CELL = 0.02  # metres: distance of pixel rows on a board that is seen from a few degrees above it
@@ -27,6 +39,7 @@ _RISER = 0.03  # metres: least height from one step to the next
 _LEAST_STEP = 0.03  # metres: least depth of a step; the edge of a board is narrower
 _STRAY = 2.0  # percent of a step's points at either end that may be strays
 _FEW = 30  # points that are too few for a step
+_SLICE = 0.01  # metres: slices of a step whose widths are compared
 _UNDER_LOWEST = 0.06  # metres below the lowest board at which the underside of an object on it may be measured
 
 
@@ -38,13 +51,14 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     Args:
         row: row of the object, which must be measured.
     """
-    box, own = box_of(layout, row), layout.points_of(row)
+    own = layout.points_of(row)
+    box = seen_rectangle(own[:, :2])
     places = box.to_own(own[:, :2])
     cells = np.floor((places + box.half) / _CELL).astype(np.int64)
     number = cells[:, 0] * 100_000 + cells[:, 1]
     area = max(1.0, float((2 * box.half / _CELL).prod()))
-    stairs = _stairs(layout, row, box, places, own[:, 2], _boards(own[:, 2], number, area, _TREAD, _RISER))
-    if stairs:
+    stairs = _stairs(layout, row, own, _boards(own[:, 2], number, area, _TREAD, _RISER))
+    if stairs or layout.scene.objects[row].detection.label.lower().split()[-1] in STEPPED:
         return stairs
     heights = _boards(own[:, 2], number, area, _SPREAD, _APART)
     toward = box.to_own(np.zeros((1, 2)))[0]  # the camera stands over the origin
@@ -64,11 +78,12 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
         if len(heights) > 2 and _walled(own[:, 2], cells, shape, heights[-2], heights[-1]):
             roof = heights.pop()
         elif len(heights) > 2:
-            # Only if the back would be visible under its uppermost board do missing walls mean posts.
+            # Missing walls mean posts, unless the uppermost board hides where the sides would show.
             away = float(np.hypot(*box.centre))
             reach = float(np.abs(box.axes @ (box.centre / max(away, 1e-9))) @ box.half)
-            over = (heights[-2] + heights[-1]) / 2 - layout.floor
-            lid = layout.floor + over * max(away - reach, 0.0) / (away + reach) >= heights[-1] - _THICK
+            under = (1 - _ROOM) * heights[-2] + _ROOM * heights[-1] - layout.floor
+            part = max(away - reach, 0.0) / (away - reach + 2 * _PANELS * reach)
+            lid = layout.floor + under * part >= heights[-1] - _THICK
     elif _walled(own[:, 2], cells, shape, heights[-1], top):  # from below, or as high, only its edge is seen
         roof = top
     elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
@@ -85,35 +100,42 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     return (*found[:-1], dataclasses.replace(found[-1], lid=lid))
 
 
-def _stairs(
-    layout: Layout, row: int, box: Rectangle, places: Array, height: Array, heights: list[float]
-) -> tuple[Region, ...]:
+def _stairs(layout: Layout, row: int, own: Array, heights: list[float]) -> tuple[Region, ...]:
     """The steps of stairs, lowest first: nothing is over them. Empty if the levels are not steps, or not all seen.
 
     Args:
         row: row of the object.
-        places: (N, 2) its points in the axes of its box, metres.
-        height: (N,) their heights, metres.
+        own: (N, 3) its points in ground coordinates, metres.
         heights: heights of its levels, metres.
     """
-    seen = [places[np.abs(height - level) <= _WINDOW * _BIN / 2] for level in heights]
+    seen = [own[np.abs(own[:, 2] - level) <= _WINDOW * _BIN / 2, :2] for level in heights]
     if len(heights) < 2 or any(len(step) < _FEW for step in seen) or layout.top[row] - heights[-1] > _RISER:
         return ()
-    ends = [np.percentile(step, [_STRAY, 100.0 - _STRAY], axis=0) for step in seen]
+    box = seen_rectangle(seen[-1])  # at other heights, the sides of higher steps are visible, too
+    steps = [box.to_own(step) for step in seen]
+    axis = int(np.argmax(np.ptp([step.mean(axis=0) for step in steps], axis=0)))
+    ends = [np.percentile(_broad(step, axis), [_STRAY, 100.0 - _STRAY], axis=0) for step in steps]
     if any(float((high - low).min()) < _LEAST_STEP for low, high in ends):
         return ()  # the edge of a board
-    axis = int(np.argmax(np.abs(np.ptp([step.mean(axis=0) for step in seen], axis=0))))
     order = np.sign(ends[-1][0][axis] - ends[0][0][axis])
     for (low, high), (next_low, next_high) in itertools.pairwise(ends):
         if (next_low - high if order > 0 else low - next_high)[axis] < -_CELL / 2:
             return ()
-    around = box.part(-box.half, box.half)
+    places = box.to_own(own[:, :2])
+    around = box.part(places.min(axis=0), places.max(axis=0))
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
     spans = zip([heights[0] - _UNDER_LOWEST, *between], [*between, math.inf], strict=True)
     return tuple(
         Region(row, box.part(low, high), level, math.inf, span, LEVELS, around=around)
         for level, (low, high), span in zip(heights, ends, spans, strict=True)
     )
+
+
+def _broad(places: Array, axis: int) -> Array:
+    """Places (N, 2) on a step, without the sides of higher steps: in slices along an axis that are filled."""
+    cells = np.floor((places - places.min(axis=0)) / _SLICE).astype(np.int64)
+    filled = np.bincount(np.unique(cells, axis=0)[:, axis])
+    return np.asarray(places[filled[cells[:, axis]] > filled.max() / 2])
 
 
 def _boards(height: Array, number: npt.NDArray[np.int64], area: float, share: float, apart: float) -> list[float]:
@@ -162,3 +184,184 @@ def _walled(height: Array, cells: npt.NDArray[np.int64], shape: Array, low: floa
 def _filled(cells: npt.NDArray[np.int64], shape: Array) -> Array:
     """(2,) fraction of the length and of the width over which cells lie."""
     return np.array([len(np.unique(cells[:, axis])) for axis in (0, 1)]) / shape
+
+
+# --------------------------------------------------------------------------------------------------
+# Compartments: walls across the opening of a whole divide it, repeatedly. An organiser opens upwards, and its height
+# map shows its walls; a shelf opens to the front, and its face shows their edges. Where an object hides a wall, the
+# visible part of the way decides.
+
+_LEAST_DEPTH = 0.015  # metres: a flatter object has no inside
+_NOISES = 5.0  # least depth of a box in standard deviations of depth noise: otherwise noise looks like walls
+_SHORTEST = 0.12  # metres: least length of a box that is divided; a mug with its handle is shorter
+_CELLS, _LEAST_CELL, _MOST_CELL = 30, 0.004, 0.008  # cells across the shorter side, and their side in metres
+_HIGH = 0.35  # fraction of the depth from which a point shows a wall; dividers are often lower than the rim
+_LOW = 0.3  # fraction of the depth up to which a point shows that a compartment is hollow
+_RIDGE = 0.12  # least fraction of a cell's points that are high on a wall, which may be thinner than the cell
+_CROSSES = 0.6  # fraction of the way across over which a wall must be seen
+_ALONGSIDE = 0.12  # fraction of the way across, at either end, that walls alongside fill
+_KNOWN = 0.7  # fraction of the way across that must be visible at all
+_LEAST_WIDTH, _LEAST_PART = 0.025, 0.15  # metres, and fraction of the box: narrower is a groove, or the outer wall
+_WIDEST_WALL = 0.25  # fraction of a compartment's length that a wall may fill
+_FLOOR, _FLOOR_SEEN = 0.01, 0.15  # metres, and fraction of the inside seen within them if a floor is visible
+_INSIDE = 0.8  # fraction of the box within which its floor is searched for
+_ACROSS = 0.05  # metres: least width of a compartment that may be divided again
+_MOST = 12  # compartments that words cannot tell apart
+_CLOSED = 0.45  # fraction of a compartment over which visible points are not low: then it is closed, or is not one
+_BESIDE = 0.02  # metres below the floor at which the underside of an object in it may be measured
+_BINS, _HALF_FLOOR = 10, 0.5  # parts of a room's width, and the fraction of them in which a floor is visible
+
+_Span = tuple[Array, Array]
+_Marks = npt.NDArray[np.bool_]
+
+
+def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
+    """Find the compartments of an object: one if it is hollow and undivided, none if it does not look hollow.
+
+    Args:
+        row: row of the object, which must be measured.
+    """
+    own, over = layout.points_of(row), points_over(layout, row)
+    bottom, rim = float(layout.bottom[row]), float(layout.top[row])
+    if len(own) < _FEW or layout.cornerless[row] or layout.size[row, 0] < _SHORTEST:
+        return ()
+    box = seen_rectangle(own[:, :2])
+    places, height = box.to_own(over[:, :2]), over[:, 2]
+    inside = (np.abs(places) < _INSIDE * box.half).all(axis=1)
+    if inside.sum() < _FEW:
+        return ()
+    floor = max(bottom, float(np.percentile(height[inside], 3)))
+    if (height[inside] < floor + _FLOOR).mean() < _FLOOR_SEEN:  # low visible points are walls: the floor is hidden
+        floor = min(floor, bottom + _FLOOR)
+    if rim - floor < max(_LEAST_DEPTH, _NOISES * float(layout.noise[row])):
+        return ()
+    height = (height - floor) / (rim - floor)
+    opening = _Opening(-box.half, box.half)
+    high, deep, all_ = (opening.count(places[kept]) for kept in (height > _HIGH, height < _LOW, ...))
+    return tuple(
+        Region(row, box.part(*span), floor, rim, (floor - _BESIDE, rim), HEIGHT_MAP, walled=True)
+        for span in opening.parts(high > _RIDGE * all_, deep > 0, all_ > 0)
+    )
+
+
+def shelf_rooms(layout: Layout, row: int) -> tuple[Region, ...]:
+    """Find the compartments of an object that opens to the front, with boards and walls between them.
+
+    Args:
+        row: row of the object, which must be measured.
+    """
+    own = layout.points_of(row)
+    box = seen_rectangle(own[:, :2])
+    bottom, top = float(layout.bottom[row]), float(layout.top[row])
+    points = points_within(layout, row)
+    best: tuple[Region, ...] = ()
+    for direction in (*box.axes, *-box.axes):
+        face = box.facing(direction)
+        eye, places = face.to_own(np.zeros((1, 2)))[0], face.to_own(points[:, :2])
+        if eye[0] <= face.half[0]:
+            continue
+        # Each ray crosses the plane of the face: does it meet an edge there, or go on into the inside?
+        behind = face.half[0] - places[:, 0]
+        before = eye[0] - places[:, 0] > _EDGE
+        part = (eye[0] - face.half[0]) / (eye[0] - places[before, 0])
+        across = eye[1] + part * (places[before, 1] - eye[1])
+        upright = layout.floor + part * (points[before, 2] - layout.floor)
+        crossed, behind = np.column_stack((across, upright)), behind[before]
+        opening = _Opening(np.array([-face.half[1], bottom]), np.array([face.half[1], top]))
+        solid, through = (opening.count(crossed[kept]) for kept in (np.abs(behind) <= _EDGE, behind > _EDGE))
+        inner = face.to_own(own[:, :2])
+        rooms = []
+        for low, high in opening.parts(solid > through, through > 0, solid + through > 0):
+            within = (inner[:, 1] > low[0]) & (inner[:, 1] < high[0]) & (inner[:, 0] < face.half[0] - _EDGE)
+            within &= np.abs(own[:, 2] - low[1]) < _THICK
+            bins = np.floor(_BINS * (inner[within, 1] - low[0]) / (high[0] - low[0]))
+            if len(np.unique(bins)) < _HALF_FLOOR * _BINS:  # the room under the lowest board has none
+                continue
+            floor = float(np.median(own[within, 2]))
+            outline = face.part(np.array([-face.half[0], low[0]]), np.array([face.half[0], high[0]]))
+            span = floor - _BESIDE, (floor + float(high[1])) / 2
+            rooms.append(Region(row, outline, floor, float(high[1]), span, LEVELS))
+        best = max(best, tuple(rooms), key=len)
+    return best
+
+
+class _Opening:
+    """The opening of a whole as a grid, with cells that show a wall or the inside.
+
+    Args:
+        low: (2,) its lower corner, metres.
+        high: (2,) its upper corner, metres.
+    """
+
+    def __init__(self, low: Array, high: Array) -> None:
+        self.step = float(np.clip((high - low).min() / _CELLS, _LEAST_CELL, _MOST_CELL))
+        self.low, self.high = low, high
+        self.shape = np.maximum(1, np.ceil((high - low) / self.step).astype(int))
+
+    def count(self, places: Array) -> npt.NDArray[np.int64]:
+        """Number of places (N, 2) in each cell."""
+        cells = np.floor((places - self.low) / self.step).astype(int)
+        kept = cells[((cells >= 0) & (cells < self.shape)).all(axis=1)]
+        numbers = kept[:, 0] * self.shape[1] + kept[:, 1]
+        return np.bincount(numbers, minlength=int(self.shape.prod())).reshape(self.shape)
+
+    def parts(self, walls: _Marks, deep: _Marks, seen: _Marks) -> list[_Span]:
+        """The hollow spans between walls; none if they are too many, or too narrow, for compartments."""
+        self.walls, self.deep, self.seen = walls, deep & ~walls, seen
+        found = [span for span in self.divided(self.low, self.high) if self.hollow(span)]
+        narrow = any((high - low).min() < _LEAST_WIDTH for low, high in found)
+        return [] if len(found) > _MOST or narrow else found
+
+    def _cells(self, low: Array, high: Array) -> tuple[slice, slice]:
+        first, last = (np.rint((corner - self.low) / self.step).astype(int) for corner in (low, high))
+        return slice(first[0], last[0]), slice(first[1], last[1])
+
+    def hollow(self, span: _Span) -> bool:
+        """True if no lid closes a span: a lid would be visible, and the floor between high walls is not."""
+        margin = np.minimum(0.25 * (span[1] - span[0]), 3 * self.step)
+        where = self._cells(span[0] + margin, span[1] - margin)
+        return bool((self.seen[where] & ~self.deep[where]).sum() <= _CLOSED * max(1, self.seen[where].size))
+
+    def divided(self, low: Array, high: Array) -> Iterator[_Span]:
+        """The spans that walls divide a span into, the wall that is seen over most of its way first."""
+        length = high - low
+        (_, walls), axis = max(
+            ((self._walls(low, high, axis), axis) for axis in (0, 1)),
+            key=lambda found: (found[0][0], length[found[1]]),
+        )
+        if not walls:
+            yield low, high
+            return
+        for start, end in itertools.pairwise((low[axis], *walls, high[axis])):
+            lower, upper = low.copy(), high.copy()
+            lower[axis], upper[axis] = start, end
+            yield from self.divided(lower, upper)
+
+    def _walls(self, low: Array, high: Array, axis: int) -> tuple[float, list[float]]:
+        """Walls that cross a span from side to side: the largest seen fraction of one, and positions along an axis."""
+        where = self._cells(low, high)
+        wall, seen = self.walls[where], self.seen[where]
+        if axis == 1:
+            wall, seen = wall.T, seen.T
+        edge = max(2, round(max(_LEAST_WIDTH, _LEAST_PART * (self.high - self.low)[axis]) / self.step))
+        if wall.shape[0] < 2 * edge + 1 or wall.shape[1] * self.step < _ACROSS:
+            return 0.0, []
+        beside = max(2, round(_ALONGSIDE * wall.shape[1]))
+        wall, seen = wall[:, beside:-beside], seen[:, beside:-beside]
+        near, known = _widened(wall), _widened(seen)
+        share = near.sum(axis=1) / np.maximum(known.sum(axis=1), _KNOWN * wall.shape[1])
+        share[:edge], share[-edge:] = 0.0, 0.0
+        most, found = 0.0, []
+        ends = np.flatnonzero(np.diff(np.concatenate(([False], share >= _CROSSES, [False])).astype(np.int8)))
+        for first, last in ends.reshape(-1, 2).tolist():  # first and one past the last of each run of True
+            if last - first <= max(_WIDEST_WALL * wall.shape[0], 4):
+                most = max(most, float(share[first:last].max()))
+                found.append(float(low[axis] + (first + last) / 2 * self.step))
+        return most, found
+
+
+def _widened(cells: _Marks) -> _Marks:
+    wide = cells.copy()
+    wide[1:] |= cells[:-1]
+    wide[:-1] |= cells[1:]
+    return wide

@@ -21,6 +21,7 @@ colour; or nothing but the words."""
 
 _MOST_POINTS = 40_000  # most points of an object that are used
 _SMEARED = 0.01  # metres over the top of an object to which its depth may be smeared
+_OFF = 0.005  # metres: uncertainty of the outline of a part
 _LEAST_SHARE = 0.01  # fraction of the points that may lie outside a rectangle: edges of masks smear
 
 
@@ -104,18 +105,17 @@ def rectangle_of(places: npt.NDArray[np.floating]) -> Rectangle:
     return Rectangle(np.array(middle, np.float64), np.stack((first, (first[1], -first[0]))), half)
 
 
-def box_of(layout: Layout, row: int) -> Rectangle:
-    """The box of an object on the ground."""
-    first = layout.long_side[row]
-    return Rectangle(layout.centre[row, :2], np.stack((first, (first[1], -first[0]))), layout.size[row, :2] / 2)
+def seen_rectangle(places: npt.NDArray[np.floating]) -> Rectangle:
+    """The smallest rectangle around visible places (N, 2) of a whole, without strays.
 
-
-def points_over(layout: Layout, row: int) -> Array:
-    """(N, 3) all depth points over an object's outline, up to its top, in ground coordinates, metres.
-
-    This includes its floor, which may be so thin that it looks like the surface under the object, but not objects
-    detected in it.
+    What is hollow shows its walls up to its back; its measured box may be completed beyond them as if it were solid.
     """
+    about = rectangle_of(places)
+    return rectangle_of(about.from_own(trimmed(about.to_own(places))))
+
+
+def points_within(layout: Layout, row: int) -> Array:
+    """(N, 3) all depth points in an object's box in the image, but not those of other objects' masks, metres."""
     frame, objects = layout.scene.frame, layout.scene.objects
     rows, columns = frame.depth.shape
     x0, y0, x1, y1 = objects[row].detection.box_xyxy
@@ -129,14 +129,44 @@ def points_over(layout: Layout, row: int) -> Array:
     v, u = np.nonzero(kept)
     z = frame.depth[v0:v1, u0:u1][kept].astype(np.float64)
     xs, ys = normalised_axes(frame.camera)
-    points = np.column_stack((xs[u0:u1][u] * z, ys[v0:v1][v] * z, z)) @ layout.axes + (0.0, 0.0, layout.floor)
+    return np.column_stack((xs[u0:u1][u] * z, ys[v0:v1][v] * z, z)) @ layout.axes + (0.0, 0.0, layout.floor)
+
+
+def points_over(layout: Layout, row: int) -> Array:
+    """(N, 3) all depth points over an object's outline, up to its top, in ground coordinates, metres.
+
+    This includes its floor, which may be so thin that it looks like the surface under the object, but not objects
+    detected in it.
+    """
+    points = points_within(layout, row)
     points = points[points[:, 2] < layout.top[row] + _SMEARED]
     points = points[depth_inside(layout.footprint[row], points[:, :2]) > 0]
-    for other in np.flatnonzero(layout.measured & (layout.bottom > layout.bottom[row] + _SMEARED / 2)).tolist():
-        if other != row and depth_inside(layout.footprint[row], layout.centre[other : other + 1, :2])[0] > 0:
-            content = (depth_inside(layout.footprint[other], points[:, :2]) > 0) & (points[:, 2] > layout.bottom[other])
-            points = points[~content]
+    smaller = layout.measured & (layout.mean_side < layout.mean_side[row])
+    for other in np.flatnonzero(smaller & (layout.top > layout.bottom[row])).tolist():
+        if depth_inside(layout.footprint[row], layout.centre[other : other + 1, :2])[0] > 0:
+            content = depth_inside(layout.footprint[other], points[:, :2]) > -_SMEARED
+            points = points[~content | (points[:, 2] < layout.bottom[other] + _SMEARED / 2)]
     return np.asarray(points[:: max(1, len(points) // _MOST_POINTS)])
+
+
+def held(layout: Layout, region: Region, targets: np.ndarray) -> tuple[Array, Array]:
+    """Margins (T,) of objects standing or lying in a region, and their standard deviations, metres.
+
+    The middle of the object lies within the outline, and its underside between the heights of the region.
+    """
+    centre = layout.centre[targets]
+    measured = np.isfinite(centre[:, 0])
+    around = region.outline if region.around is None else region.around
+    aside = depth_inside(around, np.where(np.isfinite(centre[:, :2]), centre[:, :2], 1e6))
+    low, high = region.span
+    bottom = layout.bottom[targets]
+    upright = np.minimum(bottom - low, high - bottom)
+    noise = np.hypot(layout.sigma[targets], _OFF)
+    noise_up = np.hypot(layout.sigma_up[targets], _OFF)
+    times = np.minimum(aside / noise, upright / noise_up)
+    margin = np.minimum(aside, upright)
+    sigma = np.where(times != 0, margin / np.where(times != 0, times, 1.0), noise)
+    return np.where(measured, margin, np.nan), np.where(measured, np.abs(sigma), noise)
 
 
 def trimmed(places: Array) -> Array:

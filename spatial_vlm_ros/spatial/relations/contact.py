@@ -8,7 +8,8 @@ import numpy as np
 from spatial_vlm_ros.language.part_words import is_tray
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, least_sure
-from spatial_vlm_ros.spatial.relations.resting import FAR
+from spatial_vlm_ros.spatial.relations.parts import in_a_part
+from spatial_vlm_ros.spatial.relations.resting import FAR, leaning_in
 
 _NO_SIGMA = 1e-12
 # Fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages.
@@ -26,7 +27,9 @@ def on(pairs: Pairs) -> Measured:
     level = np.where(np.isnan(seen.level), layout.top[pairs.anchors], seen.level)
     contact = pairs.contact_up - np.abs(layout.bottom[pairs.targets, None] - level)
     higher = layout.top[pairs.targets, None] - level  # not its centre: a saucer is thinner than height noise
-    over = np.maximum(pairs.inside_anchor, seen.over)
+    # What is held up has nothing else beneath it: a can on a narrow block, a plate on a mug.
+    held_up = np.where(layout.bottom[pairs.targets, None] > pairs.contact_up, pairs.inside_target, -FAR)
+    over = np.maximum(np.maximum(pairs.inside_anchor, seen.over), held_up)
     half = layout.size[pairs.targets, None, 2] / 2 + layout.relation.contact
     out = np.where(seen.shut_in > half, half - seen.shut_in, FAR)
     margin, sigma = least_sure((least(contact, higher, out), pairs.noise_up), (over, pairs.noise))
@@ -51,7 +54,8 @@ def above(pairs: Pairs) -> Measured:
     """Higher than the anchor's top, within a cone around the vertical; or on a surface of it; or a board over it."""
     clear = _vertical(pairs, pairs.difference(pairs.layout.bottom, pairs.layout.top))
     margin, sigma = on(pairs)
-    standing = np.where(np.isnan(pairs.resting.level), -FAR, margin), sigma
+    counts = ~np.isnan(pairs.resting.level) | ((margin > 0) & (clear[0] <= 0))
+    standing = np.where(counts, margin, -FAR), sigma
     return _surer(_surer(clear, standing), _exchanged(_roofed(pairs.exchanged())))
 
 
@@ -61,12 +65,14 @@ def below(pairs: Pairs) -> Measured:
 
 
 def under(pairs: Pairs) -> Measured:
-    """Below, with the anchor over it: the centre of one lies within the outline of the other.
+    """Below, with the anchor over it: the centre of one lies within the outline of the other; or the anchor is on it.
 
     Also below a board of the anchor and on no other one: under a shelf whose legs reach the ground.
     """
     lower = _vertical(pairs, -pairs.difference(pairs.layout.top, pairs.layout.bottom))
-    return _surer(least_sure(lower, (pairs.overlap, pairs.noise)), _roofed(pairs))
+    margin, sigma = supporting(pairs)
+    carrying = np.where(margin > 0, margin, -FAR), sigma
+    return _surer(_surer(least_sure(lower, (pairs.overlap, pairs.noise)), _roofed(pairs)), carrying)
 
 
 def _roofed(pairs: Pairs) -> Measured:
@@ -112,6 +118,11 @@ def lower_than(pairs: Pairs) -> Measured:
 
 
 def inside(pairs: Pairs) -> Measured:
+    """Contained by walls, or in a part of the anchor: between two boards, in an open drawer."""
+    return _surer(_contained(pairs), in_a_part(pairs))
+
+
+def _contained(pairs: Pairs) -> Measured:
     """Contained: centre within the anchor's outline, smaller than it, bottom below its rim and not below its bottom.
 
     If the floor beneath it is visible, walls must surround it: a pan in front of a stove's panel is not in the stove.
@@ -137,7 +148,11 @@ def inside(pairs: Pairs) -> Measured:
     shallow = least_sure(
         (seen.rim - low, _CANCELS * pairs.noise_up), (rests, pairs.noise_up), (on_the_ground, pairs.noise)
     )
-    found = _surer(deep, shallow)
+    # If walls around it hide the floor, an object reaches farther down than its lowest visible point.
+    hidden = np.where(~floor & (seen.rim > 0) & (seen.rim < FAR), seen.rim, -FAR)
+    enclosed = least_sure((hidden, _CANCELS * pairs.noise_up), (on_the_ground, pairs.noise))
+    leaning = leaning_in(layout, pairs.targets, pairs.anchors, pairs.contact_up)
+    found = _surer(_surer(_surer(deep, shallow), enclosed), (leaning, pairs.noise))
     trays = [is_tray(layout.scene.objects[row].detection.label) for row in pairs.anchors.tolist()]
     if not any(trays):
         return found

@@ -56,19 +56,41 @@ def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measure
     """
     farther = pairs.target_begin(ahead) - pairs.anchor_span(ahead)[0]
     centres = pairs.along(ahead)
+    # Gap between the outlines across the ray, negative if they overlap.
+    low, high = pairs.target_span(clockwise(ahead))
+    anchor_low, anchor_high = pairs.anchor_span(clockwise(ahead))
+    aside = np.maximum(low - anchor_high, anchor_low - high)
+    target, anchor = np.nonzero(aside < 0)
+    if len(target):  # where one is before the other: the corner of a large object may begin far to the side
+        strip = np.maximum(low, anchor_low)[target, anchor], np.minimum(high, anchor_high)[target, anchor]
+        outlines = (pairs.layout.footprint[rows] for rows in (pairs.targets[target], pairs.anchors[anchor]))
+        begins = [_begin_within(outline, ahead[anchor], strip) for outline in outlines]
+        narrower = np.minimum(high - low, anchor_high - anchor_low)[target, anchor]
+        share = np.minimum((strip[1] - strip[0]) / np.maximum(narrower / 2, SAME_PLACE), 1.0)
+        farther[target, anchor] += share * (begins[0] - begins[1] - farther[target, anchor])
     if sign < 0:
         farther, centres = -farther, -centres
-    # Gap between the outlines across the ray, negative if they overlap.
-    right = clockwise(ahead)
-    low, high = pairs.target_span(right)
-    anchor_low, anchor_high = pairs.anchor_span(right)
-    low -= anchor_high
-    np.subtract(anchor_low, high, out=high)
-    aside = np.maximum(low, high, out=low)
     in_cone = np.minimum(farther, centres) * float(np.tan(np.radians(pairs.layout.relation.cone_deg))) - aside
     in_cone = np.where(aside > 0, in_cone, np.inf)
     margin, sigma = least_sure((farther, begun), (centres, pairs.noise), (in_cone, pairs.noise))
     return pairs.only_apart(margin), sigma
+
+
+def _begin_within(outlines: Array, ahead: Array, strip: tuple[Array, Array]) -> Array:
+    """(P,) begin of (P, 16, 2) outlines along (P, 2) directions within a strip along these, metres.
+
+    Args:
+        strip: (P,) its sides, measured across the direction; both meet the outline.
+    """
+    along, across = (np.einsum("pkc,pc->pk", outlines, way) for way in (ahead, clockwise(ahead)))
+    end, side = np.roll(along, -1, axis=1), np.roll(across, -1, axis=1)
+    within = (across >= strip[0][:, None]) & (across <= strip[1][:, None])
+    begin = np.where(within, along, np.inf).min(axis=1)
+    for edge in strip:
+        part = (edge[:, None] - across) / np.where(side == across, np.inf, side - across)
+        met = np.where((part >= 0) & (part <= 1) & (side != across), along + part * (end - along), np.inf)
+        begin = np.minimum(begin, met.min(axis=1))
+    return np.asarray(begin)
 
 
 # ------------------------------------------------------------------------------------------------ gaps

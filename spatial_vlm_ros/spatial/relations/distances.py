@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.parameters import RelationConfig
 from spatial_vlm_ros.spatial.layout import Array, Layout
@@ -15,8 +16,12 @@ _VAGUE = 0.25  # standard deviation of the limits of these words, in mean sizes
 
 
 def next_to(pairs: Pairs) -> Measured:
-    """Side by side: a gap of at most `next_to_sizes` mean sizes, neither over the other."""
-    return _close(pairs, pairs.layout.relation.next_to_sizes), _vague(pairs)
+    """Side by side: a gap of at most `next_to_sizes` mean sizes, neither over the other.
+
+    Objects with a third one between them are neighbours up to a gap of one mean size.
+    """
+    sizes = pairs.layout.relation.next_to_sizes
+    return _close(pairs, np.where(_parted(pairs), min(sizes, 1.0), sizes)), _vague(pairs)
 
 
 def near(pairs: Pairs) -> Measured:
@@ -40,7 +45,25 @@ def at_a_distance(pairs: Pairs) -> Measured:
     return pairs.space - pairs.layout.relation.contact, pairs.noise
 
 
-def _close(pairs: Pairs, sizes: float) -> Array:
+def _parted(pairs: Pairs) -> npt.NDArray[np.bool_]:
+    """(T, A) bool: more than one mean size apart, with a third object between: the gaps to it add up to less.
+
+    What is smaller than their mean size parts nobody, and what is on, in, over or under either is not between them.
+    """
+    layout, parted = pairs.layout, np.zeros(pairs.gap.shape, np.bool_)
+    mean = pairs.mean(layout.reach)
+    apart = pairs.gap > mean
+    if apart.any():
+        others = np.flatnonzero(layout.measured[: len(layout.scene.objects)])
+        first = Pairs(layout, pairs.view, pairs.targets, others)
+        second = Pairs(layout, pairs.view, others, pairs.anchors)
+        there, here = (np.where(side.overlap > 0, np.inf, side.gap) for side in (first, second))
+        for n, other in enumerate(others):
+            parted |= (there[:, n, None] + here[n] < pairs.gap) & (layout.reach[other] >= mean)
+    return parted & apart
+
+
+def _close(pairs: Pairs, sizes: float | Array) -> Array:
     """(T, A) margin of a gap of at most so many mean sizes; targets over, under or in the anchor are not beside it."""
     return pairs.only_apart(sizes * pairs.mean(pairs.layout.reach) - pairs.space)
 

@@ -6,15 +6,24 @@ The target is on, over or in the anchor. A target below the anchor is at none of
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
-from spatial_vlm_ros.spatial.layout import Array, clockwise
+from spatial_vlm_ros.language.part_words import CHESTS, DRAWERS, SHELVED
+from spatial_vlm_ros.spatial.free_space import depth_inside
+from spatial_vlm_ros.spatial.layout import Array, Layout, clockwise
+from spatial_vlm_ros.spatial.parts.drawers import open_drawer
+from spatial_vlm_ros.spatial.parts.levels import compartments, levels
+from spatial_vlm_ros.spatial.parts.region import Region, held
 from spatial_vlm_ros.spatial.relations.directions import ahead_of
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
 from spatial_vlm_ros.types import FrameOfReference
 
 _EDGE_SHARE, _CORNER_SHARE, _CENTRE_SHARE = 0.15, 0.25, 0.2  # of the shorter side (twice), of the mean side
 _RIM = 0.03  # metres: the least width of an edge or a corner
+_OUT = 0.4  # metres beyond an object that its open drawer reaches
+_ROOMS: WeakKeyDictionary[Layout, dict[int, tuple[Region, ...]]] = WeakKeyDictionary()
 
 
 def at_the_edge(pairs: Pairs) -> Measured:
@@ -104,6 +113,40 @@ def part_of(pairs: Pairs) -> Measured:
     )
     better = fronts & (attached / np.maximum(blur, 1e-9) > margin / np.maximum(sigma, 1e-9))
     return np.where(better, attached, margin), np.where(better, blur, sigma)
+
+
+def in_a_part(pairs: Pairs) -> Measured:
+    """The target stands between two boards of a shelf, or in the open drawer of a chest; NaN if none is visible."""
+    layout = pairs.layout
+    margin, sigma = np.full((2, len(pairs.targets), len(pairs.anchors)), np.nan)
+    smaller = -pairs.difference(layout.mean_side, layout.mean_side)
+    for column in np.flatnonzero(pairs.inside_anchor.max(axis=0, initial=-np.inf) > -_OUT).tolist():
+        row = int(pairs.anchors[column])
+        for region in _rooms(layout, row) if row < len(layout.scene.objects) and layout.measured[row] else ():
+            there, blur = held(layout, region, pairs.targets)
+            better = ~(there / blur <= margin[:, column] / sigma[:, column])
+            margin[better, column], sigma[better, column] = there[better], blur[better]
+    return least_sure((margin, sigma), (smaller, pairs.noise))
+
+
+def _rooms(layout: Layout, row: int) -> tuple[Region, ...]:
+    """The parts of an object that are inside it: rooms between boards, or open drawers, detected or not. Cached."""
+    known = _ROOMS.setdefault(layout, {})
+    if row not in known:
+        heads = [obj.detection.label.lower().split()[-1] for obj in layout.scene.objects]
+        if heads[row] in CHESTS - DRAWERS and (drawer := open_drawer(layout, row)) is not None:
+            known[row] = (drawer.region,)
+        elif heads[row] in CHESTS:
+            drawers = [other for other, head in enumerate(heads) if head in DRAWERS and layout.measured[other]]
+            touching = [row] if heads[row] in DRAWERS else [
+                other for other in drawers
+                if depth_inside(layout.footprint[row], layout.footprint[other]).max() > -layout.relation.contact
+            ]  # fmt: skip
+            known[row] = tuple(part for other in touching for part in compartments(layout, other))
+        else:
+            boards = levels(layout, row) if heads[row] in SHELVED else ()
+            known[row] = tuple(board for board in boards if np.isfinite(board.high))
+    return known[row]
 
 
 def _part(pairs: Pairs, there: Array) -> Measured:

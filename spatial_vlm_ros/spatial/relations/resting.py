@@ -21,6 +21,13 @@ Rows = npt.NDArray[np.intp]
 
 _BESIDE = 0.03  # metres outside an outline, which is a guess, up to which an object may still stand there
 _RIM = 0.62  # fraction of the directions: in front of a wall, or a step, half of them and two are walled
+_SLENDER = 2.5  # length over width from which an object has a lower end
+_FEW = 12  # points that are too few to show a direction
+_END = 98.0  # percentile of a long object's points along its axis at its end
+_MOST_POINTS = 2000  # most points of an object that are used
+_DEEP = 0.01  # metres below its top up to which points are the top of an object
+_COVERED = 0.02  # fraction of an object's visible points from which its top covers its middle
+_ABOVE = 0.2  # tangent of the elevation from which a top would be visible
 FAR = 1e3
 """Metres: farther than any measurement."""
 _KNOWN: WeakKeyDictionary[Scene, dict[int, Levels]] = WeakKeyDictionary()
@@ -47,6 +54,53 @@ class Resting:
     roof: Array
     under: Array
     over: Array
+
+
+def leaning_in(layout: Layout, targets: Rows, anchors: Rows, contact: Array) -> Array:
+    """Depth of a long object's lower end inside an anchor's outline, where it passes the rim; -FAR for other objects.
+
+    A spoon in a mug leans over the rim: its middle is beside the mug, and the wall hides its lower end. So its axis is
+    extended to the level of the rim, by no more than a gap that counts as contact. It must be held up: the end of one
+    that leans against a mug from outside is on the table.
+
+    Args:
+        targets: (T,) rows.
+        anchors: (A,) rows.
+        contact: (T, A) gap in height that counts as contact, metres.
+
+    Returns:
+        (T, A) metres.
+    """
+    found = np.full(contact.shape, -FAR)
+    for n in np.flatnonzero(targets < len(layout.scene.objects)).tolist():
+        row = int(targets[n])
+        points = layout.points_of(row, _MOST_POINTS)
+        if len(points) < _FEW or layout.bottom[row] <= contact[n].min(initial=FAR):
+            continue
+        middle = points.mean(axis=0)
+        spread, ways = np.linalg.eigh(np.cov((points - middle).T))
+        if spread[2] < _SLENDER**2 * spread[1]:
+            continue
+        along = ways[:, 2] * (-np.sign(ways[2, 2]) or 1.0)
+        end = middle + along * np.percentile((points - middle) @ along, _END)
+        further = np.maximum(end[2] - layout.top[anchors], 0.0) / max(-along[2], 1e-6)
+        below = (end[2] > layout.bottom[anchors]) & (layout.top[row] > layout.top[anchors] + contact[n])
+        below &= (layout.bottom[row] > contact[n]) & (further < contact[n]) & (anchors != row)
+        for column in np.flatnonzero(below).tolist():
+            place = end[:2] + along[:2] * further[column]
+            depth = -float(outside(layout.footprint[anchors[column]], place[None])[0])
+            if depth > 0 and _is_hollow(layout, int(anchors[column])):
+                found[n, column] = depth
+    return found
+
+
+def _is_hollow(layout: Layout, row: int) -> bool:
+    """True if an object is seen from above, and not to have a top in the middle of its outline."""
+    points, top = layout.points_of(row, _MOST_POINTS), float(layout.top[row])
+    depth = -outside(layout.footprint[row], points[:, :2])
+    covered = (depth > layout.size[row, 1] / 4) & (points[:, 2] > top - _DEEP)
+    seen_from_above = layout.floor - top > _ABOVE * float(np.hypot(*layout.centre[row, :2]))
+    return seen_from_above and bool(covered.mean() < _COVERED)
 
 
 def levels_of(layout: Layout, row: int) -> Levels | None:
@@ -89,7 +143,7 @@ def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Rest
             levels = levels_of(layout, anchor)
             some = np.flatnonzero(new & (targets < len(layout.scene.objects)))
             found.over[some, column] = -outside(layout.footprint[anchor], layout.surface[targets[some], :2])
-            if levels is not None and len(levels.height):
+            if levels is not None:
                 some = np.flatnonzero(new)
                 _look(found, layout, targets[some], anchor, levels, some, column)
         seen.update({pair: tuple(array[row, column] for array in columns) for row, pair in pairs.items() if new[row]})
@@ -99,13 +153,16 @@ def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Rest
 def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Levels, some: Rows, column: int) -> None:
     """Fill one anchor's column for some of the targets."""
     places, bottom, top = layout.centre[rows, :2], layout.bottom[rows], layout.top[rows]
-    inside = np.stack([-outside(levels.hull(k), places) for k in range(len(levels.height))], axis=1)
+    hulls = [levels.hull(k) for k in range(len(levels.height))]
+    inside = np.array([-outside(hull, places) for hull in hulls]).reshape(len(hulls), len(rows)).T
     anchor_top = float(layout.top[anchor])
     beneath = np.concatenate((inside > -_BESIDE, np.zeros((len(rows), 1), np.bool_)), axis=1)
     for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
         outline = layout.footprint[rows[n]]
         beneath[n, :-1] = np.isin(levels.height, levels.heights_beneath(outline, float(layout.centre[rows[n], 2])))
-        beneath[n, -1] = beneath[n].any()
+    if beneath.any():  # nothing stands on a rim unless it spans it
+        beneath[:, :-1] &= ~levels.seen_through(layout.floor)
+    beneath[:, -1] = beneath.any(axis=1)
     heights = np.append(levels.height, anchor_top)
     beneath &= heights < layout.centre[rows, 2:]
     gap = np.where(beneath, np.abs(heights - bottom[:, None]), np.inf)
@@ -113,12 +170,14 @@ def _look(found: Resting, layout: Layout, rows: Rows, anchor: int, levels: Level
     found.over[some[beneath.any(axis=1)], column] = -FAR
     found.level[some, column] = np.where(beneath.any(axis=1), heights[nearest], np.nan)
     found.rim[some[rows >= len(layout.scene.objects)], column] = FAR
-    for n in np.flatnonzero((rows < len(layout.scene.objects)) & beneath.any(axis=1)).tolist():
-        rim, front = levels.rim(places[n], float(heights[nearest[n]]), _RIM)
+    floor = np.where(beneath.any(axis=1), heights[nearest], bottom)  # a hidden floor is lower than what is visible
+    for n in np.flatnonzero(rows < len(layout.scene.objects)).tolist():
+        rim, front = levels.rim(places[n], float(floor[n]), _RIM)
         found.shut_in[some[n], column], found.rim[some[n], column] = min(rim, front), rim
     over = (levels.height >= top[:, None]) & (inside > 0)
-    if over.any():
-        over &= ~levels.seen_through(layout.floor)
+    if not over.any():
+        return
+    over &= ~levels.seen_through(layout.floor)
     lowest = over.argmax(axis=1)
     found.roof[some, column] = np.where(over.any(axis=1), levels.height[lowest], np.nan)
     found.under[some, column] = np.where(over.any(axis=1), inside[np.arange(len(rows)), lowest], -FAR)

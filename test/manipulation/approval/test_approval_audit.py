@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record loses no line and hides no edit; the secret of the page is for its owner alone; the sample waits."""
+"""The record loses no line and hides no edit; the secret of the page is for its owner alone."""
 
 import errno
 import json
 import os
 import pty
-import signal
 import stat
 import subprocess
 import sys
@@ -14,19 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approval_visitor import Visitor
 from tables import tables
-from waiting import DEADLINE
 
-from spatial_vlm_lab.sim.approval_sample import ApprovalSample
 from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.cli.up import _link
 from spatial_vlm_ros.errors import AuditError, FileError
 from spatial_vlm_ros.manipulation.approval import audit
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_in, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import FIRST, AuditLog, verify
-from spatial_vlm_ros.manipulation.approval.broker import ApprovalStage
-from spatial_vlm_ros.manipulation.approval.proposal import PersonAnswer, Proposal
 
 
 @pytest.fixture
@@ -265,45 +259,3 @@ def test_the_secret_reaches_a_terminal_and_no_file(
     to = "approve at" if told == "waiting" else "see it at"
     assert text.strip() == f"… {told}; {to} {LINK if shown else where.place}"
     assert beside == (f"approve at {LINK}" if shown else None)
-
-
-def test_the_sample_asks_proposes_and_ends(office: Any, aside: Callable[..., Callable[[], Any]]) -> None:
-    going = aside(lambda: ApprovalSample(office.broker, runs=0.0).once())
-
-    def reached(stage: ApprovalStage) -> bool:
-        with office.broker._changed:
-            return bool(office.broker._changed.wait_for(lambda: office.broker.view.stage is stage, 2 * DEADLINE))
-
-    assert reached(ApprovalStage.ASKED)
-    question = office.broker.view.item
-    assert "Which chick" in question.text
-    office.broker.answer(PersonAnswer(question.dialogue_id, question.answers[1], "Ann"))
-    assert reached(ApprovalStage.PROPOSED)
-    proposal = office.broker.view.item
-    assert isinstance(proposal, Proposal)
-    assert proposal.target_id == "ribbon"
-    assert "sample" in proposal.warnings[0]
-    office.broker.decide(office.says(proposal))
-    going()
-    assert office.events()[-1] == "EXECUTION_ENDED"
-    assert verify(office.audit.path)
-
-
-@pytest.mark.live
-def test_the_sample_is_served_by_a_command_until_interrupted(tmp_path: Path) -> None:
-    pytest.importorskip("starlette")
-    pytest.importorskip("uvicorn")
-    command = [sys.executable, "-m", "spatial_vlm_lab.sim.approval_sample"]
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            said, record = process.stdout.readline(), process.stdout.readline()
-            assert said.startswith("A sample without a robot: http://127.0.0.1:")
-            assert str(tmp_path) in record
-            port, _, token = said.strip().rpartition(":")[2].partition("/?token=")
-            assert Visitor("127.0.0.1", int(port)).sign_in(token).get().status == 200
-            process.send_signal(signal.SIGINT)
-            assert process.wait(2 * DEADLINE) == 0
-        finally:
-            process.kill()
-    assert not list(tmp_path.iterdir())

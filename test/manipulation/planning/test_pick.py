@@ -321,6 +321,15 @@ def test_an_object_without_heading_may_be_turned_and_a_side_grasp_leaves_backwar
     np.testing.assert_allclose(back, -0.1 * np.array(side.approach), atol=1e-5)
 
 
+def test_an_object_is_never_tipped_to_stand_upright() -> None:
+    asked = placed(BLOCK, (0.3, -0.2, 0.0, 0.0))
+    upright = dataclasses.replace(asked.places[0].pose, orientation=(0.0, -math.sqrt(0.5), 0.0, math.sqrt(0.5)))
+    place = dataclasses.replace(asked.places[0], pose=upright)
+    asked = dataclasses.replace(asked, place=place, places=(place,))
+    with pytest.raises(GoalError, match="would have to be turned upright"):
+        place_goal(table_with(BLOCK), asked, FROM_ABOVE, ANY)
+
+
 def test_better_places_come_first_and_blocked_ones_not_at_all() -> None:
     post = box("post", 0.3, -0.16, (0.02, 0.02, 0.3))
     spots = placed(BLOCK, (0.3, -0.2, 0.0, 0.0), (-0.2, 0.2, 0.0, 0.0), (-0.2, -0.2, 0.0, 0.0))

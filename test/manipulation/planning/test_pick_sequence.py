@@ -283,6 +283,14 @@ def test_objects_that_were_not_looked_for_are_accepted_only_where_that_is_said()
     assert "Only objects named in the instruction were detected; all others are known from depth alone" in warnings
 
 
+def test_the_person_who_approves_sees_which_words_were_left_out() -> None:
+    asked = dataclasses.replace(ANSWER, query=parse("take the chick, I'm parched")[0])
+    cell = Cell(seen(resolution=asked), again(resolution=asked))
+    assert cell.run().moved
+    (offer,) = cell.offers
+    assert 'Words that were left out: "I\'m parched"' in proposal_of(GOAL, offer, 60.0, PlanningConfig(), "").warnings
+
+
 LOST = errors.TransformUnavailableError("odom", "base", "nobody publishes it", "start it")
 
 

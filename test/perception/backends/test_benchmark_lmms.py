@@ -14,7 +14,6 @@ import lmms_eval_double
 import numpy as np
 import pytest
 import torch
-import yaml
 from benchmark_folders import cv_entry, encoded, picture, write_lines
 from contract_server import says, serving
 from PIL import Image
@@ -25,9 +24,8 @@ from waiting import DEADLINE
 from spatial_vlm_lab.benchmarks import lmms_model
 from spatial_vlm_lab.benchmarks.asking import prompt_of, read_benchmark
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
-from spatial_vlm_lab.benchmarks.lmms_task import write_task
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
-from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception.backends import load_backend
 from spatial_vlm_ros.vlm.diagnostics.items import AMOUNTS, draw_items
 
@@ -150,68 +148,12 @@ def test_the_entry_point_that_lmms_eval_loads_is_declared_and_nothing_is_importe
         "spatial_vlm", "spatial_vlm_lab.benchmarks.lmms_model.SpatialVlmModel"
     )
     code = (
-        "import sys; from spatial_vlm_lab.benchmarks import lmms_model, lmms_task; "
+        "import sys; from spatial_vlm_lab.benchmarks import lmms_model; "
         "assert not [name for name in sys.modules if name.split('.')[0] in ('lmms_eval', 'torch', 'PIL')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=2 * DEADLINE)
     with pytest.raises(AttributeError, match="nothing"):
         lmms_model.nothing  # noqa: B018
-
-
-def task(tmp_path: Path) -> tuple[Path, str]:
-    data, out = written(tmp_path / "cv"), tmp_path / "task"
-    result = cli_runs.run("benchmark", "cv-bench", "--data", data, "--lmms-task", out)
-    assert result.exit_code == 0, result.output
-    return out, result.output
-
-
-def test_a_task_has_our_prompts_reading_and_scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, said = task(tmp_path)
-    assert "--tasks spatial_vlm_cv_bench" in said
-    text = (out / "spatial_vlm_cv_bench.yaml").read_text().replace("!function ", "")
-    fields = yaml.safe_load(text)
-    listed = Path(fields["dataset_kwargs"]["data_files"]["test"]).read_text().splitlines()
-    documents = [json.loads(line) for line in listed]
-    monkeypatch.syspath_prepend(str(out))
-    functions = importlib.import_module(fields["doc_to_text"].partition(".")[0])
-    items = items_of(tmp_path / "cv")
-    assert [functions.doc_to_text(one) for one in documents] == [prompt_of(item) for item in items]
-    assert (np.asarray(functions.doc_to_visual(documents[2])[0]) == items[2].image.read()).all()
-    found = [functions.process_results(one, [said]) for one, said in zip(documents, ("(A)", "B.", "both"), strict=True)]
-    assert [one["accuracy"] for one in found] == [1.0, 1.0, 0.0]
-    assert functions.as_published([one["as_published"] for one in found]) == 0.5
-    with pytest.raises(InputError, match="Write the task again"):
-        functions.as_published([{"key": "9", "credit": 1.0}])
-    sys.modules.pop("functions")
-
-
-def test_a_task_is_written_into_a_new_folder_alone(tmp_path: Path) -> None:
-    out, _ = task(tmp_path)
-    again = cli_runs.run("benchmark", "cv-bench", "--data", tmp_path / "cv", "--lmms-task", out)
-    assert again.exit_code == 3
-    assert "the folder has files" in again.output
-    (tmp_path / "file").write_text("")
-    read = read_benchmark(BENCHMARKS["cv-bench"], tmp_path / "cv")
-    with pytest.raises(FileError, match="file"):
-        write_task(BENCHMARKS["cv-bench"], tmp_path / "cv", read, tmp_path / "file" / "below")
-
-
-def test_the_installed_lmms_eval_runs_the_model_on_the_task(tmp_path: Path, model: Path) -> None:
-    pytest.importorskip("lmms_eval", reason="lmms-eval is not installed")
-    names = ("evaluator", "models", "tasks")
-    evaluator, models, tasks = (importlib.import_module(f"lmms_eval.{name}") for name in names)
-    out, _ = task(tmp_path)
-    models.MODEL_REGISTRY_V2.register_manifest(lmms_model.manifest())
-    arguments = f"backend=qwen-vl,model={model},preset=cpu,max_new_tokens=8,warm_up=no"
-    found = evaluator.simple_evaluate(
-        model="spatial_vlm", model_args=arguments, tasks=["spatial_vlm_cv_bench"], batch_size=1,
-        task_manager=tasks.TaskManager(include_path=str(out), include_defaults=False),
-    )["results"]["spatial_vlm_cv_bench"]  # fmt: skip
-    options = f"model={model} preset=cpu max_new_tokens=8 warm_up=no"
-    ours = report("--data", tmp_path / "cv", "--model", "qwen-vl", "--ask", "reply", "--options", options)
-    scores = ours["models"][0]
-    assert found["accuracy,none"] == pytest.approx(scores["all"]["value"], abs=1e-6)
-    assert found["as_published,none"] == pytest.approx(scores["scores"][0]["value"], abs=1e-6)
 
 
 PAINTS = ((200, 40, 40), (40, 40, 200), (40, 200, 40))  # blue, green, red of each image

@@ -133,6 +133,23 @@ def test_redirects_and_mirrors_are_followed_without_the_token(hub: FileServer, m
     assert cdn.tokens == [""]
 
 
+@pytest.mark.parametrize("elsewhere", ["ftp://127.0.0.1/cdn", "file:///etc/hostname"])
+def test_a_redirect_to_something_less_safe_is_not_followed(hub: FileServer, elsewhere: str) -> None:
+    hub.moved[f"/owner/eyes/resolve/{REVISION}/onnx/weights.safetensors"] = elsewhere
+    with pytest.raises(ModelError, match=f"status 302.*{elsewhere}"):
+        model_store.get(ENTRY, hub.url)
+
+
+def test_a_server_that_hardly_sends_is_given_up_and_what_came_is_kept(
+    hub: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_store, "_PATIENCE", 0.0)
+    monkeypatch.setattr(model_store, "_SLOWEST", 1e12)
+    with pytest.raises(ModelError, match=r"bytes a second.*faster mirror"):
+        model_store.get(ENTRY, hub.url)
+    assert sum(model_store.missing(ENTRY).values()) < ENTRY.size
+
+
 @pytest.mark.parametrize(
     ("status", "words"), [(404, "there is no"), (403, "permission"), (401, "HF_TOKEN"), (503, "cannot be fetched")]
 )
