@@ -36,13 +36,11 @@ WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads Nu
 @click.option("--limit", type=click.IntRange(1), help="Evaluate only this many items, spread over the files.")
 @click.option("--out", type=FILE, help="Write the report as JSON. Answers are kept in FILE.answers.jsonl, from which "
               "an interrupted run continues.")  # fmt: skip
-@click.option("--lmms-task", type=FOLDER, help="Write the questions as an lmms-eval task into this new folder; no "
-              "model is run.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @json_option
 def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tuple[str, ...],
-              remedies: tuple[str, ...], ask: str | None, limit: int | None, out: Path | None, lmms_task: Path | None,
-              force: bool, as_json: bool) -> None:  # fmt: skip
+              remedies: tuple[str, ...], ask: str | None, limit: int | None, out: Path | None, force: bool,
+              as_json: bool) -> None:  # fmt: skip
     """Score models on the public benchmark NAME.
 
     `spatial-vlm benchmark list` shows all benchmarks and where to get their data.
@@ -77,16 +75,6 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
     found = benchmark_of(name)
     if data is None:
         raise click.UsageError(f"pass the data folder with --data; to get it, {found.source}")
-    if lmms_task is not None:
-        from spatial_vlm_lab.benchmarks.asking import read_benchmark
-        from spatial_vlm_lab.benchmarks.lmms_task import write_task
-
-        read = read_benchmark(found, data, limit)
-        task = write_task(found, data, read, lmms_task)
-        say(f"{len(read.items)} items: python -m lmms_eval --include_path {lmms_task} --tasks {task} --model …")
-        for key, reason in read.damaged.items():
-            say(f"skipped as damaged: {key}: {reason}", err=True)
-        raise SystemExit(ANSWERED)
     if not models:
         raise click.UsageError("choose a model with --model")
     if len(options) not in (0, 1, len(models)):

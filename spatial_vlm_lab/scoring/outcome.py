@@ -138,7 +138,9 @@ class DetectorTally:
         """The file that `decision.profile` reads."""
         right = sum(one for _, one in self.boxes.values())
         measured = {"boxes": len(self.boxes), "right": right, "objects": len(self.objects)}
-        return {"schema": 1, **asdict(self.profile(model)), "measured": measured}
+        written = asdict(self.profile(model))
+        del written["final"]  # of profiles made at run time
+        return {"schema": 1, **written, "measured": measured}
 
 
 def _log_odds(right: float, n: float) -> float:

@@ -42,6 +42,12 @@ class HigherIsFarther(Finds):
         return self._sure if before is (one.relation not in ("in front of", "right of")) else 1.0 - self._sure
 
 
+class Simulated(HigherIsFarther):
+    """The same, and was trained on simulated images only."""
+
+    domain = "simulated"
+
+
 class TakesTheFirst(Finds):
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:  # noqa: ARG002
         return choices[0]

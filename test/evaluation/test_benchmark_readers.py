@@ -19,10 +19,8 @@ from benchmark_folders import FOLDERS, damaged_of, graded, image_cell, items_of,
 from tables import called, tables
 
 from spatial_vlm_lab.benchmarks import published_files, scores
-from spatial_vlm_lab.benchmarks.asking import read_benchmark
 from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
 from spatial_vlm_lab.benchmarks.lettered import BLINK, CV_BENCH, THREEDSR
-from spatial_vlm_lab.benchmarks.lmms_task import credits_of, write_task
 from spatial_vlm_lab.benchmarks.pointing import REFSPATIAL, ROBOSPATIAL
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, choice_truth, shuffled
 from spatial_vlm_lab.benchmarks.published_files import LONGEST_ROW, PublishedRow, rows_of
@@ -222,15 +220,6 @@ def test_threedsr_counts_variants_together_by_each_rule_and_says_what_lacks(tmp_
     rows = [folders.tsv_row(0, "AAAAAAAA"), folders.tsv_row(1, "AAAAAAAA-1", answer="D")]  # one is damaged
     left = items_of(THREEDSR, folders.threedsr(tmp_path, rows))
     assert THREEDSR.score(graded(left, [1.0]))[2].note == f"1 of 1 {lacks}"
-
-
-def test_threedsr_as_a_task_of_lmms_eval_has_its_images_and_its_own_rules(tmp_path: Path) -> None:
-    data, out = folders.threedsr(tmp_path), tmp_path / "task"
-    assert write_task(THREEDSR, data, read_benchmark(THREEDSR, data), out) == "spatial_vlm_3dsrbench"
-    documents = [json.loads(line) for line in (out / "items.jsonl").read_text().splitlines()]
-    assert Path(documents[2]["image"]).read_bytes() == png(30)
-    for reply, credit in (("B", 1.0), ("A. no", 0.0), ("Both A and B look so: yes", 1.0)):
-        assert credits_of("3dsrbench", str(data), documents[1], [reply])["accuracy"] == credit
 
 
 # ------------------------------------------------------------------------------------------------ layouts
