@@ -75,7 +75,8 @@ def leaning_in(layout: Layout, targets: Rows, anchors: Rows, contact: Array) -> 
     for n in np.flatnonzero(targets < len(layout.scene.objects)).tolist():
         row = int(targets[n])
         points = layout.points_of(row, _MOST_POINTS)
-        if len(points) < _FEW or layout.bottom[row] <= contact[n].min(initial=FAR):
+        long = layout.size[row].max() > _SLENDER * layout.size[row].min()
+        if not long or len(points) < _FEW or layout.bottom[row] <= contact[n].min(initial=FAR):
             continue
         middle = points.mean(axis=0)
         spread, ways = np.linalg.eigh(np.cov((points - middle).T))
