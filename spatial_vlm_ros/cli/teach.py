@@ -36,7 +36,7 @@ def teach(name: str | None, frames: tuple[Path, ...], taught: Path, at: tuple[st
           config_file: Path | None, as_json: bool) -> None:  # fmt: skip
     """Teach the object NAME by showing it in frame folders, each a view of it.
 
-    It must be seen whole and stand free on something. If several things do, say which by --at, --box or --before. The
+    It must be seen whole and stand free on something. If several objects do, say which by --at, --box or --before. The
     same name again adds views; eight are kept. `resolve --taught FILE` then finds it, with or without a detector.
 
     \b

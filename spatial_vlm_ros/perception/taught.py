@@ -60,7 +60,7 @@ NONE_OF_THEM = 0.9
 NAMED, _BESIDE, _RIVAL = 0.5, 0.9, 0.2
 """Least probability of a name, of one in place of a detector's, and of a second name that leaves the first in doubt."""
 TAUGHT = DetectorProfile("taught objects", slope=0.0, offset=0.0, recall=0.9, final=True)
-"""Of taught objects alone. What is one of them is no other thing in view, unless two of its kind are."""
+"""Of taught objects alone. What is one of them is no other object in view, unless two of its kind are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ def _local(rgb: npt.NDArray[np.uint8], own: npt.NDArray[np.uint8]) -> npt.NDArra
 def compared(taught: Array, seen: Array) -> Array:
     """(V, D): how (V, NUMBERS) taught views differ from one (NUMBERS,) seen view, in usual differences.
 
-    A part of something may be smaller than all of it, but not larger.
+    A part of an object may be smaller than all of it, but not larger.
     """
     partial = seen[_PARTIAL] > 0
     sigma = np.hypot(taught[:, _SIGMA], seen[_SIGMA])[:, None]
@@ -193,7 +193,7 @@ class TaughtObjects:
     local: Sequence[npt.NDArray[np.uint8]]
 
     def likelihood_ratios(self, seen: Sequence[ShownView]) -> Floats:
-        """(R, K): how much likelier things look as they do if they are an object than if not; all views count alike."""
+        """(R, K): how much likelier each looks as it does if it is an object than if not; all views count alike."""
         found = np.zeros((len(seen), len(self.names)))
         views = np.bincount(self.owners, minlength=len(self.names))
         for row, one in enumerate(seen if self.names else ()):
@@ -352,7 +352,7 @@ def shown_view(
     box: tuple[float, float, float, float] | None = None,
     before: RgbdFrame | None = None,
 ) -> tuple[ShownView, bool]:
-    """The view of the one thing that is shown, and whether depth alone finds it.
+    """The view of the one object that is shown, and whether depth alone finds it.
 
     Args:
         at: a pixel of it; or
@@ -381,26 +381,24 @@ def shown_view(
             found, meant, alone = raised_objects(frame, (shown,), observe, config)[:1], [True], False
         elif not same.any():
             got = "what stands in the box reaches out of it"
-            raise InputError("what is shown", got, "one thing that touches no other", "put it into the open")
+            raise InputError("what is shown", got, "one object that touches no other", "put it into the open")
     elif before is not None:
         where, meant = "newly put down", _put_down(before, frame, masks, config)
     chosen = [pair for pair, is_meant in zip(found, meant, strict=True) if is_meant]
     if len(chosen) != 1:
         boxes = [one.box_xyxy for one, _ in (chosen or found)[:_LISTED]]
         there = ", ".join(f"{(left + right) / 2:.0f},{(top + bottom) / 2:.0f}" for left, top, right, bottom in boxes)
-        got = f"{len(chosen) or 'nothing'} {where}; things stand at {there or 'no pixel'}"
-        raise InputError(
-            "what is shown", got, "one thing that stands alone", "choose a pixel of it, or a box around it"
-        )
+        got = f"{len(chosen) or 'nothing'} {where}; objects stand at {there or 'no pixel'}"
+        raise InputError("what is shown", got, "one object that stands alone", "choose a pixel of it, or a box")
     view = chosen[0][1]
     if view is None or view.partial:
         got = "its depth is not measured" if view is None else "something hides a part of it, or the image cuts it"
-        raise InputError("what is shown", got, "one thing that is seen whole", "put it into the open, nearer or turned")
+        raise InputError("what is shown", got, "one object, seen whole", "put it into the open, nearer or turned")
     return view, alone
 
 
 def _put_down(before: RgbdFrame, now: RgbdFrame, masks: Sequence[Mask], config: ResolverConfig) -> list[bool]:
-    """Which things were not there before: what was seen in their place was farther away."""
+    """Which objects were not there before: what was seen in their place was farther away."""
     if before.depth.shape != now.depth.shape:
         raise InputError("frame before", "of another size", "a frame of the same camera")
     nearer = before.depth - now.depth

@@ -74,7 +74,7 @@ class Place:
     """A spot to put an object.
 
     Args:
-        pose: of the support contact: the middle of the footprint on the supporting surface, z up.
+        pose: of the support contact, the middle of the footprint; z up, or x up where it is to stand on an end.
         anchor_id: detection it was found from, "support" for the support plane.
         carrier_id: what will support the object: a detection, or "support".
         margin_m: distance to where the stated relation would stop holding, metres.

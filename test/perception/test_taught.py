@@ -271,7 +271,7 @@ def test_commands_teach_list_and_resolve(tabletop: Any, taught: Path, tmp_path: 
         write_frame(tmp_path / name, table(tabletop, eye=eye).frame)
     one, two = tmp_path / "f1", tmp_path / "f2"
     file = ("--taught", taught)
-    ended("teach", "bonnet", one, *file, code=3, says="5 in view; things stand at")
+    ended("teach", "bonnet", one, *file, code=3, says="5 in view; objects stand at")
     x0, y0, x1, y1 = next(o.box_xyxy for o in table(tabletop).detections if o.id == "mug")
     pixel = f"{(x0 + x1) / 2},{(y0 + y1) / 2}"
     ended("teach", "bonnet", one, *file, "--at", pixel, says="bonnet: 1 view, 8")

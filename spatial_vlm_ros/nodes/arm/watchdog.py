@@ -25,6 +25,7 @@ from spatial_vlm_ros.nodes.calls import Bridge
 
 LAPSE = 0.35  # s without a heartbeat during a motion after which the arm is stopped
 _PERIOD = 0.04  # s between heartbeats
+_EXITED = "the watchdog has exited"
 _PROCESS = "spatial_vlm_ros.nodes.arm.watchdog_process"
 _REPAIR = (
     "start the node that executes motions, and check the names in motion.event_topic and motion.controller_actions"
@@ -62,6 +63,9 @@ class Watchdog:
     def start(self) -> None:
         """Start the process unless it runs; callable from any thread."""
         with self._lock:
+            if self._process is not None and self._tripped == _EXITED:  # its pipe may close a little before it ends
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1.0)
             if self._process is not None and self._process.poll() is None:
                 return
             process = subprocess.Popen(  # noqa: S603  our own module
@@ -121,11 +125,8 @@ class Watchdog:
         try:
             if pipe is not None:
                 pipe.write(byte)
-        except (OSError, ValueError) as error:
-            if isinstance(error, BrokenPipeError) and self._process is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(1.0)  # until `start` sees that it has ended
-            self._tripped = self._tripped or "the watchdog has exited"
+        except (OSError, ValueError):
+            self._tripped = self._tripped or _EXITED
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         for line in process.stdout or ():
@@ -142,4 +143,4 @@ class Watchdog:
                 with contextlib.suppress(OSError):
                     pipe.close()
         if process is self._process:
-            self._tripped = self._tripped or "the watchdog has exited"
+            self._tripped = self._tripped or _EXITED

@@ -284,8 +284,9 @@ class RequestQueue:
             )
             around = "" if request.around is None or scene is None else request.around(resolution, scene)
             reference, found = request.frame_of_reference or None, observed.found
-            others = [observed.ask(words, reference, (), task.check).resolution for words in request.others]
-            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, found, around, tuple(others))
+            asked = [observed.ask(words, reference, (), task.check) for words in request.others]
+            others, dialogues = tuple(one.resolution for one in asked), tuple(one.dialogue for one in asked)
+            return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, found, around, others, dialogues)
 
         def done(outcome: RequestOutcome | SpatialVlmError) -> None:
             if isinstance(outcome, SpatialVlmError):
@@ -322,7 +323,8 @@ class RequestQueue:
 
     def _reply(self, request: InstructionRequest, outcome: RequestOutcome) -> None:
         self.ends[outcome.resolution.status.value] += 1
-        self._dialogues.keep(outcome.dialogue)
+        for dialogue in (outcome.dialogue, *outcome.dialogues):
+            self._dialogues.keep(dialogue)
         request.reply(outcome)
         if self.evidence is not None:
             self.evidence.decided(request, outcome, self.assembler)

@@ -204,6 +204,7 @@ class RequestOutcome:
         found: phrases sent to the grounder and its detections; None if it was not called or failed.
         surroundings: JSON of the target's surroundings; "" if there is none or it was not requested.
         others: answers to the request's other instructions; empty if its frame was not reached.
+        dialogues: what later words may refer to after these answers.
     """
 
     resolution: Resolution
@@ -215,6 +216,7 @@ class RequestOutcome:
     found: tuple[tuple[NounPhrase, ...], Grounding] | None = None
     surroundings: str = ""
     others: tuple[Resolution, ...] = ()
+    dialogues: tuple[Dialogue | None, ...] = ()
 
     @property
     def frame_id(self) -> str:
