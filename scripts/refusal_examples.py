@@ -172,7 +172,7 @@ def disagreement() -> Resolution:
     from spatial_vlm_ros.spatial.second_opinion import Counts, Reliabilities
 
     resolver = Resolver(config_from({"second_opinion": {"ask": True}}), _PointsElsewhere())
-    resolver._reliabilities = Reliabilities("", {"behind": Counts(98, 1, 1)})
+    resolver.opinions.reliabilities = Reliabilities("", {"behind": Counts(98, 1, 1)})
     return resolver.resolve(FRAME, "the chick behind the cup")
 
 

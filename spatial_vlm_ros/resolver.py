@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spatial_vlm_ros.errors import (
-    CancelledError,
     InputError,
     InternalError,
     ModelError,
@@ -40,8 +39,8 @@ from spatial_vlm_ros.perception.grounding_checks import (
     without_supports,
 )
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.referring import Referrer, named, referrer_of
-from spatial_vlm_ros.perception.relation_asking import RelationAsking
+from spatial_vlm_ros.perception.referring import Referrer, referrer_of
+from spatial_vlm_ros.perception.relation_asking import PhraseAsking, RelationAsking
 from spatial_vlm_ros.perception.stopwatch import Stopwatch
 from spatial_vlm_ros.spatial.answer import resolution_of, with_evidence
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, believed, unnamed_in_doubt, with_avoided
@@ -80,7 +79,7 @@ from spatial_vlm_ros.types import (
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.free_words import FreeWords
     from spatial_vlm_ros.perception.taught import NamedFrame, TaughtObjects
-    from spatial_vlm_ros.spatial.second_opinion import Reliabilities
+    from spatial_vlm_ros.perception.taught_store import TaughtFile
 
 _log = logging.getLogger(__name__)
 _CROPS, _PATIENCE = 4, 10.0  # parts of an image that a grounder is asked about, while it took fewer seconds in all
@@ -90,7 +89,6 @@ class Answered(NamedTuple):
     """An answer and what it is based on.
 
     Args:
-        resolution: the target in metres, or a refusal with its reason.
         detections: those given, or those of the grounder; empty if the request was refused before grounding.
         scene: the scene lifted from them; None if the request was refused before lifting.
         dialogue: what later words may refer to, to be passed as `follows`; None if there is nothing.
@@ -124,6 +122,7 @@ class Resolver:
 
     Attributes:
         relations: asks a model about single relations if `judge.mode` says so.
+        opinions: asks a model about the whole phrase if `second_opinion.ask` says so.
     """
 
     def __init__(
@@ -132,11 +131,10 @@ class Resolver:
     ) -> None:  # fmt: skip
         self.config = config or ResolverConfig()
         self.grounder, self._reader = grounder, reader
-        self._reliabilities: Reliabilities | None = None  # read at the first request; refused without the file
-        self._profile: DetectorProfile | None = None  # read as late
-        self.relations = RelationAsking(self.config, grounder)
+        self._profile: DetectorProfile | None = None  # read at the first request; refused without the file
+        self.relations, self.opinions = RelationAsking(self.config, grounder), PhraseAsking(self.config)
         self._latest: tuple[Scene, Layout] | None = None
-        self._taught: tuple[tuple[int, ...], TaughtObjects] | None = None  # with the state of the file
+        self._taught: TaughtFile | None = None
 
     def resolve(
         self,
@@ -158,9 +156,6 @@ class Resolver:
             follows: earlier words, oldest first, if `instruction` answers a question about them; they are answered
                 again on this frame. Or the `dialogue` of an answer, which keeps what was asked and shown on its frame.
 
-        Returns:
-            The target in metres, or a refusal with its reason.
-
         Raises:
             InputError: `frame` is not an RgbdFrame.
         """
@@ -170,7 +165,6 @@ class Resolver:
         """Parse words before there is a frame; None if a model may be asked about them, because that needs a frame.
 
         Args:
-            words: as in `resolve`.
             before: the dialogue that the words continue.
 
         Raises:
@@ -198,7 +192,6 @@ class Resolver:
         """Prepare a frame for several instructions; it is lifted at the first one that is understood.
 
         Args:
-            frame: as in `resolve`.
             detections: as in `resolve`; None = each instruction asks the grounder.
             profile: of `detections`, unless `decision.profile` names one.
 
@@ -208,14 +201,10 @@ class Resolver:
         return ObservedFrame(self, frame, detections, profile)
 
     def observe(self, frame: RgbdFrame, detections: Sequence[Detection]) -> Scene:
-        """Lift the detections of a frame to objects in metres.
+        """Lift the detections of a frame to objects in metres, in the camera frame.
 
         Args:
-            frame: as in `resolve`.
-            detections: found in its image, by any detector.
-
-        Returns:
-            The scene, in the camera frame.
+            detections: found in the image of `frame`, by any detector.
 
         Raises:
             InputError: `frame` is not an RgbdFrame, or detections do not match it.
@@ -240,20 +229,12 @@ class Resolver:
 
         Args:
             scene: from `observe`.
-            instruction: English, up to 1,000 characters.
             grounding: how well its detections match `phrases_of(understood(instruction))`; None = by their labels.
             referrer: a model that also gets the whole phrase; None = the grounder, if `second_opinion.ask` is on.
-            frame_of_reference: as in `resolve`.
-            follows: as in `resolve`.
-
-        Returns:
-            The target in metres, or a refusal with its reason.
         """
         observed = ObservedFrame(self, scene.frame, tuple(obj.detection for obj in scene.objects), GIVEN)
         observed._scene, observed._grounding, observed._referrer = scene, grounding, referrer
         return observed.ask(instruction, frame_of_reference, follows).resolution
-
-    # -------------------------------------------------------------------------------------------- steps of an answer
 
     def scorer_of(
         self, scene: Scene, phrases: Sequence[NounPhrase], grounding: Grounding, frame: FrameOfReference | None
@@ -287,37 +268,11 @@ class Resolver:
         Raises:
             FileError: it cannot be read.
         """
-        if not self.config.decision.taught:
-            return None
-        from spatial_vlm_ros.perception.taught_store import state_of_file, taught_objects
+        if self._taught is None and self.config.decision.taught:
+            from spatial_vlm_ros.perception.taught_store import TaughtFile
 
-        state = state_of_file(self.config.decision.taught)
-        if self._taught is None or self._taught[0] != state:
-            self._taught = state, taught_objects(self.config.decision.taught)
-        return self._taught[1]
-
-    def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
-        """Update a choice with the answer of a model that gets the whole phrase.
-
-        Raises:
-            ModelError: the model failed.
-            CancelledError, InputError: as the model raises them.
-        """
-        from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
-
-        config = self.config.second_opinion
-        if self._reliabilities is None:
-            self._reliabilities = load_reliabilities(config.reliability) if config.reliability else Reliabilities()
-        scene, name = scorer.layout.scene, type(referrer).__name__
-        words = words_for(choice.query.target, scorer.default_frame)
-        try:
-            found = referrer.refer(scene.frame.rgb, words)
-        except (ModelError, CancelledError, InputError):  # InputError: a worker whose backend cannot refer
-            raise
-        except Exception as error:  # as for a grounder: it costs one request
-            raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
-        row = named(found, [obj.detection for obj in scene.objects], config.overlap, name)
-        return cross_check(choice, scorer, row, self._reliabilities)
+            self._taught = TaughtFile(self.config.decision.taught)
+        return None if self._taught is None else self._taught.read()
 
     def parsed(self, words: str, before: Dialogue | None = None) -> DialogueTurn:
         """Parse words: by the grammar, else by a language model, if one is configured."""
@@ -374,15 +329,12 @@ class ObservedFrame:
     ) -> Answered:
         """Answer one instruction.
 
-        Problems with the scene or the words give a refusal, never an exception.
+        Problems with the scene or the words give a refusal, never an exception; an unexpected one gives INTERNAL_ERROR,
+        with its trace in the log.
 
         Args:
             taken: what `Resolver.taken` made of the same words in the same dialogue; None = they are parsed.
             checkpoint: called after each stage; an exception from it (CancelledError, DeadlineError) ends the request.
-
-        Returns:
-            The target in metres, or a refusal with its reason, and what it is based on. An unexpected exception gives
-            INTERNAL_ERROR, with its trace in the log.
         """
         watch = Stopwatch(checkpoint)
         before = follows if isinstance(follows, Dialogue) else None
@@ -469,7 +421,7 @@ class ObservedFrame:
                     watch.lap("judge")
                 if referrer is not None and not scorer.confirmed:  # a model must not dispute what a person chose
                     watch.lap("relate")
-                    choice = self._resolver.cross_checked(choice, scorer, referrer)
+                    choice = self._resolver.opinions.cross_checked(choice, scorer, referrer)
                     watch.lap("refer")
                 resolution, dialogue, unknown = self._worded(turn, DialogueChoice(choice, scorer, attempt))
                 resolution = with_steps(resolution, attempt.queries, scorer)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a model about the relations between the objects that measurement chose from.
+"""Ask a model about the relations between the objects that measurement chose from, or about the whole phrase.
 
-This module decides when the grounder's model is asked, and what happens if it fails. `spatial.clause_judge` weighs the
-answers; `judging` asks the questions.
+This module decides when the grounder's model is asked, and what happens if it fails. `spatial.clause_judge` and
+`spatial.second_opinion` weigh the answers; `judging` asks the questions about relations.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spatial_vlm_ros.errors import CancelledError, InputError, SpatialVlmError
+from spatial_vlm_ros.errors import CancelledError, InputError, ModelError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.perception.grounder import Grounder
+from spatial_vlm_ros.perception.referring import Referrer, named
 from spatial_vlm_ros.spatial.decision import ResolvedChoice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.types import JudgeReport, SpatialQuery
@@ -23,6 +24,7 @@ from spatial_vlm_ros.types import JudgeReport, SpatialQuery
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.judging import RelationJudge
     from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations
+    from spatial_vlm_ros.spatial.second_opinion import Reliabilities
 
 MOST_CANDIDATES = 4
 """Number of likeliest candidates whose relations are asked about."""
@@ -104,3 +106,38 @@ class RelationAsking:
             _log.warning("relations are not judged by a model: %s", words)
             return dataclasses.replace(choice, judge=JudgeReport((), "reported", f"it failed: {words}"))
         return with_judgements(choice, scorer, queries, asked, said, self._calibrations)
+
+
+class PhraseAsking:
+    """Asks a model which object the whole phrase means.
+
+    Attributes:
+        reliabilities: of the model; None = read from `second_opinion.reliability` when it is first asked.
+    """
+
+    def __init__(self, config: ResolverConfig) -> None:
+        self._config = config.second_opinion
+        self.reliabilities: Reliabilities | None = None
+
+    def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
+        """Update a choice with the answer of the model.
+
+        Raises:
+            ModelError: the model failed.
+            CancelledError, InputError: as the model raises them.
+        """
+        from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
+
+        path = self._config.reliability
+        if self.reliabilities is None:
+            self.reliabilities = load_reliabilities(path) if path else Reliabilities()
+        scene, name = scorer.layout.scene, type(referrer).__name__
+        words = words_for(choice.query.target, scorer.default_frame)
+        try:
+            found = referrer.refer(scene.frame.rgb, words)
+        except (ModelError, CancelledError, InputError):  # InputError: a worker whose backend cannot refer
+            raise
+        except Exception as error:  # as for a grounder: it costs one request
+            raise ModelError(name, f"{type(error).__name__}: {error}", "see the backend's own log") from error
+        row = named(found, [obj.detection for obj in scene.objects], self._config.overlap, name)
+        return cross_check(choice, scorer, row, self.reliabilities)

@@ -78,11 +78,22 @@ def kept_objects(path: str | Path, names: Sequence[str] | None = None) -> list[K
     return [*found.values()]
 
 
-def state_of_file(path: str | Path) -> tuple[int, ...]:
-    """What differs after the file was changed; FileError if it is missing."""
-    check_regular(path, _FIRST, _LARGEST)
-    found = Path(path).stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+class TaughtFile:
+    """A store that is read again when its file has changed."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._read: tuple[tuple[int, ...], TaughtObjects | None] = (), None
+
+    def read(self) -> TaughtObjects:
+        """Its objects; errors as of `kept_objects`."""
+        check_regular(self._path, _FIRST, _LARGEST)
+        found = Path(self._path).stat()
+        state, taught = (found.st_ino, found.st_size, found.st_mtime_ns), self._read[1]
+        if taught is None or state != self._read[0]:
+            taught = taught_objects(self._path)
+            self._read = state, taught
+        return taught
 
 
 def taught_objects(path: str | Path) -> TaughtObjects:

@@ -331,7 +331,7 @@ def test_no_other_pose_than_the_geometrys_or_a_rivals_comes_out(
 ) -> None:
     seen = tabletop.scene("cup cup 0 0; can a 0.1 0.22", tabletop.can("b", *place))
     resolver = Resolver(config_from({"second_opinion": {"ask": True}}), Names(seen, names))
-    resolver._reliabilities = Reliabilities("", {"behind": Counts(*counts)})
+    resolver.opinions.reliabilities = Reliabilities("", {"behind": Counts(*counts)})
     alone = tabletop.ask(seen, BEHIND)
     answer = resolver.resolve(seen.frame, BEHIND, seen.detections)
     allowed = {Status.OK: {Status.OK, Status.DISAGREEMENT}, Status.AMBIGUOUS: {Status.AMBIGUOUS, Status.OK}}
