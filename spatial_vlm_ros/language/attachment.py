@@ -27,7 +27,6 @@ from spatial_vlm_ros.types import Step
 
 _MOVED = frozenset({"place", SLIDE, "push", "pull"})
 _PUSHED = _MOVED - {"place"}
-_PLACED = frozenset({"next to", "near", "on", "inside"})
 
 
 def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: str, placed: str) -> None:
@@ -41,13 +40,14 @@ def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: s
     if item.kind == "clause" and item.distance is None:
         return
     describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
-    away = item.said.startswith("away from") and instruction[item.end :].lstrip().lower().startswith("by ")
+    away = item.said.startswith("away from") and not (item.relative or item.predicate)  # "push it 5 cm away from me"
+    away = away and (action in _PUSHING or instruction[item.end :].lstrip().lower().startswith("by "))
     way = item.kind == "side" and not (item.relative or item.predicate) and _is_way(item, instruction)
     if item.kind == "adjective" and action in _MOVED and not (item.relative or item.predicate or item.link):
         raise refused(instruction, "pose", item)
     if describes and i and _is_feature(items[i - 1]):
         raise refused(instruction, "part or whole", item)
-    if item.kind == "side" and item.link == "comma" and placed in _PLACED:
+    if item.kind == "side" and item.link == "comma" and placed:
         raise refused(instruction, "side of place", item)
     if item.distance is not None and action in _MOVED and away:
         raise refused(instruction, "away by", replace(item, end=len(instruction)))

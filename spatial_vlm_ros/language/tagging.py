@@ -341,12 +341,7 @@ class Tagger(RelationTagger):
     def _as_adj(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if not self.nominal(after) and self.previous() in PREDICATING | ENDED:
             return ("ADJP", value)
-        if (
-            self.previous() == "AND"
-            and len(self.tokens) > 1
-            and self.tokens[-2].kind == "ADJP"
-            and not self.nominal(after)
-        ):
+        if [token.kind for token in self.tokens[-2:]] == ["ADJP", "AND"] and not self.nominal(after):
             self.tokens.pop()
             return ("ADJP", value)
         return ("ADJ", value)
@@ -355,7 +350,11 @@ class Tagger(RelationTagger):
         if self.peek(after) & {"SUP"} and not self.nominal(after + self.matches(after)[0].length):
             return ("NOUN", text)  # "the tin lowest down"
         if text == "open" and self.previous() in ("NOUN", "PRON") and self.verb_seen and self.tail[after]:
-            return ("OUTSIDE", None)  # "pull the drawer open"
+            verb = self.last("VERB")
+            if verb is None or verb.value not in ("pull", "push", "slide"):
+                return ("OUTSIDE", None)  # "hold the door open"
+            verb.value = verb.text = "open"  # "pull the drawer open"
+            return True
         if self.nominal(after):
             return ("ADJ", value)
         if self.previous() == "AND" and [token.kind for token in self.tokens[-3:-1]] in _DENIED:
