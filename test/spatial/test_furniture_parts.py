@@ -61,6 +61,28 @@ def test_dividers_may_be_low_and_end_at_other_dividers(tabletop: Table, low: flo
         assert tabletop.meant(seen, f"take the ball in the {words} compartment of the organiser") == expected
 
 
+def test_the_notch_of_an_l_is_no_compartment(tabletop: Table) -> None:
+    """Three rooms around a notch at the back right, which the outline of the whole contains."""
+    rooms = ((-0.08, -0.06), (0.08, -0.06), (-0.08, 0.06))
+    boards = [((x, y, 0.0), (0.16, 0.12, WALL)) for x, y in rooms]
+    boards += [((x + side * 0.08, y, 0.0), (WALL, 0.12, 0.06)) for x, y in rooms for side in (-1, 1)]
+    boards += [((x, y + side * 0.06, 0.0), (0.16, WALL, 0.06)) for x, y in rooms for side in (-1, 1)]
+    found = compartments(layout_of(tabletop, body("whole", "organiser", boards, (0.0, 0.1, 0.0)), **STEEP), 0)
+    assert sorted(np.ptp(part.outline, axis=0).round(1).tolist() for part in found) == [[0.1, 0.2]] * 3
+
+
+def test_wells_in_a_plate_are_compartments_and_so_are_holes_to_the_front(tabletop: Table) -> None:
+    plate = tuple(((0.0, y, 0.0), (0.3, 0.03, 0.05)) for y in (-0.1, 0.0, 0.1))
+    bars = tuple(((x, 0.0, 0.0), (0.03, 0.23, 0.05)) for x in (-0.135, 0.0, 0.135))
+    wells = body("whole", "muffin tin", [((0.0, 0.0, 0.0), (0.3, 0.23, 0.005)), *plate, *bars], (0.0, 0.1, 0.0))
+    assert len(compartments(layout_of(tabletop, wells, **STEEP), 0)) == 4
+    unit = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True, label="mail sorter")
+    seen = tabletop.see(unit, tabletop.ball("ball", 0.1, 0.17, 0.03, z=0.215),
+                        tabletop.ball("other", 0.0, -0.2, 0.03), **LEVEL)  # fmt: skip
+    for words, expected in (("upper", "ball"), ("lower", "RELATION_UNSATISFIED")):
+        assert tabletop.meant(seen, f"take the ball in the {words} compartment of the mail sorter") == expected
+
+
 def test_a_shelf_has_a_compartment_between_each_two_boards_and_walls(tabletop: Table) -> None:
     unit = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True, label="cube shelf")
     whole = dataclasses.replace(unit, shape=Boards((*unit.shape.boards, ((0.0, 0.0, 0.0), (0.015, 0.2, 0.4)))))

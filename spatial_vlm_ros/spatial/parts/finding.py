@@ -152,13 +152,12 @@ def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
 
 def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
-    if has_by_nature(layout.scene.objects[row].detection.label, "shelf"):  # one above the other, with boards in between
-        rooms = shelf_rooms(layout, row)
-        if len(rooms) > 1:
-            return _of_all(rooms, phrase, rays)
-    parts = compartments(layout, row)
-    if len(parts) > 1:
-        return _of_all(parts, phrase, rays)
+    # A shelf opens to the front, and so may what does not open upwards.
+    rooms = shelf_rooms(layout, row) if has_by_nature(layout.scene.objects[row].detection.label, "shelf") else ()
+    parts = () if len(rooms) > 1 else compartments(layout, row)
+    rooms = rooms if rooms or parts or layout.cornerless[row] else shelf_rooms(layout, row)
+    if len(several := max(rooms, parts, key=len)) > 1:
+        return _of_all(several, phrase, rays)
     hollow = parts or has_by_nature(layout.scene.objects[row].detection.label, noun)
     part = share(parts[0] if parts else whole(layout, row), phrase, rays) if noun in _VAGUE and hollow else None
     return Found((part,)) if part is not None else Found(exists=False, reason=f"has no visible {noun}")

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.language.part_words import STEPPED
+from spatial_vlm_ros.spatial.free_space import depth_inside, hull
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import (
     HEIGHT_MAP,
@@ -22,7 +23,9 @@ from spatial_vlm_ros.spatial.parts.region import (
     Region,
     points_over,
     points_within,
+    rectangle_of,
     seen_rectangle,
+    trimmed,
 )
 
 _BIN, _WINDOW = 0.005, 3  # metres of height, and how many of these steps contain a board blurred by depth noise
@@ -187,9 +190,9 @@ def _filled(cells: npt.NDArray[np.int64], shape: Array) -> Array:
 
 
 # --------------------------------------------------------------------------------------------------
-# Compartments: walls across the opening of a whole divide it, repeatedly. An organiser opens upwards, and its height
-# map shows its walls; a shelf opens to the front, and its face shows their edges. Where an object hides a wall, the
-# visible part of the way decides.
+# Compartments: hollows of any shape that walls part from each other and from what is around the whole. An organiser
+# opens upwards, and its height map shows its walls; a shelf opens to the front, and its face shows their edges. Where
+# an object hides a wall, the visible part of it decides.
 
 _LEAST_DEPTH = 0.015  # metres: a flatter object has no inside
 _NOISES = 5.0  # least depth of a box in standard deviations of depth noise: otherwise noise looks like walls
@@ -197,21 +200,23 @@ _SHORTEST = 0.12  # metres: least length of a box that is divided; a mug with it
 _CELLS, _LEAST_CELL, _MOST_CELL = 30, 0.004, 0.008  # cells across the shorter side, and their side in metres
 _HIGH = 0.35  # fraction of the depth from which a point shows a wall; dividers are often lower than the rim
 _LOW = 0.3  # fraction of the depth up to which a point shows that a compartment is hollow
+_DEEP = 0.12  # metres: a deeper whole needs no higher walls; those of a magazine file fall to its front
 _RIDGE = 0.12  # least fraction of a cell's points that are high on a wall, which may be thinner than the cell
-_CROSSES = 0.6  # fraction of the way across over which a wall must be seen
-_ALONGSIDE = 0.12  # fraction of the way across, at either end, that walls alongside fill
-_KNOWN = 0.7  # fraction of the way across that must be visible at all
-_LEAST_WIDTH, _LEAST_PART = 0.025, 0.15  # metres, and fraction of the box: narrower is a groove, or the outer wall
-_WIDEST_WALL = 0.25  # fraction of a compartment's length that a wall may fill
+_CROSSES = 0.6  # fraction of the border between two hollows over which a wall must be seen
+_ENCLOSES = 0.35  # the same of the border to what is around the whole: a file's front is low, an L's notch is open
+_KNOWN = 0.7  # fraction of a border that must be visible at all
+_LEAST_WIDTH = 0.025  # metres: narrower is a groove
+_NECK = 0.7  # fraction of a hollow's width from which what it opens to is part of it
+_BENT = 1.4  # area of the outline of a hollow, relative to the hollow, from which it winds around something
+_FILLS = 0.85  # fraction of a rectangle that a rectangular hollow fills
+_AROUND, _AROUND_CELL = 3, np.ones((3, 3), np.uint8)  # cells around the whole, and a cell with its neighbours
 _FLOOR, _FLOOR_SEEN = 0.01, 0.15  # metres, and fraction of the inside seen within them if a floor is visible
 _INSIDE = 0.8  # fraction of the box within which its floor is searched for
-_ACROSS = 0.05  # metres: least width of a compartment that may be divided again
 _MOST = 12  # compartments that words cannot tell apart
 _CLOSED = 0.45  # fraction of a compartment over which visible points are not low: then it is closed, or is not one
 _BESIDE = 0.02  # metres below the floor at which the underside of an object in it may be measured
 _BINS, _HALF_FLOOR = 10, 0.5  # parts of a room's width, and the fraction of them in which a floor is visible
 
-_Span = tuple[Array, Array]
 _Marks = npt.NDArray[np.bool_]
 
 
@@ -223,7 +228,7 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
     """
     own, over = layout.points_of(row), points_over(layout, row)
     bottom, rim = float(layout.bottom[row]), float(layout.top[row])
-    if len(own) < _FEW or layout.cornerless[row] or layout.size[row, 0] < _SHORTEST:
+    if len(own) < _FEW or layout.size[row, 0] < _SHORTEST:
         return ()
     box = seen_rectangle(own[:, :2])
     places, height = box.to_own(over[:, :2]), over[:, 2]
@@ -235,13 +240,14 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
         floor = min(floor, bottom + _FLOOR)
     if rim - floor < max(_LEAST_DEPTH, _NOISES * float(layout.noise[row])):
         return ()
-    height = (height - floor) / (rim - floor)
-    opening = _Opening(-box.half, box.half)
+    height = (height - floor) / min(rim - floor, _DEEP)
+    opening = _Opening(hull(trimmed(box.to_own(own[:, :2]))))
     high, deep, all_ = (opening.count(places[kept]) for kept in (height > _HIGH, height < _LOW, ...))
+    found = opening.parts(high > _RIDGE * all_, deep > 0, all_ > 0)
     return tuple(
-        Region(row, box.part(*span), floor, rim, (floor - _BESIDE, rim), HEIGHT_MAP, walled=True)
-        for span in opening.parts(high > _RIDGE * all_, deep > 0, all_ > 0)
-    )
+        Region(row, box.from_own(outline), floor, rim, (floor - _BESIDE, rim), HEIGHT_MAP, walled=True)
+        for outline in found if len(found) > 1 or not layout.cornerless[row]  # a cup has none
+    )  # fmt: skip
 
 
 def shelf_rooms(layout: Layout, row: int) -> tuple[Region, ...]:
@@ -267,11 +273,12 @@ def shelf_rooms(layout: Layout, row: int) -> tuple[Region, ...]:
         across = eye[1] + part * (places[before, 1] - eye[1])
         upright = layout.floor + part * (points[before, 2] - layout.floor)
         crossed, behind = np.column_stack((across, upright)), behind[before]
-        opening = _Opening(np.array([-face.half[1], bottom]), np.array([face.half[1], top]))
+        opening = _Opening(np.array([(side, end) for side in (-face.half[1], face.half[1]) for end in (bottom, top)]))
         solid, through = (opening.count(crossed[kept]) for kept in (np.abs(behind) <= _EDGE, behind > _EDGE))
         inner = face.to_own(own[:, :2])
         rooms = []
-        for low, high in opening.parts(solid > through, through > 0, solid + through > 0):
+        for opened in opening.parts((solid > through) | opening.outside, through > 0, solid + through > 0):
+            low, high = opened.min(axis=0), opened.max(axis=0)
             within = (inner[:, 1] > low[0]) & (inner[:, 1] < high[0]) & (inner[:, 0] < face.half[0] - _EDGE)
             within &= np.abs(own[:, 2] - low[1]) < _THICK
             bins = np.floor(_BINS * (inner[within, 1] - low[0]) / (high[0] - low[0]))
@@ -286,17 +293,15 @@ def shelf_rooms(layout: Layout, row: int) -> tuple[Region, ...]:
 
 
 class _Opening:
-    """The opening of a whole as a grid, with cells that show a wall or the inside.
+    """The opening of a whole as a grid over its convex outline (K, 2), metres."""
 
-    Args:
-        low: (2,) its lower corner, metres.
-        high: (2,) its upper corner, metres.
-    """
-
-    def __init__(self, low: Array, high: Array) -> None:
+    def __init__(self, outline: Array) -> None:
+        low, high = outline.min(axis=0), outline.max(axis=0)
         self.step = float(np.clip((high - low).min() / _CELLS, _LEAST_CELL, _MOST_CELL))
-        self.low, self.high = low, high
-        self.shape = np.maximum(1, np.ceil((high - low) / self.step).astype(int))
+        self.low = low - _AROUND * self.step
+        self.shape = np.maximum(1, np.ceil((high - low) / self.step).astype(int)) + 2 * _AROUND
+        self.places = self.low + (np.stack(np.indices(self.shape), axis=-1) + 0.5) * self.step
+        self.outside = depth_inside(hull(outline), self.places.reshape(-1, 2)).reshape(self.shape) < 0
 
     def count(self, places: Array) -> npt.NDArray[np.int64]:
         """Number of places (N, 2) in each cell."""
@@ -305,63 +310,57 @@ class _Opening:
         numbers = kept[:, 0] * self.shape[1] + kept[:, 1]
         return np.bincount(numbers, minlength=int(self.shape.prod())).reshape(self.shape)
 
-    def parts(self, walls: _Marks, deep: _Marks, seen: _Marks) -> list[_Span]:
-        """The hollow spans between walls; none if they are too many, or too narrow, for compartments."""
-        self.walls, self.deep, self.seen = walls, deep & ~walls, seen
-        found = [span for span in self.divided(self.low, self.high) if self.hollow(span)]
-        narrow = any((high - low).min() < _LEAST_WIDTH for low, high in found)
-        return [] if len(found) > _MOST or narrow else found
+    def parts(self, walls: _Marks, deep: _Marks, seen: _Marks) -> list[Array]:
+        """Outlines (K, 2) of the hollows between walls; none if they are too many, too narrow or too bent."""
+        basins = self.basins(walls, seen)
+        found, bent = [], False
+        for basin in np.unique(basins[basins > 0]):
+            free = (basins == basin) & ~walls
+            inner = cv2.erode(free.astype(np.uint8), _AROUND_CELL) > 0
+            if inner.any() and (seen & ~deep)[inner].sum() <= _CLOSED * inner.sum():
+                found.append(self.outline(self.places[free]))
+                bent |= cv2.contourArea(hull(self.places[free]).astype(np.float32)) > _BENT * free.sum() * self.step**2
+        narrow = any(2 * rectangle_of(outline).half[1] < _LEAST_WIDTH for outline in found)
+        return [] if len(found) > _MOST or narrow or bent else found
 
-    def _cells(self, low: Array, high: Array) -> tuple[slice, slice]:
-        first, last = (np.rint((corner - self.low) / self.step).astype(int) for corner in (low, high))
-        return slice(first[0], last[0]), slice(first[1], last[1])
+    def outline(self, places: Array) -> Array:
+        """(K, 2) outline of a hollow: a rectangle along the grid if it fills one."""
+        low, high = np.percentile(places, [2, 98], axis=0) + np.array([[-0.5], [0.5]]) * self.step
+        full = np.array([low, (high[0], low[1]), high, (low[0], high[1])])
+        return full if len(places) * self.step**2 > _FILLS * (high - low).prod() else hull(places)
 
-    def hollow(self, span: _Span) -> bool:
-        """True if no lid closes a span: a lid would be visible, and the floor between high walls is not."""
-        margin = np.minimum(0.25 * (span[1] - span[0]), 3 * self.step)
-        where = self._cells(span[0] + margin, span[1] - margin)
-        return bool((self.seen[where] & ~self.deep[where]).sum() <= _CLOSED * max(1, self.seen[where].size))
-
-    def divided(self, low: Array, high: Array) -> Iterator[_Span]:
-        """The spans that walls divide a span into, the wall that is seen over most of its way first."""
-        length = high - low
-        (_, walls), axis = max(
-            ((self._walls(low, high, axis), axis) for axis in (0, 1)),
-            key=lambda found: (found[0][0], length[found[1]]),
-        )
-        if not walls:
-            yield low, high
-            return
-        for start, end in itertools.pairwise((low[axis], *walls, high[axis])):
-            lower, upper = low.copy(), high.copy()
-            lower[axis], upper[axis] = start, end
-            yield from self.divided(lower, upper)
-
-    def _walls(self, low: Array, high: Array, axis: int) -> tuple[float, list[float]]:
-        """Walls that cross a span from side to side: the largest seen fraction of one, and positions along an axis."""
-        where = self._cells(low, high)
-        wall, seen = self.walls[where], self.seen[where]
-        if axis == 1:
-            wall, seen = wall.T, seen.T
-        edge = max(2, round(max(_LEAST_WIDTH, _LEAST_PART * (self.high - self.low)[axis]) / self.step))
-        if wall.shape[0] < 2 * edge + 1 or wall.shape[1] * self.step < _ACROSS:
-            return 0.0, []
-        beside = max(2, round(_ALONGSIDE * wall.shape[1]))
-        wall, seen = wall[:, beside:-beside], seen[:, beside:-beside]
-        near, known = _widened(wall), _widened(seen)
-        share = near.sum(axis=1) / np.maximum(known.sum(axis=1), _KNOWN * wall.shape[1])
-        share[:edge], share[-edge:] = 0.0, 0.0
-        most, found = 0.0, []
-        ends = np.flatnonzero(np.diff(np.concatenate(([False], share >= _CROSSES, [False])).astype(np.int8)))
-        for first, last in ends.reshape(-1, 2).tolist():  # first and one past the last of each run of True
-            if last - first <= max(_WIDEST_WALL * wall.shape[0], 4):
-                most = max(most, float(share[first:last].max()))
-                found.append(float(low[axis] + (first + last) / 2 * self.step))
-        return most, found
-
-
-def _widened(cells: _Marks) -> _Marks:
-    wide = cells.copy()
-    wide[1:] |= cells[:-1]
-    wide[:-1] |= cells[1:]
-    return wide
+    def basins(self, walls: _Marks, seen: _Marks) -> npt.NDArray[np.int64]:
+        """Number of the hollow that each cell is in, 0 outside; hollows grow from their widest place, past gaps."""
+        free, solid = (cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 3) for each in (~walls, walls))
+        inward, width = (free - solid).ravel(), int(self.shape[1])
+        number = np.where(self.outside, 0, -1).ravel()
+        whole, peak = [0], [math.inf]  # of each hollow: the one that it is part of, and its largest distance to walls
+        borders: list[tuple[int, int, int]] = []
+        order = np.argsort(-inward, kind="stable")
+        for cell in order[number[order] < 0].tolist():
+            around = {number[cell - 1], number[cell + 1], number[cell - width], number[cell + width]}
+            near = sorted({whole[basin] for basin in around if basin >= 0}, key=peak.__getitem__, reverse=True)
+            if not near:
+                near = [len(whole)]
+                whole.append(near[0])
+                peak.append(inward[cell])
+            number[cell] = near[0]
+            for other in near[1:]:
+                if inward[cell] > _NECK * peak[other] and (near[0] or 2 * peak[other] * self.step < _LEAST_WIDTH):
+                    whole = [near[0] if each == other else each for each in whole]
+                else:
+                    borders.append((cell, near[0], other))
+        cells, *pairs = np.array(borders, np.int64).reshape(-1, 3).T
+        wide, known = (cv2.dilate(each.astype(np.uint8), _AROUND_CELL).ravel()[cells] for each in (walls, seen))
+        ends, all_ = np.array(whole), len(whole)
+        least = np.where(np.arange(all_**2) < all_, _ENCLOSES, _CROSSES)
+        while True:
+            low, high = np.sort(ends[np.array(pairs)], axis=0)
+            wall, sure, long = (
+                np.bincount(low * all_ + high, each * (low < high), all_**2) for each in (wide, known, 1)
+            )
+            closed = np.where(long > 0, wall / np.maximum(np.maximum(sure, _KNOWN * long), 1), least) / least
+            one, other = divmod(int(closed.argmin()), all_)
+            if closed.min() >= 1:
+                return np.asarray(ends[number].reshape(self.shape))
+            ends[ends == other] = one
