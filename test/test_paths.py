@@ -12,7 +12,7 @@ from frame_files import case, write_cases
 
 from spatial_vlm_lab.benchmarks.asking import read_benchmark
 from spatial_vlm_lab.benchmarks.relations import WHATSUP
-from spatial_vlm_lab.scoring.runs import read_runs
+from spatial_vlm_lab.scoring.rows import read_runs
 from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.doctor.bags import examine_bag
 from spatial_vlm_ros.errors import FileError

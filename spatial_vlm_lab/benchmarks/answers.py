@@ -25,9 +25,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
+from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem, read_choice
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
-from spatial_vlm_lab.benchmarks.reply_reading import read_choice
 from spatial_vlm_lab.comparison.compared_models import ComparedModel
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.reading import check_regular

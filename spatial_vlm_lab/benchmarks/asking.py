@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_lab.benchmarks.answers import AnswerFile, AnsweringModel
-from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkAnswer, BenchmarkItem, FractionPoint, GradedItem
-from spatial_vlm_lab.benchmarks.reply_reading import letters, read_choice
+from spatial_vlm_lab.benchmarks.protocol import (
+    Benchmark,
+    BenchmarkAnswer,
+    BenchmarkItem,
+    FractionPoint,
+    GradedItem,
+    letters,
+    read_choice,
+)
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.backends import load_backend, takes_option
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
@@ -22,7 +29,7 @@ from spatial_vlm_ros.perception.replies import ReplyError, parse_reply
 from spatial_vlm_ros.types import Rgb
 
 WAYS = ("likelihood", "reply", "choice", "refer")
-"""likelihood: of each option's text, by `scores`; reply: what the model writes, read by `reply_reading`; choice: by
+"""likelihood: of each option's text, by `scores`; reply: what the model writes, read by `read_choice`; choice: by
 `answer(rgb, question, choices)`, which gives one of the options; refer: what the model points at, by `refer`."""
 _FOR_OPTIONS = ("likelihood", "reply", "choice")
 _FOR_POINTS = ("refer", "reply")

@@ -2,7 +2,7 @@
 """Benchmarks of options with letters, whose scorers read replies by rules of their own: CV-Bench, BLINK, 3DSRBench.
 
 BLINK and VLMEvalKit ask a GPT model about replies that their rules cannot read. No such model is asked here: the
-package's own reading of the reply (`reply_reading`) takes its place.
+package's own reading of the reply (`read_choice`) takes its place.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ from spatial_vlm_lab.benchmarks.protocol import (
     Graded,
     Scores,
     Truth,
+    after_thinking,
     choice_truth,
 )
-from spatial_vlm_lab.benchmarks.reply_reading import after_thinking
 from spatial_vlm_ros.errors import FileError, InputError
 
 _FORM = "Your answer should be formatted"

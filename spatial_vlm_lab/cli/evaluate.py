@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     from spatial_vlm_lab.engine.run import MergedRun
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
     from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelRun
-    from spatial_vlm_lab.scoring.rows import Row
-    from spatial_vlm_lab.scoring.runs import StoredAnswer
+    from spatial_vlm_lab.scoring.rows import Row, StoredAnswer
     from spatial_vlm_lab.scoring.sources import Source
     from spatial_vlm_ros.parameters import Settings
     from spatial_vlm_ros.types import FrameOfReference
@@ -155,9 +154,8 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     from spatial_vlm_lab.reports import terminal
     from spatial_vlm_lab.scoring.model_spec import models_of
     from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
-    from spatial_vlm_lab.scoring.runs import read_runs
-    from spatial_vlm_lab.scoring.sources import check_sources, sources_of
-    from spatial_vlm_lab.scoring.truth_file import bags_left_out
+    from spatial_vlm_lab.scoring.rows import read_runs
+    from spatial_vlm_lab.scoring.sources import bags_left_out, check_sources, sources_of
     from spatial_vlm_ros.perception import loaded_as
     from spatial_vlm_ros.types import FrameOfReference
 
@@ -235,7 +233,7 @@ def _one_by_one(
     answers: Path | None, notes: list[str], files: ReportFiles,
 ) -> list[ModelRun]:  # fmt: skip
     """Evaluate every case with every model, or with the given answers; returns the runs of all models."""
-    from spatial_vlm_lab.reports.failure_image import failure_image
+    from spatial_vlm_lab.reports.report import failure_image
     from spatial_vlm_lab.scoring.outcome import ModelRun
     from spatial_vlm_lab.scoring.sources import evaluate_models, judge_answers, read_answers
     from spatial_vlm_ros.output import terminal
@@ -391,9 +389,8 @@ class ReportFiles:
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str, model: str) -> None:
         """Write all reports; a profile is of `model`."""
-        from spatial_vlm_lab.reports.junit import junit_suites
         from spatial_vlm_lab.reports.markdown import markdown_evaluation
-        from spatial_vlm_lab.reports.report import evaluation_page
+        from spatial_vlm_lab.reports.report import evaluation_page, junit_suites
         from spatial_vlm_lab.scoring.outcome import evaluation_json
         from spatial_vlm_lab.scoring.rows import write_rows
 

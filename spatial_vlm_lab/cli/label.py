@@ -74,9 +74,9 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
       spatial-vlm label --bag run1 --instructions sentences.txt --grounder grounding-dino \\
           --grounder-options "model=grounding-dino-tiny"
     """
-    from spatial_vlm_lab.labelling.case_lines import read_sentences
     from spatial_vlm_lab.labelling.label_file import LabelFile, refused_lines
     from spatial_vlm_lab.labelling.session import LabelSession
+    from spatial_vlm_lab.labelling.truth_proposal import read_sentences
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.perception.domain import check_domain
     from spatial_vlm_ros.recording.cases import CASES_FILE

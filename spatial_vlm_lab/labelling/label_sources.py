@@ -15,7 +15,7 @@ import numpy as np
 
 from spatial_vlm_lab.scoring.bag_cases import heard_of, taken_frames
 from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
-from spatial_vlm_lab.scoring.truth_file import is_same_bag
+from spatial_vlm_lab.scoring.sources import is_same_bag
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.recording.answering import FolderFrames

@@ -17,10 +17,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.labelling.case_lines import Maker, case_line, check_sentence, checked_kind, checked_truth
 from spatial_vlm_lab.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_lab.labelling.label_sources import FrameToLabel, LabelSource
-from spatial_vlm_lab.labelling.truth_proposal import Ground, ground_of, proposed, same_truth
+from spatial_vlm_lab.labelling.truth_proposal import (
+    Ground,
+    Maker,
+    case_line,
+    check_sentence,
+    checked_kind,
+    checked_truth,
+    ground_of,
+    proposed,
+    same_truth,
+)
 from spatial_vlm_ros.errors import (
     FileChangedError,
     FileError,

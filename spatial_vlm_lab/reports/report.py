@@ -3,7 +3,7 @@
 
 The file needs nothing else: no font and no other file. Its one script filters the failures; without it all are shown.
 Words and labels come from outside; they are escaped, and the page's policy lets no other script run.
-Jinja2 is imported when it is needed, never before.
+Runs are also written as JUnit XML, which CI systems show. Jinja2 and junitparser are imported when they are needed.
 """
 
 from __future__ import annotations
@@ -12,19 +12,27 @@ import base64
 import hashlib
 import importlib.util
 import json
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
+
+import cv2
+import numpy as np
 
 from spatial_vlm_lab.reports.sections import ended, errors_of, estimate, points
 from spatial_vlm_lab.scoring.calibration import Calibration
+from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import Blame, CaseResult
 from spatial_vlm_lab.scoring.model_spec import GIVEN
 from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, ModelRun, by_reason
 from spatial_vlm_ros.errors import DependencyError
+from spatial_vlm_ros.output import drawing
+from spatial_vlm_ros.output.annotated_image import draw, enlargement
+from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
 
@@ -236,3 +244,71 @@ def _axis(low: float, high: float, start: float, end: float) -> Axis:
         if last - first < _MOST_TICKS:
             break
     return Axis(low, high, start, end, tuple(round(i * step, 3) for i in range(first, last + 1)))
+
+
+# ------------------------------------------------------------------------------------------------ JUnit
+
+
+def junit_suites(runs: Sequence[ModelRun], name: str) -> str:
+    """JUnit XML of some runs: one test suite for each model. A case that was not judged is an error."""
+    check_installed(html=False, junit=True)
+    from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+
+    report = JUnitXml()
+    for run in runs:
+        suite = TestSuite(_text(f"{name}: {run.name}" if len(runs) > 1 else name))
+        for case, time in zip(run.results, run.seconds, strict=True):
+            test = TestCase(_text(case.instruction), _text(case.image), round(time, 6))
+            if not case.complete:
+                failure = Failure(_text(_summary(case)), case.status.value)
+                kind = f" ({case.error.value})" if case.error else ""
+                failure.text = _text(f"{_summary(case)}{kind}\n{case.message}")
+                test.result = [failure]
+            suite.add_testcase(test)
+        for left_out in run.unusable:
+            test = TestCase(_text(left_out.instruction), _text(left_out.image), 0.0)
+            test.result = [Error(_text(left_out.problem), "not judged")]
+            suite.add_testcase(test)
+        report.add_testsuite(suite)
+    written: bytes = cast("Any", report).tostring()  # the library leaves it without types
+    return written.decode("utf-8")
+
+
+def _summary(case: CaseResult) -> str:
+    place = f"; the place is {case.place.value}" if case.place and case.as_expected and not case.complete else ""
+    return f"expected {ended(case.expected_status, case.expected_id)}, got {ended(case.status, case.id)}{place}"
+
+
+def _text(text: str) -> str:
+    return printable(text, keep="\n")
+
+
+# ------------------------------------------------------------------------------------------------ images of failures
+
+
+_log = logging.getLogger(__name__)
+_QUALITY = 85  # of JPEG
+_TRUTH = (24, 140, 72)  # RGB: the outline of the right object
+
+
+def failure_image(one: EvaluatedCase, config: ResolverConfig) -> bytes | None:
+    """The answer drawn on its frame, as JPEG; None if there is no frame, or it cannot be drawn, which is logged.
+
+    A dashed green box is about the right object. Of a stored answer, which does not keep what was found, the true
+    objects are drawn.
+    """
+    if one.frame is None:
+        return None
+    try:
+        detections = one.detections or tuple(each.detection for each in one.objects if each.detection is not None)
+        image = draw(one.frame, detections, one.resolution, config, one.scene)
+        expected_id = None if one.result is None else one.result.expected_id
+        for box in (each.box for each in one.objects if each.id == expected_id and each.box is not None):
+            left, top, right, bottom = np.array(box) * enlargement(one.frame)
+            corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+            drawing.line(image, corners, _TRUTH, 2, closed=True, dashed=True)
+        drawn = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        return bytes(cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
+    except Exception:  # an image that cannot be drawn costs itself, not the report
+        _log.exception("unexpected exception while drawing %r of %s", one.case.instruction, one.source)
+        return None

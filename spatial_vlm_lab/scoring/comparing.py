@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from spatial_vlm_lab.scoring.case_result import CaseResult, is_expected
-from spatial_vlm_lab.scoring.runs import StoredAnswer
+from spatial_vlm_lab.scoring.rows import StoredAnswer
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson

@@ -37,8 +37,7 @@ from spatial_vlm_lab.scoring.comparing import (
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome
 from spatial_vlm_lab.scoring.matching import SAME_BOX
 from spatial_vlm_lab.scoring.model_spec import GIVEN
-from spatial_vlm_lab.scoring.rows import Row, is_judged, result_of
-from spatial_vlm_lab.scoring.runs import StoredAnswer
+from spatial_vlm_lab.scoring.rows import Row, StoredAnswer, is_judged, result_of
 from spatial_vlm_ros.errors import EvaluationError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.grounding_checks import never_taken

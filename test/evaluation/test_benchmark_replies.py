@@ -14,9 +14,8 @@ from spatial_vlm_lab.benchmarks import lettered, pointing
 from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, prompt_of
 from spatial_vlm_lab.benchmarks.lettered import VARIANT_RULES, cambrian_answer, right_by_cambrian, vlmevalkit_choice
 from spatial_vlm_lab.benchmarks.pointing import cells_of, in_polygon, published_cells, read_polygon, share_in_mask
-from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, choice_truth
+from spatial_vlm_lab.benchmarks.protocol import BenchmarkItem, after_thinking, choice_truth, read_choice
 from spatial_vlm_lab.benchmarks.published_files import BenchmarkImage
-from spatial_vlm_lab.benchmarks.reply_reading import after_thinking, read_choice
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
 from spatial_vlm_ros.perception.grounder import PromptReply

@@ -29,7 +29,7 @@ from spatial_vlm_lab.engine.ahead import made_ahead
 from spatial_vlm_lab.engine.engines import LocalEngine, Shard
 from spatial_vlm_lab.engine.evaluate_cases import CaseTask, CaseWork, plan_cases, recording_lag, run_configuration
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_lab.scoring import truth_file
+from spatial_vlm_lab.scoring import sources as truth_files
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
 from spatial_vlm_lab.scoring.rows import Row
 from spatial_vlm_lab.scoring.sources import Source, evaluate_source
@@ -317,8 +317,8 @@ def test_the_truth_of_many_bags_is_read_once(tmp_path: Path, monkeypatch: pytest
     lines = [{"bag": name, "stamp_ns": n + 1, "instruction": "the cup"} for n, name in enumerate(names)]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     read = []
-    real = truth_file.load_truth
-    monkeypatch.setattr(truth_file, "load_truth", lambda path: read.append(path) or real(path))
+    real = truth_files.load_truth
+    monkeypatch.setattr(truth_files, "load_truth", lambda path: read.append(path) or real(path))
     uris = tuple(str(tmp_path / name) for name in names)
     sources = [Source(uri, "bag", str(file), uris) for uri in uris]
     assert [source.cases()[0].stamp_ns for source in sources] == list(range(1, 51))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tables import tables
 
-from spatial_vlm_lab.reports import failure_image
+from spatial_vlm_lab.reports import report
 from spatial_vlm_lab.scoring import case_judge
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import same_name
@@ -131,8 +131,8 @@ def test_truth_that_does_not_fit_costs_its_case_alone(tmp_path: Path) -> None:
 
 def test_a_fault_of_ours_costs_one_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, fails = evaluated(tmp_path, BEHIND, BONNET, drop="cup"), Mock(side_effect=RuntimeError("a fault"))
-    monkeypatch.setattr(failure_image, "draw", fails)
-    assert failure_image.failure_image(one, ResolverConfig()) is None
+    monkeypatch.setattr(report, "draw", fails)
+    assert report.failure_image(one, ResolverConfig()) is None
     monkeypatch.setattr(case_judge, "judge_case", fails)
     one = evaluated(tmp_path, BEHIND, BONNET)
     assert one.result is None
@@ -142,7 +142,7 @@ def test_a_fault_of_ours_costs_one_case(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_image_of_a_failure_has_the_right_object_in_it(tmp_path: Path) -> None:
     one = evaluated(tmp_path, BEHIND, BONNET, drop="bonnet")
-    jpeg: Any = failure_image.failure_image(one, ResolverConfig())
+    jpeg: Any = report.failure_image(one, ResolverConfig())
     drawn = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).astype(int)
     assert drawn.shape[1] > 640  # the view from above is beside it
     edge = drawn[155:195, 316:321]

@@ -22,9 +22,8 @@ import pytest
 from evaluation_cases import HOSTILE, page_of, some_run
 
 from spatial_vlm_lab.reports import report
-from spatial_vlm_lab.reports.junit import junit_suites
 from spatial_vlm_lab.reports.markdown import escape, markdown_evaluation
-from spatial_vlm_lab.reports.report import check_installed, evaluation_page
+from spatial_vlm_lab.reports.report import check_installed, evaluation_page, junit_suites
 from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_lab.scoring.case_result import Blame, CaseError, judge_case
 from spatial_vlm_lab.scoring.outcome import (
@@ -35,7 +34,7 @@ from spatial_vlm_lab.scoring.outcome import (
     evaluation_of,
     judge,
 )
-from spatial_vlm_lab.scoring.runs import StoredAnswer
+from spatial_vlm_lab.scoring.rows import StoredAnswer
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.recording.cases import Case, Expectation

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
-from spatial_vlm_lab.reports.junit import junit_suites
 from spatial_vlm_lab.reports.markdown import markdown_evaluation
+from spatial_vlm_lab.reports.report import junit_suites
 from spatial_vlm_lab.reports.terminal import evaluation as print_evaluation
 from spatial_vlm_lab.scoring import comparing
 from spatial_vlm_lab.scoring.calibration import calibrate
@@ -25,7 +25,7 @@ from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case
 from spatial_vlm_lab.scoring.comparing import Comparison, ComparisonVerdict, clustered, compare, compare_pairs, holm
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun, evaluation_json, judge
-from spatial_vlm_lab.scoring.runs import StoredAnswer, read_runs
+from spatial_vlm_lab.scoring.rows import StoredAnswer, read_runs
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.output.json_schema import resolution_json

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.scoring.runs import read_runs
+from spatial_vlm_lab.scoring.rows import read_runs
 from spatial_vlm_lab.scoring.sources import read_answers
 from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.cli.group import read_settings

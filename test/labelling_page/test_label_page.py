@@ -18,7 +18,7 @@ from cli_runs import run
 from tables import rows
 from waiting import DEADLINE
 
-from spatial_vlm_lab.scoring.truth_file import load_truth
+from spatial_vlm_lab.scoring.sources import load_truth
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")

@@ -14,7 +14,7 @@ import pytest
 from tables import tables
 
 from spatial_vlm_lab.scoring.matching import EXPECTED, case_truth
-from spatial_vlm_lab.scoring.truth_file import cases_of_bag, load_truth
+from spatial_vlm_lab.scoring.sources import cases_of_bag, load_truth
 from spatial_vlm_ros import Resolver, errors
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.recording import frame_folder

@@ -14,9 +14,17 @@ from compared_backends import Finds
 from frame_files import case
 from tables import tables
 
-from spatial_vlm_lab.labelling.case_lines import case_line, checked_kind, checked_truth, read_sentences
 from spatial_vlm_lab.labelling.session import UNSAVED, LabelSession
-from spatial_vlm_lab.labelling.truth_proposal import Ground, ground_of, proposed, same_truth
+from spatial_vlm_lab.labelling.truth_proposal import (
+    Ground,
+    case_line,
+    checked_kind,
+    checked_truth,
+    ground_of,
+    proposed,
+    read_sentences,
+    same_truth,
+)
 from spatial_vlm_lab.scoring.outcome import judge
 from spatial_vlm_ros.errors import FileError, InputError, StaleCaseError
 from spatial_vlm_ros.recording.answering import answer_cases

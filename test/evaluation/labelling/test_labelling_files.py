@@ -24,7 +24,7 @@ from waiting import DEADLINE
 from spatial_vlm_lab.labelling.label_file import LabelFile
 from spatial_vlm_lab.labelling.label_sources import LabelSource, bag_source, folder_source
 from spatial_vlm_lab.labelling.session import LabelSession
-from spatial_vlm_lab.scoring.truth_file import load_truth
+from spatial_vlm_lab.scoring.sources import load_truth
 from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.recording.bags.reader import open_bag
