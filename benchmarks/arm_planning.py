@@ -26,7 +26,7 @@ from benchmarks.harness import Claim, arguments, finish, spreads
 from benchmarks.scenes import upright
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
-from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, MotionRequest, Segment

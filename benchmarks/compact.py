@@ -37,9 +37,8 @@ from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.compact import shipped
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.sensor import STEREO, noisy
+from spatial_vlm_ros.sim.sensor import STEREO, VGA, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 

@@ -29,7 +29,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
-from spatial_vlm_ros.sim.model import scaled
+from spatial_vlm_ros.sim.meshes import scaled
 from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 12

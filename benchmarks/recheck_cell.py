@@ -17,16 +17,16 @@ from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, BASE_LINK, description_file, known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE
+from spatial_vlm_ros.manipulation.grippers import GripReport, why_not_held
+from spatial_vlm_ros.manipulation.occupancy.measuring import BESIDE, INSIDE
 from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING, ObservedAnswer, Offer, Words
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
+from spatial_vlm_ros.manipulation.planning.hulls import remove_self, self_mask
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
-from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings, surroundings_of
 from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
@@ -37,7 +37,7 @@ from spatial_vlm_ros.sim.arm.judge import PhysicsVerdict
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, Tolerances, TrajectoryOutcome
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import TableLayout
-from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.sensor import VGA
 from spatial_vlm_ros.types import Detection, Pose, Resolution, Status
 
 ROBOT_PADDING = 0.02  # metres: the resolver's default

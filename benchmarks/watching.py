@@ -35,17 +35,16 @@ from benchmarks.recheck_cell import Floats, Planned, execute, matrix, planned, s
 from spatial_vlm_ros.errors import DepthError, SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import BASE_LINK, panda
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
-from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch
-from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
+from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch, box_hull, swept_space
+from spatial_vlm_ros.manipulation.planning.hulls import LinkHull
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
 from spatial_vlm_ros.sim.arm.view import ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout
-from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
+from spatial_vlm_ros.sim.sensor import VGA
 from spatial_vlm_ros.types import Detection, Transform
 from spatial_vlm_ros.types.proportions import wilson
 

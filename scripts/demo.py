@@ -81,7 +81,7 @@ def ask(client: Any) -> dict[str, Any]:
 
 def show(world: str, answer: dict[str, Any]) -> str | None:
     """Print the answer beside the truth; returns the object that is truly at the pose, or None."""
-    from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+    from spatial_vlm_ros.sim.settled import DEMO_WORLDS
 
     print(f'\n[{world}] "{SENTENCE}"')
     print(f"  {answer['status']}: {answer['message']}")

@@ -24,13 +24,12 @@ from spatial_vlm_lab.comparison.comparison_table import comparison as print_tabl
 from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
 from spatial_vlm_ros import ResolverConfig
 from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame
-from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.demo_worlds import BASE
 from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.physics import PhysicsWorld
 from spatial_vlm_ros.sim.scenery import random_scenery
-from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.sensor import VGA, noisy
+from spatial_vlm_ros.sim.settled import BASE
 from spatial_vlm_ros.sim.tabletop import look_at
 
 NAME, WORDS = "behind", "the chick behind the cup"

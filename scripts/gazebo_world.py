@@ -14,12 +14,11 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from scripts.inertia import mass_properties
-from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
-from spatial_vlm_ros.sim.meshes import Array, Mesh
-from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Model
+from spatial_vlm_ros.sim.meshes import Array, CollisionPiece, Colour, Mesh, Model
 from spatial_vlm_ros.sim.scenery import Scenery
+from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.settled import demo_camera, story
 from spatial_vlm_ros.types import PinholeCamera, Transform, Vector3
 
 SDF_VERSION = "1.9"

@@ -356,7 +356,7 @@ def planning_failed() -> None:
 
 def execution_failed() -> None:
     """The fingers close on nothing."""
-    from spatial_vlm_ros.manipulation.grippers.judging import GripReport
+    from spatial_vlm_ros.manipulation.grippers import GripReport
     from spatial_vlm_ros.manipulation.planning.planner import PlanStep
     from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 

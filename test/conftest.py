@@ -30,7 +30,7 @@ from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
+from spatial_vlm_ros.sim.compilation import load_mujoco
 from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3

@@ -19,7 +19,7 @@ from research.rendered.items import COLOURS, Item
 from research.rendered.meshes import Floats
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim import meshes
-from spatial_vlm_ros.sim.model import Model, PaintedSurface, hulls
+from spatial_vlm_ros.sim.meshes import Model, PaintedSurface, hulls
 
 FRICTION = 0.6
 SURFACE = 5000  # points that stand for a surface

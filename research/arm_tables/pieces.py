@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from research.rendered.items import samples
 from research.rendered.meshes import Floats, Mesh
-from spatial_vlm_ros.sim.model import CollisionPiece
+from spatial_vlm_ros.sim.meshes import CollisionPiece
 
 CUTS = ("whole", "slices", "strips", "turned", "ring")
 SECTORS, LEVELS = 16, 6  # of the wall of a vessel

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from spatial_vlm_ros.sim.model import CollisionPiece, Model
+from spatial_vlm_ros.sim.meshes import CollisionPiece, Model
 from spatial_vlm_ros.types import Vector3
 
 

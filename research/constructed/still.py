@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.model import Model
+from spatial_vlm_ros.sim.meshes import Array, Model
 from spatial_vlm_ros.sim.truth import outline_of, tight_box
 from spatial_vlm_ros.types import Vector3
 

@@ -13,8 +13,8 @@ from spatial_vlm_lab.adaptation.views import LabelledView
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.sim.training_frames import training_view, training_world
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledObject
-from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.physics import PhysicsRendering
+from spatial_vlm_ros.sim.sensor import camera_of
 from spatial_vlm_ros.sim.truth import TrueObject, margin
 from spatial_vlm_ros.types import Transform
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from spatial_vlm_lab.training.images import LabelledImage, LabelledObject
 from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
-from spatial_vlm_ros.sim.cameras import camera_of
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
 from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
+from spatial_vlm_ros.sim.sensor import camera_of
 from spatial_vlm_ros.sim.settled import Placer, random_view, settled_tabletop
 from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, look_at
 from spatial_vlm_ros.types import Transform

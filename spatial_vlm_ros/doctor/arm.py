@@ -14,8 +14,8 @@ from typing import Any
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, ok, warn
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.manipulation.grippers.stroke import FingerWatch, finger_stroke
-from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelines, loaded_pipelines
+from spatial_vlm_ros.manipulation.grippers import FingerWatch, finger_stroke
+from spatial_vlm_ros.manipulation.planning.moveit import check_pipelines, loaded_pipelines
 from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig, RobotPreset
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
 

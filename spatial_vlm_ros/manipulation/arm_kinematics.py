@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import JointTree
+from spatial_vlm_ros.manipulation.builtin_planner.description import JointTree
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import (
     link_hulls,

@@ -15,7 +15,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import PlanningFailedError
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
-from spatial_vlm_ros.manipulation.occupancy.spaces import is_beside, is_inside
+from spatial_vlm_ros.manipulation.occupancy.measuring import is_beside, is_inside
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planned_motion import ENTERING, HOLDING, entered, fingers_at, may_touch
 from spatial_vlm_ros.manipulation.planning.gripper import flange_pose, pose_matrix

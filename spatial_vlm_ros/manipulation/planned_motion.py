@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
-from spatial_vlm_ros.manipulation.grippers.stroke import finger_stroke
-from spatial_vlm_ros.manipulation.occupancy.spaces import PREFIX
+from spatial_vlm_ros.manipulation.grippers import finger_stroke
+from spatial_vlm_ros.manipulation.occupancy.measuring import PREFIX
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, Placement

@@ -21,14 +21,13 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
-from spatial_vlm_ros.manipulation.occupancy.spaces import changed_since
+from spatial_vlm_ros.manipulation.occupancy.measuring import changed_since
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, pose_matrix
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
-from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.place import putting_down
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, Way, judged, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck_grasp import SeenTarget, as_held, check_grasp, moved_by, tracked
@@ -156,7 +155,7 @@ def _check_arm(
     plan: MotionPlan,
     config: PlanningConfig,
 ) -> None:
-    from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+    from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker
     from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Segment
 
     labels = {obj.id: f"the {obj.label} ({obj.id})" for obj in (*now.neighbours, *now.keep_outs, now.target)}

@@ -7,8 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spatial_vlm_ros.sim.meshes import Mesh, block, join, revolve, turn
-from spatial_vlm_ros.sim.model import CollisionPiece, Colour, Holder, Model, PaintedSurface, shaded
+from spatial_vlm_ros.sim.meshes import (
+    CollisionPiece,
+    Colour,
+    Holder,
+    Mesh,
+    Model,
+    PaintedSurface,
+    block,
+    join,
+    revolve,
+    shaded,
+    turn,
+)
 from spatial_vlm_ros.types import Vector3
 
 Board = tuple[Vector3, Vector3]  # size and centre, metres

@@ -15,11 +15,9 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.sim.cameras import camera_of
-from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
 from spatial_vlm_ros.sim.physics import PhysicsRendering
-from spatial_vlm_ros.sim.sensor import STEREO, noisy
-from spatial_vlm_ros.sim.settled import settled_tabletop
+from spatial_vlm_ros.sim.sensor import STEREO, camera_of, noisy
+from spatial_vlm_ros.sim.settled import DEMO_WORLDS, settled_tabletop
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.spatial.detector_profile import GIVEN
 from spatial_vlm_ros.types import Depth, Detection, NounPhrase, Rgb, RgbdFrame

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.sim import chick, fruit, furniture, vessels
-from spatial_vlm_ros.sim.model import Colour, Model
+from spatial_vlm_ros.sim import furniture, small_objects
+from spatial_vlm_ros.sim.meshes import Colour, Model
 from spatial_vlm_ros.sim.tabletop import COLOURS
 
 Painted = Callable[[np.random.Generator, str, Colour], Model]
@@ -23,11 +23,13 @@ def _makers(module: ModuleType, names: str) -> dict[str, Any]:
     return {name: getattr(module, name) for name in names.split()}
 
 
-_PAINTED: Mapping[str, Painted] = _makers(vessels, "cup mug bowl plate can bottle") | _makers(furniture, "box tray")
+_PAINTED: Mapping[str, Painted] = _makers(small_objects, "cup mug bowl plate can bottle") | _makers(
+    furniture, "box tray"
+)
 _FURNITURE: Mapping[str, Painted] = _makers(furniture, "crate board stool basket bookcase cabinet chair car")
 _NATURAL: Mapping[str, Natural] = (
-    {f"{worn} chick": partial(chick.chick, wears=worn) for worn in ("ribbon", "bonnet")}
-    | _makers(fruit, "apple banana orange lemon pear")
+    {f"{worn} chick": partial(small_objects.chick, wears=worn) for worn in ("ribbon", "bonnet")}
+    | _makers(small_objects, "apple banana orange lemon pear")
     | _makers(furniture, "shelf")
 )
 KINDS: tuple[str, ...] = (*_PAINTED, *_NATURAL)

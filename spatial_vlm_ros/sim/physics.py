@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tabletop whose objects have settled under gravity, and renderings of it from any camera pose."""
+"""A tabletop whose objects have settled under gravity, and renderings of a MuJoCo model from any pinhole camera."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from spatial_vlm_ros.errors import InputError, ModelError
+from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.sim.compilation import TIME_STEP, PlacedModel, compile_model
+from spatial_vlm_ros.sim.compilation import (
+    SEEN,
+    TIME_STEP,
+    PlacedModel,
+    compile_model,
+    drawing_context,
+    load_mujoco,
+    no_drawing,
+)
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.sim.renderer import SceneRenderer
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.sim.truth import TrueObject, outline_of, tight_box
-from spatial_vlm_ros.types import Mask, PinholeCamera, Transform
+from spatial_vlm_ros.types import Depth, Detection, Mask, PinholeCamera, Rgb, RgbdFrame, Transform
 
 STILL_SPEED, STILL_TURN = 0.003, 0.06
 """An object slower than this (m/s, rad/s) is at rest."""
@@ -150,3 +161,178 @@ class PhysicsWorld:
         for group in groups:
             whole.update(renderer.alone(camera, pose, list(group)))
         return {id_: min(n / max(whole[id_], 1), 1.0) for id_, n in count.items()}
+
+
+NEAR, FAR = 0.02, 20.0
+"""Near and far plane of the drawing, metres along optical z."""
+_HIDDEN = 5  # a group of geoms that is never drawn
+_MOST_GEOMS = 4000
+Geoms = npt.NDArray[np.int32]  # (H, W) numbers of geoms, -1 = none
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedImage:
+    """Image of a camera.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32, metres along optical z; NaN at empty pixels.
+        geom: (H, W) int32, index of the geom at the centre of each pixel; -1 = none.
+    """
+
+    rgb: Rgb
+    depth: Depth
+    geom: npt.NDArray[np.int32]
+
+    def frame(self, camera: PinholeCamera, pose: Transform, max_range: float, stamp_ns: int) -> RgbdFrame:
+        """Make a frame without depth beyond `max_range`, metres; `pose` is the camera's as the frame tells it."""
+        depth = np.where(self.depth <= max_range, self.depth, np.float32(np.nan))
+        return RgbdFrame(self.rgb, depth, camera, stamp_ns, pose.child, pose, domain="simulated")
+
+
+class SceneRenderer:
+    """Draws one model and finds objects in its images. Use and `close()` it in one thread.
+
+    Args:
+        model: MuJoCo model that has a body for each object.
+        objects: objects by id, in the order of their detections.
+    """
+
+    def __init__(self, model: Any, data: Any, objects: Mapping[str, PlacedModel] = MappingProxyType({})) -> None:
+        self._objects, shown = objects, model.geom_group == SEEN
+        self._seen = {
+            id_: np.flatnonzero(shown & (model.geom_bodyid == model.body(id_).id)).tolist() for id_ in objects
+        }
+        self._owner = np.full(model.ngeom + 1, -1, np.int32)  # index of the object of each geom; the last: none
+        for number, geoms in enumerate(self._seen.values()):
+            self._owner[geoms] = number
+        self._shines = np.zeros(model.ngeom + 1, np.bool_)
+        for id_, obj in objects.items():
+            for number, part in enumerate(obj.model.parts):
+                self._shines[model.geom(f"{id_}/{number}").id] = part.shiny
+        self._mj = mj = load_mujoco()
+        self._model, self._data, self._thread = model, data, threading.get_ident()
+        self._size = (0, 0)
+        self._gl: Any = drawing_context()
+        try:
+            self._context: Any = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_100)
+        except Exception as error:  # drivers fail in different ways
+            raise no_drawing(error) from error
+        mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._context.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR  # finest for near depths
+        self._scene = mj.MjvScene(model, maxgeom=_MOST_GEOMS)
+        self._option, self._free = mj.MjvOption(), mj.MjvCamera()
+        self._option.geomgroup[:] = 0
+        self._option.geomgroup[SEEN] = 1
+
+    def close(self) -> None:
+        """Free the drawing context; further calls do nothing."""
+        if self._gl is not None:
+            self._gl.make_current()
+            self._context.free()  # before its GL context, or the next renderer would draw nothing
+            self._gl.free()
+            self._gl = None
+
+    def draw(self, camera: PinholeCamera, base_T_camera: Transform) -> RenderedImage:
+        """Render colour, depth and instance numbers.
+
+        Args:
+            camera: rectified camera; any focal lengths and principal point.
+            base_T_camera: maps the optical frame to the model's world frame.
+
+        Raises:
+            InputError: the camera has distortion, or the caller is another thread.
+            ModelError: the renderer is closed.
+        """
+        self._prepare(camera, base_T_camera)
+        rgb, _ = self._read(camera, numbers=False)
+        codes, depth = self._read(camera, numbers=True)
+        return RenderedImage(rgb, depth, self._geoms(codes))
+
+    def alone(self, camera: PinholeCamera, base_T_camera: Transform, ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of pixels of some objects, with nothing else in the world; raises as `draw`."""
+        groups = self._model.geom_group.copy()
+        self._model.geom_group[:] = _HIDDEN
+        self._model.geom_group[[geom for id_ in ids for geom in self._seen[id_]]] = SEEN
+        try:
+            self._prepare(camera, base_T_camera)
+            counts = self.counted(self._geoms(self._read(camera, numbers=True)[0]))
+            return {id_: counts[id_] for id_ in ids}
+        finally:
+            self._model.geom_group[:] = groups
+
+    def masks(self, geom: Geoms) -> dict[str, Mask]:
+        """(H, W) bool mask for each object."""
+        owner = self._owner[geom]
+        return {id_: owner == number for number, id_ in enumerate(self._objects)}
+
+    def counted(self, geom: Geoms) -> dict[str, int]:
+        """Number of pixels of each object."""
+        counts = np.bincount(self._owner[geom].ravel() + 1, minlength=len(self._objects) + 1)  # the first: of none
+        return dict(zip(self._objects, counts[1:].tolist(), strict=True))
+
+    def shiny(self, geom: Geoms) -> Mask:
+        """(H, W) bool mask of metal and glass."""
+        return self._shines[geom]
+
+    def detections(self, masks: Mapping[str, Mask]) -> tuple[Detection, ...]:
+        """Detections of a perfect detector for objects with a visible pixel: tight boxes, exact masks."""
+        models = {id_: self._objects[id_].model for id_, mask in masks.items() if mask.any()}
+        return tuple(
+            Detection(id_, model.label, 1.0, box_around(masks[id_]), masks[id_], model.attributes)
+            for id_, model in models.items()
+        )
+
+    def _prepare(self, camera: PinholeCamera, base_T_camera: Transform) -> None:
+        if self._gl is None:
+            raise ModelError("renderer", "it is closed", "make a new renderer")
+        if not camera.is_rectified:
+            raise InputError("camera D", str(camera.D), "none", "render with a rectified camera")
+        if threading.get_ident() != self._thread:
+            raise InputError("thread", "another thread", "the thread that made the renderer", "render from one thread")
+        mj = self._mj
+        self._gl.make_current()
+        if self._size != (camera.width, camera.height):
+            mj.mjr_resizeOffscreen(camera.width, camera.height, self._context)
+            self._size = (camera.width, camera.height)
+        every = mj.mjtCatBit.mjCAT_ALL
+        mj.mjv_updateScene(self._model, self._data, self._option, None, self._free, every, self._scene)
+        # A frustum with the pixel centres of `camera`: (0, 0) is the centre of the top-left pixel, so the image spans
+        # -0.5 to width - 0.5.
+        R, t = base_T_camera.rotation, base_T_camera.translation
+        fx, fy, cx, cy = camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]
+        left, right = (-0.5 - cx) / fx * NEAR, (camera.width - 0.5 - cx) / fx * NEAR
+        for eye in self._scene.camera:
+            eye.pos, eye.forward, eye.up = t, R[:, 2], -R[:, 1]
+            eye.orthographic = 0
+            eye.frustum_near, eye.frustum_far = NEAR, FAR
+            eye.frustum_center, eye.frustum_width = (left + right) / 2, (right - left) / 2
+            eye.frustum_top, eye.frustum_bottom = (cy + 0.5) / fy * NEAR, -(camera.height - 0.5 - cy) / fy * NEAR
+
+    def _read(self, camera: PinholeCamera, numbers: bool) -> tuple[npt.NDArray[np.uint8], Depth]:
+        """Draw colours or numbers; returns (H, W, 3) uint8 and depth (H, W), first row on top."""
+        mj, flags = self._mj, self._scene.flags
+        flags[mj.mjtRndFlag.mjRND_SEGMENT] = flags[mj.mjtRndFlag.mjRND_IDCOLOR] = int(numbers)
+        flags[mj.mjtRndFlag.mjRND_SHADOW] = int(not numbers)
+        flags[mj.mjtRndFlag.mjRND_REFLECTION] = 0
+        window = mj.MjrRect(0, 0, camera.width, camera.height)
+        rgb = np.empty((camera.height, camera.width, 3), np.uint8)
+        inverse = np.empty((camera.height, camera.width), np.float32) if numbers else None
+        mj.mjr_render(window, self._scene, self._context)
+        mj.mjr_readPixels(rgb, inverse, window, self._context)
+        rgb = np.ascontiguousarray(rgb[::-1])
+        if inverse is None:
+            return rgb, np.empty((0, 0), np.float32)
+        inverse = inverse[::-1]  # 1 = near plane, 0 = far plane
+        depth = NEAR * FAR / (NEAR + inverse.astype(np.float64) * (FAR - NEAR))
+        return rgb, np.where(inverse > 0, depth, np.nan).astype(np.float32)
+
+    def _geoms(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+        """Geom indices from colours that encode indices in the scene's list, plus one."""
+        place = codes[..., 0] + np.int32(256) * codes[..., 1] + np.int32(65536) * codes[..., 2]
+        geoms = np.full(self._scene.ngeom + 1, -1, np.int32)
+        kind = self._mj.mjtObj.mjOBJ_GEOM
+        for drawn in self._scene.geoms[: self._scene.ngeom]:
+            if drawn.segid >= 0 and drawn.objtype == kind:
+                geoms[drawn.segid + 1] = drawn.objid
+        return geoms[place]

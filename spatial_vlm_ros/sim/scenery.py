@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.model import Colour
+from spatial_vlm_ros.sim.meshes import Colour
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.types import Vector3
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Add errors of a real depth sensor to exact depth: noise, holes at edges, quantisation, dropouts, shine."""
+"""Usual cameras, and errors of a real depth sensor: noise, holes at edges, quantisation, dropouts, shine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ShapeError
 from spatial_vlm_ros.sim.tabletop import as_bytes
-from spatial_vlm_ros.types import Mask, RgbdFrame
+from spatial_vlm_ros.types import Mask, PinholeCamera, RgbdFrame
 
 Array = npt.NDArray[np.float64]
 
@@ -102,3 +102,16 @@ def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator, patch: int) 
     coarse = rng.standard_normal((height // patch + 2, width // patch + 2))
     fine = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float64)
     return fine / max(float(fine.std()), 1e-9)
+
+
+_FOCAL = 610 / 640  # share of the width: colour sensor of a depth camera
+
+
+def camera_of(width: int, height: int) -> PinholeCamera:
+    """Make a camera with this image size, pixels."""
+    f = _FOCAL * width
+    return PinholeCamera(np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]), width, height)
+
+
+VGA = camera_of(640, 480)
+HD = camera_of(1280, 720)

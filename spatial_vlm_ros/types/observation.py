@@ -250,7 +250,7 @@ class RgbdFrame:
         up: (3,) direction against gravity in `frame_id`, from an IMU; None = unknown.
         camera_T_speaker: pose of the person who speaks (x ahead, z up), at `stamp_ns`; its parent is `frame_id`. None =
             unknown; "my left" then gives FRAME_UNDEFINED.
-        robot: depth of the robot itself that was removed from `depth` (manipulation.planning.self_filter); None =
+        robot: depth of the robot itself that was removed from `depth` (manipulation.planning.hulls); None =
             nothing.
         domain: source of the image: "simulated", "real", or "unknown". Detectors trained only on simulated images are
             used only on simulated images (perception.domain).
@@ -290,7 +290,7 @@ class RgbdFrame:
             if not isinstance(self.robot, RobotPixels):
                 got = type(self.robot).__name__
                 raise InputError(
-                    "robot", got, "RobotPixels", "remove the robot with manipulation.planning.self_filter.remove_self"
+                    "robot", got, "RobotPixels", "remove the robot with manipulation.planning.hulls.remove_self"
                 )
             images += [
                 ("robot.depth", self.robot.depth, size, np.float32),

@@ -27,7 +27,7 @@ from spatial_vlm_ros.doctor.findings import Finding, Severity
 from spatial_vlm_ros.doctor.frame import examine
 from spatial_vlm_ros.doctor.streams import StreamDoctor
 from spatial_vlm_ros.launcher import robots
-from spatial_vlm_ros.manipulation.planning.moveit_pipelines import VALIDATES
+from spatial_vlm_ros.manipulation.planning.moveit import VALIDATES
 from spatial_vlm_ros.parameters import RobotPreset, Settings, StreamConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams.compose import rosbags_composer

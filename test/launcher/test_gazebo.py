@@ -17,9 +17,9 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.launcher import gazebo, plan, wiring
 from spatial_vlm_ros.nodes import messages
-from spatial_vlm_ros.sim.cameras import VGA
-from spatial_vlm_ros.sim.demo_worlds import demo_camera, story
 from spatial_vlm_ros.sim.meshes import Mesh, block, ellipsoid
+from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.settled import demo_camera, story
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "worlds" / "chicks.sdf"

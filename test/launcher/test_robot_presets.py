@@ -14,7 +14,7 @@ from tables import rows
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.launcher import plan, robots, stand_in
-from spatial_vlm_ros.manipulation.grippers.stroke import command_stroke, finger_stroke
+from spatial_vlm_ros.manipulation.grippers import command_stroke, finger_stroke
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.nodes.arm.arm_planner import served_arm
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, ArmPlannerConfig, GateConfig, PlanningConfig, robot_from

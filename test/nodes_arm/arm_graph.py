@@ -27,8 +27,7 @@ from sensor_msgs.msg import JointState
 from waiting import DEADLINE, until
 
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
-from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE
+from spatial_vlm_ros.manipulation.occupancy.measuring import BESIDE, Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal

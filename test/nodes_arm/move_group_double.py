@@ -44,7 +44,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, panda
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
-from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
+from spatial_vlm_ros.manipulation.planning.moveit import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes.arm import arm_planner as arm_requests
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from shape_msgs.msg import SolidPrimitive
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.manipulation.planning.moveit_codes import FAILURE
+from spatial_vlm_ros.manipulation.planning.moveit import FAILURE
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed

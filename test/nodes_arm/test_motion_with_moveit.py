@@ -21,7 +21,7 @@ from waiting import until
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.launcher import robots
-from spatial_vlm_ros.manipulation.occupancy.spaces import MEASURED, UNSEEN
+from spatial_vlm_ros.manipulation.occupancy.measuring import MEASURED, UNSEEN
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE, MotionPlan
 from spatial_vlm_ros.manipulation.standstill import MOST_SPEED
 from spatial_vlm_ros.nodes.arm.motion_messages import box_object, boxes_object, scene_diff

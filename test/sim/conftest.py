@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from spatial_vlm_ros.sim.cameras import VGA
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
+from spatial_vlm_ros.sim.sensor import VGA
 
 SEEDS = (3, 12, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (21, 40)))
 
@@ -32,7 +32,7 @@ def settled(request: pytest.FixtureRequest, _mujoco: None) -> Iterator[tuple[Phy
 @pytest.fixture(scope="session")
 def demo(_mujoco: None) -> Iterator[tuple[PhysicsWorld, PhysicsRendering]]:
     """The demo world "behind" and what its camera sees."""
-    from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+    from spatial_vlm_ros.sim.settled import DEMO_WORLDS
 
     with DEMO_WORLDS["behind"]() as world:
         yield world, world.render(VGA)

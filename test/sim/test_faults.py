@@ -23,9 +23,8 @@ from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.faults import catalogue
 from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, Fault, read_faults
-from spatial_vlm_ros.sim.faults.contents import SECOND, nanoseconds
+from spatial_vlm_ros.sim.faults.contents import SECOND, FaultLine, nanoseconds
 from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder
-from spatial_vlm_ros.sim.faults.line import FaultLine
 from spatial_vlm_ros.streams.compose import rosbags_composer
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.types import NounPhrase

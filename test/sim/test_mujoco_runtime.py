@@ -8,7 +8,7 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.live
-ROOMS = "chick, compilation, demo_worlds, grounder, kinds, physics, renderer, scenery, settled, truth"
+ROOMS = "compilation, grounder, kinds, physics, scenery, settled, small_objects, truth"
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ except ModelError as error:
 def test_a_drawing_library_that_does_not_work_is_an_error_with_its_repair() -> None:
     code = """
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.sim.cameras import VGA
+from spatial_vlm_ros.sim.sensor import VGA
 from spatial_vlm_ros.sim.settled import settled_tabletop
 try:
     settled_tabletop(0, 2).render(VGA)
@@ -56,7 +56,7 @@ except ModelError as error:
 def test_a_choice_of_the_user_is_kept_and_mujoco_may_have_been_imported_before(first: str) -> None:
     code = """
 import os
-from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco, drawing_context
+from spatial_vlm_ros.sim.compilation import load_mujoco, drawing_context
 load_mujoco()
 print(os.environ["MUJOCO_GL"])
 drawing_context().free()

@@ -10,13 +10,11 @@ import pytest
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
-from spatial_vlm_ros.sim.cameras import HD, VGA
-from spatial_vlm_ros.sim.compilation import PlacedModel, compile_model
-from spatial_vlm_ros.sim.meshes import block
-from spatial_vlm_ros.sim.model import CollisionPiece, Model, PaintedSurface
-from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
-from spatial_vlm_ros.sim.renderer import SceneRenderer
+from spatial_vlm_ros.sim.compilation import PlacedModel, compile_model, load_mujoco
+from spatial_vlm_ros.sim.meshes import CollisionPiece, Model, PaintedSurface, block
+from spatial_vlm_ros.sim.physics import SceneRenderer
 from spatial_vlm_ros.sim.scenery import random_scenery
+from spatial_vlm_ros.sim.sensor import HD, VGA
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import PinholeCamera
 

@@ -17,8 +17,7 @@ from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import HOME
 from spatial_vlm_ros.manipulation.builtin_planner.request import Segment
 from spatial_vlm_ros.manipulation.planning.robot_model import load
-from spatial_vlm_ros.sim.arm.cell import STEP
-from spatial_vlm_ros.sim.arm.running import RunningCell
+from spatial_vlm_ros.sim.arm.cell import STEP, RunningCell
 
 
 def tip_of(cell: Any) -> Any:

@@ -8,11 +8,11 @@ import pytest
 from planning_scenes import fingers_down
 
 from spatial_vlm_ros.geometry.camera import normalised_grid
-from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
-from spatial_vlm_ros.manipulation.planning.self_filter import remove_self, self_mask
+from spatial_vlm_ros.manipulation.planning.hulls import remove_self, self_mask
 from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.sim.arm.witness import HELD, CollisionWitness, ConvexBody
 from spatial_vlm_ros.sim.tabletop import look_at

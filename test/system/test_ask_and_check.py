@@ -11,7 +11,7 @@ import tables
 from live_process import Started
 
 pytest.importorskip("mujoco")
-from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+from spatial_vlm_ros.sim.settled import DEMO_WORLDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "examples" / "ask_and_check.py"

@@ -4,11 +4,10 @@
 Its files, in order of use:
 
 - `request.py`: the request: segments, boxes, allowed contacts
-- `srdf.py`, `joint_tree.py`, `joint_limits.py`: read an arm's SRDF, URDF and MoveIt's joint_limits.yaml
+- `description.py`: reads an arm's URDF, SRDF and MoveIt's joint_limits.yaml
 - `arm_model.py`: an arm: joints, limits, hulls, pairs that never collide, fingers
 - `known_arms.py`: the Panda and other arms by name
-- `collision.py`: whether a configuration is free
-- `inverse.py`: configurations of a pose
+- `configurations.py`: whether a configuration is free; configurations of a pose
 - `path.py`: round corners; compute times
 - `planner.py`: lines of the tip, free paths, and the complete planning with its deadline
 """

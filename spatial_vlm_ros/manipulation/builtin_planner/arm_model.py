@@ -13,14 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, RobotDescriptionError
-from spatial_vlm_ros.manipulation.builtin_planner.joint_limits import FULL_TURNS, JointLimit, limits_of
-from spatial_vlm_ros.manipulation.builtin_planner.joint_tree import JointTree, TreeJoint
+from spatial_vlm_ros.manipulation.builtin_planner.description import (
+    FULL_TURNS,
+    JointLimit,
+    JointTree,
+    TreeJoint,
+    limits_of,
+    read_srdf,
+)
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats
-from spatial_vlm_ros.manipulation.builtin_planner.srdf import read_srdf
 from spatial_vlm_ros.manipulation.planning import robot_model
-from spatial_vlm_ros.manipulation.planning.hulls import Hull
+from spatial_vlm_ros.manipulation.planning.hulls import Hull, LinkHull
 from spatial_vlm_ros.manipulation.planning.robot_model import load
-from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
 from spatial_vlm_ros.types import Transform
 
 _WIDEST = 0.5  # m between fingers: more than any parallel gripper opens, as for gripper.opening_max

@@ -17,7 +17,7 @@ import numpy as np
 from spatial_vlm_ros.errors import DependencyError, FileError, UnknownNameError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm_model
-from spatial_vlm_ros.manipulation.builtin_planner.joint_limits import JointLimit
+from spatial_vlm_ros.manipulation.builtin_planner.description import JointLimit
 from spatial_vlm_ros.manipulation.planning.robot_model import read_urdf
 
 ARM_JOINTS = tuple(f"panda_joint{k}" for k in range(1, 8))

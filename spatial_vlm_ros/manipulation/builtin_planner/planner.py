@@ -22,8 +22,7 @@ from spatial_vlm_ros.errors import (
     UnreachableError,
 )
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel
-from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker, in_the_base
-from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
+from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker, Inverse, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import panda
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through, timed
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment

@@ -21,10 +21,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.manipulation.grasping.faces import Face, face_of
-from spatial_vlm_ros.manipulation.grasping.hand_view import CELL, FREE, GraspBody, HandView, hand_view
+from spatial_vlm_ros.manipulation.grasping.hand_view import (
+    CELL,
+    FREE,
+    Face,
+    GraspBody,
+    HandView,
+    ThinParts,
+    face_of,
+    hand_view,
+)
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
-from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
 from spatial_vlm_ros.manipulation.planning.goal import Side
 from spatial_vlm_ros.parameters import PlanningConfig
 

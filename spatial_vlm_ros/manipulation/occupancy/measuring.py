@@ -9,6 +9,7 @@ its voxel with others.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.manipulation.occupancy.flying import on_surface
+from spatial_vlm_ros.geometry.segmentation import STEEPEST
 from spatial_vlm_ros.manipulation.occupancy.unseen import hidden_cells, inside_region, measured_share, within
 from spatial_vlm_ros.manipulation.occupancy.voxels import Indices, VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
@@ -238,3 +239,126 @@ def filled_cells(
     held = counts if each is None else np.bincount(places, each)
     chosen = np.stack(np.unravel_index(kept[held >= least], tuple(spans)), axis=1)
     return np.asarray(chosen + low, np.int32)
+
+
+_LEAST = 3 / 8  # least share of measured neighbours on the same surface: of 8, two pixels side by side have 5, a line 2
+_SIGMAS = 3.0  # standard deviations that two pixels of one surface may differ by, in addition to its slope
+
+
+def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
+    """Mask of the pixels that measured a surface.
+
+    It excludes pixels between two surfaces, where depth keeps rising or falling across the pixel faster than on any
+    surface that a camera sees. A narrow object is nearer than both its sides, so its pixels stay. It also excludes
+    pixels with hardly any measured neighbour at their own depth.
+
+    Args:
+        depth: (H, W) float32, metres, NaN where not measured.
+        focal: focal length, pixels.
+
+    Returns:
+        (H, W) bool; false for pixels without depth.
+    """
+    measured = np.isfinite(depth)
+    if not measured.any():
+        return measured
+    filled = np.where(measured, depth, np.float32(0.0))
+    slope = filled * np.float32(STEEPEST / focal)  # slope of the steepest surface, over one pixel
+    noise = np.asarray(depth_noise(filled, config), np.float32) * np.float32(_SIGMAS)
+    rising, falling = np.zeros(depth.shape, np.uint8), np.zeros(depth.shape, np.uint8)
+    limit = slope + noise
+    height, width = filled.shape
+    bordered = cv2.copyMakeBorder(filled, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=-1000.0)
+    bordered[1:-1, 1:-1][~measured] = -1000.0
+    like, around = np.zeros(filled.shape, np.uint8), np.zeros(filled.shape, np.uint8)  # of the 8 neighbours
+    for down in range(3):
+        for across in range(3):
+            if (down, across) != (1, 1):
+                other = bordered[down : down + height, across : across + width]
+                like += (np.abs(other - filled) <= limit).view(np.uint8)
+                around += (other >= 0).view(np.uint8)
+    for axis in (0, 1):
+        step = np.diff(depth, axis=axis)
+        nothing = np.full_like(np.take(depth, [0], axis=axis), np.nan)
+        before, after = np.concatenate((nothing, step), axis=axis), np.concatenate((step, nothing), axis=axis)
+        with np.errstate(invalid="ignore"):
+            rising |= ((before > slope) & (after > slope) & (before + after > 2 * limit)).view(np.uint8)
+            falling |= ((before < -slope) & (after < -slope) & (before + after < -2 * limit)).view(np.uint8)
+    return measured & (like > 0) & (like >= _LEAST * around) & (rising == 0) & (falling == 0)
+
+
+PREFIX = "occupancy/"
+"""Prefix of the names of occupied space, so that no detection has the same id."""
+MEASURED, BESIDE, UNSEEN = f"{PREFIX}measured", f"{PREFIX}beside_target", f"{PREFIX}unseen"
+INSIDE = f"{PREFIX}in_destination"
+_INSIDE = 0.01  # metres outside the destination's box that its measured rim may be
+_BESIDE = 0.02  # metres from the target's box within which an obstacle may touch it during the lift
+_NEIGHBOURS = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.int32)
+
+
+@dataclass(frozen=True)
+class OccupiedSpace:
+    """A group of unnamed obstacles that are treated alike.
+
+    Args:
+        id: MEASURED, BESIDE, INSIDE or UNSEEN.
+        boxes: boxes along the axes of the planning frame; at least one.
+    """
+
+    id: str
+    label: str
+    boxes: tuple[Solid, ...]
+
+
+def spaces_of(occupancy: Occupancy | None, target: Solid, entered: Solid | None = None) -> tuple[OccupiedSpace, ...]:
+    """Divide occupied space into up to four parts.
+
+    Obstacles measured within 2 cm of the target and no higher than its top are a separate part: the target may touch
+    them during the lift, because moving up brings it no nearer. Those in the destination are another, which the
+    target may touch while it is lowered, such as the wall of a bowl that its box enters. The gripper may touch neither.
+
+    Args:
+        occupancy: occupancy of a scene; None gives no parts.
+    """
+    if occupancy is None:
+        return ()
+    measured = occupancy.measured
+    beside = is_beside(measured, target)
+    inside = is_inside(measured, entered) & ~beside
+    parts = (
+        (MEASURED, "an object without a name", measured.kept(~beside & ~inside)),
+        (BESIDE, "an object without a name beside the target", measured.kept(beside)),
+        (INSIDE, "the rim or the contents of the place", measured.kept(inside)),
+        (UNSEEN, "space that the camera does not see", occupancy.unseen),
+    )
+    return tuple(OccupiedSpace(id_, label, blocks.as_boxes()) for id_, label, blocks in parts if len(blocks))
+
+
+def is_beside(measured: VoxelBlocks, target: Solid) -> npt.NDArray[np.bool_]:
+    """(N,) whether voxels are within 2 cm of the target and no higher than its top, in the order of `centres`."""
+    centres, half = measured.centres(), measured.edge / 2
+    beside = within(target.grown((_BESIDE + half, _BESIDE + half, _BESIDE + half)), centres)
+    return np.asarray(beside & (centres[:, 2] - half < target.top))
+
+
+def is_inside(measured: VoxelBlocks, entered: Solid | None) -> npt.NDArray[np.bool_]:
+    """(N,) whether voxels are in the space that the target enters in its destination, in the order of `centres`."""
+    centres, more = measured.centres(), _INSIDE + measured.edge / 2
+    return np.zeros(len(centres), np.bool_) if entered is None else within(entered.grown((more, more, 0.0)), centres)
+
+
+def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:
+    """Space that is occupied now and was not when the plan was made, with a tolerance of one voxel for noise."""
+    if then is None:
+        return now
+    known = [widened(blocks) for blocks in (then.measured, then.unseen)]
+    measured, unseen = now.measured, now.unseen
+    for blocks in known:
+        measured, unseen = without(measured, blocks), without(unseen, blocks)
+    return replace(now, measured=measured, unseen=unseen)
+
+
+def widened(blocks: VoxelBlocks) -> VoxelBlocks:
+    """Add the 26 neighbours of each voxel."""
+    around = (blocks.indices[:, None, :] + _NEIGHBOURS).reshape(-1, 3)
+    return voxels_at(around, blocks.edge, blocks.origin)

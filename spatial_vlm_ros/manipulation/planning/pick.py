@@ -18,9 +18,15 @@ from typing import Literal
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.manipulation.grasping.candidates import GraspCandidate, score_of, terms_of, varied
-from spatial_vlm_ros.manipulation.grasping.faces import face_of
-from spatial_vlm_ros.manipulation.grasping.hand_view import STRAY, GraspBody, beside, in_the_way, under_palm
+from spatial_vlm_ros.manipulation.grasping.hand_view import (
+    STRAY,
+    GraspBody,
+    ThinParts,
+    beside,
+    face_of,
+    in_the_way,
+    under_palm,
+)
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.grasping.search import (
     SurfaceGrasp,
@@ -31,14 +37,22 @@ from spatial_vlm_ros.manipulation.grasping.search import (
     surface_grasps,
 )
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
-from spatial_vlm_ros.manipulation.grasping.thin_parts import ThinParts
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, UNSEEN
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, Kind, PickGoal, Rejection, Side, refused
+from spatial_vlm_ros.manipulation.occupancy.measuring import BESIDE, UNSEEN
+from spatial_vlm_ros.manipulation.planning.goal import (
+    Grasp,
+    GraspCandidate,
+    Kind,
+    PickGoal,
+    Rejection,
+    Side,
+    refused,
+    score_of,
+    terms_of,
+    varied,
+)
 from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links
-from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Way, judged, words_outside
 from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, distances, gaps
-from spatial_vlm_ros.manipulation.planning.workspace import words_outside
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 

@@ -12,10 +12,8 @@ from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal, Placement, Rejection, refused
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
-from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
+from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, Way, judged, words_outside
 from spatial_vlm_ros.manipulation.planning.solids import Solid
-from spatial_vlm_ros.manipulation.planning.workspace import words_outside
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Place, Pose, Resolution, Vector3
 

@@ -26,8 +26,7 @@ from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files.documents import parse_xml, read_xml
 from spatial_vlm_ros.files.reading import MIB, check_regular
-from spatial_vlm_ros.manipulation.planning.hulls import Hull, spread_over_sphere
-from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull, remove_self, self_mask
+from spatial_vlm_ros.manipulation.planning.hulls import Hull, LinkHull, remove_self, self_mask, spread_over_sphere
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, DepthConfig, StreamConfig
 from spatial_vlm_ros.types import RgbdFrame, Transform
 

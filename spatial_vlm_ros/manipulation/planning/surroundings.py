@@ -18,8 +18,7 @@ from spatial_vlm_ros.errors import InputError, TransformUnavailableError
 from spatial_vlm_ros.geometry.camera import normalise
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.geometry.support import tables
-from spatial_vlm_ros.manipulation.grasping.seeing import target_points
-from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints, target_points
 from spatial_vlm_ros.manipulation.occupancy.measuring import KnownBodies, Occupancy, occupancy_of
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import ResolverConfig

@@ -27,7 +27,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.arm_model import ArmModel, arm
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import BASE_LINK, known_arm
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, MotionRequest
-from spatial_vlm_ros.manipulation.planning.moveit_codes import number_of_error
+from spatial_vlm_ros.manipulation.planning.moveit import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes import parameters, qos
 from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory

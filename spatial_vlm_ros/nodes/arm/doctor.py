@@ -28,7 +28,7 @@ from spatial_vlm_ros.doctor.arm import (
 )
 from spatial_vlm_ros.doctor.arm_frames import description_findings, frame_findings, scene_findings
 from spatial_vlm_ros.doctor.findings import Finding
-from spatial_vlm_ros.manipulation.planning.moveit_pipelines import first_names, further_names
+from spatial_vlm_ros.manipulation.planning.moveit import first_names, further_names
 from spatial_vlm_ros.nodes import main, messages, qos
 from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node

@@ -28,10 +28,16 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
-from spatial_vlm_ros.manipulation.grippers.judging import NOTHING_REPORTED, why_not_held, why_not_open
+from spatial_vlm_ros.manipulation.grippers import NOTHING_REPORTED, why_not_held, why_not_open
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
-from spatial_vlm_ros.manipulation.planning.moveit_codes import SUCCESS, meaning_of, number_of
-from spatial_vlm_ros.manipulation.planning.moveit_pipelines import check_pipelines, first_names, further_names
+from spatial_vlm_ros.manipulation.planning.moveit import (
+    SUCCESS,
+    check_pipelines,
+    first_names,
+    further_names,
+    meaning_of,
+    number_of,
+)
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, PlaceFor, PlanStep, check_goals
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.standstill import Stand

@@ -31,7 +31,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
-from spatial_vlm_ros.manipulation.occupancy.swept import matrix_of as matrix_from
+from spatial_vlm_ros.manipulation.occupancy.watching import matrix_of as matrix_from
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import MotionConfig

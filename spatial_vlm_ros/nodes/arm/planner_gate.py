@@ -60,7 +60,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import (
     told,
 )
 from spatial_vlm_ros.manipulation.planning.planner import is_plan_of
-from spatial_vlm_ros.manipulation.planning.workspace import keep_outs
+from spatial_vlm_ros.manipulation.planning.scene import keep_outs
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient

@@ -29,8 +29,7 @@ from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.planned_motion import CONTACTS, fingers_at
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix
-from spatial_vlm_ros.manipulation.planning.moveit_codes import FAILURE, meaning_of
-from spatial_vlm_ros.manipulation.planning.moveit_pipelines import CUMOTION_PIPELINE
+from spatial_vlm_ros.manipulation.planning.moveit import CUMOTION_PIPELINE, FAILURE, meaning_of
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import (
     JOINED,

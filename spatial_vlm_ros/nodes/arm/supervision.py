@@ -18,8 +18,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.manipulation.grippers.judging import REACHED
-from spatial_vlm_ros.manipulation.grippers.stroke import FingerWatch, finger_stroke
+from spatial_vlm_ros.manipulation.grippers import REACHED, FingerWatch, finger_stroke
 from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog

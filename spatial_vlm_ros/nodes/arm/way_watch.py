@@ -25,13 +25,18 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.geometry.camera import rectify
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, box_pose, kinematics_of
-from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, matrix_of, swept_space
-from spatial_vlm_ros.manipulation.occupancy.watching import CONFIRMED, Intrusion, IntrusionWatch
+from spatial_vlm_ros.manipulation.occupancy.watching import (
+    CONFIRMED,
+    Intrusion,
+    IntrusionWatch,
+    box_hull,
+    matrix_of,
+    swept_space,
+)
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.manipulation.planning.gripper import flange_pose
-from spatial_vlm_ros.manipulation.planning.hulls import Hull
-from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
+from spatial_vlm_ros.manipulation.planning.hulls import Hull, LinkHull
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.proposals import motion_of
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch

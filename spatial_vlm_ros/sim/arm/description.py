@@ -12,10 +12,8 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.manipulation.planning.robot_model import mesh_file, package_folders
-from spatial_vlm_ros.sim.compilation import add_surface
-from spatial_vlm_ros.sim.meshes import Array, Mesh, join
-from spatial_vlm_ros.sim.model import Colour, PaintedSurface
-from spatial_vlm_ros.sim.mujoco_runtime import load_mujoco
+from spatial_vlm_ros.sim.compilation import add_surface, load_mujoco
+from spatial_vlm_ros.sim.meshes import Array, Colour, Mesh, PaintedSurface, join
 
 _COLLADA = "{http://www.collada.org/2005/11/COLLADASchema}"
 _REPAIR = "install example-robot-data from its wheel"

@@ -10,7 +10,7 @@ import numpy as np
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded, in_millimetres
 from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.sim.renderer import SceneRenderer
+from spatial_vlm_ros.sim.physics import SceneRenderer
 from spatial_vlm_ros.sim.sensor import STEREO, noisy
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 

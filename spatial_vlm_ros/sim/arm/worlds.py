@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables for the arm: small chicks, a cup, other objects and a tray; the camera faces the arm.
+"""Tables for the arm: small chicks, a cup, other objects and a tray; and disturbances of them, written as text.
 
 The camera looks back at the arm, so that objects behind the cup are nearer to the arm and within its reach. Everything
 except the tray is small enough for a hand that opens 80 mm.
@@ -7,6 +7,7 @@ except the tray is small enough for a hand that opens 80 mm.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import BASE_LINK
 from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.kinds import make
-from spatial_vlm_ros.sim.model import Model, scaled
+from spatial_vlm_ros.sim.meshes import Model, scaled, turn
 from spatial_vlm_ros.sim.physics import PhysicsWorld
 from spatial_vlm_ros.sim.scenery import Light, Scenery, random_scenery
 from spatial_vlm_ros.sim.settled import broken
@@ -217,3 +218,93 @@ def _seen(obj: PlacedModel, eye: np.ndarray, to: np.ndarray) -> bool:
     offset = np.asarray(obj.position[:2]) - eye
     along, across = float(offset @ way) / length, abs(float(way[0] * offset[1] - way[1] * offset[0])) / length
     return along > length + 0.03 or across > _VIEW
+
+
+_KEYS = {"move": {"id", "to", "yaw_deg"}, "remove": {"id"}, "camera": {"by", "turn_deg", "told"}, "world": {"name"}}
+
+
+@dataclass(frozen=True)
+class Move:
+    """Teleport an object: its foot to `to`, metres in the base frame, rotated by `yaw` radians."""
+
+    id: str
+    to: Vector3
+    yaw: float = 0.0
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Remove an object."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class NudgeCamera:
+    """Shift the camera by metres in the base frame and rotate it about the vertical.
+
+    `told` says whether its published pose is updated, as after a new calibration.
+    """
+
+    by: Vector3
+    turn_deg: float = 0.0
+    told: bool = False
+
+    def applied(self, base_T_camera: Transform) -> Transform:
+        """The new pose."""
+        matrix = base_T_camera.matrix.copy()
+        matrix[:3, :3] = turn("z", math.radians(self.turn_deg)) @ matrix[:3, :3]
+        matrix[:3, 3] += self.by
+        return Transform(base_T_camera.parent, base_T_camera.child, matrix)
+
+
+@dataclass(frozen=True)
+class ChangeWorld:
+    """Switch to another world, named like the parameter `world`."""
+
+    name: str
+
+
+Disturbance = Move | Remove | NudgeCamera | ChangeWorld
+
+
+def disturbance(words: str) -> Disturbance:
+    """Parse a disturbance.
+
+    Args:
+        words: JSON: `{"move": {"id": "cup", "to": [0.5, 0.1, 0.0], "yaw_deg": 90}}`, `{"remove": {"id": "cup"}}`,
+            `{"camera": {"by": [0.01, 0, 0], "turn_deg": 2, "told": false}}` or `{"world": {"name": "7"}}`.
+    """
+    try:
+        (kind, said), *others = json.loads(words).items()
+        if others or kind not in _KEYS:
+            raise UnknownNameError("disturbance", kind if kind not in _KEYS else "several at once", _KEYS)
+        for key in set(said) - _KEYS[kind]:
+            raise UnknownNameError(f"key of {kind}", key, sorted(_KEYS[kind]))
+        if kind == "move":
+            return Move(str(said["id"]), _vector(said["to"]), math.radians(float(said.get("yaw_deg", 0.0))))
+        if kind == "remove":
+            return Remove(str(said["id"]))
+        if kind == "world":
+            return ChangeWorld(str(said["name"]))
+        told = said.get("told", False)
+        if not isinstance(told, bool):
+            raise TypeError("told must be true or false")
+        return NudgeCamera(_vector(said.get("by", (0, 0, 0))), _finite(said.get("turn_deg", 0.0)), told)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        got = f"{type(error).__name__}: {error}"
+        raise InputError("disturbance", got, "JSON as docs/sim_arm.md describes it") from error
+
+
+def _vector(values: object) -> Vector3:
+    x, y, z = (_finite(value) for value in values)  # type: ignore[attr-defined]
+    return x, y, z
+
+
+def _finite(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]
+    if not np.isfinite(number):
+        raise ValueError(f"{number} is not finite")
+    return number

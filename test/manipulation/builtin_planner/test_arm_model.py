@@ -19,9 +19,8 @@ from benchmarks.arm_reach import UR5E, reaches, tip_of, within_reach
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import DependencyError, InputError, JointLimitError, RobotDescriptionError, UnknownNameError
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel, arm_model
-from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
-from spatial_vlm_ros.manipulation.builtin_planner.inverse import Inverse
-from spatial_vlm_ros.manipulation.builtin_planner.joint_limits import JointLimit, read_joint_limits
+from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker, Inverse
+from spatial_vlm_ros.manipulation.builtin_planner.description import JointLimit, read_joint_limits
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import (
     ARMS,
     HOME,
@@ -34,7 +33,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.known_arms import (
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, Segment
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
-from spatial_vlm_ros.manipulation.planning.moveit_codes import meaning_of, number_of_error
+from spatial_vlm_ros.manipulation.planning.moveit import meaning_of, number_of_error
 from spatial_vlm_ros.manipulation.planning.robot_model import model_and_geometry, read_hulls, robot_of
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, DepthConfig, StreamConfig
 

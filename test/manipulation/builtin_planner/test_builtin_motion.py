@@ -12,7 +12,7 @@ import pytest
 from tables import called, tables
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.manipulation.builtin_planner.collision import Checker
+from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ACCELERATION, HOME, description, panda
 from spatial_vlm_ros.manipulation.builtin_planner.path import rounded, through, timed
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment

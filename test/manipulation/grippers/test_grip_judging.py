@@ -9,9 +9,16 @@ from hypothesis import strategies as st
 from tables import tables
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.manipulation.grippers import stroke
-from spatial_vlm_ros.manipulation.grippers.judging import GripReport, why_not_held, why_not_open
-from spatial_vlm_ros.manipulation.grippers.stroke import FingerWatch, Stroke, linear_stroke, read_stroke
+from spatial_vlm_ros.manipulation import grippers as stroke
+from spatial_vlm_ros.manipulation.grippers import (
+    FingerWatch,
+    GripReport,
+    Stroke,
+    linear_stroke,
+    read_stroke,
+    why_not_held,
+    why_not_open,
+)
 from spatial_vlm_ros.parameters import MotionConfig
 
 TABLES = tables(__file__)

@@ -18,15 +18,19 @@ from scipy.spatial.transform import Rotation
 
 from spatial_vlm_ros.errors import DepthError, InputError, ShapeError
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.manipulation.occupancy.flying import on_surface
-from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy, stands_for
-from spatial_vlm_ros.manipulation.occupancy.spaces import widened
-from spatial_vlm_ros.manipulation.occupancy.swept import box_hull, swept_space
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy, on_surface, stands_for, widened
 from spatial_vlm_ros.manipulation.occupancy.voxels import MOST_CELLS, VoxelBlocks, voxels_at
-from spatial_vlm_ros.manipulation.occupancy.watching import CONFIRMED, LEAST_SHOWN, Intrusion, IntrusionWatch
+from spatial_vlm_ros.manipulation.occupancy.watching import (
+    CONFIRMED,
+    LEAST_SHOWN,
+    Intrusion,
+    IntrusionWatch,
+    box_hull,
+    swept_space,
+)
 from spatial_vlm_ros.manipulation.planned_motion import MotionFrame, MovingLink, PlannedMotion
+from spatial_vlm_ros.manipulation.planning.hulls import LinkHull
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
-from spatial_vlm_ros.manipulation.planning.self_filter import LinkHull
 from spatial_vlm_ros.manipulation.planning.surroundings import occupancy_around
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig, ResolverConfig
 from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Place, Pose, RgbdFrame, Scene, Transform, Vector3

@@ -20,8 +20,7 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ShapeError, TransformError, TransformUnavailableError
 from spatial_vlm_ros.geometry.camera import normalise
 from spatial_vlm_ros.manipulation.planning.gripper import LINKS, Tip, flange_pose, flange_T_tip, links
-from spatial_vlm_ros.manipulation.planning.hulls import Hull
-from spatial_vlm_ros.manipulation.planning.self_filter import SIGMAS, LinkHull, remove_self, self_mask
+from spatial_vlm_ros.manipulation.planning.hulls import SIGMAS, Hull, LinkHull, remove_self, self_mask
 from spatial_vlm_ros.manipulation.planning.solids import Solid, TurnedBox, distances, gaps
 from spatial_vlm_ros.parameters import DepthConfig, GripperConfig, planning_from
 from spatial_vlm_ros.types import PinholeCamera, Pose, RgbdFrame, Transform

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from tables import called, tables
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.manipulation.planning import moveit_pipelines as pipelines
+from spatial_vlm_ros.manipulation.planning import moveit as pipelines
 from spatial_vlm_ros.manipulation.planning.motion import (
     check_base_still,
     check_camera_still,
@@ -22,7 +22,7 @@ from spatial_vlm_ros.manipulation.planning.motion import (
     check_no_jump,
     moved_by,
 )
-from spatial_vlm_ros.manipulation.planning.moveit_codes import CODES, meaning_of, number_of, number_of_error
+from spatial_vlm_ros.manipulation.planning.moveit import CODES, meaning_of, number_of, number_of_error
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import (

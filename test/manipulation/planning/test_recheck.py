@@ -13,17 +13,30 @@ from test_pick_sequence import Cell, seen_but
 
 from spatial_vlm_ros.errors import DepthError, GoalError, SceneChangedError
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
-from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
-from spatial_vlm_ros.manipulation.occupancy.spaces import BESIDE, INSIDE, MEASURED, UNSEEN, changed_since, spaces_of
+from spatial_vlm_ros.manipulation.occupancy.measuring import (
+    BESIDE,
+    INSIDE,
+    MEASURED,
+    UNSEEN,
+    Occupancy,
+    changed_since,
+    spaces_of,
+)
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
-from spatial_vlm_ros.manipulation.planning.obstacles import Way, judged
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE, MotionPlan, PlanStep, Trajectory, plan_of
-from spatial_vlm_ros.manipulation.planning.scene import AllowedContact, PlanningObject, PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.scene import (
+    AllowedContact,
+    PlanningObject,
+    PlanningScene,
+    Way,
+    judged,
+    planning_scene,
+)
 from spatial_vlm_ros.manipulation.planning.solids import Solid, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
 from spatial_vlm_ros.manipulation.recheck import check_clearance, check_plan_holds

@@ -12,11 +12,9 @@ from tables import tables
 
 from spatial_vlm_ros.errors import GoalError, InputError
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.manipulation.grasping.candidates import WEIGHTS
 from spatial_vlm_ros.manipulation.grasping.search import SurfaceGrasp, surface_grasps
-from spatial_vlm_ros.manipulation.grasping.seeing import surface_cells, target_points, upper_circle
-from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
+from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints, surface_cells, target_points, upper_circle
+from spatial_vlm_ros.manipulation.planning.goal import WEIGHTS, Grasp, PickGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig

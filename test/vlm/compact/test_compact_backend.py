@@ -36,8 +36,8 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.compact import load, merged
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.sim.cameras import VGA, camera_of
-from spatial_vlm_ros.sim.demo_worlds import DEMO_WORLDS
+from spatial_vlm_ros.sim.sensor import VGA, camera_of
+from spatial_vlm_ros.sim.settled import DEMO_WORLDS
 from spatial_vlm_ros.types import NounPhrase, Status
 from spatial_vlm_ros.vlm.compact.decoding import Instance
 from spatial_vlm_ros.vlm.compact.model import CompactModel, export, strip_traces

@@ -15,8 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import CancelledError, InputError
-from spatial_vlm_ros.manipulation.grippers.judging import GripReport
-from spatial_vlm_ros.manipulation.grippers.stroke import command_stroke
+from spatial_vlm_ros.manipulation.grippers import GripReport, command_stroke
 from spatial_vlm_ros.manipulation.planning.planner import PlanStep
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Action, Asked, Bridge, Service
