@@ -16,41 +16,57 @@ from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.acts import correction_marks, words_of
+from spatial_vlm_ros.language.acts import WISHED, base_forms, correction_marks, words_of
 from spatial_vlm_ros.language.distances import distance_at
 from spatial_vlm_ros.language.lexicon import HESITATIONS
-from spatial_vlm_ros.language.lookahead import Lookahead, Token
+from spatial_vlm_ros.language.lookahead import RELATING, Lookahead, Token
 from spatial_vlm_ros.language.parser import parse, tokens_of
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.relations import MEANINGS, MEASURED
 from spatial_vlm_ros.language.revising import without_condition
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
-from spatial_vlm_ros.language.spoken import ASIDE, POLITE, misheard, plainer
+from spatial_vlm_ros.language.spoken import ASIDE, POLITE, misheard, plainer, states
 from spatial_vlm_ros.language.steps import act_of_words
+from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import SLIP, WordRole, singular, split
 from spatial_vlm_ros.types import AccountedWord, FrameOfReference, SpatialQuery
 from spatial_vlm_ros.types.query import WordAccount
 
 _EMPTY = words_of("empty")
+_PARTICLES = frozenset({"on", "off", "out", "away", "open"})
+_SOME = frozenset({"a", "an", "which", "whichever", "either"})
+_RECEIVING = frozenset({"me", "us", "i'll", "we'll"})
 _GUARDS = words_of("guards")
 _COURTEOUS = frozenset({"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTICLE", "POSTURE", "MEASURE"})
 _DENYING = frozenset({"NOT", "IS NOT", "THATIS NOT", "PRON THATIS NOT", "FORBID", "FORBID_GERUND", "NOR"})
-_PRONOUNS = frozenset({"it", "them", "that", "one", "ones", "there"})
-"""Words that a rewrite may replace by a noun that was said before."""
 _LETTING_GO = frozenset({"drop", "lower", "bring", "get", "take"})
 """Verbs that a rewrite may write as "put" before a place ("drop it in the box")."""
 _LANDING = words_of("put_down") | words_of("landing")
 _WHOSE = {"my": FrameOfReference.SPEAKER, "your": FrameOfReference.ROBOT}
 _WORDS_OF = {
     "of": ("part of", "at a distance from"),
-    "from": ("at a distance from",),
+    "from": ("at a distance from", "part of"),
+    "off": ("part of",),
     "out": ("inside",),
     "not": ("other than",),
+    **dict.fromkeys(("nearest", "nearer", "closest", "closer"), ("closest to",)),
 }
 """Relations that a rewrite may state for a word that has other meanings, too."""
+_UNABLE = frozenset({"can't", "cant", "cannot", "couldn't"})
+_JOINTS = frozenset({"and", "but", "so", "because"})
+_CONDITIONAL = word_set("if unless when until before after only you robot while whenever otherwise except without")
 _HAVING = frozenset({"with", "has", "have", "having"})
 _REMARKED: dict[str, WordAccount] = {ASIDE: "left out", POLITE: "courtesy", SLIP: "slip"}
-_HELD = {"containing": "inside", "supporting": "on"}
+_HELD = {"containing": ("inside",), "supporting": ("on",)}
 """Relations that a rewrite may turn round: "the jar with the spoon inside" is the jar containing it."""
+_ALIKE = {
+    "near": ("next to", "closest to"),
+    "next to": ("near",),
+    "under": ("below",),
+    "below": ("under",),
+    "on": ("above",),
+}
+"""Relations that a rewrite may state for one another, with a flag."""
 _DESCRIBING = frozenset({"ADJ", "SUP", "ORD", "NUM", "ADJP"})
 _Key = tuple[Any, ...]
 
@@ -102,13 +118,21 @@ def _sound(word: str) -> str:
     return re.sub(r"(.)\1+", r"\1", re.sub(r"[aeiouwhy]", "", heard)) or word
 
 
+def _extreme(look: str) -> str:
+    """The superlative of a look: "largest" for "big" and "large"; the look itself if it has none."""
+    forms = (f"{look}est", f"{look}{look[-1]}est", f"{look}st", f"{look[:-1]}iest")
+    found = (phrase_table().get(form) or {} for form in forms)
+    return next((kinds["SUP"][0] for kinds in found if "SUP" in kinds), look)
+
+
 def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
     """What a phrase of the tables may mean."""
     if kind in ("VERB", "GERUND", "THEN VERB"):
         denied = value == AVOID or str(value).startswith(FORBIDDEN)
         yield from [("not",)] if denied else []
         act = act_of_words(str(value).removeprefix(FORBIDDEN), text)
-        yield "act", "place" if act in ("move", "put into") else value if value == "turn" else act
+        yield "act", "place" if act in ("move", "put into") else value if str(value).startswith("turn") else act
+        yield from [("act", "give")] if value == "give" else []  # "grab me the cup"
         yield from [("leave",)] if text.startswith("leave") else []
     elif kind in _DENYING:
         yield ("not",)
@@ -130,7 +154,7 @@ def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
     elif kind in ("NUM", "QTY", "ALONE"):
         yield "number", value
     elif kind in ("ADJ", "ADJP", "ADJNOUN"):
-        yield "look", value
+        yield "look", _extreme(value) if kind == "ADJ" else value
     elif kind == "FRAME":
         yield "frame", value[0]
     elif kind in ("OTHER", "PERSON"):
@@ -147,6 +171,8 @@ def _needed(token: Token) -> list[_Key]:
         return []
     if token.kind in ("NUM", "QTY") and token.value == lexicon.ONE_OF:
         return []
+    if token.kind == "OUTSIDE":
+        return [("noun", singular(token.text))]
     keys = list(_keys(token.kind, token.value, token.text))
     if token.kind == "VERB" and token.value in (AVOID, f"{FORBIDDEN}touch"):
         return [("keep off",)]
@@ -166,22 +192,21 @@ class _Accounting:
         self.words = split(instruction)
         self.seen = Lookahead(list(self.words))
         self.sources = sorted(self._sources(), key=lambda source: source.first - source.after)  # the longest first
-        self.likelier = list(self._misheard())
+        self.likelier = list(self._less_likely())
         self.ordered = any(key[0] == "act" for source in self.sources for key in source.keys)
         self.having = False  # a relation was turned round: "with the spoon inside" is "containing the spoon"
-        self.points_back = not _PRONOUNS.isdisjoint(self.seen.texts)
+        self.last = -1  # word that the token before came from
         self.used: dict[int, str] = {}  # word → the words of the rewrite that it became
         self.telling: set[int] = set()  # words used for an object, a look or a relation
+        self.several = False  # the rewrite has several verbs
         self.roles: dict[int, WordAccount] = {}
         self.account = Account()
 
     def run(self) -> Account:
-        asked = parse(self.command)[0].question is not None
-        tokens = [] if asked else list(tokens_of(self.command))
+        tokens = list(tokens_of(self.command))
         self._condition()
-        if asked:
-            self._same_words()
         placed = [(token, self._place(token)) for token in tokens]
+        self.several = sum(token.kind == "VERB" for token in tokens) > 1
         self._check_order([(token, source) for token, source in placed if source is not None])
         self._courtesies()
         self._remarks()
@@ -195,22 +220,28 @@ class _Accounting:
 
     def _sources(self) -> Iterator[_Source]:
         texts = self.seen.texts
+        related = {n for i in range(len(texts)) for match in self.seen.matches(i) if match.kinds.keys() & RELATING
+                   and match.length > 1 for n in range(i, match.after)}  # fmt: skip
         for i, text in enumerate(texts):
             if not text:
                 continue
             own: set[_Key] = {("noun", singular(text)), ("noun", singular(text.removesuffix("'s")))}
-            own |= {("act", "place")} if text in _LANDING | _LETTING_GO else set()
+            own |= {("act", "place")} if text in _LANDING | _LETTING_GO and i not in related else set()
             own |= {("shift", text)} if text in lexicon.SHIFTS else set()
             shifts = text in _WHOSE and not lexicon.SHIFTS.keys().isdisjoint(texts[i + 1 : i + 2])
             own |= {("frame", _WHOSE[text])} if shifts else set()
             own |= {("number", int(text))} if text.isdecimal() else set()
-            own |= {("rel", name) for name in _WORDS_OF.get(text, ())}
-            own |= {("rel", "without")} if text == "no" and texts[i - 1] in (*_HAVING, "got") else set()
+            own |= {("rel", name) for name in _WORDS_OF.get(text, ())} | ({("any",)} if text in _SOME else set())
+            having = texts[i - 1] in (*_HAVING, "got")
+            own |= {("rel", "without")} if text == "no" and having else set()
+            own |= {("not",)} if text == "nothing" and having else set()
             own |= {("order", int(text[:-2]))} if text[:-2].isdecimal() else set()
             yield _Source(i, i + 1, frozenset(own))
             if text.endswith("'s"):
                 yield _Source(i, i, frozenset({("rel", "part of")}))
             after = texts[i + 1] if i + 1 < len(texts) else ""
+            if after:
+                yield _Source(i, i + 2, frozenset({("noun", singular(text + after))}))  # "tea pot"
             if text == "number" and (after.isdecimal() or after in lexicon.NUMBERS):
                 yield _Source(i, i + 2, frozenset({("order", lexicon.NUMBERS.get(after) or int(after))}))
             for match in self.seen.matches(i):
@@ -222,8 +253,21 @@ class _Accounting:
             if said is not None and said.distance is not None:
                 yield _Source(i, i + said.length, frozenset({("distance", said.distance)}))
 
-    def _misheard(self) -> Iterator[_Source]:
-        """What words mean that sound the same; no negation, for "know" is not "no" in all that people say."""
+    def _less_likely(self) -> Iterator[_Source]:
+        """What wishes, verbs with a particle elsewhere ("turn the lamp on") and words of the same sound may mean.
+
+        No negation, for "know" is not "no" in all that people say.
+        """
+        receives = not _RECEIVING.isdisjoint(self.seen.texts)
+        for i, text in enumerate(self.seen.texts):
+            for match in self.seen.matches(i):
+                takes = ("act", "take") in _keys("VERB", match.kinds.get("VERB", ""), match.text)
+                acts = {"place", "take"} if match.text in WISHED else {"give"} if takes and receives else set()
+                yield _Source(i, match.after, frozenset(("act", act) for act in acts), match.text)
+            ends = (n for n in range(i + 2, len(self.words)) if not self.seen.opens(n + 1))
+            for particle in _PARTICLES.intersection(self.seen.texts[n] for n in ends):
+                kinds = self.seen.phrases.get(f"{text} {particle}") or {}
+                yield _Source(i, i + 1, frozenset(_keys("VERB", kinds.get("VERB", ""), text)), f"{text} … {particle}")
         seen = Lookahead(misheard(self.words) or [])
         for i in range(len(seen.words)):
             for match in seen.matches(i):
@@ -235,14 +279,16 @@ class _Accounting:
     def _place(self, token: Token) -> _Source | None:
         """The words that a token of the rewrite comes from; notes it as added if there are none."""
         found: list[_Source] = []
-        last = max(self.used, default=-1)
         for key in _needed(token):
             fits = [source for source in self.sources if key in source.keys]
-            if key[0] == "rel" and not fits and key[1] in _HELD:
-                fits = [source for source in self.sources if ("rel", _HELD[key[1]]) in source.keys]
-                self.having = bool(fits)
+            if key[0] == "rel" and not fits:
+                names = {("rel", name) for name in (*_HELD.get(key[1], ()), *_ALIKE.get(key[1], ()))}
+                fits = [source for source in self.sources if not source.keys.isdisjoint(names)]
+                self.having = self.having or (bool(fits) and key[1] in _HELD)
+                if key[1] in _ALIKE:
+                    fits = [s._replace(heard=" ".join(self.seen.texts[s.first : s.after])) for s in fits]
             fresh = [source for source in fits if self.used.keys().isdisjoint(range(source.first, source.after))]
-            again = key[0] in ("frame", "act", "distance") or (key[0] == "noun" and self.points_back)
+            again = key[0] in ("frame", "act", "distance", "noun")
             fits = fresh or [source for source in fits if again or source in found]
             if not fits:
                 fits = [source for source in self.likelier if key in source.keys]
@@ -262,8 +308,12 @@ class _Accounting:
             if not fits:
                 self.account.refused.append(f"it adds {token.text!r}")
                 return None
-            found.append(min(fits, key=lambda source: (source.first < last, abs(source.first - last))))
+            last, acts = self.last, key[0] == "act"  # of "put in the box" rather "put"
+            found.append(
+                min(fits, key=lambda s: (s.first < last, abs(s.first - last), acts and self.seen.relating(s.after - 1)))
+            )
         for source in found:
+            self.last = source.first
             for n in range(source.first, source.after):
                 self.used.setdefault(n, token.text)
                 self.telling |= set() if token.kind in ("VERB", "QTY") else {n}
@@ -277,30 +327,15 @@ class _Accounting:
             length = len(self.words[begin:]) - len(without_condition(self.words[begin:])[0])
             self.used.update(dict.fromkeys(range(begin, begin + length), self.command.split(" ")[0]))
 
-    def _same_words(self) -> None:
-        """Use the words of a question: all of them must have been said."""
-        said: dict[str, list[int]] = {}
-        for n, word in enumerate(self.words):
-            said.setdefault(singular(word.text), []).append(n)
-        for word in split(self.command):
-            places = said.get(singular(word.text), [])
-            free = next((n for n in places if n not in self.used), None)
-            if free is not None:
-                if word.text not in _EMPTY and free < max(self.telling, default=-1):
-                    self._flag("its parts are in another order")
-                self.used[free] = word.text
-                self.telling |= set() if word.text in _EMPTY else {free}
-            elif word.kind == "word" and word.text not in _EMPTY:
-                self.account.refused.append(f"it adds {word.text!r}")
-
     # -------------------------------------------------------------------------------------------- order
 
     def _check_order(self, placed: Sequence[tuple[Token, _Source]]) -> None:
         """Flag objects that changed places: "the cup left of the plate" is not "the plate left of the cup"."""
         nouns = [source.first for token, source in placed if token.kind == "NOUN"]
+        related = [source.first for token, source in placed if token.kind == "REL"]
 
-        def apart(first: int, last: int) -> bool:
-            return any(first < noun < last for noun in nouns)
+        def apart(first: int, last: int, *words: int) -> bool:
+            return any(first < word < last for word in (*nouns, *words))
 
         for i, (token, source) in enumerate(placed):
             later = next((s.first for t, s in placed[i + 1 :] if t.kind == "NOUN"), None)
@@ -312,7 +347,11 @@ class _Accounting:
                 first, last = (at, later) if ("rel", token.value.name) in source.keys else (later, at)
                 if first >= last or apart(first, last):
                     self._flag(f"what {token.text!r} relates to is said elsewhere")
-            if token.kind in _DESCRIBING and its is not None and apart(min(at, its), max(at, its)):
+            if (
+                token.kind in _DESCRIBING
+                and its is not None
+                and apart(min(at, its), max(at, its), *(related if its < at else ()))
+            ):
                 self._flag(f"what {token.text!r} describes is said elsewhere")
         begun: list[int] = []  # verbs and relations, without a verb that is repeated
         steps: list[list[int]] = [[]]  # nouns of each
@@ -346,7 +385,7 @@ class _Accounting:
         for n in range(len(self.words)):
             for match in self.seen.matches(n):
                 if match.kinds.keys() & _COURTEOUS and self._free(n, n + match.length):
-                    if not (match.length == 1 and match.text in _GUARDS):
+                    if match.text not in _GUARDS and not match.kinds.keys() & {"SIDE", "POSITION"}:
                         self._mark(n, n + match.length, "courtesy")
                     break
 
@@ -377,7 +416,7 @@ class _Accounting:
             while first and (first - 1 not in self.used or said[first - 1] in said[first:]):
                 first -= 1
                 if self.roles.get(first) not in ("courtesy", "slip", "sign"):
-                    dropped = dropped or (first not in self.used and self.words[first].text not in _EMPTY)
+                    dropped = dropped or (first not in self.used and said[first] not in (*_EMPTY, *said[n:]))
                     self._mark(first, first + 1, "taken back")
             if not dropped:
                 self._flag(f"what {' '.join(mark)!r} takes back is kept")
@@ -385,18 +424,19 @@ class _Accounting:
     def _contrasts(self) -> None:
         """Words that only say what is not meant, beside what is ("the blue one, not the red one")."""
         for n, word in enumerate(self.words):
-            if word.text != "not" or not self._free(n, n + 1) or not self.used:
+            other = [each.text for each in self.words[n : n + 2]] in (["instead", "of"], ["rather", "than"])
+            if not (word.text == "not" or other) or not self._free(n, n + 1 + other) or not self.used:
                 continue
             after = n + 1
             while after < len(self.words) and self.words[after].kind == "word" and self.words[after].text != "but":
                 after += 1
             told = [m.kinds.keys() for i in range(n + 1, after) if i not in self.used for m in self.seen.matches(i)[:1]]
-            if (
-                self._free(n, after)
-                and after > n + 1
-                and not any(each & {"REL", "SIDE", "NUM", "NOT", "FRAME"} for each in told)
-            ):
+            weighty = any(each & {"REL", "SIDE", "NUM", "NOT", "FRAME"} for each in told)
+            again = next((t for t in self.seen.texts[n + 1 : after] if t not in _EMPTY), "") in self.used.values()
+            if self._free(n, after) and after > n + 1 + other and (other or again or not weighty):
                 self._mark(n, after, "contrast")
+                if weighty:
+                    self._flag(f"left out: {' '.join(self.seen.texts[n:after])}")
 
     def _left_out(self) -> None:
         """Refuse what must not be left out, and list the other words."""
@@ -405,11 +445,27 @@ class _Accounting:
                 continue
             empty = word.text in _EMPTY or (self.having and word.text in _HAVING)
             self.roles[n] = "function" if empty else "left out"
-            if not empty and (word.text in _GUARDS or word.text[0].isdigit()):
+            guards = word.text in _GUARDS and not (word.text == "after" and self.several)
+            if not empty and (guards or word.text[0].isdigit()) and not self._aside(n):
                 self.account.refused.append(f"it leaves out {word.text!r}")
         said = [word.text for n, word in enumerate(self.words) if self.roles.get(n) == "left out"]
         if said:
             self._flag(f"left out: {' '.join(said)}")
+
+    def _aside(self, n: int) -> bool:
+        """True if a denial or number is in a statement that the rewrite leaves out, or says what a person can't do."""
+        texts = self.seen.texts
+        joints = [i for i, text in enumerate(texts) if not text or text in _JOINTS]
+        first = max((i + 1 for i in joints if i < n), default=0)
+        part = range(first, min((i for i in joints if i > n), default=len(texts)))
+        if texts[n] in _UNABLE and texts[first:n] in (["i"], ["we"]):
+            return True
+        wished = {i for i in part for match in self.seen.matches(i) if match.text in WISHED}
+        acts = any(i not in wished and ("VERB" in self.seen.peek(i) or texts[i] in base_forms()) for i in part)
+        said = [texts[i] for i in part]
+        return not (acts or self.telling.intersection(part) or _CONDITIONAL.intersection(said)) and (
+            states(said) or not {"i", "we"}.isdisjoint(said)
+        )
 
     def _accounted(self) -> Iterator[AccountedWord]:
         for n, word in enumerate(self.words):

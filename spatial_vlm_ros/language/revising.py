@@ -12,18 +12,14 @@ from spatial_vlm_ros.language.acts import correction_marks, idioms, patterns_of
 from spatial_vlm_ros.language.distances import distance_at
 from spatial_vlm_ros.language.lexicon import BASE_COLOURS, NOUN_COLOURS
 from spatial_vlm_ros.language.lookahead import Lookahead, Token
-from spatial_vlm_ros.language.patterns import expand
+from spatial_vlm_ros.language.patterns import expand, word_set
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
 from spatial_vlm_ros.language.words import Word
 
-_NO_BEFORE = frozenset(
-    {",", "the", "a", "an", "my", "that", "this", "not", "it", "left", "right", "behind", "on", "in"}
-)
+_NO_BEFORE = word_set(", the a an my that this not it left right behind on in")
 """What comes after a "no" that takes something back; "no rush" and "no more than" do not."""
 _SIGNS = frozenset({"comma", "stop"})
-_AROUND = frozenset(
-    {"no", "sorry", "wait", "well", "oh", "actually", "rather", "yes", "oops", "um", "uh", "er", "or", "say"}
-)
+_AROUND = word_set("no sorry wait well oh actually rather yes oops um uh er or say")
 """What may stand around the words that take something back."""
 _DENYING = frozenset({"no", "sorry", "wait", "mean", "meant", "scratch", "correction", "oops", "wrong", "mistake"})
 _QUESTIONS = frozenset({"how", "where", "which", "what", "is", "are"})

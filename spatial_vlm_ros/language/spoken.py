@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from spatial_vlm_ros.language.acts import WISHED, base_forms, correction_marks, homophones, spoken_patterns, words_of
 from spatial_vlm_ros.language.lookahead import NOMINAL, Lookahead
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.words import SLIP, TAKEN_BACK, Word, WordRole, lost, singular, without_stumbles
 
 ASIDE = "ASIDE"
@@ -33,9 +34,7 @@ _WHO = frozenset({"i", "we", "you", "ye", "u", "i'd", "we'd", "you'd", "i'm", "w
 _FORMING = frozenset({"if", "mind", "by"})
 """Words after which an order may be in the past or in -ing ("if you passed me", "would you mind passing")."""
 _TELLING = frozenset({"i", "we", "i'm", "we're", "it", "it's", "that"})
-_WISHING = frozenset(
-    {"if", "whether", "to", "i'd", "we'd", "it'd", "it'll", "would", "hope", "hoping", "wonder", "wondering"}
-)
+_WISHING = word_set("if whether to i'd we'd it'd it'll would hope hoping wonder wondering")
 _ABLE = frozenset({"can", "could", "will", "would", "may", "might", "should", "please"})
 _WARM = frozenset(
     {"grateful", "thankful", "obliged", "glad", "happy", "pleased", "kind", "good", "nice", "lovely", "sweet", "great",
@@ -47,9 +46,7 @@ _LINKS = frozenset({"and", "so", "but", "well", "because", "since", "as", "thoug
 _REASONS = frozenset({"because", "since", "as", "although"})
 _BACK = frozenset({"it", "them", "they", "that", "those", "these", "this", "one", "ones", "other", "others", "there"})
 """Words of a command that may refer to what was said before it."""
-_FIRST_PERSON = frozenset(
-    {"i", "we", "i'm", "i've", "i'll", "i'd", "we're", "we've", "we'll", "my", "our", "im", "ive"}
-)
+_FIRST_PERSON = word_set("i we i'm i've i'll i'd we're we've we'll my our im ive")
 _BEFORE_NUMBERS = frozenset({"the", "take", "give", "me", "up", "put", "place"})
 _ARTICLES = frozenset({"the", "a", "an", "my", "your"})
 _HEARD_AFTER = {
@@ -224,7 +221,7 @@ def _abandoned(parts: Sequence[Sequence[Word]], command: Sequence[Word], nouns: 
         own = frozenset(singular(text) for i, text in enumerate(texts) if text not in marks and seen.peek(i) & NOMINAL)
         if not (words_of("changing") - marks - _ONES).isdisjoint(texts) or ("not" in texts and own & nouns):
             return False
-        if any("VERB" in seen.peek(i) and seen.opens(i + 1) for i in range(len(texts))) or _states(texts):
+        if any("VERB" in seen.peek(i) and seen.opens(i + 1) for i in range(len(texts))) or states(texts):
             return False
         last = own or last
     return bool(last & nouns)
@@ -276,7 +273,7 @@ def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
     counts = any(seen.peek(i) & {"NUM"} and not _TIMES & set(texts[i + 1 : i + 2]) for i in range(len(texts)))
     if counts or kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (not later and _pointing(texts, kinds)):
         return False  # it may say which object is meant, or how many
-    if not (reasons or _states(texts)) or nouns & {singular(text) for text in texts}:
+    if not (reasons or states(texts)) or nouns & {singular(text) for text in texts}:
         return False
     denied = any(text in ("not", "no", "never", "cannot") or text.endswith(("n't", "nt")) for text in texts)
     addressed = "you" in texts or "robot" in texts
@@ -294,7 +291,7 @@ def _pointing(texts: Sequence[str], kinds: frozenset[str]) -> bool:
     return "it" in texts[1:] or (texts[0] in ("it", "it's", "its") and not kinds.isdisjoint(("DET", "QTY")))
 
 
-def _states(texts: Sequence[str]) -> bool:
+def states(texts: Sequence[str]) -> bool:
     """True if the words have a subject and a verb that is not an order."""
     stating = words_of("stating")
     verb = next(
