@@ -300,7 +300,7 @@ class _Opening:
         self.step = float(np.clip((high - low).min() / _CELLS, _LEAST_CELL, _MOST_CELL))
         self.low = low - _AROUND * self.step
         self.shape = np.maximum(1, np.ceil((high - low) / self.step).astype(int)) + 2 * _AROUND
-        self.places = self.low + (np.stack(np.indices(self.shape), axis=-1) + 0.5) * self.step
+        self.places = self.low + (np.moveaxis(np.indices(tuple(self.shape)), 0, -1) + 0.5) * self.step
         self.outside = depth_inside(hull(outline), self.places.reshape(-1, 2)).reshape(self.shape) < 0
 
     def count(self, places: Array) -> npt.NDArray[np.int64]:
@@ -315,8 +315,8 @@ class _Opening:
         basins = self.basins(walls, seen)
         found, bent = [], False
         for basin in np.unique(basins[basins > 0]):
-            free = (basins == basin) & ~walls
-            inner = cv2.erode(free.astype(np.uint8), _AROUND_CELL) > 0
+            inside = cv2.erode(((basins == basin) & ~walls).astype(np.uint8), _AROUND_CELL)
+            inner, free = inside > 0, cv2.dilate(inside, _AROUND_CELL) > 0  # without gaps in a wall
             if inner.any() and (seen & ~deep)[inner].sum() <= _CLOSED * inner.sum():
                 found.append(self.outline(self.places[free]))
                 bent |= cv2.contourArea(hull(self.places[free]).astype(np.float32)) > _BENT * free.sum() * self.step**2
@@ -352,7 +352,8 @@ class _Opening:
                     borders.append((cell, near[0], other))
         cells, *pairs = np.array(borders, np.int64).reshape(-1, 3).T
         wide, known = (cv2.dilate(each.astype(np.uint8), _AROUND_CELL).ravel()[cells] for each in (walls, seen))
-        ends, all_ = np.array(whole), len(whole)
+        names, ends = np.unique(whole, return_inverse=True)  # 0 stays what is around the whole
+        all_ = len(names)
         least = np.where(np.arange(all_**2) < all_, _ENCLOSES, _CROSSES)
         while True:
             low, high = np.sort(ends[np.array(pairs)], axis=0)
