@@ -72,6 +72,14 @@ def test_the_notch_of_an_l_is_no_compartment(tabletop: Table) -> None:
     assert all(rectangle_of(part.outline).half == pytest.approx((0.075, 0.055), abs=0.015) for part in found)
 
 
+def test_a_hollow_around_another_is_no_compartment(tabletop: Table) -> None:
+    """A tray with a box in its middle: the middle of the outer hollow lies in the inner one."""
+    walls = [((side * x, 0.0, 0.0), (WALL, 2 * x, 0.06)) for x in (0.14, 0.04) for side in (-1, 1)]
+    walls += [((0.0, side * y, 0.0), (2 * y, WALL, 0.06)) for y in (0.14, 0.04) for side in (-1, 1)]
+    tray = body("whole", "cake tin", [((0.0, 0.0, 0.0), (0.28, 0.28, 0.005)), *walls], (0.0, 0.1, 0.0))
+    assert compartments(layout_of(tabletop, tray, **STEEP), 0) == ()
+
+
 def test_wells_in_a_plate_are_compartments_and_so_are_holes_to_the_front(tabletop: Table) -> None:
     plate = tuple(((0.0, y, 0.0), (0.3, 0.03, 0.05)) for y in (-0.1, 0.0, 0.1))
     bars = tuple(((x, 0.0, 0.0), (0.03, 0.23, 0.05)) for x in (-0.135, 0.0, 0.135))

@@ -311,7 +311,7 @@ class _Opening:
         return np.bincount(numbers, minlength=int(self.shape.prod())).reshape(self.shape)
 
     def parts(self, walls: _Marks, deep: _Marks, seen: _Marks) -> list[Array]:
-        """Outlines (K, 2) of the hollows between walls; none if they are too many, too narrow or too bent."""
+        """Outlines (K, 2) of the hollows between walls; none if too many, too narrow, too bent or around another."""
         basins = self.basins(walls, seen)
         found, bent = [], False
         for basin in np.unique(basins[basins > 0]):
@@ -320,8 +320,12 @@ class _Opening:
             if inner.any() and (seen & ~deep)[inner].sum() <= _CLOSED * inner.sum():
                 found.append(self.outline(self.places[free]))
                 bent |= cv2.contourArea(hull(self.places[free]).astype(np.float32)) > _BENT * free.sum() * self.step**2
-        narrow = any(2 * rectangle_of(outline).half[1] < _LEAST_WIDTH for outline in found)
-        return [] if len(found) > _MOST or narrow or bent else found
+        boxes = [rectangle_of(outline) for outline in found]
+        narrow = any(2 * box.half[1] < _LEAST_WIDTH for box in boxes)
+        centres = np.array([box.centre for box in boxes]).reshape(-1, 2)
+        own = np.eye(len(found), dtype=bool)
+        nested = any((depth_inside(hull(found[k]), centres[~own[k]]) > 0).any() for k in range(len(found)))  # a hub
+        return [] if len(found) > _MOST or narrow or bent or nested else found
 
     def outline(self, places: Array) -> Array:
         """(K, 2) outline of a hollow: a rectangle along the grid if it fills one."""
