@@ -197,7 +197,7 @@ class _Told:
 
     def _wait(self) -> None:
         """Complete the future, which wakes the executor; runs on its own thread."""
-        with contextlib.suppress(OSError):
+        with self._reads, contextlib.suppress(OSError):
             while self._reads.recv(1):
                 if self._future is not None and not self._future.done():
                     self._future.set_result(None)

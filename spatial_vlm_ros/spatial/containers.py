@@ -20,7 +20,6 @@ from spatial_vlm_ros.spatial.free_space import (
     Level,
     Relief,
     closed,
-    depth_inside,
     gauge,
     hull,
     lies_in,
@@ -40,6 +39,7 @@ from spatial_vlm_ros.spatial.surfaces import (
     SupportContext,
     SupportingSurface,
     in_the_way,
+    supports_of,
 )
 from spatial_vlm_ros.spatial.tops import grid_over, own_points
 
@@ -136,9 +136,7 @@ def stacked_on(
     if isinstance(found, NoSurface):
         return found
     others = _reaching_in(around, row, found)
-    if found.content.any() or any(
-        depth_inside(found.opening, around.layout.centre[o : o + 1, :2])[0] > 0 for o in others
-    ):
+    if found.content.any() or lies_in(found.opening, around.layout.centre[list(others), :2]).any():
         return NoSurface("occupied", f"{name} is not empty", row)
     if (gauge(found.opening, found.middle, found.middle + hull(obj.outline)) < 1.0).all():
         return NoSurface("no surface", f"{name} has no flat top: {obj.name} would fall into it", row)
@@ -167,8 +165,8 @@ def _reaching_in(around: SupportContext, row: int, found: Cavity) -> tuple[int, 
     """Objects in a container."""
     layout = around.layout
     others = in_the_way(around, row, Level(found.floor, np.zeros(2)))
-    within = depth_inside(found.opening, np.nan_to_num(layout.centre[:, :2], nan=1e6)) > 0
-    inside = within & (layout.centre[:, 2] > found.floor) & (layout.bottom < found.rim + RISE)
+    inside = lies_in(found.opening, layout.centre[:, :2])
+    inside &= (layout.centre[:, 2] > found.floor) & (layout.bottom < found.rim + RISE)
     return tuple(other for other in others if inside[other])
 
 
@@ -359,10 +357,7 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     # Measured objects that reach into the heights of the region, except the whole and lifted objects.
     with np.errstate(invalid="ignore"):
         there = layout.measured & (layout.top > region.low + RISE) & (layout.bottom < region.low + ceiling)
-    there[[region.row, *around.lifted]] = False
-    for other in np.flatnonzero(there).tolist():  # the support of the whole
-        holds = depth_inside(layout.footprint[other], layout.centre[region.row : region.row + 1, :2])[0] > 0
-        there[other] &= not (holds and layout.bottom[other] <= layout.bottom[region.row] + RISE)
+    there[[region.row, *around.lifted, *supports_of(layout, region.row)]] = False
     others = tuple(np.flatnonzero(there).tolist())
 
     higher = survey(around.relief, grid, level, RISE, RISE, ceiling).higher

@@ -16,7 +16,7 @@ from spatial_vlm_ros.language.part_words import BURNERS, CHESTS, DRAWERS, OPEN_C
 from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, in_doubt, phrases_not_found
-from spatial_vlm_ros.spatial.free_space import depth_inside
+from spatial_vlm_ros.spatial.free_space import lies_in
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.burners import standing_on
 from spatial_vlm_ros.spatial.parts.finding import noun_of
@@ -93,8 +93,7 @@ def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> t
         return ()
     rows = list(failure.blocking)
     if not rows and failure.row is not None and layout.measured[failure.row]:
-        middles = np.nan_to_num(layout.centre[:, :2], nan=1e6)
-        there = layout.measured & (depth_inside(layout.footprint[failure.row], middles) > 0)
+        there = lies_in(layout.footprint[failure.row], layout.centre[:, :2])
         there &= layout.mean_side < layout.mean_side[failure.row]
         there &= (layout.top > layout.bottom[failure.row]) & (layout.centre[:, 2] > layout.bottom[failure.row])
         if failure.cause == "closed":  # the contents, not the objects on top

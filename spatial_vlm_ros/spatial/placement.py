@@ -19,7 +19,7 @@ from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, clause_likelihood
 from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on, surface_in
-from spatial_vlm_ros.spatial.free_space import Cells, Relief, Stamp, depth_inside, support_level
+from spatial_vlm_ros.spatial.free_space import Cells, Relief, Stamp, depth_inside, lies_in, support_level
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.moved import Moved, measured_widths
 from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, reason_of, why_none
@@ -218,10 +218,8 @@ def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
     """Rows of the moved object and of the objects on it, which move with it."""
     if moved is None or not layout.measured[moved]:
         return () if moved is None else (moved,)
-    middles = np.nan_to_num(layout.centre[:, :2], nan=np.inf)
-    with np.errstate(invalid="ignore"):
-        carried = depth_inside(layout.footprint[moved], np.where(np.isfinite(middles), middles, 1e6)) > 0
-        carried &= (layout.bottom > layout.bottom[moved] + 0.003) & (layout.centre[:, 2] > layout.bottom[moved])
+    carried = lies_in(layout.footprint[moved], layout.centre[:, :2])
+    carried &= (layout.bottom > layout.bottom[moved] + 0.003) & (layout.centre[:, 2] > layout.bottom[moved])
     return (moved, *(row for row in np.flatnonzero(carried).tolist() if row != moved))
 
 

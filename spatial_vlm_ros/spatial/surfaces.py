@@ -24,6 +24,7 @@ from spatial_vlm_ros.spatial.free_space import (
     Stamp,
     depth_inside,
     hull,
+    lies_in,
     support_level,
     survey,
 )
@@ -266,11 +267,14 @@ def in_the_way(around: SupportContext, row: int, level: Level) -> tuple[int, ...
         higher[other] = not _is_ground(layout, other, level)
     if row != SUPPORT:
         higher[row] = False
-        for other in np.flatnonzero(higher).tolist():
-            holds = depth_inside(layout.footprint[other], layout.centre[row : row + 1, :2])[0] > 0
-            if holds and layout.bottom[other] <= layout.bottom[row] + RISE:
-                higher[other] = False
+        higher[supports_of(layout, row)] = False
     return tuple(np.flatnonzero(higher).tolist())
+
+
+def supports_of(layout: Layout, row: int) -> list[int]:
+    """Rows of objects that reach under an object's middle and are as low as it: what it stands on."""
+    low = np.flatnonzero(layout.bottom <= layout.bottom[row] + RISE).tolist()
+    return [other for other in low if lies_in(layout.footprint[other], layout.centre[row : row + 1, :2])[0]]
 
 
 def _is_ground(layout: Layout, row: int, level: Level) -> bool:
@@ -282,7 +286,7 @@ def _is_ground(layout: Layout, row: int, level: Level) -> bool:
     middles = np.nan_to_num(layout.centre[:, :2], nan=1e6)
     if np.count_nonzero(((middles - middles[row]) ** 2).sum(axis=1) <= 1.001 * layout.radius[row] ** 2) <= needed:
         return False  # fewer others than that are near enough
-    held = depth_inside(layout.footprint[row], middles) > 0
+    held = lies_in(layout.footprint[row], middles)
     held[row] = False
     if np.count_nonzero(held) < needed:
         return False

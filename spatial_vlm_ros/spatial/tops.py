@@ -16,7 +16,6 @@ from spatial_vlm_ros.spatial.free_space import (
     Level,
     Survey,
     closed,
-    depth_inside,
     hull,
     lies_in,
     passing,
@@ -168,14 +167,12 @@ def own_points(around: SupportContext, row: int, grid: Grid) -> Array:
 def _of_others(around: SupportContext, row: int, places: Array) -> npt.NDArray[np.bool_]:
     """(N,) bool: True for places in the outline of an object that stands on this one."""
     layout = around.layout
+    held = lies_in(layout.footprint[row], layout.centre[:, :2]) & (layout.centre[:, 2] > layout.centre[row, 2])
+    held &= layout.mean_side < layout.mean_side[row]
+    held[[*around.lifted]] = False
     covered = np.zeros(len(places), np.bool_)
-    for other in np.flatnonzero(layout.measured).tolist():
-        if other == row or other in around.lifted or layout.centre[other, 2] <= layout.centre[row, 2]:
-            continue
-        if layout.mean_side[other] >= layout.mean_side[row]:
-            continue
-        if depth_inside(layout.footprint[row], layout.centre[other : other + 1, :2])[0] > 0:
-            covered |= lies_in(layout.footprint[other], places)
+    for other in np.flatnonzero(held).tolist():
+        covered |= lies_in(layout.footprint[other], places)
     return covered
 
 

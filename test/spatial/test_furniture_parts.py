@@ -80,6 +80,16 @@ def test_a_hollow_around_another_is_no_compartment(tabletop: Table) -> None:
     assert compartments(layout_of(tabletop, tray, **STEEP), 0) == ()
 
 
+@pytest.mark.parametrize("eye", [(0.0, -0.55, 0.6), (0.35, -0.6, 0.55), (0.0, -0.75, 0.55), (-0.6, -0.4, 0.6), (0.1, -0.4, 0.9)])
+def test_slots_whose_insides_are_hidden_are_found_whole_or_not_at_all(tabletop: Table, eye: tuple[float, ...]) -> None:
+    walls = [((0.0, y, 0.0), (0.3, 0.003, z)) for y, z in zip((-0.1, -0.05, 0.0, 0.05, 0.1), (6, 8, 10, 12, 14))]
+    boards = [((0.0, 0.0, 0.0), (0.3, 0.2, 0.004)), *((at, (x, y, z / 100)) for at, (x, y, z) in walls)]
+    boards += [((side * 0.15, 0.0, 0.0), (0.003, 0.2, 0.06)) for side in (-1, 1)]
+    found = compartments(layout_of(tabletop, body("whole", "letter holder", boards, (0.0, 0.1, 0.0)), eye=eye), 0)
+    assert len(found) in (0, 4)
+    assert all(2 * rectangle_of(part.outline).half == pytest.approx((0.3, 0.05), abs=0.02) for part in found)
+
+
 def test_wells_in_a_plate_are_compartments_and_so_are_holes_to_the_front(tabletop: Table) -> None:
     plate = tuple(((0.0, y, 0.0), (0.3, 0.03, 0.05)) for y in (-0.1, 0.0, 0.1))
     bars = tuple(((x, 0.0, 0.0), (0.03, 0.23, 0.05)) for x in (-0.135, 0.0, 0.135))
@@ -130,6 +140,21 @@ def test_each_step_is_found_where_it_is_and_no_farther(tabletop: Table, number: 
     assert all(step.high == np.inf for step in steps)
     for step in steps:
         assert 2 * rectangle_of(step.outline).half[1] == pytest.approx(0.1, abs=0.025)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.4, -0.5])
+def test_steps_may_be_beside_each_other_and_boards_narrower_than_those_below(tabletop: Table, yaw: float) -> None:
+    podium = {0.07: 0.18, 0.12: -0.18, 0.18: 0.0}
+    blocks = [((x, 0.0, 0.0), (0.18, 0.2, z)) for z, x in podium.items()]
+    steps = levels(layout_of(tabletop, body("whole", "podium", blocks, (0.0, 0.1, 0.0), yaw), **STEEP), 0)
+    ladder = {0.05: 0.3, 0.22: 0.22, 0.39: 0.15}
+    boards = [((0.0, -depth / 2, z - 0.012), (0.4, depth, 0.012)) for z, depth in ladder.items()]
+    boards += [((side * 0.19, -0.012, 0.0), (0.02, 0.02, 0.44)) for side in (-1, 1)]
+    shelves = levels(layout_of(tabletop, body("whole", "shelf", boards, (0.0, 0.25, 0.0), yaw), **STEEP), 0)
+    assert [part.low for part in (*steps, *shelves)] == pytest.approx([*podium, *ladder], abs=0.01)
+    away = [float(np.linalg.norm(step.middle - steps[-1].middle)) for step in steps]
+    assert away == pytest.approx([0.18, 0.18, 0.0], abs=0.05)  # a part of either may be hidden by the highest
+    assert [2 * rectangle_of(shelf.outline).half[1] for shelf in shelves] == pytest.approx([*ladder.values()], abs=0.03)
 
 
 def test_a_part_is_told_with_its_whole_and_how_it_was_found(tabletop: Table) -> None:

@@ -20,6 +20,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import (
     HEIGHT_MAP,
     LEVELS,
+    Rectangle,
     Region,
     points_over,
     points_within,
@@ -91,16 +92,34 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
         roof = top
     elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
         heights.append(top)
-    outline = box.part(-box.half, box.half)
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
     found = tuple(
-        Region(row, outline, height, above, (lowest, min(highest, (height + above) / 2)), LEVELS)
+        Region(row, _ahead(box, toward, places[np.abs(own[:, 2] - height) <= _WINDOW * _BIN / 2]), height, above,
+               (lowest, min(highest, (height + above) / 2)), LEVELS)
         for height, above, lowest, highest in zip(
             heights, [*heights[1:], roof], [heights[0] - _UNDER_LOWEST, *between], [*between, roof],
             strict=True,
         )
     )  # fmt: skip
     return (*found[:-1], dataclasses.replace(found[-1], lid=lid))
+
+
+def _ahead(box: Rectangle, toward: Array, places: Array) -> Array:
+    """(4, 2) outline of a board, metres: that of the unit, but on the sides towards the camera as far as it is seen.
+
+    Its rear may be hidden by the boards above it. Those of a ladder shelf become narrower upwards.
+
+    Args:
+        box: the unit.
+        toward: (2,) the camera, in the unit's axes.
+        places: (N, 2) visible places on the board, in the same axes.
+    """
+    low, high = -box.half, box.half.copy()
+    seen = (np.abs(toward) > box.half) & (len(places) >= _FEW)
+    side = np.copysign(1.0, toward)
+    reach = np.percentile(places * side, 100.0 - _STRAY, axis=0) if seen.any() else high
+    high = np.where(seen & (reach < high - _EDGE), reach, high)
+    return box.part(*np.sort((side * low, side * high), axis=0))
 
 
 def _stairs(layout: Layout, row: int, own: Array, heights: list[float]) -> tuple[Region, ...]:
@@ -120,10 +139,11 @@ def _stairs(layout: Layout, row: int, own: Array, heights: list[float]) -> tuple
     ends = [np.percentile(_broad(step, axis), [_STRAY, 100.0 - _STRAY], axis=0) for step in steps]
     if any(float((high - low).min()) < _LEAST_STEP for low, high in ends):
         return ()  # the edge of a board
-    order = np.sign(ends[-1][0][axis] - ends[0][0][axis])
-    for (low, high), (next_low, next_high) in itertools.pairwise(ends):
-        if (next_low - high if order > 0 else low - next_high)[axis] < -_CELL / 2:
-            return ()
+    if any(
+        after[0] - before[1] < -_CELL / 2
+        for before, after in itertools.pairwise(sorted((low[axis], high[axis]) for low, high in ends))
+    ):
+        return ()  # one is over another
     places = box.to_own(own[:, :2])
     around = box.part(places.min(axis=0), places.max(axis=0))
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
@@ -135,10 +155,12 @@ def _stairs(layout: Layout, row: int, own: Array, heights: list[float]) -> tuple
 
 
 def _broad(places: Array, axis: int) -> Array:
-    """Places (N, 2) on a step, without the sides of higher steps: in slices along an axis that are filled."""
+    """Places (N, 2) on a step, without the sides of other steps: in the longest row of filled slices along an axis."""
     cells = np.floor((places - places.min(axis=0)) / _SLICE).astype(np.int64)
     filled = np.bincount(np.unique(cells, axis=0)[:, axis])
-    return np.asarray(places[filled[cells[:, axis]] > filled.max() / 2])
+    run = np.cumsum(np.diff(filled > filled.max() / 2, prepend=False))  # odd in filled slices
+    longest = np.bincount(run[run % 2 == 1]).argmax()
+    return np.asarray(places[run[cells[:, axis]] == longest])
 
 
 def _boards(height: Array, number: npt.NDArray[np.int64], area: float, share: float, apart: float) -> list[float]:
@@ -205,9 +227,12 @@ _RIDGE = 0.12  # least fraction of a cell's points that are high on a wall, whic
 _CROSSES = 0.6  # fraction of the border between two hollows over which a wall must be seen
 _ENCLOSES = 0.35  # the same of the border to what is around the whole: a file's front is low, an L's notch is open
 _KNOWN = 0.7  # fraction of a border that must be visible at all
+_SHOWN = 0.3  # the same of a border without a wall to what is around the whole: else it may be hidden
 _LEAST_WIDTH = 0.025  # metres: narrower is a groove
+_END = 2  # cells from the end of a border in which the walls beside it are
 _NECK = 0.7  # fraction of a hollow's width from which what it opens to is part of it
 _BENT = 1.4  # area of the outline of a hollow, relative to the hollow, from which it winds around something
+_HOLLOW = 0.1  # fraction of a whole that its hollows fill at least
 _FILLS = 0.85  # fraction of a rectangle that a rectangular hollow fills
 _AROUND, _AROUND_CELL = 3, np.ones((3, 3), np.uint8)  # cells around the whole, and a cell with its neighbours
 _FLOOR, _FLOOR_SEEN = 0.01, 0.15  # metres, and fraction of the inside seen within them if a floor is visible
@@ -311,21 +336,23 @@ class _Opening:
         return np.bincount(numbers, minlength=int(self.shape.prod())).reshape(self.shape)
 
     def parts(self, walls: _Marks, deep: _Marks, seen: _Marks) -> list[Array]:
-        """Outlines (K, 2) of the hollows between walls; none if too many, too narrow, too bent or around another."""
+        """Outlines (K, 2) of the hollows between walls; none if too many, narrow, bent, small, or around another."""
         basins = self.basins(walls, seen)
-        found, bent = [], False
+        found, bent, filled = [], False, 0
         for basin in np.unique(basins[basins > 0]):
             inside = cv2.erode(((basins == basin) & ~walls).astype(np.uint8), _AROUND_CELL)
             inner, free = inside > 0, cv2.dilate(inside, _AROUND_CELL) > 0  # without gaps in a wall
             if inner.any() and (seen & ~deep)[inner].sum() <= _CLOSED * inner.sum():
                 found.append(self.outline(self.places[free]))
+                filled += free.sum()
                 bent |= cv2.contourArea(hull(self.places[free]).astype(np.float32)) > _BENT * free.sum() * self.step**2
         boxes = [rectangle_of(outline) for outline in found]
         narrow = any(2 * box.half[1] < _LEAST_WIDTH for box in boxes)
         centres = np.array([box.centre for box in boxes]).reshape(-1, 2)
         own = np.eye(len(found), dtype=bool)
         nested = any((depth_inside(hull(found[k]), centres[~own[k]]) > 0).any() for k in range(len(found)))  # a hub
-        return [] if len(found) > _MOST or narrow or bent or nested else found
+        solid = filled < _HOLLOW * (~self.outside).sum()
+        return [] if len(found) > _MOST or narrow or bent or nested or solid else found
 
     def outline(self, places: Array) -> Array:
         """(K, 2) outline of a hollow: a rectangle along the grid if it fills one."""
@@ -334,38 +361,67 @@ class _Opening:
         return full if len(places) * self.step**2 > _FILLS * (high - low).prod() else hull(places)
 
     def basins(self, walls: _Marks, seen: _Marks) -> npt.NDArray[np.int64]:
-        """Number of the hollow that each cell is in, 0 outside; hollows grow from their widest place, past gaps."""
-        free, solid = (cv2.distanceTransform(each.astype(np.uint8), cv2.DIST_L2, 3) for each in (~walls, walls))
-        inward, width = (free - solid).ravel(), int(self.shape[1])
-        number = np.where(self.outside, 0, -1).ravel()
+        """Number of the hollow that each cell is in, 0 outside: uphill of a cell in its distance to walls."""
+        inside = ~self.outside
+        free, solid = (cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 3) for m in (~walls & inside, walls))
+        depth, width = (free - solid).ravel(), int(self.shape[1])
+        order = np.argsort(-depth, kind="stable")
+        order = order[inside.ravel()[order]]
+        number, inward = np.where(inside, -1, 0).ravel().tolist(), depth.tolist()
         whole, peak = [0], [math.inf]  # of each hollow: the one that it is part of, and its largest distance to walls
         borders: list[tuple[int, int, int]] = []
-        order = np.argsort(-inward, kind="stable")
-        for cell in order[number[order] < 0].tolist():
-            around = {number[cell - 1], number[cell + 1], number[cell - width], number[cell + width]}
-            near = sorted({whole[basin] for basin in around if basin >= 0}, key=peak.__getitem__, reverse=True)
-            if not near:
-                near = [len(whole)]
-                whole.append(near[0])
+        for cell in order.tolist():
+            around = [near for near in (cell - 1, cell + 1, cell - width, cell + width) if number[near] >= 0]
+            up = max(around, key=inward.__getitem__, default=cell)
+            if up == cell or inward[up] < inward[cell]:
+                number[cell] = len(whole)
+                whole.append(len(whole))
                 peak.append(inward[cell])
-            number[cell] = near[0]
-            for other in near[1:]:
-                if inward[cell] > _NECK * peak[other] and (near[0] or 2 * peak[other] * self.step < _LEAST_WIDTH):
-                    whole = [near[0] if each == other else each for each in whole]
+            else:
+                number[cell] = number[up]
+            for other in {whole[number[near]] for near in around} - {whole[number[cell]]}:
+                small, large = sorted((whole[number[cell]], other), key=peak.__getitem__)
+                if inward[cell] > _NECK * peak[small] and (large or 2 * peak[small] * self.step < _LEAST_WIDTH):
+                    whole = [large if each == small else each for each in whole]
                 else:
-                    borders.append((cell, near[0], other))
+                    borders.append((cell, small, large))
         cells, *pairs = np.array(borders, np.int64).reshape(-1, 3).T
-        wide, known = (cv2.dilate(each.astype(np.uint8), _AROUND_CELL).ravel()[cells] for each in (walls, seen))
-        names, ends = np.unique(whole, return_inverse=True)  # 0 stays what is around the whole
-        all_ = len(names)
-        least = np.where(np.arange(all_**2) < all_, _ENCLOSES, _CROSSES)
-        while True:
-            low, high = np.sort(ends[np.array(pairs)], axis=0)
-            wall, sure, long = (
-                np.bincount(low * all_ + high, each * (low < high), all_**2) for each in (wide, known, 1)
-            )
-            closed = np.where(long > 0, wall / np.maximum(np.maximum(sure, _KNOWN * long), 1), least) / least
-            one, other = divmod(int(closed.argmin()), all_)
-            if closed.min() >= 1:
-                return np.asarray(ends[number].reshape(self.shape))
-            ends[ends == other] = one
+        narrow = 2 * self.step * np.array(peak) < _LEAST_WIDTH
+        hollows, sides = np.array(whole)[number], np.array(whole)[np.array(pairs)]
+        whole_of = _joined(hollows, cells, sides, walls, seen, narrow)
+        return whole_of[hollows].reshape(self.shape)
+
+
+def _joined(
+    hollows: npt.NDArray[np.int64], cells: npt.NDArray[np.int64], sides: npt.NDArray[np.int64],
+    walls: _Marks, seen: _Marks, narrow: _Marks,
+) -> npt.NDArray[np.int64]:  # fmt: skip
+    """For each number of a hollow that of the one that it is part of, as no wall is seen between them.
+
+    All are part of what is around the whole (0) if it is not seen whether one of them is open to it.
+
+    Args:
+        hollows: (R * C,) number of the hollow of each cell.
+        cells: (B,) cells at which two hollows meet.
+        sides: (2, B) numbers of these hollows.
+        narrow: (N,) for each number whether the hollow is a groove.
+    """
+    part_of, size, width = np.arange(len(narrow)), len(narrow), walls.shape[1]
+    beside, known = (cv2.dilate(each.astype(np.uint8), _AROUND_CELL).ravel()[cells] for each in (walls, seen))
+    least = np.where(np.arange(size**2) < size, _ENCLOSES, _CROSSES)
+    # Where a border ends, the walls beside both hollows meet it: only between its ends a wall is across it.
+    window = np.arange(-_END, _END + 1)
+    near = hollows[np.clip(cells[:, None] + (window[:, None] * width + window).ravel(), 0, len(hollows) - 1)]
+    while True:
+        low, high = np.sort(part_of[sides], axis=0)
+        pair, around = low * size + high, part_of[near]
+        between = (low < high) & ((around == low[:, None]) | (around == high[:, None])).all(axis=1)
+        wall, sure, long = (np.bincount(pair, between * each, size**2) for each in (beside, known, 1))
+        closed = np.where(long > 0, wall / np.maximum(np.maximum(sure, _KNOWN * long), 1), least) / least
+        first = int(closed.argmin())
+        one, other = divmod(first, size)
+        if closed[first] >= 1:
+            return part_of
+        if one == 0 and sure[first] < _SHOWN * long[first] and not narrow[other]:
+            return np.zeros_like(part_of)
+        part_of[part_of == other] = one

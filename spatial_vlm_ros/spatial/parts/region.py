@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.camera import normalised_axes
-from spatial_vlm_ros.spatial.free_space import depth_inside, hull
+from spatial_vlm_ros.spatial.free_space import depth_inside, hull, lies_in
 from spatial_vlm_ros.spatial.layout import Array, Layout
 
 HEIGHT_MAP, LEVELS, FRONT, PICTURE, SHARE = "height map", "levels", "front", "picture", "stated share"
@@ -141,11 +141,10 @@ def points_over(layout: Layout, row: int) -> Array:
     points = points_within(layout, row)
     points = points[points[:, 2] < layout.top[row] + _SMEARED]
     points = points[depth_inside(layout.footprint[row], points[:, :2]) > 0]
-    smaller = layout.measured & (layout.mean_side < layout.mean_side[row])
-    for other in np.flatnonzero(smaller & (layout.top > layout.bottom[row])).tolist():
-        if depth_inside(layout.footprint[row], layout.centre[other : other + 1, :2])[0] > 0:
-            content = depth_inside(layout.footprint[other], points[:, :2]) > -_SMEARED
-            points = points[~content | (points[:, 2] < layout.bottom[other] + _SMEARED / 2)]
+    inside = lies_in(layout.footprint[row], layout.centre[:, :2]) & (layout.mean_side < layout.mean_side[row])
+    for other in np.flatnonzero(inside & (layout.top > layout.bottom[row])).tolist():
+        content = depth_inside(layout.footprint[other], points[:, :2]) > -_SMEARED
+        points = points[~content | (points[:, 2] < layout.bottom[other] + _SMEARED / 2)]
     return np.asarray(points[:: max(1, len(points) // _MOST_POINTS)])
 
 
