@@ -95,6 +95,9 @@ def test_wells_in_a_plate_are_compartments_and_so_are_holes_to_the_front(tableto
     bars = tuple(((x, 0.0, 0.0), (0.03, 0.23, 0.05)) for x in (-0.135, 0.0, 0.135))
     wells = body("whole", "muffin tin", [((0.0, 0.0, 0.0), (0.3, 0.23, 0.005)), *plate, *bars], (0.0, 0.1, 0.0))
     assert len(compartments(layout_of(tabletop, wells, **STEEP), 0)) == 4
+    seen = tabletop.see(wells, tabletop.ball("ball", -0.07, 0.05, 0.03, z=0.005), **STEEP)
+    for words, expected in (("front left well", "ball"), ("back left hole", "RELATION_UNSATISFIED")):
+        assert tabletop.meant(seen, f"take the ball in the {words} of the muffin tin") == expected
     unit = shelf_unit((0.0, 0.2), (0.45, 0.2, 0.4), lid=True, label="mail sorter")
     seen = tabletop.see(unit, tabletop.ball("ball", 0.1, 0.17, 0.03, z=0.215),
                         tabletop.ball("other", 0.0, -0.2, 0.03), **LEVEL)  # fmt: skip
@@ -109,6 +112,7 @@ def test_a_shelf_has_a_compartment_between_each_two_boards_and_walls(tabletop: T
     assert sorted(part.low for part in found) == pytest.approx([0.015, 0.015, 0.215, 0.215], abs=0.008)
     seen = tabletop.see(whole, tabletop.ball("ball", 0.1, 0.17, 0.03, z=0.215),
                         tabletop.ball("other", 0.0, -0.2, 0.03), **LEVEL)  # fmt: skip
+    assert tabletop.meant(seen, "take the ball on the upper board") == "ball"
     for words, expected in (("upper right compartment of the shelf", "ball"), ("shelf", "ball"),
                             ("lower right compartment of the shelf", "RELATION_UNSATISFIED")):  # fmt: skip
         assert tabletop.meant(seen, f"take the ball in the {words}") == expected
@@ -140,6 +144,9 @@ def test_each_step_is_found_where_it_is_and_no_farther(tabletop: Table, number: 
     assert all(step.high == np.inf for step in steps)
     for step in steps:
         assert 2 * rectangle_of(step.outline).half[1] == pytest.approx(0.1, abs=0.025)
+    seen = tabletop.see(stairs(number), tabletop.can("can", 0.1, 0.1 * number, z=0.05 * number), **STEEP)
+    boxes = dataclasses.replace(seen, detections=tabletop.boxes_only(seen.detections))
+    assert len(levels(tabletop.layout(boxes), 0)) == number
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.4, -0.5])

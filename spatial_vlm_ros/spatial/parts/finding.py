@@ -152,11 +152,11 @@ def _of_all(parts: tuple[Region, ...], phrase: NounPhrase, rays: Rays) -> Found:
 
 def _compartments(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
     noun = noun_of(phrase)
-    # A shelf opens to the front, and so may what does not open upwards.
-    rooms = shelf_rooms(layout, row) if has_by_nature(layout.scene.objects[row].detection.label, "shelf") else ()
-    parts = () if len(rooms) > 1 else compartments(layout, row)
-    rooms = rooms if rooms or parts or layout.cornerless[row] else shelf_rooms(layout, row)
-    if len(several := max(rooms, parts, key=len)) > 1:
+    # A shelf opens to the front, and so may others. What looks divided from above may be the top of such a whole.
+    shelf = has_by_nature(layout.scene.objects[row].detection.label, "shelf")
+    rooms = shelf_rooms(layout, row) if shelf or not layout.cornerless[row] else ()
+    parts = () if shelf and len(rooms) > 1 else compartments(layout, row)
+    if len(several := max(parts, rooms, key=len)) > 1:
         return _of_all(several, phrase, rays)
     hollow = parts or has_by_nature(layout.scene.objects[row].detection.label, noun)
     part = share(parts[0] if parts else whole(layout, row), phrase, rays) if noun in _VAGUE and hollow else None

@@ -27,6 +27,7 @@ from spatial_vlm_ros.spatial.parts.region import (
     rectangle_of,
     seen_rectangle,
     trimmed,
+    without_contents,
 )
 
 _BIN, _WINDOW = 0.005, 3  # metres of height, and how many of these steps contain a board blurred by depth noise
@@ -55,13 +56,16 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     Args:
         row: row of the object, which must be measured.
     """
-    own = layout.points_of(row)
+    own, top = layout.points_of(row), float(layout.top[row])
+    if layout.scene.objects[row].detection.mask is None:  # cut out of its box with what stands on it
+        own = without_contents(layout, row, own)
+        top = min(top, float(np.percentile(own[:, 2], 100 - _STRAY)))
     box = seen_rectangle(own[:, :2])
     places = box.to_own(own[:, :2])
     cells = np.floor((places + box.half) / _CELL).astype(np.int64)
     number = cells[:, 0] * 100_000 + cells[:, 1]
     area = max(1.0, float((2 * box.half / _CELL).prod()))
-    stairs = _stairs(layout, row, own, _boards(own[:, 2], number, area, _TREAD, _RISER))
+    stairs = _stairs(row, own, top, _boards(own[:, 2], number, area, _TREAD, _RISER))
     if stairs or layout.scene.objects[row].detection.label.lower().split()[-1] in STEPPED:
         return stairs
     heights = _boards(own[:, 2], number, area, _SPREAD, _APART)
@@ -76,7 +80,7 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     heights.sort()
     if not heights:
         return ()
-    roof, top, lid = math.inf, float(layout.top[row]), False
+    roof, lid = math.inf, False
     shape = np.maximum(1.0, 2 * box.half / _CELL)
     if top - heights[-1] <= _APART:
         if len(heights) > 2 and _walled(own[:, 2], cells, shape, heights[-2], heights[-1]):
@@ -122,16 +126,17 @@ def _ahead(box: Rectangle, toward: Array, places: Array) -> Array:
     return box.part(*np.sort((side * low, side * high), axis=0))
 
 
-def _stairs(layout: Layout, row: int, own: Array, heights: list[float]) -> tuple[Region, ...]:
+def _stairs(row: int, own: Array, top: float, heights: list[float]) -> tuple[Region, ...]:
     """The steps of stairs, lowest first: nothing is over them. Empty if the levels are not steps, or not all seen.
 
     Args:
         row: row of the object.
         own: (N, 3) its points in ground coordinates, metres.
+        top: its height, metres.
         heights: heights of its levels, metres.
     """
     seen = [own[np.abs(own[:, 2] - level) <= _WINDOW * _BIN / 2, :2] for level in heights]
-    if len(heights) < 2 or any(len(step) < _FEW for step in seen) or layout.top[row] - heights[-1] > _RISER:
+    if len(heights) < 2 or any(len(step) < _FEW for step in seen) or top - heights[-1] > _RISER:
         return ()
     box = seen_rectangle(seen[-1])  # at other heights, the sides of higher steps are visible, too
     steps = [box.to_own(step) for step in seen]
@@ -241,6 +246,7 @@ _MOST = 12  # compartments that words cannot tell apart
 _CLOSED = 0.45  # fraction of a compartment over which visible points are not low: then it is closed, or is not one
 _BESIDE = 0.02  # metres below the floor at which the underside of an object in it may be measured
 _BINS, _HALF_FLOOR = 10, 0.5  # parts of a room's width, and the fraction of them in which a floor is visible
+_FLOOR_RANK = 20.0  # percentile of the heights low in a room at which its floor is
 
 _Marks = npt.NDArray[np.bool_]
 
@@ -309,7 +315,7 @@ def shelf_rooms(layout: Layout, row: int) -> tuple[Region, ...]:
             bins = np.floor(_BINS * (inner[within, 1] - low[0]) / (high[0] - low[0]))
             if len(np.unique(bins)) < _HALF_FLOOR * _BINS:  # the room under the lowest board has none
                 continue
-            floor = float(np.median(own[within, 2]))
+            floor = float(np.percentile(own[within, 2], _FLOOR_RANK))  # the back and contents are higher
             outline = face.part(np.array([-face.half[0], low[0]]), np.array([face.half[0], high[0]]))
             span = floor - _BESIDE, (floor + float(high[1])) / 2
             rooms.append(Region(row, outline, floor, float(high[1]), span, LEVELS))

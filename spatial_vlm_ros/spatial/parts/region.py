@@ -140,12 +140,17 @@ def points_over(layout: Layout, row: int) -> Array:
     """
     points = points_within(layout, row)
     points = points[points[:, 2] < layout.top[row] + _SMEARED]
-    points = points[depth_inside(layout.footprint[row], points[:, :2]) > 0]
+    points = without_contents(layout, row, points[depth_inside(layout.footprint[row], points[:, :2]) > 0])
+    return np.asarray(points[:: max(1, len(points) // _MOST_POINTS)])
+
+
+def without_contents(layout: Layout, row: int, points: Array) -> Array:
+    """Points (N, 3) without those on detected objects that stand in or on an object, metres."""
     inside = lies_in(layout.footprint[row], layout.centre[:, :2]) & (layout.mean_side < layout.mean_side[row])
     for other in np.flatnonzero(inside & (layout.top > layout.bottom[row])).tolist():
         content = depth_inside(layout.footprint[other], points[:, :2]) > -_SMEARED
         points = points[~content | (points[:, 2] < layout.bottom[other] + _SMEARED / 2)]
-    return np.asarray(points[:: max(1, len(points) // _MOST_POINTS)])
+    return points
 
 
 def held(layout: Layout, region: Region, targets: np.ndarray) -> tuple[Array, Array]:
