@@ -147,7 +147,7 @@ def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
     elif kind == "EQUAL":
         yield "rel", value[0]
     elif kind in ("SIDE", "SUP", "POSITION", "FROM_BEFORE", "FROM"):
-        yield ("from" if kind.startswith("FROM") else "side"), value[0]
+        yield from ((("from" if kind.startswith("FROM") else "side"), side) for side in (value[0], *value[2:]))
         yield from [("frame", value[1])] if value[1] else []
     elif kind in ("ORD", "PLACED"):
         yield "order", value

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, preposition_of, with_anchors
+from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, crossed, preposition_of, with_anchors
 from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.sentence import Attachable, Phrase
 from spatial_vlm_ros.language.vocabulary import is_framed, takes_two
@@ -166,7 +166,10 @@ class _Assembly:
             node.order, node.order_from = item.order, item.name
             return
         if node.order is None:
-            node.superlative = item.name
+            sides = crossed(node.superlative, item.name, *item.also)
+            if not sides or node.also is not None:
+                raise refused(self.instruction, "side", item)
+            node.superlative, node.also = (*sides, None)[:2]
         elif node.order == -1 and item.kind == "side" and item.name in lexicon.ORDER_OF_SUPERLATIVE:
             # "the last mug on the left" is the leftmost
             node.order_from = lexicon.OPPOSITE[lexicon.ORDER_OF_SUPERLATIVE[item.name]]
@@ -324,8 +327,8 @@ def assemble(
     if assembly.destination is not None:
         assembly.name_place()
         clause = assembly.clause(assembly.destination)
-        if assembly.destination.also:
-            clause = corner_of(clause.anchors[0], assembly.destination.also, clause)
+        if assembly.destination.also and assembly.destination.kind == "clause":
+            clause = corner_of(clause, assembly.destination.also)
         excluded = tuple(of_place(assembly.clause(each), clause.anchors[0]) for each in assembly.excluded)
         also = tuple(of_place(assembly.clause(each), clause.anchors[0]) for each in assembly.also)
         destination = with_exceptions(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import SLIDE, Attachment, assemble
 from spatial_vlm_ros.language.lexicon import NOT, SURFACES, WITH
-from spatial_vlm_ros.language.part_words import CLOSURES, counted_down
+from spatial_vlm_ros.language.part_words import CLOSURES, SIDE_BY_SIDE, counted_down, crossed
 from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.relations import MEANINGS, PROPERTIES
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, VerbPhrase
@@ -92,7 +92,8 @@ _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "brin
 """Verbs whose "away from" names the place that an object is taken from."""
 _SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
 _UPRIGHT = frozenset({"highest", "lowest"})
-_BOTH_OR_EACH = frozenset({"at the centre of", "among"})  # for two single objects: between them
+BOTH_OR_EACH = frozenset({"at the centre of", "among"})
+"""Relations that are between two single objects."""
 _FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
 
 
@@ -182,8 +183,9 @@ class _Enumeration:
         item = self.items[self.sided]
         if item.name in _UPRIGHT:
             raise refused(self.instruction, "height no place", item)
-        noun, side = ("middle", None) if item.name == "middle" else ("side", item.name)
-        phrase = Phrase(noun, superlative=side, frame=item.frame, start=item.start, end=item.end)
+        noun, side = ("middle", None) if item.name == "middle" else ("corner" if item.also else "side", item.name)
+        also = next(iter(item.also), None)
+        phrase = Phrase(noun, superlative=side, also=also, frame=item.frame, start=item.start, end=item.end)
         self.phrases[self.sided + 1] = phrase
 
     def _can_be_destination(self, i: int) -> bool:
@@ -405,6 +407,9 @@ class _Enumeration:
         counting = bool(state.counting & _bit(node))
         if item.kind == "from":
             return counting
+        if item.kind == "side" and (phrase.superlative or item.also):
+            part = phrase.category.split()[-1] in SIDE_BY_SIDE and phrase.also is None is phrase.order
+            return part and bool(crossed(phrase.superlative, item.name, *item.also))
         if item.kind in ("side", "placed"):
             return counting or not state.picked & _bit(node)
         return True
@@ -439,7 +444,7 @@ class _Enumeration:
             share = _place_share(rank, len(state.frontier))
             both = (self.phrases[node], self.phrases[i + 1])
             single = all(phrase is not None and phrase.count in (None, 1) for phrase in both)
-            if takes_two(name) or (name in _BOTH_OR_EACH and single):
+            if takes_two(name) or (name in BOTH_OR_EACH and single):
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
                     yield share * bonus, partial(self._attached, i, "pair", state, kept, plan.item)
@@ -460,6 +465,7 @@ class _Enumeration:
         if item is None:
             return refused(self.instruction, "no fit")
         name = item.kind if item.kind in ("also", "from", "placed", "side") else "unattached"
+        name = "TWO_SIDES" if item.kind == "side" and item.also else name
         return refused(self.instruction, name, item)
 
 

@@ -19,7 +19,7 @@ from spatial_vlm_ros.language.acts import patterns_of
 from spatial_vlm_ros.language.answers import alternatives, classify, denial, description, names_frame, normalised
 from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.part_words import in_anchors, in_place, with_anchors
+from spatial_vlm_ros.language.part_words import in_anchors, mapped, with_anchors
 from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
 from spatial_vlm_ros.language.stopping import stops
 from spatial_vlm_ros.language.vocabulary import is_framed
@@ -30,7 +30,6 @@ from spatial_vlm_ros.types import (
     NounPhrase,
     RelationClause,
     SpatialQuery,
-    Step,
 )
 
 _Related = TypeVar("_Related", RelationClause, Destination)
@@ -367,21 +366,7 @@ def _mapped(
         seen_from = frame if frame is not None and is_framed(said.relation) else said.frame
         return dataclasses.replace(with_anchors(said, phrase), frame=seen_from)
 
-    def place(said: Destination | None) -> Destination | None:
-        return said and in_place(said, clause)
-
-    def step(said: Step) -> Step:
-        return dataclasses.replace(said, target=phrase(said.target), destination=place(said.destination))
-
-    asks = query.question
-    return dataclasses.replace(
-        query, target=phrase(query.target), destination=place(query.destination),
-        steps=tuple(map(step, query.steps)), forbids=tuple(map(step, query.forbids)),
-        avoid=tuple(map(phrase, query.avoid)),
-        question=asks and dataclasses.replace(
-            asks, asked=asks.asked and phrase(asks.asked), other=asks.other and phrase(asks.other),
-            choices=tuple(map(phrase, asks.choices))),
-    )  # fmt: skip
+    return mapped(query, phrase, clause)
 
 
 # ------------------------------------------------------------------------------------------------ adding up

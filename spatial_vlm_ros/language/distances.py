@@ -78,12 +78,7 @@ def _number(texts: Sequence[str], i: int) -> tuple[float, int] | None:
         if fraction:
             return whole[0] + fraction[0], 1 + whole[1] + fraction[1]
     fraction = _fraction(texts, i, article=True)
-    if (
-        whole
-        and whole[0] < 1
-        and texts[start : start + 1] == ["of"]
-        and texts[start + 1 : start + 2] in (["a"], ["an"])
-    ):
+    if whole and whole[0] < 1 and texts[start : start + 2] in (["of", "a"], ["of", "an"]):
         return whole[0], whole[1] + 2  # "3/4 of an inch"
     if fraction is None and whole and texts[start : start + 2] == ["or", "so"]:
         return whole[0], whole[1] + 2
@@ -192,11 +187,7 @@ def range_at(texts: Sequence[str], i: int) -> int:
 
 
 def mentions_unit(texts: Sequence[str]) -> bool:
-    """True if any word is a unit, so that searching for a distance is worthwhile.
-
-    Args:
-        texts: lower-case words.
-    """
+    """True if any lower-case word is a unit, so that searching for a distance is worthwhile."""
     return any(
         text in _UNIT_WORDS or (text[:1].isdecimal() and (text[-1:].isalpha() or texts[i + 1 : i + 2] == ["in"]))
         for i, text in enumerate(texts)

@@ -34,6 +34,10 @@ SHIFTS = {"left": "left of", "right": "right of"}
 """Directions in which an object can be moved from its current position."""
 ORDER_OF_SUPERLATIVE = {"leftmost": "left", "rightmost": "right", "nearest": "near", "farthest": "far",
                         "highest": "top", "lowest": "bottom"}  # fmt: skip
+SUPERLATIVE_OF_SIDE = {
+    "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
+    "at the back of": "farthest",
+}  # fmt: skip
 OPPOSITE = {"left": "right", "right": "left", "near": "far", "far": "near", "top": "bottom", "bottom": "top"}
 FRAMED_SUPERLATIVES = frozenset({"leftmost", "rightmost", "nearest", "farthest", "middle"})
 FRAMED_ORDERS = frozenset({"left", "right", "near", "far"})
@@ -87,11 +91,7 @@ def is_outside(text: str, modifier: bool) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_plain(text: str) -> bool:
-    """True if an unknown word may be a noun in every noun position.
-
-    Args:
-        text: the word, lower case.
-    """
+    """True if an unknown lower-case word may be a noun in every noun position."""
     return not (
         is_outside(text, modifier=False)
         or is_outside(text, modifier=True)

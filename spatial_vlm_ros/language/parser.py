@@ -7,7 +7,7 @@ import contextlib
 import json
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.part_words import in_parts
+from spatial_vlm_ros.language.part_words import in_anchors, in_parts, mapped, with_anchors
 from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
 from spatial_vlm_ros.language.questions_of_space import ranked, read_question
 from spatial_vlm_ros.language.refusals import no_order, refused, unexpected
@@ -25,7 +25,6 @@ from spatial_vlm_ros.language.revising import (
     choices,
     corrected,
     set_last,
-    with_no_object,
     without_condition,
 )
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, Phrase, RelationWords, VerbPhrase
@@ -92,7 +91,7 @@ def _is_consistent(reading: SpatialQuery) -> bool:
 def _length_in(phrase: NounPhrase) -> str:
     """The word in a name that is a length, or ""."""
     words = phrase.category.split()
-    for word in words:
+    for word in words[len(words) > 1 :]:  # "the 13mm socket" has a name
         written = _WRITTEN.fullmatch(word)
         if written is not None and is_unit(written[1]):
             return word
@@ -104,22 +103,16 @@ def _length_in(phrase: NounPhrase) -> str:
     return first if is_unit(first) and (alone or counted) else ""
 
 
-def _phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    yield from _inside(query.target)
-    for place in (query.destination, *(step.destination for step in query.steps)):
-        if place is not None:
-            of_place = (anchor for clause in (*place.also, *place.excluded) for anchor in clause.anchors)
-            for anchor in (*place.anchors, *of_place):
-                yield from _inside(anchor)
-    for phrase in (*query.avoid, *(step.target for step in query.steps)):
-        yield from _inside(phrase)
+def _phrases(query: SpatialQuery) -> list[NounPhrase]:
+    """All phrases of a query, those inside others too."""
+    found: list[NounPhrase] = []
 
+    def noted(phrase: NounPhrase) -> NounPhrase:
+        found.append(phrase)
+        return in_anchors(phrase, noted)
 
-def _inside(phrase: NounPhrase) -> Iterator[NounPhrase]:
-    yield phrase
-    for clause in phrase.relations:
-        for anchor in clause.anchors:
-            yield from _inside(anchor)
+    mapped(query, noted, lambda said: with_anchors(said, noted))
+    return found
 
 
 # "Set the cup down next to the box", "put it back on the shelf": what follows says where to.
@@ -243,7 +236,8 @@ class _Builder:
         first, last = tokens[0], tokens[-1]
         if first.kind == "NOT":
             raise refused(self.instruction, "negated superlative", first, last)
-        return Attachable("side", last.start, last.end, name=last.value[0], frame=last.value[1])
+        name, frame, *also = last.value
+        return Attachable("side", last.start, last.end, name=name, frame=frame, also=tuple(also))
 
     def placed(self, order: Token, side: Token) -> Attachable:
         return Attachable("placed", order.start, side.end, name=side.value[0], frame=side.value[1], order=order.value)
@@ -441,7 +435,7 @@ def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole], bool]:
     meant = corrected(fluent)
     rest, depends = without_condition(meant)
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), *lost(meant, rest, "IF")]
-    return Tagger(set_last(with_no_object(rest))), roles, depends
+    return Tagger(set_last(rest)), roles, depends
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, Final, Literal, TypeVar
 
-from spatial_vlm_ros.language.lexicon import CONTAINERS, PARTS, SURFACES
+from spatial_vlm_ros.language.lexicon import CONTAINERS, PARTS, SUPERLATIVE_OF_SIDE, SURFACES
 from spatial_vlm_ros.language.patterns import WORDS
 from spatial_vlm_ros.language.refusals import refused
-from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery
+from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 from spatial_vlm_ros.types.query import Preposition
 
 CENTRES, CORNERS, EDGES, SHARES, ROWS = map(WORDS.words, ("centres", "corners", "edges", "shares", "rows"))
@@ -23,6 +23,8 @@ CLOSURES = WORDS.words("closures")
 
 ALONG_BOTH = CORNERS | SHARES | COMPARTMENTS | BURNERS | LEVELS | DRAWERS | DOORS
 """Parts that two directions may pick out together ("the front left compartment")."""
+SIDE_BY_SIDE = COMPARTMENTS | BURNERS | DRAWERS | DOORS
+"""Parts of which a side said after the noun may be the second direction ("the middle compartment on the right")."""
 NEVER_LABELLED = CENTRES | CORNERS | EDGES | COMPARTMENTS | BURNERS | {"half"}
 """Parts whose describing nouns name the whole: "the table centre" is the centre of the table."""
 
@@ -36,6 +38,16 @@ WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | STEPPED | SURFACES | CONTAINERS
 def is_tray(label: str) -> bool:
     """True if objects stand both on and in what a label names, because its rim is low and it has no lid."""
     return label.lower().split(" ")[-1] in TRAYS
+
+
+def crossed(*sides: str | None) -> tuple[str, ...]:
+    """The directions that pick out a part together ("front left"), the one across last; empty if they do not cross."""
+    said = sorted(filter(None, sides), key=lambda side: (side in _ACROSS, side != "middle"))
+    if len(said) > 1:
+        *first, last = said
+        fits = _DIRECTIONS.issuperset(said) and len(first) == 1 and first[0] != last in _ACROSS
+        return tuple(said) if fits and first[0] not in _ACROSS - {"middle"} else ()
+    return tuple(said)
 
 
 def counted_down(category: str) -> bool:
@@ -97,6 +109,26 @@ def in_place(place: Destination, change: Callable[[Any], Any]) -> Destination:
     return replace(changed, excluded=tuple(map(change, place.excluded)), also=tuple(map(change, place.also)))
 
 
+def mapped(
+    query: SpatialQuery, phrase: Callable[[NounPhrase], NounPhrase], related: Callable[[Any], Any]
+) -> SpatialQuery:
+    """A query with the phrases of its objects changed by one function, the relations of its places by another one."""
+
+    def of_step(step: Step) -> Step:
+        place = step.destination
+        return replace(step, target=phrase(step.target), destination=place and in_place(place, related))
+
+    place, asks = query.destination, query.question
+    return replace(
+        query, target=phrase(query.target), destination=place and in_place(place, related),
+        steps=tuple(map(of_step, query.steps)), forbids=tuple(map(of_step, query.forbids)),
+        avoid=tuple(map(phrase, query.avoid)),
+        question=asks and replace(
+            asks, asked=asks.asked and phrase(asks.asked), other=asks.other and phrase(asks.other),
+            choices=tuple(map(phrase, asks.choices))),
+    )  # fmt: skip
+
+
 # --------------------------------------------------------------------------------------------------
 # Bring phrases about parts into one form: "the table centre" becomes "the centre of the table".
 # An object put "to" or standing "at" a part is on it. "The bin with the banana" has the banana in it or on it, if it is
@@ -106,11 +138,7 @@ _PARTS = (ALONG_BOTH | CENTRES | EDGES) - DOORS
 _BOARDS = SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
 _FLAT = frozenset({"plate", "dish", "saucer"})
 _AT = frozenset({"at", "to", "by"})
-_SUPERLATIVE_OF_SIDE = {
-    "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
-    "at the back of": "farthest",
-}  # fmt: skip
-AT_SIDES = {superlative: side for side, superlative in _SUPERLATIVE_OF_SIDE.items()}
+AT_SIDES = {superlative: side for side, superlative in SUPERLATIVE_OF_SIDE.items()}
 """Relation to a whole for objects at its leftmost, … end."""
 _WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
 """Actions whose "with the cloth" may name a tool, so that its meaning is not guessed."""
@@ -119,6 +147,7 @@ _COMPARING = frozenset({"closest to", "farthest from"})
 _IN_ROW = frozenset({"inside", "part of", "on"})
 _OF_TARGET = frozenset({"that", "that's", "which", "is", "lying", "sitting", "standing"})
 _ACROSS = frozenset({"leftmost", "rightmost", "middle"})
+_DIRECTIONS = _ACROSS | {"nearest", "farthest", "highest", "lowest"}
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
@@ -131,29 +160,23 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
         if compared:
             part, whole = to.relation.split(" ")[2], to.anchors[0].category
             raise refused(query.instruction, "part compared", relation=compared[0], part=part, whole=whole)
-    steps, forbids = (
-        tuple(replace(s, target=_phrase(s.target), destination=_destination(s.destination)) for s in some)
-        for some in (query.steps, query.forbids)
-    )
-    return replace(
-        query, target=_phrase(query.target, query.action in _WITH_TOOLS), destination=_destination(query.destination),
-        avoid=tuple(map(_phrase, query.avoid)), steps=steps, forbids=forbids,
-    )  # fmt: skip
+    return replace(mapped(query, _phrase, _placed), target=_phrase(query.target, query.action in _WITH_TOOLS))
 
 
-def corner_of(whole: NounPhrase, sides: tuple[str, ...], clause: RelationClause) -> RelationClause:
+def corner_of(clause: RelationClause, also: tuple[str, ...]) -> RelationClause:
     """The corner at some sides of a whole, as a place to put something: on it, or in it for a container.
 
     Args:
-        sides: relations ("at the back of", "at the left side of").
-        clause: what was said, with its frame.
+        clause: what was said, "at the corner of" the whole or at a side of it.
+        also: further sides ("at the back of", "at the left side of").
     """
-    *first, last = (_SUPERLATIVE_OF_SIDE[side] for side in sides)
+    whole, at_sides = clause.anchors[0], clause.relation in SUPERLATIVE_OF_SIDE
+    *first, last = (SUPERLATIVE_OF_SIDE[side] for side in (clause.relation, *also)[not at_sides :])
     corner = NounPhrase(
         "corner", superlative=first[0] if first else last, also=last if first else None, frame=clause.frame,
         relations=(RelationClause("part of", (whole,)),),
     )  # fmt: skip
-    contained = clause.preposition == IN and _head(whole) in OPEN_CONTAINERS - TRAYS
+    contained = clause.preposition in (IN, None if at_sides else IN) and _head(whole) in OPEN_CONTAINERS - TRAYS
     return RelationClause("inside" if contained else "on", (corner,), preposition=clause.preposition)
 
 
@@ -180,7 +203,7 @@ def _in_row(phrase: NounPhrase) -> NounPhrase:
         row = clause.anchors[0]
         *members, head = row.category.split(" ")
         noun = " ".join(members) or phrase.category
-        place = {"at the centre of": "middle", **_SUPERLATIVE_OF_SIDE}.get(clause.relation)
+        place = {"at the centre of": "middle", **SUPERLATIVE_OF_SIDE}.get(clause.relation)
         ordered = phrase.superlative is not None or phrase.ordinal is not None
         fits = ordered if place is None else not ordered
         said = row == NounPhrase(row.category) and head in ROWS and phrase.category in ("object", noun)
@@ -228,10 +251,6 @@ def _clause(clause: RelationClause, holder: NounPhrase | None = None) -> Relatio
     if _head(holder) in OPEN_CONTAINERS | COMPARTMENTS:  # "the bin with the banana"
         return replace(clause, relation="containing")
     return clause
-
-
-def _destination(said: Destination | None) -> Destination | None:
-    return said and in_place(said, _placed)
 
 
 def _placed(said: _Related) -> _Related:

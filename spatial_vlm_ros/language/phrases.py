@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.part_words import ALONG_BOTH
+from spatial_vlm_ros.language.part_words import ALONG_BOTH, crossed
 from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.sentence import Phrase
-from spatial_vlm_ros.language.words import MASS_PLURALS, PAIRED, WORN_GLASSES, plural, singular
+from spatial_vlm_ros.language.words import MASS_PLURALS, NEVER_PLURAL, PAIRED, WORN_GLASSES, plural, singular
 
-_SIDEWAYS = frozenset({"leftmost", "rightmost"})
-_ACROSS = _SIDEWAYS | {"middle"}
-_DIRECTIONS = _ACROSS | {"nearest", "farthest", "highest", "lowest"}
 _REFERRING = frozenset({"it", "them", "this", "that", "these", "those"})
 WITH_AND_WITHOUT = frozenset({"with", "without"})
 _LONGEST_NAME = 6
@@ -48,6 +46,10 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     phrase.pointed = len(tokens) == 2 and phrase.one and first.text in _REFERRING
     if len(names) > 1 and names[-1] in ("one", "ones"):
         names.pop()
+    sizes = [token.text for token, after in pairwise(tokens) if token.kind == "NUM" and after.kind == "NOUN"]
+    one = singular(names[-1]) == names[-1] not in NEVER_PLURAL | PAIRED | MASS_PLURALS
+    if sizes and one and first.kind == "DET" and len(names) > 1 and not complements and sizes != ["one"]:
+        names, phrase.count = [*sizes, *names], None  # "the 500 ml bottle", "the three tier rack"
     said = phrase.count
     phrase.category, phrase.count = _number(names, [token.text for token in complements], phrase.count)
     phrase.vague = phrase.vague or (said is None and phrase.count == -1 and first.text == "some")
@@ -104,11 +106,8 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             phrase.order_from, phrase.frame = token.value
         elif token.kind == "SUP":
             if phrase.superlative is not None:
-                # Directions of a part ("front left", "back middle"), the one across last.
-                both = phrase.superlative, token.value[0]
-                two = sorted(both, key=lambda side: (side in _ACROSS, side in _SIDEWAYS))
-                crossed = _DIRECTIONS.issuperset(two) and two[0] not in _SIDEWAYS and two[0] != two[1] in _ACROSS
-                if not (crossed and _is_part(tokens)) or phrase.also is not None:
+                two = crossed(phrase.superlative, token.value[0])
+                if not (two and _is_part(tokens)) or phrase.also is not None:
                     raise refused(instruction, "two superlatives", token)
                 phrase.superlative, phrase.also = two
                 continue
@@ -129,7 +128,7 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
 def _is_part(tokens: Sequence[Token]) -> bool:
     """True if the head noun is a part that two directions may select."""
     nouns = [token.text for token in tokens if token.kind == "NOUN"]
-    return bool(nouns) and (nouns[-1] in ALONG_BOTH or singular(nouns[-1]) in ALONG_BOTH)
+    return bool(nouns) and singular(nouns[-1]) in ALONG_BOTH
 
 
 def _quantify(phrase: Phrase, token: Token) -> None:

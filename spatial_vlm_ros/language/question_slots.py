@@ -296,6 +296,8 @@ class SlotReader:
         """True if a predicate may begin at word `i`; most words cannot begin one and are not tried."""
         if words[i].kind != "word" or words[i - 1].text in ("the", "a", "an", "my", "your"):
             return False
+        if any(self.relation_at(words[n:]) > i - n for n in range(max(0, i - 3), i)):  # "at the back | right of"
+            return False
         if words[i].text in tables.NO_PREDICATES:
             return self.relation_at(words[i:]) > 1
         if words[i].text[0].isdigit() or words[i].text in _FIRST_OF_PREDICATES:

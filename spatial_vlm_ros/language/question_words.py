@@ -18,6 +18,7 @@ EXCLAIMED, SEEN = map(_TABLES.phrases, ("exclaimed", "seen"))
 SEEING, STANDS = map(_TABLES.words, ("seeing", "stands"))
 FROM, EACH_OTHER, RELATED = map(_TABLES.phrases, ("from", "each_other", "related"))
 LENGTH_NOUNS, UNITS, UNMEASURED = map(_TABLES.words, ("length_nouns", "units", "unmeasured"))
+MANY = {("many", unit) for unit in UNITS}
 FARTHEST, FAR, AWAY, SPACE = map(_TABLES.words, ("farthest", "far", "away", "space"))
 ROOM, FREE, LEFT_OVER, FITTING, STANDING = map(_TABLES.words, ("room", "free", "left_over", "fitting", "standing"))
 LENGTHS: dict[str, Length] = _TABLES.meanings("lengths")

@@ -42,12 +42,7 @@ _SEEN = tables.phrase_set("do|can|could you|i|we see|find|count|spot|detect", "t
 _ADVERBS = tables.phrase_set(*tables.ADVERBS)
 _LONGEST = 60  # most words of a question whose subject is searched for
 _METRIC = frozenset({"left of", "right of", "in front of", "behind", "above", "below", "under"})
-_STRANDED = {
-    **INVERSE,
-    "left of": "right of", "right of": "left of", "in front of": "behind", "behind": "in front of",
-    "next to": "next to", "near": "near", "above": "below", "below": "above", "under": "above",
-    "touching": "touching", "against": "against",
-}  # fmt: skip
+_STRANDED = {**INVERSE, "against": "against"}
 """Relation at the end of "what is the mug on?" → the relation of what is asked for to the mug."""
 
 
@@ -328,7 +323,7 @@ class _QuestionReader(SlotReader):
 
     def size(self, lengths: Words, x: Words, y: Words = (), **_: Words) -> Readings | None:
         z = [*x, *y]
-        above = self.framed(_HEIGHTS, z, tries=True) if lengths[0].text in ("high", "height") else None
+        above = self.framed(_DISTANCES[-1:], z, tries=True) if lengths[0].text in ("high", "height") else None
         return above or self.made(self.noun(z), "measure", "size", length=tables.LENGTHS[lengths[0].text])
 
     def longer(self, comparatives: Words, x: Words, y: Words, **_: Words) -> Readings:
@@ -527,7 +522,6 @@ _DISTANCES: Frames = (
     ("X R", _QuestionReader.along),
 )
 """What follows "how far is", "the distance between"."""
-_HEIGHTS: Frames = (("X R", _QuestionReader.along),)
 _QUANTITIES: Frames = (
     (f"{_THE} UNMEASURED of|for Z?", _QuestionReader.unmeasured),
     (f"{_THE} number of N?", _QuestionReader.count),
@@ -539,18 +533,14 @@ _QUANTITIES: Frames = (
 )
 """What follows "what is", "tell me"."""
 _ASKED: Frames = (
-    ("how many UNITS high|deep R BE X", _QuestionReader.along),
-    ("how many UNITS LENGTHS BE X", _QuestionReader.size),
-    ("how many UNITS LENGTHS X BE Y?", _QuestionReader.size),
-    ("how many UNITS away|apart|off|together* D?", _QuestionReader.distance),
+    ("how LENGTHS BE the SPACE between D", _QuestionReader.distance),
+    ("how MANY? high|deep R BE X", _QuestionReader.along),
+    ("how MANY? LENGTHS BE X", _QuestionReader.size),
+    ("how MANY? LENGTHS X BE Y?", _QuestionReader.size),
+    ("how far=MANY|FAR away|apart|off|together* D?", _QuestionReader.distance),
     ("how many N", _QuestionReader.count),
     ("count N", _QuestionReader.count),
-    ("how FAR away|apart|off|together* D?", _QuestionReader.distance),
     ("how much SPACE D?", _QuestionReader.space),
-    ("how LENGTHS BE the SPACE between D", _QuestionReader.distance),
-    ("how high|deep R BE X", _QuestionReader.along),
-    ("how LENGTHS BE X", _QuestionReader.size),
-    ("how LENGTHS X BE Y?", _QuestionReader.size),
     ("how much COMPARATIVES BE X than Y", _QuestionReader.longer),
     ("how much COMPARATIVES X BE than Y", _QuestionReader.longer),
     ("where EXCLAIMED? still|already|really|actually|currently|also|even|now|exactly|precisely* Z", _PLACES),
@@ -558,8 +548,7 @@ _ASKED: Frames = (
     ("which|what X or Y", _QuestionReader.alternatives),
     ("which|what side of Y BE X on|at*", _QuestionReader.side),
     ("which|what K? BE X R", _QuestionReader.stranded),
-    ("which|what K is|are there", _QuestionReader.everything),
-    ("which|what is|are there", _QuestionReader.everything),
+    ("which|what K? is|are there", _QuestionReader.everything),
     ("which|what is|are there Z", _QuestionReader.which_lies),
     ("which|what do|can|could you|i|we see|find|spot|detect", _QuestionReader.everything),
     ("which|what do|can|could you|i|we see|find|spot|detect Z", _QuestionReader.which_lies),

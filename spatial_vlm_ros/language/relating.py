@@ -19,10 +19,10 @@ from spatial_vlm_ros.types import FrameOfReference
 Verdict = tuple[str, object] | str | bool | None
 """Result of a rule for a phrase: a kind to emit, perhaps with a value, True = drop the words, False or None = no."""
 
-_PHRASE = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "NOUN", "OTHER"})
+_PHRASE = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "NOUN", "OTHER", "PRON"})
 _BEFORE_DISTANCE = ENDED | PREDICATING | {"", "AND", "BUT", "COMMA", "DIST"}
 _OTHER_THAN = RelationWords("other than")
-_MOVED = lexicon.MOVING | {"push", "pull", "throw"}
+_MOVED = lexicon.MOVING | {"push", "pull", "slide", "throw"}
 _HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
 _TOWARDS: tuple[tuple[list[str], FrameOfReference | None], ...] = (
     (["to", "the"], None), (["towards", "the"], None), (["to", "my"], FrameOfReference.SPEAKER),
@@ -79,11 +79,7 @@ class RelationTagger(Lookahead):
             return None
         after = i + joined + said.length
         if self.previous() not in _BEFORE_DISTANCE:
-            counting = said.distance is not None and any(character.isdigit() for character in self.texts[i])
-            if self.previous() not in ("DET", "SUP", "ADJ") or not counting or not self.nominal(after):
-                return None
-            self.emit("DIST", said.distance, i, after - i, "")  # "the 10 cm mug", where the number would count mugs
-            return after
+            return None
         if self.previous() == "NOT" and said.distance is not None and self.texts[i + 1] == "than":
             self.tokens.pop()  # "that is not less than 10 cm behind the box"
             bound: Literal["at most", "at least"] = "at least" if said.distance.bound == "at most" else "at most"
@@ -195,6 +191,9 @@ class RelationTagger(Lookahead):
             return ("BUT NOT", None)  # "anywhere except near the plate"
         if text == "by" and self._grips(after):
             return ("GRIP", None)
+        if text.endswith(" nothing"):  # "with nothing in it"
+            self.emit("REL", value, i, after - i, text)
+            return ("PRON", ("object", None))
         if self._moves_closer(text):
             return ("CLOSER", None)
         superlative = self._distance_superlative(text)

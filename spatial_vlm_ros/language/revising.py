@@ -28,7 +28,6 @@ _BACK = frozenset({"it", "them", "that", "one", "there"})
 _AFTER_IDIOMS = frozenset({",", "with", "and", "then", "please", "now", "to", "for", "but", "so", ""})
 _DESCRIBING = frozenset({"NUM", "ORD", "SUP", "ADJ"})
 _PHRASE = _DESCRIBING | {"DET", "QTY", "NOUN", "OTHER"}
-_EMPTY_OF = frozenset({("with", "nothing"), ("without", "anything")})
 _LEAVING = frozenset(f"leave the {others}{alone}" for others in ("others", "rest") for alone in ("", " alone"))
 _CONDITIONS = sorted(
     (phrase.split(" ") for p in patterns_of("conditions") for phrase in expand(p)), key=len, reverse=True
@@ -53,16 +52,6 @@ def without_condition(words: list[Word]) -> tuple[list[Word], bool]:
     texts = [word.text for word in words]
     length = next((len(each) for each in _CONDITIONS if texts[: len(each)] == each), 0)
     return words[length:], length > 0
-
-
-def with_no_object(words: list[Word]) -> list[Word]:
-    """The words with "with no object on it" for "with nothing on it" and "without anything on it"."""
-    for i in range(1, len(words) - 1):
-        said = words[i - 1].text, words[i].text
-        if said in _EMPTY_OF and words[i + 1].text in ("on", "in", "inside"):
-            none = replace(words[i - 1], text="with"), replace(words[i], text="no"), replace(words[i], text="object")
-            return [*words[: i - 1], *none, *words[i + 1 :]]
-    return words
 
 
 def set_last(words: list[Word]) -> list[Word]:

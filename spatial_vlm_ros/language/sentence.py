@@ -85,7 +85,7 @@ class Attachable:
         order: n of a "placed" item.
         predicate: True if it describes the head of the sentence ("the mug is …").
         tight: True if it belongs to the noun right before it ("the lid of the jar").
-        also: further relations to the same anchor ("in the back left corner of").
+        also: further relations to the same anchor ("in the back left corner of"); the second side ("at the back left").
         parted: True if the end of a split verb comes before it ("set the cup down next to …").
         anchors: nodes that a clause relates to, once it is attached (`assembly.Attachment`).
     """

@@ -84,7 +84,8 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
             while (first or roles) and chosen and (chosen[0].text in _JOINING or chosen[0].kind == "comma"):
                 chosen.pop(0)
             rest = [*parts[:first], *parts[first + length :]]
-            if not chosen or (rest and not _stands_alone(chosen) and _names(rest)):
+            named = any(Lookahead(part).peek(i) & _NAMING for part in rest for i in range(len(part)))
+            if not chosen or (named and not _stands_alone(chosen)):  # it may refer to an object of a remark
                 continue
             nouns = _nouns(chosen) if rest else frozenset()
             role = ASIDE
@@ -225,11 +226,6 @@ def _abandoned(parts: Sequence[Sequence[Word]], command: Sequence[Word], nouns: 
             return False
         last = own or last
     return bool(last & nouns)
-
-
-def _names(parts: Sequence[Sequence[Word]]) -> bool:
-    """True if remarks name an object, to which a command may refer."""
-    return any(Lookahead(list(part)).peek(i) & _NAMING for part in parts for i in range(len(part)))
 
 
 def _stands_alone(words: Sequence[Word]) -> bool:

@@ -15,7 +15,7 @@ from math import prod
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.acts import LEXICON, gerund
-from spatial_vlm_ros.language.attachment import MAX_READINGS, attachments
+from spatial_vlm_ros.language.attachment import BOTH_OR_EACH, MAX_READINGS, attachments
 from spatial_vlm_ros.language.lexicon import CONTAINERS, MOVING, OPENABLE, THERE
 from spatial_vlm_ros.language.part_words import in_anchors, in_place, with_anchors
 from spatial_vlm_ros.language.patterns import expand
@@ -40,7 +40,6 @@ _NEAR_ALLOWED: frozenset[Act] = frozenset(
 )
 """Acts that may be forbidden although the arm may be near the object: "don't open the box"."""
 _VERB_LEFT_OUT = 0.6
-_OF_TWO = frozenset({"among", "at the centre of"})
 _PRONOUNS = frozenset({"it", "them"})
 
 
@@ -57,7 +56,7 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
         if not before or not follows:
             continue
         name = step.items[before[-1]].name
-        if name in _OF_TWO or takes_two(name):
+        if name in BOTH_OR_EACH or takes_two(name):
             continue
         head = item.phrase
         if head.one and head.category == "object":
@@ -252,12 +251,9 @@ def _place_before(
     "The fork left of the plate and the knife right of it" are on two sides of one object, the plate.
     """
     for command in reversed(done):
-        anchors = command.destination.anchors if command.destination is not None else ()
-        opposite = (
-            command.destination is not None
-            and destination is not None
-            and (INVERSE.get(command.destination.relation) == destination.relation != command.destination.relation)
-        )
+        to = command.destination
+        anchors = () if to is None else to.anchors
+        opposite = to and destination and INVERSE.get(to.relation) == destination.relation != to.relation
         for phrase in (*anchors, command.target) if opposite else (command.target, *anchors):
             if phrase not in (target, NounPhrase("object")):
                 return phrase

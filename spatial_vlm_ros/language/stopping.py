@@ -36,12 +36,6 @@ def _phrases() -> frozenset[str]:
     return all_phrases((*STOP_WORDS, *WAIT_WORDS))
 
 
-@lru_cache(maxsize=1)
-def _vocabulary() -> frozenset[str]:
-    """Every word that a pure request to stop can contain; punctuation marks count as empty words."""
-    return AROUND | {word for phrase in _phrases() for word in phrase.split(" ")} | {""}
-
-
 def stops(instruction: str) -> bool:
     """True if words ask to stop.
 
@@ -64,8 +58,6 @@ def asks_to_stop(words: Sequence[Word]) -> bool:
     """As `stops`, for words that are already split."""
     texts = [word.text if word.kind == "word" else "" for word in words]
     texts = [_DRAWN.get(_DOUBLED.sub(r"\1", text), text) for text in texts]
-    if PLAIN.isdisjoint(texts) and not _vocabulary().issuperset(texts):
-        return False
     parts = [list(part) for said, part in groupby(texts, bool) if said]
     parts = [part for part in parts if PLAIN.intersection(part) or not AROUND.issuperset(part)]
     if not parts:

@@ -523,8 +523,8 @@ class Tagger(RelationTagger):
         modifier = self.nominal(i + 1)
         if text.startswith("non-") and "ADJ" in " ".join(self.phrases.get(text[4:], {})):
             return "DENIED"
-        if text[-1] == "m" and is_unit(text):
-            return "UNITLESS"  # "10 full cm"
+        if text[-1] == "m" and is_unit(text) and not (modifier and self.previous() == "NUM"):
+            return "UNITLESS"  # "10 full cm"; "the 13 mm socket" has a name
         placed = self.previous() in PREMODIFIERS | {"REL"} or (self.previous() == "VERB" and not self.opens(i + 1))
         if is_outside(text, modifier) and not (text in acts.OTHER_VERBS and placed):  # "grab whisk", "behind whisk"
             compared = modifier and (text.endswith("est") or text in COMPARATIVES)

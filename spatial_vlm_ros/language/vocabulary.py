@@ -21,16 +21,13 @@ _VALUES: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(("QTY", "ALONE", "ORD", "ONE"), int), **dict.fromkeys(("DET", "OTHER", "THERE", "VERB"), str),
     **dict.fromkeys(("SUP", "POSITION", "SIDE", "FROM", "PERSON"), lambda name: (name, None)),
     **dict.fromkeys(("PRON", "PRON THATIS", "PRON THATIS NOT"), lambda number: ("object", int(number) or None)),
-    "HALF": RelationWords,
+    **dict.fromkeys(("HALF", "REL"), RelationWords),
     "FRAME": lambda name: (FrameOfReference(name), None),
 }  # fmt: skip
 """Kind of a token → how its value is made of the name of words.toml."""
 
 
 def _add_relations(table: Phrases) -> None:
-    for sides, words in CORNERS.items():
-        ways = (f"at|in|into|to|on|onto|by|near the? {word} corner of" for word in words)
-        table.add("REL", RelationWords("at the corner of", also=sides), ways)
     for name, meanings in MEANINGS.items():
         table.add("REL", RelationWords(name), meanings.surfaces)
     for meaning, patterns in LESS.items():
@@ -42,6 +39,14 @@ def _add_relations(table: Phrases) -> None:
     table.add("EQUAL", ("other than", False), ("the same one|thing? as",))
     for relation in OWN.values():
         _add_relation(table, relation)
+    for sides, words in CORNERS.items():
+        ways = (f"at|in|into|to|on|onto|by|near the? {word} corner of" for word in words)
+        table.add("REL", RelationWords("at the corner of", also=sides), ways)
+        if len(sides) > 1:  # "far left" is only left
+            ways = tuple(f"at|in|on the {word} side|part?".replace("|far", "") for word in words)
+            table.add("REL", RelationWords(sides[0], also=sides[1:]), (f"{way} of" for way in ways))
+            back, left = (lexicon.SUPERLATIVE_OF_SIDE[side] for side in sides)
+            table.add("SIDE", (back, None, left), ways)
 
 
 def _add_relation(table: Phrases, relation: RelationWord) -> None:

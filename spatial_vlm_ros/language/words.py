@@ -312,35 +312,24 @@ def accounted(
 
 _IRREGULAR = dict(pair.split(":") for pair in WORDS.patterns("irregular_plurals"))
 _ENDS_IN_ES = re.compile(r"(?:ss|x|ch|sh|zz|o|(?<!o)us)es$")
-_ENDS_IN_IE, _NEVER_PLURAL = WORDS.words("ends_in_ie"), WORDS.words("never_plural")
+_ENDS_IN_IE, NEVER_PLURAL = WORDS.words("ends_in_ie"), WORDS.words("never_plural")
 PAIRED, MASS_PLURALS, WORN_GLASSES = map(WORDS.words, ("paired", "mass_plurals", "worn_glasses"))
 
 
 def is_plural(word: str) -> bool:
-    """True if a lower-case word is the plural of a countable noun.
-
-    Args:
-        word: one word, lower case.
-
-    Returns:
-        True if `singular` would change it.
-    """
+    """True if a lower-case word is the plural of a countable noun, which `singular` changes."""
     return singular(word) != word
 
 
 def singular(word: str) -> str:
-    """The singular of a noun; the word itself if it is not a plural.
-
-    Args:
-        word: one word, lower case.
-    """
+    """The singular of a lower-case noun; the word itself if it is not a plural."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if word in PAIRED and word != "glasses":
         return word
-    if len(word) < 4 or not word.endswith("s") or word in _NEVER_PLURAL or word.endswith(("ss", "us", "is", "'s")):
+    if len(word) < 4 or not word.endswith("s") or word in NEVER_PLURAL or word.endswith(("ss", "us", "is", "'s")):
         return word
-    if word.endswith("es") and word[:-2] in _NEVER_PLURAL:
+    if word.endswith("es") and word[:-2] in NEVER_PLURAL:
         return word[:-2]
     if word.endswith("ies"):
         return word[:-1] if word[:-1] in _ENDS_IN_IE else word[:-3] + "y"
@@ -348,11 +337,7 @@ def singular(word: str) -> str:
 
 
 def plural(word: str) -> str:
-    """The plural of a noun; `singular` turns it back into the noun.
-
-    Args:
-        word: one word, lower case, singular.
-    """
+    """The plural of a lower-case noun; `singular` turns it back into the noun."""
     for many, one in _IRREGULAR.items():
         if one == word:
             return many

@@ -65,7 +65,6 @@ def label_match(phrases: Sequence[NounPhrase], detections: Sequence[Detection]) 
     """How well each label fits the category of each phrase: (P, N) float64 in 0..1.
 
     Args:
-        phrases: P phrases.
         detections: N detections; a word of the category may also be one of a detection's attributes.
     """
     match = np.zeros((len(phrases), len(detections)))
@@ -173,6 +172,8 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         return LESS_SPECIFIC
     if seen_head in _members(said_head) and not unknown:
         return HYPERNYM
+    if seen_head in {own + said_head for own in _own_kinds(said_head)} and not unknown:
+        return OTHER_KIND  # a lunchbox may be called a box
     if (said_head in _members(seen_head) and not said_modifiers) or seen_head in _ANYTHING:
         return LESS_SPECIFIC
     return NONE

@@ -41,7 +41,7 @@ def test_every_reason_is_in_the_table_and_used() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in Path(refusals.__file__).parent.glob("*.py"))
     named = set(re.findall(r'(?<![.\w])refused\(\s*[\w.]+,\s+"([^"]+)"', source)) | {"no place", "needs place"}
     # Which of these is told is chosen there.
-    beside = {"else", "ends", "steps or words", "also", "from", "placed", "side", "unattached"}
+    beside = {"else", "ends", "steps or words", "also", "from", "placed", "unattached"}
     assert named - refusals._REASONS.keys() == set()
     assert refusals._READ["reasons"].keys() - named == beside
 

@@ -64,14 +64,15 @@ def owner_of(
     if len(clause.anchors) != 1 or clause.relation not in _HOLDS or not is_looked_for(phrase):
         return None
     divides = noun in COMPARTMENTS | ROWS
+    unknown = set(phrase.category.split(" ")[:-1]) - (WHOLES | CORNERS)
     told = STATES if noun in DRAWERS else {EMPTY} | SIZES if divides else {EMPTY}
-    if divides and set(phrase.category.split(" ")[:-1]) - (WHOLES | CORNERS):
-        return None  # an unknown word may tell one of them
     if not all(c.is_order or c.name in _OF_PARTS for c in anchor.clauses) or set(phrase.attributes) - told:
         return None  # nothing else is known about a part without a detection
     labels = [obj.detection.label for obj in layout.scene.objects]
     labelled = np.flatnonzero(anchor.fit >= least)
     labelled = np.array([row for row in labelled if not is_of_several(labels[row], noun)], np.intp)
+    if (divides or (noun in DRAWERS | LEVELS and not len(labelled))) and unknown:
+        return None  # an unknown word may tell one of them ("the sock drawer")
     named = next((c.inner[0] for c in anchor.clauses if c.name == "part of" and not c.negated), None)
     if named is not None:
         itself = len(labelled) == 1 and int(np.argmax(named.weight)) == labelled[0]
