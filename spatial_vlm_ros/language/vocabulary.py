@@ -43,10 +43,10 @@ def _add_relations(table: Phrases) -> None:
         ways = (f"at|in|into|to|on|onto|by|near the? {word} corner of" for word in words)
         table.add("REL", RelationWords("at the corner of", also=sides), ways)
         if len(sides) > 1:  # "far left" is only left
-            ways = tuple(f"at|in|on the {word} side|part?".replace("|far", "") for word in words)
-            table.add("REL", RelationWords(sides[0], also=sides[1:]), (f"{way} of" for way in ways))
+            beside = tuple(f"at|in|on the {word} side|part?".replace("|far", "") for word in words)
+            table.add("REL", RelationWords(sides[0], also=sides[1:]), (f"{way} of" for way in beside))
             back, left = (lexicon.SUPERLATIVE_OF_SIDE[side] for side in sides)
-            table.add("SIDE", (back, None, left), ways)
+            table.add("SIDE", (back, None, left), beside)
 
 
 def _add_relation(table: Phrases, relation: RelationWord) -> None:
