@@ -20,7 +20,6 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import (
     HEIGHT_MAP,
     LEVELS,
-    Rectangle,
     Region,
     points_over,
     points_within,
@@ -96,34 +95,22 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
         roof = top
     elif (_filled(cells[own[:, 2] > top - _THICK], shape) > _PANELS).any():
         heights.append(top)
+    # A board begins where it is seen: those of a ladder shelf become narrower. Its rear may be hidden.
+    outlines, side = [], np.copysign(1.0, toward)
+    for height in heights:
+        board = places[np.abs(own[:, 2] - height) <= _WINDOW * _BIN / 2] * side
+        reach = np.percentile(board, 100.0 - _STRAY, axis=0) if len(board) >= _FEW else box.half
+        reach = np.where((np.abs(toward) > box.half) & (reach < box.half - _EDGE), reach, box.half)
+        outlines.append(box.part(*np.sort((-box.half * side, reach * side), axis=0)))
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
     found = tuple(
-        Region(row, _ahead(box, toward, places[np.abs(own[:, 2] - height) <= _WINDOW * _BIN / 2]), height, above,
-               (lowest, min(highest, (height + above) / 2)), LEVELS)
-        for height, above, lowest, highest in zip(
-            heights, [*heights[1:], roof], [heights[0] - _UNDER_LOWEST, *between], [*between, roof],
+        Region(row, outline, height, above, (lowest, min(highest, (height + above) / 2)), LEVELS)
+        for outline, height, above, lowest, highest in zip(
+            outlines, heights, [*heights[1:], roof], [heights[0] - _UNDER_LOWEST, *between], [*between, roof],
             strict=True,
         )
     )  # fmt: skip
     return (*found[:-1], dataclasses.replace(found[-1], lid=lid))
-
-
-def _ahead(box: Rectangle, toward: Array, places: Array) -> Array:
-    """(4, 2) outline of a board, metres: that of the unit, but on the sides towards the camera as far as it is seen.
-
-    Its rear may be hidden by the boards above it. Those of a ladder shelf become narrower upwards.
-
-    Args:
-        box: the unit.
-        toward: (2,) the camera, in the unit's axes.
-        places: (N, 2) visible places on the board, in the same axes.
-    """
-    low, high = -box.half, box.half.copy()
-    seen = (np.abs(toward) > box.half) & (len(places) >= _FEW)
-    side = np.copysign(1.0, toward)
-    reach = np.percentile(places * side, 100.0 - _STRAY, axis=0) if seen.any() else high
-    high = np.where(seen & (reach < high - _EDGE), reach, high)
-    return box.part(*np.sort((side * low, side * high), axis=0))
 
 
 def _stairs(row: int, own: Array, top: float, heights: list[float]) -> tuple[Region, ...]:
