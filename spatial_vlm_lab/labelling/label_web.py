@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,17 +16,14 @@ from starlette.routing import Route
 
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, StaleCaseError
-from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import Status
-from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
 from spatial_vlm_ros.web.door import Door, Shield
 from spatial_vlm_ros.web.forms import read_form, read_json
 from spatial_vlm_ros.web.guard import Guard
 from spatial_vlm_ros.web.serving import Page, serve_page
 
 _HERE = Path(__file__).resolve().parent
-_OWN = {path.name: path for path in sorted((_HERE / "static").iterdir()) if path.suffix in STATIC_KINDS}
 _LARGEST = 64 * 1024  # bytes of a truth
 _QUALITY = 92  # of JPEG
 _FORM_HEADER = "x-form-token"
@@ -45,7 +41,8 @@ def serve_labels(labels: LabelSession, title: str, port: int = 0) -> Page:
     """
 
     def application(guard: Guard, names: frozenset[str]) -> Shield:
-        page = _LabelPage(labels, title, guard, names)
+        door = Door(guard, names, "label", _HERE)
+        page = _LabelPage(labels, title, guard, door)
         routes = [
             Route("/", page.show, methods=["GET"]),
             Route("/cases", page.answers(lambda *_: labels.overview()), methods=["GET"]),
@@ -55,7 +52,7 @@ def serve_labels(labels: LabelSession, title: str, port: int = 0) -> Page:
             Route("/add", page.answers(page.add, changes=True), methods=["POST"]),
             Route("/undo", page.answers(page.undo, changes=True), methods=["POST"]),
             Route("/save", page.answers(page.save, changes=True), methods=["POST"]),
-            Route("/static/{name}", _static, methods=["GET"]),
+            Route("/static/{name}", door.static, methods=["GET"]),
             Route("/sign-in", page.sign_in, methods=["POST"]),
         ]
         return Shield(Starlette(routes=routes, exception_handlers={Exception: _failed}), names, _unrecorded)
@@ -64,17 +61,8 @@ def serve_labels(labels: LabelSession, title: str, port: int = 0) -> Page:
 
 
 class _LabelPage:
-    def __init__(self, labels: LabelSession, title: str, guard: Guard, names: frozenset[str]) -> None:
-        self._labels, self._title, self._guard = labels, title, guard
-        self._door = Door(guard, names, "label")
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([_HERE / "templates", TEMPLATES]),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters["line"] = printable
+    def __init__(self, labels: LabelSession, title: str, guard: Guard, door: Door) -> None:
+        self._labels, self._title, self._guard, self._door = labels, title, guard, door
 
     # -------------------------------------------------------------------------------------------- pages
 
@@ -84,9 +72,9 @@ class _LabelPage:
             return self._signed_in(request, token)
         session = self._door.session(request)
         if session is None:
-            return self._page("label_sign_in.html.j2", 401, problem=None)
+            return self._door.shown("label_sign_in.html.j2", 401, problem=None)
         others = [one.value for one in Status if one.value not in _FREQUENT]
-        return self._page(
+        return self._door.shown(
             "label.html.j2", 200, what=self._title, file=str(self._labels.file.path), session=session,
             blind=self._labels.blind, frequent=_FREQUENT, others=others, relations=sorted(RELATIONS),
             frames=self._labels.frame_names,
@@ -94,11 +82,11 @@ class _LabelPage:
 
     async def sign_in(self, request: Request) -> Response:
         if self._door.is_foreign(request):
-            return self._page("label_sign_in.html.j2", 403, problem="This form came from another site.")
+            return self._door.shown("label_sign_in.html.j2", 403, problem="This form came from another site.")
         try:
             form = await read_form(request)
         except InputError as error:
-            return self._page("label_sign_in.html.j2", 400, problem=str(error))
+            return self._door.shown("label_sign_in.html.j2", 400, problem=str(error))
         return self._signed_in(request, form.get("token", ""))
 
     def _signed_in(self, request: Request, token: str) -> Response:
@@ -106,7 +94,7 @@ class _LabelPage:
         if tried.secret is not None:
             return self._door.let_in(request, tried.secret)
         words = "This token is wrong. Use the link that the command printed."
-        return self._page("label_sign_in.html.j2", 403, problem=words)
+        return self._door.shown("label_sign_in.html.j2", 403, problem=words)
 
     async def image(self, request: Request) -> Response:
         if self._door.session(request) is None:
@@ -176,18 +164,6 @@ class _LabelPage:
 
     def save(self, _: Request, given: Mapping[str, Any]) -> dict[str, Any]:
         return self._labels.save(merge=given.get("merge") is True)
-
-    def _page(self, template: str, status: int, **values: Any) -> Response:
-        text = self._templates.get_template(template).render(values)
-        headers = {"WWW-Authenticate": "Cookie"} if status == 401 else None
-        return Response(text, status, headers, media_type="text/html")
-
-
-async def _static(request: Request) -> Response:
-    path = {**STATIC, **_OWN}.get(request.path_params["name"])
-    if path is None:
-        return Response("no such file", 404, media_type="text/plain")
-    return Response(path.read_bytes(), media_type=STATIC_KINDS[path.suffix])
 
 
 def _refused(words: str, status: int) -> Response:

@@ -35,6 +35,7 @@ from spatial_vlm_ros.output.annotated_image import draw, enlargement
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.web import templates_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _TIED = "\u00a0"  # a space at which no line breaks
@@ -55,16 +56,8 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
         runs: runs of the same models in the same order, with answers and images of failures.
     """
     check_installed(html=True, junit=False)
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates_of(_TEMPLATES)
+    environment.finalize = _shown
     environment.filters.update(
         percent=_percent,
         range=lambda share: f"{100 * share.low:.1f} to {100 * share.high:.1f}{_TIED}%",

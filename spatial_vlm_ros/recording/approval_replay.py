@@ -22,7 +22,7 @@ from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
-from spatial_vlm_ros.web import STATIC
+from spatial_vlm_ros.web import STATIC, templates_of
 
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
 _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
@@ -190,12 +190,7 @@ def write_page(
     force: bool = False,
 ) -> Path:
     """Write a page that shows and plays a proposal, with its files beside it; it needs no server."""
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_APPROVAL / "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    templates = templates_of(_APPROVAL / "templates")
     templates.filters["line"] = lambda words: "".join(c if c.isprintable() else "\ufffd" for c in str(words))
     kept, static = dict(proposal.kept()), _APPROVAL / "static"
     names = {name: f"{name}{Path(str(kept[name]['file'])).suffix}" for name in files}

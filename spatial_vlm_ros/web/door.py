@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.web import STATIC, STATIC_KINDS, templates_of
 from spatial_vlm_ros.web.connections import KEPT
 from spatial_vlm_ros.web.guard import Guard, Session
 
@@ -33,15 +37,20 @@ class TriedToken:
 
 
 class Door:
-    """Sign-in to one page.
+    """Sign-in to one page, and the templates and files of that page.
 
     Args:
         page: name of the page, part of its cookie's name.
+        folder: where its own templates/ and static/ are.
     """
 
-    def __init__(self, guard: Guard, names: frozenset[str], page: str) -> None:
+    def __init__(self, guard: Guard, names: frozenset[str], page: str, folder: Path) -> None:
         self._guard, self._page = guard, page
         self._origins = {f"{scheme}://{name}" for name in names for scheme in ("http", "https")}
+        self.templates = templates_of(folder / "templates")
+        self.templates.filters["line"] = printable
+        own = {path.name: path for path in (folder / "static").iterdir() if path.suffix in STATIC_KINDS}
+        self._static = {**STATIC, **own}
 
     def cookie(self, request: Request) -> str:
         """Name of the cookie. Browsers share cookies between ports, so two pages on one machine need two names."""
@@ -69,6 +78,19 @@ class Door:
         response = RedirectResponse("/", 303)
         response.set_cookie(self.cookie(request), secret, httponly=True, samesite="strict", path="/")
         return response
+
+    def shown(self, template: str, status: int, **values: Any) -> Response:
+        """Response with a template that is filled with values."""
+        text = self.templates.get_template(template).render(values)
+        headers = {"WWW-Authenticate": "Cookie"} if status == 401 else None
+        return Response(text, status, headers, media_type="text/html")
+
+    async def static(self, request: Request) -> Response:
+        """Response with a file of the page, or of every page, by its name."""
+        path = self._static.get(request.path_params["name"])
+        if path is None:
+            return Response("no such file", 404, media_type="text/plain")
+        return Response(path.read_bytes(), media_type=STATIC_KINDS[path.suffix])
 
 
 HEADERS = {

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -23,16 +22,13 @@ from starlette.routing import Route
 from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker, ApprovalStage
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
-from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Vector3
-from spatial_vlm_ros.web import STATIC, STATIC_KINDS, TEMPLATES
 from spatial_vlm_ros.web.door import Door, Shield
 from spatial_vlm_ros.web.forms import read_form
 from spatial_vlm_ros.web.guard import Guard, Session
 
 _HERE = Path(__file__).parent
 _STOPS_AT_ONCE = 8
-_OWN = {"page.css": "text/css", "page.js": "text/javascript", "player.js": "text/javascript"}
 _STATUS = {"INVALID_INPUT": 400, "REJECTED": 409, "APPROVAL_EXPIRED": 410, "CANCELLED": 410}
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -97,13 +93,14 @@ def _placed(points: Sequence[tuple[float, float]], scale: float) -> tuple[tuple[
 
 def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> Shield:
     """Build the web application."""
-    office = _Office(broker, guard, names)
+    door = Door(guard, names, "approval", _HERE)
+    office = _Office(broker, guard, door)
     routes = [
         Route("/", office.show, methods=["GET"]),
         Route("/state", office.state, methods=["GET"]),
         Route("/picture/{hash}", office.image, methods=["GET"]),
         Route("/motion/{hash}", office.motion, methods=["GET"]),
-        Route("/static/{name}", _static, methods=["GET"]),
+        Route("/static/{name}", door.static, methods=["GET"]),
         Route("/sign-in", office.sign_in, methods=["POST"]),
         Route("/name", office.post(office.name), methods=["POST"]),
         Route("/decide", office.post(office.decide), methods=["POST"]),
@@ -114,20 +111,11 @@ def application(broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> 
 
 
 class _Office:
-    def __init__(self, broker: ApprovalBroker, guard: Guard, names: frozenset[str]) -> None:
-        self._broker, self._guard = broker, guard
+    def __init__(self, broker: ApprovalBroker, guard: Guard, door: Door) -> None:
+        self._broker, self._guard, self._door = broker, guard, door
         # Separate threads: the others may all be waiting for the disk.
         self._stopping = ThreadPoolExecutor(_STOPS_AT_ONCE, "stop")
-        self._door = Door(guard, names, "approval")
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([_HERE / "templates", TEMPLATES]),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters["line"] = printable
-        self._templates.globals.update(ApprovalStage=ApprovalStage, CHOSEN_BY_MODEL=CHOSEN_BY_MODEL)
+        door.templates.globals.update(ApprovalStage=ApprovalStage, CHOSEN_BY_MODEL=CHOSEN_BY_MODEL)
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -135,9 +123,9 @@ class _Office:
         token = request.query_params.get("token")
         if token is not None:
             return await self._signed_in(request, token)
-        session = self._session(request)
+        session = self._door.session(request)
         if session is None:
-            return self._page("sign_in.html.j2", 401, title="Sign in", problem=None)
+            return self._door.shown("sign_in.html.j2", 401, title="Sign in", problem=None)
         view = self._broker.view
         item = view.on_page
         preview = item.preview if isinstance(item, Proposal) else None
@@ -147,7 +135,7 @@ class _Office:
             shown = {name: f"/picture/{_hash(image)}" if image is not None else "" for name, image in images.items()}
             shown["motion"] = f"/motion/{_hash(preview.motion)}"
         drawn = preview is not None and not preview.above and len(preview.tip_path) > 1
-        return self._page(
+        return self._door.shown(
             "status.html.j2",
             200,
             title=view.stage.value,
@@ -161,13 +149,13 @@ class _Office:
         )
 
     async def state(self, request: Request) -> Response:
-        if self._session(request) is None:
+        if self._door.session(request) is None:
             return JSONResponse({"error": "sign in"}, 401, {"WWW-Authenticate": "Cookie"})
         view = self._broker.view
         return JSONResponse({"mark": view.mark, "remaining": view.remaining})
 
     async def image(self, request: Request) -> Response:
-        if self._session(request) is None:
+        if self._door.session(request) is None:
             return Response(status_code=401, headers={"WWW-Authenticate": "Cookie"})
         item = self._broker.view.on_page
         preview = item.preview if isinstance(item, Proposal) else None
@@ -177,7 +165,7 @@ class _Office:
         return Response("this image is no longer available", 404, media_type="text/plain")
 
     async def motion(self, request: Request) -> Response:
-        if self._session(request) is None:
+        if self._door.session(request) is None:
             return Response(status_code=401, headers={"WWW-Authenticate": "Cookie"})
         item = self._broker.view.on_page
         data = item.preview.motion if isinstance(item, Proposal) and item.preview is not None else None
@@ -201,12 +189,12 @@ class _Office:
         tried = self._door.try_token(request, token)
         if tried.secret is None and tried.wait:
             words = f"Too many wrong tokens from this machine. Try again in {math.ceil(tried.wait)} s."
-            response = self._page("sign_in.html.j2", 429, title="Sign in", problem=words)
+            response = self._door.shown("sign_in.html.j2", 429, title="Sign in", problem=words)
             response.headers["Retry-After"] = str(math.ceil(tried.wait))
             return response
         if tried.secret is None:
             await self.refused("a wrong token", request)
-            return self._page("sign_in.html.j2", 403, title="Sign in", problem="This token is wrong.")
+            return self._door.shown("sign_in.html.j2", 403, title="Sign in", problem="This token is wrong.")
         try:
             await run_in_threadpool(self._broker.audit.add, "SIGNED_IN", remote=_remote(request))
         except AuditError as error:
@@ -219,10 +207,10 @@ class _Office:
         """Handler of a form; accepts only our own page, in a session, with the session's token."""
 
         async def handle(request: Request) -> Response:
-            session = self._session(request)
+            session = self._door.session(request)
             if session is None:
                 await self.refused("a form without a session", request)
-                return self._page("sign_in.html.j2", 401, title="Sign in", problem="Sign in, then decide again.")
+                return self._door.shown("sign_in.html.j2", 401, title="Sign in", problem="Sign in, then decide again.")
             if self._door.is_foreign(request):
                 await self.refused("another site sent the form", request)
                 return self._message("Not accepted", "This form came from another site.", 403)
@@ -293,25 +281,8 @@ class _Office:
         await self.refused(f"the page failed: {type(error).__name__}. Report this", request)
         return Response("the page failed; the error is in the log", 500, media_type="text/plain")
 
-    def _session(self, request: Request) -> Session | None:
-        return self._door.session(request)
-
     def _message(self, title: str, words: str, status: int) -> Response:
-        return self._page("message.html.j2", status, title=title, words=words)
-
-    def _page(self, template: str, status: int, **values: Any) -> Response:
-        text = self._templates.get_template(template).render(values)
-        headers = {"WWW-Authenticate": "Cookie"} if status == 401 else None
-        return Response(text, status, headers, media_type="text/html")
-
-
-async def _static(request: Request) -> Response:
-    name = request.path_params["name"]
-    if name in STATIC:
-        return Response(STATIC[name].read_bytes(), media_type=STATIC_KINDS[STATIC[name].suffix])
-    if name not in _OWN:
-        return Response("no such file", 404, media_type="text/plain")
-    return Response((_HERE / "static" / name).read_bytes(), media_type=_OWN[name])
+        return self._door.shown("message.html.j2", status, title=title, words=words)
 
 
 def _hash(image: bytes) -> str:
