@@ -99,9 +99,9 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     outlines, side = [], np.copysign(1.0, toward)
     for height in heights:
         board = places[np.abs(own[:, 2] - height) <= _WINDOW * _BIN / 2] * side
-        reach = np.percentile(board, 100.0 - _STRAY, axis=0) if len(board) >= _FEW else box.half
-        reach = np.where((np.abs(toward) > box.half) & (reach < box.half - _EDGE), reach, box.half)
-        outlines.append(box.part(*np.sort((-box.half * side, reach * side), axis=0)))
+        ends = np.percentile(board, 100.0 - _STRAY, axis=0) if len(board) >= _FEW else box.half
+        ends = np.where((np.abs(toward) > box.half) & (ends < box.half - _EDGE), ends, box.half)
+        outlines.append(box.part(*np.sort((-box.half * side, ends * side), axis=0)))
     between = [(one + other) / 2 for one, other in itertools.pairwise(heights)]
     found = tuple(
         Region(row, outline, height, above, (lowest, min(highest, (height + above) / 2)), LEVELS)
