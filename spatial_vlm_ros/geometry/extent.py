@@ -37,7 +37,6 @@ _ROUNDING = np.float32(1e-5)  # metres; of float32 coordinates some metres from 
 _RECEDING = 0.12  # how much farther the flanks lie than the middle, in widths, if an outline recedes: a disc has 0.28
 _TAILED = 0.001  # metres of noise from which a surface has outliers
 _TRIMMED = np.array((1.0, 0.2, 1.0))  # fraction of the trim along e1, e2, up: noise is mostly along the ray
-_EACH = np.arange(3)
 _NOISE_PUSH = 1.8  # standard deviations by which the trimmed extremes of a noisy surface lie outside it
 _ABOUT_ROUND = 1.3  # visible depth over width up to which a receding outline is assumed to be round or a corner
 _OUTMOST = 0.03  # fraction of the points used for the upper, and for the lower, line of the visible surface

@@ -30,14 +30,12 @@ _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 _BEFORE_PRON = frozenset({"", "VERB", "REL"})
 _BEFORE_RELATIVE = ENDED | JOINTS
 
-
 _NOUNS_ELSEWHERE = frozenset({"PORTION", "VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
 _MOST_COUNTED = 999
 _SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
 """Words that pick a side before a noun, and are not a noun after one."""
-
 
 _SIDES_AND_VIEWS = lexicon.PARTS | lexicon.POSITION_WORDS.keys() | {*" ".join(lexicon.VIEW_NOUNS).split(" ")}
 """Words after a possessive that make it a part, a side or a point of view ("the jar's lid")."""

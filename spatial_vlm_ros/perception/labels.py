@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.language.distances import is_unit
+from spatial_vlm_ros.language.lexicon import NUMBERS
 from spatial_vlm_ros.spatial.colours import colour_family, other_material
 from spatial_vlm_ros.spatial.layout import is_own_sided
 from spatial_vlm_ros.types import Detection, NounPhrase
@@ -159,6 +161,7 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         colours = {colour_family(word) for word in told} - {None}
         asked = {colour_family(word) for word in unknown} - {None}
         excluded = bool(asked and colours and not asked & colours) or any(other_material(w, told) for w in unknown)
+        excluded |= any(word[0].isdigit() or word in NUMBERS or is_unit(word) for word in unknown)  # not measured
         return NONE if apart or other_kind or excluded else HEAD_ONLY
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _KNOWN_OBJECTS):
         return PART

@@ -153,8 +153,6 @@ def _laid_down(direction: Array, axes: Array) -> Array:
     return flat / length if length > 1e-6 else np.array([1.0, 0.0])
 
 
-__all__ = ["Array", "Layout", "Viewpoint", "lay_out"]
-
 _UPRIGHT_FRONT = 0.17  # horizontal part of a front's direction below which it faces up or down: ten degrees
 _CORNERLESS_FILL = 0.86  # a disc or an oval fills 0.785 of its box, a rectangle all of it
 _NO_EDGE = 1e-9  # metres between corners that are the same corner

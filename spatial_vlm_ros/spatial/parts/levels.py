@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.language.part_words import STEPPED
-from spatial_vlm_ros.spatial.free_space import depth_inside, hull
+from spatial_vlm_ros.spatial.free_space import depth_inside, hull, lies_in
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import (
     HEIGHT_MAP,
@@ -230,6 +230,7 @@ _AROUND, _AROUND_CELL = 3, np.ones((3, 3), np.uint8)  # cells around the whole, 
 _FLOOR, _FLOOR_SEEN = 0.01, 0.15  # metres, and fraction of the inside seen within them if a floor is visible
 _INSIDE = 0.8  # fraction of the box within which its floor is searched for
 _MOST = 12  # compartments that words cannot tell apart
+_MOST_HOLLOWS = 200  # before they are joined; more of them are noise, or bristles
 _CLOSED = 0.45  # fraction of a compartment over which visible points are not low: then it is closed, or is not one
 _BESIDE = 0.02  # metres below the floor at which the underside of an object in it may be measured
 _BINS, _HALF_FLOOR = 10, 0.5  # parts of a room's width, and the fraction of them in which a floor is visible
@@ -341,9 +342,8 @@ class _Opening:
                 bent |= cv2.contourArea(hull(self.places[free]).astype(np.float32)) > _BENT * free.sum() * self.step**2
         boxes = [rectangle_of(outline) for outline in found]
         narrow = any(2 * box.half[1] < _LEAST_WIDTH for box in boxes)
-        centres = np.array([box.centre for box in boxes]).reshape(-1, 2)
-        own = np.eye(len(found), dtype=bool)
-        nested = any((depth_inside(hull(found[k]), centres[~own[k]]) > 0).any() for k in range(len(found)))  # a hub
+        pairs = itertools.permutations(zip(found, boxes, strict=True), 2)
+        nested = any(lies_in(outer, box.centre[None])[0] for (outer, _), (_, box) in pairs)  # a hub
         solid = filled < _HOLLOW * (~self.outside).sum()
         return [] if len(found) > _MOST or narrow or bent or nested or solid else found
 
@@ -379,10 +379,12 @@ class _Opening:
                 else:
                     borders.append((cell, small, large))
         cells, *pairs = np.array(borders, np.int64).reshape(-1, 3).T
-        narrow = 2 * self.step * np.array(peak) < _LEAST_WIDTH
-        hollows, sides = np.array(whole)[number], np.array(whole)[np.array(pairs)]
-        whole_of = _joined(hollows, cells, sides, walls, seen, narrow)
-        return whole_of[hollows].reshape(self.shape)
+        names, ends = np.unique(whole, return_inverse=True)  # 0 stays what is around the whole
+        narrow = 2 * self.step * np.array(peak)[names] < _LEAST_WIDTH
+        hollows = ends[number]
+        if len(names) > _MOST_HOLLOWS:
+            return np.zeros(self.shape, np.int64)
+        return _joined(hollows, cells, ends[np.array(pairs)], walls, seen, narrow)[hollows].reshape(self.shape)
 
 
 def _joined(
