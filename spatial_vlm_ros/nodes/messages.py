@@ -31,7 +31,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from spatial_vlm_ros.errors import DependencyError, InputError
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.nodes.main import REPAIRS
-from spatial_vlm_ros.output.json_schema import resolution_json, surroundings_json
+from spatial_vlm_ros.output.json_schema import as_json, resolution_json
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
 from spatial_vlm_ros.types import AnswerSource, Pose, Resolution, Scene
@@ -125,7 +125,7 @@ def surroundings_text(
     """
     if resolution.target is None or scene is None or scene.frame.base_T_camera is None:
         return ""
-    return json.dumps(surroundings_json(surroundings_of(scene, resolution, all_objects, config)), ensure_ascii=False)
+    return json.dumps(as_json(surroundings_of(scene, resolution, all_objects, config)), ensure_ascii=False)
 
 
 def resolution_message(resolution: Resolution, frame_id: str = "") -> ResolutionMessage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,17 +24,17 @@ VERSION = 1
 
 def query_json(query: SpatialQuery) -> dict[str, Any]:
     """Write one reading as a JSON object."""
-    return _as_json(query)
+    return as_json(query)
 
 
 def resolution_json(resolution: Resolution) -> dict[str, Any]:
     """Write a resolution as a JSON object. Only `ms` and `timings_ms` differ between equal runs."""
-    return _as_json(resolution)
+    return as_json(resolution)
 
 
 def comparison_json(comparison: RelationComparison) -> dict[str, Any]:
     """Write a comparison as a JSON object. Only `ms` and `load_ms` differ between equal runs."""
-    return _as_json(comparison)
+    return as_json(comparison)
 
 
 def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
@@ -41,36 +42,21 @@ def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
     return _converted("resolution", dict(value), Resolution)
 
 
-def surroundings_json(surroundings: Surroundings) -> dict[str, Any]:
-    """Write the measured surroundings of a target, for planners, as a JSON object."""
-    return _as_json(surroundings)
-
-
 def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
-    """Read surroundings that `surroundings_json` wrote."""
+    """Read surroundings that `as_json` wrote."""
     if not _finite(value):
         repair = "check the depth and transforms of the resolver"
         raise InputError("surroundings", "a number is not finite", "finite numbers", repair)
     return _converted("surroundings", dict(value), Surroundings)
 
 
-def dialogue_json(dialogue: Dialogue) -> dict[str, Any]:
-    """Write the stored state of a dialogue as a JSON object."""
-    return _as_json(dialogue)
-
-
 def dialogue_from_json(value: Mapping[str, Any]) -> Dialogue:
-    """Read a dialogue that `dialogue_json` wrote."""
+    """Read a dialogue that `as_json` wrote."""
     return _converted("dialogue", value, Dialogue)
 
 
-def phrases_json(phrases: Sequence[NounPhrase]) -> list[Any]:
-    """Write the phrases given to a grounder as JSON."""
-    return [_as_json(phrase) for phrase in phrases]
-
-
 def phrases_from_json(values: Sequence[Any]) -> tuple[NounPhrase, ...]:
-    """Read phrases that `phrases_json` wrote."""
+    """Read phrases that `as_json` wrote."""
     return _converted("phrases", list(values), tuple[NounPhrase, ...])
 
 
@@ -81,7 +67,7 @@ def _converted(what: str, value: Any, form: Any) -> Any:
         return msgspec.convert(_with_keyword(value), form)
     except (msgspec.ValidationError, ValueError) as error:
         raise InputError(
-            what, str(error), f"JSON as `{what}_json` writes it", "use the same package version on both sides"
+            what, str(error), "JSON as this package writes it", "use the same package version on both sides"
         ) from error
 
 
@@ -103,21 +89,27 @@ def json_schema(name: str) -> dict[str, Any]:
     if ordinal is not None:
         ordinal["properties"]["from"] = ordinal["properties"].pop("from_")
         ordinal["required"] = ["from" if field == "from_" else field for field in ordinal["required"]]
+    for form in schema["$defs"].values():  # what msgspec leaves out before 0.23
+        if "description" in form:
+            form["description"] = inspect.cleandoc(form["description"])
+        for key, field in form.get("properties", {}).items():
+            if field.get("type") == "object" and key not in form["required"]:
+                field.setdefault("default", {})
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, "version": VERSION, **schema}
 
 
-def _as_json(value: Any) -> Any:
-    """Convert dataclasses to JSON values; the field `from_` of an ordinal becomes "from"."""
+def as_json(value: Any) -> Any:
+    """Write dataclasses as JSON values; the field `from_` of an ordinal becomes "from"."""
     if isinstance(value, Ordinal):
         return {"n": value.n, "from": value.from_}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, (tuple, frozenset)):
-        return [_as_json(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
+        return {field.name: as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list, frozenset)):
+        return [as_json(item) for item in (sorted(value) if isinstance(value, frozenset) else value)]
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Mapping):
-        return {key: _as_json(item) for key, item in value.items()}
+        return {key: as_json(item) for key, item in value.items()}
     return value
 
 

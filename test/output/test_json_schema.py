@@ -10,11 +10,10 @@ from chicks import BEHIND, OBSERVED, resolved
 from spatial_vlm_ros import Resolver, parse
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.output.json_schema import (
+    as_json,
     dialogue_from_json,
-    dialogue_json,
     json_schema,
     phrases_from_json,
-    phrases_json,
     query_json,
     resolution_from_json,
     resolution_json,
@@ -152,7 +151,7 @@ def test_a_dialogue_is_read_back_as_it_was() -> None:
                   "no, the other one"):  # fmt: skip
         dialogue = OBSERVED.ask(words, follows=dialogue or ()).dialogue
         if dialogue is not None:
-            again = dialogue_from_json(json.loads(json.dumps(dialogue_json(dialogue))))
+            again = dialogue_from_json(json.loads(json.dumps(as_json(dialogue))))
             assert again == dialogue
             assert again.last == dialogue.last
             read += 1
@@ -170,4 +169,4 @@ def test_what_is_no_dialogue_phrase_or_schema_is_refused() -> None:
 
 def test_phrases_are_read_back_as_they_were() -> None:
     phrases = phrases_of(parse("the second red cup from the left behind the plate nearest the box"))
-    assert phrases_from_json(json.loads(json.dumps(phrases_json(phrases)))) == phrases
+    assert phrases_from_json(json.loads(json.dumps(as_json(phrases)))) == phrases

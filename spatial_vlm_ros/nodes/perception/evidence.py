@@ -24,7 +24,7 @@ import numpy as np
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, KeptFrame, RequestOutcome
-from spatial_vlm_ros.output.json_schema import dialogue_json, phrases_json, resolution_json
+from spatial_vlm_ros.output.json_schema import as_json, resolution_json
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings
 from spatial_vlm_ros.parameters.settings import values_of
 from spatial_vlm_ros.perception.domain import domain_of
@@ -225,7 +225,7 @@ class EvidenceKeeper:
         found = None
         if outcome.found is not None:
             phrases, grounding = outcome.found
-            found = KeptGrounding(phrases_json(phrases), grounding.match.tolist(), grounding.unread, grounding.profile)
+            found = KeptGrounding(as_json(phrases), grounding.match.tolist(), grounding.unread, grounding.profile)
         grounder = self._grounder
         if grounder is not None and self._model is None:  # the hashes of its files are computed once
             name = str(getattr(grounder, "name", type(grounder).__name__))
@@ -242,7 +242,7 @@ class EvidenceKeeper:
             parameters=values_of(kept.frame.settings),
             frame=kept.frame.origin,  # type: ignore[arg-type]
             reencoded=(DETECTIONS,) if self._detections_anew(kept) else (),
-            dialogue=None if request.before is None else dialogue_json(request.before),
+            dialogue=None if request.before is None else as_json(request.before),
             grounding=found,
             model=self._model,
             versions=versions,

@@ -28,7 +28,7 @@ from spatial_vlm_ros.manipulation.planning.surroundings import (
     _surface,
     surroundings_of,
 )
-from spatial_vlm_ros.output.json_schema import surroundings_from_json, surroundings_json
+from spatial_vlm_ros.output.json_schema import as_json, surroundings_from_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlanningConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup, chicks_and_cup_frame
@@ -219,14 +219,14 @@ SURFACE = SeenSurface(((0.38, -0.02), (0.42, -0.02), (0.42, 0.02)), 0.001, 0.06)
 
 
 def read_again(seen: Surroundings) -> Surroundings:
-    return surroundings_from_json(json.loads(json.dumps(surroundings_json(seen))))
+    return surroundings_from_json(json.loads(json.dumps(as_json(seen))))
 
 
 def test_it_is_the_same_after_json() -> None:
     assert read_again(SEEN) == SEEN
     whole = dataclasses.replace(SEEN, all_objects=True, surface=SURFACE)
     assert read_again(whole) == whole
-    older = {key: value for key, value in surroundings_json(SEEN).items() if key not in ("all_objects", "surface")}
+    older = {key: value for key, value in as_json(SEEN).items() if key not in ("all_objects", "surface")}
     read = surroundings_from_json(older)  # an answer that does not say so has not looked for all objects
     assert (read.all_objects, read.surface) == (False, None)
 
@@ -235,7 +235,7 @@ def test_occupancy_is_the_same_after_json_and_too_much_of_it_is_refused() -> Non
     cells = np.random.default_rng(0).integers(-40, 40, (500, 3))
     occupancy = Occupancy(voxels_at(cells, 0.01), voxels_at(cells[:20] + 3, 0.02), 0.8)
     seen = dataclasses.replace(SEEN, occupancy=occupancy)
-    written = json.loads(json.dumps(surroundings_json(seen)))
+    written = json.loads(json.dumps(as_json(seen)))
     read = surroundings_from_json(written)
     assert read == seen
     assert np.array_equal(read.occupancy.measured.indices, np.unique(cells, axis=0))
@@ -248,7 +248,7 @@ def test_occupancy_is_the_same_after_json_and_too_much_of_it_is_refused() -> Non
 def test_what_nothing_can_be_planned_by_is_refused(change: dict[str, object]) -> None:
     named = change in ({"camera": None}, {"others": [{"id": 3}]}, {"support_height": "low"})
     with pytest.raises(InputError, match=next(iter(change)) if named else None):
-        surroundings_from_json(surroundings_json(SEEN) | change)
+        surroundings_from_json(as_json(SEEN) | change)
 
 
 def test_extents_of_a_visible_surface_are_quantiles_of_its_points() -> None:
