@@ -32,6 +32,7 @@ setup(
     package_data={
         PACKAGE: [
             "py.typed",
+            "geometry/usual_sizes.txt",
             "language/grammar.lark",
             "language/grammar.json",
             "language/acts.toml",

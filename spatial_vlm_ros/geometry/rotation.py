@@ -6,6 +6,8 @@ Uses the order x, y, z, w and one sign for each rotation; does not know frames.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -75,3 +77,15 @@ def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
+
+
+def rigid_matrix(rotation: npt.ArrayLike, translation: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(4, 4) matrix of a rotation (3, 3) and a translation (3,)."""
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation, translation
+    return matrix
+
+
+def matrix_from_pose(pose: Sequence[float]) -> npt.NDArray[np.float64]:
+    """(4, 4) matrix of a position and a quaternion x, y, z, w."""
+    return rigid_matrix(matrix_from_quaternion_xyzw(np.asarray(pose[3:])), pose[:3])

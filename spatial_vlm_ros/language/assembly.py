@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, crossed, preposition_of, with_anchors
+from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT
 from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.sentence import Attachable, Phrase
 from spatial_vlm_ros.language.vocabulary import is_framed, takes_two
@@ -20,7 +21,6 @@ _IT = frozenset({"it", "them"})
 _LOOKING = frozenset({"find", "verify", "look", "point"})
 """Actions on "a few mugs" for which the number does not matter."""
 _HOLDING = frozenset({"on", "inside", "to"})
-_SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in lexicon.ORDER_OF_SUPERLATIVE.items()}
 
 
 OTHER_THAN = "other than"
@@ -170,14 +170,16 @@ class _Assembly:
             if not sides or node.also is not None:
                 raise refused(self.instruction, "side", item)
             node.superlative, node.also = (*sides, None)[:2]
-        elif node.order == -1 and item.kind == "side" and item.name in lexicon.ORDER_OF_SUPERLATIVE:
+        elif (
+            node.order == -1 and item.kind == "side" and lexicon.ORDER_OF_SUPERLATIVE.get(item.name) in lexicon.OPPOSITE
+        ):
             # "the last mug on the left" is the leftmost
             node.order_from = lexicon.OPPOSITE[lexicon.ORDER_OF_SUPERLATIVE[item.name]]
         elif item.kind == "from":
             node.order_from = item.name
         else:
             node.order_from = lexicon.ORDER_OF_SUPERLATIVE.get(item.name)
-            if node.order_from is None:
+            if node.order_from is None or (node.order < 0 and node.order_from in lexicon.SIZE_ORDERS):
                 raise refused(self.instruction, "no order", item, superlative=item.name)
 
     # -------------------------------------------------------------------------------------------- to frozen data
@@ -193,7 +195,7 @@ class _Assembly:
         if node.order is not None and node.order_from is None and counted_down(node.category):
             ordinal = Ordinal(abs(node.order), "bottom" if node.order < 0 else "top")
         if ordinal is not None and ordinal.n == 1 and (node.count or 0) > 1:  # "the first two mugs from the left"
-            superlative, ordinal = _SUPERLATIVE_OF_ORDER[ordinal.from_], None
+            superlative, ordinal = lexicon.SUPERLATIVE_OF_ORDER[ordinal.from_], None
         counted = ordinal is not None and ordinal.from_ in lexicon.FRAMED_ORDERS
         framed = counted or superlative in lexicon.FRAMED_SUPERLATIVES
         if self.frame is FrameOfReference.OBJECT:
@@ -240,6 +242,10 @@ class _Assembly:
         is a mat, in "the red bowl on the mat … on the green one" a bowl.
         """
         holder, to = self.named_by[index], self.destination
+        if any(each.anchors == [index] and each.name in WITH_AND_WITHOUT for each in self.related[holder]):
+            if holder not in self.above:
+                raise refused(self.instruction, "not named", self.nodes[index])
+            return self.above[holder]  # "the lid on the pan without one": a pan has no pan
         if to is not None and any(clause.anchors == [index] for clause in (*self.excluded, *self.also)):
             parallel = bool(self.nodes[to.anchors[0]].attributes and not self.nodes[0].attributes)
             same = any(each.anchors == [index] and each.name == to.name for each in (*self.excluded, *self.also))

@@ -408,8 +408,9 @@ class _Enumeration:
         if item.kind == "from":
             return counting
         if item.kind == "side" and (phrase.superlative or item.also):
-            part = phrase.category.split()[-1] in SIDE_BY_SIDE and phrase.also is None is phrase.order
-            return part and bool(crossed(phrase.superlative, item.name, *item.also))
+            part = phrase.category.split()[-1] in SIDE_BY_SIDE
+            sides = crossed(phrase.superlative, item.name, *item.also, part=part)
+            return phrase.also is None is phrase.order and bool(sides)
         if item.kind in ("side", "placed"):
             return counting or not state.picked & _bit(node)
         return True

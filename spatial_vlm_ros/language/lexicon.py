@@ -32,12 +32,16 @@ MOVING = frozenset({"pick", "give", "place"})
 """Actions that move an object to or from somewhere."""
 SHIFTS = {"left": "left of", "right": "right of"}
 """Directions in which an object can be moved from its current position."""
+SIZE_ORDERS = ("largest", "smallest", "tallest", "shortest", "longest", "widest", "narrowest", "thickest", "thinnest",
+               "fullest", "emptiest")  # fmt: skip
 ORDER_OF_SUPERLATIVE = {"leftmost": "left", "rightmost": "right", "nearest": "near", "farthest": "far",
-                        "highest": "top", "lowest": "bottom"}  # fmt: skip
+                        "highest": "top", "lowest": "bottom"} | {size: size for size in SIZE_ORDERS}  # fmt: skip
 SUPERLATIVE_OF_SIDE = {
     "at the left side of": "leftmost", "at the right side of": "rightmost", "at the front of": "nearest",
     "at the back of": "farthest",
 }  # fmt: skip
+SUPERLATIVE_OF_ORDER = {side: superlative for superlative, side in ORDER_OF_SUPERLATIVE.items()}
+"""Side or size that an ordinal counts from → the superlative that comes first."""
 OPPOSITE = {"left": "right", "right": "left", "near": "far", "far": "near", "top": "bottom", "bottom": "top"}
 FRAMED_SUPERLATIVES = frozenset({"leftmost", "rightmost", "nearest", "farthest", "middle"})
 FRAMED_ORDERS = frozenset({"left", "right", "near", "far"})

@@ -14,7 +14,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lexicon import NOT, NUMBERS, ONE_OF, SURFACE
+from spatial_vlm_ros.language.lexicon import MOVING, NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.part_words import in_anchors, in_parts, mapped, with_anchors
 from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
@@ -24,7 +24,6 @@ from spatial_vlm_ros.language.revising import (
     check_idioms,
     choices,
     corrected,
-    set_last,
     without_condition,
 )
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, Phrase, RelationWords, VerbPhrase
@@ -32,6 +31,7 @@ from spatial_vlm_ros.language.spoken import plainer
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.stopping import asks_to_stop, stops, waits
 from spatial_vlm_ros.language.tagging import Tagger
+from spatial_vlm_ros.language.vocabulary import takes_two
 from spatial_vlm_ros.language.words import (
     SLIP,
     TAKEN_BACK,
@@ -122,7 +122,10 @@ _STATED = re.compile(
     r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",
     re.IGNORECASE,
 )
+_LAYING = frozenset({"lay", "rest", "balance", "drape", "spread", "stretch"})
+"""Verbs whose "across" is on top."""
 _ANYTHING = frozenset({"something", "anything", "stuff"})
+_PARTITIVE = frozenset({"part of", "out of", "taken out of", "from", "among"})
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
 _COMMA_MEANS_NOTHING_AFTER = frozenset(
     {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
@@ -155,7 +158,7 @@ def settle(tokens: list[Token], joins: bool = True) -> list[Token]:
     kept: list[Token] = []
     ordered = False  # a verb came before
     for i, token in enumerate(tokens):
-        ordered = ordered or token.kind == "VERB"
+        ordered = ordered or token.kind in ("VERB", "THERE", "IS")
         after = tokens[i + 1].kind if i + 1 < len(tokens) else "COMMA"
         if token.kind == "STOP" and token.text == "." and joins and ordered and after in ("VERB", "THEN"):
             if after == "VERB":
@@ -178,6 +181,22 @@ def _put_there(head: Phrase, items: Sequence[Attachable]) -> VerbPhrase | None:
     """The command of an object and where it goes, without a verb ("two roses into the vase"); None otherwise."""
     goes = any(item.motion and item.said in ("into", "onto") for item in items)
     return VerbPhrase("place", head, list(items), head.start, items[-1].end, "put") if goes else None
+
+
+def _described(step: VerbPhrase, items: Sequence[Attachable]) -> VerbPhrase:
+    """A command whose object has these items, too."""
+    own = list(step.items)
+    if items and own and own[0].kind == "clause" and step.action != "place":
+        own[0] = replace(own[0], link=own[0].link or "and")
+    return replace(step, items=[*items, *own])
+
+
+def _one_of(several: Phrase, items: Sequence[Attachable], step: VerbPhrase) -> VerbPhrase:
+    """A command about one of several ("of the red cups near the sink, take the one in front of the soap")."""
+    about = step.head
+    attributes = tuple(dict.fromkeys((*several.attributes, *about.attributes)))
+    head = replace(about, category=several.category, attributes=attributes, one=False, elliptic=False)
+    return _described(replace(step, head=head), [replace(item, relative=True) for item in items])
 
 
 class _Builder:
@@ -268,8 +287,10 @@ class _Builder:
     # ---- sentences
 
     def command(self, verb: Token, head: Phrase, *rest: Attachable | VerbPhrase) -> list[VerbPhrase]:
-        items = [each for each in rest if isinstance(each, Attachable)]
+        items = self._apposed([each for each in rest if isinstance(each, Attachable)])
         further = [each for each in rest if isinstance(each, VerbPhrase)]
+        for item in items if verb.text.split(" ")[0] in _LAYING else ():
+            item.name = "on" if item.said == "across" else item.name
         end = items[-1].end if items else head.end
         return [VerbPhrase(verb.value, head, items, verb.start, end, verb.text), *further]
 
@@ -277,22 +298,79 @@ class _Builder:
         return self.command(*rest)
 
     def fragment(self, head: Phrase, *items: Attachable) -> list[VerbPhrase]:
-        return [_put_there(head, items) or VerbPhrase("find", head, list(items))]
+        return [_put_there(head, items) or VerbPhrase("find", head, self._apposed(items))]
 
-    def topic(self, head: Phrase, *rest: Attachable | VerbPhrase) -> list[VerbPhrase]:
-        """An object, and commands about it."""
-        items = [each for each in rest if isinstance(each, Attachable)]
+    def topic(self, *parts: Any) -> list[VerbPhrase]:
+        """An object, and commands about it; or several, and a command about one of them."""
+        head, *rest = parts if isinstance(parts[0], Phrase) else parts[1:]
+        items = self._apposed(self._said_of_head([each for each in rest if not isinstance(each, VerbPhrase)]))
         steps = [each for each in rest if isinstance(each, VerbPhrase)]
+        stated = any(isinstance(part, Token) for part in parts)
+        if steps[0].head.pointed:  # "the mug behind the box, take that one"
+            steps[0].head.refers = "it"
         about = steps[0].head
+        if about.one and about.refers is None and head.count not in (None, 1):
+            return [_one_of(head, items, steps[0]), *steps[1:]]
         put = _put_there(head, items)
-        if put is None and about.refers not in ("it", "them"):
+        if put is None and (about.refers is None or (stated and self._unclear(head, items, steps[0]))):
             raise refused(self.instruction, "second object", about)
         end = items[-1].end if items else head.end
         return [put or VerbPhrase(TOPIC, head, items, head.start, end), *steps]
 
+    def _unclear(self, head: Phrase, items: Sequence[Attachable], step: VerbPhrase) -> bool:
+        """True if "it" after a statement may be another object than its subject.
+
+        "The pen is in the drawer, open it"; "all of them are green but one, take that one"; "the cup is on the tray and
+        the bowl on the shelf, take it"; "the mug is on the tray, put it next to it".
+        """
+        several = [n for n, item in enumerate(items) if item.kind == "also"]
+        more = any(n == 0 or not takes_two(items[n - 1].name) for n in several)
+        more = more or any(item.kind == "also" or (item.phrase and item.phrase.refers) for item in step.items)
+        one = step.head.refers == "it" and head.count not in (None, 1)
+        return more or one or step.head.refers not in ("it", "them") or step.action not in MOVING
+
+    def inverted(self, *parts: Any) -> list[VerbPhrase]:
+        linked = next(i for i, part in enumerate(parts) if isinstance(part, Token))
+        return self.topic(parts[linked + 1], parts[linked], *parts[:linked], *parts[linked + 2 :])
+
+    def fronted(self, *parts: Any) -> list[VerbPhrase]:
+        """A command after where its object is, where to put it, or the set that it is one of."""
+        verb = next((i for i, part in enumerate(parts) if isinstance(part, Token)), len(parts))
+        items = [part for part in parts[:verb] if isinstance(part, Attachable)]
+        steps = [part for part in parts[:verb] if isinstance(part, VerbPhrase)] or self.command(*parts[verb:])
+        if items[0].kind == "adjective" or items[0].name in WITH_AND_WITHOUT or items[0].said == "before":
+            raise refused(self.instruction, "VERB", steps[0])  # with a tool, or in time
+        several = items[0].phrase if items[0].name in _PARTITIVE else None
+        if several is not None and several.count not in (None, 1) and steps[0].head.one:
+            return [_one_of(several, items[1:], steps[0]), *steps[1:]]
+        return [_described(steps[0], items), *steps[1:]]
+
     def answer(self, *items: Attachable) -> list[VerbPhrase]:
         at = items[0].start
         return [VerbPhrase("find", Phrase("object", start=at, end=at), list(items))]
+
+    def _apposed(self, said: Sequence[Attachable]) -> list[Attachable]:
+        """The items with ", the one behind the box" as a further clause of what it is about."""
+        items: list[Attachable] = []
+        for item in said:
+            one = self._one(items[-1]) if items and not item.link else None
+            if one is not None and not one.attributes:
+                items[-1] = replace(item, link="and" if any(each.phrase for each in items[:-1]) else "", relative=True)
+            else:
+                items.append(item)
+        one = self._one(items[-1]) if items else None
+        if one is not None and not any(item.phrase for item in items[:-1]):
+            items[-1] = Attachable("adjective", one.start, one.end, words=one.attributes)
+        return items
+
+    def _one(self, item: Attachable) -> Phrase | None:
+        """The phrase of ", the one" or ", the red one"; None for other items."""
+        one = item.phrase
+        if item.kind != "also" or item.link != "comma" or one is None or not one.one:
+            return None
+        picked = one.superlative or one.order or one.other or one.count or one.choice
+        said = self.instruction[item.start : item.end].lower()
+        return one if not picked and said.startswith(("the ", "that ")) else None
 
     def _said_of_head(self, parts: Sequence[Attachable | Token]) -> list[Attachable]:
         """Items in order; the one after "is" describes the head."""
@@ -435,7 +513,7 @@ def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole], bool]:
     meant = corrected(fluent)
     rest, depends = without_condition(meant)
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), *lost(meant, rest, "IF")]
-    return Tagger(set_last(rest)), roles, depends
+    return Tagger(rest), roles, depends
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:

@@ -40,9 +40,15 @@ def is_tray(label: str) -> bool:
     return label.lower().split(" ")[-1] in TRAYS
 
 
-def crossed(*sides: str | None) -> tuple[str, ...]:
-    """The directions that pick out a part together ("front left"), the one across last; empty if they do not cross."""
+def crossed(*sides: str | None, part: bool = True) -> tuple[str, ...]:
+    """The directions that pick out a part together ("front left"), the one across last; empty if they do not cross.
+
+    Args:
+        part: False for an object: "the top left mug" may be on a board, or far away in a picture.
+    """
     said = sorted(filter(None, sides), key=lambda side: (side in _ACROSS, side != "middle"))
+    if not (part or _ON_GROUND.issuperset(said)):
+        return ()
     if len(said) > 1:
         *first, last = said
         fits = _DIRECTIONS.issuperset(said) and len(first) == 1 and first[0] != last in _ACROSS
@@ -147,6 +153,7 @@ _COMPARING = frozenset({"closest to", "farthest from"})
 _IN_ROW = frozenset({"inside", "part of", "on"})
 _OF_TARGET = frozenset({"that", "that's", "which", "is", "lying", "sitting", "standing"})
 _ACROSS = frozenset({"leftmost", "rightmost", "middle"})
+_ON_GROUND = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
 _DIRECTIONS = _ACROSS | {"nearest", "farthest", "highest", "lowest"}
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 

@@ -106,8 +106,8 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
             phrase.order_from, phrase.frame = token.value
         elif token.kind == "SUP":
             if phrase.superlative is not None:
-                two = crossed(phrase.superlative, token.value[0])
-                if not (two and _is_part(tokens)) or phrase.also is not None:
+                two = crossed(phrase.superlative, token.value[0], part=_is_part(tokens))
+                if not two or phrase.also is not None:
                     raise refused(instruction, "two superlatives", token)
                 phrase.superlative, phrase.also = two
                 continue

@@ -418,8 +418,9 @@ class RelationTagger(Lookahead):
             return True
         if self.previous() == "NOUN" and self.tokens[-1].text == "one" and self._kind_before(2) in ("SUP", "ORD"):
             self.tokens.pop()
-        if self.previous() in ("SUP", "ORD") and self._kind_before(2) == "DET":
-            self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF
+        first = 3 if self._kind_before(2) == "ORD" else 2  # "the second tallest of the mugs"
+        if self.previous() in ("SUP", "ORD") and self._kind_before(first) == "DET":
+            self.tokens[-first].kind, self.tokens[-first].value = "QTY", lexicon.ONE_OF
             return True
         part = self.previous() == "NOUN" and self.tokens[-1].text in lexicon.PARTS and self.opens(after)
         if part or self.peek(after) & (OPENERS - {"QTY"}):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from spatial_vlm_ros.language.acts import ACTIONS
 from spatial_vlm_ros.language.distances import say_distance
-from spatial_vlm_ros.language.lexicon import ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SURFACE, WITH
+from spatial_vlm_ros.language.lexicon import ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SIZE_ORDERS, SURFACE, WITH
 from spatial_vlm_ros.language.part_words import ON_TOP_OF
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.vocabulary import RELATIONS
@@ -66,12 +66,13 @@ def describe(phrase: NounPhrase) -> str:
         n = phrase.ordinal.n
         ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
         words += [_ORDINAL_WORDS.get(n, f"{n}{ending}"), *_frame(phrase.frame)]
+        words += [phrase.ordinal.from_] if phrase.ordinal.from_ in SIZE_ORDERS else []
     if phrase.count is not None and phrase.count >= 1:
         words.append(_NUMBER_WORDS.get(phrase.count, str(phrase.count)))
     words += _attributes(phrase)
     *modifiers, head = phrase.category.split(" ")
     words += [*modifiers, plural(head) if several else head]
-    if phrase.ordinal is not None:
+    if phrase.ordinal is not None and phrase.ordinal.from_ not in SIZE_ORDERS:
         words.append(f"from the {_ORDER_WORDS.get(phrase.ordinal.from_, phrase.ordinal.from_)}")
     words += _after_noun(phrase)
     for i, clause in enumerate(phrase.relations):

@@ -28,7 +28,6 @@ _BACK = frozenset({"it", "them", "that", "one", "there"})
 _AFTER_IDIOMS = frozenset({",", "with", "and", "then", "please", "now", "to", "for", "but", "so", ""})
 _DESCRIBING = frozenset({"NUM", "ORD", "SUP", "ADJ"})
 _PHRASE = _DESCRIBING | {"DET", "QTY", "NOUN", "OTHER"}
-_LEAVING = frozenset(f"leave the {others}{alone}" for others in ("others", "rest") for alone in ("", " alone"))
 _CONDITIONS = sorted(
     (phrase.split(" ") for p in patterns_of("conditions") for phrase in expand(p)), key=len, reverse=True
 )
@@ -52,33 +51,6 @@ def without_condition(words: list[Word]) -> tuple[list[Word], bool]:
     texts = [word.text for word in words]
     length = next((len(each) for each in _CONDITIONS if texts[: len(each)] == each), 0)
     return words[length:], length > 0
-
-
-def set_last(words: list[Word]) -> list[Word]:
-    """The words with the order first, where they begin with the set that it chooses from, or with what it leaves.
-
-    "Of the two cups take the small one" is "take the small one of the two cups". "Leave the others and take the left
-    cup" is "take the left cup and leave the others".
-    """
-    texts = [word.text for word in words]
-    if texts[-3:] == ["leave", "the", "rest"]:
-        words = [*words[:-1], replace(words[-1], text="others")]
-    seen = Lookahead(words)
-    first = next((i for i in range(1, len(words)) if "VERB" in seen.peek(i) and seen.opens(i + 1)), 0)
-    before = first
-    while before and (words[before - 1].kind == "comma" or texts[before - 1] in ("and", "but")):
-        before -= 1
-    if " ".join(texts[:before]) in _LEAVING:
-        return [*words[first:], *words[before:first], *words[:2], replace(words[2], text="others"), *words[3:before]]
-    if not texts or texts[0] not in ("of", "among") or "DET" not in seen.peek(1):
-        return words
-    if not first:  # "of the two cups the small one"
-        before = first = next((i for i in range(2, len(words)) if texts[i] == "the"), 0)
-    end = next((i for i in range(first, len(words)) if texts[i] in ("one", "ones")), len(words) - 1)
-    chooses = texts[end] in ("one", "ones") or "SUP" in seen.peek(end)
-    if not before or not chooses or texts[end - 1 : end + 1] == ["the", "one"]:
-        return words
-    return [*words[first : end + 1], replace(words[0], text="of"), *words[1:before], *words[end + 1 :]]
 
 
 def corrected(words: list[Word]) -> list[Word]:

@@ -96,8 +96,7 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
             told = [*roles, *(WordRole(word.start, word.end, role) for part in rest for word in part)]
             asks = Lookahead(chosen).peek(0) & {"VERB", "POLITE", "FORBID"} or chosen[0].text in _ASKING
             if not rest or asks or any(word.text in _GOING for word in chosen):
-                said = _described(chosen)
-                yield from _ordered(said, [*told, *lost(whole, said, "ADVERB")])
+                yield from _ordered(chosen, [*told, *lost(whole, chosen, "ADVERB")])
 
 
 # ------------------------------------------------------------------------------------------------ recognisers
@@ -352,40 +351,3 @@ def _courteous(words: Sequence[Word]) -> int:
         if words[i].kind == "word" and text not in courteous and (not text.endswith("ly") or text in _SCARCE):
             return 0
     return 0
-
-
-def _described(words: list[Word]) -> list[Word]:
-    """Write ", the one behind the box" after an object as "that is behind the box"."""
-    words = _pointed_back(words)
-    for i in range(1, len(words) - 3):
-        if words[i].kind != "comma" or words[i + 1].text not in ("the", "that"):
-            continue
-        seen = Lookahead(words)
-        one = next((n for n in range(i + 2, min(i + 5, len(words))) if words[n].text in ("one", "ones")), None)
-        if one is None or words[i - 1].kind != "word":
-            continue
-        if sum(bool(seen.peek(n) & {"DET", "QTY"}) for n in range(i)) > 1:
-            continue
-        looks = words[i + 2 : one]
-        after = words[one + 1].text if one + 1 < len(words) else ""
-        if looks and (one + 1 < len(words) or any("ADJ" not in seen.peek(n) for n in range(i + 2, one))):
-            continue
-        if not looks and after in ("that", "which", "with", "without", "who"):
-            return [*words[:i], *words[one + 1 :]]
-        if looks or seen.relating(one + 1):
-            that = [replace(words[i + 1], text="that"), replace(words[one], text="is")]
-            return [*words[:i], *that, *looks, *words[one + 1 :]]
-    return words
-
-
-def _pointed_back(words: list[Word]) -> list[Word]:
-    """Write "it" for "that one" in an order about what was named before it ("the last cup, take that one")."""
-    comma = next((i for i, word in enumerate(words) if word.kind == "comma"), 0)
-    seen = Lookahead(words)
-    if not comma or "VERB" in seen.peek(0) or "VERB" not in seen.peek(comma + 1):
-        return words
-    i = comma + 1 + seen.matches(comma + 1)[0].length
-    texts = [word.text for word in words[i:]]
-    if texts[:1] in (["that"], ["this"]) and (len(texts) == 1 or texts[1] == "one" or texts[1:] in (["up"], ["out"])):
-        return [*words[:i], replace(words[i], text="it"), *words[i + 1 + (texts[1:2] == ["one"]) :]]
-    return words

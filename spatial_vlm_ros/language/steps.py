@@ -69,7 +69,11 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
 def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[VerbPhrase]:
     """The commands, with those about the same object joined; objects that are only left alone are avoided."""
     tasks: list[VerbPhrase] = []
-    for step in steps:
+    alone = (step for step in steps if step.verb == "leave" or step.action.startswith(FORBIDDEN))
+    left = [step for step in alone if step.head.other or step.head.category == "rest"]
+    for step in (*(step for step in steps if step not in left), *left):  # "leave the others and take the left cup"
+        if step in left and step.head.category == "rest":
+            step.head = replace(step.head, category="object", count=-1, one=True, other="other")
         bare = all(item.name == "other than" for item in step.items)
         if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
             step = replace(step, action=AVOID)
@@ -77,7 +81,11 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[VerbPhrase]:
         if step.verb.startswith("keep") and step.action == "place" and off is not None:
             last_item = replace(step.items[-1], name=off, motion=True, said="")  # "don't put the cup on the tray"
             step = replace(step, action=f"{FORBIDDEN}place", items=[*step.items[:-1], last_item], verb="put")
-        if step.verb in ("keep", "leave") and step.action == "place" and not tasks:
+        if (
+            step.verb in ("keep", "leave")
+            and step.action == "place"
+            and (not tasks or tasks[-1].action == TOPIC or step.head.refers is None)
+        ):
             raise refused(instruction, "put or leave", step, verb=step.verb)
         held = [task for task in tasks if task.action in MOVING]
         apart = len(held) > 1 and held[-1].second is None and held[-2].second is None
@@ -207,8 +215,10 @@ def _resolved(commands: Sequence[Command], instruction: str, tasks: Sequence[Ver
             target = _with_more(_place_before(done, done[-1].target) or (beside or [done[-1].target])[-1], target)
         elif done and target.category in _PRONOUNS:
             target = _with_more(_object_before(done, command.action), target)
-        elif done and task.head.one and target.category == "object":
-            target = replace(target, category=done[-1].target.category)  # "any cup without touching the red one"
+        elif done and task.head.one and target.category == "object":  # "any cup without touching the red one"
+            several = [a for clause in done[-1].target.relations for a in clause.anchors if a.count == -1]
+            of_them = instruction[task.head.start : task.head.end].lower().endswith("of them")
+            target = replace(target, category=(several[0] if several and of_them else done[-1].target).category)
         place = _place_before(done, target, command.destination) if done else None
         target = _replaced(target, place)
         destination = command.destination

@@ -130,7 +130,8 @@ class Tagger(RelationTagger):
     # -------------------------------------------------------------------------------------------- rules by kind
 
     def _as_polite(self, _i: int, after: int, text: str, _value: object) -> Verdict:
-        if not self.at_start:
+        after_topic = self.previous() == "COMMA" and self.last("VERB") is None  # "the cup is there, can you get it?"
+        if not (self.at_start or (after_topic and text not in lexicon.BEFORE_VERB)):
             return None
         if not self.polite_there(text, after) or (text.endswith("do") and self.texts[after : after + 1] == ["not"]):
             return None
@@ -155,7 +156,7 @@ class Tagger(RelationTagger):
             return None
         if text in acts.VERBS_BEFORE_ARTICLES and not follows & OPENERS:
             return None
-        if text in acts.WISHED and self.verb_seen and self.previous() == "COMMA":
+        if text in acts.WISHED and self.last("VERB") is not None and self.previous() == "COMMA":
             return ("OUTSIDE", None)  # "take the mugs, we need the space" may be a reason
         if self.forbids and self.opens(after):
             return self._forbidden(f"{FORBIDDEN}{value}")
@@ -283,8 +284,9 @@ class Tagger(RelationTagger):
             return ("OUTSIDE", None)
         if text.split(" ")[0] in ("each", "every") and self.previous() == "REL" and self._moves():
             return ("EACH", None)
-        if self.previous() in ("SUP", "ORD") and text.startswith("one of the") and self.tokens[-2:-1]:
-            self.tokens[-2].kind, self.tokens[-2].value = "QTY", lexicon.ONE_OF  # "the middle one of the three"
+        before = next((token for token in reversed(self.tokens) if token.kind not in ("SUP", "ORD", "ADJ")), None)
+        if text.startswith("one of the") and before is not None and before.kind == "DET" != self.previous():
+            before.kind, before.value = "QTY", lexicon.ONE_OF  # "the middle one of the three"
             return True
         return ("QTY", value) if self.opens(after) or self.relating(after) or self.tail[after] else None
 
@@ -577,7 +579,9 @@ _ROWS: dict[str, Callable[[Tagger, PhraseMatch], Verdict]] = {
     "THATIS NOT": lambda t, f: t.exception(f.after) or "THATIS NOT",
     "THATIS NOT REL": lambda t, f: "THATIS NOT REL" if t.previous() in _BEFORE_RELATIVE and t.opens(f.after) else None,
     "THATIS REL": lambda t, f: "THATIS REL" if t.previous() in _BEFORE_RELATIVE and t.opens(f.after) else None,
-    "THERE": lambda t, _: "THERE" if t.at_start else None,
+    "THERE": lambda t, f: (
+        "THERE" if t.at_start or (not t.verb_seen and t.previous() in ENDED and f.text.startswith("there ")) else None
+    ),
     "TWO_SIDES": lambda t, f: None if t.nominal(f.after) or f.text.endswith(" corner") else "TWO_SIDES",
     "WHICH": lambda t, f: "WHICH" if t.at_start else "THATIS" if f.text == "which" and t.relating(f.after) else None,
     "WHICH IS": lambda t, _: "WHICH IS" if t.at_start else None,

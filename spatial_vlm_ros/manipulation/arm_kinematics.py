@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.manipulation.builtin_planner.description import JointTree
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import (
@@ -241,9 +242,7 @@ class LinkDistances:
 def box_pose(solid: Solid) -> Floats:
     """(4, 4) pose of an upright box in its parent frame, metres."""
     c, s = np.cos(solid.yaw), np.sin(solid.yaw)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = ((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0)), solid.centre
-    return pose
+    return rigid_matrix(((c, -s, 0.0), (s, c, 0.0), (0.0, 0.0, 1.0)), solid.centre)
 
 
 def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: Sequence[str]) -> ArmKinematics:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.language.lexicon import SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
@@ -262,7 +263,7 @@ def _as_order(
 ) -> DecidingClause | None:
     """The superlative, ordinal or size whose margin the answer reports, and the objects it is compared with."""
     word = clause.relation
-    side = next((superlatives.ORDINAL_SIDES[w] for w in word.split()[-1:] if w in superlatives.ORDINAL_SIDES), None)
+    side = next((SUPERLATIVE_OF_ORDER[w] for w in word.split()[-1:] if w in SUPERLATIVE_OF_ORDER), None)
     if clause.margin_m is None:
         return None
     phrases = [p.frame for p in _phrases(resolution)]

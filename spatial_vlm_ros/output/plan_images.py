@@ -17,7 +17,7 @@ import numpy as np
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.images import decode
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.geometry.rotation import matrix_from_pose
 from spatial_vlm_ros.manipulation.planned_motion import MotionFrame, PlannedMotion, Seven, ShownBox
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.drawing import Labels, Pixels
@@ -76,7 +76,7 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
     canvas = np.repeat(np.repeat(canvas, scale, axis=0), scale, axis=1)
     fx, fy, cx, cy = camera.intrinsics
     pinhole = PinholeCamera(np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), camera.width, camera.height)
-    pen = _Pen(canvas, _CameraEye(pinhole, _matrix(camera.pose), scale), motion)
+    pen = _Pen(canvas, _CameraEye(pinhole, matrix_from_pose(camera.pose), scale), motion)
     pen.draw()
     pen.title(_title(motion, "In the camera image"))
     return canvas
@@ -335,12 +335,5 @@ def _corners(box: ShownBox) -> Array:
 
 
 def _placed(vertices: tuple[tuple[float, float, float], ...], pose: Seven) -> Array:
-    matrix = _matrix(pose)
+    matrix = matrix_from_pose(pose)
     return np.asarray(np.array(vertices) @ matrix[:3, :3].T + matrix[:3, 3])
-
-
-def _matrix(pose: Seven) -> Array:
-    matrix = np.eye(4)
-    matrix[:3, :3] = matrix_from_quaternion_xyzw(pose[3:])
-    matrix[:3, 3] = pose[:3]
-    return matrix

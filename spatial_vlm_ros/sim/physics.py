@@ -15,6 +15,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.sim.compilation import (
     SEEN,
     TIME_STEP,
@@ -67,10 +68,8 @@ class PhysicsWorld:
 
         truth = {}
         for id_, obj in self.objects.items():
-            body, matrix = self._model.body(id_).id, np.eye(4)
-            matrix[:3, :3] = self._data.xmat[body].reshape(3, 3)
-            matrix[:3, 3] = self._data.xpos[body]
-            pose = Transform(base_T_camera.parent, id_, matrix)
+            at = self._data.body(id_)
+            pose = Transform(base_T_camera.parent, id_, rigid_matrix(at.xmat.reshape(3, 3), at.xpos))
             points = pose.apply(obj.model.vertices)
             outline = outline_of(points)
             box = tight_box(points, outline)

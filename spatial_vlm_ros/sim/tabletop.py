@@ -19,6 +19,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.sim.shapes import Array, Hits, Shape
 from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, RgbdFrame, Transform, Vector3
 
@@ -164,9 +165,7 @@ def look_at(eye: Vector3, target: Vector3, parent: str = WORLD, child: str = "ca
     if np.linalg.norm(right) < 1e-6:
         right = np.array([1.0, 0.0, 0.0])
     right /= np.linalg.norm(right)
-    matrix = np.eye(4)
-    matrix[:3, :4] = np.stack([right, np.cross(forward, right), forward, np.asarray(eye, np.float64)], axis=1)
-    return Transform(parent, child, matrix)
+    return Transform(parent, child, rigid_matrix(np.stack([right, np.cross(forward, right), forward], axis=1), eye))
 
 
 # ------------------------------------------------------------------------------------------------ rendering

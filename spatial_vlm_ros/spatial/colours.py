@@ -1,36 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words for colours and materials: their families, and which exclude each other. Needs only Python."""
+"""Words for colours and materials: their families, and which exclude each other."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-_FAMILIES: dict[str, str] = {
-    "red": "red crimson scarlet maroon burgundy ruby cherry reddish",
-    "orange": "orange tangerine apricot orangish",
-    "yellow": "yellow golden gold lemon mustard-yellow yellowish amber",
-    "green": "green lime olive emerald mint khaki greenish",
-    "teal": "teal turquoise cyan aqua aquamarine blue-green",
-    "blue": "blue navy azure cobalt indigo sky-blue bluish",
-    "purple": "purple violet lilac lavender mauve plum purplish",
-    "pink": "pink magenta rose fuchsia salmon coral pinkish",
-    "brown": "brown tan chocolate bronze copper brownish wooden-brown",
-    "beige": "beige cream ivory off-white sand",
-    "white": "white whitish snow-white",
-    "grey": "grey gray silver silvery greyish grayish metallic",
-    "black": "black blackish dark charcoal",
-    "clear": "clear transparent see-through translucent colourless colorless",
-}
-_FAMILY_OF = {word: family for family, words in _FAMILIES.items() for word in words.split()}
-_NEAR_FAMILIES = frozenset(
-    frozenset(pair)
-    for pair in (
-        ("teal", "green"), ("teal", "blue"), ("purple", "pink"), ("purple", "blue"), ("pink", "red"),
-        ("orange", "red"), ("orange", "yellow"), ("orange", "brown"), ("brown", "red"), ("brown", "black"),
-        ("beige", "white"), ("beige", "brown"), ("beige", "yellow"), ("grey", "white"), ("grey", "black"),
-        ("clear", "white"), ("clear", "grey"),
-    )
-)  # fmt: skip
+from spatial_vlm_ros.language.patterns import WORDS
+
+_FAMILY_OF = WORDS.meanings("colour_families")
+_NEAR_FAMILIES = frozenset(map(frozenset, WORDS.phrases("near_colours")))
 _BASIC = frozenset(("black", "white", "red", "green", "yellow", "blue", "brown", "purple", "pink", "orange", "grey"))
 _SHADES = frozenset({"light", "dark", "bright", "pale", "deep", "vivid", "neon", "pastel", "hot"})
 
@@ -60,21 +38,7 @@ def near_families(one: str, other: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------ materials
 
-_MATERIALS = {
-    "metal": "metal metallic steel stainless tin aluminium aluminum iron brass copper bronze chrome",
-    "wood": "wood wooden bamboo timber",
-    "plastic": "plastic rubber silicone vinyl",
-    "glass": "glass crystal",
-    "ceramic": "ceramic porcelain china clay earthenware",
-    "paper": "paper cardboard",
-    "cloth": "cloth fabric felt wool woollen cotton plush",
-    "foam": "foam styrofoam sponge",
-    "leather": "leather",
-    "stone": "stone marble granite concrete cinder",
-    "wicker": "wicker rattan",
-    "ice": "ice",
-}
-_MATERIAL_OF = {word: name for name, words in _MATERIALS.items() for word in words.split()}
+_MATERIAL_OF = WORDS.meanings("materials")
 
 _GENERAL = frozenset(
     ("metal", "metallic", "wood", "wooden", "plastic", "glass", "ceramic", "paper", "cloth", "fabric", "foam", "stone")

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError, InputError, NotUnderstoodError
 from spatial_vlm_ros.language.dialogue import parse_answer
-from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
+from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS, SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.spatial import superlatives
@@ -246,7 +246,7 @@ class Describer:
             return {}
         found, places = {}, range(1, many + 1)
         for side, words in COUNTED:
-            key = superlatives.key_of(superlatives.ORDINAL_SIDES[side], self.layout, self._onlooker)
+            key = superlatives.key_of(SUPERLATIVE_OF_ORDER[side], self.layout, self._onlooker)
             gap, of_side = self._gap(key), []
             for n, likelihood in zip(places, superlatives.places_in_order(key, self.members, places), strict=True):
                 fits = likelihood[self.rows]

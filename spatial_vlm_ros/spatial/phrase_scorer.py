@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.language.lexicon import SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.language.part_words import DOORS, DRAWERS, LEVELS, ON_TOP_OF, prepositions
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
@@ -293,7 +294,7 @@ class PhraseScorer:
         known: dict[int, Found] = {}
         words = {phrase.superlative, phrase.also}
         if phrase.ordinal is not None:
-            words.add(superlatives.ORDINAL_SIDES[phrase.ordinal.from_])
+            words.add(SUPERLATIVE_OF_ORDER[phrase.ordinal.from_])
 
         def found(row: int) -> Found:
             if row not in known:
@@ -314,7 +315,7 @@ class PhraseScorer:
     def _order(self, phrase: NounPhrase, member: Array) -> ClauseBelief | None:
         """The superlative or ordinal, over the set that fits the other words."""
         if phrase.ordinal is not None:
-            word, n = superlatives.ORDINAL_SIDES[phrase.ordinal.from_], phrase.ordinal.n
+            word, n = SUPERLATIVE_OF_ORDER[phrase.ordinal.from_], phrase.ordinal.n
             name = f"number {n} from the {phrase.ordinal.from_}"
         elif phrase.superlative is not None:
             word, n, name = phrase.superlative, 1, phrase.superlative

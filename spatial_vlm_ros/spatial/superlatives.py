@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.spatial.belief import normal_cdf
+from spatial_vlm_ros.spatial.free_space import gauge, lies_in
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -30,6 +31,10 @@ _SPREAD_COUNTS = 8  # power of the spread: half as wide counts a 256th, four fif
 _SAME_PLACE = 1e-6  # metres of spread below which a set has no direction
 _NOTICED = 0.04  # relative: people do not call an object smaller if the difference is below measurement error
 _SMALLEST = 1e-250  # smallest number from which shares of a position are computed
+_INSIDE = 0.8  # of the way from the middle to the outline: inside the wall
+_FEW, _SHALLOW = 20, 0.02  # points, and metres of height, of which no inside can be told
+_FLUSH = 0.01  # metres under the rim within which a surface may be a lid
+_FILLED = 0.07  # standard deviation of that share
 _ROUND = 0.6  # width over length from which an object without a heading counts as round
 
 
@@ -117,6 +122,31 @@ _width = _size_key(lambda sides: sides[..., 0])
 _narrowness = _size_key(lambda sides: sides[..., 1])
 _thickness = _size_key(lambda sides: sides.min(axis=-1))
 
+
+def _fullness(layout: Layout, _: Viewpoint) -> Key:
+    """From empty to full: mean height of what is seen inside, over its own height; in metres at the mean height.
+
+    Where only a wall is seen, what is inside lies anywhere below. A top that is flush with the rim may be a lid: not
+    measured, unless an object is seen to be inside.
+    """
+    value, sigma = np.full((2, len(layout)), np.nan)
+    for row in np.flatnonzero(layout.measured):
+        outline, middle = layout.footprint[row], layout.centre[row, :2]
+        low, high = layout.bottom[row], layout.top[row]
+        held = lies_in(outline, layout.centre[:, :2]) & (layout.bottom > low) & (layout.bottom < high)
+        places = np.concatenate([layout.points_of(each) for each in (row, *np.flatnonzero(held))])
+        beyond = (places[:, :2] - middle) @ middle > 0  # of its far side, only the inside is seen
+        across = gauge(outline, middle, places[:, :2])
+        inner, wall = places[across < _INSIDE, 2], places[beyond, 2]
+        seen = len(inner) >= _FEW
+        level = float(inner.mean() if seen else np.percentile(wall, 5) if len(wall) else np.nan)
+        if high - low > _SHALLOW and (held.any() or not seen or high - level > _FLUSH):
+            share = np.clip((level - low) / (high - low), 0.0, 1.0)
+            value[row], sigma[row] = (share, _FILLED) if seen else (share / 2, share / np.sqrt(12) + _FILLED)
+    scale = float(np.nanmean(layout.size[:, 2])) if len(layout) else 1.0
+    return Key(value * scale, sigma * scale)
+
+
 KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "leftmost": (_bearing, False),
     "rightmost": (_bearing, True),
@@ -133,6 +163,8 @@ KEYS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     "narrowest": (_narrowness, False),
     "thickest": (_thickness, True),
     "thinnest": (_thickness, False),
+    "fullest": (_fullness, True),
+    "emptiest": (_fullness, False),
 }
 """Canonical superlative → (key, largest first). "middle" is the position from the left with as many on either side."""
 
@@ -145,16 +177,6 @@ PLACE_WORDS = {
 }
 """Superlative → words in a label that say the same about a part: "top drawer". But a left shoe may stand on the right.
 """
-
-ORDINAL_SIDES = {
-    "left": "leftmost",
-    "right": "rightmost",
-    "near": "nearest",
-    "far": "farthest",
-    "top": "highest",
-    "bottom": "lowest",
-}
-"""Side that an ordinal counts from → the superlative that comes first."""
 
 SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
     **dict.fromkeys(("big", "large", "huge", "giant", "bigger", "larger", "great"), (_bulk, True)),
@@ -185,7 +207,7 @@ def size_key(word: str, layout: Layout, view: Viewpoint) -> Key:
 def key_of(word: str, layout: Layout, view: Viewpoint) -> Key:
     """The key of a canonical superlative; the object that it fits best comes first."""
     make, largest_first = KEYS[word]
-    if word in ("lowest", "highest", "shortest", "tallest"):
+    if word in ("lowest", "highest", "shortest", "tallest", "fullest", "emptiest"):
         layout.require_up(word)
     key = make(layout, view)
     return key.reversed() if largest_first else key

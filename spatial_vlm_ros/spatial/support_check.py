@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from spatial_vlm_ros.errors import NotExecutableError, NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language import parse, plugged
 from spatial_vlm_ros.language.acts import LIVING, NEVER_TAKEN
-from spatial_vlm_ros.language.lexicon import MOVING
+from spatial_vlm_ros.language.lexicon import MOVING, SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.rendering import asked_phrases, say_step
 from spatial_vlm_ros.language.steps import by_step, keeps_away
@@ -179,9 +179,9 @@ def _check_phrase(query: SpatialQuery, phrase: NounPhrase) -> None:
         raise _refusal(query, f"the position of '{phrase.category}' cannot be measured", "name a visible object")
     if phrase.superlative is not None and phrase.superlative not in (*superlatives.KEYS, superlatives.MIDDLE):
         raise _refusal(query, f"unknown superlative '{phrase.superlative}'", _one_of(superlatives.KEYS))
-    if phrase.ordinal is not None and phrase.ordinal.from_ not in superlatives.ORDINAL_SIDES:
+    if phrase.ordinal is not None and phrase.ordinal.from_ not in SUPERLATIVE_OF_ORDER:
         raise _refusal(query, f"unknown side to count from, '{phrase.ordinal.from_}'",
-                       _one_of(superlatives.ORDINAL_SIDES))  # fmt: skip
+                       _one_of(SUPERLATIVE_OF_ORDER))  # fmt: skip
     if phrase.ordinal is not None and phrase.ordinal.n < 1:
         raise _refusal(query, f"counting starts at 1, not at {phrase.ordinal.n}", "count from 1: 'the first'")
     if phrase.count is not None and phrase.count < 1 and phrase.count != ALL:

@@ -22,7 +22,7 @@ container, "slide" and "push" keep it on its surface, "avoid" forbids. docs/lang
 
 @dataclass(frozen=True)
 class Ordinal:
-    """The n-th (from 1) in an order, counted from `from_` ("left", "right", "near", "far", "top", "bottom")."""
+    """The n-th (from 1) from `from_`: "left", "right", "near", "far", "top", "bottom", or a size ("largest")."""
 
     n: int
     from_: str

@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import (
     StandsWrongError,
     UnreachableError,
 )
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, ArmModel
 from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker, Inverse, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import panda
@@ -182,9 +183,7 @@ def follow(
         return Line(np.array(joints), 0.0, checker.touched(start))
     for k in range(1, n + 1):
         stop()
-        pose = np.eye(4)
-        pose[:3, :3] = begin[:3, :3] @ pin.exp3(axis * (k / n))
-        pose[:3, 3] = begin[:3, 3] + way * (k / n)
+        pose = rigid_matrix(begin[:3, :3] @ pin.exp3(axis * (k / n)), begin[:3, 3] + way * (k / n))
         reached = inverse.reach(goal if k == n else pose, joints[-1], steps=10)
         jumped = np.abs(reached.joints - joints[-1]).max() > LONGEST_JUMP
         if not reached.there or jumped:

@@ -23,11 +23,11 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DepthError, InputError
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.geometry.rotation import matrix_from_pose
 from spatial_vlm_ros.manipulation.occupancy.measuring import on_surface, widened
 from spatial_vlm_ros.manipulation.occupancy.unseen import within
 from spatial_vlm_ros.manipulation.occupancy.voxels import MOST_CELLS, VoxelBlocks, voxels_at
-from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, Seven
+from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.manipulation.planning.hulls import Hull, LinkHull, self_mask
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
@@ -196,8 +196,8 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
         reason = motion.missing or "no frame"
         raise InputError("motion of the arm", reason, "the arm at each moment", "set robot_description of the gate")
     hulls = [*(Hull(np.array(link.vertices)) for link in motion.links), box_hull(target_size)]
-    tracks = [np.array([matrix_of(frame.links[k]) for frame in motion.frames]) for k in range(len(motion.links))]
-    tracks.append(np.array([matrix_of(frame.target) for frame in motion.frames]))
+    tracks = [np.array([matrix_from_pose(frame.links[k]) for frame in motion.frames]) for k in range(len(motion.links))]
+    tracks.append(np.array([matrix_from_pose(frame.target) for frame in motion.frames]))
     found: list[npt.NDArray[np.int32]] = []  # of each part, the cells that the surface of its grown hull passes
     for hull, track in zip(hulls, tracks, strict=True):
         # Inside the surface is the link itself: an object must pass the surface before it can be measured there.
@@ -221,13 +221,6 @@ def swept_space(motion: PlannedMotion, target_size: Vector3, margin: float, edge
     for cells in found:
         grid[tuple((cells - low).T)] = True
     return voxels_at(np.argwhere(grid) + low, edge)
-
-
-def matrix_of(pose: Seven) -> Array:
-    """Convert a position in metres and a quaternion x, y, z, w to a (4, 4) matrix."""
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose[3:]), pose[:3]
-    return matrix
 
 
 def _placed(points: npt.NDArray[np.floating], pose: Array) -> Array:

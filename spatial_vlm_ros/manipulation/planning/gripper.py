@@ -14,7 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
+from spatial_vlm_ros.geometry.rotation import (
+    matrix_from_pose,
+    matrix_from_quaternion_xyzw,
+    quaternion_xyzw_from_matrix,
+    rigid_matrix,
+)
 from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, TurnedBox
 from spatial_vlm_ros.parameters import GripperConfig
 from spatial_vlm_ros.types import Pose, Transform, Vector3
@@ -104,10 +109,8 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
     if not tip.upright:
         turned = []
         for across, along, size in boxes:
-            pose = np.eye(4)
-            pose[:3, :3] = tip.rotation()
-            pose[:3, 3] = tip.position + pose[:3, :3] @ (0.0, across, along)
-            turned.append(TurnedBox(pose, size, way))
+            turn = tip.rotation()
+            turned.append(TurnedBox(rigid_matrix(turn, tip.position + turn @ (0.0, across, along)), size, way))
         return tuple(turned)
     (px, py, pz), (ax, ay, az), (cx, cy, cz) = tip.position, tip.approach, tip.closing
     down = abs(tip.approach[2]) > 0.5
@@ -126,21 +129,17 @@ def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip
         (math.cos(math.radians(a)), math.sin(math.radians(a)))
         for a in (gripper.tip_roll_deg, gripper.tip_pitch_deg, gripper.tip_yaw_deg)
     )
-    matrix = np.eye(4)
-    matrix[:3, :3] = (
+    turn = (
         np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
         @ np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
         @ np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     )
-    matrix[:3, 3] = (gripper.tip_x, gripper.tip_y, gripper.tip_z)
-    return Transform(flange, tip, matrix)
+    return Transform(flange, tip, rigid_matrix(turn, (gripper.tip_x, gripper.tip_y, gripper.tip_z)))
 
 
 def pose_matrix(pose: Pose) -> Array:
     """(4, 4) matrix of a pose, metres."""
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = matrix_from_quaternion_xyzw(pose.orientation), pose.position
-    return matrix
+    return matrix_from_pose((*pose.position, *pose.orientation))
 
 
 def flange_pose(gripper: GripperConfig, tip: Pose) -> Pose:

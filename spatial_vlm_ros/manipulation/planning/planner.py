@@ -200,7 +200,7 @@ def plan_of(
             near = f"the joints of phase {before}, and at most {JOINED:g} from its end"
             raise InputError(f"trajectory of phase {after}", got, near, "plan it from that end")
     chosen_steps = tuple(steps)
-    number = plan_hash(goal, scene, place, chosen_steps, grasp, placement)
+    number = plan_hash(plan_bytes(goal, scene, place, chosen_steps, grasp, placement))
     return MotionPlan(goal.target_id, chosen_steps, grasp, place, placement, number)
 
 
@@ -214,16 +214,9 @@ def check_goals(goal: PickGoal, scene: PlanningScene, place: PlaceGoal | None) -
             raise InputError("goal", got, expected, "make goals and scene from one resolution")
 
 
-def plan_hash(
-    goal: PickGoal,
-    scene: PlanningScene,
-    place: PlaceGoal | None,
-    steps: Sequence[PlanStep],
-    grasp: int,
-    placement: int | None,
-) -> str:
+def plan_hash(plan: bytes) -> str:
     """SHA-256 of `plan_bytes`, hexadecimal."""
-    return hashlib.sha256(plan_bytes(goal, scene, place, steps, grasp, placement)).hexdigest()
+    return hashlib.sha256(plan).hexdigest()
 
 
 def plan_bytes(
@@ -251,7 +244,7 @@ def plan_bytes(
 
 def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:
     """Whether a plan is unchanged and was made for this goal in this scene."""
-    return plan.hash == plan_hash(goal, scene, plan.place, plan.steps, plan.grasp, plan.placement)
+    return plan.hash == plan_hash(plan_bytes(goal, scene, plan.place, plan.steps, plan.grasp, plan.placement))
 
 
 def _canonical(value: Any) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.types import Vector3
 
 Array = npt.NDArray[np.float64]
@@ -152,9 +153,7 @@ class TurnedBox:
     def of(solid: Solid) -> TurnedBox:
         """An upright box."""
         c, s = math.cos(solid.yaw), math.sin(solid.yaw)
-        pose = np.eye(4)
-        pose[:2, :2], pose[:3, 3] = [[c, -s], [s, c]], solid.centre
-        return TurnedBox(pose, solid.size)
+        return TurnedBox(rigid_matrix([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]], solid.centre), solid.size)
 
 
 Body = Solid | TurnedBox

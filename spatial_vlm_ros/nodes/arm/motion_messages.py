@@ -29,9 +29,8 @@ from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
+from spatial_vlm_ros.geometry.rotation import matrix_from_pose, quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
-from spatial_vlm_ros.manipulation.occupancy.watching import matrix_of as matrix_from
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import MotionConfig
@@ -45,7 +44,7 @@ SECOND = 1_000_000_000
 def matrix_of(pose: PoseMessage) -> Array:
     """Convert a pose message to a (4, 4) matrix, metres."""
     p, q = pose.position, pose.orientation
-    return matrix_from((p.x, p.y, p.z, q.x, q.y, q.z, q.w))
+    return matrix_from_pose((p.x, p.y, p.z, q.x, q.y, q.z, q.w))
 
 
 def pose_message(matrix: Array) -> PoseMessage:

@@ -24,13 +24,13 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.geometry.camera import rectify
+from spatial_vlm_ros.geometry.rotation import matrix_from_pose
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, box_pose, kinematics_of
 from spatial_vlm_ros.manipulation.occupancy.watching import (
     CONFIRMED,
     Intrusion,
     IntrusionWatch,
     box_hull,
-    matrix_of,
     swept_space,
 )
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
@@ -286,7 +286,7 @@ class _Watched:
         self._arm: ArmKinematics = kinematics_of(description, planned.planning_frame, planned.tip_link, names)
         self._hulls = {name: Hull(points) for name, points in self._arm.vertices.items()}
         link = flange_pose(config.gripper, grasp) if planned.at_flange else grasp
-        self._tip_T_target = np.linalg.inv(matrix_of((*link.position, *link.orientation))) @ box_pose(target)
+        self._tip_T_target = np.linalg.inv(matrix_from_pose((*link.position, *link.orientation))) @ box_pose(target)
         self._target = box_hull(target.size)
         self._scale = scale
         self.frame, self.camera_frame = seen.frame_id, seen.camera_frame
@@ -310,7 +310,7 @@ class _Watched:
         for frame in self._motion.frames:
             if frame.time - last >= _APART - 1e-9:
                 last = frame.time
-                pose = matrix_of(frame.links[number]) @ link_T_camera.matrix
+                pose = matrix_from_pose(frame.links[number]) @ link_T_camera.matrix
                 moments.append((last, Transform(self.frame, self.camera_frame, pose)))
         return self._watch.longest_unseen(camera, moments)
 

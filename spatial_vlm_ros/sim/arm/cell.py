@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.sim.arm.description import robot_spec
 from spatial_vlm_ros.sim.arm.judge import Judge
 from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
@@ -115,9 +116,7 @@ class ArmCell:
             at = self.data.body(body)
         except KeyError as error:
             raise UnknownNameError("body", body, [obj.id for obj in self.layout.objects]) from error
-        matrix = np.eye(4)
-        matrix[:3, :3], matrix[:3, 3] = at.xmat.reshape(3, 3), at.xpos
-        return Transform(self.arm.base_link, body, matrix)
+        return Transform(self.arm.base_link, body, rigid_matrix(at.xmat.reshape(3, 3), at.xpos))
 
     def place(self, body: str) -> tuple[Vector3, Quaternion]:
         """Return position (metres) and quaternion (x, y, z, w; w >= 0) of a known name in the base frame, unchecked."""

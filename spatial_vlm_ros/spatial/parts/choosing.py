@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spatial_vlm_ros.language.lexicon import SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.language.part_words import BURNERS, CORNERS, ROWS
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import SHARE, Region, clipped, rectangle_of
@@ -21,8 +22,6 @@ _LEVEL = 0.3  # fraction of the shorter one's length by which the ends of two pa
 _SAME_HEIGHT = 0.015  # metres by which the floors of two parts at one height may be measured to differ
 _ASIDE = 0.1  # fraction of the length of all parts together by which a part on one side of them is off their middle
 _SQUARE = 0.82  # cosine of the angle to a side up to which a direction means that side
-_OF_ORDINAL = {"left": "leftmost", "right": "rightmost", "near": "nearest", "far": "farthest", "top": "highest",
-               "bottom": "lowest"}  # fmt: skip
 SIDEWAYS = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
 UPRIGHT = frozenset({"highest", "lowest"})
 _WAYS = ("rightmost", "farthest", "highest")
@@ -72,8 +71,15 @@ def chosen(parts: Sequence[Region], phrase: NounPhrase, rays: Rays) -> tuple[Reg
     if phrase.ordinal is not None and phrase.superlative is not None:  # "the second from the left in the back row"
         left, parts = chosen(left, dataclasses.replace(phrase, ordinal=None), rays), left
         return chosen(left, dataclasses.replace(phrase, superlative=None), rays) if len(left) < len(parts) else ()
+    if phrase.ordinal is not None and phrase.ordinal.from_ in _SIZES:
+        for _ in range(phrase.ordinal.n - 1):
+            first = _by_size(left, *_SIZES[phrase.ordinal.from_])
+            left = tuple(part for part in left if part not in first) if len(first) == 1 else ()
+        return left if len(left) == 1 else _by_size(left, *_SIZES[phrase.ordinal.from_])
     if phrase.ordinal is not None:
-        return dict(enumerate(_ranks(left, _OF_ORDINAL[phrase.ordinal.from_], rays), 1)).get(phrase.ordinal.n, ())
+        word = SUPERLATIVE_OF_ORDER[phrase.ordinal.from_]
+        ranks = _ranks(left, word, rays) if word in SIDEWAYS | UPRIGHT else []
+        return dict(enumerate(ranks, 1)).get(phrase.ordinal.n, ())
     words = [word for word in (phrase.superlative, phrase.also) if word is not None and word != MIDDLE]
     if not (SIDEWAYS | UPRIGHT).issuperset(words):
         return ()

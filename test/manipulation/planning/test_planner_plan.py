@@ -32,6 +32,7 @@ from spatial_vlm_ros.manipulation.planning.planner import (
     PlanStep,
     Trajectory,
     is_plan_of,
+    plan_bytes,
     plan_hash,
     plan_of,
 )
@@ -104,7 +105,7 @@ def test_whatever_changes_the_plan_or_its_goals_changes_the_hash() -> None:
     rows = [[-0.0, 0], *([float(v) for v in row] for row in first.positions[1:])]
     made[1] = PlanStep("reach", Trajectory(list(JOINTS), [0, 0.5, 1], rows, first.velocities))  # type: ignore[arg-type]
     assert plan_of(GOAL, SCENE, None, made, 0).hash == PLAN.hash
-    assert plan_hash(GOAL, SCENE, None, made, 0, None) == PLAN.hash
+    assert plan_hash(plan_bytes(GOAL, SCENE, None, made, 0, None)) == PLAN.hash
 
 
 @pytest.mark.parametrize(("joints", "times", "rows", "error", "words"), TABLES["no trajectories"])
