@@ -145,7 +145,9 @@ def _outcome(verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[Hid
         seen = f"I see {questions.number(left)} to choose from"
         return f"No {named(verdict.query.target)} is {_place_of(verdict.clause)}: {seen}."
     if verdict.status is Status.RELATION_UNSATISFIED and not verdict.several:
-        return f"No {named(verdict.query.target)} is {_clause_words(verdict.clause, verdict.chosen, scorer)}"
+        gaps = None if verdict.clause is None else np.where(verdict.belief.fit >= 0.5, verdict.clause.margin, np.nan)
+        nearest = verdict.chosen if gaps is None or np.isnan(gaps).all() else int(np.nanargmax(gaps))
+        return f"No {named(verdict.query.target)} is {_clause_words(verdict.clause, nearest, scorer)}"
     if verdict.frames:
         each = [f"the {name_of(objects[row])} in the frame '{frame.value}'"
                 for row, frame in zip(verdict.rivals, verdict.frames, strict=True)]  # fmt: skip
@@ -212,7 +214,7 @@ def _clause_words(clause: ClauseBelief | None, row: int, scorer: PhraseScorer) -
     anchors = [f"the {name_of(objects[int(a)])}" for a in clause.anchors[row] if a >= 0]
     if clause.on_support:
         anchors = ["the surface"]
-    if not anchors:
+    if not anchors or (len(anchors) > 2 and clause.inner):
         anchors = [said_of(inner.phrase) for inner in clause.inner]
     if clause.is_order:
         return f"{clause.name} {anchors[0]}." if anchors else f"{_place_of(clause)}."
