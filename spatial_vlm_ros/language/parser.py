@@ -122,8 +122,7 @@ _STATED = re.compile(
     r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",
     re.IGNORECASE,
 )
-_LAYING = frozenset({"lay", "rest", "balance", "drape", "spread", "stretch"})
-"""Verbs whose "across" is on top."""
+_LAYING = frozenset({"lay", "rest", "balance", "drape", "spread", "stretch"})  # then "across" is on top
 _ANYTHING = frozenset({"something", "anything", "stuff"})
 _PARTITIVE = frozenset({"part of", "out of", "taken out of", "from", "among"})
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
@@ -312,16 +311,17 @@ class _Builder:
         if about.one and about.refers is None and head.count not in (None, 1):
             return [_one_of(head, items, steps[0]), *steps[1:]]
         put = _put_there(head, items)
-        if put is None and (about.refers is None or (stated and self._unclear(head, items, steps[0]))):
+        if put is None and about.refers is None:
             raise refused(self.instruction, "second object", about)
+        if put is None and stated and self._unclear(head, items, steps[0]):
+            raise refused(self.instruction, "unclear it", about)
         end = items[-1].end if items else head.end
         return [put or VerbPhrase(TOPIC, head, items, head.start, end), *steps]
 
     def _unclear(self, head: Phrase, items: Sequence[Attachable], step: VerbPhrase) -> bool:
         """True if "it" after a statement may be another object than its subject.
 
-        "The pen is in the drawer, open it"; "all of them are green but one, take that one"; "the cup is on the tray and
-        the bowl on the shelf, take it"; "the mug is on the tray, put it next to it".
+        "The pen is in the drawer, open it"; "all are green but one, take that"; "the mug is on the tray, put it by it".
         """
         several = [n for n, item in enumerate(items) if item.kind == "also"]
         more = any(n == 0 or not takes_two(items[n - 1].name) for n in several)
