@@ -33,16 +33,11 @@ _BEFORE_RELATIVE = ENDED | JOINTS
 _NOUNS_ELSEWHERE = frozenset({"PORTION", "VERB", "POSTURE", "POSITION", "IS REL", "STANDS"})
 _DIGIT_ORDINAL = re.compile(r"(\d+(?:\.\d+)?)(?:st|nd|rd|th)")
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)?(?:-\d+(?:[.,]\d+)?)?")
-_MOST_COUNTED = 999
 _SIDES_ALONE = frozenset({"left", "right", "far", "near", "upper", "lower"})
 """Words that pick a side before a noun, and are not a noun after one."""
 
 _SIDES_AND_VIEWS = lexicon.PARTS | lexicon.POSITION_WORDS.keys() | {*" ".join(lexicon.VIEW_NOUNS).split(" ")}
 """Words after a possessive that make it a part, a side or a point of view ("the jar's lid")."""
-
-
-def _counts(digits: str) -> bool:
-    return digits.isdecimal() and 0 < int(digits) <= _MOST_COUNTED
 
 
 class Tagger(RelationTagger):
@@ -456,14 +451,14 @@ class Tagger(RelationTagger):
         if text[0].isdecimal():
             ordinal = _DIGIT_ORDINAL.fullmatch(text)
             if ordinal:
-                return (self._order_kind(i + 1), int(ordinal[1])) if _counts(ordinal[1]) else ("UNCOUNTED", None)
+                return (self._order_kind(i + 1), int(ordinal[1])) if lexicon.counts(ordinal[1]) else ("UNCOUNTED", None)
             if _DIGITS.fullmatch(text):
                 after = i + 1
                 if self.previous() == "NOUN":
                     return self.number_of_name(text, after)
                 if not text.isdecimal() or self.lacks_unit(after):
                     return "UNITLESS", None
-                return ("NUM", int(text)) if _counts(text) else ("UNCOUNTED", None)
+                return ("NUM", int(text)) if lexicon.counts(text) else ("UNCOUNTED", None)
         if text in lexicon.SIGNS and i + 1 < len(self.words) and self.texts[i + 1][:1].isdecimal():
             return "SIGNED", None
         kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
