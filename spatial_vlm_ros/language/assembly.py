@@ -165,21 +165,19 @@ class _Assembly:
         if item.kind == "placed":
             node.order, node.order_from = item.order, item.name
             return
+        side = lexicon.ORDER_OF_SUPERLATIVE.get(item.name)
         if node.order is None:
             sides = crossed(node.superlative, item.name, *item.also)
             if not sides or node.also is not None:
                 raise refused(self.instruction, "side", item)
             node.superlative, node.also = (*sides, None)[:2]
-        elif (
-            node.order == -1 and item.kind == "side" and lexicon.ORDER_OF_SUPERLATIVE.get(item.name) in lexicon.OPPOSITE
-        ):
-            # "the last mug on the left" is the leftmost
-            node.order_from = lexicon.OPPOSITE[lexicon.ORDER_OF_SUPERLATIVE[item.name]]
+        elif node.order == -1 and item.kind == "side" and side in lexicon.OPPOSITE:
+            node.order_from = lexicon.OPPOSITE[side]  # "the last mug on the left" is the leftmost
         elif item.kind == "from":
             node.order_from = item.name
         else:
-            node.order_from = lexicon.ORDER_OF_SUPERLATIVE.get(item.name)
-            if node.order_from is None or (node.order < 0 and node.order_from in lexicon.SIZE_ORDERS):
+            node.order_from = side
+            if side is None or (node.order < 0 and side in lexicon.SIZE_ORDERS):
                 raise refused(self.instruction, "no order", item, superlative=item.name)
 
     # -------------------------------------------------------------------------------------------- to frozen data

@@ -113,8 +113,3 @@ def is_participle(text: str) -> bool:
     if text.endswith("ing") and len(text) > 4:
         return text not in _ING_NOUNS
     return text.endswith("ed") and len(text) > 3 and text not in _ED_NOUNS
-
-
-def counts(digits: str) -> bool:
-    """True for a whole number from 1 to 999."""
-    return digits.isdecimal() and 0 < int(digits) < 1000

@@ -43,7 +43,7 @@ def is_tray(label: str) -> bool:
 def crossed(*sides: str | None, part: bool = True) -> tuple[str, ...]:
     """The directions that pick out a part together ("front left"), the one across last; empty if they do not cross."""
     said = sorted(filter(None, sides), key=lambda side: (side in _ACROSS, side != "middle"))
-    if not (part or _ON_GROUND.issuperset(said)):  # "the top left mug" may be on a board, or far away in a picture
+    if not (part or _ON_GROUND.issuperset(said)):  # "the top left mug" may be on a board, or far away
         return ()
     if len(said) > 1:
         *first, last = said

@@ -66,14 +66,19 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
     return [step]
 
 
+def _of_others(step: VerbPhrase) -> bool:
+    """True if a command leaves alone what another command does not name ("leave the rest")."""
+    left = step.verb == "leave" or step.action.startswith(FORBIDDEN)
+    return left and (step.head.other is not None or step.head.category == "rest")
+
+
 def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[VerbPhrase]:
     """The commands, with those about the same object joined; objects that are only left alone are avoided."""
     tasks: list[VerbPhrase] = []
-    alone = (step for step in steps if step.verb == "leave" or step.action.startswith(FORBIDDEN))
-    left = [step for step in alone if step.head.other or step.head.category == "rest"]
-    for step in (*(step for step in steps if step not in left), *left):  # "leave the others and take the left cup"
-        if step in left and step.head.category == "rest":
-            step.head = replace(step.head, category="object", count=-1, one=True, other="other")
+    first = list(itertools.takewhile(_of_others, steps))
+    for step in (*steps[len(first) :], *first):  # "leave the others and take the left cup"
+        if _of_others(step) and step.head.category == "rest":
+            step = replace(step, head=replace(step.head, category="object", count=-1, one=True, other="other"))
         bare = all(item.name == "other than" for item in step.items)
         if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
             step = replace(step, action=AVOID)
@@ -81,11 +86,8 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[VerbPhrase]:
         if step.verb.startswith("keep") and step.action == "place" and off is not None:
             last_item = replace(step.items[-1], name=off, motion=True, said="")  # "don't put the cup on the tray"
             step = replace(step, action=f"{FORBIDDEN}place", items=[*step.items[:-1], last_item], verb="put")
-        if (
-            step.verb in ("keep", "leave")
-            and step.action == "place"
-            and (not tasks or tasks[-1].action == TOPIC or step.head.refers is None)
-        ):
+        unheld = not tasks or tasks[-1].action == TOPIC or step.head.refers is None
+        if step.verb in ("keep", "leave") and step.action == "place" and unheld:
             raise refused(instruction, "put or leave", step, verb=step.verb)
         held = [task for task in tasks if task.action in MOVING]
         apart = len(held) > 1 and held[-1].second is None and held[-2].second is None

@@ -451,14 +451,15 @@ class Tagger(RelationTagger):
         if text[0].isdecimal():
             ordinal = _DIGIT_ORDINAL.fullmatch(text)
             if ordinal:
-                return (self._order_kind(i + 1), int(ordinal[1])) if lexicon.counts(ordinal[1]) else ("UNCOUNTED", None)
+                counted = ordinal[1].isdecimal() and 0 < int(ordinal[1]) < 1000
+                return (self._order_kind(i + 1), int(ordinal[1])) if counted else ("UNCOUNTED", None)
             if _DIGITS.fullmatch(text):
                 after = i + 1
                 if self.previous() == "NOUN":
                     return self.number_of_name(text, after)
                 if not text.isdecimal() or self.lacks_unit(after):
                     return "UNITLESS", None
-                return ("NUM", int(text)) if lexicon.counts(text) else ("UNCOUNTED", None)
+                return ("NUM", int(text)) if 0 < int(text) < 1000 else ("UNCOUNTED", None)
         if text in lexicon.SIGNS and i + 1 < len(self.words) and self.texts[i + 1][:1].isdecimal():
             return "SIGNED", None
         kinds = self.matches(i)[-1].kinds if self.matches(i) else {}

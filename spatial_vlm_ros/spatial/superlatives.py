@@ -13,6 +13,7 @@ from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.free_space import gauge, lies_in
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.occlusion import is_open
 from spatial_vlm_ros.types import FrameOfReference
 
 Rows = npt.NDArray[np.intp]
@@ -31,7 +32,7 @@ _SPREAD_COUNTS = 8  # power of the spread: half as wide counts a 256th, four fif
 _SAME_PLACE = 1e-6  # metres of spread below which a set has no direction
 _NOTICED = 0.04  # relative: people do not call an object smaller if the difference is below measurement error
 _SMALLEST = 1e-250  # smallest number from which shares of a position are computed
-_INSIDE = 0.8  # of the way from the middle to the outline: inside the wall
+_INSIDE, _FAR_SIDE = 0.8, 0.3  # of the way to the outline: inside the wall; where only the inside of the wall is seen
 _FEW, _SHALLOW = 20, 0.02  # points, and metres of height, of which no inside can be told
 _FLUSH = 0.01  # metres under the rim within which a surface may be a lid
 _FILLED = 0.07  # standard deviation of that share
@@ -126,24 +127,25 @@ _thickness = _size_key(lambda sides: sides.min(axis=-1))
 def _fullness(layout: Layout, _: Viewpoint) -> Key:
     """From empty to full: mean height of what is seen inside, over its own height; in metres at the mean height.
 
-    Where only a wall is seen, what is inside lies anywhere below. A top that is flush with the rim may be a lid: not
-    measured, unless an object is seen to be inside.
+    Where only a wall is seen, what is inside lies anywhere below. What is not open or not seen from above, or has a top
+    that is flush with the rim (a lid?), is not measured.
     """
     value, sigma = np.full((2, len(layout)), np.nan)
-    for row in np.flatnonzero(layout.measured):
+    for row in (row for row in np.flatnonzero(layout.measured).tolist() if is_open(layout, row)):
         outline, middle = layout.footprint[row], layout.centre[row, :2]
         low, high = layout.bottom[row], layout.top[row]
         held = lies_in(outline, layout.centre[:, :2]) & (layout.bottom > low) & (layout.bottom < high)
         places = np.concatenate([layout.points_of(each) for each in (row, *np.flatnonzero(held))])
-        beyond = (places[:, :2] - middle) @ middle > 0  # of its far side, only the inside is seen
+        beyond = (places[:, :2] - middle) @ middle > _FAR_SIDE * ((outline - middle) @ middle).max()
         across = gauge(outline, middle, places[:, :2])
         inner, wall = places[across < _INSIDE, 2], places[beyond, 2]
         seen = len(inner) >= _FEW
-        level = float(inner.mean() if seen else np.percentile(wall, 5) if len(wall) else np.nan)
-        if high - low > _SHALLOW and (held.any() or not seen or high - level > _FLUSH):
+        level = float(inner.mean() if seen else np.percentile(wall, 5) if len(wall) >= _FEW else np.nan)
+        above = layout.floor > high + _FLUSH and high - low > _SHALLOW
+        if above and (held.any() or not seen or high - level > _FLUSH):
             share = np.clip((level - low) / (high - low), 0.0, 1.0)
             value[row], sigma[row] = (share, _FILLED) if seen else (share / 2, share / np.sqrt(12) + _FILLED)
-    scale = float(np.nanmean(layout.size[:, 2])) if len(layout) else 1.0
+    scale = float(layout.size[layout.measured, 2].mean()) if layout.measured.any() else 1.0
     return Key(value * scale, sigma * scale)
 
 
