@@ -164,9 +164,6 @@ class Resolver:
     def taken(self, words: str, before: Dialogue | None = None) -> DialogueTurn | None:
         """Parse words before there is a frame; None if a model may be asked about them, because that needs a frame.
 
-        Args:
-            before: the dialogue that the words continue.
-
         Raises:
             SpatialVlmError: no frame would help: the words are not understood, ask to stop, or cannot be judged.
         """

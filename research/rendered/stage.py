@@ -57,7 +57,6 @@ class RenderedFrame:
     """What a camera sees.
 
     Args:
-        rgb: (H, W, 3) uint8.
         depth: (H, W), metres.
         owner: (H, W), index into the names of the bodies, -1 = none of them.
         alone: pixels of each body if nothing hid it.

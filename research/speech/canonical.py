@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from research.speech.forms import CONVERSES, FRAMED
-from research.speech.phrases import FRAMED_SUPERLATIVES
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
 from spatial_vlm_ros.types import (
     Destination,
     Distance,

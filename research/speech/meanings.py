@@ -14,7 +14,8 @@ from research.speech import nouns
 from research.speech.canonical import frames_said, reframed
 from research.speech.forms import FRAMED
 from research.speech.lengths import METRES
-from research.speech.phrases import FRAMED_SUPERLATIVES, SUPERLATIVES
+from research.speech.phrases import SUPERLATIVES
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
 from spatial_vlm_ros.types import (
     Destination,
     Distance,
@@ -359,9 +360,6 @@ def _one_view(query: SpatialQuery, rng: np.random.Generator) -> SpatialQuery:
 
 def random_query(rng: np.random.Generator) -> SpatialQuery:
     """A meaning as people might have it: mostly one clause, some two, few three or none; every relation occurs.
-
-    Args:
-        rng: draws it.
 
     Returns:
         The meaning, with empty `instruction`.

@@ -12,6 +12,7 @@ from research.speech.forms import FRAME_WORDS
 from research.speech.lengths import cardinal, numeral, ordinal
 from research.speech.voice import Voice
 from spatial_vlm_ros.errors import UnknownNameError
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Ordinal
 
 
@@ -75,12 +76,11 @@ SUPERLATIVES: Mapping[str, _Ways] = MappingProxyType(
         "narrowest": _ways("narrowest"),
         "thickest": _ways("thickest"),
         "thinnest": _ways("thinnest", "slimmest"),
+        "fullest": _ways("fullest"),
+        "emptiest": _ways("emptiest"),
     }
 )
 """How superlatives are said."""
-
-FRAMED_SUPERLATIVES = frozenset({"leftmost", "rightmost", "nearest", "farthest", "middle"})
-"""Superlatives that depend on the frame of reference."""
 
 _PERSONS: Mapping[FrameOfReference, tuple[str, ...]] = MappingProxyType(
     {

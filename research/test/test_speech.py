@@ -16,10 +16,11 @@ from research.speech import STYLES, canonical, random_query, say
 from research.speech.clauses import Anchor, word_clause
 from research.speech.forms import FORMS, FRAMED
 from research.speech.lengths import METRES, cardinal, length, numeral, ordinal
-from research.speech.phrases import FRAMED_SUPERLATIVES, SUPERLATIVES, pluralise
+from research.speech.phrases import SUPERLATIVES, pluralise
 from research.speech.verbs import VERBS, gerund
 from research.speech.voice import Voice
 from spatial_vlm_ros.errors import InputError, UnknownNameError
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
 from spatial_vlm_ros.spatial.superlatives import MEDIUM
 from spatial_vlm_ros.types import (
     Destination,

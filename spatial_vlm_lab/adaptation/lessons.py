@@ -39,7 +39,6 @@ class AdaptLesson:
     """A question with its answer.
 
     Args:
-        rgb: (H, W, 3) uint8.
         choices: the choices in the order in which the model sees them; empty = the model answers in its own words.
     """
 

@@ -42,7 +42,6 @@ class LabelledView:
 
     Args:
         name: of the view, unique among those of one source.
-        rgb: (H, W, 3) uint8.
         objects: labelled objects in the image.
         relations: labelled relations between pairs of boxes.
     """

@@ -76,11 +76,7 @@ class BenchmarkModel:
         return way
 
     def answer(self, item: BenchmarkItem, rgb: Rgb) -> BenchmarkAnswer:
-        """Ask the model about an item.
-
-        Args:
-            rgb: its image, (H, W, 3) uint8.
-        """
+        """Ask the model about an item."""
         way = self.way_of(item)
         ask = self._calls[way]
         if way == "likelihood":

@@ -63,7 +63,6 @@ class LabelledImage:
     """An image with its labelled objects.
 
     Args:
-        rgb: (H, W, 3) uint8.
         numbers: (H, W) uint8, instance number of each pixel; 0 = none.
         objects: the objects; their instance numbers are their indices plus one.
     """

@@ -53,9 +53,6 @@ def padding(size: tuple[int, int]) -> tuple[int, int]:
 def padded(rgb: Rgb, colour: tuple[int, int, int] = CLIP_MEAN) -> Rgb:
     """Pad an image to a square of one colour, with the image in the middle; a square image stays unchanged.
 
-    Args:
-        rgb: (H, W, 3) uint8.
-
     Returns:
         (S, S, 3) uint8 with S = max(H, W).
     """

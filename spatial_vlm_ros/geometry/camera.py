@@ -124,9 +124,6 @@ def rectify(frame: RgbdFrame) -> RgbdFrame:
 
     Colour is interpolated; depth is taken from the nearest pixel, so that no depth between two surfaces is invented.
 
-    Args:
-        frame: the observation; colour and depth share its camera.
-
     Returns:
         The rectified frame (black and NaN where the source has no pixel); the same object if it has no distortion.
     """
@@ -147,11 +144,7 @@ def rectify(frame: RgbdFrame) -> RgbdFrame:
 
 
 def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
-    """Resample a mask from distorted to rectified pixels: (H, W) bool, False where the source has no pixel.
-
-    Args:
-        mask: (H, W) bool.
-    """
+    """Resample a mask from distorted to rectified pixels: (H, W) bool, False where the source has no pixel."""
     if mask.shape != (camera.height, camera.width):
         raise ShapeError("mask", expected=str((camera.height, camera.width)), received=str(mask.shape))
     return mask if camera.is_rectified else _nearest(mask, _rectifying_map(_Lens.of(camera)), np.bool_(False))

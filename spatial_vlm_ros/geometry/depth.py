@@ -86,11 +86,7 @@ def _lut_knows_16_bits() -> bool:
 
 
 def check_depth(depth: Depth, config: DepthConfig) -> None:
-    """Raise if a depth image is not good enough to compute poses from.
-
-    Args:
-        depth: (H, W) float32, metres, NaN where not measured.
-    """
+    """Raise if a depth image is not good enough to compute poses from."""
     near, far = max(config.near, SMALLEST_PLAUSIBLE_MEDIAN), min(config.far, LARGEST_PLAUSIBLE_MEDIAN)
     some = depth.reshape(-1)[::_SAMPLE_STEP]
     inside = np.count_nonzero((near <= some) & (some <= far))
@@ -136,7 +132,6 @@ def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
     """Set depth outside the trusted range to NaN.
 
     Args:
-        depth: (H, W) float32, metres, NaN where not measured.
         config: `near` and `far`, metres.
 
     Returns:

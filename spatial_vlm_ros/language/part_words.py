@@ -43,7 +43,7 @@ def is_tray(label: str) -> bool:
 def crossed(*sides: str | None, part: bool = True) -> tuple[str, ...]:
     """The directions that pick out a part together ("front left"), the one across last; empty if they do not cross."""
     said = sorted(filter(None, sides), key=lambda side: (side in _ACROSS, side != "middle"))
-    if not (part or _ON_GROUND.issuperset(said)):  # "the top left mug" may be on a board, or far away
+    if not (part or SIDEWAYS.issuperset(said)):  # "the top left mug" may be on a board, or far away
         return ()
     if len(said) > 1:
         *first, last = said
@@ -149,7 +149,7 @@ _COMPARING = frozenset({"closest to", "farthest from"})
 _IN_ROW = frozenset({"inside", "part of", "on"})
 _OF_TARGET = frozenset({"that", "that's", "which", "is", "lying", "sitting", "standing"})
 _ACROSS = frozenset({"leftmost", "rightmost", "middle"})
-_ON_GROUND = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
+SIDEWAYS = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
 _DIRECTIONS = _ACROSS | {"nearest", "farthest", "highest", "lowest"}
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 

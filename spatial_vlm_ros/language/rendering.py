@@ -50,9 +50,6 @@ _WITH_A_DISTANCE = {"at a distance from": "from"}
 def describe(phrase: NounPhrase) -> str:
     """Write a noun phrase as words.
 
-    Args:
-        phrase: the phrase.
-
     Returns:
         For example "the yellow block in front of the wipes"; persons are "me" and "you".
     """

@@ -63,11 +63,7 @@ def life(said: Mapping[str, str]) -> dict[str, Any]:
 
 def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], files: Sequence[str] = (),
          remappings: Sequence[tuple[str, str]] = ()) -> Any:  # fmt: skip
-    """Make a node of this package in the given namespace; it is restarted, or everything ends with it.
-
-    Args:
-        name: name of the node and its executable.
-    """
+    """Make a node of this package in the given namespace; it is restarted, or everything ends with it."""
     from launch_ros.actions import Node
     from launch_ros.parameter_descriptions import ParameterValue
 

@@ -47,7 +47,6 @@ def measure(
     """Load a backend and measure repeated requests for the same phrases in the same image.
 
     Args:
-        rgb: (H, W, 3) uint8.
         frames: requests after the first one, 1 or more.
         most_s: seconds after which no further request is made; at least one is.
     """

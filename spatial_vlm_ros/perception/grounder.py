@@ -58,10 +58,6 @@ class Grounder(Protocol):
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
         """Find all objects that the phrases name.
 
-        Args:
-            rgb: (H, W, 3) uint8.
-            phrases: P phrases: those of the target and of all anchors.
-
         Returns:
             Detections with boxes inside the image, and how well each fits each phrase.
 
@@ -103,9 +99,6 @@ class SentenceReader(Protocol):
 
     def read(self, instruction: str) -> ModelReading:
         """Rewrite a sentence as one plain command.
-
-        Args:
-            instruction: the sentence.
 
         Raises:
             NotUnderstoodError: it has no command, or a word is not accounted for.

@@ -55,11 +55,7 @@ _RED, _BLUE = (230, 30, 30), (30, 60, 230)
 
 
 class MarkedQuestion(NamedTuple):
-    """A question about two objects, without its choices.
-
-    Args:
-        image: (H, W, 3) uint8.
-    """
+    """A question about two objects, without its choices."""
 
     image: Rgb
     text: str
@@ -146,7 +142,6 @@ def marked(rgb: Rgb, target: Box, anchor: Box) -> Rgb:
     """Copy an image with a red box A around the target and a blue box B around the anchor.
 
     Args:
-        rgb: (H, W, 3) uint8.
         target: box of the target: left, top, right, bottom, pixels.
     """
     image = np.ascontiguousarray(rgb).copy()
@@ -211,7 +206,6 @@ class RelationJudge(Protocol):
         """Estimate the probability of each relation; it is not calibrated.
 
         Args:
-            rgb: (H, W, 3) uint8.
             questions: relations and boxes, pixels of `rgb`.
             budget_s: seconds after which no further question is asked.
 
@@ -250,7 +244,6 @@ class AskedJudge:
         """See RelationJudge.
 
         Args:
-            rgb: (H, W, 3) uint8.
             budget_s: seconds after which no further question is asked.
             marks: a key of `forms_of`, or "auto": the form that the model understands best. Finding it uses the
                 budget of the first questions, and continues with the next ones if that is too short; until then there

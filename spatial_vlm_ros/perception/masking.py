@@ -44,7 +44,6 @@ class Masker(Protocol):
         """Return the same detections in the same order, with masks if the mask model finds them.
 
         Args:
-            rgb: (H, W, 3) uint8.
             detections: detections with boxes or points.
 
         Raises:
@@ -60,7 +59,6 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
     point.
 
     Args:
-        rgb: (H, W, 3) uint8.
         overlap: least overlap (IoU), 0 to 1.
     """
     masked = getattr(grounder, "masked", None)
@@ -97,7 +95,6 @@ def masked_by(
 
     Args:
         masks: the mask model; with None or PointsByDepth the detections stay as they are.
-        rgb: (H, W, 3) uint8.
     """
     if masks is None or isinstance(masks, PointsByDepth):
         return tuple(detections)

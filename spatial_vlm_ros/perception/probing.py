@@ -51,12 +51,7 @@ _BOX_TAG = re.compile(r"<box>|<\|box_start\|>")
 
 @dataclass(frozen=True, eq=False)
 class ProbeImage:
-    """A plain image with one shape.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-        box_xyxy: box of the shape, pixels.
-    """
+    """A plain image with one shape."""
 
     rgb: Rgb
     phrase: str
@@ -428,10 +423,6 @@ class Writer(Protocol):
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
         """Ask for the object of a phrase and return the raw answer.
-
-        Args:
-            rgb: (H, W, 3) uint8.
-            words: for example "the red rectangle".
 
         Returns:
             The model's reply; (width, height) of the image that it saw, pixels.

@@ -79,11 +79,7 @@ def cache_folder() -> Path | None:
 
 
 def key_of(backend: str, folder: Path, options: Mapping[str, str]) -> str:
-    """Hash everything that a verdict depends on, hexadecimal.
-
-    Args:
-        folder: folder of the model's files.
-    """
+    """Hash everything that a verdict depends on, hexadecimal."""
     versions = [[one.version for one in importlib.metadata.distributions(name=name)] for name in _LIBRARIES]
     files: list[tuple[str, ...]] = []  # what identifies the model's files
     try:

@@ -29,7 +29,6 @@ class Referrer(Protocol):
         """Find the object that a phrase with all its relations means.
 
         Args:
-            rgb: (H, W, 3) uint8.
             words: for example "the chick behind the cup".
 
         Returns:

@@ -100,7 +100,6 @@ def call(number: int, method: str, rgb: Rgb, *arguments: object) -> tuple[bytes,
     """Make a call about an image: a message, and the image's bytes.
 
     Args:
-        rgb: (H, W, 3) uint8.
         arguments: those of the method after the image; see ARGUMENTS.
 
     Raises:

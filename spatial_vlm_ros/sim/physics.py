@@ -174,7 +174,6 @@ class RenderedImage:
     """Image of a camera.
 
     Args:
-        rgb: (H, W, 3) uint8.
         depth: (H, W) float32, metres along optical z; NaN at empty pixels.
         geom: (H, W) int32, index of the geom at the centre of each pixel; -1 = none.
     """

@@ -85,7 +85,6 @@ def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKe
     """The pair of objects whose relation in an image decides a clause at one row; None if there is no such single pair.
 
     Args:
-        row: row of its subject.
         default: frame of reference if the clause states none.
     """
     clause = belief.stated

@@ -100,11 +100,7 @@ def is_open(around: SupportContext, row: int) -> bool:
 
 
 def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface | NoSurface:
-    """Find the inside of a container whose opening is visible.
-
-    Args:
-        row: row of the object, which must be measured.
-    """
+    """Find the inside of a container whose opening is visible."""
     found = _inside(around, row, name)
     if isinstance(found, NoSurface):
         return found
@@ -127,7 +123,6 @@ def stacked_on(
     It reaches in as far as both widths allow, or spans the opening; an object that would fall in is not on it.
 
     Args:
-        row: row of the lower object, which must be measured.
         obj: the upper one.
         open_too: the upper one is open, too, such as a bowl in a bowl; otherwise its widths are not reliable enough to
             compute where it wedges.

@@ -85,11 +85,7 @@ def refused_choice(
 
 
 def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: PhraseScorer, why: str) -> Resolution:
-    """The answer for an object that a model points at, after everything measurable was measured.
-
-    Args:
-        row: row of the object.
-    """
+    """The answer for an object that a model points at, after everything measurable was measured."""
     scene = scorer.layout.scene
     obj = scene.objects[row]
     clauses, unknown = _measured(reading, scorer)

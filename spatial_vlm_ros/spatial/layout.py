@@ -163,6 +163,8 @@ _ANYWHERE = 1e9  # metres: the distance from a missing edge
 class Layout:
     """A scene's objects as arrays; rows in the order of `scene.objects`. Unmeasured ones hold NaN.
 
+    An argument `row` is the row of an object in it; what measures the object needs a measured one.
+
     Args:
         axes: (3, 3) columns g1, g2, up, camera frame.
         floor: height of the support plane below the camera, along up, metres (0 without a plane).

@@ -88,9 +88,6 @@ def measured_widths(layout: Layout, row: int) -> tuple[tuple[float, Array], ...]
     Only its front is visible, so each slice is assumed to have the shape of the whole outline, reduced: as much
     narrower as its sides look, and as far back as its front is. Empty if its foot is hidden, covered or cut off, or if
     the object was cut out of a box.
-
-    Args:
-        row: row of the object, which must be measured.
     """
     obj = layout.scene.objects[row]
     outline = layout.footprint[row] - layout.centre[row, :2]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
-from spatial_vlm_ros.language.lexicon import SUPERLATIVE_OF_ORDER
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES, SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.language.part_words import DOORS, DRAWERS, LEVELS, ON_TOP_OF, prepositions
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import clauses, regions, superlatives
@@ -299,7 +299,7 @@ class PhraseScorer:
         def found(row: int) -> Found:
             if row not in known:
                 rows = np.array([row], np.intp)
-                view = self.view_for(phrase.frame or clause.frame, bool(words & superlatives.FRAME_DEPENDENT), rows)
+                view = self.view_for(phrase.frame or clause.frame, bool(words & FRAMED_SUPERLATIVES), rows)
                 ahead, right = self.layout.rays(view, rows)
                 seen = find(self.layout, row, phrase, Rays(ahead[0], right[0]))
                 holds = self.config.decision.holds
@@ -335,7 +335,7 @@ class PhraseScorer:
         bodies = {FrameOfReference.SPEAKER: seen_by.camera_T_speaker, FrameOfReference.ROBOT: seen_by.base_T_camera}
         if word in ("nearest", "farthest") and frame in bodies and bodies[frame] is None:
             frame = None  # "closest to me|you": if their position is unknown, use the assumed viewpoint
-        view = self.view_for(frame, word in superlatives.FRAME_DEPENDENT)
+        view = self.view_for(frame, word in FRAMED_SUPERLATIVES)
         places = max(phrase.count or 1, 1)
         if word == superlatives.MIDDLE:
             key = _part_key(phrase, word, self.layout, view, member)

@@ -94,11 +94,7 @@ class Placing:
 
 
 def find_places(layout: Layout, request: PlaceRequest) -> Placing:
-    """Find spots for an object, best first, or the reason why there is none.
-
-    Args:
-        request: the requested place.
-    """
+    """Find spots for an object, best first, or the reason why there is none."""
     layout = _for_one(layout, request)
     assumed = _ASSUMED if request.moved is None or not layout.measured[request.moved] else None
     unclear = no_such_place(layout, request)
@@ -124,7 +120,6 @@ def has_place(layout: Layout, request: PlaceRequest, without: tuple[int, ...]) -
     """True if there would be a spot after removing some objects and everything on them.
 
     Args:
-        request: the requested place.
         without: rows of the measured objects to remove.
     """
     layout = _for_one(layout, request)

@@ -106,7 +106,7 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         rows = supporting.others
         away = [-float(depth_inside(layout.footprint[other], place[None])[0]) for other in rows]
         beside = f", beside {name_of(layout, rows[int(np.argmin(away))])}" if rows else ""
-        circle = f"{name} has no free circle of {needed * 100:.1f} cm"
+        circle = f"{name} has no free place {needed * 100:.1f} cm wide"
         text = f"{text}; {circle}, and the largest is {available * 100:.1f} cm{beside}"
     return NoSurface(cause, text, row, needed, available, blocking, unseen)
 
@@ -185,7 +185,6 @@ def reason_of(
     """Reason why an object may be put at a place.
 
     Args:
-        request: the requested place.
         place: (2,) position of its middle, metres.
         measured: metres: margin of the relation, clearance, and depth of the middle inside the supporting object, or
             None.

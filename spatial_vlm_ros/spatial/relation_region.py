@@ -36,7 +36,6 @@ def measured_over(
 
     Args:
         layout: the scene; the object itself is in it, but never an anchor of its copies.
-        row: row of the moved object, which must be measured.
         places: (T, 2) ground coordinates of its middle, metres.
         bottom: height of its underside there, metres; None = its current height.
     """

@@ -19,8 +19,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.language import describe
-from spatial_vlm_ros.language.lexicon import SUPERLATIVE_OF_ORDER
-from spatial_vlm_ros.spatial import superlatives
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES, SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.spatial.belief import FLOOR, state_of
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, belief_of, other_frames, usable
 from spatial_vlm_ros.spatial.detector_profile import read_measured
@@ -135,7 +134,7 @@ def _keys(phrase: NounPhrase, default: FrameOfReference) -> Iterator[str]:
     if phrase.ordinal is not None:
         word, name = SUPERLATIVE_OF_ORDER[phrase.ordinal.from_], f"n-th from the {phrase.ordinal.from_}"
     if word is not None and name is not None:
-        yield _with_tags(name, phrase.frame or default, word in superlatives.FRAME_DEPENDENT, stated=False)
+        yield _with_tags(name, phrase.frame or default, word in FRAMED_SUPERLATIVES, stated=False)
 
 
 def _with_tags(name: str, frame: FrameOfReference, framed: bool, *, stated: bool) -> str:
@@ -163,7 +162,7 @@ def _stated(phrase: NounPhrase, default: FrameOfReference) -> NounPhrase:
         anchors = tuple(_stated(anchor, default) for anchor in clause.anchors)
         clauses.append(dataclasses.replace(clause, frame=frame, anchors=anchors))
     word = SUPERLATIVE_OF_ORDER[phrase.ordinal.from_] if phrase.ordinal is not None else phrase.superlative
-    own = phrase.frame or (default if word in superlatives.FRAME_DEPENDENT else None)
+    own = phrase.frame or (default if word in FRAMED_SUPERLATIVES else None)
     return dataclasses.replace(phrase, frame=own, relations=tuple(clauses))
 
 

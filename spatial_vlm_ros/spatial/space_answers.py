@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 
 from spatial_vlm_ros.language import describe
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
 from spatial_vlm_ros.language.part_words import EDGES
 from spatial_vlm_ros.language.rendering import named
 from spatial_vlm_ros.language.words import plural
@@ -178,7 +179,7 @@ def _which_of(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> SpaceFin
         compared = (NamedRow(anchor, "compared", 1.0),)
     else:
         frame = FrameOfReference(viewer[0]) if viewer else None
-        view = scorer.view_for(frame, word in superlatives.FRAME_DEPENDENT)
+        view = scorer.view_for(frame, word in FRAMED_SUPERLATIVES)
         key = superlatives.key_of(word, scorer.layout, view)
         sigma = max(float(np.hypot(key.sigma[one], key.sigma[other])), 1e-6)
         likelihood = float(normal_cdf(np.array([(key.value[other] - key.value[one]) / sigma]))[0])

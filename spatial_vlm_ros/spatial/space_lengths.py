@@ -334,7 +334,6 @@ def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height
     """Distance from an object's outline to the nearest edge of the surface that it stands on.
 
     Args:
-        row: row of the object.
         towards: (2,) on the ground: an edge on that side; None = any.
 
     Returns:

@@ -196,8 +196,6 @@ SIZE_WORDS: dict[str, tuple[Callable[[Layout, Viewpoint], Key], bool]] = {
 MEDIUM = frozenset({"medium", "medium-sized", "mid-sized", "middle-sized"})
 """Adjectives of the middle one by size."""
 
-FRAME_DEPENDENT = frozenset({"leftmost", "rightmost", "nearest", "farthest", MIDDLE})
-
 
 def size_key(word: str, layout: Layout, view: Viewpoint) -> Key:
     """The key of a size adjective; the object that it fits best comes first."""

@@ -61,9 +61,6 @@ _THIN = 4.0  # largest number of cells along the view that one row of pixels sta
 def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | NoSurface:
     """Find the levels of an object that something may be put on, the topmost first.
 
-    Args:
-        row: row of the object, which must be measured.
-
     Returns:
         At least one, or the reason why there is none.
     """
@@ -303,7 +300,6 @@ def under_of(
     put there must be lower by the clearance. Ground that is not visible does not count as free.
 
     Args:
-        row: row of the object, which must be measured.
         height: height of the object to put there, metres.
         roof: (K, 2) outline of the area that counts as under it, metres.
     """

@@ -28,7 +28,6 @@ def means_inside(layout: Layout, row: int, relation: str, preposition: Prepositi
     "At the back of" furniture with doors is in it or behind it; "on the back of" it is on its top.
 
     Args:
-        row: row of the object.
         preposition: the word that was said, or None.
     """
     if not _is_one_of(layout, row, CLOSING) or preposition == ON:
@@ -87,7 +86,6 @@ def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:
     """The furniture of which an object is a closed door or drawer: behind the door is inside the furniture. Else None.
 
     Args:
-        row: row of the door.
         moved: row of the object to put behind it.
     """
     if not _is_one_of(layout, row, DOORS | DRAWERS):

@@ -67,9 +67,6 @@ def names_of(message: Any) -> list[str]:
 def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
     """The smallest part of a mask that contains all its set pixels.
 
-    Args:
-        mask: (H, W) bool.
-
     Returns:
         Column and row of the part's top-left pixel in the mask, and the part: (h, w) uint8, 255 where set, else 0.
     """

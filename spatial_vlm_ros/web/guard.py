@@ -35,11 +35,7 @@ _MOST_RECORDS = 30  # refused requests recorded in that time, so that nobody can
 
 @dataclass(frozen=True)
 class Session:
-    """One browser that has signed in with the token.
-
-    Args:
-        operator: name that the person entered, or "".
-    """
+    """One browser that has signed in with the token."""
 
     form_token: str
     operator: str

@@ -250,11 +250,7 @@ class ApprovalBroker:
             self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
 
     def end(self, goal_id: str, outcome: str) -> None:
-        """Finish an execution that `begin` started.
-
-        Args:
-            goal_id: goal of the execution.
-        """
+        """Finish an execution that `begin` started."""
         with self._changed:
             if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
                 raise RejectedError(f"goal {goal_id}", "it is not running", "call end once, after begin")

@@ -253,7 +253,6 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
     pixels with hardly any measured neighbour at their own depth.
 
     Args:
-        depth: (H, W) float32, metres, NaN where not measured.
         focal: focal length, pixels.
 
     Returns:
@@ -316,9 +315,6 @@ def spaces_of(occupancy: Occupancy | None, target: Solid, entered: Solid | None 
     Obstacles measured within 2 cm of the target and no higher than its top are a separate part: the target may touch
     them during the lift, because moving up brings it no nearer. Those in the destination are another, which the
     target may touch while it is lowered, such as the wall of a bowl that its box enters. The gripper may touch neither.
-
-    Args:
-        occupancy: occupancy of a scene; None gives no parts.
     """
     if occupancy is None:
         return ()

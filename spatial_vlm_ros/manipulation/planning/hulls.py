@@ -74,9 +74,6 @@ class Hull:
     def outside_by(self, points: Points) -> Array:
         """Distance of points outside the hull.
 
-        Args:
-            points: (N, 3) metres.
-
         Returns:
             (N,) metres: the greatest distance from a plane or from the surrounding sphere. It is 0 or less exactly for
                 points inside. Outside it is at most the distance from the hull, and less near edges and corners.
@@ -95,7 +92,6 @@ class Hull:
         """Whether `outside_by` is at most a margin; fast, because most points need no comparison with every face.
 
         Args:
-            points: (N, 3) metres.
             margins: (N,) metres.
 
         Returns:

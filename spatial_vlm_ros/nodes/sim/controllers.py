@@ -121,9 +121,6 @@ class TrajectoryServer(SimulatedController):
 
     A goal is refused if it does not name each joint once, is not in time order, leaves limits or does not begin at the
     arm's current positions.
-
-    Args:
-        stamp: returns the current time, nanoseconds.
     """
 
     FORM, PART, CALLED = FollowJointTrajectory, "arm", "trajectory"

@@ -317,7 +317,6 @@ class ConceptDetector(TorchDetector):
         """Read the objects of one category, with masks as precise as the number format allows.
 
         Args:
-            row: row of the category among them.
             place: (C,) 1 where the category is among all that are asked, else 0.
             size: (height, width) of the image in pixels.
         """

@@ -149,7 +149,6 @@ def family_box_text(
 
     Args:
         family: family of the model; None = not known, and boxes are lists of numbers.
-        rgb: (H, W, 3) uint8.
         box: pixels of `rgb`.
         seen_size: gives (width, height) of the image as the model sees it; used only if locations are pixels of a
             resized image.

@@ -121,7 +121,6 @@ class PhraseDetector:
         """Find the boxes whose score passes the threshold, clipped to the image, before they are merged.
 
         Args:
-            rgb: (H, W, 3) uint8.
             categories: C categories, C >= 1, the columns of `fit`.
         """
         raise NotImplementedError

@@ -216,7 +216,6 @@ def grounding(
 
     Args:
         asked: each category and what was found for it.
-        rgb: (H, W, 3) uint8.
         several: see `with_boxes`.
     """
     found = {name: with_boxes(given, rgb, masks, several=several, model=model) for name, given in asked}
@@ -295,7 +294,6 @@ def with_boxes(
 
     Args:
         found: objects of one reply about one name, pixels of `rgb`.
-        rgb: (H, W, 3) uint8.
     """
     if isinstance(masks, PointsByDepth):
         return tuple(MaskedObject(one, None) for one in found)

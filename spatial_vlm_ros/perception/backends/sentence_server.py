@@ -106,11 +106,7 @@ _OPTIONS: Mapping[str, str] = MappingProxyType(
 
 
 class ServerReader:
-    """Asks a model server to rewrite a sentence as one plain command; a SentenceReader. Threads may share it.
-
-    Args:
-        max_tokens: most tokens of an answer.
-    """
+    """Asks a model server to rewrite a sentence as one plain command; a SentenceReader. Threads may share it."""
 
     def __init__(self, client: Client, model: str, max_tokens: int) -> None:
         self.name = client.name

@@ -108,7 +108,6 @@ class ServerGrounder(prompts.PromptedGrounder):
         """Ask a question and return the chosen one of its choices; the fallback is not asked. See questioning.py.
 
         Args:
-            rgb: (H, W, 3) uint8.
             choices: the choices in the order in which the model reads them.
         """
         said, _ = self._whole(rgb, lambda sent: chat.answer_request(question, choices, sent, self._asking))

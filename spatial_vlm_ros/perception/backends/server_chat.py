@@ -61,7 +61,6 @@ class ChatPrompt:
         longest_side: longest side of the sent image, pixels; a larger image is reduced.
         multiple: both sides of the sent image are multiples of this, pixels, so that a model that rounds sides to it
             (Qwen2.5-VL: 28) sees exactly the sent image.
-        max_tokens: most tokens of an answer.
     """
 
     model: str
@@ -83,11 +82,7 @@ class SentImage:
 
 
 def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
-    """Encode an image, padded to a square if the model's convention needs it, and reduced if it is too large.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-    """
+    """Encode an image, padded to a square if the model's convention needs it, and reduced if it is too large."""
     if asking.convention.unit == "square":
         rgb = padded(rgb)
     height, width = rgb.shape[:2]

@@ -27,11 +27,7 @@ _OVER = 0.1  # metres over the top up to which the underside of an object on a b
 
 
 def stove_top(layout: Layout, row: int) -> Region | None:
-    """Find the flat top of an object; None if it is not visible.
-
-    Args:
-        row: row of the object, which must be measured.
-    """
+    """Find the flat top of an object; None if it is not visible."""
     own = layout.points_of(row)
     if len(own) < _FEW:
         return None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spatial_vlm_ros.language.lexicon import SUPERLATIVE_OF_ORDER
-from spatial_vlm_ros.language.part_words import BURNERS, CORNERS, ROWS
+from spatial_vlm_ros.language.part_words import BURNERS, CORNERS, ROWS, SIDEWAYS
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.region import SHARE, Region, clipped, rectangle_of
 from spatial_vlm_ros.types import NounPhrase
@@ -22,7 +22,6 @@ _LEVEL = 0.3  # fraction of the shorter one's length by which the ends of two pa
 _SAME_HEIGHT = 0.015  # metres by which the floors of two parts at one height may be measured to differ
 _ASIDE = 0.1  # fraction of the length of all parts together by which a part on one side of them is off their middle
 _SQUARE = 0.82  # cosine of the angle to a side up to which a direction means that side
-SIDEWAYS = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
 UPRIGHT = frozenset({"highest", "lowest"})
 _WAYS = ("rightmost", "farthest", "highest")
 _NOTICED = 1.2  # times as large as another one from which a part is told by its size

@@ -40,11 +40,7 @@ class Drawer:
 
 
 def open_drawer(layout: Layout, row: int) -> Drawer | None:
-    """Find the open drawer of an object; None if none is open, or none can be recognised.
-
-    Args:
-        row: row of the object, which must be measured.
-    """
+    """Find the open drawer of an object; None if none is open, or none can be recognised."""
     own = layout.points_of(row)
     top = float(np.percentile(own[:, 2], 99))
     plate = top_panel(own, top)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +36,6 @@ from spatial_vlm_ros.spatial.states import EMPTY
 from spatial_vlm_ros.types import NounPhrase
 
 _HALVES = frozenset({"half", "quarter", "quadrant"})
-_WHOLES = (
-    (SHARES | CORNERS, SUPPORT_NOUNS),
-    (BURNERS, STOVES),
-    (COMPARTMENTS | ROWS, DIVIDED | SHELVED),
-    (DRAWERS, CHESTS),
-    (LEVELS, SHELVED | STEPPED),
-)
 _VAGUE = frozenset({"section", "bay"})
 """Compartments that need no wall: the back section of an undivided box is its back third."""
 _STACKED = UPRIGHT | {"from top", "from bottom"}
@@ -85,7 +79,7 @@ def has_by_nature(label: str, noun: str) -> bool:
     words = label.lower().replace("-", " ").replace("_", " ").split()
     if noun in LEVELS | TRAYS and " ".join(words).endswith(TIERED):
         return True
-    return bool(words) and any(noun in parts and words[-1] in wholes for parts, wholes in _WHOLES)
+    return bool(words) and any(noun in parts - TRAYS and words[-1] in wholes for parts, wholes, _ in PARTS)
 
 
 def is_of_several(label: str, noun: str) -> bool:
@@ -96,39 +90,40 @@ def is_of_several(label: str, noun: str) -> bool:
 
 
 def find(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
-    """Find the parts of an object that a phrase may mean.
-
-    Args:
-        row: row of the whole.
-    """
-    noun = noun_of(phrase)
+    """Find the parts of an object that a phrase may mean."""
     if not layout.measured[row] or len(layout.scene.objects[row].points) < _FEW:
         return Found(reason="cannot be measured")
-    if noun in COMPARTMENTS | ROWS:
-        return _compartments(layout, row, phrase, rays)
-    if noun in LEVELS | TRAYS:
-        boards = levels(layout, row)
-        if len(boards) < 2:  # any object with a flat top has one
-            return Found(exists=False, reason=f"has no visible {noun}")
-        found = _of_all(boards, phrase, rays)
-        other = _of_all(boards[:-1], phrase, rays) if boards[-1].lid else found
-        return Found(tuple(dict.fromkeys((*found.parts, *other.parts))), reason=found.reason)
-    if noun in DRAWERS:
-        drawer = open_drawer(layout, row)  # all others are closed
-        if drawer is None:
-            return Found(reason="is closed there: no drawer of it is seen to be open")
-        above, below = drawer.above, drawer.below
-        number = f"number {above + 1} of about {above + 1 + below} from the top"
-        closed = Found(reason=f"is closed there: only the drawer that is {number} is open")
-        if phrase.also is not None:
-            return closed
-        if phrase.ordinal is not None:
-            before = {"top": above, "bottom": below}.get(phrase.ordinal.from_)
-            return Found((drawer.region,)) if before == phrase.ordinal.n - 1 else closed
-        fits = {None: True, "highest": above == 0, "lowest": below == 0, "middle": above == below and above > 0}
-        return Found((drawer.region,)) if fits.get(phrase.superlative, False) else closed
-    if noun in BURNERS:
-        return _burners(layout, row, phrase, rays)
+    noun = noun_of(phrase)
+    return next((finder for parts, _, finder in PARTS if noun in parts), _shares)(layout, row, phrase, rays)
+
+
+def _boards(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
+    boards = levels(layout, row)
+    if len(boards) < 2:  # any object with a flat top has one
+        return Found(exists=False, reason=f"has no visible {noun_of(phrase)}")
+    found = _of_all(boards, phrase, rays)
+    other = _of_all(boards[:-1], phrase, rays) if boards[-1].lid else found
+    return Found(tuple(dict.fromkeys((*found.parts, *other.parts))), reason=found.reason)
+
+
+def _drawers(layout: Layout, row: int, phrase: NounPhrase, _: Rays) -> Found:
+    drawer = open_drawer(layout, row)  # all others are closed
+    if drawer is None:
+        return Found(reason="is closed there: no drawer of it is seen to be open")
+    above, below = drawer.above, drawer.below
+    number = f"number {above + 1} of about {above + 1 + below} from the top"
+    closed = Found(reason=f"is closed there: only the drawer that is {number} is open")
+    if phrase.also is not None:
+        return closed
+    if phrase.ordinal is not None:
+        before = {"top": above, "bottom": below}.get(phrase.ordinal.from_)
+        return Found((drawer.region,)) if before == phrase.ordinal.n - 1 else closed
+    fits = {None: True, "highest": above == 0, "lowest": below == 0, "middle": above == below and above > 0}
+    return Found((drawer.region,)) if fits.get(phrase.superlative, False) else closed
+
+
+def _shares(layout: Layout, row: int, phrase: NounPhrase, rays: Rays) -> Found:
+    noun = noun_of(phrase)
     if noun == "half" and phrase.superlative is None and EMPTY in phrase.attributes:  # the contents tell which one
         # Both halves, split across the clearly longer side; if neither is longer, the halves of both ways.
         all_of_it, pairs = whole(layout, row), []
@@ -211,3 +206,13 @@ def _astride(disc: Region, top: Region, phrase: NounPhrase, rays: Rays) -> bool:
 def _within(disc: Region, part: Region) -> bool:
     about = rectangle_of(part.outline)
     return bool((np.abs(about.to_own(disc.middle[None])[0]) <= about.half).all())
+
+
+PARTS: tuple[tuple[frozenset[str], frozenset[str], Callable[[Layout, int, NounPhrase, Rays], Found]], ...] = (
+    (BURNERS, STOVES, _burners),
+    (COMPARTMENTS | ROWS, DIVIDED | SHELVED, _compartments),
+    (DRAWERS, CHESTS, _drawers),
+    (LEVELS | TRAYS, SHELVED | STEPPED, _boards),
+    (SHARES | CORNERS, SUPPORT_NOUNS, _shares),
+)
+"""Nouns of parts, the wholes that have such parts by nature, and what finds those that a phrase may mean."""

@@ -51,9 +51,6 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
     """Find the boards of an object that something can stand on, the lowest first.
 
     A lid over walls is not a shelf if there are two others: "the top shelf" of a bookcase is under its top.
-
-    Args:
-        row: row of the object, which must be measured.
     """
     own, top = layout.points_of(row), float(layout.top[row])
     if layout.scene.objects[row].detection.mask is None:  # cut out of its box with what stands on it
@@ -117,7 +114,6 @@ def _stairs(row: int, own: Array, top: float, heights: list[float]) -> tuple[Reg
     """The steps of stairs, lowest first: nothing is over them. Empty if the levels are not steps, or not all seen.
 
     Args:
-        row: row of the object.
         own: (N, 3) its points in ground coordinates, metres.
         top: its height, metres.
         heights: heights of its levels, metres.
@@ -240,11 +236,7 @@ _Marks = npt.NDArray[np.bool_]
 
 
 def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
-    """Find the compartments of an object: one if it is hollow and undivided, none if it does not look hollow.
-
-    Args:
-        row: row of the object, which must be measured.
-    """
+    """Find the compartments of an object: one if it is hollow and undivided, none if it does not look hollow."""
     own, over = layout.points_of(row), points_over(layout, row)
     bottom, rim = float(layout.bottom[row]), float(layout.top[row])
     if len(own) < _FEW or layout.size[row, 0] < _SHORTEST:
@@ -270,11 +262,7 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
 
 
 def shelf_rooms(layout: Layout, row: int) -> tuple[Region, ...]:
-    """Find the compartments of an object that opens to the front, with boards and walls between them.
-
-    Args:
-        row: row of the object, which must be measured.
-    """
+    """Find the compartments of an object that opens to the front, with boards and walls between them."""
     own = layout.points_of(row)
     box = seen_rectangle(own[:, :2])
     bottom, top = float(layout.bottom[row]), float(layout.top[row])

@@ -30,7 +30,6 @@ class Region:
     """One part of an object.
 
     Args:
-        row: row of the whole.
         outline: (K, 2) convex, on the ground, metres.
         low: height of the supporting surface, metres.
         high: upper end, metres: the height of its rim or of what is over it; infinite if nothing is.

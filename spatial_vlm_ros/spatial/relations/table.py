@@ -12,6 +12,7 @@ import numpy as np
 
 from spatial_vlm_ros.errors import PlugInError, SpatialVlmError
 from spatial_vlm_ros.language import plugged
+from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
 from spatial_vlm_ros.language.plug_ins import REPAIR, Extended
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
@@ -143,9 +144,6 @@ class RelationMeasure:
     def __call__(self, pairs: Pairs, distance: Distance | None = None) -> Measured:
         """Measure the relation.
 
-        Args:
-            distance: the stated distance, or None.
-
         Returns:
             (T, A) margins in metres, positive = holds, NaN = not measured; (T, A) standard deviations, metres.
         """
@@ -223,7 +221,7 @@ _TABLE = (
     _one("facing", directions.facing),
     _one("facing away from", directions.facing_away_from),
     *(
-        _all(name, compared(superlative), framed=superlative in superlatives.FRAME_DEPENDENT)
+        _all(name, compared(superlative), framed=superlative in FRAMED_SUPERLATIVES)
         for name, superlative in COMPARATIVES.items()
     ),
 )

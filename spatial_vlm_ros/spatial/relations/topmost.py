@@ -77,7 +77,6 @@ def broad_levels(layout: Layout, row: int, without: Array | None) -> Array:
     """(K,) heights of the levels of an object that are nearly as large as its largest one, metres.
 
     Args:
-        row: row of the object.
         without: (C, 2) outline in which nothing counts, or None.
     """
     levels = levels_of(layout, row)

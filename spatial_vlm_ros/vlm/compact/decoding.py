@@ -29,11 +29,7 @@ class Letterbox:
 
 
 def letterbox(rgb: Rgb, width: int, height: int) -> tuple[npt.NDArray[np.float32], Letterbox]:
-    """Fit an image into an input of this size in pixels: (1, 3, height, width) float32, 0 to 255, and its placement.
-
-    Args:
-        rgb: (H, W, 3) uint8.
-    """
+    """Fit an image into an input of this size in pixels: (1, 3, height, width) float32, 0 to 255, and its placement."""
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
         got = f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}"
         raise ShapeError("image", "(H, W, 3) uint8", got)

@@ -63,7 +63,6 @@ class CandidateScorer:
         """Return the most likely candidate; on a tie the first.
 
         Args:
-            rgb: (H, W, 3) uint8.
             question: question without the candidates.
             choices: the choices in the order in which the model sees them.
 
@@ -213,7 +212,6 @@ class CandidateScorer:
         """Return the likelihood of a text after a whole prompt.
 
         Args:
-            rgb: (H, W, 3) uint8.
             words: whole prompt; only the chat template is added.
             text: text that follows the prompt.
 

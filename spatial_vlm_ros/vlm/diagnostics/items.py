@@ -43,7 +43,6 @@ class Answerer(Protocol):
         """Return one of the choices.
 
         Args:
-            rgb: (H, W, 3) uint8.
             question: question without the candidates.
             choices: the choices in the order in which the model is to see them.
         """
@@ -55,7 +54,6 @@ class ItemPrompt:
     """One question with its candidates.
 
     Args:
-        rgb: (H, W, 3) uint8.
         truth: one of the choices; None if the image does not show it.
     """
 

@@ -397,7 +397,6 @@ def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple
     """Compute attention with some keys rotated by a step, and the slope of the logits there.
 
     Args:
-        row: row of a layer.
         turned: (N,) bool, keys that are rotated.
         speeds: (F,) float64, radians per position; element i of a key rotates with element i + F, elements from 2 F on
             do not rotate.

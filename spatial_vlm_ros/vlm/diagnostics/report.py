@@ -200,7 +200,6 @@ def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
     """Draw attention over an image: each cell has the colour of its image token's attention, red strongest, blue none.
 
     Args:
-        rgb: (H, W, 3) uint8.
         weights: (rows, columns), 0 or more; one layer of `attention_map`, or a mean.
 
     Returns:
@@ -216,7 +215,6 @@ def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
     """Draw an image beside the last token's attention in the first, middle and last third of the layers.
 
     Args:
-        rgb: (H, W, 3) uint8.
         weights: (L, rows, columns), 0 or more, from `attention_map`.
 
     Returns:

@@ -45,11 +45,7 @@ def sinusoids(patches: int) -> Tensor:
 
 
 class Pin(nn.Module):
-    """The offset of each patch.
-
-    Args:
-        patches: N, number of patches of an image.
-    """
+    """The offset of each patch."""
 
     def __init__(self, patches: int, size: int) -> None:
         super().__init__()

@@ -5,10 +5,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("tiny_vlms")
@@ -16,21 +14,17 @@ import tiny_vlms
 import torch
 import transformers
 from safetensors.torch import load_file
-from small_scorers import ENCODERS, last_row_scaled
+from small_scorers import ENCODERS
 from tiny_vlms import HEIGHT, WIDTH, Lesson, assert_finds_the_cup, noted, scene
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception import judging
 from spatial_vlm_ros.perception.backends import vlm
-from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
 from spatial_vlm_ros.perception.backends.families import FAMILIES
 from spatial_vlm_ros.types import NounPhrase
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
-from spatial_vlm_ros.vlm.remedies import norms, pin
-from spatial_vlm_ros.vlm.remedies.learned import FIELD, mark, save_learned
-from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_tensors, put_pin
-from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
+from spatial_vlm_ros.vlm.remedies import norms
 
 LEFT, RIGHT = (18, 30, 72, 80), (108, 20, 162, 70)
 CUP_LEFT, CUP_RIGHT = scene(*LEFT), scene(*RIGHT)
@@ -139,69 +133,6 @@ def test_a_dose_is_the_mean_norm_put_on_by_hand(llava: Path, paligemma: Path) ->
     assert dosed != pytest.approx(likelihoods(loaded(paligemma)), abs=1e-4)
 
 
-@pytest.mark.parametrize("alpha", [0.5, pytest.param(2.0, marks=pytest.mark.slow)])
-def test_scaled_attention_on_llava_is_the_reference_form(llava: Path, alpha: float) -> None:
-    grounder = loaded(llava, attention=str(alpha))
-    plain = loaded(llava).scorer
-    columns = plain.parts.image_columns(plain.inputs(CUP_LEFT, QUESTION, SIDES)["input_ids"])[0]
-    with last_row_scaled(plain.parts, columns, alpha):
-        expected = plain.scores(CUP_LEFT, QUESTION, SIDES)
-    assert likelihoods(grounder) == pytest.approx(expected, abs=1e-4)
-    assert likelihoods(grounder) != pytest.approx(plain.scores(CUP_LEFT, QUESTION, SIDES), abs=1e-4)
-    assert grounder.runner.settings.batch == 1
-
-
-@pytest.mark.parametrize("scheme", ["1d", "axial"])
-def test_positions_on_llava(llava: Path, scheme: str) -> None:
-    given = {} if scheme == "1d" else {"allow_untrained": "yes"}  # its own is 1d
-    moved = likelihoods(loaded(llava, positions=scheme, **given))
-    by = by_hand(llava, lambda parts: install(parts, Positions(scheme), allow_untrained=True).__enter__())
-    assert moved == pytest.approx(by, abs=1e-4)
-
-
-@pytest.fixture(scope="module")
-def remedied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LLaVA that learnt with axial positions, a normaliser and a PIN, marked and saved with them."""
-    norm, insert = norms.PublishedNorm(64, mean=0.8, largest=1.2), Pin(16, 32)
-    with torch.no_grad():
-        norm.gamma.copy_(1 + torch.rand(64, generator=torch.Generator().manual_seed(3)))
-
-    def prepare(model: Any) -> None:
-        parts = parts_of(model)
-        put_pin(parts, insert, allow_untrained=True)
-        norms.put_norm(parts, norm, allow_untrained=True)
-        install(parts, Positions("axial"), allow_untrained=True)
-        mark(model, pin.NAME, {"patches": 16})
-        mark(model, norms.NAME, norms.PUBLISHED)
-        mark_trained(parts, Positions("axial"))
-
-    folder = llava_of(tmp_path_factory.mktemp("remedied"), prepare=prepare)
-    save_learned(folder, {pin.NAME: pin_tensors(insert), norms.NAME: norms.norm_tensors(norm)})
-    return folder
-
-
-@pytest.mark.slow
-def test_a_marked_llava_gets_what_it_was_trained_with(remedied: Path) -> None:
-    grounder = loaded(remedied)
-    assert min(assert_finds_the_cup(grounder, [(CUP_LEFT, LEFT), (CUP_RIGHT, RIGHT)], 0.01 * WIDTH)) > 0.8
-    asked = likelihoods(grounder)
-    for lost in (norms.NAME, "positions", pin.NAME):
-        config = json.loads((remedied / "config.json").read_text())
-        marks = {name: value for name, value in config[FIELD].items() if name != lost}
-        assert len(marks) == 2
-        other = noted(remedied, remedied.parent / f"llava-1.5-without-{lost}", marks)
-        assert likelihoods(loaded(other)) != pytest.approx(asked, abs=1e-4)
-
-
-def test_marks_and_weights_that_disagree_are_a_model_error(llava: Path, tmp_path: Path) -> None:
-    """All marks that cannot be followed: test_requested_remedies.py."""
-    wide = {"vision_feature_layers": {"layers": [1, 2], "post_layernorm": True}}
-    told = (("wide", wide, "its projector takes 32 numbers"), ("none", "norm", "not a mapping of names"))
-    for name, marks, words in told:
-        with pytest.raises(ModelError, match=words):
-            loaded(noted(llava, tmp_path / f"llava-1.5-{name}", marks))
-
-
 @pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
 def test_it_says_with_and_without_remedies_what_qwen_vl_says(kind: str, tmp_path: Path) -> None:
     folder = tiny_vlms.qwen_folder(tmp_path / "model", kind, [Lesson(CUP_LEFT, "cup", "[]"), WORDS], steps=0)
@@ -263,18 +194,6 @@ def test_paligemma_is_asked_as_documented_and_boxes_in_words_are_as_written(pali
     assert text == "<image>" * 16 + f"<bos>answer en {QUESTION} Answer with one of: left, right.\n"
     assert loaded(llava).box_text(CUP_LEFT, BOXES[0]) == squared(LEFT)
     assert loaded(paligemma).box_text(CUP_LEFT, (0.0, 25.0, 90.0, 100.0)) == "<loc0256><loc0000><loc1023><loc0512>"
-
-
-@pytest.mark.parametrize("kind", ["qwen2_5_vl", "qwen3_vl"])
-def test_boxes_in_words_of_qwen_are_in_its_own_units(kind: str, tmp_path: Path) -> None:
-    folder = tiny_vlms.qwen_folder(tmp_path / "model", kind, [WORDS], steps=0)
-    resized = (168, 112) if kind == "qwen2_5_vl" else (1000, 1000)  # of 180 x 100: multiples of 28; thousandths
-    expected = [round(v * s) for v, s in zip(LEFT, np.tile(np.divide(resized, (WIDTH, HEIGHT)), 2), strict=True)]
-    grounder = loaded(folder)
-    assert grounder.box_text(CUP_LEFT, BOXES[0]) == str(expected)
-    both = ComposedGrounder(SimpleNamespace(ground=lambda *_: None), grounder)  # type: ignore[arg-type]
-    judge = judging.judge_of(both)
-    assert judge.judge(CUP_LEFT, [judging.RelationQuestion("behind", *BOXES)], 60.0, marks=judging.TEXT)
 
 
 def test_an_image_whose_sides_would_be_cut_off_is_padded_for_questions(llava: Path) -> None:
