@@ -43,7 +43,10 @@ class NodeConfig(Bounded):
         fixed=True,
     )
     grounder: str = option(
-        "", "backend that detects objects, in a separate process; empty = use the detections topic", fixed=True
+        "",
+        "backend that detects objects, in a separate process; empty = use the detections topic; none = with "
+        "decision.taught, find nothing but taught objects",
+        fixed=True,
     )
     grounder_options: str = option("", 'options of that backend: "name=value name=value"', fixed=True)
     grounder_timeout: float = parameter(

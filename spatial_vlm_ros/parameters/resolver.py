@@ -145,8 +145,8 @@ class DecisionConfig(Bounded):
     )
     taught: str = option(
         "",
-        "file of objects that were taught by `spatial-vlm teach`: they are found by depth and named, also without a "
-        "grounder, and then no detections are awaited; empty = none",
+        "file of objects that were taught by `spatial-vlm teach` or the service teach: they are found by depth and "
+        "named, beside detections or, with grounder: none, without any; empty = none",
         fixed=True,
     )
     min_visible: float = parameter(0.1, "0 to 1", "minimum visible fraction of an object to act on")

@@ -52,12 +52,40 @@ class KeptObject:
     views: tuple[ShownView, ...]
     shown_s: int
 
+    def __str__(self) -> str:
+        height, longer, shorter, sigma = (100 * length for length in self.views[-1].size)
+        size = f"{longer:.1f} × {shorter:.1f} × {height:.1f} cm ± {sigma:.1f}"
+        return f"{self.name}: {len(self.views)} view{'' if len(self.views) == 1 else 's'}, {size}"
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """What came of showing an object.
+
+    Args:
+        like_earlier: whether it looks like its earlier views; None without any.
+        alike: names of other objects that it looks like.
+        found_by_depth: false if only a detector's box shows where it is.
+    """
+
+    kept: KeptObject
+    like_earlier: bool | None
+    alike: list[str]
+    found_by_depth: bool
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know, a line each."""
+        said = [f"it looks like {name!r}, too: where both fit, a request asks which is meant" for name in self.alike]
+        if self.like_earlier is False:
+            said.insert(0, "it does not look like its earlier views; if it is another object, forget this name first")
+        if not self.found_by_depth:
+            said.append("it is flat: depth alone does not find it, but in a detector's box it is named")
+        return said
+
 
 def kept_objects(path: str | Path, names: Sequence[str] | None = None) -> list[KeptObject]:
     """The objects of a store by name, with all that is kept of them.
-
-    Args:
-        names: only these; None = all.
 
     Raises:
         UnknownNameError: one of the names is not taught.
@@ -103,6 +131,22 @@ def taught_objects(path: str | Path) -> TaughtObjects:
     owners = np.repeat(np.arange(len(kept)), [len(one.views) for one in kept])
     numbers = np.array([view.numbers for view in views], np.float32).reshape(len(views), NUMBERS)
     return TaughtObjects(tuple(one.name for one in kept), owners, numbers, [view.local for view in views])
+
+
+def make(path: str | Path) -> bool:
+    """Make a store without objects, unless the file exists; returns whether it was made."""
+    if Path(path).exists():
+        return False
+    with _changed(Path(path), new=True):
+        return True
+
+
+def lesson(path: str | Path, name: str, shown: Sequence[tuple[ShownView, bool]]) -> Lesson:
+    """Compare what `shown_view` gave with all that is taught, then add it; errors as of `teach`."""
+    name, views = sayable(name), [view for view, _ in shown]
+    own, alike = taught_objects(path).alike(name, views) if Path(path).exists() else (None, [])
+    teach(path, name, views)
+    return Lesson(kept_objects(path, [name])[0], own, alike, all(alone for _, alone in shown))
 
 
 def teach(path: str | Path, name: str, views: Sequence[ShownView]) -> None:
@@ -154,7 +198,6 @@ def export(path: str | Path, out: str | Path, names: Sequence[str] | None = None
     """Write objects to a store of their own.
 
     Args:
-        names: only these; None = all.
         force: replace an existing file.
     """
     chosen = kept_objects(path, names)

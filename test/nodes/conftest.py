@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 graph, collect_ignore_glob = live_fixtures.graph, live_fixtures.collect_ignore_glob
 shared_graphs, live, quiet = live_fixtures.shared_graphs, live_fixtures.live, live_fixtures.quiet
 start, node, program = live_fixtures.start, live_fixtures.node, live_fixtures.program
+terminal = live_fixtures.terminal
 
 
 @pytest.fixture

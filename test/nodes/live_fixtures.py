@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import pty
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,3 +133,12 @@ def program(start: Callable[..., Started], domain: int) -> Callable[..., Started
         return start("-m", "spatial_vlm_ros.cli", *words, stdin=stdin, ROS_DOMAIN_ID=str(domain), COLUMNS="200")
 
     return begin
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """What a person types into, and what a program reads of it."""
+    ends = pty.openpty()
+    yield ends
+    for each in ends:
+        os.close(each)

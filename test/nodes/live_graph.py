@@ -401,14 +401,18 @@ class Graph:
     def use(self, **parameters: Any) -> None:
         assert self.set(**parameters) == (True, "")
 
-    def serve(self, form: Any, name: str, **fields: Any) -> Any:
+    def service(self, form: Any, name: str) -> Any:
         if name not in self._services:
             client = self._services[name] = self.node.create_client(form, name)
             self.until(client.service_is_ready, f"{name} is there")
             if self.resolver is not None:  # a server that does not know its client yet drops the response
                 resolver, full = self.resolver, self.node.resolve_service_name(name)
                 self.until(lambda: resolver.count_clients(full), f"{name} knows its client")
-        return self.call(lambda: self._services[name].call_async(form.Request(**fields)))
+        return self._services[name]
+
+    def serve(self, form: Any, name: str, **fields: Any) -> Any:
+        client = self.service(form, name)
+        return self.call(lambda: client.call_async(form.Request(**fields)))
 
     def call(self, send: Callable[[], Any], node: Node | None = None) -> Any:
         """The response to what `send` sends."""

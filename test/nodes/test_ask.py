@@ -3,8 +3,7 @@
 
 import json
 import os
-import pty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -32,15 +31,6 @@ def feed(graph: Graph, asking: Started) -> int:
 def told(asking: Started) -> dict[str, Any]:
     (line,) = [line for line in asking.output.splitlines() if line.startswith("{")]
     return dict(json.loads(line))
-
-
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    """What a person types into, and what a program reads of it."""
-    ends = pty.openpty()
-    yield ends
-    for each in ends:
-        os.close(each)
 
 
 def test_an_answer_is_printed_with_its_pose(live: Graph, program: Program) -> None:

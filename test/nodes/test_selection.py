@@ -34,10 +34,7 @@ class Caller:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.client = graph.node.create_client(SelectDetection, "select_detection")
-        graph.until(self.client.service_is_ready, "select_detection is there")
-        name = graph.node.resolve_service_name("select_detection")
-        graph.until(lambda: graph.resolver.count_clients(name), "select_detection knows its client")
+        self.client = graph.service(SelectDetection, "select_detection")
 
     def image(self) -> int:
         """Send one image with its depth until the resolver has it; best effort may lose one. Its stamp."""
@@ -143,7 +140,8 @@ def test_objects_that_are_meant_are_named_by_their_places_and_ids(with_ids: bool
     """Without an id of its own a detection is called by its place."""
     found = detections_2d(BOXES, Header(), with_ids)
     boxes = BOXES if with_ids else tuple(replace(box, id=f"d{n}") for n, box in enumerate(BOXES))
-    reply = response(RequestOutcome(Resolver().resolve(FRAME, "both chicks", boxes)), found)
+    asked = SelectDetection.Request(detections=found)
+    reply = response(asked, RequestOutcome(Resolver().resolve(FRAME, "both chicks", boxes)))
     assert {BOXES[i].id for i in reply.indices} == {"bonnet", "ribbon"}
     assert list(reply.index) == list(reply.indices[:1])
     assert reply.id == (BOXES[reply.index[0]].id if with_ids else "")

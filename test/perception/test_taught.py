@@ -281,20 +281,15 @@ def test_commands_teach_list_and_resolve(tabletop: Any, taught: Path, tmp_path: 
     assert told("resolve", "the bonnet", *images_of(two), *file)["target"]["label"] == "bonnet"
     ended("resolve", "the bonnet", *images_of(two), code=2, says="or --taught")
     for wrong in (("bonnet",), ("--forget",), ("bonnet", one, "--list"), ("bonnet", one, "--at", "1"),
-                  ("bonnet", one, "--at", "1,2", "--at", "3,4")):  # fmt: skip
+                  ("bonnet", one, "--put-down"), ("bonnet", one, "--at", "1,2", "--at", "3,4")):  # fmt: skip
         ended("teach", *wrong, *file, code=2)
     ended("teach", "hut", *file, "--forget", code=3, says="bonnet")
     ended("teach", "--export", taught, *file, code=2)
 
 
-def test_the_resolver_node_awaits_no_detections_with_taught_objects() -> None:
-    pytest.importorskip("rclpy")
-    from spatial_vlm_ros.nodes.perception.resolver import topics_of
-    from spatial_vlm_ros.parameters import Settings
-
-    settings = Settings(resolver=ResolverConfig(decision=DecisionConfig(taught="objects.taught")))
-    assert "detections" in topics_of(Settings())
-    assert "detections" not in topics_of(settings)
+def test_an_empty_store_names_nothing(tabletop: Any, taught: Path) -> None:
+    assert (store.make(taught), store.make(taught)) == (True, False)
+    assert asked(taught, table(tabletop), "the bonnet").status is Status.NOT_FOUND
 
 
 @pytest.mark.parametrize(("teaching", "pixel", "asking", "statuses"), [

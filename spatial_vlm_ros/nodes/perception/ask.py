@@ -14,6 +14,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from spatial_vlm_interfaces.action import ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
+from spatial_vlm_interfaces.srv import Teach
 
 from spatial_vlm_ros.errors import StaleInputError
 from spatial_vlm_ros.nodes import qos
@@ -95,6 +96,14 @@ class Asker:
                 if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
                     self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
             raise
+
+    def teach(self, **shown: Any) -> Any:
+        """The response of the service `teach` to a request with these fields."""
+        name = self._node.resolve_service_name("teach")
+        found = self._spinner.ask(Teach, name, self._patience, again=self._patience, **shown)
+        if found is None:
+            raise StaleInputError(f"there was no reply from {name}", "start the resolver with decision.taught")
+        return found[0]
 
     def _reply(self, send: Callable[[], Any]) -> Any:
         """Send until a reply comes: a server that has not discovered this client yet drops its reply."""

@@ -36,11 +36,7 @@ _QOS_POLICIES = {2: "durability", 4: "deadline", 8: "liveliness", 16: "reliabili
 
 
 class Health:
-    """Builds the diagnostics of a node.
-
-    Args:
-        keeper: keeper of the grounder's process, or None.
-    """
+    """Builds the diagnostics of a node."""
 
     def __init__(self, node: Node, queue: RequestQueue, keeper: GrounderKeeper | None) -> None:
         self._node, self._queue, self._keeper = node, queue, keeper

@@ -138,10 +138,12 @@ class RequestQueue:
                 raise BusyError(self._request.instruction)
             if request.found is not None:
                 check_stamped(request.found)
-            request.before = self._dialogues.find(request.dialogue_id)
-            # The words alone may decide: then no frame is awaited.
-            request.taken = self._taken(request, request.instruction, request.before)
-            begun = [request.taken, *(self._taken(request, words) for words in request.others)]
+            begun: list[DialogueTurn | None] = []
+            if request.work is None:  # the words alone may decide: then no frame is awaited
+                request.before = self._dialogues.find(request.dialogue_id)
+                request.taken = self._taken(request, request.instruction, request.before)
+                begun = [request.taken, *(self._taken(request, words) for words in request.others)]
+            request.without_detections = request.work is not None and self.frames.found_elsewhere
         except Exception as error:
             self._reply(request, self._refused(request, error))
             return
@@ -278,6 +280,8 @@ class RequestQueue:
             task.check("decoding")
             frame, detections = pending.decode()
             task.check("resolving")
+            if request.work is not None:
+                return request.work(resolver, frame, task.check)
             observed = resolver.look_at(frame, detections, UNMEASURED)
             resolution, seen, scene, dialogue = observed.ask(
                 request.instruction, request.frame_of_reference or None, request.before or (), task.check, request.taken
@@ -326,5 +330,5 @@ class RequestQueue:
         for dialogue in (outcome.dialogue, *outcome.dialogues):
             self._dialogues.keep(dialogue)
         request.reply(outcome)
-        if self.evidence is not None:
+        if self.evidence is not None and request.work is None:
             self.evidence.decided(request, outcome, self.assembler)

@@ -9,15 +9,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spatial_vlm_ros.errors import CancelledError, DeadlineError, InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
 from spatial_vlm_ros.streams.transforms import TransformSample
 from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, RgbdFrame, Scene
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.perception.taught_store import Lesson
 
 _log = logging.getLogger(__name__)
 
@@ -205,6 +209,7 @@ class RequestOutcome:
         surroundings: JSON of the target's surroundings; "" if there is none or it was not requested.
         others: answers to the request's other instructions; empty if its frame was not reached.
         dialogues: what later words may refer to after these answers.
+        lesson: what was taught; None for everything else.
     """
 
     resolution: Resolution
@@ -217,6 +222,7 @@ class RequestOutcome:
     surroundings: str = ""
     others: tuple[Resolution, ...] = ()
     dialogues: tuple[Dialogue | None, ...] = ()
+    lesson: Lesson | None = None
 
     @property
     def frame_id(self) -> str:
@@ -234,6 +240,8 @@ class InstructionRequest(Wait):
         found: a message with detections; the request is answered on their frame. None = on the first complete frame.
         around: returns the target's surroundings as text; called on the worker's thread. None = not requested.
         others: more instructions, each asked alone of the same frame.
+        work: what is done with the frame instead of finding what the words mean, which are then only shown; called on
+            the worker's thread, with what raises if the task has to end.
 
     Attributes:
         before: the dialogue that it continues; None if it begins one.
@@ -251,6 +259,7 @@ class InstructionRequest(Wait):
     progress: Callable[[int, str], None]
     around: Callable[[Resolution, Scene], str] | None = None
     others: Sequence[str] = ()
+    work: Callable[[Resolver, RgbdFrame, Callable[[str], None]], RequestOutcome] | None = None
     before: Dialogue | None = field(default=None, init=False)
     taken: DialogueTurn | None = field(default=None, init=False)
     accepted_ns: int = field(default=0, init=False)

@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from spatial_vlm_ros.errors import CancelledError, InternalError, SpatialVlmError
+from spatial_vlm_ros.errors import CancelledError, InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
@@ -51,6 +51,7 @@ from spatial_vlm_ros.types import ANSWERS, Status
 if TYPE_CHECKING:
     from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 
+NO_GROUNDER = "none"  # with decision.taught: nothing but taught objects is found
 NOT_SHOWN = (roles.TRANSFORMS, roles.STATIC_TRANSFORMS, roles.DETECTIONS)  # roles that are not kept in recent frames
 POLL = 0.02  # s: how often a waiting request checks the time
 DIAGNOSTICS_PERIOD = 1.0  # s
@@ -59,8 +60,8 @@ SAID_AGAIN = 5.0  # s between two reports of an invalid message
 
 
 def hears_detections(settings: Settings) -> bool:
-    """Whether detections come from a topic: there is no grounder, and no taught objects."""
-    return not settings.node.grounder and not settings.resolver.decision.taught
+    """Whether detections come from a topic."""
+    return not settings.node.grounder
 
 
 def topics_of(settings: Settings) -> dict[str, str]:
@@ -102,7 +103,8 @@ class ResolverNode(LifecycleNode):
     Publishes: resolution, target, markers, annotated/image, annotated/points, annotated/region, /diagnostics.
     Serves: the action resolve.
     Asks: the service stop, if the words ask to stop and a planner_gate offers it.
-    With objects: true it publishes objects, with selection: true it serves select_detection.
+    With objects: true it publishes objects, with selection: true it serves select_detection, and with decision.taught
+    teach.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -163,8 +165,8 @@ class ResolverNode(LifecycleNode):
             hears_2d = hears_detections(settings) and settings.node.detections_type == "vision_msgs"
             if settings.node.selection or settings.node.objects or hears_2d:
                 messages.needed_class(messages.DETECTIONS_2D)
-            Resolver(settings.resolver).taught()  # a store that cannot be read ends the transition, not each request
-            if settings.node.grounder:
+            self._read_taught(settings)
+            if settings.node.grounder not in ("", NO_GROUNDER):
                 from spatial_vlm_ros.perception.worker import WorkerGrounder
 
                 self.get_logger().info(printable(f"loading grounder {settings.node.grounder!r}"))
@@ -193,10 +195,15 @@ class ResolverNode(LifecycleNode):
         for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
             subscription = self.create_subscription(TFMessage, role, self._taker(role), profile)
             self._made.append(partial(self.destroy_subscription, subscription))
+        served = self, self._accept, self._wake
         if settings.node.selection:
-            from spatial_vlm_ros.nodes.perception.selection import Selection
+            from spatial_vlm_ros.nodes.perception.selection import serve_selection
 
-            self._made.append(Selection(self, self._accept, self._publish_outcome, self._wake).close)
+            self._made.append(serve_selection(self._publish_outcome, *served))
+        if settings.resolver.decision.taught:
+            from spatial_vlm_ros.nodes.perception.teaching import serve_teaching
+
+            self._made.append(serve_teaching(settings.resolver.decision.taught, *served))
         self._server = GoalServer(
             self, ResolveInstruction, "resolve", self._on_accepted, self._wake, takes=self._on_goal,
             cancelled=self._withdraw, **qos.action_services(), result_timeout=10 + qos.ODD,
@@ -260,6 +267,18 @@ class ResolverNode(LifecycleNode):
             keeper.close()
 
     # -------------------------------------------------------------------------------------------- wiring
+
+    def _read_taught(self, settings: Settings) -> None:
+        """Read what was taught: a file that cannot be read ends the transition, not each request."""
+        path = settings.resolver.decision.taught
+        if path:
+            from spatial_vlm_ros.perception.taught_store import make
+
+            if make(path):
+                self.get_logger().warning(printable(f"{path} is new and empty: call the service teach"))
+        elif settings.node.grounder == NO_GROUNDER:
+            raise InputError("grounder", NO_GROUNDER, "a source of objects", "set decision.taught, or a grounder")
+        Resolver(settings.resolver).taught()
 
     def _publish(self) -> None:
         create = self.create_lifecycle_publisher

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The service select_detection: picks one of the caller's own detections by a sentence. Imported only if enabled."""
+"""Services whose calls wait in the queue, and select_detection: one of the caller's detections, by a sentence."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -19,46 +20,54 @@ from spatial_vlm_ros.spatial.dialogue import refusal
 from spatial_vlm_ros.streams.detections import names_of
 from spatial_vlm_ros.types import Resolution, Status
 
-NAME = "select_detection"
+Reply = Callable[[RequestOutcome], Any]
 
 
-class Selection:
-    """Serves `select_detection` through a request queue.
+def serve(
+    form: Any,
+    name: str,
+    request_of: Callable[[Any, Reply], InstructionRequest],
+    response_to: Callable[[Any, RequestOutcome], Any],
+    node: Node,
+    accept: Callable[[InstructionRequest], bool],
+    wake: Callable[[Callable[[], Any]], None],
+) -> Callable[[], None]:
+    """Serve a service through a request queue; returns a function that ends it after pending responses are sent.
 
     Args:
         accept: adds a request to the queue; returns whether the node is active.
         wake: runs a function on the executor's thread.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        accept: Callable[[InstructionRequest], bool],
-        publish: Callable[[RequestOutcome], None],
-        wake: Callable[[Callable[[], Any]], None],
-    ) -> None:
-        self._node, self._accept, self._publish, self._wake = node, accept, publish, wake
-        # A separate callback group: a waiting request must not block the node's image callbacks.
-        self._service = node.create_service(SelectDetection, NAME, self._serve, callback_group=ReentrantCallbackGroup())
+    async def answer(asked: Any, _: Any) -> Any:
+        answered: Future = Future(executor=node.executor)
+        request = request_of(asked, answered.set_result)
+        if accept(request):
+            return response_to(asked, await answered)
+        error = CancelledError("the resolver is not active")
+        return response_to(asked, RequestOutcome(refusal(request.instruction, error)))
 
-    def close(self) -> None:
-        """Destroy the service after pending responses are sent."""
-        self._wake(lambda: self._wake(lambda: self._node.destroy_service(self._service)))
+    # A separate callback group: a waiting request must not block the node's image callbacks.
+    service = node.create_service(form, name, answer, callback_group=ReentrantCallbackGroup())
+    return lambda: wake(lambda: wake(lambda: node.destroy_service(service)))
 
-    async def _serve(self, asked: SelectDetection.Request, _: SelectDetection.Response) -> SelectDetection.Response:
-        answered: Future = Future(executor=self._node.executor)
-        request = InstructionRequest(
-            asked.instruction, asked.frame_of_reference, asked.dialogue_id, answered.set_result, lambda *_: None,
+
+def serve_selection(publish: Reply, *served: Any) -> Callable[[], None]:
+    """Serve select_detection; `publish` publishes its answers. The last three as of `serve`."""
+
+    def request_of(asked: SelectDetection.Request, reply: Reply) -> InstructionRequest:
+        def end(outcome: RequestOutcome) -> None:
+            chosen, *others = (among(one, asked.detections) for one in (outcome.resolution, *outcome.others))
+            outcome = dataclasses.replace(outcome, resolution=chosen, others=tuple(others))
+            reply(outcome)
+            served[-1](partial(publish, outcome))
+
+        return InstructionRequest(
+            asked.instruction, asked.frame_of_reference, asked.dialogue_id, end, lambda *_: None,
             found=asked.detections, others=asked.others,
         )  # fmt: skip
-        if not self._accept(request):
-            error = CancelledError("the resolver is not active")
-            return response(RequestOutcome(refusal(asked.instruction, error)), asked.detections)
-        outcome = await answered
-        chosen, *others = (among(one, asked.detections) for one in (outcome.resolution, *outcome.others))
-        outcome = dataclasses.replace(outcome, resolution=chosen, others=tuple(others))
-        self._wake(lambda: self._publish(outcome))
-        return response(outcome, asked.detections)
+
+    return serve(SelectDetection, "select_detection", request_of, response, *served)
 
 
 def among(answer: Resolution, detections: Any) -> Resolution:
@@ -69,11 +78,11 @@ def among(answer: Resolution, detections: Any) -> Resolution:
     return Resolution(answer.instruction, Status.NOT_FOUND, reason, stamp_ns=answer.stamp_ns, source=answer.source)
 
 
-def response(outcome: RequestOutcome, detections: Any) -> SelectDetection.Response:
-    """Convert an answer to the service response for a vision_msgs/Detection2DArray."""
-    answer = outcome.resolution
-    asked, *others = (messages.resolution_message(one, outcome.frame_id) for one in (answer, *outcome.others))
-    reply = SelectDetection.Response(resolution=asked, others=others)
+def response(asked: SelectDetection.Request, outcome: RequestOutcome) -> SelectDetection.Response:
+    """Convert an answer to the service response."""
+    answer, detections = outcome.resolution, asked.detections
+    told, *others = (messages.resolution_message(one, outcome.frame_id) for one in (answer, *outcome.others))
+    reply = SelectDetection.Response(resolution=told, others=others)
     if answer.target is not None:
         place_of = {name: place for place, name in enumerate(names_of(detections))}
         reply.index = [place_of[answer.target.id]]
