@@ -96,11 +96,11 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
     except RuntimeError as error:  # rcl's message for arguments that it cannot parse
         print(printable(f"{module.rpartition('.')[2]}: {error}"), file=sys.stderr)  # noqa: T201
         return FAILED
-    node = executor = None
+    node = executor = mark = None
     try:
         node = make()
         if alive:
-            importlib.import_module("spatial_vlm_ros.nodes.liveliness").Alive(node, alive)
+            mark = importlib.import_module("spatial_vlm_ros.nodes.liveliness").Alive(node, alive)
         node.start()
         executor = Executor()
         executor.add_node(node)
@@ -119,6 +119,8 @@ def _run(module: str, name: str, args: list[str] | None = None, alive: str = "",
     finally:
         told.interrupts = False
         try:
+            if mark is not None:  # whoever ends serves no motion any more, however long it takes
+                mark.end()
             if owns_signals and executor is not None:
                 _end(node, executor, told)
                 rclpy.try_shutdown()  # waiting threads give up

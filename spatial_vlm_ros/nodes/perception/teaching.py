@@ -35,8 +35,7 @@ def serve_teaching(path: str, *served: Any) -> Callable[[], None]:
             return RequestOutcome(told("this frame is kept; what is put down now can be taught with put_down"))
         name = sayable(asked.name)
         if asked.put_down and not before:
-            repair = "call teach without a name before the object is put down"
-            raise InputError("put_down", "no frame before it", "a frame without the object", repair)
+            raise InputError("put_down", "no frame before it", "an earlier frame", "call teach without a name first")
         where: Any = {"at": at or None, "box": box or None, "before": before[0] if asked.put_down else None}
         shown = shown_view(frame, resolver.observe, resolver.config, **where)
         check("teaching")
