@@ -123,6 +123,7 @@ def _teach(name: str, frames: tuple[Path, ...], taught: Path, at: tuple[str, ...
 def _live(name: str, at: Sequence[str], box: Sequence[str], put_down: bool, namespace: str, as_json: bool) -> None:
     try:
         with conversation(), of_nodes("perception.ask").asker(namespace) as client:
+            client.wait_for_server(10.0)  # s
             if put_down and (made := client.teach()).status.name == "ANSWERED":
                 click.prompt(f"put down the {name}, then press Enter", "", show_default=False, err=True)
             if not put_down or made.status.name == "ANSWERED":

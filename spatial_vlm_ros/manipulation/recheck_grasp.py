@@ -123,7 +123,7 @@ class TargetInGrasp:
 
 
 def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> TargetInGrasp:
-    """Extents of the target between the fingers of a grasp, as in `pick_goal`."""
+    """Extents of a target in the planning frame between the fingers of a grasp, as in `pick_goal`."""
     tip, solid = Tip.of(grasp.grasp), target.solid
     by_outline = not yaw_known and bool(target.outline)
     flat = np.array(target.outline) if by_outline else solid.outline()

@@ -68,16 +68,14 @@ class Spinner:
                 self._executor.spin_once(timeout_sec=_STEP)
         return holds
 
-    def ask(
-        self, form: Any, service: str, seconds: float, again: float = _AGAIN, **fields: Any
-    ) -> tuple[Any, float] | None:
-        """The response of a service to a request, sent again after some seconds, and how long it took; or None."""
+    def ask(self, form: Any, service: str, seconds: float, **fields: Any) -> tuple[Any, float] | None:
+        """The response of a service to a request with these fields, and the seconds it took; None if none came."""
         client, end = self._node.create_client(form, service), time.monotonic() + seconds
         try:
             while (left := end - time.monotonic()) > 0:
                 if self.until(client.service_is_ready, left):
                     begun, future = time.monotonic(), client.call_async(form.Request(**fields))
-                    if self.until(future.done, min(again, seconds)):
+                    if self.until(future.done, min(_AGAIN, seconds)):
                         return future.result(), time.monotonic() - begun
                     client.remove_pending_request(future)
             return None

@@ -56,7 +56,7 @@ class Grounder(Protocol):
     """
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find all objects that the phrases name.
+        """Find all objects that the phrases name: those of the target and of all anchors.
 
         Returns:
             Detections with boxes inside the image, and how well each fits each phrase.

@@ -51,7 +51,7 @@ _BOX_TAG = re.compile(r"<box>|<\|box_start\|>")
 
 @dataclass(frozen=True, eq=False)
 class ProbeImage:
-    """A plain image with one shape."""
+    """A plain image with one shape; its box in pixels."""
 
     rgb: Rgb
     phrase: str

@@ -104,7 +104,7 @@ _LABEL_DENIES = re.compile(
 
 
 def contradicted(text: str, pieces: Sequence[ReplyPiece]) -> str:
-    """Find words that contradict the locations or refer to another image or format; "" if there are none."""
+    """Words of a reply that contradict its pieces, given in order, or refer to another image or format; else ""."""
     ends, starts = [0, *(piece.end for piece in pieces)], [*(piece.start for piece in pieces), len(text)]
     for end, start in zip(ends, starts, strict=True):
         words = text[end:start][-LONGEST:] if end == 0 else text[end:start][:LONGEST]

@@ -150,7 +150,7 @@ def final_part(text: str) -> tuple[str, CutOff | None]:
 
 
 def scan(text: str) -> tuple[list[ReplyPiece], CutOff | None]:
-    """Find all parts of a reply that can contain locations; prose between them is left out."""
+    """All parts of a reply, MOST_CHARACTERS at most, that can contain locations; prose between them is left out."""
     pieces: list[ReplyPiece] = []
     at = 0
     while opening := _OPENING.search(text, at):

@@ -85,7 +85,7 @@ class Lesson:
 
 
 def kept_objects(path: str | Path, names: Sequence[str] | None = None) -> list[KeptObject]:
-    """The objects of a store by name, with all that is kept of them.
+    """The objects of a store (None = all) by name, with all that is kept of them.
 
     Raises:
         UnknownNameError: one of the names is not taught.
@@ -195,7 +195,7 @@ def forget(path: str | Path, name: str) -> None:
 
 
 def export(path: str | Path, out: str | Path, names: Sequence[str] | None = None, *, force: bool = False) -> None:
-    """Write objects to a store of their own.
+    """Write objects (None = all) to a store of their own.
 
     Args:
         force: replace an existing file.

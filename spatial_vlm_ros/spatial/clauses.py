@@ -82,7 +82,7 @@ def concerns(clause: RelationClause, frame: FrameOfReference) -> bool:
 
 
 def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKey | None:
-    """The pair of objects whose relation in an image decides a clause at one row; None if there is no such single pair.
+    """The pair of objects whose relation in an image decides a clause at its subject; None if there is no single pair.
 
     Args:
         default: frame of reference if the clause states none.

@@ -35,7 +35,7 @@ _MOST_RECORDS = 30  # refused requests recorded in that time, so that nobody can
 
 @dataclass(frozen=True)
 class Session:
-    """One browser that has signed in with the token."""
+    """One browser that has signed in with the token; `operator` is the name that was entered, or ""."""
 
     form_token: str
     operator: str

@@ -59,10 +59,17 @@ def saved(browser: Browser, desk: Any, n: int) -> None:
     browser.until("the page is ready", lambda: not busy(browser))
 
 
-def accepted(browser: Browser, desk: Any) -> None:
-    """Accept the case by Enter, which writes the file's first truth."""
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 1)
+def accepted(browser: Browser, desk: Any, *keys: str, n: int = 1) -> None:
+    """Accept the case by Enter after some keys, which writes the file's n-th truth."""
+    browser.press(*keys, Keys.ENTER)
+    saved(browser, desk, n)
+
+
+def taken_back(browser: Browser, desk: Any, words: str) -> None:
+    """Undo the file's only decision."""
+    browser.press("u")
+    browser.until("the decision is taken back", lambda: desk.lines() == [])
+    shows(browser, words)
 
 
 def number_of(browser: Browser, label: str) -> str:
@@ -127,8 +134,7 @@ def test_a_box_is_drawn_and_corrected_by_mouse(browser: Browser, label: Serve) -
     browser.until("all of it moved", lambda: abs(float(value(browser, "box-x1")) - 60) < 5)
     name = browser.driver.find_element("id", "box-label")
     name.send_keys("fork", Keys.ENTER)
-    browser.press(Keys.ENTER)  # leaves the box
-    accepted(browser, desk)
+    accepted(browser, desk, Keys.ENTER)  # leaves the box
     assert desk.expect()["box"] == pytest.approx([60, 310, 200, 410], abs=6)
     assert desk.expect()["label"] == "fork"
 
@@ -142,8 +148,7 @@ def test_the_place_is_drawn_by_mouse(browser: Browser, label: Serve) -> None:
     assert drawn
     halves = [float(value(browser, f"place-half-{axis}")) for axis in "xy"]
     assert halves[0] / halves[1] == pytest.approx(100 / 80, rel=0.1)  # x of base is up, y is left
-    browser.press(Keys.ENTER, Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk, Keys.ENTER)
     assert json.dumps(desk.expect()["place"]) != before
     assert desk.expect()["place"]["region_half"][:2] == pytest.approx(halves, abs=1e-3)
 
@@ -166,8 +171,7 @@ def test_accepting_by_enter_alone(browser: Browser, label: Serve) -> None:
     assert "1 of 2" in browser.text("#progress")
     browser.until_says("Everything is saved", "#saved")
     browser.until("what was saved is said", lambda: "Saved: OK" in said(browser) and "accepted" in said(browser))
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 2)
+    accepted(browser, desk, n=2)
     browser.until_says("Every case is labelled", "#says")
 
 
@@ -184,9 +188,7 @@ def test_another_object_by_its_number_or_by_arrows_and_undoing(browser: Browser,
     accepted(browser, desk)
     assert desk.expect() == {"status": "OK", "id": "box"}
     assert desk.lines()[0]["by"] == "corrected"
-    browser.press("u")
-    browser.until("the decision is taken back", lambda: desk.lines() == [])
-    shows(browser, BEHIND)
+    taken_back(browser, desk, BEHIND)
 
 
 def test_two_digits_choose_ten_and_more(browser: Browser, served: Serve) -> None:
@@ -210,8 +212,7 @@ def test_marking_several_as_right(browser: Browser, label: Serve) -> None:
     desk = label(BEHIND)
     browser.press("m")
     browser.until_says("Mark:", "#says")
-    browser.press(number_of(browser, "cup"), number_of(browser, "box"), "m")
-    accepted(browser, desk)
+    accepted(browser, desk, number_of(browser, "cup"), number_of(browser, "box"), "m")
     assert desk.expect()["id"] == "bonnet"
     assert set(desk.expect()["id_also"]) == {"cup", "box"}
 
@@ -240,11 +241,9 @@ def test_a_box_by_keyboard(browser: Browser, label: Serve) -> None:
     browser.press("b")
     browser.until_says("Box: arrows", "#says")
     start = [float(value(browser, f"box-{one}")) for one in ("x1", "y1", "x2", "y2")]
-    browser.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_UP)
-    browser.press("x", Keys.ARROW_RIGHT)
+    browser.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_UP, "x", Keys.ARROW_RIGHT)
     ActionChains(browser.driver).key_down(Keys.SHIFT).send_keys(Keys.ARROW_DOWN).key_up(Keys.SHIFT).perform()
-    browser.press(Keys.ENTER, Keys.ENTER)  # keeps the box, accepts
-    saved(browser, desk, 1)
+    accepted(browser, desk, Keys.ENTER)
     moved = [start[0] - 2, start[1] - 1, start[2] + 1, start[3] + 10]
     assert desk.expect() == {"status": "OK", "box": moved}
     assert desk.lines()[0]["by"] == "corrected"
@@ -255,15 +254,11 @@ def test_a_box_that_is_not_kept_changes_nothing(browser: Browser, label: Serve) 
     before = browser.text("#says")
     browser.press("b", Keys.ARROW_LEFT, Keys.ESCAPE)
     browser.until("as before", lambda: browser.text("#says").endswith(before))
-    browser.press("b", Keys.ENTER)  # begun and left as the object has it
-    accepted(browser, desk)
+    accepted(browser, desk, "b", Keys.ENTER)  # begun and left as the object has it
     assert desk.expect() == {"status": "OK", "id": "bonnet"}
     assert desk.lines()[0]["by"] == "accepted"
-    browser.press("u")
-    browser.until("the decision is taken back", lambda: desk.lines() == [])
-    shows(browser, BEHIND)
-    browser.press("b", Keys.ARROW_LEFT, Keys.ENTER, Keys.ENTER)
-    saved(browser, desk, 1)
+    taken_back(browser, desk, BEHIND)
+    accepted(browser, desk, "b", Keys.ARROW_LEFT, Keys.ENTER)
     assert desk.expect().keys() == {"status", "id", "label", "box"}
     assert desk.expect()["label"] == "chick"
 
@@ -274,9 +269,7 @@ def test_the_place_by_keyboard(browser: Browser, label: Serve) -> None:
     browser.press("p")
     browser.until_says("Place: arrows", "#says")
     # The camera looks along x of base: up in the drawing is +x, right is -y.
-    browser.press(Keys.ARROW_UP, Keys.ARROW_UP, Keys.ARROW_RIGHT, "+")
-    browser.press(Keys.ENTER, Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk, Keys.ARROW_UP, Keys.ARROW_UP, Keys.ARROW_RIGHT, "+", Keys.ENTER)
     place = desk.expect()["place"]
     assert place["region_center"] == pytest.approx([before[0] + 0.02, before[1] - 0.01, before[2]], abs=1e-3)
     assert place["region_half"] == pytest.approx([0.07, 0.07, 0.0])
@@ -285,8 +278,7 @@ def test_the_place_by_keyboard(browser: Browser, label: Serve) -> None:
 
 def test_a_new_place_told_by_another_object(browser: Browser, label: Serve) -> None:
     desk = label(CUP)
-    browser.press("p", number_of(browser, "box"))
-    browser.press(Keys.ENTER)
+    browser.press("p", number_of(browser, "box"), Keys.ENTER)
     typed(browser, "place-relation", "next to")
     accepted(browser, desk)
     place = desk.expect()["place"]
@@ -298,8 +290,7 @@ def test_no_place_where_the_cameras_pose_is_not_known(browser: Browser, label: S
     browser.until_says("f2", "#where")
     browser.press("p")
     browser.until_says("base_T_camera.json", "#says")
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 2)
+    accepted(browser, desk, n=2)
 
 
 def test_a_question_and_its_answer(browser: Browser, label: Serve) -> None:
@@ -307,8 +298,7 @@ def test_a_question_and_its_answer(browser: Browser, label: Serve) -> None:
     desk = label(words)
     assert value(browser, "answer-value") == "2"
     typed(browser, "answer-value", "3")
-    browser.press("m", number_of(browser, "cup"), "m", Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk, "m", number_of(browser, "cup"), "m")
     assert desk.expect()["status"] == "ANSWERED"
     assert desk.expect()["answer"]["value"] == 3
     assert set(desk.expect()["answer"]["ids"]) == {"bonnet", "ribbon", "cup"}
@@ -321,8 +311,7 @@ def test_kind_and_a_typed_sentence_and_keys_in_a_field_are_text(browser: Browser
     browser.driver.find_element("id", "kind").clear()
     browser.script("document.activeElement.blur()")
     browser.press("k")
-    browser.press("5 behind, easy", Keys.ENTER)
-    accepted(browser, desk)
+    accepted(browser, desk, "5 behind, easy", Keys.ENTER)
     assert desk.lines()[0]["kind"] == ["5 behind", "easy"]
     shows(browser, CUP)
     browser.press("n")
@@ -356,15 +345,13 @@ def test_blind_shows_the_answer_only_after_the_decision(browser: Browser, label:
     browser.press(Keys.ENTER)
     browser.until_says("Choose the right object", "#says")
     assert desk.lines() == []
-    browser.press(number_of(browser, "box"), Keys.ENTER)
-    saved(browser, desk, 1)
+    accepted(browser, desk, number_of(browser, "box"))
     assert desk.lines()[0]["by"] == "written"
     browser.until_says("the answer is another one", "#where")
     shows(browser, CUP)
     browser.click("Show the answer")
     browser.until_says("OK", "#answer")
-    browser.press(Keys.ENTER)
-    saved(browser, desk, 2)
+    accepted(browser, desk, n=2)
     assert desk.lines()[1]["by"] == "accepted"
 
 

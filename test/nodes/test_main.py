@@ -127,7 +127,7 @@ class Ending(Node):
         print("spins", flush=True)
     def end(self):
         self.asked = True
-        print("asked to end", flush=True)
+        print("asked to end, signs of life:", self.count_publishers("resolve/alive"), flush=True)
         return 60.0
     @property
     def ended(self): return self.turns >= {}
@@ -163,7 +163,7 @@ def test_a_node_with_something_to_end_spins_until_then(code: Node, number: signa
     running.process.send_signal(number)
     running.process.send_signal(number)  # as of a launcher after Ctrl-C: it is the same one
     assert running.ends() == 0, running.output
-    assert running.output.count("asked to end") == 1
+    assert running.output.count("asked to end, signs of life: 0") == 1
     assert int(running.output.rpartition("taken down after")[2]) >= 5
     assert "Traceback" not in running.output
 

@@ -50,8 +50,9 @@ class Teacher:
 
     def show(self, seen: Rendering | None = None, **words: Any) -> Teach.Response:
         response = self.graph.asked(lambda: self.client.call_async(Teach.Request(**words)))
-        silent = lambda parts: parts.pop("detections")  # noqa: E731  nothing is detected, and nobody says so
-        self.graph.feed(response.done, "there is a response", (seen or self.seen).frame, (), silent)
+        self.graph.feed(
+            response.done, "a response", (seen or self.seen).frame, (), lambda parts: parts.pop("detections")
+        )
         return response.result()
 
     def teach(self, **words: Any) -> Teach.Response:

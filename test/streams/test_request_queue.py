@@ -104,6 +104,13 @@ class Desk:
         self.until(lambda: len(self.replies) > before)
         return self.statuses[-1]
 
+    def answered_later(self, words: str) -> str:
+        self.ask(words)
+        assert not self.replies
+        self.frame()
+        self.until(lambda: self.replies)
+        return self.statuses[-1]
+
     @property
     def statuses(self) -> list[str]:
         return [status for _, status in self.replies]
@@ -339,11 +346,7 @@ def test_words_that_a_model_may_be_asked_about_wait_for_a_frame() -> None:
     desk.ask(FREE)
     assert desk.statuses == ["NOT_UNDERSTOOD"]  # at once: no model may be asked
     desk = Desk(Pointing(), resolver=config_from({"language": {"free_form": "ask_model"}}))
-    desk.ask(FREE)
-    assert desk.statuses == []
-    desk.frame()
-    desk.until(lambda: desk.replies)
-    assert desk.statuses == ["OK"]
+    assert desk.answered_later(FREE) == "OK"
     for words in ("put what I drink from on the box", "yes", "don't grab what I love"):
         desk.ask(words)
     assert desk.statuses[1:] == ["NOT_UNDERSTOOD"] * 3  # no frame would help
@@ -355,8 +358,4 @@ def test_words_for_a_second_reader_wait_for_a_frame() -> None:
         url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
         reader = {"reader": "grammar+model", "model": f"model=tiny url={url} retries=0"}
         desk = Desk(resolver=config_from({"language": reader}))
-        desk.ask(FREE)
-        assert desk.statuses == []
-        desk.frame()
-        desk.until(lambda: desk.replies)
-        assert desk.statuses == ["NOT_UNDERSTOOD"]
+        assert desk.answered_later(FREE) == "NOT_UNDERSTOOD"

@@ -310,7 +310,7 @@ class OccupiedSpace:
 
 
 def spaces_of(occupancy: Occupancy | None, target: Solid, entered: Solid | None = None) -> tuple[OccupiedSpace, ...]:
-    """Divide occupied space into up to four parts.
+    """Divide occupied space (None: none) into up to four parts.
 
     Obstacles measured within 2 cm of the target and no higher than its top are a separate part: the target may touch
     them during the lift, because moving up brings it no nearer. Those in the destination are another, which the

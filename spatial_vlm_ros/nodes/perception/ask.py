@@ -99,11 +99,10 @@ class Asker:
 
     def teach(self, **shown: Any) -> Any:
         """The response of the service `teach` to a request with these fields."""
-        name = self._node.resolve_service_name("teach")
-        found = self._spinner.ask(Teach, name, self._patience, again=self._patience, **shown)
-        if found is None:
-            raise StaleInputError(f"there was no reply from {name}", "start the resolver with decision.taught")
-        return found[0]
+        client = self._node.create_client(Teach, "teach")
+        if not self._spinner.until(client.service_is_ready, _ACCEPTANCE):
+            raise StaleInputError(f"there is no {client.service_name}", "set the resolver's decision.taught to a file")
+        return self._reply(lambda: client.call_async(Teach.Request(**shown)))
 
     def _reply(self, send: Callable[[], Any]) -> Any:
         """Send until a reply comes: a server that has not discovered this client yet drops its reply."""

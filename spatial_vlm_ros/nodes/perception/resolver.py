@@ -195,15 +195,14 @@ class ResolverNode(LifecycleNode):
         for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
             subscription = self.create_subscription(TFMessage, role, self._taker(role), profile)
             self._made.append(partial(self.destroy_subscription, subscription))
-        served = self, self._accept, self._wake
         if settings.node.selection:
             from spatial_vlm_ros.nodes.perception.selection import serve_selection
 
-            self._made.append(serve_selection(self._publish_outcome, *served))
+            self._made.append(serve_selection(self._publish_outcome, self, self._accept, self._wake))
         if settings.resolver.decision.taught:
             from spatial_vlm_ros.nodes.perception.teaching import serve_teaching
 
-            self._made.append(serve_teaching(settings.resolver.decision.taught, *served))
+            self._made.append(serve_teaching(settings.resolver.decision.taught, self, self._accept, self._wake))
         self._server = GoalServer(
             self, ResolveInstruction, "resolve", self._on_accepted, self._wake, takes=self._on_goal,
             cancelled=self._withdraw, **qos.action_services(), result_timeout=10 + qos.ODD,

@@ -21,6 +21,10 @@ from spatial_vlm_ros.streams.detections import names_of
 from spatial_vlm_ros.types import Resolution, Status
 
 Reply = Callable[[RequestOutcome], Any]
+Accept = Callable[[InstructionRequest], bool]
+"""Adds a request to the queue; returns whether the node is active."""
+Wake = Callable[[Callable[[], Any]], None]
+"""Runs a function on the executor's thread."""
 
 
 def serve(
@@ -29,15 +33,10 @@ def serve(
     request_of: Callable[[Any, Reply], InstructionRequest],
     response_to: Callable[[Any, RequestOutcome], Any],
     node: Node,
-    accept: Callable[[InstructionRequest], bool],
-    wake: Callable[[Callable[[], Any]], None],
+    accept: Accept,
+    wake: Wake,
 ) -> Callable[[], None]:
-    """Serve a service through a request queue; returns a function that ends it after pending responses are sent.
-
-    Args:
-        accept: adds a request to the queue; returns whether the node is active.
-        wake: runs a function on the executor's thread.
-    """
+    """Serve a service through a request queue; returns a function that ends it after pending responses are sent."""
 
     async def answer(asked: Any, _: Any) -> Any:
         answered: Future = Future(executor=node.executor)
@@ -52,22 +51,22 @@ def serve(
     return lambda: wake(lambda: wake(lambda: node.destroy_service(service)))
 
 
-def serve_selection(publish: Reply, *served: Any) -> Callable[[], None]:
-    """Serve select_detection; `publish` publishes its answers. The last three as of `serve`."""
+def serve_selection(publish: Reply, node: Node, accept: Accept, wake: Wake) -> Callable[[], None]:
+    """Serve select_detection, and publish its answers; see `serve`."""
 
     def request_of(asked: SelectDetection.Request, reply: Reply) -> InstructionRequest:
         def end(outcome: RequestOutcome) -> None:
             chosen, *others = (among(one, asked.detections) for one in (outcome.resolution, *outcome.others))
             outcome = dataclasses.replace(outcome, resolution=chosen, others=tuple(others))
             reply(outcome)
-            served[-1](partial(publish, outcome))
+            wake(partial(publish, outcome))
 
         return InstructionRequest(
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, end, lambda *_: None,
             found=asked.detections, others=asked.others,
         )  # fmt: skip
 
-    return serve(SelectDetection, "select_detection", request_of, response, *served)
+    return serve(SelectDetection, "select_detection", request_of, response, node, accept, wake)
 
 
 def among(answer: Resolution, detections: Any) -> Resolution:

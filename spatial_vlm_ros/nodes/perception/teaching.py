@@ -7,20 +7,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rclpy.node import Node
 from spatial_vlm_interfaces.srv import Teach
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
-from spatial_vlm_ros.nodes.perception.selection import Reply, serve
+from spatial_vlm_ros.nodes.perception.selection import Accept, Reply, Wake, serve
 from spatial_vlm_ros.perception.taught import sayable, shown_view
 from spatial_vlm_ros.perception.taught_store import lesson
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Resolution, RgbdFrame, Status
 
 
-def serve_teaching(path: str, *served: Any) -> Callable[[], None]:
-    """Serve teach into a file of taught objects; the last three as of `serve`."""
+def serve_teaching(path: str, node: Node, accept: Accept, wake: Wake) -> Callable[[], None]:
+    """Serve teach into a file of taught objects; see `serve`."""
     before: list[RgbdFrame] = []  # the frame that was kept last
 
     def work(
@@ -45,7 +46,7 @@ def serve_teaching(path: str, *served: Any) -> Callable[[], None]:
     def request_of(asked: Teach.Request, reply: Reply) -> InstructionRequest:
         return InstructionRequest(f"teach {asked.name}", "", "", reply, lambda *_: None, work=partial(work, asked))
 
-    return serve(Teach, "teach", request_of, response, *served)
+    return serve(Teach, "teach", request_of, response, node, accept, wake)
 
 
 def response(_: Teach.Request, outcome: RequestOutcome) -> Teach.Response:

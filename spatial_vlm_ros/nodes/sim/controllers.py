@@ -117,7 +117,7 @@ class SimulatedController:
 
 
 class TrajectoryServer(SimulatedController):
-    """The controller of the arm; one goal at a time.
+    """The controller of the arm; one goal at a time. `stamp` tells the time, nanoseconds.
 
     A goal is refused if it does not name each joint once, is not in time order, leaves limits or does not begin at the
     arm's current positions.

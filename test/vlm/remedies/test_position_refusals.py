@@ -2,6 +2,7 @@
 """What a position scheme refuses: options, models, checkpoints not trained with it, prompts it cannot place."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm.parts import ARCHITECTURES, cache_argument, cache_of, parts_of
 from spatial_vlm_ros.vlm.remedies import positions
 from spatial_vlm_ros.vlm.remedies.learned import LearnedPositions, trained_with
-from spatial_vlm_ros.vlm.remedies.positions import OWN, Positions, install, settled, trained_positions
+from spatial_vlm_ros.vlm.remedies.positions import OWN, Positions, install, mark_trained, settled, trained_positions
 
 TABLES = tables(__file__)
 
@@ -84,6 +85,18 @@ def test_a_checkpoint_not_trained_with_a_scheme_is_refused(kind: str) -> None:
     install(parts, positions.own_positions(parts)).remove()
     with pytest.raises(ModelError, match="learned-absolute"):
         install(parts, Positions("learned-absolute"), table=LearnedPositions(4, 4, 64))
+
+
+def test_a_scheme_is_found_again_in_a_loaded_checkpoint(tmp_path: Path) -> None:
+    model, settings = small_vlm("llava"), Positions("mrope-chunked", "running", (4, 2, 2), 500.0)
+    mark_trained(parts_of(model), settings)
+    model.save_pretrained(tmp_path)
+    loaded = parts_of(type(model).from_pretrained(tmp_path).eval())
+    assert trained_positions(loaded) == settings
+    install(loaded, settings).remove()
+    for other in (Positions("1d"), Positions("axial"), Positions("mrope-chunked", "grid", (4, 2, 2), 500.0)):
+        with pytest.raises(ModelError, match="was trained with"):
+            install(loaded, other)
 
 
 @pytest.mark.parametrize("noted", ["axial", {"scheme": "2d"}, {"name": "axial"}, {"scheme": "axial", "sections": 3}])
