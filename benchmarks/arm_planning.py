@@ -4,8 +4,8 @@
 `python -m benchmarks.arm_planning --n 200`: for the Panda and the UR5e, each task goes from a random free configuration
 to the tip pose of another one, among a table and eight random boxes, by any free path. The goals are reachable, because
 they come from a free configuration, but there may be no path. All tips are above the table, and joints within half a
-turn of zero. MuJoCo then checks each motion 500 times a second, from URDF and SRDF (`sim.arm.witness`), with the boxes
-at their true size. Nothing is left out: a refused task counts with the time until its refusal.
+turn of zero. MuJoCo then checks each motion 500 times a second, from URDF and SRDF (`collision_witness`), with the
+boxes at their true size. Nothing is left out: a refused task counts with the time until its refusal.
 
 An arm of your own: `--urdf FILE --srdf FILE --group G --end-effector E --joint-limits FILE`, and `--tip-link LINK` if
 the end effector's parent link is not between the fingertips; results are named after the robot.
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.collision_witness import CollisionWitness
 from benchmarks.harness import Claim, arguments, finish, spreads
 from benchmarks.scenes import upright
 from spatial_vlm_ros.errors import SpatialVlmError
@@ -30,7 +31,6 @@ from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, MotionRequest, Segment
-from spatial_vlm_ros.sim.arm.witness import CollisionWitness
 
 TASKS = 200
 BOXES = 8

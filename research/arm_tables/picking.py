@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.collision_witness import HELD, CollisionWitness, ConvexBody
 from benchmarks.recheck_cell import Planned, execute, look, matrix, planned_from, recheck
 from research.arm_tables.catalogue import Catalogue
 from research.arm_tables.feasible import feasible
@@ -36,7 +37,6 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.parameters.manipulation import planning_from
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.machines import SimulatedArm
-from spatial_vlm_ros.sim.arm.witness import HELD, CollisionWitness, ConvexBody
 from spatial_vlm_ros.sim.arm.worlds import TRAY
 from spatial_vlm_ros.types import Detection
 

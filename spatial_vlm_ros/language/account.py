@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.acts import WISHED, base_forms, correction_marks, words_of
+from spatial_vlm_ros.language.acts import WISHED, base_forms, words_of
 from spatial_vlm_ros.language.distances import distance_at
 from spatial_vlm_ros.language.lexicon import HESITATIONS
 from spatial_vlm_ros.language.lookahead import RELATING, Lookahead, Token
 from spatial_vlm_ros.language.parser import parse, tokens_of
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.relations import MEANINGS, MEASURED
-from spatial_vlm_ros.language.revising import without_condition
+from spatial_vlm_ros.language.revising import phrase_at, without_condition
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
 from spatial_vlm_ros.language.spoken import ASIDE, POLITE, misheard, plainer, states
 from spatial_vlm_ros.language.steps import act_of_words
@@ -406,8 +406,8 @@ class _Accounting:
         said = [word.text for word in self.words]
         texts = [word.text if word.kind == "word" else "" for word in self.words]
         for n in range(len(texts)):
-            mark = next((each for each in correction_marks() if texts[n : n + len(each)] == list(each)), None)
-            if mark is None or any(i in self.used for i in range(n, n + len(mark))):
+            mark = phrase_at("correction_marks", texts, n)
+            if not mark or any(i in self.used for i in range(n, n + len(mark))):
                 continue
             if not any(i > n for i in self.telling):
                 continue

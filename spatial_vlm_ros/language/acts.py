@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple, get_args
 
-from spatial_vlm_ros.language.patterns import Tables, all_phrases, expand, read_table
+from spatial_vlm_ros.language.patterns import Tables, all_phrases, read_table
 from spatial_vlm_ros.types.query import Act
 
 
@@ -24,7 +24,7 @@ class _Verbs(NamedTuple):
 
 
 _FILE = Tables(read_table("acts"))
-_READ, patterns_of, words_of = _FILE.read, _FILE.patterns, _FILE.words
+_READ, patterns_of, words_of, phrases_of = _FILE.read, _FILE.patterns, _FILE.words, _FILE.phrases
 _TABLES = [(act, *each) for act in _READ if act in get_args(Act) for each in _READ[act].items()]
 LEXICON = tuple(_Verbs(act, action, tuple(table["verbs"])) for act, action, table in _TABLES)
 """All verbs, in the order of the file."""
@@ -41,18 +41,6 @@ POLITE, PLEASANTRIES = patterns_of("polite"), patterns_of("pleasantries")
 QUESTION_VERBS, WISHES = patterns_of("question_verbs"), patterns_of("wishes")
 WISHED = all_phrases(WISHES)
 STOP_WORDS, WAIT_WORDS = patterns_of("stop_words"), patterns_of("wait_words")
-
-
-@lru_cache(maxsize=1)
-def correction_marks() -> tuple[tuple[str, ...], ...]:
-    """Words that take back what was said before them, longest first."""
-    return tuple(sorted(_FILE.phrases("correction_marks"), key=lambda mark: (-len(mark), mark)))
-
-
-@lru_cache(maxsize=1)
-def idioms() -> tuple[str, ...]:
-    """Figures of speech that name an object and ask for none."""
-    return tuple(phrase for pattern in patterns_of("idioms") for phrase in expand(pattern))
 
 
 @lru_cache(maxsize=1)

@@ -29,10 +29,11 @@ from spatial_vlm_ros.language.revising import (
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, Phrase, RelationWords, VerbPhrase
 from spatial_vlm_ros.language.spoken import plainer
 from spatial_vlm_ros.language.steps import readings_of
-from spatial_vlm_ros.language.stopping import asks_to_stop, stops, waits
+from spatial_vlm_ros.language.stopping import asks_to_stop, waits
 from spatial_vlm_ros.language.tagging import Tagger
 from spatial_vlm_ros.language.vocabulary import takes_two
 from spatial_vlm_ros.language.words import (
+    MAX_LENGTH,
     SLIP,
     TAKEN_BACK,
     Word,
@@ -67,25 +68,21 @@ _WRITTEN = re.compile(r"[\d.,½¼¾/]+([a-z]+)")  # a number with its unit, in o
 _THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "yard", "yards", "m", "meter", "meters"})
 
 
-def check_lengths(readings: Iterable[SpatialQuery], instruction: str) -> None:
-    """Refuse readings in which a length is the name of an object."""
+def _consistent(readings: Iterable[SpatialQuery], instruction: str) -> list[SpatialQuery]:
+    """The readings without "the red cup that is not red"; refused if a length is the name of an object."""
+    found = []
     for reading in readings:
+        clashes = 0
         for phrase in _phrases(reading):
-            word = _length_in(phrase)
-            if word:
+            if word := _length_in(phrase):
                 at = instruction.lower().find(word)
                 said = [Word(word, at, at + len(word))] if at >= 0 else []  # "feet" became "foot"
                 raise refused(instruction, "DIST", *said)
-
-
-def _is_consistent(reading: SpatialQuery) -> bool:
-    """False if a description contradicts itself ("the red cup that is not red")."""
-    for phrase in _phrases(reading):
-        related = {(clause.relation, clause.anchors, clause.negated) for clause in phrase.relations}
-        both = any((name, anchors, not negated) in related for name, anchors, negated in related)
-        if both or any(f"{NOT}{word}" in phrase.attributes for word in phrase.attributes):
-            return False
-    return True
+            related = {(clause.relation, clause.anchors, clause.negated) for clause in phrase.relations}
+            clashes += any((name, anchors, not negated) in related for name, anchors, negated in related)
+            clashes += any(f"{NOT}{word}" in phrase.attributes for word in phrase.attributes)
+        found += [] if clashes else [reading]
+    return found
 
 
 def _length_in(phrase: NounPhrase) -> str:
@@ -427,6 +424,10 @@ def steps_of(tokens: list[Token], instruction: str) -> list[VerbPhrase]:
     raise AssertionError("a table without an end")  # $END is never shifted
 
 
+_Said = tuple[list[Word], list[Word], list[Word]]
+"""Words as said, without slips, and without what was taken back."""
+
+
 def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
     """Parse an instruction into all its readings.
 
@@ -443,12 +444,13 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
         InputError: not a string, longer than `MAX_LENGTH` characters, or with control characters.
         NotUnderstoodError: the words are outside the grammar; it carries the span of the first part not understood.
     """
-    if stops(instruction):
+    words = split(instruction[:MAX_LENGTH]) if isinstance(instruction, str) else []
+    if asks_to_stop(words):
         return (SpatialQuery(instruction, STOP, NounPhrase("object"), act="wait" if waits(instruction) else "stop"),)
     check(instruction)
-    words = split(instruction)
     try:
-        return _asked(words, instruction, later) or _read(words, instruction, later)
+        said = _meant(words)
+        return _asked(said, instruction, later) or _read(said, instruction, later)
     except NotUnderstoodError as error:
         found = _amid_speech(words, instruction, later)
         if found is None:
@@ -471,21 +473,26 @@ def _amid_speech(
     for kept, roles in plainer(words, instruction):
         with contextlib.suppress(NotUnderstoodError):
             if no_order(kept, instruction) is None:
-                found = _asked(kept, instruction, later) or _read(kept, instruction, later)
-                return found, kept, roles
+                said = _meant(kept)
+                return _asked(said, instruction, later) or _read(said, instruction, later), kept, roles
     return None
 
 
-def _asked(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+def _asked(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     """The readings of a question about space; none for other words."""
-    meant = corrected(without_stumbles(words))
-    asked = read_question(meant, instruction, lambda part: _read(part, instruction, later), later)
+    asked = read_question(said[-1], instruction, lambda part: _read(_meant(part), instruction, later), later)
     return tuple(replace(query, act="ask") for query in asked or ())
 
 
-def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+def _meant(words: list[Word]) -> _Said:
+    fluent = without_stumbles(words)
+    return words, fluent, corrected(fluent)
+
+
+def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    words, *_ = said
     check_idioms(words, instruction)
-    tagger, roles, depends = _tagged(words)
+    tagger, roles, depends = _tagged(said)
     tokens = tagger.run()
     for token, before in zip(tokens[1:], tokens, strict=False):
         if token.kind == "REL" and token.text == "to" and before.text in _ANYTHING:
@@ -500,17 +507,15 @@ def _read(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuer
         unseen = tagger.deictic or tagger.way
         raise refused(instruction, "no place" if unseen else "needs place", *(unseen or (verb,)))
     told = accounted(words, (*roles, *tagger.roles), instruction)
-    check_lengths(readings, instruction)
-    consistent = [reading for reading in readings if _is_consistent(reading)]
+    consistent = _consistent(readings, instruction)
     if not consistent:
         raise refused(instruction, "contradiction")
     return tuple(replace(in_parts(reading), account=told) for reading in ranked(consistent))
 
 
-def _tagged(words: list[Word]) -> tuple[Tagger, list[WordRole], bool]:
+def _tagged(said: _Said) -> tuple[Tagger, list[WordRole], bool]:
     """A tagger, the roles of the words that it does not see, and whether the order depends on what is seen."""
-    fluent = without_stumbles(words)
-    meant = corrected(fluent)
+    words, fluent, meant = said
     rest, depends = without_condition(meant)
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), *lost(meant, rest, "IF")]
     return Tagger(rest), roles, depends
@@ -523,12 +528,13 @@ def account(instruction: str) -> tuple[WordRole, ...]:
     if asks_to_stop(words):
         return tuple(WordRole(word.start, word.end, "STOP") for word in words)
     try:
-        if not _asked(words, instruction, False):
-            _read(words, instruction, False)
+        said = _meant(words)
+        if not _asked(said, instruction, False):
+            _read(said, instruction, False)
         others: list[WordRole] = []
     except NotUnderstoodError:
         _, words, others = _amid_speech(words, instruction) or ((), words, [])
-    tagger, roles, _ = _tagged(words)
+    tagger, roles, _ = _tagged(_meant(words))
     roles += others
     tagger.run()
     return tuple(sorted({*roles, *(WordRole(*role) for role in tagger.roles)}))
@@ -537,7 +543,7 @@ def account(instruction: str) -> tuple[WordRole, ...]:
 def tokens_of(instruction: str) -> tuple[Token, ...]:
     """The tokens of an instruction, in the order of the grammar, which may not accept them."""
     check(instruction)
-    return tuple(_tagged(split(instruction))[0].run())
+    return tuple(_tagged(_meant(split(instruction)))[0].run())
 
 
 _SOURCES = frozenset({"from", "off", "taken out of"})

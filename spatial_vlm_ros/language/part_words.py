@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
+from operator import is_
 from typing import Any, Final, Literal, TypeVar
 
 from spatial_vlm_ros.language.lexicon import CONTAINERS, PARTS, SUPERLATIVE_OF_SIDE, SURFACES
 from spatial_vlm_ros.language.patterns import WORDS
 from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
-from spatial_vlm_ros.types.query import Preposition
+from spatial_vlm_ros.types.query import Preposition, SpaceQuestion
 
 CENTRES, CORNERS, EDGES, SHARES, ROWS = map(WORDS.words, ("centres", "corners", "edges", "shares", "rows"))
 COMPARTMENTS, BURNERS, LEVELS = map(WORDS.words, ("compartments", "burners", "levels"))
@@ -93,22 +94,32 @@ def prepositions(phrase: NounPhrase) -> tuple[Preposition | None, ...]:
 # Change the phrases inside others.
 
 _Related = TypeVar("_Related", RelationClause, Destination)
+_Data = TypeVar("_Data", RelationClause, Destination, NounPhrase, Step, SpatialQuery, SpaceQuestion)
+
+
+def _with(said: _Data, **fields: Any) -> _Data:
+    """As `dataclasses.replace`; the same object if nothing in it changes."""
+    for name, new in fields.items():
+        old = getattr(said, name)
+        if old is not new and not (type(new) is tuple and len(new) == len(old) and all(map(is_, new, old))):
+            return replace(said, **fields)
+    return said
 
 
 def with_anchors(said: _Related, change: Callable[[NounPhrase], NounPhrase]) -> _Related:
     """A relation with its anchors changed."""
-    return replace(said, anchors=tuple(map(change, said.anchors)))
+    return _with(said, anchors=tuple(map(change, said.anchors)))
 
 
 def in_anchors(phrase: NounPhrase, change: Callable[[NounPhrase], NounPhrase]) -> NounPhrase:
     """A phrase with the phrases that its relations name changed."""
-    return replace(phrase, relations=tuple(with_anchors(clause, change) for clause in phrase.relations))
+    return _with(phrase, relations=tuple(with_anchors(clause, change) for clause in phrase.relations))
 
 
 def in_place(place: Destination, change: Callable[[Any], Any]) -> Destination:
     """A place with its own relation and all others changed."""
     changed: Destination = change(place)
-    return replace(changed, excluded=tuple(map(change, place.excluded)), also=tuple(map(change, place.also)))
+    return _with(changed, excluded=tuple(map(change, place.excluded)), also=tuple(map(change, place.also)))
 
 
 def mapped(
@@ -118,14 +129,14 @@ def mapped(
 
     def of_step(step: Step) -> Step:
         place = step.destination
-        return replace(step, target=phrase(step.target), destination=place and in_place(place, related))
+        return _with(step, target=phrase(step.target), destination=place and in_place(place, related))
 
     place, asks = query.destination, query.question
-    return replace(
+    return _with(
         query, target=phrase(query.target), destination=place and in_place(place, related),
         steps=tuple(map(of_step, query.steps)), forbids=tuple(map(of_step, query.forbids)),
         avoid=tuple(map(phrase, query.avoid)),
-        question=asks and replace(
+        question=asks and _with(
             asks, asked=asks.asked and phrase(asks.asked), other=asks.other and phrase(asks.other),
             choices=tuple(map(phrase, asks.choices))),
     )  # fmt: skip
@@ -163,7 +174,8 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
         if compared:
             part, whole = to.relation.split(" ")[2], to.anchors[0].category
             raise refused(query.instruction, "part compared", relation=compared[0], part=part, whole=whole)
-    return replace(mapped(query, _phrase, _placed), target=_phrase(query.target, query.action in _WITH_TOOLS))
+    changed = mapped(query, _phrase, _placed)
+    return _with(changed, target=_phrase(query.target, tools=True)) if query.action in _WITH_TOOLS else changed
 
 
 def corner_of(clause: RelationClause, also: tuple[str, ...]) -> RelationClause:
@@ -197,7 +209,7 @@ def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
     if before and head in NEVER_LABELLED and before[-1] in WHOLES and not owned:
         whole = NounPhrase(" ".join(before))
         return replace(phrase, category=head, relations=(*relations, RelationClause("part of", (whole,))))
-    return replace(phrase, relations=relations)
+    return _with(phrase, relations=relations)
 
 
 def _in_row(phrase: NounPhrase) -> NounPhrase:
@@ -270,7 +282,7 @@ def _placed(said: _Related) -> _Related:
     if said.relation in _AT and all(_head(anchor) in _PARTS | ROWS for anchor in anchors):
         into = said.relation == "to" and all(_head(anchor) in DRAWERS | COMPARTMENTS | ROWS for anchor in anchors)
         return replace(said, relation="inside" if into else "on", anchors=anchors)
-    return replace(said, anchors=anchors)
+    return _with(said, anchors=anchors)
 
 
 def _head(phrase: NounPhrase) -> str:

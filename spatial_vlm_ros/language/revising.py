@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.acts import correction_marks, idioms, patterns_of
+from spatial_vlm_ros.language.acts import phrases_of
 from spatial_vlm_ros.language.distances import distance_at
 from spatial_vlm_ros.language.lexicon import BASE_COLOURS, NOUN_COLOURS
 from spatial_vlm_ros.language.lookahead import Lookahead, Token
-from spatial_vlm_ros.language.patterns import expand, word_set
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
 from spatial_vlm_ros.language.words import Word
 
@@ -28,28 +29,37 @@ _BACK = frozenset({"it", "them", "that", "one", "there"})
 _AFTER_IDIOMS = frozenset({",", "with", "and", "then", "please", "now", "to", "for", "but", "so", ""})
 _DESCRIBING = frozenset({"NUM", "ORD", "SUP", "ADJ"})
 _PHRASE = _DESCRIBING | {"DET", "QTY", "NOUN", "OTHER"}
-_CONDITIONS = sorted(
-    (phrase.split(" ") for p in patterns_of("conditions") for phrase in expand(p)), key=len, reverse=True
-)
+
+
+@cache
+def _by_first_word(table: str) -> dict[str, list[tuple[str, ...]]]:
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for phrase in sorted(phrases_of(table), key=len, reverse=True):
+        found.setdefault(phrase[0], []).append(phrase)
+    return found
+
+
+def phrase_at(table: str, texts: list[str], i: int) -> tuple[str, ...]:
+    """The longest phrase of a table of the verbs that begins at a word; empty if none does."""
+    phrases = _by_first_word(table).get(texts[i], ()) if i < len(texts) else ()
+    return next((phrase for phrase in phrases if tuple(texts[i : i + len(phrase)]) == phrase), ())
 
 
 def check_idioms(words: Sequence[Word], instruction: str) -> None:
     """Refuse a figure of speech: "give me a hand" asks for no hand."""
-    said = f" {' '.join(word.text if word.kind == 'word' else ',' for word in words)} "
-    for phrase in idioms():
-        begin = said.find(f" {phrase} ")
-        whole = phrase.endswith((" of", " with"))
-        if begin >= 0 and (whole or said[begin + len(phrase) + 2 :].split(" ")[0] in _AFTER_IDIOMS):
-            first = said[:begin].count(" ")
-            span = (words[first].start, words[first + phrase.count(" ")].end)
+    texts = [*(word.text if word.kind == "word" else "," for word in words), ""]
+    for first in range(len(words)):
+        phrase = phrase_at("idioms", texts, first)
+        after = first + len(phrase)
+        if phrase and (phrase[-1] in ("of", "with") or texts[after] in _AFTER_IDIOMS):
             reason = "this is a figure of speech, which asks for no object"
-            raise NotUnderstoodError(instruction, span, reason, 'name the object and what to do: "take the cup"')
+            repair = 'name the object and what to do: "take the cup"'
+            raise NotUnderstoodError(instruction, (words[first].start, words[after - 1].end), reason, repair)
 
 
 def without_condition(words: list[Word]) -> tuple[list[Word], bool]:
     """The words without "if there is" before an object and an order about it; True if it was there."""
-    texts = [word.text for word in words]
-    length = next((len(each) for each in _CONDITIONS if texts[: len(each)] == each), 0)
+    length = len(phrase_at("conditions", [word.text for word in words], 0))
     return words[length:], length > 0
 
 
@@ -66,16 +76,16 @@ def corrected(words: list[Word]) -> list[Word]:
 def _corrected_once(words: list[Word]) -> list[Word]:
     texts = [word.text for word in words]
     for i in range(1, len(words) - 1):
-        mark = next((each for each in correction_marks() if texts[i : i + len(each)] == list(each)), None)
-        if mark is None:
+        mark = phrase_at("correction_marks", texts, i)
+        if not mark:
             continue
         before, after = i, i + len(mark)
         while before and (words[before - 1].kind in _SIGNS or texts[before - 1] in _AROUND):
             before -= 1
         while after < len(words) and (words[after].kind in _SIGNS or texts[after] in _AROUND):
             after += 1
-        for each in correction_marks():
-            after += len(each) if len(each) > 1 and texts[after : after + len(each)] == list(each) else 0
+        while len(again := phrase_at("correction_marks", texts, after)) > 1:
+            after += len(again)
         after += after < len(words) and words[after].kind == "comma"
         alone = after == i + len(mark) and texts[i - 1] != ","
         colours = before and after < len(words) and {texts[before - 1], texts[after]} <= BASE_COLOURS | NOUN_COLOURS

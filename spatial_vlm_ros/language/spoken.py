@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from spatial_vlm_ros.language.acts import WISHED, base_forms, correction_marks, homophones, spoken_patterns, words_of
+from spatial_vlm_ros.language.acts import WISHED, base_forms, homophones, phrases_of, spoken_patterns, words_of
 from spatial_vlm_ros.language.lookahead import NOMINAL, Lookahead
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.words import SLIP, TAKEN_BACK, Word, WordRole, lost, singular, without_stumbles
@@ -216,9 +216,9 @@ def _abandoned(parts: Sequence[Sequence[Word]], command: Sequence[Word], nouns: 
     last: frozenset[str] = frozenset()
     for part in parts:
         texts = [word.text for word in part if word.kind == "word"]
-        marks = {text for mark in correction_marks() for text in mark} | {"no", "not", "oh", "yes", "well"}
+        marks = {text for mark in phrases_of("correction_marks") for text in mark} | {"no", "not", "oh", "yes", "well"}
         seen = Lookahead([word for word in part if word.kind == "word"])
-        own = frozenset(singular(text) for i, text in enumerate(texts) if text not in marks and seen.peek(i) & NOMINAL)
+        own = _nouns(part) - marks
         if not (words_of("changing") - marks - _ONES).isdisjoint(texts) or ("not" in texts and own & nouns):
             return False
         if any("VERB" in seen.peek(i) and seen.opens(i + 1) for i in range(len(texts))) or states(texts):
@@ -266,8 +266,9 @@ def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
     seen = Lookahead(said)
     kinds = frozenset().union(*(seen.peek(i) for i, text in enumerate(texts) if text != "far"))
     counts = any(seen.peek(i) & {"NUM"} and not _TIMES & set(texts[i + 1 : i + 2]) for i in range(len(texts)))
-    if counts or kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (not later and _pointing(texts, kinds)):
-        return False  # it may say which object is meant, or how many
+    pointing = "it" in texts[1:] or (texts[0] in ("it", "it's", "its") and not kinds.isdisjoint(("DET", "QTY")))
+    if counts or kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (pointing and not later):
+        return False  # it may say which object is meant ("it's on the tray, take the cup"), or how many
     if not (reasons or states(texts)) or nouns & {singular(text) for text in texts}:
         return False
     denied = any(text in ("not", "no", "never", "cannot") or text.endswith(("n't", "nt")) for text in texts)
@@ -279,11 +280,6 @@ def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
         ends = texts[-1] in ("it", "them") and denied
         return texts[0] in _FIRST_PERSON and (ends or _BACK.isdisjoint(texts))
     return "VERB" not in seen.peek(0) or texts[0] in _FIRST_PERSON
-
-
-def _pointing(texts: Sequence[str], kinds: frozenset[str]) -> bool:
-    """True if a remark before a command may speak of its object: "it's on the tray, take the cup"."""
-    return "it" in texts[1:] or (texts[0] in ("it", "it's", "its") and not kinds.isdisjoint(("DET", "QTY")))
 
 
 def states(texts: Sequence[str]) -> bool:

@@ -225,21 +225,17 @@ def _resolved(commands: Sequence[Command], instruction: str, tasks: Sequence[Ver
         target = _replaced(target, place)
         destination = command.destination
         if destination is not None:
-            if done and _is_other(destination) and (done[-1].target.relations or done[-1].destination is not None):
+            other = any(  # "the other one", which has no noun
+                anchor.category in _PRONOUNS and any(clause.relation == "other than" for clause in anchor.relations)
+                for anchor in destination.anchors
+            )
+            if done and other and (done[-1].target.relations or done[-1].destination is not None):
                 raise refused(instruction, "which other", task)
             destination = _destination(destination, place)
             if destination is None:
                 raise refused(instruction, "no place", task)
         done.append(replace(command, target=target, destination=destination))
     return tuple(done)
-
-
-def _is_other(destination: Destination) -> bool:
-    """True if a place is at "the other one", which has no noun."""
-    return any(
-        anchor.category in _PRONOUNS and any(clause.relation == "other than" for clause in anchor.relations)
-        for anchor in destination.anchors
-    )
 
 
 def _object_before(done: Sequence[Command], action: str) -> NounPhrase:

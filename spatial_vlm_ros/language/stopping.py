@@ -36,12 +36,13 @@ def _phrases() -> frozenset[str]:
     return all_phrases((*STOP_WORDS, *WAIT_WORDS))
 
 
-def stops(instruction: str) -> bool:
-    """True if words ask to stop.
+@lru_cache(maxsize=4096)
+def _undrawn(text: str) -> str:
+    return _DRAWN.get(_DOUBLED.sub(r"\1", text), text)
 
-    Args:
-        instruction: any text; it need not be an instruction that can be understood.
-    """
+
+def stops(instruction: str) -> bool:
+    """True if words ask to stop; they need not be understood otherwise."""
     return isinstance(instruction, str) and asks_to_stop(split(instruction[:MAX_LENGTH]))
 
 
@@ -56,8 +57,7 @@ def waits(instruction: str) -> bool:
 
 def asks_to_stop(words: Sequence[Word]) -> bool:
     """As `stops`, for words that are already split."""
-    texts = [word.text if word.kind == "word" else "" for word in words]
-    texts = [_DRAWN.get(_DOUBLED.sub(r"\1", text), text) for text in texts]
+    texts = [_undrawn(word.text) if word.kind == "word" else "" for word in words]
     parts = [list(part) for said, part in groupby(texts, bool) if said]
     parts = [part for part in parts if PLAIN.intersection(part) or not AROUND.issuperset(part)]
     if not parts:

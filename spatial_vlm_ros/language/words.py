@@ -109,14 +109,7 @@ def _split_hyphens(word: Word) -> list[Word]:
 
 
 def split(instruction: str) -> list[Word]:
-    """Split an instruction into words and punctuation marks.
-
-    Args:
-        instruction: the words; they must have passed `check`.
-
-    Returns:
-        Words in order; without quotation marks and white space.
-    """
+    """Split any text into words and punctuation marks, without quotation marks and white space."""
     words: list[Word] = []
     numbers = False
     fractions = not _FRACTION_SIGNS.isdisjoint(instruction)

@@ -24,6 +24,7 @@ from spatial_vlm_ros.spatial.layout import Layout, Viewpoint
 from spatial_vlm_ros.spatial.relation_region import measured_at
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.spatial.spot_judging import AskedRelation
+from spatial_vlm_ros.spatial.support_check import nested
 from spatial_vlm_ros.types import (
     Candidate,
     ClauseMeasurement,
@@ -299,7 +300,4 @@ def _views(layout: Layout, resolution: Resolution, said: list[FrameOfReference |
 
 
 def _phrases(resolution: Resolution) -> list[NounPhrase]:
-    found = [resolution.query.target] if resolution.query is not None else []
-    for phrase in found:  # grows while it is iterated
-        found += [anchor for clause in phrase.relations for anchor in clause.anchors]
-    return found
+    return [] if resolution.query is None else list(nested(resolution.query.target))

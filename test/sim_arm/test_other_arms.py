@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from planning_scenes import fingers_down
 
+from benchmarks.collision_witness import HELD, CollisionWitness, ConvexBody
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARMS
@@ -14,7 +15,6 @@ from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.planning.hulls import remove_self, self_mask
 from spatial_vlm_ros.parameters import DepthConfig
-from spatial_vlm_ros.sim.arm.witness import HELD, CollisionWitness, ConvexBody
 from spatial_vlm_ros.sim.tabletop import look_at
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 
