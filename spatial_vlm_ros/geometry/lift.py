@@ -7,7 +7,6 @@ Works in the optical frame of the camera. Does not use relations or words of the
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,7 +14,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import normalised_axes, rectified
 from spatial_vlm_ros.geometry.depth import check_depth, clip_depth
@@ -123,18 +121,7 @@ def surface_at(
     Returns:
         (H, W) bool; nothing is set where no pixel within NEAREST pixels of the point is measured and part of `of`.
     """
-    if depth.ndim != 2 or not depth.size:
-        raise ShapeError("depth", "(H, W) metres", str(depth.shape))
-    if np.shape(k) != (3, 3):
-        raise ShapeError("k", "(3, 3) pixels", str(np.shape(k)))
-    if of is not None and (of.shape != depth.shape or of.dtype != np.bool_):
-        raise ShapeError("of", f"{depth.shape} bool, the shape of depth", f"{of.shape} {of.dtype}")
     height, width = depth.shape
-    for name, length in (("step", step), ("reach", reach)):
-        if not 0.0 < length < math.inf:
-            raise InputError(name, str(length), "more than 0 m", "use a length in metres")
-    if not (0.0 <= point_xy[0] <= width and 0.0 <= point_xy[1] <= height):
-        raise InputError("point_xy", str(point_xy), f"a point in the image of {width}x{height} pixels")
     usable = np.isfinite(depth) & (depth > 0.0)
     if of is not None:
         usable &= of

@@ -81,6 +81,8 @@ STEEPEST = 6.0  # slope of a surface against the image (80 degrees) from which i
 _BELOW = 0.1  # height of the strip below a table's box, as a fraction of the box's, that shows what it stands on
 _MIN_PIECE = 8  # pixels; smaller pieces are noise
 _MIN_MODEL = 30  # pixels in one box only from which its depth and colour are learnt
+_TELLING = 0.2  # fraction of what a box has of a piece, from which pixels in no other box show what its object is like
+_STRIP = 4  # pixels; a narrower floor is the foot of an object
 _CORE = 0.6  # fraction of a box, around its centre, that shows its object if nothing else does
 _UNLIKE = 6.0  # squared deviation from which the middle of a box shows another object than the piece's owner
 _MIN_FILL = 0.04  # fraction of a box that its pieces must fill; less is a flat or unmeasured object
@@ -170,6 +172,9 @@ def masks_from_boxes(
                 mask[_core(box)] = True
             elif np.count_nonzero(mask) < max(lift_config.min_pixels, _MIN_FILL * mask.size):
                 mask = _flat_mask(look, box, claimed[_window(box)], mask)
+            elif support is not None:
+                low = np.isfinite(frame.depth[_window(box)]) & ~(raised | claimed)[_window(box)]
+                mask |= _floor(look, box, mask, low & (owners[_window(box)] < 0), support)
             patches[i] = Patch(_window(box), mask).tight()
     return [patch for patch in patches if patch is not None]
 
@@ -317,9 +322,13 @@ def _owners(
     owned = np.asarray(own.any(axis=0))
     claims = np.where(owned, filled, filled | (covered >= _SHARED))
     claims[owner[owned], np.flatnonzero(owned)] = True
+    most = len(pieces.areas)
+    core = np.array([np.bincount(pieces.labels[_window(box)][_core(box)].ravel(), minlength=most) for box in boxes])
+    aside = owned & (core[owner, np.arange(len(owner))] < _MIN_MODEL)  # it may show what is under that box's object
+    claims |= own & aside & ~table[:, None]
     claimants = claims.sum(axis=0)
     owners = np.where(claimants == 1, claims.argmax(axis=0), -1).astype(np.int16).take(pieces.labels)
-    for piece in np.flatnonzero(claimants > 1).tolist():
+    for piece in sorted(np.flatnonzero(claimants > 1).tolist(), key=lambda p: -int(pieces.areas[p])):
         first = int(owner[piece]) if owned[piece] else -1
         rivals = sorted(np.flatnonzero(claims[:, piece]).tolist(), key=lambda b: b != first)
         _divide(look, pieces, piece, boxes, rivals, first, owners)
@@ -339,35 +348,55 @@ def _divide(
 ) -> None:
     """Divide one piece among boxes that overlap on it; `first` owns it, -1 for none. Changes `owners`.
 
-    Pixels that only one box can own show the depth and colour of its object. A box without such pixels shows its object
-    in the middle, if it is an object on the owner or in front of it: the middle of a box behind the owner shows the
-    owner, so such a box gets no share. Its place in a box counts as well.
+    Pixels that only one box can own show the depth and colour of its object, if they are not only a rim of it. Else its
+    middle does, beside smaller boxes in it, if it is an object on the others or in front of them: the middle of a box
+    behind another one shows that one, and the rim is all that is known. Its place in a box counts as well.
     """
     shared, least = np.zeros(owners.shape, np.uint8), np.full(owners.shape, np.inf, np.float32)
     for b in rivals:
         shared[_window(boxes[b])] += 1
-    owning: Likeness | None = None
-    for b in rivals:
+    models: dict[int, Likeness] = {}
+    parts = {b: (_window(boxes[b]), pieces.labels[_window(boxes[b])] == piece) for b in rivals}
+    rims = {b: (owners[here] == b) | (inside & (shared[here] == 1)) for b, (here, inside) in parts.items()}
+    for b, (_, inside) in parts.items():
+        if np.count_nonzero(rims[b]) >= max(_MIN_MODEL, _TELLING * np.count_nonzero(inside)):
+            models[b] = look.model(boxes[b], rims[b])
+    known = dict(models)
+    for b, (here, inside) in parts.items():
         box = x0, y0, x1, y1 = boxes[b]
-        here = _window(box)
-        inside = pieces.labels[here] == piece
-        shown = (owners[here] == b) | (inside & (shared[here] == 1))
-        if np.count_nonzero(shown) < _MIN_MODEL:
+        if b not in models:
             middle = np.zeros(inside.shape, np.bool_)
             middle[_core(box)] = True
             middle &= inside
-            shown = middle if np.count_nonzero(middle) >= _MIN_MODEL else inside
-            if owning is not None and np.median(owning.unlike(look, box)[shown]) <= _UNLIKE:
+            beside = middle & ~_smaller(box, [boxes[other] for other in rivals])
+            middle = next((some for some in (beside, middle) if np.count_nonzero(some) >= _MIN_MODEL), inside)
+            x, y = (x0 + x1) / 2, (y0 + y1) / 2
+            over = {o for o in known if boxes[o][0] <= x < boxes[o][2] and boxes[o][1] <= y < boxes[o][3]}
+            others = [known[o] for o in known if o == first or o in over]
+            if all(np.median(model.unlike(look, box)[middle]) > _UNLIKE for model in others):
+                models[b] = look.model(box, middle)
+            elif np.count_nonzero(rims[b]) >= _MIN_MODEL:
+                models[b] = look.model(box, rims[b])
+            else:
                 continue
-        model = look.model(box, shown)
-        if b == first:
-            owning = model
         across = ((np.arange(x0, x1) - (x0 + x1 - 1) / 2) / (x1 - x0)) ** 2
         down = ((np.arange(y0, y1) - (y0 + y1 - 1) / 2) / (y1 - y0)) ** 2
-        cost = model.unlike(look, box) + 4.0 * (across + down[:, None]) + math.log(inside.size)
+        cost = models[b].unlike(look, box) + 4.0 * (across + down[:, None]) + math.log(inside.size)
         better = inside & (cost < least[here])
         np.copyto(least[here], cost, where=better)
         owners[here][better] = b
+
+
+def _smaller(box: PixelBox, others: Sequence[PixelBox]) -> Mask:
+    """(h, w) bool: pixels of a box in smaller ones that lie in it for the most part."""
+    x0, y0, x1, y1 = box
+    within = np.zeros((y1 - y0, x1 - x0), np.bool_)
+    for left, top, right, bottom in others:
+        area = (right - left) * (bottom - top)
+        common = max(0, min(right, x1) - max(left, x0)) * max(0, min(bottom, y1) - max(top, y0))
+        if area < within.size and common >= _OWNED * area:
+            within[max(0, top - y0) : bottom - y0, max(0, left - x0) : right - x0] = True
+    return within
 
 
 def _give_rest(frame: RgbdFrame, known: Mask, boxes: Sequence[PixelBox], owners: npt.NDArray[np.int16]) -> None:
@@ -416,15 +445,51 @@ def _core(box: PixelBox) -> tuple[slice, slice]:
     return slice(dy, max(dy + 1, y1 - y0 - dy)), slice(dx, max(dx + 1, x1 - x0 - dx))
 
 
-def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
-    """Pixels of a box whose colour differs from that around it, else its core; `claimed` by masks, `raised`: (h, w)."""
+def _floor(look: Look, box: PixelBox, own: Mask, low: Mask, support: Plane) -> Mask:
+    """(h, w) bool: the visible floor of a tray or bookcase, as low as the support, of what is measured there (`low`).
+
+    It lies between pixels above it, in the image and within the rectangle around them, and its colour is rather theirs
+    than that around the box.
+    """
+    depth, floor = look.frame.depth[_window(box)], np.zeros_like(low)
+    own, (around, ring) = own & np.isfinite(depth), _ring(look, box)
+    low = low & np.logical_or.accumulate(own, axis=1) & np.logical_or.accumulate(own[:, ::-1], axis=1)[:, ::-1]
+    if min(map(np.count_nonzero, (own, low, ring))) < _MIN_MODEL:
+        return floor
+    xs, ys = normalised_axes(look.frame.camera)
+    rows, columns = np.nonzero(own | low)
+    rays = np.stack((xs[columns + box[0]], ys[rows + box[1]], np.ones(len(rows))), axis=1)
+    places = (rays * depth[rows, columns, None]) @ np.linalg.svd(support.normal[None])[2][1:].T
+    above = own[rows, columns]
+    side = np.diff(cv2.boxPoints(cv2.minAreaRect(places[above].astype(np.float32)))[:2], axis=0)[0]
+    places = places @ np.stack((side, (-side[1], side[0])), axis=1)
+    first, last = np.percentile(places[above], (1, 99), axis=0)
+    within = ~above & ((places > first) & (places < last)).all(axis=1)
+    floor[rows[within], columns[within]] = True
+    lab = look.lab(box).astype(np.float32)
+    inner, outer = (
+        (((lab - usual) / (spread + 2.0)) ** 2).mean(axis=2)
+        for usual, spread in map(usual_values, (lab[own], look.lab(around)[ring].astype(np.float32)))
+    )
+    alike = cv2.medianBlur((floor & (inner < outer)).view(np.uint8), 5) & floor
+    return np.asarray(cv2.morphologyEx(alike, cv2.MORPH_OPEN, np.ones((_STRIP, _STRIP), np.uint8)), np.bool_)
+
+
+def _ring(look: Look, box: PixelBox) -> tuple[PixelBox, Mask]:
+    """A larger box, and its pixels that are not in the box itself."""
     x0, y0, x1, y1 = box
     height, width = look.frame.depth.shape
     margin = max(4, round(0.15 * max(x1 - x0, y1 - y0)))
     around = max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
     ring = np.ones((around[3] - around[1], around[2] - around[0]), np.bool_)
     ring[y0 - around[1] : y1 - around[1], x0 - around[0] : x1 - around[0]] = False
-    mask = np.zeros((y1 - y0, x1 - x0), np.bool_)
+    return around, ring
+
+
+def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
+    """Pixels of a box whose colour differs from that around it, else its core; `claimed` by masks, `raised`: (h, w)."""
+    around, ring = _ring(look, box)
+    mask = np.zeros((box[3] - box[1], box[2] - box[0]), np.bool_)
     if np.count_nonzero(ring) >= _MIN_MODEL:
         usual, spread = usual_values(look.lab(around)[ring].astype(np.float32))
         apart = (look.lab(box) - usual) / (spread + 2.0)  # JPEG and sensor noise of a plain surface

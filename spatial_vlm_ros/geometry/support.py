@@ -36,7 +36,8 @@ _EVERY = 4  # step between the rows and columns of a box that are used for its d
 _SURFACES = frozenset(
     (
         *("table", "tabletop", "desk", "desktop", "counter", "countertop", "worktop", "bench", "workbench"),
-        *("workspace", "floor", "ground", "carpet", "rug"),
+        *("workspace", "floor", "ground", "carpet", "rug", "bed", "sofa", "couch", "mattress", "island", "vanity"),
+        *("windowsill", "sill"),
     )
 )
 

@@ -16,7 +16,8 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import MOVING, NOT, NUMBERS, ONE_OF, SURFACE
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.part_words import in_anchors, in_parts, mapped, with_anchors
+from spatial_vlm_ros.language.part_words import in_anchors, in_parts, mapped, unstacked, with_anchors
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
 from spatial_vlm_ros.language.questions_of_space import ranked, read_question
 from spatial_vlm_ros.language.refusals import no_order, refused, unexpected
@@ -123,9 +124,7 @@ _LAYING = frozenset({"lay", "rest", "balance", "drape", "spread", "stretch"})  #
 _ANYTHING = frozenset({"something", "anything", "stuff"})
 _PARTITIVE = frozenset({"part of", "out of", "taken out of", "from", "among"})
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
-_COMMA_MEANS_NOTHING_AFTER = frozenset(
-    {"VERB", "DET", "FRAME", "AND", "BUT", "THEN", "COMMA", "REL", "IS", "WHICH", "THATIS"}
-)
+_COMMA_MEANS_NOTHING_AFTER = word_set("VERB DET FRAME AND BUT THEN COMMA REL IS WHICH THATIS")
 _COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "COMMA", "FROM"})
 
 
@@ -510,7 +509,10 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
     consistent = _consistent(readings, instruction)
     if not consistent:
         raise refused(instruction, "contradiction")
-    return tuple(replace(in_parts(reading), account=told) for reading in ranked(consistent))
+    found = [replace(in_parts(reading), account=told) for reading in ranked(consistent)]
+    # A stack may be one object for the detector, or the objects in it.
+    found += [other for reading in found if (other := unstacked(reading)) is not reading]
+    return ranked(found) if len(found) > len(consistent) else tuple(found)
 
 
 def _tagged(said: _Said) -> tuple[Tagger, list[WordRole], bool]:

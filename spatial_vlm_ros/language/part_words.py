@@ -15,7 +15,9 @@ from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 from spatial_vlm_ros.types.query import Preposition, SpaceQuestion
 
-CENTRES, CORNERS, EDGES, SHARES, ROWS = map(WORDS.words, ("centres", "corners", "edges", "shares", "rows"))
+CENTRES, CORNERS, EDGES, SHARES, ROWS, STACKS = map(
+    WORDS.words, ("centres", "corners", "edges", "shares", "rows", "stacks")
+)
 COMPARTMENTS, BURNERS, LEVELS = map(WORDS.words, ("compartments", "burners", "levels"))
 TIERED = tuple(map(" ".join, WORDS.phrases("tiered")))
 DRAWERS, DOORS = WORDS.words("drawers"), WORDS.words("doors")
@@ -32,7 +34,7 @@ NEVER_LABELLED = CENTRES | CORNERS | EDGES | COMPARTMENTS | BURNERS | {"half"}
 STOVES, DIVIDED, SHELVED, STEPPED = map(WORDS.words, ("stoves", "divided", "shelved", "stepped"))
 LIDDED, TRAYS = WORDS.words("lidded"), WORDS.words("trays")
 CHESTS, CLOSING = (WORDS.words("closing_chests") | WORDS.words(others) for others in ("open_chests", "closets"))
-OPEN_CONTAINERS = DIVIDED | WORDS.words("open_containers")
+OPEN_CONTAINERS, VESSELS = DIVIDED | WORDS.words("open_containers"), WORDS.words("vessels")
 WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | STEPPED | SURFACES | CONTAINERS
 
 
@@ -210,6 +212,50 @@ def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
         whole = NounPhrase(" ".join(before))
         return replace(phrase, category=head, relations=(*relations, RelationClause("part of", (whole,))))
     return _with(phrase, relations=relations)
+
+
+_SHARES_OF_STACK = {
+    "at the top of": "highest", "at the bottom of": "lowest", "at the centre of": "middle", "on": None, "inside": None,
+    "part of": None,
+}  # fmt: skip
+
+
+def unstacked(query: SpatialQuery) -> SpatialQuery:
+    """A query that says "the stack of books" by the books that lie on one another; the same if it has no stack."""
+    return mapped(query, _member, _beside_stack)
+
+
+def _member(phrase: NounPhrase) -> NounPhrase:
+    """One of a stack ("the top book of the stack"), or a phrase whose relations may name stacks of other objects."""
+    for clause in phrase.relations:
+        kind = _stacked(clause.anchors[0], phrase.category)
+        if kind is None or phrase.category not in ("object", kind) or clause.relation not in _SHARES_OF_STACK:
+            continue
+        where = phrase.superlative or _SHARES_OF_STACK[clause.relation]
+        where = "highest" if clause.preposition == ON_TOP_OF else where
+        on, under = (RelationClause(name, (NounPhrase(kind),), negated=clause.negated) for name in ("on", "supporting"))
+        told = (on, under) if clause.negated or where == "middle" else (under,) if where == "lowest" else (on,)
+        rest = tuple(each for each in phrase.relations if each is not clause)
+        ordered = where if not clause.negated and where in ("highest", "lowest") else None
+        return replace(phrase, category=kind, superlative=ordered, relations=(*rest, *told))
+    return _with(phrase, relations=tuple(map(_beside_stack, phrase.relations)))
+
+
+def _beside_stack(said: _Related) -> _Related:
+    """A relation to a stack: to its highest member for what is on it, else to its lowest."""
+    anchor, upper = said.anchors[0], said.relation in ("on", "above")
+    kind = _stacked(anchor, "")
+    if not kind:
+        return with_anchors(said, _member)
+    touching = RelationClause("on" if upper else "supporting", (NounPhrase(kind),))
+    end = NounPhrase(kind, superlative="highest" if upper else "lowest", relations=(touching,))
+    return replace(said, anchors=(end, *said.anchors[1:]))
+
+
+def _stacked(phrase: NounPhrase, kind: str) -> str | None:
+    """What a stack is of, `kind` if that is not said; None for other phrases."""
+    *members, head = phrase.category.split(" ")
+    return (" ".join(members) or kind) if head in STACKS and phrase == NounPhrase(phrase.category) else None
 
 
 def _in_row(phrase: NounPhrase) -> NounPhrase:

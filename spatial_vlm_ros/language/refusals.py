@@ -9,15 +9,15 @@ from spatial_vlm_ros.errors import NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language.acts import PURE_VERBS, past_forms, words_of
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.patterns import read_table
+from spatial_vlm_ros.language.patterns import read_table, word_set
 from spatial_vlm_ros.language.sentence import Attachable, Phrase, VerbPhrase
 from spatial_vlm_ros.language.words import Word
 
 _READ = read_table("refusals")
-_NAMED_FIRST = frozenset(
-    {"FOREIGN", "SYMBOL", "SELF", "VAGUE", "RANGE", "DOUBTFUL", "UNITLESS", "UNCOUNTED", "SIGNED", "PORTION",
-     "PARTICIPLE", "POSSESSIVE", "WISHED", "COMPARED", "TIME", "TURNED", "DENIED", "EACH", "ADVERB", "UNKNOWN_VERB"}
-)  # fmt: skip
+_NAMED_FIRST = word_set(
+    """FOREIGN SYMBOL SELF VAGUE RANGE DOUBTFUL UNITLESS UNCOUNTED SIGNED PORTION PARTICIPLE POSSESSIVE WISHED COMPARED
+    TIME TURNED DENIED EACH ADVERB UNKNOWN_VERB"""
+)
 _REASONS = _READ["kinds"] | _READ["reasons"]
 _BY_WORD = {word: entry["told"] for entry in _READ["words"].values() for word in entry["words"].split()}
 """Reason and repair for some words that are refused."""

@@ -36,10 +36,10 @@ _FORMING = frozenset({"if", "mind", "by"})
 _TELLING = frozenset({"i", "we", "i'm", "we're", "it", "it's", "that"})
 _WISHING = word_set("if whether to i'd we'd it'd it'll would hope hoping wonder wondering")
 _ABLE = frozenset({"can", "could", "will", "would", "may", "might", "should", "please"})
-_WARM = frozenset(
-    {"grateful", "thankful", "obliged", "glad", "happy", "pleased", "kind", "good", "nice", "lovely", "sweet", "great",
-     "appreciate", "wonder", "wondering", "ask", "mind", "help", "possible", "like", "love", "hope", "ok", "fine"}
-)  # fmt: skip
+_WARM = word_set(
+    """grateful thankful obliged glad happy pleased kind good nice lovely sweet great appreciate wonder wondering ask
+    mind help possible like love hope ok fine"""
+)
 _TIMES = frozenset({"minute", "minutes", "hour", "hours", "second", "seconds", "day", "days", "week", "weeks"})
 _NAMING = frozenset({"DET", "QTY", "NUM", "THAT", "ALONE"})
 _LINKS = frozenset({"and", "so", "but", "well", "because", "since", "as", "though", "although", "now"})

@@ -95,7 +95,8 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         for other, same in _ending(seen):
             if number == same:
                 alike = _named((*said[:-length], "it"), (*seen[:-other], "it"), given)
-                fit = max(fit, min(alike, SYNONYM))
+                whole = (length, other) == (len(said), len(seen))  # a remote is a remote control, not any controller
+                fit = max(fit, min(alike, PART if whole else SYNONYM))
     if fit > LESS_SPECIFIC:
         return fit
     # A detector calls cream cheese "the cream cheese box", and the bbq sauce a sauce bottle. A bag of apples is not an
@@ -105,6 +106,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
     if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
         inside = _named(said, seen[:-1], given)
+        inside = NONE if inside == LESS_SPECIFIC else inside  # a toy box is no dinosaur
         fit = max(fit, OTHER_KIND if inside == HYPERNYM else min(inside, HEAD_ONLY))
     form, of, stuff = label.lower().partition(" of ")
     if of and form.split()[-1] in _FORMS:
@@ -163,14 +165,14 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         excluded = bool(asked and colours and not asked & colours) or any(other_material(w, told) for w in unknown)
         excluded |= any(word[0].isdigit() or word in NUMBERS or is_unit(word) for word in unknown)  # not measured
         return NONE if apart or other_kind or excluded else HEAD_ONLY
+    if seen_head == "dispenser" and said_head in _STUFFS and set(said) <= set(seen_modifiers):
+        return OTHER_KIND
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _KNOWN_OBJECTS):
         return PART
     if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:
         shown = min(_named(said, tuple(seen_modifiers), given), PART)
         if shown > HEAD_ONLY:
             return shown
-    if seen_head == "dispenser" and said_head in _STUFFS and set(said) <= set(seen_modifiers):
-        return OTHER_KIND
     if said_head in seen_modifiers and seen_head in _HOLDERS:
         return LESS_SPECIFIC
     if seen_head in _members(said_head) and not unknown:

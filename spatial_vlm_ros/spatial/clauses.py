@@ -20,11 +20,12 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.regions import SUPPORT_NOUNS
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.relations.pairs import least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
 from spatial_vlm_ros.spatial.relations.topmost import from_the_topmost
-from spatial_vlm_ros.spatial.which_surface import means_inside
+from spatial_vlm_ros.spatial.which_surface import is_shelf_unit, means_inside
 from spatial_vlm_ros.types import Distance, FrameOfReference, PinholeCamera, RelationClause
 
 # --------------------------------------------------------------------------------------------------
@@ -239,6 +240,12 @@ class Asked:
                 if any(closing):
                     margin, sigma = RELATIONS["inside"](pairs)
                     measured = least_sure(measured, (np.where(closing, margin, FAR), sigma))
+            elif self.clause.relation == "on":  # what stands in a shelf unit is on it
+                shelved = np.array([is_shelf_unit(pairs.layout, int(row)) for row in pairs.anchors])
+                if shelved.any():
+                    within = RELATIONS["inside"](pairs)
+                    better = shelved & (within[0] > measured[0])
+                    measured = np.where(better, within[0], measured[0]), np.where(better, within[1], measured[1])
             found = self.judged(*measured)
             self.known.keep(self.clause, pairs, found)
         return found[0], self.evidence.weighed(self.clause, pairs, found[1])
@@ -494,7 +501,12 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
     sigma = np.hypot(noise / 2 + 0.005, layout.sigma_floor[targets])
     out.margin[targets] = asked.config.relation.contact + noise - np.abs(layout.bottom[targets])
     # An object in or on another object is not on the surface itself, however thin the other object is.
-    supporting_objects = np.flatnonzero(layout.measured)
+    low = layout.top < asked.config.relation.contact
+    itself = [
+        row for row, obj in enumerate(layout.scene.objects)
+        if low[row] and SUPPORT_NOUNS.intersection(obj.detection.label.lower().split()[-1:])
+    ]  # fmt: skip
+    supporting_objects = np.setdiff1d(np.flatnonzero(layout.measured), itself)
     for some in _blocks(targets, len(supporting_objects)):
         pairs = Pairs(layout, view, some, supporting_objects)
         carried = np.maximum(RELATIONS["inside"](pairs)[0], RELATIONS["on"](pairs)[0])

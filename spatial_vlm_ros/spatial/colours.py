@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from spatial_vlm_ros.language.patterns import WORDS
+from spatial_vlm_ros.language.patterns import WORDS, word_set
 
 _FAMILY_OF = WORDS.meanings("colour_families")
 _NEAR_FAMILIES = frozenset(map(frozenset, WORDS.phrases("near_colours")))
@@ -40,9 +40,7 @@ def near_families(one: str, other: str) -> bool:
 
 _MATERIAL_OF = WORDS.meanings("materials")
 
-_GENERAL = frozenset(
-    ("metal", "metallic", "wood", "wooden", "plastic", "glass", "ceramic", "paper", "cloth", "fabric", "foam", "stone")
-)
+_GENERAL = word_set("metal metallic wood wooden plastic glass ceramic paper cloth fabric foam stone")
 """General words for a material, of which other words name kinds."""
 _PASSING_FOR = frozenset({"rubber", "silicone", "sponge"})
 """Materials that people may call by the general word though they are not a kind of it."""

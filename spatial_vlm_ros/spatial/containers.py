@@ -47,6 +47,7 @@ _WALL, _WALL_SHARE = 0.004, 0.04  # thickness of a container's wall, metres, or 
 _SECTORS, _RIM_SEEN = 12, 0.6  # directions in which a rim is searched for, and the fraction in which it must be seen
 _OUTER = 0.7  # fraction of the way from the middle to the outline from which the wall begins
 _OPEN = 0.6  # fraction of the inner half of an opening that must be seen through
+_FREE = 0.2  # fraction of the inner half of an opening that must be clear of what is in it, to be used alone
 _OUT = 0.3  # fraction of the inner half of an opening that must be clear of its surroundings to be used alone
 _FLOOR_SEEN = 0.3  # fraction of an opening over which a floor must be seen to count as one
 _CONTENT = 0.5  # fraction of a container's depth from which something seen over its middle is in the way
@@ -177,6 +178,10 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     about = [layout.footprint[other] for other in _around(layout, row)]
     in_sight = own[~np.any([lies_in(cabinet, own[:, :2]) for cabinet in about], axis=0)] if about else own
     rim = _rim_height(in_sight, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
+    walls = own[own[:, 2] < rim + RISE, :2]
+    if rim < layout.top[row] and len(walls) >= _FEW:  # a raised lid is not over the opening
+        outline = hull(walls)
+        middle = (outline.min(axis=0) + outline.max(axis=0)) / 2
     if layout.floor <= rim + FLUSH:
         return NoSurface("unseen", f"the camera is too low to see the opening of {name}", row)
     _, open_cells = seen_through(relief, grid, rim, float(layout.top[row]) + RISE)
@@ -186,6 +191,10 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     wall = max(_WALL, _WALL_SHARE * width)
     out = core & ~grid.filled(layout.footprint[_around(layout, row)])  # for a drawer, the part outside its cabinet
     core = out if out.sum() > _OUT * core.sum() else core
+    smaller = layout.measured & (layout.mean_side < layout.mean_side[row]) & (layout.bottom < layout.top[row])
+    held = np.flatnonzero(smaller & lies_in(outline, layout.centre[:, :2]) & (np.arange(len(layout)) != row))
+    beside_them = core & ~grid.filled(layout.footprint[held])
+    core = beside_them if beside_them.sum() > _FREE * core.sum() else core
     if open_cells[core].sum() < _OPEN * core.sum():
         return NoSurface("closed", f"{name} is closed or full", row)
     shrunk = middle + (outline - middle) * max(0.1, 1.0 - 2.0 * wall / width)

@@ -28,6 +28,7 @@ from spatial_vlm_ros.language.dialogue import (
     with_command,
     with_name,
 )
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.rendering import left_out, say_step
 from spatial_vlm_ros.language.steps import by_step, keeps_away
 from spatial_vlm_ros.language.words import check
@@ -44,11 +45,10 @@ _MOST_WORDS = 16  # words of an answer that states one object and denies another
 _ONE = "object"  # the category of "one"
 _COUNTED_FROM_LEFT = re.compile(r"\bcounted from the left\b|: the left(?:,| or) ")
 _TWO_MEANINGS = re.compile(r"right|(?:no )?(?:(?:that|this|it) is )?(?P<no>not the right(?: one)?)")  # true, and a side
-_FUNCTION_WORDS = frozenset({
-    "the", "a", "an", "one", "ones", "it", "is", "its", "that", "this", "of", "to", "by", "with", "at", "in", "on",
-    "and", "which", "stands", "please", "i", "mean", "meant", "want", "further", "far", "more", "farther", "over",
-    "there", "side", "hand",
-})  # fmt: skip
+_FUNCTION_WORDS = word_set(
+    """the a an one ones it is its that this of to by with at in on and which stands please i mean meant want further
+    far more farther over there side hand"""
+)
 """Words of an answer that distinguish nothing."""
 _UNSEEN = frozenset({_ONE, "me", "you"})  # what is forbidden, but cannot be kept away from
 _NO_ANSWER = "this does not answer the question"

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.support import LEVEL, UNKNOWN_TILT
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform, UpSource
 
@@ -29,23 +30,15 @@ Array = npt.NDArray[np.float64]
 _BELOW = 0.05  # metres on the ground within which a place has no direction from the viewer
 _REPAIR = "use the camera's or the robot's view"
 
-OWN_SIDED = frozenset(
-    (
-        *("chair", "armchair", "wheelchair", "highchair", "sofa", "couch", "settee", "loveseat", "bench", "seat"),
-        *("throne", "pram", "stroller", "pushchair", "saddle"),
-        *("car", "truck", "lorry", "van", "bus", "taxi", "bicycle", "bike", "motorcycle", "motorbike", "scooter"),
-        *("tractor", "forklift", "digger", "excavator", "train", "locomotive", "tram", "plane", "aeroplane"),
-        *("airplane", "helicopter", "boat", "ship", "robot", "drone", "vehicle"),
-        *("person", "man", "woman", "boy", "girl", "child", "kid", "baby", "human", "doll", "figure", "figurine"),
-        *("mannequin", "statue", "puppet", "minifigure"),
-        *("animal", "bird", "chick", "chicken", "hen", "rooster", "duck", "duckling", "goose", "owl", "penguin"),
-        *("parrot", "dog", "puppy", "cat", "kitten", "horse", "pony", "unicorn", "donkey", "cow", "bull", "calf"),
-        *("pig", "piglet", "sheep", "lamb", "goat", "bear", "teddy", "rabbit", "bunny", "mouse", "rat", "hamster"),
-        *("elephant", "lion", "tiger", "giraffe", "zebra", "fox", "wolf", "deer", "monkey", "gorilla", "panda"),
-        *("frog", "turtle", "tortoise", "lizard", "crocodile", "fish", "shark", "whale", "dolphin", "crab"),
-        *("dinosaur", "dragon", "hippo", "rhino", "camel", "kangaroo", "koala", "hedgehog", "squirrel"),
-        *("shoe", "boot", "trainer", "sneaker", "sandal", "slipper", "shirt", "jacket", "coat"),
-    )
+OWN_SIDED = word_set(
+    """chair armchair wheelchair highchair sofa couch settee loveseat bench seat throne pram stroller pushchair saddle
+    car truck lorry van bus taxi bicycle bike motorcycle motorbike scooter tractor forklift digger excavator train
+    locomotive tram plane aeroplane airplane helicopter boat ship robot drone vehicle person man woman boy girl
+    child kid baby human doll figure figurine mannequin statue puppet minifigure animal bird chick chicken hen
+    rooster duck duckling goose owl penguin parrot dog puppy cat kitten horse pony unicorn donkey cow bull calf pig
+    piglet sheep lamb goat bear teddy rabbit bunny mouse rat hamster elephant lion tiger giraffe zebra fox wolf deer
+    monkey gorilla panda frog turtle tortoise lizard crocodile fish shark whale dolphin crab dinosaur dragon hippo
+    rhino camel kangaroo koala hedgehog squirrel shoe boot trainer sneaker sandal slipper shirt jacket coat"""
 )
 """Last words of labels of objects whose left is their own left hand; all other fronts are seen by a person who faces
 them (stove, cabinet, …)."""

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.extent import usual_size
+from spatial_vlm_ros.language.part_words import VESSELS
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.types import FrameOfReference, HiddenRegion, Mask, NounPhrase
 
@@ -24,10 +26,7 @@ _CELLS = 7  # of the grid across the object
 _FINEST, _MOST_CELLS = 0.004, 200  # metres of a cell; cells along a side of the grid
 _BOX_CELLS = 16  # along the longer side of a region, in which its largest box is searched for
 _ALL_BUT = 0.95  # fraction of its width that must fit in: a little may stick out
-_OPEN = frozenset(
-    ("bowl", "cup", "mug", "basket", "bucket", "bin", "pot", "saucepan", "vase", "glass", "tumbler", "crate", "basin",
-     "tub", "beaker", "pan", "container", "drawer", "bag")
-)  # fmt: skip
+_OPEN = VESSELS | word_set("bin crate tub container drawer bag")
 """Nouns of objects that are open at the top; other objects are open if the middle of their top is missing."""
 _CORE, _SUNK = 0.6, 0.35  # fraction of an outline around its middle; fraction of the height that counts as the top
 _SAMPLED, _FEW, _MISSING = 400, 12, 0.3  # points used; least number expected; fraction of these that would show a top

@@ -9,15 +9,14 @@ import numpy as np
 
 from spatial_vlm_ros.language.lexicon import ITSELF
 from spatial_vlm_ros.language.part_words import CENTRES, CORNERS, EDGES, IN, ON
+from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause
 
-SUPPORT_NOUNS = frozenset(
-    (
-        *("table", "tabletop", "desk", "desktop", "counter", "countertop", "worktop", "bench", "workbench"),
-        *("floor", "ground", "surface", "bin"),
-    )
+SUPPORT_NOUNS = word_set(
+    """table tabletop desk desktop counter countertop worktop bench workbench floor ground surface bin bed island
+    vanity windowsill"""
 )
 LOWEST_NOUNS = frozenset({"floor", "ground"})
 _CLEARLY_LOWER = 0.15  # metres below the support plane from which a surface is the floor

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States that geometry decides: a drawer is open or closed, a container with an object in it is not empty."""
+"""States that geometry decides: a drawer or a box is open or closed, a container with an object in it is not empty."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import DRAWERS
+from spatial_vlm_ros.language.part_words import DRAWERS, LIDDED
 from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
 from spatial_vlm_ros.spatial.belief import normal_cdf
+from spatial_vlm_ros.spatial.containers import is_open
+from spatial_vlm_ros.spatial.free_space import Relief
 from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
+from spatial_vlm_ros.spatial.surfaces import SupportContext
 from spatial_vlm_ros.types import FrameOfReference
 
 OPEN, CLOSED, EMPTY = "open", "closed", "empty"
@@ -20,6 +24,7 @@ _CARRIERS = word_set("board chair coaster mat pad placemat plate platter riser s
 """Supports for objects: with an object on it, one is neither empty nor free."""
 _OUT, _OUT_WIDTH = 0.05, 0.012
 """Metres of visible depth of an open drawer, and the width of that limit: handles stick out by 2 to 4 cm."""
+_SEEN = 0.95  # probability that a box is open if no lid is seen at its top, and that it is closed if one is
 _TOLD = 0.08  # least visible width of a front, in metres, before it counts as closed
 _STRAY = 3.0  # percent of the points at either end that may be strays, or a handle
 _FEW = 20  # points
@@ -46,6 +51,9 @@ def state_chance(word: str, layout: Layout) -> Array:
     chance = np.full(len(layout), np.nan)
     for row, obj in enumerate(layout.scene.objects):
         words = obj.detection.label.lower().split()
+        if LIDDED.intersection(words[-1:]) and layout.measured[row]:
+            around = SupportContext(layout, Relief.of(layout, DepthConfig()), PlaceConfig(), (), 0.0)
+            chance[row] = _SEEN if is_open(around, row) else 1.0 - _SEEN
         if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
             continue
         # A closed drawer shows only its flat front, an open one also its inside.

@@ -42,7 +42,12 @@ def may_have_a_lid(layout: Layout, row: int) -> bool:
 
 def boards_of(layout: Layout, row: int) -> int:
     """Number of an object's boards that objects stand on, if it is a shelf unit by its label; else 1."""
-    return len(levels(layout, row)) if _is_one_of(layout, row, SHELVED - CLOSING) else 1
+    return len(levels(layout, row)) if is_shelf_unit(layout, row) else 1
+
+
+def is_shelf_unit(layout: Layout, row: int) -> bool:
+    """True if an object has open boards, by its label."""
+    return _is_one_of(layout, row, SHELVED - CLOSING)
 
 
 def roof_of(layout: Layout, row: int) -> Array:

@@ -27,6 +27,7 @@ _HOLDS = frozenset({"on", "inside"})
 _CONTENTS = frozenset({"containing", "supporting"})
 _OF_PARTS = _CONTENTS | {"part of"}
 _KNOWN = 0.5  # least belief in the words that distinguish a part
+_TAKEN = 0.3  # probability that an object is in a part, from which it is not called empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +104,10 @@ def with_contents(found: Found, phrase: NounPhrase, anchor: PhraseBelief, layout
     if CLOSED in phrase.attributes:  # only an open drawer is found
         return dataclasses.replace(found, parts=(), reason="is closed there")
     if EMPTY in phrase.attributes:
-        every = np.flatnonzero(layout.measured)
-        parts = tuple(p for p in parts if not _in(layout, p, every[every != p.row], holds).any())
+        parts = tuple(
+            p for p in parts
+            if not _in(layout, p, np.flatnonzero(layout.mean_side < layout.mean_side[p.row]), _TAKEN).any()
+        )  # fmt: skip
     if parts == found.parts:
         return found
     return dataclasses.replace(

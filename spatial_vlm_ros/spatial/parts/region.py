@@ -21,6 +21,7 @@ colour; or nothing but the words."""
 
 _MOST_POINTS = 40_000  # most points of an object that are used
 _SMEARED = 0.01  # metres over the top of an object to which its depth may be smeared
+_WIDER = 1.3  # times as wide as a hole, from which an object lies on it
 _OFF = 0.005  # metres: uncertainty of the outline of a part
 _LEAST_SHARE = 0.01  # fraction of the points that may lie outside a rectangle: edges of masks smear
 
@@ -163,7 +164,9 @@ def held(layout: Layout, region: Region, targets: np.ndarray) -> tuple[Array, Ar
     aside = depth_inside(around, np.where(np.isfinite(centre[:, :2]), centre[:, :2], 1e6))
     low, high = region.span
     bottom = layout.bottom[targets]
-    upright = np.minimum(bottom - low, high - bottom)
+    # What rises from a hole shows no more than its upper part.
+    fits = region.walled & (layout.mean_side[targets] < _WIDER * 2 * rectangle_of(region.outline).half.min())
+    upright = np.minimum(bottom - low, high + np.where(fits, layout.relation.contact, 0.0) - bottom)
     noise = np.hypot(layout.sigma[targets], _OFF)
     noise_up = np.hypot(layout.sigma_up[targets], _OFF)
     times = np.minimum(aside / noise, upright / noise_up)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from spatial_vlm_ros.language.part_words import is_tray
+from spatial_vlm_ros.language.part_words import VESSELS, is_tray
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least, least_sure
 from spatial_vlm_ros.spatial.relations.parts import in_a_part
@@ -14,6 +14,7 @@ from spatial_vlm_ros.spatial.relations.resting import FAR, leaning_in
 _NO_SIGMA = 1e-12
 # Fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages.
 _CANCELS = 0.35
+_SOIL = 0.002  # metres that the rim of a vessel rises over what it is filled with
 _LEAST_RIM, _RIM_SHARE = 0.008, 0.35  # metres, and fraction of the anchor's height, that rise over the floor of a tray
 
 
@@ -144,16 +145,21 @@ def _contained(pairs: Pairs) -> Measured:
     beneath = np.where(np.isnan(seen.roof) | floor, FAR, -seen.under)
     on_the_ground = least(smaller, pairs.inside_anchor)
     deep = least_sure((least(margin, held, surface_in, walled, beneath), pairs.noise_up), (on_the_ground, pairs.noise))
-    low = np.maximum(_LEAST_RIM, _RIM_SHARE * layout.size[pairs.anchors, 2])
+    labels = [layout.scene.objects[row].detection.label for row in pairs.anchors.tolist()]
+    vessels = np.array([label.lower().split(" ")[-1] in VESSELS for label in labels], np.bool_)
+    low = np.where(vessels, _SOIL, np.maximum(_LEAST_RIM, _RIM_SHARE * layout.size[pairs.anchors, 2]))
     shallow = least_sure(
         (seen.rim - low, _CANCELS * pairs.noise_up), (rests, pairs.noise_up), (on_the_ground, pairs.noise)
     )
     # If walls around it hide the floor, an object reaches farther down than its lowest visible point.
     hidden = np.where(~floor & (seen.rim > 0) & (seen.rim < FAR), seen.rim, -FAR)
+    # Nothing but its floor holds up what a vessel shows from its rim upwards.
+    at_rim = pairs.contact_up - np.abs(pairs.difference(layout.bottom, layout.top))
+    hidden = np.maximum(hidden, np.where(~floor & vessels, at_rim, -FAR))
     enclosed = least_sure((hidden, _CANCELS * pairs.noise_up), (on_the_ground, pairs.noise))
     leaning = leaning_in(layout, pairs.targets, pairs.anchors, pairs.contact_up)
     found = _surer(_surer(_surer(deep, shallow), enclosed), (leaning, pairs.noise))
-    trays = [is_tray(layout.scene.objects[row].detection.label) for row in pairs.anchors.tolist()]
+    trays = list(map(is_tray, labels))
     if not any(trays):
         return found
     # Objects on a tray are in it: a full tray hides its floor, and the load is measured from the rim upwards.
