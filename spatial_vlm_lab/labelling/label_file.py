@@ -58,7 +58,7 @@ class LabelLine:
         return self.raw != self.original
 
 
-class LabelFile:
+class LabelFile(contextlib.AbstractContextManager["LabelFile"]):
     """A truth file that one process writes. Close it, or use it in a `with` statement.
 
     Attributes:
@@ -166,9 +166,6 @@ class LabelFile:
                 self._lock_path.unlink()
             os.close(self._lock)
             self._lock = None
-
-    def __enter__(self) -> LabelFile:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

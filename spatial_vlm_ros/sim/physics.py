@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -47,7 +48,7 @@ class PhysicsRendering(Rendering):
     shiny: Mask
 
 
-class PhysicsWorld:
+class PhysicsWorld(AbstractContextManager["PhysicsWorld"]):
     """Settled objects on a table. Close its drawing context with `close()` or use it as a context manager.
 
     The base frame has z up; MuJoCo's world frame is the base frame.
@@ -85,9 +86,6 @@ class PhysicsWorld:
             if still >= _STILL_STEPS:
                 break
         self._mj.mj_forward(self._model, self._data)
-
-    def __enter__(self) -> PhysicsWorld:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,7 @@ class _Ros1CameraInfo:
         return getattr(self.message, name.upper() if name in ("d", "k", "r", "p") else name)
 
 
-class Bag:
+class Bag(AbstractContextManager["Bag"]):
     """An open bag; close it, or use it in a `with` statement.
 
     Args:
@@ -219,9 +219,6 @@ class Bag:
         with suppress(Exception):  # one that is closed says so
             self._reader.close()
         self._copy.close()
-
-    def __enter__(self) -> Bag:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

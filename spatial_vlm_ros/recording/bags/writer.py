@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -86,7 +86,7 @@ class Recorded:
     messages: int
 
 
-class BagWriter:
+class BagWriter(AbstractContextManager["BagWriter"]):
     """Writes a new bag; use it in a `with` statement. The bag appears complete at the end; an error leaves nothing.
 
     Args:
@@ -207,9 +207,6 @@ class BagWriter:
         make = self.composer
         message = make.tf_message(make.transform_stamped(pose, stamp_ns) for pose in poses)
         self.write(role, message, stamp_ns if log_ns is None else log_ns)
-
-    def __enter__(self) -> BagWriter:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
