@@ -145,19 +145,13 @@ class LabelFile(contextlib.AbstractContextManager["LabelFile"]):
                 continue
             value = change.value or {}
             key = (frame_of(value), words_of(value))
-            theirs = next(
-                (
-                    (line, line.value)
-                    for line in self.lines
-                    if line.value is not None and (frame_of(line.value), words_of(line.value)) == key
-                ),
-                None,
-            )
-            if theirs is None:
+            cases = ((line, line.value) for line in self.lines if line.value is not None)
+            there, theirs = next((one for one in cases if (frame_of(one[1]), words_of(one[1])) == key), (None, None))
+            if there is None or theirs is None:
                 self.add(value)
-            elif theirs[1] != value:
-                before = {**value.get("replaced", {}), "by_somebody_else": theirs[1]}
-                self.put(theirs[0], {**theirs[1], **value, "replaced": before})
+            elif theirs != value:
+                before = {**value.get("replaced", {}), "by_somebody_else": theirs}
+                self.put(there, {**theirs, **value, "replaced": before})
 
     def close(self) -> None:
         """Release the lock. May be called twice."""
