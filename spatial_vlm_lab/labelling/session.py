@@ -277,9 +277,8 @@ class LabelSession:
             for part in (one for one in earlier if isinstance(one, Mapping)):  # it may be about other detections
                 for value in map(part.get, ("id", "id_also", "anchor_id", "ids")):
                     known |= {one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)}
-            with_place = look.ground is not None and look.ground.frame_id is not None
-            if entry.truth is not None and "place" in entry.truth:
-                with_place = True  # written when the pose was known
+            with_place = entry.truth is not None and "place" in entry.truth  # written when the pose was known
+            with_place |= look.ground is not None and look.ground.frame_id is not None
             checked = checked_truth(truth, known, look.size, with_place=with_place)
             as_it_was = entry.truth is not None and (
                 same_truth(checked, entry.truth) or (isinstance(truth, Mapping) and same_truth(truth, entry.truth))
@@ -289,20 +288,17 @@ class LabelSession:
                 x1, y1, x2, y2 = checked["box"]
                 if float(overlaps((x1, y1, x2, y2), named.box_xyxy)[0, 0]) < _SAME_OBJECT:
                     del checked["id"]  # the box is of another object; `evaluate` refuses both together
-            kinds = checked_kind(kind)
+            kinds, agrees = checked_kind(kind), same_truth(checked, look.proposal)
             before = None if entry.line is None else entry.line.raw
             change = entry, before, entry.decided, False
             unchanged = as_it_was and (kinds is None or kinds == _kinds(entry.value))
             if not unchanged:  # looked at and left as it is: the line keeps its bytes
-                by: Maker = (
-                    "written" if not entry.shown else "accepted" if same_truth(checked, look.proposal) else "corrected"
-                )
+                by: Maker = "written" if not entry.shown else "accepted" if agrees else "corrected"
                 naming = self._source.naming(entry.frame)
                 self._write(entry, case_line(entry.value, naming, entry.words, kinds, checked, by))
             entry.decided = True
             self._changes.append(change)
             self._try_to_save()
-            agrees = same_truth(checked, look.proposal)
             listed = self._listed(entry)
             return {"case": listed, "by": listed["by"], "unchanged": unchanged, "agrees": agrees, **self.saved()}
 
