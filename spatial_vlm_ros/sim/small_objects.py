@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import numpy as np
 
@@ -281,7 +279,7 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
         CollisionPiece("hull", corners=belly),
         CollisionPiece("ball", (_HEAD,), _HEAD_AT),
     )
-    parts = (*_feathers(paint), *_DRESSES[wears]())
+    parts = (*_feathers(paint), *{"ribbon": _ribbon, "bonnet": _bonnet}[wears]())
     if wears == "bonnet":
         x, _, z = np.array(_HEAD_AT) + _HAT_BACK @ (0.0, 0.0, _HAT_UP)
         brim = CollisionPiece("cylinder", (0.033, 0.0015), (x, 0.0, z), _HAT_BACK)
@@ -339,8 +337,3 @@ def _bonnet() -> tuple[PaintedSurface, ...]:
     band = revolve([(0, 0.0025), (0.0255, 0.0025), (0.0245, 0.0085), (0, 0.0085)])
     hat, around = (m.moved((0, 0, _HAT_UP)).moved(_HEAD_AT, _HAT_BACK) for m in (join(crown, brim), band))
     return PaintedSurface(hat, _BONNET), PaintedSurface(around, _BAND)
-
-
-_DRESSES: Mapping[str, Callable[[], tuple[PaintedSurface, ...]]] = MappingProxyType(
-    {"ribbon": _ribbon, "bonnet": _bonnet}
-)
