@@ -141,7 +141,9 @@ class Placer:
     def place(self, id_: str, model: Model, related: bool) -> bool:
         """Place one more object, in a relation to an existing one or, if that fails, anywhere."""
         for place, height, placed in self._places(model, related):
-            fits = self._in_view(place, height)
+            point = np.array([[place[0], place[1], height + 0.04]])
+            u, v = project(VGA, self.base_T_camera.inverse().apply(point))[0]
+            fits = bool(_BORDER < u < VGA.width - _BORDER and _BORDER < v < VGA.height - _BORDER)
             if placed is None or placed.relation not in ("on", "in"):  # on the table
                 (x, y), (w, d), reach = self.scenery.table_centre, self.scenery.table_size, model.reach
                 fits &= abs(place[0] - x) < w / 2 - reach - 0.03 and abs(place[1] - y) < d / 2 - reach - 0.03
@@ -206,11 +208,6 @@ class Placer:
         along, aside = _BESIDE[relation]
         far, off = reach + self._rng.uniform(0.015, 0.1), self._rng.uniform(-0.03, 0.03)
         return np.asarray(at + far * (along * ahead + aside * right) + off * (aside * ahead + along * right))
-
-    def _in_view(self, place: Array, height: float) -> bool:
-        point = np.array([[place[0], place[1], height + 0.04]])
-        u, v = project(VGA, self.base_T_camera.inverse().apply(point))[0]
-        return bool(_BORDER < u < VGA.width - _BORDER and _BORDER < v < VGA.height - _BORDER)
 
 
 def kept(objects: Sequence[PlacedModel], bad: set[str]) -> list[PlacedModel]:
