@@ -207,15 +207,11 @@ def _cue(name: str, examined: Sequence[Examined]) -> Cue:
         others = tuple(sorted((cue, holds) for cue, holds in e.item.cues.items() if cue != name))
         return e.item.group, e.item.truth, others
 
-    usual = {pairs_by(e): e.right for e in examined if e.item.cues[name]}
-    counter = {pairs_by(e): e.right for e in examined if not e.item.cues[name]}
+    sides = [[e for e in examined if e.item.cues[name] is holds] for holds in (True, False)]
+    usual, counter = ({pairs_by(e): e.right for e in side} for side in sides)
     both = [key for key in usual if key in counter]
-    return Cue(
-        name,
-        _share((e for e in examined if e.item.cues[name]), lambda e: e.right),
-        _share((e for e in examined if not e.item.cues[name]), lambda e: e.right),
-        paired_difference([usual[key] for key in both], [counter[key] for key in both]),
-    )
+    of_usual, of_counter = (_share(side, lambda e: e.right) for side in sides)
+    return Cue(name, of_usual, of_counter, paired_difference([usual[k] for k in both], [counter[k] for k in both]))
 
 
 def _share(examined: Iterable[Examined], good: Callable[[Examined], bool]) -> Share:
