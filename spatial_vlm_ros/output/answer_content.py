@@ -206,10 +206,9 @@ def _spots(layout: Layout, resolution: Resolution) -> Iterator[ShownSpot]:
     for number, place in enumerate(places_of(resolution), 1):
         points = np.vstack((np.zeros((1, 3)), square if own is None else own))
         there = points @ matrix_from_quaternion_xyzw(place.pose.orientation).T + np.array(place.pose.position)
-        base = layout.scene.frame.base_T_camera
-        ground = on_ground(
-            layout, base.inverse().apply(there) if base is not None and place.pose.frame_id == base.parent else there
-        )
+        ground = ground_points(layout, place.pose.frame_id, there)
+        if ground is None:
+            ground = on_ground(layout, there)
         yield ShownSpot(ground[1:, :2], ground[0, :2], float(ground[0, 2]), number)
 
 

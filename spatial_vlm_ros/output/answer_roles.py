@@ -122,8 +122,7 @@ def roles_of(
         marks = {row_of[id_]: chr(ord("A") + n) for n, id_ in enumerate(rivals) if id_ in row_of}
     else:
         give(Role.ANCHOR, named)
-        refused = resolution.status is not Status.NOT_FOUND and first is not None
-        if refused and first:
+        if first is not None and resolution.status is not Status.NOT_FOUND:
             give(Role.CHOSEN if resolution.status is Status.NO_PLACE else Role.REFUSED, [first.id])
     if deciding is not None and not answered:
         for row in deciding.rivals:
