@@ -66,10 +66,6 @@ def _true_relations(
 ) -> tuple[Floats, dict[str, Floats]] | None:
     """Pairs of objects in a view, and which relations hold; None if it shows fewer than two objects.
 
-    Args:
-        truth: true poses and shapes of the objects, by id.
-        pose: camera pose in the base frame.
-
     Returns:
         (P, 2, 4) boxes of target and anchor, pixels; relation → (P,) 1 = holds, 0 = does not hold, NaN = unclear.
     """
