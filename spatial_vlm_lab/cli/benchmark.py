@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, REFUSED, j
 
 if TYPE_CHECKING:
     from spatial_vlm_lab.benchmarks.asking import BenchmarkRun
-    from spatial_vlm_lab.benchmarks.protocol import Benchmark
     from spatial_vlm_lab.comparison.compared_models import ComparedModel
 
 WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads NumPy
@@ -80,17 +78,13 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
     if len(options) not in (0, 1, len(models)):
         raise click.UsageError(f"give --options once, or once for each of the {len(models)} models")
     given = [parse_options(text) for text in options] or [{}]
-    asked = []  # each model is followed by its variants with one remedy
+    compared: list[ComparedModel] = []  # each model is followed by its variants with one remedy
     for n, model in enumerate(models_of(models, option="--model")):
         more = given[n if len(given) > 1 else 0]
         model = replace(model, options={**more, **model.options})
-        asked.append(model)
-        asked += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
-    raise SystemExit(_run(found, data, asked, ask or "", limit, out, force, as_json))
+        compared.append(model)
+        compared += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
 
-
-def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str, limit: int | None, out: Path | None,
-         force: bool, as_json: bool) -> int:  # fmt: skip
     from spatial_vlm_lab.benchmarks.answers import asked_model, open_answers
     from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend, read_benchmark, run_model
     from spatial_vlm_lab.benchmarks.reporting import check_report_place, print_report, report_of, write_report
@@ -103,10 +97,10 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
     runs: dict[str, BenchmarkRun] = {}
     with open_answers(kept, found.name) as answers:
         try:
-            for model in models:
+            for model in compared:
                 asked = asked_model(model)
                 answers.begin(asked)  # before the model is loaded, which it is only while it answers
-                loaded = BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), ask)
+                loaded = BenchmarkModel(model.name, load_benchmark_backend(model.backend, model.options), ask or "")
                 with terminal.counting(f"evaluating {model.name}") as progress:
                     runs[model.name] = run = run_model(loaded, asked, read, answers, progress)
                 del loaded
@@ -118,10 +112,10 @@ def _run(found: Benchmark, data: Path, models: Sequence[ComparedModel], ask: str
                 "ended" if kept is None else f"interrupted; run the same command again to continue from {kept}",
                 err=True,
             )
-            return FAILED
-    report = report_of(found, data, read, runs, {model.name: model for model in models})
+            raise SystemExit(FAILED) from None
+    report = report_of(found, data, read, runs, {model.name: model for model in compared})
     print_json(report) if as_json else print_report(report)
     if out is not None and kept is not None:
         write_report(out, report)
         say(f"report: {out}; answers: {kept}", err=True)
-    return REFUSED if any(run.failed for run in runs.values()) else ANSWERED
+    raise SystemExit(REFUSED if any(run.failed for run in runs.values()) else ANSWERED)
