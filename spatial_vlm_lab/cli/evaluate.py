@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from spatial_vlm_lab.engine.run import MergedRun
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
     from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelRun
-    from spatial_vlm_lab.scoring.rows import Row, StoredAnswer
+    from spatial_vlm_lab.scoring.rows import Row
     from spatial_vlm_lab.scoring.sources import Source
     from spatial_vlm_ros.parameters import Settings
     from spatial_vlm_ros.types import FrameOfReference
@@ -208,7 +208,15 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         notes += [*done.notes, *(() if done.is_whole else (done.summary(),))]
     else:
         runs, done = _one_by_one(sources, specs, settings, reference, answers, notes, files), None
-    evaluation = evaluation_of(runs, _baselines(before, runs, notes), notes)
+    earlier = {}  # answers of each model: those under its name, or the only ones in the file
+    for run in (run for run in runs if run.results):
+        if run.name in before:
+            earlier[run.name] = before[run.name]
+        elif len(before) == 1:
+            earlier[run.name] = next(iter(before.values()))
+        elif before:
+            notes.append(f"{run.name} is not compared: the baseline has only {', '.join(before)}")
+    evaluation = evaluation_of(runs, earlier, notes)
     try:
         with stopped_cleanly():
             names = [Path(s.uri).resolve().name if "://" not in s.uri else s.uri for s in sources]
@@ -255,23 +263,6 @@ def _one_by_one(
     if not any(run.results or run.unusable for run in runs.values()):
         raise InputError("the cases", "none has an expected result", 'cases with "expect"', 'add "expect" to them')
     return list(runs.values())
-
-
-def _baselines(
-    before: Mapping[str, Sequence[StoredAnswer]], runs: Sequence[ModelRun], notes: list[str]
-) -> dict[str, Sequence[StoredAnswer]]:
-    """Earlier answers of each model: those under its name, or the only ones in the file."""
-    chosen = {}
-    for run in runs:
-        if not run.results:
-            continue
-        if run.name in before:
-            chosen[run.name] = before[run.name]
-        elif len(before) == 1:
-            chosen[run.name] = next(iter(before.values()))
-        elif before:
-            notes.append(f"{run.name} is not compared: the baseline has only {', '.join(before)}")
-    return chosen
 
 
 def _few(names: Sequence[str]) -> str:
