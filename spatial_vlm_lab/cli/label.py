@@ -34,7 +34,6 @@ from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
     from spatial_vlm_lab.labelling.label_sources import LabelSource
-    from spatial_vlm_lab.labelling.session import LabelSession
     from spatial_vlm_ros.parameters import Settings
 
 _MOST_SAID = 5  # invalid lines that are listed
@@ -127,8 +126,18 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
                 with contextlib.suppress(KeyboardInterrupt):
                     while not over.wait(3600.0):
                         pass
-        ended = _ended(labels)
-    sys.exit(ended)
+        try:
+            left = labels.close()
+        except FileError as error:
+            say(f"not saved, and no copy could be written beside it: {error}", err=True)
+            say("copy these lines into the truth file; they are saved nowhere else:", err=True)
+            for line in labels.unsaved_lines():
+                say(line.decode("utf-8", "replace"), err=True)
+            sys.exit(FAILED)
+        if left is not None:
+            say(f"not saved: {labels.saved()['problem']}", err=True)
+            say(f"your decisions are in {left}: copy its lines into the truth file", err=True)
+    sys.exit(ANSWERED if left is None else FAILED)
 
 
 @contextlib.contextmanager
@@ -151,20 +160,3 @@ def _source(
             robot = robot_of(config, settings.resolver.depth)
             source = stack.enter_context(bag_source(opened, truth.parent, roles, config, apart, robot))
         yield source
-
-
-def _ended(labels: LabelSession) -> int:
-    try:
-        left = labels.close()
-    except FileError as error:
-        lines = labels.unsaved_lines()
-        say(f"not saved, and no copy could be written beside it: {error}", err=True)
-        say("copy these lines into the truth file; they are saved nowhere else:", err=True)
-        for line in lines:
-            say(line.decode("utf-8", "replace"), err=True)
-        return FAILED
-    if left is None:
-        return ANSWERED
-    say(f"not saved: {labels.saved()['problem']}", err=True)
-    say(f"your decisions are in {left}: copy its lines into the truth file", err=True)
-    return FAILED
