@@ -283,8 +283,18 @@ def prepare(
     settings.check_fits(parts_of(model).kind)
     _refuse_marked(settings, model)
     learned = {name: load_learned(folder, name) for name in (norms.NAME, pin.NAME) if name in marks}
-    if encoder is not None or settings.features:
-        _reshape(model, processor, settings, encoder)
+    if encoder is not None or settings.features:  # another encoder, or other layers, with a new projector
+        config, like = model.config, model.model.multi_modal_projector.linear_1.weight
+        if encoder is not None:
+            if settings.features:
+                config.vision_feature_layer = -1  # last layer of the new encoder; the layers asked for follow
+            tower, processor.image_processor = encoder
+            config = with_encoder(config, tower.config)
+            model.model.vision_tower = tower.to(device=like.device, dtype=like.dtype).eval()
+        if settings.features:
+            config = features.multilayer_config(config, settings.features)
+        model.config = model.model.config = config
+        model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(like.device)
     parts = parts_of(model)
     treat(model, RequestedRemedies(), folder, processor.tokenizer)
     made = PreparedModel(model, processor, parts, folder, dtype, {**learned}, is_beside=settings.method == "pin")
@@ -332,21 +342,6 @@ def _refuse_marked(settings: AdaptSettings, model: Any) -> None:
         before, again = ", ".join(marks), ", ".join(twice)
         reason = f"was already trained with {before}, and keeps it; {again} cannot be applied to it"
         raise ModelError(type(model).__name__, reason, "leave it out, or start with a base that was not adapted")
-
-
-def _reshape(model: Any, processor: Any, settings: AdaptSettings, encoder: tuple[Any, Any] | None) -> None:
-    """Replace the encoder, or the layers that are read, and start with a new projector."""
-    config, like = model.config, model.model.multi_modal_projector.linear_1.weight
-    if encoder is not None:
-        if settings.features:
-            config.vision_feature_layer = -1  # last layer of the new encoder; the layers asked for follow
-        vision, processor.image_processor = encoder
-        config = with_encoder(config, vision.config)
-        model.model.vision_tower = vision.to(device=like.device, dtype=like.dtype).eval()
-    if settings.features:
-        config = features.multilayer_config(config, settings.features)
-    model.config = model.model.config = config
-    model.model.multi_modal_projector = LlavaMultiModalProjector(config).to(like.device)
 
 
 def _put_remedies(made: PreparedModel, settings: AdaptSettings) -> dict[str, nn.Module]:
