@@ -159,13 +159,6 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print one column per model, one row per score or part; then differences, failures and damaged items."""
-    console = new_console()
-    console.print(_table(report))
-    for text, style in _remarks(report):
-        console.print(text, style=style)
-
-
-def _table(report: Mapping[str, Any]) -> Table:
     models = report["models"]
     table = Table(box=None, pad_edge=False)
     table.add_column(report["title"], overflow="fold")
@@ -187,7 +180,10 @@ def _table(report: Mapping[str, Any]) -> Table:
     if any(model["over_groups"] for model in models):
         table.add_row("all, interval over groups", "", *(_cell(model["over_groups"]) for model in models))
     table.add_row("without an answer", "", *(f"{model['without_answer']} of {model['n']}" for model in models))
-    return table
+    console = new_console()
+    console.print(table)
+    for text, style in _remarks(report):
+        console.print(text, style=style)
 
 
 def _remarks(report: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
