@@ -135,7 +135,39 @@ def evaluate_shards(
             if watch is not None:
                 watch(outcome)
         check_lock()
-        return _merged(store, keyed, missing, configured, reused)
+        notes = dict[str, None]()
+
+        def parts() -> Iterator[tuple[Row, ...]]:
+            for key, shard in keyed:
+                answers = _stored(store, key) if key not in missing else None
+                if answers is None:
+                    missing.setdefault(key, NotEvaluated(shard, "its part is damaged or was removed while this ran"))
+                else:
+                    notes.update(dict.fromkeys(answers.notes))
+                    yield answers.rows
+
+        from pyarrow import parquet
+
+        rows, sink, evaluated = itertools.chain.from_iterable(parts()), io.BytesIO(), 0
+        schema = rows_schema().with_metadata(_metadata(configuration=configured))
+        with parquet.ParquetWriter(sink, schema, **_SETTINGS) as file:
+            while group := list(itertools.islice(rows, ROWS_IN_GROUP)):  # so many are in memory as rows
+                file.write_table(rows_table(group))
+                evaluated += len(group)
+        store.write(ROWS, sink.getvalue())
+        absent = tuple(replace(missing[key], shard=shard) for key, shard in keyed if key in missing)
+        cases = sum(len(shard.cases) for _, shard in keyed)
+        _write_json(store, OUTCOME, {
+            "cases": cases,
+            "evaluated": evaluated,
+            "notes": list(notes),
+            "not_evaluated": [
+                {"source": one.shard.source, "shard": one.shard.name, "status": one.status, "reason": one.reason,
+                 "cases": list(one.shard.cases)}
+                for one in absent
+            ],
+        })  # fmt: skip
+        return MergedRun(store.uri, cases, evaluated, absent, tuple(notes), reused)
 
 
 def run_rows(folder: str | Path) -> Iterator[Row]:
@@ -227,45 +259,3 @@ def _part(key: str) -> str:
 def _stored(store: ResultStore, key: str) -> ShardAnswers | None:
     data = store.read(_part(key))
     return None if data is None else part_answers(data, key)
-
-
-def _merged(
-    store: ResultStore,
-    keyed: Sequence[tuple[str, Shard]],
-    missing: dict[str, NotEvaluated],
-    configured: str,
-    reused: int,
-) -> MergedRun:
-    notes = dict[str, None]()
-
-    def parts() -> Iterator[tuple[Row, ...]]:
-        for key, shard in keyed:
-            answers = _stored(store, key) if key not in missing else None
-            if answers is None:
-                missing.setdefault(key, NotEvaluated(shard, "its part is damaged or was removed while this ran"))
-            else:
-                notes.update(dict.fromkeys(answers.notes))
-                yield answers.rows
-
-    from pyarrow import parquet
-
-    rows, sink, evaluated = itertools.chain.from_iterable(parts()), io.BytesIO(), 0
-    schema = rows_schema().with_metadata(_metadata(configuration=configured))
-    with parquet.ParquetWriter(sink, schema, **_SETTINGS) as file:
-        while group := list(itertools.islice(rows, ROWS_IN_GROUP)):  # so many are in memory as rows
-            file.write_table(rows_table(group))
-            evaluated += len(group)
-    store.write(ROWS, sink.getvalue())
-    absent = tuple(replace(missing[key], shard=shard) for key, shard in keyed if key in missing)
-    cases = sum(len(shard.cases) for _, shard in keyed)
-    _write_json(store, OUTCOME, {
-        "cases": cases,
-        "evaluated": evaluated,
-        "notes": list(notes),
-        "not_evaluated": [
-            {"source": one.shard.source, "shard": one.shard.name, "status": one.status, "reason": one.reason,
-             "cases": list(one.shard.cases)}
-            for one in absent
-        ],
-    })  # fmt: skip
-    return MergedRun(store.uri, cases, evaluated, absent, tuple(notes), reused)
