@@ -6,17 +6,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.meshes import Colour
+from spatial_vlm_ros.sim.sensor import smooth_field
 from spatial_vlm_ros.sim.tabletop import as_bytes
 from spatial_vlm_ros.types import Vector3
 
 Pattern = npt.NDArray[np.uint8]  # (N, N, 3)
 _PIXELS = 256
+_SHAPE = (_PIXELS, _PIXELS)
 _TABLES: tuple[Colour, ...] = ((176, 138, 98), (205, 184, 152), (140, 104, 74), (188, 188, 184), (150, 160, 168))
 _FLOORS: tuple[Colour, ...] = ((96, 98, 104), (128, 116, 100), (78, 84, 92), (150, 148, 142))
 _WALLS: tuple[Colour, ...] = ((214, 210, 200), (190, 202, 210), (206, 214, 200), (222, 214, 222))
@@ -64,12 +65,26 @@ class Scenery:
 
 def random_scenery(rng: np.random.Generator) -> Scenery:
     """Draw a table, a room and lights from `rng`."""
-    wall, table = _WALLS[int(rng.integers(len(_WALLS)))], _table_top(rng)
+    wall = _WALLS[int(rng.integers(len(_WALLS)))]
+    paint = np.array(_TABLES[int(rng.integers(len(_TABLES)))], np.float64) * rng.uniform(0.9, 1.1)
+    kind = str(rng.choice(["wood", "stone", "cloth", "plain"]))
+    if kind == "wood":
+        grain = smooth_field(rng, _SHAPE, (4, 40))
+        light = 1 + 0.10 * np.sin(2 * math.pi * (6 * np.linspace(0, 1, _PIXELS)[None] + 0.35 * grain)) + 0.05 * grain
+    elif kind == "cloth":
+        stripes = np.sin(np.arange(_PIXELS) * 2 * math.pi * 8 / _PIXELS) > 0
+        light = 1 - 0.07 * stripes[None] - 0.07 * stripes[:, None] + 0.03 * rng.standard_normal(_SHAPE)
+    elif kind == "stone":
+        light = 1 + 0.03 * smooth_field(rng, _SHAPE, (40, 40)) + 0.03 * rng.standard_normal(_SHAPE)
+    else:
+        light = 1 + 0.012 * rng.standard_normal(_SHAPE)
+    table = as_bytes(paint * light[..., None])
 
     colour = np.array(_FLOORS[int(rng.integers(len(_FLOORS)))], np.float64)
     ramp = np.arange(_PIXELS)
     joints = (ramp % 128 < 2)[:, None] | (ramp % 128 < 2)[None]
-    floor = as_bytes(colour * ((1 + 0.05 * _cloud(rng, 20, 20)) * np.where(joints, 0.75, 1.0))[..., None])
+    light = (1 + 0.05 * smooth_field(rng, _SHAPE, (20, 20))) * np.where(joints, 0.75, 1.0)
+    floor = as_bytes(colour * light[..., None])
 
     angle, warm = rng.uniform(-math.pi, math.pi), rng.uniform(-0.04, 0.04)
     over = (0.85 + 0.9 * math.cos(angle), 0.9 * math.sin(angle), float(rng.uniform(1.7, 2.2)))
@@ -79,26 +94,3 @@ def random_scenery(rng: np.random.Generator) -> Scenery:
     middle = (0.85, 0.0, 0.1)
     lights = (Light(over, middle, key, True), Light((-over[0], -over[1], 2.0), middle, (r, g, b), False))
     return Scenery(table, floor, wall, lights, float(rng.uniform(0.42, 0.52)))
-
-
-def _table_top(rng: np.random.Generator) -> Pattern:
-    colour = np.array(_TABLES[int(rng.integers(len(_TABLES)))], np.float64) * rng.uniform(0.9, 1.1)
-    kind = str(rng.choice(["wood", "stone", "cloth", "plain"]))
-    if kind == "wood":
-        grain = _cloud(rng, 4, 40)
-        light = 1 + 0.10 * np.sin(2 * math.pi * (6 * np.linspace(0, 1, _PIXELS)[None] + 0.35 * grain)) + 0.05 * grain
-    elif kind == "cloth":
-        stripes = np.sin(np.arange(_PIXELS) * 2 * math.pi * 8 / _PIXELS) > 0
-        light = 1 - 0.07 * stripes[None] - 0.07 * stripes[:, None] + 0.03 * rng.standard_normal((_PIXELS, _PIXELS))
-    elif kind == "stone":
-        light = 1 + 0.03 * _cloud(rng, 40, 40) + 0.03 * rng.standard_normal((_PIXELS, _PIXELS))
-    else:
-        light = 1 + 0.012 * rng.standard_normal((_PIXELS, _PIXELS))
-    return as_bytes(colour * light[..., None])
-
-
-def _cloud(rng: np.random.Generator, rows: int, columns: int) -> npt.NDArray[np.float64]:
-    """(N, N) smooth noise of unit variance with `rows` bumps down and `columns` bumps across."""
-    coarse = rng.standard_normal((rows, columns))
-    fine = np.asarray(cv2.resize(coarse, (_PIXELS, _PIXELS), interpolation=cv2.INTER_CUBIC), np.float64)
-    return fine / max(float(fine.std()), 1e-9)

@@ -77,7 +77,9 @@ def noisy(
     noise = SensorNoise() if noise is None else noise
     depth = frame.depth.astype(np.float64)
     deviation = noise.floor + noise.quadratic * depth**2
-    shared = _smooth_field(depth.shape, rng, noise.patch) * math.sqrt(noise.correlated)
+    height, width = depth.shape
+    bumps = height // noise.patch + 2, width // noise.patch + 2
+    shared = smooth_field(rng, depth.shape, bumps) * math.sqrt(noise.correlated)
     own = rng.standard_normal(depth.shape) * math.sqrt(1 - noise.correlated)
     felt = depth + deviation * (shared + own)
     if noise.disparity_step > 0:  # z = f b / d, so a step in d is one of z² / (f b) in z; Khoshelham and Elberink 2012
@@ -90,16 +92,16 @@ def noisy(
     measured = np.where(lost | ~(measured > 0), np.float32(np.nan), measured)
     rgb = as_bytes(frame.rgb + noise.rgb * rng.standard_normal(frame.rgb.shape))
     if shiny is not None and noise.shine > 0:
-        patch = noise.patch // 2
-        field = _smooth_field(depth.shape, rng, max(patch, 1))
+        patch = max(noise.patch // 2, 1)
+        field = smooth_field(rng, depth.shape, (height // patch + 2, width // patch + 2))
         measured[shiny & np.less_equal(field, np.quantile(field, noise.shine))] = np.nan
     return replace(frame, rgb=rgb, depth=measured)
 
 
-def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator, patch: int) -> Array:
-    """Smooth noise of unit variance that changes over `patch` pixels."""
+def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], bumps: tuple[int, int]) -> Array:
+    """(H, W) smooth noise of unit variance with so many bumps down and across."""
     height, width = shape
-    coarse = rng.standard_normal((height // patch + 2, width // patch + 2))
+    coarse = rng.standard_normal(bumps)
     fine = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float64)
     return fine / max(float(fine.std()), 1e-9)
 
