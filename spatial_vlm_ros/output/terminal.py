@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,11 +73,8 @@ class _PrintableOnly(RenderHook):
 
 def account(query: SpatialQuery) -> None:
     """Print what became of each word, over the words."""
-    groups: list[tuple[str, str]] = []  # role, words
-    for word in query.account:
-        said = query.instruction[word.start : word.end]
-        same = groups and groups[-1][0] == word.role
-        groups[-1:] = [(word.role, f"{groups[-1][1]} {said}")] if same else [*groups[-1:], (word.role, said)]
+    runs = itertools.groupby(query.account, key=lambda word: word.role)
+    groups = [(role, " ".join(query.instruction[one.start : one.end] for one in words)) for role, words in runs]
     grid = Table.grid(padding=(0, 2, 0, 0))
     for _ in groups:
         grid.add_column(no_wrap=True)
