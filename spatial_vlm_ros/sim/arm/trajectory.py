@@ -198,8 +198,7 @@ class Follower:
         beyond = np.maximum(self._lower - trajectory.positions, trajectory.positions - self._upper).max(axis=0)
         worst = int(beyond.argmax())
         if beyond[worst] > 0:
-            got = f"{self.names[worst]} {beyond[worst]:.4f} rad beyond its limit"
-            raise InputError("trajectory", got, "positions within limits", "plan it again")
+            raise _bad(f"{self.names[worst]} {beyond[worst]:.4f} rad beyond its limit", "positions within limits")
         if trajectory.times[0] <= 0:
             off = np.abs(trajectory.positions[0] - position)
             worst = int(off.argmax())
