@@ -232,13 +232,11 @@ def draw_tabletop(objects: Sequence[DrawnObject]) -> Rgb:
 def _empty_table() -> Rgb:
     """Wall and table, drawn once because they are the same in all images."""
     rgb = np.full((SIDE, SIDE, 3), _WALL, np.uint8)
-    columns = range(-15, 15)
     rows = range(round((FARTHEST_GROUND - NEAREST_GROUND) / _TILE))
-    for row in rows:
-        for column in columns:
-            x, y = column * _TILE, NEAREST_GROUND + row * _TILE
-            tile = np.array([(x, y, 0), (x + _TILE, y, 0), (x + _TILE, y + _TILE, 0), (x, y + _TILE, 0)])
-            _fill(rgb, pixels_of(tile), _TILES[(row + column) % 2])
+    for row, column in itertools.product(rows, range(-15, 15)):
+        x, y = column * _TILE, NEAREST_GROUND + row * _TILE
+        tile = np.array([(x, y, 0), (x + _TILE, y, 0), (x + _TILE, y + _TILE, 0), (x, y + _TILE, 0)])
+        _fill(rgb, pixels_of(tile), _TILES[(row + column) % 2])
     return rgb
 
 
