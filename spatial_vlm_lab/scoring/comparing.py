@@ -18,6 +18,7 @@ import numpy as np
 from spatial_vlm_lab.scoring.case_result import CaseResult, is_expected
 from spatial_vlm_lab.scoring.rows import StoredAnswer
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.recording.uris import name_of
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
 
@@ -194,8 +195,8 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
     answered = _paired(
         now,
         before,
-        lambda r: (_last(r.source) if has_sources else "", r.image, r.instruction),
-        lambda a: (_last(a.source), a.image, a.instruction),
+        lambda r: (name_of(r.source) if has_sources else "", r.image, r.instruction),
+        lambda a: (name_of(a.source), a.image, a.instruction),
     )
     if not answered:
         raise InputError(
@@ -227,10 +228,6 @@ def compare(now: Sequence[CaseResult], before: Sequence[StoredAnswer]) -> Compar
         lost=tuple(switch for was_good, switch in switches if was_good),
         gained=tuple(switch for was_good, switch in switches if not was_good),
     )
-
-
-def _last(source: str) -> str:
-    return source.rstrip("/").rpartition("/")[2]
 
 
 def _change(metric: Metric, pairs: Sequence[tuple[CaseResult, CaseResult]]) -> Change:
