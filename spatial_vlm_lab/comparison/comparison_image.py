@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import cycle
 
 import cv2
@@ -114,7 +113,18 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
         (lettering.wrapped(head, _SIZE - 1, width - 12), x)
         for head, (x, width) in zip(heads_of(compared, shown), columns, strict=False)
     ]
-    lines, high = list(_below(compared)), max(len(head) for head, _ in heads)
+    # Below the table: reasons, what was left out, and the meaning of the numbers.
+    texts = [f"{n}: {reason_of(row)}" for n, row in enumerate(compared.rows, 1) if row.reason]
+    if compared.reason:
+        texts.append(compared.reason)
+    if compared.unasked and compared.relations:
+        texts.append(f"Models were not asked about: {', '.join(compared.unasked)}.")
+    if len(compared.relations) > _MOST_RELATIONS:
+        texts.append(f"Relations not shown: {len(compared.relations) - _MOST_RELATIONS}.")
+    if compared.relations:
+        texts.append(LEGEND)
+    lines = [line for text in texts for line in lettering.wrapped(text, _SIZE - 1, WIDTH - 2 * _EDGE)]
+    high = max(len(head) for head, _ in heads)
     height = 2 * _EDGE + step * (4 + high + len(lines)) + _ROW * len(compared.rows)
     panel = np.full((height, WIDTH, 3), drawing.PAPER, np.uint8)
     panel[:1] = drawing.LINE
@@ -143,20 +153,3 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
         lettering.write(panel, text, (_EDGE, y), _SIZE - 1, drawing.FAINT)
         y += step
     return panel[: y - step + _EDGE + 4]
-
-
-def _below(compared: RelationComparison) -> Iterator[str]:
-    """Lines below the table: reasons, what was left out, and the meaning of the numbers."""
-    width = WIDTH - 2 * _EDGE
-    texts = [f"{n}: {reason_of(row)}" for n, row in enumerate(compared.rows, 1) if row.reason]
-    if compared.reason:
-        texts.append(compared.reason)
-    if compared.unasked and compared.relations:
-        texts.append(f"Models were not asked about: {', '.join(compared.unasked)}.")
-    more = len(compared.relations) - _MOST_RELATIONS
-    if more > 0:
-        texts.append(f"Relations not shown: {more}.")
-    if compared.relations:
-        texts.append(LEGEND)
-    for text in texts:
-        yield from lettering.wrapped(text, _SIZE - 1, width)
