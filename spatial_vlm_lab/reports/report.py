@@ -72,6 +72,14 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
     failures = [failure for model, run, tag in named for failure in _failures(model, run, tag)]
     failures.sort(key=lambda failure: not failure["is_new"])
     wrong = [failure["case"] for failure in failures]
+    # All cases, repeated ones in their order, each with how every model ended and the anchor of its failure.
+    cases: dict[tuple[str, str, int], dict[int, tuple[CaseResult, str]]] = {}
+    for number, (run, tag) in enumerate(zip(runs, tags, strict=True)):
+        seen: Counter[tuple[str, str]] = Counter()
+        for n, case in enumerate(run.results, 1):
+            key = case.group, case.instruction
+            cases.setdefault((*key, seen[key]), {})[number] = case, "" if case.complete else f"case{tag}-{n}"
+            seen[key] += 1
     script = environment.get_template("report.js").render()
     return environment.get_template("report.html.j2").render(
         title=title,
@@ -88,7 +96,10 @@ def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], tit
             "kind": sorted({kind for case in wrong for kind in case.kind}),
             "status": list(dict.fromkeys(case.status.value for case in wrong)),
         },
-        cases=_shown_cases(runs, tags),
+        cases=[
+            {"case": next(iter(ends.values()))[0], "ends": [ends.get(n) for n in range(len(runs))]}
+            for ends in cases.values()
+        ],
         several_sources=len({c.source for run in runs for c in run.results}) > 1,
         reliability=reliability,
         coverage_risk=coverage_risk,
@@ -115,21 +126,6 @@ def _shown_model(model: ModelOutcome, run: ModelRun, tag: str) -> dict[str, Any]
         "parts": parts,
         "missing_images": sum(not case.complete and n not in run.images for n, case in enumerate(run.results)),
     }
-
-
-def _shown_cases(runs: Sequence[ModelRun], tags: Sequence[str]) -> list[dict[str, Any]]:
-    """All cases, repeated ones in their order, each with how every model ended and the anchor of its failure."""
-    rows: dict[tuple[str, str, int], dict[int, tuple[CaseResult, str]]] = {}
-    for number, (run, tag) in enumerate(zip(runs, tags, strict=True)):
-        seen: Counter[tuple[str, str]] = Counter()
-        for n, case in enumerate(run.results, 1):
-            key = case.group, case.instruction
-            rows.setdefault((*key, seen[key]), {})[number] = case, "" if case.complete else f"case{tag}-{n}"
-            seen[key] += 1
-    return [
-        {"case": next(iter(ends.values()))[0], "ends": [ends.get(n) for n in range(len(runs))]}
-        for ends in rows.values()
-    ]
 
 
 def _failures(model: ModelOutcome, run: ModelRun, tag: str) -> Iterator[dict[str, Any]]:
