@@ -18,7 +18,7 @@ from spatial_vlm_lab.training.images import LabelledImage, LabelledObject
 from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
+from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.sensor import camera_of
 from spatial_vlm_ros.sim.settled import Placer, random_view, settled_tabletop
 from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, look_at
@@ -85,7 +85,20 @@ def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
 
 def training_world(rng: np.random.Generator, without: frozenset[Pair] = frozenset()) -> PhysicsWorld:
     """Make a random settled world; raises as `training_frames`."""
-    scenery = _varied(rng, random_scenery(rng))
+    scenery = random_scenery(rng)  # with other paints for table, floor and wall, and other lights, in some worlds
+    changes: dict[str, object] = {}
+    for name in ("table", "floor"):
+        if rng.random() < 0.5:
+            pattern, colour = getattr(scenery, name), rng.uniform(50, 235) * rng.uniform(0.75, 1.25, 3)
+            changes[name] = as_bytes(pattern * (colour / pattern.mean(axis=(0, 1))))
+    if rng.random() < 0.5:
+        changes["wall"] = tuple(int(c) for c in rng.integers(60, 250, 3))
+    changes["ambient"], lights = float(scenery.ambient * rng.uniform(0.75, 1.1)), []
+    for light in scenery.lights:
+        factor = float(rng.uniform(0.7, 1.1))
+        r, g, b = (min(1.0, factor * value) for value in light.brightness)
+        lights.append(dataclasses.replace(light, brightness=(r, g, b)))
+    scenery = dataclasses.replace(scenery, lights=tuple(lights), **changes)  # type: ignore[arg-type]
     placer = Placer(rng, scenery, random_view(rng))
     numbers = Counter[str]()
     number = int(rng.integers(_NUMBER[0], _NUMBER[1] + 1))
@@ -101,23 +114,6 @@ def training_world(rng: np.random.Generator, without: frozenset[Pair] = frozense
         numbers[model.label] += 1
         placer.place(f"{model.label}_{numbers[model.label]}", model, related=bool(rng.random() < 0.7))
     return PhysicsWorld(placer.objects, scenery, placer.base_T_camera)
-
-
-def _varied(rng: np.random.Generator, scenery: Scenery) -> Scenery:
-    """Draw other paints for table, floor and wall, and other lights, in some of the worlds."""
-    changes: dict[str, object] = {}
-    for name in ("table", "floor"):
-        if rng.random() < 0.5:
-            pattern, colour = getattr(scenery, name), rng.uniform(50, 235) * rng.uniform(0.75, 1.25, 3)
-            changes[name] = as_bytes(pattern * (colour / pattern.mean(axis=(0, 1))))
-    if rng.random() < 0.5:
-        changes["wall"] = tuple(int(c) for c in rng.integers(60, 250, 3))
-    changes["ambient"], lights = float(scenery.ambient * rng.uniform(0.75, 1.1)), []
-    for light in scenery.lights:
-        factor = float(rng.uniform(0.7, 1.1))
-        r, g, b = (min(1.0, factor * value) for value in light.brightness)
-        lights.append(dataclasses.replace(light, brightness=(r, g, b)))
-    return dataclasses.replace(scenery, lights=tuple(lights), **changes)  # type: ignore[arg-type]
 
 
 def training_view(rng: np.random.Generator) -> Transform:
