@@ -279,28 +279,24 @@ def chick(rng: np.random.Generator, wears: str) -> Model:
         CollisionPiece("hull", corners=belly),
         CollisionPiece("ball", (_HEAD,), _HEAD_AT),
     )
-    parts = (*_feathers(paint), *{"ribbon": _ribbon, "bonnet": _bonnet}[wears]())
-    if wears == "bonnet":
-        x, _, z = np.array(_HEAD_AT) + _HAT_BACK @ (0.0, 0.0, _HAT_UP)
-        brim = CollisionPiece("cylinder", (0.033, 0.0015), (x, 0.0, z), _HAT_BACK)
-        solids = (*solids, brim, CollisionPiece("ball", (0.024,), (x, 0.0, z)))
-    return scaled(Model("chick", ("yellow", wears), parts, solids, 0.09, (0.0, 0.0, 0.026), friction=0.8), s)
-
-
-def _feathers(paint: Colour) -> tuple[PaintedSurface, ...]:
-    belly = [(0.0, 0.0), (0.024, 0.0), (0.031, 0.006), (0.035, 0.016), (0.0355, 0.026), (0.032, 0.04), (0.024, 0.053)]
-    body = revolve([*belly, (0.012, 0.062), (0.0, 0.064)]).scaled((1.1, 0.97, 1.0))
+    trunk = [(0.0, 0.0), (0.024, 0.0), (0.031, 0.006), (0.035, 0.016), (0.0355, 0.026), (0.032, 0.04), (0.024, 0.053)]
+    body = revolve([*trunk, (0.012, 0.062), (0.0, 0.064)]).scaled((1.1, 0.97, 1.0))
     head = ellipsoid((_HEAD, _HEAD, _HEAD)).moved(_HEAD_AT)
     tail = cone(0.012, 0.026).scaled((0.6, 1.2, 1.0)).moved((-0.03, 0, 0.036), turn("y", -math.pi / 3))
     wings = [ellipsoid((0.019, 0.006, 0.013)).moved((-0.004, y, 0.032), turn("y", 0.35)) for y in (-0.034, 0.034)]
     beak = cone(0.0075, 0.015).scaled((0.75, 1.0, 1.0)).moved(_on_head(0.0, -0.1, 0.97), turn("y", math.pi / 2))
     eyes = [ellipsoid((0.0034,) * 3, 12).moved(_on_head(side, 0.22, 0.97)) for side in (-0.62, 0.62)]
-    plumage = (body, head, tail, *wings)
-    return (
-        *(PaintedSurface(mesh, paint) for mesh in plumage),
+    parts = (
+        *(PaintedSurface(mesh, paint) for mesh in (body, head, tail, *wings)),
         PaintedSurface(beak, _BEAK),
         *(PaintedSurface(eye, _EYE) for eye in eyes),
+        *{"ribbon": _ribbon, "bonnet": _bonnet}[wears](),
     )
+    if wears == "bonnet":
+        x, _, z = np.array(_HEAD_AT) + _HAT_BACK @ (0.0, 0.0, _HAT_UP)
+        brim = CollisionPiece("cylinder", (0.033, 0.0015), (x, 0.0, z), _HAT_BACK)
+        solids = (*solids, brim, CollisionPiece("ball", (0.024,), (x, 0.0, z)))
+    return scaled(Model("chick", ("yellow", wears), parts, solids, 0.09, (0.0, 0.0, 0.026), friction=0.8), s)
 
 
 def _on_head(azimuth: float, elevation: float, part: float) -> Vector3:
