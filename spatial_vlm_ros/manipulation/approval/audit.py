@@ -65,12 +65,10 @@ class AuditLog:
             if cut_short:
                 _write_all(self._fd, b"\n")
             self.add(_OPENED, pid=os.getpid(), cut_short=cut_short, sync=True)
-        except AuditError as error:
+        except (AuditError, OSError) as error:
             self.close()
-            raise FileError(self.path, error.reason, "make room, or choose another disk") from error
-        except OSError as error:
-            self.close()
-            raise FileError(self.path, str(error.strerror), "make room, or choose another disk") from error
+            reason = error.reason if isinstance(error, AuditError) else str(error.strerror)
+            raise FileError(self.path, reason, "make room, or choose another disk") from error
 
     def add(self, event: str, *, sync: bool = False, **facts: Any) -> None:
         """Append one line with event, time and facts.
@@ -211,24 +209,21 @@ def _opened(path: Path) -> int:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
         raise FileError(path, str(error.strerror), "choose a writable path") from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise FileError(path, "it is not a regular file", "choose another path")
-        os.fchmod(fd, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_new:
-            _sync_folder(path.parent)
-    except FileError:
-        os.close(fd)
-        raise
-    except BlockingIOError as error:
-        os.close(fd)
-        raise FileError(
-            path, "another process is writing to it", "give each its own path, or stop the other"
-        ) from error
-    except OSError as error:
-        os.close(fd)
-        raise FileError(path, str(error.strerror), "choose a writable path") from error
+    with contextlib.ExitStack() as undo:
+        undo.callback(os.close, fd)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise FileError(path, "it is not a regular file", "choose another path")
+            os.fchmod(fd, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_new:
+                _sync_folder(path.parent)
+        except OSError as error:
+            reason, repair = str(error.strerror), "choose a writable path"
+            if isinstance(error, BlockingIOError):
+                reason, repair = "another process is writing to it", "give each its own path, or stop the other"
+            raise FileError(path, reason, repair) from error
+        undo.pop_all()
     return fd
 
 

@@ -225,14 +225,11 @@ class ApprovalBroker:
         with self._changed:
             self._expire()
             if self._view.id == decision.goal_id and self._view.stage is ApprovalStage.RUNNING:
-                raise self._refused(
-                    decision, "", RejectedError(_goal(decision), "its motion has already begun", _AGAIN)
-                )
+                raise self._refused(decision, "", "its motion has already begun")
             if self._view.id != decision.goal_id:
-                raise self._refused(decision, "", self._why_not(decision.goal_id, _goal(decision)))
+                raise self._refused(decision, "")
             if self._view.stage is not ApprovalStage.APPROVED or decision != self._said.get(decision.goal_id):
-                error = RejectedError(_goal(decision), "this decision is not its approval", "wait for its approval")
-                raise self._refused(decision, "", error)
+                raise self._refused(decision, "", "this decision is not its approval", "wait for its approval")
             self.audit.add("EXECUTION_BEGUN", sync=True, **named(decision))
             self._expire()  # the disk may have been slow
             if self._view.id != decision.goal_id:
@@ -299,19 +296,15 @@ class ApprovalBroker:
             self._expire()
             proposal = self._view.item
             if not isinstance(proposal, Proposal) or proposal.goal_id != decision.goal_id:
-                raise self._refused(decision, remote, self._why_not(decision.goal_id, _goal(decision)))
+                raise self._refused(decision, remote)
             if decision.plan_hash != proposal.plan_hash or decision.scene_stamp_ns != proposal.scene_stamp_ns:
                 what = "plan" if decision.plan_hash != proposal.plan_hash else "image"
-                error = RejectedError(_goal(decision), f"its proposal now has another {what}", _AGAIN)
-                raise self._refused(decision, remote, error)
+                raise self._refused(decision, remote, f"its proposal now has another {what}")
             if self._view.stage is not ApprovalStage.PROPOSED:
-                error = RejectedError(_goal(decision), f"it was already decided: {self._view.words}", _AGAIN)
-                raise self._refused(decision, remote, error)
+                raise self._refused(decision, remote, f"it was already decided: {self._view.words}")
             if decision.approve and proposal.barred:
-                error = RejectedError(
-                    _goal(decision), proposal.barred, "a plan that is not shown cannot be approved: reject it"
-                )
-                raise self._refused(decision, remote, error)
+                repair = "a plan that is not shown cannot be approved: reject it"
+                raise self._refused(decision, remote, proposal.barred, repair)
             event = "APPROVED" if decision.approve else "REJECTED"
             self.audit.add(event, sync=True, remote=remote, reason=decision.reason, **named(decision))
             self._said[decision.goal_id] = decision
@@ -474,7 +467,10 @@ class ApprovalBroker:
             return RejectedError(about, "it is not the open proposal or question", _AGAIN)
         return copy.copy(known)
 
-    def _refused(self, decision: Decision, remote: str, error: SpatialVlmError) -> SpatialVlmError:
+    def _refused(self, decision: Decision, remote: str, why: str = "", repair: str = _AGAIN) -> SpatialVlmError:
+        """The recorded error for a refused decision; without `why` its goal is not, or no longer, open."""
+        about = _goal(decision)
+        error = RejectedError(about, why, repair) if why else self._why_not(decision.goal_id, about)
         self._record_loosely("REFUSED", remote=remote, outcome=str(error), approve=decision.approve,
                              reason=decision.reason, **named(decision))  # fmt: skip
         return error
