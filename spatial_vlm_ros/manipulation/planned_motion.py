@@ -23,7 +23,7 @@ from spatial_vlm_ros.manipulation.occupancy.measuring import PREFIX
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, Placement
-from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix
+from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix, rounded
 from spatial_vlm_ros.manipulation.planning.hulls import spread_over_sphere
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, Phase, PlanStep
@@ -205,8 +205,7 @@ def planned_motion(offer: Offer, config: PlanningConfig, arm: ArmKinematics | No
     image = seen.image if seen is not None else None
     camera = None
     if seen is not None and image is not None:
-        pose = _seven(pose_matrix(seen.camera))
-        camera = SceneCamera(pose, image.intrinsics, image.width, image.height)
+        camera = SceneCamera(_seven(pose_matrix(seen.camera)), image.intrinsics, image.width, image.height)
     return PlannedMotion(
         plan_hash=offer.plan.hash,
         instruction=offer.seen.resolution.instruction,
@@ -279,7 +278,7 @@ class _Path:
         if self._arm is None:
             pose = self._ends(step.phase)
             if pose is not None:
-                self.tips.append(_rounded(pose.position))
+                self.tips.append(rounded(pose.position, 5))
         else:
             phase = self._with_arm(phase, step.phase, times, rows, widths)
         self._time += times[-1]
@@ -312,9 +311,8 @@ class _Path:
             if least is not None and (nearest is None or least[0] < nearest[0]):
                 nearest = (*least, self._time + at)
             if name not in GRIPS:
-                self.tips.append(_rounded((tip @ self._link_T_tip)[:3, 3]))
-            last = k == len(times) - 1
-            if last or at - shown >= _APART - 1e-9:
+                self.tips.append(rounded((tip @ self._link_T_tip)[:3, 3], 5))
+            if k == len(times) - 1 or at - shown >= _APART - 1e-9:
                 shown = at
                 self.frames.append(
                     MotionFrame(
@@ -399,7 +397,7 @@ def _links(arm: ArmKinematics | None, config: PlanningConfig) -> tuple[MovingLin
     found = []
     for name, points in arm.vertices.items():
         outermost = np.unique((points @ directions.T).argmax(axis=0))
-        found.append(MovingLink(name, name in hand, tuple(_rounded(points[k]) for k in outermost)))
+        found.append(MovingLink(name, name in hand, tuple(rounded(points[k], 5) for k in outermost)))
     return tuple(found)
 
 
@@ -420,20 +418,13 @@ def _boxes(offer: Offer) -> tuple[ShownBox, ...]:
             boxes += [ShownBox(f"{PREFIX}{role}#{k}", label * (k == 0), role, box) for k, box in enumerate(covering)]
     boxes += [shown(obj, "neighbour") for obj in scene.neighbours]
     if plan.put_down is not None:
-        there = scene.target.solid.placed(pose_matrix(plan.put_down.obj))
-        boxes.append(ShownBox("place", "place", "place", there))
+        boxes.append(ShownBox("place", "place", "place", scene.target.solid.placed(pose_matrix(plan.put_down.obj))))
     return (*boxes, shown(scene.target, "target"))
 
 
 def _seven(pose: Floats) -> Seven:
-    x, y, z = (round(float(v), 5) + 0.0 for v in pose[:3, 3])
     a, b, c, d = (round(float(v), 6) + 0.0 for v in quaternion_xyzw_from_matrix(pose[:3, :3]))
-    return x, y, z, a, b, c, d
-
-
-def _rounded(values: npt.ArrayLike) -> Vector3:
-    x, y, z = (round(float(v), 5) + 0.0 for v in np.asarray(values))
-    return x, y, z
+    return *rounded(pose[:3, 3], 5), a, b, c, d
 
 
 def _known(width: float) -> float | None:

@@ -9,6 +9,7 @@ grasp with the fingers swapped.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,13 +79,13 @@ class Tip:
         """The pose, and the pose moved by each of `ways` (vectors, metres); rounded to 1e-6."""
         x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(self.rotation()))
         places = (self.position, *(self.moved(way).position for way in ways))
-        return tuple(Pose(frame_id, _rounded(place), (x, y, z, w)) for place in places)
+        return tuple(Pose(frame_id, rounded(place), (x, y, z, w)) for place in places)
 
     @staticmethod
     def of(pose: Pose) -> Tip:
         """Make it from a pose of the tip frame."""
         axes = matrix_from_quaternion_xyzw(pose.orientation)
-        return Tip(pose.position, _vector(axes[:, 2]), _vector(axes[:, 1]))
+        return Tip(pose.position, vector(axes[:, 2]), vector(axes[:, 1]))
 
 
 def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0, 0.0, 0.0)) -> tuple[Body, ...]:
@@ -146,14 +147,15 @@ def flange_pose(gripper: GripperConfig, tip: Pose) -> Pose:
     """Pose of the arm's flange for a pose of the tip frame, for planners of an arm without gripper."""
     matrix = pose_matrix(tip) @ flange_T_tip(gripper).inverse().matrix
     x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(matrix[:3, :3]))
-    return Pose(tip.frame_id, _rounded(_vector(matrix[:3, 3])), (x, y, z, w))
+    return Pose(tip.frame_id, rounded(matrix[:3, 3]), (x, y, z, w))
 
 
-def _vector(values: Array) -> Vector3:
-    x, y, z = values.tolist()
+def vector(values: Iterable[float]) -> Vector3:
+    """Three numbers as a tuple of floats."""
+    x, y, z = (float(v) for v in values)
     return x, y, z
 
 
-def _rounded(values: Vector3) -> Vector3:
-    x, y, z = (round(float(v), 6) + 0.0 for v in values)
-    return x, y, z
+def rounded(values: Iterable[float], digits: int = 6) -> Vector3:
+    """Three numbers, rounded, without negative zeros."""
+    return vector(round(float(v), digits) + 0.0 for v in values)

@@ -50,7 +50,7 @@ from spatial_vlm_ros.manipulation.planning.goal import (
     terms_of,
     varied,
 )
-from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links
+from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links, vector
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Way, judged, words_outside
 from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, distances, gaps
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -325,16 +325,11 @@ def _measured(
 
 
 def _on_surface(scene: PlanningScene, floor: float, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
-    """Yield candidates on the measured surface, and orientations without one; nothing without a measured surface.
-
-    Args:
-        floor: least height for the gripper, metres.
-    """
+    """Yield candidates on the measured surface, and orientations without one; nothing without a measured surface."""
     target = scene.target
     if target.seen is None:
         return
-    middle = np.array(target.solid.centre)
-    found, missed = surface_grasps(target.seen, middle, target.solid.yaw, floor, config)
+    found, missed = surface_grasps(target.seen, np.array(target.solid.centre), target.solid.yaw, floor, config)
     for miss in missed:
         yield Rejection(miss.way, *_WORDS[miss.kind])
     for grasp in found:
@@ -369,7 +364,7 @@ def _candidate(
 ) -> GraspCandidate | Rejection:
     """Make a candidate, unless the palm would be inside the box that planners keep it out of."""
     way = grasp.way
-    tip = Tip(_vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
+    tip = Tip(vector(grasp.position), _unit(grasp.rotation[:, 2]), _unit(grasp.rotation[:, 1]))
     palm = links(config.gripper, tip, grasp.opening)[LINKS.index(PALM)]
     if float(distances([palm], [scene.target.solid])[0, 0]) < 0:
         return Rejection(way, *_WORDS["palm"])
@@ -380,15 +375,10 @@ def _candidate(
     )  # fmt: skip
 
 
-def _vector(values: np.ndarray) -> Vector3:
-    x, y, z = (float(v) for v in values)
-    return x, y, z
-
-
 def _unit(values: np.ndarray) -> Vector3:
     """A unit vector with rounding noise set to zero."""
     clean = np.where(np.abs(values) < 1e-12, 0.0, values)
-    return _vector(clean / np.linalg.norm(clean))
+    return vector(clean / np.linalg.norm(clean))
 
 
 # ------------------------------------------------------------------------------------------------ freedom
@@ -423,8 +413,7 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
             box = TurnedBox.of(obj.padded).grown(config.goal.clearance + target.seen.edge / 2)
             near = float(box.swept((0.0, 0.0, -config.goal.retreat)).contains(points).mean()) > _STRAY
         if near:
-            words = f"the {obj.label} ({obj.id}) is on it, or above it"
-            return Rejection("top_down", "blocked", words, obj.id)
+            return Rejection("top_down", "blocked", f"the {obj.label} ({obj.id}) is on it, or above it", obj.id)
     into = 0.0 if scene.occupancy is None else scene.occupancy.measured.edge / 2
     for space in scene.occupied:
         if space.id not in (BESIDE, UNSEEN) and gaps(lifted, space.boxes).min() < -into:

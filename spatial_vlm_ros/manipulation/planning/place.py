@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal, Placement, Rejection, refused
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, rounded
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, Way, judged, words_outside
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -23,19 +23,12 @@ _HIGHER = 0.01  # metres between two heights of release
 
 @dataclass(frozen=True)
 class _PlaceCandidate:
-    """A candidate: one place with one heading.
-
-    Args:
-        spot: index of the place.
-        place: the place.
-        release: height above the place, metres.
-        turn: rotation relative to its heading, radians.
-    """
+    """A candidate: one place with one heading."""
 
     spot: int
     place: Place
-    release: float
-    turn: float
+    release: float  # height above the place, metres
+    turn: float  # relative to its heading, radians
     tip: Tip
     obj: Solid
 
@@ -161,12 +154,11 @@ def _placement(
     place, above, away = candidate.tip.poses(frame, (0.0, 0.0, config.goal.retreat), back)
     sign = 1.0 if math.cos(half) >= 0 else -1.0
     orientation = (0.0, 0.0, round(sign * math.sin(half), 6) + 0.0, round(abs(math.cos(half)), 6))
-    x, y, z = (round(v, 6) + 0.0 for v in candidate.obj.centre)
     return Placement(
         pre_place=above,
         place=place,
         retreat=away,
-        obj=Pose(frame, (x, y, z), orientation),
+        obj=Pose(frame, rounded(candidate.obj.centre), orientation),
         carrier_id=candidate.place.carrier_id,
         spot=candidate.spot,
         release=candidate.release,
