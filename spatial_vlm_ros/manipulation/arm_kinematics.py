@@ -77,8 +77,7 @@ class ArmKinematics:
         self.vertices: dict[str, Floats] = {
             str(model.frames[frame].name): np.asarray(hull.vertices, np.float64) for frame, hull in hulls.items()
         }
-        ids = {model.getJointId(joint) for joint in moving}
-        self._driven = {frame for frame in hulls if ids & set(model.supports[model.frames[frame].parentJoint].tolist())}
+        self._driven = self._moved_by(moving)
 
     def configuration(self, joints: Mapping[str, float]) -> Floats:
         """Configuration vector for Pinocchio.
@@ -152,15 +151,17 @@ class ArmKinematics:
     def _parts(self) -> list[tuple[int, Hull]]:
         return part_hulls(self._model, self._geometry)
 
+    def _moved_by(self, joints: Collection[str]) -> set[int]:
+        """Links with collision geometry that some joints move, by frame index."""
+        ids, supports = {self._model.getJointId(joint) for joint in joints}, self._model.supports
+        return {f for f in self._links if ids & set(supports[self._model.frames[f].parentJoint].tolist())}
+
     def hand_links(self, finger_links: Collection[str], finger_joints: Collection[str] = ()) -> frozenset[str]:
         """Fingers and their parent links: the links that may touch an object during a grasp."""
         fingers = {name for name in finger_links if self._model.existFrame(name)}
         driving = {joint for joint in finger_joints if self._model.existJointName(joint)}
         driving |= {joint for joint, (leader, _, _) in self._mimics.items() if leader in driving}
-        ids = {self._model.getJointId(joint) for joint in driving}
-        for frame in self._links:
-            if ids & set(self._model.supports[self._model.frames[frame].parentJoint].tolist()):
-                fingers.add(str(self._model.frames[frame].name))
+        fingers |= {str(self._model.frames[frame].name) for frame in self._moved_by(driving)}
         found = set(fingers)
         for name in fingers:
             above = self._model.frames[self._model.getFrameId(name)].parentFrame  # the joint, as a frame
@@ -267,8 +268,7 @@ def _read(description: str) -> tuple[Any, Any, str, Mapping[str, tuple[str, floa
         try:
             return _parsed(path)
         except FileError as error:
-            repair = "set robot_description to its file"
-            raise FileError("topic robot_description", error.got, repair) from error
+            raise FileError("topic robot_description", error.got, "set robot_description to its file") from error
 
 
 def _parsed(path: Path) -> tuple[Any, Any, str, Mapping[str, tuple[str, float, float]]]:
