@@ -167,8 +167,7 @@ class Inverse:
         for step in range(steps + 1):
             self._q[self._at] = q
             pin.computeJointJacobians(robot.model, self._data, self._q)
-            placement = pin.updateFramePlacement(robot.model, self._data, robot.tip)
-            error = pin.log6(placement.actInv(wanted)).vector
+            error = pin.log6(pin.updateFramePlacement(robot.model, self._data, robot.tip).actInv(wanted)).vector
             square = float(error @ error)
             away, turned = math.sqrt(error[:3] @ error[:3]), math.sqrt(error[3:] @ error[3:])
             reached = Reached(q, away, turned)

@@ -222,10 +222,7 @@ class SemanticDescription:
         whole = [(name, values) for (name, _), values in self.states.items() if set(joints) <= set(values)]
         own = {name: self.states[name, group] for name, _ in whole if (name, group) in self.states}
         found = {**dict(reversed(whole)), **own}
-        for name in ("home", "ready", "default"):
-            if name in found:
-                return found[name]
-        return next(iter(found.values()), None)
+        return next((found[name] for name in ("home", "ready", "default", *found) if name in found), None)
 
 
 def read_srdf(source: str | Path) -> SemanticDescription:
@@ -332,8 +329,7 @@ def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, Joint
             repair = "correct the URDF or joint_limits"
             raise RobotDescriptionError(f"limits of joint {joint.name!r}", got, "a range of radians", repair)
         rows.append([row[key] for key in _KEYS])
-    table = np.array(rows, np.float64)
-    return ArmLimits(*(table[:, k].copy() for k in range(4)))
+    return ArmLimits(*np.array(rows, np.float64).T.copy())
 
 
 def read_joint_limits(path: str | Path) -> dict[str, JointLimit]:
@@ -351,8 +347,7 @@ def read_joint_limits(path: str | Path) -> dict[str, JointLimit]:
                 continue
             value = said[key]
             if isinstance(value, bool) or not isinstance(value, int | float):
-                what = f"{key} of joint {str(name)!r} in joint_limits"
-                raise RobotDescriptionError(what, repr(value), "a number")
+                raise RobotDescriptionError(f"{key} of joint {str(name)!r} in joint_limits", repr(value), "a number")
             found[key] = float(value)
         limits[str(name)] = JointLimit(**found)
     return limits

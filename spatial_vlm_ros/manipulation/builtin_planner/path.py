@@ -11,7 +11,6 @@ be reached at rest; a forward pass then moves as fast as this allows.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,9 +83,7 @@ def rounded(corners: Floats, reach: float) -> Path:
         if straight > SHORTEST:
             durations.append(straight)
             begin = corners[k] + before[k] * tangents[k]
-            tangent = tangents[k]
-            rows: Sequence[Floats] = [begin, tangent, *np.zeros((4, len(begin)))]
-            pieces.append(np.array(rows))
+            pieces.append(np.array([begin, tangents[k], *np.zeros((4, len(begin)))]))
         if k + 1 < len(lengths):
             d = before[k + 1]
             durations.append(2 * d)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.arm_model import FROM_LIMITS, 
 from spatial_vlm_ros.manipulation.builtin_planner.configurations import Checker, Inverse, in_the_base
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import panda
 from spatial_vlm_ros.manipulation.builtin_planner.path import Path, rounded, through, timed
-from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest, Segment
+from spatial_vlm_ros.manipulation.builtin_planner.request import Floats, Motion, MotionRequest
 from spatial_vlm_ros.manipulation.planning.robot_model import load
 
 GUESSES = 40  # start configurations of the search for a pose
@@ -284,8 +285,7 @@ class BuiltinPlanner:
         checkers = [Checker(robot, request.boxes, segment) for segment in request.segments]
         paths: list[Path] = []
         while len(paths) < len(request.segments):
-            first = len(paths)
-            task = _Task(self._inverse, request, checkers, first, draw, watch)
+            task = _Task(self._inverse, request, checkers, len(paths), draw, watch)
             paths += task.paths(start)
             start = paths[-1].samples(np.inf)[-1]
         watch.check(len(paths) - 1)
@@ -300,12 +300,8 @@ class _Task:
         self.inverse, self.request, self.checkers = inverse, request, checkers
         self.first, self.draw, self.watch = first, draw, watch
         self.free = not request.segments[first].straight
-        after = first + self.free
-        self.lines: list[tuple[int, Segment]] = []
-        for number in range(after, len(request.segments)):
-            if not request.segments[number].straight:
-                break
-            self.lines.append((number, request.segments[number]))
+        after = itertools.islice(enumerate(request.segments), first + self.free, None)
+        self.lines = list(itertools.takewhile(lambda numbered: numbered[1].straight, after))
 
     def paths(self, start: Floats) -> list[Path]:
         """A free path for each segment, from the configuration `start`."""
