@@ -224,9 +224,7 @@ class ThinParts:
 
     def holds(self, position: Array, width: float) -> bool:
         """Whether a grasp at `position`, (3,) metres, closes on a thin part."""
-        if width > 2 * _THIN:
-            return False
-        return self._at(position, self._mask)
+        return width <= 2 * _THIN and self._at(position, self._mask)
 
     def _at(self, position: Array, mask: npt.NDArray[np.bool_]) -> bool:
         local = np.array([position[1] - self._middle[1], position[0] - self._middle[0]])

@@ -122,8 +122,7 @@ def faces_of(box: Solid, step: float) -> Array:
             parts.append(face)
     points = np.concatenate(parts)
     c, s = np.cos(box.yaw), np.sin(box.yaw)
-    turned = np.column_stack((points[:, :2] @ np.array([[c, s], [-s, c]]), points[:, 2]))
-    return turned + np.array(box.centre)
+    return np.column_stack((points[:, :2] @ np.array([[c, s], [-s, c]]), points[:, 2])) + np.array(box.centre)
 
 
 def checked(reply: GraspReply, question: GraspQuestion, server: str) -> tuple[ProposedGrasp, ...]:

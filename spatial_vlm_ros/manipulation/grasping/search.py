@@ -331,8 +331,7 @@ def _grasp(
     closing = view.rotation[:2, 1]
     sigma, estimated = sigma_of(faces, width, seen, closing)
     needed = width + 2 * goal.jaw_clearance
-    wanted = needed + 2 * goal.sigmas * estimated
-    opening = max(min(wanted, gripper.opening_max), gripper.opening_min)
+    opening = max(min(needed + 2 * goal.sigmas * estimated, gripper.opening_max), gripper.opening_min)
     if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
         reasons["too_wide" if needed > gripper.opening_max else "too_narrow"] += 1
         return None

@@ -107,12 +107,10 @@ class TargetPoints:
         filled = bits.reshape(self.grid).astype(np.bool_)
         around = np.pad(filled, 1)
         inner = np.ones_like(filled)
-        for axis in range(3):
-            for shift in (0, 2):
-                cut = tuple(slice(shift, shift + n) if k == axis else slice(1, n + 1) for k, n in enumerate(self.grid))
-                inner &= around[cut]
-        where = np.argwhere(filled & ~inner)
-        return ((where + 0.5) * self.edge + np.array(self.origin)).astype(np.float32)
+        for axis, shift in itertools.product(range(3), (0, 2)):
+            cut = tuple(slice(shift, shift + n) if k == axis else slice(1, n + 1) for k, n in enumerate(self.grid))
+            inner &= around[cut]
+        return ((np.argwhere(filled & ~inner) + 0.5) * self.edge + np.array(self.origin)).astype(np.float32)
 
     @staticmethod
     def packed(
@@ -351,12 +349,10 @@ def surface_cells(points: Array, viewpoint: Array) -> tuple[Array, Array]:
     moments = np.stack([np.bincount(of, t, len(keys)) for t in terms], axis=1)
     means = moments[:, 1:4] / moments[:, :1]
     total = np.zeros_like(moments)
-    for dx in (-1, 0, 1):
-        for dy in (-1, 0, 1):
-            for dz in (-1, 0, 1):
-                other = keys + (dx * size[1] + dy) * size[2] + dz
-                at = np.minimum(np.searchsorted(keys, other), len(keys) - 1)
-                total += moments[at] * (keys[at] == other)[:, None]
+    for dx, dy, dz in itertools.product((-1, 0, 1), repeat=3):
+        other = keys + (dx * size[1] + dy) * size[2] + dz
+        at = np.minimum(np.searchsorted(keys, other), len(keys) - 1)
+        total += moments[at] * (keys[at] == other)[:, None]
     middle = total[:, 1:4] / total[:, :1]
     xx, yy, zz, xy, xz, yz = (total[:, 4:] / total[:, :1]).T
     second = np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], axis=1).reshape(-1, 3, 3)

@@ -97,8 +97,7 @@ def occupancy_of(
         return None
     pixels = obstacle_pixels(scene, base_T_camera, known, depth, config)
     points, each = points_of(frame, pixels), stands_for(frame.depth)[pixels]
-    cells = filled_cells(points, base_T_camera, frame.camera.K[0, 0], config, each)
-    measured = voxels_at(cells, config.edge)
+    measured = voxels_at(filled_cells(points, base_T_camera, frame.camera.K[0, 0], config, each), config.edge)
     view = (frame, base_T_camera)
     ways = ways_of(known)
     if known.entered:  # a rim hides the inside of its own container, where the place was found
@@ -121,7 +120,7 @@ def obstacle_pixels(
     if known.target_pixels is not None:
         candidates &= cv2.dilate(known.target_pixels.view(np.uint8), np.ones((5, 5), np.uint8)) == 0
     points = base_T_camera.apply(points_of(frame, candidates))
-    inside = in_region(points, known, config)
+    inside = inside_region(points, ways_of(known), known.support_height, config)
     bodies = [(known.target_seen, config.target_margin)]
     for k, body in enumerate(known.others):
         height = known.entered.get(k)
@@ -158,11 +157,6 @@ def points_of(frame: RgbdFrame, pixels: Mask) -> Array:
     return np.stack((xs[columns] * z, ys[rows] * z, z), axis=1)
 
 
-def in_region(points: Array, known: KnownBodies, config: OccupancyConfig) -> npt.NDArray[np.bool_]:
-    """(N,) whether points (N, 3), planning frame, are near enough to the target or its path to be kept."""
-    return inside_region(points, ways_of(known), known.support_height, config)
-
-
 def ways_of(known: KnownBodies) -> tuple[Vector3, ...]:
     """Positions where the arm takes and puts the target: first the target's centre, then the places."""
     return (known.target.centre, *known.places)
@@ -170,8 +164,7 @@ def ways_of(known: KnownBodies) -> tuple[Vector3, ...]:
 
 def stands_for(depth: Depth) -> npt.NDArray[np.float32]:
     """(H, W) how many pixels a measured one represents: 1 if all its neighbours are measured, more among dropouts."""
-    measured = np.isfinite(depth).astype(np.float32)
-    share = cv2.blur(measured, (_AROUND, _AROUND), borderType=cv2.BORDER_REPLICATE)
+    share = cv2.blur(np.isfinite(depth).astype(np.float32), (_AROUND, _AROUND), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(1.0 / np.maximum(share, 1.0 / _MOST_FOR_ONE), np.float32)
 
 
@@ -237,8 +230,7 @@ def filled_cells(
     across = (focal * config.edge / distance) ** 2
     least = np.maximum(config.least_share * across, np.minimum(config.least_points, _FAR_SHARE * across))
     held = counts if each is None else np.bincount(places, each)
-    chosen = np.stack(np.unravel_index(kept[held >= least], tuple(spans)), axis=1)
-    return np.asarray(chosen + low, np.int32)
+    return np.asarray(np.stack(np.unravel_index(kept[held >= least], tuple(spans)), axis=1) + low, np.int32)
 
 
 _LEAST = 3 / 8  # least share of measured neighbours on the same surface: of 8, two pixels side by side have 5, a line 2
@@ -270,12 +262,11 @@ def on_surface(depth: Depth, focal: float, config: DepthConfig) -> Mask:
     bordered = cv2.copyMakeBorder(filled, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=-1000.0)
     bordered[1:-1, 1:-1][~measured] = -1000.0
     like, around = np.zeros(filled.shape, np.uint8), np.zeros(filled.shape, np.uint8)  # of the 8 neighbours
-    for down in range(3):
-        for across in range(3):
-            if (down, across) != (1, 1):
-                other = bordered[down : down + height, across : across + width]
-                like += (np.abs(other - filled) <= limit).view(np.uint8)
-                around += (other >= 0).view(np.uint8)
+    for down, across in itertools.product(range(3), repeat=2):
+        if (down, across) != (1, 1):
+            other = bordered[down : down + height, across : across + width]
+            like += (np.abs(other - filled) <= limit).view(np.uint8)
+            around += (other >= 0).view(np.uint8)
     for axis in (0, 1):
         step = np.diff(depth, axis=axis)
         nothing = np.full_like(np.take(depth, [0], axis=axis), np.nan)
@@ -356,5 +347,4 @@ def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:
 
 def widened(blocks: VoxelBlocks) -> VoxelBlocks:
     """Add the 26 neighbours of each voxel."""
-    around = (blocks.indices[:, None, :] + _NEIGHBOURS).reshape(-1, 3)
-    return voxels_at(around, blocks.edge, blocks.origin)
+    return voxels_at((blocks.indices[:, None, :] + _NEIGHBOURS).reshape(-1, 3), blocks.edge, blocks.origin)

@@ -49,8 +49,7 @@ class VoxelBlocks:
     def __post_init__(self) -> None:
         if not 0 < self.edge < math.inf or not all(math.isfinite(value) for value in self.origin):
             raise InputError("voxels", f"edge {self.edge}, origin {self.origin}", "an edge above 0, metres", _COMPARE)
-        cells = math.prod(self.shape)
-        if min(self.shape) < 0 or cells > MOST_CELLS or max(map(abs, self.low)) > MOST_CELLS:
+        if min(self.shape) < 0 or math.prod(self.shape) > MOST_CELLS or max(map(abs, self.low)) > MOST_CELLS:
             expected = f"at most {MOST_CELLS} cells"
             raise InputError("voxels", f"{self.shape} cells from {self.low}", expected, "use a larger occupancy.edge")
 

@@ -75,8 +75,7 @@ class IntrusionWatch:
     ) -> None:
         self._config = config or DepthConfig()
         bodies = [obj.padded for obj in (*scene.neighbours, scene.target)]
-        grown = (KNOWN_PADDING,) * 3
-        self._known = [solid.grown(grown) for solid in (*bodies, *extra)]
+        self._known = [solid.grown((KNOWN_PADDING,) * 3) for solid in (*bodies, *extra)]
         self._floor = max((obj.solid.top for obj in scene.support), default=-np.inf) + ABOVE_SUPPORT
         there = [] if scene.occupancy is None else [scene.occupancy.measured, scene.occupancy.unseen]
         self._there = [widened(widened(blocks)) for blocks in there if len(blocks)]
