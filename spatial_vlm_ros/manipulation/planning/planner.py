@@ -238,8 +238,7 @@ def plan_bytes(
         "choice": {"grasp": grasp, "placement": placement},
         "steps": [dataclasses.asdict(step) for step in steps],
     }
-    text = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return text.encode("ascii")
+    return json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
 def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:
