@@ -149,6 +149,8 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     height, entered = seen.place_height, None  # the destination's box from the lowest place up to the target's height
     if into is not None and height is not None and into.top > height:
         entered = into.between(height, min(into.top, height + upper.size[2]))
+    unnamed = (BESIDE, INSIDE) if seen.occupancy is not None else ()
+    lowered = () if seen.destination_id is None else (seen.destination_id, *unnamed[1:])
     return PlanningScene(
         frame_id=seen.frame_id,
         stamp_ns=seen.stamp_ns,
@@ -161,7 +163,11 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
             PlanningObject(KEEP_OUT + name, name, box) for name, box in keep_outs(config.workspace).items()
         ),
         carrier_ids=supporting_objects,
-        allowed=_allowed(own.id, (*supporting_objects, *beside), seen.destination_id, seen.occupancy is not None),
+        allowed=(
+            *(AllowedContact(finger, own.id, "grasp") for finger in FINGERS),
+            *(AllowedContact(own.id, other, "lift") for other in (*supporting_objects, *beside, *unnamed[:1])),
+            *(AllowedContact(own.id, other, "lower") for other in lowered),
+        ),
         occupancy=seen.occupancy,
         entered=entered,
     )
@@ -178,18 +184,6 @@ def _padded(body: SurroundingObject, config: GoalConfig, least: float = 0.0, mor
         sides = tuple(min(least + config.sigmas * value, config.most_padding) for value in body.sigma)
     x, y, z = (side + more for side in sides)
     return PlanningObject(body.id, body.label, body.solid, (x, y, z))
-
-
-def _allowed(
-    target_id: str, supporting_objects: tuple[str, ...], destination_id: str | None, occupied: bool
-) -> tuple[AllowedContact, ...]:
-    lowered = (destination_id, *((INSIDE,) if occupied else ())) if destination_id is not None else ()
-    supporting_objects += (BESIDE,) if occupied else ()
-    return (
-        *(AllowedContact(finger, target_id, "grasp") for finger in FINGERS),
-        *(AllowedContact(target_id, supporting, "lift") for supporting in supporting_objects),
-        *(AllowedContact(target_id, supporting, "lower") for supporting in lowered),
-    )
 
 
 def _support(top: float, own: PlanningObject, others: tuple[PlanningObject, ...], config: GoalConfig) -> PlanningObject:
