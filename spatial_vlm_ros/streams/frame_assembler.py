@@ -267,12 +267,9 @@ class FrameAssembler:
         patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
         try:
             observation = self._observe(held, awaits_speaker and patient)
-        except TransformUnavailableError as error:
-            if error.may_come and patient:
+        except SpatialVlmError as error:
+            if isinstance(error, TransformUnavailableError) and error.may_come and patient:
                 return None
-            self._held = None
-            raise
-        except SpatialVlmError:
             self._held = None
             raise
         if patient and any((stream.newest_ns or 0) < held.match.stamp_ns - _IMU_NEAR for stream in self._imu.values()):
