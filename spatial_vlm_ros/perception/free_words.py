@@ -162,12 +162,10 @@ def _added(
 
 
 def _measured(added: Detection, lifted: Scene, scene: Scene) -> PointedOut:
-    """Find what a new object is: a detected object to which its pixels mostly belong, or an object of its own.
+    """Find what a new object of `lifted` is: one of `scene` to which its pixels mostly belong, or one of its own.
 
-    A point may lie beside the object that it means, and the segment at that point may still be that object.
-
-    Args:
-        lifted: scene with the new object; `row` is the object's row in it, or None if it belongs to the robot.
+    A point may lie beside the object that it means, and the segment at that point may still be that object. `row` of
+    the result is the row in `lifted`, or None if the object belongs to the robot.
     """
     own = next((row for row, obj in enumerate(lifted.objects) if obj.id == added.id), None)
     pixels = np.zeros(1, np.bool_)

@@ -279,8 +279,7 @@ class DinoExport:
         the graph chose; if they score less than its own choice, that counts as a difference of scores.
         """
         tokens = DinoTokens(folder, self.model.config.max_text_len)
-        outputs = (*OUTPUTS, PROPOSALS)
-        graph = OnnxDino(folder / GRAPH_FILE, self._prepare, tokens, OnnxDevice("cpu"), outputs)
+        graph = OnnxDino(folder / GRAPH_FILE, self._prepare, tokens, OnnxDevice("cpu"), (*OUTPUTS, PROPOSALS))
         scores, sides = [0.0], [0.0]
         whole, half = self._image, (self._image[0], self._image[1] // 2)
         for size, prompt in zip((whole, half), _PROMPTS, strict=True):
@@ -305,17 +304,12 @@ class _TextAndImage(nn.Module):
 
     def forward(self, pixel_values: Tensor, pixel_mask: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         output = self.model(pixel_values=pixel_values, pixel_mask=pixel_mask, input_ids=input_ids)
-        queries = output.pred_boxes.shape[1]
-        proposals = torch.topk(output.enc_outputs_class.amax(-1), queries, dim=1)[1]
+        proposals = torch.topk(output.enc_outputs_class.amax(-1), output.pred_boxes.shape[1], dim=1)[1]
         return output.logits[..., : input_ids.shape[1]], output.pred_boxes, proposals
 
 
 class _SameProposals(TorchFunctionMode):
-    """Makes transformers use given positions of an image instead of its own best ones.
-
-    Args:
-        chosen: (1, Q) int64, best first.
-    """
+    """Makes transformers use given positions of an image, (1, Q) int64, best first, instead of its own best ones."""
 
     def __init__(self, chosen: Tensor) -> None:
         super().__init__()
