@@ -366,8 +366,7 @@ class PlanningConfig:
         ):
             low, high = getattr(group, least), getattr(group, greatest)
             if low >= high:
-                got = f"{low}, but {greatest} is {high}"
-                raise InputError(f"parameter {least}", got, f"less than {greatest}")
+                raise InputError(f"parameter {least}", f"{low}, but {greatest} is {high}", f"less than {greatest}")
 
 
 def planning_from(values: Mapping[str, Any]) -> PlanningConfig:

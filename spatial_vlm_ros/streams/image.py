@@ -243,6 +243,5 @@ def _octets(message: Any) -> Octets:
     try:
         view = memoryview(data).cast("B")
     except (TypeError, ValueError) as error:
-        got = type(data).__name__
-        raise InputError("data of an image", got, "contiguous bytes", "check the publisher") from error
+        raise InputError("data of an image", type(data).__name__, "contiguous bytes", "check the publisher") from error
     return np.frombuffer(view, np.uint8) if len(view) else np.zeros(0, np.uint8)

@@ -119,8 +119,7 @@ class PromptedGrounder:
         readings = self._ask(rgb, prompts, boxes=self._masks is None)
         found = zip(categories, (reading.places for reading in readings), strict=True)
         unread = tuple(note for reading in readings for note in reading.unread)
-        several = self.family.several_points
-        return grounding(found, phrases, rgb, self.name, unread, self._masks, several=several)
+        return grounding(found, phrases, rgb, self.name, unread, self._masks, several=self.family.several_points)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """See Referrer.refer; empty if a part of the reply cannot be read, because that may mean another object."""
