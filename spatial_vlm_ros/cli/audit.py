@@ -61,7 +61,8 @@ def audit(record: Path, goal: str | None, out: Path | None, robot_description: s
                     words = f": {check.words}" if check.words else ""
                     say(f"  {'ok    ' if check.holds else 'FAILED'}  {check.what}{words}")
         if out is not None:
-            say(f"  written: {approval_replay.write_page(out, proposal, files, checks, force=force)}", err=True)
+            page = approval_replay.write_page(out, proposal, files, checks, force=force)
+            say(f"  written: {page}", err=True)
     if not as_json and goal is None:
         complete = f"{len(chosen)} proposals; the record is complete"
         say(complete if whole else "files beside the record do not match it")

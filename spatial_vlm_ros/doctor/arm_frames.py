@@ -255,4 +255,5 @@ def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Itera
     if SUPPORT in objects:  # an earlier motion has left it behind
         text = f"an earlier motion has left {len(objects)} objects in it"
         found.append(warn(check, text, "harmless while a gate plans; otherwise restart the planner"))
-    yield from found or [ok(check, "the planner's arm agrees with the joint states" if off else "it is empty")]
+    agrees = "the planner's arm agrees with the joint states" if off else "it is empty"
+    yield from found or [ok(check, agrees)]

@@ -57,7 +57,8 @@ def examine(path: Path, settings: Settings, table_height: float | None = None, t
             except SpatialVlmError as error:  # decisions without a frame are stored, too
                 return [*files, warn("frame", f"not checked: {error}")]
             return [*files, *examine_frame(frame, found or (), known.resolver, table_height)]
-        return [*files, *examine_bag(path, settings, table_height, robot_of(settings.streams, settings.resolver.depth))]
+        robot = robot_of(settings.streams, settings.resolver.depth)
+        return [*files, *examine_bag(path, settings, table_height, robot)]
     except FileError as error:
         if not has_errors(files):
             raise

@@ -68,7 +68,8 @@ def examine(
     findings.append(of_depth)
 
     try:
-        scene = build_scene(frame, check_detections(detections, camera.width, camera.height), config.depth, config.lift)
+        checked = check_detections(detections, camera.width, camera.height)
+        scene = build_scene(frame, checked, config.depth, config.lift)
     except SpatialVlmError as error:
         return [*findings, found_in("detections", error)]
     return [*findings, *of_checks(scene.evidence.checks), *_support(scene, table_height), *_objects(scene)]
@@ -140,4 +141,5 @@ def _objects(scene: Scene) -> Iterator[Finding]:
             text += f", {obj.valid_fraction:.0%} of it measured"
         if obj.occluder and obj.visible_fraction < 0.9:
             text += f", hidden by {obj.occluder}"
-        yield warn(name, f"{text}, cut by the border of the image") if obj.truncated else ok(name, text)
+        cut = f"{text}, cut by the border of the image"
+        yield warn(name, cut) if obj.truncated else ok(name, text)

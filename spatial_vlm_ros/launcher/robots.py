@@ -64,7 +64,8 @@ def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, A
         except ValueError:
             share = -1.0
         if not 0.01 <= share <= 1.0:
-            raise InputError(f"argument {name}", repr(said[name]), "a fraction of the robot's limits, 0.01 to 1")
+            expected = "a fraction of the robot's limits, 0.01 to 1"
+            raise InputError(f"argument {name}", repr(said[name]), expected)
         values[f"motion.{name}"] = share
     described = said["robot_description"]
     return {**values, "robot_description": "" if described == DESCRIPTION_TOPIC else described}

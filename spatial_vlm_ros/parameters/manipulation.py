@@ -366,7 +366,8 @@ class PlanningConfig:
         ):
             low, high = getattr(group, least), getattr(group, greatest)
             if low >= high:
-                raise InputError(f"parameter {least}", f"{low}, but {greatest} is {high}", f"less than {greatest}")
+                got = f"{low}, but {greatest} is {high}"
+                raise InputError(f"parameter {least}", got, f"less than {greatest}")
 
 
 def planning_from(values: Mapping[str, Any]) -> PlanningConfig:

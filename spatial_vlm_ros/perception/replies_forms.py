@@ -116,7 +116,8 @@ def _named_lists(text: str, pieces: Sequence[ReplyPiece]) -> tuple[Item, ...]:
         if name is None or not piece.body.startswith("[[") or not is_numeric(piece.body):
             return ()
         label = name.group(1)
-        items.extend(replace(item, label=label) if isinstance(item, WrittenPlace) else item for item in _read(piece)[0])
+        read = _read(piece)[0]
+        items.extend(replace(item, label=label) if isinstance(item, WrittenPlace) else item for item in read)
         end = piece.end
     return () if text[end:].strip(_BETWEEN + ".") else tuple(items)
 

@@ -51,7 +51,8 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
         try:
             found.append(_own(entry, number, width, height) if ours else _of_vision_msgs(entry, number))
         except InputError as error:
-            raise InputError(f"detections[{number}]: {error.what}", error.got, error.expected, error.repair) from error
+            place = f"detections[{number}]: {error.what}"
+            raise InputError(place, error.got, error.expected, error.repair) from error
         except (AttributeError, TypeError, ValueError) as error:
             repair = "check the type and version of the detections message"
             raise InputError(f"detections[{number}]", str(error), "a detection", repair) from error

@@ -60,7 +60,8 @@ class Freshness(StreamClocks):
             names: stream → its topic, for the message; None = the stream's name.
         """
         for stream in self._images:
-            self.check_stamp((names or {}).get(stream, stream), match.stamps[stream], match.arrivals.get(stream, 0))
+            name = (names or {}).get(stream, stream)
+            self.check_stamp(name, match.stamps[stream], match.arrivals.get(stream, 0))
 
     def check_stamp(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
         """Check one message as `check` does."""

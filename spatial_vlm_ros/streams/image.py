@@ -243,5 +243,6 @@ def _octets(message: Any) -> Octets:
     try:
         view = memoryview(data).cast("B")
     except (TypeError, ValueError) as error:
-        raise InputError("data of an image", type(data).__name__, "contiguous bytes", "check the publisher") from error
+        got = type(data).__name__
+        raise InputError("data of an image", got, "contiguous bytes", "check the publisher") from error
     return np.frombuffer(view, np.uint8) if len(view) else np.zeros(0, np.uint8)

@@ -83,7 +83,8 @@ class RecentFrames(FrameAssembler):
         """
         if self._held is None or self._held.not_before_ns < after_ns:
             self._held = None
-            match = next((m for m in self._matched if self.freshness.not_before_ns(m) >= after_ns), None)
+            fresh = (m for m in self._matched if self.freshness.not_before_ns(m) >= after_ns)
+            match = next(fresh, None)
             if match is not None:
                 self._hold(match, now_ns)
         return self._observed(self._held, now_ns, awaits_speaker=False) if self._held is not None else None

@@ -399,7 +399,8 @@ def prompts_of(
     group: tuple[str, ...] = ()
     for category in categories:
         if tokens(joined((category,))) > longest:
-            raise InputError("category", repr(category), f"a text of {longest} tokens at most", "use fewer words")
+            expected = f"a text of {longest} tokens at most"
+            raise InputError("category", repr(category), expected, "use fewer words")
         if group and (len(group) >= at_once or tokens(joined((*group, category))) > longest):
             prompts.append(group)
             group = ()

@@ -226,7 +226,8 @@ class OnnxDevice:
             reason = f"device={self.device} needs {wanted[0]}, but this onnxruntime has {', '.join(there)}"
             repair = "install onnxruntime-gpu instead of onnxruntime (on a Jetson: NVIDIA's wheel), or set device=cpu"
             raise ModelError(NAME, reason, repair)
-        return [*((name, {"device_id": int(index or 0)}) for name in wanted if name in there), CPU]
+        numbered = [(name, {"device_id": int(index or 0)}) for name in wanted if name in there]
+        return [*numbered, CPU]
 
     def check(self, providers: Sequence[str]) -> None:
         """Refuse a session that fell back to the CPU although another device was requested."""

@@ -165,7 +165,8 @@ def merged(boxes: Boxes, iou: float, most: int) -> Boxes:
         kept.append(waiting[0])
         fits.append(boxes.fit[same].max(axis=0))
         waiting = [n for n, share in zip(waiting, overlap, strict=True) if share <= iou]
-    return replace(_taken(boxes, np.array(kept, np.intp)), fit=np.array(fits).reshape(len(kept), boxes.fit.shape[1]))
+    chosen = _taken(boxes, np.array(kept, np.intp))
+    return replace(chosen, fit=np.array(fits).reshape(len(kept), boxes.fit.shape[1]))
 
 
 def together(parts: Sequence[Boxes]) -> Boxes:

@@ -119,7 +119,8 @@ class PromptedGrounder:
         readings = self._ask(rgb, prompts, boxes=self._masks is None)
         found = zip(categories, (reading.places for reading in readings), strict=True)
         unread = tuple(note for reading in readings for note in reading.unread)
-        return grounding(found, phrases, rgb, self.name, unread, self._masks, several=self.family.several_points)
+        several = self.family.several_points
+        return grounding(found, phrases, rgb, self.name, unread, self._masks, several=several)
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """See Referrer.refer; empty if a part of the reply cannot be read, because that may mean another object."""

@@ -193,7 +193,8 @@ class Client:
                 if not error.transient or attempt > self._retries or pause >= deadline - time.monotonic():
                     if attempt == 1:
                         raise
-                    raise type(error)(self.name, f"{error.reason} (attempt {attempt})", error.repair) from error
+                    reason = f"{error.reason} (attempt {attempt})"
+                    raise type(error)(self.name, reason, error.repair) from error
             time.sleep(pause)
 
     def _follow(self, target: str, body: bytes, deadline: float) -> bytes:

@@ -248,7 +248,8 @@ def load(
         raise InputError("option prompt", "nothing", "a text with {}", f"set prompt, or family: {', '.join(FAMILIES)}")
     if row.name in FAMILIES and NAME not in row.in_process:
         repair = f"use the backend {row.in_process[0]}" if row.in_process else _BY_SERVER
-        raise ModelError(NAME, f"{name} is of the family {row.name}: {_NO_CODE if row.chat else _NO_CHAT}", repair)
+        reason = f"{name} is of the family {row.name}: {_NO_CODE if row.chat else _NO_CHAT}"
+        raise ModelError(NAME, reason, repair)
     takes_remedies = _takes_remedies(config, _class_of(config, name, runner).__name__, remedies)
     requested = remedies.requested(NAME, model) if takes_remedies else None
     warn_of_one(row, model)

@@ -89,7 +89,8 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 def known_models() -> dict[str, ModelEntry]:
     """All models that can be fetched, by name."""
     path = resources.files(__package__) / "models.json"
-    return {entry.name: entry for entry in msgspec.json.decode(path.read_bytes(), type=list[ModelEntry])}
+    entries = msgspec.json.decode(path.read_bytes(), type=list[ModelEntry])
+    return {entry.name: entry for entry in entries}
 
 
 def known_model(name: str) -> ModelEntry:
