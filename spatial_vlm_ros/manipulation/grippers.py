@@ -88,14 +88,16 @@ def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float =
         return f"the gripper's switch reports that something is still held{_words(report)}"
     claimed = bool(report.reached or report.done or report.flag is False)
     if report.width is not None:
-        if abs(report.width - sent) <= (max(slack, REACHED) if claimed else REACHED):
+        apart = abs(report.width - sent)
+        if apart <= (max(slack, REACHED) if claimed else REACHED):
             return ""
         but = ", but the driver reports success: one of the two is wrong" if claimed else ""
         return f"{_off(report.width, sent)} according to joint states{but}{_words(report)}"
     if claimed:
         return ""
     if report.told_width is not None:
-        return "" if abs(report.told_width - sent) <= REACHED else f"{_off(report.told_width, sent)}{_words(report)}"
+        reached = abs(report.told_width - sent) <= REACHED
+        return "" if reached else f"{_off(report.told_width, sent)}{_words(report)}"
     if report.done is False:
         return f"the driver reports a failure{_words(report)}"
     return "" if unjudged else "the gripper reports neither a width nor that it has arrived"

@@ -189,7 +189,8 @@ class PickSequence:
         """Run the request to its end; every outcome, including errors, is in the returned Ending."""
         try:
             message = self._run()
-            return self._ending(Status.OK if self._seen is None else self._seen.resolution.status, message)
+            status = Status.OK if self._seen is None else self._seen.resolution.status
+            return self._ending(status, message)
         except SpatialVlmError as error:
             return self._ending(Status[error.status_name], str(error))
 

@@ -93,7 +93,8 @@ def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, plan
         if at.min() < low - _BEYOND or at.max() > high + _BEYOND:
             worst = float(at[np.argmax(np.maximum(low - at, at - high))])
             reason = f"in phase {phase!r} its plan takes {joint} to {worst:.3f}; its range is {low:.3f} to {high:.3f}"
-            raise PlanningFailedError(planner, reason, "compare the planner's robot_description with the gate's")
+            repair = "compare the planner's robot_description with the gate's"
+            raise PlanningFailedError(planner, reason, repair)
         fast = np.abs(np.diff(at)) / np.diff(trajectory.times)
         if fast.max(initial=0.0) > _FASTER * speed:
             reason = (

@@ -92,7 +92,8 @@ def check_clearance(
         moved = _carried(held, tip, put)
         floor = _floor(then, placement)
         around = [_lowered(obj, now, floor) for obj in now.neighbours]
-        _raise("lower", judged(now, [putting_down(grasp, put, placement.opening, moved, config)], around, bare))
+        putting = putting_down(grasp, put, placement.opening, moved, config)
+        _raise("lower", judged(now, [putting], around, bare))
 
     robot = _arm_of(plan, now.frame_id)
     if robot is not None:
@@ -210,7 +211,8 @@ def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
 
 def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Array]:
     """(J,) joint positions along a trajectory, in the order of `names`, spaced closely enough for collision checks."""
-    points = np.array(trajectory.positions)[:, [trajectory.joint_names.index(name) for name in names]]
+    order = [trajectory.joint_names.index(name) for name in names]
+    points = np.array(trajectory.positions)[:, order]
     yield points[0]
     last = points[0]
     for point in points[1:]:

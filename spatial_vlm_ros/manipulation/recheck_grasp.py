@@ -219,7 +219,8 @@ def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
     (sx, sy, _), rise = ((shifts.low + shifts.high) / 2).tolist(), float(shifts.high[2])
     x, y, z = then.target.solid.centre
     solid = dataclasses.replace(then.target.solid, centre=(x + sx, y + sy, z + rise))
-    return dataclasses.replace(now, target=dataclasses.replace(now.target, solid=solid, outline=()), yaw_known=True)
+    target = dataclasses.replace(now.target, solid=solid, outline=())
+    return dataclasses.replace(now, target=target, yaw_known=True)
 
 
 def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:

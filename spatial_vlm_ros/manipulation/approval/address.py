@@ -81,7 +81,8 @@ def keep_link(link: str, file: Path) -> None:
             made.unlink()
             raise
     except OSError as error:
-        raise FileError(file, error.strerror or str(error), "set audit_log to a path in a writable folder") from error
+        repair = "set audit_log to a path in a writable folder"
+        raise FileError(file, error.strerror or str(error), repair) from error
 
 
 def forget_link(file: Path) -> None:

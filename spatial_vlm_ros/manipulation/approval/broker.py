@@ -266,7 +266,8 @@ class ApprovalBroker:
         with self._changed:
             self._expire()
             if self._view.item is None:
-                self._show(ApprovalStage.IDLE if plan is None else ApprovalStage.PLANNED, None, words, plan_only=plan)
+                stage = ApprovalStage.IDLE if plan is None else ApprovalStage.PLANNED
+                self._show(stage, None, words, plan_only=plan)
 
     def take_down(self) -> None:
         """Remove the plan that `note` shows, for example because the next request begins."""

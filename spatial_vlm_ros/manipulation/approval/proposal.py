@@ -297,7 +297,8 @@ def _check_words(what: str, words: object, longest: int = _LONGEST_WORDS, may_be
 
 def _check_number(what: str, value: object, least: float = -math.inf) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value < least:
-        raise InputError(what, _shown(value), "a finite number" + ("" if least == -math.inf else f" from {least:g}"))
+        expected = "a finite number" + ("" if least == -math.inf else f" from {least:g}")
+        raise InputError(what, _shown(value), expected)
 
 
 def _check_expiry(expires_after: object) -> None:

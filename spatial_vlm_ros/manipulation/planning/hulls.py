@@ -248,7 +248,8 @@ def self_mask(
         reason = "the frame came without base_T_camera"
         raise TransformUnavailableError("base_link", frame.frame_id, reason, "set base_frame, and publish TF")
     if not 0 <= padding <= MOST_PADDING:
-        raise InputError("padding of the robot", str(padding), f"0 to {MOST_PADDING:g} m", "0.02 m is usual")
+        repair = "0.02 m is usual"
+        raise InputError("padding of the robot", str(padding), f"0 to {MOST_PADDING:g} m", repair)
     camera_T_base = frame.base_T_camera.inverse()
     poses = [camera_T_base @ link.base_T_link for link in links]
     mask = np.zeros(frame.depth.shape, np.bool_)

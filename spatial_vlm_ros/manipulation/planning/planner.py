@@ -238,7 +238,8 @@ def plan_bytes(
         "choice": {"grasp": grasp, "placement": placement},
         "steps": [dataclasses.asdict(step) for step in steps],
     }
-    return json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    text = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return text.encode("ascii")
 
 
 def is_plan_of(plan: MotionPlan, goal: PickGoal, scene: PlanningScene) -> bool:

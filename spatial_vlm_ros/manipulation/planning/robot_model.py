@@ -231,7 +231,8 @@ def part_hulls(model: Any, geometry: Any) -> list[tuple[int, Hull]]:
 def _parts(model: Any, geometry: Any) -> Iterator[tuple[int, Floats]]:
     """Yield for each body the frame index of its link, and its corners (N, 3) in that frame, metres."""
     for part in geometry.geometryObjects:
-        link_T_part = (model.frames[part.parentFrame].placement.inverse() * part.placement).homogeneous
+        link = model.frames[part.parentFrame]
+        link_T_part = (link.placement.inverse() * part.placement).homogeneous
         yield (
             part.parentFrame,
             _corners(part.geometry, str(part.name)) @ link_T_part[:3, :3].T + link_T_part[:3, 3],

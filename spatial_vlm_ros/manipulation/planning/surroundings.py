@@ -252,7 +252,8 @@ def occupancy_around(
     """
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
-    return occupancy_of(scene, base_T_camera, known_bodies(scene, target_id, places), config.depth, config.occupancy)
+    known = known_bodies(scene, target_id, places)
+    return occupancy_of(scene, base_T_camera, known, config.depth, config.occupancy)
 
 
 def _others(scene: Scene, chosen: SceneObject, base_T_camera: Transform) -> tuple[list[SurroundingObject], list[str]]:
