@@ -14,6 +14,7 @@ from spatial_vlm_ros.spatial.relations.resting import FAR, leaning_in
 _NO_SIGMA = 1e-12
 # Fraction of the noise by which two heights of one object differ: the common part cancels, the rest averages.
 _CANCELS = 0.35
+_LID = 0.85  # times as wide as a vessel, from which an object lies on its rim
 _SOIL = 0.002  # metres that the rim of a vessel rises over what it is filled with
 _LEAST_RIM, _RIM_SHARE = 0.008, 0.35  # metres, and fraction of the anchor's height, that rise over the floor of a tray
 
@@ -153,9 +154,10 @@ def _contained(pairs: Pairs) -> Measured:
     )
     # If walls around it hide the floor, an object reaches farther down than its lowest visible point.
     hidden = np.where(~floor & (seen.rim > 0) & (seen.rim < FAR), seen.rim, -FAR)
-    # Nothing but its floor holds up what a vessel shows from its rim upwards.
+    # Nothing but its floor holds up what a vessel shows from its rim upwards, if it is no lid.
     at_rim = pairs.contact_up - np.abs(pairs.difference(layout.bottom, layout.top))
-    hidden = np.maximum(hidden, np.where(~floor & vessels, at_rim, -FAR))
+    narrow = layout.mean_side[pairs.targets, None] < _LID * layout.mean_side[pairs.anchors]
+    hidden = np.maximum(hidden, np.where(~floor & vessels & narrow, at_rim, -FAR))
     enclosed = least_sure((hidden, _CANCELS * pairs.noise_up), (on_the_ground, pairs.noise))
     leaning = leaning_in(layout, pairs.targets, pairs.anchors, pairs.contact_up)
     found = _surer(_surer(_surer(deep, shallow), enclosed), (leaning, pairs.noise))
