@@ -511,7 +511,7 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
         raise refused(instruction, "contradiction")
     found = [replace(in_parts(reading), account=told) for reading in ranked(consistent)]
     # A stack may be one object for the detector, or the objects in it.
-    found += [other for reading in found if (other := unstacked(reading)) is not reading]
+    found += [other for reading in found for other in unstacked(reading)]
     return ranked(found) if len(found) > len(consistent) else tuple(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from operator import is_
 from typing import Any, Final, Literal, TypeVar
@@ -220,24 +221,40 @@ _SHARES_OF_STACK = {
 }  # fmt: skip
 
 
-def unstacked(query: SpatialQuery) -> SpatialQuery:
-    """A query that says "the stack of books" by the books that lie on one another; the same if it has no stack."""
-    return mapped(query, _member, _beside_stack)
+def unstacked(query: SpatialQuery) -> tuple[SpatialQuery, ...]:
+    """What "the stack of books" says of the books: two readings if not which of them, none if no stack is named."""
+    upper, lower = (mapped(query, partial(_member, plain=plain), _beside_stack) for plain in ("on", "supporting"))
+    return () if upper is query else (upper,) if upper == lower else (upper, lower)
 
 
-def _member(phrase: NounPhrase) -> NounPhrase:
-    """One of a stack ("the top book of the stack"), or a phrase whose relations may name stacks of other objects."""
+def _touching(kind: str, end: str) -> tuple[RelationClause, ...]:
+    """What is true only for one end of a stack of objects of a kind, or in its middle."""
+    sides = (("on", end == "lowest"), ("supporting", end == "highest"))
+    return tuple(RelationClause(name, (NounPhrase(kind),), negated=negated) for name, negated in sides)
+
+
+def _member(phrase: NounPhrase, plain: str) -> NounPhrase:
+    """One of a stack ("the top book of the stack"), or a phrase whose relations may name stacks of other objects.
+
+    Args:
+        plain: relation to another one of the stack, if it is not said which one is meant.
+    """
     for clause in phrase.relations:
         kind = _stacked(clause.anchors[0], phrase.category)
+        end = phrase.superlative or _SHARES_OF_STACK.get(clause.relation)
+        end = "highest" if clause.preposition == ON_TOP_OF and phrase.superlative is None else end
         if kind is None or phrase.category not in ("object", kind) or clause.relation not in _SHARES_OF_STACK:
             continue
-        where = phrase.superlative or _SHARES_OF_STACK[clause.relation]
-        where = "highest" if clause.preposition == ON_TOP_OF else where
-        on, under = (RelationClause(name, (NounPhrase(kind),), negated=clause.negated) for name in ("on", "supporting"))
-        told = (on, under) if clause.negated or where == "middle" else (under,) if where == "lowest" else (on,)
+        ordered = phrase.ordinal is not None or end not in (None, "highest", "lowest", "middle")
+        if ordered and not clause.negated:  # among all of the stack
+            continue
+        if clause.negated:
+            told = tuple(replace(each, negated=True) for each in _touching(kind, "middle"))
+        else:
+            told = _touching(kind, end) if end else (RelationClause(plain, (NounPhrase(kind),)),)
         rest = tuple(each for each in phrase.relations if each is not clause)
-        ordered = where if not clause.negated and where in ("highest", "lowest") else None
-        return replace(phrase, category=kind, superlative=ordered, relations=(*rest, *told))
+        superlative = phrase.superlative if clause.negated else None
+        return replace(phrase, category=kind, superlative=superlative, relations=(*rest, *told))
     return _with(phrase, relations=tuple(map(_beside_stack, phrase.relations)))
 
 
@@ -246,9 +263,8 @@ def _beside_stack(said: _Related) -> _Related:
     anchor, upper = said.anchors[0], said.relation in ("on", "above")
     kind = _stacked(anchor, "")
     if not kind:
-        return with_anchors(said, _member)
-    touching = RelationClause("on" if upper else "supporting", (NounPhrase(kind),))
-    end = NounPhrase(kind, superlative="highest" if upper else "lowest", relations=(touching,))
+        return with_anchors(said, partial(_member, plain="on"))
+    end = NounPhrase(kind, relations=_touching(kind, "highest" if upper else "lowest"))
     return replace(said, anchors=(end, *said.anchors[1:]))
 
 

@@ -106,7 +106,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
         fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
     if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
         inside = _named(said, seen[:-1], given)
-        inside = NONE if inside == LESS_SPECIFIC else inside  # a toy box is no dinosaur
+        inside = NONE if inside == LESS_SPECIFIC else inside  # a toy box is not a dinosaur
         fit = max(fit, OTHER_KIND if inside == HYPERNYM else min(inside, HEAD_ONLY))
     form, of, stuff = label.lower().partition(" of ")
     if of and form.split()[-1] in _FORMS:

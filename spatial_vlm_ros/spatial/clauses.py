@@ -15,12 +15,12 @@ from types import MappingProxyType
 
 import numpy as np
 
+from spatial_vlm_ros.geometry.support import named_surfaces
 from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.regions import SUPPORT_NOUNS
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.relations.pairs import least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
@@ -501,11 +501,8 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
     sigma = np.hypot(noise / 2 + 0.005, layout.sigma_floor[targets])
     out.margin[targets] = asked.config.relation.contact + noise - np.abs(layout.bottom[targets])
     # An object in or on another object is not on the surface itself, however thin the other object is.
-    low = layout.top < asked.config.relation.contact
-    itself = [
-        row for row, obj in enumerate(layout.scene.objects)
-        if low[row] and SUPPORT_NOUNS.intersection(obj.detection.label.lower().split()[-1:])
-    ]  # fmt: skip
+    named = np.flatnonzero(named_surfaces([obj.detection for obj in layout.scene.objects]))
+    itself = named[layout.top[named] < asked.config.relation.contact]
     supporting_objects = np.setdiff1d(np.flatnonzero(layout.measured), itself)
     for some in _blocks(targets, len(supporting_objects)):
         pairs = Pairs(layout, view, some, supporting_objects)

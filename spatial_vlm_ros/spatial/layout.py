@@ -187,6 +187,7 @@ class Layout:
     tilt: float
     down_deg: float
     relation: RelationConfig
+    depth: DepthConfig
 
     def __len__(self) -> int:
         return len(self.centre)
@@ -398,4 +399,5 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
     return Layout(
         scene, axes, floor, centre, surface, footprint,
         centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, tilt, down_deg, relation,
+        depth,
     )  # fmt: skip

@@ -237,6 +237,7 @@ def _imagined(
         tilt=layout.tilt,
         down_deg=layout.down_deg,
         relation=layout.relation,
+        depth=layout.depth,
         sizes=np.concatenate((layout.size, *(b.size[None] for b in boxes), np.tile(obj.size, (count, 1)))),
         real=layout,
     ), anchors

@@ -8,13 +8,14 @@ import numpy as np
 
 from spatial_vlm_ros.language.part_words import DRAWERS, LIDDED
 from spatial_vlm_ros.language.patterns import word_set
-from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
+from spatial_vlm_ros.parameters import PlaceConfig
 from spatial_vlm_ros.spatial.belief import normal_cdf
-from spatial_vlm_ros.spatial.containers import is_open
+from spatial_vlm_ros.spatial.containers import inside_of
 from spatial_vlm_ros.spatial.free_space import Relief
 from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.occlusion import is_open
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.surfaces import SupportContext
+from spatial_vlm_ros.spatial.surfaces import NoSurface, SupportContext
 from spatial_vlm_ros.types import FrameOfReference
 
 OPEN, CLOSED, EMPTY = "open", "closed", "empty"
@@ -52,8 +53,12 @@ def state_chance(word: str, layout: Layout) -> Array:
     for row, obj in enumerate(layout.scene.objects):
         words = obj.detection.label.lower().split()
         if LIDDED.intersection(words[-1:]) and layout.measured[row]:
-            around = SupportContext(layout, Relief.of(layout, DepthConfig()), PlaceConfig(), (), 0.0)
-            chance[row] = _SEEN if is_open(around, row) else 1.0 - _SEEN
+            around = SupportContext(layout, Relief.of(layout, layout.depth), PlaceConfig(), (), 0.0)
+            inside = inside_of(around, row, "")
+            if not isinstance(inside, NoSurface):
+                chance[row] = _SEEN
+            elif inside.cause == "closed" and not is_open(layout, row):  # its top is seen, and not what it holds
+                chance[row] = 1.0 - _SEEN
         if not words or words[-1] not in DRAWERS or len(obj.points) < _FEW:
             continue
         # A closed drawer shows only its flat front, an open one also its inside.

@@ -154,7 +154,7 @@ def _contained(pairs: Pairs) -> Measured:
     )
     # If walls around it hide the floor, an object reaches farther down than its lowest visible point.
     hidden = np.where(~floor & (seen.rim > 0) & (seen.rim < FAR), seen.rim, -FAR)
-    # Nothing but its floor holds up what a vessel shows from its rim upwards, if it is no lid.
+    # Nothing but its floor holds up what a vessel shows from its rim upwards, if it is not a lid.
     at_rim = pairs.contact_up - np.abs(pairs.difference(layout.bottom, layout.top))
     narrow = layout.mean_side[pairs.targets, None] < _LID * layout.mean_side[pairs.anchors]
     hidden = np.maximum(hidden, np.where(~floor & vessels & narrow, at_rim, -FAR))
