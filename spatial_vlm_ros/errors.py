@@ -79,7 +79,6 @@ class InputError(SpatialVlmError, ValueError, status="INVALID_INPUT"):
     Args:
         what: what is wrong, for example "camera K".
         got: what was received; the message shortens a text of more than 2,000 characters.
-        expected: what would be valid.
         repair: what to do about it; "" if `expected` says it.
     """
 
@@ -142,7 +141,6 @@ class JointLimitError(InputError):
 
     Args:
         position: its position, radians or metres.
-        lower, upper: its limits.
     """
 
     def __init__(self, joint: str, position: float, lower: float, upper: float) -> None:
@@ -172,7 +170,6 @@ class NotUnderstoodError(SpatialVlmError, status="NOT_UNDERSTOOD"):
     Args:
         span: (start, end) characters of the part that was not understood.
         reason: why, as text; the message quotes the part itself.
-        repair: how to rephrase it.
         kind: "unknown words" if only a word or a relation is unknown; only then may a model be asked. "refused" if the
             words are known but not supported in this form.
     """
@@ -260,7 +257,6 @@ class DomainMismatchError(ModelError):
     """A model trained only on simulated images was given images that are not known to be simulated.
 
     Args:
-        model_domain: what it was trained on.
         image_domain: what is known of the images: "real" or "unknown".
     """
 
@@ -305,7 +301,6 @@ class ClockError(StaleInputError):
     """Stamps are ahead of now, or so far behind that the age is not known.
 
     Args:
-        stream: the topic or transform with these stamps.
         ahead: how far the stamps are ahead of the receiver's clock, seconds; negative = behind.
         limit: name of the parameter that sets the limit.
         allowed: its value, seconds.
@@ -451,7 +446,6 @@ class ApprovalExpiredError(SpatialVlmError, status="APPROVAL_EXPIRED"):
     """There was no approval in time, or the approval was not used in time.
 
     Args:
-        about: the goal or the question that was named.
         expires_after: seconds that it was valid for; 0 where that is not known.
         reason: why it was not used in time, in words; "" = nobody says.
     """
@@ -516,11 +510,7 @@ class ExecutionFailedError(SpatialVlmError, status="EXECUTION_FAILED"):
 
 
 class InternalError(SpatialVlmError, status="INTERNAL_ERROR"):
-    """An unexpected exception: a bug in this package. It ends one request; the log has its trace.
-
-    Args:
-        reason: type and message of the exception.
-    """
+    """An unexpected exception: a bug in this package. It ends one request; the log has its trace."""
 
     def __init__(self, reason: str) -> None:
         self.reason, self.repair = reason, "report this error with the instruction, the frame and the log"

@@ -113,7 +113,6 @@ class Resolver:
     """Resolve which object an instruction means and where it is.
 
     Args:
-        config: all its parameters.
         grounder: finds objects by name; not needed if detections are given with each frame, or with `decision.taught`,
             which names what is seen of taught objects, alone or beside either. With `second_opinion.ask`
             it also gets the whole phrase, and with `language.free_form` words that are not understood; then it must be
@@ -225,7 +224,6 @@ class Resolver:
         Problems with the scene or the words give a refusal, never an exception.
 
         Args:
-            scene: from `observe`.
             grounding: how well its detections match `phrases_of(understood(instruction))`; None = by their labels.
             referrer: a model that also gets the whole phrase; None = the grounder, if `second_opinion.ask` is on.
         """

@@ -210,7 +210,6 @@ class PreparedModel:
         base: its folder.
         dtype: number format of the weights, in which they are saved.
         learned: mark → the remedy that is trained, or its tensors.
-        table: table of learned-absolute positions.
         groups: parameters trained at the method's first rate and at its second one, by name.
         lora: peft's adapters in the language model, until `finish`.
     """

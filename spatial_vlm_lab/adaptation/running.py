@@ -84,7 +84,6 @@ class Adaptation:
         scored: most views used for scoring, and most used for calibration.
         views: images per world.
         encoder: folder of an encoder that replaces the base model's.
-        minutes: wall time, minutes.
         save_every: steps between states.
     """
 

@@ -82,10 +82,6 @@ def place_score(found: Sequence[float]) -> dict[str, Any]:
 def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -> dict[str, Any]:
     """Compute the scores of one model.
 
-    Args:
-        said: the model's answers about their relations.
-        found: as `overlaps` gives them.
-
     Returns:
         "views"; "relations" by name, and of the depth pairs "usual" ("higher is farther" is right) and "counter", as
         `relation_score` gives them; "difference": usual - counter, 95 % by Newcombe's method, or None if one of them

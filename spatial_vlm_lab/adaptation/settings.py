@@ -25,7 +25,6 @@ class MethodRates:
         rate: highest learning rate of the main modules: projector, LoRA, PIN, or CLOC's new modules.
         second: learning rate of the rest: the projector beside LoRA, the encoder of CLOC; 0 = there is none.
         warm: share of the steps in which the rate rises; a half cosine follows. None: the rate stays the same.
-        betas: Adam's betas.
         places: share of lessons that ask for the location of an object.
     """
 
@@ -53,7 +52,6 @@ class AdaptSettings:
     """Settings of an adaptation; only `rate`, `micro` and `checkpointing` may change during a run.
 
     Args:
-        method: a key of METHODS.
         positions: a scheme of the language model, a key of `positions.AXES`; None = as in the base.
         norm: "published" or "none".
         features: layers of the encoder, counted as hidden states; empty = as in the base.

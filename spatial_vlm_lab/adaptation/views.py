@@ -43,7 +43,6 @@ class LabelledView:
     Args:
         name: of the view, unique among those of one source.
         objects: labelled objects in the image.
-        relations: labelled relations between pairs of boxes.
     """
 
     name: str

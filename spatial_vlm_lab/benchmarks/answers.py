@@ -103,9 +103,6 @@ class AnswerFile:
 
     Args:
         file: None = they are kept only in memory.
-        answers: by model, item and digest of what was asked.
-        models: by name.
-        asked: model that answers now.
     """
 
     file: BinaryIO | None = None

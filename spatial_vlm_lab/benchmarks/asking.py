@@ -154,7 +154,6 @@ class BenchmarkItems:
     Args:
         items: items to ask, in the order of the published files.
         damaged: file and place, or key of an item → why it cannot be asked.
-        total: items before a limit.
     """
 
     items: tuple[BenchmarkItem, ...]

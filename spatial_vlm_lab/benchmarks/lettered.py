@@ -35,7 +35,6 @@ def _lettered(read: Callable[[str, Sequence[str]], str | None]) -> Callable[[str
 
 
 def _right_letter(answer: str, choices: Sequence[str]) -> int:
-    """The index of the letter that a row gives as its answer."""
     letters = _LETTERS[: len(choices)]
     if len(answer) != 1 or answer not in letters:
         raise files.DamagedError(f"its answer {answer!r} is none of {', '.join(letters)}")
@@ -56,7 +55,6 @@ _IN_3D = "Omni3D"
 
 
 def _jsonl_or_parquet(found: list[Path]) -> Iterator[Path]:
-    """Of two files with the same items, the JSON Lines if the folder has their images."""
     with_images = (found[0].parent / "img").is_dir()
     for path in found:
         lines = path.suffix == ".jsonl"

@@ -176,7 +176,6 @@ def _refspatial_item(
     image: files.BenchmarkImage | None = None,
     mask: files.BenchmarkImage | None = None,
 ) -> BenchmarkItem:
-    """The item of a row of question.json, with paths, or of a Parquet file, with images."""
     task, folder = _task_of(row.path), row.path.parent
     shown, right = files.image_of(folder, image or rgb_path), files.image_of(folder, mask or mask_path)
     splits = {"task": task, "steps": str(step)}

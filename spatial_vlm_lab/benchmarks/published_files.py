@@ -168,7 +168,6 @@ def rows_of(path: Path, item: Callable[..., Any], source: str, array_like: bool 
 
     Args:
         path: the suffix tells what it contains: .json, .jsonl, .tsv or .parquet.
-        item: as in form_of.
         source: Benchmark.source, the fix for messages about the whole file.
         array_like: whether the fields are a list without names.
     """

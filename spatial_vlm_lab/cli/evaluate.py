@@ -342,7 +342,6 @@ class ReportFiles:
         """Make it from command-line options; an `out` without a suffix is a folder for all reports.
 
         Args:
-            force: whether existing reports are replaced.
             beside: name of a folder that may be in that folder.
         """
         out, named = paths["out"], dict(paths)

@@ -22,7 +22,6 @@ class ComparedModel(ModelSpec):
     """A model to be compared.
 
     Args:
-        backend: as in perception.load_grounder.
         calibration: file of how its probabilities follow the truth; None = it is not fused.
     """
 

@@ -71,7 +71,6 @@ def reason_of(row: ComparedRow) -> str:
 
 
 def _share(p: float) -> str:
-    """Two digits, never rounded to 0 or 1."""
     if 0.0 < p < 0.01:
         return "<0.01"
     return ">0.99" if 0.99 < p < 1.0 else f"{p:.2f}"

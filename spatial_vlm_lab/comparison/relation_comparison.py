@@ -296,7 +296,6 @@ class _Asking:
         return self._judged(replace(row, chosen_id=self._ids[best], share=round(share, 6)))
 
     def _decided(self, row: ComparedRow, choice: ResolvedChoice) -> ComparedRow:
-        """A row with what the resolver decided."""
         row = replace(row, status=choice.status)
         if choice.status is Status.OK and choice.chosen >= 0:
             share = round(min(float(choice.probability[choice.chosen]), 1.0), 6)

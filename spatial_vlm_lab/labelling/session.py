@@ -256,7 +256,6 @@ class LabelSession:
         """Store a person's truth for a case, and save the file.
 
         Args:
-            truth: `expect`, as the page sent it.
             kind: what the case tries, words; None = as it stands.
             words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
             seen: "seen" of `case` when the person looked; None = not checked. Another tab may have decided since.

@@ -326,7 +326,6 @@ def checked_truth(
     """Check the `expect` that the page sent, and put it in order.
 
     Args:
-        given: JSON.
         size: (width, height) of the image, pixels; None if it cannot be read.
         with_place: whether a place may be given, because the camera's pose in base is known.
     """
@@ -376,7 +375,6 @@ def _converted(what: str, given: object, form: Any) -> Any:
 
 
 def _without_empty(value: object) -> object:
-    """JSON without empty fields, which say nothing."""
     if not isinstance(value, Mapping):
         return value
     return {name: _without_empty(one) for name, one in value.items() if one not in (None, [], {}, "")}

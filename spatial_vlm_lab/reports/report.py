@@ -174,7 +174,6 @@ class Axis:
     """Maps values from low … high to pixels from start … end.
 
     Args:
-        low: least value shown.
         start: pixel of `low`.
         end: pixel of `high`.
     """

@@ -19,9 +19,7 @@ class ReportSection:
 
     Args:
         columns: heads of the table; numbers, but for those at the places `left`.
-        title: heading of the sentences in a document.
         head: what each sentence begins with where it stands alone.
-        tone: colour of the sentences at a terminal.
         model: name of the model that this and the next sections are about, where they begin; else "".
         images: numbers of the judged cases that the sentences are about, where their drawings belong below them.
     """

@@ -61,7 +61,6 @@ def images_of_bag(
     """Yield every case with its image, in the order of the images; then cases without an image, with the reason.
 
     Args:
-        topics: role → topic.
         needs_detections: whether the bag must have a topic of detections; else it is used if exactly one has them.
     """
     streams, given = config.streams, dict(topics)

@@ -95,7 +95,6 @@ class CaseResult:
     Args:
         frame: name of the frame; "" if the image is one of a bag.
         stamp_ns: stamp of the image in a bag, nanoseconds; 0 in a folder.
-        id: the object answered with, only when OK.
         error: what went wrong, judged by the found objects and by the oracle; None if nothing did.
         iou: IoU of the answered and the expected object, 0 to 1; None if one is missing.
         place: outcome of the expected place or pose centre; None if none was expected.
@@ -104,7 +103,6 @@ class CaseResult:
         blame: whether true objects would have helped; None if nothing went wrong, or if not known.
         oracle_right: whether the resolver alone is right with the true objects; None if not known.
         as_expected: whether they agree; a place is not part of it.
-        expected_also: other right objects besides `expected_id`.
         expected_answer: expected answer to a question about space; None = any.
         likeliest_id: the likeliest candidate, whether or not it was the answer; None without candidates.
         likeliest_is_right: whether the likeliest candidate is the expected object; False where a refusal is expected.

@@ -66,7 +66,6 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _interval(value: float, drawn: Any) -> Interval:
-    """A value with the 95 % percentile interval of resampled ones."""
     low, high = np.percentile(drawn, (2.5, 97.5))
     return Interval(round(float(value), _DIGITS), round(float(low), _DIGITS), round(float(high), _DIGITS))
 
@@ -115,7 +114,6 @@ _OF_MODELS = (Metric("as expected, place and all", True, lambda _: True, lambda 
 def _paired(
     some: Sequence[CaseResult], others: Sequence[_T], key: Callable[[CaseResult], Any], key_of: Callable[[_T], Any]
 ) -> list[tuple[CaseResult, _T]]:
-    """Cases and others with the same key, repeated ones in their order."""
     there: dict[Any, list[_T]] = defaultdict(list)
     for other in reversed(others):
         there[key_of(other)].append(other)
@@ -165,7 +163,6 @@ class Comparison:
     """A run against its baseline.
 
     Args:
-        changes: one for each metric.
         verdict: WORSE where any metric is, else BETTER where any is, else CANNOT_TELL. Each metric is tested by itself
             at 5 %, without correction for their number.
         lost: cases that were as expected before and are not now.

@@ -59,7 +59,6 @@ def place_outcome(expected: ExpectedPlace, given: Pose | None, truth: FrameTruth
     """Check a place: inside the region, or for the four sides in its direction from the anchor, at its height.
 
     Args:
-        expected: the expected place.
         given: pose of the given place in the base or camera frame, or None.
     """
     if given is None:

@@ -68,7 +68,6 @@ def named_models(texts: Sequence[str], option: str, taken: Collection[str] = ())
     """Parse the models of a command line, each "BACKEND name=value …" or "NAME=BACKEND name=value …".
 
     Args:
-        option: where they were written, for errors.
         taken: names that none of them may have.
     """
     found: dict[str, ModelSpec] = {}

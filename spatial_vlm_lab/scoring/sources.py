@@ -122,11 +122,7 @@ def images_of(
     source: Source, cases: Sequence[Case], config: Settings, needs_detections: bool,
     note: Callable[[str], None] = lambda _: None,
 ) -> Generator[tuple[Case, CaseImage], None, None]:  # fmt: skip
-    """Cases of a source with their images, in the order of `evaluate_source`.
-
-    Args:
-        needs_detections: whether a bag must have a topic of detections.
-    """
+    """Cases of a source with their images, in the order of `evaluate_source`."""
     if source.kind != "frames":
         with open_bag(source.uri) as bag:
             yield from images_of_bag(bag, cases, config, source.topics, needs_detections, note)
@@ -267,7 +263,6 @@ def judge_answers(
 
 
 def _asked(about: Case | Resolution) -> tuple[str, str]:
-    """Frame, or stamp of the image in a bag, and words."""
     return about.frame or str(about.stamp_ns), about.instruction
 
 

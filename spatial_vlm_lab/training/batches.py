@@ -34,7 +34,6 @@ class TrainingPhrase:
 
     Args:
         text: for example "red cup".
-        modifiers: modifiers that they must have.
     """
 
     text: str
@@ -97,11 +96,7 @@ def drawn_batch(
     spec: CompactSpec,
     settings: TrainingSettings,
 ) -> TrainingBatch:
-    """The batch of one step.
-
-    Args:
-        samples: images of the spec's size.
-    """
+    """The batch of one step."""
     rng = np.random.default_rng((settings.seed, step))
     changed = [_changed(rng, samples[int(rng.integers(len(samples)))]) for _ in range(settings.batch)]
     learnt = [list(learnt_objects(sample).values()) for sample in changed]
@@ -112,12 +107,7 @@ def drawn_batch(
 def make_batch(
     samples: Sequence[LabelledImage], phrases: Sequence[Sequence[TrainingPhrase]], spec: CompactSpec
 ) -> TrainingBatch:
-    """Make a batch from images and their phrases, with the target output.
-
-    Args:
-        samples: images of the spec's size.
-        phrases: phrases for each image, any number.
-    """
+    """Make a batch from images and their phrases, with the target output."""
     pairs = [(b, phrase) for b, asked in enumerate(phrases) for phrase in asked]
     rows, columns = spec.cells
     heat = np.zeros((len(pairs), rows, columns), np.float32)

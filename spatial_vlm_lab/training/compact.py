@@ -201,7 +201,6 @@ class TrainingRun:
         """Train until the steps or minutes are used up, and return whether all steps are made.
 
         Args:
-            batch_of: makes the batch of a step.
             minutes: wall time for this call, minutes.
             validate: mean average precision of the model; the best one is kept in FOLDER/best.
             every: steps between states, and between validations.
@@ -264,7 +263,6 @@ def run(
     """Train on the images of a folder; losses and scores are shown, and stored in OUT/log.jsonl.
 
     Args:
-        start: as for TrainingRun.
         threads: CPU threads; 0 = all.
         every: steps between validations.
         minutes: wall time for this call, minutes.

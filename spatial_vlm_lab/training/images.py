@@ -164,7 +164,6 @@ class SplitPart:
     """Worlds for one purpose.
 
     Args:
-        seeds: of the first and of the last world.
         views: images per world.
     """
 

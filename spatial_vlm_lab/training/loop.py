@@ -85,10 +85,8 @@ class TrainingLoop:
     """The steps of a run.
 
     Args:
-        optimizer: of all trained parameters.
         rates: number of a step, from 0 → learning rate of each group of the optimiser.
         clip: largest norm of the gradient.
-        steps: number of steps of the whole run.
     """
 
     def __init__(
@@ -110,8 +108,6 @@ class TrainingLoop:
         """Train until all steps are made or the time is over, and return whether they are made.
 
         Args:
-            learn: as for `make_step`.
-            minutes: wall time, minutes.
             every: steps between states; there is one at the end, too.
             told: called with the number of steps and the loss after each step, before its state is kept.
         """
@@ -164,7 +160,6 @@ class TrainingLoop:
         return ModelError("training", f"{reason} at step {step + 1}; the weights of step {step} are kept", repair)
 
     def _note(self, since: list[float]) -> None:
-        """Keep the state after some steps with these losses."""
         if since:
             self.progress.losses.append((self.progress.step, sum(since) / len(since)))
             since.clear()
@@ -178,7 +173,6 @@ class TrainingLoop:
         Args:
             kept: the run's weights by name; those of the file are copied into them.
             identity: JSON values that have to be the same for a run to continue.
-            anew: how to start again, for messages.
         """
         self._place, self.kept, self._identity = place, kept, json.dumps(identity, sort_keys=True)
         if not place.exists():
@@ -232,11 +226,7 @@ class TrainingLoop:
 
 
 def check_identity(found: str, wanted: str, place: Path, anew: str) -> None:
-    """Raise InputError, naming the differences between the settings of an earlier run and those of this one, as JSON.
-
-    Args:
-        anew: how to start again.
-    """
+    """Raise InputError that names the differences between the settings of an earlier run and of this one, as JSON."""
     now = json.loads(wanted)
     try:
         before = dict(json.loads(found))

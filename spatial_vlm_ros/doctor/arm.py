@@ -114,11 +114,7 @@ def gripper_servers(motion: MotionConfig) -> dict[str, str]:
 
 
 def arm_findings(preset: RobotPreset, planner: str, heard: ArmHeard) -> Iterator[Finding]:
-    """Yield problems of planner, controllers, gripper and joints, in the order in which to fix them.
-
-    Args:
-        planner: one of PLANNERS.
-    """
+    """Yield problems of planner, controllers, gripper and joints, in the order in which to fix them."""
     config = preset.planning(planner)
     yield from _planner(planner, config.motion, heard)
     yield from _controllers(preset, config.motion, heard)

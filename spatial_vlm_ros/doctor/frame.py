@@ -33,9 +33,6 @@ def examine(
     """Check a frame and its detections.
 
     Args:
-        frame: colour, depth, camera, optional transform.
-        detections: its detections.
-        config: configuration of the resolver.
         table_height: stated height of the support, metres along z of base_T_camera's parent; None = not stated.
 
     Returns:

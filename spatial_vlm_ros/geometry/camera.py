@@ -338,7 +338,6 @@ def _equidistant_limit(D: tuple[float, ...]) -> float:
 
 
 def _first_root(polynomial: np.polynomial.Polynomial) -> float:
-    """Smallest positive real root, infinity if there is none."""
     roots = polynomial.trim().roots()
     real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
     return float(real.min(initial=math.inf))

@@ -99,7 +99,6 @@ def frame_evidence(
 
     Args:
         frame: rectified; depth in metres, NaN where nothing is measured.
-        objects: lifted from it.
         support: the plane they stand on, camera frame; None if none was found.
         up: (3,) unit, camera frame.
     """
@@ -409,7 +408,6 @@ def _up(
 
 
 def _share_on(plane: Plane | None, frame: RgbdFrame, config: DepthConfig) -> float:
-    """Share of what is measured that lies on a plane."""
     points = everywhere(frame)[0]
     if plane is None or not len(points):
         return 0.0

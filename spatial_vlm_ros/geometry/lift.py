@@ -259,7 +259,6 @@ def with_tops(
     """The masks, with a table that has no mask of its own replaced by the pixels level with the support in its box.
 
     Args:
-        patches: a mask for each detection.
         table: (N,) bool: True for tables.
         frame: rectified frame.
     """
@@ -301,7 +300,6 @@ def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], fram
     pixels.
 
     Args:
-        patches: a mask for each detection.
         frame: rectified frame.
         up: (3,) camera frame.
     """

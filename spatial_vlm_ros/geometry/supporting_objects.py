@@ -79,7 +79,6 @@ def visibility(
 
     Args:
         index: index of the object, as in `owners`.
-        extent: its estimated extents.
         width: width of the whole object across the view, metres.
         owners: (H, W) index of the object that each pixel belongs to.
         frame: rectified frame.

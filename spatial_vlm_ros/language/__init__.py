@@ -5,7 +5,7 @@ from spatial_vlm_ros.language.dialogue import may_forbid, parse_dialogue, prohib
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.relations import RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
-from spatial_vlm_ros.language.stopping import stops
+from spatial_vlm_ros.language.revising import stops
 from spatial_vlm_ros.language.vocabulary import RELATIONS, Plugged, plugged
 from spatial_vlm_ros.language.words import MAX_LENGTH
 

@@ -96,11 +96,7 @@ class Account:
 
 
 def account_of(instruction: str, command: str) -> Account:
-    """Account for the words of an instruction that somebody else has rewritten.
-
-    Args:
-        command: the rewrite, which `parse` understands.
-    """
+    """Account for the words of an instruction that somebody else has rewritten."""
     with contextlib.suppress(NotUnderstoodError):
         own = parse(instruction)
         if {_meaning(query) for query in own} == {_meaning(query) for query in parse(command)}:
@@ -320,7 +316,6 @@ class _Accounting:
         return found[0] if found else None
 
     def _condition(self) -> None:
-        """Use the words of a condition that both state."""
         command = split(self.command)
         begin = next((n for n in range(len(self.words)) if without_condition(self.words[n:])[1]), None)
         if begin is not None and without_condition(command)[1]:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
 from spatial_vlm_ros.language.patterns import Phrases, all_phrases, read_table
-from spatial_vlm_ros.language.stopping import stops
+from spatial_vlm_ros.language.revising import stops
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -45,7 +45,6 @@ _SAME = {word: words.split("|")[0] for words in _READ["same"] for word in words.
 
 
 def _simplified(text: str) -> str:
-    """Words, or patterns of words, with one word for all that mean the same here."""
     return re.sub(r"[\w'-]+", lambda word: _SAME.get(word[0], word[0]), text)
 
 

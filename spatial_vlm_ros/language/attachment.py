@@ -331,7 +331,6 @@ class _Enumeration:
             yield share * (1.0 - taken), build
 
     def _of_many(self, node: int) -> bool:
-        """True if a phrase is about all or any of several objects, so that some can be excepted."""
         phrase = self.phrases[node]
         return phrase is not None and (phrase.count == -1 or phrase.choice is not None)
 
@@ -371,7 +370,13 @@ class _Enumeration:
         """Attach to each open noun; the shares depend on its distance."""
         places = [p for p in range(len(state.frontier)) if self._open(item, state, p)]
         excepting = item.name == "other than" and not (item.link or item.relative)
-        high = item.link == "comma"
+        one = item.phrase if excepting else None
+        # "the mug next to the plates, not the one in the drawer": the object asked for, never one of several
+        contrasts = one is not None and one.one and one.count is None and not one.attributes and not one.elliptic
+        contrasts = contrasts and not self._of_many(0)  # "all mugs but the one on the tray"
+        if contrasts:
+            places = [p for p in places if not self._of_many(state.frontier[p])] or places
+        high = item.link == "comma" or contrasts
         joined = item.link in ("and", "but")
         if not high or joined:
             places.reverse()

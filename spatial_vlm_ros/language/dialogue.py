@@ -21,7 +21,7 @@ from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES,
 from spatial_vlm_ros.language.parser import parse
 from spatial_vlm_ros.language.part_words import in_anchors, mapped, with_anchors
 from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
-from spatial_vlm_ros.language.stopping import stops
+from spatial_vlm_ros.language.revising import stops
 from spatial_vlm_ros.language.vocabulary import is_framed
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.types import (
@@ -55,7 +55,6 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
     """All readings of an instruction that may answer a question.
 
     Args:
-        instruction: the words.
         follows: what was said before in this dialogue, oldest first: an instruction and earlier answers to questions
             about it; empty = `instruction` stands alone.
 
@@ -243,7 +242,6 @@ def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> lis
 
 
 def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhrase:
-    """Replace a phrase, or one of the phrases inside it, by another one."""
     return new if said == old else in_anchors(said, partial(_with_phrase, old=old, new=new))
 
 

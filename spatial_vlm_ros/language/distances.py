@@ -209,7 +209,6 @@ def say_distance(distance: Distance) -> str:
 
 
 def _decimal(value: float) -> str:
-    """A number without an exponent or trailing zeros."""
     words = f"{value:.{_MICROMETRES}f}".rstrip("0").rstrip(".")
     before, _, decimals = words.partition(".")
     return f"{words}0" if len(decimals) == 3 and before != "0" else words  # "1.234" may be a thousand

@@ -170,7 +170,6 @@ def _misshapen(words: Sequence[Word], place: int, opening: str, tokens: Sequence
     """Reasons why words do not have the shape that a model may be asked about.
 
     Args:
-        place: the first word of the object.
         tokens: in the order of the grammar.
     """
     rest = words[place:]
@@ -320,7 +319,6 @@ def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
 
 
 def _orders(phrase: NounPhrase, *, inside: bool = False) -> int:
-    """Number of orders of a phrase, and of those inside it."""
     own = sum(order is not None for order in (phrase.superlative, phrase.ordinal, phrase.also))
     anchors = (anchor for clause in phrase.relations for anchor in clause.anchors)
     return own + (sum(_orders(anchor, inside=True) for anchor in anchors) if inside else 0)

@@ -10,7 +10,7 @@ from typing import Any
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language.answers import classify
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.stopping import stops
+from spatial_vlm_ros.language.revising import stops
 
 _LONGEST = 20_000  # characters of JSON
 _RIVAL = 0.5  # share of the best confidence from which on another alternative may be what was said

@@ -75,7 +75,6 @@ def is_outside(text: str, modifier: bool) -> bool:
     """True if an unknown word clearly is not a part of an object's name.
 
     Args:
-        text: the word, lower case.
         modifier: True if a noun follows it: then participles and some adverbs describe that noun.
     """
     if text in TIMES | OTHER_UNITS and not modifier:

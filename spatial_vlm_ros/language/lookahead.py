@@ -20,6 +20,7 @@ ENDED = frozenset({"NOUN", "PRON", "PERSON", "SIDE", "ADJP", "FROM", "FRAME"})
 """Tokens after which a phrase may be complete."""
 JOINTS = frozenset({"AND", "BUT", "COMMA"})
 _LONGEST_PLEASANTRY = max(map(len, phrase_set(*acts.PLEASANTRIES)))
+_LOOKUPS = ("texts", "measurable", "tail", "_found", "_kinds")
 PREDICATING = frozenset({"THATIS", "IS", "NOT", "ADJP"})
 PREMODIFIERS = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "OTHER"})
 """Tokens that may come before a noun."""
@@ -31,8 +32,6 @@ class Token:
 
     Args:
         start: first character in the instruction.
-        end: one past the last character.
-        text: the words, lower case.
     """
 
     kind: str
@@ -58,14 +57,17 @@ class PhraseMatch:
 
 
 class Lookahead:
-    """The words of one instruction, with the table entries found for them."""
+    """The words of one instruction, with the table entries found for them; `known` has those of the same words."""
 
-    def __init__(self, words: list[Word]) -> None:
+    def __init__(self, words: list[Word], known: Lookahead | None = None) -> None:
         self.words = words
         self.phrases = phrase_table()
         self.tokens: list[Token] = []
         self.roles: list[tuple[int, int, str]] = []  # start, end and role of each word, as in WordRole
-        self.reset()
+        if known is not None:
+            vars(self).update({name: vars(known)[name] for name in _LOOKUPS})
+        else:
+            self.reset()
 
     def emit(self, kind: str, value: object, first: int, length: int, text: str) -> None:
         """Append the token (or tokens) for the words from `first` on."""
@@ -172,6 +174,8 @@ class Lookahead:
             return True
         if kinds == {"IS REL"}:
             return True
+        if kinds == {"GERUND"}:
+            return self.nominal(i + 1)  # "the metal cutting board"
         return bool(kinds & NOMINAL) or (bool(kinds & {"VERB", "POSTURE", "STANDS"}) and self.matches(i)[0].length == 1)
 
     def measures(self, i: int) -> bool:

@@ -22,17 +22,19 @@ from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phras
 from spatial_vlm_ros.language.questions_of_space import ranked, read_question
 from spatial_vlm_ros.language.refusals import no_order, refused, unexpected
 from spatial_vlm_ros.language.revising import (
+    asks_to_stop,
     check_idioms,
     choices,
     corrected,
+    waits,
     without_condition,
 )
 from spatial_vlm_ros.language.sentence import TOPIC, Attachable, Phrase, RelationWords, VerbPhrase
 from spatial_vlm_ros.language.spoken import plainer
 from spatial_vlm_ros.language.steps import readings_of
-from spatial_vlm_ros.language.stopping import asks_to_stop, waits
 from spatial_vlm_ros.language.tagging import Tagger
 from spatial_vlm_ros.language.vocabulary import takes_two
+from spatial_vlm_ros.language.word_order import REORDERED, in_order
 from spatial_vlm_ros.language.words import (
     MAX_LENGTH,
     SLIP,
@@ -179,7 +181,6 @@ def _put_there(head: Phrase, items: Sequence[Attachable]) -> VerbPhrase | None:
 
 
 def _described(step: VerbPhrase, items: Sequence[Attachable]) -> VerbPhrase:
-    """A command whose object has these items, too."""
     own = list(step.items)
     if items and own and own[0].kind == "clause" and step.action != "place":
         own[0] = replace(own[0], link=own[0].link or "and")
@@ -307,6 +308,10 @@ class _Builder:
         if about.one and about.refers is None and head.count not in (None, 1):
             return [_one_of(head, items, steps[0]), *steps[1:]]
         put = _put_there(head, items)
+        places = steps[0].items if stated and not items and len(steps) == 1 and head.count in (None, 1) else []
+        to = places[0].phrase if len(places) == 1 else None
+        if to is not None and to.refers == "it" and about.refers is None:  # "there is a tray, put the cup on it"
+            return [replace(steps[0], items=[replace(places[0], phrase=head)])]
         if put is None and about.refers is None:
             raise refused(self.instruction, "second object", about)
         if put is None and stated and self._unclear(head, items, steps[0]):
@@ -323,7 +328,8 @@ class _Builder:
         more = any(n == 0 or not takes_two(items[n - 1].name) for n in several)
         more = more or any(item.kind == "also" or (item.phrase and item.phrase.refers) for item in step.items)
         one = step.head.refers == "it" and head.count not in (None, 1)
-        return more or one or step.head.refers not in ("it", "them") or step.action not in MOVING
+        related = any(item.phrase for item in items)
+        return more or one or step.head.refers not in ("it", "them") or (related and step.action not in MOVING)
 
     def inverted(self, *parts: Any) -> list[VerbPhrase]:
         linked = next(i for i, part in enumerate(parts) if isinstance(part, Token))
@@ -516,11 +522,11 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
 
 
 def _tagged(said: _Said) -> tuple[Tagger, list[WordRole], bool]:
-    """A tagger, the roles of the words that it does not see, and whether the order depends on what is seen."""
     words, fluent, meant = said
     rest, depends = without_condition(meant)
+    plain, known = in_order(rest)
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), *lost(meant, rest, "IF")]
-    return Tagger(rest), roles, depends
+    return Tagger(plain, known), [*roles, *lost(rest, plain, REORDERED)], depends
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:

@@ -228,7 +228,6 @@ def unstacked(query: SpatialQuery) -> tuple[SpatialQuery, ...]:
 
 
 def _touching(kind: str, end: str) -> tuple[RelationClause, ...]:
-    """What is true only for one end of a stack of objects of a kind, or in its middle."""
     sides = (("on", end == "lowest"), ("supporting", end == "highest"))
     return tuple(RelationClause(name, (NounPhrase(kind),), negated=negated) for name, negated in sides)
 

@@ -126,7 +126,6 @@ def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[li
 
 
 def _is_part(tokens: Sequence[Token]) -> bool:
-    """True if the head noun is a part that two directions may select."""
     nouns = [token.text for token in tokens if token.kind == "NOUN"]
     return bool(nouns) and singular(nouns[-1]) in ALONG_BOTH
 

@@ -165,7 +165,11 @@ class _QuestionReader(SlotReader):
         if held and not be:  # "how many bowls hold an apple?"
             verb = self.written(kept[held], "that", tables.HOLDING[kept[held].text])
             kept = [*kept[:held], *verb, *kept[held + 1 :]]
-        if be and kept[be - 1].text not in ("that", "which"):
+        if be and kept[be + 1 :] and kept[be + 1].text in ("that", "which"):  # "how many cups are there that are red?"
+            kept, be = [*kept[:be], *kept[be + 1 :]], 0
+        if be > 1 and any(self.relation_at(kept[i:]) and kept[i].text != "of" for i in range(1, be)):
+            readings = self._described(kept[:be], kept[be + 1 :])
+        elif be and kept[be - 1].text not in ("that", "which"):
             readings = self.read([*self.written(kept[0], "which"), *kept])
         else:
             kept = kept[1:] if kept and kept[0].text == "of" else kept
@@ -175,6 +179,17 @@ class _QuestionReader(SlotReader):
         return self.made(
             [replace(r, target=replace(r.target, count=-1, choice=None)) for r in readings], "count", "count"
         )
+
+    def _described(self, x: Words, predicate: Words) -> Readings:
+        """Read "vials in the box" and "empty" as "the vials in the box that are empty"."""
+        x = x[x[0].text == "of" :]
+        determined = x[0].text in ("the", "all", "my", "these", "those")
+        subjects = self.noun([*([] if determined else self.written(x[0], "the")), *x])
+        return [
+            replace(subject, target=merged(subject.target, question.asked))
+            for subject, question in itertools.product(subjects, self.predicate(predicate))
+            if question.asked is not None
+        ]
 
     def where(self, x: Words, y: Words = (), r: Words = (), **_: Words) -> Readings | None:
         if r and not self.relation_at(r):
@@ -187,6 +202,10 @@ class _QuestionReader(SlotReader):
         if n and n[-1].text in ("that", "which"):
             return None
         asked = [*n, *self.written(has[0], "that"), *has, *z] if has else z
+        be = next((i for i, word in enumerate(asked) if i > 1 and word.text in tables.BE), 0)
+        related = any(self.relation_at(asked[i:]) and asked[i].text != "of" for i in range(1, be))
+        if related and asked[be + 1 :] and asked[be - 1].text not in ("that", "which"):
+            return self._listed(self._described(asked[:be], asked[be + 1 :]), words)
         asker = "what" if asked and asked[0].text in tables.BE else "which"
         return self._listed(self.read([*self.written(words[0], asker), *asked]), words)
 
@@ -230,7 +249,11 @@ class _QuestionReader(SlotReader):
             raise self.refusal(ors[:1], "a choice between these is not supported", repair)
         return found
 
-    def better(self, superlative: Words, x: Words, y: Words, z: Words = (), **_: Words) -> Readings | None:
+    def better(
+        self, superlative: Words, x: Words, y: Words, z: Words = (), k: Words = (), **_: Words
+    ) -> Readings | None:
+        if k:  # "which bottle is fuller, the one by the bag or the one on the bench?"
+            x, y = ([each for word in said for each in (k if word.text == "one" else [word])] for said in (x, y))
         key = tables.SUPERLATIVE_OF[superlative[0].text]
         if (z and key not in tables.NEARNESS) or any(word.text == "than" or word.kind == "comma" for word in (*z, *x)):
             return None
@@ -330,7 +353,9 @@ class _QuestionReader(SlotReader):
         which = tables.COMPARATIVES[comparatives[0].text]
         return self.compared(self.noun(x), self.noun(y), "size", length=which)
 
-    def space(self, words: Words, **_: Words) -> Readings:
+    def space(self, words: Words, d: Words = (), **_: Words) -> Readings | None:
+        if any(word.text == "between" for word in d):
+            return self.distance(d)
         repair = 'ask "is there room for the cup on the tray?", or "how far is the cup from the edge?"'
         raise self.refusal(words[:3], "free space cannot be given as a number", repair)
 
@@ -368,6 +393,10 @@ class _QuestionReader(SlotReader):
         if x[0].text in ("a", "an", "another", "some"):
             readings = [replace(r, target=replace(r.target, choice="any")) for r in readings]
         return self.made(readings, "verify", "room")
+
+    def enough(self, x: Words, y: Words, **_: Words) -> Readings:
+        """Read "the tray" and "the box" of "is the tray big enough for the box?"."""
+        return self.placed(y, [*self.written(x[0], "on"), *x])
 
     def unplaced(self, words: Words, **_: Words) -> Readings:
         repair = 'name the object: "is there room for the cup on the tray?"'
@@ -499,6 +528,7 @@ _WHETHER: Frames = (
     ("BE there X?", _QuestionReader.exists),
     ("BE a|an|any|some|anything|something X?", _QuestionReader.exists),
     ("BE X or Y", _QuestionReader.alternatives),
+    ("BE X big|large|wide enough for Y", _QuestionReader.enough),
     ("BE X", _QuestionReader.split),
 )
 _DECLARED: Frames = (
@@ -515,6 +545,7 @@ _CHOICES: Frames = (
     (f"{_BEST} to|from Z {_COMMA} X or Y", _QuestionReader.better),
     (f"{_BEST} to z=VIEWERS X or Y", _QuestionReader.better),
     (f"{_BEST} X or Y", _QuestionReader.better),
+    (f"which|what K BE the? superlative=SUPERLATIVE_OF one? {_COMMA} X or Y", _QuestionReader.better),
 )
 _DISTANCES: Frames = (
     ("X away? by=from|to|off Y", _QuestionReader.apart),

@@ -30,7 +30,6 @@ def refused(instruction: str, name: str, *said: Said, **values: object) -> NotUn
 
     Args:
         said: the first and the last part that is refused; nothing = the whole instruction.
-        values: what the reason has in braces.
     """
     return _error(instruction, [text.format(**values) for text in _REASONS[name]], *said)
 

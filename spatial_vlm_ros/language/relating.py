@@ -50,8 +50,8 @@ class RelationTagger(Lookahead):
         way: the words of the direction that was dropped first ("back", "away"), or nothing.
     """
 
-    def __init__(self, words: list[Word]) -> None:
-        super().__init__(words)
+    def __init__(self, words: list[Word], known: Lookahead | None = None) -> None:
+        super().__init__(words, known)
         self.at_start = True
         self.verb_seen = False
         self.asked = False
@@ -281,8 +281,10 @@ class RelationTagger(Lookahead):
     def _as_is(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.continues():
             return ("THATIS", value)  # "that is behind the box, is red and is near the cup"
-        if (self.verb_seen or self._in_relative_list()) and self._closes_comparison(after):
-            return True
+        said = self.last("REL", "THATIS", "SIDE") if self.verb_seen or self._in_relative_list() else None
+        compares = said is not None and said.kind == "REL" and said.text.endswith((" than", " as"))
+        if compares and self.previous() == "NOUN" and not self.peek(after) & {"ADJ", "ADJNOUN", "SUP"}:
+            return True  # "taller than the bowl is"
         if any(token.kind == "DET" and token.text in lexicon.RELATIVE_CHOICES for token in self.tokens):
             return ("THATIS", value)  # "whichever mug is nearest"
         return (self.verb_seen and self.tail[after]) or ("IS", value)
@@ -294,12 +296,6 @@ class RelationTagger(Lookahead):
     def _in_relative_list(self) -> bool:
         """True if "that is" was said, so that a further "is" continues it."""
         return self.last("THATIS") is not None
-
-    def _closes_comparison(self, after: int) -> bool:
-        """True if "is" only ends a comparison ("taller than the bowl is")."""
-        said = self.last("REL", "THATIS", "SIDE")
-        compares = said is not None and said.kind == "REL" and said.text.endswith((" than", " as"))
-        return compares and self.previous() == "NOUN" and not self.peek(after) & {"ADJ", "ADJNOUN", "SUP"}
 
     def _as_posture(self, _i: int, after: int, text: str, _value: object) -> Verdict:
         if text in acts.PUT_DOWN and self._wishes() and self.relating(after):

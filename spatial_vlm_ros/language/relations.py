@@ -16,7 +16,6 @@ class RelationWord:
 
     Args:
         name: canonical plain English name.
-        surfaces: ways of saying it.
         motion: ways of saying it that are only used for a destination ("onto").
         verbs: ways of saying it as a verb ("that touches").
         anchors: number of objects it relates to, 1 or 2.

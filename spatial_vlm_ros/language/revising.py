@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words that take back what was said, offer a choice, or make an order depend on what is seen."""
+"""Words that stop, take back what was said, offer a choice, or make an order depend on what is seen.
+
+A request to stop is never a command and never a noun. A sentence that begins with one of the plain words ("stop, grab
+the box"), or ends with one ("grab the box, stop!"), is one, too, so a stop is never lost in a command. The milder words
+("wait", "never mind") count only if nothing else is said. Phrases are in acts.toml, words around them in answers.toml.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
+from itertools import dropwhile, groupby
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.acts import phrases_of
+from spatial_vlm_ros.language.acts import STOP_WORDS, WAIT_WORDS, phrases_of
 from spatial_vlm_ros.language.distances import distance_at
 from spatial_vlm_ros.language.lexicon import BASE_COLOURS, NOUN_COLOURS
 from spatial_vlm_ros.language.lookahead import Lookahead, Token
-from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.language.patterns import all_phrases, read_table, word_set
 from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
-from spatial_vlm_ros.language.words import Word
+from spatial_vlm_ros.language.vocabulary import phrase_table
+from spatial_vlm_ros.language.words import MAX_LENGTH, Word, split
 
 _NO_BEFORE = word_set(", the a an my that this not it left right behind on in")
 """What comes after a "no" that takes something back; "no rush" and "no more than" do not."""
@@ -29,6 +37,18 @@ _BACK = frozenset({"it", "them", "that", "one", "there"})
 _AFTER_IDIOMS = frozenset({",", "with", "and", "then", "please", "now", "to", "for", "but", "so", ""})
 _DESCRIBING = frozenset({"NUM", "ORD", "SUP", "ADJ"})
 _PHRASE = _DESCRIBING | {"DET", "QTY", "NOUN", "OTHER"}
+
+_STOPPING = read_table("answers")["stopping"]
+PLAIN = word_set(_STOPPING["plain"])
+"""Words that stop whenever they begin or end an instruction."""
+AROUND = word_set(_STOPPING["around"])
+"""Words around them without effect."""
+_NOT_TO = word_set(_STOPPING["not_to"])
+_OBJECTS_AFTER = word_set(_STOPPING["objects_after"])
+_NAMED_BY = word_set(_STOPPING["named_by"])
+_LONGEST_STOP = 8  # words of a request
+_DOUBLED = re.compile(r"(.)\1+")
+_DRAWN: dict[str, str] = {_DOUBLED.sub(r"\1", word): word for word in _STOPPING["drawn"].split()} | _STOPPING["spelled"]
 
 
 @cache
@@ -184,3 +204,63 @@ def _with_sides(tokens: Sequence[Token]) -> list[Token]:
         if token.kind == "NOUN" and token.text in lexicon.POSITION_WORDS else token
         for token in tokens
     ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- stopping
+
+
+@lru_cache(maxsize=1)
+def _stop_phrases() -> frozenset[str]:
+    return all_phrases((*STOP_WORDS, *WAIT_WORDS))
+
+
+@lru_cache(maxsize=4096)
+def _undrawn(text: str) -> str:
+    return _DRAWN.get(_DOUBLED.sub(r"\1", text), text)
+
+
+def stops(instruction: str) -> bool:
+    """True if words ask to stop; they need not be understood otherwise."""
+    return isinstance(instruction, str) and asks_to_stop(split(instruction[:MAX_LENGTH]))
+
+
+def waits(instruction: str) -> bool:
+    """True if words that ask to stop only ask to wait."""
+    said = f" {' '.join(word.text for word in split(instruction[:MAX_LENGTH]) if word.kind == 'word')} "
+    waiting, stopping = (
+        any(f" {phrase} " in said for phrase in all_phrases(table)) for table in (WAIT_WORDS, STOP_WORDS)
+    )
+    return waiting and not stopping
+
+
+def asks_to_stop(words: Sequence[Word]) -> bool:
+    """As `stops`, for words that are already split."""
+    texts = [_undrawn(word.text) if word.kind == "word" else "" for word in words]
+    parts = [list(part) for said, part in groupby(texts, bool) if said]
+    parts = [part for part in parts if PLAIN.intersection(part) or not AROUND.issuperset(part)]
+    if not parts:
+        return False
+    if all(map(_is_request, parts)):
+        return True
+    first = list(dropwhile(lambda text: text in AROUND - PLAIN, parts[0]))
+    if first[0] in PLAIN and _OBJECTS_AFTER.isdisjoint(first[1:2]):
+        return True
+    said = parts[-1]
+    if len(parts) > 1 and PLAIN.intersection(said) and _is_request(said):
+        return True
+    while said and said[-1] in AROUND - PLAIN:
+        said = said[:-1]
+    alone = len(said) > 2 and said[-1] in PLAIN and _NOT_TO.isdisjoint(said)
+    return alone and said[-2] not in _NAMED_BY and "ADJ" not in phrase_table().get(said[-2], {})
+
+
+def _is_request(part: Sequence[str]) -> bool:
+    """True if words are one request or several in a row, with only harmless words around them."""
+    i, found = 0, False
+    while i < len(part):
+        ends = range(min(i + _LONGEST_STOP, len(part)), i, -1)
+        end = next((end for end in ends if " ".join(part[i:end]) in _stop_phrases()), 0)
+        if not end and part[i] not in AROUND:
+            return False
+        i, found = end or i + 1, found or end > 0
+    return found

@@ -33,7 +33,6 @@ class Phrase:
         person: True if it is the speaker or the robot.
         elliptic: True if no noun was said ("the red").
         start: first character in the instruction.
-        end: one past the last character.
         choice: "any" if any one will do.
         one: True if it is "one" or has no noun: it takes the noun of a related object.
         other: "other" or "another" if that was said.
@@ -76,7 +75,6 @@ class Attachable:
             "from" (side an ordinal counts from), "placed" ("second from the left"), "adjective", "frame" (of
             reference, for the whole command).
         start: first character in the instruction.
-        end: one past the last character.
         link: "", "and", "but" or "comma".
         relative: True if "that is" comes before it.
         negated: True if "not" comes before it.

@@ -156,7 +156,6 @@ def _readings(tasks: Sequence[VerbPhrase], instruction: str, later: bool) -> lis
 
 
 def _check_number(tasks: Sequence[VerbPhrase], instruction: str) -> None:
-    """Refuse more commands and additions than people say in one sentence."""
     items = [item for task in tasks for item in task.items]
     if len(items) > MAX_ITEMS:
         raise refused(instruction, "many relations", replace(items[MAX_ITEMS], end=len(instruction)), most=MAX_ITEMS)

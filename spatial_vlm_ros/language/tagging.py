@@ -26,6 +26,7 @@ from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, RelationWords
 from spatial_vlm_ros.language.vocabulary import takes_two
 from spatial_vlm_ros.language.words import is_plural
 
+_GOING = frozenset({"goes", "should go", "needs to go", "has to go", "must go", "should be put"})
 _DENIED = (["NOT", "ADJP"], ["ADJP", "ADJP"])
 _BEFORE_PRON = frozenset({"", "VERB", "REL"})
 _BEFORE_RELATIVE = ENDED | JOINTS
@@ -188,7 +189,6 @@ class Tagger(RelationTagger):
         return self.at_start or self.previous() in ENDED | JOINTS | {"THEN", "STOP"}
 
     def _forbidden(self, action: str) -> Verdict:
-        """A forbidden action, as a further command if it does not begin the sentence."""
         self.forbids = False
         while self.previous() in JOINTS:
             self.tokens.pop()
@@ -234,7 +234,7 @@ class Tagger(RelationTagger):
     def _as_goes(self, i: int, after: int, text: str, _value: object) -> Verdict:
         """Write ", put it" for the verb of "the cup goes on the tray"."""
         part = text.startswith("belong") and self.texts[after : after + 1] == ["to"]
-        related = self.last("VERB", "THATIS", "IS") is not None
+        related = self.last("VERB", "IS") is not None or (self.last("THATIS") is not None and text not in _GOING)
         if part or related or self.previous() not in ENDED or not self.relating(after):
             return None
         self.emit("COMMA", None, i, after - i, ",")
@@ -489,7 +489,7 @@ class Tagger(RelationTagger):
             return "OR" if "OR" in kinds else "OUTSIDE"
         if "FOREIGN" in kinds:
             return "NOUN" if self.previous() in PREMODIFIERS else "FOREIGN"
-        if kinds.keys() == {"GERUND"} and self.previous() in PREMODIFIERS and self.nominal(i + 1):
+        if kinds.keys() == {"GERUND"} and self.previous() in PREMODIFIERS | {"REL", "NOUN"} and self.nominal(i + 1):
             return "NOUN"  # "the washing machine"
         ending = self.previous() == "NOUN" and not self.nominal(i + 1)
         if text in acts.PURE_VERBS and (ending or self.previous() not in PREMODIFIERS | {"NOUN"}):

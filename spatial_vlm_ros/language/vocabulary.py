@@ -134,7 +134,6 @@ class Plugged(NamedTuple):
     Args:
         relations: usable ones, each with its package and entry point in words.
         words: how the relations are said; unusable ones are included as refused words if they are known.
-        errors: why the others cannot be used.
     """
 
     relations: Mapping[str, tuple[Relation, str]]

@@ -141,7 +141,6 @@ def split(instruction: str) -> list[Word]:
 
 
 def _measures_feet(words: list[Word], instruction: str, at: int) -> bool:
-    """True if a quotation mark after a number means feet or inches."""
     if not words or words[-1].end != at or not words[-1].text[-1:].isdecimal():
         return False
     before = instruction[: words[-1].start][-1:]

@@ -135,7 +135,6 @@ class _Supervisor:
         return 0
 
     async def _start(self, command: Command, life: Respawn, delay: float = 0.0) -> None:
-        """Start a process, unless the end comes first."""
         if delay:
             await asyncio.sleep(delay)
         if not self._stop.is_set():

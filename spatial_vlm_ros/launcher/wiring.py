@@ -31,11 +31,7 @@ _TRANSPORTS = {"rgb/image": "rgb_transport", "depth/image": "depth_transport"}  
 
 @dataclass(frozen=True)
 class Camera:
-    """Topics and parameters of a camera's driver.
-
-    Args:
-        topics: the resolver's topic → the driver's.
-    """
+    """Topics and parameters of a camera's driver."""
 
     topics: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)

@@ -48,7 +48,6 @@ class ArmKinematics:
     """The arm of a URDF, in one planning frame. Use it from one thread at a time.
 
     Args:
-        model: Pinocchio's model.
         planning_frame: link whose frame poses are given in.
         mimics: joint → (joint that it follows, multiplier, offset), as in the URDF.
 
@@ -221,11 +220,7 @@ class ArmKinematics:
 
 
 class LinkDistances:
-    """Distance queries for one phase; made by `ArmKinematics.distances`.
-
-    Args:
-        geometry: Pinocchio's geometry with the measured pairs.
-    """
+    """Distance queries for one phase; made by `ArmKinematics.distances`."""
 
     def __init__(self, arm: ArmKinematics, geometry: Any, pairs: tuple[tuple[str, str], ...]) -> None:
         self._arm, self._geometry, self._found = arm, geometry, geometry.createData()

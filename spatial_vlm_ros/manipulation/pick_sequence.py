@@ -104,7 +104,6 @@ class Mover(Planner, Protocol):
         """Execute a plan; when this returns or raises, nothing moves any more.
 
         Args:
-            plan: the approved plan.
             cancelled: returns whether to stop; called often.
             begins: called directly before anything moves; if it raises, nothing moves.
 

@@ -115,7 +115,6 @@ class MotionFrame:
     Args:
         time: seconds from the start of the plan.
         links: pose of each link, in the order of `PlannedMotion.links`.
-        target: pose of the centre of the object's box.
         width: distance between the fingers, metres; None if not known.
     """
 
@@ -154,7 +153,6 @@ class PlannedMotion:
         missing: why no arm can be drawn; "" if it can.
         fault: why the drawing does not match the plan, which then must not be approved by it; "" if it matches.
         camera: camera of the scene's image, or None.
-        boxes: all boxes of the scene, including target and place.
         phases: in order.
         frames: at most 20 per second, and both ends of each phase; empty if the arm is not known.
     """
@@ -365,7 +363,6 @@ def may_touch(
     """Pairs that may touch in a phase: allowed contacts, and the hand with the object.
 
     Args:
-        hand: names of the hand's links.
         placement: placement of the object, or None.
     """
     target = scene.target.id

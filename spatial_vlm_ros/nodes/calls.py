@@ -241,7 +241,6 @@ class Action(Server):
     goal is therefore also read from the list of goals that every server publishes.
 
     Args:
-        form: the action's class.
         stop_timeout: seconds within which a cancelled goal has to end.
         before: called with the UUID of each goal before it is sent, on the executor's thread.
     """

@@ -23,7 +23,6 @@ class Jobs:
     """Runs functions of other threads on the executor's thread.
 
     Args:
-        node: node that the executor spins.
         group: callback group of the functions; None = the node's default group.
         failed: called while an exception of a function is handled; None = exceptions end the executor.
     """
@@ -78,10 +77,7 @@ class GoalServer:
     Args:
         begin: serves an accepted goal; returns at once.
         wake: runs a function on the executor's thread; callable from any thread.
-        takes: whether a goal is accepted.
-        cancels: whether a goal may be cancelled now.
         cancelled: called once a goal is marked as cancelling.
-        kind: class of the goals.
 
     Attributes:
         goals: goals that have not ended, by their UUID.
@@ -126,7 +122,6 @@ class GoalServer:
         """End a goal with a result.
 
         Args:
-            well: whether it succeeds.
             cancelled: whether it ends as cancelled if its client has cancelled it.
             then: called once the goal has its end.
 

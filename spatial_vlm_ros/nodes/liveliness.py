@@ -55,7 +55,6 @@ class AliveWatch:
     """Counts the processes that are alive on a topic.
 
     Args:
-        node: node that an executor spins.
         changed: called on the executor's thread when the count changes.
 
     Attributes:

@@ -216,7 +216,6 @@ def _copied(form: Any, value: Any, **given: Any) -> Any:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Content of a list field, also of one that has at most one element."""
     return list(value) if isinstance(value, tuple) else [] if value is None else [value]
 
 

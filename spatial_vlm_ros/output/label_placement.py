@@ -47,7 +47,6 @@ def place_labels(
 
     Args:
         requests: labels, the most important first.
-        area: area they must stay inside.
     """
     taken, better_seen = (np.array(some, np.float64).reshape(-1, 4) for some in (clear, seen))
     placed: list[Rectangle | None] = []

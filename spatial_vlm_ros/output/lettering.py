@@ -35,7 +35,6 @@ class Typeface:
     Args:
         cells: (N, H, W) uint8 coverage of each character.
         widths: (N,) advance of each character, pixels.
-        index: character → number.
         em: letter size, pixels.
         ascent: pixels above the baseline.
         left: pixels of a cell before the character begins.
@@ -84,7 +83,6 @@ def write(canvas: Rgb, text: str, place: tuple[int, int], size: float, colour: C
 
     Args:
         canvas: (H, W, 3) uint8, changed.
-        text: any characters.
         place: pixel at the left end of the baseline.
         size: letter size (em), pixels.
     """

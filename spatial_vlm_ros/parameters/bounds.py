@@ -45,7 +45,6 @@ def option(
     Args:
         default: value if none is given.
         choices: allowed words; empty = any.
-        fixed: as for `parameter`.
         several: True if it lists any number of the choices (`words_in`).
     """
     metadata = {"unit": "", "doc": doc, "choices": choices, "fixed": fixed, "several": several}

@@ -324,10 +324,6 @@ class ResolverConfig:
     Args:
         frame_of_reference: used if neither the words nor the request state one: viewer (default), robot, speaker or
             world.
-        depth, lift, relation, decision, place, second_opinion, judge: the numbers of each step.
-        language: what reads the words.
-        domain_gate: which images a detector may be used on.
-        occupancy: how depth becomes obstacles for an arm.
     """
 
     frame_of_reference: FrameOfReference = FrameOfReference.VIEWER

@@ -39,8 +39,6 @@ class RobotPreset:
 
     Args:
         controller_manager: ros2_control node that runs the controllers.
-        controllers: those that must be active.
-        joint_limits: of the arm's joints, from the base to the tip.
     """
 
     name: str
@@ -52,11 +50,7 @@ class RobotPreset:
     planners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def values(self, planner: str) -> dict[str, Any]:
-        """Parameters of `planner_gate` by their ROS names, with the declared types.
-
-        Args:
-            planner: one of PLANNERS.
-        """
+        """Parameters of `planner_gate` by their ROS names, with the declared types."""
         config = self.planning(planner)
         return {
             f"{group}.{name}": getattr(getattr(config, group), name)

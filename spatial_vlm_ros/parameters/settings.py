@@ -20,10 +20,7 @@ class Settings:
     """All settings that a parameter file can contain.
 
     Args:
-        resolver: the numbers of the core.
         streams: how messages become frames.
-        node: parameters that only the live node needs.
-        evidence: which decisions the live node saves.
     """
 
     resolver: ResolverConfig = field(default_factory=ResolverConfig)

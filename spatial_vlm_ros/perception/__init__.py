@@ -31,7 +31,6 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
 
     Args:
         name: name of the backend.
-        options: passed to the backend's loader as keywords, all of them texts.
 
     Raises:
         UnknownNameError: no such backend (the message lists those that exist), or an unknown value of `blindness`.

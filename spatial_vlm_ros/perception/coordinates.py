@@ -237,7 +237,6 @@ def _corners(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _ordered(corners: npt.NDArray[np.float64], convention: Convention) -> npt.NDArray[np.float64]:
-    """Exchange x and y of corners if the convention has y first."""
     return corners[..., ::-1] if convention.order == "yx" else corners
 
 

@@ -251,11 +251,7 @@ class FreeWords:
         lift: Lift,
         scorer_of: ScorerOf,
     ) -> AnsweredByModel:
-        """Ask the model once, and check the object it names by measurement.
-
-        Args:
-            config: least overlap of a box with the object it names, and what counts as standing out from the support.
-        """
+        """Ask the model once, and check the object it names by measurement."""
 
         def refused(status: Status, reason: str, rows: tuple[int, ...] = ()) -> AnsweredByModel:
             return AnsweredByModel(refused_choice(self._words, status, reason, scene, rows), grounding, scene)

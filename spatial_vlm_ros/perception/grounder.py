@@ -21,7 +21,6 @@ class Grounding:
     """Result of a grounder.
 
     Args:
-        detections: N objects.
         match: (P, N) float64, 0..1: probability that an object is what a phrase's category names. Attributes, relations
             and orders are judged later by measurement.
         unread: unreadable parts of the model's reply, printable: objects may be missing.

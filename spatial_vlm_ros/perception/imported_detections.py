@@ -109,7 +109,6 @@ def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None
     """Convert a `supervision.Detections` into detections.
 
     Args:
-        found: its fields `xyxy`, `mask`, `confidence`, `class_id` and `data` are read.
         names: name of each `class_id`; None = the names in `data["class_name"]`, which most connectors of supervision
             fill.
 

@@ -190,7 +190,6 @@ class RelationQuestion:
     """The question whether a relation holds between a target and an anchor.
 
     Args:
-        relation: a key of CHOICES.
         target: box of the target: left, top, right, bottom, pixels.
     """
 

@@ -185,7 +185,6 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
 
 
 def _describes(modifier: str) -> bool:
-    """Whether a modifier describes material, appearance or storage place, and not the kind of object."""
     return modifier in _DESCRIBING or colour_family(modifier) is not None
 
 

@@ -43,9 +43,6 @@ class Masker(Protocol):
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
         """Return the same detections in the same order, with masks if the mask model finds them.
 
-        Args:
-            detections: detections with boxes or points.
-
         Raises:
             ModelError: the mask model failed.
         """

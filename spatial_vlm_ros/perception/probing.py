@@ -188,7 +188,6 @@ class ConventionVerdict:
     Args:
         outcome: "confirmed"; "refuted": the model uses `actual`; "undecided".
         actual: the convention that the answers fit; None if undecided.
-        untested: conventions that could not be tried, because the processor's size is not known.
     """
 
     outcome: Literal["confirmed", "refuted", "undecided"]

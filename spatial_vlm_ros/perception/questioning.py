@@ -203,12 +203,7 @@ def scorer_of(answerer: Answerer) -> CandidateScorer | None:
 def examine_model(
     name: str, answerer: Answerer, amount: str, progress: Callable[[int, int], None] | None = None
 ) -> list[Examined]:
-    """Ask a model all questions of a given amount.
-
-    Args:
-        amount: a key of AMOUNTS.
-        progress: as in `examine`.
-    """
+    """Ask a model all questions of a given amount."""
     try:
         return examine(answerer, draw_items(AMOUNTS[amount]), progress=progress)
     except SpatialVlmError:
@@ -244,11 +239,7 @@ def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: st
 
 
 def keep_verdict(name: str, options: Mapping[str, str], found: Diagnosis) -> None:
-    """Store a verdict, so that the next start of the backend skips the questions.
-
-    Args:
-        found: diagnosis from the answers to all questions of ASKED.
-    """
+    """Store a verdict, so that the next start of the backend skips the questions."""
     key = cache_key(name, options)
     if key is not None:
         remember(key, Known(found.outcome, found.verdict))

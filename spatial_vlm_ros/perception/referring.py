@@ -64,7 +64,6 @@ def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap
     must name the same object.
 
     Args:
-        detections: N objects of the same image.
         overlap: least overlap, 0 to 1.
 
     Returns:

@@ -71,12 +71,7 @@ class RelationAsking:
         self, choice: ResolvedChoice, scorer: PhraseScorer, queries: Sequence[SpatialQuery], judge: RelationJudge,
         candidates: int = MOST_CANDIDATES,
     ) -> ResolvedChoice:  # fmt: skip
-        """Ask a model about relations of the candidates and update the choice. A failing model changes nothing.
-
-        Args:
-            choice: the geometry's choice.
-            candidates: most candidates to ask about.
-        """
+        """Ask a model about relations of the candidates and update the choice. A failing model changes nothing."""
         from spatial_vlm_ros.perception import judging
         from spatial_vlm_ros.spatial.clause_judge import JudgeCalibrations, asked_of, load_calibrations, with_judgements
 

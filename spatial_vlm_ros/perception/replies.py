@@ -177,7 +177,6 @@ def parse_reply(
     Args:
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
-        most: most locations.
         probed: whether a probe has confirmed the convention: a location outside the image by at most BEYOND is then
             clipped, and one farther outside is left out if there are more locations inside than outside.
     """

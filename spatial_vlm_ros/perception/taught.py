@@ -181,7 +181,6 @@ class TaughtObjects:
     """All taught objects, as they are in a store.
 
     Args:
-        names: K names.
         owners: (V,) row of the object that each view shows, ascending.
         numbers: (V, NUMBERS) float32.
         local: V times (n, 128) uint8.
@@ -234,7 +233,6 @@ class TaughtObjects:
 
 
 def _alone(ratios: Floats) -> Floats:
-    """Probability of being an object, if no other was taught."""
     odds = ratios * (1.0 - NONE_OF_THEM) / NONE_OF_THEM
     return np.asarray(odds / (1.0 + odds), np.float64)
 
@@ -248,19 +246,13 @@ class NamedFrame:
 
     Args:
         detections: as given, taught names in place of others; then what had no detection, with its mask.
-        names: by the id of a detection.
     """
 
     detections: tuple[Detection, ...]
     names: dict[str, Names]
 
     def grounding(self, before: Grounding, phrases: Sequence[NounPhrase], profile: DetectorProfile) -> Grounding:
-        """Match the phrases: a detection keeps what its detector said, as boxes of one object pass on their names.
-
-        Args:
-            before: of the detections as given.
-            profile: of the detector.
-        """
+        """Match the phrases: a detection keeps what its detector said, as boxes of one object pass on their names."""
         match = np.zeros((len(phrases), len(self.detections)))
         match[:, : len(before.detections)] = before.match
         labels = dict(profile.labels)

@@ -44,7 +44,6 @@ class KeptObject:
     """An object of a store.
 
     Args:
-        views: oldest first.
         shown_s: when it was last shown, seconds since 1970.
     """
 
@@ -64,7 +63,6 @@ class Lesson:
 
     Args:
         like_earlier: whether it looks like its earlier views; None without any.
-        alike: names of other objects that it looks like.
         found_by_depth: false if only a detector's box shows where it is.
     """
 

@@ -81,7 +81,6 @@ class WorkerProcess:
         self._threads[0].start()
 
     def _pass_on(self, output: IO[bytes]) -> None:
-        """Pass the output of the process on to standard error, and keep the end of it."""
         with output:
             while data := output.read(65536):
                 self._printed = (self._printed + data)[-_TAIL_BYTES:]
@@ -180,7 +179,6 @@ class WorkerGrounder:
 
     Args:
         name: name of the backend, as in perception.load_grounder.
-        options: options of the backend.
         timeout_s: time limit of a request once the backend is loaded, seconds.
         startup_timeout_s: time limit for loading the backend, seconds.
 

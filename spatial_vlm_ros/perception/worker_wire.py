@@ -50,9 +50,7 @@ class Abilities(msgspec.Struct, frozen=True):
     """What a loaded backend can do.
 
     Args:
-        methods: those of ANSWERS that it has.
         likelihoods: whether its judge gives probabilities; see judging.tells_likelihoods.
-        domain: domain that it declares.
     """
 
     methods: tuple[str, ...]
@@ -233,7 +231,6 @@ def error_of(kind: str, value: msgspec.Raw, name: str) -> SpatialVlmError:
 
 
 def _shortened(text: object) -> str:
-    """Words that can be sent, at most about _LONGEST_TEXT characters."""
     words = str(text).encode("utf-8", "backslashreplace").decode()
     half = _LONGEST_TEXT // 2
     return words if len(words) <= _LONGEST_TEXT else f"{words[:half]} … {words[-half:]}"

@@ -37,7 +37,6 @@ class ExpectedPlace:
     """A box in which a place should lie.
 
     Args:
-        anchor_id: id of the anchor's detection.
         region_center: centre of the box in the base frame, metres.
         region_half: half extents of the box along the axes of the base frame, metres.
         anchor_also: other detections that may be named as the anchor: the cabinet of a drawer, the second of two.
@@ -242,11 +241,7 @@ def load_cases(folder: str | Path) -> tuple[Case, ...]:
 
 
 def read_cases(path: str | Path, repair: str) -> Iterator[tuple[str, Case]]:
-    """Yield the cases of a file, one for each non-blank line, each with its location ("line 3").
-
-    Args:
-        path: JSON lines.
-    """
+    """Yield the cases of a file, one for each non-blank line, each with its location ("line 3")."""
     seen: dict[Case, tuple[str, Expectation]] = {}
     for n, line in read_lines(path, repair):
         at, text = f"line {n}", line.removeprefix(BYTE_ORDER_MARK) if n == 1 else line

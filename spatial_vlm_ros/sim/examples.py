@@ -30,9 +30,6 @@ def chicks_and_cup() -> World:
 def chicks_and_cup_frame(seed: int = 0) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     """Render that scene with a depth camera, with the detections of a perfect detector.
 
-    Args:
-        seed: seed of the sensor noise.
-
     Returns:
         A 640x480 frame, its camera 0.85 m from the cup and 30° above the table, poses are given in the frame "world";
         and the detections, with masks.

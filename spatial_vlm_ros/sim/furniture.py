@@ -116,9 +116,6 @@ def cabinet(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
 def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, float], ...]:
     """Make the three drawers of a cabinet.
 
-    Args:
-        shade: shade of their fronts relative to the paint of the carcass.
-
     Returns:
         Name ("bottom drawer", "middle drawer", "top drawer"), model and height of its base in the carcass, metres. A
         drawer uses the carcass's frame: put it at the same position with the same yaw, higher by that height.
@@ -173,7 +170,6 @@ def _open_box(x: float, y: float, z: float, wall: float) -> list[Board]:
 
 
 def _carcass(x: float, y: float, z: float, wall: float, levels: Sequence[float]) -> list[Board]:
-    """Boards at these heights, two sides and a back."""
     return [
         *(((x, y, wall), (0, 0, level)) for level in levels),
         *(((x, wall, z), (0, side * (y - wall) / 2, z / 2)) for side in (-1, 1)),
@@ -203,7 +199,6 @@ def _made(
         painted: boards of each colour; the first colour may be `mottled`.
         centre: centre of mass, or its height.
         solid: boards that collide; None = all.
-        more: further visible surfaces.
     """
     meshes = [(join(*(block(size).moved(middle) for size, middle in boards)), paint) for boards, paint in painted]
     parts = tuple(PaintedSurface(mesh, paint, mottled=mottled and not n) for n, (mesh, paint) in enumerate(meshes))

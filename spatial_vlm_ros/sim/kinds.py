@@ -44,7 +44,6 @@ def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Mode
 
     Args:
         kind: a name in KINDS or FURNITURE.
-        rng: the only source of chance.
         colour: a name in COLOURS, for kinds that are painted.
     """
     if kind in _NATURAL:

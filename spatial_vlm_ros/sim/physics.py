@@ -108,7 +108,6 @@ class PhysicsWorld(AbstractContextManager["PhysicsWorld"]):
         """Render with a perfect camera and a perfect detector; nothing moves meanwhile.
 
         Args:
-            camera: rectified camera.
             base_T_camera: camera pose in the base frame; None = the pose that the world was laid out for.
             stamp_ns: stamp of the frame, nanoseconds.
 
@@ -190,7 +189,6 @@ class SceneRenderer:
     """Draws one model and finds objects in its images. Use and `close()` it in one thread.
 
     Args:
-        model: MuJoCo model that has a body for each object.
         objects: objects by id, in the order of their detections.
     """
 

@@ -62,7 +62,6 @@ def noisy(
 
     Args:
         frame: frame with exact depth.
-        rng: source of all random choices.
         noise: amounts of errors; None = the defaults of SensorNoise.
         shiny: (H, W) bool mask of metal and glass; None = nothing is shiny.
 

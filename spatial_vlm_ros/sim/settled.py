@@ -49,7 +49,6 @@ def settled_tabletop(seed: int, objects: int = 9, kinds: Sequence[str] = KINDS) 
 
     Args:
         objects: number of objects to place; up to a third may be missing in the end.
-        kinds: kinds to draw from, names in kinds.KINDS.
 
     Returns:
         The world. Recorded relations hold with a margin of CLEAR or more, seen from its `base_T_camera`.

@@ -53,8 +53,6 @@ class Body:
     """One object in the world.
 
     Args:
-        id: unique in its world.
-        label: its name.
         shape: its shape.
         position: x, y and the height of its base, metres, world frame.
         colour: a name in COLOURS.
@@ -176,7 +174,6 @@ class Rendering:
     """Output of a perfect camera and a perfect detector.
 
     Args:
-        frame: colour and exact depth, with the camera's pose.
         detections: detections of the bodies with a visible pixel, in the world's order; tight boxes, exact masks, the
             colour as attribute.
         masks: (H, W) bool of visible pixels for each body id, including invisible bodies.
@@ -194,8 +191,6 @@ def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_
     """Render a world by casting a ray through every pixel centre.
 
     Args:
-        world: the world to render.
-        camera: intrinsics and distortion.
         base_T_camera: transform from the optical frame to the world frame, under any name.
         stamp_ns: stamp of the frame, nanoseconds.
 

@@ -110,7 +110,6 @@ def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) ->
     """Return the distance of a relation from its border, metres; positive = it holds.
 
     Args:
-        relation: one of RELATIONS.
         eye: (3,) position of the viewer, base frame, metres.
     """
     if relation not in _MARGINS:
@@ -142,7 +141,6 @@ def _along(target: TrueObject, anchor: TrueObject, eye: Array, sign: float) -> f
 
 
 def _on(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
-    """Above the anchor, within its outline, the underside between the anchor's foot and just above its top."""
     height = anchor.top - anchor.bottom
     lifted = target.bottom - anchor.bottom - 0.2 * height
     resting = anchor.top + _CONTACT - target.bottom
@@ -150,7 +148,6 @@ def _on(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: A
 
 
 def _in(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
-    """Centre within the anchor's outline and below its rim, underside above the anchor's, and smaller than it."""
     deep, floor = anchor.top - target.centre[2], target.bottom - anchor.bottom
     return min(_inside(target.centre[:2], anchor.outline), deep, floor, float((anchor.size - target.size)[:2].min()))
 

@@ -35,7 +35,6 @@ class ClauseBelief:
         runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
         said: the words used, if they are not its name ("on top of").
         stated: the clause, if it was judged on single pairs of objects; None for parts, plurals and orders.
-        part: the part without a detection that it is about.
         why: why no such part was found, in words; empty if one was.
     """
 
@@ -64,7 +63,6 @@ class PhraseBelief:
     Args:
         fit: (N,) how well name and attributes fit, without detection scores and undecidable attributes.
         weight: (N,) the same with all clauses and orders.
-        clauses: one for each clause, then superlative or ordinal.
         doubtful: rows with an attribute that was measured and is unclear ("purple" for a bluish bowl).
         name: (N,) how well the name alone fits; None if no name was matched.
     """

@@ -178,7 +178,6 @@ class AskedRelations:
     """The relations that a model is asked about.
 
     Args:
-        questions: one for each relation of two objects.
         whole: True if no askable relation was left out, for any candidate that measurement leaves open.
         left_out: rows of all candidates with such a left-out relation.
     """

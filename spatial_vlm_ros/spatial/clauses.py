@@ -209,7 +209,6 @@ class Asked:
         targets: (T,) rows worth judging.
         fit: (N,) how well name and attributes fit each object.
         singles: True if a single object is meant, so that all objects that the clause is true for are rivals.
-        evidence: a model's answers about pairs.
     """
 
     layout: Layout
@@ -349,7 +348,6 @@ def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | 
     single object is meant by contrast".
 
     Args:
-        asked: a clause of CONTRASTED.
         gap: (N,) metres to the best anchor, and half of the mean size of both.
         noise: (N,) standard deviation of it, metres.
     """
@@ -524,7 +522,6 @@ def by_support(asked: Asked, view: Viewpoint) -> ClauseBelief:
 
 
 def _blocks(targets: Rows, anchors: int) -> list[Rows]:
-    """The targets in small blocks, so that the data of their pairs stays in the processor's cache."""
     if not anchors:
         return []
     size = max(1, _PAIRS // anchors)

@@ -158,7 +158,6 @@ def stacked_on(
 
 
 def _reaching_in(around: SupportContext, row: int, found: Cavity) -> tuple[int, ...]:
-    """Objects in a container."""
     layout = around.layout
     others = in_the_way(around, row, Level(found.floor, np.zeros(2)))
     inside = lies_in(found.opening, layout.centre[:, :2])

@@ -551,9 +551,6 @@ def with_avoided(verdict: ResolvedChoice, scorer: PhraseScorer) -> ResolvedChoic
     """Add the objects to avoid to a decision: every object that the words may mean, except those acted on.
 
     If an object to avoid is not found, an answer becomes a refusal, because the arm could not keep away from it.
-
-    Args:
-        verdict: the decision about the object to act on, and its place.
     """
     if verdict.status is not Status.OK or not verdict.query.avoid:
         return verdict

@@ -255,7 +255,6 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
 
 
 def _all_of(beliefs: Sequence[PhraseBelief], verdict: ResolvedChoice, scorer: PhraseScorer) -> list[int]:
-    """Rows of all objects that some phrases mean, each once."""
     return list(dict.fromkeys(row for belief in beliefs for row in _meant(belief, verdict.meant, scorer)))
 
 
@@ -294,7 +293,6 @@ def _owner(layout: Layout, row: int, moved: int) -> int | None:
 
 
 def _is_support(clause: RelationClause, belief: PhraseBelief, scorer: PhraseScorer) -> bool:
-    """True if the support plane is meant and no detection has that name."""
     found = scorer.config.decision.found
     as_on = dataclasses.replace(clause, relation="on") if clause.relation in ON else clause
     return regions.is_support(as_on, belief, scorer.layout, found)

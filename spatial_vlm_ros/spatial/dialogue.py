@@ -303,10 +303,6 @@ def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> 
 def with_steps(resolution: Resolution, readings: Sequence[SpatialQuery], scorer: PhraseScorer) -> Resolution:
     """Add all steps to the answer about the first one, each resolved on the scene as it is now.
 
-    Args:
-        resolution: the answer about the first step.
-        readings: all readings of the words.
-
     Returns:
         The answer with its `request`; or, if a later step cannot be resolved, the refusal of that step, which names it.
     """

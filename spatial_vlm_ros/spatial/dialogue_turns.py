@@ -190,11 +190,7 @@ def _bound(turn: DialogueTurn, held: tuple[Step, ...]) -> DialogueTurn:
 
 
 def take_reading(words: str, command: str, queries: Readings, flags: Sequence[str] = ()) -> DialogueTurn:
-    """Take words that a model has rewritten as a command; the answer must be confirmed.
-
-    Args:
-        flags: what a person should look at before agreeing.
-    """
+    """Take words that a model has rewritten as a command; the answer must be confirmed."""
     if queries[0].action == STOP:
         raise StopRequestedError(words)
     dropped = left_out(words, queries[0].account)
@@ -518,7 +514,6 @@ class _Taking:
         return None
 
     def _meaning(self, words: str) -> NounPhrase | None:
-        """The meaning of words about one of the objects asked about, by any name."""
         said = _description(words)
         alike = said is not None and said.category in (self._target.category, "it")
         return dataclasses.replace(said, category="object") if said is not None and alike else said

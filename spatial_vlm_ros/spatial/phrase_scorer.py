@@ -61,7 +61,6 @@ class PhraseScorer:
         frames_used: frames of reference that the answer depends on, in the order met.
         unsaid: rows of anchors of clauses that depend on a frame and state none; an order adds an entry without rows.
         parts: (phrase, row of a whole) → the parts of it that the phrase may mean, if they are not detections.
-        evidence: a model's answers about pairs of objects, seen by the viewer.
         left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
         denied: rows that a dialogue ruled out as the target.
         confirmed: rows that a person chose as the target.

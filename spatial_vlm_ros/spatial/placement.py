@@ -210,7 +210,6 @@ def _moved(layout: Layout, request: PlaceRequest) -> Moved:
 
 
 def _lifted(layout: Layout, moved: int | None) -> tuple[int, ...]:
-    """Rows of the moved object and of the objects on it, which move with it."""
     if moved is None or not layout.measured[moved]:
         return () if moved is None else (moved,)
     carried = lies_in(layout.footprint[moved], layout.centre[:, :2])
@@ -271,7 +270,6 @@ def _supporting_objects(
 
 
 def _is_open(around: SupportContext, request: PlaceRequest) -> bool:
-    """True if the moved object, at its current position, is seen to be open at the top."""
     moved, layout = request.moved, around.layout
     now = dataclasses.replace(around, relief=Relief.of(layout, request.depth), lifted=())
     return moved is not None and bool(layout.measured[moved]) and is_open(now, moved)

@@ -231,7 +231,6 @@ def _least(fitting: FittingObjects, rows: Sequence[int]) -> float:
 
 
 def _most(fitting: FittingObjects) -> float:
-    """Highest probability among the objects that do not clearly fit."""
     weight = np.minimum(fitting.choice.belief.weight, 1.0).copy()
     weight[list(fitting.clear)] = 0.0
     return float(weight.max(initial=0.0))

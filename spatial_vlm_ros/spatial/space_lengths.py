@@ -94,7 +94,6 @@ def _side_variance(layout: Layout, row: int, towards: Array) -> float:
 
 
 def _doubt(layout: Layout, row: int) -> float:
-    """Fraction of an object's size that is uncertain because it is covered or cut off."""
     obj = layout.scene.objects[row]
     return _COVERED * (1.0 - obj.visible_fraction) + _CUT_OFF * obj.truncated
 

@@ -56,7 +56,6 @@ class JudgedPredicate:
     Args:
         likelihood: that all of it is true: the likelihood of its least likely part.
         anchors: rows that it was related to.
-        why: its least likely part in words.
     """
 
     likelihood: float

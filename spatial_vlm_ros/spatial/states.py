@@ -32,11 +32,7 @@ _FEW = 20  # points
 
 
 def state_chance(word: str, layout: Layout) -> Array:
-    """(N,) probability of a state, 0 to 1; NaN if geometry cannot tell.
-
-    Args:
-        word: one of `STATES`.
-    """
+    """(N,) probability of a state, 0 to 1; NaN if geometry cannot tell."""
     if word == EMPTY:
         chance = np.full(len(layout), np.nan)
         measured = np.flatnonzero(layout.measured)

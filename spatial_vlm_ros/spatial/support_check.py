@@ -250,7 +250,6 @@ def _one_of(names: Iterable[str]) -> str:
 
 
 def _refusal(query: SpatialQuery, reason: str, repair: str, kind: RefusedWords = "refused") -> NotUnderstoodError:
-    """The span is that of the words that the reason quotes, where the instruction has them once, else the whole."""
     quoted = re.search("'(?:not )?(.+?)'", reason)
     found = list(re.finditer(rf"\b{re.escape(quoted[1])}\b", query.instruction, re.IGNORECASE)) if quoted else []
     span = found[0].span() if len(found) == 1 else (0, len(query.instruction))

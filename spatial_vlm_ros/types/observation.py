@@ -242,7 +242,6 @@ class RgbdFrame:
     Args:
         rgb: (H, W, 3) uint8, RGB order.
         depth: (H, W) float32, metres along optical z, NaN where not measured.
-        camera: intrinsics of both images.
         stamp_ns: time of exposure, nanoseconds.
         frame_id: optical frame of the camera (z forward, x right, y down).
         base_T_camera: maps `frame_id` to the frame that poses are given in, at `stamp_ns`. Its parent must have z up
@@ -443,7 +442,6 @@ class SceneObject:
     """One detection lifted to metres, in the camera frame.
 
     Args:
-        detection: what was detected.
         points: (N, 3) float32, metres: the cleaned visible surface; empty when `depth_problem` is set.
         surface_centre: (3,) metres: median of the visible surface.
         box: gravity-aligned box around the estimated volume; its centre is the estimated volume centre.
@@ -495,7 +493,6 @@ class Check:
     """One check of a frame.
 
     Args:
-        name: what was compared.
         verdict: not_measured if the frame does not show enough.
         measured: in `unit`; None if not measured, or no number.
         expected: least and most that agree, in `unit`.
@@ -565,7 +562,6 @@ class Scene:
         up: (3,) unit, against gravity.
         up_from: where `up` came from.
         support: the plane the objects stand on, or None if none was seen.
-        frame: the observation.
         of_robot: detections that show only the robot itself; they are not in `objects`.
         evidence: whether the frame agrees with itself.
         unexplained: what stands among the objects and has no detection, largest first.

@@ -44,8 +44,6 @@ class NoPlace:
     """Reason why there is no place, and what would have to change.
 
     Args:
-        cause: kind of reason.
-        reason: for people.
         change: what would have to change, for people; if it names objects, removing them was tried and leaves a place.
         object_id: the detection that decides: it is in the way, closed, too small or has no such part; or None.
         needed_m: size that is needed, metres: a free circle ("occupied", "too small", …), or a height ("too tall").

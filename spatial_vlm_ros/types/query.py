@@ -89,7 +89,6 @@ class RelationClause:
 
     Args:
         relation: canonical plain English name, see docs/relations.md.
-        anchors: the objects related to.
         frame: frame of reference stated in words, or None.
         negated: True for "not behind".
         distance: distance stated with it, or None.
@@ -149,7 +148,6 @@ class SpaceQuestion:
     """What a question asks about the target of its query.
 
     Args:
-        kind: kind of question.
         asked: for "whether": the attributes, relations and order that are asked about, not stated; its category is the
             noun of "is it a mug?", else "object".
         other: for "distance": the object that it is measured to; for "whether" and "size": the object of comparison;
@@ -203,11 +201,8 @@ class SpatialQuery:
     """One reading of an instruction. `parse` returns all readings, the preferred one first.
 
     Args:
-        instruction: the words, as given.
         action: canonical verb ("pick", "give", "place", "find", …); `STOP` if the words ask to stop.
-        target: the object to act on.
         destination: where to put it, or None.
-        readings: number of readings the instruction has.
         preference: weight of this reading from the words alone, 0 to 1; the weights of all readings sum to 1.
         steps: all commands in the order said, if there are several; `action`, `target` and `destination` are those of
             the first. Empty for one command.

@@ -32,7 +32,6 @@ class Relation:
             anchors; with two `measure(layout, view, targets, first, second)`, for T, A and B rows of the scene. Returns
             margins and their standard deviations, metres, two arrays of shape (T, A) or (T, A, B): positive = holds,
             NaN = not measured.
-        surfaces: further patterns.
         verbs: patterns as a verb ("leans|lean towards" for "that leans towards").
         anchors: number of objects it relates to, 1 or 2.
         framed: True if it depends on the current frame of reference.
@@ -71,7 +70,6 @@ class Relation:
 
 
 def _is_way(way: str) -> bool:
-    """True if a pattern is well formed, has words, and does not stand for too many phrases."""
     slots = [slot.split("|") for slot in way.split(" ")]
     if not _WAY.fullmatch(way) or not all(word.rstrip("?") for slot in slots for word in slot):
         return False

@@ -18,8 +18,6 @@ class ComparedObject:
     """An object that takes part in the comparison.
 
     Args:
-        id: detection id.
-        label: detector's label.
         role: candidate for the target, or anchor of a relation.
         distance_m: from the camera to the middle of its measured volume, metres; None if depth cannot be used.
     """
@@ -36,7 +34,6 @@ class ComparedRelation:
 
     Args:
         relation: canonical name; never negated.
-        target_id: detection id.
         anchor_id: detection id of the anchor that fits the target best by measurement.
         negated: True if the sentence says that it does not hold.
     """
@@ -68,7 +65,6 @@ class ComparedRow:
     """One source's answer to the sentence.
 
     Args:
-        by: kind of source.
         name: of the model; "measurement" for the first row.
         options: of the remedy, or of the model if it has no remedy.
         opinions: one for each relation of the comparison; empty if there are none, and `reason` then says why.
@@ -110,8 +106,6 @@ class RelationComparison:
 
     Args:
         frame: name of the frame's folder.
-        instruction: the sentence.
-        objects: candidates, likeliest first, then anchors.
         relations: the relations that models are asked about; empty if nothing is compared.
         rows: measurement first; then each model, its remedies, and what is fused with it.
         reason: why nothing is compared, or which relations were left out; empty if all were asked.

@@ -40,8 +40,6 @@ class Target:
     """The chosen object.
 
     Args:
-        id: detection id.
-        label: detector's label.
         pose: estimated volume centre and gravity-up box axes.
         surface_position: measured centre of the visible surface, metres, same frame.
         size: box size along the pose's axes, metres.
@@ -125,8 +123,6 @@ class Candidate:
     """An object that the words may mean.
 
     Args:
-        id: detection id.
-        label: detector's label.
         probability: posterior probability.
         clauses: one measurement for each clause of the phrase; nested clauses follow their parent.
     """
@@ -157,7 +153,6 @@ class AvoidedObject:
     """An object that the motion must keep away from, because the words say so ("without touching the cup").
 
     Args:
-        id: detection id.
         label: its label.
     """
 
@@ -270,7 +265,6 @@ class JudgedRelation:
 
     Args:
         relation: canonical name; never negated.
-        target_id: detection id.
         anchor_id: detection id.
         likelihood: probability that it holds, by measurement.
         raw_p: the same by the model; None if the model contradicts itself, or was not asked because time ran out.
@@ -320,8 +314,6 @@ class AnswerObject:
     """An object that an answer is about.
 
     Args:
-        id: detection id.
-        label: detector's label.
         role: its role in the answer.
         pose: as in `Target`; None if it could not be measured.
         size: box size along the pose's axes, metres; None if it could not be measured.
@@ -356,7 +348,6 @@ class SpaceAnswer:
     """The answer to a question about space. Coordinates are in `frame_id`.
 
     Args:
-        kind: kind of question.
         value: "yes", "no" or "unclear"; the relation that holds, if several were named; metres; a number of objects;
             None if the objects are the answer.
         unit: of a number: "m" or "objects".
@@ -413,7 +404,6 @@ class Resolution:
     """Result of an instruction: a target, the answer to a question, or a refusal. JSON is written from this class.
 
     Args:
-        instruction: the words, as given.
         status: name of the outcome; `code` is its number.
         code: number of `status`.
         message: the outcome in words for a person, with the repair if there is one.

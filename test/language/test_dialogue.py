@@ -12,7 +12,7 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import acts, parse, parse_dialogue, render, stops
 from spatial_vlm_ros.language.answers import AnswerWords, classify, normalised
 from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.stopping import AROUND, PLAIN
+from spatial_vlm_ros.language.revising import AROUND, PLAIN
 from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.query import STOP
 

@@ -101,7 +101,6 @@ class View:
         item: the open proposal or question, or None.
         words: text about how this state came about; may be empty.
         deadline: monotonic seconds at which `item` expires; None without a deadline.
-        stopping: whether a stop was requested during the execution.
         remaining: seconds until the deadline; None without one.
         fault: why events are missing in the record; "" if none are.
         plan_only: a plan that is shown but not open for approval. Set in the stage PLANNED.

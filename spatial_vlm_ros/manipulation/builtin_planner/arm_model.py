@@ -63,14 +63,12 @@ class ArmModel:
     Args:
         model: Pinocchio's model of these joints and the finger joints; other joints are fixed at zero. Its origin is
             `base_link`.
-        self_pairs: pairs of hull indices that could collide.
         lower, upper: (J,) position limits, radians.
         velocity: (J,) limits, rad/s.
         acceleration: (J,) limits, rad/s².
         home: (J,) posture at which the search for postures starts, radians.
         turns: (J,) whether the joint range allows a full extra turn.
         base_link: parent link of the first joint; all poses are in its frame.
-        fingers: the gripper's joints.
         arm_q, arm_v: index of each joint in Pinocchio's configuration and velocity vector.
         finger_q: index of each finger joint in the configuration vector.
     """

@@ -241,7 +241,6 @@ class BuiltinPlanner:
         """Find a trajectory for each segment.
 
         Args:
-            request: start, goals and obstacles.
             cancelled: called in every loop, about every millisecond.
 
         Raises:

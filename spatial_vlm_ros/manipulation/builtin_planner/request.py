@@ -50,7 +50,6 @@ class HeldBox:
     """A held object; a box with the same id is removed from the scene while it is held.
 
     Args:
-        id: its name.
         pose: (4, 4) tip_T_box, metres.
         size: (3,) edge lengths, metres.
     """

@@ -144,7 +144,6 @@ def under_palm(local: Array, config: PlanningConfig) -> np.ndarray:
 
 
 def _cells(metres: float) -> int:
-    """Smallest odd number of cells, at least one, that covers a length."""
     return 2 * int(np.ceil((metres / CELL - 1) / 2 - 1e-6)) + 1 if metres > CELL else 1
 
 

@@ -177,7 +177,6 @@ def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> T
     None if too little is visible, or the object is too large to encode (REACH) and so too large for any hand.
 
     Args:
-        scene: the object's scene.
         base_T_camera: the parent is the planning frame, z up.
     """
     camera_at = base_T_camera.translation

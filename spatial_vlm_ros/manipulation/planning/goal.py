@@ -121,7 +121,6 @@ class Placement:
 
     Args:
         pre_place: straight above the place, with the object.
-        object: pose of the object's box when it is released, as Target.pose.
         spot: index of the place in Resolution.places.
         release: height of the object's foot above its place when it is released, metres.
         turn: rotation of the object relative to the place's heading, radians.

@@ -110,7 +110,6 @@ def pick_goal(
 
     Args:
         scene: planning scene of the target (scene.planning_scene).
-        config: gripper, clearances, workspace.
         proposed: grasps of a server, used alone unless `grasp.source` is "both"; None = no server was asked.
 
     Raises:
@@ -376,7 +375,6 @@ def _candidate(
 
 
 def _unit(values: np.ndarray) -> Vector3:
-    """A unit vector with rounding noise set to zero."""
     clean = np.where(np.abs(values) < 1e-12, 0.0, values)
     return vector(clean / np.linalg.norm(clean))
 

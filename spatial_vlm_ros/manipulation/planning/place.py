@@ -135,9 +135,7 @@ def putting_down(grasp: Grasp, tip: Tip, opening: float, obj: Solid, config: Pla
     """Swept space: gripper and object moving down, and the open gripper moving back.
 
     Args:
-        tip: where the object is released.
         opening: distance between the fingers then, metres.
-        obj: the object at its place.
     """
     up = (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, tip, grasp.width, up)

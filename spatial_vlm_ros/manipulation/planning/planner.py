@@ -146,8 +146,6 @@ class Planner(Protocol):
         """Plan the first grasp and placement of a goal that work from start to end.
 
         Args:
-            goal: how to take the object.
-            scene: planning scene of the same observation.
             place: how to put it down, for matching grasps or for any; None = it is held at the end.
             start: start positions by joint, radians or metres; None = the arm's current ones.
             cancelled: called while planning; returns whether to stop.

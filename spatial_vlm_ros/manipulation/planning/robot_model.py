@@ -85,7 +85,6 @@ def robot_of(config: StreamConfig, depth: DepthConfig, told: Callable[[], str] |
     """Read the robot that the parameters name; None if they name none.
 
     Args:
-        config: names the robot's URDF, or the topic that has it.
         told: returns the text of the URDF from the topic robot_description; None = no topics are available.
     """
     if not config.robot_description:
@@ -211,7 +210,6 @@ def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
     """Frame index in Pinocchio's model → hull of the link in its own frame, metres.
 
     Args:
-        model: Pinocchio's model.
         geometry: its collision geometry; all meshes must be convex.
     """
     corners: dict[int, list[Floats]] = {}
@@ -298,6 +296,5 @@ def _corners(shape: Any, name: str) -> Floats:
 
 @cache
 def _unit_ball() -> tuple[Floats, float]:
-    """Evenly spread points on the unit sphere, and the distance of their hull's nearest face from the centre."""
     points = spread_over_sphere(150)
     return points, float(Hull(points).planes[:, 3].min())

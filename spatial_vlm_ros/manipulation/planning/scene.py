@@ -84,7 +84,6 @@ class PlanningScene:
     Args:
         frame_id: the planning frame.
         stamp_ns: stamp of the observation, nanoseconds.
-        yaw_known: whether the target's box has a heading.
         truncated: whether the image border cuts the target, so that it is larger than its box.
         support: surface(s) that objects stand on.
         occupancy: unnamed obstacles from depth; None without depth of the way.
@@ -116,7 +115,6 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
 
     Args:
         surroundings: surroundings in the resolved frame (surroundings.surroundings_of).
-        config: padding, extent of the support, keep-outs.
 
     Raises:
         DepthError: an object could neither be measured nor located on the support.
@@ -187,7 +185,6 @@ def _padded(body: SurroundingObject, config: GoalConfig, least: float = 0.0, mor
 
 
 def _support(top: float, own: PlanningObject, others: tuple[PlanningObject, ...], config: GoalConfig) -> PlanningObject:
-    """A level slab at the support's height below the target."""
     corners: Array = np.concatenate([obj.solid.outline() for obj in (own, *others)])
     low, high = corners.min(axis=0) - config.support_reach, corners.max(axis=0) + config.support_reach
     (x, y), (sx, sy) = ((low + high) / 2).tolist(), (high - low).tolist()

@@ -118,7 +118,6 @@ class Surroundings:
         frame_id: the planning frame.
         stamp_ns: stamp of the image, nanoseconds.
         camera: pose of the camera's optical frame in the planning frame, at the stamp.
-        yaw_known: whether the target's box has a heading.
         truncated: whether the image border cuts the target, so that it is larger than its box.
         outline: (K, 2) corners of the target's estimated outline seen from above.
         support_height: height of the support plane below the target; without a plane, of the target's foot.
@@ -163,7 +162,6 @@ def surroundings_of(
     Args:
         scene: all objects of the resolved frame (geometry.lift.build_scene).
         resolution: an OK resolution of that frame.
-        all_objects: as in Surroundings.
         config: how depth becomes obstacles (`depth`, `occupancy`); None = no obstacles from depth.
 
     Raises:

@@ -49,8 +49,6 @@ def examine_arm(preset: RobotPreset, planner: str, seconds: float, namespace: st
     """Listen to an arm and ask its planner; nothing is moved.
 
     Args:
-        planner: one of PLANNERS.
-        namespace: namespace of the resolver's topics.
         arguments: "--ros-args …" with remappings, also of the resolver's rgb/camera_info.
         table_frame: a frame on the table top, z up; "" = no such frame is required in TF.
 

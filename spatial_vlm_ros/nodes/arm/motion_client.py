@@ -84,7 +84,6 @@ class MotionClient:
     Args:
         node: node of the clients. Create this object before the node spins; call its methods from another thread.
         config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
-        guard: allows only the steps of approved plans.
 
     Attributes:
         holds: whether the gripper of the last execution closes on the target, holds or releases it.
@@ -363,11 +362,7 @@ class MotionClient:
 
 
 class PlannerParameters:
-    """Parameters of a planner's node. A node without parameter services is not checked.
-
-    Args:
-        motion: `planner_node`, and what the planner must support.
-    """
+    """Parameters of a planner's node. A node without parameter services is not checked."""
 
     def __init__(self, bridge: Bridge, motion: MotionConfig) -> None:
         self._motion, self._patience = motion, _DISCOVERED

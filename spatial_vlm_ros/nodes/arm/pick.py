@@ -31,7 +31,6 @@ class Picker:
         self._action = Action(Bridge(node), PickInstruction, "pick", _REMEDY, _STOPPED, self._show)
 
     def _show(self, goal: bytes) -> None:
-        """Let the gate notice within a third of a second if this process ends or is killed."""
         if self._alive is not None:
             self._alive.end()
         self._alive = Alive(self._node, alive_topic("pick", goal))

@@ -87,9 +87,7 @@ def proposal_of(
     If the arm's description is known, the plan is checked once more (`plan_check`).
 
     Args:
-        goal_id: UUID of the goal.
         expires_after: how long the proposal is valid, seconds.
-        config: the gripper, and the names of the arm's links and joints.
         description: URDF of the arm, as path or text; "" = not known.
     """
     motion = motion_of(offer, config, description)

@@ -70,11 +70,7 @@ class BodyShape:
 
 @dataclass(frozen=True, eq=False)
 class SceneLook:
-    """A planner's scene as the planner reports it. It may leave out links and joints.
-
-    Args:
-        joints: joints of the planner's model.
-    """
+    """A planner's scene as the planner reports it. It may leave out links and joints."""
 
     objects: Mapping[str, tuple[BodyShape, ...]]
     owners: Mapping[str, str]

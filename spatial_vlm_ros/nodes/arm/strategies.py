@@ -57,7 +57,6 @@ class Refused(Exception):
     """A planner refused one motion.
 
     Args:
-        number: MoveIt's error number.
         said: message of the planner, or "".
     """
 
@@ -125,7 +124,6 @@ class Strategies:
 
     Args:
         config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
-        matrix: allowed collision matrix of the planner's current scene.
         joints: joints of the planner's model; empty if it does not report them.
     """
 

@@ -116,9 +116,6 @@ class StopPaths:
 class Supervision:
     """Stop paths, watchdog and joint states for a client of a planner.
 
-    Args:
-        planner: a service of the planner that answers while it executes.
-
     Attributes:
         silent: whether the planner was found dead during the last execution.
         fingers: distance between the fingers by joint states during an execution, metres.

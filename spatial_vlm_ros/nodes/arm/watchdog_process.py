@@ -96,7 +96,6 @@ class WatchdogProcess:
                 self._arm()
 
     def _silence(self) -> tuple[float, float]:
-        """Seconds since the last heartbeat, and how long the parent has computed since then."""
         return time.monotonic() - self._deadline + self._lapse, _processor_time(os.getppid()) - self._used
 
     def _starved(self) -> bool:

@@ -61,7 +61,6 @@ class WayWatch:
     """Watches the way of one gate's motions. Does nothing unless `watch_depth` is set.
 
     Args:
-        transforms: give the camera's pose and the age of images.
         stop: called once with the reason to stop the arm, on a thread of the watch.
         holds: returns whether the gripper closes on the target, holds or releases it.
     """

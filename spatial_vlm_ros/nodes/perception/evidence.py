@@ -271,7 +271,6 @@ class EvidenceKeeper:
 
     @staticmethod
     def _detections_anew(kept: _Kept) -> bool:
-        """Whether its detections must be converted, because they did not come as a DetectionArray."""
         given = kept.frame.messages.get(DETECTIONS)
         if kept.outcome.frame is None:
             return False

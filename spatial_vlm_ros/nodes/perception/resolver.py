@@ -459,7 +459,6 @@ class ResolverNode(LifecycleNode):
         return self.get_clock().now().nanoseconds
 
     def _on_failure(self) -> None:
-        """Log the exception of a job, which costs that job, not the node."""
         self.get_logger().error(printable(f"unexpected exception:\n{traceback.format_exc()}", keep="\n"))
 
     def _on_jump(self, jump: TimeJump) -> None:

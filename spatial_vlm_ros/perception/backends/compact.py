@@ -36,7 +36,6 @@ class CompactGrounder:
     """Finds the objects that phrases name; see Grounder.
 
     Args:
-        graph: exported model.
         score: probability from which an object is reported, 0 to 1.
         familiarity: statistics of its training images; images that differ from them are refused. None = every image is
             accepted.

@@ -146,11 +146,7 @@ def class_of(path_or_id: str, model: str) -> tuple[str, dict[str, bool]]:
 
 @dataclass(eq=False)
 class TorchDetector(PhraseDetector):
-    """A detector on a runner, which goes over its prompts.
-
-    Args:
-        model: model of transformers, on the runner's device.
-    """
+    """A detector on a runner, which goes over its prompts."""
 
     model: Any
     runner: Runner

@@ -35,7 +35,6 @@ class ModelFamily:
         json_boxes: it answers in JSON with boxes, and keeps to a JSON schema if a server enforces one.
         finds_all: whether `every` asks for all objects of a category; otherwise the model may name only one of several
             such objects.
-        special_places: whether its locations are special tokens.
         multiple: its processor rounds the sides of images to a multiple of this, pixels.
         in_process: backends of this package that load it; none = its code is not in transformers.
         chat: False if its encoder takes one task and no conversation.
@@ -101,7 +100,6 @@ def asked(
     Args:
         family: option; empty = recognised from the model.
         prompt: option; a text with {} for the phrase, instead of the family's.
-        convention: option, instead of the family's.
 
     Returns:
         A row without unknown facts; None if no family is known and a convention is set without a prompt.

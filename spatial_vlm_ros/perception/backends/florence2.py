@@ -89,7 +89,6 @@ class Florence2:
     Args:
         model: Florence2ForConditionalGeneration, on the runner's device; its generation settings are replaced.
         processor: Florence2Processor that belongs to it.
-        task: key of TASKS.
     """
 
     def __init__(

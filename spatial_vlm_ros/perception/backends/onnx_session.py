@@ -244,7 +244,6 @@ class OnnxGraph:
         inputs: names of exactly the inputs that it must have.
         outputs: names of outputs that it must have.
         optional: names of outputs that are computed if it has them; others are not computed.
-        model: the backend's name, for messages.
         small: whether it is a network of a few million weights: it needs no arena of memory, and its threads may spin.
     """
 

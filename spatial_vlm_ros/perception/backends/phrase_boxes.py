@@ -36,7 +36,6 @@ class Thresholds:
         score: least score of a box, 0 to 1.
         text: least score of a phrase for a box, 0 to 1; a box that no phrase reaches is dropped.
         iou: boxes with more overlap than this (intersection over union, 0 to 1) are one object.
-        at_once: most categories asked at once.
         most: most boxes per image; the best are kept.
     """
 

@@ -97,12 +97,7 @@ def cut_off(reply: Reply, option: str, longest: int, model: str) -> ModelError |
 
 
 class PromptedGrounder:
-    """A grounder whose model answers prompts about an image in words.
-
-    Args:
-        family: how it is asked, and what it writes.
-        limit: option that limits the tokens of a reply, and its value.
-    """
+    """A grounder whose model answers prompts about an image in words."""
 
     def __init__(
         self, name: str, family: ModelFamily, convention: Convention, limit: tuple[str, int], masks: Masks
@@ -213,10 +208,6 @@ def grounding(
     found for: fully, or partly (labels.LESS_SPECIFIC) if the model called it something else in that reply. Its label
     never makes it fit another phrase, because a label may only be a word written on the object. Everything fits
     "object".
-
-    Args:
-        asked: each category and what was found for it.
-        several: see `with_boxes`.
     """
     found = {name: with_boxes(given, rgb, masks, several=several, model=model) for name, given in asked}
     objects: list[tuple[NamedObject, dict[str, str]]] = []  # the surest box of each, and its label by asked name

@@ -166,7 +166,6 @@ def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "
     Args:
         masks: "" for none, or a name of KINDS.
         masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
-        preset: see onboard.PRESETS.
     """
     return MaskedGrounder(grounder, segmenter(masks_model, preset, masks=masks, **given)) if masks else grounder
 

@@ -17,8 +17,6 @@ def load(
 
     Args:
         model: folder with config, safetensors weights and processor, or a hub id.
-        device: see onboard.best_device.
-        dtype: see onboard.best_dtype.
         template: prompt with "{question}" and the image token; empty = the chat template of the processor.
     """
     loading.transformers_class("AttentionMaskInterface", model=model)  # remedies need it; the error says how to get it

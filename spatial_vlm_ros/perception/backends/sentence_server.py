@@ -53,7 +53,6 @@ def rewrite_request(quoted: str, model: str, max_tokens: int, refused: tuple[str
     """Make the body of POST /v1/chat/completions that asks for a rewrite.
 
     Args:
-        max_tokens: most tokens of the answer.
         refused: the command of the try before, and why it was refused.
     """
     words = f"The words: {quoted}."

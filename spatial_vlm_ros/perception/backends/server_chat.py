@@ -53,11 +53,9 @@ class ChatPrompt:
     """Settings of a model's prompts.
 
     Args:
-        model: its name on the server.
         convention: how it writes locations; "pixel" and "resized" both mean pixels of the sent image.
         schema: whether the answer has to follow a JSON schema (response_format).
         logprobs: whether token probabilities are requested.
-        image: a key of IMAGES.
         longest_side: longest side of the sent image, pixels; a larger image is reduced.
         multiple: both sides of the sent image are multiples of this, pixels, so that a model that rounds sides to it
             (Qwen2.5-VL: 28) sees exactly the sent image.

@@ -346,7 +346,6 @@ class Client:
 
 
 def _printable(data: bytes, credential: Credential | None) -> str:
-    """One line of printable characters, shortened, and without the key if the server repeats it."""
     text = data.decode("utf-8", "replace")
     if credential is not None:
         text = text.replace(credential.key, "***")

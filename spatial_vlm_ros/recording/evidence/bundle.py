@@ -250,7 +250,6 @@ def model_of(name: str, options: Mapping[str, str], domain: ModelDomain) -> Kept
 
 
 def _below(folder: Path, option: str) -> dict[str, Path]:
-    """Files of a model's folder, by option and path."""
     if not {path.suffix for path in folder.iterdir()} & _OF_MODELS:  # an option may name any folder
         return {}
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -54,7 +54,6 @@ class PhysicsVerdict:
         time: simulated seconds.
         forces: greatest force of one link on each thing touched by the robot or its load, N; keys are objects, "table",
             and "robot" for the robot itself.
-        by_held: the same, only for contacts of the held object.
     """
 
     time: float
@@ -69,11 +68,7 @@ class PhysicsVerdict:
 
 
 class Judge:
-    """Observes every step. It uses bodies and contacts, not plans.
-
-    Args:
-        robot: names of the robot's links.
-    """
+    """Observes every step. It uses bodies and contacts, not plans."""
 
     def __init__(
         self, mj: Any, model: Any, ids: Sequence[str], tray: str, robot: Collection[str], fingers: Sequence[str]

@@ -20,10 +20,8 @@ class ArmView:
 
     Args:
         cell: the cell to draw; only its model and `layout` are used later.
-        camera: rectified camera.
         errors: errors of the detector; None = none.
         seed: seed of noise and errors, 0 or more.
-        noise: whether depth and colour have sensor noise, or are exact.
     """
 
     def __init__(

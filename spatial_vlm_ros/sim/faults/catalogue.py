@@ -49,7 +49,6 @@ class Effect:
     Args:
         unit: unit of the amount; None if the kind takes no amount.
         default: the amount if none is given.
-        low, high: least and greatest amount.
     """
 
     does: str
@@ -65,7 +64,6 @@ class Fault:
 
     Args:
         part: "" (the contents), "stamp" or "frame_id".
-        kind: one of KINDS.
         amount: in the unit that EFFECTS names; 0.0 where the kind takes none.
     """
 

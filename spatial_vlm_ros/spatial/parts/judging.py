@@ -56,8 +56,6 @@ def owner_of(
     """Belief in the whole of a part without a detection; None if the clause is not about such a part.
 
     Args:
-        anchor: belief in its anchor's phrase.
-        least: least fit of a name.
         found: row of a whole → the parts of it that the phrase may mean.
     """
     phrase = clause.anchors[0]

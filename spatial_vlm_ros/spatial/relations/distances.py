@@ -82,7 +82,6 @@ def stated(gap: Array, distance: Distance, config: RelationConfig) -> Array:
 
     Args:
         gap: metres between outlines, along the direction of its relation.
-        config: how exact such statements are.
     """
     if distance.bound == "at most":
         return distance.metres - gap

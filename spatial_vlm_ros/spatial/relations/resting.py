@@ -96,7 +96,6 @@ def leaning_in(layout: Layout, targets: Rows, anchors: Rows, contact: Array) -> 
 
 
 def _is_hollow(layout: Layout, row: int) -> bool:
-    """True if an object is seen from above, and not to have a top in the middle of its outline."""
     points, top = layout.points_of(row, _MOST_POINTS), float(layout.top[row])
     depth = -outside(layout.footprint[row], points[:, :2])
     covered = (depth > layout.size[row, 1] / 4) & (points[:, 2] > top - _DEEP)

@@ -334,7 +334,6 @@ def _exchanged(objects: tuple[DrawnObject, DrawnObject]) -> tuple[DrawnObject, D
 
 
 def _far_enough(far: DrawnObject, near: DrawnObject) -> bool:
-    """Whether the first is farther along the table, in a straight line, and along the optical axis."""
     ways = (far.y - near.y, far.distance - near.distance, far.depth - near.depth)
     return min(ways) >= _DEPTH_GAP
 

@@ -305,7 +305,6 @@ def pooling(
 
 
 def _asked_with(parts: Parts, asked: Asked, items: Iterable[ProbeItem], changes: Iterable[Change]) -> list[bool]:
-    """Whether each answer is right with the image tokens changed, each item by its own change."""
     right = []
     for item, change in zip(items, changes, strict=True):
         with image_tokens_changed(parts, change):

@@ -81,7 +81,6 @@ class GripperDriver:
         return DriverReply(ended.accepted, ended.withdrawn, report)
 
     def _goal(self, step: PlanStep) -> tuple[int, Any, PlanStep]:
-        """Number of the action, its goal, and the step reconstructed from the goal."""
         raise NotImplementedError
 
     def _report(self, result: Any) -> GripReport:
