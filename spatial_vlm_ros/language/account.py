@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.acts import WISHED, base_forms, words_of
+from spatial_vlm_ros.language.acts import PURE_VERBS, WISHED, base_forms, words_of
 from spatial_vlm_ros.language.distances import distance_at
 from spatial_vlm_ros.language.lexicon import HESITATIONS
 from spatial_vlm_ros.language.lookahead import RELATING, Lookahead, Token
@@ -52,6 +52,7 @@ _WORDS_OF = {
     **dict.fromkeys(("nearest", "nearer", "closest", "closer"), ("closest to",)),
 }
 """Relations that a rewrite may state for a word that has other meanings, too."""
+_CARRYING = frozenset({"give", "place"})
 _UNABLE = frozenset({"can't", "cant", "cannot", "couldn't"})
 _JOINTS = frozenset({"and", "but", "so", "because"})
 _CONDITIONAL = word_set("if unless when until before after only you robot while whenever otherwise except without")
@@ -65,6 +66,7 @@ _ALIKE = {
     "under": ("below",),
     "below": ("under",),
     "on": ("above",),
+    "from": ("inside", "on", "off"),
 }
 """Relations that a rewrite may state for one another, with a flag."""
 _DESCRIBING = frozenset({"ADJ", "SUP", "ORD", "NUM", "ADJP"})
@@ -163,7 +165,7 @@ def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
 
 def _needed(token: Token) -> list[_Key]:
     """What must be in the sentence for a token of the rewrite."""
-    if token.kind == "NOUN" and token.text in (*lexicon.PLACEHOLDERS, "ones", lexicon.SURFACE, lexicon.ITSELF):
+    if token.kind == "NOUN" and singular(token.text) in (*lexicon.PLACEHOLDERS, lexicon.SURFACE, lexicon.ITSELF):
         return []
     if token.kind in ("NUM", "QTY") and token.value == lexicon.ONE_OF:
         return []
@@ -189,7 +191,11 @@ class _Accounting:
         self.seen = Lookahead(list(self.words))
         self.sources = sorted(self._sources(), key=lambda source: source.first - source.after)  # the longest first
         self.likelier = list(self._less_likely())
-        self.ordered = any(key[0] == "act" for source in self.sources for key in source.keys)
+        acts = [source for source in self.sources for key in source.keys if key[0] == "act"]
+        self.ordered = any(
+            self.seen.opens(source.after) or self.seen.texts[source.first] in PURE_VERBS for source in acts
+        )
+        self.implied: tuple[Token, ...] = ()  # verbs that a later one includes
         self.having = False  # a relation was turned round: "with the spoon inside" is "containing the spoon"
         self.last = -1  # word that the token before came from
         self.used: dict[int, str] = {}  # word → the words of the rewrite that it became
@@ -201,6 +207,10 @@ class _Accounting:
     def run(self) -> Account:
         tokens = list(tokens_of(self.command))
         self._condition()
+        verbs = [n for n, token in enumerate(tokens) if token.kind == "VERB"]
+        for n, after in pairwise(verbs):  # "take the cup and give it to me" is "give me the cup"
+            if "PRON" in [token.kind for token in tokens[after + 1 : after + 2]] and tokens[after].value in _CARRYING:
+                self.implied = (*self.implied, tokens[n])
         placed = [(token, self._place(token)) for token in tokens]
         self.several = sum(token.kind == "VERB" for token in tokens) > 1
         self._check_order([(token, source) for token, source in placed if source is not None])
@@ -298,6 +308,8 @@ class _Accounting:
                 self._flag(f"{fits[0].heard!r} is taken for {token.text!r}")
             if not fits and key == ("number", -1):
                 continue  # a plural
+            if not fits and key == ("act", "take") and any(token is each for each in self.implied):
+                continue
             if not fits and key[0] == "act" and not self.ordered:
                 self._flag("no verb was said")
                 continue
@@ -428,6 +440,7 @@ class _Accounting:
             told = [m.kinds.keys() for i in range(n + 1, after) if i not in self.used for m in self.seen.matches(i)[:1]]
             weighty = any(each & {"REL", "SIDE", "NUM", "NOT", "FRAME"} for each in told)
             again = next((t for t in self.seen.texts[n + 1 : after] if t not in _EMPTY), "") in self.used.values()
+            again = again or self.seen.texts[n + 1 : n + 3] == ["the", "one"]
             if self._free(n, after) and after > n + 1 + other and (other or again or not weighty):
                 self._mark(n, after, "contrast")
                 if weighty:
@@ -441,6 +454,8 @@ class _Accounting:
             empty = word.text in _EMPTY or (self.having and word.text in _HAVING)
             self.roles[n] = "function" if empty else "left out"
             guards = word.text in _GUARDS and not (word.text == "after" and self.several)
+            if word.text == "only":  # "only if he comes"
+                guards = not _CONDITIONAL.isdisjoint(self.seen.texts[n + 1 : n + 3])
             if not empty and (guards or word.text[0].isdigit()) and not self._aside(n):
                 self.account.refused.append(f"it leaves out {word.text!r}")
         said = [word.text for n, word in enumerate(self.words) if self.roles.get(n) == "left out"]
