@@ -25,7 +25,7 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, mea
 from spatial_vlm_ros.spatial.relations.pairs import least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
 from spatial_vlm_ros.spatial.relations.topmost import from_the_topmost
-from spatial_vlm_ros.spatial.which_surface import is_shelf_unit, means_inside
+from spatial_vlm_ros.spatial.surfaces import is_shelf_unit, means_inside
 from spatial_vlm_ros.types import Distance, FrameOfReference, PinholeCamera, RelationClause
 
 # --------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from spatial_vlm_ros.spatial.free_space import (
     Cells,
     Grid,
     Level,
+    Moved,
     Relief,
     closed,
     gauge,
@@ -28,13 +29,12 @@ from spatial_vlm_ros.spatial.free_space import (
     survey,
 )
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.moved import Moved
 from spatial_vlm_ros.spatial.parts.region import Region
 from spatial_vlm_ros.spatial.surfaces import (
     FLUSH,
-    IN,
     ON_TOP,
     RISE,
+    WITHIN,
     NoSurface,
     SupportContext,
     SupportingSurface,
@@ -109,8 +109,8 @@ def inside_of(around: SupportContext, row: int, name: str) -> SupportingSurface 
     taken = found.content | found.grid.filled(layout.footprint[list(others)])
     around_it = [other for other in in_the_way(around, row, Level(found.rim, np.zeros(2))) if other not in others]
     return SupportingSurface(
-        row, found.grid, Level(found.floor, np.zeros(2)), found.within, taken, ~found.within, found.opening, IN, True,
-        others, rim_height=found.rim - found.floor, seat=found.seat,
+        row, found.grid, Level(found.floor, np.zeros(2)), found.within, taken, ~found.within, found.opening, WITHIN,
+        True, others, rim_height=found.rim - found.floor, seat=found.seat,
         beside=found.grid.filled(layout.footprint[around_it]),
         doubt=None if found.floor_seen else f"the floor of {name} is not visible",
     )  # fmt: skip
@@ -370,5 +370,5 @@ def surface_in(around: SupportContext, region: Region, height: float, name: str)
     else:
         higher &= ~own
     taken = (higher & within) | grid.filled(layout.footprint[list(others)])
-    needed, rim = (IN, ~within) if region.walled else (ON_TOP, own)
+    needed, rim = (WITHIN, ~within) if region.walled else (ON_TOP, own)
     return SupportingSurface(region.row, grid, level, within, taken, rim, outline, needed, True, others)

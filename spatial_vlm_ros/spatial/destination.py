@@ -23,13 +23,11 @@ from spatial_vlm_ros.spatial.parts.finding import noun_of
 from spatial_vlm_ros.spatial.parts.region import SHARE, Region
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, has_place
-from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of
 from spatial_vlm_ros.spatial.regions import is_shift
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, AskedRelation, carrier_of
+from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, AskedRelation, carrier_of, name_of, names_of
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
-from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface
-from spatial_vlm_ros.spatial.which_surface import shut_in_front_of
+from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface, shut_in_front_of
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, Status
 from spatial_vlm_ros.types.place_reasons import NoPlace
 

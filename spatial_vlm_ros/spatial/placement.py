@@ -19,10 +19,17 @@ from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.language.part_words import IN, ON_TOP_OF
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID, clause_likelihood
 from spatial_vlm_ros.spatial.containers import inside_of, is_open, stacked_on, surface_in
-from spatial_vlm_ros.spatial.free_space import Cells, Relief, Stamp, depth_inside, lies_in, support_level
+from spatial_vlm_ros.spatial.free_space import (
+    Cells,
+    Moved,
+    Relief,
+    Stamp,
+    depth_inside,
+    lies_in,
+    measured_widths,
+    support_level,
+)
 from spatial_vlm_ros.spatial.layout import Array, Layout
-from spatial_vlm_ros.spatial.moved import Moved, measured_widths
-from spatial_vlm_ros.spatial.placement_reasons import name_of, names_of, no_such_place, reason_of, why_none
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
     PARTS,
@@ -32,20 +39,30 @@ from spatial_vlm_ros.spatial.spot_judging import (
     allowed,
     carrier_of,
     judged,
+    name_of,
+    names_of,
     nearness,
+    no_such_place,
+    reason_of,
     room_of,
     thinned,
+    why_none,
 )
-from spatial_vlm_ros.spatial.surfaces import FLUSH, SUPPORT, NoSurface, SupportContext, SupportingSurface, open_ground
-from spatial_vlm_ros.spatial.tops import tops_of, under_of
-from spatial_vlm_ros.spatial.which_surface import (
+from spatial_vlm_ros.spatial.surfaces import (
+    FLUSH,
+    SUPPORT,
+    NoSurface,
+    SupportContext,
+    SupportingSurface,
     boards_of,
     is_top,
     may_have_a_lid,
     means_inside,
+    open_ground,
     roof_of,
     topmost_of,
 )
+from spatial_vlm_ros.spatial.tops import tops_of, under_of
 from spatial_vlm_ros.types import Place, Pose
 from spatial_vlm_ros.types.place_reasons import NoPlace
 

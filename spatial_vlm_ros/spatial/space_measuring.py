@@ -16,7 +16,6 @@ from spatial_vlm_ros.spatial.belief import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.destination import with_place
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
-from spatial_vlm_ros.spatial.placement_reasons import name_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (
     AskedSubject,
@@ -42,6 +41,7 @@ from spatial_vlm_ros.spatial.space_lengths import (
     to_table_edge,
 )
 from spatial_vlm_ros.spatial.space_predicates import NO, YES
+from spatial_vlm_ros.spatial.spot_judging import name_of
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 from spatial_vlm_ros.types.query import Length
 

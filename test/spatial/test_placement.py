@@ -25,9 +25,8 @@ from spatial_vlm_ros.sim.sensor import noisy
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.spatial import destination as placement_changes
 from spatial_vlm_ros.spatial.answer import target_of
-from spatial_vlm_ros.spatial.free_space import nearest_points
+from spatial_vlm_ros.spatial.free_space import measured_widths, nearest_points
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
-from spatial_vlm_ros.spatial.moved import measured_widths
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
 from spatial_vlm_ros.types import Detection, Distance, FrameOfReference, PinholeCamera, Resolution, RgbdFrame, Status
 from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
