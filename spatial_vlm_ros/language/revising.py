@@ -166,6 +166,9 @@ def _replaced(words: list[Word], first: int, before: int, after: int, denies: bo
         one = next((n for n, word in enumerate(rest) if word.text == "one"), None)
         if one and words[before - 1].text != "one" and "DET" not in seen.peek(before - 1):
             rest[one] = replace(rest[one], text=words[before - 1].text)
+        it = next((n for n, word in enumerate(rest) if word.text in ("it", "them")), 0)
+        if alone and it and Lookahead(rest).peek(it - 1) & {"REL"}:  # "the coke, no, the sprite next to it"
+            rest[it : it + 1] = words[determiners[0] : before]
         comma = next((n for n, word in enumerate(rest) if word.kind == "comma"), len(rest))
         if Lookahead(rest).relating(comma + 1):  # "the pan, no, the pot, on the stove"
             del rest[comma]

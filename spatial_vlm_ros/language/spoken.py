@@ -85,6 +85,7 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
                 chosen.pop(0)
             rest = [*parts[:first], *parts[first + length :]]
             named = any(Lookahead(part).peek(i) & _NAMING for part in rest for i in range(len(part)))
+            named = named or any(Lookahead(part).nominal(0) for part in rest)  # "ticket roll's stuck, pull it out"
             if not chosen or (named and not _stands_alone(chosen)):  # it may refer to an object of a remark
                 continue
             nouns = _nouns(chosen) if rest else frozenset()
