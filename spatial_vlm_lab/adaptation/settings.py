@@ -129,11 +129,7 @@ class AdaptSettings:
         return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
     def check_fits(self, kind: str) -> None:
-        """Refuse options that a class of models does not support.
-
-        Args:
-            kind: `model_type` of the base, a key of `parts.ARCHITECTURES`.
-        """
+        """Refuse options that a class of models does not support."""
         own = "its encoder comes with its projector" if kind == "paligemma" else "its encoder takes images of any size"
         wrong = [name for name in self.changes if name in ("--encoder", "--features")]
         wrong += ["--method cloc"] if self.method == "cloc" and not self.new_encoder else []

@@ -121,11 +121,7 @@ class ShardWorker:
         self._task: Task
 
     def begin(self, setup: Setup, *, alone: bool = False) -> SpatialVlmError | None:
-        """Load the models; returns the error, if any.
-
-        Args:
-            alone: whether no other worker needs the cores.
-        """
+        """Load the models; returns the error, if any."""
         if not alone:  # OpenCV gets as many threads as other libraries; Ray sets _THREADS[0] to the cores of an actor
             import cv2
 

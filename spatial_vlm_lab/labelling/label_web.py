@@ -120,7 +120,6 @@ class _LabelPage:
         """A handler that answers a session in JSON; `answer` runs in a thread.
 
         Args:
-            answer: gets the request and its JSON.
             changes: whether it changes something: then only from our own page, with the token of the session's forms.
         """
 

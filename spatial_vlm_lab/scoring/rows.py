@@ -196,9 +196,6 @@ class _Run(msgspec.Struct):
 def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
     """Read the answers of stored runs: model → answers, in order.
 
-    Args:
-        path: JSON or JSON lines, see the module's forms.
-
     Returns:
         Name of the model, "" if the file tells none → its answers.
     """

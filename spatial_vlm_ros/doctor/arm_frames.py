@@ -89,11 +89,7 @@ _MISSING = {
 
 
 def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Iterator[Finding]:
-    """Check that URDF, SRDF and preset describe the same robot.
-
-    Args:
-        moveit: whether MoveIt plans, which needs the SRDF.
-    """
+    """Check that URDF, SRDF and preset describe the same robot."""
     check, own_model = "URDF", not moveit and "arm" in preset.arm_planner()
     if not heard.urdf:
         repair = "start robot_state_publisher, which publishes the topic robot_description"

@@ -320,13 +320,14 @@ def _destination_of_row(query: SpatialQuery) -> SpatialQuery:
 
 def _clause(clause: RelationClause, holder: NounPhrase | None = None) -> RelationClause:
     clause = _placed(clause)
-    if holder is None or clause.relation != "with" or any(_head(anchor) in PARTS for anchor in clause.anchors):
+    has = {"with": clause.relation, "without": "touching"}.get(clause.relation)  # "the cup without a saucer"
+    if holder is None or has is None or any(_head(anchor) in PARTS for anchor in clause.anchors):
         return clause
     if _head(holder) in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
-        return replace(clause, relation="supporting")
-    if _head(holder) in OPEN_CONTAINERS | COMPARTMENTS:  # "the bin with the banana"
-        return replace(clause, relation="containing")
-    return clause
+        has = "supporting"
+    elif _head(holder) in OPEN_CONTAINERS | COMPARTMENTS:  # "the bin with the banana"
+        has = "containing"
+    return replace(clause, relation=has, negated=clause.negated != (clause.relation == "without"))
 
 
 def _placed(said: _Related) -> _Related:

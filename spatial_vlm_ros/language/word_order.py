@@ -24,7 +24,9 @@ _TABLES = WORDS.under("word_order")
 _SIGNS = _TABLES.entries("signs")
 """Each construction, a method below, with words of which one is in it."""
 _CONTAINING = _TABLES.meanings("containing")
-_PUSHES, _PARTICLES, _SIDES, _SIDE_NOUNS = map(_TABLES.words, ("pushes", "particles", "sides", "side_nouns"))
+_PUSHES, _PARTICLES, _SIDES, _SIDE_NOUNS, _ENDS_OF = map(
+    _TABLES.words, ("pushes", "particles", "sides", "side_nouns", "ends_of")
+)
 _PARTS = lexicon.PARTS | _SIDES
 _NOT_OWNERS = acts.PEOPLE | lexicon.FUNCTION_WORDS | word_set("robot camera speaker user")
 _DESCRIBING = frozenset({"ADJ", "ADJNOUN", "POSITION", "SUP", "ORD"})
@@ -91,14 +93,15 @@ class _Order(Lookahead):
     # ------------------------------------------------------------------------------------------------ constructions
 
     def linked(self) -> list[Word] | None:
-        """Leave out "pair of" in "the nearest pair of scissors", "so" in ", so take it", "first" in "first, then"."""
+        """Leave out words that say no more: "pair of" scissors, ", so take it", "first, then", "the very top"."""
         for i in range(1, len(self.words) - 1):
             before, text = self.text(i - 1), self.text(i)
             pair = text == "pair" and self.text(i + 1) == "of" and self.text(i + 2) in PAIRED
             so = text == "so" and self.is_sign(i - 1) and self.peek(i + 1) & {"VERB", "FORBID", "POLITE"}
             first = text == "first" and self.peek(i - 1) & NOMINAL
             first = first and self.peek(i + 1 + self.is_sign(i + 1, "comma")) & {"THEN"}
-            if (pair and before not in ("a", "the")) or so or first:
+            very = text == "very" and before == "the" and self.text(i + 1) in _ENDS_OF
+            if (pair and before not in ("a", "the")) or so or first or very:
                 return [*self.words[:i], *self.words[i + 1 + pair :]]
         return None
 
@@ -114,6 +117,22 @@ class _Order(Lookahead):
         signs = [replace(self.words[stop], text=",", kind="comma")] if stop else []
         there = self.at(0, "there", "is") if believed else []
         return [*there, *self.words[said : stop or said], *signs, *self.words[stop + 1 if stop else said :]]
+
+    def picked_out(self) -> list[Word] | None:
+        """Write "the lemon that is on the shelf, take it" for "which lemon is on the shelf? take that one"."""
+        be = next((i for i in range(1, len(self.words)) if self.text(i) in ("is", "are")), 0)
+        stop = next((i for i in range(be, len(self.words)) if self.is_sign(i)), 0)
+        verb = next((match for match in self.matches(stop + 1) if "VERB" in match.kinds), None) if be and stop else None
+        if self.text(0) not in ("which", "what") or verb is None:
+            return None
+        taken = self.said(verb.after, "that_one")
+        if not taken or not (self.relating(be + 1) or self.peek(be + 1) & {"DET", "SUP"}):
+            return None
+        noun = self.words[1:be] if be > 1 else self.at(0, "object" if self.text(be) == "is" else "objects")
+        order = [*self.words[stop + 1 : verb.after], *self.at(verb.after, "it" if self.text(be) == "is" else "them")]
+        comma = replace(self.words[stop], text=",", kind="comma")
+        said = [*self.at(0, "the"), *noun, *self.at(be, "that", self.text(be)), *self.words[be + 1 : stop]]
+        return [*said, comma, *order, *self.words[verb.after + taken :]]
 
     def whereabouts(self) -> list[Word] | None:
         """Write "where are my slippers" for "where have my slippers got to"."""

@@ -38,8 +38,9 @@ _TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC)
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match if a more specific one is in view
 
 _READ: dict[str, Any] = tomllib.loads((pkgutil.get_data(__package__, "names.toml") or b"").decode())
-_HOLDERS, _PACKS, _LIKENESSES, _FORMS, _STUFFS, _DESCRIBING = (
-    frozenset(_READ[name].split()) for name in ("holders", "packs", "likenesses", "forms", "stuffs", "describing")
+_HOLDERS, _TOOLS, _PACKS, _LIKENESSES, _FORMS, _STUFFS, _DESCRIBING = (
+    frozenset(_READ[name].split())
+    for name in ("holders", "tools", "packs", "likenesses", "forms", "stuffs", "describing")
 )
 _ANYTHING = frozenset({"object", "thing", "item"})
 _LONGEST_NAME = 4  # words of a listed name
@@ -168,7 +169,7 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
     if seen_head == "dispenser" and said_head in _STUFFS and set(said) <= set(seen_modifiers):
         return OTHER_KIND
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _KNOWN_OBJECTS):
-        return PART
+        return NONE if seen_head in _TOOLS else PART
     if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:
         shown = min(_named(said, tuple(seen_modifiers), given), PART)
         if shown > HEAD_ONLY:

@@ -209,9 +209,6 @@ def read_depth(path: str | Path) -> Depth:
 def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
     """Read intrinsics, with the fields of sensor_msgs/CameraInfo.
 
-    Args:
-        path: JSON, see the module's layout.
-
     Returns:
         The camera and the frame id of its image.
     """

@@ -17,7 +17,7 @@ from spatial_vlm_ros.language.lexicon import NOT, WITH
 from spatial_vlm_ros.spatial.belief import normal_cdf
 from spatial_vlm_ros.spatial.colours import both_basic, colour_family, near_families, of_material, other_material
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.states import EMPTY, STATES, state_chance
+from spatial_vlm_ros.spatial.states import EMPTY, LOOSE, STATES, state_chance
 from spatial_vlm_ros.spatial.superlatives import MEDIUM, SIZE_WORDS
 from spatial_vlm_ros.types import Detection, SceneObject
 
@@ -62,7 +62,7 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
                 said[row] = max(NO + (YES - NO) * likelihood, NEAR if near > 2 * _SHARE else NO)
     elif word in STATES:
         told = state_chance(word, layout)
-        if word == EMPTY and (told[members] == 0.0).any():  # next to one that holds an object, the one that shows none
+        if word in (EMPTY, LOOSE) and (told[members] == 0.0).any():  # next to one that is not, the one that shows it
             told = np.where(np.isnan(told) & members & layout.measured, 1.0, told)
         chance = NO + (YES - NO) * told
         said = np.where(np.isnan(said), chance, said)

@@ -45,6 +45,7 @@ from spatial_vlm_ros.types import (
 _MOST_CANDIDATES = 10
 _READS = 0.05  # share of the readings from which one counts
 _ALREADY = 0.25  # factor for a reading that commands what is already true
+_THERE = 0.05  # the same for one of several objects
 _STAYS = frozenset({"on", "inside"})  # no place there is better; "next to" may have a nearer one
 CONFIRMED = 0.95
 """Probability that the object is meant that a person chose: words can be misheard and misjudged, too."""
@@ -169,7 +170,8 @@ def _ladder(queries: Sequence[SpatialQuery], scorer: PhraseScorer) -> _Ladder:
     shares = np.array([q.preference * _satisfied(q, b, scorer) for q, b in zip(queries, beliefs, strict=True)])
     shares /= shares.sum()
     first = int(np.argmax(shares))
-    weights = shares[:, None] * np.array([b.weight for b in beliefs])
+    told = [b.weight * _elsewhere(query, b, scorer) for query, b in zip(queries, beliefs, strict=True)]
+    weights = shares[:, None] * np.array(told)
     weight = weights.sum(axis=0)
     unseen = scorer.config.decision.unseen * np.prod(1.0 - np.minimum(weight, 1.0))
     probability = weight / (weight.sum() + unseen)
@@ -200,11 +202,26 @@ def _satisfied(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) 
             share *= max(float(weight.max(initial=0.0)), 0.05)
             if place is not None and place.also and anchor.count in (None, 1):  # between two trays, the words decide
                 share /= max(float(weight.sum()), 1.0)
-    if query.readings < 2 or place is None or place.relation not in _STAYS or place.distance is not None:
-        return share
-    there = RelationClause(place.relation, place.anchors, place.frame, preposition=place.preposition)
-    already = len(belief.weight) > 0 and scorer.is_so(there, int(belief.weight.argmax()))
+    there = _place_of(query) if query.readings > 1 and len(belief.weight) else None
+    already = there is not None and scorer.is_so(there, int(belief.weight.argmax()))
     return share * _ALREADY if already else share
+
+
+def _place_of(query: SpatialQuery) -> RelationClause | None:
+    """The destination as a relation of what is there already; None if that cannot be said."""
+    place = query.destination
+    if place is None or place.relation not in _STAYS or place.distance is not None:
+        return None
+    return RelationClause(place.relation, place.anchors, place.frame, preposition=place.preposition)
+
+
+def _elsewhere(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> Array:
+    """(N,) factors: of several objects of a name, one that is not there already is meant ("the can in the bin")."""
+    factors, there = np.ones(len(belief.weight)), _place_of(query)
+    rows = np.flatnonzero(belief.weight > scorer.config.decision.found * belief.weight.max(initial=0.0)).tolist()
+    if there is not None and query.target.count in (None, 1) and query.target.choice is None and len(rows) > 1:
+        factors[[row for row in rows if scorer.is_so(there, row)]] = _THERE
+    return factors
 
 
 @dataclass(frozen=True, eq=False)

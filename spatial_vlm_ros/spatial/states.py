@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States that geometry decides: a drawer or a box is open or closed, a container with an object in it is not empty."""
+"""States that geometry decides: open, closed; empty for what holds nothing, loose for what nothing holds."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+from spatial_vlm_ros.language.acts import NEVER_TAKEN
 from spatial_vlm_ros.language.part_words import DRAWERS, LIDDED
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.parameters import PlaceConfig
@@ -18,8 +19,8 @@ from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.surfaces import NoSurface, SupportContext
 from spatial_vlm_ros.types import FrameOfReference
 
-OPEN, CLOSED, EMPTY = "open", "closed", "empty"
-STATES = frozenset({OPEN, CLOSED, EMPTY})
+OPEN, CLOSED, EMPTY, LOOSE = "open", "closed", "empty", "loose"
+STATES = frozenset({OPEN, CLOSED, EMPTY, LOOSE})
 
 _CARRIERS = word_set("board chair coaster mat pad placemat plate platter riser saucer stand stool tray")
 """Supports for objects: with an object on it, one is neither empty nor free."""
@@ -33,17 +34,22 @@ _FEW = 20  # points
 
 def state_chance(word: str, layout: Layout) -> Array:
     """(N,) probability of a state, 0 to 1; NaN if geometry cannot tell."""
-    if word == EMPTY:
+    if word in (EMPTY, LOOSE):
         chance = np.full(len(layout), np.nan)
         measured = np.flatnonzero(layout.measured)
         heads = [obj.detection.label.lower().split()[-1:] for obj in layout.scene.objects]
         carriers = np.array([row for row in measured if _CARRIERS.intersection(heads[row])], np.intp)
+        if word == LOOSE:  # neither in nor on something that can be taken, nor under it
+            carriers = np.array([row for row in measured if not NEVER_TAKEN.intersection(heads[row])], np.intp)
         for relation, holders in (("inside", measured), ("on", carriers)):
             if len(holders):
                 pairs = Pairs(layout, layout.viewpoint(FrameOfReference.VIEWER), measured, holders)
                 margin, sigma = RELATIONS[relation](pairs)
-                held = (margin > sigma) & (measured[:, None] != holders)
+                least = sigma if relation == "inside" else 0.0  # a knife on a plate is within the noise of its height
+                held = (margin > least) & (measured[:, None] != holders)
                 chance[holders[held.any(axis=0)]] = 0.0
+                if word == LOOSE:
+                    chance[measured[held.any(axis=1)]] = 0.0
         return chance
     chance = np.full(len(layout), np.nan)
     for row, obj in enumerate(layout.scene.objects):

@@ -31,11 +31,7 @@ def moved_by(then: Transform, now: Transform) -> tuple[float, float]:
 
 
 def check_camera_still(then: Transform, now: Transform, config: ObservationConfig) -> None:
-    """Refuse if the camera moved relative to the base.
-
-    Args:
-        then: base_T_camera at the observation.
-    """
+    """Refuse if the camera moved relative to the base."""
     _check("the camera", *moved_by(then, now), config.camera_moved, config.camera_turned_deg, _AGAIN)
 
 
