@@ -14,6 +14,7 @@ from dataclasses import replace
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import lexicon
 from spatial_vlm_ros.language import question_words as tables
+from spatial_vlm_ros.language.acts import PURE_VERBS
 from spatial_vlm_ros.language.question_slots import Frames, Readings, SlotReader, Words, phrase_at
 from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.language.relations import INVERSE, MEASURED
@@ -89,6 +90,9 @@ class _QuestionReader(SlotReader):
                 repair = "ask the question alone, and give the order after its answer"
                 raise self.refusal(words[stop:], "this follows a question in one sentence", repair)
             return None
+        comma = next((i for i, word in enumerate(words) if word.kind == "comma"), len(words))
+        if first in ("which", "what") and words[comma + 1 :] and words[comma + 1].text in PURE_VERBS:
+            return None  # "which can is in the basket, get it out"
         if first == "anything" and not self.later:  # "anything left in the box?"
             words = [*self.written(words[0], "is", "there"), *words]
         second = words[1].text if len(words) > 1 else ""

@@ -126,7 +126,8 @@ class _Order(Lookahead):
         if self.text(0) not in ("which", "what") or verb is None:
             return None
         taken = self.said(verb.after, "that_one")
-        if not taken or not (self.relating(be + 1) or self.peek(be + 1) & {"DET", "SUP"}):
+        told = self.peek(be + 1) & {"DET", "SUP"} or any("REL" in match.kinds for match in self.matches(be + 1))
+        if not taken or not told:
             return None
         noun = self.words[1:be] if be > 1 else self.at(0, "object" if self.text(be) == "is" else "objects")
         order = [*self.words[stop + 1 : verb.after], *self.at(verb.after, "it" if self.text(be) == "is" else "them")]

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lexicon import NUMBERS
+from spatial_vlm_ros.language.lexicon import CONTAINERS, NUMBERS
 from spatial_vlm_ros.spatial.colours import colour_family, other_material
 from spatial_vlm_ros.spatial.layout import is_own_sided
 from spatial_vlm_ros.types import Detection, NounPhrase
@@ -43,6 +43,7 @@ _HOLDERS, _TOOLS, _PACKS, _LIKENESSES, _FORMS, _STUFFS, _DESCRIBING = (
     for name in ("holders", "tools", "packs", "likenesses", "forms", "stuffs", "describing")
 )
 _ANYTHING = frozenset({"object", "thing", "item"})
+_KINDS = frozenset({"toy"})  # hypernyms that a label may begin with
 _LONGEST_NAME = 4  # words of a listed name
 _AMOUNTS = frozenset({"pair", "a pair", "piece", "a piece", "set", "a set", "bit", "a bit"})
 _ONE_NAME = {phrase: name for name, phrases in _READ["one_name"].items() for phrase in phrases}
@@ -105,7 +106,7 @@ def label_fit(category: str, label: str, attributes: tuple[str, ...] = ()) -> fl
     if len(said) > 1 and said[-1] in _PACKS and seen[-1] not in _HOLDERS | _members("fruit") | _members("vegetable"):
         inside = _named(said[:-1], seen, given)
         fit = max(fit, SYNONYM if inside in (SAME, SYNONYM) else NONE)
-    if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS:
+    if len(seen) > 1 and seen[-1] in _HOLDERS and said[-1] not in _HOLDERS | _KINDS:
         inside = _named(said, seen[:-1], given)
         inside = NONE if inside == LESS_SPECIFIC else inside  # a toy box is not a dinosaur
         fit = max(fit, OTHER_KIND if inside == HYPERNYM else min(inside, HEAD_ONLY))
@@ -168,6 +169,8 @@ def _named(said: tuple[str, ...], seen: tuple[str, ...], given: frozenset[str]) 
         return NONE if apart or other_kind or excluded else HEAD_ONLY
     if seen_head == "dispenser" and said_head in _STUFFS and set(said) <= set(seen_modifiers):
         return OTHER_KIND
+    if said_head in _KINDS and said_head in seen_modifiers and not unknown:
+        return NONE if seen_head in CONTAINERS else HYPERNYM  # a toy train, as a rubber duck, is a toy; a toy box none
     if set(said) <= set(seen_modifiers) and (seen_head in _HOLDERS or said_head not in _KNOWN_OBJECTS):
         return NONE if seen_head in _TOOLS else PART
     if seen_head in _LIKENESSES and is_own_sided(said_head) and seen_modifiers:

@@ -86,6 +86,9 @@ def owner_of(
     if len(labelled):
         return None
     fit = np.array([has_by_nature(label, noun) for label in labels], np.float64) * layout.measured
+    if noun in DRAWERS and CLOSED not in phrase.attributes:  # "the drawer" is the one that is open, if there is one
+        opened = np.array([has > 0 and bool(found(row).parts) for row, has in enumerate(fit)], np.float64)
+        fit = fit * opened if opened.any() else fit
     return PhraseBelief(dataclasses.replace(phrase, relations=()), fit, fit, ()) if fit.any() else None
 
 

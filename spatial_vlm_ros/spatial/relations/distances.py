@@ -95,11 +95,11 @@ _BETWEEN_SLOPE = float(np.tan(np.radians(30.0)))
 
 
 def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -> Measured:
-    """Between two anchors on the ground: (T, A, B) margins and deviations.
+    """Between two anchors on the ground, or in a pile on one and under the other: (T, A, B) margins and deviations.
 
-    The lesser of two margins: how far the centre lies beyond the outlines of both anchors along the line between their
-    centres, and how far it lies inside the double cone around that line (an angle of 120 degrees or more at the target,
-    so that of three objects at most one is between the others).
+    On the ground the lesser of two margins: how far the centre lies beyond the outlines of both anchors along the line
+    between their centres, and how far it lies inside the double cone around that line (an angle of 120 degrees or more
+    at the target, so that of three objects at most one is between the others).
 
     Args:
         targets: (T,) rows.
@@ -124,7 +124,15 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
         + np.maximum(variance[first, None], variance[second])
         + (layout.relation.size_blur * layout.reach[targets, None, None]) ** 2
     )
-    return np.minimum(beyond, cone), noise
+    gaps = layout.bottom[:, None] - layout.top  # of the first over the second
+    over_first = np.minimum(gaps[targets][:, first, None], gaps[second][:, targets].T[:, None])
+    over_second = np.minimum(gaps[targets][:, None, second], gaps[first][:, targets].T[:, :, None])
+    apart = np.linalg.norm(centre[:, None] - centre, axis=2) - layout.radius
+    aside = np.maximum(apart[targets][:, first, None], apart[targets][:, None, second])
+    piled = np.minimum(np.maximum(over_first, over_second) + layout.relation.contact, -aside)
+    level, up = np.minimum(beyond, cone), layout.sigma_up
+    noise_up = np.hypot(up[targets, None, None], np.maximum(up[first, None], up[second]))
+    return np.fmax(level, piled), np.where(piled > level, noise_up, noise)
 
 
 def among(layout: Layout, targets: Indices, members: Indices) -> Measured:
