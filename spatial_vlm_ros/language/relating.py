@@ -201,6 +201,8 @@ class RelationTagger(Lookahead):
             return self._distance_to(superlative, i)
         others = self.matches(i)[0].kinds.keys() & {"SIDE", "PARTICLE", "INTENSIFIER"}
         fits = self.opens(after) or self.peek(after) & {"FRAME", "COMMA", "OPEN"}
+        if text == "outside" and not fits and self.previous() in ENDED | PREDICATING:
+            return ("ADJP", "loose")  # "the duck that is outside"
         if "PARTICLE" in others and not self.opens(after) and (self.previous() == "PRON" or self.tail[after]):
             return None  # "hand it over, please"
         return ("REL", value) if fits or not others else None
