@@ -515,7 +515,8 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
     consistent = _consistent(readings, instruction)
     if not consistent:
         raise refused(instruction, "contradiction")
-    found = [replace(in_parts(reading), account=told) for reading in ranked(consistent)]
+    consistent = list(ranked(consistent)) if len(consistent) < len(readings) else consistent
+    found = [replace(in_parts(reading), account=told) for reading in consistent]
     # A stack may be one object for the detector, or the objects in it.
     found += [other for reading in found for other in unstacked(reading)]
     return ranked(found) if len(found) > len(consistent) else tuple(found)

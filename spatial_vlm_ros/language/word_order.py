@@ -21,7 +21,7 @@ REORDERED = "REORDERED"
 """Role of a word of a construction that is not among the plain words."""
 
 _TABLES = WORDS.under("word_order")
-_SIGNS = _TABLES.entries("signs")
+_SIGNS = {name: frozenset(words) for name, words in _TABLES.entries("signs").items()}
 """Each construction, a method below, with words of which one is in it."""
 _CONTAINING = _TABLES.meanings("containing")
 _PUSHES, _PARTICLES, _SIDES, _SIDE_NOUNS, _ENDS_OF = map(
@@ -45,12 +45,15 @@ class _Order(Lookahead):
     """The words of one instruction. A construction's method gives the words in order; None if it is not there."""
 
     def run(self) -> None:
+        texts = frozenset(self.texts)
         for name, signs in _SIGNS.items():
-            if not set(signs).isdisjoint(self.texts) or (not signs and any(text.endswith("'s") for text in self.texts)):
-                ordered = getattr(self, name)()
-                if ordered is not None:
-                    self.words = ordered
-                    self.reset()
+            if signs.isdisjoint(texts) if signs else not any(text.endswith("'s") for text in texts):
+                continue
+            ordered = getattr(self, name)()
+            if ordered is not None:
+                self.words = ordered
+                self.reset()
+                texts = frozenset(self.texts)
 
     def said(self, i: int, *names: str) -> int:
         """Number of words of the longest phrase of some tables at word `i`; 0 if there is none."""
