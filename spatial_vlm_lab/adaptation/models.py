@@ -207,7 +207,6 @@ class PreparedModel:
     """A model that is being adapted.
 
     Args:
-        base: its folder.
         dtype: number format of the weights, in which they are saved.
         learned: mark → the remedy that is trained, or its tensors.
         groups: parameters trained at the method's first rate and at its second one, by name.

@@ -82,7 +82,6 @@ class Adaptation:
 
     Args:
         scored: most views used for scoring, and most used for calibration.
-        views: images per world.
         encoder: folder of an encoder that replaces the base model's.
         save_every: steps between states.
     """

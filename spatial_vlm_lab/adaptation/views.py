@@ -42,7 +42,6 @@ class LabelledView:
 
     Args:
         name: of the view, unique among those of one source.
-        objects: labelled objects in the image.
     """
 
     name: str

@@ -166,7 +166,6 @@ class BenchmarkRun:
     """Results of one model.
 
     Args:
-        graded: its answers, in the order of the items.
         unread: item → why its reply has no readable locations; such answers count 0.
         stopped: why the run stopped early; "" = all items were asked.
         ways: ways of asking, in order of first use.

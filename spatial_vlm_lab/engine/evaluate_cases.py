@@ -76,9 +76,7 @@ class CaseWork:
     """Input of a worker for a shard.
 
     Args:
-        shown: the folder or bag as shown in rows.
         source: its absolute path, because a worker may run in another folder.
-        cases: the cases, in the order of their rows.
         part: part of a bag; None = all of it.
     """
 

@@ -65,7 +65,6 @@ class Ground:
         ahead: (2,) unit viewing direction.
         frame_id: frame of the coordinates; None for the camera's own axes.
         pose: (4, 4) transform from the camera's frame to these coordinates, metres.
-        camera_frame: name of the camera's frame.
     """
 
     objects: Mapping[str, GroundObject]

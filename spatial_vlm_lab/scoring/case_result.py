@@ -161,7 +161,6 @@ class CaseEvidence:
 
     Args:
         truth: pose and centres for places.
-        objects: the true objects.
         poses: of the camera in the base, if any.
         matching: which true objects the found ones are.
         oracle: how the resolver alone ends this case, given the true objects; None if that is not known.

@@ -41,7 +41,6 @@ class LabelledObject:
     """An object in an image.
 
     Args:
-        label: name of the object.
         attributes: further words that are true for it, such as its colour.
         box_xyxy: left, top, right, bottom, pixels; in images of the simulator that of its visible pixels.
         visible: visible share, 0 to 1.
@@ -161,11 +160,7 @@ def _shard(path: Path) -> tuple[list[tuple[LabelledObject, ...]], Rgb, npt.NDArr
 
 @dataclass(frozen=True)
 class SplitPart:
-    """Worlds for one purpose.
-
-    Args:
-        views: images per world.
-    """
+    """Worlds for one purpose."""
 
     seeds: tuple[int, int]
     views: int

@@ -86,7 +86,6 @@ class TrainingLoop:
 
     Args:
         rates: number of a step, from 0 → learning rate of each group of the optimiser.
-        clip: largest norm of the gradient.
     """
 
     def __init__(

@@ -50,7 +50,6 @@ def decode_file(
 
     Args:
         path: PNG, JPEG, TIFF, BMP or WebP.
-        flags: of cv2.imdecode.
         largest: most pixels allowed.
 
     Returns:

@@ -103,7 +103,6 @@ def is_contrary(relation: str, target: Sequence[float], anchor: Sequence[float],
 
     Args:
         target: left, top, right, bottom of its box, pixels; the middle of the box counts.
-        holds: whether the relation is true.
     """
     return relation in DEPTH_RELATIONS and (_is_higher(target, anchor) == (relation == "behind")) != holds
 

@@ -67,7 +67,7 @@ class _Order(Lookahead):
         return [replace(self.words[i], text=text, kind="word") for text in texts]
 
     def is_sign(self, i: int, *kinds: str) -> bool:
-        return i < len(self.words) and self.words[i].kind in (kinds or ("comma", "stop"))
+        return 0 <= i < len(self.words) and self.words[i].kind in (kinds or ("comma", "stop"))
 
     def text(self, i: int) -> str:
         return self.texts[i] if 0 <= i < len(self.texts) else ""

@@ -26,7 +26,6 @@ def parameter(default: float, bounds: str, doc: str, fixed: bool | None = None) 
     """Declare a bounded number with its unit and reason; read it back with `dataclasses.fields(...).metadata`.
 
     Args:
-        default: value if none is given.
         bounds: least and greatest value allowed, and the unit, if any: "0.1 to 60 s".
         fixed: True if it is read only when the node is configured, so it cannot change while the node runs; None = as
             its class says.
@@ -43,7 +42,6 @@ def option(
     """Declare a switch or a word with its reason.
 
     Args:
-        default: value if none is given.
         choices: allowed words; empty = any.
         several: True if it lists any number of the choices (`words_in`).
     """

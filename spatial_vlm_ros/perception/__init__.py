@@ -29,9 +29,6 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
     The option `blindness` works with every backend whose model answers questions: "off", "warn" or "refuse", see
     `questioning.check_blindness`. It is not passed on to the loader.
 
-    Args:
-        name: name of the backend.
-
     Raises:
         UnknownNameError: no such backend (the message lists those that exist), or an unknown value of `blindness`.
         InputError: the backend does not take these options, or a check is wanted and the backend answers no questions.

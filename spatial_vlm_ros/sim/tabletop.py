@@ -53,7 +53,6 @@ class Body:
     """One object in the world.
 
     Args:
-        shape: its shape.
         position: x, y and the height of its base, metres, world frame.
         colour: a name in COLOURS.
         yaw: rotation about the world's z, radians.

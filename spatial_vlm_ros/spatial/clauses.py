@@ -205,7 +205,6 @@ class Asked:
     """A clause and everything needed to judge it.
 
     Args:
-        config: limits and deviations.
         targets: (T,) rows worth judging.
         fit: (N,) how well name and attributes fit each object.
         singles: True if a single object is meant, so that all objects that the clause is true for are rivals.

@@ -216,11 +216,12 @@ def _place_of(query: SpatialQuery) -> RelationClause | None:
 
 
 def _elsewhere(query: SpatialQuery, belief: PhraseBelief, scorer: PhraseScorer) -> Array:
-    """(N,) factors: of several objects of a name, one that is not there already is meant ("the can in the bin")."""
+    """(N,) factors: of several objects that surely fit, one not there already is meant ("put the can in the bin")."""
     factors, there = np.ones(len(belief.weight)), _place_of(query)
-    rows = np.flatnonzero(belief.weight > scorer.config.decision.found * belief.weight.max(initial=0.0)).tolist()
-    if there is not None and query.target.count in (None, 1) and query.target.choice is None and len(rows) > 1:
-        factors[[row for row in rows if scorer.is_so(there, row)]] = _THERE
+    fits = np.flatnonzero(belief.weight >= scorer.config.decision.mass).tolist()
+    if there is not None and query.target.count in (None, 1) and query.target.choice is None and len(fits) > 1:
+        inside = [row for row in fits if scorer.is_so(there, row)]
+        factors[inside] = _THERE if len(inside) < len(fits) else 1.0
     return factors
 
 

@@ -17,7 +17,7 @@ from spatial_vlm_ros.spatial import regions
 from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, in_doubt, phrases_not_found
 from spatial_vlm_ros.spatial.free_space import lies_in
-from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.layout import Layout, name_of, names_of
 from spatial_vlm_ros.spatial.parts.burners import standing_on
 from spatial_vlm_ros.spatial.parts.finding import noun_of
 from spatial_vlm_ros.spatial.parts.region import SHARE, Region
@@ -25,7 +25,7 @@ from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, has_place
 from spatial_vlm_ros.spatial.regions import is_shift
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, AskedRelation, carrier_of, name_of, names_of
+from spatial_vlm_ros.spatial.spot_judging import AHEAD_RIGHT, ON, AskedRelation, carrier_of
 from spatial_vlm_ros.spatial.support_check import is_for_a_person
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface, shut_in_front_of
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, RelationClause, Status

@@ -20,6 +20,7 @@ from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.support import LEVEL, UNKNOWN_TILT
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
+from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform, UpSource
 
 # --------------------------------------------------------------------------------------------------
@@ -401,3 +402,14 @@ def lay_out(scene: Scene, depth: DepthConfig, relation: RelationConfig) -> Layou
         centre[:, 2] - height / 2, centre[:, 2] + height / 2, sigma, sigma_up, noise, tilt, down_deg, relation,
         depth,
     )  # fmt: skip
+
+
+def names_of(layout: Layout, rows: tuple[int, ...]) -> str:
+    """Names of several objects: "the cup (d1) and the box (d2)"."""
+    return joined([name_of(layout, row) for row in rows])
+
+
+def name_of(layout: Layout, row: int) -> str:
+    """Label and id, for people: "the soup can (d1)"."""
+    obj = layout.scene.objects[row]
+    return printable(f"the {obj.detection.label} ({obj.id})")

@@ -54,7 +54,6 @@ class PhraseScorer:
     """Score phrases on one scene.
 
     Args:
-        config: limits and deviations.
         match: (phrase) → (N,) probability that each object has the phrase's category.
         score: (N,) weight of each object's detector score.
         default_frame: used if the words state none.

@@ -29,7 +29,7 @@ from spatial_vlm_ros.spatial.free_space import (
     measured_widths,
     support_level,
 )
-from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.layout import Array, Layout, name_of, names_of
 from spatial_vlm_ros.spatial.spot_judging import (
     ON,
     PARTS,
@@ -39,8 +39,6 @@ from spatial_vlm_ros.spatial.spot_judging import (
     allowed,
     carrier_of,
     judged,
-    name_of,
-    names_of,
     nearness,
     no_such_place,
     reason_of,

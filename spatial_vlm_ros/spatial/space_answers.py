@@ -23,7 +23,7 @@ from spatial_vlm_ros.spatial.answer import dialogue_id, resolution_of, target_of
 from spatial_vlm_ros.spatial.belief import normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import COMPARED
 from spatial_vlm_ros.spatial.decision import FittingObjects, ResolvedChoice, all_fitting, candidates, decide
-from spatial_vlm_ros.spatial.layout import Layout
+from spatial_vlm_ros.spatial.layout import Layout, name_of
 from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions
 from spatial_vlm_ros.spatial.parts.judging import told
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
@@ -41,7 +41,6 @@ from spatial_vlm_ros.spatial.space_findings import (
 )
 from spatial_vlm_ros.spatial.space_measuring import distance, room, size, where
 from spatial_vlm_ros.spatial.space_predicates import NO, UNCLEAR, YES, nearer, whether
-from spatial_vlm_ros.spatial.spot_judging import name_of
 from spatial_vlm_ros.spatial.wording import question as asked_of
 from spatial_vlm_ros.spatial.wording import taken_for, with_taken
 from spatial_vlm_ros.types import (

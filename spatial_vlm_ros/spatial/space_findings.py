@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from spatial_vlm_ros.language.rendering import subject_of
 from spatial_vlm_ros.printable import joined
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, phrases_not_found
-from spatial_vlm_ros.spatial.layout import Array, Layout
+from spatial_vlm_ros.spatial.layout import Array, Layout, name_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.regions import is_support_phrase
 from spatial_vlm_ros.spatial.space_lengths import LengthEstimate
-from spatial_vlm_ros.spatial.spot_judging import name_of
 from spatial_vlm_ros.types import ClauseMeasurement, NounPhrase, Place, SpaceQuestion, SpatialQuery, Status
 from spatial_vlm_ros.types.resolution import AnswerRole
 

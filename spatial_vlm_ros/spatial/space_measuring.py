@@ -15,6 +15,7 @@ from spatial_vlm_ros.language.part_words import EDGES
 from spatial_vlm_ros.spatial.belief import clause_likelihood, state_of
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.destination import with_place
+from spatial_vlm_ros.spatial.layout import name_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (
@@ -41,7 +42,6 @@ from spatial_vlm_ros.spatial.space_lengths import (
     to_table_edge,
 )
 from spatial_vlm_ros.spatial.space_predicates import NO, YES
-from spatial_vlm_ros.spatial.spot_judging import name_of
 from spatial_vlm_ros.types import ClauseState, FrameOfReference, NounPhrase, RelationClause, SpatialQuery, Status
 from spatial_vlm_ros.types.query import Length
 

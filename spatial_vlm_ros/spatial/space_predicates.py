@@ -17,6 +17,7 @@ from spatial_vlm_ros.spatial.attributes import UNKNOWN, attribute_likelihood
 from spatial_vlm_ros.spatial.belief import ClauseBelief, clause_likelihood, normal_cdf, state_of
 from spatial_vlm_ros.spatial.clauses import each_by_itself
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, decide, measurement_at, other_frames, phrases_not_found
+from spatial_vlm_ros.spatial.layout import name_of
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
 from spatial_vlm_ros.spatial.space_findings import (
@@ -30,7 +31,6 @@ from spatial_vlm_ros.spatial.space_findings import (
     settle_other,
 )
 from spatial_vlm_ros.spatial.space_lengths import gap_between
-from spatial_vlm_ros.spatial.spot_judging import name_of
 from spatial_vlm_ros.spatial.states import EMPTY
 from spatial_vlm_ros.types import (
     ClauseMeasurement,

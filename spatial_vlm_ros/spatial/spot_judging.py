@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judge how well imagined objects have a relation, with the functions that judge visible objects.
+"""Judge imagined objects with the functions that judge visible ones, and say why a place was chosen or there is none.
 
 The only module of the search that calls the relations.
 """
@@ -17,10 +17,9 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.parameters import DepthConfig, PlaceConfig
-from spatial_vlm_ros.printable import joined, printable
 from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.free_space import Cells, Moved, Stamp, depth_inside, hull, nearest_points, widened
-from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
+from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint, name_of, names_of
 from spatial_vlm_ros.spatial.parts.region import Region, rectangle_of
 from spatial_vlm_ros.spatial.relations import RELATIONS, Indices, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.surfaces import SUPPORT, NoSurface, Room, SupportingSurface, room_for, whole_outline
@@ -482,17 +481,6 @@ def _meant(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
         holds = np.isfinite(margin) & (clause_likelihood(margin, sigma) >= request.config.holds)
         weight[index] = holds * nearness(layout, request, supporting, obj, places)
     return weight.reshape(cells.shape)
-
-
-def names_of(layout: Layout, rows: tuple[int, ...]) -> str:
-    """Names of several objects: "the cup (d1) and the box (d2)"."""
-    return joined([name_of(layout, row) for row in rows])
-
-
-def name_of(layout: Layout, row: int) -> str:
-    """Label and id, for people: "the soup can (d1)"."""
-    obj = layout.scene.objects[row]
-    return printable(f"the {obj.detection.label} ({obj.id})")
 
 
 # ------------------------------------------------------------------------------------------------ why a spot was chosen

@@ -46,9 +46,7 @@ def test_the_longest_answers_are_left_to_the_parser(unit: str) -> None:
     assert classify(words + "it", ("cup",)).kind == "words"
 
 
-@pytest.mark.parametrize(
-    ("before", "said", "expected"), ADDED, ids=[f"{said} after {before[-1]}" for before, said, _ in ADDED]
-)
+@pytest.mark.parametrize(("before", "said", "expected"), ADDED)
 def test_an_answer_adds_to_what_was_said(before: list[str], said: str, expected: dict[str, float]) -> None:
     """All readings in order, with their preferences."""
     readings = parse_dialogue(said, before)

@@ -189,9 +189,7 @@ def test_speech_that_changes_a_command_is_not_left_out(said: str, _why: str) -> 
         parse(said)
 
 
-@pytest.mark.parametrize(
-    ("said", "rewrite"), rows("left_to_rewriting"), ids=[row[0] for row in rows("left_to_rewriting")]
-)
+@pytest.mark.parametrize(("said", "rewrite"), rows("left_to_rewriting"))
 def test_constructions_outside_the_page_are_refused_and_have_a_plain_form(said: str, rewrite: str | None) -> None:
     with pytest.raises(NotUnderstoodError):
         parse(said)

@@ -118,11 +118,15 @@ def test_a_shelf_has_a_compartment_between_each_two_boards_and_walls(tabletop: T
         assert tabletop.meant(seen, f"take the ball in the {words}") == expected
 
 
-def test_a_solid_and_a_cup_have_no_compartments_and_a_closed_chest_no_open_drawer(tabletop: Table) -> None:
+def test_what_is_solid_closed_or_not_measured_has_no_such_parts(tabletop: Table) -> None:
     solid = tabletop.block("whole", 0, 0.1, (0.3, 0.16, 0.07), "box")
     for whole in (solid, tabletop.cup("whole", 0, 0.1, radius=0.07)):
         assert not compartments(layout_of(tabletop, whole, **STEEP), 0)
-    assert open_drawer(layout_of(tabletop, chest(3, None), **STEEP), 0) is None
+    seen = tabletop.see(chest(3, None), **STEEP)
+    assert open_drawer(tabletop.layout(seen), 0) is None
+    dark = dataclasses.replace(seen.frame, depth=np.where(seen.detections[0].mask, 0, seen.frame.depth))
+    unmeasured = tabletop.layout(seen, frame=dark)
+    assert not any(find(unmeasured, 0) for find in (compartments, levels, shelf_rooms, open_drawer))
 
 
 def test_boards_make_levels_and_a_lid_over_walls_is_none(tabletop: Table) -> None:

@@ -68,11 +68,7 @@ def takes_option(name: str, option: str) -> bool:
 
 
 def shipped_model(name: str, file: str = "model.onnx") -> Path:
-    """Find the folder of a shipped model: in the checkout, else in an overlay, else in this environment.
-
-    Args:
-        file: file that the folder must contain.
-    """
+    """Find the folder of a shipped model: in the checkout, else in an overlay, else in this environment."""
     prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)), sysconfig.get_path("data")]
     tried = [Path(__file__).resolve().parents[3], *(Path(p) / "share" / "spatial_vlm_ros" for p in prefixes)]
     for place in tried:

@@ -42,8 +42,7 @@ class Drawer:
 def open_drawer(layout: Layout, row: int) -> Drawer | None:
     """Find the open drawer of an object; None if none is open, or none can be recognised."""
     own = layout.points_of(row)
-    top = float(np.percentile(own[:, 2], 99))
-    plate = top_panel(own, top)
+    plate = top_panel(own, top := float(np.percentile(own[:, 2], 99))) if len(own) else None
     if plate is None:
         return None
     body = rectangle_of(trimmed(plate))

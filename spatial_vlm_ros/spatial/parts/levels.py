@@ -52,10 +52,12 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
 
     A lid over walls is not a shelf if there are two others: "the top shelf" of a bookcase is under its top.
     """
+    boxed = layout.scene.objects[row].detection.mask is None  # cut out of its box with what stands on it
     own, top = layout.points_of(row), float(layout.top[row])
-    if layout.scene.objects[row].detection.mask is None:  # cut out of its box with what stands on it
-        own = without_contents(layout, row, own)
-        top = min(top, float(np.percentile(own[:, 2], 100 - _STRAY)))
+    own = without_contents(layout, row, own) if boxed else own
+    if len(own) < _FEW:
+        return ()
+    top = min(top, float(np.percentile(own[:, 2], 100 - _STRAY))) if boxed else top
     box = seen_rectangle(own[:, :2])
     places = box.to_own(own[:, :2])
     cells = np.floor((places + box.half) / _CELL).astype(np.int64)
@@ -237,11 +239,10 @@ _Marks = npt.NDArray[np.bool_]
 
 def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
     """Find the compartments of an object: one if it is hollow and undivided, none if it does not look hollow."""
-    own, over = layout.points_of(row), points_over(layout, row)
-    bottom, rim = float(layout.bottom[row]), float(layout.top[row])
+    own, bottom, rim = layout.points_of(row), float(layout.bottom[row]), float(layout.top[row])
     if len(own) < _FEW or layout.size[row, 0] < _SHORTEST:
         return ()
-    box = seen_rectangle(own[:, :2])
+    box, over = seen_rectangle(own[:, :2]), points_over(layout, row)
     places, height = box.to_own(over[:, :2]), over[:, 2]
     inside = (np.abs(places) < _INSIDE * box.half).all(axis=1)
     if inside.sum() < _FEW:
@@ -264,6 +265,8 @@ def compartments(layout: Layout, row: int) -> tuple[Region, ...]:
 def shelf_rooms(layout: Layout, row: int) -> tuple[Region, ...]:
     """Find the compartments of an object that opens to the front, with boards and walls between them."""
     own = layout.points_of(row)
+    if len(own) < _FEW:
+        return ()
     box = seen_rectangle(own[:, :2])
     bottom, top = float(layout.bottom[row]), float(layout.top[row])
     points = points_within(layout, row)

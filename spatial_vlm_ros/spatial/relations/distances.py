@@ -124,12 +124,18 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
         + np.maximum(variance[first, None], variance[second])
         + (layout.relation.size_blur * layout.reach[targets, None, None]) ** 2
     )
-    gaps = layout.bottom[:, None] - layout.top  # of the first over the second
-    over_first = np.minimum(gaps[targets][:, first, None], gaps[second][:, targets].T[:, None])
-    over_second = np.minimum(gaps[targets][:, None, second], gaps[first][:, targets].T[:, :, None])
-    apart = np.linalg.norm(centre[:, None] - centre, axis=2) - layout.radius
-    aside = np.maximum(apart[targets][:, first, None], apart[targets][:, None, second])
-    piled = np.minimum(np.maximum(over_first, over_second) + layout.relation.contact, -aside)
+
+    def rests(upper: Indices, lower: Indices) -> Array:
+        return layout.relation.contact - np.abs(layout.bottom[upper, None] - layout.top[lower])
+
+    over_a, over_b = (
+        layout.radius[rows] - np.linalg.norm(centre[targets, None] - centre[rows], axis=2) for rows in (first, second)
+    )
+    piled = np.maximum(
+        np.minimum(rests(targets, first)[:, :, None], rests(second, targets).T[:, None]),
+        np.minimum(rests(targets, second)[:, None], rests(first, targets).T[:, :, None]),
+    )
+    piled = np.minimum(piled, np.minimum(over_a[:, :, None], over_b[:, None]))
     level, up = np.minimum(beyond, cone), layout.sigma_up
     noise_up = np.hypot(up[targets, None, None], np.maximum(up[first, None], up[second]))
     return np.fmax(level, piled), np.where(piled > level, noise_up, noise)

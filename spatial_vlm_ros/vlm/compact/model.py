@@ -280,7 +280,6 @@ def write_onnx(
     """Write a module, which is moved to the CPU and set to evaluation mode, as one ONNX file without traces.
 
     Args:
-        outputs: names of what `forward` returns.
         shapes: name of each argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
     """
     module.train(False)

@@ -502,7 +502,6 @@ class Amount:
         absolute: number of groups; group i asks for side i mod 4, with 2 to 6 shapes and as many items.
         relative: number of groups of four items.
         depth: number of groups of eight items.
-        seed: seed of the drawing.
 
     Raises:
         InputError: a number below 0, or no group at all.

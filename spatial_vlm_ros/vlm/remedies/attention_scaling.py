@@ -295,7 +295,6 @@ def generate(
     configuration.
 
     Args:
-        parts: parts of the model.
         inputs: inputs of one prompt with an image, as its processor gave them.
         settings: factors; those of AdaptVis come from a calibration.
         max_new_tokens: most new tokens; the answer ends earlier at an end token of the generation configuration.
