@@ -28,7 +28,7 @@ from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
 from spatial_vlm_ros.language.spoken import ASIDE, POLITE, misheard, plainer, states
 from spatial_vlm_ros.language.steps import act_of_words
 from spatial_vlm_ros.language.vocabulary import phrase_table
-from spatial_vlm_ros.language.words import SLIP, WordRole, singular, split
+from spatial_vlm_ros.language.words import SLIP, WordRole, is_plural, singular, split
 from spatial_vlm_ros.types import AccountedWord, FrameOfReference, SpatialQuery
 from spatial_vlm_ros.types.query import WordAccount
 
@@ -36,6 +36,7 @@ _EMPTY = words_of("empty")
 _PARTICLES = frozenset({"on", "off", "out", "away", "open"})
 _SOME = frozenset({"a", "an", "which", "whichever", "either"})
 _RECEIVING = frozenset({"me", "us", "i'll", "we'll"})
+_BRINGING = frozenset({"fetch", "fetching", "go and fetch", "go fetch"})
 _GUARDS = words_of("guards")
 _COURTEOUS = frozenset({"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTICLE", "POSTURE", "MEASURE"})
 _DENYING = frozenset({"NOT", "IS NOT", "THATIS NOT", "PRON THATIS NOT", "FORBID", "FORBID_GERUND", "NOR"})
@@ -231,7 +232,9 @@ class _Accounting:
         for i, text in enumerate(texts):
             if not text:
                 continue
-            own: set[_Key] = {("noun", singular(text)), ("noun", singular(text.removesuffix("'s")))}
+            own: set[_Key] = {
+                ("noun", singular(form)) for form in (text, text.removesuffix("'s"), text.replace("-", ""))
+            }
             own |= {("act", "place")} if text in _LANDING | _LETTING_GO and i not in related else set()
             own |= {("shift", text)} if text in lexicon.SHIFTS else set()
             shifts = text in _WHOSE and not lexicon.SHIFTS.keys().isdisjoint(texts[i + 1 : i + 2])
@@ -268,7 +271,8 @@ class _Accounting:
         for i, text in enumerate(self.seen.texts):
             for match in self.seen.matches(i):
                 takes = ("act", "take") in _keys("VERB", match.kinds.get("VERB", ""), match.text)
-                acts = {"place", "take"} if match.text in WISHED else {"give"} if takes and receives else set()
+                receiving = receives or match.text in _BRINGING
+                acts = {"place", "take"} if match.text in WISHED else {"give"} if takes and receiving else set()
                 yield _Source(i, match.after, frozenset(("act", act) for act in acts), match.text)
             ends = (n for n in range(i + 2, len(self.words)) if not self.seen.opens(n + 1))
             for particle in _PARTICLES.intersection(self.seen.texts[n] for n in ends):
@@ -306,8 +310,8 @@ class _Accounting:
                 ]
             if fits and fits[0].heard:
                 self._flag(f"{fits[0].heard!r} is taken for {token.text!r}")
-            if not fits and key == ("number", -1):
-                continue  # a plural
+            if not fits and key == ("number", -1) and any(map(is_plural, self.seen.texts)):
+                continue
             if not fits and key == ("act", "take") and any(token is each for each in self.implied):
                 continue
             if not fits and key[0] == "act" and not self.ordered:

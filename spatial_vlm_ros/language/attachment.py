@@ -170,7 +170,12 @@ class _Enumeration:
     def _sides_of_surface(self) -> None:
         """Make a phrase of the last side if it is a destination: "put the cup on the left" is on that side."""
         self.sided = -1
-        if self.action not in ("place", SLIDE) or any(self.eligible):
+        if self.action not in ("place", SLIDE):
+            return
+        for before, item, eligible in zip(self.items, self.items[1:], self.eligible[1:], strict=False):
+            if eligible and item.link == "comma" and before.kind == "side" and not (before.relative or before.link):
+                raise refused(self.instruction, "side of place", before)  # "put the cup on your left, next to the jug"
+        if any(self.eligible):
             return
         sides = [  # "to the left" is not a place
             i

@@ -84,6 +84,8 @@ def _consistent(readings: Iterable[SpatialQuery], instruction: str) -> list[Spat
             related = {(clause.relation, clause.anchors, clause.negated) for clause in phrase.relations}
             clashes += any((name, anchors, not negated) in related for name, anchors, negated in related)
             clashes += any(f"{NOT}{word}" in phrase.attributes for word in phrase.attributes)
+            bare = replace(phrase, relations=())
+            clashes += any(c.relation == "other than" and bare in c.anchors for c in phrase.relations)
         found += [] if clashes else [reading]
     return found
 
@@ -285,6 +287,10 @@ class _Builder:
     def command(self, verb: Token, head: Phrase, *rest: Attachable | VerbPhrase) -> list[VerbPhrase]:
         items = self._apposed([each for each in rest if isinstance(each, Attachable)])
         further = [each for each in rest if isinstance(each, VerbPhrase)]
+        for item in items if verb.text == "hold" else ():  # "take the saw and hold it behind the box"
+            there = item.said == "against" or (head.refers is not None and item.name != "from")
+            if item.phrase is not None and there:
+                raise refused(self.instruction, "held there", item)
         for item in items if verb.text.split(" ")[0] in _LAYING else ():
             item.name = "on" if item.said == "across" else item.name
         end = items[-1].end if items else head.end
@@ -342,6 +348,9 @@ class _Builder:
         steps = [part for part in parts[:verb] if isinstance(part, VerbPhrase)] or self.command(*parts[verb:])
         if items[0].kind == "adjective" or items[0].name in WITH_AND_WITHOUT or items[0].said == "before":
             raise refused(self.instruction, "VERB", steps[0])  # with a tool, or in time
+        refers = any(item.phrase is not None and item.phrase.refers for item in steps[0].items)
+        if items[0].name == "other than" and len(items) > 1 and refers:  # "rather than the can in front, the one by it"
+            raise refused(self.instruction, "unclear it", steps[0])
         several = items[0].phrase if items[0].name in _PARTITIVE else None
         if several is not None and several.count not in (None, 1) and steps[0].head.one:
             return [_one_of(several, items[1:], steps[0]), *steps[1:]]
@@ -357,7 +366,11 @@ class _Builder:
         for item in said:
             one = self._one(items[-1]) if items and not item.link else None
             if one is not None and not one.attributes:
-                items[-1] = replace(item, link="and" if any(each.phrase for each in items[:-1]) else "", relative=True)
+                whole = next((each for each in items[:-1] if each.phrase and each.phrase.choice == "any"), None)
+                if whole is not None and whole.phrase is not None:  # "on one of the trays, the one near the wall"
+                    whole.phrase = replace(whole.phrase, choice=None)
+                related = whole is None and any(each.phrase for each in items[:-1])
+                items[-1] = replace(item, link="and" if related else "", relative=True)
             else:
                 items.append(item)
         one = self._one(items[-1]) if items else None
@@ -485,8 +498,17 @@ def _amid_speech(
 
 def _asked(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     """The readings of a question about space; none for other words."""
-    asked = read_question(said[-1], instruction, lambda part: _read(_meant(part), instruction, later), later)
-    return tuple(replace(query, act="ask") for query in asked or ())
+    words, fluent, meant = said
+    asked = read_question(meant, instruction, lambda part: _read(_meant(part), instruction, later), later)
+    if not asked:
+        return ()
+    # The frame of a question takes every word that does not stand in it.
+    roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), WordRole(0, len(instruction), "FRAME")]
+    told = {word.start: word for word in accounted(words, roles, instruction)}
+    return tuple(
+        replace(query, act="ask", account=tuple((told | {word.start: word for word in query.account}).values()))
+        for query in asked
+    )
 
 
 def _meant(words: list[Word]) -> _Said:

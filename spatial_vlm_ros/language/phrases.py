@@ -50,10 +50,12 @@ def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
     one = singular(names[-1]) == names[-1] not in NEVER_PLURAL | PAIRED | MASS_PLURALS
     if sizes and one and first.kind == "DET" and len(names) > 1 and not complements and sizes != ["one"]:
         names, phrase.count = [*sizes, *names], None  # "the 500 ml bottle", "the three tier rack"
+    if "pair of" in first.text and names[-1] in PAIRED:  # "a pair of glasses" is one object
+        phrase.count = None
     said = phrase.count
     phrase.category, phrase.count = _number(names, [token.text for token in complements], phrase.count)
     phrase.vague = phrase.vague or (said is None and phrase.count == -1 and first.text == "some")
-    if phrase.count == lexicon.ONE_OF or ("pair of" in first.text and phrase.category.split()[-1] in PAIRED):
+    if phrase.count == lexicon.ONE_OF:
         phrase.count = None
     return phrase
 
@@ -145,13 +147,17 @@ def _quantify(phrase: Phrase, token: Token) -> None:
 def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:
     """Category and count of nouns: the head in the singular, "box of cereal" as "cereal box"."""
     *modifiers, head = names
+    worn = False  # "two pairs of glasses"
     if complements and (
         head in ("pair", "pairs") or (head in ("piece", "pieces") and complements[-1] not in lexicon.CUT)
     ):
+        paired = head == "pairs" and complements[-1] not in PAIRED
+        count = 2 * count if count is not None and count > 0 and paired else count
+        worn = head == "pairs" and not paired
         *modifiers, head = complements
         complements = []
     if singular(head) != head or head in PAIRED:
-        drinking = head == "glasses" and (count is not None or bool(set(modifiers) - WORN_GLASSES))
+        drinking = head == "glasses" and not worn and (count is not None or bool(set(modifiers) - WORN_GLASSES))
         kept = (head in PAIRED and not drinking) or head in MASS_PLURALS
         if count is None and not kept:
             count = -1

@@ -84,8 +84,7 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
             while (first or roles) and chosen and (chosen[0].text in _JOINING or chosen[0].kind == "comma"):
                 chosen.pop(0)
             rest = [*parts[:first], *parts[first + length :]]
-            named = any(Lookahead(part).peek(i) & _NAMING for part in rest for i in range(len(part)))
-            named = named or any(Lookahead(part).nominal(0) for part in rest)  # "ticket roll's stuck, pull it out"
+            named = any(_names(Lookahead(part)) for part in rest)
             if not chosen or (named and not _stands_alone(chosen)):  # it may refer to an object of a remark
                 continue
             nouns = _nouns(chosen) if rest else frozenset()
@@ -240,6 +239,12 @@ def _stands_alone(words: Sequence[Word]) -> bool:
         if word.text in _BACK and _refers(words, i):
             return False
     return True
+
+
+def _names(seen: Lookahead) -> bool:
+    """True if a remark names an object ("ticket roll's stuck, pull it out", "this jar is stuck")."""
+    pointing = any("PRON" in seen.peek(i) and seen.nominal(i + 1) for i in range(len(seen.words) - 1))
+    return pointing or seen.nominal(0) or any(seen.peek(i) & _NAMING for i in range(len(seen.words)))
 
 
 def _refers(words: Sequence[Word], i: int) -> bool:

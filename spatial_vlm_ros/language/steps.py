@@ -211,7 +211,10 @@ def _resolved(commands: Sequence[Command], instruction: str, tasks: Sequence[Ver
     done: list[Command] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
-        if done and target.category in _PRONOUNS and _forbids(task) and _act_of(command.action, task.verb) != "release":
+        act = _act_of(command.action, task.verb)
+        if done and target.category in _PRONOUNS and _forbids(task) and act == "take":  # "without lifting it"
+            raise refused(instruction, "held up", task)
+        if done and target.category in _PRONOUNS and _forbids(task) and act != "release":
             beside = [anchor for clause in done[-1].target.relations for anchor in clause.anchors]  # "by the plate"
             target = _with_more(_place_before(done, done[-1].target) or (beside or [done[-1].target])[-1], target)
         elif done and target.category in _PRONOUNS:

@@ -45,7 +45,7 @@ class _Order(Lookahead):
     """The words of one instruction. A construction's method gives the words in order; None if it is not there."""
 
     def run(self) -> None:
-        texts = frozenset(self.texts)
+        texts = frozenset(word.text for word in self.words)
         for name, signs in _SIGNS.items():
             if signs.isdisjoint(texts) if signs else not any(text.endswith("'s") for text in texts):
                 continue
@@ -53,7 +53,7 @@ class _Order(Lookahead):
             if ordered is not None:
                 self.words = ordered
                 self.reset()
-                texts = frozenset(self.texts)
+                texts = frozenset(word.text for word in self.words)
 
     def said(self, i: int, *names: str) -> int:
         """Number of words of the longest phrase of some tables at word `i`; 0 if there is none."""
@@ -106,6 +106,15 @@ class _Order(Lookahead):
             very = text == "very" and before == "the" and self.text(i + 1) in _ENDS_OF
             if (pair and before not in ("a", "the")) or so or first or very:
                 return [*self.words[:i], *self.words[i + 1 + pair :]]
+        return None
+
+    def continued(self) -> list[Word] | None:
+        """Write "the pen, the one on the pad" for "the pen. The one on the pad", "the keys, by" for "the keys! By"."""
+        for i in range(1, len(self.words) - 2):
+            one = self.texts[i + 1 : i + 3] == ["the", "one"] and self.relating(i + 3)
+            verbs = any("VERB" in self.peek(n) and self.opens(n + 1) for n in range(i + 1, len(self.words)))
+            if self.is_sign(i, "stop") and self.words[i].text != "?" and (one or self.relating(i + 1)) and not verbs:
+                return [*self.words[:i], replace(self.words[i], text=",", kind="comma"), *self.words[i + 1 :]]
         return None
 
     def mentioned(self) -> list[Word] | None:
@@ -184,10 +193,10 @@ class _Order(Lookahead):
         """Write "pass the cup that is behind it" for "pass the cup. It's behind it"; "and put it" for "it goes"."""
         for verb, _, end in self.after_verbs():
             i = end + self.is_sign(end)
-            told = self.said(i, "it_is")
+            moves = any(match.kinds.get("VERB") in lexicon.MOVING for match in self.matches(verb))
+            told = self.said(i, "it_is") or (not moves and self.said(i, "likely"))
             if told and self.relating(i + told) and self.text(i + told) != "for":  # "it's for my mother" is a reason
                 return [*self.words[:end], *self.at(i, "that", "is"), *self.words[i + told :]]
-            moves = any(match.kinds.get("VERB") in lexicon.MOVING for match in self.matches(verb))
             goes = self.said(i + 1, "goes") if moves and i > end and self.text(i) in ("it", "they") else 0
             if goes and self.relating(i + 1 + goes):
                 pronoun = "it" if self.text(i) == "it" else "them"
@@ -280,11 +289,16 @@ class _Order(Lookahead):
         return None
 
     def owned(self) -> list[Word] | None:
-        """Write "the lid of the round tin" for "the round tin's lid", "the left of the cup" for "the cup's left"."""
+        """Write "the lid of the round tin" for "the round tin's lid", "the left of the cup" for "the cup's left".
+
+        "The cup's broken" is "the cup is broken".
+        """
         for i in range(1, len(self.words) - 1):
             owner = self.text(i).removesuffix("'s")
             if owner == self.text(i) or self.text(i) in self.phrases or owner in _NOT_OWNERS:
                 continue
+            if "ADJ" in self.peek(i + 1) and self.ends(i + 2):  # "the cup's broken, take it"
+                return [*self.words[:i], replace(self.words[i], text=owner), *self.at(i, "is"), *self.words[i + 1 :]]
             first = i - 1
             while first > 0 and self.nominal(first):
                 first -= 1

@@ -11,6 +11,7 @@ from language_outline import outline, rows
 import spatial_vlm_ros
 from spatial_vlm_ros.language import parse, render
 from spatial_vlm_ros.language.words import split
+from spatial_vlm_ros.types import SpatialQuery
 
 READINGS, ALL_READINGS = rows("readings"), rows("all_readings")
 RENDERED_OTHERWISE = {
@@ -19,9 +20,15 @@ RENDERED_OTHERWISE = {
 """Sentences whose rendering is not read as the same: "push the pan 10 cm from the edge" tells which pan."""
 
 
+def assert_accounted(query: SpatialQuery) -> None:
+    told = {word.start for word in query.account}
+    assert told >= {word.start for word in split(query.instruction) if word.kind == "word"}
+
+
 @pytest.mark.parametrize(("_theme", "said", "expected"), READINGS, ids=[said for _, said, _ in READINGS])
 def test_the_preferred_reading_is_the_expected_one_in_every_form(_theme: str, said: str, expected: str) -> None:
     query, *_ = found = parse(said)
+    assert_accounted(query)
     outlines = [outline(each) for each in found]
     assert outlines[0] == expected
     for form in (said.upper(), said.rstrip(".!?"), f"  {said}  \n"):
@@ -54,10 +61,8 @@ def test_all_readings_are_kept_in_order_of_preference(said: str, expected: list[
 def test_a_command_amid_speech_is_read_as_the_plain_command(said: str, plain: str) -> None:
     found = parse(said)
     assert [outline(query) for query in found] == [outline(query) for query in parse(plain)]
-    told = {word.start for word in found[0].account}
-    if found[0].question is None:  # of questions the account has what stands in their frames
-        assert told >= {word.start for word in split(said) if word.kind == "word"}
     assert all(query.instruction == said for query in found)
+    assert_accounted(found[0])
 
 
 def test_every_form_of_the_page_of_plain_commands_is_read() -> None:
