@@ -136,7 +136,7 @@ def description_findings(preset: RobotPreset, motion: MotionConfig, heard: ArmHe
 
 def _robot(text: str, source: str) -> Element:
     root = parse_xml(text.encode(), source, "publish a URDF or SRDF; expand xacro")
-    if any("xacro" in str(each.tag) for each in root.iter()) or "${" in text:
+    if any("xacro" in str(each.tag) or "${" in str([each.text, each.attrib]) for each in root.iter()):
         raise FileError(source, "it is unexpanded xacro", "publish the output of the program xacro")
     if root.tag != "robot":
         raise FileError(source, f"its root is <{root.tag}>, not <robot>", "publish a URDF or SRDF; expand xacro")

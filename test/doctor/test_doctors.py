@@ -249,7 +249,7 @@ def urdf(preset: RobotPreset, name: str = "robot", collision: str = "<box size='
         limit = f"<limit lower='{at.min_position}' upper='{at.max_position}' velocity='{at.max_velocity}'/>"
         body += f"<joint name='{joint}'>{limit}</joint>"
     body += "".join(f"<joint name='{joint}'/>" for joint in motion.finger_joints.split())
-    return f"<robot name='{name}'>{body}</robot>"
+    return f"<robot name='{name}'><!-- xacro leaves comments: ${{prefix}} -->{body}</robot>"
 
 
 def srdf(preset: RobotPreset, name: str = "robot", group: str = "", tip: str = "", more: str = "") -> str:

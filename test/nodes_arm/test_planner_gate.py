@@ -111,15 +111,25 @@ def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
 
 
 @pytest.mark.slow
-def test_a_behaviour_tree_has_an_object_planned_as_the_guide_says(still: Cell, start: Program, domain: int) -> None:
+@pytest.mark.parametrize("example", ["py_trees_pick", "pick_client"])
+def test_an_example_plans_as_the_guide_says(still: Cell, start: Program, domain: int, example: str) -> None:
     pytest.importorskip("py_trees")
     guide = (ROOT / "docs" / "drop_in.md").read_text(encoding="utf-8")
-    calls = re.findall(r"^python (examples/py_trees_pick\.py --action .*)\n((?:# .*\n)+)", guide, re.MULTILINE)
-    ((line, printed),) = calls
-    tree = start(*shlex.split(line), ROS_DOMAIN_ID=str(domain))
-    assert still.ends(tree) == 0, tree.output
-    said = [line.rstrip() for line in tree.output.splitlines() if line.strip() and not line.startswith("[")]
-    assert said == [line.removeprefix("# ") for line in printed.splitlines()], tree.output
+    ((line, printed),) = re.findall(rf"^python (examples/{example}\.py .*--plan-only .*)\n((?:# .*\n)+)", guide, re.M)
+    client = start(*shlex.split(line), ROS_DOMAIN_ID=str(domain))
+    assert still.ends(client) == 0, client.output
+    said = [line.rstrip() for line in client.output.splitlines() if line.strip() and not line.startswith("[")]
+    assert said == [line.removeprefix("# ") for line in printed.splitlines()], client.output
+
+
+@pytest.mark.slow
+def test_ctrl_c_takes_back_what_a_plain_client_asked_for(still: Cell, start: Program, domain: int) -> None:
+    before = len(still.proposals)
+    client = start("examples/pick_client.py", SENTENCE, ROS_DOMAIN_ID=str(domain))
+    still.until(lambda: len(still.proposals) > before, "it is proposed")
+    client.interrupt()
+    assert still.ends(client) == 3, client.output
+    assert "CANCELLED" in client.output
 
 
 @pytest.mark.parametrize(
