@@ -3,10 +3,9 @@
 
 from spatial_vlm_ros.language.dialogue import may_forbid, parse_dialogue, prohibits
 from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.relations import RelationWord
 from spatial_vlm_ros.language.rendering import describe, render
 from spatial_vlm_ros.language.revising import stops
-from spatial_vlm_ros.language.vocabulary import RELATIONS, Plugged, plugged
+from spatial_vlm_ros.language.vocabulary import RELATIONS, Plugged, RelationWord, plugged
 from spatial_vlm_ros.language.words import MAX_LENGTH
 
 __all__ = [

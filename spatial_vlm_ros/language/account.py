@@ -15,34 +15,16 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.acts import PURE_VERBS, WISHED, base_forms, words_of
-from spatial_vlm_ros.language.distances import distance_at
-from spatial_vlm_ros.language.lexicon import HESITATIONS
-from spatial_vlm_ros.language.lookahead import RELATING, Lookahead, Token
-from spatial_vlm_ros.language.parser import parse, tokens_of
-from spatial_vlm_ros.language.patterns import word_set
-from spatial_vlm_ros.language.relations import MEANINGS, MEASURED
-from spatial_vlm_ros.language.revising import phrase_at, without_condition
-from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN
-from spatial_vlm_ros.language.spoken import ASIDE, POLITE, misheard, plainer, states
+from spatial_vlm_ros.language import distances, lexicon, parser, revising, spoken, vocabulary
+from spatial_vlm_ros.language.patterns import SETS
 from spatial_vlm_ros.language.steps import act_of_words
-from spatial_vlm_ros.language.vocabulary import phrase_table
-from spatial_vlm_ros.language.words import SLIP, WordRole, is_plural, singular, split
+from spatial_vlm_ros.language.words import SLIP, Lookahead, Token, WordRole, singular, split
 from spatial_vlm_ros.types import AccountedWord, FrameOfReference, SpatialQuery
 from spatial_vlm_ros.types.query import WordAccount
 
-_EMPTY = words_of("empty")
-_PARTICLES = frozenset({"on", "off", "out", "away", "open"})
-_SOME = frozenset({"a", "an", "which", "whichever", "either"})
-_RECEIVING = frozenset({"me", "us", "i'll", "we'll"})
-_BRINGING = frozenset({"fetch", "fetching", "go and fetch", "go fetch"})
-_GUARDS = words_of("guards")
-_COURTEOUS = frozenset({"POLITE", "PLEASANTRY", "ADVERB", "INTENSIFIER", "PARTICLE", "POSTURE", "MEASURE"})
-_DENYING = frozenset({"NOT", "IS NOT", "THATIS NOT", "PRON THATIS NOT", "FORBID", "FORBID_GERUND", "NOR"})
-_LETTING_GO = frozenset({"drop", "lower", "bring", "get", "take"})
-"""Verbs that a rewrite may write as "put" before a place ("drop it in the box")."""
-_LANDING = words_of("put_down") | words_of("landing")
+_EMPTY = lexicon.words_of("empty")
+_GUARDS = lexicon.words_of("guards")
+_LANDING = lexicon.words_of("put_down") | lexicon.words_of("landing")
 _WHOSE = {"my": FrameOfReference.SPEAKER, "your": FrameOfReference.ROBOT}
 _WORDS_OF = {
     "of": ("part of", "at a distance from"),
@@ -53,12 +35,7 @@ _WORDS_OF = {
     **dict.fromkeys(("nearest", "nearer", "closest", "closer"), ("closest to",)),
 }
 """Relations that a rewrite may state for a word that has other meanings, too."""
-_CARRYING = frozenset({"give", "place"})
-_UNABLE = frozenset({"can't", "cant", "cannot", "couldn't"})
-_JOINTS = frozenset({"and", "but", "so", "because"})
-_CONDITIONAL = word_set("if unless when until before after only you robot while whenever otherwise except without")
-_HAVING = frozenset({"with", "has", "have", "having"})
-_REMARKED: dict[str, WordAccount] = {ASIDE: "left out", POLITE: "courtesy", SLIP: "slip"}
+_REMARKED: dict[str, WordAccount] = {spoken.ASIDE: "left out", spoken.POLITE: "courtesy", SLIP: "slip"}
 _HELD = {"containing": ("inside",), "supporting": ("on",)}
 """Relations that a rewrite may turn round: "the jar with the spoon inside" is the jar containing it."""
 _ALIKE = {
@@ -70,7 +47,6 @@ _ALIKE = {
     "from": ("inside", "on", "off"),
 }
 """Relations that a rewrite may state for one another, with a flag."""
-_DESCRIBING = frozenset({"ADJ", "SUP", "ORD", "NUM", "ADJP"})
 _Key = tuple[Any, ...]
 
 
@@ -85,24 +61,18 @@ class _Source(NamedTuple):
 
 @dataclass
 class Account:
-    """What became of the words of a sentence in a rewrite.
+    """What became of the words of a sentence in a rewrite."""
 
-    Args:
-        words: each word of the sentence, in the order said.
-        refused: why the rewrite cannot be accepted, in words; empty if it can.
-        flags: what a person should look at before agreeing, in words.
-    """
-
-    words: tuple[AccountedWord, ...] = ()
-    refused: list[str] = field(default_factory=list)
-    flags: list[str] = field(default_factory=list)
+    words: tuple[AccountedWord, ...] = ()  # each word of the sentence, in the order said
+    refused: list[str] = field(default_factory=list)  # why the rewrite cannot be accepted, in words; empty if it can
+    flags: list[str] = field(default_factory=list)  # what a person should look at before agreeing, in words
 
 
 def account_of(instruction: str, command: str) -> Account:
     """Account for the words of an instruction that somebody else has rewritten."""
     with contextlib.suppress(NotUnderstoodError):
-        own = parse(instruction)
-        if {_meaning(query) for query in own} == {_meaning(query) for query in parse(command)}:
+        own = parser.parse(instruction)
+        if {_meaning(query) for query in own} == {_meaning(query) for query in parser.parse(command)}:
             return Account(own[0].account)
     return _Accounting(instruction, command).run()
 
@@ -117,30 +87,23 @@ def _sound(word: str) -> str:
     return re.sub(r"(.)\1+", r"\1", re.sub(r"[aeiouwhy]", "", heard)) or word
 
 
-def _extreme(look: str) -> str:
-    """The superlative of a look: "largest" for "big" and "large"; the look itself if it has none."""
-    forms = (f"{look}est", f"{look}{look[-1]}est", f"{look}st", f"{look[:-1]}iest")
-    found = (phrase_table().get(form) or {} for form in forms)
-    return next((kinds["SUP"][0] for kinds in found if "SUP" in kinds), look)
-
-
 def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
     """What a phrase of the tables may mean."""
     if kind in ("VERB", "GERUND", "THEN VERB"):
-        denied = value == AVOID or str(value).startswith(FORBIDDEN)
+        denied = value == lexicon.AVOID or str(value).startswith(lexicon.FORBIDDEN)
         yield from [("not",)] if denied else []
-        act = act_of_words(str(value).removeprefix(FORBIDDEN), text)
+        act = act_of_words(str(value).removeprefix(lexicon.FORBIDDEN), text)
         yield "act", "place" if act in ("move", "put into") else value if str(value).startswith("turn") else act
         yield from [("act", "give")] if value == "give" else []  # "grab me the cup"
         yield from [("leave",)] if text.startswith("leave") else []
-    elif kind in _DENYING:
+    elif kind in SETS.denying_kinds:
         yield ("not",)
     elif kind == "HALF" or kind.split(" ")[-1] == "REL":
-        meanings = MEANINGS.get(value.name)
+        meanings = vocabulary.MEANINGS.get(value.name)
         yield from (("rel", name) for name in (value.name, *(meanings.names if meanings else ()), *value.also))
         yield from [("not",)] if "NOT" in kind or value.name in ("without", "other than") else []
         yield from [("frame", value.frame)] if value.frame else []
-        yield from [("rel", MEASURED[value.name])] if value.name in MEASURED else []
+        yield from [("rel", vocabulary.MEASURED[value.name])] if value.name in vocabulary.MEASURED else []
     elif kind == "UNTOUCHED":
         yield ("leave",)
     elif kind == "EQUAL":
@@ -153,7 +116,10 @@ def _keys(kind: str, value: Any, text: str) -> Iterator[_Key]:
     elif kind in ("NUM", "QTY", "ALONE"):
         yield "number", value
     elif kind in ("ADJ", "ADJP", "ADJNOUN"):
-        yield "look", _extreme(value) if kind == "ADJ" else value
+        # "largest" for "big" and "large"
+        forms = (f"{value}est", f"{value}{value[-1]}est", f"{value}st", f"{value[:-1]}iest") if kind == "ADJ" else ()
+        found = (vocabulary.phrase_table().get(form) or {} for form in forms)
+        yield "look", next((kinds["SUP"][0] for kinds in found if "SUP" in kinds), value)
     elif kind == "FRAME":
         yield "frame", value[0]
     elif kind in ("OTHER", "PERSON"):
@@ -173,7 +139,7 @@ def _needed(token: Token) -> list[_Key]:
     if token.kind == "OUTSIDE":
         return [("noun", singular(token.text))]
     keys = list(_keys(token.kind, token.value, token.text))
-    if token.kind == "VERB" and token.value in (AVOID, f"{FORBIDDEN}touch"):
+    if token.kind == "VERB" and token.value in (lexicon.AVOID, f"{lexicon.FORBIDDEN}touch"):
         return [("keep off",)]
     if token.kind == "REL" and token.value.distance and token.text in ("to the left", "to the right"):
         frame = [("frame", token.value.frame)] if token.value.frame else []
@@ -194,7 +160,7 @@ class _Accounting:
         self.likelier = list(self._less_likely())
         acts = [source for source in self.sources for key in source.keys if key[0] == "act"]
         self.ordered = any(
-            self.seen.opens(source.after) or self.seen.texts[source.first] in PURE_VERBS for source in acts
+            self.seen.opens(source.after) or self.seen.texts[source.first] in lexicon.PURE_VERBS for source in acts
         )
         self.implied: tuple[Token, ...] = ()  # verbs that a later one includes
         self.having = False  # a relation was turned round: "with the spoon inside" is "containing the spoon"
@@ -206,11 +172,14 @@ class _Accounting:
         self.account = Account()
 
     def run(self) -> Account:
-        tokens = list(tokens_of(self.command))
+        tokens = list(parser.tokens_of(self.command))
         self._condition()
         verbs = [n for n, token in enumerate(tokens) if token.kind == "VERB"]
         for n, after in pairwise(verbs):  # "take the cup and give it to me" is "give me the cup"
-            if "PRON" in [token.kind for token in tokens[after + 1 : after + 2]] and tokens[after].value in _CARRYING:
+            if (
+                "PRON" in [token.kind for token in tokens[after + 1 : after + 2]]
+                and tokens[after].value in SETS.carrying
+            ):
                 self.implied = (*self.implied, tokens[n])
         placed = [(token, self._place(token)) for token in tokens]
         self.several = sum(token.kind == "VERB" for token in tokens) > 1
@@ -223,11 +192,9 @@ class _Accounting:
         self.account.words = tuple(self._accounted())
         return self.account
 
-    # -------------------------------------------------------------------------------------------- sources
-
     def _sources(self) -> Iterator[_Source]:
         texts = self.seen.texts
-        related = {n for i in range(len(texts)) for match in self.seen.matches(i) if match.kinds.keys() & RELATING
+        related = {n for i in range(len(texts)) for match in self.seen.matches(i) if match.kinds.keys() & SETS.relating
                    and match.length > 1 for n in range(i, match.after)}  # fmt: skip
         for i, text in enumerate(texts):
             if not text:
@@ -235,13 +202,13 @@ class _Accounting:
             own: set[_Key] = {
                 ("noun", singular(form)) for form in (text, text.removesuffix("'s"), text.replace("-", ""))
             }
-            own |= {("act", "place")} if text in _LANDING | _LETTING_GO and i not in related else set()
+            own |= {("act", "place")} if text in _LANDING | SETS.letting_go and i not in related else set()
             own |= {("shift", text)} if text in lexicon.SHIFTS else set()
             shifts = text in _WHOSE and not lexicon.SHIFTS.keys().isdisjoint(texts[i + 1 : i + 2])
             own |= {("frame", _WHOSE[text])} if shifts else set()
             own |= {("number", int(text))} if text.isdecimal() else set()
-            own |= {("rel", name) for name in _WORDS_OF.get(text, ())} | ({("any",)} if text in _SOME else set())
-            having = texts[i - 1] in (*_HAVING, "got")
+            own |= {("rel", name) for name in _WORDS_OF.get(text, ())} | ({("any",)} if text in SETS.some else set())
+            having = texts[i - 1] in (*SETS.having, "got")
             own |= {("rel", "without")} if text == "no" and having else set()
             own |= {("not",)} if text == "nothing" and having else set()
             own |= {("order", int(text[:-2]))} if text[:-2].isdecimal() else set()
@@ -258,27 +225,25 @@ class _Accounting:
                 keys |= {("keep off",)} if keys & {("not",), ("leave",)} else set()
                 if keys:
                     yield _Source(i, i + match.length, keys)
-            said = distance_at(texts, i)
+            said = distances.distance_at(texts, i)
             if said is not None and said.distance is not None:
                 yield _Source(i, i + said.length, frozenset({("distance", said.distance)}))
 
     def _less_likely(self) -> Iterator[_Source]:
-        """What wishes, verbs with a particle elsewhere ("turn the lamp on") and words of the same sound may mean.
-
-        No negation, for "know" is not "no" in all that people say.
-        """
-        receives = not _RECEIVING.isdisjoint(self.seen.texts)
+        """Wishes, verbs with a particle elsewhere ("turn the lamp on"), words that sound the same; never a negation."""
+        receives = not SETS.receiving.isdisjoint(self.seen.texts)
         for i, text in enumerate(self.seen.texts):
             for match in self.seen.matches(i):
                 takes = ("act", "take") in _keys("VERB", match.kinds.get("VERB", ""), match.text)
-                receiving = receives or match.text in _BRINGING
-                acts = {"place", "take"} if match.text in WISHED else {"give"} if takes and receiving else set()
+                receiving = receives or match.text in SETS.bringing
+                acts = {"give"} if takes and receiving else set()
+                acts = {"place", "take"} if match.text in lexicon.WISHED else acts
                 yield _Source(i, match.after, frozenset(("act", act) for act in acts), match.text)
             ends = (n for n in range(i + 2, len(self.words)) if not self.seen.opens(n + 1))
-            for particle in _PARTICLES.intersection(self.seen.texts[n] for n in ends):
+            for particle in SETS.particles.intersection(self.seen.texts[n] for n in ends):
                 kinds = self.seen.phrases.get(f"{text} {particle}") or {}
                 yield _Source(i, i + 1, frozenset(_keys("VERB", kinds.get("VERB", ""), text)), f"{text} … {particle}")
-        seen = Lookahead(misheard(self.words) or [])
+        seen = Lookahead(spoken.misheard(self.words) or [])
         for i in range(len(seen.words)):
             for match in seen.matches(i):
                 said = self.seen.texts[i : i + match.length]
@@ -310,7 +275,7 @@ class _Accounting:
                 ]
             if fits and fits[0].heard:
                 self._flag(f"{fits[0].heard!r} is taken for {token.text!r}")
-            if not fits and key == ("number", -1) and any(map(is_plural, self.seen.texts)):
+            if not fits and key == ("number", -1) and any(singular(text) != text for text in self.seen.texts):
                 continue
             if not fits and key == ("act", "take") and any(token is each for each in self.implied):
                 continue
@@ -333,12 +298,10 @@ class _Accounting:
 
     def _condition(self) -> None:
         command = split(self.command)
-        begin = next((n for n in range(len(self.words)) if without_condition(self.words[n:])[1]), None)
-        if begin is not None and without_condition(command)[1]:
-            length = len(self.words[begin:]) - len(without_condition(self.words[begin:])[0])
+        begin = next((n for n in range(len(self.words)) if revising.without_condition(self.words[n:])[1]), None)
+        if begin is not None and revising.without_condition(command)[1]:
+            length = len(self.words[begin:]) - len(revising.without_condition(self.words[begin:])[0])
             self.used.update(dict.fromkeys(range(begin, begin + length), self.command.split(" ")[0]))
-
-    # -------------------------------------------------------------------------------------------- order
 
     def _check_order(self, placed: Sequence[tuple[Token, _Source]]) -> None:
         """Flag objects that changed places: "the cup left of the plate" is not "the plate left of the cup"."""
@@ -359,7 +322,7 @@ class _Accounting:
                 if first >= last or apart(first, last):
                     self._flag(f"what {token.text!r} relates to is said elsewhere")
             if (
-                token.kind in _DESCRIBING
+                token.kind in SETS.describing_kinds
                 and its is not None
                 and apart(min(at, its), max(at, its), *(related if its < at else ()))
             ):
@@ -379,8 +342,6 @@ class _Accounting:
         if words not in self.account.flags:
             self.account.flags.append(words)
 
-    # -------------------------------------------------------------------------------------------- what was left out
-
     def _free(self, first: int, after: int) -> bool:
         return not any(n in self.used or n in self.roles for n in range(first, after))
 
@@ -391,11 +352,11 @@ class _Accounting:
         for n, word in enumerate(self.words):
             if word.kind != "word":
                 self._mark(n, n + 1, "sign")
-            elif word.text in HESITATIONS or (n and word.text == self.words[n - 1].text):
+            elif word.text in lexicon.HESITATIONS or (n and word.text == self.words[n - 1].text):
                 self._mark(n, n + 1, "slip")
         for n in range(len(self.words)):
             for match in self.seen.matches(n):
-                if match.kinds.keys() & _COURTEOUS and self._free(n, n + match.length):
+                if match.kinds.keys() & SETS.courtesies and self._free(n, n + match.length):
                     if match.text not in _GUARDS and not match.kinds.keys() & {"SIDE", "POSITION"}:
                         self._mark(n, n + match.length, "courtesy")
                     break
@@ -403,7 +364,7 @@ class _Accounting:
     def _remarks(self) -> None:
         """Mark words around the command that say nothing about it, as the reader itself leaves them out."""
         roles: Sequence[WordRole] = ()
-        for kept, others in plainer(self.words, self.instruction):
+        for kept, others in spoken.plainer(self.words, self.instruction):
             spans = {(word.start, word.end) for word in kept}
             if all((self.words[n].start, self.words[n].end) in spans for n in self.used):
                 roles = others
@@ -417,7 +378,7 @@ class _Accounting:
         said = [word.text for word in self.words]
         texts = [word.text if word.kind == "word" else "" for word in self.words]
         for n in range(len(texts)):
-            mark = phrase_at("correction_marks", texts, n)
+            mark = revising.phrase_at("correction_marks", texts, n)
             if not mark or any(i in self.used for i in range(n, n + len(mark))):
                 continue
             if not any(i > n for i in self.telling):
@@ -455,11 +416,11 @@ class _Accounting:
         for n, word in enumerate(self.words):
             if n in self.used or n in self.roles:
                 continue
-            empty = word.text in _EMPTY or (self.having and word.text in _HAVING)
+            empty = word.text in _EMPTY or (self.having and word.text in SETS.having)
             self.roles[n] = "function" if empty else "left out"
             guards = word.text in _GUARDS and not (word.text == "after" and self.several)
             if word.text == "only":  # "only if he comes"
-                guards = not _CONDITIONAL.isdisjoint(self.seen.texts[n + 1 : n + 3])
+                guards = not SETS.conditional.isdisjoint(self.seen.texts[n + 1 : n + 3])
             if not empty and (guards or word.text[0].isdigit()) and not self._aside(n):
                 self.account.refused.append(f"it leaves out {word.text!r}")
         said = [word.text for n, word in enumerate(self.words) if self.roles.get(n) == "left out"]
@@ -469,16 +430,16 @@ class _Accounting:
     def _aside(self, n: int) -> bool:
         """True if a denial or number is in a statement that the rewrite leaves out, or says what a person can't do."""
         texts = self.seen.texts
-        joints = [i for i, text in enumerate(texts) if not text or text in _JOINTS]
+        joints = [i for i, text in enumerate(texts) if not text or text in SETS.clause_joints]
         first = max((i + 1 for i in joints if i < n), default=0)
         part = range(first, min((i for i in joints if i > n), default=len(texts)))
-        if texts[n] in _UNABLE and texts[first:n] in (["i"], ["we"]):
+        if texts[n] in SETS.unable and texts[first:n] in (["i"], ["we"]):
             return True
-        wished = {i for i in part for match in self.seen.matches(i) if match.text in WISHED}
-        acts = any(i not in wished and ("VERB" in self.seen.peek(i) or texts[i] in base_forms()) for i in part)
+        wished = {i for i in part for match in self.seen.matches(i) if match.text in lexicon.WISHED}
+        acts = any(i not in wished and ("VERB" in self.seen.peek(i) or texts[i] in lexicon.base_forms()) for i in part)
         said = [texts[i] for i in part]
-        return not (acts or self.telling.intersection(part) or _CONDITIONAL.intersection(said)) and (
-            states(said) or not {"i", "we"}.isdisjoint(said)
+        return not (acts or self.telling.intersection(part) or SETS.conditional.intersection(said)) and (
+            spoken.states(said) or not {"i", "we"}.isdisjoint(said)
         )
 
     def _accounted(self) -> Iterator[AccountedWord]:

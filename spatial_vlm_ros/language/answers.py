@@ -12,10 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from spatial_vlm_ros.language.lexicon import NUMBERS, ORDINALS
+from spatial_vlm_ros.language import lexicon, revising, vocabulary
 from spatial_vlm_ros.language.patterns import Phrases, all_phrases, read_table
-from spatial_vlm_ros.language.revising import stops
-from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.types import FrameOfReference
 
 AnswerKind = Literal["yes", "no", "none", "other", "others", "any", "all", "nth", "unsaid", "end", "words"]
@@ -26,16 +24,11 @@ to stop · words: a description, a denied description, or a new instruction."""
 
 @dataclass(frozen=True)
 class AnswerWords:
-    """The meaning of words that answer a question or an answer.
-
-    Args:
-        words: what is left to parse ("the red one" of "no, the red one"), as said; "" if nothing.
-        n: number of "nth", from 1; -1 = the last one.
-    """
+    """The meaning of words that answer a question or an answer."""
 
     kind: AnswerKind
-    words: str = ""
-    n: int = 0
+    words: str = ""  # what is left to parse ("the red one" of "no, the red one"), as said; "" if nothing
+    n: int = 0  # number of "nth", from 1; -1 = the last one
     yes: bool = False
     no: bool = False
 
@@ -82,10 +75,7 @@ _CONTRACTIONS = (
 
 
 def normalised(words: str) -> str:
-    """Normalise words for comparison.
-
-    Lower case, contractions written out, no punctuation at the ends, single spaces.
-    """
+    """Words for comparison: lower case, contractions written out, no punctuation at the ends, single spaces."""
     text = words.lower().replace("’", "'").replace("‘", "'")
     for pattern, written in _CONTRACTIONS:
         text = re.sub(pattern, written, text)
@@ -93,15 +83,7 @@ def normalised(words: str) -> str:
 
 
 def classify(words: str, nouns: tuple[str, ...] = ()) -> AnswerWords:
-    """Classify an answer.
-
-    Args:
-        nouns: names of the objects in question: "the other cup" means "the other one" if they are cups.
-
-    Returns:
-        The classified answer. For the kind "words", `words` is the part left for the parser, without a leading yes or
-        no.
-    """
+    """Classify an answer; "words" has the part left for the parser, and another one of `nouns` is "one"."""
     text = normalised(words)
     for noun in sorted(filter(None, nouns), key=len, reverse=True):
         text = re.sub(rf"\b{re.escape(noun.lower())}(?P<s>s?)\b", lambda m: "one" + m["s"], text)
@@ -134,7 +116,7 @@ def names_frame(answer: str) -> FrameOfReference | None:
     words = " ".join(description(answer.lower().replace("’", "'")).split())
     if words in _FRAMES:
         return _FRAMES[words]
-    kinds = (phrase_table().get(before + words, {}) for before in ("", "from ", "as seen from "))
+    kinds = (vocabulary.phrase_table().get(before + words, {}) for before in ("", "from ", "as seen from "))
     return next((kind["FRAME"][0] for kind in kinds if "FRAME" in kind), None)
 
 
@@ -146,18 +128,14 @@ def _classified(text: str, depth: int = 0) -> AnswerWords:
     for pattern, agrees in ((_YES, True), (_NO, False)):
         said = pattern.match(bare)
         if said is not None and depth < 4:
-            return _joined(_classified(bare[said.end() :].strip(), depth + 1), agrees)
+            rest = _classified(bare[said.end() :].strip(), depth + 1)
+            if rest.kind == "unsaid":
+                return AnswerWords("yes" if agrees else "no")
+            denies = rest.kind in ("no", "none", "other", "others") or rest.no
+            if rest.kind != "end" and (denies if agrees else rest.kind == "yes" or rest.yes):
+                return AnswerWords("unsaid")
+            return rest if rest.kind == "end" else replace(rest, yes=agrees, no=not agrees)
     return AnswerWords("words", bare)
-
-
-def _joined(rest: AnswerWords, yes: bool) -> AnswerWords:
-    """The meaning of a yes or no and the rest of the answer."""
-    if rest.kind == "unsaid":
-        return AnswerWords("yes" if yes else "no")
-    denies = rest.kind in ("no", "none", "other", "others") or rest.no
-    if rest.kind != "end" and (denies if yes else rest.kind == "yes" or rest.yes):
-        return AnswerWords("unsaid")
-    return rest if rest.kind == "end" else replace(rest, yes=yes, no=not yes)
 
 
 def _whole(text: str) -> AnswerWords | None:
@@ -165,7 +143,7 @@ def _whole(text: str) -> AnswerWords | None:
     found = _KINDS.get(text) or _KINDS.get(_OF_THEM.sub("", text)) or {}
     for kind in found.values():
         return AnswerWords(kind)
-    if not text or stops(text):
+    if not text or revising.stops(text):
         return AnswerWords("end" if text else "unsaid")
     n = _place(text)
     return None if n is None else AnswerWords("nth", text, n)
@@ -181,8 +159,8 @@ def _place(text: str) -> int | None:
     if figures is not None:
         return int(figures[1])
     if said["number"]:
-        return NUMBERS.get(word)
-    return {"last": -1, "latter": -1, "former": 1}.get(word, ORDINALS.get(word))
+        return lexicon.NUMBERS.get(word)
+    return {"last": -1, "latter": -1, "former": 1}.get(word, lexicon.ORDINALS.get(word))
 
 
 def _without_fillers(text: str) -> str:

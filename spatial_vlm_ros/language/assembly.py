@@ -5,51 +5,187 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
-from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language.part_words import AT_SIDES, corner_of, counted_down, crossed, preposition_of, with_anchors
-from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT
-from spatial_vlm_ros.language.refusals import refused
-from spatial_vlm_ros.language.sentence import Attachable, Phrase
-from spatial_vlm_ros.language.vocabulary import is_framed, takes_two
+from spatial_vlm_ros.language import lexicon, part_words, vocabulary
+from spatial_vlm_ros.language.patterns import SETS
+from spatial_vlm_ros.language.refusals import Attachable, Phrase, refused
+from spatial_vlm_ros.language.words import MASS_PLURALS, NEVER_PLURAL, PAIRED, WORN_GLASSES, Token, plural, singular
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, Ordinal, RelationClause, Step
+
+_LONGEST_NAME = 6
+_LONGEST_BARE_NAME = 3
+
+
+def phrase_of(tokens: Sequence[Token], instruction: str) -> Phrase:
+    """Build the phrase from its tokens."""
+    first, last = tokens[0], next(token for token in reversed(tokens) if token.kind != "FRAME")
+    if first.kind in ("PRON", "PERSON"):
+        category, count = first.value
+        refers = first.text if first.text in SETS.referring else None
+        person = first.kind == "PERSON"
+        return Phrase(category, count=count, person=person, start=first.start, end=first.end, refers=refers)
+    phrase = Phrase("object", start=first.start, end=last.end)
+    heads, complements = _read(tokens, phrase, instruction)
+    if not complements and (lone := next((token for token in tokens[1:] if token.kind == "OF"), None)) is not None:
+        raise refused(instruction, "no object", lone, last)
+    determined = any(token.kind in ("DET", "QTY", "NUM", "ORD", "SUP", "OTHER") for token in tokens)
+    nouns = heads + complements
+    if len(nouns) > (_LONGEST_NAME if determined else _LONGEST_BARE_NAME):
+        raise refused(instruction, "too long", nouns[0], nouns[-1])
+    if not heads:
+        if not determined:
+            raise refused(instruction, "no noun", first, last, last=last.text)
+        phrase.elliptic = phrase.one = True
+        phrase.count = None if phrase.count == lexicon.ONE_OF else phrase.count
+        return phrase
+    names = [token.text for token in heads]
+    phrase.one = names[0] in ("one", "ones")
+    phrase.pointed = len(tokens) == 2 and phrase.one and first.text in SETS.referring
+    if len(names) > 1 and names[-1] in ("one", "ones"):
+        names.pop()
+    sizes = [token.text for token, after in pairwise(tokens) if token.kind == "NUM" and after.kind == "NOUN"]
+    one = singular(names[-1]) == names[-1] not in NEVER_PLURAL | PAIRED | MASS_PLURALS
+    if sizes and one and first.kind == "DET" and len(names) > 1 and not complements and sizes != ["one"]:
+        names, phrase.count = [*sizes, *names], None  # "the 500 ml bottle", "the three tier rack"
+    if "pair of" in first.text and names[-1] in PAIRED:  # "a pair of glasses" is one object
+        phrase.count = None
+    said = phrase.count
+    phrase.category, phrase.count = _number(names, [token.text for token in complements], phrase.count)
+    phrase.vague = phrase.vague or (said is None and phrase.count == -1 and first.text == "some")
+    if phrase.count == lexicon.ONE_OF:
+        phrase.count = None
+    return phrase
+
+
+def feature_of(phrase: Phrase) -> str | None:
+    """The attribute for a part or mark after "with" ("with blue lid"); None if it is no part, or one of several."""
+    *modifiers, head = phrase.category.split(" ")
+    told = phrase.order, phrase.superlative, phrase.frame, phrase.other, phrase.choice
+    if singular(head) not in lexicon.FEATURES or any(each is not None for each in told):
+        return None
+    if phrase.vague or phrase.person or any(word.startswith(lexicon.NOT) for word in phrase.attributes):
+        return None
+    several = phrase.count not in (None, 1)
+    number = [str(phrase.count)] if several and phrase.count != -1 else []
+    return lexicon.WITH + " ".join((*number, *phrase.attributes, *modifiers, plural(head) if several else head))
+
+
+def _read(tokens: Sequence[Token], phrase: Phrase, instruction: str) -> tuple[list[Token], list[Token]]:
+    """Fill the phrase from its tokens; return the nouns before and after "of"."""
+    heads: list[Token] = []
+    complements: list[Token] = []
+    nouns = heads
+    order: Token | None = None
+    for token in tokens:
+        if token.kind in ("QTY", "NUM"):
+            _quantify(phrase, token)
+        elif token.kind == "DET":
+            phrase.choice = "any" if token.value == lexicon.ANY else phrase.choice
+        elif token.kind == "OTHER":
+            phrase.other = token.value
+        elif token.kind == "ADJ" and nouns is heads:
+            if token.value not in phrase.attributes:
+                phrase.attributes += (token.value,)
+        elif token.kind in ("NOUN", "ADJ"):
+            nouns.append(token)
+        elif token.kind == "OF":
+            nouns = complements
+        elif token.kind == "ORD":
+            if order is not None:
+                raise refused(instruction, "two ordinals", token)
+            order, phrase.order = token, token.value
+        elif token.kind == "FROM_BEFORE":
+            phrase.order_from, phrase.frame = token.value
+        elif token.kind == "SUP":
+            if phrase.superlative is not None:
+                two = part_words.crossed(phrase.superlative, token.value[0], part=_is_part(tokens))
+                if not two or phrase.also is not None:
+                    raise refused(instruction, "two superlatives", token)
+                phrase.superlative, phrase.also = two
+                continue
+            phrase.superlative, phrase.frame = token.value
+            if token.text.startswith("far ") and token.text[4:] in ("left", "right") and _is_part(tokens):
+                phrase.superlative, phrase.also = "farthest", phrase.superlative
+        elif token.kind == "FRAME":
+            phrase.frame, in_parentheses = token.value
+            phrase.spread += () if in_parentheses else (phrase.frame,)
+    if order is not None and phrase.superlative is not None:
+        side = lexicon.ORDER_OF_SUPERLATIVE.get(phrase.superlative)
+        if side is None or (phrase.order or 0) < 0:
+            raise refused(instruction, "no order", order, superlative=phrase.superlative)
+        phrase.order_from, phrase.superlative = side, None
+    return heads, complements
+
+
+def _is_part(tokens: Sequence[Token]) -> bool:
+    nouns = [token.text for token in tokens if token.kind == "NOUN"]
+    return bool(nouns) and singular(nouns[-1]) in part_words.ALONG_BOTH
+
+
+def _quantify(phrase: Phrase, token: Token) -> None:
+    """Set the count: "two of the three mugs" are any two."""
+    if isinstance(token.value, tuple):
+        phrase.choice, phrase.count, phrase.partitive = "any", token.value[1], True
+    elif token.value == lexicon.ANY_OF:
+        phrase.choice, phrase.count = "any", lexicon.ONE_OF
+    elif token.value == lexicon.VAGUE:
+        phrase.count, phrase.vague = -1, True
+    elif phrase.count != lexicon.ONE_OF and not phrase.partitive:
+        phrase.count = token.value
+
+
+def _number(names: list[str], complements: list[str], count: int | None) -> tuple[str, int | None]:
+    """Category and count of nouns: the head in the singular, "box of cereal" as "cereal box"."""
+    *modifiers, head = names
+    worn = False  # "two pairs of glasses"
+    if complements and (
+        head in ("pair", "pairs") or (head in ("piece", "pieces") and complements[-1] not in lexicon.CUT)
+    ):
+        paired = head == "pairs" and complements[-1] not in PAIRED
+        count = 2 * count if count is not None and count > 0 and paired else count
+        worn = head == "pairs" and not paired
+        *modifiers, head = complements
+        complements = []
+    if singular(head) != head or head in PAIRED:
+        drinking = head == "glasses" and not worn and (count is not None or bool(set(modifiers) - WORN_GLASSES))
+        kept = (head in PAIRED and not drinking) or head in MASS_PLURALS
+        if count is None and not kept:
+            count = -1
+        if count is not None or not kept:
+            head = singular(head) if head not in PAIRED or drinking else head
+    if complements:
+        *before, noun = complements
+        modifiers = [*modifiers, *before, noun if noun in MASS_PLURALS or noun in PAIRED else singular(noun)]
+    if not modifiers and head in lexicon.PLACEHOLDERS:
+        head = "object"
+    return " ".join([*modifiers, head]), count
+
 
 SLIDE = "slide"
 """To push an object to the place in the next words; no query has this action."""
-_IT = frozenset({"it", "them"})
-_LOOKING = frozenset({"find", "verify", "look", "point"})
-"""Actions on "a few mugs" for which the number does not matter."""
-_HOLDING = frozenset({"on", "inside", "to"})
-
 
 OTHER_THAN = "other than"
-_ROOM = frozenset({"space", "room", "gap", "clearance"})
 _UNNAMED = frozenset({NounPhrase("object"), NounPhrase("it"), NounPhrase("them")})
-_SIDES = frozenset({"end", "side", "half", "edge", "part"})
 
 
 def of_place(clause: RelationClause, place: NounPhrase) -> RelationClause:
-    """Replace "it" in a clause by the place that the clause is about ("next to the tray, not on it").
-
-    Args:
-        clause: a relation that the place must have, or must not have.
-    """
-    return with_anchors(clause, lambda anchor: place if anchor in _UNNAMED else anchor)
+    """Replace "it" in a clause by the place that the clause is about ("next to the tray, not on it")."""
+    return part_words.with_anchors(clause, lambda anchor: place if anchor in _UNNAMED else anchor)
 
 
 def with_exceptions(destination: Destination, instruction: str) -> Destination:
-    """Turn exceptions into exclusions: "anywhere except the tray" excludes places on and in the tray.
-
-    "On the tray except the left end" excludes that side of it.
-    """
-    if any(anchor.category.split(" ")[-1] in _ROOM for each in destination.excluded for anchor in each.anchors):
+    """Turn exceptions into exclusions: of "anywhere except the tray", "on the tray except the left end"."""
+    if any(anchor.category.split(" ")[-1] in SETS.room for each in destination.excluded for anchor in each.anchors):
         raise refused(instruction, "free space")
     anchor = destination.anchors[0]
     apart = [clause for clause in anchor.relations if clause.relation == OTHER_THAN]
     parts = [other for clause in apart for other in clause.anchors]
     sides = [  # relations to the whole for parts such as "the left end"; None if one is not a side
-        AT_SIDES.get(part.superlative or "") if part.category.split(" ")[-1] in _SIDES and not part.relations else None
+        part_words.AT_SIDES.get(part.superlative or "")
+        if part.category.split(" ")[-1] in SETS.sides and not part.relations
+        else None
         for part in parts
     ]
     if not apart or (anchor.category != lexicon.SURFACE and not all(sides)):
@@ -72,14 +208,13 @@ class Attachment(NamedTuple):
     """How one item is attached.
 
     Args:
-        item: index of the item.
         kind: "clause", "destination", "excluded" or "further" (of the destination), "pair" (second anchor of item
             `holder`), "repeat" (the relation of item `holder` to another anchor), "side", "from" or "adjective".
         holder: node that it is attached to (0 = target, i + 1 = phrase of item i); for "pair" and "repeat" the item
             that it continues.
     """
 
-    item: int
+    item: int  # index of the item
     kind: str
     holder: int = 0
     name: str = ""
@@ -146,7 +281,7 @@ class _Assembly:
             if other.count == -1:  # "the red and blue cups": one of each
                 other.count = None
         if plan.kind == "pair":
-            kept = first.name == "on the other side of" or takes_two(first.name)
+            kept = first.name == "on the other side of" or vocabulary.takes_two(first.name)
             first.name = first.name if kept else "between"
             first.anchors.append(node)
             self.clauses[plan.item] = first
@@ -167,7 +302,7 @@ class _Assembly:
             return
         side = lexicon.ORDER_OF_SUPERLATIVE.get(item.name)
         if node.order is None:
-            sides = crossed(node.superlative, item.name, *item.also)
+            sides = part_words.crossed(node.superlative, item.name, *item.also)
             if not sides or node.also is not None:
                 raise refused(self.instruction, "side", item)
             node.superlative, node.also = (*sides, None)[:2]
@@ -180,8 +315,6 @@ class _Assembly:
             if side is None or (node.order < 0 and side in lexicon.SIZE_ORDERS):
                 raise refused(self.instruction, "no order", item, superlative=item.name)
 
-    # -------------------------------------------------------------------------------------------- to frozen data
-
     def phrase(self, index: int) -> NounPhrase:
         node = self.nodes[index]
         if index and node.pointed and not self.later:
@@ -190,7 +323,7 @@ class _Assembly:
         if node.order is not None and node.order_from is not None:
             last = node.order < 0
             ordinal = Ordinal(abs(node.order), lexicon.OPPOSITE[node.order_from] if last else node.order_from)
-        if node.order is not None and node.order_from is None and counted_down(node.category):
+        if node.order is not None and node.order_from is None and part_words.counted_down(node.category):
             ordinal = Ordinal(abs(node.order), "bottom" if node.order < 0 else "top")
         if ordinal is not None and ordinal.n == 1 and (node.count or 0) > 1:  # "the first two mugs from the left"
             superlative, ordinal = lexicon.SUPERLATIVE_OF_ORDER[ordinal.from_], None
@@ -198,7 +331,7 @@ class _Assembly:
         framed = counted or superlative in lexicon.FRAMED_SUPERLATIVES
         if self.frame is FrameOfReference.OBJECT:
             # the viewpoint belongs to the relations to the object; an ordinal has no object to look from
-            framed = framed and not any(is_framed(clause.name) for clause in self.clauses.values())
+            framed = framed and not any(vocabulary.is_framed(clause.name) for clause in self.clauses.values())
         relations = tuple(self.clause(clause) for clause in self.related[index])
         choice, apart = node.choice, None
         if node.other is not None:
@@ -227,20 +360,16 @@ class _Assembly:
     def _category(self, index: int) -> str:
         """The noun. "One" takes the noun of a related object; "it" in a later command stays until it is resolved."""
         phrase = self.nodes[index]
-        if self.later and phrase.refers in _IT:
+        if self.later and phrase.refers in SETS.it:
             return str(phrase.refers)
         if phrase.one and phrase.category == "object" and index in self.named_by:
             return self._category(self._contrasted(index))
         return phrase.category
 
     def _contrasted(self, index: int) -> int:
-        """Node whose noun "one" takes: the node it describes, or an object in a parallel position.
-
-        "The green one" contrasts with an object that has such words: in "the bowl on the red mat … on the green one" it
-        is a mat, in "the red bowl on the mat … on the green one" a bowl.
-        """
+        """Node whose noun "one" takes: what it describes, or an object in a parallel position ("on the green one")."""
         holder, to = self.named_by[index], self.destination
-        if any(each.anchors == [index] and each.name in WITH_AND_WITHOUT for each in self.related[holder]):
+        if any(each.anchors == [index] and each.name in SETS.with_and_without for each in self.related[holder]):
             if holder not in self.above:
                 raise refused(self.instruction, "not named", self.nodes[index])
             return self.above[holder]  # "the lid on the pan without one": a pan has no pan
@@ -251,8 +380,8 @@ class _Assembly:
                 return to.anchors[0]
         if to is None or to.anchors != [index] or not self.nodes[index].attributes or self.nodes[holder].attributes:
             return holder
-        clauses = self.related[holder] if to.name in _HOLDING else []
-        told = [clause.anchors[0] for clause in clauses if clause.name in _HOLDING]
+        clauses = self.related[holder] if to.name in SETS.holding else []
+        told = [clause.anchors[0] for clause in clauses if clause.name in SETS.holding]
         return told[0] if len(told) == 1 and self.nodes[told[0]].attributes else holder
 
     def _apart(self, index: int) -> NounPhrase | None:
@@ -294,8 +423,8 @@ class _Assembly:
             anchors = tuple(map(self._any_such, clause.anchors, anchors))
         if name == "at the centre of" and len(anchors) == 1 and (anchors[0].count or 0) not in (0, 1):
             name = "between" if anchors[0].count == 2 else "among"
-        framed = is_framed(name)
-        said = preposition_of(name, clause.said)
+        framed = vocabulary.is_framed(name)
+        said = part_words.preposition_of(name, clause.said)
         return RelationClause(name, anchors, self._frame(clause.frame, framed), clause.negated, clause.distance, said)
 
     def _any_such(self, index: int, anchor: NounPhrase) -> NounPhrase:
@@ -315,14 +444,9 @@ def assemble(
     instruction: str,
     later: bool = False,
 ) -> Step:
-    """Build one reading of one command.
-
-    Args:
-        phrases: the head phrase, then the phrase of each item or None.
-        later: True if something was said before; "it" and "them" are then kept as categories.
-    """
+    """One reading of a command, from its head and the phrases of its items; if `later`, "it" stays a category."""
     head = phrases[0]
-    if head is not None and head.vague and action not in _LOOKING:
+    if head is not None and head.vague and action not in SETS.looking:
         raise refused(instruction, "no number", head)
     assembly = _Assembly(phrases, items, instruction, later)
     for plan in plans:
@@ -332,7 +456,7 @@ def assemble(
         assembly.name_place()
         clause = assembly.clause(assembly.destination)
         if assembly.destination.also and assembly.destination.kind == "clause":
-            clause = corner_of(clause, assembly.destination.also)
+            clause = part_words.corner_of(clause, assembly.destination.also)
         excluded = tuple(of_place(assembly.clause(each), clause.anchors[0]) for each in assembly.excluded)
         also = tuple(of_place(assembly.clause(each), clause.anchors[0]) for each in assembly.also)
         destination = with_exceptions(

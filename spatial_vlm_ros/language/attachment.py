@@ -16,13 +16,11 @@ from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language.assembly import SLIDE, Attachment, assemble
 from spatial_vlm_ros.language.lexicon import NOT, SURFACES, WITH
 from spatial_vlm_ros.language.part_words import CLOSURES, SIDE_BY_SIDE, counted_down, crossed
-from spatial_vlm_ros.language.refusals import refused
-from spatial_vlm_ros.language.relations import MEANINGS, PROPERTIES
-from spatial_vlm_ros.language.sentence import Attachable, Phrase, VerbPhrase
-from spatial_vlm_ros.language.vocabulary import takes_two
+from spatial_vlm_ros.language.patterns import SETS
+from spatial_vlm_ros.language.refusals import Attachable, Phrase, VerbPhrase, refused
+from spatial_vlm_ros.language.vocabulary import MEANINGS, PROPERTIES, takes_two
 from spatial_vlm_ros.types import Step
 
-# --------------------------------------------------------------------------------------------------
 # Refuse words that may describe two objects, or that say how and not where, because no scene settles them.
 
 _MOVED = frozenset({"place", SLIDE, "push", "pull"})
@@ -30,18 +28,13 @@ _PUSHED = _MOVED - {"place"}
 
 
 def check_clear(action: str, items: Sequence[Attachable], i: int, instruction: str, placed: str) -> None:
-    """Refuse an item with an unclear meaning.
-
-    Args:
-        i: index of the item.
-        placed: relation of the place named right before it; "" if there is none.
-    """
+    """Refuse item `i` with an unclear meaning; `placed` is the relation of a place named right before it, or ""."""
     item = items[i]
     if item.kind == "clause" and item.distance is None:
         return
     describes = item.kind in ("adjective", "side", "placed") and not (item.link or _is_feature(item))
     away = item.said.startswith("away from") and not (item.relative or item.predicate)  # "push it 5 cm away from me"
-    away = away and (action in _PUSHING or instruction[item.end :].lstrip().lower().startswith("by "))
+    away = away and (action in SETS.pushing or instruction[item.end :].lstrip().lower().startswith("by "))
     way = item.kind == "side" and not (item.relative or item.predicate) and _is_way(item, instruction)
     if item.kind == "adjective" and action in _MOVED and not (item.relative or item.predicate or item.link):
         raise refused(instruction, "pose", item)
@@ -80,25 +73,12 @@ _WAITED_FOR = 10.0  # the second object of "between the mug …"
 
 _NEVER_DESTINATION, _PUSHED_TO, _FURTHER_RELATIONS = map(PROPERTIES.words, ("no_place", "pushed_to", "further"))
 _PUSHED_THERE = 0.15  # "push the mug behind the box": rather the mug that is there, if there is one
-_PUSHING = frozenset({"push", "pull"})
 _EXCLUDED = 0.85  # "on the tray, but not near the plate": it rather describes the place than the tray
 _EXCLUDED_WITHOUT_LINK = 0.4  # "on the tray not near the plate"
 _FURTHER = {"comma": 0.9, "and": 0.9, "": 0.6}
 """Shares of reading "on the tray, left of the plate" as two relations of the place, by the word between them."""
-_ON_OR_IN = frozenset({"on", "inside"})
-_AWAY = frozenset({"far from", "away from"})
-_APART = frozenset({"at a distance from"})
 _TAKING = ("take", "get", "remove", "pull", "snatch", "fetch", "retrieve", "bring")
 """Verbs whose "away from" names the place that an object is taken from."""
-_SELDOM_DESTINATION = frozenset({"closest to", "farthest from"})  # "put it in the bowl nearest the plate"
-_UPRIGHT = frozenset({"highest", "lowest"})
-BOTH_OR_EACH = frozenset({"at the centre of", "among"})
-"""Relations that are between two single objects."""
-_FROM_A_SECOND = frozenset({"on the other side of"})  # "… of the box from the cup"
-
-
-_OF_NOUN = frozenset({"clause", "side", "adjective"})
-"""Kinds of attachments whose holder is a noun."""
 
 
 class _State(NamedTuple):
@@ -156,16 +136,14 @@ class _Enumeration:
         self.phrases: list[Phrase | None] = [task.head, *(item.phrase for item in self.items)]
         self.eligible = [self._can_be_destination(i) for i in range(len(self.items))]
         for i, item in enumerate(self.items):
-            apart = item.name in _AWAY and item.distance is None
+            apart = item.name in SETS.away and item.distance is None
             if item.distance is not None and item.distance.bound == "at least":
-                apart = bool(item.link) and item.name in _APART
+                apart = bool(item.link) and item.name in SETS.apart
             if apart and any(self.eligible[:i]):
                 self.eligible[i] = False  # "on the table, away from the plate"
         self.taking = instruction[task.start :].lower().startswith(_TAKING)
         self._sides_of_surface()
         self.meanings = [[_meanings(item, taken, task.head) for taken in (False, True)] for item in self.items]
-
-    # -------------------------------------------------------------------------------------------- destinations
 
     def _sides_of_surface(self) -> None:
         """Make a phrase of the last side if it is a destination: "put the cup on the left" is on that side."""
@@ -186,7 +164,7 @@ class _Enumeration:
             return
         self.sided = sides[-1]
         item = self.items[self.sided]
-        if item.name in _UPRIGHT:
+        if item.name in SETS.upright:
             raise refused(self.instruction, "height no place", item)
         noun, side = ("middle", None) if item.name == "middle" else ("corner" if item.also else "side", item.name)
         also = next(iter(item.also), None)
@@ -205,8 +183,8 @@ class _Enumeration:
         if self.second is not None:
             return i >= self.second
         if self.action in ("place", SLIDE, "throw"):
-            return item.name not in _SELDOM_DESTINATION or len(self.items) == 1
-        if self.action in _PUSHING and item.name in _PUSHED_TO | {"away from"}:
+            return item.name not in SETS.comparing or len(self.items) == 1
+        if self.action in SETS.pushing and item.name in _PUSHED_TO | {"away from"}:
             return True
         return item.motion and self.action not in ("find", "verify")
 
@@ -216,10 +194,10 @@ class _Enumeration:
             return 0.0
         if self.items[i].motion or i == self.second or (self.items[i].parted and self.action == "place"):
             return 1.0
-        if self.action in _PUSHING and self.items[i].name == "away from":
+        if self.action in SETS.pushing and self.items[i].name == "away from":
             return 1.0
         later = [j for j in range(i + 1, len(self.items)) if self.eligible[j]]
-        if self.action in _PUSHING:
+        if self.action in SETS.pushing:
             return 0.0 if any(self.items[j].motion for j in later) else _PUSHED_THERE
         if not later:
             return 1.0
@@ -228,8 +206,6 @@ class _Enumeration:
         if all(self.items[j].link == "comma" and self.items[j].name in _FURTHER_RELATIONS for j in later):
             return _DESTINATION_BEFORE_COMMA
         return _DESTINATION_BEFORE_MOTION if any(self.items[j].motion for j in later) else _DESTINATION_NOW
-
-    # -------------------------------------------------------------------------------------------- search
 
     def run(self) -> list[_State]:
         """All complete readings, likeliest first."""
@@ -265,7 +241,7 @@ class _Enumeration:
     ) -> _State:
         """The state in which item `i` is attached: `kept` of the frontier stays open, and the item's own phrase is."""
         node, phrase = i + 1, self.phrases[i + 1]
-        held = _bit(holder) if kind in _OF_NOUN else 0
+        held = _bit(holder) if kind in SETS.of_noun else 0
         single, waits = state.single, phrase is not None and phrase.count in (None, 1)
         if kind == "pair":
             single &= ~_bit(holder + 1)
@@ -308,7 +284,7 @@ class _Enumeration:
         check_clear(self.action, self.items, i, self.instruction, placed)
         if item.name == "from" and item.kind == "clause" and not (item.negated or item.relative or item.link):
             paired = {plan.holder for plan in state.plan if plan.kind == "pair"}
-            open_ = [(p, plan.item) for _, p, plan, name in self._continuable(state) if name in _FROM_A_SECOND]
+            open_ = [(p, plan.item) for _, p, plan, name in self._continuable(state) if name in SETS.from_a_second]
             pairs = [(p, first) for p, first in open_ if first not in paired]
             for p, first in pairs:  # "from the cup" completes "on the other side of the box"
                 yield 1.0, partial(self._attached, i, "pair", state, state.frontier[:p], first)
@@ -320,7 +296,7 @@ class _Enumeration:
             taken = _EXCLUDED
             yield taken, partial(self._attached, i, "clause", state, name="other than")
         elif taken := self._as_excluded(item, state):
-            away = item.name in _AWAY and item.distance is None  # a place "away from" it must not be near it
+            away = item.name in SETS.away and item.distance is None  # a place "away from" it must not be near it
             name = "near" if away else self.meanings[i][False][0][1]
             yield taken, partial(self._attached, i, "excluded", state, name=name)
         elif taken := self._as_further(item, state):
@@ -345,13 +321,13 @@ class _Enumeration:
             return 0.0
         if item.distance is not None:
             least = "at most" if item.negated else "at least"
-            if item.name not in _APART or item.distance.bound != least or not item.link:
+            if item.name not in SETS.apart or item.distance.bound != least or not item.link:
                 return 0.0
         if state.destination is None or state.single or state.counting:
             return 0.0
         if item.negated and item.phrase is not None and item.phrase.refers is not None:
             return _EXCLUDED  # "next to the mug not in it"
-        apart = item.name in _AWAY or item.distance is not None
+        apart = item.name in SETS.away or item.distance is not None
         if not (item.negated or apart):
             return 0.0
         return _EXCLUDED if item.link or apart else _EXCLUDED_WITHOUT_LINK
@@ -364,7 +340,7 @@ class _Enumeration:
             return 0.0
         first = next(plan for plan in state.plan if plan.kind == "destination")
         place = self.phrases[first.item + 1]
-        on_it = first.name in _ON_OR_IN
+        on_it = first.name in SETS.on_or_in
         if first.name == "to" and place is not None:  # "to the shelf"
             on_it = place.category.split(" ")[-1] in SURFACES
         if not item.link and not on_it and item.distance is None:
@@ -394,7 +370,7 @@ class _Enumeration:
                 share *= _EXCEPTED_BONUS
             if item.kind == "clause":
                 taken = node == 0 and not (item.link or item.relative or item.predicate or item.distance)
-                taken = taken and (item.name not in _AWAY or self.taking)
+                taken = taken and (item.name not in SETS.away or self.taking)
                 for part, name in self.meanings[i][taken]:
                     yield share * part, partial(self._attached, i, "clause", state, kept, node, name)
             else:
@@ -430,8 +406,6 @@ class _Enumeration:
         waiting = state.counting | state.single
         return bool(waiting) and any(waiting & _bit(node) for node in state.frontier[p + 1 :])
 
-    # -------------------------------------------------------------------------------------------- further anchors
-
     def _continuable(self, state: _State) -> Iterator[tuple[int, int, Attachment, str]]:
         """Anchors on the frontier that another anchor may follow: rank from the right, position, plan and relation."""
         holders = {
@@ -455,14 +429,12 @@ class _Enumeration:
             share = _place_share(rank, len(state.frontier))
             both = (self.phrases[node], self.phrases[i + 1])
             single = all(phrase is not None and phrase.count in (None, 1) for phrase in both)
-            if takes_two(name) or (name in BOTH_OR_EACH and single):
+            if takes_two(name) or (name in SETS.both_or_each and single):
                 if plan.item not in paired:
                     bonus = _WAITED_FOR if state.single & _bit(node) else 1.0
                     yield share * bonus, partial(self._attached, i, "pair", state, kept, plan.item)
             elif plan.kind in ("clause", "excluded") and name != "at the centre of":
                 yield share, partial(self._attached, i, "repeat", state, kept, plan.item, name)
-
-    # -------------------------------------------------------------------------------------------- refusing
 
     def _refusal(self, i: int, states: Sequence[_State]) -> NotUnderstoodError:
         counting = [node for node in range(len(self.phrases)) if all(state.counting & _bit(node) for state in states)]
@@ -481,14 +453,7 @@ class _Enumeration:
 
 
 def attachments(task: VerbPhrase, instruction: str, later: bool) -> list[tuple[float, Step]]:
-    """All readings of one command.
-
-    Args:
-        later: True if it follows another command, so that "it" refers to something said before.
-
-    Returns:
-        At most `MAX_READINGS` readings with their shares, the preferred one first; the shares sum to 1.
-    """
+    """At most `MAX_READINGS` readings of a command, the preferred one first; their shares sum to 1."""
     enumeration = _Enumeration(task, instruction)
     shares: dict[Step, float] = {}
     for state in enumeration.run():

@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
-from spatial_vlm_ros.language.acts import patterns_of
-from spatial_vlm_ros.language.answers import alternatives, classify, denial, description, names_frame, normalised
-from spatial_vlm_ros.language.lexicon import FRAMED_ORDERS, FRAMED_SUPERLATIVES, NUMBERS
-from spatial_vlm_ros.language.parser import parse
-from spatial_vlm_ros.language.part_words import in_anchors, mapped, with_anchors
-from spatial_vlm_ros.language.rendering import asked_phrases, subject_of
-from spatial_vlm_ros.language.revising import stops
-from spatial_vlm_ros.language.vocabulary import is_framed
+from spatial_vlm_ros.language import answers, lexicon, parser, part_words, rendering, revising, vocabulary
+from spatial_vlm_ros.language.patterns import SETS
 from spatial_vlm_ros.language.words import check
 from spatial_vlm_ros.types import (
     Destination,
@@ -32,11 +27,68 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
 )
 
+_LONGEST = 20_000  # characters of JSON
+_RIVAL = 0.5  # share of the best confidence from which on another alternative may be what was said
+_FORM = 'JSON such as {"alternatives": [{"transcript": "take the cup", "confidence": 0.9}]}'
+
+
+def heard(text: str) -> str:
+    """The instruction in the text of a speech recogniser.
+
+    Args:
+        text: the words, or JSON: {"alternatives": [{"transcript": "…", "confidence": 0 to 1}, …]}, in any order. One
+            without confidence, or 0 (not set in Google's `SpeechRecognitionAlternative`), comes after those that have.
+
+    Returns:
+        The most confident alternative that is understood, or the most confident one if none is; one that asks to stop
+        before all others.
+
+    Raises:
+        InputError: JSON of another form.
+        NotUnderstoodError: alternatives of at least half the best confidence ask for different things.
+    """
+    if not isinstance(text, str) or not text.lstrip().startswith("{"):
+        return text
+    said = sorted(_alternatives(text), key=lambda pair: -pair[1])
+    stop = next((words for words, _ in said if revising.stops(words)), None)
+    if stop is not None:
+        return stop
+    rivals = [words for words, confidence in said if confidence >= _RIVAL * said[0][1]]
+    meant = {words: meaning for words in rivals if (meaning := _meaning(words)) is not None}
+    first = next(iter(meant), rivals[0])
+    other = next((words for words, meaning in meant.items() if meaning != meant[first]), None)
+    if other is not None:
+        reason = f'"{first}" or "{other}" was heard, which are different requests'
+        raise NotUnderstoodError(first, (0, len(first)), reason, "say it again, in other words")
+    return first
+
+
+def _alternatives(text: str) -> list[tuple[str, float]]:
+    try:
+        listed = json.loads(text)["alternatives"] if len(text) <= _LONGEST else []
+        found = [(str(each["transcript"]), float(each.get("confidence") or 0.0)) for each in listed]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        found = []
+    if not found or not all(0.0 <= confidence <= 1.0 for _, confidence in found):
+        raise InputError("instruction", repr(text[:80]), _FORM, "send plain text, or the alternatives")
+    return found
+
+
+def _meaning(words: str) -> Any:
+    """What words ask for, comparable; None if they are not understood."""
+    answer = answers.classify(words)
+    if answer.kind != "words":
+        return answer
+    try:
+        return dataclasses.replace(parser.parse(words, later=True)[0], instruction="", preference=1.0, readings=1)
+    except (InputError, NotUnderstoodError):
+        return None
+
+
 _Related = TypeVar("_Related", RelationClause, Destination)
 _OTHER_OF_THE_KIND = 0.6  # share of the reading that "the other one" is any other object of the kind, wherever it is
 _OWN_NAME = 0.85  # share of the reading that another noun names another object
 _GENERIC = "object"  # the category of "one", "it" and "thing"
-_IT = frozenset({"it", "them"})
 _OTHER_THAN = "other than"
 _ONE = re.compile(r"\bones?\b", re.IGNORECASE)
 _BARE = re.compile(r"^(?:the\s+)?([a-z][a-z -]*?)(?:\s+one)?$", re.IGNORECASE)
@@ -44,7 +96,7 @@ _POINTED = re.compile(r"^(?:it|that|this|that one|this one|the same|the same one
 _NAMED = re.compile(r"^(?:the|a|an|any|that|this|those|these)\b", re.IGNORECASE)
 _DENIES = re.compile(r"\b(?:no|not|never|cannot|stop|\w+n't|dont|cant|wont|mustnt|shouldnt)\b", re.IGNORECASE)
 _PERMITTED = re.compile(
-    rf"^\W*(?:(?:ok|okay|yes|now|well|alright|then|and|so)\W+)*{alternatives(patterns_of('permit'))}\s+(?P<what>.+?)"
+    rf"^\W*(?:(?:ok|okay|yes|now|well|alright|then|and|so)\W+)*{answers.alternatives(lexicon.patterns_of('permit'))}\s+(?P<what>.+?)"
     r"(?:\s+(?:again|now|after all|anyway))*\W*$",
     re.IGNORECASE,
 )
@@ -66,9 +118,9 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
     Raises:
         InputError, NotUnderstoodError: as `parse`; also an answer that refuses every choice ("neither").
     """
-    if not follows or stops(instruction):
-        return parse(instruction)
-    queries = parse(follows[0])
+    if not follows or revising.stops(instruction):
+        return parser.parse(instruction)
+    queries = parser.parse(follows[0])
     for answer in (*follows[1:], instruction):
         queries = with_answer(queries, answer)
     return queries
@@ -77,16 +129,16 @@ def parse_dialogue(instruction: str, follows: Sequence[str] = ()) -> tuple[Spati
 def with_answer(queries: tuple[SpatialQuery, ...], answer: str) -> tuple[SpatialQuery, ...]:
     """Add an answer to the target of earlier readings; an answer with its own verb is parsed as a new instruction."""
     check(answer)
-    denied = denial(answer)
-    if classify(answer).kind in (("none",) if denied else ("no", "none")):
+    denied = answers.denial(answer)
+    if answers.classify(answer).kind in (("none",) if denied else ("no", "none")):
         repair = "say in other words which object is meant"
         raise NotUnderstoodError(answer, (0, len(answer)), "this leaves no object to choose", repair)
-    if normalised(answer).isdigit() or normalised(answer) in NUMBERS:
+    if answers.normalised(answer).isdigit() or answers.normalised(answer) in lexicon.NUMBERS:
         raise NotUnderstoodError(
             answer, (0, len(answer)), "a number alone says neither which nor how many",
             'say "the second one from the left" or "both of them"',
         )  # fmt: skip
-    frame = names_frame(answer)
+    frame = answers.names_frame(answer)
     if frame is not None:
         seen_from = partial(_seen_from, frame=frame, whatever_said=True)
         return tuple(_mapped(dataclasses.replace(query, instruction=answer), seen_from, frame) for query in queries)
@@ -123,26 +175,22 @@ def _pointing(said: Sequence[SpatialQuery], queries: Sequence[SpatialQuery]) -> 
     return tuple(_mapped(query, partial(_replaced, earlier=queries[0].target)) for query in said)
 
 
-def prohibits(words: str) -> bool:
-    """True if words only forbid something: "don't touch the cup"; any text may be given."""
-    return _prohibits(words, unread=False)
-
-
-def may_forbid(words: str) -> bool:
-    """True if words forbid something, or are not understood and deny something: an arm that moves stops for both."""
-    return _prohibits(words, unread=_DENIES.search(str(words).replace("’", "'")) is not None)
-
-
-def _prohibits(words: str, *, unread: bool) -> bool:
+def prohibits(words: str, unread: bool = False) -> bool:
+    """True if words only forbid something ("don't touch the cup"), `unread` if they, any text, are not understood."""
     try:
-        return parse(words, later=True)[0].act == "avoid"
+        return parser.parse(words, later=True)[0].act == "avoid"
     except (InputError, NotUnderstoodError):
         return unread
 
 
+def may_forbid(words: str) -> bool:
+    """True if words forbid something, or are not understood and deny something: an arm that moves stops for both."""
+    return prohibits(words, _DENIES.search(str(words).replace("’", "'")) is not None)
+
+
 def forbidding(answer: str, queries: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
     """Readings of words that only forbid something ("don't touch it"), "it" replaced; empty for other words."""
-    return _pointing(parse(answer, later=True), queries) if prohibits(answer) else ()
+    return _pointing(parser.parse(answer, later=True), queries) if prohibits(answer) else ()
 
 
 def permitting(answer: str, queries: Sequence[SpatialQuery]) -> SpatialQuery | None:
@@ -171,14 +219,11 @@ def only_relates(answer: str) -> bool:
 
 def points_back(phrase: NounPhrase) -> bool:
     """True if a phrase is "it" or "them"."""
-    return phrase.category in _IT and not phrase.relations
+    return phrase.category in SETS.it and not phrase.relations
 
 
 def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
-    """Readings of "give me the black one": it picks one of the objects meant before, and may name a new place.
-
-    Without a place it only says which object; the earlier action stays.
-    """
+    """Readings of "give me the black one": one of those meant before; without a place the earlier action stays."""
     found = []
     for query, command in itertools.product(queries, said):
         target = _combined(query.target, _replaced(command.target, query.target), query.target.category)
@@ -190,11 +235,7 @@ def with_command(queries: Sequence[SpatialQuery], said: Sequence[SpatialQuery]) 
 def of_the_kind(
     queries: Sequence[SpatialQuery], *, anywhere: bool = False, any_look: bool = False
 ) -> tuple[SpatialQuery, ...]:
-    """Readings of "the other one": any other of the kind, or (less likely) one that the earlier words describe.
-
-    Args:
-        anywhere: leave out the second kind.
-    """
+    """Readings of "the other one": any of the kind, or, unless `anywhere`, one that the earlier words describe."""
     found: dict[tuple[NounPhrase, Destination | None], SpatialQuery] = {}
     for query in queries:
         told = dataclasses.replace(query.target, superlative=None, ordinal=None)
@@ -219,21 +260,17 @@ def with_name(queries: Sequence[SpatialQuery], missing: NounPhrase, name: str) -
     def renamed(phrase: NounPhrase) -> NounPhrase:
         if (phrase.category, phrase.attributes) == (missing.category, missing.attributes):
             phrase = dataclasses.replace(phrase, category=name)
-        return in_anchors(phrase, renamed)
+        return part_words.in_anchors(phrase, renamed)
 
     return tuple(_mapped(query, renamed) for query in queries)
 
 
 def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> list[SpatialQuery]:
-    """Readings of an answer that tells which object a question about space compares with ("the left box").
-
-    Without a noun it may describe any of them, or the target; the scene decides which one was asked about, because the
-    others are clear.
-    """
+    """Readings of an answer that tells which of the compared objects is asked about; only the scene can decide."""
     found = []
-    for phrase in dict.fromkeys(asked_phrases(query)):
-        told = added.category in (phrase.category, *_IT, _GENERIC)
-        if not told or phrase.category == _GENERIC or phrase == subject_of(query):
+    for phrase in dict.fromkeys(rendering.asked_phrases(query)):
+        told = added.category in (phrase.category, *SETS.it, _GENERIC)
+        if not told or phrase.category == _GENERIC or phrase == rendering.subject_of(query):
             continue
         combined = _combined(phrase, _replaced(added, phrase), phrase.category)
         reading = _mapped(query, partial(_with_phrase, old=phrase, new=combined))
@@ -242,7 +279,7 @@ def _of_the_compared(query: SpatialQuery, added: NounPhrase, answer: str) -> lis
 
 
 def _with_phrase(said: NounPhrase, old: NounPhrase, new: NounPhrase) -> NounPhrase:
-    return new if said == old else in_anchors(said, partial(_with_phrase, old=old, new=new))
+    return new if said == old else part_words.in_anchors(said, partial(_with_phrase, old=old, new=new))
 
 
 def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
@@ -251,11 +288,8 @@ def _ranked(readings: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:
 
 
 def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
-    """Readings of an answer: a few words without a noun ("red", "left") mean "the red one".
-
-    "It", and the object that "the other one" excludes, stay phrases of the category "it".
-    """
-    words = description(answer)
+    """Readings of an answer: "red" means "the red one"; "it" stays a phrase of the category "it"."""
+    words = answers.description(answer)
     bare = _BARE.match(words)
     if bare is not None and len(bare[1].split()) <= 2 and bare[1].lower() != "others":
         with suppress(NotUnderstoodError):
@@ -266,14 +300,11 @@ def parse_answer(answer: str) -> tuple[SpatialQuery, ...]:
 def _counted(words: str) -> tuple[SpatialQuery, ...]:
     """Readings of an answer; an ordinal without a side counts from the left, as in the questions asked back."""
     try:
-        return parse(words, later=True)
+        return parser.parse(words, later=True)
     except NotUnderstoodError as error:
         if error.reason != _COUNTS_UNSAID:
             raise
-    return parse(f"{words.rstrip(' .!?')} from the left", later=True)
-
-
-# ------------------------------------------------------------------------------------------------ other than
+    return parser.parse(f"{words.rstrip(' .!?')} from the left", later=True)
 
 
 def _without(queries: tuple[SpatialQuery, ...], what: str, answer: str) -> tuple[SpatialQuery, ...]:
@@ -299,15 +330,11 @@ def _without(queries: tuple[SpatialQuery, ...], what: str, answer: str) -> tuple
 
 def _says_other(phrase: NounPhrase) -> bool:
     """True if a phrase is "the other one": an object other than the one said before."""
-    return any(clause.relation == _OTHER_THAN and clause.anchors[0].category in _IT for clause in phrase.relations)
+    return any(clause.relation == _OTHER_THAN and clause.anchors[0].category in SETS.it for clause in phrase.relations)
 
 
 def _others(reading: SpatialQuery, earlier: NounPhrase, added: NounPhrase | None = None) -> tuple[SpatialQuery, ...]:
-    """Readings of "the other one": another object that the earlier words describe, or any other of the kind.
-
-    Returns:
-        Both, or only `reading` if the earlier words named only the kind.
-    """
+    """Readings of "the other one": one that the earlier words describe, and any of the kind, if that is more."""
     bare = _kind(earlier, earlier.attributes)
     if bare == earlier:
         return (reading,)
@@ -332,9 +359,6 @@ def _apart(phrase: NounPhrase, anchor: NounPhrase) -> NounPhrase:
     return _relating(phrase, RelationClause(_OTHER_THAN, (anchor,)))
 
 
-# ------------------------------------------------------------------------------------------------ phrases inside
-
-
 def _relating(phrase: NounPhrase, *clauses: RelationClause) -> NounPhrase:
     return dataclasses.replace(phrase, relations=(*phrase.relations, *clauses))
 
@@ -345,11 +369,11 @@ def _seen_from(said: NounPhrase, frame: FrameOfReference, *, whatever_said: bool
     def replaced(stated: FrameOfReference | None, framed: bool) -> FrameOfReference | None:
         return frame if framed and (whatever_said or stated is None) else stated
 
-    ordered = said.superlative in FRAMED_SUPERLATIVES
-    ordered = ordered or (said.ordinal is not None and said.ordinal.from_ in FRAMED_ORDERS)
-    said = in_anchors(said, partial(_seen_from, frame=frame, whatever_said=whatever_said))
+    ordered = said.superlative in lexicon.FRAMED_SUPERLATIVES
+    ordered = ordered or (said.ordinal is not None and said.ordinal.from_ in lexicon.FRAMED_ORDERS)
+    said = part_words.in_anchors(said, partial(_seen_from, frame=frame, whatever_said=whatever_said))
     relations = tuple(
-        dataclasses.replace(clause, frame=replaced(clause.frame, is_framed(clause.relation)))
+        dataclasses.replace(clause, frame=replaced(clause.frame, vocabulary.is_framed(clause.relation)))
         for clause in said.relations
     )
     return dataclasses.replace(said, relations=relations, frame=replaced(said.frame, ordered))
@@ -361,13 +385,10 @@ def _mapped(
     """The query with every phrase changed, and the frame of destinations set."""
 
     def clause(said: _Related) -> _Related:
-        seen_from = frame if frame is not None and is_framed(said.relation) else said.frame
-        return dataclasses.replace(with_anchors(said, phrase), frame=seen_from)
+        seen_from = frame if frame is not None and vocabulary.is_framed(said.relation) else said.frame
+        return dataclasses.replace(part_words.with_anchors(said, phrase), frame=seen_from)
 
-    return mapped(query, phrase, clause)
-
-
-# ------------------------------------------------------------------------------------------------ adding up
+    return part_words.mapped(query, phrase, clause)
 
 
 def _with_target(query: SpatialQuery, answer: str, target: NounPhrase, share: float = 1.0) -> SpatialQuery:
@@ -383,11 +404,11 @@ def _with_target(query: SpatialQuery, answer: str, target: NounPhrase, share: fl
 
 def _replaced(phrase: NounPhrase, earlier: NounPhrase) -> NounPhrase:
     """Replace every "it" in a phrase by `earlier`; "the other one" takes its noun."""
-    if phrase.category in _IT:
+    if phrase.category in SETS.it:
         return _relating(earlier, *phrase.relations)
     apart = any(clause.relation == _OTHER_THAN for clause in phrase.relations)
     category = earlier.category if apart and phrase.category == _GENERIC else phrase.category
-    return dataclasses.replace(in_anchors(phrase, partial(_replaced, earlier=earlier)), category=category)
+    return dataclasses.replace(part_words.in_anchors(phrase, partial(_replaced, earlier=earlier)), category=category)
 
 
 def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase:
@@ -408,13 +429,8 @@ def _combined(first: NounPhrase, added: NounPhrase, category: str) -> NounPhrase
 
 
 def _categories(first: str, added: str, one: object) -> dict[str, float]:
-    """Possible names of the object after an answer, with the share of each reading.
-
-    "One", and the same noun again, keep the noun. Another noun with "one" tells its kind: "the bonnet one" of the
-    chicks is a bonnet chick. Without "one" it is more likely an object with its own name ("the mug"), if the scene has
-    one.
-    """
-    if added in (_GENERIC, first, *_IT):
+    """Names of the object after an answer, with shares: "the bonnet one" of the chicks is a bonnet chick."""
+    if added in (_GENERIC, first, *SETS.it):
         return {first: 1.0}
     if first == _GENERIC or added.endswith(f" {first}"):
         return {added: 1.0}

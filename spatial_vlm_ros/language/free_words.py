@@ -4,9 +4,7 @@
 A model points at an object whatever the words say. So the words must have the shape of a request for one object: after
 polite words a verb of picking up, giving or finding, or none, and then one object ("the thing …", "what I …"). That
 is a list of what is allowed: warnings, other actions and statements have other shapes, however many words they have.
-Words are held back, too, that ask for a place, a second step or an answer, that deny or take back something, or that
-the grammar knows and refuses (answers.toml).
-What the grammar reads before and after the refused part is kept, so that it can be measured.
+Words are held back, too, that answers.toml or the grammar refuses. What is read around the refused part is kept.
 """
 
 from __future__ import annotations
@@ -18,15 +16,11 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, pairwise
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError, RefusedWords
-from spatial_vlm_ros.language.acts import ACTIONS, WISHED, WISHES, patterns_of
-from spatial_vlm_ros.language.answers import classify
-from spatial_vlm_ros.language.dialogue import description_of
+from spatial_vlm_ros.language import answers, dialogue, parser
 from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lexicon import TIMES, is_participle
-from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.parser import account, parse, tokens_of
-from spatial_vlm_ros.language.patterns import all_phrases, read_table, word_set
-from spatial_vlm_ros.language.words import Word, WordRole, is_plural, split
+from spatial_vlm_ros.language.lexicon import ACTIONS, TIMES, WISHED, WISHES, is_participle, patterns_of
+from spatial_vlm_ros.language.patterns import SETS, all_phrases, read_table, word_set
+from spatial_vlm_ros.language.words import Token, Word, WordRole, singular, split
 from spatial_vlm_ros.types import NounPhrase, RelationClause
 
 _MOVERS = ("take", "bring", "give", "deliver")
@@ -37,46 +31,11 @@ OPENINGS = all_phrases((
 ))  # fmt: skip
 """Phrases of the grammar that ask to pick up, give or find one object; they may come before free words."""
 _LONGEST = max(len(phrase.split(" ")) for phrase in OPENINGS)
-_ARTICLES = word_set("the a an my our your his her their its this that")
-_PEOPLE = word_set("i we he she they people someone somebody")
-_SUBJECTS = _PEOPLE | word_set("the a my our your his her their")
-_ASKING_NEXT = word_set("do does did are were should would could can will shall might may must")
-_RELATIVE = _PEOPLE | word_set("you that which who whose whom")
-_BEHIND = word_set("DET PRON PERSON QTY NUM UNITLESS DIST REL SIDE FROM THATIS IS FRAME COMMA STOP OF AND")
-"""Tokens that may follow the noun: a relative clause, a relation, or a word that is judged by itself."""
-_SEVERAL = word_set("both all every everything each any these those some")
-_NAMING = word_set("NOUN ADJ SUP ORD")
-_COUNTING = word_set("NUM QTY ALONE PORTION UNCOUNTED")
-_FREE = word_set("what whatever whichever")
-_CALLING = word_set("please hey hi hello ok okay well so now robot ,")
-_GIVING = word_set("give bring deliver")
-_PLACES = word_set("place space room spot area")
+_SUBJECTS = SETS.people | word_set("the a my our your his her their")
+_RELATIVE = SETS.people | word_set("you that which who whose whom")
 _GOING = all_phrases(("over|up|down|back? to", "toward|towards", "over toward|towards", "back? into|onto"))
-_AWAY = word_set("home upstairs downstairs outside indoors outdoors there here away back elsewhere")
-_PURPOSE = word_set("use uses used using needed tries tried enough supposed ready")
-"""Words before a "to" that begins a purpose: "what I use to open bottles"."""
-_LIKING = word_set("like likes liked love loves loved want wants wanted need needs have has had try")
-"""The same, but after a verb that moves objects ("get the mug that she loves to Bob")."""
-_OWNING = word_set("belong belongs belonging")
-_MOVING = word_set("take bring give deliver get fetch pass hand i")
-_WITH = frozenset({"together with", "along with", "as well as", "plus"})
-_ENDS_CLAUSE = word_set("REL COMMA SIDE STOP AND FROM")
-_GOES_ON = word_set("REL SIDE FROM THATIS FRAME")
-"""Tokens that may follow a comma or "and": more about the same object."""
-_ASKING = word_set("""
-    how what what's which where where's who whose whom when why is are was were does did isn't aren't whether if count
-""")
-_POLITE = word_set("could can would will may might please")
-_LEADING = word_set("VERB UNKNOWN_VERB VERB_HERE")
-_LINKING = word_set("AND BUT COMMA STOP")
-_NEXT = word_set(
-    "then afterwards afterward next finally dann danach anschließend ensuite puis luego después poi daarna"
-)
 _PLACING = {pattern.split(" ")[0] for pattern in ACTIONS["place"]} - {"chuck|bung|sling|lob|toss|throw|slide"}
 _PLACE_VERBS = frozenset(verb for words in _PLACING for verb in words.split("|")) - {"rest", "keep"}
-_PER = word_set("a an per every each in")  # "once a day"
-_COURTEOUS = word_set("POLITE PLEASANTRY INTENSIFIER")
-_ORDERING = word_set("SUP ORD PLACED SIDE FROM FROM_BEFORE")
 _MOST_PARTS = 24  # words after the refused part at which a relation may begin
 _TRAILING = re.compile(r"[\s,;:]*(?:\b(?:that|which|who|whom)\b)?[\s,;:]*$", re.IGNORECASE)
 
@@ -97,14 +56,9 @@ _MORE_STEPS = "they have several steps or name several objects, but a model can 
 
 @dataclass(frozen=True)
 class PartialReading:
-    """The understood part of words that are refused as a whole.
+    """The understood part of words that are refused as a whole."""
 
-    Args:
-        head: description of the object before the refused part, for example "red mug" or "leftmost object"; None if
-            there is none.
-    """
-
-    head: NounPhrase | None = None
+    head: NounPhrase | None = None  # description of the object before the refused part: "red mug", "leftmost object"
     clauses: tuple[RelationClause, ...] = ()
     unread: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
@@ -116,23 +70,25 @@ def held_back(instruction: str, kind: RefusedWords = "unknown words") -> str | N
 
 
 def _reasons(instruction: str, kind: RefusedWords) -> Iterator[str]:
-    if classify(instruction).kind != "words":
+    if answers.classify(instruction).kind != "words":
         yield "they answer a question, but no question is open"
-    words, roles = split(instruction), account(instruction)
+    words, roles = split(instruction), parser.account(instruction)
     texts = [word.text for word in words]
     opening, place = _start_of(words, roles)
     asked = texts[place:]
     first = next((text for text in texts if text[0].isalnum()), "")
     describes = len(asked) > 1 and asked[0] == "what" and asked[1] in _SUBJECTS  # "what I drink from"
-    if (first in _ASKING and not describes) or ("?" in texts[-1] and first not in _POLITE):
+    if (first in SETS.asking_first and not describes) or ("?" in texts[-1] and first not in SETS.polite):
         yield "a model that points at an object cannot answer a question"
-    courteous = [role for role in roles if role.role in _COURTEOUS]  # "if you don't mind", "rather"
+    courteous = [role for role in roles if role.role in SETS.courteous]  # "if you don't mind", "rather"
     meant = [w.text for w in words if not any(role.start <= w.start < role.end for role in courteous)]
-    said = [phrase for a, b in pairwise((*meant, "")) for phrase in (f"{a} {b}", a) if not (a == "once" and b in _PER)]
+    said = [
+        phrase for a, b in pairwise((*meant, "")) for phrase in (f"{a} {b}", a) if not (a == "once" and b in SETS.per)
+    ]
     for why, phrases in _AGAINST.items():
         yield from (f"{phrase!r} {why}" for phrase in said if phrase in phrases)
     yield from _by_verbs(instruction, texts, roles)
-    yield from _misshapen(words, place, opening, tokens_of(instruction))
+    yield from _misshapen(words, place, opening, parser.tokens_of(instruction))
     if kind != "unknown words":
         yield "the words are known, and what they ask for is not supported"
 
@@ -141,17 +97,14 @@ def _by_verbs(instruction: str, words: Sequence[str], roles: Sequence[WordRole])
     def said(*kinds: str) -> list[str]:
         return [instruction[role.start : role.end].lower() for role in roles if role.role in kinds]
 
-    if not _PLACE_VERBS.isdisjoint(said(*_LEADING)) or "into" in words or "onto" in words:
+    if not _PLACE_VERBS.isdisjoint(said(*SETS.leading)) or "into" in words or "onto" in words:
         yield _GOES
     if next((role.role for role in roles if role.role != "POLITE"), "") == "UNKNOWN_VERB":
         yield "they ask for an action that is not known here, but a model can only point at an object"
-    led = [pair for pair in pairwise((WordRole(0, 0, "STOP"), *roles)) if pair[1].role in _LEADING]
-    begun = [before.role for before, _ in led if before.role not in _LEADING]
-    if not (_NEXT - set(said("REL"))).isdisjoint(words) or not _LINKING.isdisjoint(begun[1:]):  # not "next to"
+    led = [pair for pair in pairwise((WordRole(0, 0, "STOP"), *roles)) if pair[1].role in SETS.leading]
+    begun = [before.role for before, _ in led if before.role not in SETS.leading]
+    if not (SETS.next - set(said("REL"))).isdisjoint(words) or not SETS.linking.isdisjoint(begun[1:]):  # not "next to"
         yield _STEPS
-
-
-# ------------------------------------------------------------------------------------------------ the shape
 
 
 def _start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, int]:
@@ -167,24 +120,20 @@ def _start_of(words: Sequence[Word], roles: Sequence[WordRole]) -> tuple[str, in
 
 
 def _misshapen(words: Sequence[Word], place: int, opening: str, tokens: Sequence[Token]) -> Iterator[str]:
-    """Reasons why words do not have the shape that a model may be asked about.
-
-    Args:
-        tokens: in the order of the grammar.
-    """
+    """Reasons why words do not have the shape that a model may be asked about."""
     rest = words[place:]
     if not rest:
         yield "they do not name an object"
         return
     said = [token for token in tokens if token.start >= rest[0].start]
     texts = [word.text for word in rest]
-    if not opening and texts[0] in _FREE and not _CALLING.issuperset(word.text for word in words[:place]):
+    if not opening and texts[0] in SETS.free and not SETS.calling.issuperset(word.text for word in words[:place]):
         yield _NO_SHAPE  # "you know what my niece likes"
     yield from _known_refusals(said)
     yield from _not_one_object(texts, said, opening)
     if texts[0] != "something" and not opening and any(token.kind == "IS" for token in said):
         yield "they state something and ask for nothing"
-    if any(token.text in _FREE for token in said if token.start > rest[0].start):
+    if any(token.text in SETS.free for token in said if token.start > rest[0].start):
         yield "they name two objects, but a model can point only at one"
     yield from _going_away(opening, texts, said)
     yield from _going_on(said)
@@ -196,34 +145,34 @@ def _misshapen(words: Sequence[Word], place: int, opening: str, tokens: Sequence
 def _not_one_object(texts: Sequence[str], tokens: Sequence[Token], opening: str) -> Iterator[str]:
     """Reasons why words do not begin with one object."""
     first, second = texts[0], texts[1] if len(texts) > 1 else ""
-    if first in _FREE:
-        if second == "ones" or (second in _ASKING_NEXT if opening else second not in _SUBJECTS):
+    if first in SETS.free:
+        if second == "ones" or (second in SETS.asking_next if opening else second not in _SUBJECTS):
             yield _NO_SHAPE
         return
     if first == "something":
         return
-    named = list(dropwhile(lambda token: token.kind == "DET" and token.text in _ARTICLES, tokens))
-    counted = next((some[0].text for some in (tokens, named) if some and some[0].kind in _COUNTING), None)
-    if first in _SEVERAL or counted is not None:
+    named = list(dropwhile(lambda token: token.kind == "DET" and token.text in SETS.determiners, tokens))
+    counted = next((some[0].text for some in (tokens, named) if some and some[0].kind in SETS.counting), None)
+    if first in SETS.several or counted is not None:
         yield _SEVERAL_MEANT.format(counted or first)
     if first == "your":
         yield "they mention the robot itself"  # "take your gripper off the mug that I love"
-    if first not in _ARTICLES or not named or named[0].kind not in _NAMING:
+    if first not in SETS.determiners or not named or named[0].kind not in SETS.naming_kinds:
         yield _NO_SHAPE
         return
-    ended = next((n for n, token in enumerate(named) if token.kind not in _NAMING), len(named))
+    ended = next((n for n, token in enumerate(named) if token.kind not in SETS.naming_kinds), len(named))
     head, behind = named[ended - 1].text, named[ended] if ended < len(named) else None
-    if head == "ones" or is_plural(head):
+    if head == "ones" or singular(head) != head:
         yield _SEVERAL_MEANT.format(head)
-    if any(token.text in _PLACES for token in named[:ended]):
+    if any(token.text in SETS.places for token in named[:ended]):
         yield "they ask for a place, but a model only points at an object"
     if behind is None:
         return
-    if behind.kind == "DET" and opening in _GIVING:
+    if behind.kind == "DET" and opening in SETS.giving:
         yield "they may say whom to give it to, but a model can point only at one object"
     if behind.kind == "OF" and any(token.kind not in ("DET", "NOUN", "ADJ") for token in named[ended + 1 : ended + 2]):
         yield "they ask for a part, or for several objects, but a model can point only at one object"
-    if behind.kind not in _BEHIND and behind.text not in _RELATIVE:
+    if behind.kind not in SETS.behind and behind.text not in _RELATIVE:
         yield _NO_SHAPE  # "my niece loves …", "get the mug filled"
 
 
@@ -253,22 +202,23 @@ def _going_away(opening: str, texts: Sequence[str], tokens: Sequence[Token]) -> 
             continue
         if after is not None and after.text in ("here", "there"):
             yield _GOES
-        if token.text not in _GOING or before is None or (after is not None and after.kind in _ENDS_CLAUSE):
+        if token.text not in _GOING or before is None or (after is not None and after.kind in SETS.ends_clause):
             continue
-        if after is not None and not (token.text == "to" and _says_what_for(before, after, verb)):
+        word = before.text.split(" ")[-1]
+        if token.text == "to" and after is not None:  # what begins a purpose or an owner is not a place
+            what_for = word in SETS.purpose or (word in SETS.liking and verb not in SETS.moving)
+            after = None if word in SETS.owning or (after.kind != "DET" and what_for) else after
+        if after is not None:
             yield _GOES
     moved = any(
-        word in _AWAY and before not in ("at", "in") and after != "from" and (verb in _MOVERS or word == "home")
+        word in SETS.elsewhere
+        and before not in ("at", "in")
+        and after != "from"
+        and (verb in _MOVERS or word == "home")
         for before, word, after in zip(("", *texts), texts, (*texts[1:], ""), strict=False)
     )
     if moved and opening:
         yield _GOES
-
-
-def _says_what_for(before: Token, after: Token, verb: str) -> bool:
-    """True if "to" begins a purpose or an owner, not a place."""
-    word = before.text.split(" ")[-1]
-    return word in _OWNING or (after.kind != "DET" and (word in _PURPOSE or (word in _LIKING and verb not in _MOVING)))
 
 
 def _going_on(tokens: Sequence[Token]) -> Iterator[str]:
@@ -279,11 +229,13 @@ def _going_on(tokens: Sequence[Token]) -> Iterator[str]:
             yield "they contain several sentences"
         if token.kind == "AND" and not behind:
             yield _MORE_STEPS
-        if token.text in _WITH or (token.kind in ("COMMA", "AND") and behind and behind[0].kind not in _GOES_ON):
+        if token.text in SETS.together_with or (
+            token.kind in ("COMMA", "AND") and behind and behind[0].kind not in SETS.goes_on
+        ):
             next_one = behind[:1] if token.kind == "COMMA" else []
             one = any(each.kind == "DET" for each in next_one) and any(each.text == "one" for each in behind)
             relative = any(each.text in ("that", "which", "whose", "who") for each in next_one)
-            last = next((each for each in reversed(tokens[:n]) if each.kind in _ENDS_CLAUSE), None)
+            last = next((each for each in reversed(tokens[:n]) if each.kind in SETS.ends_clause), None)
             anchors = token.kind == "AND" and last is not None and _names(last, "between")
             if not (anchors or one or relative):
                 yield _MORE_STEPS
@@ -291,16 +243,13 @@ def _going_on(tokens: Sequence[Token]) -> Iterator[str]:
         yield "what 'it' or 'them' refers to is not known"
 
 
-# ------------------------------------------------------------------------------------------------ what is read
-
-
 def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
     """Read the understood parts of words that were refused."""
     with suppress(NotUnderstoodError):
-        whole = parse(instruction)[0].target  # everything was read, but a relation cannot be judged
+        whole = parser.parse(instruction)[0].target  # everything was read, but a relation cannot be judged
         return PartialReading(_alone(whole), whole.relations)
-    before, roles = _TRAILING.sub("", instruction[: span[0]]), account(instruction)
-    led = all(role.role in _LEADING or role.role == "POLITE" for role in roles if role.start < len(before))
+    before, roles = _TRAILING.sub("", instruction[: span[0]]), parser.account(instruction)
+    led = all(role.role in SETS.leading or role.role == "POLITE" for role in roles if role.start < len(before))
     head = None if led else _described(before)  # a lone "look for" would be read as a noun
     clauses = () if head is None else head.relations
     known_to, known_from = len(before), len(instruction)
@@ -310,7 +259,7 @@ def partial_reading(instruction: str, span: tuple[int, int]) -> PartialReading:
             clauses = (*clauses, *tail.relations)
             known_from = known_from if _orders(tail) else start
             break
-    ordering = [token for token in tokens_of(instruction) if token.kind in _ORDERING]
+    ordering = [token for token in parser.tokens_of(instruction) if token.kind in SETS.ordering]
     said_first = [token for token in ordering if token.start < known_to and token.kind not in ("FROM", "FROM_BEFORE")]
     if head is None or len(said_first) > _orders(head, inside=True):
         known_to = 0
@@ -344,6 +293,6 @@ def _relations_from(roles: Sequence[WordRole], start: int) -> list[int]:
 def _described(words: str) -> NounPhrase | None:
     """The object that some words describe, as a command or not; None if they are not understood."""
     try:
-        return description_of(words) or parse(words)[0].target
+        return dialogue.description_of(words) or parser.parse(words)[0].target
     except (InputError, NotUnderstoodError):
         return None

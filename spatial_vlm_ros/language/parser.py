@@ -13,32 +13,17 @@ from functools import lru_cache
 from typing import Any
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.distances import is_unit
-from spatial_vlm_ros.language.lexicon import MOVING, NOT, NUMBERS, ONE_OF, SURFACE
-from spatial_vlm_ros.language.lookahead import Token
-from spatial_vlm_ros.language.part_words import in_anchors, in_parts, mapped, unstacked, with_anchors
-from spatial_vlm_ros.language.patterns import word_set
-from spatial_vlm_ros.language.phrases import WITH_AND_WITHOUT, feature_of, phrase_of
+from spatial_vlm_ros.language import distances, lexicon, part_words, revising, spoken, tagging, vocabulary
+from spatial_vlm_ros.language.assembly import feature_of, phrase_of
+from spatial_vlm_ros.language.patterns import SETS
 from spatial_vlm_ros.language.questions_of_space import ranked, read_question
-from spatial_vlm_ros.language.refusals import no_order, refused, unexpected
-from spatial_vlm_ros.language.revising import (
-    asks_to_stop,
-    check_idioms,
-    choices,
-    corrected,
-    waits,
-    without_condition,
-)
-from spatial_vlm_ros.language.sentence import TOPIC, Attachable, Phrase, RelationWords, VerbPhrase
-from spatial_vlm_ros.language.spoken import plainer
+from spatial_vlm_ros.language.refusals import TOPIC, Attachable, Phrase, VerbPhrase, no_order, refused, unexpected
 from spatial_vlm_ros.language.steps import readings_of
-from spatial_vlm_ros.language.tagging import Tagger
-from spatial_vlm_ros.language.vocabulary import takes_two
-from spatial_vlm_ros.language.word_order import REORDERED, in_order
 from spatial_vlm_ros.language.words import (
     MAX_LENGTH,
     SLIP,
     TAKEN_BACK,
+    Token,
     Word,
     WordRole,
     accounted,
@@ -68,7 +53,6 @@ def _table() -> dict[str, Any]:
 
 
 _WRITTEN = re.compile(r"[\d.,½¼¾/]+([a-z]+)")  # a number with its unit, in one word
-_THINGS_TOO = frozenset({"foot", "feet", "hand", "hands", "finger", "fingers", "yard", "yards", "m", "meter", "meters"})
 
 
 def _consistent(readings: Iterable[SpatialQuery], instruction: str) -> list[SpatialQuery]:
@@ -83,7 +67,7 @@ def _consistent(readings: Iterable[SpatialQuery], instruction: str) -> list[Spat
                 raise refused(instruction, "DIST", *said)
             related = {(clause.relation, clause.anchors, clause.negated) for clause in phrase.relations}
             clashes += any((name, anchors, not negated) in related for name, anchors, negated in related)
-            clashes += any(f"{NOT}{word}" in phrase.attributes for word in phrase.attributes)
+            clashes += any(f"{lexicon.NOT}{word}" in phrase.attributes for word in phrase.attributes)
             bare = replace(phrase, relations=())
             clashes += any(c.relation == "other than" and bare in c.anchors for c in phrase.relations)
         found += [] if clashes else [reading]
@@ -95,14 +79,14 @@ def _length_in(phrase: NounPhrase) -> str:
     words = phrase.category.split()
     for word in words[len(words) > 1 :]:  # "the 13mm socket" has a name
         written = _WRITTEN.fullmatch(word)
-        if written is not None and is_unit(written[1]):
+        if written is not None and distances.is_unit(written[1]):
             return word
     if words in (["half"], ["halve"]) and phrase.superlative is None and not phrase.relations:
         return "half"  # "a foot and a half between the cans"
     first = words[0] if words else ""
     counted = phrase.count not in (None, -1) and len(words) > 1
-    alone = len(words) == 1 and first not in _THINGS_TOO
-    return first if is_unit(first) and (alone or counted) else ""
+    alone = len(words) == 1 and first not in SETS.things_too
+    return first if distances.is_unit(first) and (alone or counted) else ""
 
 
 def _phrases(query: SpatialQuery) -> list[NounPhrase]:
@@ -111,9 +95,9 @@ def _phrases(query: SpatialQuery) -> list[NounPhrase]:
 
     def noted(phrase: NounPhrase) -> NounPhrase:
         found.append(phrase)
-        return in_anchors(phrase, noted)
+        return part_words.in_anchors(phrase, noted)
 
-    mapped(query, noted, lambda said: with_anchors(said, noted))
+    part_words.mapped(query, noted, lambda said: part_words.with_anchors(said, noted))
     return found
 
 
@@ -124,27 +108,14 @@ _STATED = re.compile(
     r"|upwards|downwards|left|right)\b(?!\s+(?:of|to|top|the|an?|my|your|our|his|her|its|this|that|these|those|front)\b)",
     re.IGNORECASE,
 )
-_LAYING = frozenset({"lay", "rest", "balance", "drape", "spread", "stretch"})  # then "across" is on top
-_ANYTHING = frozenset({"something", "anything", "stuff"})
-_PARTITIVE = frozenset({"part of", "out of", "taken out of", "from", "among"})
 _LINKS = {"AND": "and", "BUT": "but", "COMMA": "comma"}
-_COMMA_MEANS_NOTHING_AFTER = word_set("VERB DET FRAME AND BUT THEN COMMA REL IS WHICH THATIS")
-_COMMA_MEANS_NOTHING_BEFORE = frozenset({"FRAME", "AND", "BUT", "THEN", "IS", "COMMA", "FROM"})
-
 
 _CORRECTING = re.compile(r"\b(?:actually|mean|instead|no|rather|sorry|oops|wait)\b", re.IGNORECASE)
 """Words that may take back the sentence before."""
 
 
 def settle(tokens: list[Token], joins: bool = True) -> list[Token]:
-    """Drop commas without meaning, join commands over a full stop, and move a leading frame of reference to the end.
-
-    Args:
-        joins: False if a sentence may take back the one before it.
-
-    Returns:
-        Tokens as grammar.lark expects them.
-    """
+    """Tokens for grammar.lark: no idle commas, leading frames last, commands joined over full stops if `joins`."""
     leading = 0
     while leading < len(tokens) and tokens[leading].kind in ("FRAME", "COMMA"):
         leading += 1
@@ -168,7 +139,7 @@ def settle(tokens: list[Token], joins: bool = True) -> list[Token]:
             if before == "FRAME" and after == "VERB":
                 kept.append(token)  # "the mug left of the box from my side, grab it"
                 continue
-            if before in _COMMA_MEANS_NOTHING_AFTER or after in _COMMA_MEANS_NOTHING_BEFORE:
+            if before in SETS.comma_means_nothing_after or after in SETS.comma_means_nothing_before:
                 continue
             if before in ("ADJ", "SUP", "NUM", "ORD") and after in ("ADJ", "NOUN", "SUP"):
                 continue
@@ -221,20 +192,20 @@ class _Builder:
         return self._clause(relation, frames, phrase, negated)
 
     def _clause(self, token: Token, frames: list[Token], phrase: Phrase, negated: bool) -> Attachable:
-        words: RelationWords = token.value
-        if words.name in WITH_AND_WITHOUT and (feature := feature_of(phrase)) is not None:
+        words: vocabulary.RelationWords = token.value
+        if words.name in SETS.with_and_without and (feature := feature_of(phrase)) is not None:
             if (stated := _STATED.match(self.instruction, phrase.end)) is not None:  # "with the lid off"
                 raise refused(self.instruction, "state of part", token, replace(phrase, end=stated.end()))
-            denied = NOT if negated != (words.name == "without") else ""
+            denied = lexicon.NOT if negated != (words.name == "without") else ""
             return Attachable("adjective", token.start, phrase.end, relative=True, words=(denied + feature,))
         frame = frames[0].value[0] if frames else words.frame
         said = self.instruction[phrase.start : phrase.end]
-        if phrase.elliptic and (said.isdecimal() or said.lower() in NUMBERS):
+        if phrase.elliptic and (said.isdecimal() or said.lower() in lexicon.NUMBERS):
             raise refused(self.instruction, "UNITLESS", phrase)  # "left of the box by 5"
         if words.also and negated:
             raise refused(self.instruction, "negated corner", token)
         before = self.tokens[next(i for i, each in enumerate(self.tokens) if each is token) - 1]
-        apart = words.name == "other than" and before.text == SURFACE
+        apart = words.name == "other than" and before.text == lexicon.SURFACE
         return Attachable(
             "clause", token.start, phrase.end, negated=negated, name=words.name, frame=frame, motion=words.motion,
             phrase=phrase, distance=words.distance, tight=apart or (words.name == "part of" and token.text == "of"),
@@ -265,7 +236,7 @@ class _Builder:
             return Attachable("adjective", *span, words=(first.value, *(token.value for token in others)))
         if " and " in self.instruction[others[0].start : span[1]].lower():
             raise refused(self.instruction, "negated which", first, others[-1])
-        return Attachable("adjective", *span, words=tuple(NOT + token.value for token in others))
+        return Attachable("adjective", *span, words=tuple(lexicon.NOT + token.value for token in others))
 
     def frame(self, token: Token) -> Attachable:
         return Attachable("frame", token.start, token.end, frame=token.value[0])
@@ -291,7 +262,7 @@ class _Builder:
             there = item.said == "against" or (head.refers is not None and item.name != "from")
             if item.phrase is not None and there:
                 raise refused(self.instruction, "held there", item)
-        for item in items if verb.text.split(" ")[0] in _LAYING else ():
+        for item in items if verb.text.split(" ")[0] in SETS.laying else ():
             item.name = "on" if item.said == "across" else item.name
         end = items[-1].end if items else head.end
         return [VerbPhrase(verb.value, head, items, verb.start, end, verb.text), *further]
@@ -326,16 +297,13 @@ class _Builder:
         return [put or VerbPhrase(TOPIC, head, items, head.start, end), *steps]
 
     def _unclear(self, head: Phrase, items: Sequence[Attachable], step: VerbPhrase) -> bool:
-        """True if "it" after a statement may be another object than its subject.
-
-        "The pen is in the drawer, open it"; "all are green but one, take that"; "the mug is on the tray, put it by it".
-        """
+        """True if "it" after a statement may not be its subject ("all are green but one, take that")."""
         several = [n for n, item in enumerate(items) if item.kind == "also"]
-        more = any(n == 0 or not takes_two(items[n - 1].name) for n in several)
+        more = any(n == 0 or not vocabulary.takes_two(items[n - 1].name) for n in several)
         more = more or any(item.kind == "also" or (item.phrase and item.phrase.refers) for item in step.items)
         one = step.head.refers == "it" and head.count not in (None, 1)
         related = any(item.phrase for item in items)
-        return more or one or step.head.refers not in ("it", "them") or (related and step.action not in MOVING)
+        return more or one or step.head.refers not in ("it", "them") or (related and step.action not in lexicon.MOVING)
 
     def inverted(self, *parts: Any) -> list[VerbPhrase]:
         linked = next(i for i, part in enumerate(parts) if isinstance(part, Token))
@@ -346,12 +314,12 @@ class _Builder:
         verb = next((i for i, part in enumerate(parts) if isinstance(part, Token)), len(parts))
         items = [part for part in parts[:verb] if isinstance(part, Attachable)]
         steps = [part for part in parts[:verb] if isinstance(part, VerbPhrase)] or self.command(*parts[verb:])
-        if items[0].kind == "adjective" or items[0].name in WITH_AND_WITHOUT or items[0].said == "before":
+        if items[0].kind == "adjective" or items[0].name in SETS.with_and_without or items[0].said == "before":
             raise refused(self.instruction, "VERB", steps[0])  # with a tool, or in time
         refers = any(item.phrase is not None and item.phrase.refers for item in steps[0].items)
         if items[0].name == "other than" and len(items) > 1 and refers:  # "rather than the can in front, the one by it"
             raise refused(self.instruction, "unclear it", steps[0])
-        several = items[0].phrase if items[0].name in _PARTITIVE else None
+        several = items[0].phrase if items[0].name in SETS.partitive else None
         if several is not None and several.count not in (None, 1) and steps[0].head.one:
             return [_one_of(several, items[1:], steps[0]), *steps[1:]]
         return [_described(steps[0], items), *steps[1:]]
@@ -406,7 +374,7 @@ class _Builder:
         if isinstance(rest[0], Phrase):
             return [VerbPhrase("find", rest[0], list(rest[1:]))]
         several = " of " in which.text
-        determiner = Token("QTY" if several else "DET", ONE_OF, which.start, which.end, "the")
+        determiner = Token("QTY" if several else "DET", lexicon.ONE_OF, which.start, which.end, "the")
         words = [part for part in rest if isinstance(part, Token) and part.kind != "IS"]
         return [VerbPhrase("find", phrase_of([determiner, *words], self.instruction), self._said_of_head(rest))]
 
@@ -463,12 +431,15 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
         NotUnderstoodError: the words are outside the grammar; it carries the span of the first part not understood.
     """
     words = split(instruction[:MAX_LENGTH]) if isinstance(instruction, str) else []
-    if asks_to_stop(words):
-        return (SpatialQuery(instruction, STOP, NounPhrase("object"), act="wait" if waits(instruction) else "stop"),)
+    if revising.asks_to_stop(words):
+        return (
+            SpatialQuery(
+                instruction, STOP, NounPhrase("object"), act="wait" if revising.waits(instruction) else "stop"
+            ),
+        )
     check(instruction)
     try:
-        said = _meant(words)
-        return _asked(said, instruction, later) or _read(said, instruction, later)
+        return _understood(words, instruction, later)
     except NotUnderstoodError as error:
         found = _amid_speech(words, instruction, later)
         if found is None:
@@ -488,20 +459,19 @@ def _amid_speech(
     words: list[Word], instruction: str, later: bool = False
 ) -> tuple[tuple[SpatialQuery, ...], list[Word], list[WordRole]] | None:
     """The readings of a command amid speech that says nothing about it, its words, and the roles of the others."""
-    for kept, roles in plainer(words, instruction):
+    for kept, roles in spoken.plainer(words, instruction):
         with contextlib.suppress(NotUnderstoodError):
             if no_order(kept, instruction) is None:
-                said = _meant(kept)
-                return _asked(said, instruction, later) or _read(said, instruction, later), kept, roles
+                return _understood(kept, instruction, later), kept, roles
     return None
 
 
-def _asked(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
-    """The readings of a question about space; none for other words."""
-    words, fluent, meant = said
+def _understood(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    """The readings of a question about space, or of other words."""
+    said = _, fluent, meant = _meant(words)
     asked = read_question(meant, instruction, lambda part: _read(_meant(part), instruction, later), later)
     if not asked:
-        return ()
+        return _read(said, instruction, later)
     # The frame of a question takes every word that does not stand in it.
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), WordRole(0, len(instruction), "FRAME")]
     told = {word.start: word for word in accounted(words, roles, instruction)}
@@ -513,18 +483,18 @@ def _asked(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ..
 
 def _meant(words: list[Word]) -> _Said:
     fluent = without_stumbles(words)
-    return words, fluent, corrected(fluent)
+    return words, fluent, revising.corrected(fluent)
 
 
 def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     words, *_ = said
-    check_idioms(words, instruction)
+    revising.check_idioms(words, instruction)
     tagger, roles, depends = _tagged(said)
     tokens = tagger.run()
     for token, before in zip(tokens[1:], tokens, strict=False):
-        if token.kind == "REL" and token.text == "to" and before.text in _ANYTHING:
+        if token.kind == "REL" and token.text == "to" and before.text in SETS.anything:
             raise refused(instruction, "purpose", before, token)  # "something to drink"
-    sentences = [steps_of(each, instruction) for each in choices(tokens)]
+    sentences = [steps_of(each, instruction) for each in revising.choices(tokens)]
     if depends and any(steps[0].action != TOPIC for steps in sentences):
         raise refused(instruction, "no condition", words[0])
     readings = ranked([query for each in sentences for query in readings_of(each, instruction, later)])
@@ -538,30 +508,28 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
     if not consistent:
         raise refused(instruction, "contradiction")
     consistent = list(ranked(consistent)) if len(consistent) < len(readings) else consistent
-    found = [replace(in_parts(reading), account=told) for reading in consistent]
+    found = [replace(part_words.in_parts(reading), account=told) for reading in consistent]
     # A stack may be one object for the detector, or the objects in it.
-    found += [other for reading in found for other in unstacked(reading)]
+    found += [other for reading in found for other in part_words.unstacked(reading)]
     return ranked(found) if len(found) > len(consistent) else tuple(found)
 
 
-def _tagged(said: _Said) -> tuple[Tagger, list[WordRole], bool]:
+def _tagged(said: _Said) -> tuple[tagging.Tagger, list[WordRole], bool]:
     words, fluent, meant = said
-    rest, depends = without_condition(meant)
-    plain, known = in_order(rest)
+    rest, depends = revising.without_condition(meant)
+    plain, known = revising.in_order(rest)
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), *lost(meant, rest, "IF")]
-    return Tagger(plain, known), [*roles, *lost(rest, plain, REORDERED)], depends
+    return tagging.Tagger(plain, known), [*roles, *lost(rest, plain, revising.REORDERED)], depends
 
 
 def account(instruction: str) -> tuple[WordRole, ...]:
     """The role of each word of an instruction, in the order said."""
     check(instruction)
     words = split(instruction)
-    if asks_to_stop(words):
+    if revising.asks_to_stop(words):
         return tuple(WordRole(word.start, word.end, "STOP") for word in words)
     try:
-        said = _meant(words)
-        if not _asked(said, instruction, False):
-            _read(said, instruction, False)
+        _understood(words, instruction, False)
         others: list[WordRole] = []
     except NotUnderstoodError:
         _, words, others = _amid_speech(words, instruction) or ((), words, [])
@@ -577,9 +545,6 @@ def tokens_of(instruction: str) -> tuple[Token, ...]:
     return tuple(_tagged(_meant(split(instruction)))[0].run())
 
 
-_SOURCES = frozenset({"from", "off", "taken out of"})
-
-
 def _check_place(tokens: list[Token], instruction: str) -> None:
     """Refuse "move the cup to the left", which names no place and does not mean the leftmost cup."""
     relative = any(token.kind == "THATIS" for token in tokens)
@@ -590,7 +555,7 @@ def _check_place(tokens: list[Token], instruction: str) -> None:
             raise refused(instruction, "not where", token)
         if token.kind == "NOT" and (after_object or joined) and not relative:
             raise refused(instruction, "only not where", token)
-        if token.kind == "REL" and token.value.name in _SOURCES and after_object:
+        if token.kind == "REL" and token.value.name in SETS.sources and after_object:
             raise refused(instruction, "only from where", token)
         if token.kind == "SIDE" and token.text.startswith("to "):
             raise refused(instruction, "side no place", token)

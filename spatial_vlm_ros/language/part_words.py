@@ -10,8 +10,8 @@ from itertools import chain
 from operator import is_
 from typing import Any, Final, Literal, TypeVar
 
-from spatial_vlm_ros.language.lexicon import CONTAINERS, PARTS, SUPERLATIVE_OF_SIDE, SURFACES
-from spatial_vlm_ros.language.patterns import WORDS
+from spatial_vlm_ros.language import lexicon
+from spatial_vlm_ros.language.patterns import SETS, WORDS
 from spatial_vlm_ros.language.refusals import refused
 from spatial_vlm_ros.types import Destination, NounPhrase, RelationClause, SpatialQuery, Step
 from spatial_vlm_ros.types.query import Preposition, SpaceQuestion
@@ -36,7 +36,7 @@ STOVES, DIVIDED, SHELVED, STEPPED = map(WORDS.words, ("stoves", "divided", "shel
 LIDDED, TRAYS = WORDS.words("lidded"), WORDS.words("trays")
 CHESTS, CLOSING = (WORDS.words("closing_chests") | WORDS.words(others) for others in ("open_chests", "closets"))
 OPEN_CONTAINERS, VESSELS = DIVIDED | WORDS.words("open_containers"), WORDS.words("vessels")
-WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | STEPPED | SURFACES | CONTAINERS
+WHOLES = STOVES | DIVIDED | CHESTS | SHELVED | STEPPED | lexicon.SURFACES | lexicon.CONTAINERS
 
 
 def is_tray(label: str) -> bool:
@@ -46,13 +46,13 @@ def is_tray(label: str) -> bool:
 
 def crossed(*sides: str | None, part: bool = True) -> tuple[str, ...]:
     """The directions that pick out a part together ("front left"), the one across last; empty if they do not cross."""
-    said = sorted(filter(None, sides), key=lambda side: (side in _ACROSS, side != "middle"))
+    said = sorted(filter(None, sides), key=lambda side: (side in SETS.across, side != "middle"))
     if not (part or SIDEWAYS.issuperset(said)):  # "the top left mug" may be on a board, or far away
         return ()
     if len(said) > 1:
         *first, last = said
-        fits = _DIRECTIONS.issuperset(said) and len(first) == 1 and first[0] != last in _ACROSS
-        return tuple(said) if fits and first[0] not in _ACROSS - {"middle"} else ()
+        fits = _DIRECTIONS.issuperset(said) and len(first) == 1 and first[0] != last in SETS.across
+        return tuple(said) if fits and first[0] not in SETS.across - {"middle"} else ()
     return tuple(said)
 
 
@@ -61,30 +61,21 @@ def counted_down(category: str) -> bool:
     return category.split()[-1] in DRAWERS
 
 
-# --------------------------------------------------------------------------------------------------
 # Meaning of a preposition beyond its relation: "on top of" a shelf is not on a lower board of it.
 
 ON_TOP_OF: Final[Literal["on top of"]] = "on top of"
 IN: Final[Literal["in"]] = "in"
 ON: Final[Literal["on"]] = "on"
 
-_IN = frozenset({"in", "into", "inside", "within"})
-_ON = frozenset({"on", "onto", "upon"})
-_TOP = frozenset({"top", "atop", "ontop", "upper"})
-
 
 def preposition_of(relation: str, words: str) -> Preposition | None:
-    """The preposition that a relation was said with; None if it adds nothing to the relation's name.
-
-    Args:
-        words: the words of the relation ("in the left half of").
-    """
+    """The preposition that a relation was said with ("in the left half of"); None if its name says as much."""
     if relation == "on":
-        return ON_TOP_OF if _TOP.intersection(words.split()) else None
+        return ON_TOP_OF if SETS.top.intersection(words.split()) else None
     if not relation.startswith("at the "):
         return None
     first = words.split(" ", 1)[0]
-    return IN if first in _IN else ON if first in _ON else None
+    return IN if first in SETS.said_in else ON if first in SETS.said_on else None
 
 
 def prepositions(phrase: NounPhrase) -> tuple[Preposition | None, ...]:
@@ -93,7 +84,6 @@ def prepositions(phrase: NounPhrase) -> tuple[Preposition | None, ...]:
     return tuple(chain.from_iterable(inside))
 
 
-# --------------------------------------------------------------------------------------------------
 # Change the phrases inside others.
 
 _Related = TypeVar("_Related", RelationClause, Destination)
@@ -145,26 +135,16 @@ def mapped(
     )  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------------------
 # Bring phrases about parts into one form: "the table centre" becomes "the centre of the table".
 # An object put "to" or standing "at" a part is on it. "The bin with the banana" has the banana in it or on it, if it is
 # something that holds objects.
 
 _PARTS = (ALONG_BOTH | CENTRES | EDGES) - DOORS
-_BOARDS = SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
-_FLAT = frozenset({"plate", "dish", "saucer"})
-_AT = frozenset({"at", "to", "by"})
-AT_SIDES = {superlative: side for side, superlative in SUPERLATIVE_OF_SIDE.items()}
+_BOARDS = lexicon.SURFACES - (SHELVED | CLOSING | DRAWERS | DIVIDED)  # flat, with no inside
+AT_SIDES = {superlative: side for side, superlative in lexicon.SUPERLATIVE_OF_SIDE.items()}
 """Relation to a whole for objects at its leftmost, … end."""
-_WITH_TOOLS = frozenset({"wipe", "push", "pull", "touch", "turn", "throw"})
-"""Actions whose "with the cloth" may name a tool, so that its meaning is not guessed."""
-_ONE_OF_SEVERAL = frozenset({"at the corner of", "at the edge of", "at the end of"})
-_COMPARING = frozenset({"closest to", "farthest from"})
-_IN_ROW = frozenset({"inside", "part of", "on"})
-_OF_TARGET = frozenset({"that", "that's", "which", "is", "lying", "sitting", "standing"})
-_ACROSS = frozenset({"leftmost", "rightmost", "middle"})
-SIDEWAYS = frozenset({"leftmost", "rightmost", "nearest", "farthest"})
-_DIRECTIONS = _ACROSS | {"nearest", "farthest", "highest", "lowest"}
+SIDEWAYS = SETS.sideways
+_DIRECTIONS = SETS.across | {"nearest", "farthest", "highest", "lowest"}
 _FLAT_SIDE = {"highest": "farthest", "lowest": "nearest"}
 
 
@@ -172,24 +152,21 @@ def in_parts(query: SpatialQuery) -> SpatialQuery:
     """Bring a query's phrases about parts into one form."""
     query = _destination_of_row(query)
     to = query.destination
-    if to is not None and to.relation in _ONE_OF_SEVERAL:
-        compared = [each.relation for anchor in to.anchors for each in anchor.relations if each.relation in _COMPARING]
+    if to is not None and to.relation in SETS.one_of_several:
+        compared = [
+            each.relation for anchor in to.anchors for each in anchor.relations if each.relation in SETS.comparing
+        ]
         if compared:
             part, whole = to.relation.split(" ")[2], to.anchors[0].category
             raise refused(query.instruction, "part compared", relation=compared[0], part=part, whole=whole)
     changed = mapped(query, _phrase, _placed)
-    return _with(changed, target=_phrase(query.target, tools=True)) if query.action in _WITH_TOOLS else changed
+    return _with(changed, target=_phrase(query.target, tools=True)) if query.action in SETS.with_tools else changed
 
 
 def corner_of(clause: RelationClause, also: tuple[str, ...]) -> RelationClause:
-    """The corner at some sides of a whole, as a place to put something: on it, or in it for a container.
-
-    Args:
-        clause: what was said, "at the corner of" the whole or at a side of it.
-        also: further sides ("at the back of", "at the left side of").
-    """
-    whole, at_sides = clause.anchors[0], clause.relation in SUPERLATIVE_OF_SIDE
-    *first, last = (SUPERLATIVE_OF_SIDE[side] for side in (clause.relation, *also)[not at_sides :])
+    """The corner of a whole between the side of a clause and others, as a place: on it, or in a container."""
+    whole, at_sides = clause.anchors[0], clause.relation in lexicon.SUPERLATIVE_OF_SIDE
+    *first, last = (lexicon.SUPERLATIVE_OF_SIDE[side] for side in (clause.relation, *also)[not at_sides :])
     corner = NounPhrase(
         "corner", superlative=first[0] if first else last, also=last if first else None, frame=clause.frame,
         relations=(RelationClause("part of", (whole,)),),
@@ -204,7 +181,7 @@ def _phrase(phrase: NounPhrase, tools: bool = False) -> NounPhrase:
     relations = tuple(each if tools and each.relation == "with" else _clause(each, phrase) for each in phrase.relations)
     *before, head = phrase.category.split(" ")
     owner = next((n for n, word in enumerate(before, 1) if word.endswith("'s")), 0)
-    if owner and head in PARTS:  # "the jar's lid"
+    if owner and head in lexicon.PARTS:  # "the jar's lid"
         whole = NounPhrase(" ".join(before[:owner]).removesuffix("'s"))
         name = " ".join((*before[owner:], head))
         return replace(phrase, category=name, relations=(RelationClause("part of", (whole,)), *relations))
@@ -233,11 +210,7 @@ def _touching(kind: str, end: str) -> tuple[RelationClause, ...]:
 
 
 def _member(phrase: NounPhrase, plain: str) -> NounPhrase:
-    """One of a stack ("the top book of the stack"), or a phrase whose relations may name stacks of other objects.
-
-    Args:
-        plain: relation to another one of the stack, if it is not said which one is meant.
-    """
+    """One of a stack, or a phrase that names stacks; `plain` relates it to another, if it is not said which one."""
     for clause in phrase.relations:
         kind = _stacked(clause.anchors[0], phrase.category)
         end = phrase.superlative or _SHARES_OF_STACK.get(clause.relation)
@@ -279,11 +252,11 @@ def _in_row(phrase: NounPhrase) -> NounPhrase:
         row = clause.anchors[0]
         *members, head = row.category.split(" ")
         noun = " ".join(members) or phrase.category
-        place = {"at the centre of": "middle", **SUPERLATIVE_OF_SIDE}.get(clause.relation)
+        place = {"at the centre of": "middle", **lexicon.SUPERLATIVE_OF_SIDE}.get(clause.relation)
         ordered = phrase.superlative is not None or phrase.ordinal is not None
         fits = ordered if place is None else not ordered
         said = row == NounPhrase(row.category) and head in ROWS and phrase.category in ("object", noun)
-        if said and fits and not clause.negated and (place is not None or clause.relation in _IN_ROW):
+        if said and fits and not clause.negated and (place is not None or clause.relation in SETS.in_row):
             rest = tuple(each for each in phrase.relations if each is not clause)
             return replace(phrase, category=noun, superlative=phrase.superlative or place, relations=rest)
     return phrase
@@ -295,8 +268,8 @@ def _of_row(phrase: NounPhrase) -> NounPhrase:
         row = clause.anchors[0]
         sides = [side for side in (row.superlative, row.also, phrase.superlative) if side is not None]
         named = row.also is None if _head(row) in ROWS else _head(row) in CORNERS and bool(row.also) and len(sides) == 2
-        if named and row.superlative and clause.relation in _IN_ROW and not clause.negated and not row.attributes:
-            ordered = sorted(sides, key=lambda side: (side in _ACROSS, side != "middle"))
+        if named and row.superlative and clause.relation in SETS.in_row and not clause.negated and not row.attributes:
+            ordered = sorted(sides, key=lambda side: (side in SETS.across, side != "middle"))
             rest = tuple(each for each in phrase.relations if each is not clause) + row.relations
             return replace(phrase, superlative=ordered[0], also=(*ordered[1:], None)[0], relations=rest)
     return phrase
@@ -305,13 +278,13 @@ def _of_row(phrase: NounPhrase) -> NounPhrase:
 def _destination_of_row(query: SpatialQuery) -> SpatialQuery:
     """Put an object into a compartment of a row, which is not where it is: "in the left slot in the back row"."""
     to, held = query.destination, query.target.relations
-    if to is None or not held or to.relation not in _IN_ROW or _head(to.anchors[0]) not in ROWS | CORNERS:
+    if to is None or not held or to.relation not in SETS.in_row or _head(to.anchors[0]) not in ROWS | CORNERS:
         return query
     *before, last = held
     if _head(last.anchors[0]) not in COMPARTMENTS or last.relation != "inside" or last.negated:
         return query
     on_board = any(_head(whole) in _BOARDS for clause in to.anchors[0].relations for whole in clause.anchors)
-    if on_board or _OF_TARGET.intersection(query.instruction.lower().split()):
+    if on_board or SETS.of_target.intersection(query.instruction.lower().split()):
         return query
     part = replace(last.anchors[0], relations=(*last.anchors[0].relations, RelationClause("inside", to.anchors)))
     to = replace(to, relation="inside", anchors=(part,))
@@ -321,9 +294,9 @@ def _destination_of_row(query: SpatialQuery) -> SpatialQuery:
 def _clause(clause: RelationClause, holder: NounPhrase | None = None) -> RelationClause:
     clause = _placed(clause)
     has = {"with": clause.relation, "without": "touching"}.get(clause.relation)  # "the cup without a saucer"
-    if holder is None or has is None or any(_head(anchor) in PARTS for anchor in clause.anchors):
+    if holder is None or has is None or any(_head(anchor) in lexicon.PARTS for anchor in clause.anchors):
         return clause
-    if _head(holder) in (SURFACES - DRAWERS) | _FLAT | LEVELS | BURNERS:
+    if _head(holder) in (lexicon.SURFACES - DRAWERS) | SETS.flat | LEVELS | BURNERS:
         has = "supporting"
     elif _head(holder) in OPEN_CONTAINERS | COMPARTMENTS:  # "the bin with the banana"
         has = "containing"
@@ -341,7 +314,7 @@ def _placed(said: _Related) -> _Related:
     ):  # fmt: skip
         first, second = (_FLAT_SIDE.get(side or "", side) for side in (corner.superlative, corner.also))
         return replace(said, relation="on", anchors=(replace(corner, superlative=first, also=second),), preposition=IN)
-    if said.relation in _AT and all(_head(anchor) in _PARTS | ROWS for anchor in anchors):
+    if said.relation in SETS.at and all(_head(anchor) in _PARTS | ROWS for anchor in anchors):
         into = said.relation == "to" and all(_head(anchor) in DRAWERS | COMPARTMENTS | ROWS for anchor in anchors)
         return replace(said, relation="inside" if into else "on", anchors=anchors)
     return _with(said, anchors=anchors)

@@ -7,7 +7,7 @@ import itertools
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,14 +26,7 @@ def word_set(words: str) -> frozenset[str]:
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """Expand a slot pattern to all its phrases.
-
-    Args:
-        pattern: slots separated by spaces; "a|b" are alternatives, a trailing "?" makes a slot optional.
-
-    Yields:
-        The phrases, lower case, words separated by single spaces.
-    """
+    """All phrases of slots separated by spaces: "a|b" are alternatives, a trailing "?" makes a slot optional."""
     slots = ((*slot[:-1].split("|"), "") if slot.endswith("?") else slot.split("|") for slot in pattern.split())
     for words in itertools.product(*slots):
         yield " ".join(filter(None, words))
@@ -108,14 +101,10 @@ class Phrases(dict[str, Kinds]):
 
 
 class Tables:
-    """Named entries of a file: a string is a set of words, a list has slot patterns, a table has entries by meaning.
-
-    Attributes:
-        read: the entries as the file has them.
-    """
+    """Named entries of a file: a string is a set of words, a list has slot patterns, a table has entries by meaning."""
 
     def __init__(self, read: dict[str, Any]) -> None:
-        self.read = read
+        self.read = read  # as the file has them
 
     def under(self, name: str) -> Tables:
         """The entries of a table in this one."""
@@ -147,3 +136,16 @@ class Tables:
 
 WORDS = Tables(read_table("words"))
 """All words but those of relations (relations.py) and of verbs (acts.py)."""
+
+
+class _Sets:
+    """The entries of a table as attributes, each the set of its words or phrases."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> frozenset[str]: ...
+
+
+SETS = _Sets()
+vars(SETS).update({name: all_phrases(patterns) for name, patterns in WORDS.entries("sets").items()})
+"""Sets of words, and of kinds of tokens, that rules ask for by name."""

@@ -11,13 +11,12 @@ from functools import cache
 from typing import Any, Literal
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language import question_words as tables
-from spatial_vlm_ros.language.lexicon import NUMBERS
-from spatial_vlm_ros.language.patterns import word_set
+from spatial_vlm_ros.language.lexicon import NEARNESS, NUMBERS
+from spatial_vlm_ros.language.patterns import SETS, WORDS, phrase_set, word_set
 from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import Word
-from spatial_vlm_ros.types import NounPhrase, SpaceQuestion, SpatialQuery
-from spatial_vlm_ros.types.query import QuestionKind
+from spatial_vlm_ros.types import FrameOfReference, NounPhrase, SpaceQuestion, SpatialQuery
+from spatial_vlm_ros.types.query import Length, QuestionKind
 
 Readings = list[SpatialQuery]
 Words = Sequence[Word]
@@ -25,12 +24,31 @@ Phrases = Collection[tuple[str, ...]]
 Frames = Sequence[tuple[str, "Frames | Callable[..., Readings | None]"]]
 """Forms of questions in the order tried. Each has its parts (`_parts`), and the method that builds a question, or the
 frames of the last part. The method gets each part by its name, and all as `words`; None leaves them to the next."""
+
+_TABLES = WORDS.under("questions")
+CONTRACTED = {word: tuple(meaning.split()) for word, meaning in _TABLES.meanings("contracted").items()}
+OPENINGS, CLOSINGS, INDIRECT, POSSIBLY = map(_TABLES.phrases, ("openings", "closings", "indirect", "possibly"))
+BE, ARE_NOT, MODALS, PUTTING = map(_TABLES.words, ("be", "are_not", "modals", "putting"))
+ARTICLES, NO_PREDICATES = map(_TABLES.words, ("articles", "no_predicates"))
+ADVERBS = _TABLES.patterns("adverbs")
+EXCLAIMED, SEEN = map(_TABLES.phrases, ("exclaimed", "seen"))
+SEEING, STANDS = map(_TABLES.words, ("seeing", "stands"))
+FROM, EACH_OTHER, RELATED = map(_TABLES.phrases, ("from", "each_other", "related"))
+LENGTH_NOUNS, UNITS, UNMEASURED = map(_TABLES.words, ("length_nouns", "units", "unmeasured"))
+MANY = {("many", unit) for unit in UNITS}
+FARTHEST, FAR, AWAY, SPACE = map(_TABLES.words, ("farthest", "far", "away", "space"))
+ROOM, FREE, LEFT_OVER, FITTING, STANDING = map(_TABLES.words, ("room", "free", "left_over", "fitting", "standing"))
+LENGTHS: dict[str, Length] = _TABLES.meanings("lengths")
+COMPARATIVES: dict[str, Length] = _TABLES.meanings("comparatives")
+SUPERLATIVE_OF: dict[str, str] = _TABLES.meanings("superlatives")
+HOLDING: dict[str, str] = _TABLES.meanings("holding")
+VIEWERS = {tuple(said.split()): FrameOfReference(whose) for said, whose in _TABLES.meanings("viewers").items()}
+COMPARED_ONES = phrase_set("one of? them?", "object|thing|item", "of them|these|the two")
+"""Words after "which" in "which one is taller?"."""
+SIDES_OF = (("left", "of"), ("right", "of"), ("in", "front", "of"), ("behind",))
+"""Answers to "which side of the box is it on?"."""
 _MOST_READ = 600  # words read by the grammar for one question, over all splits: stops early for a long one
 _CROSSED = 6  # most readings of each of two phrases that are combined
-_OF_PREDICATES = frozenset(
-    ("REL", "SIDE", "ADJ", "ADJNOUN", "ADJP", "NOT", "SUP", "ORD", "POSTURE", "INTENSIFIER", "EQUAL", "IS REL", "NUM",
-     "HALF")
-)  # fmt: skip
 _FIRST_OF_PREDICATES = NUMBERS.keys() | word_set("""
     the my a an not neither either both within at less more no about around half exactly in
 """)
@@ -42,13 +60,13 @@ def _parts(frame: str) -> tuple[tuple[str, Phrases | None, str], ...]:
 
     Args:
         frame: parts separated by spaces. A capital letter is one or more words of any kind, a name in capitals a table
-            of `question_words`. "a|b" are alternatives, "name=a|b" gives them a name; "?" marks a part that may be
+            of this module. "a|b" are alternatives, "name=a|b" gives them a name; "?" marks a part that may be
             missing, "*" one that may also be repeated.
     """
     parts = []
     for part in frame.split():
         name, kinds, mark = re.fullmatch(r"(?:(\w+)=)?(.+?)([?*]?)", part).groups()  # type: ignore[union-attr]
-        found = [getattr(tables, kind) if kind.isupper() else (kind,) for kind in kinds.split("|") if len(kinds) > 1]
+        found = [globals()[kind] if kind.isupper() else (kind,) for kind in kinds.split("|") if len(kinds) > 1]
         phrases = {(each,) if isinstance(each, str) else each for words in found for each in words}
         parts.append((name or kinds.lower(), phrases or None, mark))
     return tuple(parts)
@@ -79,11 +97,7 @@ def phrase_at(words: Words, i: int, phrases: Phrases) -> int:
 
 
 class SlotReader:
-    """Read the parts of one question.
-
-    Args:
-        later: True if something was said before, so that "it" refers to it.
-    """
+    """Read the parts of one question; `later` if "it" refers to something said before."""
 
     def __init__(
         self,
@@ -96,8 +110,6 @@ class SlotReader:
         self._left = _MOST_READ
         self.marked = any(word.kind == "stop" and word.text.startswith("?") for word in self.words[-1:])
 
-    # -------------------------------------------------------------------------------------------- words
-
     def stripped(self) -> Words:
         """The words without punctuation and polite words at the end, and without leading punctuation."""
         words = list(self.words)
@@ -105,23 +117,20 @@ class SlotReader:
             if words[-1].kind in ("comma", "stop"):
                 words.pop()
                 continue
-            if len(words) > 3 and words[-2].text == "in" and words[-1].text in tables.UNITS:  # "how long is it in cm?"
+            if len(words) > 3 and words[-2].text == "in" and words[-1].text in UNITS:  # "how long is it in cm?"
                 del words[-2:]
                 continue
-            length = max((len(p) for p in tables.CLOSINGS if self._ends(words, p)), default=0)
+            texts = tuple(word.text for word in words)
+            length = max((len(phrase) for phrase in CLOSINGS if texts[-len(phrase) :] == phrase), default=0)
             if not length or length >= len(words):
                 break
             before = words[-length - 1]
-            if before.text in tables.ARTICLES or before.text in tables.BE or before.text in ("how", "the"):
+            if before.text in ARTICLES or before.text in BE or before.text in ("how", "the"):
                 break
             if length == 1 and words[-1].text in ("right", "robot", "about", "then") and before.kind != "comma":
                 break
             del words[-length:]
         return words
-
-    @staticmethod
-    def _ends(words: Words, phrase: tuple[str, ...]) -> bool:
-        return tuple(word.text for word in words[-len(phrase) :]) == phrase
 
     @staticmethod
     def written(at: Word, *texts: str) -> list[Word]:
@@ -169,11 +178,7 @@ class SlotReader:
         )  # fmt: skip
 
     def framed(self, frames: Frames, words: Words, tries: bool = False) -> Readings | None:
-        """What the first frame that fits some words builds of them; None if no frame fits.
-
-        Args:
-            tries: True to try another split, or the next frame, if a part cannot be read.
-        """
+        """What the first fitting frame builds of words, or None; `tries` others if a part cannot be read."""
         for frame, build in frames:
             for parts in _matches(_parts(frame), words):
                 try:
@@ -188,8 +193,6 @@ class SlotReader:
                 if found is not None:
                     return found
         return None
-
-    # -------------------------------------------------------------------------------------------- slots
 
     def read(self, words: Words) -> Readings:
         """Parse words with the grammar of instructions."""
@@ -231,22 +234,20 @@ class SlotReader:
         pairs = itertools.product(first[:_CROSSED], second[:_CROSSED])
         return [(replace(a, preference=a.preference * b.preference), b.target) for a, b in pairs]
 
-    # -------------------------------------------------------------------------------------------- predicates
-
     def predicate(self, words: Words) -> list[SpaceQuestion]:
         """Parse a predicate: "behind the box", "red", "the tallest one", "visible"."""
         texts = tuple(word.text for word in words)
         if not texts:
             raise self.unfinished(self.words)
-        if texts in tables.SEEN:
+        if texts in SEEN:
             return [SpaceQuestion("exists")]
         if texts[0] in ("a", "an"):
             return [SpaceQuestion("whether", asked=r.target) for r in self.noun(words)]
-        if texts[0] in tables.NO_PREDICATES and self.relation_at(words) < 2:
+        if texts[0] in NO_PREDICATES and self.relation_at(words) < 2:
             raise self.unfinished(words)
         if texts[0] in ("the", "my"):
             return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
-        if texts[0] in tables.SUPERLATIVE_OF and len(texts) == 1:
+        if texts[0] in SUPERLATIVE_OF and len(texts) == 1:
             words = [*self.written(words[0], "the"), *words]
             return [SpaceQuestion("whether", other=r.target) for r in self.noun(words)]
         nearer = self._nearer(words, texts)
@@ -263,13 +264,13 @@ class SlotReader:
 
     def _nearer(self, words: Words, texts: tuple[str, ...]) -> list[SpaceQuestion] | None:
         """Read "closer to the box than the bowl" and the like."""
-        order = tables.NEARNESS.get(tables.SUPERLATIVE_OF.get(texts[0], ""))
+        order = NEARNESS.get(SUPERLATIVE_OF.get(texts[0], ""))
         if order is None or "than" not in texts or texts[1:2] not in (("to",), ("from",)):
             return None
         than = texts.index("than")
-        if tuple(texts[2:than]) in tables.VIEWERS:
+        if tuple(texts[2:than]) in VIEWERS:
             return None
-        rival = [word for word in words[than + 1 :] if word.text not in tables.BE]
+        rival = [word for word in words[than + 1 :] if word.text not in BE]
         other, than_what = self.noun(words[2:than])[0].target, self.noun(rival)[0].target
         return [SpaceQuestion("whether", other=other, choices=(than_what,), superlative=order)]
 
@@ -298,11 +299,11 @@ class SlotReader:
             return False
         if any(self.relation_at(words[n:]) > i - n for n in range(max(0, i - 3), i)):  # "at the back | right of"
             return False
-        if words[i].text in tables.NO_PREDICATES:
+        if words[i].text in NO_PREDICATES:
             return self.relation_at(words[i:]) > 1
         if words[i].text[0].isdigit() or words[i].text in _FIRST_OF_PREDICATES:
             return True
         table = phrase_table()
         texts = [word.text for word in words[i : i + 6]]
         kinds = (table.get(" ".join(texts[:n]), {}) for n in range(1, len(texts) + 1))
-        return any(_OF_PREDICATES & found.keys() for found in kinds) or tuple(texts) in tables.SEEN
+        return any(SETS.of_predicates & found.keys() for found in kinds) or tuple(texts) in SEEN

@@ -12,20 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language import lexicon
-from spatial_vlm_ros.language import question_words as tables
-from spatial_vlm_ros.language.acts import PURE_VERBS
+from spatial_vlm_ros.language import lexicon, refusals, rendering, vocabulary
+from spatial_vlm_ros.language import question_slots as tables
+from spatial_vlm_ros.language.patterns import SETS, phrase_set
 from spatial_vlm_ros.language.question_slots import Frames, Readings, SlotReader, Words, phrase_at
-from spatial_vlm_ros.language.refusals import refused
-from spatial_vlm_ros.language.relations import INVERSE, MEASURED
-from spatial_vlm_ros.language.rendering import merged
-from spatial_vlm_ros.language.vocabulary import phrase_table
 from spatial_vlm_ros.language.words import Word
 from spatial_vlm_ros.types import NounPhrase, RelationClause, SpaceQuestion, SpatialQuery
 
-_ASKING = frozenset({"how", "what", "which", "where", "if", "whether", "count"})
 _SIGNS = (
-    _ASKING
+    SETS.question_signs
     | tables.BE
     | tables.MODALS
     | tables.CONTRACTED.keys()
@@ -34,16 +29,15 @@ _SIGNS = (
 )
 """Words of which every question about space contains one."""
 _FIRST = (
-    (_ASKING | tables.BE | tables.CONTRACTED.keys() | tables.SPACE | tables.LENGTHS.keys() | {"number"})
+    (SETS.question_signs | tables.BE | tables.CONTRACTED.keys() | tables.SPACE | tables.LENGTHS.keys() | {"number"})
     - {"small", "short", "big", "large", "room"}
 )  # fmt: skip
 """Words that begin a question, or stand after "the" there."""
 _STATEMENTS = ("where'", "what'", "there")  # "there's a cup on the tray. Grab it"
-_SEEN = tables.phrase_set("do|can|could you|i|we see|find|count|spot|detect", "there", "you see")
-_ADVERBS = tables.phrase_set(*tables.ADVERBS)
+_SEEN = phrase_set("do|can|could you|i|we see|find|count|spot|detect", "there", "you see")
+_ADVERBS = phrase_set(*tables.ADVERBS)
 _LONGEST = 60  # most words of a question whose subject is searched for
-_METRIC = frozenset({"left of", "right of", "in front of", "behind", "above", "below", "under"})
-_STRANDED = {**INVERSE, "against": "against"}
+_STRANDED = {**vocabulary.INVERSE, "against": "against"}
 """Relation at the end of "what is the mug on?" → the relation of what is asked for to the mug."""
 
 
@@ -53,14 +47,7 @@ def read_question(
     read: Callable[[list[Word]], Sequence[SpatialQuery]],
     later: bool = False,
 ) -> tuple[SpatialQuery, ...] | None:
-    """Read a question about space.
-
-    Args:
-        later: True if something was said before.
-
-    Returns:
-        The readings, each with its `question`; None if it is not a question about space.
-    """
+    """The readings of a question about space, each with its `question`; None for other words."""
     if not any(word.text in _SIGNS or word.text.endswith("'s") for word in words):
         return None
     found = _QuestionReader(words, instruction, read, later).run()
@@ -85,13 +72,13 @@ class _QuestionReader(SlotReader):
         first = words[0].text
         stop = next((i for i, word in enumerate(words) if word.kind == "stop"), None)
         if stop is not None:
-            asks = first in tables.CONTRACTED or first in _ASKING or first in tables.BE
+            asks = first in tables.CONTRACTED or first in SETS.question_signs or first in tables.BE
             if asks and first not in ("where", "what", "which") and not first.startswith(_STATEMENTS):
                 repair = "ask the question alone, and give the order after its answer"
                 raise self.refusal(words[stop:], "this follows a question in one sentence", repair)
             return None
         comma = next((i for i, word in enumerate(words) if word.kind == "comma"), len(words))
-        if first in ("which", "what") and words[comma + 1 :] and words[comma + 1].text in PURE_VERBS:
+        if first in ("which", "what") and words[comma + 1 :] and words[comma + 1].text in lexicon.PURE_VERBS:
             return None  # "which can is in the basket, get it out"
         if first == "anything" and not self.later:  # "anything left in the box?"
             words = [*self.written(words[0], "is", "there"), *words]
@@ -121,7 +108,7 @@ class _QuestionReader(SlotReader):
             i += length
         words = words[i:]
         comma = next((i for i, word in enumerate(words) if word.kind == "comma"), 0)
-        asks = comma and words[comma + 1 :] and words[comma + 1].text in _ASKING | tables.BE
+        asks = comma and words[comma + 1 :] and words[comma + 1].text in SETS.question_signs | tables.BE
         if asks and self.relation_at(words):  # "on the tray, what is there"
             words = [*words[comma + 1 :], *words[:comma]]
         return indirect, self.view_last(words)
@@ -140,7 +127,7 @@ class _QuestionReader(SlotReader):
             return self._whether(words)
         if first == "where" and {"have", "has"} & set(texts[1:4]):
             return None  # "where have you put the cup?"
-        if first in _ASKING or (first in tables.MODALS and len(words) > 2 and second != "you"):
+        if first in SETS.question_signs or (first in tables.MODALS and len(words) > 2 and second != "you"):
             return self.framed(_ASKED, words)
         if first == "any" and self.marked and len(words) > 1:
             return self.exists([words[0], *words])
@@ -157,8 +144,6 @@ class _QuestionReader(SlotReader):
     def _denied(self, words: Words) -> Words:
         """The words with "is not" for "isn't"."""
         return [each for w in words for each in (self.written(w, "are", "not") if w.text in tables.ARE_NOT else [w])]
-
-    # -------------------------------------------------------------------------------------------- objects
 
     def count(self, n: Words, **_: Words) -> Readings:
         kept = self.without(self._denied(n), _SEEN)
@@ -190,7 +175,7 @@ class _QuestionReader(SlotReader):
         determined = x[0].text in ("the", "all", "my", "these", "those")
         subjects = self.noun([*([] if determined else self.written(x[0], "the")), *x])
         return [
-            replace(subject, target=merged(subject.target, question.asked))
+            replace(subject, target=rendering.merged(subject.target, question.asked))
             for subject, question in itertools.product(subjects, self.predicate(predicate))
             if question.asked is not None
         ]
@@ -229,7 +214,7 @@ class _QuestionReader(SlotReader):
         return self.made(subject, "verify", "whether", choices=tuple(side for side in sides if side is not None))
 
     def stranded(self, words: Words, k: Words, be: Words, x: Words, r: Words, **_: Words) -> Readings | None:
-        kinds = phrase_table().get(" ".join(word.text for word in r), {})
+        kinds = vocabulary.phrase_table().get(" ".join(word.text for word in r), {})
         inverse = _STRANDED.get(kinds["REL"].name) if "REL" in kinds else None
         if inverse is None:
             return None
@@ -241,8 +226,6 @@ class _QuestionReader(SlotReader):
             for head, anchor in self.crossed(heads, self.noun(subject))
         ]  # fmt: skip
         return self._listed(found, words)
-
-    # -------------------------------------------------------------------------------------------- alternatives
 
     def alternatives(self, words: Words, **_: Words) -> Readings:
         words = [word for word in words if word.text != "either"]
@@ -259,12 +242,12 @@ class _QuestionReader(SlotReader):
         if k:  # "which bottle is fuller, the one by the bag or the one on the bench?"
             x, y = ([each for word in said for each in (k if word.text == "one" else [word])] for said in (x, y))
         key = tables.SUPERLATIVE_OF[superlative[0].text]
-        if (z and key not in tables.NEARNESS) or any(word.text == "than" or word.kind == "comma" for word in (*z, *x)):
+        if (z and key not in lexicon.NEARNESS) or any(word.text == "than" or word.kind == "comma" for word in (*z, *x)):
             return None
         viewer = tables.VIEWERS.get(tuple(word.text for word in z))
         one, other = self.noun(x), self.noun(y)
         about = self.noun(z)[0].target if z and viewer is None else None
-        key = f"{key} {viewer.value}" if viewer is not None else tables.NEARNESS[key] if z else key
+        key = f"{key} {viewer.value}" if viewer is not None else lexicon.NEARNESS[key] if z else key
         return [
             each for reading, rival in self.crossed(one, other) for each in
             self.made([reading], "find", "which", choices=(reading.target, rival), superlative=key, other=about)
@@ -279,8 +262,6 @@ class _QuestionReader(SlotReader):
         if any(clause.distance is not None for said in (first, second) for clause in said.relations):
             return None
         return self.made(subject, "verify", "whether", choices=(first, second))
-
-    # -------------------------------------------------------------------------------------------- lengths
 
     def distance(self, d: Words, start: Words = (), **_: Words) -> Readings | None:
         for near, far in itertools.pairwise(self.words):
@@ -309,7 +290,7 @@ class _QuestionReader(SlotReader):
             return self._alone(d[2:], together=False)
         together = any(word.text in ("apart", "together", "between") for word in self.words)
         for phrase in tables.EACH_OTHER:
-            if self._ends(d, phrase) and len(d) > len(phrase):
+            if len(d) > len(phrase) and tuple(word.text for word in d[-len(phrase) :]) == phrase:
                 d, together = d[: -len(phrase)], True
         return self.framed(_DISTANCES, d, tries=True) or self._alone(d, together)
 
@@ -331,7 +312,7 @@ class _QuestionReader(SlotReader):
         except NotUnderstoodError:
             return None
         clauses = [a.relations[0] for a in asked if a is not None and len(a.relations) == 1]
-        along = [c for c in clauses if c.relation in _METRIC and c.distance is None and len(c.anchors) == 1]
+        along = [c for c in clauses if c.relation in SETS.metric and c.distance is None and len(c.anchors) == 1]
         if not along:
             return None
         return [
@@ -374,8 +355,6 @@ class _QuestionReader(SlotReader):
         noun = [*self.written(x[0], "the"), *x[:-1], Word(owner.text[:-2], owner.start, owner.end)]
         return self.distance([*noun, *y]) if y else self.size(lengths, noun)
 
-    # -------------------------------------------------------------------------------------------- room
-
     def placed(self, x: Words, y: Words = (), **_: Words) -> Readings:
         """Read the room for "the box on the tray"; it is on the table if no place is said."""
         x = self.without_tail([*x, *y], ("there", "to", "fit", "left"))
@@ -405,8 +384,6 @@ class _QuestionReader(SlotReader):
     def unplaced(self, words: Words, **_: Words) -> Readings:
         repair = 'name the object: "is there room for the cup on the tray?"'
         raise self.refusal(words[2:], "this does not say which object needs room", repair)
-
-    # -------------------------------------------------------------------------------------------- yes or no
 
     def _whether(self, words: Words) -> Readings | None:
         rest = words[1:] if len(words) > 1 and words[1].text == "there" else self.without(words[1:], _ADVERBS)
@@ -475,7 +452,7 @@ class _QuestionReader(SlotReader):
                 pairs = []
             self._check_number(x[:i], pairs)
             for subject, question in pairs:
-                target = subject.target if question.asked is None else merged(subject.target, question.asked)
+                target = subject.target if question.asked is None else rendering.merged(subject.target, question.asked)
                 preference = share * subject.preference / len(pairs)
                 if (
                     question.asked is not None
@@ -504,8 +481,8 @@ class _QuestionReader(SlotReader):
         if subject[0].text not in lexicon.DETERMINERS or not (last.text.isdecimal() or last.text in lexicon.NUMBERS):
             return
         asked = [clause.relation for _, question in pairs if question.asked for clause in question.asked.relations[:1]]
-        if any(relation in MEASURED for relation in asked):
-            raise refused(self.instruction, "UNITLESS", last)
+        if any(relation in vocabulary.MEASURED for relation in asked):
+            raise refusals.refused(self.instruction, "UNITLESS", last)
 
 
 _COMMA = ",|;|:|-|–|—"

@@ -7,74 +7,53 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Literal
 
-from spatial_vlm_ros.language import acts, lexicon
-from spatial_vlm_ros.language.distances import DISTANCE_ENDS, SaidDistance, distance_at, longest_at, range_at
-from spatial_vlm_ros.language.lookahead import ENDED, JOINTS, OPENERS, PREDICATING, Lookahead, Token
-from spatial_vlm_ros.language.relations import INVERSE, MEASURED
-from spatial_vlm_ros.language.sentence import RelationWords
-from spatial_vlm_ros.language.vocabulary import is_framed
-from spatial_vlm_ros.language.words import Word
+from spatial_vlm_ros.language import distances, lexicon
+from spatial_vlm_ros.language.patterns import SETS
+from spatial_vlm_ros.language.vocabulary import INVERSE, MEASURED, RelationWords, is_framed
+from spatial_vlm_ros.language.words import Lookahead, Token, Word
 from spatial_vlm_ros.types import FrameOfReference
 
 Verdict = tuple[str, object] | str | bool | None
 """Result of a rule for a phrase: a kind to emit, perhaps with a value, True = drop the words, False or None = no."""
 
-_PHRASE = frozenset({"DET", "QTY", "NUM", "ORD", "SUP", "ADJ", "NOUN", "OTHER", "PRON"})
-_BEFORE_DISTANCE = ENDED | PREDICATING | {"", "AND", "BUT", "COMMA", "DIST"}
+_BEFORE_DISTANCE = SETS.ended | SETS.predicating | {"", "AND", "BUT", "COMMA", "DIST"}
 _OTHER_THAN = RelationWords("other than")
 _MOVED = lexicon.MOVING | {"push", "pull", "slide", "throw"}
-_HELD_BY_PARTS = frozenset({"pick", "give", "pull", "push", "turn", "open", "close"})
 _TOWARDS: tuple[tuple[list[str], FrameOfReference | None], ...] = (
     (["to", "the"], None), (["towards", "the"], None), (["to", "my"], FrameOfReference.SPEAKER),
     (["to", "your"], FrameOfReference.ROBOT), (["to"], None), ([], None),
 )  # fmt: skip
-_SHIFTED = frozenset({"place", "push", "slide", "pull"})
-_COMPARATIVES = frozenset({"closer", "nearer", "farther", "further"})
-_WAYS = frozenset({"towards", "toward", "in the direction of"})
 _AT_A_DISTANCE = "at a distance from"
 _JOINING = frozenset({"by", "with", *(f"with a {room} of" for room in ("distance", "spacing", "space", "gap"))})
 """Words that join a distance to the relation before it ("left of the box by 10 cm")."""
-_VERBS_OR_NOUNS = frozenset({"stands", "sits", "lies", "rests", "stays", "appears"})
 
 
 class RelationTagger(Lookahead):
-    """The rules about relations and clauses; `tagging.Tagger` adds those about commands, nouns and unknown words.
-
-    Attributes:
-        at_start: True if only polite words were read so far.
-        verb_seen: True if a verb was read.
-        asked: True if polite words were read.
-        gerund_seen: True if a verb in "-ing" was read ("would you mind opening").
-        forbids: True if the words just read forbid the act of the next verb ("don't").
-        deictic: the "here" or "there" that was dropped first, or nothing.
-        way: the words of the direction that was dropped first ("back", "away"), or nothing.
-    """
+    """The rules about relations and clauses; `tagging.Tagger` adds those about commands, nouns and unknown words."""
 
     def __init__(self, words: list[Word], known: Lookahead | None = None) -> None:
         super().__init__(words, known)
-        self.at_start = True
+        self.at_start = True  # only polite words were read so far
         self.verb_seen = False
-        self.asked = False
-        self.gerund_seen = False
-        self.forbids = False
-        self.deictic: list[Word] = []
-        self.way: list[Word] = []
-
-    # -------------------------------------------------------------------------------------------- distances
+        self.asked = False  # polite words were read
+        self.gerund_seen = False  # a verb in "-ing" was read ("would you mind opening")
+        self.forbids = False  # the words just read forbid the act of the next verb ("don't")
+        self.deictic: list[Word] = []  # the "here" or "there" that was dropped first
+        self.way: list[Word] = []  # the words of the direction that was dropped first ("back", "away")
 
     def distance(self, i: int) -> int | None:
         """Read a distance at word `i`; return the index after it, or None if there is none."""
         if not self.measurable:
             return None
-        span = range_at(self.texts, i)
+        span = distances.range_at(self.texts, i)
         if span:
             self.emit("RANGE", None, i, span, " ".join(self.texts[i : i + span]))
             return i + span
-        if self.texts[i] in lexicon.SIGNS and (signed := distance_at(self.texts, i + 1)) is not None:
+        if self.texts[i] in lexicon.SIGNS and (signed := distances.distance_at(self.texts, i + 1)) is not None:
             self.emit("SIGNED", None, i, 1 + signed.length, "")
             return i + 1 + signed.length
-        joined = longest_at(self.texts, i, _JOINING)[1]  # "by 10 cm"
-        said = distance_at(self.texts, i + joined)
+        joined = distances.longest_at(self.texts, i, _JOINING)[1]  # "by 10 cm"
+        said = distances.distance_at(self.texts, i + joined)
         if said is None:
             return None
         after = i + joined + said.length
@@ -88,7 +67,7 @@ class RelationTagger(Lookahead):
             self.emit("VAGUE", None, i, after - i, " ".join(self.texts[i:after]))
             return after
         follows = self.texts[after] if after < len(self.texts) else ""
-        end = after + longest_at(self.texts, after, DISTANCE_ENDS)[1]  # "10 cm away"
+        end = after + distances.longest_at(self.texts, after, distances.DISTANCE_ENDS)[1]  # "10 cm away"
         if end > after and self.texts[end - 1] in ("it", "them") and self._append_distance(said, True):
             self.swallow(i, end, "DIST")
             return end
@@ -113,13 +92,13 @@ class RelationTagger(Lookahead):
     def shifted(self, i: int) -> int | None:
         """Read a shift of an object's position ("10 cm to the left"); return the index after it, or None."""
         verb = self.last("VERB", "REL")
-        said = distance_at(self.texts, i)
+        said = distances.distance_at(self.texts, i)
         if (
             verb is not None and verb.kind == "REL" and said is not None
         ):  # "push the block on the tray 10 cm to the left"
             verb = self.last("VERB")
             verb = None if verb is None or verb.value == "place" else verb
-        if verb is None or verb.value not in _SHIFTED or self.previous() not in ("NOUN", "PRON", "ONE"):
+        if verb is None or verb.value not in SETS.shifted or self.previous() not in ("NOUN", "PRON", "ONE"):
             return None
         side = self._side_of_shift(i + said.length if said is not None else i)
         if side is None:
@@ -127,7 +106,7 @@ class RelationTagger(Lookahead):
         after = (i + said.length if said is not None else i) + side[1]
         if said is None:
             after += self.texts[after : after + 1] == ["by"]
-            said = distance_at(self.texts, after)
+            said = distances.distance_at(self.texts, after)
             after += 0 if said is None else said.length
         viewed = any("FRAME" in match.kinds for match in self.matches(after))
         related = self.opens(after) or self.relating(after) or self.texts[after : after + 1] in (["of"], ["from"])
@@ -154,22 +133,20 @@ class RelationTagger(Lookahead):
         )
         return _AT_A_DISTANCE if found is None else str(found.name)
 
-    def _append_distance(self, said: SaidDistance, fits: bool) -> bool:
+    def _append_distance(self, said: distances.SaidDistance, fits: bool) -> bool:
         relation = self.last("REL", "VERB")
         if not fits or relation is None or relation.kind == "VERB":
             return False
-        if relation.value.name not in MEASURED or relation.value.distance is not None or relation.text in _WAYS:
+        if relation.value.name not in MEASURED or relation.value.distance is not None or relation.text in SETS.ways:
             return False
         relation.value = relation.value._replace(name=MEASURED[relation.value.name], distance=said.distance)
         if self.previous() == "COMMA":
             self.tokens.pop()
         return True
 
-    # -------------------------------------------------------------------------------------------- relations
-
     def _as_rel(self, i: int, after: int, text: str, value: RelationWords) -> Verdict:
         if self.previous() == "DIST":
-            if text in _WAYS:
+            if text in SETS.ways:
                 return ("UNMEASURED", None)
             distance, name = self.tokens.pop().value, MEASURED.get(value.name)
             return ("UNMEASURED", None) if name is None else ("REL", value._replace(name=name, distance=distance))
@@ -177,17 +154,22 @@ class RelationTagger(Lookahead):
             return None  # "to the left from my perspective"
         if "ADJ" in self.phrases[text] and self.nominal(i):
             return None  # "the round tray"
-        if text == "before" and self.last("VERB") is not None and self.previous() in ENDED:
+        if text == "before" and self.last("VERB") is not None and self.previous() in SETS.ended:
             return ("TIME", None)  # "grab the cup before the plate"
         if text in lexicon.SIGNS and self.peek(after) & {"NUM", "ORD", "ONE"}:
             return ("SIGNED", None)
-        if text == "to" and self._wishes() and not self.peek(after) & OPENERS:
+        if text == "to" and self._wishes() and not self.peek(after) & SETS.openers:
             return ("WISHED", None)  # "I want the cup to stay on the tray"
         if text.startswith("out of") and self.previous() in ("QTY", "NUM"):
             return ("PORTION", None)  # "three out of five mugs"
         if text in ("from", "out from") and "REL" in self.peek(after) and not self.opens(after):
             return True  # "from behind the box"
-        if value is not None and value.name == _OTHER_THAN.name and self.relating(after) and self.previous() in ENDED:
+        if (
+            value is not None
+            and value.name == _OTHER_THAN.name
+            and self.relating(after)
+            and self.previous() in SETS.ended
+        ):
             return ("BUT NOT", None)  # "anywhere except near the plate"
         if text == "by" and self._grips(after):
             return ("GRIP", None)
@@ -201,7 +183,7 @@ class RelationTagger(Lookahead):
             return self._distance_to(superlative, i)
         others = self.matches(i)[0].kinds.keys() & {"SIDE", "PARTICLE", "INTENSIFIER"}
         fits = self.opens(after) or self.peek(after) & {"FRAME", "COMMA", "OPEN"}
-        if text == "outside" and not fits and self.previous() in ENDED | PREDICATING:
+        if text == "outside" and not fits and self.previous() in SETS.ended | SETS.predicating:
             return ("ADJP", "loose")  # "the duck that is outside"
         if "PARTICLE" in others and not self.opens(after) and (self.previous() == "PRON" or self.tail[after]):
             return None  # "hand it over, please"
@@ -210,7 +192,7 @@ class RelationTagger(Lookahead):
     def _grips(self, after: int) -> bool:
         """True if "by" says where to hold an object ("grab the mug by the handle")."""
         verb = self.last("VERB", "THATIS")
-        if verb is None or verb.value not in _HELD_BY_PARTS:
+        if verb is None or verb.value not in SETS.held_by_parts:
             return False
         if self.texts[after : after + 1] in (["the"], ["a"], ["an"]):
             after += 1
@@ -222,7 +204,7 @@ class RelationTagger(Lookahead):
     def _moves_closer(self, text: str) -> bool:
         """True if a comparative describes a destination ("bring the cup closer to me")."""
         verb = self.last("VERB", "THATIS")
-        if verb is None or verb.kind != "VERB" or text.split(" ")[0] not in _COMPARATIVES or text.endswith(" than"):
+        if verb is None or verb.kind != "VERB" or text.split(" ")[0] not in SETS.comparatives or text.endswith(" than"):
             return False
         brought = verb.value == "give" and verb.text.startswith("bring") and verb.text not in ("bring me", "bring us")
         return (brought or verb.value in _MOVED - {"give", "pick"}) and self.previous() in ("NOUN", "PRON")
@@ -259,7 +241,7 @@ class RelationTagger(Lookahead):
                 self.reset()
                 return True
         self.tokens.remove(superlative)
-        return ("REL", RelationWords("closest to" if superlative.value[0] == "nearest" else "farthest from"))
+        return ("REL", RelationWords(lexicon.NEARNESS[superlative.value[0]]))
 
     def _as_half(self, _i: int, after: int, _text: str, value: RelationWords) -> Verdict:
         """Settle the "left" of "left and right of the box"."""
@@ -267,18 +249,18 @@ class RelationTagger(Lookahead):
             return None
         j = self.after_fillers(after + 1)
         full = j < len(self.words) and "REL" in self.peek(j) and self.opens(j + self.matches(j)[0].length)
-        return ("REL", value) if full and self.previous() in ENDED | PREDICATING | {"", "REL", "AND"} else None
+        return (
+            ("REL", value) if full and self.previous() in SETS.ended | SETS.predicating | {"", "REL", "AND"} else None
+        )
 
     def states(self) -> bool:
         """True if a verb may state a relation of the object before it ("the mug touches the box")."""
-        return self.previous() in ENDED and self.last("VERB", "IS") is None
+        return self.previous() in SETS.ended and self.last("VERB", "IS") is None
 
     def _wishes(self) -> bool:
         """True if the last verb is a wish ("I want the cup …")."""
         verb = self.last("VERB")
-        return verb is not None and verb.text in acts.WISHED and self.previous() in ENDED
-
-    # -------------------------------------------------------------------------------------------- clauses
+        return verb is not None and verb.text in lexicon.WISHED and self.previous() in SETS.ended
 
     def _as_is(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.continues():
@@ -293,28 +275,28 @@ class RelationTagger(Lookahead):
 
     def continues(self) -> bool:
         """True if a further "is" continues what "that is" began ("… that is behind the box, is red")."""
-        return self.previous() in JOINTS and self._in_relative_list()
+        return self.previous() in SETS.joints and self._in_relative_list()
 
     def _in_relative_list(self) -> bool:
         """True if "that is" was said, so that a further "is" continues it."""
         return self.last("THATIS") is not None
 
     def _as_posture(self, _i: int, after: int, text: str, _value: object) -> Verdict:
-        if text in acts.PUT_DOWN and self._wishes() and self.relating(after):
+        if text in lexicon.PUT_DOWN and self._wishes() and self.relating(after):
             return ("WISHED", None)
-        if text in _VERBS_OR_NOUNS and self.verb_seen and self.previous() == "NOUN":
+        if text in SETS.verbs_or_nouns and self.verb_seen and self.previous() == "NOUN":
             return None  # "give me the cake stands"
         if text in ("sat", "stood") and not self.verb_seen:
             return None  # "the cat sat on the mat" tells a story
-        if self.previous() in ENDED | PREDICATING | JOINTS and self.relating(after):
+        if self.previous() in SETS.ended | SETS.predicating | SETS.joints and self.relating(after):
             return True
         if (
-            self.previous() in ENDED
+            self.previous() in SETS.ended
             and self.peek(after) & {"ADJ"}
             and not self.nominal(after + self.matches(after)[0].length)
         ):
             return True  # "standing upright"
-        return (text.endswith(("see", "seen", "visible")) and self.previous() in ENDED | PREDICATING) or None
+        return (text.endswith(("see", "seen", "visible")) and self.previous() in SETS.ended | SETS.predicating) or None
 
     def _as_frame(self, _i: int, after: int, _text: str, value: tuple[object, object]) -> Verdict:
         if self.nominal(after):
@@ -326,13 +308,11 @@ class RelationTagger(Lookahead):
                     return True
         return ("FRAME", (value[0], False))
 
-    # -------------------------------------------------------------------------------------------- other than
-
     def _as_not(self, _i: int, after: int, text: str, value: object) -> Verdict:
         if text == "neither" and not self.relating(after):
-            if self.previous() == "THATIS" and self.peek(after) & OPENERS:
+            if self.previous() == "THATIS" and self.peek(after) & SETS.openers:
                 return ("REL", _OTHER_THAN)
-            if self.previous() not in PREDICATING or not self.peek(after) & {"ADJ", "ADJNOUN"}:
+            if self.previous() not in SETS.predicating or not self.peek(after) & {"ADJ", "ADJNOUN"}:
                 return self.exception(after) or ("OUTSIDE", None)
         return self.exception(after) or ("NOT", value)
 
@@ -343,9 +323,9 @@ class RelationTagger(Lookahead):
 
     def exception(self, after: int) -> Verdict:
         """Settle "but the red one" and ", not the red one": other than that."""
-        before = next((token.kind for token in reversed(self.tokens) if token.kind not in JOINTS), "")
-        named = bool(self.peek(after) & (OPENERS | {"ALONE"})) and not self.relating(after)
-        if before not in ENDED or not named:
+        before = next((token.kind for token in reversed(self.tokens) if token.kind not in SETS.joints), "")
+        named = bool(self.peek(after) & (SETS.openers | {"ALONE"})) and not self.relating(after)
+        if before not in SETS.ended or not named:
             return None
         while self.previous() in ("COMMA", "BUT", "AND"):
             self.tokens.pop()
@@ -361,8 +341,6 @@ class RelationTagger(Lookahead):
                 break
         return ("THAN", None)
 
-    # -------------------------------------------------------------------------------------------- pronouns
-
     def _as_pron(self, _i: int, after: int, text: str, value: object) -> Verdict:
         if text == "this" and self.nominal(after):
             return ("DET", None)
@@ -373,7 +351,7 @@ class RelationTagger(Lookahead):
         if self.previous() != "REL" or self.tokens[-1].value.name not in INVERSE:
             return False
         first = len(self.tokens) - 2
-        while first >= 0 and self.tokens[first].kind in _PHRASE:
+        while first >= 0 and self.tokens[first].kind in SETS.phrase:
             first -= 1
         if first < 0 or first == len(self.tokens) - 2 or self.tokens[first].kind != "REL":
             return False
@@ -408,7 +386,7 @@ class RelationTagger(Lookahead):
             return ("UNITLESS", None)
         if self.previous() in ("QTY", "NUM"):
             every = self._kind_before(2) == "QTY" and self.tokens[-2].value == -1  # "all three of the mugs"
-            if self.previous() == "NUM" and self.peek(after) & OPENERS and not every:
+            if self.previous() == "NUM" and self.peek(after) & SETS.openers and not every:
                 self.tokens[-1].value = (lexicon.ANY, self.tokens[-1].value)
             self.tokens[-1].kind = "QTY"
             return True
@@ -421,7 +399,7 @@ class RelationTagger(Lookahead):
             self.tokens[-first].kind, self.tokens[-first].value = "QTY", lexicon.ONE_OF
             return True
         part = self.previous() == "NOUN" and self.tokens[-1].text in lexicon.PARTS and self.opens(after)
-        if part or self.peek(after) & (OPENERS - {"QTY"}):
+        if part or self.peek(after) & (SETS.openers - {"QTY"}):
             return ("REL", RelationWords("part of"))
         return ("OF", value)
 

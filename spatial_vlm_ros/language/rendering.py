@@ -6,12 +6,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from spatial_vlm_ros.language.acts import ACTIONS
-from spatial_vlm_ros.language.distances import say_distance
-from spatial_vlm_ros.language.lexicon import ITSELF, NOT, NUMBERS, ORDINALS, PERSONS, SHIFTS, SIZE_ORDERS, SURFACE, WITH
-from spatial_vlm_ros.language.part_words import ON_TOP_OF
-from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.vocabulary import RELATIONS
+from spatial_vlm_ros.language import distances, lexicon, part_words, vocabulary
+from spatial_vlm_ros.language.patterns import SETS, expand
 from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.types import (
     AccountedWord,
@@ -24,8 +20,8 @@ from spatial_vlm_ros.types import (
     Step,
 )
 
-_ORDINAL_WORDS = {n: word for word, n in ORDINALS.items()}
-_NUMBER_WORDS = {1: "one"} | {n: word for word, n in NUMBERS.items()}
+_ORDINAL_WORDS = {n: word for word, n in lexicon.ORDINALS.items()}
+_NUMBER_WORDS = {1: "one"} | {n: word for word, n in lexicon.NUMBERS.items()}
 _ORDER_WORDS = {"near": "front", "far": "back"}
 _FRAME_WORDS = {
     FrameOfReference.VIEWER: "(as seen from the camera)",
@@ -42,18 +38,13 @@ _ACTION_WORDS = {
     "point": "point at",
     "reach": "reach for",
 }
-_BARE_MEANS_ELSEWHERE = frozenset({"from", "off", "out of", "with", "without"})
 _ONTO_THE_TOP_OF = "onto the top of"
 _WITH_A_DISTANCE = {"at a distance from": "from"}
 
 
 def describe(phrase: NounPhrase) -> str:
-    """Write a noun phrase as words.
-
-    Returns:
-        For example "the yellow block in front of the wipes"; persons are "me" and "you".
-    """
-    if phrase == NounPhrase(phrase.category) and phrase.category in PERSONS:
+    """Write a noun phrase as words: "the yellow block in front of the wipes"; persons are "me" and "you"."""
+    if phrase == NounPhrase(phrase.category) and phrase.category in lexicon.PERSONS:
         return phrase.category
     several = phrase.count not in (None, 1)
     words = ["any"] if phrase.choice else ["all" if phrase.count == -1 else "the"]
@@ -63,13 +54,13 @@ def describe(phrase: NounPhrase) -> str:
         n = phrase.ordinal.n
         ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
         words += [_ORDINAL_WORDS.get(n, f"{n}{ending}"), *_frame(phrase.frame)]
-        words += [phrase.ordinal.from_] if phrase.ordinal.from_ in SIZE_ORDERS else []
+        words += [phrase.ordinal.from_] if phrase.ordinal.from_ in lexicon.SIZE_ORDERS else []
     if phrase.count is not None and phrase.count >= 1:
         words.append(_NUMBER_WORDS.get(phrase.count, str(phrase.count)))
     words += _attributes(phrase)
     *modifiers, head = phrase.category.split(" ")
     words += [*modifiers, plural(head) if several else head]
-    if phrase.ordinal is not None and phrase.ordinal.from_ not in SIZE_ORDERS:
+    if phrase.ordinal is not None and phrase.ordinal.from_ not in lexicon.SIZE_ORDERS:
         words.append(f"from the {_ORDER_WORDS.get(phrase.ordinal.from_, phrase.ordinal.from_)}")
     words += _after_noun(phrase)
     for i, clause in enumerate(phrase.relations):
@@ -78,35 +69,24 @@ def describe(phrase: NounPhrase) -> str:
 
 
 def named(phrase: NounPhrase) -> str:
-    """Write only the name and attributes of a phrase.
-
-    Returns:
-        For example "red mug", "red mug that is not big", or "jar with blue lid".
-    """
+    """Write only the name and attributes of a phrase: "red mug that is not big", "jar with blue lid"."""
     return " ".join((*_attributes(phrase), phrase.category, *_after_noun(phrase)))
 
 
 def _attributes(phrase: NounPhrase) -> list[str]:
-    return [word for word in phrase.attributes if not word.startswith((NOT, WITH))]
+    return [word for word in phrase.attributes if not word.startswith((lexicon.NOT, lexicon.WITH))]
 
 
 def _after_noun(phrase: NounPhrase) -> list[str]:
-    features = [word for word in phrase.attributes if word.startswith(WITH)]
-    denied = [word.removeprefix(NOT) for word in phrase.attributes if word.startswith(NOT)]
-    features += ["without " + word.removeprefix(WITH) for word in denied if word.startswith(WITH)]
-    denied = [word for word in denied if not word.startswith(WITH)]
+    features = [word for word in phrase.attributes if word.startswith(lexicon.WITH)]
+    denied = [word.removeprefix(lexicon.NOT) for word in phrase.attributes if word.startswith(lexicon.NOT)]
+    features += ["without " + word.removeprefix(lexicon.WITH) for word in denied if word.startswith(lexicon.WITH)]
+    denied = [word for word in denied if not word.startswith(lexicon.WITH)]
     return [*(["that is not", " or ".join(denied)] if denied else []), *features]
 
 
 def render(query: SpatialQuery) -> str:
-    """Write a query as an instruction; `parse` of it has the query among its readings.
-
-    Args:
-        query: the query; its `instruction`, `readings` and `preference` are ignored.
-
-    Returns:
-        For example "put the mug behind the box on the tray", or "open the drawer, then pick up the mug".
-    """
+    """Write a query as an instruction ("open the drawer, then pick up the mug") with the query among its readings."""
     steps = query.steps or (Step(query.action, query.target, query.destination),)
     avoided = (f"avoid {describe(phrase)}" for phrase in query.avoid)
     return ", then ".join((*(_command(step) for step in steps), *avoided))
@@ -143,7 +123,7 @@ def unheeded(query: SpatialQuery | None) -> str:
 def _command(step: Step | SpatialQuery) -> str:
     action = _ACTION_WORDS.get(step.action)
     if action is None:
-        ways = [words for pattern in ACTIONS.get(step.action, ()) for words in expand(pattern)]
+        ways = [words for pattern in lexicon.ACTIONS.get(step.action, ()) for words in expand(pattern)]
         action = step.action if step.action in ways or not ways else ways[0]
     verb = "put" if step.action == "place" else action
     place = [] if step.destination is None else [_destination(step.destination, step.action)]
@@ -155,18 +135,18 @@ def _frame(frame: FrameOfReference | None) -> list[str]:
 
 
 def _measured(distance: Distance | None, name: str) -> list[str]:
-    return [name] if distance is None else [say_distance(distance), _WITH_A_DISTANCE.get(name, name)]
+    return [name] if distance is None else [distances.say_distance(distance), _WITH_A_DISTANCE.get(name, name)]
 
 
 def _clause(clause: RelationClause, first: bool) -> str:
-    bare_means_elsewhere = clause.relation in _BARE_MEANS_ELSEWHERE and clause.distance is None
+    bare_means_elsewhere = clause.relation in SETS.bare_means_elsewhere and clause.distance is None
     words = [] if first else ["and"]
     words += ["that is"] if clause.negated or bare_means_elsewhere else []
     words += ["not"] if clause.negated else []
     name = clause.relation
-    if name in RELATIONS and name in RELATIONS[name].motion:
-        name = next(expand(RELATIONS[name].surfaces[0]))
-    name = clause.preposition if clause.preposition == ON_TOP_OF else name
+    if name in vocabulary.RELATIONS and name in vocabulary.RELATIONS[name].motion:
+        name = next(expand(vocabulary.RELATIONS[name].surfaces[0]))
+    name = clause.preposition if clause.preposition == part_words.ON_TOP_OF else name
     anchors = _anchors(clause.relation, clause.anchors)
     return " ".join([*words, *_measured(clause.distance, name), *_frame(clause.frame), anchors])
 
@@ -174,15 +154,15 @@ def _clause(clause: RelationClause, first: bool) -> str:
 def _destination(destination: Destination, action: str) -> str:
     """Write the destination, with a word of motion if the verb needs one."""
     name = "away from" if action in ("push", "pull") and destination.relation == "far from" else destination.relation
-    if action != "place" and name in RELATIONS and RELATIONS[name].motion:
-        name = next(expand(RELATIONS[name].motion[0]))
-    if destination.preposition == ON_TOP_OF:
-        name = ON_TOP_OF if action == "place" else _ONTO_THE_TOP_OF
+    if action != "place" and name in vocabulary.RELATIONS and vocabulary.RELATIONS[name].motion:
+        name = next(expand(vocabulary.RELATIONS[name].motion[0]))
+    if destination.preposition == part_words.ON_TOP_OF:
+        name = part_words.ON_TOP_OF if action == "place" else _ONTO_THE_TOP_OF
     anchors = _anchors(destination.relation, destination.anchors)
-    shift = next((side for side, relation in SHIFTS.items() if relation == destination.relation), None)
-    if destination.anchors == (NounPhrase(ITSELF),) and shift is not None and destination.distance is not None:
-        said = [say_distance(destination.distance), "to the", shift, *_frame(destination.frame)]
-    elif destination.excluded and destination.anchors == (NounPhrase(SURFACE),):
+    shift = next((side for side, relation in lexicon.SHIFTS.items() if relation == destination.relation), None)
+    if destination.anchors == (NounPhrase(lexicon.ITSELF),) and shift is not None and destination.distance is not None:
+        said = [distances.say_distance(destination.distance), "to the", shift, *_frame(destination.frame)]
+    elif destination.excluded and destination.anchors == (NounPhrase(lexicon.SURFACE),):
         said = ["anywhere"]
     else:
         said = [*_measured(destination.distance, name), *_frame(destination.frame), anchors]
@@ -198,7 +178,6 @@ def _anchors(relation: str, anchors: tuple[NounPhrase, ...]) -> str:
     return joint.join(describe(anchor) for anchor in anchors)
 
 
-# --------------------------------------------------------------------------------------------------
 # Subject of a question about space, and what is asked about it.
 
 
@@ -231,10 +210,7 @@ def subject_of(query: SpatialQuery) -> NounPhrase:
 
 
 def asked_phrases(query: SpatialQuery) -> Iterator[NounPhrase]:
-    """Yield the phrases of a query that must be found in the image, without those inside them.
-
-    For a yes/no question this is its subject, without what is asked about it: "is the mug red?" looks for a mug.
-    """
+    """Yield the phrases of a query to be found in the image: of a yes/no question not what is asked about it."""
     question = query.question
     yield subject_of(query)
     if question is None:

@@ -10,12 +10,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
-from spatial_vlm_ros.language.acts import WISHED, base_forms, homophones, phrases_of, spoken_patterns, words_of
-from spatial_vlm_ros.language.lookahead import NOMINAL, Lookahead
-from spatial_vlm_ros.language.patterns import word_set
-from spatial_vlm_ros.language.words import SLIP, TAKEN_BACK, Word, WordRole, lost, singular, without_stumbles
+from spatial_vlm_ros.language.lexicon import WISHED, base_forms, homophones, phrases_of, spoken_patterns, words_of
+from spatial_vlm_ros.language.patterns import SETS
+from spatial_vlm_ros.language.words import (
+    SLIP,
+    TAKEN_BACK,
+    Lookahead,
+    Word,
+    WordRole,
+    lost,
+    singular,
+    without_stumbles,
+)
 
 ASIDE = "ASIDE"
 """Role of a word of a remark that says nothing about the command."""
@@ -23,32 +30,8 @@ POLITE = "POLITE"
 
 _MOST_PARTS = 8
 _LONGEST_REPEAT = 4
-_QUESTION_WORDS = frozenset({"where", "how", "which", "what", "whether", "if", "who", "why"})
 _QUOTED = re.compile(r"(?<!\w)['\"\u201c\u201d\u201e\u00ab\u00bb\u2018]|[\"\u201c\u201d\u00ab\u00bb]")
-_JOINING = frozenset({"so", "and", "but", "well", "now", "then", "just", "simply"})
-_ASKING = _QUESTION_WORDS | {"tell", "is", "are", "i", "i'd", "we", "it'd", "it", "you", "may", "might"}
-_ONES = frozenset({"one", "ones", "other"})
-_GOING = frozenset({"goes", "go", "belongs", "belong"})
-_SCARCE = frozenset({"hardly", "barely", "scarcely", "rarely", "only"})
-_WHO = frozenset({"i", "we", "you", "ye", "u", "i'd", "we'd", "you'd", "i'm", "we're"})
-_FORMING = frozenset({"if", "mind", "by"})
-"""Words after which an order may be in the past or in -ing ("if you passed me", "would you mind passing")."""
-_TELLING = frozenset({"i", "we", "i'm", "we're", "it", "it's", "that"})
-_WISHING = word_set("if whether to i'd we'd it'd it'll would hope hoping wonder wondering")
-_ABLE = frozenset({"can", "could", "will", "would", "may", "might", "should", "please"})
-_WARM = word_set(
-    """grateful thankful obliged glad happy pleased kind good nice lovely sweet great appreciate wonder wondering ask
-    mind help possible like love hope ok fine"""
-)
-_TIMES = frozenset({"minute", "minutes", "hour", "hours", "second", "seconds", "day", "days", "week", "weeks"})
-_NAMING = frozenset({"DET", "QTY", "NUM", "THAT", "ALONE"})
-_LINKS = frozenset({"and", "so", "but", "well", "because", "since", "as", "though", "although", "now"})
-_REASONS = frozenset({"because", "since", "as", "although"})
-_BACK = frozenset({"it", "them", "they", "that", "those", "these", "this", "one", "ones", "other", "others", "there"})
-"""Words of a command that may refer to what was said before it."""
-_FIRST_PERSON = word_set("i we i'm i've i'll i'd we're we've we'll my our im ive")
-_BEFORE_NUMBERS = frozenset({"the", "take", "give", "me", "up", "put", "place"})
-_ARTICLES = frozenset({"the", "a", "an", "my", "your"})
+_ASKING = SETS.question_words | {"tell", "is", "are", "i", "i'd", "we", "it'd", "it", "you", "may", "might"}
 _HEARD_AFTER = {
     ("next", "too"): "to", ("next", "two"): "to", ("left", "off"): "of", ("right", "off"): "of",
     ("front", "off"): "of", ("top", "off"): "of", ("and", "than"): "then", ("is", "their"): "there",
@@ -81,7 +64,7 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
             chosen = list(whole)
             while chosen and chosen[-1].kind in ("comma", "stop"):
                 chosen.pop()
-            while (first or roles) and chosen and (chosen[0].text in _JOINING or chosen[0].kind == "comma"):
+            while (first or roles) and chosen and (chosen[0].text in SETS.joining or chosen[0].kind == "comma"):
                 chosen.pop(0)
             rest = [*parts[:first], *parts[first + length :]]
             named = any(_names(Lookahead(part)) for part in rest)
@@ -95,11 +78,8 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
                 role = TAKEN_BACK
             told = [*roles, *(WordRole(word.start, word.end, role) for part in rest for word in part)]
             asks = Lookahead(chosen).peek(0) & {"VERB", "POLITE", "FORBID"} or chosen[0].text in _ASKING
-            if not rest or asks or any(word.text in _GOING for word in chosen):
+            if not rest or asks or any(word.text in SETS.belonging_to for word in chosen):
                 yield from _ordered(chosen, [*told, *lost(whole, chosen, "ADVERB")])
-
-
-# ------------------------------------------------------------------------------------------------ recognisers
 
 
 def _with_dictated_signs(words: Sequence[Word]) -> list[Word]:
@@ -121,20 +101,17 @@ def misheard(words: Sequence[Word]) -> list[Word] | None:
     said = list(words)
     for i, word in enumerate(words):
         before, after = (words[n].text if 0 <= n < len(words) else "" for n in (i - 1, i + 1))
-        if word.text in counted and before in _BEFORE_NUMBERS and after not in _ARTICLES:
+        if word.text in counted and before in SETS.before_numbers and after not in SETS.owned_articles:
             said[i] = replace(word, text=counted[word.text])
         elif (i or word.text in ("wear", "witch")) and word.text in sounds:
             said[i] = replace(word, text=sounds[word.text])
-        elif word.text in ("too", "two") and after in _ARTICLES:
+        elif word.text in ("too", "two") and after in SETS.owned_articles:
             said[i] = replace(word, text="to")
         elif word.text == "then" and before.endswith("er"):
             said[i] = replace(word, text="than")
         elif (before, word.text) in _HEARD_AFTER:
             said[i] = replace(word, text=_HEARD_AFTER[before, word.text])
     return None if said == list(words) else said
-
-
-# ------------------------------------------------------------------------------------------------ sounds and starts
 
 
 def _without_starts(words: list[Word], roles: list[WordRole]) -> list[Word]:
@@ -160,13 +137,6 @@ def _without_starts(words: list[Word], roles: list[WordRole]) -> list[Word]:
     return words
 
 
-@lru_cache(maxsize=1)
-def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """Sounds and courtesies between commas, courtesies before an order, and courteous words for "give me"."""
-    fillers, before, wishes = spoken_patterns()
-    return re.compile(rf"(?:(?:{fillers})(?: |$))+"), re.compile(rf"(?:{before}) "), re.compile(rf"(?:{wishes}) ")
-
-
 def _text(words: Sequence[Word]) -> str:
     return " ".join(word.text if word.kind == "word" else "," for word in words)
 
@@ -177,7 +147,7 @@ def _without_fillers(words: list[Word], roles: list[WordRole]) -> list[Word]:
     kept: list[Word] = []
     for n, part in enumerate(parts):
         said = [word for word in part if word.kind == "word"]
-        if said and len(parts) > 1 and _patterns()[0].fullmatch(_text(said)):
+        if said and len(parts) > 1 and spoken_patterns()[0].fullmatch(_text(said)):
             roles += [WordRole(word.start, word.end, POLITE) for word in part]
             if n == len(parts) - 1 and kept and kept[-1].kind == "comma":
                 kept.pop()
@@ -196,22 +166,16 @@ def _parts(words: Sequence[Word]) -> list[list[Word]]:
     return [part for part in parts if part]
 
 
-# ------------------------------------------------------------------------------------------------ remarks
-
-
 def _nouns(words: Sequence[Word]) -> frozenset[str]:
     seen = Lookahead(list(words))
     return frozenset(
-        singular(word.text) for i, word in enumerate(words) if word.kind == "word" and seen.peek(i) & NOMINAL
+        singular(word.text) for i, word in enumerate(words) if word.kind == "word" and seen.peek(i) & SETS.nominal
     )
 
 
 def _abandoned(parts: Sequence[Sequence[Word]], command: Sequence[Word], nouns: frozenset[str]) -> bool:
-    """True if these parts are starts without a verb of what the command after them says whole.
-
-    "The bishop, no, the rook, take the rook": the last object named before the command is in it.
-    """
-    if "VERB" not in Lookahead(list(command)).peek(0) or not any(word.text in _ARTICLES for word in command):
+    """True if parts are starts of what the command says whole ("the bishop, no, the rook, take the rook")."""
+    if "VERB" not in Lookahead(list(command)).peek(0) or not any(word.text in SETS.owned_articles for word in command):
         return False
     last: frozenset[str] = frozenset()
     for part in parts:
@@ -219,7 +183,7 @@ def _abandoned(parts: Sequence[Sequence[Word]], command: Sequence[Word], nouns: 
         marks = {text for mark in phrases_of("correction_marks") for text in mark} | {"no", "not", "oh", "yes", "well"}
         seen = Lookahead([word for word in part if word.kind == "word"])
         own = _nouns(part) - marks
-        if not (words_of("changing") - marks - _ONES).isdisjoint(texts) or ("not" in texts and own & nouns):
+        if not (words_of("changing") - marks - SETS.ones).isdisjoint(texts) or ("not" in texts and own & nouns):
             return False
         if any("VERB" in seen.peek(i) and seen.opens(i + 1) for i in range(len(texts))) or states(texts):
             return False
@@ -236,7 +200,7 @@ def _stands_alone(words: Sequence[Word]) -> bool:
             continue
         if word.text in ("one", "ones") and sum("DET" in seen.peek(n) for n in range(i)) > 1:
             continue
-        if word.text in _BACK and _refers(words, i):
+        if word.text in SETS.referring_back and _refers(words, i):
             return False
     return True
 
@@ -244,7 +208,7 @@ def _stands_alone(words: Sequence[Word]) -> bool:
 def _names(seen: Lookahead) -> bool:
     """True if a remark names an object ("ticket roll's stuck, pull it out", "this jar is stuck")."""
     pointing = any("PRON" in seen.peek(i) and seen.nominal(i + 1) for i in range(len(seen.words) - 1))
-    return pointing or seen.nominal(0) or any(seen.peek(i) & _NAMING for i in range(len(seen.words)))
+    return pointing or seen.nominal(0) or any(seen.peek(i) & SETS.naming for i in range(len(seen.words)))
 
 
 def _refers(words: Sequence[Word], i: int) -> bool:
@@ -256,22 +220,18 @@ def _refers(words: Sequence[Word], i: int) -> bool:
 
 
 def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
-    """True if a remark changes nothing about a command with these nouns, if it is left out.
-
-    Args:
-        later: it follows the command; then it may only tell of the speaker.
-    """
+    """True if a remark changes nothing about a command with these nouns; after it, only if it tells of the speaker."""
     said = [word for word in part if word.kind == "word"]
     texts = [word.text for word in said]
-    reasons = bool(texts) and texts[0] in _REASONS
-    while texts and texts[0] in _LINKS:
+    reasons = bool(texts) and texts[0] in SETS.reasons
+    while texts and texts[0] in SETS.links:
         said, texts = said[1:], texts[1:]
     strange = any(word.kind not in ("word", "comma", "stop") for word in part)
-    if strange or not texts or texts[0] in _QUESTION_WORDS or not words_of("changing").isdisjoint(texts):
+    if strange or not texts or texts[0] in SETS.question_words or not words_of("changing").isdisjoint(texts):
         return False
     seen = Lookahead(said)
     kinds = frozenset().union(*(seen.peek(i) for i, text in enumerate(texts) if text != "far"))
-    counts = any(seen.peek(i) & {"NUM"} and not _TIMES & set(texts[i + 1 : i + 2]) for i in range(len(texts)))
+    counts = any(seen.peek(i) & {"NUM"} and not SETS.times & set(texts[i + 1 : i + 2]) for i in range(len(texts)))
     pointing = "it" in texts[1:] or (texts[0] in ("it", "it's", "its") and not kinds.isdisjoint(("DET", "QTY")))
     if counts or kinds & {"SUP", "ORD", "SIDE", "POSITION"} or (pointing and not later):
         return False  # it may say which object is meant ("it's on the tray, take the cup"), or how many
@@ -284,8 +244,8 @@ def _inert(part: Sequence[Word], nouns: frozenset[str], later: bool) -> bool:
         return False
     if later:
         ends = texts[-1] in ("it", "them") and denied
-        return texts[0] in _FIRST_PERSON and (ends or _BACK.isdisjoint(texts))
-    return "VERB" not in seen.peek(0) or texts[0] in _FIRST_PERSON
+        return texts[0] in SETS.first_person and (ends or SETS.referring_back.isdisjoint(texts))
+    return "VERB" not in seen.peek(0) or texts[0] in SETS.first_person
 
 
 def states(texts: Sequence[str]) -> bool:
@@ -299,14 +259,11 @@ def states(texts: Sequence[str]) -> bool:
     return verb is not None and (verb > 0 or "'" in texts[0])
 
 
-# ------------------------------------------------------------------------------------------------ courtesies
-
-
 def _ordered(words: list[Word], roles: list[WordRole]) -> Iterator[_Kept]:
     """The words as they are, and without a courtesy before the order."""
     yield words, roles
     said = _text(words) + " "
-    _, before, wishes = _patterns()
+    _, before, wishes = spoken_patterns()
     wish = wishes.match(said)
     if wish is not None and wish.group().strip() in WISHED:  # refused as it stands
         return
@@ -324,9 +281,9 @@ def _ordered(words: list[Word], roles: list[WordRole]) -> Iterator[_Kept]:
         return
     form = base_forms().get(rest[0].text)
     said_before = [word.text for word in words[:first]]
-    if form is not None and not _FORMING.isdisjoint(said_before) and "VERB" not in Lookahead(rest[:1]).peek(0):
+    if form is not None and not SETS.forming.isdisjoint(said_before) and "VERB" not in Lookahead(rest[:1]).peek(0):
         rest = [replace(rest[0], text=form), *rest[1:]]
-    if rest[0].text in _QUESTION_WORDS:
+    if rest[0].text in SETS.question_words:
         rest = [replace(words[first - 1], text="tell"), replace(words[first - 1], text="me"), *rest]
     yield rest, told
 
@@ -336,13 +293,15 @@ def _courteous(words: Sequence[Word]) -> int:
     seen, courteous = Lookahead(list(words)), words_of("courteous")
     texts = [word.text for word in words]
     for i, text in enumerate(texts):
-        formed = text in base_forms() and not _FORMING.isdisjoint(texts[:i])
+        formed = text in base_forms() and not SETS.forming.isdisjoint(texts[:i])
         if i and text not in courteous and ("VERB" in seen.peek(i) or formed) and seen.opens(i + 1):
-            who = next((each for each in reversed(texts[:i]) if each in _WHO), "")
+            who = next((each for each in reversed(texts[:i]) if each in SETS.who), "")
             own = texts[i - 1] == "to" and texts[i - 2] in ("me", "us")
-            supposes = "if" in texts[:i] and _WARM.isdisjoint(texts[:i])
-            tells = texts[0] in _TELLING and _WISHING.isdisjoint(texts[:i])  # "I'm glad you put the cup on the tray"
-            tells = tells or (texts[0] == "you" and _ABLE.isdisjoint(texts[:i]))  # "you kindly put the cup there"
+            supposes = "if" in texts[:i] and SETS.warm.isdisjoint(texts[:i])
+            tells = texts[0] in SETS.telling and SETS.wishing.isdisjoint(
+                texts[:i]
+            )  # "I'm glad you put the cup on the tray"
+            tells = tells or (texts[0] == "you" and SETS.able.isdisjoint(texts[:i]))  # "you kindly put the cup there"
             past = not {"was", "were"}.isdisjoint(texts[:i]) and {"wondering", "hoping"}.isdisjoint(texts[:i])
             said = " ".join(texts[:i])
             praises = "of you" in said and {"if", "would", "it'd"}.isdisjoint(texts[:i])  # "nice of you to open it"
@@ -350,6 +309,6 @@ def _courteous(words: Sequence[Word]) -> int:
             tells = tells or past or praises or doubts
             asks = who in ("you", "ye", "u", "you'd") or (not who and texts[i - 1] in ("and", "please", "kindly", ","))
             return i if asks and not (own or supposes or tells) else 0
-        if words[i].kind == "word" and text not in courteous and (not text.endswith("ly") or text in _SCARCE):
+        if words[i].kind == "word" and text not in courteous and (not text.endswith("ly") or text in SETS.scarce):
             return 0
     return 0

@@ -14,15 +14,10 @@ from functools import lru_cache, partial
 from math import prod
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language.acts import LEXICON, gerund
-from spatial_vlm_ros.language.attachment import BOTH_OR_EACH, MAX_READINGS, attachments
-from spatial_vlm_ros.language.lexicon import CONTAINERS, MOVING, OPENABLE, THERE
+from spatial_vlm_ros.language import attachment, lexicon, vocabulary
 from spatial_vlm_ros.language.part_words import in_anchors, in_place, with_anchors
-from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.refusals import refused
-from spatial_vlm_ros.language.relations import INVERSE
-from spatial_vlm_ros.language.sentence import AVOID, FORBIDDEN, TOPIC, VerbPhrase
-from spatial_vlm_ros.language.vocabulary import takes_two
+from spatial_vlm_ros.language.patterns import SETS, expand
+from spatial_vlm_ros.language.refusals import TOPIC, VerbPhrase, refused
 from spatial_vlm_ros.types import Destination, NounPhrase, SpatialQuery
 from spatial_vlm_ros.types import Step as Command
 from spatial_vlm_ros.types.query import Act
@@ -40,7 +35,6 @@ _NEAR_ALLOWED: frozenset[Act] = frozenset(
 )
 """Acts that may be forbidden although the arm may be near the object: "don't open the box"."""
 _VERB_LEFT_OUT = 0.6
-_PRONOUNS = frozenset({"it", "them"})
 
 
 def _split(step: VerbPhrase) -> list[VerbPhrase]:
@@ -56,7 +50,7 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
         if not before or not follows:
             continue
         name = step.items[before[-1]].name
-        if name in BOTH_OR_EACH or takes_two(name):
+        if name in SETS.both_or_each or vocabulary.takes_two(name):
             continue
         head = item.phrase
         if head.one and head.category == "object":
@@ -68,7 +62,7 @@ def _split(step: VerbPhrase) -> list[VerbPhrase]:
 
 def _of_others(step: VerbPhrase) -> bool:
     """True if a command leaves alone what another command does not name ("leave the rest")."""
-    left = step.verb == "leave" or step.action.startswith(FORBIDDEN)
+    left = step.verb == "leave" or step.action.startswith(lexicon.FORBIDDEN)
     return left and (step.head.other is not None or step.head.category == "rest")
 
 
@@ -81,15 +75,15 @@ def _tasks(steps: Sequence[VerbPhrase], instruction: str) -> list[VerbPhrase]:
             step = replace(step, head=replace(step.head, category="object", count=-1, one=True, other="other"))
         bare = all(item.name == "other than" for item in step.items)
         if step.action == "place" and bare and instruction[step.start :].lower().startswith("leave "):
-            step = replace(step, action=AVOID)
+            step = replace(step, action=lexicon.AVOID)
         off = _KEPT_OFF.get(step.items[-1].name) if step.items else None
         if step.verb.startswith("keep") and step.action == "place" and off is not None:
             last_item = replace(step.items[-1], name=off, motion=True, said="")  # "don't put the cup on the tray"
-            step = replace(step, action=f"{FORBIDDEN}place", items=[*step.items[:-1], last_item], verb="put")
+            step = replace(step, action=f"{lexicon.FORBIDDEN}place", items=[*step.items[:-1], last_item], verb="put")
         unheld = not tasks or tasks[-1].action == TOPIC or step.head.refers is None
         if step.verb in ("keep", "leave") and step.action == "place" and unheld:
             raise refused(instruction, "put or leave", step, verb=step.verb)
-        held = [task for task in tasks if task.action in MOVING]
+        held = [task for task in tasks if task.action in lexicon.MOVING]
         apart = len(held) > 1 and held[-1].second is None and held[-2].second is None
         if step.head.refers == "them" and apart and held[-1].head.count in (None, 1):
             raise refused(instruction, "several objects", step.head)
@@ -111,14 +105,7 @@ _KEPT_OFF = {"off": "on", "out of": "inside", "from": "near", "far from": "near"
 
 
 def readings_of(steps: Sequence[VerbPhrase], instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
-    """All readings of a flat sentence.
-
-    Args:
-        later: True if something was said before it.
-
-    Returns:
-        At most `MAX_READINGS` readings, the preferred one first; their preferences sum to 1.
-    """
+    """At most `MAX_READINGS` readings of a flat sentence, the preferred first; their preferences sum to 1."""
     found: list[tuple[float, SpatialQuery]] = []
     refused: NotUnderstoodError | None = None
     variants = [(1.0, steps)]
@@ -135,53 +122,42 @@ def readings_of(steps: Sequence[VerbPhrase], instruction: str, later: bool = Fal
     if not found and refused is not None:
         raise refused
     found.sort(key=lambda pair: -pair[0])
-    found = found[:MAX_READINGS]
+    found = found[: attachment.MAX_READINGS]
     total = sum(share for share, _ in found)
     return tuple(replace(query, readings=len(found), preference=share / total) for share, query in found)
 
 
 def _readings(tasks: Sequence[VerbPhrase], instruction: str, later: bool) -> list[tuple[float, SpatialQuery]]:
-    _check_number(tasks, instruction)
-    frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
-    for task, own in zip(tasks, frames, strict=True):  # a frame of reference said in one command holds for all
-        task.items += [item for others in frames if others is not own for item in others]
-    bare = [replace(task, action=task.action.removeprefix(FORBIDDEN)) for task in tasks]
-    readings = [attachments(task, instruction, later or i > 0) for i, task in enumerate(bare)]
-    if len(readings) == 1:
-        return [(share, _query(instruction, (reading,), tasks)) for share, reading in readings[0]]
-    return [
-        (share, _query(instruction, _resolved(commands, instruction, tasks), tasks))
-        for share, commands in _likeliest(readings)
-    ]
-
-
-def _check_number(tasks: Sequence[VerbPhrase], instruction: str) -> None:
     items = [item for task in tasks for item in task.items]
     if len(items) > MAX_ITEMS:
         raise refused(instruction, "many relations", replace(items[MAX_ITEMS], end=len(instruction)), most=MAX_ITEMS)
     if len(tasks) > MAX_STEPS:
         raise refused(instruction, "many commands", replace(tasks[MAX_STEPS], end=len(instruction)), most=MAX_STEPS)
-
-
-def _likeliest(readings: Sequence[list[tuple[float, Command]]]) -> list[tuple[float, tuple[Command, ...]]]:
-    """The likeliest combinations of the readings of each command."""
-    each = max(1, round((4 * MAX_READINGS) ** (1.0 / len(readings))))
+    frames = [[item for item in task.items if item.kind == "frame"] for task in tasks]
+    for task, own in zip(tasks, frames, strict=True):  # a frame of reference said in one command holds for all
+        task.items += [item for others in frames if others is not own for item in others]
+    bare = [replace(task, action=task.action.removeprefix(lexicon.FORBIDDEN)) for task in tasks]
+    readings = [attachment.attachments(task, instruction, later or i > 0) for i, task in enumerate(bare)]
+    if len(readings) == 1:
+        return [(share, _query(instruction, (reading,), tasks)) for share, reading in readings[0]]
+    each = max(1, round((4 * attachment.MAX_READINGS) ** (1.0 / len(readings))))
     combined = [
         (prod(share for share, _ in combination), tuple(reading for _, reading in combination))
         for combination in itertools.product(*(reading[:each] for reading in readings))
     ]
-    return sorted(combined, key=lambda pair: -pair[0])[:MAX_READINGS]
+    likeliest = sorted(combined, key=lambda pair: -pair[0])[: attachment.MAX_READINGS]
+    return [(share, _query(instruction, _resolved(said, instruction, tasks), tasks)) for share, said in likeliest]
 
 
 def _query(instruction: str, commands: tuple[Command, ...], tasks: Sequence[VerbPhrase]) -> SpatialQuery:
     """The query of one reading: about its first command; if all commands are forbidden, it only forbids."""
     steps, forbids = list[Command](), list[Command]()
     for command, task in zip(commands, tasks, strict=True):
-        act = _act_of(task.action.removeprefix(FORBIDDEN), task.verb, command.destination)
+        act = _act_of(task.action.removeprefix(lexicon.FORBIDDEN), task.verb, command.destination)
         if steps and act in ("place", "move") and command.destination is None and not _forbids(task):
             raise refused(instruction, "needs where", task)
         (forbids if _forbids(task) else steps).append(replace(command, act=act))
-    main = steps[0] if steps else replace(forbids[0], action=AVOID, act="avoid", destination=None)
+    main = steps[0] if steps else replace(forbids[0], action=lexicon.AVOID, act="avoid", destination=None)
     avoid = tuple(step.target for step in forbids if steps and keeps_away(step))
     several = tuple(steps) if len(steps) > 1 else ()
     return SpatialQuery(
@@ -203,21 +179,18 @@ def keeps_away(forbidden: Command) -> bool:
     return forbidden.act not in _NEAR_ALLOWED and forbidden.destination is None
 
 
-# ------------------------------------------------------------------------------------------------ what "it" is
-
-
 def _resolved(commands: Sequence[Command], instruction: str, tasks: Sequence[VerbPhrase]) -> tuple[Command, ...]:
     """Replace "it", "them" and "there" in the commands by what was said before."""
     done: list[Command] = []
     for command, task in zip(commands, tasks, strict=True):
         target = command.target
         act = _act_of(command.action, task.verb)
-        if done and target.category in _PRONOUNS and _forbids(task) and act == "take":  # "without lifting it"
+        if done and target.category in SETS.it and _forbids(task) and act == "take":  # "without lifting it"
             raise refused(instruction, "held up", task)
-        if done and target.category in _PRONOUNS and _forbids(task) and act != "release":
+        if done and target.category in SETS.it and _forbids(task) and act != "release":
             beside = [anchor for clause in done[-1].target.relations for anchor in clause.anchors]  # "by the plate"
             target = _with_more(_place_before(done, done[-1].target) or (beside or [done[-1].target])[-1], target)
-        elif done and target.category in _PRONOUNS:
+        elif done and target.category in SETS.it:
             target = _with_more(_object_before(done, command.action), target)
         elif done and task.head.one and target.category == "object":  # "any cup without touching the red one"
             several = [a for clause in done[-1].target.relations for a in clause.anchors if a.count == -1]
@@ -228,14 +201,18 @@ def _resolved(commands: Sequence[Command], instruction: str, tasks: Sequence[Ver
         destination = command.destination
         if destination is not None:
             other = any(  # "the other one", which has no noun
-                anchor.category in _PRONOUNS and any(clause.relation == "other than" for clause in anchor.relations)
+                anchor.category in SETS.it and any(clause.relation == "other than" for clause in anchor.relations)
                 for anchor in destination.anchors
             )
             if done and other and (done[-1].target.relations or done[-1].destination is not None):
                 raise refused(instruction, "which other", task)
-            destination = _destination(destination, place)
-            if destination is None:
+            relation = destination.relation
+            if relation == lexicon.THERE and place is None:
                 raise refused(instruction, "no place", task)
+            if relation == lexicon.THERE and place is not None:  # in a container, and on anything else
+                relation = "inside" if place.category.split()[-1] in lexicon.CONTAINERS else "on"
+            related = partial(with_anchors, change=partial(_replaced, place=place))
+            destination = in_place(replace(destination, relation=relation), related)
         done.append(replace(command, target=target, destination=destination))
     return tuple(done)
 
@@ -245,10 +222,10 @@ def _object_before(done: Sequence[Command], action: str) -> NounPhrase:
     opened = [command.target for command in done if command.action == "open"]
     if action == "close" and opened:
         return opened[-1]
-    if action in OPENABLE and done[-1].destination is not None:
+    if action in lexicon.OPENABLE and done[-1].destination is not None:
         return done[-1].destination.anchors[0]
-    if action in MOVING:
-        moved = [command.target for command in done if command.action in MOVING]
+    if action in lexicon.MOVING:
+        moved = [command.target for command in done if command.action in lexicon.MOVING]
         return (moved or [done[-1].target])[-1]
     return done[-1].target
 
@@ -256,14 +233,11 @@ def _object_before(done: Sequence[Command], action: str) -> NounPhrase:
 def _place_before(
     done: Sequence[Command], target: NounPhrase, destination: Destination | None = None
 ) -> NounPhrase | None:
-    """The meaning of "it" as an anchor: what was last mentioned and is not the object itself.
-
-    "The fork left of the plate and the knife right of it" are on two sides of one object, the plate.
-    """
+    """What "it" is as an anchor: what was last named, but not the object itself; the anchor of an opposite side."""
     for command in reversed(done):
         to = command.destination
         anchors = () if to is None else to.anchors
-        opposite = to and destination and INVERSE.get(to.relation) == destination.relation != to.relation
+        opposite = to and destination and vocabulary.INVERSE.get(to.relation) == destination.relation != to.relation
         for phrase in (*anchors, command.target) if opposite else (command.target, *anchors):
             if phrase not in (target, NounPhrase("object")):
                 return phrase
@@ -272,20 +246,9 @@ def _place_before(
 
 def _replaced(phrase: NounPhrase, place: NounPhrase | None) -> NounPhrase:
     """Replace every "it" in a phrase by `place`."""
-    if phrase.category in _PRONOUNS:
+    if phrase.category in SETS.it:
         return _with_more(place or NounPhrase("object"), phrase)
     return in_anchors(phrase, partial(_replaced, place=place))
-
-
-def _destination(destination: Destination, place: NounPhrase | None) -> Destination | None:
-    """Replace "it" in a destination by `place`; "there" means in a container and on anything else."""
-    relation = destination.relation
-    if relation == THERE:
-        if place is None:
-            return None
-        relation = "inside" if place.category.split()[-1] in CONTAINERS else "on"
-    replaced = partial(_replaced, place=place)
-    return in_place(replace(destination, relation=relation), lambda said: with_anchors(said, replaced))
 
 
 def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
@@ -293,15 +256,15 @@ def _with_more(phrase: NounPhrase, pronoun: NounPhrase) -> NounPhrase:
 
 
 def _forbids(task: VerbPhrase) -> bool:
-    return task.action == AVOID or task.action.startswith(FORBIDDEN)
+    return task.action == lexicon.AVOID or task.action.startswith(lexicon.FORBIDDEN)
 
 
 @lru_cache(maxsize=1024)
 def act_of_words(action: str, words: str) -> Act:
     """The act of an action by the words of its verb."""
-    tables = sorted((each for each in LEXICON if each.action == action), key=lambda each: len(each.patterns))
+    tables = sorted((each for each in lexicon.LEXICON if each.action == action), key=lambda each: len(each.patterns))
     for table in tables[:-1]:
-        said = (form for pattern in table.patterns for form in (pattern, gerund(pattern)))
+        said = (form for pattern in table.patterns for form in (pattern, lexicon.gerund(pattern)))
         if any(words == phrase for pattern in said for phrase in expand(pattern)):
             return table.act
     return tables[-1].act if tables else "find"

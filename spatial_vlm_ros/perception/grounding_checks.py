@@ -15,8 +15,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.geometry.boxes import overlaps
-from spatial_vlm_ros.language.acts import NEVER_TAKEN
-from spatial_vlm_ros.language.lexicon import MOVING
+from spatial_vlm_ros.language.lexicon import MOVING, NEVER_TAKEN
 from spatial_vlm_ros.language.steps import by_step
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match

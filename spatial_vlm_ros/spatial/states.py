@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.language.acts import NEVER_TAKEN
+from spatial_vlm_ros.language.lexicon import NEVER_TAKEN
 from spatial_vlm_ros.language.part_words import DRAWERS, LIDDED
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.parameters import PlaceConfig

@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from spatial_vlm_ros.errors import NotExecutableError, NotUnderstoodError, RefusedWords
 from spatial_vlm_ros.language import parse, plugged
-from spatial_vlm_ros.language.acts import LIVING, NEVER_TAKEN
-from spatial_vlm_ros.language.lexicon import MOVING, SUPERLATIVE_OF_ORDER
+from spatial_vlm_ros.language.lexicon import LIVING, MOVING, NEVER_TAKEN, SUPERLATIVE_OF_ORDER
 from spatial_vlm_ros.language.patterns import word_set
 from spatial_vlm_ros.language.rendering import asked_phrases, say_step
 from spatial_vlm_ros.language.steps import by_step, keeps_away

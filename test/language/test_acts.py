@@ -8,7 +8,7 @@ from language_outline import rows
 
 from spatial_vlm_ros.errors import NotExecutableError, NotUnderstoodError
 from spatial_vlm_ros.language import may_forbid, parse, prohibits, stops
-from spatial_vlm_ros.language.acts import ACTIONS, LEXICON, VERBS_BEFORE_ARTICLES, gerund
+from spatial_vlm_ros.language.lexicon import ACTIONS, LEXICON, VERBS_BEFORE_ARTICLES, gerund
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.rendering import say_step
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue

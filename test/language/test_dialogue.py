@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from language_outline import outline, rows
 
 from spatial_vlm_ros.errors import NotUnderstoodError
-from spatial_vlm_ros.language import acts, parse, parse_dialogue, render, stops
+from spatial_vlm_ros.language import lexicon, parse, parse_dialogue, render, stops
 from spatial_vlm_ros.language.answers import AnswerWords, classify, normalised
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.language.revising import AROUND, PLAIN
@@ -103,7 +103,7 @@ def test_a_request_to_stop_is_one_and_other_words_are_none(words: str, is_one: b
         assert (query.action, query.destination) == (STOP, None)
 
 
-@pytest.mark.parametrize("pattern", acts.STOP_WORDS + acts.WAIT_WORDS)
+@pytest.mark.parametrize("pattern", lexicon.STOP_WORDS + lexicon.WAIT_WORDS)
 def test_every_phrase_of_the_list_stops_in_any_form(pattern: str) -> None:
     for phrase in expand(pattern):
         for words in (phrase, phrase.upper() + "!", f"please {phrase}", f"robot, {phrase} now", f"{phrase}, {phrase}!"):

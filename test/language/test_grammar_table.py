@@ -11,8 +11,8 @@ import pytest
 from scripts.grammar_table import LANGUAGE, grammar_table
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.language.lookahead import Token
 from spatial_vlm_ros.language.parser import _Builder, _table, steps_of
+from spatial_vlm_ros.language.words import Token
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE = """

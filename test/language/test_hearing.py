@@ -5,7 +5,7 @@ import pytest
 from language_outline import rows
 
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.language.hearing import heard
+from spatial_vlm_ros.language.dialogue import heard
 
 
 @pytest.mark.parametrize(("text", "instruction", "refused"), rows("heard"))

@@ -13,8 +13,8 @@ from language_outline import rows
 
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language import MAX_LENGTH, parse, parse_dialogue, refusals
-from spatial_vlm_ros.language.acts import ACTIONS, WISHES
 from spatial_vlm_ros.language.free_words import OPENINGS, PartialReading, held_back, partial_reading
+from spatial_vlm_ros.language.lexicon import ACTIONS, WISHES
 from spatial_vlm_ros.language.patterns import expand
 from spatial_vlm_ros.spatial.dialogue_turns import take
 

@@ -7,7 +7,7 @@ from language_outline import clause_outline, rows
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import RELATIONS, parse
 from spatial_vlm_ros.language.patterns import expand
-from spatial_vlm_ros.language.relations import INVERSE, MEANINGS, MEASURED, OWN, PROPERTIES, Meanings
+from spatial_vlm_ros.language.vocabulary import INVERSE, MEANINGS, MEASURED, OWN, PROPERTIES, Meanings
 
 CONTRACT = {name: said for name, *said in rows("contract_relations")}
 REFUSED, NO_DESTINATION, FRAMED = (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from language_outline import outline, rows
 
 from spatial_vlm_ros.language import RELATIONS, describe, parse, render
-from spatial_vlm_ros.language.relations import MEASURED
+from spatial_vlm_ros.language.vocabulary import MEASURED
 from spatial_vlm_ros.types import (
     Destination,
     Distance,

@@ -14,7 +14,7 @@ from typing import Any
 
 from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import stops
-from spatial_vlm_ros.language.hearing import heard
+from spatial_vlm_ros.language.dialogue import heard
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
 from spatial_vlm_ros.nodes.perception.requests import (

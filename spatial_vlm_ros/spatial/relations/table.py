@@ -13,7 +13,7 @@ import numpy as np
 from spatial_vlm_ros.errors import PlugInError, SpatialVlmError
 from spatial_vlm_ros.language import plugged
 from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
-from spatial_vlm_ros.language.plug_ins import REPAIR, Extended
+from spatial_vlm_ros.language.vocabulary import REPAIR, Extended
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import (
