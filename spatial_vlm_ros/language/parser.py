@@ -439,7 +439,8 @@ def parse(instruction: str, later: bool = False) -> tuple[SpatialQuery, ...]:
         )
     check(instruction)
     try:
-        return _understood(words, instruction, later)
+        said = _meant(words)
+        return _asked(said, instruction, later) or _read(said, instruction, later)
     except NotUnderstoodError as error:
         found = _amid_speech(words, instruction, later)
         if found is None:
@@ -462,16 +463,17 @@ def _amid_speech(
     for kept, roles in spoken.plainer(words, instruction):
         with contextlib.suppress(NotUnderstoodError):
             if no_order(kept, instruction) is None:
-                return _understood(kept, instruction, later), kept, roles
+                said = _meant(kept)
+                return _asked(said, instruction, later) or _read(said, instruction, later), kept, roles
     return None
 
 
-def _understood(words: list[Word], instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
-    """The readings of a question about space, or of other words."""
-    said = _, fluent, meant = _meant(words)
+def _asked(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
+    """The readings of a question about space; none for other words."""
+    words, fluent, meant = said
     asked = read_question(meant, instruction, lambda part: _read(_meant(part), instruction, later), later)
     if not asked:
-        return _read(said, instruction, later)
+        return ()
     # The frame of a question takes every word that does not stand in it.
     roles = [*lost(words, fluent, SLIP), *lost(fluent, meant, TAKEN_BACK), WordRole(0, len(instruction), "FRAME")]
     told = {word.start: word for word in accounted(words, roles, instruction)}
@@ -529,7 +531,9 @@ def account(instruction: str) -> tuple[WordRole, ...]:
     if revising.asks_to_stop(words):
         return tuple(WordRole(word.start, word.end, "STOP") for word in words)
     try:
-        _understood(words, instruction, False)
+        said = _meant(words)
+        if not _asked(said, instruction, False):
+            _read(said, instruction, False)
         others: list[WordRole] = []
     except NotUnderstoodError:
         _, words, others = _amid_speech(words, instruction) or ((), words, [])
