@@ -9,7 +9,7 @@ Nothing moves with plan_only:=true, which is the default. docs/your_arm.md comes
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.launcher import actions, robots, wiring
+from spatial_vlm_ros.launcher import actions, wiring
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, PLANNERS, GateConfig
 
 SHARE = Path(__file__).parent.parent
@@ -28,7 +28,7 @@ SRDF = "SRDF of the robot, for planner:=built-in with an arm that the planner do
 def generate_launch_description() -> Any:
     """The robot's arguments and the gate's, the resolver with its own in the robot's frame, then `TOGETHER`."""
     arguments = {
-        "robot": {"description": f"preset of the robot: {', '.join(robots.robot_names(SHARE))}, or your own file"},
+        "robot": {"description": f"preset of the robot: {', '.join(wiring.robot_names(SHARE))}, or your own file"},
         "planner": {
             "default_value": "moveit",
             "description": "planner: moveit = a running move_group; built-in = the node arm_planner",
@@ -51,7 +51,7 @@ def generate_launch_description() -> Any:
 def of_the_robot(context: Any) -> list[Any]:
     """The frame of the robot, where no other is said."""
     said = context.launch_configurations
-    preset = robots.robot_preset(SHARE, said["robot"])
+    preset = wiring.robot_preset(SHARE, said["robot"])
     said["robot_description"] = said["robot_description"] or DESCRIPTION_TOPIC
     said["base_frame"] = said["base_frame"] or preset.planning(said["planner"]).motion.planning_frame
     return []
@@ -62,8 +62,8 @@ def arm_planner(context: Any) -> list[Any]:
     said = context.launch_configurations
     if said["planner"] != "built-in":
         return []
-    preset = robots.robot_preset(SHARE, said["robot"])
-    parameters = robots.arm_planner_parameters(preset, robots.robot_file(SHARE, said["robot"]), said)
+    preset = wiring.robot_preset(SHARE, said["robot"])
+    parameters = wiring.arm_planner_parameters(preset, wiring.robot_file(SHARE, said["robot"]), said)
     heard = [("joint_states", preset.planning("built-in").motion.joint_states)]
     return [actions.node("arm_planner", said, {**parameters, **_time(said)}, remappings=heard)]
 
@@ -72,7 +72,7 @@ def planner_gate(context: Any) -> list[Any]:
     """The gate, which has plans made and, where that is allowed and a person approves, carried out."""
     said = context.launch_configurations
     guarded = wiring.all_given({name: said[name] for name in GUARDED}, GateConfig())
-    motion = robots.gate_parameters(robots.robot_preset(SHARE, said["robot"]), said)
+    motion = wiring.gate_parameters(wiring.robot_preset(SHARE, said["robot"]), said)
     return [actions.node("planner_gate", said, {**guarded, **motion, **_time(said)})]
 
 

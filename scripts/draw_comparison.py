@@ -18,10 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from scripts.images import save_jpeg
-from spatial_vlm_lab.comparison.compared_models import models_of
-from spatial_vlm_lab.comparison.comparison_image import draw_comparison
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
-from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
+from spatial_vlm_lab.comparison.comparison_table import draw_comparison
+from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of, judges_of
 from spatial_vlm_ros import ResolverConfig
 from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame
 from spatial_vlm_ros.sim.compilation import PlacedModel
@@ -78,7 +77,7 @@ def main() -> int:
     print(folder)
     if given.frames is None:
         frame, detections = load_frame(folder)
-        plan, config = ComparisonPlan(models_of((RULE,))), ResolverConfig()
+        plan, config = ComparisonPlan(judges_of((RULE,))), ResolverConfig()
         expected = expected_of(folder, WORDS)
         compared, answered = compare_sentence(frame, detections, WORDS, plan, config, name=NAME, expected=expected)
         print_table(compared)

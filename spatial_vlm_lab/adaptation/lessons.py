@@ -36,11 +36,7 @@ _NUMBERS = re.compile(r"\[\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*\]")
 
 @dataclass(frozen=True, eq=False)
 class AdaptLesson:
-    """A question with its answer.
-
-    Args:
-        choices: the choices in the order in which the model sees them; empty = the model answers in its own words.
-    """
+    """A question with its answer; without choices, the model answers in its own words."""
 
     rgb: Rgb
     question: str
@@ -50,11 +46,7 @@ class AdaptLesson:
 
 @dataclass(frozen=True)
 class LocationWords:
-    """How a box is written: four whole numbers, each a multiple of a step.
-
-    Args:
-        side: number of the right and of the lower border.
-    """
+    """How a box is written: four whole numbers up to `side`, the right and lower border, each a multiple of `step`."""
 
     side: int
     step: int
@@ -103,9 +95,6 @@ class RelationLessons:
 
     The relation is drawn first, so that all relations are equally frequent; then a pair for which it holds. As in the
     judge's questions, choices come in both orders, and questions about sides also use the mirrored image.
-
-    Args:
-        places: share of lessons that ask for the location of an object.
     """
 
     def __init__(self, views: Sequence[StoredView], seed: int, places: float, words: LocationWords) -> None:
@@ -134,12 +123,7 @@ class RelationLessons:
 
 
 def relation_lesson(view: AnyView, label: RelationLabel, swapped: bool, mirrored: bool) -> AdaptLesson:
-    """Make a question about a pair for which a relation holds.
-
-    Args:
-        swapped: whether the choices come in the other order.
-        mirrored: whether left and right are exchanged, in the image and in the answer; only if they are the choices.
-    """
+    """Make a question about a pair for which a relation holds; its choices may be swapped, its sides mirrored."""
     choices, answer = CHOICES["on"][0], BESIDE
     if label.relation != BESIDE:
         choices, answer = CHOICES[label.relation]
@@ -161,9 +145,6 @@ def location_lesson(view: AnyView, obj: LabelledObject, words: LocationWords) ->
 
 def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tuple[dict[str, Tensor], Tensor]:
     """Combine lessons into one model call: the scorer's prompt, followed by the answer.
-
-    Args:
-        lessons: at least one.
 
     Returns:
         Inputs, rows padded on the right; labels (B, N) int64, IGNORED except for answers.
@@ -210,9 +191,6 @@ def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> 
     """Return the mean loss of some lessons and add its gradient to the parameters.
 
     Arithmetic is in bfloat16 if the frozen weights are stored in it; trained parameters stay float32.
-
-    Args:
-        micro: lessons per forward pass.
     """
     total, own = 0.0, next(scorer.model.parameters())
     for first in range(0, len(rows), micro):

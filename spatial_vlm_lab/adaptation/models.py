@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that are adapted: loaded, given another encoder, remedies and LoRA, frozen but for these, and saved.
+"""Settings of an adaptation; models loaded, given another encoder, remedies and LoRA, frozen but for these, and saved.
 
 Another vision encoder in a LLaVA model shows the effect of the encoder's training data in spatial tests ("Spatial
 Blindspot", arXiv 2601.09954: CLIP, SigLIP, SigLIP 2, AIMv2). Three details differ between the classes of transformers:
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from copy import deepcopy
@@ -35,7 +36,6 @@ from torch import Tensor, nn
 from transformers import LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from spatial_vlm_lab.adaptation.settings import SWAPPABLE, AdaptSettings
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install as install_command
 from spatial_vlm_ros.files.documents import read_json
@@ -53,9 +53,133 @@ from spatial_vlm_ros.vlm.remedies.learned import (
     save_learned,
     trained_with,
 )
+from spatial_vlm_ros.vlm.remedies.pin import WITH_PATCHES
+from spatial_vlm_ros.vlm.remedies.positions import AXES, Positions, install, mark_trained
 from spatial_vlm_ros.vlm.remedies.positions import NAME as POSITIONS
-from spatial_vlm_ros.vlm.remedies.positions import Positions, install, mark_trained
 from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
+
+NORMS = ("published", "none")
+SWAPPABLE = "llava"
+"""`model_type` of the class whose encoder and feature layers can be exchanged."""
+
+
+@dataclass(frozen=True)
+class MethodRates:
+    """Published or chosen settings of a method.
+
+    Args:
+        rate: highest learning rate of the main modules: projector, LoRA, PIN, or CLOC's new modules.
+        second: learning rate of the rest: the projector beside LoRA, the encoder of CLOC; 0 = there is none.
+        warm: share of the steps in which the rate rises; a half cosine follows. None: the rate stays the same.
+        places: share of lessons that ask for the location of an object.
+    """
+
+    rate: float
+    second: float
+    warm: float | None
+    betas: tuple[float, float]
+    decay: float
+    places: float
+
+
+METHODS: Mapping[str, MethodRates] = MappingProxyType(
+    {
+        "projector": MethodRates(1e-3, 0.0, 0.03, (0.9, 0.999), 0.0, 0.25),
+        "lora": MethodRates(2e-4, 2e-5, 0.03, (0.9, 0.999), 0.0, 0.25),
+        "pin": MethodRates(1e-3, 0.0, None, (0.9, 0.999), 0.0, 1.0),
+        "cloc": MethodRates(5e-4, 1e-5, 0.03, (0.9, 0.98), 0.2, 0.0),
+    }
+)
+"""Method → its rates; docs/adapt.md has their sources."""
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """Settings of an adaptation; only `rate`, `micro` and `checkpointing` may change during a run.
+
+    Args:
+        positions: a scheme of the language model, a key of `positions.AXES`; None = as in the base.
+        features: layers of the encoder, counted as hidden states; empty = as in the base.
+        batch: lessons per step; for CLOC images.
+        rate: highest learning rate; None = that of METHODS.
+        micro: lessons per forward pass; the gradient is that of the whole batch.
+    """
+
+    method: str
+    positions: str | None = None
+    norm: str = "none"
+    features: tuple[int, ...] = ()
+    new_encoder: bool = False
+    steps: int = 2000
+    batch: int = 16
+    seed: int = 0
+    rank: int = 16
+    rate: float | None = None
+    micro: int = 1
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        scheme = "1d" if self.positions is None else self.positions
+        for what, name, known in (("norm", self.norm, NORMS), ("position scheme", scheme, AXES)):
+            if name not in known:
+                raise UnknownNameError(what, name, known)
+        taken, why = {
+            "pin": ([], "which leaves the base as it is"),
+            "cloc": (["--encoder"], "which trains only an encoder"),
+        }.get(self.method, (self.changes, ""))
+        wrong = [name for name in self.changes if name not in taken]
+        if wrong:
+            raise InputError(f"--method {self.method}", " ".join(wrong), "none of them", f"leave them out: {why}")
+
+    @property
+    def changes(self) -> list[str]:
+        """The options that are given and change a part of the base."""
+        given = {
+            "--positions": self.positions is not None,
+            "--norm published": self.norm == "published",
+            "--features": bool(self.features),
+            "--encoder": self.new_encoder,
+        }
+        return [name for name, is_given in given.items() if is_given]
+
+    @property
+    def rates(self) -> MethodRates:
+        """Rates of the method."""
+        return METHODS[self.method]
+
+    @property
+    def highest(self) -> tuple[float, float]:
+        """Highest learning rates of the first and second group; a given `rate` scales both.
+
+        A new projector beside LoRA has the rate of the projector method, because it is trained from scratch.
+        """
+        own = self.rates
+        anew = self.method == "lora" and (self.new_encoder or bool(self.features))
+        scale = 1.0 if self.rate is None else self.rate / own.rate
+        return own.rate * scale, (METHODS["projector"].rate if anew else own.second) * scale
+
+    def factor(self, step: int) -> float:
+        """Factor of the highest rate at a step, counted from 0."""
+        if self.rates.warm is None:
+            return 1.0
+        warm = max(1, round(self.rates.warm * self.steps))
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
+
+    def check_fits(self, kind: str) -> None:
+        """Refuse options that a class of models does not support."""
+        own = "its encoder comes with its projector" if kind == "paligemma" else "its encoder takes images of any size"
+        wrong = [name for name in self.changes if name in ("--encoder", "--features")]
+        wrong += ["--method cloc"] if self.method == "cloc" and not self.new_encoder else []
+        if wrong and kind != SWAPPABLE:
+            repair = f"leave {' and '.join(wrong)} out, or use a base of the class {SWAPPABLE}"
+            raise ModelError(kind, f"does not accept {' and '.join(wrong)}: {own}", repair)
+        if self.method == "pin" and kind not in WITH_PATCHES:
+            takes = "--method projector or lora, with --norm and --positions"
+            repair = f"use {takes}, or a base of {', '.join(WITH_PATCHES)}"
+            raise ModelError(kind, f"does not accept a positional insert (PIN): {own}", repair)
+
 
 _ENCODERS: Mapping[str, tuple[str, Mapping[str, bool], str]] = MappingProxyType(
     {
@@ -110,11 +234,7 @@ def load_base(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[A
 
 
 def load_encoder(folder: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Load a vision encoder, without its text half and pooling head, and its image processor.
-
-    Args:
-        folder: folder of an encoder, or of a whole CLIP, SigLIP or AIMv2 model.
-    """
+    """Load a vision encoder, without its text half and pooling head, and its image processor."""
     if not folder.is_dir():
         raise FileError(folder, "no such folder", _ENCODER_REPAIR)
     name = str(folder)
@@ -167,12 +287,7 @@ def select_strategy(config: Any) -> str:
 
 
 def with_encoder(config: Any, vision: Any) -> Any:
-    """Copy a LLaVA configuration with another vision encoder.
-
-    Returns:
-        A copy with the encoder, its strategy and its number of image tokens: patches across times patches down. Its
-        `vision_feature_layer` stays.
-    """
+    """Copy a LLaVA configuration with another vision encoder, its strategy and its number of image tokens."""
     if not isinstance(config, LlavaConfig):
         raise ModelError(str(config.model_type), "is not of the class llava", "use a LlavaConfig")
     strategy, depth = select_strategy(vision), int(vision.num_hidden_layers)
@@ -236,9 +351,6 @@ class PreparedModel:
 
         What was trained by PIN is written beside a copy of the base, byte for byte: only the marks in config.json are
         added.
-
-        Args:
-            folder: new, or empty.
         """
         self.finish()
         try:
@@ -270,12 +382,7 @@ class PreparedModel:
 def prepare(
     model: Any, processor: Any, folder: Path, settings: AdaptSettings, encoder: tuple[Any, Any] | None = None
 ) -> PreparedModel:
-    """Apply all settings and freeze the rest. A model for which this fails must not be used further.
-
-    Args:
-        settings: what is trained; any method but CLOC.
-        encoder: encoder with its image processor, to use instead of the base's.
-    """
+    """Apply all settings, of any method but CLOC, and freeze the rest; a model that raises must not be used further."""
     torch.manual_seed(settings.seed)
     marks, dtype = trained_with(model), next(model.parameters()).dtype
     settings.check_fits(parts_of(model).kind)

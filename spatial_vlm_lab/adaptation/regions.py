@@ -31,12 +31,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatial_vlm_lab.adaptation.lessons import with_article
-from spatial_vlm_lab.adaptation.models import select_strategy, show_whole_images
+from spatial_vlm_lab.adaptation.models import AdaptSettings, select_strategy, show_whole_images
 from spatial_vlm_lab.adaptation.scores import place_score
-from spatial_vlm_lab.adaptation.settings import AdaptSettings
 from spatial_vlm_lab.adaptation.views import StoredView, unique_objects
 from spatial_vlm_lab.training.images import BoxXyxy
-from spatial_vlm_ros.errors import InputError, ShapeError
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.proportions import wilson
@@ -67,19 +66,14 @@ def corner_encoding(boxes: Tensor, width: int) -> Tensor:
 
 
 class Prompter(nn.Module):
-    """Embeds a region of an image, given by a box or a caption.
-
-    Args:
-        width: W, size of the encoder's tokens, a multiple of 4.
-        text: T, size of the embeddings of captions.
-    """
+    """Embeds a region, given by a box or a caption, for tokens of size W, a multiple of 4, and captions of size T."""
 
     def __init__(self, width: int, text: int) -> None:
         super().__init__()
         if width < 4 or width % 4 or text < 1:
             expected = "a width in multiples of 4 and a text size above 0"
             raise InputError("prompter", f"width {width}, text {text}", expected, "use the encoder's sizes")
-        self.width, self.text = width, text
+        self.width = width
         self.read_text = nn.Linear(text, width)
         self.layer = nn.TransformerEncoderLayer(
             width, 1, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -93,12 +87,10 @@ class Prompter(nn.Module):
             tokens: (B, N, W) tokens of the encoder, before its pooling.
             boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
         """
-        self._check(tokens, boxes, 4)
         return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.width))
 
     def of_texts(self, tokens: Tensor, texts: Tensor) -> Tensor:
         """Embed regions given by captions; tokens as in `of_boxes`, texts (B, M, T), returns (B, M, T)."""
-        self._check(tokens, texts, self.text)
         return self._asked(tokens, self.read_text(texts)[..., None, :])
 
     def _asked(self, tokens: Tensor, prompts: Tensor) -> Tensor:
@@ -106,12 +98,6 @@ class Prompter(nn.Module):
         asked = prompts.shape[1]
         rows = torch.cat([prompts, tokens[:, None].expand(-1, asked, -1, -1)], dim=2)
         return self.project(self.layer(rows.flatten(0, 1)).mean(dim=1)).unflatten(0, (-1, asked))
-
-    def _check(self, tokens: Tensor, prompts: Tensor, numbers: int) -> None:
-        fits = tokens.ndim == prompts.ndim == 3 and len(tokens) == len(prompts) and prompts.shape[1] > 0
-        if not fits or tokens.shape[-1] != self.width or prompts.shape[-1] != numbers:
-            received = f"{tuple(tokens.shape)}, {tuple(prompts.shape)}"
-            raise ShapeError("tokens and prompts", f"(B, N, {self.width}), (B, M, {numbers})", received)
 
 
 class BoxHead(nn.Module):
@@ -135,16 +121,7 @@ def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float
         temperature: tau, above 0.
         conflict: negatives whose caption has a cosine above this with the positive's caption are left out; the filter
             passes no gradient.
-
-    Returns:
-        Scalar, at least 0.
     """
-    if regions.ndim != 2 or regions.shape != texts.shape or not len(regions):
-        received = f"{tuple(regions.shape)}, {tuple(texts.shape)}"
-        raise ShapeError("regions and texts", "(R, T) twice, R above 0", received)
-    tau = float(torch.as_tensor(temperature).detach())
-    if not tau > 0:
-        raise InputError("temperature", str(tau), "a number above 0", "learn its logarithm")
     regions, texts = F.normalize(regions, dim=-1), F.normalize(texts, dim=-1)
     with torch.no_grad():
         left_out = texts @ texts.T > conflict
@@ -155,14 +132,7 @@ def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float
 
 
 def grounding_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
-    """L_grounding: mean squared error of the coordinates.
-
-    Args:
-        predicted: (..., 4) output of the box head.
-        boxes: (..., 4) x1, y1, x2, y2, 0 to 1.
-    """
-    if predicted.shape != boxes.shape or predicted.shape[-1:] != (4,) or not predicted.numel():
-        raise ShapeError("boxes", "(..., 4) twice", f"{tuple(predicted.shape)}, {tuple(boxes.shape)}")
+    """L_grounding: mean squared error of the coordinates of (..., 4) boxes x1, y1, x2, y2, 0 to 1."""
     return F.mse_loss(predicted, boxes)
 
 
@@ -174,11 +144,7 @@ Captioned = tuple[str, list[BoxXyxy], list[str]]
 
 
 class ByteTextEncoder(nn.Module):
-    """A transformer over the bytes of a caption, averaged over positions.
-
-    Args:
-        size: size of the embedding, a multiple of 8.
-    """
+    """A transformer over the bytes of a caption, averaged over positions; `size` is a multiple of 8."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -216,12 +182,7 @@ class RegionTextModel(nn.Module):
         return seen[:, self._first :].float()
 
     def loss(self, pixels: Tensor, images: Sequence[Captioned]) -> Tensor:
-        """Return the loss of a batch, a scalar.
-
-        Args:
-            pixels: (B, 3, S, S) of the images.
-            images: B images, B >= 2.
-        """
+        """Return the loss of a batch of two or more images (B, 3, S, S), a scalar."""
         if len(images) < 2:
             raise InputError("--batch", "1 image", "at least 2, for the contrastive loss")
         tokens, temperature = self.tokens(pixels), 1.0 / self.log_scale.exp().clamp(max=100.0)

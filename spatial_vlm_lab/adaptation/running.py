@@ -20,9 +20,9 @@ from torch import nn
 
 from spatial_vlm_lab.adaptation import models
 from spatial_vlm_lab.adaptation.lessons import LocationWords, RelationLessons, learnt, located
+from spatial_vlm_lab.adaptation.models import AdaptSettings
 from spatial_vlm_lab.adaptation.regions import region_scores, region_teacher, seeded_model
 from spatial_vlm_lab.adaptation.scores import card_text, judged, overlaps, scores_of, tally_of
-from spatial_vlm_lab.adaptation.settings import AdaptSettings
 from spatial_vlm_lab.adaptation.views import Parts, group_path, labelled_views, read_store, write_group
 from spatial_vlm_lab.comparison.judge_calibration import judge_json
 from spatial_vlm_lab.progress import progress_bars
@@ -56,11 +56,7 @@ _LOCATION = "choose a writable location"
 
 
 def adapt_loop(groups: Groups, settings: AdaptSettings, identity: Mapping[str, Any], folder: Path) -> TrainingLoop:
-    """Make the loop of a run, which continues from the state in a folder.
-
-    Args:
-        identity: JSON values that have to be the same for a run to continue.
-    """
+    """Make the loop of a run, which continues from the state of the same identity in a folder."""
     rates, trained = settings.rates, {name: value for group in groups for name, value in group.items()}
     highest = [rate for group, rate in zip(groups, settings.highest, strict=True) if group]
     kind = torch.optim.AdamW if rates.decay else torch.optim.Adam
@@ -78,13 +74,7 @@ def adapt_loop(groups: Groups, settings: AdaptSettings, identity: Mapping[str, A
 
 @dataclass
 class Adaptation:
-    """One call of the command; the fields are its options.
-
-    Args:
-        scored: most views used for scoring, and most used for calibration.
-        encoder: folder of an encoder that replaces the base model's.
-        save_every: steps between states.
-    """
+    """One call of the command; the fields are its options."""
 
     base: Path
     out: Path
@@ -138,11 +128,7 @@ class Adaptation:
         return dict(json.loads(json.dumps(identity)))
 
     def run(self) -> dict[str, Any] | None:
-        """Do the remaining steps.
-
-        Returns:
-            Content of adaptation.json; None if the time limit came first.
-        """
+        """Do the remaining steps; returns the content of adaptation.json, or None if the time limit came first."""
         method = self.settings.method
         if method == "lora" and importlib.util.find_spec("peft") is None:
             raise DependencyError("peft", install("adapt"))
@@ -250,7 +236,7 @@ class Adaptation:
         folder = self.work / "frames"
         missing = [n for n in range(self.rendered) if not group_path(folder, RENDERED, f"{n:06d}").exists()]
         if missing:
-            from spatial_vlm_lab.adaptation.rendered_views import adaptation_views
+            from spatial_vlm_lab.sim.training_frames import adaptation_views
 
             for number in self.bars.track(missing, description="rendering"):
                 write_group(folder, RENDERED, f"{number:06d}", adaptation_views(number, self.views, SIZE))

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,13 +37,8 @@ HELD_OUT = 0.15
 _REPAIR = "start again with --force"
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledView:
-    """An image and its labels.
-
-    Args:
-        name: of the view, unique among those of one source.
-    """
+class LabelledView(NamedTuple):
+    """An image and its labels; its name is unique among those of one source."""
 
     name: str
     rgb: Rgb

@@ -116,7 +116,6 @@ def share_in_mask(cells: Sequence[Cells], weights: npt.NDArray[np.float64]) -> f
     RoboPoint summarize_vqa.py:60-68 and RoboRefer summarize_acc.py:86-93 both do so.
 
     Args:
-        cells: marked cells; a pixel counts as often as it is marked.
         weights: (H, W), 0 to 1.
     """
     height, width = weights.shape
@@ -279,9 +278,6 @@ def in_polygon(point: FractionPoint, corners: Sequence[FractionPoint]) -> bool:
     """Whether a point lies in a polygon: a ray from it to the right crosses an odd number of sides (lines 11-25).
 
     A side counts if exactly one of its ends is above the point.
-
-    Args:
-        corners: N >= 3, in order round the polygon.
     """
     x, y = point
     inside = False

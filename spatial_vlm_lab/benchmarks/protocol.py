@@ -2,7 +2,7 @@
 """What a public benchmark is made of: items with images and truths, answers, and published scores.
 
 A `Benchmark` is one row: the files that it reads, how a row of them becomes an item with its truth, and the scores of
-graded items. All benchmarks are listed in `catalogue`. A reply that names no option by `read_choice` counts as wrong.
+graded items. All benchmarks are listed in `asking`. A reply that names no option by `read_choice` counts as wrong.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ class Truth:
         told: text that identifies the truth, and changes with it.
         credit: credit of an answer by the benchmark's rules, 0 to 1; FileError = a mask cannot be read.
         choices: options in the order shown to a model; empty = the item asks for points.
-        right: index of the right option.
     """
 
     told: str
@@ -127,7 +126,6 @@ class PublishedScore:
         value: 0 to 1, by the authors' formula.
         k: right ones of n; None if the score is not a share.
         low, high: 95 % interval: Wilson's of k of n, or as in `scores`.
-        note: how it differs from a plain share, if it does.
     """
 
     name: str

@@ -134,11 +134,7 @@ class PublishedRow:
 
 
 def found_files(folder: Path, names: Sequence[str], source: str) -> list[Path]:
-    """Find the named files that exist in a folder, in the order of the names; a wildcard gives all matches, sorted.
-
-    Args:
-        source: Benchmark.source, the fix for the message if there are none.
-    """
+    """Find the named files that exist in a folder, in the order of the names; a wildcard gives all matches, sorted."""
     if not folder.is_dir():
         raise FileError(folder, "the folder does not exist", source)
     found = [path for name in names for path in sorted(folder.glob(name)) if path.is_file()]
@@ -164,13 +160,7 @@ FoundRows = Iterator[tuple[PublishedRow, Callable[..., Any]]]
 
 
 def rows_of(path: Path, item: Callable[..., Any], source: str, array_like: bool = False) -> FoundRows:
-    """Yield the rows of a file that contains one JSON list, one JSON object per line, tab-separated fields, or Parquet.
-
-    Args:
-        path: the suffix tells what it contains: .json, .jsonl, .tsv or .parquet.
-        source: Benchmark.source, the fix for messages about the whole file.
-        array_like: whether the fields are a list without names.
-    """
+    """Rows of a JSON list, JSON Lines, tab-separated or Parquet file; `array_like`: a list without names."""
     read = {".json": _json_rows, ".jsonl": _jsonl_rows, ".tsv": _tsv_rows, ".parquet": _parquet_rows}[path.suffix]
     form = form_of(item, array_like)
     raws = enumerate(read(path, form, source))

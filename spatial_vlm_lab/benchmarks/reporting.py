@@ -14,8 +14,8 @@ from spatial_vlm_lab.benchmarks import scores
 from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, BenchmarkRun
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, Graded
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
-from spatial_vlm_lab.comparison.compared_models import ComparedModel
 from spatial_vlm_lab.scoring.comparing import clustered, holm
+from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_json
 from spatial_vlm_ros.files.writing import REPLACE, write_json
@@ -64,7 +64,7 @@ def report_of(
     folder: Path,
     read: BenchmarkItems,
     runs: Mapping[str, BenchmarkRun],
-    models: Mapping[str, ComparedModel],
+    models: Mapping[str, ModelSpec],
 ) -> dict[str, Any]:
     """Build the report as plain values, without times: runs with the same answers give the same bytes."""
     first, *others = runs
@@ -92,7 +92,7 @@ def report_of(
     }
 
 
-def _model(benchmark: Benchmark, model: ComparedModel, run: BenchmarkRun) -> dict[str, Any]:
+def _model(benchmark: Benchmark, model: ModelSpec, run: BenchmarkRun) -> dict[str, Any]:
     graded = run.graded
     splits = {
         name: {
@@ -130,11 +130,7 @@ def _interval(found: Interval | None) -> dict[str, Any] | None:
 
 
 def check_report_place(path: Path, answers: Path, benchmark: str) -> None:
-    """Refuse to replace a file that is not a report of the same benchmark with its answers beside it.
-
-    Args:
-        answers: path of its answers; if they exist, replacing the report loses nothing.
-    """
+    """Refuse to replace a file that is not a report of the same benchmark with its answers beside it."""
     if not path.exists():
         return
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from spatial_vlm_lab.cli.train import count_option, minutes_option
+from spatial_vlm_lab.cli.train import RATE, count_option, minutes_option
 from spatial_vlm_ros.cli.group import ANSWERED, FOLDER, REFUSED, json_option, print_json, say
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.extras import install
@@ -44,8 +44,7 @@ _SETTINGS = ("method", "positions", "norm", "steps", "batch", "seed", "rank", "r
 @count_option("--steps", 2000, "Number of training steps of the whole run.")
 @count_option("--batch", 16, "Number of questions per training step.")
 @count_option("--micro", 1, "Number of questions computed at once.")
-@click.option("--rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Peak learning rate. Default: "
-              "depends on --method.")  # fmt: skip
+@click.option("--rate", type=RATE, help="Peak learning rate. Default: depends on --method.")
 @count_option("--rank", 16, "Rank of LoRA.")
 @count_option("--seed", 0, "Random seed for weights, training questions and held-out views.", least=0)
 @minutes_option
@@ -83,8 +82,8 @@ def adapt(out: Path, data: tuple[Path, ...], rendered: int, encoder: Path | None
     for package in ("torch", "transformers", "safetensors", "PIL"):
         if importlib.util.find_spec(package) is None:
             raise DependencyError(package, install("adapt"))
+    from spatial_vlm_lab.adaptation.models import AdaptSettings
     from spatial_vlm_lab.adaptation.running import Adaptation
-    from spatial_vlm_lab.adaptation.settings import AdaptSettings
 
     try:
         layers = tuple(int(part) for part in features.split(",")) if features else ()

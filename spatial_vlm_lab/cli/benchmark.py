@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FILE, FOLDER, REFUSED, json_option, print_json, say
+from spatial_vlm_ros.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from spatial_vlm_lab.benchmarks.asking import BenchmarkRun
-    from spatial_vlm_lab.comparison.compared_models import ComparedModel
+    from spatial_vlm_lab.scoring.model_spec import ModelSpec
 
 WAYS = ("likelihood", "reply", "choice", "refer")  # asking.WAYS, which loads NumPy
 
@@ -56,8 +57,8 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
       spatial-vlm benchmark vsr --data visual-spatial-reasoning \\
           --model "a=server model=Qwen3-VL-4B url=http://127.0.0.1:8000/v1" --model "b=/models/llava-1.5-7b-hf"
     """
-    from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
-    from spatial_vlm_lab.comparison.compared_models import models_of
+    from spatial_vlm_lab.benchmarks.asking import BENCHMARKS
+    from spatial_vlm_lab.scoring.model_spec import named_models
     from spatial_vlm_ros.perception import parse_options
 
     if name == "list":
@@ -70,7 +71,9 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
             for line in (f"reads {one.layout}", f"to get it: {one.source}", f"scored as {one.scorer}"):
                 say(f"    {line}")
         raise SystemExit(ANSWERED)
-    found = benchmark_of(name)
+    if name not in BENCHMARKS:
+        raise UnknownNameError("benchmark", name, BENCHMARKS)
+    found = BENCHMARKS[name]
     if data is None:
         raise click.UsageError(f"pass the data folder with --data; to get it, {found.source}")
     if not models:
@@ -78,15 +81,21 @@ def benchmark(name: str, data: Path | None, models: tuple[str, ...], options: tu
     if len(options) not in (0, 1, len(models)):
         raise click.UsageError(f"give --options once, or once for each of the {len(models)} models")
     given = [parse_options(text) for text in options] or [{}]
-    compared: list[ComparedModel] = []  # each model is followed by its variants with one remedy
-    for n, model in enumerate(models_of(models, option="--model")):
+    compared: list[ModelSpec] = []  # each model is followed by its variants with one remedy
+    for n, model in enumerate(named_models(models, "--model")):
         more = given[n if len(given) > 1 else 0]
         model = replace(model, options={**more, **model.options})
         compared.append(model)
         compared += [replace(model.with_remedy(remedy), name=f"{model.name} {remedy}") for remedy in remedies]
 
-    from spatial_vlm_lab.benchmarks.answers import asked_model, open_answers
-    from spatial_vlm_lab.benchmarks.asking import BenchmarkModel, load_benchmark_backend, read_benchmark, run_model
+    from spatial_vlm_lab.benchmarks.asking import (
+        BenchmarkModel,
+        asked_model,
+        load_benchmark_backend,
+        open_answers,
+        read_benchmark,
+        run_model,
+    )
     from spatial_vlm_lab.benchmarks.reporting import check_report_place, print_report, report_of, write_report
     from spatial_vlm_ros.output import terminal
 

@@ -80,9 +80,8 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
       spatial-vlm compare recordings/f1 "the chick behind the cup" --judge "qwen=qwen-vl model=/models/Qwen3-VL-4B" \\
           --remedy attention=1.2 --remedy attention=0.5 --calibration qwen=judge.json
     """
-    from spatial_vlm_lab.comparison.compared_models import models_of
     from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
-    from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
+    from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of, judges_of
     from spatial_vlm_ros.errors import FileError
     from spatial_vlm_ros.output.json_schema import comparison_json
     from spatial_vlm_ros.perception import load_grounder, parse_options
@@ -107,7 +106,7 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     if files["grounder_options"] is not None and files["grounder"] is None:
         raise click.UsageError("--grounder-options needs --grounder")
     config = gated(read_settings(config_file).resolver, image_domain, any_domain)
-    models = models_of(judges, calibrations)
+    models = judges_of(judges, calibrations)
     plan = ComparisonPlan(models, remedies, most, timeout, lambda told: say(told, err=True))
     grounder = files["grounder"]
     if folder is None:
@@ -125,7 +124,7 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     compared, answered = compare_sentence(frame, found, words, plan, config, finder, frame_of_reference, name, expected)
     print_json(comparison_json(compared)) if as_json else print_table(compared)
     if image_file is not None:
-        from spatial_vlm_lab.comparison.comparison_image import draw_comparison
+        from spatial_vlm_lab.comparison.comparison_table import draw_comparison
 
         save_image(image_file, draw_comparison(frame, answered, compared, config), force=force)
     is_compared = compared.relations and not all(row.failed for row in compared.rows if row.by != "measurement")

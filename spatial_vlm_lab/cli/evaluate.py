@@ -151,7 +151,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     """
     from spatial_vlm_lab.cli.opinions import count_opinions
     from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, OpinionTally
-    from spatial_vlm_lab.reports import terminal
+    from spatial_vlm_lab.reports.sections import sections_of, show
     from spatial_vlm_lab.scoring.model_spec import models_of
     from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
     from spatial_vlm_lab.scoring.rows import read_runs
@@ -223,7 +223,7 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
             model = loaded_as(specs[0].backend, specs[0].options)
             files.write(evaluation, runs, f"Evaluation of {_few(names)}", model)
     finally:  # the figures are printed even if a report cannot be written
-        print_json(evaluation_json(evaluation)) if as_json else terminal.evaluation(evaluation)
+        print_json(evaluation_json(evaluation)) if as_json else show(sections_of(evaluation, of_each=False))
     if done is not None and not done.is_whole:
         say(f"{done.summary()}; run the same command with --resume to try them again", err=True)
         sys.exit(FAILED)
@@ -329,8 +329,6 @@ class ReportFiles:
 
     Attributes:
         paths: option (out, html, markdown, junit, parquet) → file; None = not requested.
-        force: whether existing files are replaced.
-        rows: collected rows, one per case.
     """
 
     paths: Mapping[str, Path | None]
@@ -339,11 +337,7 @@ class ReportFiles:
 
     @classmethod
     def of(cls, paths: Mapping[str, Path | None], force: bool, beside: str) -> ReportFiles:
-        """Make it from command-line options; an `out` without a suffix is a folder for all reports.
-
-        Args:
-            beside: name of a folder that may be in that folder.
-        """
+        """Make it from options; an `out` without a suffix is a folder for all reports, in which `beside` may be."""
         out, named = paths["out"], dict(paths)
         if out is not None and (out.is_dir() or not (out.suffix or out.exists())):  # /dev/stdout is not a folder
             if not force and out.is_dir() and any(one.name != beside for one in out.iterdir()):
@@ -379,8 +373,8 @@ class ReportFiles:
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str, model: str) -> None:
         """Write all reports; a profile is of `model`."""
-        from spatial_vlm_lab.reports.markdown import markdown_evaluation
         from spatial_vlm_lab.reports.report import evaluation_page, junit_suites
+        from spatial_vlm_lab.reports.sections import markdown_evaluation
         from spatial_vlm_lab.scoring.outcome import evaluation_json
         from spatial_vlm_lab.scoring.rows import write_rows
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SIZE, _TEST_SIZE = (320, 240), (640, 480)
 _WORLDS = 40  # per shard
+RATE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 minutes_option = click.option(
     "--minutes",
@@ -54,7 +55,7 @@ def count_option(
 @count_option("--steps", 6000, "Number of training steps of the whole run.")
 @minutes_option
 @count_option("--batch", 16, "Number of images per training step.")
-@click.option("--rate", type=click.FloatRange(0, 1), default=2e-3, show_default=True, help="Peak learning rate.")
+@click.option("--rate", type=RATE, default=2e-3, show_default=True, help="Peak learning rate.")
 @count_option("--every", 500, "Steps between validations.")
 @count_option("--seed", 0, "Random seed for weights, batches and augmentation.", least=0)
 @click.option("--start", type=FOLDER, help="Folder of initial weights, such as OUT/best of another run.")

@@ -99,11 +99,7 @@ def _right_and_read(case: Case) -> tuple[frozenset[str], tuple[NounPhrase, ...]]
 
 @dataclass
 class OpinionTally(AskingTally):
-    """Counts for one model.
-
-    Attributes:
-        kinds: the same of cases of the kinds "usual" and "counter-heuristic", by "key, kind".
-    """
+    """Counts for one model by key, and in `kinds` those of usual and counter-heuristic cases by "key, kind"."""
 
     counts: OpinionCounts = field(default_factory=dict)
     kinds: OpinionCounts = field(default_factory=dict)
@@ -191,11 +187,7 @@ def ask_phrases(
 
 @dataclass(frozen=True)
 class RelationLabel(RelationQuestion):
-    """A relation between two objects, seen from the camera, and whether it holds.
-
-    Args:
-        relation: its canonical name, or "beside" if none of on, under and inside holds.
-    """
+    """A relation ("beside": none of on, under and inside) seen from the camera, and whether it holds."""
 
     holds: bool
 
@@ -212,11 +204,7 @@ class RelationLabel(RelationQuestion):
 
 @dataclass
 class JudgeTally(AskingTally):
-    """Tally of one model's answers.
-
-    Attributes:
-        said: by what `in_image` gives, its probability and whether the relation holds.
-    """
+    """Tally of one model's answers, by what `in_image` gives: probabilities and whether the relation holds."""
 
     said: defaultdict[str, list[tuple[float, bool]]] = field(default_factory=lambda: defaultdict(list))
     none: Counter[str] = field(default_factory=Counter)
@@ -304,11 +292,7 @@ def ask_relations(
     tally: JudgeTally,
     budget_s: float,
 ) -> None:
-    """Ask a model about the labelled pairs of every case.
-
-    Args:
-        budget_s: seconds after which no further pair of a case is asked about.
-    """
+    """Ask a model about the labelled pairs of every case, for at most `budget_s` seconds a case."""
     resolver = Resolver(config)
 
     def ask(case: Case, frame: RgbdFrame, detections: Sequence[Detection]) -> str | None:

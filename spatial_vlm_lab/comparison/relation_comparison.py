@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import gc
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from spatial_vlm_lab.comparison.compared_models import ComparedModel, CountingJudge
+from spatial_vlm_lab.scoring.model_spec import ModelSpec, named_models
 from spatial_vlm_ros.errors import DomainMismatchError, InputError, SpatialVlmError
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.perception.domain import check_domain
+from spatial_vlm_ros.perception import load_grounder
+from spatial_vlm_ros.perception.domain import check_domain, domain_of
 from spatial_vlm_ros.perception.grounder import Grounder
-from spatial_vlm_ros.perception.judging import CHOICES
+from spatial_vlm_ros.perception.judging import CHOICES, RelationQuestion, judge_of
 from spatial_vlm_ros.perception.relation_asking import RelationAsking
 from spatial_vlm_ros.recording.cases import CASES_FILE, load_cases
 from spatial_vlm_ros.resolver import Answered, MeasuredSentence, Resolver
@@ -47,6 +49,7 @@ from spatial_vlm_ros.types import (
     FrameOfReference,
     RelationComparison,
     RelationOpinion,
+    Rgb,
     RgbdFrame,
     Status,
 )
@@ -67,11 +70,26 @@ class ComparisonPlan:
         budget_s: seconds after which a model is asked about no further relation, at most 600.
     """
 
-    models: tuple[ComparedModel, ...]
+    models: tuple[ModelSpec, ...]
     remedies: tuple[str, ...] = ()
     most: int = 24
     budget_s: float = 600.0
     told: Callable[[str], None] = field(default=lambda _: None, compare=False)
+
+
+def judges_of(judges: Sequence[str], calibrations: Sequence[str] = ()) -> tuple[ModelSpec, ...]:
+    """Parse the models of a comparison; each calibration is "NAME=FILE", or "FILE" of the only one."""
+    models = {one.name: one for one in named_models(judges, "--judge")}
+    for text in calibrations:
+        before, equals, after = text.partition("=")
+        name, path = (before, after) if equals and before in models else (next(iter(models)), text)
+        if path == text and len(models) > 1:
+            known = ", ".join(models)
+            raise InputError(
+                "--calibration", repr(text), f"NAME=FILE, NAME one of {known}", "name the model that it belongs to"
+            )
+        models[name] = replace(models[name], calibration=Path(path))
+    return tuple(models.values())
 
 
 class ComparedSentence(NamedTuple):
@@ -92,11 +110,7 @@ def compare_sentence(
     name: str = "",
     expected: tuple[str, ...] | None = None,
 ) -> ComparedSentence:
-    """Compare all models on one sentence. A failing model only affects its own rows.
-
-    Args:
-        detections: found in it; None = the grounder is asked.
-    """
+    """Compare all models on one sentence; without detections the grounder is asked. A failure affects its own rows."""
     judge = replace(config.judge, mode="fuse", calibration="", most_relations=plan.most, budget_s=plan.budget_s)
     config = replace(config, judge=judge)
     calibrations = {m.name: load_calibrations(m.calibration) for m in plan.models if m.calibration is not None}
@@ -110,11 +124,7 @@ def compare_sentence(
 
 
 def expected_of(folder: str | Path, words: str) -> tuple[str, ...] | None:
-    """Ids of the right objects by a cases.jsonl beside the frame's folder; none if it expects a refusal.
-
-    Returns:
-        None if no case tells it.
-    """
+    """Ids of the right objects by a cases.jsonl beside the frame's folder, none of a refusal; None if no case tells."""
     folder = Path(folder).resolve()
     if not (folder.parent / CASES_FILE).is_file():
         return None
@@ -221,9 +231,7 @@ class _Asking:
 
     # ---------------------------------------------------------------------------------------- rows
 
-    def _rows(
-        self, row: ComparedRow, model: ComparedModel, calibrations: JudgeCalibrations | None
-    ) -> list[ComparedRow]:
+    def _rows(self, row: ComparedRow, model: ModelSpec, calibrations: JudgeCalibrations | None) -> list[ComparedRow]:
         self._plan.told(f"loading {model.name}{f' with {row.options}' if row.options else ''}")
         try:
             judge = CountingJudge(model)
@@ -328,3 +336,64 @@ def _weightless(asked: Sequence[ClauseQuestion], said: Sequence[float | None], k
                 f"errors ({one.error:.2f}, {one.n} pairs)"
             )
     return "; ".join(parts)
+
+
+# ------------------------------------------------------------------------------------------------ asking
+
+
+class CountingJudge:
+    """A judge of relations that counts its questions and its time; see RelationJudge.
+
+    Attributes:
+        questions: of the last call: one for each relation, or one for each prompt to a model that answers questions.
+        late: whether the time was used up.
+    """
+
+    def __init__(self, model: ModelSpec) -> None:
+        """Load the model."""
+        started, self._prompts = time.perf_counter(), list[str]()
+        backend = load_grounder(model.backend, model.options)
+        judge = judge_of(_counted(backend, self._prompts))
+        if judge is None:
+            raise InputError(
+                "--judge", f"{model.backend!r}, which does not judge relations",
+                "a backend with `judge` or `answer`",
+                "choose qwen-vl, server, or your own backend",
+            )  # fmt: skip
+        self.name, self.domain, self._judge = model.name, domain_of(backend), judge
+        self.questions, self.ms, self.late, self.load_ms = 0, 0.0, False, _ms_since(started)
+
+    def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
+        """See RelationJudge.judge."""
+        started = time.perf_counter()
+        try:
+            return self._judge.judge(rgb, questions, budget_s)
+        finally:
+            self.ms = _ms_since(started)
+            self.late = self.ms >= 1e3 * budget_s
+            self.questions = len(self._prompts) or len(questions)
+
+
+def _counted(inner: Any, prompts: list[str]) -> Any:
+    """Anything that is asked questions with choices, itself or through its `scorer`; they are noted in `prompts`."""
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(inner, name)
+            if name == "scorer":
+                return _counted(found, prompts)
+            if name not in ("answer", "scores"):
+                return found
+
+            def noted(*given: Any, **named: Any) -> Any:
+                prompts.append(name)
+                return found(*given, **named)
+
+            return noted
+
+    Counted.__name__ = type(inner).__name__  # errors name the model by its class
+    return Counted()
+
+
+def _ms_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1e3, 3)

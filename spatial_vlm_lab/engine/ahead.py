@@ -42,11 +42,7 @@ def made_ahead(items: Iterable[_T], most: int = 2) -> Generator[_T, None, None]:
 def computed_ahead(
     make: Callable[[Any], _T], inputs: Iterable[Any], most: int = 1, at_end: Callable[[], object] = lambda: None
 ) -> Generator[_T, None, None]:
-    """What a function makes of each input, in their order, at most `most` ahead.
-
-    Args:
-        at_end: called in the thread that makes the items, after the last one.
-    """
+    """What a function makes of each input, in their order, at most `most` ahead; its thread calls `at_end` at last."""
     coming = iter(inputs)
     with ThreadPoolExecutor(1, "made-ahead") as pool:
         waiting = deque(pool.submit(make, one) for one in itertools.islice(coming, most))

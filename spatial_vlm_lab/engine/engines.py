@@ -73,12 +73,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardAnswers:
-    """Result of a task for a shard.
-
-    Args:
-        rows: one for each case, in their order.
-        notes: sentences about the source, such as "its end is damaged".
-    """
+    """Result of a task for a shard: a row for each case, in their order, and sentences about the source."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
@@ -231,26 +226,14 @@ def _led(start: Callable[[], _WorkerProcess | _RayWorker], shards: Sequence[Shar
 
 
 class LocalEngine:
-    """Runs shards on this machine.
-
-    Args:
-        workers: number of processes; 1 = only this process.
-
-    Raises:
-        InputError: the number is not valid.
-    """
+    """Runs shards on this machine, in so many processes; 1 = in this one."""
 
     def __init__(self, workers: int = 1) -> None:
         _check_workers(workers, "use the number of cores")
         self.workers = workers
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
-        """Answer shards; yields one outcome for each shard, in order of completion.
-
-        Raises:
-            EngineUnavailableError: no worker can be started.
-            SpatialVlmError: `setup` failed: a model cannot be loaded.
-        """
+        """Answer shards; yields one outcome for each shard, in order of completion."""
         if not shards:
             return
         if self.workers > 1:

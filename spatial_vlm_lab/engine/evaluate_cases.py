@@ -73,12 +73,7 @@ class BagPart:
 
 @dataclass(frozen=True)
 class CaseWork:
-    """Input of a worker for a shard.
-
-    Args:
-        source: its absolute path, because a worker may run in another folder.
-        part: part of a bag; None = all of it.
-    """
+    """Input of a worker for a shard; the source has an absolute path, and a part of None is all of a bag."""
 
     shown: str
     source: Source
@@ -98,18 +93,7 @@ def evaluate_cases(
     resume: bool = False,
     watch: Callable[[Outcome, int], None] | None = None,
 ) -> MergedRun:
-    """Ask every model about all cases of all sources; the rows are in the folder, `run.run_rows` reads them.
-
-    Args:
-        config: configuration of the resolver, and of how messages become frames.
-        folder: path or URI, new or of the same evaluation.
-        frame_of_reference: used if the words state none.
-        resume: whether to keep existing parts of the folder.
-        watch: called after every shard, with the total number of shards.
-
-    Raises:
-        SpatialVlmError: as in `plan_cases` and `evaluate_shards`.
-    """
+    """Ask every model about all cases of all sources; `run.run_rows` reads the rows from the folder, a path or URI."""
     shards = plan_cases(sources, models, config)
     return evaluate_shards(
         partial(CaseTask, config, tuple(models), frame_of_reference),
@@ -132,12 +116,7 @@ def plan_cases(
     frames_in_shard: int = FRAMES_IN_SHARD,
     bytes_in_shard: int = BYTES_IN_SHARD,
 ) -> list[Shard]:
-    """Plan shards of all models on all sources, model by model in the order of the sources.
-
-    Args:
-        frames_in_shard: images of a folder per shard.
-        bytes_in_shard: bytes of a bag's chunks per shard.
-    """
+    """Plan shards of all models on all sources, model by model in the order of the sources."""
 
     def cut(source: Source) -> list[_Piece]:
         frames = source.kind == "frames"
@@ -355,11 +334,7 @@ def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:
 
 
 class CaseTask:
-    """Answers shards of `plan_cases`; one model is held at a time. An only one is loaded at once.
-
-    Args:
-        frame_of_reference: used if the words state none.
-    """
+    """Answers shards of `plan_cases`; one model is held at a time. An only one is loaded at once."""
 
     def __init__(
         self, config: Settings, models: Sequence[ModelSpec], frame_of_reference: FrameOfReference | None = None

@@ -59,11 +59,7 @@ class LabelLine:
 
 
 class LabelFile(contextlib.AbstractContextManager["LabelFile"]):
-    """A truth file that one process writes. Close it, or use it in a `with` statement.
-
-    Attributes:
-        lines: in order; change them by `put`, `add` and `remove`.
-    """
+    """A truth file that one process writes. Close it, or use it in a `with` statement."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = real(path, "choose another file")

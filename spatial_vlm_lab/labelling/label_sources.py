@@ -50,10 +50,8 @@ class LabelSource:
     """Frames to label, by number.
 
     Args:
-        names: display names of the frames, in order.
         naming: the fields that name a frame in the truth file.
         number_of: frame number of a line of the truth file; None if it is about another frame.
-        load: a frame; raises SpatialVlmError if it cannot be read.
     """
 
     names: tuple[str, ...]
@@ -99,7 +97,6 @@ def bag_source(
 
     Args:
         truth_folder: folder of the truth file, which names the bag by its relative path.
-        config: tolerances and frames, as the live node's.
         apart: least seconds between the stamps of two frames; 0 = every complete frame.
     """
     path = bag.path if isinstance(bag.path, str) else str(bag.path.resolve())

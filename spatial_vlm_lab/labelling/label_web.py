@@ -34,11 +34,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def serve_labels(labels: LabelSession, title: str, port: int = 0) -> Page:
-    """Serve the page of a session on 127.0.0.1: anyone with its `url` can change the truth file.
-
-    Args:
-        port: 0 = any free port.
-    """
+    """Serve the page of a session on 127.0.0.1, on any free port by default; who has its `url` can change the file."""
 
     def application(guard: Guard, names: frozenset[str]) -> Shield:
         door = Door(guard, names, "label", _HERE)
@@ -117,11 +113,7 @@ class _LabelPage:
     # -------------------------------------------------------------------------------------------- data
 
     def answers(self, answer: Callable[[Request, Mapping[str, Any]], Any], *, changes: bool = False) -> Handler:
-        """A handler that answers a session in JSON; `answer` runs in a thread.
-
-        Args:
-            changes: whether it changes something: then only from our own page, with the token of the session's forms.
-        """
+        """A handler that answers in JSON, in a thread; `changes` only from our page, with the session's form token."""
 
         async def handle(request: Request) -> Response:
             session = self._door.session(request)

@@ -105,14 +105,7 @@ _Change = tuple[_Entry, bytes | None, bool, bool]
 
 
 class LabelSession:
-    """The cases of a source and their truth.
-
-    Args:
-        frame_of_reference: used if the words state none.
-
-    Attributes:
-        frame_names: display names of the frames.
-    """
+    """The cases of a source and their truth."""
 
     def __init__(
         self, source: LabelSource, file: LabelFile, resolver: Resolver, sentences: Sequence[str] = (),
@@ -374,11 +367,7 @@ class LabelSession:
             self._problem = str(error)
 
     def close(self) -> Path | None:
-        """Save a last time; if that fails, write this page's lines to another file beside it.
-
-        Returns:
-            That file; None if everything is saved.
-        """
+        """Save a last time; if that fails, write this page's lines to another file beside it, and return that."""
         with self._lock:
             self._try_to_save()
             if self.file.is_saved:

@@ -42,13 +42,7 @@ _WHOLE = frozenset({"on", "inside", "in"})  # relations of which the region is a
 
 @dataclass(frozen=True, eq=False)
 class GroundObject:
-    """One object from above.
-
-    Args:
-        outline: (K, 2) corners, metres.
-        bottom: height of the bottom, metres.
-        top: height of the top, metres.
-    """
+    """One object from above: (K, 2) corners of its outline, and heights of bottom and top, metres."""
 
     outline: _Floats
     bottom: float
@@ -96,12 +90,7 @@ class Ground:
 
 
 def ground_of(scene: Scene, base_T_camera: Transform | None) -> Ground:
-    """A scene from above.
-
-    Args:
-        scene: in the camera frame.
-        base_T_camera: the camera's pose; its parent has z up. None = it is not known.
-    """
+    """A scene, which is in the camera frame, from above; the parent of the camera's pose has z up."""
     if base_T_camera is not None:
         pose = np.asarray(base_T_camera.matrix, np.float64)
     else:  # axes of the camera made level: x right, y ahead, z up, its origin the camera's
@@ -130,11 +119,7 @@ def ground_of(scene: Scene, base_T_camera: Transform | None) -> Ground:
 def proposed(
     resolution: Resolution, detections: Sequence[Detection], ground: Ground | None, *, by_id: bool
 ) -> dict[str, Any]:
-    """Propose the truth under the assumption that the answer is right.
-
-    Args:
-        ground: the scene seen from above; None if there is none. Without a pose of the camera no place is proposed.
-    """
+    """Propose the truth under the assumption that the answer is right; no place without a pose of the camera."""
     truth: dict[str, Any] = {"status": resolution.status.value}
     if resolution.status is Status.OK and resolution.target is not None:
         id_ = resolution.target.id
@@ -207,12 +192,7 @@ def case_line(
     old: Mapping[str, Any], naming: Mapping[str, Any], words: str, kind: Sequence[str] | None,
     expect: Mapping[str, Any], by: Maker,
 ) -> dict[str, Any]:  # fmt: skip
-    """The new line of a case.
-
-    Args:
-        old: the line as it stands; empty if there is none.
-        kind: what the case tries; None = as it stands.
-    """
+    """The new line of a case; `old` is empty if there is none, and a `kind` of None stays as it is there."""
     line = dict(old) if old else {**naming, "instruction": words}
     before = old.get("expect")
     before = before if isinstance(before, Mapping) else {}
@@ -322,12 +302,7 @@ class _GivenTruth(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 def checked_truth(
     given: object, ids: Iterable[str], size: tuple[int, int] | None, *, with_place: bool
 ) -> dict[str, Any]:
-    """Check the `expect` that the page sent, and put it in order.
-
-    Args:
-        size: (width, height) of the image, pixels; None if it cannot be read.
-        with_place: whether a place may be given, because the camera's pose in base is known.
-    """
+    """Check the `expect` of the page for an image of (width, height) pixels, and put it in order."""
     truth = _converted("truth", _without_empty(given), _GivenTruth)
     status, answer, place, box = truth.status, truth.answer, truth.place, truth.box
     told = [name for name in OWN_FIELDS[1:] if getattr(truth, name) is not None]

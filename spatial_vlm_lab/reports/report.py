@@ -24,9 +24,9 @@ import cv2
 import numpy as np
 
 from spatial_vlm_lab.reports.sections import ended, errors_of, estimate, points
-from spatial_vlm_lab.scoring.calibration import Calibration
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import Blame, CaseResult
+from spatial_vlm_lab.scoring.comparing import Calibration
 from spatial_vlm_lab.scoring.model_spec import GIVEN
 from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, ModelRun, by_reason
 from spatial_vlm_ros.errors import DependencyError
@@ -50,11 +50,7 @@ def check_installed(html: bool, junit: bool) -> None:
 
 
 def evaluation_page(evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str) -> str:
-    """The report of an evaluation as one HTML file.
-
-    Args:
-        runs: runs of the same models in the same order, with answers and images of failures.
-    """
+    """The report of an evaluation as one HTML file; the runs hold answers and images of failures."""
     check_installed(html=True, junit=False)
     environment = templates_of(_TEMPLATES)
     environment.finalize = _shown
@@ -171,12 +167,7 @@ _ENOUGH = 5  # cases from which a risk's interval is narrow enough to scale a pl
 
 @dataclass(frozen=True)
 class Axis:
-    """Maps values from low … high to pixels from start … end.
-
-    Args:
-        start: pixel of `low`.
-        end: pixel of `high`.
-    """
+    """Maps values from low … high to pixels from start … end."""
 
     low: float
     high: float

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An evaluation as tables and lists of sentences, which the terminal and Markdown show each in its own way."""
+"""An evaluation as tables and lists of sentences; the same in GitHub-flavoured Markdown and at a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from spatial_vlm_lab.scoring.outcome import UNKNOWN, EvaluationOutcome, ModelOutcome, by_reason
+from spatial_vlm_ros.output.terminal import new_console, new_table
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Interval, Share, wilson
 
 _MOST_REASONS = 20
+_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$@:.=^-])")
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
+_MOST_LISTED = 50  # sentences of a list; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,7 @@ def ended(status: Status, id_: str | None) -> str:
 
 
 def sections_of(evaluation: EvaluationOutcome, of_each: bool) -> Iterator[ReportSection]:
-    """Everything that is said of an evaluation.
-
-    Args:
-        of_each: whether figures, confusion and misses of each of several models are told, too.
-    """
+    """Everything that is said of an evaluation; `of_each` adds figures and misses of each of several models."""
     models = evaluation.models
     if len(models) == 1:
         yield from _of_model(models[0])
@@ -206,3 +208,63 @@ def _of_all(evaluation: EvaluationOutcome) -> Iterator[ReportSection]:
 def errors_of(models: Sequence[ModelOutcome]) -> list[str]:
     """What went wrong for any model."""
     return list(dict.fromkeys(error for model in models for error in model.errors))
+
+
+# ------------------------------------------------------------------------------------------------ Markdown and terminal
+
+
+def escape(text: str) -> str:
+    """Escape text for one line of Markdown: no markup, HTML, links or terminal control characters."""
+    # HTML as entities: a backslash before "<" is an escape in CommonMark, and not in every other kind of Markdown.
+    return _MARKS.sub(r"\\\1", printable(text)).translate(_HTML)
+
+
+def markdown_evaluation(
+    evaluation: EvaluationOutcome, title: str, images: Mapping[str, Mapping[int, str]] | None = None
+) -> str:
+    """Everything that is said of an evaluation.
+
+    Args:
+        images: name of a model → number of its judged case, from 0 → its drawn answer, relative to the document.
+    """
+    lines, images = [f"# {escape(title)}", ""], images or {}
+    drawn, level = images.get(evaluation.models[0].model, {}), "##"
+    for section in sections_of(evaluation, of_each=True):
+        if section.model:
+            lines += [f"## {escape(section.model)}", ""]
+            drawn, level = images.get(section.model, {}), "###"
+        if section.rows:
+            columns = range(len(section.columns))
+            lines.append("| " + " | ".join(map(escape, section.columns)) + " |")
+            lines.append("|" + "".join("---|" if n in section.left else "---:|" for n in columns))
+            lines += ["| " + " | ".join((escape(row[0]).strip(), *row[1:])) + " |" for row in section.rows]
+            lines.append("")
+        if not section.sentences:
+            continue
+        if section.title:
+            lines += [f"{level} {section.title}", ""]
+        for n, sentence in enumerate(section.sentences[:_MOST_LISTED]):
+            lines.append(f"- {escape(sentence)}")
+            image = drawn.get(section.images[n]) if section.images else None
+            if image is not None:
+                lines += ["", f"  ![The answer drawn on its frame, and from above]({image})", ""]
+        if len(section.sentences) > _MOST_LISTED:
+            lines.append(f"- … and {len(section.sentences) - _MOST_LISTED} more")
+        lines.append("")
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def show(sections: Iterable[ReportSection]) -> None:
+    """Print tables that have rows, and sentences; columns are right-aligned but for those in `left`."""
+    console = new_console()
+    for section in sections:
+        if section.model:
+            console.print(f"{printable(section.model)}:")
+        if section.rows:
+            columns = [printable(column) for column in section.columns]
+            table = new_table(columns, {columns[n] for n in section.left})
+            for row in section.rows:
+                table.add_row(*map(printable, row))
+            console.print(table)
+        for sentence in section.sentences:
+            console.print(printable(f"{section.head}{sentence}"), style=section.tone or None)

@@ -58,11 +58,7 @@ def images_of_bag(
     needs_detections: bool,
     note: Callable[[str], None],
 ) -> Iterator[tuple[Case, CaseImage]]:
-    """Yield every case with its image, in the order of the images; then cases without an image, with the reason.
-
-    Args:
-        needs_detections: whether the bag must have a topic of detections; else it is used if exactly one has them.
-    """
+    """Yield every case with its image, in the order of the images; then cases without an image, with the reason."""
     streams, given = config.streams, dict(topics)
     must_have = needs_detections or DETECTIONS in given
     roles = choose_roles(bag.contents, streams, given, with_detections=must_have)
@@ -102,12 +98,7 @@ def taken_frames(assembler: FrameAssembler, now_ns: int) -> Iterator[PendingFram
 
 
 class _StampPlayer:
-    """Reads a bag and yields the images of the wanted stamps.
-
-    Attributes:
-        cases: by stamp, in the order of the file.
-        done: stamps whose images were there.
-    """
+    """Reads a bag and yields the images of the wanted stamps."""
 
     def __init__(self, bag: Bag, roles: Mapping[str, str], config: StreamConfig, robot: Any,
                  cases: Sequence[Case]) -> None:  # fmt: skip

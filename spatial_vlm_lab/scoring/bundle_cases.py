@@ -39,12 +39,7 @@ _LARGEST_CASES = 64 * MIB  # 100,000 cases are 20 MB
 
 @dataclass(frozen=True)
 class KeptCase:
-    """A case made from a bundle.
-
-    Args:
-        expect: the right outcome, as in cases.jsonl; None if not given.
-        is_right: whether the current answer is right; None if the right outcome is not given.
-    """
+    """A case made from a bundle; `expect` and `is_right` are None if the right outcome is not given."""
 
     frame: str
     instruction: str

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
-from spatial_vlm_lab.scoring.frame_truth import FrameTruth
-from spatial_vlm_lab.scoring.matching import (
+from spatial_vlm_lab.scoring.frame_truth import (
+    FrameTruth,
     ImageObject,
     Matching,
     box_of_target,
@@ -75,7 +75,6 @@ class CaseImage:
     """The image of some cases, with its truth.
 
     Args:
-        frame: the frame; None if it could not be read.
         known: true detections; also the input of a model with given detections.
         truth: poses and centres for places; None if not known.
         problem: why the truth cannot be used; None = it can.
@@ -98,8 +97,6 @@ class EvaluatedCase:
         result: the judged result, with the ids of the true objects; None if it cannot be judged.
         problem: why its truth cannot be used; "" = it can, or there is no expectation.
         objects: the true objects; none without a result or without an image.
-        frame: the frame; None if it could not be read.
-        scene: scene of the answer; None if refused earlier.
         oracle: answer of the resolver alone with the true objects; None if not known, or if the model gets them itself.
     """
 
@@ -123,12 +120,7 @@ class EvaluatedCase:
 
 
 class CaseJudge:
-    """Asks and judges the cases of one source, image by image.
-
-    Args:
-        source: folder or bag, as rows show it.
-        frame_of_reference: used if the words state none.
-    """
+    """Asks and judges the cases of one source, image by image."""
 
     def __init__(
         self, model: LoadedModel, config: ResolverConfig, source: str, folder: Path,
@@ -163,11 +155,7 @@ class CaseJudge:
         self, case: Case, image: CaseImage, answer: Resolution, seen: tuple[Detection, ...] | None = None,
         scene: Scene | None = None,
     ) -> EvaluatedCase:  # fmt: skip
-        """Judge an answer.
-
-        Args:
-            seen: detections; None if only the answer is stored.
-        """
+        """Judge an answer; `seen` is None if only the answer is stored."""
         name, found = self._model.spec.name, seen or ()
         done = EvaluatedCase(case, name, self._source, answer, frame=image.frame, detections=found, scene=scene)
         expect = case.expect

@@ -14,8 +14,14 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome
-from spatial_vlm_lab.scoring.matching import ImageObject, Matching, distance_m
+from spatial_vlm_lab.scoring.frame_truth import (
+    FrameTruth,
+    ImageObject,
+    Matching,
+    PlaceOutcome,
+    distance_m,
+    place_outcome,
+)
 from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.recording.answering import FAILURES
 from spatial_vlm_ros.recording.cases import Case, Expectation, ExpectedAnswer, objects_of
@@ -160,9 +166,7 @@ class CaseEvidence:
     """Additional knowledge about a case; every part may be missing.
 
     Args:
-        truth: pose and centres for places.
         poses: of the camera in the base, if any.
-        matching: which true objects the found ones are.
         oracle: how the resolver alone ends this case, given the true objects; None if that is not known.
         needed: ids of the true objects that the right answer rests on: the expected one, and anchors.
         truth_is_whole: whether all objects of the image are known, not only the one that the case describes.
@@ -201,11 +205,7 @@ def judge_case(
     case: Case, expect: Expectation, answer: Resolution, evidence: CaseEvidence | None = None, model: str = "",
     source: str = "",
 ) -> CaseResult:  # fmt: skip
-    """How a case ended.
-
-    Args:
-        expect: what it should end in, by the ids of the true objects.
-    """
+    """How a case ended, against what it should end in, by the ids of the true objects."""
     evidence = evidence or CaseEvidence()
     matching, oracle, true_id = evidence.matching, evidence.oracle, evidence.matching.id_of
     found_id = answer.target.id if answer.target is not None else answered_id(answer.answer)

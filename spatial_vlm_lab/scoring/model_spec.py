@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters import DomainGateConfig
@@ -29,16 +30,22 @@ class ModelSpec:
 
     Args:
         backend: as in `perception.load_grounder`; "" = the given detections.
+        calibration: file of how its probabilities follow the truth; None = it is not fused with the measurement.
     """
 
     name: str = GIVEN
     backend: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    calibration: Path | None = None
 
     @property
     def is_given(self) -> bool:
         """Whether no model is loaded: objects come with the images."""
         return not self.backend
+
+    def with_remedy(self, remedy: str) -> ModelSpec:
+        """A copy with more options, such as "attention=1.2"; without the calibration, which does not apply to it."""
+        return replace(self, options={**self.options, **parse_options(remedy)}, calibration=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +57,7 @@ class LoadedModel:
 
 
 def load_model(spec: ModelSpec) -> LoadedModel:
-    """Load a model, once for all sources.
-
-    Raises:
-        UnknownNameError, InputError, ModelError, BlindnessError: as `perception.load_grounder`.
-    """
+    """Load a model, once for all sources."""
     return LoadedModel(spec, None if spec.is_given else load_grounder(spec.backend, spec.options))
 
 
@@ -65,11 +68,7 @@ def check_images(model: LoadedModel, gate: DomainGateConfig) -> None:
 
 
 def named_models(texts: Sequence[str], option: str, taken: Collection[str] = ()) -> tuple[ModelSpec, ...]:
-    """Parse the models of a command line, each "BACKEND name=value …" or "NAME=BACKEND name=value …".
-
-    Args:
-        taken: names that none of them may have.
-    """
+    """Parse models, each "BACKEND name=value …" or "NAME=BACKEND name=value …", with names that are not taken."""
     found: dict[str, ModelSpec] = {}
     for text in texts:
         parts = _NAMED.fullmatch(text.strip())

@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from spatial_vlm_lab.scoring.calibration import Calibration, calibrate
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import (
     Blame,
@@ -27,15 +26,16 @@ from spatial_vlm_lab.scoring.case_result import (
     same_name,
 )
 from spatial_vlm_lab.scoring.comparing import (
+    Calibration,
     Comparison,
     ComparisonVerdict,
     PairDifference,
+    calibrate,
     clustered,
     compare,
     compare_pairs,
 )
-from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome
-from spatial_vlm_lab.scoring.matching import SAME_BOX
+from spatial_vlm_lab.scoring.frame_truth import SAME_BOX, FrameTruth, PlaceOutcome
 from spatial_vlm_lab.scoring.model_spec import GIVEN
 from spatial_vlm_lab.scoring.rows import Row, StoredAnswer, is_judged, result_of
 from spatial_vlm_ros.errors import EvaluationError
@@ -107,11 +107,7 @@ class DetectorTally:
         return {source: dict(of) for source, of in counts.items()}
 
     def profile(self, model: str) -> DetectorProfile:
-        """The profile of what was counted.
-
-        Raises:
-            EvaluationError: there are too few boxes, or none with a right or none with a wrong name.
-        """
+        """The profile of what was counted; EvaluationError if boxes with right, or with wrong, names are too few."""
         counted = np.array(list(self.boxes.values()), np.float64).reshape(-1, 2)
         score, right = counted[:, 0], counted[:, 1]
         if len(right) < _LEAST or not 0 < right.sum() < len(right):
@@ -172,7 +168,6 @@ class ModelRun:
         answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
         seconds: for each judged case how long its answer took.
         images: number of the judged case → the annotated image as JPEG.
-        unjudged: cases that expect nothing.
         detector: boxes of a model and the true objects; empty of given detections and of rows.
     """
 
@@ -232,7 +227,6 @@ class ModelOutcome:
         misses: fields of every case that did not end as expected, or whose place is wrong.
         split: shares of "usual" cases, which agree with a rule of thumb, and of "counter_heuristic" ones, and their
             "difference" (Newcombe, 95 %; None if one has no case); None if no case is of either kind.
-        unjudged: cases left out because they have no expectation.
         over_frames: main shares by name, with intervals over frames, not cases; None with fewer than two frames.
         calibration: of the answers given ("answered"), and of the likeliest candidate of every case ("all"), where one
             that expects a refusal is never right: what a lower threshold would do. None without a case.
@@ -404,11 +398,7 @@ class EvaluationOutcome:
 def evaluation_of(
     runs: Sequence[ModelRun], baselines: Mapping[str, Sequence[StoredAnswer]] | None = None, notes: Sequence[str] = ()
 ) -> EvaluationOutcome:
-    """Compute the results of some runs, one for each model.
-
-    Args:
-        notes: sentences about sources; those about failed cases and about cases that expect nothing are added.
-    """
+    """Compute the results of some runs, one for each model; notes on failed and unjudged cases are added."""
     shared: dict[str, list[str]] = {}  # a sentence for each source and failed status → models that share it
     for run in runs:
         asked, failed = Counter(r.source for r in run.results), dict[tuple[str, str], list[str]]()

@@ -15,8 +15,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -28,22 +27,14 @@ from spatial_vlm_ros.recording.cases import Case
 from spatial_vlm_ros.recording.frame_folder import decode_json
 from spatial_vlm_ros.types import Resolution, SpaceAnswer, Status
 
-Column = Literal["text", "whole number", "number", "truth value", "texts"]
 Row = dict[str, Any]
 
-_KINDS: Mapping[str, Column] = {
-    "int": "whole number", "float": "number", "bool": "truth value", "tuple[str, ...]": "texts"
-}  # fmt: skip
-COLUMNS: Mapping[str, Column] = MappingProxyType(
-    {
-        **{one.name: _KINDS.get(str(one.type).removesuffix(" | None"), "text") for one in fields(CaseResult)},
-        "right": "truth value",
-        "problem": "text",
-    }
-)
-"""Name of each column → what its values are. They are the fields of CaseResult, whether all is right, and why the case
-could not be judged. A value may be None but for those of model, source, frame, stamp_ns, instruction, kind, status,
-error, confidence, message, relations, expected_also, about, checks and problem."""
+COLUMNS = (*(one.name for one in fields(CaseResult)), "right", "problem")
+"""Names of the columns: the fields of CaseResult, whether all is right, and why the case could not be judged.
+
+A value may be None but for those of model, source, frame, stamp_ns, instruction, kind, status, error, confidence,
+message, relations, expected_also, about, checks and problem.
+"""
 
 
 def row_of(result: CaseResult) -> Row:
@@ -111,9 +102,9 @@ def rows_schema() -> Any:
     check_installed()
     import pyarrow as pa
 
-    types = {"text": pa.string(), "whole number": pa.int64(), "number": pa.float64(), "truth value": pa.bool_(),
-             "texts": pa.list_(pa.string())}  # fmt: skip
-    return pa.schema([(name, types[column]) for name, column in COLUMNS.items()])
+    kinds = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "tuple[str, ...]": pa.list_(pa.string())}
+    types = {one.name: kinds.get(str(one.type).removesuffix(" | None")) for one in fields(CaseResult)}
+    return pa.schema([(name, {**types, "right": pa.bool_()}.get(name) or pa.string()) for name in COLUMNS])
 
 
 def rows_table(rows: Iterable[Row]) -> Any:
@@ -194,11 +185,7 @@ class _Run(msgspec.Struct):
 
 
 def read_runs(path: str | Path) -> dict[str, tuple[StoredAnswer, ...]]:
-    """Read the answers of stored runs: model → answers, in order.
-
-    Returns:
-        Name of the model, "" if the file tells none → its answers.
-    """
+    """Read the answers of stored runs: name of the model, "" if the file tells none → its answers, in order."""
     text = read_bytes(path, _REPAIR, _LARGEST_RUN)
     stripped = text.lstrip()
     if not stripped:

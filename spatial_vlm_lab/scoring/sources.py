@@ -56,11 +56,7 @@ class Source:
     topics: Mapping[str, str] = field(default_factory=dict)
 
     def cases(self) -> tuple[Case, ...]:
-        """Its cases.
-
-        Raises:
-            FileError: the cases cannot be read or there are none; the message names the line.
-        """
+        """Its cases."""
         if self.kind == "bag":
             return cases_of_bag(self.truth, self.uri, self.bags)
         return load_cases(self.uri)
@@ -102,14 +98,6 @@ def evaluate_source(
     """Ask a model about all cases of a source and judge the answers; the oracle is asked beside it.
 
     Cases of a folder come in their order, cases of a bag in the order of its images, and cases without an image last.
-
-    Args:
-        frame_of_reference: used if the words state none.
-        note: called with messages about the source as a whole: repeated stamps, jumps in time, a damaged end.
-
-    Raises:
-        FileError: the cases cannot be read, or a bag cannot be opened.
-        InputError: a bag lacks a topic, or several match; the message lists the topics.
     """
     cases = source.cases()
     judge = CaseJudge(model, config.resolver, source.uri, source.folder, frame_of_reference)
@@ -173,9 +161,6 @@ def evaluate_models(
     """Every case of every source by every model; each model is loaded once, and one is held at a time.
 
     If a source or a model fails, its cases are not judged, and a note says so; an only one raises its error.
-
-    Args:
-        frame_of_reference: used if the words state none.
     """
     for spec in specs:
         try:
@@ -288,11 +273,7 @@ def load_truth(path: str | Path) -> tuple[Case, ...]:
 
 
 def cases_of_bag(path: str | Path, uri: str, bags: Sequence[str] = ()) -> tuple[Case, ...]:
-    """The cases of one bag in a truth file, in the order of the file.
-
-    Args:
-        bags: all bags that are evaluated with this file; empty = only this one.
-    """
+    """The cases of one bag in a truth file, in its order; `bags` are all evaluated with it, none = this one."""
     truth, at = _by_bag(str(path), _state_of(path))
     nameless = truth.get("", ())
     if nameless and len(set(bags)) > 1:

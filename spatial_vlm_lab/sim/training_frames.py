@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training images: random tabletops of all kinds, seen from all sides, with exact instance numbers.
+"""Training images of random tabletops, seen from all sides: exact instance numbers, or boxes and true relations.
 
 They vary more than the test images: more tables, lights and views than `settled_tabletop`, furniture among the
 crockery, and fallen objects stay where they are.
@@ -10,11 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from spatial_vlm_lab.training.images import LabelledImage, LabelledObject
+from spatial_vlm_lab.adaptation.views import LabelledView
+from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
+from spatial_vlm_lab.training.images import BoxXyxy, LabelledImage, LabelledObject
 from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
 from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
@@ -22,6 +25,7 @@ from spatial_vlm_ros.sim.scenery import random_scenery
 from spatial_vlm_ros.sim.sensor import camera_of
 from spatial_vlm_ros.sim.settled import Placer, random_view, settled_tabletop
 from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, look_at
+from spatial_vlm_ros.sim.truth import TrueObject, margin
 from spatial_vlm_ros.types import Transform
 
 Pair = tuple[str, str]
@@ -43,12 +47,7 @@ SYNONYMS = (
 def training_frames(
     seed: int, views: int, size: tuple[int, int], without: Collection[Pair] = ()
 ) -> Iterator[LabelledImage]:
-    """Render views of one random world.
-
-    Args:
-        size: width and height, pixels.
-        without: pairs of colour and kind that must not occur.
-    """
+    """Render views of one random world, (width, height) pixels each, without some pairs of colour and kind."""
     rng = np.random.default_rng((seed, 17))
     camera = camera_of(*size)
     with training_world(rng, frozenset(without)) as world:
@@ -65,11 +64,7 @@ def settled_frame(seed: int, size: tuple[int, int]) -> LabelledImage:
 
 
 def vocabulary() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """Return the words that models learn.
-
-    Returns:
-        Words that describe an object (colours, dresses, materials); names of objects, each with the labels it means.
-    """
+    """Return the words that models learn: those that describe objects; names, each with the labels it means."""
     rng = np.random.default_rng(0)
     models = [make(kind, rng) for kind in (*KINDS, *FURNITURE)]
     labels = tuple(dict.fromkeys(model.label for model in models))
@@ -141,3 +136,79 @@ def _frame(seen: PhysicsRendering) -> LabelledImage:
         objects.append(LabelledObject(detection.label, detection.attributes, detection.box_xyxy, visible))
         numbers[seen.masks[detection.id]] = len(objects)
     return LabelledImage(seen.frame.rgb, numbers, tuple(objects))
+
+
+# ------------------------------------------------------------------------------------------------ relations
+
+
+Floats = npt.NDArray[np.float32]
+_CONTACTS = ("on", "under", "inside")
+_CLEAR = 0.02  # metres from the border of a relation, within which it counts as unclear
+_CONTACT = 0.002  # the same for contact
+_VISIBLE = 0.3  # least visible share of an object in a pair
+_MOST = 24  # pairs per view; touching pairs come first
+_SEEN = 0.5  # least visible part of an object that is named in a question
+_EACH = 2  # pairs per view for which a relation holds, and as many for which it does not
+
+
+def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[LabelledView]:
+    """Render views of one random world, (width, height) pixels each; those with fewer than two objects are left out."""
+    rng = np.random.default_rng((world, 29))
+    camera = camera_of(*size)
+    with training_world(rng) as scene:
+        for number in range(views):
+            pose = training_view(rng)
+            seen = scene.render(camera, pose)
+            pairs = _true_relations(seen, scene.truth, pose, rng)
+            if pairs is not None:
+                boxes, columns = pairs
+                objects = tuple(
+                    LabelledObject(one.label, one.attributes, _box(one.box_xyxy))
+                    for one in seen.detections
+                    if seen.visible_fraction[one.id] >= _SEEN
+                )
+                columns["left of"] = 1.0 - columns["right of"]
+                apart = np.all([columns[name] == 0.0 for name in _CONTACTS], axis=0)
+                columns["beside"] = np.where(apart, 1.0, math.nan)
+                labels = [
+                    RelationLabel(relation, _box(target), _box(anchor), holds)
+                    for relation, truths in columns.items()
+                    for holds in (True, False)
+                    for target, anchor in boxes[rng.permutation(np.flatnonzero(truths == holds))[:_EACH]]
+                ]
+                yield LabelledView(f"world_{world:06d}_{number}", seen.frame.rgb, objects, tuple(labels))
+
+
+def _true_relations(
+    seen: PhysicsRendering, truth: Mapping[str, TrueObject], pose: Transform, rng: np.random.Generator
+) -> tuple[Floats, dict[str, Floats]] | None:
+    """Pairs of objects in a view, and which relations hold; None if it shows fewer than two objects.
+
+    Returns:
+        (P, 2, 4) boxes of target and anchor, pixels; relation → (P,) 1 = holds, 0 = does not hold, NaN = unclear.
+    """
+    shown = [d for d in seen.detections if seen.visible_fraction[d.id] >= _VISIBLE and d.id in truth]
+    pairs = [(t, a) for t in shown for a in shown if t is not a]
+    if not pairs:
+        return None
+    found: dict[str, list[float]] = {}
+    for target, anchor in ((truth[t.id], truth[a.id]) for t, a in pairs):
+        margins = {
+            name: (margin(name, target, anchor, pose.translation), _CLEAR)
+            for name in ("right of", "behind", "in front of")
+        }
+        margins["on"] = margin("on", target, anchor, pose.translation), _CONTACT
+        margins["under"] = margin("on", anchor, target, pose.translation), _CONTACT
+        margins["inside"] = margin("in", target, anchor, pose.translation), _CONTACT
+        for name, (metres, clear) in margins.items():
+            found.setdefault(name, []).append(math.nan if abs(metres) < clear else float(metres > 0))
+    holds = {name: np.array(column, np.float32) for name, column in found.items()}
+    touching = np.any([holds[name] == 1.0 for name in _CONTACTS], axis=0)
+    boxes = np.array([(t.box_xyxy, a.box_xyxy) for t, a in pairs], np.float32)
+    rows = np.lexsort((rng.random(len(pairs)), ~touching))[:_MOST]
+    return boxes[rows], {name: column[rows] for name, column in holds.items()}
+
+
+def _box(values: Iterable[float]) -> BoxXyxy:
+    x0, y0, x1, y1 = map(float, values)
+    return x0, y0, x1, y1

@@ -30,11 +30,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True)
 class TrainingPhrase:
-    """A phrase whose meaning is known.
-
-    Args:
-        text: for example "red cup".
-    """
+    """A phrase whose meaning is known, such as "red cup"."""
 
     text: str
     labels: frozenset[str]

@@ -118,11 +118,7 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Labelled
 
 
 class Samples:
-    """The images of one part of a folder, read on access.
-
-    Args:
-        part: "training", "validation", "calibration" or "test".
-    """
+    """The images of one part of a folder, read on access."""
 
     def __init__(self, folder: Path, part: str) -> None:
         paths = sorted(folder.glob(f"{part}_?????.json"))

@@ -36,8 +36,6 @@ class TrainingSettings:
 
     Args:
         steps: steps of the whole run; the rate follows a half cosine over them.
-        batch: images per step.
-        phrases: phrases per image.
         decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
         warm: share of the steps in which the rate rises.
         bfloat16: compute the model in bfloat16, its losses and weights in float32; faster on machines that support it.
@@ -52,21 +50,12 @@ class TrainingSettings:
     warm: float = 0.05
     bfloat16: bool = False
 
-    def __post_init__(self) -> None:
-        if not (self.steps > 0 and self.seed >= 0 and self.batch > 0 and self.phrases > 0):
-            got = f"{self.steps} steps, seed {self.seed}, batch {self.batch}, {self.phrases} phrases"
-            raise InputError("training settings", got, "positive numbers")
-        if not (0 < self.rate < 1 and 0 <= self.decay < 1 and 0 <= self.warm < 1):
-            got = f"rate {self.rate}, decay {self.decay}, warm {self.warm}"
-            raise InputError("training settings", got, "numbers below 1")
-
 
 @dataclass
 class TrainingProgress:
     """Progress of a run.
 
     Args:
-        seconds: seconds for all steps.
         memory: peak memory, bytes: of the GPU if there is one, else of the process.
         losses: number of steps, mean loss since the previous entry.
         rates: number of steps, highest rate from there on.
@@ -82,11 +71,7 @@ class TrainingProgress:
 
 
 class TrainingLoop:
-    """The steps of a run.
-
-    Args:
-        rates: number of a step, from 0 → learning rate of each group of the optimiser.
-    """
+    """The steps of a run; `rates` gives the learning rate of each group of the optimiser at a step, from 0."""
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, rates: Callable[[int], Sequence[float]], clip: float, steps: int
@@ -107,7 +92,6 @@ class TrainingLoop:
         """Train until all steps are made or the time is over, and return whether they are made.
 
         Args:
-            every: steps between states; there is one at the end, too.
             told: called with the number of steps and the loss after each step, before its state is kept.
         """
         done, since, end = self.progress, list[float](), time.monotonic() + 60.0 * minutes

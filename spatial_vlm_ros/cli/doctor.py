@@ -109,13 +109,13 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         settings, remappings = _of_camera(settings, camera)
         arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
         if arm:
-            from spatial_vlm_ros.launcher import plan, robots
+            from spatial_vlm_ros.launcher import plan, wiring
 
             share = plan.share_folder()
             if not robot:
-                known = ", ".join(robots.robot_names(share))
+                known = ", ".join(wiring.robot_names(share))
                 raise click.UsageError(f"--arm needs --robot: {known}, or your own preset file")
-            preset, source = robots.robot_preset(share, robot), robot
+            preset, source = wiring.robot_preset(share, robot), robot
             examine_arm = of_nodes("arm.doctor").examine_arm
             say(f"listening to the {preset.title} for {seconds:g} s …", err=True)
             findings = list(examine_arm(preset, planner, seconds, namespace, arguments, table_frame))

@@ -5,15 +5,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, FAILED, FOLDER, PLUG_INS, Group, json_option, print_json, say
 from spatial_vlm_ros.errors import FileError
-
-if TYPE_CHECKING:
-    from spatial_vlm_ros.recording.evidence.bundle import EvidenceRecord
 
 _LONGEST = 100  # most characters of a reason in a line
 
@@ -50,12 +46,22 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
     for path in found:
         try:
             record = read_record(path)
+            answer, model = record.answer, record.model
             if as_json:
-                print_json({"file": str(path), **_facts(record)})
+                print_json({
+                    "file": str(path), "utc": record.utc, "status": answer.status.value,
+                    "instruction": record.instruction, "message": answer.message,
+                    "id": answer.target.id if answer.target is not None else None,
+                    "candidates": [
+                        {"id": c.id, "label": c.label, "probability": c.probability} for c in answer.candidates
+                    ],
+                    "frame": record.frame, "node": record.node, "model": None if model is None else model.name,
+                    "model_sha256": None if model is None else model.sha256_all, "versions": record.versions,
+                })  # fmt: skip
                 continue
-            reason = record.answer.message
+            reason = answer.message
             reason = reason if len(reason) <= _LONGEST else reason[: _LONGEST - 3] + "..."
-            say(f"{record.utc[:19]}Z  {record.answer.status.value:20} {record.instruction!r}: {reason}")
+            say(f"{record.utc[:19]}Z  {answer.status.value:20} {record.instruction!r}: {reason}")
             say(f"  {path}")
         except FileError as error:
             damaged += 1
@@ -68,14 +74,3 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
             renamed = "if it is a renamed bundle, pass its path to `replay`"
             say(f"not shown: {others} .mcap files that are not named like bundles; {renamed}", err=True)
     sys.exit(FAILED if damaged else ANSWERED)
-
-
-def _facts(record: EvidenceRecord) -> dict[str, Any]:
-    answer = record.answer
-    return {
-        "utc": record.utc, "status": answer.status.value, "instruction": record.instruction, "message": answer.message,
-        "id": answer.target.id if answer.target is not None else None,
-        "candidates": [{"id": c.id, "label": c.label, "probability": c.probability} for c in answer.candidates],
-        "frame": record.frame, "node": record.node, "model": None if record.model is None else record.model.name,
-        "model_sha256": None if record.model is None else record.model.sha256_all, "versions": record.versions,
-    }  # fmt: skip

@@ -41,14 +41,14 @@ def models() -> None:
 @json_option
 def list_models(as_json: bool) -> None:
     """List all models and whether they are downloaded."""
-    from spatial_vlm_ros.output import terminal_models
+    from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.perception.model_store import known_models
 
     facts = [_facts(entry) for entry in known_models().values()]
     if as_json:
         print_json({"models": facts})
     else:
-        terminal_models.models(facts)
+        terminal.models(facts)
 
 
 @models.command()
@@ -59,7 +59,7 @@ def list_models(as_json: bool) -> None:
 @json_option
 def get(name: str, mirror: str, accept_licence: str, as_json: bool) -> None:
     """Download or repair the model NAME."""
-    from spatial_vlm_ros.output import terminal_models
+    from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.perception import model_store
 
     entry = model_store.known_model(name)
@@ -72,7 +72,7 @@ def get(name: str, mirror: str, accept_licence: str, as_json: bool) -> None:
                 raise click.ClickException(f"not downloaded: {repair}")
         say(f"{entry.name}: {sum(wanted.values()) / 1e6:.1f} MB to download, licence {entry.licence} ({entry.terms})",
             err=True)  # fmt: skip
-    with terminal_models.downloading() as progress:
+    with terminal.downloading() as progress:
         folder = model_store.get(entry, mirror, progress)
     if as_json:
         print_json({**_facts(entry), "folder": str(folder)})

@@ -20,11 +20,7 @@ force_option = click.option("--force", is_flag=True, help="Replace existing file
 
 
 def check_new(force: bool, **outputs: Path | None) -> None:
-    """Refuse output files that already exist, before any work is done.
-
-    Args:
-        outputs: option → its file, None if not given.
-    """
+    """Refuse output files that already exist, before any work is done."""
     for option, path in outputs.items():
         if path is not None:
             with _as_usage(option, path):
@@ -32,11 +28,7 @@ def check_new(force: bool, **outputs: Path | None) -> None:
 
 
 def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) -> None:
-    """Refuse to overwrite an input file, even with --force: truth that took days must not be lost.
-
-    Args:
-        outputs: option → its file, None if not given.
-    """
+    """Refuse to overwrite an input file, even with --force: truth that took days must not be lost."""
     read = [Path(one) for one in inputs if one is not None and Path(one).is_file()]
     for option, path in outputs.items():
         if path is not None and path.is_file() and any(path.samefile(one) for one in read):

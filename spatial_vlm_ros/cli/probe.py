@@ -64,7 +64,7 @@ def probe(grounder: str, grounder_options: str, blindness: bool, questions: str,
         _blindness(grounder, options, questions, out, force, as_json)
     if out is not None:
         raise click.UsageError("--out needs --blindness")
-    from spatial_vlm_ros.output import terminal_models
+    from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.perception import load_grounder
     from spatial_vlm_ros.perception.backends import takes_option
     from spatial_vlm_ros.perception.cost import measure
@@ -80,17 +80,17 @@ def probe(grounder: str, grounder_options: str, blindness: bool, questions: str,
         rgb = image((640, 480), (0.5, 0.5), "red", "rectangle").rgb
         phrases = (NounPhrase("rectangle", ("red",)), NounPhrase("cup"))
         cost = measure(lambda: load_grounder(grounder, options), rgb, phrases, frames)
-        print_json(dataclasses.asdict(cost)) if as_json else terminal_models.cost(grounder, cost)
+        print_json(dataclasses.asdict(cost)) if as_json else terminal.cost(grounder, cost)
         raise SystemExit(ANSWERED)
     verdict = probe_grounder(load_grounder(grounder, options))
-    print_json(verdict.summary()) if as_json else terminal_models.verdict(verdict)
+    print_json(verdict.summary()) if as_json else terminal.verdict(verdict)
     raise SystemExit(ANSWERED if verdict.outcome == "confirmed" else REFUSED)
 
 
 def _blindness(
     grounder: str, options: dict[str, str], questions: str, out: Path | None, force: bool, as_json: bool
 ) -> None:
-    from spatial_vlm_ros.output import terminal, terminal_models
+    from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.perception.questioning import ASKED, examine_model, keep_verdict, load_answerer, scorer_of
     from spatial_vlm_ros.vlm.diagnostics.inside import EFFORTS, look_inside, why_no_grid
     from spatial_vlm_ros.vlm.diagnostics.report import REPORT, Inside, as_dict, check_folder, diagnose, write_folder
@@ -122,7 +122,7 @@ def _blindness(
     if as_json:
         print_json(as_dict(found))
     else:
-        terminal_models.diagnosis(found)
+        terminal.diagnosis(found)
         if files:
             say(f"{files[0]} and {len(files) - 1} other files")
     if unwritten is not None:

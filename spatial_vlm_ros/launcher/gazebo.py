@@ -26,12 +26,7 @@ _POSE = "give the pose as x y z roll pitch yaw"
 
 @dataclass(frozen=True)
 class Mount:
-    """Pose of an optical frame.
-
-    Args:
-        child: camera frame, as named in the images.
-        position: position in the world frame, metres.
-    """
+    """Pose of an optical frame, named `child` in the images, in the world frame, metres."""
 
     child: str
     position: Vector

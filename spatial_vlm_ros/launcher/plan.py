@@ -44,11 +44,7 @@ def share_folder() -> Path:
 
 
 def launch_file(share: Path, preset: str, cameras: Iterable[str]) -> tuple[Path, dict[str, str]]:
-    """Find the launch file of a preset, with the arguments it implies.
-
-    Args:
-        preset: name of a launch file ("-" and "_" are equivalent), or of a camera.
-    """
+    """Find the launch file of a preset, a launch file or camera by name, with the arguments it implies."""
     files = {path.name.removesuffix(SUFFIX): path for path in sorted((share / "launch").glob(f"*{SUFFIX}"))}
     cameras = tuple(cameras)
     if preset.replace("-", "_") in files:

@@ -25,11 +25,7 @@ _FINAL = {0, CONFIGURATION, USAGE, *(-number for number in _ASKED), *(128 + numb
 
 
 class Respawn:
-    """Decides on restarts of one node.
-
-    Args:
-        clock: monotonic seconds.
-    """
+    """Decides on restarts of one node; the clock counts monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

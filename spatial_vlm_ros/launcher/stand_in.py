@@ -86,12 +86,7 @@ class ParameterValue:
 
 @dataclass(frozen=True)
 class Process:
-    """One node in its own process.
-
-    Args:
-        package, executable: names as for `ros2 run`.
-        parameter_files: parameter files in their order.
-    """
+    """One node in its own process."""
 
     package: str
     executable: str

@@ -37,7 +37,6 @@ def run(
     """Run commands until an essential one ends for good or a signal arrives; then end all of them.
 
     Args:
-        out: output file; None = standard output.
         aside: gives a message to print after a line of output; None = nothing.
 
     Returns:

@@ -15,8 +15,7 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.answer_content import AnswerContent, content_of, in_camera
 from spatial_vlm_ros.output.answer_roles import Role, percent, places_of, targets_of
-from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels
-from spatial_vlm_ros.output.label_placement import Rectangle
+from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels, Rectangle
 from spatial_vlm_ros.output.top_view import RANKS, SHORTEST_ARROW, draw_spot, draw_top_view
 from spatial_vlm_ros.parameters import DepthConfig, ResolverConfig
 from spatial_vlm_ros.perception.grounding_checks import check_detections
@@ -42,16 +41,7 @@ _Sample = Callable[[Rgb], None]
 
 
 def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: int, size: float) -> Rgb:
-    """Draw the text of an answer, and the legend of its images.
-
-    Args:
-        content: content of the images; None if there is no scene.
-        width: width of the panel, pixels.
-        size: letter size, pixels.
-
-    Returns:
-        (H, width, 3) uint8, as high as needed.
-    """
+    """Draw the text of an answer, and the legend of its images: (H, width, 3) uint8, as high as needed."""
     entries = list(_legend(content)) if content is not None else []
     taken = round(_LEGEND * size) if entries and width > 2.5 * _LEGEND * size else 0
     words = (taken - _EDGE if taken else width - 2 * _EDGE) - round(_SAMPLE * size) - 8
@@ -197,13 +187,7 @@ _STRONG = (Role.CARRIER, Role.ANCHOR, Role.RIVAL, Role.REFUSED, Role.CHOSEN)  # 
 
 
 def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: DepthConfig, size: float) -> None:
-    """Draw an answer on its image.
-
-    Args:
-        canvas: (H, W, 3) uint8, the image enlarged by `scale`; changed.
-        scale: canvas pixels per image pixel.
-        size: letter size, pixels.
-    """
+    """Draw an answer on its image, enlarged by `scale`, with letters of `size` pixels."""
     view = _ImagePen(canvas, scale, content, size)
     view.region(depth)
     for row in content.rows(Role.OTHER):
@@ -367,7 +351,6 @@ def draw(
     """Draw a resolution on its frame.
 
     Args:
-        config: the resolver's configuration; None = defaults.
         scene: scene the answer rests on; None = lifted from the detections if possible.
 
     Returns:

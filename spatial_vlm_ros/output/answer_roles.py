@@ -76,11 +76,7 @@ def roles_of(
     beside: tuple[int, ...],
     config: ResolverConfig,
 ) -> tuple[tuple[Role, ...], dict[int, str]]:
-    """Assign a role to each object, by row, and letters to rivals.
-
-    Args:
-        beside: rows of objects that the requested place relates to.
-    """
+    """Assign a role to each object, by row, and letters to rivals."""
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}
     roles = [Role.OTHER] * len(row_of)
     measured = np.flatnonzero(layout.measured)

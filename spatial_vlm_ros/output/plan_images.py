@@ -56,14 +56,7 @@ def motion_from(data: bytes) -> PlannedMotion:
 
 
 def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
-    """Draw the plan into the scene's image.
-
-    Args:
-        image: JPEG or PNG of the scene, of the camera's size.
-
-    Returns:
-        (H', W', 3) uint8: the image, enlarged to 640 pixels width if it is narrower.
-    """
+    """Draw the plan into the JPEG or PNG of the scene: (H', W', 3) uint8, enlarged to a width of 640 if narrower."""
     camera = motion.camera
     decoded = _decoded(image)
     size = None if decoded is None else (decoded.shape[1], decoded.shape[0])

@@ -59,11 +59,7 @@ _Part = tuple[Array, Array, Indices]  # points in the camera frame, colours, tri
 
 
 def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
-    """Make a mesh of the camera's surface and, if there is a scene, of the answer.
-
-    Args:
-        content: content of the answer to show; None if nothing could be lifted.
-    """
+    """Make a mesh of the camera's surface and, if there is a scene, of the answer."""
     if content is not None:
         frame = content.layout.scene.frame
     base = frame.base_T_camera

@@ -10,8 +10,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownOutline, hidden_outline
 from spatial_vlm_ros.output.answer_roles import Role
-from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels
-from spatial_vlm_ros.output.label_placement import Rectangle
+from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels, Rectangle
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.types import FrameOfReference, Rgb
 
@@ -30,16 +29,7 @@ _FILLED = {Role.CHOSEN: 0.85, Role.REFUSED: 0.8, Role.RIVAL: 0.45, Role.ANCHOR: 
 
 
 def draw_top_view(content: AnswerContent, width: int, height: int, size: float) -> Rgb:
-    """Draw the top view; the camera looks towards the top of the image.
-
-    Args:
-        width: image width, pixels.
-        height: image height, pixels.
-        size: letter size, pixels.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
+    """Draw the top view, (height, width, 3) uint8; the camera looks towards the top of the image."""
     canvas = np.full((height, width, 3), _BACKGROUND, np.uint8)
     plan = _PlanPen(content, width, height, size)
     plan.grid(canvas)

@@ -84,10 +84,6 @@ def filled(defaults: _T, values: Mapping[str, Any], kind: str = "parameter") -> 
     """A configuration with some values changed, by parameter name; those of a group are nested.
 
     A whole number for a parameter that is a float becomes one, because YAML writes 1 for 1.0.
-
-    Raises:
-        UnknownNameError: a name is not a parameter.
-        InputError: a value has the wrong type or is out of its bounds.
     """
     check_names(kind, values, (f.name for f in dataclasses.fields(defaults)))  # type: ignore[arg-type]
     changed = {}

@@ -35,11 +35,7 @@ class JointBounds:
 
 @dataclass(frozen=True)
 class RobotPreset:
-    """A robot with the defaults of its upstream drivers.
-
-    Args:
-        controller_manager: ros2_control node that runs the controllers.
-    """
+    """A robot with the defaults of its upstream drivers."""
 
     name: str
     title: str

@@ -17,11 +17,7 @@ from spatial_vlm_ros.parameters.streams import StreamConfig
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings that a parameter file can contain.
-
-    Args:
-        streams: how messages become frames.
-    """
+    """All settings that a parameter file can contain."""
 
     resolver: ResolverConfig = field(default_factory=ResolverConfig)
     streams: StreamConfig = field(default_factory=StreamConfig)

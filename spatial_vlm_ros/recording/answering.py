@@ -25,13 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class AnsweredCase:
-    """A case with its frame and its answer.
-
-    Args:
-        frame: the frame; None if it could not be read.
-        resolution: the answer, with the frame's name.
-        scene: scene of the answer; None if refused earlier.
-    """
+    """A case with its frame, None if it could not be read, and its answer, which has the frame's name."""
 
     case: Case
     frame: RgbdFrame | None
@@ -46,11 +40,7 @@ def answer_cases(
     frame_of_reference: FrameOfReference | None = None,
     watch: Callable[[Iterable[Case]], Iterable[Case]] = iter,
 ) -> Iterator[AnsweredCase]:
-    """Answer the cases of a folder in order; a frame that cannot be read is a refusal for each of its cases.
-
-    Args:
-        frame_of_reference: used if the words state none.
-    """
+    """Answer the cases of a folder in order; a frame that cannot be read is a refusal for each of its cases."""
     frames = FolderFrames(folder)
     observed: tuple[RgbdFrame, ObservedFrame] | None = None  # cases come frame by frame: each is lifted once
     for case in watch(load_cases(folder)):

@@ -42,11 +42,7 @@ class RecordCheck:
 
 @dataclass(frozen=True)
 class ProposalRecord:
-    """A proposal in a record, with its events.
-
-    Args:
-        events: its lines in the record, in order.
-    """
+    """A proposal in a record, with its events in their order."""
 
     content: dict[str, Any]
     events: tuple[dict[str, Any], ...]
@@ -122,11 +118,7 @@ def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, by
 def check_proposal(
     record: str | Path, proposal: ProposalRecord, robot_description: str = ""
 ) -> tuple[dict[str, bytes], list[RecordCheck]]:
-    """Reconstruct a proposal and check that its parts are consistent.
-
-    Args:
-        robot_description: URDF of the arm, to recompute the path of the tip from the trajectories; "" = skip this.
-    """
+    """Reconstruct a proposal and check that its parts agree; with a URDF, the path of the tip, too."""
     files, checks = files_in(record, proposal)
     content = proposal.content
     decided = [line for line in proposal.events if line["event"] in ("APPROVED", "EXECUTION_BEGUN")]

@@ -64,11 +64,7 @@ class ExpectedAnswer:
     ids: tuple[str, ...] | None = None
 
     def fits(self, answer: SpaceAnswer, ids: Sequence[str] | None = None) -> bool:
-        """Whether an answer is the right one.
-
-        Args:
-            ids: true ids of the objects in the answer, if they differ from the answer's own ids.
-        """
+        """Whether an answer is the right one; `ids` are the true ids of its objects, if they differ from its own."""
         given = set(objects_of(answer) if ids is None else ids)
         if self.ids is not None and given != set(self.ids):
             return False
@@ -128,7 +124,6 @@ class Expectation:
         id_also: ids of other right detections: the drawer of "close the drawer and put the bowl on top of it".
         place: expected place; None = not requested or not known.
         answer: the right answer if the status is ANSWERED; None = any.
-        label: label of the right object; None = not given.
         box: box of the right object in the colour image, pixels, left, top, right, bottom; None = not given.
         mask: mask of the right object: an 8-bit image beside the file, not 0 = object; None = not given.
         box_3d: box of the right object in space; None = not given.

@@ -78,9 +78,6 @@ _T = TypeVar("_T")
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     """Read the frame and the detections of one folder.
 
-    Args:
-        folder: a frame folder, see the layout in the module docstring.
-
     Returns:
         The frame, depth registered to colour and metres; and its detections, none when detections.json is missing.
 
@@ -122,9 +119,6 @@ def read_frame(
     Args:
         base_T_camera: pose of the colour camera; its child is the camera's frame.
         camera_T_speaker: pose of the person who speaks; its parent is the camera's frame.
-
-    Returns:
-        The frame, depth registered to colour, metres.
     """
     info = _json(camera_info, _CameraInfo)
     camera, frame_id = _camera(camera_info, info), info.frame_id
@@ -171,25 +165,13 @@ def _check_size(
 
 
 def read_rgb(path: str | Path) -> Rgb:
-    """A colour image.
-
-    Args:
-        path: PNG, JPEG, TIFF, BMP or WebP.
-
-    Returns:
-        (H, W, 3) uint8, RGB. Orientation tags are ignored, because depth and intrinsics do not rotate with them.
-    """
+    """A colour image: (H, W, 3) uint8, RGB. Orientation tags are ignored: depth does not rotate with them."""
     bgr = decode_file(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.ascontiguousarray(bgr[..., ::-1], np.uint8)
 
 
 def read_depth(path: str | Path) -> Depth:
-    """Read a depth image: (H, W) float32, metres, NaN for no measurement.
-
-    Args:
-        path: 16-bit PNG or TIFF (millimetres, 0 = not measured), 32-bit float TIFF (metres), or .npy of uint16
-            (millimetres) or floats (metres).
-    """
+    """(H, W) float32, metres, NaN = none, from a .npy or image, 16-bit (millimetres, 0 = none) or float (metres)."""
     path = Path(path)
     raw = read_npy(path) if path.suffix.lower() == ".npy" else decode_file(path, cv2.IMREAD_UNCHANGED)
     kind = f"{raw.dtype} image with shape {raw.shape}"
@@ -207,11 +189,7 @@ def read_depth(path: str | Path) -> Depth:
 
 
 def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
-    """Read intrinsics, with the fields of sensor_msgs/CameraInfo.
-
-    Returns:
-        The camera and the frame id of its image.
-    """
+    """Read intrinsics, with the fields of sensor_msgs/CameraInfo, and the frame id of the image."""
     info = _json(path, _CameraInfo)
     return _camera(path, info), info.frame_id
 
@@ -229,25 +207,13 @@ def _camera(path: str | Path, info: _CameraInfo) -> PinholeCamera:
 
 
 def read_transform(path: str | Path) -> Transform:
-    """A rigid transform.
-
-    Args:
-        path: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres.
-    """
+    """A rigid transform: JSON {"parent", "child", "matrix"}, 4 rows of 4, maps child to parent, metres."""
     info = _json(path, TransformInfo)
     return Transform(info.parent, info.child, np.array(info.matrix))
 
 
 def read_detections(path: str | Path, image_size: tuple[int, int]) -> tuple[Detection, ...]:
-    """Read the detections of one image.
-
-    Args:
-        path: JSON, see the module's layout; masks are 8-bit images beside it, not 0 = object.
-        image_size: (width, height) of the image they were found in, pixels.
-
-    Returns:
-        The detections in the order of the file; boxes that leave the image are clipped to it.
-    """
+    """Read the detections of one image of (width, height) pixels; boxes that leave it are clipped."""
     path, (width, height) = Path(path), image_size
     text = read_bytes(path, _READABLE, LARGEST_TYPED)
     found = decode_json(text, _Detections, path)
@@ -287,12 +253,7 @@ def similar_name(name: str, known: Iterable[str]) -> str:
 
 
 def read_mask(path: Path, image_size: tuple[int, int]) -> Mask:
-    """Read a mask of a whole image: (H, W) bool.
-
-    Args:
-        path: 8-bit image, not 0 = object.
-        image_size: (width, height) of the image that it is of, pixels.
-    """
+    """Read a mask of a whole image of (width, height) pixels: (H, W) bool, not 0 = object."""
     mask: Mask = np.not_equal(decode_file(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH), 0)
     height, width = mask.shape
     if (width, height) != image_size:
@@ -374,15 +335,8 @@ def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detec
     Existing files with these names are replaced, all or none; other files of the folder stay.
 
     Args:
-        folder: created if missing.
         frame: the frame; depth is rounded to millimetres.
         detections: detections of its image; masks go into the folder "masks".
-
-    Returns:
-        The folder.
-
-    Raises:
-        FileError: the folder cannot be written.
     """
     camera, pose = frame.camera, frame.base_T_camera
     with changed_folder(folder) as unfinished:

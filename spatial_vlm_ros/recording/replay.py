@@ -51,10 +51,8 @@ class ReplayedAnswer:
 
     Args:
         resolution: the outcome; its `stamp_ns` is the frame's.
-        frame: frame of the answer, or None.
         detections: detections of the bag; empty if a grounder found the objects.
         log_ns: recording time at which the live node would have answered, nanoseconds.
-        scene: scene of the answer; None if refused earlier.
     """
 
     resolution: Resolution
@@ -79,13 +77,8 @@ def replay(
     """Play a bag and yield the answers.
 
     Args:
-        config: tolerances and frames, as the live node's.
         instructions: asked together; empty = those of the topic INSTRUCTION, each at its recording time.
         at: when they are asked, seconds after the bag's first message; None = when the camera begins.
-        frame_of_reference: used if the words state none.
-
-    Yields:
-        The answers in order. A problem with one request is its refusal.
     """
     asked = tuple(instructions)
     player = _Player(resolver, dict(roles), config, asked, at, every, frame_of_reference, robot, bag.start_ns)

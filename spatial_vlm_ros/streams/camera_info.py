@@ -26,15 +26,7 @@ _RECTIFIED = "subscribe to rectified topics (from image_proc or the driver) and 
 
 
 def camera_of(message: Any, rectified: bool) -> PinholeCamera:
-    """Camera of an image topic.
-
-    Args:
-        rectified: True if the topic's images are rectified: then P applies, else K and D.
-
-    Returns:
-        Intrinsics and size of the image after cropping (`roi`) and binning, pixels. D is empty if all its values are
-        zero.
-    """
+    """Camera of an image topic after cropping (`roi`) and binning, by P of rectified images, else by K and D."""
     K, P = _numbers(message, "k", 9).reshape(3, 3), _numbers(message, "p", 12).reshape(3, 4)
     D = _numbers(message, "d", None)
     if K[0, 0] == 0:  # CameraInfo.msg says that this means an uncalibrated camera

@@ -38,11 +38,7 @@ class ClockEstimate:
         return -self.lag
 
     def offset(self, max_latency: float) -> tuple[float, float]:
-        """Offset of the stamps' clock, positive if it runs ahead, and its uncertainty, seconds.
-
-        Args:
-            max_latency: the least latency of the window is between 0 and this, seconds.
-        """
+        """Lead of the stamps' clock and its uncertainty, seconds, if the least latency is at most `max_latency`."""
         return max_latency / 2 - self.lag, max_latency / 2
 
 

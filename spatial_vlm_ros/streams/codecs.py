@@ -40,12 +40,7 @@ def check_size(height: int, width: int) -> None:
 
 
 def decode_image(data: bytes) -> npt.NDArray[np.generic]:
-    """Decode the pixels of an undamaged PNG or JPEG.
-
-    Returns:
-        (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order: blue first if the file follows its standard.
-        Orientation tags are ignored.
-    """
+    """Decode an undamaged PNG or JPEG: (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order, not turned."""
     kind = image_kind(data)
     if kind is None:
         got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
@@ -83,11 +78,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.generic]:
 
 
 def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
-    """Decode a 16-bit image written by compressed_depth_image_transport with its codec "rvl": (H, W) uint16.
-
-    Args:
-        data: width and height (uint32), then 32-bit words; all little endian.
-    """
+    """Decode a 16-bit image written by compressed_depth_image_transport with its codec "rvl": (H, W) uint16."""
     if len(data) < 12:
         raise _rvl_error(f"{len(data)} bytes")
     width, height = struct.unpack_from("<II", data)

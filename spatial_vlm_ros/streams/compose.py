@@ -65,11 +65,7 @@ class Composer:
         return self._image("rgb8", rgb, header)
 
     def image_depth(self, depth: Depth, header: Any) -> Any:
-        """sensor_msgs/Image of depth: "16UC1" if millimetres represent every value exactly, else "32FC1".
-
-        Args:
-            depth: (H, W) float32, metres along optical z, NaN where not measured.
-        """
+        """sensor_msgs/Image of (H, W) float32 metres, NaN = none: "16UC1" if millimetres are exact, else "32FC1"."""
         if depth.ndim != 2 or depth.dtype != np.float32:
             raise ShapeError("depth", expected="(H, W) float32", received=f"{depth.shape} {depth.dtype}")
         measured = ~np.isnan(depth)
@@ -253,11 +249,7 @@ def rosbags_composer(typestore: Any) -> Composer:
 
 
 def rclpy_composer(lookup: Callable[[str], type]) -> Composer:
-    """A composer for rclpy's message classes.
-
-    Args:
-        lookup: returns the class for a type name like "sensor_msgs/msg/Image".
-    """
+    """A composer for rclpy's message classes, which `lookup` gives for names like "sensor_msgs/msg/Image"."""
 
     def octets(values: Octets) -> array.array[int]:  # the only form that rclpy stores without copying item by item
         kept = array.array("B")

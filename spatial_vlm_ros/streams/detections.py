@@ -26,8 +26,6 @@ def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...
 
     Args:
         message: spatial_vlm_interfaces/DetectionArray, or vision_msgs/Detection2DArray of any version.
-        width: of the image they belong to, pixels.
-        height: of the image they belong to, pixels.
 
     Returns:
         Detections with masks of the whole image. Those without an id are named d0, d1, ... by index. Of several
@@ -65,11 +63,7 @@ def names_of(message: Any) -> list[str]:
 
 
 def mask_crop(mask: Mask) -> tuple[int, int, npt.NDArray[np.uint8]]:
-    """The smallest part of a mask that contains all its set pixels.
-
-    Returns:
-        Column and row of the part's top-left pixel in the mask, and the part: (h, w) uint8, 255 where set, else 0.
-    """
+    """The smallest part with all set pixels of a mask: its column and row there; (h, w) uint8, 255 where set."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         raise InputError("mask", "no pixel is set", "at least one pixel", "omit the mask")

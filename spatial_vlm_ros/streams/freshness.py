@@ -17,11 +17,7 @@ from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
 
 
 class Freshness(StreamClocks):
-    """Watch the clocks of streams, and compute the earliest possible exposure of an image.
-
-    Args:
-        images: the streams whose exposure counts: colour and depth.
-    """
+    """Watch the clocks of streams, and compute the earliest possible exposure of an image."""
 
     def __init__(self, config: StreamConfig, images: Sequence[str]) -> None:
         super().__init__()
@@ -54,11 +50,7 @@ class Freshness(StreamClocks):
     # -------------------------------------------------------------------------------------------- refusals
 
     def check(self, match: MatchedMessages, names: Mapping[str, str] | None = None) -> None:
-        """Raise if the stamps of a frame are impossible.
-
-        Args:
-            names: stream → its topic, for the message; None = the stream's name.
-        """
+        """Raise if the stamps of a frame are impossible."""
         for stream in self._images:
             name = (names or {}).get(stream, stream)
             self.check_stamp(name, match.stamps[stream], match.arrivals.get(stream, 0))
@@ -77,12 +69,7 @@ class Freshness(StreamClocks):
     def why_old(
         self, streams: Mapping[str, Stream], arrivals: Mapping[str, int], after_ns: int, names: Mapping[str, str]
     ) -> StaleInputError | None:
-        """Reason why the messages since a request do not answer it; None if age is not the reason.
-
-        Args:
-            arrivals: role → arrival of its last message, nanoseconds.
-            after_ns: time of the request, nanoseconds.
-        """
+        """Reason why the messages since a request do not answer it; None if age is not the reason."""
         for role in self._images:
             stamp_ns, arrival_ns = streams[role].newest_ns or 0, arrivals.get(role, 0)
             if self._not_before_ns(role, stamp_ns, arrival_ns) >= after_ns:

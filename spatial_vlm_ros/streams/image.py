@@ -188,14 +188,7 @@ def _unit_lost(got: str) -> InputError:
 
 
 def raw_view(message: Any, dtype: np.dtype[Any], channels: int) -> npt.NDArray[Any]:
-    """Pixels of a sensor_msgs/Image without copying.
-
-    Args:
-        channels: per pixel.
-
-    Returns:
-        (H, W), or (H, W, channels) if there are several: a view into the message, without row padding.
-    """
+    """Pixels of a sensor_msgs/Image, a view without row padding: (H, W), or (H, W, channels) if there are several."""
     height, width = _whole(message, "height"), _whole(message, "width")
     step, data = _whole(message, "step"), _octets(message)
     row = width * channels * dtype.itemsize

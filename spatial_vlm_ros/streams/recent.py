@@ -32,11 +32,7 @@ def check_stamped(detections: Any) -> None:
 
 
 class RecentFrames(FrameAssembler):
-    """Keep the last `sync_queue` complete frames; taking one does not remove it.
-
-    Args:
-        robot: the robot to remove from depth; None = nothing.
-    """
+    """Keep the last `sync_queue` complete frames; taking one does not remove it."""
 
     def __init__(self, config: StreamConfig, transforms: TransformBuffer, robot: SeenRobot | None = None) -> None:
         super().__init__(config, with_detections=False, transforms=transforms, robot=robot)
@@ -44,15 +40,7 @@ class RecentFrames(FrameAssembler):
         self._infos = {role: Stream(2 * config.sync_queue) for role in self._infos}
 
     def take_for(self, detections: Any, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
-        """Take the frame that detections were found in, with these detections.
-
-        Args:
-            detections: a message with the header of the image; an empty frame_id matches every camera.
-            now_ns: the current time, nanoseconds.
-
-        Returns:
-            The frame; None while it, or its transforms, may still come.
-        """
+        """Take the frame that detections were found in, with these; None while it, or its transforms, may come."""
         stamp_ns = stamp_of(detections)
         if self._held is None or self._held.match.stamp_ns != stamp_ns:
             self._held = None
@@ -72,15 +60,7 @@ class RecentFrames(FrameAssembler):
         return observation and observation.with_detections(detections)
 
     def take_kept(self, after_ns: int, now_ns: int) -> PendingFrame | None:
-        """Take the first frame that was surely exposed at or after a time, without detections; it stays kept.
-
-        Args:
-            after_ns: frames that may be older are skipped, nanoseconds.
-            now_ns: the current time, nanoseconds.
-
-        Returns:
-            The frame; None while it, or its transforms, may still come.
-        """
+        """Take the first frame surely exposed at or after a time, without detections; None while it may come."""
         if self._held is None or self._held.not_before_ns < after_ns:
             self._held = None
             fresh = (m for m in self._matched if self.freshness.not_before_ns(m) >= after_ns)

@@ -10,11 +10,7 @@ from spatial_vlm_ros.types import FrameOfReference, SpatialQuery
 
 
 def needs_speaker(queries: Iterable[SpatialQuery], *frames: FrameOfReference | str | None) -> bool:
-    """True if the speaker's frame of reference may decide a request.
-
-    Args:
-        frames: frames used if the words state none, or their names.
-    """
+    """True if the speaker's frame of reference may decide a request; `frames` are used if the words state none."""
     by_default = any(frame == FrameOfReference.SPEAKER for frame in frames)
     for query in queries:
         target = query.target

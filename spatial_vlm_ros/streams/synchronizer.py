@@ -33,11 +33,7 @@ class MatchedMessages:
 
 
 class Stream:
-    """The last messages of one stream, in the order of their stamps.
-
-    Attributes:
-        newest_ns: newest stamp, or None.
-    """
+    """The last messages of one stream, in the order of their stamps."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -145,12 +141,7 @@ class Synchronizer:
         self.missed_by: str | None = None
 
     def add(self, name: str, stamp_ns: int, message: Any, arrival_ns: int = 0) -> list[MatchedMessages]:
-        """Add a message.
-
-        Args:
-            stamp_ns: of its header, nanoseconds.
-            arrival_ns: its arrival, nanoseconds.
-        """
+        """Add a message."""
         restarts = self.streams[name].restarts
         if not self.streams[name].add(stamp_ns, message, arrival_ns):
             return []

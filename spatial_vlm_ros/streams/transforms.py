@@ -35,16 +35,7 @@ _SAME = 1e-9  # radians between two quaternions: if nearer, a straight line is a
 
 
 class TransformSample(NamedTuple):
-    """One sample of a buffer, with the content of a message.
-
-    Args:
-        parent: frame id that the pose is given in.
-        child: frame id whose pose it is.
-        stamp_ns: nanoseconds; 0 for a static one.
-        translation: metres.
-        quaternion_xyzw: of norm 1.
-        static: True if it applies at all times.
-    """
+    """Pose of `child` in `parent` in a buffer: metres, unit quaternion; the stamp of a static one is 0."""
 
     parent: str
     child: str
@@ -111,16 +102,7 @@ class TransformBuffer:
         quaternion_xyzw: Sequence[float],
         static: bool = False,
     ) -> None:
-        """Add one sample; it replaces a sample of the same child and stamp.
-
-        Args:
-            parent: frame id that the pose is given in.
-            child: frame id whose pose it is.
-            stamp_ns: nanoseconds; ignored for static ones.
-            translation: (3,) metres, origin of `child` in `parent`.
-            quaternion_xyzw: (4,) rotation that maps `child` to `parent`, of norm 1 to within half a percent.
-            static: True if it applies at all times.
-        """
+        """Add one sample, as in TransformSample; it replaces a sample of the same child and stamp."""
         parent, child = _frame(parent), _frame(child)
         if parent == child:
             raise _refused(parent, child, "parent and child are the same frame", "two frames")
@@ -158,12 +140,7 @@ class TransformBuffer:
                 samples.insert(at, sample)
 
     def add_message(self, message: Any, static: bool = False, arrival_ns: int | None = None) -> None:
-        """Add the transforms of a tf2_msgs/TFMessage; unusable ones are skipped and counted in `rejected`.
-
-        Args:
-            static: True if it came from /tf_static.
-            arrival_ns: its arrival, nanoseconds; None = unknown, and its clock is not watched.
-        """
+        """Add the transforms of a tf2_msgs/TFMessage; unusable ones are skipped and counted in `rejected`."""
         if arrival_ns is not None and not static:
             with self._lock:
                 self.clocks.add_message(message, arrival_ns)
@@ -208,8 +185,6 @@ class TransformBuffer:
         """Look up the transform that maps coordinates in `source` to coordinates in `target`.
 
         Args:
-            target: frame id; becomes the transform's parent.
-            source: frame id; becomes the transform's child.
             stamp_ns: nanoseconds; None or 0 = the latest time at which all moving edges between them have a pose.
         """
         target, source = _frame(target), _frame(source)
@@ -231,9 +206,6 @@ class TransformBuffer:
         """Look up the pose of `source` at one time in `target` at another, assuming that `fixed` did not move.
 
         Both may be the same frame; the result is then the motion of that frame. Frames and times are as in `lookup`.
-
-        Args:
-            fixed: frame id of a frame that does not move, for example "odom".
         """
         then = self.lookup(fixed, source, source_stamp_ns)
         if _frame(target) == _frame(source):  # a frame against its earlier self needs a second name
@@ -250,11 +222,7 @@ class TransformBuffer:
             return self._latest(target, source)
 
     def check_clocks(self, target: str, source: str, max_ahead: float) -> None:
-        """Raise if the stamps of transforms run ahead of now.
-
-        Args:
-            max_ahead: limit in seconds for each moving edge between the two.
-        """
+        """Raise if stamps of a moving edge between two frames run ahead of now by more than `max_ahead` seconds."""
         target, source = _frame(target), _frame(source)
         with self._lock:
             up, down = self._newest(target, source, source), self._newest(target, source, target)

@@ -26,7 +26,7 @@ from spatial_vlm_ros.doctor.arm_frames import description_findings, frame_findin
 from spatial_vlm_ros.doctor.findings import Finding, Severity
 from spatial_vlm_ros.doctor.frame import examine
 from spatial_vlm_ros.doctor.streams import StreamDoctor
-from spatial_vlm_ros.launcher import robots
+from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.manipulation.planning.moveit import VALIDATES
 from spatial_vlm_ros.parameters import RobotPreset, Settings, StreamConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
@@ -235,7 +235,7 @@ PIPELINES = {
     f"{PILZ}.planning_plugins": [f"{PILZ}/CommandPlanner"],
     f"{PILZ}.response_adapters": [VALIDATES],
 }
-PRESETS = {name: robots.robot_preset(ROOT, name) for name in robots.robot_names(ROOT)}
+PRESETS = {name: wiring.robot_preset(ROOT, name) for name in wiring.robot_names(ROOT)}
 PANDA = PRESETS["panda"]
 Change = Callable[[ArmHeard], object]
 

@@ -18,8 +18,7 @@ from tables import tables
 from waiting import DEADLINE
 
 from spatial_vlm_lab.benchmarks import asking
-from spatial_vlm_lab.benchmarks.answers import AnswerLine, asked_digest, open_answers
-from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
+from spatial_vlm_lab.benchmarks.asking import BENCHMARKS, AnswerLine, asked_digest, open_answers
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer
 from spatial_vlm_lab.benchmarks.relations import VSR, WHATSUP
 from spatial_vlm_lab.cli.benchmark import WAYS
@@ -82,6 +81,7 @@ def test_the_list_says_what_is_read_and_where_to_get_it() -> None:
     lines = [json.loads(line) for line in run("list", "--json").output.splitlines()]
     assert [line["name"] for line in lines] == list(BENCHMARKS)
     assert set(WAYS) == set(asking.WAYS)
+    assert "whatsup, vsr, cv-bench" in run("libra").output
 
 
 def test_models_are_scored_by_splits_and_compared_with_the_first_on_the_same_items(data: Path) -> None:

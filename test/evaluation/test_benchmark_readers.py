@@ -19,13 +19,13 @@ from benchmark_folders import FOLDERS, damaged_of, graded, image_cell, items_of,
 from tables import called, tables
 
 from spatial_vlm_lab.benchmarks import published_files, scores
-from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS, benchmark_of
+from spatial_vlm_lab.benchmarks.asking import BENCHMARKS
 from spatial_vlm_lab.benchmarks.lettered import BLINK, CV_BENCH, THREEDSR
 from spatial_vlm_lab.benchmarks.pointing import REFSPATIAL, ROBOSPATIAL
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, choice_truth, shuffled
 from spatial_vlm_lab.benchmarks.published_files import LONGEST_ROW, PublishedRow, rows_of
 from spatial_vlm_lab.benchmarks.relations import EMBSPATIAL, VSR, WHATSUP
-from spatial_vlm_ros.errors import DependencyError, FileError, InputError, UnknownNameError
+from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.types.proportions import wilson
 
 TABLES = tables(__file__)
@@ -45,11 +45,11 @@ def table(name: str, benchmark: str) -> list[list[Any]]:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_items_are_as_published_and_the_same_each_time(name: str, tmp_path: Path) -> None:
     folder = written(name, tmp_path / "data")
-    items, damaged = benchmark_of(name).read(folder)
+    items, damaged = BENCHMARKS[name].read(folder)
     assert damaged == {}
     assert [[one.key for one in items]] == [keys for (keys,) in table("keys", name)]
     assert [(one.key, one.truth) for one in items] == [
-        (one.key, one.truth) for one in items_of(benchmark_of(name), folder)
+        (one.key, one.truth) for one in items_of(BENCHMARKS[name], folder)
     ]
     assert all(one.image.read().shape[2] == 3 for one in items)
     assert table("facts", name)
@@ -63,8 +63,8 @@ def test_data_that_is_missing_is_refused_with_where_to_get_it(name: str, tmp_pat
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "nowhere", tmp_path / "empty"):
         with pytest.raises(FileError) as error:
-            benchmark_of(name).read(folder)
-        assert error.value.repair == benchmark_of(name).source
+            BENCHMARKS[name].read(folder)
+        assert error.value.repair == BENCHMARKS[name].source
 
 
 CALLED = vars(folders) | {"list": lambda *given: list(given), "cut": lambda count: folders.IMAGE[:count]}
@@ -76,7 +76,7 @@ def test_damaged_rows_are_named_by_their_place_and_damage_no_other(name: str, tm
         pytest.importorskip("pyarrow")
     ((rows,),) = table("spoilt", name)
     ((expected,),) = table("damaged", name)
-    items, damaged = benchmark_of(name).read(FOLDERS[name](tmp_path, [called(row, CALLED) for row in rows]))
+    items, damaged = BENCHMARKS[name].read(FOLDERS[name](tmp_path, [called(row, CALLED) for row in rows]))
     assert damaged.keys() == expected.keys()
     assert [place for place, words in expected.items() if words not in damaged[place]] == []
     assert items
@@ -96,7 +96,7 @@ NOT_TSV = (("", "empty"), ("index\tqid\n", "no column question"), ("\udcff", "UT
 def test_a_listing_that_is_none_is_refused(benchmark: str, name: str, text: str, words: str, tmp_path: Path) -> None:
     (FOLDERS[benchmark](tmp_path) / name).write_text(text, errors="surrogateescape")
     with pytest.raises(FileError, match=words):
-        benchmark_of(benchmark).read(tmp_path)
+        BENCHMARKS[benchmark].read(tmp_path)
 
 
 def test_a_listing_that_is_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +113,6 @@ def test_a_truth_needs_different_options() -> None:
     assert truth.choices[truth.right] == "a"
     assert truth == shuffled(("a", "b", "c"), "key")
     assert (truth.credit(BenchmarkAnswer(truth.right)), truth.credit(BenchmarkAnswer(None))) == (1.0, 0.0)
-    with pytest.raises(UnknownNameError, match="whatsup, vsr, cv-bench"):
-        benchmark_of("libra")
 
 
 # ------------------------------------------------------------------------------------------------ scores
@@ -158,10 +156,10 @@ PREPARED: dict[str, Callable[[Path], Path]] = {
 def test_scores_are_those_worked_by_hand(
     case: str, name: str, wrong: list[str], expected: list[list[Any]], tmp_path: Path
 ) -> None:
-    items, damaged = benchmark_of(name).read(PREPARED[case](tmp_path))
+    items, damaged = BENCHMARKS[name].read(PREPARED[case](tmp_path))
     assert damaged == {}
     assert set(wrong) <= {item.key for item in items}
-    found = benchmark_of(name).score(graded(items, lambda one: one.key not in wrong))
+    found = BENCHMARKS[name].score(graded(items, lambda one: one.key not in wrong))
     assert [[one.name, one.value, one.n, one.k] for one in found] == expected
 
 
@@ -169,17 +167,17 @@ def test_scores_are_those_worked_by_hand(
 def test_replies_are_credited_and_scored_as_published(
     name: str, replies: list[str], worth: list[float], expected: list[list[Any]], tmp_path: Path
 ) -> None:
-    items = items_of(benchmark_of(name), written(name, tmp_path))
+    items = items_of(BENCHMARKS[name], written(name, tmp_path))
     counted = [item.truth.credit(BenchmarkAnswer(text=text)) for item, text in zip(items, replies, strict=True)]
     assert counted == pytest.approx(worth, abs=0.005)  # JPEG changes values a little
-    found = benchmark_of(name).score(graded(items, counted))
+    found = BENCHMARKS[name].score(graded(items, counted))
     assert [[one.name, one.n] for one in found] == [[one, n] for one, _, n in expected]
     assert [one.value for one in found] == pytest.approx([value for _, value, _ in expected], abs=0.005)
 
 
 @pytest.mark.parametrize("name", dict.fromkeys(row[0] for row in TABLES["credits"]))
 def test_what_published_rules_do_not_read_is_read_by_the_package(name: str, tmp_path: Path) -> None:
-    items = items_of(benchmark_of(name), written(name, tmp_path))
+    items = items_of(BENCHMARKS[name], written(name, tmp_path))
     for number, answers in table("credits", name):
         for told, credit in answers:
             given = BenchmarkAnswer(**told | {"points": tuple(map(tuple, told.get("points", ())))})

@@ -24,8 +24,7 @@ from s3_server import S3Server, put, running_server
 
 from spatial_vlm_lab.engine.engines import ATTEMPTS, LocalEngine
 from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases
-from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
-from spatial_vlm_lab.engine.store import ResultStore
+from spatial_vlm_lab.engine.run import MergedRun, ResultStore, evaluate_shards, run_rows
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import EngineUnavailableError, FileError, InputError, RunMismatchError, StoreError
@@ -136,7 +135,7 @@ def test_an_evaluation_whose_driver_was_killed_goes_on_later(tmp_path: Path, exp
 _WRITER = """
 import itertools, sys
 from pathlib import Path
-from spatial_vlm_lab.engine.store import ResultStore
+from spatial_vlm_lab.engine.run import ResultStore
 store = ResultStore(sys.argv[1])
 for n in itertools.count():
     store.write("file", bytes([n % 256]) * (200_000 + n % 7))
@@ -223,7 +222,8 @@ def test_bags_and_results_of_a_store_are_those_of_a_disk(bag: Source, server: S3
         evaluate_cases([there], [ModelSpec()], Settings(), "s3://lab/results/one", LocalEngine())
     store = ResultStore("s3://lab/results/one")
     assert store.names() == {"run.json", "rows.parquet", "outcome.json", "parts"}
-    assert (store.create("once", b"mine"), store.create("once", b"yours"), store.read("once")) == (True, False, b"mine")
+    assert [store.write("once", data, replaces=False) for data in (b"mine", b"yours")] == [True, False]
+    assert store.read("once") == b"mine"
     for uri in ("s3://lab/none.mcap", "s3://no-such-bucket/run.mcap", "s3://lab/no-folder"):
         with pytest.raises(FileError, match="no such file"):
             open_bag(uri)

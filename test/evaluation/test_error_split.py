@@ -15,7 +15,7 @@ from spatial_vlm_lab.reports import report
 from spatial_vlm_lab.scoring import case_judge
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import same_name
-from spatial_vlm_lab.scoring.matching import (
+from spatial_vlm_lab.scoring.frame_truth import (
     ComparedBox,
     ImageObject,
     Matching,

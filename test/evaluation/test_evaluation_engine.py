@@ -22,10 +22,9 @@ import pytest
 from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 from waiting import until
 
-from spatial_vlm_lab.engine import store as engine_store
+from spatial_vlm_lab.engine import run as engine_store
 from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, RayEngine, Shard, ShardAnswers, check_address, digest
-from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, part_answers, part_bytes, run_rows
-from spatial_vlm_lab.engine.store import LEFT_S, LOCK, LockOwner, ResultStore, locked
+from spatial_vlm_lab.engine.run import LOCK, MergedRun, ResultStore, evaluate_shards, locked, run_rows
 from spatial_vlm_lab.scoring.rows import COLUMNS, Row
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import EngineUnavailableError, FolderInUseError, RunMismatchError, StoreError
@@ -44,25 +43,25 @@ ROWS: list[Row] = [
 
 
 def made(rows: Sequence[Row]) -> bytes:
-    return part_bytes(ShardAnswers(tuple(rows), NOTES), KEY)
+    return engine_store.part_bytes(ShardAnswers(tuple(rows), NOTES), KEY)
 
 
 def test_rows_come_back_as_they_were_and_the_same_rows_give_the_same_bytes() -> None:
     data = made(ROWS)
-    assert part_answers(data, KEY) == ShardAnswers(tuple(ROWS), NOTES)
+    assert engine_store.part_answers(data, KEY) == ShardAnswers(tuple(ROWS), NOTES)
     assert made([dict(row) for row in ROWS]) == data
-    assert part_answers(data, "1" * 40) is None  # a part is of its own shard alone
-    assert part_answers(made([]), KEY) == ShardAnswers((), NOTES)
-    half: Any = part_answers(made([{"message": "a\udc80", "kind": ["\udc80"], "iou": 1}]), KEY)
+    assert engine_store.part_answers(data, "1" * 40) is None  # a part is of its own shard alone
+    assert engine_store.part_answers(made([]), KEY) == ShardAnswers((), NOTES)
+    half: Any = engine_store.part_answers(made([{"message": "a\udc80", "kind": ["\udc80"], "iou": 1}]), KEY)
     assert half.rows == (dict.fromkeys(COLUMNS) | {"message": "a?", "kind": ["?"], "iou": 1.0},)
 
 
 def test_no_part_that_is_cut_off_or_changed_is_taken_for_whole() -> None:
     data, rng = made(ROWS), random.Random(0)
-    assert all(part_answers(data[:length], KEY) is None for length in range(0, len(data), 7))
+    assert all(engine_store.part_answers(data[:length], KEY) is None for length in range(0, len(data), 7))
     for _ in range(200):
         at = rng.randrange(len(data))
-        changed = part_answers(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :], KEY)
+        changed = engine_store.part_answers(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :], KEY)
         assert changed is None or changed.rows == tuple(ROWS)
 
 
@@ -95,7 +94,7 @@ def test_files_are_written_read_listed_removed_and_created_once(store: ResultSto
 
 
 def assert_created_once(store: ResultStore) -> None:
-    created = [store.create(LOCK, data) for data in (b"mine", b"yours")]
+    created = [store.write(LOCK, data, replaces=False) for data in (b"mine", b"yours")]
     assert (created, store.read(LOCK)) == ([True, False], b"mine")
 
 
@@ -135,7 +134,7 @@ def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
     old = tmp_path / ".lock.json.5e6f7a8b.part"
     for name in (*kept, old.name, ".run.json.1a2b3c4d.part", "parts/.a.parquet.1a2b3c4d.part"):
         (tmp_path / name).touch()
-    os.utime(old, (time.time() - 2 * LEFT_S,) * 2)
+    os.utime(old, (time.time() - 2 * engine_store.LEFT_S,) * 2)
     store = ResultStore(str(tmp_path))
     assert store.names() == {"parts"}
     store.tidy()
@@ -145,9 +144,9 @@ def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:
 OTHER = "of another process"
 
 
-def leave(folder: Path, **changes: object) -> LockOwner:
+def leave(folder: Path, **changes: object) -> engine_store.LockOwner:
     """A lock that another process left."""
-    owner = dataclasses.replace(LockOwner.this_process(), **{"token": OTHER, **changes})
+    owner = dataclasses.replace(engine_store.LockOwner.this_process(), **{"token": OTHER, **changes})
     (folder / LOCK).write_text(json.dumps(dataclasses.asdict(owner)))
     return owner
 
@@ -302,7 +301,7 @@ def test_a_full_disk_ends_the_evaluation_with_what_is_stored(
     tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = OSError(28, "No space left on device")
-    monkeypatch.setattr("spatial_vlm_lab.engine.store.os.fsync", MagicMock(side_effect=chain([None] * 6, repeat(full))))
+    monkeypatch.setattr("spatial_vlm_lab.engine.run.os.fsync", MagicMock(side_effect=chain([None] * 6, repeat(full))))
     told = r"No space left.*enough space.*with --resume: [1-6] of 7 parts are stored and kept"
     with pytest.raises(StoreError, match=told):
         evaluated(tmp_path, shards_of(7))

@@ -13,9 +13,9 @@ import pytest
 from frame_files import case, write_cases, write_frame
 from tables import tables
 
+from spatial_vlm_lab.cli.opinions import print_judge_calibration
 from spatial_vlm_lab.comparison import judge_calibration
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, LabelledPhrase, OpinionTally, judge_json
-from spatial_vlm_lab.reports import terminal
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import is_contrary
 from spatial_vlm_ros.parameters import ResolverConfig, SecondOpinionConfig, config_from
@@ -161,7 +161,7 @@ def test_who_only_follows_the_rule_knows_nothing_whatever_the_share_of_contrary_
     assert fused(tally, tmp_path, without_cup=True).status is alone.status is not Status.OK
     told = judge_json("a rule of thumb", tally, {"frames": 2})["measured"]
     assert told["contrary"] == {"behind": {"n": 40, "contrary": 2 * contrary, "right": 0}}
-    terminal.judge_calibration("a rule of thumb", tally)
+    print_judge_calibration("a rule of thumb", tally)
     said = " ".join(capsys.readouterr().out.split())
     assert f"{2 * contrary} of 40 pairs contradict" in said
     assert "right on 0 of them" in said or not contrary

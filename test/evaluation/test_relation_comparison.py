@@ -14,8 +14,8 @@ import pytest
 from compared_backends import HigherIsFarther
 from frame_files import case, write_cases
 
-from spatial_vlm_lab.comparison.compared_models import ComparedModel, models_of
-from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of
+from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of, judges_of
+from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.parameters import ResolverConfig, config_from
@@ -57,7 +57,7 @@ def contrary(tabletop: Tabletop) -> Rendering:
 
 
 def plan(*judges: str, calibrations: Sequence[str] = (), **more: Any) -> ComparisonPlan:
-    return ComparisonPlan(models_of(judges or (HIGHER,), calibrations), **more)
+    return ComparisonPlan(judges_of(judges or (HIGHER,), calibrations), **more)
 
 
 def compared(
@@ -241,7 +241,7 @@ def test_a_grounder_finds_the_objects() -> None:
 
 
 def test_models_as_they_are_written(tmp_path: Path) -> None:
-    first, second = models_of(
+    first, second = judges_of(
         ["small=server model=2", "qwen-vl model='/m/a b' attention=1.2"], [f"qwen-vl={tmp_path}/a=b.json"]
     )
     assert (first.name, first.backend, dict(first.options)) == ("small", "server", {"model": "2"})
@@ -257,7 +257,7 @@ def test_models_as_they_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("judges", "calibrations", "said"), TABLES["wrong models"])
 def test_models_that_are_written_wrongly_are_refused(judges: list[str], calibrations: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        models_of(judges, calibrations)
+        judges_of(judges, calibrations)
 
 
 @pytest.mark.parametrize(("words", "judge", "error", "said"), TABLES["refused"])
@@ -270,7 +270,7 @@ def test_words_that_mean_no_single_object_and_models_that_cannot_judge_are_refus
 
 def test_a_calibration_that_cannot_be_read_is_refused_before_a_model_loads(usual: Rendering, tmp_path: Path) -> None:
     compared_backends.LOADED.clear()
-    made = ComparisonPlan((ComparedModel("m", "compared_backends:HigherIsFarther", {}, tmp_path / "none.json"),))
+    made = ComparisonPlan((ModelSpec("m", "compared_backends:HigherIsFarther", {}, tmp_path / "none.json"),))
     with pytest.raises(FileError):
         compared(usual, made=made)
     assert compared_backends.LOADED == []

@@ -16,13 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
-from spatial_vlm_lab.reports.markdown import markdown_evaluation
 from spatial_vlm_lab.reports.report import junit_suites
-from spatial_vlm_lab.reports.terminal import evaluation as print_evaluation
+from spatial_vlm_lab.reports.sections import markdown_evaluation, sections_of, show
 from spatial_vlm_lab.scoring import comparing
-from spatial_vlm_lab.scoring.calibration import calibrate
 from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
-from spatial_vlm_lab.scoring.comparing import Comparison, ComparisonVerdict, clustered, compare, compare_pairs, holm
+from spatial_vlm_lab.scoring.comparing import (
+    Comparison,
+    ComparisonVerdict,
+    calibrate,
+    clustered,
+    compare,
+    compare_pairs,
+    holm,
+)
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun, evaluation_json, judge
 from spatial_vlm_lab.scoring.rows import StoredAnswer, read_runs
@@ -181,7 +187,7 @@ def test_places_are_counted_beside_instances(capsys: pytest.CaptureFixture[str])
     assert written["cases"][2]["place"] == "elsewhere"
     assert written["by_miss"]["place"] == 2
     evaluation = EvaluationOutcome((result,))
-    print_evaluation(evaluation)
+    show(sections_of(evaluation, of_each=False))
     written = {
         "printed": capsys.readouterr().out,
         "markdown": markdown_evaluation(evaluation, "x"),

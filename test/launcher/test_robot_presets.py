@@ -13,7 +13,7 @@ from tables import rows
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.launcher import plan, robots, stand_in
+from spatial_vlm_ros.launcher import plan, stand_in, wiring
 from spatial_vlm_ros.manipulation.grippers import command_stroke, finger_stroke
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.nodes.arm.arm_planner import served_arm
@@ -21,7 +21,7 @@ from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, ArmPlannerConfig, Gate
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "launch" / "pick.launch.py"
-ROBOTS = robots.robot_names(ROOT)
+ROBOTS = wiring.robot_names(ROOT)
 GATE = parameters.declared(GateConfig(), PlanningConfig())
 NEEDED = {
     "planning_frame", "base_link", "group", "tip_link", "at_flange", "finger_links", "finger_joints", "finger_table",
@@ -69,7 +69,7 @@ def test_a_preset_names_its_sources_and_says_that_it_was_not_run(robot: str) -> 
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_a_preset_is_complete(robot: str) -> None:
-    preset = robots.robot_preset(ROOT, robot)
+    preset = wiring.robot_preset(ROOT, robot)
     assert set(preset.planners) == {"moveit", "built-in"}
     for planner in preset.planners:
         motion, values = preset.planning(planner).motion, preset.values(planner)
@@ -93,7 +93,7 @@ def test_a_preset_is_complete(robot: str) -> None:
 
 
 def test_the_robotiq_has_the_widths_that_were_computed() -> None:
-    stroke = command_stroke(robots.robot_preset(ROOT, "ur5e_robotiq").planning("moveit").motion)
+    stroke = command_stroke(wiring.robot_preset(ROOT, "ur5e_robotiq").planning("moveit").motion)
     assert stroke.position(0.0) == pytest.approx(0.7929)
     assert stroke.position(0.085) == pytest.approx(0.0)
     assert stroke.position(0.0453) == pytest.approx(0.4)  # proportion would say 0.37
@@ -193,7 +193,7 @@ def test_the_way_of_a_real_arm_can_be_watched() -> None:
 def test_fingers_close_along_y_of_the_tip_whoever_plans(robot: str) -> None:
     """The gripper hangs on the flange one way: both planners have to know the same."""
     pin = pytest.importorskip("pinocchio")
-    preset = robots.robot_preset(ROOT, robot)
+    preset = wiring.robot_preset(ROOT, robot)
     given = preset.arm_planner() if "built-in" in preset.planners else {}
     if "arm" not in given:
         pytest.skip(f"{robot}: the URDF is the integrator's")

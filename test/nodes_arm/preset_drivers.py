@@ -29,7 +29,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
-from spatial_vlm_ros.launcher import robots
+from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.sim.arm.machines import PANDA, UR5E, SimulatedArm
 
@@ -113,7 +113,7 @@ class PresetDrivers(Node):
 
     def __init__(self, context: Context, robot: str, planner: str) -> None:
         super().__init__("preset_drivers", context=context)
-        preset = robots.robot_preset(ROOT, robot)
+        preset = wiring.robot_preset(ROOT, robot)
         self.motion, self.wiring = preset.planning(planner).motion, WIRINGS[robot]
         self.controllers = dict.fromkeys(preset.controllers, "active")
         self._goals: dict[bytes, Any] = {}

@@ -20,7 +20,7 @@ from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 from waiting import until
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.launcher import robots
+from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.manipulation.occupancy.measuring import MEASURED, UNSEEN
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE, MotionPlan
 from spatial_vlm_ros.manipulation.standstill import MOST_SPEED
@@ -60,7 +60,7 @@ def test_an_object_is_taken_and_put_down(cell: DoubleCell, preset: bool) -> None
     given: dict[str, Any] = {}
     if preset:  # all but its names and its speed
         cell.reset(gripper="franka")
-        motion = robots.robot_preset(ROOT, "panda").planning("moveit").motion
+        motion = wiring.robot_preset(ROOT, "panda").planning("moveit").motion
         left = ("velocity_scaling", "acceleration_scaling", "controller_actions", "joint_states", "gripper_states")
         given = {f.name: getattr(motion, f.name) for f in dataclasses.fields(motion) if f.name not in left}
     client = cell.client(**given)

@@ -20,7 +20,7 @@ from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.output import drawing, scene_3d
 from spatial_vlm_ros.output.annotated_image import content_from, draw
 from spatial_vlm_ros.output.answer_content import AnswerContent
-from spatial_vlm_ros.output.label_placement import LabelRequest, Rectangle, distance, overlap, place_labels
+from spatial_vlm_ros.output.drawing import LabelRequest, Rectangle, distance, overlap, place_labels
 from spatial_vlm_ros.output.top_view import _STEPS, draw_top_view
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.sim.examples import CAMERA, chicks_and_cup

@@ -9,8 +9,7 @@ import pytest
 from chicks import FRAME, SEEN, answered
 from rich.console import Console
 
-from spatial_vlm_lab.comparison.comparison_image import WIDTH, draw_comparison
-from spatial_vlm_lab.comparison.comparison_table import cells_of, heads_of, table_of
+from spatial_vlm_lab.comparison.comparison_table import WIDTH, cells_of, draw_comparison, heads_of, table_of
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
 from spatial_vlm_ros.output import drawing, lettering
 from spatial_vlm_ros.types import (

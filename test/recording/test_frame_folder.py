@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tables import tables
 
-from spatial_vlm_lab.scoring.matching import EXPECTED, case_truth
+from spatial_vlm_lab.scoring.frame_truth import EXPECTED, case_truth
 from spatial_vlm_lab.scoring.sources import cases_of_bag, load_truth
 from spatial_vlm_ros import Resolver, errors
 from spatial_vlm_ros.errors import FileError, InputError

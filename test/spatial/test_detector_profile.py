@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
-from spatial_vlm_lab.scoring.matching import ImageObject
+from spatial_vlm_lab.scoring.frame_truth import ImageObject
 from spatial_vlm_lab.scoring.outcome import DetectorTally
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import EvaluationError, FileError, InputError

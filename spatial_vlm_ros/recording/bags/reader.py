@@ -57,13 +57,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class ChunkSpan:
-    """A chunk of an MCAP bag, from its index.
-
-    Args:
-        start_ns: recording time of its first message, nanoseconds.
-        end_ns: recording time of its last message, nanoseconds.
-        size: size in the file, bytes.
-    """
+    """A chunk of an MCAP bag, from its index: times of its first and last message (ns), and its bytes in the file."""
 
     start_ns: int
     end_ns: int
@@ -73,13 +67,7 @@ class ChunkSpan:
 
 @dataclass(frozen=True, eq=False)
 class BagMessage:
-    """A message that is not deserialised yet.
-
-    Args:
-        type: its type, such as "sensor_msgs/msg/Image".
-        log_ns: recording time, nanoseconds.
-        raw: its CDR bytes.
-    """
+    """A message that is not deserialised yet: its type, such as "sensor_msgs/msg/Image", recording time, CDR bytes."""
 
     topic: str
     type: str
@@ -172,7 +160,6 @@ class Bag(AbstractContextManager["Bag"]):
         In an MCAP file with a chunk index, only the needed chunks are read.
 
         Args:
-            names: names of the topics; None = all.
             start_ns: first recording time, nanoseconds; None = from the beginning.
             stop_ns: end of recording times, exclusive, nanoseconds; None = to the end.
         """

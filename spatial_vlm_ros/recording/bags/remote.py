@@ -38,7 +38,6 @@ class RangedStream(io.RawIOBase):
 
     Args:
         fetch: returns the bytes from a first byte to a last byte, exclusive.
-        size: size of the file, bytes.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
@@ -163,11 +162,7 @@ def readable_by_range(uri: str) -> str | None:
 
 
 def copied(uri: str, reason: str) -> tempfile.TemporaryDirectory[str]:
-    """A bag of a store in a temporary folder of this machine, by the name that it has there.
-
-    Args:
-        reason: why it is copied; logged with its size.
-    """
+    """A bag of a store in a temporary folder of this machine, by the name that it has there."""
     files = files_of(uri)
     folder: tempfile.TemporaryDirectory[str] = tempfile.TemporaryDirectory(prefix="spatial_vlm_bag_")
     try:

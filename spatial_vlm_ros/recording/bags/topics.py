@@ -70,7 +70,6 @@ def choose_roles(
     """Choose a topic for each role.
 
     Args:
-        config: `depth_registered` and `rectified` select among a driver's variants.
         given: role → topic, as given by the user; a leading "/" may be missing.
         with_detections: whether detections come from the bag; False = from a grounder.
 

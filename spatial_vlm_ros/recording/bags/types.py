@@ -73,9 +73,6 @@ def embedded_store(name: str, definition: str, is_idl: bool) -> Typestore:
 
     Stores are cached by the whole definition, so that topics cannot affect each other, and parsed definitions are
     reused for the next bag.
-
-    Args:
-        name: name of the type, such as "sensor_msgs/msg/Image".
     """
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 

@@ -133,14 +133,7 @@ class BagWriter(AbstractContextManager["BagWriter"]):
         return role if role.startswith("/") else inner
 
     def write(self, role: str, message: Any, log_ns: int, type_: str | None = None, topic: str | None = None) -> None:
-        """Write one message.
-
-        Args:
-            role: its role, see streams.frame_assembler.
-            log_ns: send time, nanoseconds.
-            type_: its type, if not the role's usual one.
-            topic: its topic, if not the node's.
-        """
+        """Write one message with its send time, ns; type and topic are those of the role if not given."""
         type_ = type_ or _TYPES[role]
         self.write_serialized(role, self._store.serialize_cdr(message, type_), log_ns, type_, topic)
 
@@ -173,7 +166,6 @@ class BagWriter(AbstractContextManager["BagWriter"]):
         """Write camera info, colour, depth and, if given, detections of one stamp.
 
         Args:
-            frame: the frame; its own stamp and poses are ignored.
             detections: an empty sequence means that nothing was found; None = no message.
             stamp_ns: stamp of the headers, nanoseconds.
             log_ns: send time of the first message, nanoseconds; None = the stamp.
@@ -197,13 +189,7 @@ class BagWriter(AbstractContextManager["BagWriter"]):
     def write_transforms(
         self, poses: Sequence[Transform], stamp_ns: int, log_ns: int | None = None, role: str = TRANSFORMS
     ) -> None:
-        """Write transforms of one stamp.
-
-        Args:
-            stamp_ns: stamp of the headers, nanoseconds.
-            log_ns: send time, nanoseconds; None = the stamp.
-            role: TRANSFORMS, or STATIC_TRANSFORMS for constant ones.
-        """
+        """Write transforms of one stamp (ns), sent at `log_ns` or then; STATIC_TRANSFORMS are constant ones."""
         make = self.composer
         message = make.tf_message(make.transform_stamped(pose, stamp_ns) for pose in poses)
         self.write(role, message, stamp_ns if log_ns is None else log_ns)
@@ -232,9 +218,6 @@ def record(
     Each case gives an instruction and, four tenths of a second later, its frame; cases are a second apart. Poses that
     never change go to /tf_static, others to /tf at the stamp of their frame. A frame that knows "up" gives messages of
     an IMU at rest in the camera's frame; they are used with `imu: true`.
-
-    Args:
-        force: replace an earlier bag at `out`; otherwise `out` must not exist.
     """
     folder = Path(folder)
     cases: list[tuple[str, str | None]] = [("", None)]  # of a single frame

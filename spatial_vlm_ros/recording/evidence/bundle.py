@@ -43,11 +43,7 @@ FrameOrigin = Literal["answered", "newest", "none"]
 
 @dataclass(frozen=True)
 class KeptGrounding:
-    """Phrases and result of a grounder; the detections are on their topic.
-
-    Args:
-        match: a row for each phrase, a column for each detection.
-    """
+    """Phrases of a grounder, and a row of matches for each; the detections are on their topic."""
 
     phrases: list[Any]
     match: list[list[float]]

@@ -54,22 +54,14 @@ def hash_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class EvidenceStore:
-    """Writes bundles into a folder.
-
-    Args:
-        most_bytes: limit for the total size of all bundles, bytes.
-    """
+    """Writes bundles into a folder."""
 
     folder: Path
     most_bytes: int
     most_files: int
 
     def keep(self, status: str, utc: float, write: Callable[[Path], Path]) -> Path:
-        """Store one bundle; removes the oldest ones to make room.
-
-        Args:
-            utc: time of the decision, seconds since 1970.
-        """
+        """Store one bundle of a decision at `utc`, seconds since 1970; removes the oldest ones to make room."""
         when = datetime.datetime.fromtimestamp(utc, datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
         part = self.folder / f".{when}_{os.getpid()}_{time.monotonic_ns()}{_PART}"
         try:

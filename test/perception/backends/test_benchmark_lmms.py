@@ -22,8 +22,7 @@ from tiny_vlms import Lesson, qwen_folder
 from waiting import DEADLINE
 
 from spatial_vlm_lab.benchmarks import lmms_model
-from spatial_vlm_lab.benchmarks.asking import prompt_of, read_benchmark
-from spatial_vlm_lab.benchmarks.catalogue import BENCHMARKS
+from spatial_vlm_lab.benchmarks.asking import BENCHMARKS, prompt_of, read_benchmark
 from spatial_vlm_lab.benchmarks.protocol import BenchmarkAnswer, BenchmarkItem
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception.backends import load_backend

@@ -270,7 +270,7 @@ def test_a_pin_goes_into_paligemma_with_a_template(bases: Path, tmp_path: Path) 
 
 def test_true_relations_of_rendered_views_hold_one_way_and_follow_from_the_seed() -> None:
     pytest.importorskip("mujoco")
-    from spatial_vlm_lab.adaptation.rendered_views import adaptation_views
+    from spatial_vlm_lab.sim.training_frames import adaptation_views
 
     views = [view for world in (1, 2) for view in adaptation_views(world, 2, (160, 120))]
     for view in views:

@@ -21,11 +21,18 @@ from small_scorers import PALIGEMMA, PALIGEMMA_WARNS
 from tiny_bases import CPU, LESSONS, VIEWS, loop_of, prepared, scorer_of, trained_of
 
 from spatial_vlm_lab.adaptation.lessons import LocationWords, RelationLessons, learnt, located, location_lesson
-from spatial_vlm_lab.adaptation.models import PreparedModel, base_kind, load_base, load_encoder, prepare
+from spatial_vlm_lab.adaptation.models import (
+    METHODS,
+    AdaptSettings,
+    PreparedModel,
+    base_kind,
+    load_base,
+    load_encoder,
+    prepare,
+)
 from spatial_vlm_lab.adaptation.regions import region_teacher, seeded_model
 from spatial_vlm_lab.adaptation.running import adapt_loop
 from spatial_vlm_lab.adaptation.scores import judged, scores_of, tally_of
-from spatial_vlm_lab.adaptation.settings import METHODS, AdaptSettings
 from spatial_vlm_lab.adaptation.views import StoredView, read_store, write_group
 from spatial_vlm_lab.training.loop import TrainingLoop
 from spatial_vlm_ros import errors

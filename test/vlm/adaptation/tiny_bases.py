@@ -14,9 +14,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from spatial_vlm_lab.adaptation.lessons import LocationWords, location_lesson, relation_lesson
-from spatial_vlm_lab.adaptation.models import PreparedModel, load_base, load_encoder, prepare
+from spatial_vlm_lab.adaptation.models import AdaptSettings, PreparedModel, load_base, load_encoder, prepare
 from spatial_vlm_lab.adaptation.running import adapt_loop
-from spatial_vlm_lab.adaptation.settings import AdaptSettings
 from spatial_vlm_lab.adaptation.views import LabelledView
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import LabelledObject
