@@ -16,7 +16,7 @@ from spatial_vlm_ros.doctor.arm import STATE_AGE, ArmHeard
 from spatial_vlm_ros.doctor.findings import Finding, fail, first, ok, warn
 from spatial_vlm_ros.errors import FileError, SpatialVlmError, without_repair
 from spatial_vlm_ros.files.documents import parse_xml
-from spatial_vlm_ros.manipulation.planning.scene import SUPPORT
+from spatial_vlm_ros.manipulation.planning.moveit import OWN
 from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig, RobotPreset
 from spatial_vlm_ros.streams.transforms import SECOND
 
@@ -243,13 +243,13 @@ def scene_findings(motion: MotionConfig, heard: ArmHeard, moveit: bool) -> Itera
             away = float(np.linalg.norm(pose[:3, 3]))
             text = f"the planner's model is in {frame!r}, which is not {base!r}: {away:.3f} m away, or turned"
             found.append(fail(check, text, repair))
-    held = [each.object.id for each in scene.robot_state.attached_collision_objects]
-    if held:
+    attached = [each.object.id for each in scene.robot_state.attached_collision_objects]
+    if held := [name for name in attached if not name.startswith(OWN)]:
         repair = "if the gripper holds nothing, detach it in RViz, or restart the planner"
         found.append(fail(check, f"the planner has {', '.join(held)} in the gripper", repair))
-    objects = [each.id for each in scene.world.collision_objects]
-    if SUPPORT in objects:  # an earlier motion has left it behind
-        text = f"an earlier motion has left {len(objects)} objects in it"
-        found.append(warn(check, text, "harmless while a gate plans; otherwise restart the planner"))
+    left = [name for name in (*attached, *(each.id for each in scene.world.collision_objects)) if name.startswith(OWN)]
+    if left:
+        text = f"an earlier motion has left {len(left)} objects in it"
+        found.append(warn(check, text, "harmless: planner_gate removes them when it starts and before each plan"))
     agrees = "the planner's arm agrees with the joint states" if off else "it is empty"
     yield from found or [ok(check, agrees)]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 MOST_SPEED = 0.02  # rad/s or m/s: a slower joint stands still
 _SPAN = 0.1  # s between two compared positions
+_OVERTAKEN = 1.0  # s that a message may be older than one that came before it
 _FRESH = 0.5  # s: older joint states are outdated
 
 
@@ -34,11 +35,12 @@ class Standstill:
         self._moved = 0.0  # the same by positions
         self._before: tuple[float, tuple[float, ...]] | None = None  # stamp and positions
         self._at: tuple[float, ...] = ()
+        self._stamp = -math.inf  # newest
 
     def add(
         self, now: float, stamp: float, names: Sequence[str], positions: Sequence[float], velocities: Sequence[float]
     ) -> None:
-        """Add one message.
+        """Add one message, unless a newer one has overtaken it; an even older stamp means that the clock was set back.
 
         Args:
             now: arrival time, seconds of a monotonic clock.
@@ -51,7 +53,9 @@ class Standstill:
             return
         at = tuple(float(positions[where[name]]) for name in self._names)
         with self._lock:
-            self._at = at
+            if 0.0 < self._stamp - stamp <= _OVERTAKEN:
+                return
+            self._at, self._stamp = at, stamp
             told = [abs(float(velocities[where[name]])) for name in self._names if len(velocities) == len(names)]
             known = bool(told) and all(map(math.isfinite, told))  # a controller may have NaN for what it lacks
             if known:

@@ -298,7 +298,8 @@ class Action(Server):
             return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
         gone = self.gone() or dead()
-        if gone:
+        silent = twice and not (gone or withdrawn)  # it moves nothing: its end is not worth waiting for
+        if gone or silent:
             halt()
             self._stop_beside(handle, result, _nothing)  # a server that only hangs may still begin
         else:
@@ -308,7 +309,7 @@ class Action(Server):
             return GoalOutcome(True, result.result().status, result.result().result, withdrawn=True)
         if gone:
             raise self.lost("it disappeared while it worked")
-        if not result.done():
+        if not (result.done() or silent):
             raise self.lost(f"it did not end within {self._stop_timeout:g} s after it was cancelled")
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
 

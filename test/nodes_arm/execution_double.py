@@ -46,9 +46,10 @@ class RobotState:
         node.create_subscription(JointState, "joint_states", self._on_states, qos.images())
 
     def _on_states(self, message: JointState) -> None:
+        """current_state_monitor.cpp:337-360. The last to come counts, also one that is older than the one before."""
         with self._heard:
             self.positions.update(zip(message.name, message.position, strict=False))
-            self._stamp = max(self._stamp, message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
+            self._stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
             self._heard.notify_all()
 
     def since(self, stamp: float, patience: float = _STATE) -> dict[str, float] | None:

@@ -67,6 +67,8 @@ class HardwareDouble(Node):
         self.joints = {name: Joint(at, at) for name, at in joints.items()}
         self.lock = threading.RLock()
         self._moved, self.silent = -math.inf, False  # silent: it publishes no joint states
+        self.interval, self._told = 0.0, -math.inf  # s between joint states, at least
+        self.overtaken, self._last = False, JointState()  # each joint state comes again after the next one
         self._controllers: list[Any] = []
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self._cycle, self._ended = 0, threading.Event()
@@ -122,8 +124,9 @@ class HardwareDouble(Node):
             controller.update(self.now, PERIOD)
 
     def _tell(self) -> None:
-        if self.silent:
+        if self.silent or self.now - self._told < self.interval:
             return
+        self._told = self.now
         message = JointState()
         message.header.stamp = self.get_clock().now().to_msg()
         with self.lock:
@@ -132,6 +135,9 @@ class HardwareDouble(Node):
             message.velocity = [joint.velocity for joint in self.joints.values()]
         if self.context.ok():
             self._states.publish(message)
+            if self.overtaken and self._last.name:
+                self._states.publish(self._last)
+            self._last = message
 
 
 class Spun:

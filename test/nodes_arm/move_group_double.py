@@ -7,12 +7,14 @@ move_action_capability.cpp ("move"), apply_planning_scene_service_capability.cpp
 move_group_capability.cpp ("capability"), move_group.cpp, of moveit_core/planning_interface/src/planning_interface.cpp,
 of moveit_ros/planning/planning_scene_monitor/src/planning_scene_monitor.cpp, of moveit_planners/
 pilz_industrial_motion_planner/src/ ("pilz"), of moveit_planners/ompl/ompl_interface/src/planning_context_manager.cpp,
-and as execution_double.py and scene_double.py say. The paths themselves are those of the built-in planner.
+and as execution_double.py, scene_double.py and pilz_double.py say. The paths themselves are those of the built-in
+planner.
 
 Pipelines are those of its parameters, as move_group has them: `ompl` plans freely, whatever planner is named;
-`pilz_industrial_motion_planner` plans LIN, and only where the pipeline validates its solutions it heeds the world.
+`pilz_industrial_motion_planner` plans LIN and PTP, and only where the pipeline validates its solutions it heeds the
+world.
 
-What is left out: plan_only false (and with it replanning and looking around), PTP and CIRC, path constraints, request
+What is left out: plan_only false (and with it replanning and looking around), CIRC, path constraints, request
 adapters, meshes. The octomap is kept and told, but nothing is planned around it.
 """
 
@@ -21,16 +23,19 @@ from __future__ import annotations
 import dataclasses
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from execution_double import PREEMPTED, SUCCEEDED, TIMED_OUT, ControllerHandle, ExecutionManager, RobotState
+from geometry_msgs.msg import PoseStamped
 from hardware_double import Spun, clients, forget
 from moveit_msgs.action import ExecuteTrajectory, MoveGroup
 from moveit_msgs.msg import MoveItErrorCodes
-from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
+from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene, GetPositionFK, GetPositionIK
 from octomap_msgs.msg import OctomapWithPose
+from pilz_double import lin, ptp
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
@@ -40,20 +45,23 @@ from robot_doubles import run
 from scene_double import PlanningSceneDouble
 from std_msgs.msg import String
 
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import SpatialVlmError, UnreachableError
+from spatial_vlm_ros.manipulation.builtin_planner.configurations import Inverse
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, panda
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
-from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest
+from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, PlannedTrajectory
 from spatial_vlm_ros.manipulation.planning.moveit import number_of_error
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.nodes.arm import arm_planner as arm_requests
-from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
+from spatial_vlm_ros.nodes.arm.arm_planner import GROUPS
+from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, pose_message, robot_trajectory
 from spatial_vlm_ros.nodes.arm.planning_scene import ArmScene
 from spatial_vlm_ros.nodes.goals import Jobs
 
 Codes = MoveItErrorCodes
 CONTROLLER = "/arm_controller/follow_joint_trajectory"
 _FINGERS = ("panda_finger_joint1", "panda_finger_joint2")
+SOLVER = 0.05  # s: kinematics_solver_timeout of the Panda's kinematics.yaml (moveit_resources)
 _PADDING = 0.002  # m around boxes, for the built-in planner
 OMPL, PILZ = "ompl", "pilz_industrial_motion_planner"
 _VALIDATES = "default_planning_response_adapters/ValidateSolution"
@@ -65,6 +73,12 @@ PARAMETERS = {
     f"{OMPL}.panda_arm.planner_configs": ["RRTConnect", "BiTRRT"],
     f"{PILZ}.planning_plugins": ["pilz_industrial_motion_planner/CommandPlanner"],
     f"{PILZ}.response_adapters": [_VALIDATES],
+    **{
+        f"robot_description_planning.joint_limits.{name}.{key}": value
+        for name, speed, most in zip(ARM_JOINTS, panda().velocity, panda().acceleration, strict=True)
+        for kind, limit in (("velocity", speed), ("acceleration", most))
+        for key, value in ((f"has_{kind}_limits", True), (f"max_{kind}", float(limit)))
+    },
     "robot_description_semantic": '<robot name="panda"><group name="panda_arm"/><group name="hand"/></robot>',
 }
 """Of move_group, as moveit_configs_utils makes them (default_configs/), for a Panda."""
@@ -93,13 +107,17 @@ class MoveGroupDouble:
         self.failures: list[int] = []
         self._links = panda().fixed_links()
         self.scene = PlanningSceneDouble()
-        self._kinematics, self._seed = BuiltinPlanner(), 0
+        self._kinematics, self._solver, self._seed = BuiltinPlanner(), Inverse(panda()), 0
+        self.straight = True  # false: some line passes a singularity, and LIN fails however slow it is
+        self.requests: list[Any] = []
         self.planned, self.planning = 0, threading.Lock()
         self._preempted = False  # preempt_requested_: of whatever is planned
         self._plans: dict[bytes, Future] = {}
         self._jobs = Jobs(self.node)
         self.node.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)
         monitor.create_service(GetPlanningScene, "get_planning_scene", self._on_get)
+        self.node.create_service(GetPositionIK, "compute_ik", self._on_ik)
+        self.node.create_service(GetPositionFK, "compute_fk", self._on_fk)
         # manager:201-206: ServicesQoS: reliable, 10 deep; a group of its own, which is a thread here
         self._events = ThreadPoolExecutor(max_workers=1)
         self.node.create_subscription(String, "trajectory_execution_event", self._on_event, QoSProfile(depth=10))
@@ -231,12 +249,15 @@ class MoveGroupDouble:
         Each factor scales its own limit, once; what is not in (0, 1] counts as 1: moveit_core/trajectory_processing/
         src/time_optimal_trajectory_generation.cpp:939-990, 1290-1312.
         """
+        name = goal.request.planner_id
+        if pipeline == PILZ:
+            _check_pilz(goal.request)
+            goal.request.planner_id = name.replace("PTP", "")  # which arm_planner does not know
+        self.requests.append((name, goal.request.max_velocity_scaling_factor))
         asked = arm_requests.understood(goal, self._links)
         if goal.request.allowed_planning_time <= 0:  # planning_interface.cpp:92-97
             asked = dataclasses.replace(asked, time_limit=1.0)
-        if pipeline == PILZ:
-            _check_pilz(goal.request)
-        else:  # planning_context_manager.cpp:505-526: a planner that is not known is the default
+        if pipeline != PILZ:  # planning_context_manager.cpp:505-526: a planner that is not known is the default
             asked = dataclasses.replace(asked, straight=False)
         state = goal.request.start_state
         joints = {**self.state.positions, **dict(zip(state.joint_state.name, state.joint_state.position, strict=False))}
@@ -256,14 +277,60 @@ class MoveGroupDouble:
             acceleration_scaling=asked.acceleration_scaling,
             stands_on=scene.stands_on(),
         )
-        planned = planner.plan(request)
-        only = planned.trajectories[0]
+        only = self._trajectory(planner, request, pipeline, name)
         arm_requests.check_end(asked, planner.tip(only.positions[-1]))
         rows = [tuple(map(tuple, each.tolist())) for each in (only.positions, only.velocities, only.accelerations)]
         result.planned_trajectory = robot_trajectory(Trajectory(only.names, tuple(only.times.tolist()), *rows))
         result.trajectory_start.joint_state.name = list(ARM_JOINTS)
         result.trajectory_start.joint_state.position = start.tolist()
-        result.planning_time = planned.planning_seconds
+
+    def _trajectory(
+        self, planner: BuiltinPlanner, request: MotionRequest, pipeline: str, name: str
+    ) -> PlannedTrajectory:
+        """OMPL samples goals until its time is over where none can be reached (planning_context_manager.cpp:258-260),
+        and AddTimeOptimalParameterization accelerates up to 1.4 times as much as is asked for (moveit2 #3779)."""
+        if pipeline == PILZ:
+            if name == "LIN" and not self.straight:
+                raise arm_requests.CodedError(Codes.NO_IK_SOLUTION, "Failed to compute inverse kinematics solution")
+            return lin(planner, request) if name == "LIN" else ptp(planner, request)
+        harder = min(1.0, 1.3 * request.acceleration_scaling)
+        try:
+            return planner.plan(dataclasses.replace(request, acceleration_scaling=harder)).trajectories[0]
+        except UnreachableError:
+            threading.Event().wait(request.time_limit)
+            raise
+
+    def _on_ik(self, request: Any, response: Any) -> Any:
+        """kinematics_service_capability.cpp:82-200. Of the timeout only whole seconds count (:113), and for 0 the
+        solver's own (robot_state.cpp:2011); it begins at the given state and goes on at random ones."""
+        ask, robot = request.ik_request, self._solver.robot
+        if ask.group_name not in GROUPS or ask.ik_link_name not in self._links:
+            response.error_code.val = Codes.INVALID_GROUP_NAME
+            return response
+        ends = time.monotonic() + (ask.timeout.sec or SOLVER)
+        now = self.state.positions | dict(zip(ask.robot_state.joint_state.name, ask.robot_state.joint_state.position,
+                                              strict=True))  # fmt: skip
+        near, goal = (
+            np.array([now[n] for n in ARM_JOINTS]),
+            matrix_of(ask.pose_stamped.pose) @ self._links[ask.ik_link_name],
+        )
+        draw = np.random.default_rng(0)
+        while not (reached := self._solver.reach(goal, near)).there and time.monotonic() < ends:
+            near = draw.uniform(robot.lower, robot.upper)
+        response.error_code.val = Codes.SUCCESS if reached.there else Codes.NO_IK_SOLUTION
+        response.solution.joint_state.name = list(ARM_JOINTS)
+        response.solution.joint_state.position = reached.joints.tolist()
+        return response
+
+    def _on_fk(self, request: Any, response: Any) -> Any:
+        """kinematics_service_capability.cpp:202-253."""
+        state = request.robot_state.joint_state
+        joints = self.state.positions | dict(zip(state.name, state.position, strict=True))
+        tip = self._solver.tip(np.array([joints[name] for name in ARM_JOINTS]))
+        for name in request.fk_link_names:
+            response.pose_stamped.append(PoseStamped(pose=pose_message(tip @ np.linalg.inv(self._links[name]))))
+        response.error_code.val = Codes.SUCCESS
+        return response
 
     def _place(self) -> PlanningSceneDouble:
         """The scene, with its links where the joints are now."""
@@ -303,10 +370,9 @@ class MoveGroupDouble:
 def _check_pilz(request: Any) -> None:
     """pilz/pilz_industrial_motion_planner.cpp:165-203, pilz/trajectory_generator.cpp:89-109, 247-255.
 
-    Both factors have to lie in (0.0001, 1]; each scales its own limit of the tip, once (pilz/trajectory_generator.cpp:
-    280-298), and joints that would be too fast then end the request: pilz/trajectory_functions.cpp:263-274.
+    Both factors have to lie in (0.0001, 1].
     """
-    if request.planner_id != "LIN":
+    if request.planner_id not in ("LIN", "PTP"):
         raise arm_requests.CodedError(Codes.PLANNING_FAILED, f"No ContextLoader for planner_id '{request.planner_id}'")
     for factor in (request.max_velocity_scaling_factor, request.max_acceleration_scaling_factor):
         if not 0.0001 < factor <= 1.0:

@@ -71,7 +71,8 @@ class RobotDoubles:
                 self.gripper.rest()
             self.arm.activate()
             self.arm.taken.clear()
-            self.hardware.silent = False
+            self.hardware.silent = self.hardware.overtaken = False
+            self.hardware.interval = 0.0
 
     @property
     def ready(self) -> bool:

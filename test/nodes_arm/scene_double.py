@@ -153,7 +153,10 @@ class PlanningSceneDouble:
         return self._detach(each.id, link)
 
     def _take(self, each: Any, link: str, touch: list[str]) -> bool:
-        """scene:1575-1687. Without shapes it is the object of the world; a shape wins over the world's."""
+        """scene:1575-1687. Without shapes it is the object of the world; a shape wins over the world's.
+
+        What was in the world loses its type: its removal there takes it off after it was handed on (scene:349-376).
+        """
         there = np.linalg.inv(self._pose(link))
         if not (each.primitives or each.meshes or each.planes):
             if each.id not in self.world:
@@ -166,9 +169,10 @@ class PlanningSceneDouble:
             pose, shapes = self._frame(each.header.frame_id) @ made[0], made[1]
         if not shapes:
             return self._no(f"There is no geometry to attach as '{each.id}'")
-        if each.type.key or each.type.db:
+        if self.world.pop(each.id, None) is not None:
+            self.types.pop(each.id, None)
+        elif each.type.key or each.type.db:
             self.types[each.id] = each.type
-        self.world.pop(each.id, None)
         self.attached[each.id] = Attached(link, (there @ pose, shapes), touch)
         return True
 

@@ -30,6 +30,7 @@ from waiting import until
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.moveit import OWN
 from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
@@ -68,10 +69,10 @@ class Served(ArmGraph):
         return planned(self.usual, around, put, start=dict(self.controllers.joints))
 
     def seen(self) -> tuple[set[str], set[str]]:
-        """Ids of what is in the planner's scene, and of what is held there."""
+        """Ids of what is in the planner's scene, without the beginning of ours, and of what is held there."""
         response = self.usual._get.call(GetPlanningScene.Request(), 30.0)
-        held = {each.object.id for each in response.scene.robot_state.attached_collision_objects}
-        return {each.id for each in response.scene.world.collision_objects}, held
+        held = {each.object.id.removeprefix(OWN) for each in response.scene.robot_state.attached_collision_objects}
+        return {each.id.removeprefix(OWN) for each in response.scene.world.collision_objects}, held
 
     def shut_in(self, client: MotionClient, cancelled: Callable[[], bool] = lambda: False) -> Aside:
         """A plan for which the planner searches to the end of its time; it has begun to."""

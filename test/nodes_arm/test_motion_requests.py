@@ -16,9 +16,11 @@ from scipy.spatial.transform import Rotation
 from shape_msgs.msg import SolidPrimitive
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.manipulation.planning.moveit import FAILURE
+from spatial_vlm_ros.manipulation.planning.moveit import FAILURE, limits_of
+from spatial_vlm_ros.manipulation.planning.moveit import OWN as OURS
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.nodes.arm import motion_messages as messages
 from spatial_vlm_ros.nodes.arm.motion_messages import matrix_of, robot_trajectory, trajectory_of, with_allowed
 from spatial_vlm_ros.nodes.arm.strategies import Refused, Strategies
 
@@ -38,10 +40,13 @@ class AskedClient:
     ) -> None:
         self.config, self._other, self._refusals = config(motion=motion or {}), other or (lambda _, usual: usual), no
         self.asked: list[Any] = []
+        self._number = -1  # of motions; one may be asked for again
 
     def motion(self, request: Any, _: Any) -> RobotTrajectory:
-        phase = PHASES[len(self.asked) % 6]
+        again = [each.request.goal_constraints for each in self.asked[-1:]] == [request.request.goal_constraints]
         self.asked.append(request)
+        self._number += not again
+        phase = PHASES[self._number % 6]
         if phase in self._refusals:
             raise Refused(self._refusals[phase], "", "/move_action")
         told = dict(zip(*self.joints(-1), strict=True))
@@ -53,7 +58,8 @@ class AskedClient:
         self, around: PlanningScene, own: AllowedCollisionMatrix, joints: Collection[str] = (*JOINTS, *FINGERS)
     ) -> MotionPlan:
         pick, place = goals(around, self.config)
-        ways = Strategies(self.config, self.motion, pick, around, own, lambda: False, frozenset(joints))
+        tool = messages.attached_by_name("camera", "panda_hand", ())  # of another program
+        ways = Strategies(self.config, self.motion, pick, around, own, lambda: False, frozenset(joints), carried=[tool])
         return ways.plan(place, {})
 
     def joints(self, number: int) -> tuple[list[str], list[float]]:
@@ -103,15 +109,16 @@ def test_requests_plan_only_with_the_planners_that_are_set() -> None:
 
 def test_contacts_that_somebody_else_left_for_our_names_are_not_taken_over() -> None:
     """As of a task that was killed between allowing a contact and taking it back."""
-    left = with_allowed(OWN, [("panda_leftfinger", "support"), ("panda_link5", "cup"), ("panda_link5", "camera")])
-    left.default_entry_names, left.default_entry_values = ["block", "gripper_cover"], [True, True]
+    table, cup = f"{OURS}support", f"{OURS}cup"
+    left = with_allowed(OWN, [("panda_leftfinger", table), ("panda_link5", cup), ("panda_link5", "camera")])
+    left.default_entry_names, left.default_entry_values = [f"{OURS}block", "gripper_cover"], [True, True]
     client = AskedClient()
     client.plan(scene(CUP), left)
     for each in client.asked:
         matrix = each.planning_options.planning_scene_diff.allowed_collision_matrix
         found = pairs(matrix)
-        assert frozenset(("panda_leftfinger", "support")) not in found
-        assert frozenset(("panda_link5", "cup")) not in found
+        assert frozenset(("panda_leftfinger", table)) not in found
+        assert frozenset(("panda_link5", cup)) not in found
         assert {frozenset(("panda_link5", "camera")), frozenset(("panda_link0", "panda_link1"))} <= found
         assert matrix.default_entry_names == ["gripper_cover"]
 
@@ -136,9 +143,9 @@ def test_goals_are_one_pose_of_the_tip_in_the_planning_frame() -> None:
 
 def test_contacts_are_allowed_in_their_phases_and_the_planners_own_are_kept() -> None:
     client, _ = asked()
-    own = {frozenset(("panda_link0", "panda_link1")), frozenset(("panda_link0", "support"))}
-    fingers = {frozenset((f"panda_{side}finger", "block")) for side in ("left", "right")}
-    table = {frozenset(("block", "support"))}
+    own = {frozenset(("panda_link0", "panda_link1")), frozenset(("panda_link0", f"{OURS}support"))}
+    fingers = {frozenset((f"panda_{side}finger", f"{OURS}block")) for side in ("left", "right")}
+    table = {frozenset((f"{OURS}block", f"{OURS}support"))}
     found = [pairs(each.planning_options.planning_scene_diff.allowed_collision_matrix) - own for each in client.asked]
     assert found == [set(), fingers, table, set(), table, fingers]
     for each in client.asked:
@@ -151,13 +158,14 @@ def test_the_object_is_held_in_the_frame_of_the_tip_and_stands_at_its_place_afte
     diffs = [each.planning_options.planning_scene_diff for each in client.asked]
     assert [len(diff.robot_state.attached_collision_objects) for diff in diffs] == [0, 0, 1, 1, 1, 0]
     (held,) = diffs[2].robot_state.attached_collision_objects
-    assert (held.object.id, held.link_name) == ("block", held.object.header.frame_id) == ("block", "panda_hand_tcp")
+    assert (held.object.id, held.link_name) == (f"{OURS}block", "panda_hand_tcp")
+    assert held.object.header.frame_id == held.link_name
     assert list(held.touch_links) == ["panda_leftfinger", "panda_rightfinger"]
     grasp = pick.grasps[0].grasp
     base_T_tip = np.eye(4)
     base_T_tip[:3, :3], base_T_tip[:3, 3] = Rotation.from_quat(grasp.orientation).as_matrix(), grasp.position
     assert (base_T_tip @ matrix_of(held.object.pose))[:3, 3] == pytest.approx(BLOCK.solid.centre, abs=1e-5)
-    assert [[each.id for each in diff.world.collision_objects] for diff in diffs] == [[], [], [], [], [], ["block"]]
+    assert [[each.id for each in diff.world.collision_objects] for diff in diffs] == [[]] * 5 + [[f"{OURS}block"]]
     (stands,) = diffs[5].world.collision_objects
     assert matrix_of(stands.pose)[:3, 3] == pytest.approx(place.placements[0].obj.position)
     assert list(stands.primitives[0].dimensions) == pytest.approx(BLOCK.solid.size)
@@ -254,6 +262,46 @@ def test_failure_without_a_reason_sends_to_the_log_of_move_group() -> None:
     assert caught.value.number == FAILURE
 
 
+def test_a_straight_motion_that_fails_without_a_reason_is_asked_for_slower_and_as_a_joint_motion() -> None:
+    def limited(phase: str, usual: RobotTrajectory) -> RobotTrajectory:
+        if phase == "lift" and client.asked[-1].request.max_acceleration_scaling_factor > 0.1:
+            raise Refused(FAILURE, "", "/move_action")
+        return usual
+
+    client = AskedClient(limited, {"acceleration_scaling": 0.3, "velocity_scaling": 0.2})
+    client.plan(scene(), OWN)
+    factors = [(each.request.max_velocity_scaling_factor, each.request.max_acceleration_scaling_factor)
+               for each in client.asked]  # fmt: skip
+    assert factors[2:5] == [pytest.approx((0.2 * k, 0.3 * k)) for k in (1, 0.5, 0.25)]
+    assert factors[5] == (0.2, 0.3)
+    told = AskedClient(None, {"attempts": 1}, lift=FAILURE)
+    with pytest.raises(FAILED, match="lift: the planner failed without a reason"):
+        told.plan(scene(), OWN)
+    tries = [each.request.planner_id for each in told.asked[2:7]]
+    assert tries == ["LIN"] * 4 + ["PTP"], "a joint motion is tried last, and is none where its way is not known"
+    for phase, number in (("reach", FAILURE), ("lift", -31)):
+        once = AskedClient(None, {"attempts": 1}, **{phase: number})
+        with pytest.raises((FAILED, errors.GoalError)):
+            once.plan(scene(), OWN)
+        assert {each.request.max_velocity_scaling_factor for each in once.asked} == {0.3}
+
+
+def test_a_trajectory_is_slowed_to_the_limits_of_the_robots_own_files() -> None:
+    begins = "robot_description_planning.joint_limits"
+    values = {f"{begins}.a.has_velocity_limits": True, f"{begins}.a.max_velocity": 1.0,
+              f"{begins}.a.has_acceleration_limits": True, f"{begins}.a.max_acceleration": 2,
+              f"{begins}.b.has_velocity_limits": False, f"{begins}.b.max_velocity": 0.01}  # fmt: skip
+    limits = limits_of(values, ("a", "b"))
+    assert limits == {"a": (1.0, 2.0), "b": (math.inf, math.inf)}
+    rows = ((0.0, 0.0), (2.0, 5.0))
+    fast = Trajectory(("a", "b"), (0.5, 1.5), rows, ((0.0, 0.0), (1.5, 9.0)), ((8.0, 0.0), (-2.0, 0.0)))
+    slowed = fast.within(limits)  # by the acceleration: twice the time, a quarter of the acceleration
+    assert (slowed.times, slowed.positions) == ((1.0, 3.0), rows)
+    assert (slowed.velocities, slowed.accelerations) == (((0.0, 0.0), (0.75, 4.5)), ((2.0, 0.0), (-0.5, 0.0)))
+    assert fast.within({}) == fast
+    assert Trajectory(("a",), (0.0, 1.0), ((0.0,), (2.0,))).within(limits).times == (0.0, 2.0)
+
+
 def instead(phase: str, answer: Callable[[RobotTrajectory], RobotTrajectory]) -> Callable[[str, Any], RobotTrajectory]:
     return lambda asked_for, usual: answer(usual) if asked_for == phase else usual
 
@@ -313,7 +361,8 @@ def test_cumotion_is_told_where_the_arm_is_as_it_reads_it() -> None:
     assert not states[0].joint_state.name  # it adds the joints of a difference to where the arm is
     assert not states[3].is_diff
     assert dict(zip(*nvidia.joints(3), strict=True)) == dict(zip(*usual.joints(3), strict=True))
-    assert [each.object.id for each in states[3].attached_collision_objects] == ["block"]  # else MoveIt takes it off
+    attached = [each.object.id for each in states[3].attached_collision_objects]
+    assert attached == [f"{OURS}block", "camera"], "what is not named is taken off"
     assert all(states[number].is_diff for number in (1, 2, 4, 5))
 
 

@@ -23,6 +23,7 @@ from planning_scenes import box, config
 from scene_double import PlanningSceneDouble
 
 from spatial_vlm_ros import errors
+from spatial_vlm_ros.manipulation.planning.moveit import OWN
 from spatial_vlm_ros.nodes.arm.motion_messages import (
     attached_by_name,
     box_object,
@@ -31,7 +32,12 @@ from spatial_vlm_ros.nodes.arm.motion_messages import (
     removed_object,
     scene_diff,
 )
-from spatial_vlm_ros.nodes.arm.shown_scene import OWNER, ShownScene
+from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
+
+
+def own(*names: str) -> set[str]:
+    return {OWN + name for name in names}
+
 
 TIP, FINGERS = "panda_hand_tcp", ["panda_leftfinger", "panda_rightfinger"]
 
@@ -90,17 +96,17 @@ class Desk:
         assert self.moveit.apply(scene_diff([removed_object(name, "panda_link0")]))
 
 
-def test_everything_is_shown_with_its_owner_and_taken_away_again() -> None:
-    desk = Desk()
-    desk.add("camera", 1.0)
+def test_everything_is_shown_under_our_ids_beside_others_of_the_same_names_and_taken_away_again() -> None:
+    desk, theirs = Desk(), {"camera", "support", "cup", "block"}
+    for name in theirs:
+        desk.add(name, 2.0)
     look = desk.client.show(scene(CUP), never)
-    assert set(look.objects) == {"camera", "support", "cup", "block"}
-    assert look.ours == {"support", "cup", "block"}
-    assert {name: each.key for name, each in desk.moveit.types.items()} == dict.fromkeys(look.ours, OWNER)
+    assert set(look.objects) == theirs | own("support", "cup", "block")
+    assert look.ours == own("support", "cup", "block")
     desk.client.show(scene(), never)
-    assert set(desk.moveit.world) == {"camera", "support", "block"}  # the cup of before is gone
+    assert set(desk.moveit.world) == theirs | own("support", "block")  # the cup of before is gone
     desk.client.clear()
-    assert set(desk.moveit.world) == {"camera"}
+    assert set(desk.moveit.world) == theirs
     assert desk.said == []
 
 
@@ -127,22 +133,24 @@ def test_what_a_killed_client_has_left_is_taken_away_at_the_next_start(held: boo
         desk.client.hold(BLOCK.id)
     other = box("can", 0.6, 0.0, (0.05, 0.05, 0.1))
     desk.another().show(scene(target=other, contacts=False), never)  # the first one is dead
-    assert set(desk.moveit.world) == {"camera", "support", "can"}
+    assert set(desk.moveit.world) == {"camera"} | own("support", "can")
     assert set(desk.moveit.attached) == {"tool"}
+    desk.client.hold("can")
+    desk.another().clear()  # as at the start of a node
+    assert (set(desk.moveit.world), set(desk.moveit.attached)) == ({"camera"}, {"tool"})
     assert desk.said == []
 
 
-def test_what_is_held_goes_with_the_tip_with_its_touch_links_and_owner() -> None:
-    desk = Desk()
+def test_what_is_held_goes_with_the_tip_with_its_touch_links() -> None:
+    desk, name = Desk(), OWN + BLOCK.id
     desk.client.show(scene(), never)
-    before = desk.moveit.world[BLOCK.id][0]
+    before = desk.moveit.world[name][0]
     desk.client.hold(BLOCK.id)
-    held = desk.moveit.attached[BLOCK.id]
-    assert (held.link, held.touch, BLOCK.id in desk.moveit.world) == (TIP, FINGERS, False)
+    held = desk.moveit.attached[name]
+    assert (held.link, held.touch, name in desk.moveit.world) == (TIP, FINGERS, False)
     assert desk.moveit.poses[TIP] @ held.body[0] == pytest.approx(before)
-    assert desk.moveit.tell().robot_state.attached_collision_objects[0].object.type.key == OWNER
-    desk.client.let_go()
-    assert desk.moveit.world[BLOCK.id][0] == pytest.approx(before)
+    desk.client.let_go(BLOCK.id)
+    assert desk.moveit.world[name][0] == pytest.approx(before)
     assert not desk.moveit.attached
 
 
@@ -160,7 +168,7 @@ def test_an_answer_that_is_lost_and_asked_for_again_is_no_failure() -> None:
     desk.client.show(scene(CUP), never)
     inner = desk._on_apply
     desk.apply._answer = lambda request: (inner(request), inner(request))[1]  # "cup" is removed twice: not successful
-    assert set(desk.client.show(scene(), never).objects) == {"support", "block"}
+    assert set(desk.client.show(scene(), never).objects) == own("support", "block")
 
 
 @pytest.mark.parametrize("late", ["apply", "get"])
@@ -194,8 +202,8 @@ class Elsewhere(Desk):
 
 def shifted(name: str, by: float) -> Callable[[dict[str, Any]], None]:
     def wrong(objects: dict[str, Any]) -> None:
-        if name in objects:
-            objects[name].pose.position.x += by
+        if OWN + name in objects:
+            objects[OWN + name].pose.position.x += by
 
     return wrong
 
@@ -241,23 +249,6 @@ def test_fingers_that_the_planners_model_does_not_have_are_named() -> None:
     desk.client.show(scene(), never)
 
 
-@pytest.mark.parametrize("name", ["support", "cup", "block"])
-def test_an_object_of_somebody_else_with_one_of_our_names_is_left_alone(name: str) -> None:
-    desk = Desk()
-    desk.add(name, 2.0)
-    with pytest.raises(errors.PlanningFailedError, match=f"its scene already has '{name}' from another program"):
-        desk.client.show(scene(CUP), never)
-    desk.client.clear()
-    assert set(desk.moveit.world) == {name}
-
-
-def test_a_planner_that_tells_no_owners_is_shown_a_second_scene() -> None:
-    desk = Desk()
-    desk.client.show(scene(CUP), never)
-    desk.moveit.types.clear()
-    assert {"support", "block", "cup"} <= set(desk.client.show(scene(CUP), never).objects)
-
-
 def test_a_scene_that_stayed_as_it_was_is_in_step() -> None:
     desk = Desk()
     desk.add("camera", 1.0)
@@ -273,8 +264,8 @@ def test_a_scene_that_stayed_as_it_was_is_in_step() -> None:
     [
         (lambda desk: desk.add("chair"), "'chair' was added"),
         (lambda desk: desk.add("camera", 1.05), r"'camera' moved by 0\.050 m"),
-        (lambda desk: desk.remove("cup"), "'cup' is no longer there"),
-        (lambda desk: desk.moveit.apply(scene_diff([box_object("cup", "panda_link0", np.eye(4), (1, 1, 1))])),
+        (lambda desk: desk.remove(f"{OWN}cup"), "'cup' is no longer there"),
+        (lambda desk: desk.moveit.apply(scene_diff([box_object(f"{OWN}cup", "panda_link0", np.eye(4), (1, 1, 1))])),
          "'cup' has another shape"),
         (lambda desk: desk.moveit.attach(attached_by_name("camera", TIP, ())), f"'camera' is attached to {TIP}"),
         (lambda desk: desk.moveit.world.clear(), "is no longer there"),
@@ -294,12 +285,9 @@ def test_a_scene_that_has_changed_since_is_told(change: Callable[[Desk], Any], w
 def test_an_attachment_that_moveit_only_says_it_made_is_said() -> None:
     desk = Desk()
     desk.client.show(scene(), never)
-    desk.remove(BLOCK.id)  # MoveIt answers SUCCESS to attaching what is not there
+    desk.remove(OWN + BLOCK.id)  # MoveIt answers SUCCESS to attaching what is not there
     desk.client.hold(BLOCK.id)
     assert desk.said == [f"the planner reports that it attached 'block' to {TIP}, but its scene does not show it"]
-    desk.said.clear()
-    desk.client.hold("ghost")  # was never shown
-    assert desk.said == []
 
 
 def test_services_that_are_late_while_an_object_is_held_are_said_and_fail_nothing() -> None:
@@ -307,12 +295,25 @@ def test_services_that_are_late_while_an_object_is_held_are_said_and_fail_nothin
     desk.client.show(scene(), never)
     desk.apply.late = desk.get.late = True
     desk.client.hold(BLOCK.id)
+    desk.client.clear()  # the service is not there
+    desk.apply.late = False
     desk.client.clear()
     assert len(desk.said) == 2
-    assert all("could not be asked to" in words for words in desk.said)
+    assert all("could not be asked" in words for words in desk.said)
     desk.apply.late = desk.get.late = False
     desk.another().show(scene(), never)
-    assert set(desk.moveit.world) == {"support", "block"}
+    assert set(desk.moveit.world) == own("support", "block")
+
+
+def test_the_double_loses_the_type_of_what_is_attached() -> None:
+    moveit, typed = PlanningSceneDouble(poses={TIP: np.eye(4)}), box_object("cup", "panda_link0", np.eye(4), (1, 1, 1))
+    typed.type.key = "mug"
+    assert moveit.apply(scene_diff([typed]))
+    assert moveit.tell().world.collision_objects[0].type.key == "mug"
+    moveit.apply(scene_diff(attached=[attached_by_name("cup", TIP, ())]))
+    assert not moveit.tell().robot_state.attached_collision_objects[0].object.type.key
+    moveit.apply(scene_diff(attached=[attached_by_name("cup", TIP, (), attach=False)]))
+    assert not moveit.tell().world.collision_objects[0].type.key
 
 
 def test_the_double_says_success_to_attachments_that_it_refuses() -> None:

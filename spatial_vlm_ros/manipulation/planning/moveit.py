@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps MoveIt's error numbers to statuses, and checks by its parameters whether it can plan this package's requests.
 
-Source of the numbers: moveit_msgs/msg/MoveItErrorCodes, github.com/moveit/moveit_msgs, branch ros2, commit ec3ba4b: all
-of it. Humble lacks UNDEFINED. An unknown number becomes PLANNING_FAILED, and the message names it.
+Source of the numbers: moveit_msgs/msg/MoveItErrorCodes, github.com/moveit/moveit_msgs, branch ros2, commit ec3ba4b.
 
 From Jazzy on, move_group replaces any error number of a pipeline by FAILURE: moveit2, jazzy 4d841063 and main
 8fcb5d2, move_action_capability.cpp:218-222. Humble passes the pipeline's number on.
@@ -14,8 +13,9 @@ before the first request. See docs/motion.md.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -32,93 +32,85 @@ class MoveItCode(NamedTuple):
     sentence: str
 
 
-SUCCESS, FAILURE = 1, 99999
+OWN = "spatial_vlm_ros/"
+"""Begins the ids of all objects of this package in a planner's scene. Only ids tell what is ours: MoveIt loses the type
+of an object that is attached (moveit2, jazzy 4d841063, planning_scene.cpp:349-376).
+"""
+SUCCESS, FAILURE, NO_IK = 1, 99999, -31
 _IN_COLLISION = -10  # START_STATE_IN_COLLISION
 _BEYOND_LIMITS = -26  # START_STATE_INVALID, from MoveIt's CheckStartStateBounds
 _START = "move the arm away by hand or in free-drive mode, then ask again"
 _REQUEST = "compare the planner's configuration with the robot's description (SRDF)"
 
-CODES: Mapping[int, MoveItCode] = MappingProxyType(
-    {
-        1: MoveItCode("SUCCESS", Status.OK, "a plan was found"),
-        0: MoveItCode("UNDEFINED", Status.PLANNING_FAILED, "the planner reported no result; see its log"),
-        FAILURE: MoveItCode(
-            "FAILURE",
-            Status.PLANNING_FAILED,
-            "the planner failed without a reason; see move_group's log: since Jazzy it reports this for every failure",
-        ),
-        -1: MoveItCode("PLANNING_FAILED", Status.PLANNING_FAILED, "no path was found; ask again, or clear the scene"),
-        -2: MoveItCode("INVALID_MOTION_PLAN", Status.PLANNING_FAILED, "the plan broke a constraint; ask again"),
-        -3: MoveItCode(
-            "MOTION_PLAN_INVALIDATED_BY_ENVIRONMENT_CHANGE",
-            Status.SCENE_CHANGED,
-            "an obstacle appeared; resolve the instruction again",
-        ),
-        -4: MoveItCode("CONTROL_FAILED", Status.EXECUTION_FAILED, "a controller failed; see its log"),
-        -5: MoveItCode(
-            "UNABLE_TO_AQUIRE_SENSOR_DATA", Status.STALE_INPUT, "a sensor the planner needs is silent; start it"
-        ),
-        -6: MoveItCode(
-            "TIMED_OUT", Status.PLANNING_FAILED, "the planner ran out of time; allow more time, or clear the scene"
-        ),
-        -7: MoveItCode(
-            "PREEMPTED", Status.CANCELLED, "the request was cancelled or replaced by another; ask again"
-        ),
-        -10: MoveItCode("START_STATE_IN_COLLISION", Status.PLANNING_FAILED, f"the arm is in collision; {_START}"),
-        -11: MoveItCode(
-            "START_STATE_VIOLATES_PATH_CONSTRAINTS", Status.PLANNING_FAILED, f"the arm is outside a limit; {_START}"
-        ),
-        -26: MoveItCode("START_STATE_INVALID", Status.PLANNING_FAILED, f"the arm's state is invalid; {_START}"),
-        -12: MoveItCode(
-            "GOAL_IN_COLLISION", Status.UNREACHABLE, "at the goal the arm would touch something; clear the scene"
-        ),
-        -13: MoveItCode(
-            "GOAL_VIOLATES_PATH_CONSTRAINTS",
-            Status.UNREACHABLE,
-            "the goal violates a limit of the path; choose another one",
-        ),
-        -14: MoveItCode(
-            "GOAL_CONSTRAINTS_VIOLATED",
-            Status.UNREACHABLE,
-            "the goal cannot be met as exactly as asked; raise motion.position_tolerance and angle_tolerance_deg",
-        ),
-        -27: MoveItCode(
-            "GOAL_STATE_INVALID", Status.UNREACHABLE, "the arm cannot take this goal state; choose another one"
-        ),
-        -28: MoveItCode(
-            "UNRECOGNIZED_GOAL_TYPE", Status.INVALID_INPUT, f"the planner does not accept this type of goal; {_REQUEST}"
-        ),
-        -15: MoveItCode("INVALID_GROUP_NAME", Status.INVALID_INPUT, f"there is no such planning group; {_REQUEST}"),
-        -16: MoveItCode("INVALID_GOAL_CONSTRAINTS", Status.INVALID_INPUT, f"the goal was not understood; {_REQUEST}"),
-        -17: MoveItCode("INVALID_ROBOT_STATE", Status.INVALID_INPUT, f"the start state was not understood; {_REQUEST}"),
-        -18: MoveItCode("INVALID_LINK_NAME", Status.INVALID_INPUT, f"there is no such link; {_REQUEST}"),
-        -19: MoveItCode(
-            "INVALID_OBJECT_NAME",
-            Status.INVALID_INPUT,
-            "there is no such object in the planner's scene; ask again to add it again",
-        ),
-        -21: MoveItCode(
-            "FRAME_TRANSFORM_FAILURE",
-            Status.TF_UNAVAILABLE,
-            "the planner knows no transform to the goal's frame; set motion.planning_frame to the frame of its model",
-        ),
-        -22: MoveItCode(
-            "COLLISION_CHECKING_UNAVAILABLE", Status.PLANNER_UNAVAILABLE, "collisions cannot be checked; see its log"
-        ),
-        -23: MoveItCode("ROBOT_STATE_STALE", Status.STALE_INPUT, "the joint states are too old; start their publisher"),
-        -24: MoveItCode(
-            "SENSOR_INFO_STALE",
-            Status.STALE_INPUT,
-            "the planner's sensor data are too old; start the sensors that it reads",
-        ),
-        -25: MoveItCode("COMMUNICATION_FAILURE", Status.PLANNER_UNAVAILABLE, "the planner cannot be reached; start it"),
-        -29: MoveItCode("CRASH", Status.PLANNER_UNAVAILABLE, "the planner crashed; start it again and see its log"),
-        -30: MoveItCode("ABORT", Status.PLANNING_FAILED, "the planner gave up; see its log"),
-        -31: MoveItCode(
-            "NO_IK_SOLUTION", Status.UNREACHABLE, "the arm cannot reach the goal; bring the object nearer"
-        ),
-    }
-)  # fmt: skip
+_ROWS = (
+    (1, "SUCCESS", Status.OK, "a plan was found"),
+    (0, "UNDEFINED", Status.PLANNING_FAILED, "the planner reported no result; see its log"),
+    (
+        FAILURE,
+        "FAILURE",
+        Status.PLANNING_FAILED,
+        "the planner failed without a reason; see move_group's log: since Jazzy it reports this for every failure",
+    ),
+    (-1, "PLANNING_FAILED", Status.PLANNING_FAILED, "no path was found; ask again, or clear the scene"),
+    (-2, "INVALID_MOTION_PLAN", Status.PLANNING_FAILED, "the plan broke a constraint; ask again"),
+    (
+        -3,
+        "MOTION_PLAN_INVALIDATED_BY_ENVIRONMENT_CHANGE",
+        Status.SCENE_CHANGED,
+        "an obstacle appeared; resolve the instruction again",
+    ),
+    (-4, "CONTROL_FAILED", Status.EXECUTION_FAILED, "a controller failed; see its log"),
+    (-5, "UNABLE_TO_AQUIRE_SENSOR_DATA", Status.STALE_INPUT, "a sensor the planner needs is silent; start it"),
+    (-6, "TIMED_OUT", Status.PLANNING_FAILED, "the planner ran out of time; allow more time, or clear the scene"),
+    (-7, "PREEMPTED", Status.CANCELLED, "the request was cancelled or replaced by another; ask again"),
+    (-10, "START_STATE_IN_COLLISION", Status.PLANNING_FAILED, f"the arm is in collision; {_START}"),
+    (-11, "START_STATE_VIOLATES_PATH_CONSTRAINTS", Status.PLANNING_FAILED, f"the arm is outside a limit; {_START}"),
+    (-26, "START_STATE_INVALID", Status.PLANNING_FAILED, f"the arm's state is invalid; {_START}"),
+    (-12, "GOAL_IN_COLLISION", Status.UNREACHABLE, "at the goal the arm would touch something; clear the scene"),
+    (
+        -13,
+        "GOAL_VIOLATES_PATH_CONSTRAINTS",
+        Status.UNREACHABLE,
+        "the goal violates a limit of the path; choose another one",
+    ),
+    (
+        -14,
+        "GOAL_CONSTRAINTS_VIOLATED",
+        Status.UNREACHABLE,
+        "the goal cannot be met as exactly as asked; raise motion.position_tolerance and angle_tolerance_deg",
+    ),
+    (-27, "GOAL_STATE_INVALID", Status.UNREACHABLE, "the arm cannot take this goal state; choose another one"),
+    (-28, "UNRECOGNIZED_GOAL_TYPE", Status.INVALID_INPUT, f"the planner does not accept this type of goal; {_REQUEST}"),
+    (-15, "INVALID_GROUP_NAME", Status.INVALID_INPUT, f"there is no such planning group; {_REQUEST}"),
+    (-16, "INVALID_GOAL_CONSTRAINTS", Status.INVALID_INPUT, f"the goal was not understood; {_REQUEST}"),
+    (-17, "INVALID_ROBOT_STATE", Status.INVALID_INPUT, f"the start state was not understood; {_REQUEST}"),
+    (-18, "INVALID_LINK_NAME", Status.INVALID_INPUT, f"there is no such link; {_REQUEST}"),
+    (
+        -19,
+        "INVALID_OBJECT_NAME",
+        Status.INVALID_INPUT,
+        "there is no such object in the planner's scene; ask again to add it again",
+    ),
+    (
+        -21,
+        "FRAME_TRANSFORM_FAILURE",
+        Status.TF_UNAVAILABLE,
+        "the planner knows no transform to the goal's frame; set motion.planning_frame to the frame of its model",
+    ),
+    (-22, "COLLISION_CHECKING_UNAVAILABLE", Status.PLANNER_UNAVAILABLE, "collisions cannot be checked; see its log"),
+    (-23, "ROBOT_STATE_STALE", Status.STALE_INPUT, "the joint states are too old; start their publisher"),
+    (
+        -24,
+        "SENSOR_INFO_STALE",
+        Status.STALE_INPUT,
+        "the planner's sensor data are too old; start the sensors that it reads",
+    ),
+    (-25, "COMMUNICATION_FAILURE", Status.PLANNER_UNAVAILABLE, "the planner cannot be reached; start it"),
+    (-29, "CRASH", Status.PLANNER_UNAVAILABLE, "the planner crashed; start it again and see its log"),
+    (-30, "ABORT", Status.PLANNING_FAILED, "the planner gave up; see its log"),
+    (-31, "NO_IK_SOLUTION", Status.UNREACHABLE, "the arm cannot reach the goal; bring the object nearer"),
+)
+CODES: Mapping[int, MoveItCode] = MappingProxyType({row[0]: MoveItCode(*row[1:]) for row in _ROWS})
 """MoveIt's number → its meaning in this package."""
 
 _NUMBERS: Mapping[Status, int] = MappingProxyType(
@@ -192,6 +184,24 @@ def further_names(values: Mapping[str, Any], motion: MotionConfig) -> tuple[str,
         parts = ("planning_plugins", "planning_plugin", "response_adapters", f"{motion.group}.planner_configs")
         names += [f"{pipeline}.{part}" for part in parts]
     return tuple(sorted(names))
+
+
+_LIMITS = "robot_description_planning.joint_limits"
+_ENDS = ("has_velocity_limits", "max_velocity", "has_acceleration_limits", "max_acceleration")
+
+
+def limit_names(joints: Collection[str]) -> list[str]:
+    """Names of the parameters with the joint limits: where moveit_configs_utils puts joint_limits.yaml."""
+    return [f"{_LIMITS}.{joint}.{end}" for joint in sorted(joints) for end in _ENDS]
+
+
+def limits_of(values: Mapping[str, Any], joints: Collection[str]) -> dict[str, tuple[float, float]]:
+    """Largest velocity and acceleration of each joint, per second; infinite without a limit."""
+    found = {}
+    for joint in joints:
+        fast, speed, hard, most = (values.get(f"{_LIMITS}.{joint}.{end}") or 0.0 for end in _ENDS)
+        found[joint] = float(speed if fast and speed > 0 else math.inf), float(most if hard and most > 0 else math.inf)
+    return found
 
 
 def check_pipelines(values: Mapping[str, Any], motion: MotionConfig) -> None:

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interface of motion planners: goals and a scene in, a plan with its hash out.
-
-A plan is a list of phases, each a trajectory of the arm or a width of the gripper, from the current state until the
-object is lifted or put down. It is planned completely before anything moves, so that all of it can be approved.
-"""
+"""Interface of motion planners: goals and a scene in, a plan with its hash out, complete before anything moves."""
 
 from __future__ import annotations
 
@@ -12,9 +8,11 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement
@@ -80,6 +78,17 @@ class Trajectory:
     def end(self) -> dict[str, float]:
         """Last positions by joint, radians or metres."""
         return dict(zip(self.joint_names, self.positions[-1], strict=True))
+
+    def within(self, limits: Mapping[str, tuple[float, float]]) -> Trajectory:
+        """The same path, slowed so that no joint exceeds its velocity and acceleration."""
+        most = np.array([limits.get(name, (math.inf, math.inf)) for name in self.joint_names])
+        speeds = self.velocities or np.diff(self.positions, axis=0) / np.diff(self.times)[:, None]
+        fast = np.abs(np.reshape(speeds, (-1, len(most)))) / most[:, 0]
+        hard = np.abs(np.reshape(self.accelerations, (-1, len(most)))) / most[:, 1]
+        by = float(max(1.0, fast.max(initial=0.0), math.sqrt(hard.max(initial=0.0))))
+        rates = [tuple(tuple(v / by**n for v in row) for row in rows)
+                 for n, rows in ((1, self.velocities), (2, self.accelerations))]  # fmt: skip
+        return Trajectory(self.joint_names, tuple(t * by for t in self.times), self.positions, *rates)
 
 
 @dataclass(frozen=True)

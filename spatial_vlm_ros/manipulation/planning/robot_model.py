@@ -238,13 +238,14 @@ def _parts(model: Any, geometry: Any) -> Iterator[tuple[int, Floats]]:
 
 
 def package_folders(path: str | Path) -> list[str]:
-    """Folders to search for `package://NAME/`: those above the description's file, nearest first, then ROS's."""
-    folders = [*Path(path).resolve().parents]
-    folders += [
-        Path(prefix) / "share" for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
-    ]
-    folders += [Path(folder) for folder in os.environ.get("ROS_PACKAGE_PATH", "").split(os.pathsep) if folder]
-    return [str(folder) for folder in folders]
+    """Folders to search for `package://NAME/`: ROS's in the order of its tools, then those above the description.
+
+    A folder of ROS_PACKAGE_PATH holds packages, or is one.
+    """
+    ament, ros = (os.environ.get(name, "").split(os.pathsep) for name in ("AMENT_PREFIX_PATH", "ROS_PACKAGE_PATH"))
+    folders = [Path(prefix) / "share" for prefix in ament if prefix]
+    folders += [each for folder in ros if folder for each in (Path(folder), Path(folder).absolute().parent)]
+    return [str(folder) for folder in (*folders, *Path(path).resolve().parents)]
 
 
 def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | None:

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests complete plans through MoveIt's own actions, and executes exactly what was planned.
-
-`MotionClient` lives on a node that an executor spins; its methods are called from a worker thread. It uses MoveGroup,
-ExecuteTrajectory and the planning scene services; grippers have separate drivers. See docs/motion.md.
-"""
+"""Requests complete plans through MoveIt's own actions, and executes exactly what was planned (docs/motion.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +7,8 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -35,6 +32,8 @@ from spatial_vlm_ros.manipulation.planning.moveit import (
     check_pipelines,
     first_names,
     further_names,
+    limit_names,
+    limits_of,
     meaning_of,
     number_of,
 )
@@ -72,6 +71,7 @@ _MEASURED = (
 )
 _LOOK = "if the arm moves, use its emergency stop; then check the logs of planner and controllers"
 _AT_START = 0.05  # radians or metres of any joint from where a plan begins: five times what MoveIt allows by default
+_SETTLES = 1.0  # s in which joint states show the arm at the start of a trajectory, or the scene is tidied
 _TURN = 0.02  # s
 _STARTS = 3.0  # s in which MoveIt may begin what it has accepted; it ignores stops while it checks the start
 _RECENT = 0.5  # s: joint states of the fingers as old as this tell where they were before
@@ -96,13 +96,15 @@ class MotionClient:
         from moveit_msgs.srv import ApplyPlanningScene, GetPlanningScene
 
         from spatial_vlm_ros.nodes.arm import motion_messages
+        from spatial_vlm_ros.nodes.arm.planner_kinematics import PlannerKinematics
         from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
 
         self._messages, self._execute_form = motion_messages, ExecuteTrajectory
         self.node, self.config = node, config
         motion = config.motion
         bridge = Bridge(node)
-        self._move = Action(bridge, MoveGroup, motion.move_action, _START_PLANNER, motion.stop_timeout)
+        ends = motion.planning_time + motion.stop_timeout  # a planner plans on after it was told to cancel
+        self._move = Action(bridge, MoveGroup, motion.move_action, _START_PLANNER, ends)
         self._execute = Action(bridge, ExecuteTrajectory, motion.execute_action, _START_PLANNER, motion.stop_timeout)
         self._gripper = DRIVERS[motion.gripper_interface](bridge, motion, config.gripper.speed)
         self._apply = Service(bridge, ApplyPlanningScene, motion.apply_scene, _START_PLANNER)
@@ -114,10 +116,18 @@ class MotionClient:
         self._lock, self._stopped = threading.Lock(), threading.Event()
         self._scene = ShownScene(node, motion, self._apply, self._get)
         self._parameters = PlannerParameters(bridge, motion)
+        self._kinematics = PlannerKinematics(bridge, motion)
 
     def prepare(self) -> None:
-        """Start the watchdog, so that the first execution does not wait for it."""
+        """Start the watchdog, for which the first execution would wait, and remove what was left in the scene."""
         self._beside.watchdog.start()
+        threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
+
+    def _tidy(self) -> None:
+        """Remove what a process that died has left in the planner's scene."""
+        with contextlib.suppress(SpatialVlmError):  # the next plan removes it, too
+            self._apply.await_it(self.config.motion.server_timeout, lambda: False)
+            self.clear()
 
     def stop(self) -> None:
         """Cancel the running call, as if its `cancelled` returned true. Returns at once; callable from any thread."""
@@ -142,11 +152,7 @@ class MotionClient:
         start: dict[str, float] | None = None,
         cancelled: Asked = lambda: False,
     ) -> MotionPlan:
-        """Plan the first grasp and placement of a goal that work from start to end; see `planning.planner.Planner`.
-
-        The scene is sent to the planner first. It stays there until the plan is executed or `clear` is called; if
-        planning fails it is removed.
-        """
+        """Plan the first grasp and placement of a goal that work from start to end; see `planning.planner.Planner`."""
         check_goals(goal, scene, place if isinstance(place, PlaceGoal) else None)
         if scene.frame_id != self.config.motion.planning_frame:
             expected = f"motion.planning_frame ({self.config.motion.planning_frame!r})"
@@ -162,7 +168,12 @@ class MotionClient:
                     self._parameters.check(told)
                 shown = self._scene.show(scene, told)
                 self._beside.silent = False  # it has answered
-                ways = Strategies(self.config, self.motion, goal, scene, shown.matrix, told, shown.joints)
+                ours = self._beside.is_ours
+                limits = {} if ours else self._parameters.limits(shown.joints, told)
+                ways = Strategies(
+                    self.config, self.motion, goal, scene, shown.matrix, told, shown.joints, limits,
+                    None if ours else self._kinematics, shown.carried,
+                )  # fmt: skip
                 return ways.plan(place, start or {})
             except SpatialVlmError:
                 self._clear()
@@ -190,9 +201,7 @@ class MotionClient:
     ) -> None:
         """Execute exactly the trajectories of an approved plan, and the gripper steps between them.
 
-        When cancelled, it stops the arm at once by every available path, and waits until the motion has ended and the
-        arm stands still. In every case it removes from the planner's scene what `plan` has put there. If the last phase
-        finished before a stop took effect, the plan counts as executed: that is not an error.
+        If the last phase finished before a stop took effect, the plan counts as executed: that is not an error.
         """
         with self._running(cancelled) as told:
             self._guard.open(plan.hash)
@@ -201,7 +210,8 @@ class MotionClient:
                     server.await_it(self.config.motion.server_timeout, told)
                 self._scene.check(told)
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
-                self._check_start(plan)
+                for step in [step for step in plan.steps if step.trajectory is not None][:1]:
+                    self._check_start(step, told)
                 begins()
                 self._executes = True
                 self._steps(plan, lambda: told() or bool(self._beside.watchdog.tripped))
@@ -212,17 +222,21 @@ class MotionClient:
                 self._guard.close()
                 self._clear()
 
-    def _check_start(self, plan: MotionPlan) -> None:
-        """Check by joint states that the arm is at the start of the plan: a controller may jump to its start."""
-        step = next((step for step in plan.steps if step.trajectory is not None), None)
-        if step is None or step.trajectory is None:
+    def _check_start(self, step: PlanStep, told: Asked) -> None:
+        """Check by joint states that the arm stands at the start of a trajectory, to which a controller may jump."""
+        start = {} if step.trajectory is None else step.trajectory.start
+
+        def there() -> bool:
+            return self._beside.stand() is not Stand.MOVING and self._beside.beside(start)[0] <= _AT_START
+
+        self._execute.bridge.wait(Future(), _SETTLES, lambda: there() or told())
+        if there() or told():
             return
-        away, joint = self._beside.beside(step.trajectory.start)
-        if not away <= _AT_START:
-            reason = f"the plan starts {away:.3f} rad or m from the position of {joint}; nothing has moved"
-            raise ExecutionFailedError(
-                step.phase, reason, "send the instruction again to plan from the current position"
-            )
+        away, joint = self._beside.beside(start)
+        reason, repair = f"the plan starts {away:.3f} rad or m from the position of {joint}", "ask again"
+        if self._beside.stand() is Stand.MOVING:
+            reason, repair = "the arm moves, and not by this node", "end the other program that moves it"
+        raise ExecutionFailedError(step.phase, f"{reason}; this motion was not begun", repair)
 
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
         opened: float | None = None  # the last width that the gripper was opened to
@@ -241,12 +255,13 @@ class MotionClient:
             if step.phase == "close":
                 self._scene.hold(plan.target_id)
             elif step.phase == "release":
-                self._scene.let_go()
+                self._scene.let_go(plan.target_id)
                 self.holds = False
 
     def _follow(self, step: PlanStep, told: Asked, last: bool) -> None:
         if step.trajectory is None:
             return
+        self._check_start(step, told)
         motion = self.config.motion
         goal = self._execute_form.Goal(trajectory=self._messages.robot_trajectory(step.trajectory))
         check = partial(self._guard.check, PlanStep(step.phase, self._messages.trajectory_of(goal.trajectory)))
@@ -296,7 +311,7 @@ class MotionClient:
     def _failed(self, step: PlanStep, code: Any, before: str = "") -> None:
         """Raise the error for a failed trajectory: its error number, and whether the arm stands still."""
         if not before:
-            stand = self._beside.await_still()
+            stand = self._beside.await_still(self._beside.halt)  # somebody else's goal may move it
             before = "" if stand is Stand.STILL else f"the arm {stand.value}; "
         meaning = meaning_of(int(code.val))
         said = self._messages.words_of(code)
@@ -352,7 +367,7 @@ class MotionClient:
     @contextlib.contextmanager
     def _running(self, cancelled: Asked) -> Iterator[Asked]:
         """Allow one call at a time; yields a function that says whether to stop."""
-        if not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(timeout=_SETTLES):
             raise BusyError("", "another motion is being planned or executed")
         try:
             self._stopped.clear()
@@ -385,6 +400,13 @@ class PlannerParameters:
             values = self._read(first_names(), told)
             values |= self._read(further_names(values, self._motion), told)
             check_pipelines(values, self._motion)
+
+    def limits(self, joints: Collection[str], told: Asked) -> dict[str, tuple[float, float]]:
+        """Velocity and acceleration of joints by the planner's joint_limits.yaml, per second; infinite without."""
+        with contextlib.suppress(PlannerUnavailableError):
+            if self._service is not None and self._service.ready():
+                return limits_of(self._read(limit_names(joints), told), joints)
+        return {}
 
     def _read(self, names: Sequence[str], told: Asked) -> dict[str, Any]:
         if not names or self._service is None:

@@ -31,6 +31,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from spatial_vlm_ros.geometry.rotation import matrix_from_pose, quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
+from spatial_vlm_ros.manipulation.planning.moveit import OWN
 from spatial_vlm_ros.manipulation.planning.planner import Trajectory
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import MotionConfig
@@ -173,30 +174,31 @@ def robot_state(joints: Mapping[str, float]) -> RobotState:
     return RobotState(joint_state=state, is_diff=True)
 
 
-def cumotion_start(joints: Mapping[str, float], diff: SceneMessage) -> RobotState:
+def cumotion_start(
+    joints: Mapping[str, float], diff: SceneMessage, carried: Sequence[AttachedCollisionObject]
+) -> RobotState:
     """Start state for cuMotion, which adds the joint positions of a state difference to the arm's current ones.
 
     isaac_ros_cumotion f7cc189, cumotion_planner.py:767-805. A complete state removes attached objects that it does not
-    name: moveit2, jazzy 4d841063, moveit_core/robot_state/src/conversions.cpp:387-394.
-
-    Args:
-        joints: positions of all joints of the arm; empty = the current state.
+    name, also others' (`carried`): moveit2, jazzy 4d841063, moveit_core/robot_state/src/conversions.cpp:387-394.
     """
     if not joints:
         return RobotState(is_diff=True)
     state = robot_state(joints)
     state.is_diff = False
-    state.attached_collision_objects = diff.robot_state.attached_collision_objects
+    state.attached_collision_objects = [*diff.robot_state.attached_collision_objects, *carried]
     return state
 
 
 def motion_goal(
-    config: MotionConfig, link_pose: Pose, straight: bool, joints: Mapping[str, float], diff: SceneMessage
-) -> MoveGroup.Goal:
+    config: MotionConfig, link_pose: Pose, straight: bool, joints: Mapping[str, float], diff: SceneMessage,
+    slower: float = 1.0,
+) -> MoveGroup.Goal:  # fmt: skip
     """MoveGroup goal that plans one motion without executing it.
 
     Args:
         link_pose: pose of `tip_link` at the end, in the planning frame.
+        slower: factor of both scalings.
     """
     header = Header(frame_id=link_pose.frame_id)
     x, y, z, w = link_pose.orientation
@@ -221,8 +223,8 @@ def motion_goal(
         planner_id=config.straight_planner if straight else config.free_planner,
         num_planning_attempts=1,
         allowed_planning_time=config.planning_time,
-        max_velocity_scaling_factor=config.velocity_scaling,
-        max_acceleration_scaling_factor=config.acceleration_scaling,
+        max_velocity_scaling_factor=config.velocity_scaling * slower,
+        max_acceleration_scaling_factor=config.acceleration_scaling * slower,
         start_state=robot_state(joints),
         goal_constraints=[Constraints(position_constraints=[region], orientation_constraints=[turn])],
     )
@@ -267,5 +269,5 @@ def robot_trajectory(trajectory: Trajectory) -> RobotTrajectory:
 
 
 def words_of(code: Any) -> str:
-    """The planner's message beside its error number; "" on older distributions without the field."""
-    return str(getattr(code, "message", "") or "")
+    """The planner's message beside its error number, with our names of objects; "" where it has no such field."""
+    return str(getattr(code, "message", "") or "").replace(OWN, "")

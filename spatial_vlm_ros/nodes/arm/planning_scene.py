@@ -21,14 +21,13 @@ from spatial_vlm_ros.nodes.arm.motion_messages import box_object, matrix_of
 
 @dataclass(frozen=True, eq=False)
 class BoxedObject:
-    """An object as boxes: (4, 4) pose of each, metres, its edge lengths (3,), and the owner (`type.key`)."""
+    """An object as boxes: (4, 4) pose of each, metres, and its edge lengths (3,)."""
 
     parts: tuple[tuple[Floats, Floats], ...]
-    owner: str = ""
 
     def moved(self, by: Floats) -> BoxedObject:
         """The same object in another frame; `by` is (4, 4) new_T_old, metres."""
-        return BoxedObject(tuple((by @ pose, size) for pose, size in self.parts), self.owner)
+        return BoxedObject(tuple((by @ pose, size) for pose, size in self.parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,15 +108,13 @@ class ArmScene:
         for name, body in self.bodies.items():
             pose, size = body.parts[0]
             each = box_object(name, self.base_link, pose, tuple(size))
-            each.type.key = body.owner
             for further, edges in body.parts[1:]:
                 other = box_object(name, self.base_link, np.linalg.inv(pose) @ further, tuple(edges))
                 each.primitives.extend(other.primitives)
                 each.primitive_poses.append(other.pose)
             scene.world.collision_objects.append(each)
-        for name, body in self.held.items():
+        for name in self.held:
             attached = AttachedCollisionObject(link_name=next(iter(self.links)), object=CollisionObject(id=name))
-            attached.object.type.key = body.owner
             scene.robot_state.attached_collision_objects.append(attached)
         return scene
 
@@ -185,7 +182,7 @@ def _change(message: CollisionObject, bodies: dict[str, BoxedObject], base: str)
         raise InputError("operation of a collision object", "MOVE", "ADD, APPEND or REMOVE", "add the object again")
     body = _body(message)
     if message.operation == CollisionObject.APPEND and message.id in bodies:
-        body = BoxedObject((*bodies[message.id].parts, *body.parts), bodies[message.id].owner)
+        body = BoxedObject((*bodies[message.id].parts, *body.parts))
     bodies[message.id] = body
 
 
@@ -207,7 +204,7 @@ def _body(message: CollisionObject) -> BoxedObject:
         if not (np.isfinite(size).all() and (size > 0).all()):
             raise InputError(f"collision object {message.id!r}", str(size.tolist()), "edges above 0, in metres")
         parts.append((pose, size))
-    return BoxedObject(tuple(parts), message.type.key)
+    return BoxedObject(tuple(parts))
 
 
 def _inverse(pose: Floats) -> Floats:

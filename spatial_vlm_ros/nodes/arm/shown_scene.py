@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends the scene to a planner, reads it back, and removes it. docs/motion.md says why it reads it back.
-
-The planner's own scene never allows contacts: they are sent with the one request that needs them, so nothing has to be
-undone after a failure.
-"""
+"""Sends the scene to a planner, reads it back, and removes it (docs/motion.md#read-back)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +20,7 @@ from spatial_vlm_ros.errors import (
     SceneChangedError,
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
+from spatial_vlm_ros.manipulation.planning.moveit import OWN
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes.arm import motion_messages as messages
@@ -32,10 +29,6 @@ from spatial_vlm_ros.nodes.calls import Asked, Service
 from spatial_vlm_ros.parameters import MotionConfig
 from spatial_vlm_ros.printable import printable
 
-OWNER = "spatial_vlm_ros"
-"""`type.key` of objects that this package puts into a planner's scene. MoveIt reports it with the names and keeps it
-while an object is attached: moveit2, jazzy 4d841063, planning_scene.cpp:862-866, 988-996, 1031-1033.
-"""
 _SAME = 1e-4  # metres, and parts of an axis: MoveIt turns poses into matrices and back
 _SAME_ELSEWHERE = 1e-3  # metres, and parts of an axis: for objects compared by relative poses, in another frame
 _TOLD = 3  # differences that a message lists
@@ -70,11 +63,11 @@ class BodyShape:
 
 @dataclass(frozen=True, eq=False)
 class SceneLook:
-    """A planner's scene as the planner reports it. It may leave out links and joints."""
+    """A planner's scene as it reports it; it may leave out links and joints. `carried` is what others have attached."""
 
     objects: Mapping[str, tuple[BodyShape, ...]]
-    owners: Mapping[str, str]
     attached: Mapping[str, str]
+    carried: Sequence[Any]
     links: frozenset[str]
     joints: frozenset[str]
     matrix: Any
@@ -82,22 +75,21 @@ class SceneLook:
     @property
     def ours(self) -> set[str]:
         """Ids of world objects that this package has added."""
-        return {name for name in self.objects if self.owners.get(name) == OWNER}
+        return {name for name in self.objects if name.startswith(OWN)}
 
     @property
     def held(self) -> set[str]:
         """Ids of objects that this package has attached."""
-        return {name for name in self.attached if self.owners.get(name) == OWNER}
+        return {name for name in self.attached if name.startswith(OWN)}
 
 
 def look_of(scene: Any) -> SceneLook:
     """Read a scene message."""
     attached = scene.robot_state.attached_collision_objects
-    bodies = [*scene.world.collision_objects, *(each.object for each in attached)]
     return SceneLook(
         objects={each.id: shapes_of(each) for each in scene.world.collision_objects},
-        owners={each.id: each.type.key for each in bodies if each.type.key},
         attached={each.object.id: each.link_name for each in attached},
+        carried=[each for each in attached if not each.object.id.startswith(OWN)],
         links=frozenset(each.link_name for each in scene.link_padding),
         joints=frozenset(scene.robot_state.joint_state.name),
         matrix=scene.allowed_collision_matrix,
@@ -179,9 +171,9 @@ def changes(before: SceneLook, now: SceneLook) -> list[str]:
 
 
 def shortly(said: list[str]) -> str:
-    """Join the first few texts."""
+    """Join the first few texts, with our names of objects."""
     more = f" and {len(said) - _TOLD} more" if len(said) > _TOLD else ""
-    return ", ".join(said[:_TOLD]) + more
+    return ", ".join(said[:_TOLD]).replace(OWN, "") + more
 
 
 def check_links(motion: MotionConfig, look: SceneLook) -> None:
@@ -202,8 +194,6 @@ class ShownScene:
 
     def __init__(self, node: Node, motion: MotionConfig, apply: Service, get: Service) -> None:
         self._node, self._motion, self._apply, self._get = node, motion, apply, get
-        self._shown: set[str] = set()
-        self._held: str | None = None
         self._planned_in: SceneLook | None = None
 
     def show(self, scene: PlanningScene, told: Asked) -> SceneLook:
@@ -214,35 +204,24 @@ class ShownScene:
         """
         left = self._look(told)
         check_links(self._motion, left)
-        released = left.held
-        for name in sorted(released):
-            link = left.attached[name]
-            self._tell(messages.scene_diff(attached=[messages.attached_by_name(name, link, (), attach=False)]), "free")
+        self._detach(left)
         frame = scene.frame_id
         bodies = [(obj.id, obj.padded) for obj in (*scene.support, *scene.neighbours, *scene.keep_outs)]
         bodies.append((scene.target.id, scene.target.solid))  # as measured; everything else is padded
-        sent = [messages.box_object(name, frame, box_pose(solid), solid.size) for name, solid in bodies]
-        sent += [messages.boxes_object(space.id, frame, space.boxes) for space in scene.occupied]
+        sent = [messages.box_object(OWN + name, frame, box_pose(solid), solid.size) for name, solid in bodies]
+        sent += [messages.boxes_object(OWN + space.id, frame, space.boxes) for space in scene.occupied]
         names = {each.id for each in sent}
-        strange = sorted(names & (left.objects.keys() | left.attached.keys()) - left.ours - released - self._shown)
-        if strange:
-            reason = f"its scene already has {', '.join(map(repr, strange))} from another program"
-            repair = "remove it there or rename it, because this package would replace and then remove it"
-            raise PlanningFailedError(self._apply.name, reason, repair)
-        sent += [messages.removed_object(name, frame) for name in sorted((left.ours | released) - names)]
-        for each in sent:
-            each.type.key = OWNER
-        self._shown |= names
+        sent += [messages.removed_object(name, frame) for name in sorted((left.ours | left.held) - names)]
         request = ApplyPlanningScene.Request(scene=messages.scene_diff(sent))
         self._apply.call(request, self._motion.answer_timeout, told)  # the answer does not cover attached objects
         now = self._look(told)
         wrong = not_taken(sent, now)
-        wrong += [f"{name!r} is still attached to {link}" for name, link in now.attached.items() if name in now.held]
+        wrong += [f"{name!r} is still attached to {now.attached[name]}" for name in sorted(now.held)]
         if wrong:
             repair = "check its log; motion.planning_frame must be a frame that it knows"
             reason = f"the planner does not apply the scene: {shortly(wrong)}"
             raise PlanningFailedError(self._apply.name, reason, repair)
-        self._shown, self._planned_in = names, now
+        self._planned_in = now
         return now
 
     def check(self, told: Asked) -> None:
@@ -257,34 +236,47 @@ class ShownScene:
 
     def hold(self, name: str) -> None:
         """Attach the object in the planner's scene; a failure is only logged."""
-        if name not in self._shown:
-            return
-        link = self._motion.tip_link
+        link, name = self._motion.tip_link, OWN + name
         held = messages.attached_by_name(name, link, self._motion.finger_links.split())
-        self._held = name
         self._tell(messages.scene_diff(attached=[held]), "hold")
         try:
             taken = name in self._look(lambda: False, PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS).attached
         except (PlannerUnavailableError, CancelledError):
             return  # already logged
         if not taken:
-            self._warn(f"the planner reports that it attached {name!r} to {link}, but its scene does not show it")
+            words = shortly(
+                [f"the planner reports that it attached {name!r} to {link}, but its scene does not show it"]
+            )
+            self._warn(words)
 
-    def let_go(self) -> None:
-        """Detach the held object at its current pose."""
-        if self._held is not None:
-            body = messages.attached_by_name(self._held, self._motion.tip_link, (), attach=False)
-            self._held = None
-            self._tell(messages.scene_diff(attached=[body]), "let go of")
+    def let_go(self, name: str) -> None:
+        """Detach an object at its current pose."""
+        body = messages.attached_by_name(OWN + name, self._motion.tip_link, (), attach=False)
+        self._tell(messages.scene_diff(attached=[body]), "let go of")
 
     def clear(self) -> None:
-        """Remove the sent objects, and detach the held object."""
+        """Detach and remove every object of this package, whoever left it; a failure is logged, and not raised.
+
+        What is attached has to be detached first: removing it from the robot alone puts it back into the world
+        (planning_scene.cpp:1694-1760).
+        """
         self._planned_in = None
-        self.let_go()
-        frame, names = self._motion.planning_frame, sorted(self._shown)
-        self._shown = set()
-        if names and self._node.context.ok() and self._apply.ready():
-            self._tell(messages.scene_diff([messages.removed_object(n, frame) for n in names]), "remove")
+        if not (self._node.context.ok() and self._apply.ready()):
+            return
+        try:
+            left = self._look(lambda: False)
+        except (PlannerUnavailableError, CancelledError) as error:
+            self._warn(f"the planner could not be asked which objects are in its scene: {error}")
+            return
+        self._detach(left)
+        removed = [messages.removed_object(n, self._motion.planning_frame) for n in sorted(left.ours | left.held)]
+        if removed:
+            self._tell(messages.scene_diff(removed), "remove")
+
+    def _detach(self, left: SceneLook) -> None:
+        for name in sorted(left.held):
+            body = messages.attached_by_name(name, left.attached[name], (), attach=False)
+            self._tell(messages.scene_diff(attached=[body]), "let go of")
 
     def _look(self, told: Asked, wanted: int = 0) -> SceneLook:
         """The planner's scene without its octomap, which changes with every image."""

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tries the grasps of a goal one after another; each is a chain of motions requested from a planner.
-
-Each motion begins where the one before ends. Allowed contacts and the held object are sent with the motion that needs
-them, so that the planner's own scene allows no contact.
-"""
+"""Tries the grasps of a goal one after another; each is a chain of motions, each from where the one before ends."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +25,7 @@ from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.planned_motion import CONTACTS, fingers_at
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix
-from spatial_vlm_ros.manipulation.planning.moveit import CUMOTION_PIPELINE, FAILURE, meaning_of
+from spatial_vlm_ros.manipulation.planning.moveit import CUMOTION_PIPELINE, FAILURE, NO_IK, OWN, meaning_of
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import (
     JOINED,
@@ -44,6 +40,9 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Pose, Status
 
+if TYPE_CHECKING:
+    from spatial_vlm_ros.nodes.arm.planner_kinematics import PlannerKinematics
+
 Asked = Callable[[], bool]
 _SAME_PLACE = 1e-4  # metres, and parts of an axis: poses are rounded to 1e-6
 _TOLD = 3  # reasons that a message lists
@@ -51,6 +50,12 @@ _LONGEST = 160  # characters of a planner's reason
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _STANDS_WRONG = (-10, -11, -26)  # START_STATE_…: no other grasp helps
 _NO_PLAN = -2  # INVALID_MOTION_PLAN
+_FREE = (("", 1.0),)
+_STRAIGHT = (*(("", slower) for slower in (1.0, 0.5, 0.25, 0.125)), ("PTP", 0.25))
+"""Planner ("" = the configured one) and factor of both scalings of each try of a straight motion. Pilz LIN fails where
+a joint would exceed its limit: moveit2, jazzy 4d841063, trajectory_functions.cpp:145-203, 264-274.
+"""
+_UNEXPLAINED = (FAILURE, -1)  # and PLANNING_FAILED
 
 
 class Refused(Exception):
@@ -60,10 +65,8 @@ class Refused(Exception):
         said: message of the planner, or "".
     """
 
-    def __init__(self, number: int, said: str, planner: str) -> None:
-        self.number, self.said, self.planner = number, said, planner
-        self.phase: str = ""
-        self.way: str = ""
+    def __init__(self, number: int, said: str, planner: str, phase: str = "", way: str = "") -> None:
+        self.number, self.said, self.planner, self.phase, self.way = number, said, planner, phase, way
         super().__init__(said)
 
     @property
@@ -125,29 +128,41 @@ class Strategies:
     Args:
         config: names, tolerances and times (`motion`), dimensions of the gripper (`gripper`).
         joints: joints of the planner's model; empty if it does not report them.
+        limits: velocity and acceleration of its joints per second, radians or metres.
+        kinematics: of a move_group; None = the planner itself tells quickly what it cannot reach.
     """
 
     def __init__(
         self, config: PlanningConfig, ask: Callable[[Any, Asked], Any], goal: PickGoal, scene: PlanningScene,
         matrix: Any, told: Asked, joints: frozenset[str] = frozenset(),
+        limits: Mapping[str, tuple[float, float]] | None = None, kinematics: PlannerKinematics | None = None,
+        carried: Sequence[Any] = (),
     ) -> None:  # fmt: skip
         from spatial_vlm_ros.nodes.arm import motion_messages
 
         self._messages, self._motion_of, self._goal, self._scene, self._told = motion_messages, ask, goal, scene, told
         self._config, self._motion = config, config.motion
-        self._joints, self._moved = joints, frozenset[str]()
+        self._joints, self._moved, self._kinematics, self._carried = joints, frozenset[str](), kinematics, carried
+        fast, hard = self._motion.velocity_scaling, self._motion.acceleration_scaling
+        self._limits = {name: (speed * fast, most * hard) for name, (speed, most) in (limits or {}).items()}
         self._refused: list[Refused] = []
         self._unplaced: list[GoalError] = []
         self._end = time.monotonic() + self._motion.most_time
         base = self._motion.base_link
         # A permission that somebody gave for a name that is now ours was not meant for the current object.
-        ours = {body.id for body in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)}
-        matrix = self._messages.without_allowed(matrix, ours | {space.id for space in scene.occupied})
-        self._matrix = self._messages.with_allowed(matrix, [(base, s.id) for s in scene.support] if base else [])
+        ours = [body.id for body in (*scene.support, *scene.neighbours, *scene.keep_outs, scene.target)]
+        ours += [space.id for space in scene.occupied]
+        matrix = self._messages.without_allowed(matrix, {OWN + name for name in ours})
+        self._matrix = self._messages.with_allowed(matrix, [(base, OWN + s.id) for s in scene.support] if base else [])
 
     def plan(self, place: PlaceGoal | PlaceFor | None, start: Mapping[str, float]) -> MotionPlan:
         """Plan the first grasp and placement that work from start to end."""
+        ways = [[self._link(grasp.grasp), self._link(grasp.pre_grasp)] for grasp in self._goal.grasps]
+        unreached = self._kinematics.unreached(ways, self._told) if self._kinematics else ()
         for number, grasp in enumerate(self._goal.grasps):
+            if number in unreached:
+                self._refused.append(Refused(NO_IK, "", self._motion.move_action, "reach", f"grasp {number}"))
+                continue
             try:
                 placing = placements(place, grasp, self._scene)
             except GoalError as error:
@@ -234,23 +249,34 @@ class Strategies:
             raise CancelledError("planning was cancelled")
         straight = phase not in ("reach", "carry")
         difference = self._difference(phase, held, moved, onto)
-        request = self._messages.motion_goal(self._motion, self._link(tip), straight, joints, difference)
-        if request.request.pipeline_id == CUMOTION_PIPELINE:
-            request.request.start_state = self._messages.cumotion_start(joints if known else {}, difference)
         name, repair = self._motion.move_action, "check its log and motion.group"
-        try:
-            message = self._motion_of(request, self._told)
-            if not message.joint_trajectory.points:
-                raise Refused(_NO_PLAN, "it reports SUCCESS, but its trajectory is empty", name)
-        except Refused as error:
-            error.phase = phase
-            raise
-        try:
-            trajectory = self._messages.trajectory_of(message)
-        except InputError as error:
-            raise PlanningFailedError(
-                name, f"its trajectory of phase {phase!r} is not valid: {error}", repair
-            ) from error
+        first: Refused | None = None
+        trajectory: Trajectory | None = None
+        for planner, slower in _STRAIGHT if straight else _FREE:
+            request = self._messages.motion_goal(self._motion, self._link(tip), straight, joints, difference, slower)
+            request.request.planner_id = planner or request.request.planner_id
+            if request.request.pipeline_id == CUMOTION_PIPELINE:
+                at = joints if known else {}
+                request.request.start_state = self._messages.cumotion_start(at, difference, self._carried)
+            try:
+                message = self._motion_of(request, self._told)
+                if not message.joint_trajectory.points:
+                    raise Refused(_NO_PLAN, "it reports SUCCESS, but its trajectory is empty", name)
+                trajectory = self._messages.trajectory_of(message).within(self._limits)
+            except Refused as error:
+                error.phase = phase
+                first = first or error
+                if first.said or first.number not in _UNEXPLAINED:
+                    break
+            except InputError as error:
+                reason = f"its trajectory of phase {phase!r} is not valid: {error}"
+                raise PlanningFailedError(name, reason, repair) from error
+            near, asks = self._config.goal.jaw_clearance, self._kinematics
+            if trajectory and (not planner or (asks and asks.is_straight(trajectory, near, self._told))):
+                break
+            trajectory = None
+        if trajectory is None:
+            raise first or Refused(FAILURE, "", name)
 
         # It moves only the arm: the same known joints in all phases, and no finger.
         names = frozenset(trajectory.joint_names)
@@ -277,19 +303,19 @@ class Strategies:
         allowed = [(contact.one, contact.other) for contact in self._scene.allowed
                    if contact.phase == CONTACTS.get(phase)]  # fmt: skip
         fingers = self._motion.finger_links.split()
-        pairs = [(link, other) for one, other in allowed for link in (fingers if one in FINGERS else [one])]
+        pairs = [(link, OWN + other) for one, other in allowed for link in (fingers if one in FINGERS else [OWN + one])]
         attached, objects = [], []
         if held is not None:
             link_T_box = np.linalg.inv(pose_matrix(self._link(held.grasp))) @ box_pose(target.solid)
             link = self._motion.tip_link
-            attached = [messages.attached_box(target.id, link, link_T_box, target.solid.size, fingers)]
+            attached = [messages.attached_box(OWN + target.id, link, link_T_box, target.solid.size, fingers)]
         carrier = None if onto is None else carrier_at(self._scene, onto)
         if carrier is not None:
             box = carrier.padded
-            objects = [messages.box_object(carrier.id, self._scene.frame_id, box_pose(box), box.size)]
+            objects = [messages.box_object(OWN + carrier.id, self._scene.frame_id, box_pose(box), box.size)]
         if moved is not None:
             where = pose_matrix(moved.obj)
-            objects = [*objects, messages.box_object(target.id, self._scene.frame_id, where, target.solid.size)]
+            objects = [*objects, messages.box_object(OWN + target.id, self._scene.frame_id, where, target.solid.size)]
         return messages.scene_diff(objects, attached, messages.with_allowed(self._matrix, pairs))
 
     def _link(self, tip: Pose) -> Pose:

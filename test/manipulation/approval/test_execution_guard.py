@@ -312,3 +312,13 @@ def test_positions_decide_where_velocities_are_untold_or_zero(velocities: Any, s
         if k == 3:
             assert stands.stand(1.2) is stand
     assert stands.stand(1.45) is Stand.STILL
+
+
+def test_what_was_overtaken_is_not_used_unless_the_clock_was_set_back() -> None:
+    stands = Standstill(JOINTS)
+    for now, stamp, at in ((1.0, 10.0, 0.0), (1.2, 10.2, 0.1), (1.21, 10.0, 0.0), (1.4, 10.4, 0.1)):
+        stands.add(now, stamp, MESSAGE, (0.0, at, at), ())
+    assert set(stands.positions.values()) == {0.1}
+    assert stands.stand(1.4) is Stand.STILL, "five a second are enough, and the late one is no motion"
+    stands.add(1.5, 3.0, MESSAGE, (0.0, 0.7, 0.7), ())
+    assert set(stands.positions.values()) == {0.7}

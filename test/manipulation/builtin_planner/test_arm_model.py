@@ -292,7 +292,7 @@ def test_boxes_cylinders_and_spheres_are_where_the_description_has_them(tmp_path
     assert outside(hull, (0.05, 0, 0.5)) == pytest.approx([0], abs=1e-9)
 
 
-@pytest.mark.parametrize("where", ["beside", "above", "ament", "ros", "scaled"])
+@pytest.mark.parametrize("where", ["beside", "above", "ament", "ros", "its own", "scaled"])
 def test_a_mesh_is_found_in_its_package(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
     monkeypatch.delenv("ROS_PACKAGE_PATH", raising=False)
@@ -306,9 +306,11 @@ def test_a_mesh_is_found_in_its_package(where: str, tmp_path: Path, monkeypatch:
     elif where == "ament":
         folder = tmp_path / "install" / "share" / "arm_description"
         monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path}/install")
+        monkeypatch.setenv("ROS_PACKAGE_PATH", f"{tmp_path}/src")  # asked later
+        stl(tmp_path / "src" / "arm_description" / "meshes" / "part.stl", 3 * TETRAHEDRON)
     else:
         folder = tmp_path / "src" / "arm_description"
-        monkeypatch.setenv("ROS_PACKAGE_PATH", f"{tmp_path}/src")
+        monkeypatch.setenv("ROS_PACKAGE_PATH", str(folder if where == "its own" else folder.parent))
     stl(folder / "meshes" / "part.stl")
     (hull,) = read_hulls(urdf(path, base=collision(f'<mesh filename="{name}"{scale}/>'))).values()
     corners = TETRAHEDRON * ((0.001, 0.001, 0.002) if scale else 1)
