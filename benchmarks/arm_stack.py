@@ -34,6 +34,17 @@ READY = {
     "planner_gate": "planner_gate is ready",
 }
 """Output of each process that shows that it is ready."""
+_NODE = """
+import signal, sys
+from spatial_vlm_ros.nodes.__main__ import run
+from spatial_vlm_ros.nodes import liveliness
+def fail(number, _):
+    raise RuntimeError("an exception on purpose")
+signal.signal(signal.SIGUSR1, fail)
+if sys.argv.pop(1) == "apart":
+    liveliness._here = str
+sys.exit(run(sys.argv[1:]))
+"""
 _GATE = {
     "plan_only": False, "page": False, "motion.gripper_scale": 0.5,
     "motion.duration_scaling": 20.0, "motion.server_timeout": 30.0, "motion.answer_timeout": 30.0,
@@ -77,6 +88,7 @@ class Stack:
         gate: parameters of `planner_gate`.
         planner: `arm_planner`, or `move_group`: a test double of MoveIt's, in test/nodes_arm/.
         robot: `panda` or `ur5e`.
+        apart: whether the kernel tells them nothing of each other, as if each had its own machine.
 
     Raises:
         StackError: one of them did not start.
@@ -85,7 +97,7 @@ class Stack:
     def __init__(
         self, log: Path, domain: int | None = None, simulation: dict[str, Any] | None = None,
         gate: dict[str, Any] | None = None, planner: str = "arm_planner",
-        robot: str = "panda",
+        robot: str = "panda", apart: bool = False,
     ) -> None:  # fmt: skip
         prepare()
         os.environ["ROS_DOMAIN_ID"] = str(91 + os.getpid() % 10 if domain is None else domain)
@@ -101,7 +113,7 @@ class Stack:
         from spatial_vlm_ros.nodes import qos
         from spatial_vlm_ros.sim.arm.machines import simulated_arm
 
-        self.robot = robot
+        self.robot, self.apart = robot, apart
         self._rclpy, self._forms, self.log = rclpy, (PickInstruction, Approve, Trigger, String), log
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ended: list[subprocess.Popen[bytes]] = []
@@ -148,7 +160,7 @@ class Stack:
 
     def _begin(self, name: str, words: str) -> None:
         given = [word for key, value in self._given[name].items() for word in ("-p", f"{key}:={value}")]
-        program = [str(MOVE_GROUP)] if name == "move_group" else ["-m", "spatial_vlm_ros.nodes", name]
+        program = [str(MOVE_GROUP)] if name == "move_group" else ["-c", _NODE, "apart" if self.apart else "", name]
         command = [sys.executable, *program, "--ros-args", *given]
         with (self.log / f"{name}.txt").open("wb") as out:
             self._running[name] = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)

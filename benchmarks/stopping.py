@@ -7,7 +7,7 @@ no joint moves faster than `STILL` for half a second. The simulated controller b
 accelerations; that time is included, and on a busy machine simulated time passes more slowly. No trial starts after
 `--minutes M`; `--add` keeps the trials of the last run; `--events a,b` and `--phases a,b` select some of them;
 `--planner move_group` uses a test double of MoveIt's (test/nodes_arm/move_group_double.py), which the events then hit
-instead of `arm_planner`.
+instead of `arm_planner`; with `--apart` no process knows another one by the kernel of their machine.
 
 `python -m benchmarks.stopping --nuisance 30 --load 8`: runs motions for 30 minutes beside 8 busy processes, and counts
 those that stopped without any event.
@@ -69,14 +69,16 @@ class Watched(Stack):
         planner: `arm_planner` or `move_group`.
     """
 
-    def __init__(self, log: Any, domain: int | None = None, planner: str = "arm_planner", **gate: Any) -> None:
+    def __init__(
+        self, log: Any, domain: int | None = None, planner: str = "arm_planner", apart: bool = False, **gate: Any
+    ) -> None:
         self.planner = planner
         self.states: list[tuple[float, float]] = []  # arrival times, and speed of the fastest arm joint
         self.client: subprocess.Popen[bytes] | None = None
         self.gripper: list[float] = []
         self.taken: dict[bytes, int] = {}  # status of each goal of the controller, in the order they came
         self.planned: dict[bytes, int] = {}
-        super().__init__(log, domain, SIMULATION, {**GATE, **gate}, planner)
+        super().__init__(log, domain, SIMULATION, {**GATE, **gate}, planner, apart=apart)
 
     def listen(self) -> None:
         """Subscribe to the joint states and the controller's goals."""
@@ -151,7 +153,9 @@ class Watched(Stack):
         self.until(lambda: time.monotonic() >= end, "time passes")
 
     def end_suspended(self) -> None:
-        """Kill the process that was suspended last."""
+        """Kill the process that was suspended last, and its children."""
+        for child in children_of(self._ended[-1].pid):
+            os.kill(child, signal.SIGKILL)
         self._ended[-1].kill()
 
     def settle(self, hit: str) -> None:
@@ -215,6 +219,12 @@ class StoppingEvent:
     hits: str = ""
 
 
+def children_of(process: int) -> list[int]:
+    """Numbers of the processes that a process has started."""
+    files = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(word) for file in files for word in file.read_text().split()]
+
+
 def press_stop(stack: Watched, _: Picking) -> None:
     """Press Stop on the page."""
     threading.Thread(target=stack.press_stop, daemon=True).start()
@@ -226,8 +236,15 @@ def kill_client(stack: Watched, _: Picking) -> None:
         stack.client.kill()
 
 
+def lose_gate(stack: Watched, _: Picking) -> None:
+    """Suspend the gate and its watchdog: with `--apart`, as when the network to their machine is gone."""
+    gate = stack.end_process("planner_gate", signal.SIGSTOP)
+    for child in children_of(gate.pid):
+        os.kill(child, signal.SIGSTOP)
+
+
 def signalled(name: str, number: int) -> StoppingEvent:
-    """A signal to a process."""
+    """A signal to a process; on SIGUSR1 it raises an exception."""
     return StoppingEvent(lambda stack, _: stack.end_process(stack.planner if name == "planner" else name, number), name)
 
 
@@ -240,9 +257,9 @@ EVENTS = {
     **{
         f"{number.name} {name}": signalled(name, number)
         for name in ("planner_gate", "planner", "resolver")
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP, signal.SIGUSR1)
     },
-    "hang of planner_gate": signalled("planner_gate", signal.SIGSTOP),
+    "gate and watchdog suspended": StoppingEvent(lose_gate, "planner_gate"),
 }
 
 
@@ -301,20 +318,23 @@ def trial(stack: Watched, name: str, phase: str) -> Record:
     hit = EVENTS[name].hits
     stack.until(lambda: stack.still_since(moved_at) is not None, "the arm stands still", 60.0)
     seconds, gap = stack.still_since(moved_at), stack.longest_gap(moved_at)
-    answer = ""
+    answer, answered = "", 0.0
     if (not hit.startswith("planner_gate") and name != "client killed") or name.startswith(("SIGINT", "SIGTERM")):
         end = time.monotonic() + (GOES_ON if phase == "plan" else PATIENCE)
         stack.until(lambda: picking.result is not None or (phase == "plan" and time.monotonic() > end),
                     "the client is told")  # fmt: skip
-        answer = picking.result.status.name if picking.result is not None else "goes on"
+        answer, answered = "goes on", time.monotonic() - moved_at
+        if picking.result is not None:
+            answer = picking.result.status.name
         if picking.result is None:
             picking.handle.cancel_goal_async()
     opened, later = bool(held and stack.gripper[-1] > opening + 0.003), len(stack.taken) - goals
-    if name.startswith("hang"):
+    if name.startswith("SIGSTOP") or name.endswith("suspended"):
         stack.end_suspended()
     record = {
         "event": name, "phase": phase, "planner": PLANNERS[stack.planner], "seconds": round(float(seconds or 0.0), 3),
-        "longest_gap": round(gap, 3), "load": round(os.getloadavg()[0], 1), "answer": answer,
+        "answered": round(answered, 3), "longest_gap": round(gap, 3),
+        "load": round(os.getloadavg()[0], 1), "answer": answer,
         "message": picking.result.status.message if picking.result is not None else "",
         "later_goals": later,
         "last_goal": next(reversed(stack.taken.values()), 0),  # action_msgs/GoalStatus of the controller
@@ -424,12 +444,13 @@ def chosen(given: str, known: Iterable[str]) -> list[str]:
 def main() -> int:
     """Measure, print and write."""
     given = arguments(
-        __doc__, n=3, minutes=1e6, load=8, nuisance=0.0, planner=tuple(PLANNERS), phases="", events="", add=False
-    )
+        __doc__, n=3, minutes=1e6, load=8, nuisance=0.0, planner=tuple(PLANNERS), phases="", events="", add=False,
+        apart=False,
+    )  # fmt: skip
     planner, calm = given.planner, given.nuisance
     phases, events = chosen(given.phases, PHASES), chosen(given.events, EVENTS)
-    result = "stopping" if planner == "arm_planner" else f"stopping_{planner}"
-    stack = Watched(log_folder(), planner=planner)
+    result = "_".join(["stopping", planner, *["apart"] * given.apart]).replace("_arm_planner", "")
+    stack = Watched(log_folder(), planner=planner, apart=given.apart)
     try:
         stack.listen()
         if calm:

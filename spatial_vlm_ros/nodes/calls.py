@@ -174,9 +174,14 @@ class _Since:
 
 
 class Server:
-    """A server of an action or a service, and whether it is available."""
+    """A server of an action or a service, and whether it is available.
+
+    Attributes:
+        dead: says why its process counts as dead, which the graph may list for 20 s more; "" if it does not.
+    """
 
     def __init__(self, bridge: Bridge, name: str, remedy: str, ready: Callable[[], bool]) -> None:
+        self.dead: Callable[[], str] = str
         self.bridge, self.remedy, self.ready = bridge, remedy, ready
         self.name = name
         self._seen = time.monotonic()
@@ -192,17 +197,17 @@ class Server:
 
     def lost(self, why: str) -> PlannerUnavailableError:
         """It does not answer."""
-        return PlannerUnavailableError(self.name, why, self.remedy, shown=self.name)
+        return PlannerUnavailableError(self.name, self.dead() or why, self.remedy, shown=self.name)
 
     def begin(self) -> None:
         """Start checking that the server stays available."""
         self._seen = time.monotonic()
 
     def gone(self) -> bool:
-        """Whether the server has been missing for too long."""
+        """Whether the server is dead, or has been missing for too long."""
         if self.ready():
             self._seen = time.monotonic()
-        return time.monotonic() - self._seen > _GONE
+        return bool(self.dead()) or time.monotonic() - self._seen > _GONE
 
 
 class Service(Server):
@@ -267,7 +272,6 @@ class Action(Server):
         twice: bool = False,
         feedback: Callable[[Any], None] | None = None,
         halt: Callable[[], None] = _nothing,
-        dead: Asked = lambda: False,
         check: Callable[[], None] = _nothing,
     ) -> GoalOutcome:
         """Send a goal and wait until it ends. If the caller gives up, cancel it and wait until it has ended.
@@ -290,21 +294,21 @@ class Action(Server):
             check()
             return self._client.send_goal_async(goal, feedback, goal_uuid)
 
-        handle = self._accepted(send, patience, cancelled, twice, halt, dead)
+        handle = self._accepted(send, patience, cancelled, twice, halt)
         if not handle.accepted:
             return GoalOutcome(accepted=False)
-        result = self._result(handle, seconds, lambda: cancelled() or dead())
+        result = self._result(handle, seconds, cancelled)
         if result.done():
             return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
-        gone = self.gone() or dead()
+        gone = self.gone()
         silent = twice and not (gone or withdrawn)  # it moves nothing: its end is not worth waiting for
         if gone or silent:
             halt()
             self._stop_beside(handle, result, _nothing)  # a server that only hangs may still begin
         else:
-            self._stop(handle, result, halt, dead)
-            gone = not result.done() and dead()
+            self._stop(handle, result, halt, lambda: bool(self.dead()))
+            gone = not result.done() and bool(self.dead())
         if result.done() and withdrawn:
             return GoalOutcome(True, result.result().status, result.result().result, withdrawn=True)
         if gone:
@@ -314,14 +318,13 @@ class Action(Server):
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
 
     def _accepted(
-        self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None],
-        dead: Asked,
-    ) -> Any:  # fmt: skip
+        self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None]
+    ) -> Any:
         end, told = time.monotonic() + patience, 0.0
 
         def stop() -> bool:
             nonlocal told
-            if self.gone() or dead() or (twice and cancelled()):
+            if self.gone() or (twice and cancelled()):
                 return True
             if not twice and cancelled() and time.monotonic() - told >= _CANCEL:
                 told = time.monotonic()
@@ -345,7 +348,7 @@ class Action(Server):
             answer.add_done_callback(partial(self._end_late, halt))
             if twice and cancelled():  # otherwise it may have been accepted: the caller must keep it from moving
                 raise CancelledError("the request was withdrawn")
-            if self.gone() or dead():
+            if self.gone():
                 raise self.lost("it disappeared during the request")
             if not twice or time.monotonic() >= end:
                 raise self.lost(f"it neither accepted nor rejected the goal within {patience:g} s")

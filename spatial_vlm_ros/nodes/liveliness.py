@@ -1,116 +1,161 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detects which processes are alive by DDS liveliness, without messages, and names nodes of the ROS graph.
+"""Detects which processes are alive by heartbeats of their own, and names nodes of the ROS graph.
 
-Detection takes `LEASE` and 0.15 s more (`SURE`), in which the watcher makes sure; with `patient`, `LEASE` and 1 s on a
-machine that lacks CPU time. A watcher may ask for longer (`AliveWatch.lost`).
-
-A killed participant stays in the ROS graph until its lease ends, by default 20 s in Fast DDS. The middleware's own
-threads assert a publisher with liveliness AUTOMATIC, so neither a busy executor nor Python's lock makes it lapse: it
-lapses when its process ends.
+No event of the middleware is used: rmw_zenoh never sends one for liveliness. A process of this machine that has ended
+or is suspended is known from the kernel at once, whatever its load. Of all others, and of what hangs, silence tells.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from pathlib import Path
 
-from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy
-from std_msgs.msg import Empty
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.timer import Timer
+from std_msgs.msg import String
 
-from spatial_vlm_ros.nodes.process import Pressure
+from spatial_vlm_ros.nodes.process import MOST, OtherProcess, Silence, stat_of, why_lost
 from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
 
-LEASE = 0.3  # s
-_OFFERED = 0.1  # s: rmw_fastrtps sends a sign of life every two thirds of it; four in a row may be lost within LEASE
-SURE = 0.15  # s without any process before it counts: virtual machines pause all threads of a CPU for 0.3 s and more
-_LOOKED = 0.06  # s: if two checks are further apart, this process was delayed and would have missed a sign of life
+PERIOD = 0.1  # s between heartbeats
+LEAST = 0.4  # s of silence that count on an idle machine
+_ENDS = "ended"
+_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # a reader that is suspended holds nobody up
 
 
-def _qos(lease: float) -> QoSProfile:
-    return QoSProfile(
-        depth=1,
-        reliability=ReliabilityPolicy.RELIABLE,
-        liveliness=LivelinessPolicy.AUTOMATIC,
-        liveliness_lease_duration=Duration(seconds=lease),
-    )
+def ticks(node: Node, seconds: float, job: Callable[[], None], group: CallbackGroup | None = None) -> Timer:
+    """A timer that does not follow simulated time, and does not run yet."""
+    timer = node.create_timer(seconds, job, group, Clock(clock_type=ClockType.STEADY_TIME))
+    timer.cancel()
+    return timer
+
+
+def _here() -> str:
+    """Names this machine since its start, and the process numbers that are valid here; "" = not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return ""
 
 
 class Alive:
-    """Announces on a topic that this process is alive. Nothing is published on it."""
+    """Says on a topic that this process is alive. The executor does, so that a hang is silent, too.
+
+    Attributes:
+        name: what is alive, without blanks; the node's full name at first.
+    """
 
     def __init__(self, node: Node, topic: str) -> None:
         self._node = node
-        self._publisher = node.create_publisher(Empty, topic, _qos(_OFFERED))
+        self.name, started = node.get_fully_qualified_name(), (stat_of(os.getpid()) or [""])[-1]
+        self._who = f"{_here() or '-'} {os.getpid()} {started or '-'}"
+        self._publisher = node.create_publisher(String, topic, _QOS)
+        self._timer = ticks(node, PERIOD, lambda: self._say(self.text))
+        self._timer.reset()
+
+    def show(self, goal: bytes) -> None:
+        """Take the name of a goal, 16 bytes of its UUID."""
+        self.name = goal.hex()
+
+    @property
+    def text(self) -> str:
+        """What its heartbeats say."""
+        return f"{self.name} {self._who}"
 
     def end(self) -> None:
-        """Stop announcing; call it on the executor's thread."""
+        """Say that it ends, and no more; call it on the executor's thread."""
+        self._timer.cancel()
+        self._say(f"{self.text} {_ENDS}")
         self._node.destroy_publisher(self._publisher)
+
+    def _say(self, text: str) -> None:
+        if self._node.context.ok():
+            self._publisher.publish(String(data=text))
+
+
+class _Process:
+    """A process that said that it is alive."""
+
+    def __init__(self, where: str, number: str, started: str, now: float) -> None:
+        self.at, self.silence, self.ended, self._kernel = now, Silence(LEAST), False, None
+        if where == _here() and number.isdecimal():
+            kernel = OtherProcess(int(number), started)
+            self._kernel = None if kernel.look() else kernel  # another user's process may be hidden
+
+    def lost(self, now: float, least: float) -> str:
+        """Why it counts as lost; "" if it does not."""
+        return "has ended" if self.ended else why_lost(self.silence, self._kernel, now, least)
 
 
 class AliveWatch:
-    """Counts the processes that are alive on a topic.
+    """The processes that say on a topic that they are alive. Callbacks and `look` run on the executor's thread.
 
     Args:
-        changed: called on the executor's thread when the count changes.
+        changed: called when a process is heard for the first time.
 
     Attributes:
-        count: processes that are alive now. Whether it includes this process's own `Alive` depends on the middleware:
-            Fast DDS 3 does not count it.
+        lost: why the processes that there were count as lost, by the last look: "has ended"; "" if one is left.
     """
 
-    def __init__(
-        self, node: Node, topic: str, changed: Callable[[], None] = lambda: None, *, patient: bool = False
-    ) -> None:
-        self.count, self.seen, self._changed, self._node = 0, False, changed, node
-        self._pressure = Pressure() if patient else None
-        self._empty = self._looked = 0.0  # s without any process while this one looked; when it looked last
-        self._silent = False  # whether the last process went silent without announcing its end
-        self.topic = node.resolve_topic_name(topic)
-        events = SubscriptionEventCallbacks(liveliness=self._on_change, use_default_callbacks=False)
-        self._subscription = node.create_subscription(Empty, topic, lambda _: None, _qos(LEASE), event_callbacks=events)
+    def __init__(self, node: Node, topic: str, changed: Callable[[], None] = lambda: None) -> None:
+        self.lost, self._changed = "", changed
+        self._known: dict[str, _Process] = {}  # by the text of their heartbeats
+        node.create_subscription(String, topic, self._on_beat, _QOS)
 
-    @property
-    def silent(self) -> bool:
-        """Whether there was a process and no sign of life comes now; it may still count as alive."""
-        return self.seen and not self.count
+    def seen(self, name: str = "") -> bool:
+        """Whether a process was heard, of this name if one is given."""
+        return bool(self._named(name))
 
-    def lost(self, least: float = SURE) -> bool:
-        """Whether there was a process and certainly none is left; call this repeatedly.
+    def silent(self, name: str = "") -> bool:
+        """Whether there was a process and no sign of life comes now; it may be alive. Callable from any thread."""
+        known, since = self._named(name), time.monotonic() - 2.5 * PERIOD
+        return bool(known) and all(process.at < since or process.ended for process in known)
+
+    def look(self, least: float = LEAST, name: str = "") -> str:
+        """`lost` as of now; call this often.
 
         Args:
-            least: seconds of silence after `LEASE` from which the process counts as lost.
+            least: seconds of silence that count at least.
         """
-        before, self._looked = self._looked, time.monotonic()
-        if not self.seen or self.count:
-            if self._pressure is not None:
-                self._pressure.mark(after=LEASE)
-            return False
-        self._empty += min(self._looked - before, _LOOKED)
-        sure = least if self._pressure is None else self._pressure.patience(least)
-        return not self._silent or self._empty >= sure
+        now = time.monotonic()
+        why = [process.lost(now, least) for process in self._named(name)]
+        self.lost = why[-1] if all(why) and why else ""
+        return self.lost
 
     def forget(self) -> None:
-        """Forget processes if none is left in the ROS graph; a killed one stays there until its lease ends."""
-        if not self.count and not self.nodes():
-            self.seen = False
+        """Forget processes of which nothing is heard any more."""
+        now = time.monotonic()
+        self._known = {
+            text: each for text, each in self._known.items() if each.at >= now - MOST and not each.lost(now, MOST)
+        }
 
-    def nodes(self) -> list[str]:
-        """Full names of the nodes that publish on the topic, including recently killed ones."""
-        return sorted(publishers_of(self._node, self.topic))
+    def names(self, but: str = "") -> list[str]:
+        """Names of the processes heard in the last second, without the one whose heartbeats say `but`."""
+        since = time.monotonic() - 1.0
+        known = list(self._known.items())
+        return [text.partition(" ")[0] for text, each in known if text != but and each.at >= since and not each.ended]
 
-    def end(self) -> None:
-        """Stop watching; call it on the executor's thread."""
-        self._node.destroy_subscription(self._subscription)
+    def _named(self, name: str) -> list[_Process]:
+        return [each for text, each in list(self._known.items()) if not name or text.startswith(f"{name} ")]
 
-    def _on_change(self, info: Any) -> None:
-        self.count, self.seen = int(info.alive_count), self.seen or info.alive_count > 0
-        self._silent = info.not_alive_count > 0
-        self._empty = 0.0
-        self._changed()
+    def _on_beat(self, message: String) -> None:
+        words, now = message.data.split(" "), time.monotonic()
+        if len(words) not in (4, 5):
+            return
+        text = " ".join(words[:4])
+        known, self.lost = self._known.get(text), ""
+        if known is None:
+            self.forget()
+            known = self._known[text] = _Process(words[1], words[2], words[3], now)
+            self._changed()
+        known.silence.heard(now - known.at, now)
+        known.at, known.ended = now, words[4:] == [_ENDS]
 
 
 def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:

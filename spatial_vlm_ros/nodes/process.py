@@ -1,24 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This process on its machine: Ctrl-C, whether CPU time is short, and whether others reach its shared memory. No rclpy.
-
-Linux reports how long some task had to wait for a CPU (pressure stall information, /proc/pressure/cpu, "some"). Where
-this is not available, the load average of the last minute is used.
-"""
+"""Processes on their machine: Ctrl-C, signs of life, the kernel's state, removed shared memory. No rclpy."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_FILE = Path("/proc/pressure/cpu")
-_SHARE = 0.4  # share of the time in which some task waits: from here on the machine counts as busy
-MOST = 1.0  # s: a longer silence is not explained by a lack of CPU time
+MOST = 0.7  # s of silence that count, however late signs of life have been
+_SLOWER = 3.0  # times the slowest of the last signs of life
+_REMEMBERED = 100  # signs of life
+_HELD_UP = 0.06  # s: if two looks are further apart, the listener itself was delayed, and the rest does not count
 _LOCK = re.compile(r"/(fastdds_port\d+)_el(?: \(deleted\))?$")  # kept open by the process that listens
 _REMOVED = re.compile(r"/(fastdds_port\d+) \(deleted\)$", re.MULTILINE)
 
@@ -49,43 +45,78 @@ def interrupted_afterwards() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-class Pressure:
-    """CPU pressure since one of the last two marks, whichever is greater: what is late now was delayed before.
+class Silence:
+    """How long no sign of life has come while the listener ran, and whether that is too long.
 
-    While it is high, silence does not mean that a node is dead.
+    The limit is `least`, or three times the slowest of the last signs of life up to `MOST`; before the first one it is
+    `MOST`. Times are of the monotonic clock.
     """
 
-    def __init__(self) -> None:
-        self._marks = [_now()] * 2
+    def __init__(self, least: float) -> None:
+        self.least = least
+        self._delays: deque[float] = deque(maxlen=_REMEMBERED)
+        self._heard = self._looked = self.seconds = 0.0
 
-    def mark(self, after: float = 0.0) -> None:
-        """Set a new mark if the last one is at least `after` seconds old."""
-        now = _now()
-        if now[0] - self._marks[1][0] >= after:
-            self._marks = [self._marks[1], now]
+    def begin(self, now: float) -> None:
+        """Start measuring silence."""
+        self._looked, self.seconds = now, 0.0
 
-    def patience(self, seconds: float, most: float = MOST) -> float:
-        """How long to wait, in seconds, given how busy the machine was.
+    def heard(self, delay: float, now: float) -> None:
+        """Note a sign of life, and the seconds in which it came."""
+        self._heard = now
+        self._delays.append(delay)
 
-        Args:
-            most: wait on a busy machine, seconds.
-        """
-        now, waited = _now()
-        if waited is None:
-            busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-        else:
-            busy = any(waited - before > _SHARE * (now - since) for since, before in self._marks if before is not None)
-        return max(seconds, most) if busy else seconds
+    def too_long(self, now: float, least: float = 0.0) -> bool:
+        """Whether the silence is too long at `now`, and longer than `least`; call this often."""
+        self.seconds = 0.0 if self._heard >= self._looked else self.seconds + min(now - self._looked, _HELD_UP)
+        self._looked = now
+        slowest = _SLOWER * max(self._delays, default=MOST)
+        return self.seconds > max(self.least, least, min(slowest, MOST))
 
 
-def _now() -> tuple[float, float | None]:
-    """The time, and seconds since boot in which some task waited for a CPU; None if the kernel does not report it."""
-    now = time.monotonic()
+class OtherProcess:
+    """What the kernel says of another process of this machine; neither of them has to have CPU time for it.
+
+    Args:
+        started: the last field of its `stat_of`, so that a later process of the same number is not taken for it.
+    """
+
+    def __init__(self, number: int, started: str) -> None:
+        self._number, self._started, self._held = number, started, 0
+
+    def look(self) -> str:
+        """Say "has ended", "is suspended" (SIGSTOP or a debugger, at two looks in a row), or ""."""
+        state, *_, started = stat_of(self._number) or ("X", "")
+        if state in "ZX" or started != self._started:
+            return "has ended"
+        self._held = self._held + 1 if state in "Tt" else 0
+        return "is suspended" if self._held > 1 else ""
+
+    def runs(self) -> bool:
+        """Whether one of its threads runs or waits for a processor: what it does not do is late."""
+        threads = Path(f"/proc/{self._number}/task").iterdir()
+        return any(stat_of(self._number, thread.name)[:1] == ["R"] for thread in threads)
+
+
+def why_lost(silence: Silence, kernel: OtherProcess | None, now: float, least: float = 0.0) -> str:
+    """Why a process counts as lost: what the kernel says, or its silence; "" if it does not.
+
+    Args:
+        kernel: None = it says nothing of this process.
+        least: seconds of silence that count at least; they are `MOST` for a process that runs.
+    """
+    quiet, state = silence.too_long(now, least), "" if kernel is None else kernel.look()
+    if state or not quiet or (kernel is not None and silence.seconds <= MOST and kernel.runs()):
+        return state
+    return f"has sent no heartbeat for {silence.seconds:.2f} s"
+
+
+def stat_of(number: int, thread: str = "") -> list[str]:
+    """State and start of a process, fields 3 to 22 of proc(5) stat; empty if there is no such process or no /proc."""
     try:
-        line = _FILE.read_text("ascii").partition("\n")[0]
-        return now, int(line.rpartition("total=")[2]) * 1e-6
-    except (OSError, ValueError):
-        return now, None
+        return Path(f"/proc/{number}/task/{thread or number}/stat").read_text().rpartition(")")[2].split()[:20]
+    except OSError:
+        return []
 
 
 def removed_ports(process: Path = Path("/proc/self")) -> tuple[str, ...]:

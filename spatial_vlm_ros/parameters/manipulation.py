@@ -294,8 +294,8 @@ class MotionConfig(Bounded):
     planner_silence: float = parameter(
         0.35,
         "0.1 to 60 s",
-        "a planner that does not answer get_scene for this long during execution, or for three times its slowest "
-        "answer (at most 1 s), counts as dead, and the arm is stopped",
+        "a planner without heartbeats that does not answer get_scene for this long during execution, or for three "
+        "times its slowest answer (at most 0.7 s), counts as dead, and the arm is stopped",
     )
     gripper_scale: float = parameter(
         1.0,

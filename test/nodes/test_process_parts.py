@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of the node's process: pressure, interrupts, shared memory and transports, kept dialogues."""
+"""Parts of the node's process: interrupts, shared memory and transports, kept dialogues."""
 
 import contextlib
 import mmap
@@ -18,63 +18,27 @@ from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.language import parse
-from spatial_vlm_ros.nodes import process
 from spatial_vlm_ros.nodes.main import without_shared_memory
 from spatial_vlm_ros.nodes.perception.requests import MOST_KEPT, DialogueStore
-from spatial_vlm_ros.nodes.process import MOST, Pressure, interrupted_afterwards, interrupts, removed_ports
+from spatial_vlm_ros.nodes.process import OtherProcess, interrupted_afterwards, interrupts, removed_ports, stat_of
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 
 
-class Machine:
-    """A clock and the seconds in which somebody waited for a processor."""
-
-    def __init__(self) -> None:
-        self.now, self.waited = 100.0, 7.0
-
-    def passes(self, seconds: float, share: float) -> None:
-        self.now += seconds
-        self.waited += share * seconds
-
-    def told(self) -> tuple[float, float]:
-        return self.now, self.waited
-
-
-@pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    monkeypatch.setattr(process, "_now", made.told)
-    return made
-
-
-def test_silence_counts_at_once_on_an_idle_machine_and_later_on_a_busy_one(machine: Machine) -> None:
-    found = Pressure()
-    machine.passes(0.3, 0.2)
-    assert found.patience(0.05) == 0.05
-    machine.passes(0.3, 0.9)
-    assert found.patience(0.05) == MOST
-    assert found.patience(2.0) == 2.0
-
-
-def test_what_held_up_signs_of_life_before_the_mark_counts(machine: Machine) -> None:
-    found = Pressure()
-    machine.passes(60.0, 0.0)
-    found.mark()
-    machine.passes(0.3, 1.0)
-    found.mark()  # it is silent now, and nobody waits any more
-    machine.passes(0.05, 0.0)
-    assert found.patience(0.05) == MOST
-    found.mark()
-    machine.passes(0.3, 0.0)
-    assert found.patience(0.05) == 0.05
-
-
-def test_marks_that_follow_soon_are_left_out(machine: Machine) -> None:
-    found = Pressure()
-    machine.passes(0.3, 1.0)
-    for _ in range(5):
-        machine.passes(0.01, 0.0)
-        found.mark(after=0.5)
-    assert found.patience(0.05) == MOST
+def test_the_kernel_tells_of_a_process_at_once_that_it_is_suspended_or_has_ended() -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    seen = OtherProcess(other.pid, stat_of(other.pid)[-1])
+    assert OtherProcess(other.pid, "0").look() == "has ended", "another process has its number now"
+    assert seen.look() == ""
+    for number, expected in (
+        (signal.SIGSTOP, ["", "is suspended"]),
+        (signal.SIGCONT, [""]),
+        (signal.SIGKILL, ["has ended"]),
+    ):
+        other.send_signal(number)
+        os.waitid(os.P_PID, other.pid, os.WSTOPPED | os.WCONTINUED | os.WEXITED | os.WNOWAIT)
+        assert [seen.look() for _ in expected] == expected
+    other.communicate()
+    assert (seen.look(), stat_of(other.pid)) == ("has ended", [])
 
 
 def press() -> None:

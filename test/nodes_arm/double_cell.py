@@ -171,7 +171,7 @@ class DoubleCell:
         given = {
             "gripper_action": self.robot.gripper_action, "gripper_scale": 0.5,
             "planner_silence": 10.0,  # the client shares its interpreter with the controllers here
-            "velocity_scaling": 1.0, "acceleration_scaling": 1.0, **PATIENT, **motion,
+            "controller_actions": FOLLOW, "velocity_scaling": 1.0, "acceleration_scaling": 1.0, **PATIENT, **motion,
         }  # fmt: skip
         action = given["gripper_action"]
         actions = (f"{action}/grasp", f"{action}/move") if given.get("gripper_interface") == "franka" else (action,)

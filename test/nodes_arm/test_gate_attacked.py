@@ -3,6 +3,7 @@
 
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction
 from spatial_vlm_interfaces.srv import Approve
@@ -22,10 +24,11 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from waiting import until
 
-from spatial_vlm_ros.errors import FileError
+from spatial_vlm_ros.errors import FileError, InputError, RejectedError
 from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.arm.planner_gate import PlannerGate
 from spatial_vlm_ros.nodes.arm.proposals import token_of
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.printable import printable
@@ -81,6 +84,24 @@ def test_the_gate_refuses_bad_parameters(node: Any, parameters: dict[str, str], 
     assert gate.ends() == 1
     assert says in gate.output
     assert "Traceback" not in gate.output
+
+
+def test_no_plan_is_proposed_whose_motion_nothing_would_stop(domain: int, tmp_path: Path) -> None:
+    context, controllers = Context(), {"motion.controller_actions": "/arm_controller/follow_joint_trajectory"}
+    rclpy.init(context=context, domain_id=domain)
+    goal: Any = SimpleNamespace(id="1", plan=None)
+    for given, error, words in (
+        ({}, InputError, "nothing would stop the arm if it died"),
+        (controllers, RejectedError, "no heartbeat comes from what resolves"),
+    ):
+        given = {"audit_log": str(tmp_path / "audit.jsonl"), "page": False, "plan_only": False, **given}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
+        gate = PlannerGate(context=context, parameter_overrides=overrides)
+        with pytest.raises(error, match=words):
+            gate._approve(goal, goal, lambda: False)
+        gate.stop()
+        gate.destroy_node()
+    rclpy.shutdown(context=context)
 
 
 def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:

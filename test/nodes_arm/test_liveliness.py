@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,22 +21,20 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
-from waiting import until
+from waiting import DEADLINE, until
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import liveliness, qos
-from spatial_vlm_ros.nodes.arm import supervision as silence
-from spatial_vlm_ros.nodes.arm.supervision import Silence
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Bridge
-from spatial_vlm_ros.nodes.liveliness import SURE, AliveWatch
+from spatial_vlm_ros.nodes.liveliness import LEAST, PERIOD, AliveWatch
+from spatial_vlm_ros.nodes.process import MOST, Silence
 
 LIMIT, TURN = 0.35, 0.02
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Silence:
-    monkeypatch.setattr(silence.Pressure, "patience", lambda _, seconds: seconds)
+def silent() -> Silence:
     return Silence(LIMIT)
 
 
@@ -49,80 +47,106 @@ def lasts(silent: Silence, since: float, turn: float = TURN) -> float:
     return now - since
 
 
-@pytest.mark.parametrize(("delay", "seconds"), [(0.01, LIMIT), (0.1, LIMIT), (0.2, 0.6), (0.5, 1.0)])
-def test_who_is_slow_is_given_three_times_that_a_second_at_most(silent: Silence, delay: float, seconds: float) -> None:
-    assert lasts(silent, 5.0) == pytest.approx(1.0, abs=2 * TURN), "before the first answer"
-    silent.heard(10.0, 10.0 + delay)
-    silent.heard(10.5, 10.51)
+@pytest.mark.parametrize(("delay", "seconds"), [(0.01, LIMIT), (0.1, LIMIT), (0.2, 0.6), (0.5, MOST)])
+def test_who_is_slow_is_given_three_times_that_and_not_more_than_the_most(
+    silent: Silence, delay: float, seconds: float
+) -> None:
+    assert lasts(silent, 5.0) == pytest.approx(MOST, abs=2 * TURN), "before the first sign of life"
+    silent.heard(delay, 10.0 + delay)
+    silent.heard(0.01, 10.51)
     assert lasts(silent, 20.0) == pytest.approx(seconds, abs=2 * TURN)
+    silent.begin(30.0)
+    assert not any(silent.too_long(30.0 + TURN * k, 2.0) for k in range(99)), "as the listener says"
 
 
 def test_an_answer_ends_the_silence_and_slow_ones_are_forgotten_after_a_hundred(silent: Silence) -> None:
-    silent.heard(0.0, 0.3)
+    silent.heard(0.3, 0.3)
     silent.begin(1.0)
     assert not silent.too_long(1.09)
     for k in range(100):
         now = 1.1 + 0.1 * k
-        silent.heard(now - 0.01, now)
+        silent.heard(0.01, now)
         assert not silent.too_long(now + 0.05)
     assert lasts(silent, 200.0) == pytest.approx(LIMIT, abs=2 * TURN)
 
 
 def test_time_in_which_the_caller_was_held_up_does_not_count(silent: Silence) -> None:
-    silent.heard(0.0, 0.01)
-    assert lasts(silent, 10.0, turn=1.0) == pytest.approx(4.0)  # each look counts 0.1 s at most
+    silent.heard(0.01, 0.01)
+    assert lasts(silent, 10.0, turn=1.0) == pytest.approx(6.0)  # each look counts 0.06 s at most
 
 
-TOPIC, LONG = "someone/alive", 5.0  # s
+TOPIC = "someone/alive"
 PROGRAM = f"""
+import sys
 import rclpy
+import rclpy.signals
 from rclpy.node import Node
-from spatial_vlm_ros.nodes.liveliness import Alive
-rclpy.init()
+from spatial_vlm_ros.nodes import liveliness
+if sys.argv[1:]:
+    liveliness._here = lambda: sys.argv[1]
+rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
 node = Node("someone")
-shown = Alive(node, "{TOPIC}")
-rclpy.spin(node)
+shown = liveliness.Alive(node, "{TOPIC}")
+try:
+    rclpy.spin(node)
+finally:
+    shown.end()
 """
 
 
 class Quiet:
-    """A double of a node: keeps what its subscription does when others come and go."""
+    """A double of a node: keeps what is to be called with each heartbeat."""
 
-    def resolve_topic_name(self, topic: str) -> str:
-        return topic
-
-    def create_subscription(self, *_: Any, event_callbacks: Any) -> None:
-        self.changes = event_callbacks.liveliness
+    def create_subscription(self, _form: Any, _topic: str, heard: Callable[[String], None], _qos: Any) -> None:
+        self.says = lambda text: heard(String(data=text))
 
 
-@pytest.mark.parametrize(
-    ("patient", "busy", "least", "seconds"),
-    [(False, True, SURE, SURE), (True, True, SURE, LONG), (True, False, SURE, SURE), (False, True, LONG, LONG)],
-    ids=["impatient", "patient on a busy machine", "patient on an idle machine", "as the watcher says"],
-)
-def test_a_process_that_went_silent_counts_as_lost_after(
-    monkeypatch: pytest.MonkeyPatch, patient: bool, busy: bool, least: float, seconds: float
+@pytest.mark.parametrize(("least", "seconds"), [(LEAST, LEAST), (MOST, MOST)])
+def test_a_process_that_went_silent_counts_as_lost_and_is_not_called_dead(
+    monkeypatch: pytest.MonkeyPatch, least: float, seconds: float
 ) -> None:
     now, node, changed = [100.0], Quiet(), []
     monkeypatch.setattr(liveliness.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(liveliness.Pressure, "patience", lambda _, least: max(least, LONG if busy else 0.0))
     any_node: Any = node
-    watch = AliveWatch(any_node, TOPIC, lambda: changed.append(watch.count), patient=patient)
-    assert (watch.lost(least), watch.seen, watch.silent) == (False, False, False), "nobody has come yet"
-    node.changes(SimpleNamespace(alive_count=1, not_alive_count=0))
-    assert (watch.lost(least), watch.seen, watch.silent) == (False, True, False)
-    node.changes(SimpleNamespace(alive_count=0, not_alive_count=1))
-    assert (watch.silent, changed) == (True, [1, 0])
+    watch = AliveWatch(any_node, TOPIC, lambda: changed.append(watch.names()))
+    for noise in ("", "a b", "1 2 3 4 5 6", "/nobody"):
+        node.says(noise)
+    assert (watch.look(least), watch.seen(), watch.silent()) == ("", False, False), "nobody has come yet"
+    for _ in range(30):
+        node.says("/someone elsewhere 7 1")
+        now[0] += PERIOD / 2
+        assert (watch.look(least), watch.seen("/some"), watch.silent("/someone")) == ("", False, False)
+        now[0] += PERIOD / 2
+    now[0] -= PERIOD  # that the last heartbeat came
     begun = now[0]
-    while not watch.lost(least):
+    while not watch.look(least):
         now[0] += 0.02
-    assert now[0] - begun == pytest.approx(seconds, abs=0.03)
-    node.changes(SimpleNamespace(alive_count=1, not_alive_count=0))
-    node.changes(SimpleNamespace(alive_count=0, not_alive_count=0))
-    assert watch.lost(least), "it has said that it ends"
+    assert now[0] - begun == pytest.approx(seconds, abs=0.06)
+    assert watch.lost.startswith("has sent no heartbeat for 0.")
+    assert watch.silent()
+    node.says("/someone elsewhere 7 1")
+    node.says("/other elsewhere 8 1")
+    assert (watch.lost, watch.look(), changed) == ("", "", [["/someone"], ["/someone", "/other"]])
+    for text in ("/other elsewhere 8 1 ended", "/someone elsewhere 7 1 ended"):
+        node.says(text)
+    assert (watch.look(), watch.names()) == ("has ended", []), "it has said so"
+    watch.forget()
+    assert not watch.seen()
 
 
-def test_a_killed_process_is_lost_and_one_that_left_is_forgotten(domain: int, monkeypatch: pytest.MonkeyPatch) -> None:
+SUSPENDED, ENDED, QUIET = "is suspended", "has ended", "has sent no heartbeat"
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "why"),
+    [
+        ((), signal.SIGSTOP, SUSPENDED), ((), signal.SIGKILL, ENDED), (("elsewhere",), signal.SIGINT, ENDED),
+        (("elsewhere",), signal.SIGSTOP, QUIET), (("elsewhere",), signal.SIGKILL, QUIET),
+    ],
+)  # fmt: skip
+def test_why_a_process_is_lost_is_known_here_and_of_another_machine_it_is_silent(
+    domain: int, monkeypatch: pytest.MonkeyPatch, where: tuple[str, ...], number: signal.Signals, why: str
+) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     context = Context()
     rclpy.init(context=context, domain_id=domain)
@@ -130,29 +154,34 @@ def test_a_killed_process_is_lost_and_one_that_left_is_forgotten(domain: int, mo
     executor.add_node(node)
     watch = AliveWatch(node, TOPIC)
 
-    def spins(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + 60.0
+    def spins(condition: Callable[[], object]) -> None:
+        end = time.monotonic() + DEADLINE
         while not condition() and time.monotonic() < end:
             executor.spin_once(0.02)
         assert condition()
 
-    for number in (signal.SIGINT, signal.SIGKILL):
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM])
-        try:
-            spins(lambda: watch.count > 0)
-            process.send_signal(number)
-            spins(watch.lost)
-            if number == signal.SIGINT:
-                spins(lambda: not watch.nodes())
-            watch.forget()
-            assert watch.seen is (number == signal.SIGKILL), "a killed process stays in the graph for some time"
-            assert watch.lost() is watch.seen
-        finally:
-            process.kill()
-            process.wait()
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *where])
+    try:
+        spins(lambda: watch.names() == ["/someone"])
+        assert not watch.look()
+        process.send_signal(number)
+        spins(watch.look)
+        assert watch.lost.startswith(why)
+        if number == signal.SIGSTOP:
+            process.send_signal(signal.SIGCONT)
+            spins(lambda: not watch.look())
+    finally:
+        process.kill()
+        process.wait()
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown(context=context)
+
+
+def test_no_node_relies_on_events_of_the_middleware() -> None:
+    """rmw_zenoh never sends them."""
+    used = [path for path in Path(liveliness.__file__).parent.rglob("*.py") if "LivelinessPolicy" in path.read_text()]
+    assert not used
 
 
 CONTROLLER, EVENT = "/arm_controller/follow_joint_trajectory", "/trajectory_execution_event"

@@ -13,6 +13,7 @@ from typing import Any
 
 import arm_graph
 import pytest
+import rclpy
 from arm_graph import BLOCK, CUP, HOME, JOINTS, ApprovedClient, ArmGraph, Aside, discovered, goals, planned, scene
 from live_domain import free_domain
 from live_process import Started
@@ -37,6 +38,8 @@ from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.standstill import Standstill
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.motion_messages import robot_trajectory
+from spatial_vlm_ros.nodes.calls import Bridge
+from spatial_vlm_ros.nodes.liveliness import Alive
 from spatial_vlm_ros.nodes.messages import message_class
 
 PHASES = (*PICK, *PLACE)
@@ -341,6 +344,38 @@ def test_a_planner_that_ends_while_it_plans_ends_cleanly_and_is_missed(tmp_path:
         error = call.ended().error
         assert isinstance(error, errors.PlannerUnavailableError), error
         assert "/move_action" in str(error)
+
+
+@pytest.mark.parametrize(("number", "why"), [(signal.SIGKILL, "has ended"), (signal.SIGSTOP, "is suspended")])
+def test_a_planner_that_dies_while_it_plans_is_not_waited_for(tmp_path: Path, number: signal.Signals, why: str) -> None:
+    with serving(tmp_path / "log.txt") as arm:
+        call = arm.shut_in(arm.client(planning_time=300.0, answer_timeout=300.0))
+        arm.planner.process.send_signal(number)
+        error = call.ended().error
+        arm.planner.process.kill()
+        assert isinstance(error, errors.PlannerUnavailableError), error
+        assert why in str(error)
+
+
+def test_the_planner_stops_the_arm_when_the_gate_that_commands_it_is_lost(arm: Served) -> None:
+    """With its watchdog, as when the network to it is gone."""
+    marks: list[Alive] = []
+
+    def gate(context: Context) -> Node:
+        node = rclpy.create_node("gate_double", context=context)
+        marks.append(Alive(node, "/execute_trajectory/gate"))
+        return node
+
+    node = arm.spin(gate)
+    plan = arm.plan(scene())
+    until(lambda: node.count_subscribers("/execute_trajectory/gate"), "the planner hears it")
+    arm.controllers.hold = {1}
+    call = Aside(lambda: arm.usual.execute(plan))
+    until(lambda: "arm" in arm.controllers.running, "the arm moves")
+    Bridge(node).put(marks[0].end)
+    assert "PREEMPTED" in str(call.ended().error)
+    assert arm.controllers.cancelled == ["arm"]
+    assert "the gate has ended: the arm is stopped" in arm.planner.output
 
 
 SETUP, INSTALL = "scripts/setup.sh ros arm", "pip install pin coal"

@@ -25,12 +25,12 @@ ANSWERS = {
     "planner": "EXECUTION_FAILED",
 }  # fmt: skip
 PLANNING = {"resolver": ("goes on",), "planner": ("PLANNER_UNAVAILABLE", "goes on")}
-"""While it plans the resolver is not needed, and a planner that is killed is waited for."""
+"""While it plans the resolver is not needed, and after the last plan the planner is not."""
 ALWAYS = (("client killed", "reach"),)
 NOTICED_LATE = (("client killed", "place"), ("SIGKILL resolver", "place"))
 """Ends of which nothing is said, noticed by silence: the withdrawal may have begun by then, and is stopped."""
 DONE_FIRST = (("SIGKILL resolver", "withdraw"),)
-"""On a busy machine silence counts only after 1.3 s; the last motion may end before, and then everything was done."""
+"""The last motion may end before it is noticed, and then everything was done."""
 ALIKE = ("approach", "reach", "withdraw"), ("carry", "lift", "lower")
 """Phases in which the arm moves empty, or with an object: each event in one of either, in turn, and in all others.
 

@@ -36,12 +36,13 @@ from spatial_vlm_ros.nodes.arm.supervision import STOP, StopPaths, planner_topic
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import ABORTED, GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import Alive
+from spatial_vlm_ros.nodes.liveliness import Alive, AliveWatch, ticks
 from spatial_vlm_ros.parameters import ArmPlannerConfig
 from spatial_vlm_ros.printable import printable
 
 Codes = MoveItErrorCodes
 _LOOK = 0.01  # s: how often joint states are looked at
+_WATCHED = 0.04  # s: how often it is looked whether the gate is alive
 SUCCEEDED = GoalStatus.STATUS_SUCCEEDED
 GROUPS = ("panda_arm",)
 STRAIGHT = ("LIN",)
@@ -263,6 +264,8 @@ class ArmPlanner(Node):
         self._watchdog = Watchdog(bridge, "", [self._controller.name])
         self._ends = False
         self._alive = Alive(self, planner_topic("execute_trajectory"))
+        self._gates = AliveWatch(self, "execute_trajectory/gate")
+        self._watches = ticks(self, _WATCHED, self._look_for_gates)
         self.create_subscription(String, "trajectory_execution_event", self._on_event, qos.INSTRUCTIONS)
         self.create_subscription(JointState, "joint_states", self._on_joints, qos.images())
         self.create_service(ApplyPlanningScene, "apply_planning_scene", self._on_apply)
@@ -317,6 +320,8 @@ class ArmPlanner(Node):
 
     def _accept_execution(self, goal: ServedGoal) -> None:
         self._executing = goal
+        self._gates.forget()  # those that had ended before do not command this motion
+        self._watches.reset()
         self._moves.submit(self._work, goal, self._execute, self._execute_server)
 
     def _work(self, goal: ServedGoal, work: Any, server: GoalServer) -> None:
@@ -348,6 +353,16 @@ class ArmPlanner(Node):
         how = server.end(goal, result, code.val == Codes.SUCCESS, cancelled=code.val == Codes.PREEMPTED)
         if how == ABORTED:
             self.get_logger().info(printable(f"refused ({code.val}): {code.message}"))
+
+    def _look_for_gates(self) -> None:
+        """Stop if the gate that commands the arm is lost, with its watchdog: their machine, or the network to it."""
+        lost, goal = self._gates.look(), self._executing
+        if lost and goal is not None:
+            self.get_logger().warning(printable(f"the gate {lost}: the arm is stopped"))
+            goal.cancelled.set()
+            self._paths.send()
+        if lost or goal is None:
+            self._watches.cancel()
 
     def _on_event(self, event: String) -> None:
         if event.data == STOP and self._executing is not None:

@@ -114,6 +114,8 @@ class MotionClient:
         self._beside = Supervision(bridge, motion, self._get, question)
         self._guard, self._waits, self._executes, self.holds = guard, waits, False, False
         self._lock, self._stopped = threading.Lock(), threading.Event()
+        for server in (self._move, self._execute, self._apply, self._get):
+            server.dead = lambda: self._beside.silent
         self._scene = ShownScene(node, motion, self._apply, self._get)
         self._parameters = PlannerParameters(bridge, motion)
         self._kinematics = PlannerKinematics(bridge, motion)
@@ -128,6 +130,10 @@ class MotionClient:
         with contextlib.suppress(SpatialVlmError):  # the next plan removes it, too
             self._apply.await_it(self.config.motion.server_timeout, lambda: False)
             self.clear()
+
+    def check(self) -> None:
+        """Check that the arm could be stopped if the planner died."""
+        self._beside.check()
 
     def stop(self) -> None:
         """Cancel the running call, as if its `cancelled` returned true. Returns at once; callable from any thread."""
@@ -163,11 +169,10 @@ class MotionClient:
                 server.await_it(self.config.motion.server_timeout, told)
             self.holds = False  # as of the last execution: the next motion is watched before it begins
             try:
-                self._beside.recognise()
+                self._beside.watch()
                 if not self._beside.is_ours:
                     self._parameters.check(told)
                 shown = self._scene.show(scene, told)
-                self._beside.silent = False  # it has answered
                 ours = self._beside.is_ours
                 limits = {} if ours else self._parameters.limits(shown.joints, told)
                 ways = Strategies(
@@ -178,6 +183,8 @@ class MotionClient:
             except SpatialVlmError:
                 self._clear()
                 raise
+            finally:
+                self._beside.rest()
 
     def motion(self, request: Any, told: Asked) -> Any:
         """The planned trajectory of one motion, and the start state that the planner reports."""
@@ -205,6 +212,7 @@ class MotionClient:
         """
         with self._running(cancelled) as told:
             self._guard.open(plan.hash)
+            self._beside.watch()
             try:
                 for server in (self._execute, *self._gripper.servers, self._apply, self._get):
                     server.await_it(self.config.motion.server_timeout, told)
@@ -267,18 +275,19 @@ class MotionClient:
         check = partial(self._guard.check, PlanStep(step.phase, self._messages.trajectory_of(goal.trajectory)))
         seconds = step.trajectory.times[-1] * motion.duration_scaling + motion.answer_timeout
         try:
-            ended = self._execute.run(
-                goal, seconds, motion.answer_timeout, told, halt=self._beside.halt, dead=self._beside.dead, check=check
-            )
+            ended = self._execute.run(goal, seconds, motion.answer_timeout, told, halt=self._beside.halt, check=check)
         except PlannerUnavailableError as error:
             stand = self._beside.await_still(self._beside.halt, 0.0 if self._beside.is_ours else _STARTS)
-            dead = "it stopped answering during execution" if self._beside.dead() else error.reason
-            words = f"{self._execute.name}: {dead}; the arm was told to stop and {stand.value}"
+            words = f"{self._execute.name}: {error.reason}; the arm was told to stop and {stand.value}"
             raise ExecutionFailedError(
                 step.phase, words, _LOOK if stand is not Stand.STILL else error.repair
             ) from error
-        except CancelledError:  # nothing was sent, or the context is being shut down: no server can be reached any more
+        except (
+            CancelledError
+        ) as error:  # nothing was sent, or the context is being shut down: no server can be reached any more
             self._beside.halt()
+            if self._beside.watchdog.tripped:
+                raise CancelledError(f"{self._beside.watchdog.tripped}, before phase {step.phase!r}") from error
             raise
         if not ended.accepted:
             raise ExecutionFailedError(step.phase, f"{self._execute.name} rejects the goal", "see its log")

@@ -12,7 +12,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from spatial_vlm_interfaces.action import PickInstruction
 
-from spatial_vlm_ros.nodes.arm.bystanders import alive_topic
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, spin_aside
 from spatial_vlm_ros.nodes.client_node import client_node
 from spatial_vlm_ros.nodes.liveliness import Alive
@@ -26,14 +25,8 @@ class Picker:
     """Action client with a node that spins on its own thread."""
 
     def __init__(self, node: Node) -> None:
-        self._node = node
-        self._alive: Alive | None = None
-        self._action = Action(Bridge(node), PickInstruction, "pick", _REMEDY, _STOPPED, self._show)
-
-    def _show(self, goal: bytes) -> None:
-        if self._alive is not None:
-            self._alive.end()
-        self._alive = Alive(self._node, alive_topic("pick", goal))
+        self._alive = Alive(node, "pick/alive")
+        self._action = Action(Bridge(node), PickInstruction, "pick", _REMEDY, _STOPPED, self._alive.show)
 
     def wait_for_server(self, patience: float, cancelled: Callable[[], bool]) -> None:
         """Wait until the action server is available."""

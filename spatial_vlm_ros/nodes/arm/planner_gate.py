@@ -20,8 +20,7 @@ from typing import Any
 
 from builtin_interfaces.msg import Duration
 from rclpy.action.server import ServerGoalHandle
-from rclpy.clock import Clock, JumpThreshold
-from rclpy.clock_type import ClockType
+from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration as ClockDuration
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -76,7 +75,8 @@ from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import AliveWatch
+from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, ticks
+from spatial_vlm_ros.nodes.process import MOST
 from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
 from spatial_vlm_ros.printable import printable
@@ -122,7 +122,8 @@ class PlannerGate(Node):
             from spatial_vlm_ros.nodes.arm.grasp_client import GraspClient
 
             self._grasps = GraspClient(self, bridge, self._planning.grasp)
-        self._resolver = AliveWatch(self, "resolve/alive", patient=True)
+        self._resolver = AliveWatch(self, "resolve/alive")
+        self._resolve.dead = lambda: self._resolver.lost
         self._mover = MotionClient(self, self._planning, self._broker.guard, self._silent)
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         motion = self._planning.motion
@@ -150,8 +151,8 @@ class PlannerGate(Node):
         if not self._config.plan_only:
             execute = self.resolve_service_name(self._planning.motion.execute_action)
             self._mark = GateMark(self, execute, self._on_gates)
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._starts = self.create_timer(_TICK, self._look_for_gates, clock=steady)
+            self._starts = ticks(self, _TICK, self._look_for_gates)
+            self._starts.reset()
             self._looks = 0
         self._forget_stop = self._broker.on_stop(lambda operator: self._end_for(f"{operator} requested a stop"))
         back = JumpThreshold(min_forward=None, min_backward=ClockDuration(nanoseconds=-1), on_clock_change=True)
@@ -242,19 +243,19 @@ class PlannerGate(Node):
 
     def _resolver_lost(self) -> str:
         """Why the resolver counts as lost; "" if it is there. No motion continues without it."""
-        lost = self._resolver.lost()  # also called before a motion
-        return "no heartbeat arrives from the resolver" if lost and self._begun() else ""
+        lost = self._resolver.look(LEAST if self._begun() else MOST)  # also called before a motion
+        return f"the resolver {lost}" if lost and self._begun() else ""
 
     def _begun(self) -> bool:
         goal = self._goal
         return goal is not None and goal.begun
 
     def _silent(self) -> bool:
-        return self._client.silent or self._resolver.silent
+        return self._client.silent or self._resolver.silent()
 
     def _on_gates(self) -> None:
-        if self._mark is not None and self._mark.others:
-            self.get_logger().error(printable(self._mark.words()))
+        if self._mark is not None and (words := self._mark.others()):
+            self.get_logger().error(printable(words))
 
     def _look_for_gates(self) -> None:
         """For some seconds after the start, end this node if another gate was there first."""
@@ -264,8 +265,8 @@ class PlannerGate(Node):
         self._check_alone("this gate")
 
     def _check_alone(self, about: str) -> None:
-        if self._mark is not None and self._mark.others:
-            error = RejectedError(about, self._mark.words(), "stop one: only one gate may run per arm")
+        if self._mark is not None and (words := self._mark.others()):
+            error = RejectedError(about, words, "stop one: only one gate may run per arm")
             self._on_record(self._broker.refuse, error, "second gate")
             raise error
 
@@ -373,6 +374,12 @@ class PlannerGate(Node):
     def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
         """Ask a person and use the approval at once; the later recheck cannot move anything without it."""
         plan = offer.plan
+        self._mover.check()
+        if not self._resolver.seen():
+            repair = "use the resolver of this package, or leave plan_only on"
+            raise RejectedError(
+                f"goal {goal.id}", "no heartbeat comes from what resolves: its death would stay unseen", repair
+            )
         if not is_plan_of(plan, offer.goal, offer.scene):  # should be impossible; nobody is asked about it
             raise RejectedError(
                 f"goal {goal.id}", "the plan has changed since it was made", "send the instruction again"

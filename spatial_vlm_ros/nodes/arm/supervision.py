@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -23,55 +22,16 @@ from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
-from spatial_vlm_ros.nodes.liveliness import AliveWatch
-from spatial_vlm_ros.nodes.process import MOST, Pressure
+from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, ticks
+from spatial_vlm_ros.nodes.process import MOST, Silence
 from spatial_vlm_ros.parameters.manipulation import MotionConfig
 
 STOP = "stop"
 """What MoveIt listens to on its event topic: moveit2, commit 8fcb5d2, trajectory_execution_manager.cpp:343."""
-_PULSE = 0.08  # s between queries to the planner while it executes
+_PULSE = 0.08  # s between queries to the planner while it plans or executes
 _HEARD = 1.0  # s to wait for the first joint states
 _SETTLED = 0.06  # s for which the arm has to be still, so that a joint that reverses does not count
-
-
-_SLOWER = 3.0  # times the slowest of the last answers
-_REMEMBERED = 100  # answers
-_HELD_UP = 0.1  # s: if the caller itself was delayed for longer, the extra time does not count
-
-
-class Silence:
-    """Measures how long no answer has come while the caller ran, and whether that is too long.
-
-    The limit is `limit`, or three times the slowest of the last answers up to `MOST`; before the first answer,
-    and on a busy machine, it is `MOST`. Times are of the monotonic clock.
-
-    Args:
-        limit: seconds, for a node that answers at once.
-    """
-
-    def __init__(self, limit: float) -> None:
-        self._limit, self._pressure = limit, Pressure()
-        self._delays: deque[float] = deque(maxlen=_REMEMBERED)
-        self._answered = self._looked = self._quiet = 0.0
-
-    def begin(self, now: float) -> None:
-        """Start measuring silence."""
-        self._looked, self._quiet = now, 0.0
-
-    def heard(self, asked: float, now: float) -> None:
-        """Note an answer to the question asked at `asked`."""
-        self._answered = now
-        self._delays.append(now - asked)
-        self._pressure.mark()
-
-    def too_long(self, now: float) -> bool:
-        """Whether the silence is too long at `now`; call this often."""
-        self._quiet = 0.0 if self._answered > self._looked else self._quiet + min(now - self._looked, _HELD_UP)
-        self._looked = now
-        if self._quiet <= self._limit:
-            return False
-        slow = min(_SLOWER * max(self._delays), MOST) if self._delays else MOST
-        return self._quiet > self._pressure.patience(max(self._limit, slow))
+_TURN = 0.04  # s between looks at the planner
 
 
 def planner_topic(execute_action: str) -> str:
@@ -117,7 +77,7 @@ class Supervision:
     """Stop paths, watchdog and joint states for a client of a planner.
 
     Attributes:
-        silent: whether the planner was found dead during the last execution.
+        silent: why the planner counts as dead since it was last watched; "" if it does not.
         fingers: distance between the fingers by joint states during an execution, metres.
     """
 
@@ -126,32 +86,45 @@ class Supervision:
         self._planner, self._question = planner, question
         controllers = [self._node.resolve_service_name(name) for name in motion.controller_actions.split()]
         topic = event_topic_of(self._node, motion)
-        self._can_stop = bool(topic or controllers)
+        self._controllers = controllers
         self._paths = StopPaths(bridge, topic, controllers)
         self.watchdog = Watchdog(bridge, topic, controllers)
         self._stands: Standstill | None = None
         self.fingers = FingerWatch(motion.finger_joints.split(), finger_stroke(motion))
         self._subscriptions: list[Any] = []
         self._asked = 0.0
-        self.silent, self._silence = False, Silence(motion.planner_silence)
-        # A planner that announces itself has a watchdog of its own, which stops the arm without this.
-        self._alive = AliveWatch(self._node, planner_topic(motion.execute_action), patient=True)
+        self.silent, self._moves, self._silence = "", False, Silence(motion.planner_silence)
+        self._alive = AliveWatch(self._node, planner_topic(motion.execute_action))
+        self._turns = ticks(self._node, _TURN, self._look, bridge.group)
+
+    def check(self) -> None:
+        """Check that the arm could be stopped if the planner died; one of this package has a watchdog of its own."""
+        if not self._controllers and not self.is_ours:
+            got = "empty, and the planner has no watchdog of its own: nothing would stop the arm if it died"
+            repair = "set it, or leave plan_only on (docs/motion.md)"
+            raise InputError("motion.controller_actions", got, "the actions of the arm's controllers", repair)
+
+    def watch(self, moves: bool = False) -> None:
+        """Watch the planner until `rest`; while nothing moves, it is given more time."""
+        if not moves:
+            self._alive.forget()  # another planner may serve the names of one that has gone
+        self.silent, self._moves = "", moves
+        self._silence.begin(time.monotonic())
+        self._bridge.put(self._turns.reset)
+
+    def rest(self) -> None:
+        """Watch the planner no more."""
+        self._bridge.put(self._turns.cancel)
 
     def begin(self, joints: Sequence[str], told: Asked) -> None:
         """Start supervision; call it directly before a motion."""
-        if not self._can_stop:
-            got, expected = "neither motion.event_topic nor motion.controller_actions is set", "at least one of them"
-            raise InputError(
-                "ways to stop the arm", got, expected, "set the interface that stops the arm (docs/motion.md)"
-            )
-        self.recognise()
+        self.check()
         self._stands = Standstill(joints)
         self._bridge.put(partial(self._listen, self._stands))
         self.watchdog.begin(self._motion.server_timeout, told)
         nothing: Future[Any] = Future()
         self._bridge.wait(nothing, _HEARD, lambda: self.stand() is not Stand.UNKNOWN or told())
-        self.silent = False
-        self._silence.begin(time.monotonic())
+        self.watch(moves=True)
 
     def beside(self, start: Mapping[str, float]) -> tuple[float, str]:
         """Largest distance of a joint from the start of a plan, and its name; 0 and "" if not known.
@@ -165,6 +138,7 @@ class Supervision:
 
     def end(self) -> None:
         """Stop supervision: the motion is over."""
+        self.rest()
         self.watchdog.end()
         self._bridge.put(self._forget)
 
@@ -198,33 +172,27 @@ class Supervision:
 
     # -------------------------------------------------------------------------------------------- the planner
 
-    def recognise(self) -> None:
-        """Forget a planner of this package that has left the ROS graph: another one may serve its names now."""
-        self._alive.forget()
-
     @property
     def is_ours(self) -> bool:
         """Whether the planner is from this package: it announces that it is alive."""
-        return self._alive.seen
+        return self._alive.seen()
 
-    def dead(self) -> bool:
-        """Whether the planner is dead: silent for longer than `Silence` allows. Call this often.
-
-        A planner that announces itself, such as `arm_planner`, is not queried.
-        """
-        if self._alive.seen:  # a planner with its own watchdog; silence proves nothing
-            self.silent = self.silent or self._alive.lost()
-            return self.silent
-        now = time.monotonic()
-        self.silent = self._silence.too_long(now) or self.silent
-        if now - self._asked >= _PULSE and not self.silent:
+    def _look(self) -> None:
+        """Look whether a planner that announces itself, such as `arm_planner`, is alive; any other one is queried."""
+        if self.silent:
+            return
+        now, least = time.monotonic(), LEAST if self._moves else MOST
+        if self.is_ours:
+            self.silent = self._alive.look(least)
+        elif self._silence.too_long(now, 0.0 if self._moves else MOST):
+            self.silent = f"has not answered for {self._silence.seconds:.2f} s"
+        elif now - self._asked >= _PULSE:
             self._asked = now
             self._planner.probe(self._question).add_done_callback(partial(self._heard, now))
-        return self.silent
 
     def _heard(self, asked: float, answer: Future[Any]) -> None:
         if answer.exception() is None:
-            self._silence.heard(asked, time.monotonic())
+            self._silence.heard(time.monotonic() - asked, time.monotonic())
 
     # -------------------------------------------------------------------------------------------- the gripper
 

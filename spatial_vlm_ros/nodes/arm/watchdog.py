@@ -14,14 +14,13 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
-
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
 from spatial_vlm_ros.nodes.arm.watchdog_process import ARM, BEAT, IDLE
 from spatial_vlm_ros.nodes.calls import Bridge
+from spatial_vlm_ros.nodes.liveliness import ticks
 
 LAPSE = 0.35  # s without a heartbeat during a motion after which the arm is stopped
 _PERIOD = 0.04  # s between heartbeats
@@ -51,9 +50,7 @@ class Watchdog:
         self._listener: threading.Thread | None = None
         self._lock = threading.Lock()
         self._ready, self._missing, self._tripped = threading.Event(), "", ""
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._beats = self._node.create_timer(_PERIOD, self._beat, callback_group=bridge.group, clock=steady)
-        self._beats.cancel()
+        self._beats = ticks(self._node, _PERIOD, partial(self._write, BEAT), bridge.group)
 
     @property
     def tripped(self) -> str:
@@ -116,9 +113,6 @@ class Watchdog:
                 process.stdin.close()
         if self._listener is not None:
             self._listener.join(5.0)
-
-    def _beat(self) -> None:
-        self._write(BEAT)
 
     def _write(self, byte: bytes) -> None:
         pipe = self._process.stdin if self._process is not None else None

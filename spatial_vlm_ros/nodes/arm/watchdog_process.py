@@ -19,19 +19,14 @@ import select
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.nodes.main import without_shared_memory
-from spatial_vlm_ros.nodes.process import Pressure
+from spatial_vlm_ros.nodes.process import OtherProcess, Silence, stat_of, why_lost
 from spatial_vlm_ros.printable import printable
 
 ARM, BEAT, IDLE = b"a", b"m", b"i"
-_STARVED = 10.0  # s that the heartbeat of a starved process may be late; the end of the process is noticed at once
-_BUSY = 0.5  # share of the time without a heartbeat: a process that ran for longer was not starved
-_LOOKS = 2  # consecutive checks that have to find it hanging
-_GRACE = 0.03  # s: one more look at the pipe if this process itself was delayed
-_LOOK = 0.02  # s between checks until all servers are discovered
+_LOOK = 0.02  # s between checks
 _REPEAT = 0.1  # s between requests to stop
 _STOPS = 3.0  # s of stopping: MoveIt ignores a stop while it checks the start of a trajectory, at most a second
 
@@ -57,7 +52,7 @@ class WatchdogProcess:
             spec["name"], namespace=spec["namespace"], use_global_arguments=False, enable_rosout=False,
             start_parameter_services=False,
         )  # fmt: skip
-        self._stop, self._all, self._lapse = String(data="stop"), CancelGoal.Request(), float(spec["lapse"])
+        self._stop, self._all = String(data="stop"), CancelGoal.Request()
         topic = spec["event_topic"]
         self._event = self._node.create_publisher(String, topic, QoSProfile(depth=10)) if topic else None
         self._controllers = {
@@ -65,68 +60,43 @@ class WatchdogProcess:
         }
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._arming, self._deadline, self._told = False, float("inf"), ""
-        self._pressure, self._used, self._hangs = Pressure(), 0.0, 0
+        self._arming, self._watching, self._told = False, False, ""
+        self._silence, self._beat = Silence(float(spec["lapse"])), 0.0
+        self._parent = OtherProcess(os.getppid(), (stat_of(os.getppid()) or [""])[-1])
 
     def run(self) -> None:
         """Run until the pipe ends."""
         while True:
-            wait = _LOOK if self._arming else min(max(self._deadline - time.monotonic(), _GRACE), 3600.0)
-            if self._readable(wait) or (not self._arming and self._readable(_GRACE)):
+            if select.select([0], [], [], _LOOK if self._arming or self._watching else 3600.0)[0]:
                 heard = os.read(0, 4096)
                 if not heard:
-                    if self._deadline < float("inf"):
-                        self._end_motion("the node that commands the arm has exited")
+                    if self._watching:
+                        self._end_motion("the node that commands the arm has ended")
                     return
                 for byte in (heard[k : k + 1] for k in range(len(heard))):
                     if byte == ARM:
                         self._arming, self._told = True, ""
                     elif byte == IDLE:
-                        self._arming, self._deadline = False, float("inf")
-                if self._deadline < float("inf"):
-                    self._heard()
-            elif not self._arming and time.monotonic() >= self._deadline and not self._starved():
-                late, used = self._silence()
-                without = f"{late:.2f} s ({used:.2f} s of it computing)"
-                words = f"the node that commands the arm sent no heartbeat for {without}"
-                self._deadline = float("inf")
+                        self._arming = self._watching = False
+                if self._watching:
+                    now = time.monotonic()
+                    self._silence.heard(now - self._beat, now)
+                    self._beat = now
+            if self._watching and (why := why_lost(self._silence, self._parent, time.monotonic())):
+                self._watching = False
+                words = f"the node that commands the arm {why}"
                 self._say(f"tripped {words}")
                 self._end_motion(words)
             if self._arming:
                 self._arm()
-
-    def _silence(self) -> tuple[float, float]:
-        return time.monotonic() - self._deadline + self._lapse, _processor_time(os.getppid()) - self._used
-
-    def _starved(self) -> bool:
-        """Whether the parent may be late for lack of CPU time; a sleeping or suspended parent is not."""
-        threads = Path(f"/proc/{os.getppid()}/task").glob("*/stat")
-        states, (late, used) = "".join("".join(_stat(path)[:1]) for path in threads), self._silence()
-        if not states:  # no /proc
-            starved = late < self._pressure.patience(self._lapse)
-        elif used < _BUSY * self._lapse:  # it has hardly run although one of its threads is ready: it was starved
-            starved = "R" in states and late < _STARVED
-        else:
-            starved = states[0] != "T" and late < self._pressure.patience(self._lapse)
-        self._hangs = 0 if starved else self._hangs + 1
-        return self._hangs < _LOOKS
-
-    @staticmethod
-    def _readable(seconds: float) -> bool:
-        return bool(select.select([0], [], [], max(seconds, 0.0))[0])
-
-    def _heard(self) -> None:
-        self._deadline, self._hangs = time.monotonic() + self._lapse, 0
-        self._used = _processor_time(os.getppid())
-        self._pressure.mark()
 
     def _arm(self) -> None:
         missing = [name for name, client in self._controllers.items() if not client.service_is_ready()]
         if self._event is not None and not self._event.get_subscription_count():
             missing.append(self._event.topic_name)
         if not missing:
-            self._arming = False
-            self._heard()
+            self._arming, self._watching, self._beat = False, True, time.monotonic()
+            self._silence.begin(self._beat)
             self._say("ready")
         elif self._told != (words := " ".join(missing)):
             self._told = words
@@ -154,20 +124,6 @@ class WatchdogProcess:
         silent = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
         words = f"no answer from {', '.join(silent)}" if silent else said
         print(printable(f"watchdog: {words}"), file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _stat(path: Path) -> list[str]:
-    """Fields of a proc(5) stat file from the third on; empty if it cannot be read."""
-    try:
-        return path.read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _processor_time(process: int) -> float:
-    """CPU time of a process, seconds; 0 if not known."""
-    fields = _stat(Path(f"/proc/{process}/stat"))
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def main() -> int:
