@@ -69,7 +69,8 @@ def _consistent(readings: Iterable[SpatialQuery], instruction: str) -> list[Spat
             clashes += any((name, anchors, not negated) in related for name, anchors, negated in related)
             clashes += any(f"{lexicon.NOT}{word}" in phrase.attributes for word in phrase.attributes)
             bare = replace(phrase, relations=())
-            clashes += any(c.relation == "other than" and bare in c.anchors for c in phrase.relations)
+            named = phrase.category != "object"  # "other than that"
+            clashes += named and any(c.relation == "other than" and bare in c.anchors for c in phrase.relations)
         found += [] if clashes else [reading]
     return found
 
