@@ -21,7 +21,7 @@ from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
 from spatial_vlm_interfaces.msg import Resolution, Target
 
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
-from spatial_vlm_ros.launcher.robots import robot_preset
+from spatial_vlm_ros.launcher.wiring import robot_preset
 from spatial_vlm_ros.manipulation.planning.gripper import flange_pose
 from spatial_vlm_ros.types import Pose
 
