@@ -124,7 +124,9 @@ class PlannerGate(Node):
             self._grasps = GraspClient(self, bridge, self._planning.grasp)
         self._resolver = AliveWatch(self, "resolve/alive")
         self._resolve.dead = lambda: self._resolver.lost
-        self._mover = MotionClient(self, self._planning, self._broker.guard, self._silent)
+        self._mover = MotionClient(
+            self, self._planning, self._broker.guard, lambda: self._client.silent or self._resolver.silent()
+        )
         self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         motion = self._planning.motion
         states = (motion.joint_states, motion.gripper_states or motion.joint_states)
@@ -249,9 +251,6 @@ class PlannerGate(Node):
     def _begun(self) -> bool:
         goal = self._goal
         return goal is not None and goal.begun
-
-    def _silent(self) -> bool:
-        return self._client.silent or self._resolver.silent()
 
     def _on_gates(self) -> None:
         if self._mark is not None and (words := self._mark.others()):

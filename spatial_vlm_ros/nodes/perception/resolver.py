@@ -110,7 +110,9 @@ class ResolverNode(LifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("resolver", **kwargs)
         parameters.declare(self)
-        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_on_set_parameters_callback(
+            lambda changes: parameters.check(self, changes, configured=self._queue is not None)
+        )
         self.add_post_set_parameters_callback(self._use_parameters)
         self._settings = parameters.read(self)
         self._queue: RequestQueue | None = None
@@ -466,9 +468,6 @@ class ResolverNode(LifecycleNode):
             self._queue.time_jumped()
 
     # -------------------------------------------------------------------------------------------- parameters
-
-    def _check_parameters(self, changes: list[Parameter]) -> Any:
-        return parameters.check(self, changes, configured=self._queue is not None)
 
     def _use_parameters(self, _: list[Parameter]) -> None:
         if self._queue is None:
