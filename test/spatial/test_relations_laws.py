@@ -13,7 +13,7 @@ from spatial_vlm_ros.spatial.relations import Pairs, measure_set, measure_two
 from spatial_vlm_ros.types import FrameOfReference, Scene, Transform
 
 GROUND = Ground()
-SEEDS = [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12))]
+SEEDS = [*range(4), 7, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (4, 5, 6, 8, 9, 10, 11))]
 EXACT = {"atol": 1e-9}
 ROUNDED = {"atol": 2e-6}  # points are float32
 SIDES = {

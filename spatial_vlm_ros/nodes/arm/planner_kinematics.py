@@ -25,7 +25,7 @@ from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
 from spatial_vlm_ros.parameters import MotionConfig
 from spatial_vlm_ros.types import Pose
 
-_ALL = 0.5  # s for the poses of all ways; each that is not reached takes the solver's whole time, usually 5 to 50 ms
+_ALL = 0.5  # s for the poses of all ways, once one can be reached; each that cannot takes the solver's 5 to 50 ms
 _BETWEEN = 8  # parts of a joint motion at whose ends the tip is looked at
 _TURNED = math.cos(math.radians(3.0))
 _REMEDY = "start MoveIt's move_group with its kinematics service"
@@ -41,30 +41,27 @@ class PlannerKinematics:
         self._fk = Service(bridge, GetPositionFK, f"{space}compute_fk", _REMEDY)
 
     def unreached(self, ways: Sequence[Sequence[Pose]], told: Asked) -> frozenset[int]:
-        """Indices of ways with a pose of `tip_link` that the arm cannot take, whatever stands around it.
-
-        If time runs out before any way was found to be reachable, all are unreachable if at least half were asked for.
-        """
-        end, without, asked = time.monotonic() + _ALL, set[int](), 0
+        """Indices of ways with a pose of `tip_link` that the arm cannot take, whatever stands around it."""
+        end, without = time.monotonic() + _ALL, set[int]()
         if not self._ik.ready():
             return frozenset()
         with contextlib.suppress(PlannerUnavailableError):  # no answer in time
             for number, poses in enumerate(ways):
+                if time.monotonic() > end and len(without) < number:
+                    break
                 seed = RobotState(is_diff=True)
                 for pose in poses:
                     ask = PositionIKRequest(group_name=self._motion.group, ik_link_name=self._motion.tip_link)
                     ask.robot_state, ask.pose_stamped.header = seed, Header(frame_id=pose.frame_id)
                     ask.pose_stamped.pose = pose_message(pose_matrix(pose))
-                    answer = self._ik.call(GetPositionIK.Request(ik_request=ask), end - time.monotonic(), told)
+                    answer = self._ik.call(GetPositionIK.Request(ik_request=ask), _ALL, told)
                     if answer.error_code.val not in (SUCCESS, NO_IK):
                         return frozenset()  # the planner itself reports wrong names and frames
                     if answer.error_code.val == NO_IK:
                         without.add(number)
                         break
                     seed = answer.solution
-                asked = number + 1
-        none = len(without) == asked and 2 * asked >= len(ways)
-        return frozenset(range(len(ways)) if none else without)
+        return frozenset(without)
 
     def is_straight(self, trajectory: Trajectory, near: float, told: Asked) -> bool:
         """Whether a trajectory's tip stays within `near`, metres, of the line between its ends, and hardly rotates."""

@@ -126,7 +126,8 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
     )
 
     def rests(upper: Indices, lower: Indices) -> Array:
-        return layout.relation.contact - np.abs(layout.bottom[upper, None] - layout.top[lower])
+        higher = layout.centre[upper, None, 2] - layout.centre[lower, 2]  # a thin object does not lie on itself
+        return np.minimum(layout.relation.contact - np.abs(layout.bottom[upper, None] - layout.top[lower]), higher)
 
     over_a, over_b = (
         layout.radius[rows] - np.linalg.norm(centre[targets, None] - centre[rows], axis=2) for rows in (first, second)
