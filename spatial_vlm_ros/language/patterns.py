@@ -135,7 +135,7 @@ class Tables:
 
 
 WORDS = Tables(read_table("words"))
-"""All words but those of relations (relations.py) and of verbs (acts.py)."""
+"""All words but those of relations (vocabulary.py) and of verbs (lexicon.py)."""
 
 
 class _Sets:
