@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each method and remedy on real classes of few weights: it learns, is saved so, and goes on after a kill."""
 
-import dataclasses
 import json
 import shutil
 import sys
@@ -326,7 +325,7 @@ def test_sides_are_learnt_and_the_calibration_says_that_the_model_knows_them(tmp
     base = tiny_bases.seeing_folder(tmp_path / "base")
     for number, view in enumerate(tiny_bases.drawn_views(600)):
         told = tuple(label for label in view.relations if label.relation in SIDES)
-        write_group(tmp_path / "frames", "drawn", f"{number:05d}", [dataclasses.replace(view, relations=told)])
+        write_group(tmp_path / "frames", "drawn", f"{number:05d}", [view._replace(relations=told)])
     parts = read_store(tmp_path / "frames", 0)
     settings = AdaptSettings("lora", positions="axial", steps=1500, batch=8, micro=8, rate=3e-3, rank=32)
     made = prepare(*load_base(base, CPU, torch.float32), base, settings)
