@@ -69,10 +69,12 @@ class Alive:
         return f"{self.name} {self._who}"
 
     def end(self) -> None:
-        """Say that it ends, and no more; call it on the executor's thread."""
+        """Say that it ends, and no more; call it on the executor's thread.
+
+        The publisher goes with the node: a reader that loses its writer drops what it has not read.
+        """
         self._timer.cancel()
         self._say(f"{self.text} {_ENDS}")
-        self._node.destroy_publisher(self._publisher)
 
     def _say(self, text: str) -> None:
         if self._node.context.ok():

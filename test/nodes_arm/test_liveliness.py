@@ -91,6 +91,7 @@ try:
     rclpy.spin(node)
 finally:
     shown.end()
+    sys.stdin.read()  # shared memory goes with the process, and what was not read yet with it
 """
 
 
@@ -160,7 +161,7 @@ def test_why_a_process_is_lost_is_known_here_and_of_another_machine_it_is_silent
             executor.spin_once(0.02)
         assert condition()
 
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *where])
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *where], stdin=subprocess.PIPE)
     try:
         spins(lambda: watch.names() == ["/someone"])
         assert not watch.look()
@@ -171,7 +172,7 @@ def test_why_a_process_is_lost_is_known_here_and_of_another_machine_it_is_silent
             spins(lambda: not watch.look())
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown(context=context)
