@@ -23,19 +23,13 @@ from spatial_vlm_ros.errors import InputError, ModelError
 
 @dataclass(frozen=True)
 class Architecture:
-    """Paths of the parts in a model of one class.
-
-    Args:
-        vision: encoder; its inputs are pixels.
-        causal: whether no token of the prompt sees a later one; False for prefix language models.
-        axes: number of axes of a position: 1 = the running index, 3 = time, row, column.
-    """
+    """Paths of the parts in a model of one class."""
 
     vision: str
     projector: str
     language: str
-    causal: bool = True
-    axes: int = 1
+    causal: bool = True  # whether no token of the prompt sees a later one; False for prefix language models
+    axes: int = 1  # of a position: 1 = the running index, 3 = time, row, column
 
 
 _LLAVA = Architecture("model.vision_tower", "model.multi_modal_projector", "model.language_model")
@@ -58,12 +52,8 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 class Parts:
     """Parts of a loaded model.
 
-    Args:
-        projector: module whose output, (..., D), are the image tokens. Their order is the model's own (Qwen2.5-VL: by
-            windows) and is corrected afterwards, so code that needs the order uses `image_tokens_changed`.
-        layers: layers of the decoder, in order; each has `self_attn`.
-        embeddings: (V, D) text embeddings.
-        axes: number of axes of a position: 1 or 3.
+    The projector's output, (..., D), are the image tokens. Their order is the model's own (Qwen2.5-VL: by windows) and
+    is corrected afterwards, so code that needs the order uses `image_tokens_changed`.
     """
 
     model: nn.Module
@@ -71,19 +61,15 @@ class Parts:
     vision: nn.Module
     projector: nn.Module
     language: nn.Module
-    layers: nn.ModuleList
+    layers: nn.ModuleList  # of the decoder, in order; each has `self_attn`
     rotary: nn.Module
-    embeddings: nn.Embedding
+    embeddings: nn.Embedding  # (V, D), of text
     image_token_id: int
     causal: bool
-    axes: int
+    axes: int  # of a position: 1 or 3
 
     def image_columns(self, input_ids: Tensor) -> Tensor:
-        """Mark the positions of image tokens: (B, N) bool.
-
-        Args:
-            input_ids: (B, N) int.
-        """
+        """Mark the positions of image tokens in (B, N) ids: (B, N) bool."""
         columns = input_ids == self.image_token_id
         if not bool(columns.any(dim=-1).all()):
             raise InputError("prompt", "no image token", "an image in each prompt", "build it with the processor")
@@ -91,11 +77,7 @@ class Parts:
 
 
 def parts_of(model: nn.Module) -> Parts:
-    """Find the parts of a transformers model.
-
-    Raises:
-        ModelError: the class is not in ARCHITECTURES, or lacks a part that it should have.
-    """
+    """Find the parts of a transformers model; raises ModelError if its class is not in ARCHITECTURES or lacks one."""
     name, config = type(model).__name__, getattr(model, "config", None)
     kind = str(getattr(config, "model_type", ""))
     found = ARCHITECTURES.get(kind)
@@ -114,9 +96,8 @@ def parts_of(model: nn.Module) -> Parts:
 def grids_of(parts: Parts, inputs: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Return rows and columns of the image tokens in each row of a batch with one image per row.
 
-    Args:
-        inputs: inputs from its processor, or the model's arguments within `generate`. `generate` drops grids once used;
-            they are then read from the position ids of models that count in rows and columns.
+    Inputs are those of the processor, or the model's arguments within `generate`, which drops grids once used; they are
+    then read from the position ids of models that count in rows and columns.
     """
     counts = parts.image_columns(inputs["input_ids"]).sum(dim=-1).tolist()
     told = inputs.get("image_grid_thw")
@@ -157,11 +138,8 @@ Change = Callable[[Tensor, int], Tensor]
 def image_tokens_changed(parts: Parts, change: Change, later: bool = True) -> Iterator[None]:
     """Within this context, change the image tokens that enter the language model; positions and text stay.
 
-    Features that a model adds to the same tokens in later layers (Qwen3-VL) are changed in the same way. Decoding steps
-    have no image and are not changed.
-
-    Args:
-        change: called for each row of the batch, and again for each later layer that gets features.
+    `later`: whether features that a model adds to the same tokens in later layers (Qwen3-VL) are changed, too, by
+    another call for each. Decoding steps have no image and are not changed.
     """
     found: dict[str, Tensor] = {}
 

@@ -2,8 +2,8 @@
 """Rotary positions: angles of tokens on a line, on a grid, and in time, row and column.
 
 For a head of size D, element i rotates with element i + D/2 (the pairing of GPT-NeoX and LLaMA), so D/2 angles are
-repeated. Each pair rotates by one angle; therefore the product of a rotated query and a rotated key depends only on
-their offset, and lengths stay (`research/offsets.py` measures both). With f_j = base^(-2j/D):
+repeated. Thus the product of a rotated query and key depends only on their offset, and lengths stay
+(`research/offsets.py` measures both). With f_j = base^(-2j/D):
 
 - line (Su et al. 2021): D/2 frequencies f_j at the running index;
 - axial, as in the vision towers of Qwen2-VL (Wang et al. 2024): D/4 frequencies base^(-2j/(D/2)) for the row, the same
@@ -28,13 +28,7 @@ def frequencies(size: int, base: float = BASE, device: torch.device | None = Non
 
 
 def angles_at(ids: Tensor, speeds: Tensor, axes: Tensor) -> Tensor:
-    """Compute angles of tokens: (..., N, D) float32, radians.
-
-    Args:
-        ids: (A, ..., N) place of each token along each axis.
-        speeds: (D/2,) float32, radians per step of each pair of elements.
-        axes: (D/2,) int, the axis along which each pair turns, 0 to A - 1.
-    """
+    """(..., N, D) radians of tokens at `ids` (A, ..., N), each pair turned by its speed (D/2,) along its axis."""
     theta = ids.movedim(0, -1).float()[..., axes] * speeds
     return torch.cat([theta, theta], dim=-1)
 
@@ -58,10 +52,7 @@ def interleaved_axes(sections: tuple[int, ...]) -> Tensor:
 
 
 def default_sections(size: int, interleaved: bool) -> tuple[int, int, int]:
-    """Return sections for a head of this size, in the proportions published for size 128.
-
-    For 128, Qwen2-VL has (16, 24, 24) and Qwen3-VL, interleaved, (24, 20, 20). Rounding remainders go to time.
-    """
+    """Sections for a head of this size, as published for 128: (16, 24, 24), interleaved (24, 20, 20); rest to time."""
     space = size * 5 // 32 if interleaved else size * 3 // 16
     return size // 2 - 2 * space, space, space
 
@@ -76,12 +67,7 @@ def grid_angles(height: int, width: int, size: int, device: torch.device) -> Ten
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate queries or keys: (..., N, D).
-
-    Args:
-        x: (..., N, D) queries or keys.
-        angles: (N, D) or (..., N, D).
-    """
+    """Rotate queries or keys (..., N, D) by angles (N, D) or (..., N, D)."""
     half = x.shape[-1] // 2
     turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
     return x * angles.cos() + turned * angles.sin()

@@ -71,42 +71,25 @@ _LARGEST_LOG = 6.0  # largest logarithm of a side in cells
 
 @dataclass(frozen=True, eq=False)
 class RawOutput:
-    """Network output for P phrases and one image; shapes as in model.CompactOutput.
+    """Network output for P phrases and one image; shapes as in model.CompactOutput."""
 
-    Args:
-        heat: (P, h, w) logits.
-        box: (P, 4, h, w).
-        kernel: (P, K, h, w).
-        prototypes: (K - 3, H/4, W/4).
-        rival: (P, h, w) logit, _LEAST_RIVAL or more, of the best label that the phrase does not mean; None if no labels
-            were asked.
-    """
-
-    heat: Array
-    box: Array
-    kernel: Array
-    prototypes: Array
-    rival: Array | None = None
+    heat: Array  # (P, h, w) logits
+    box: Array  # (P, 4, h, w)
+    kernel: Array  # (P, K, h, w)
+    prototypes: Array  # (K - 3, H/4, W/4)
+    rival: Array | None = None  # (P, h, w) logit of the best label that the phrase does not mean; None: no labels asked
 
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """An object found under one phrase.
-
-    Args:
-        score: probability that the phrase names it.
-        box_xyxy: (4,) pixels of the image, inside it.
-        cell: row and column of its centre's cell.
-        evidence: logit of the phrase in that cell, and of its best rival (0 if no labels were asked).
-        input_box: (4,) the same box in pixels of the model's input.
-    """
+    """An object found under one phrase."""
 
     phrase: int
-    score: float
-    box_xyxy: tuple[float, float, float, float]
-    cell: tuple[int, int]
-    evidence: tuple[float, float]
-    input_box: tuple[float, float, float, float]
+    score: float  # probability that the phrase names it
+    box_xyxy: tuple[float, float, float, float]  # pixels of the image, inside it
+    cell: tuple[int, int]  # row and column of its centre's cell
+    evidence: tuple[float, float]  # logits of the phrase and of its best rival there (0 without labels)
+    input_box: tuple[float, float, float, float]  # the same box in pixels of the model's input
 
 
 def check_output(output: RawOutput, phrases: int, spec: CompactSpec, model: str) -> None:
@@ -148,8 +131,8 @@ def with_rivals(output: RawOutput, phrases: Sequence[str], spec: CompactSpec) ->
 def probabilities(output: RawOutput, spec: CompactSpec) -> npt.NDArray[np.float64]:
     """(P, h, w) probabilities that an object of a phrase is centred in a cell.
 
-    The logistic function of a line in two logits, the phrase's and its best rival's: an object that looks like a bowl
-    but also like a plate is less likely a bowl.
+    The logistic function of a line in the logits of the phrase and of its best rival: what looks like a bowl but also
+    like a plate is less likely a bowl.
     """
     line = spec.score_scale * output.heat.astype(np.float64) + spec.score_shift
     if output.rival is not None:
@@ -158,11 +141,7 @@ def probabilities(output: RawOutput, spec: CompactSpec) -> npt.NDArray[np.float6
 
 
 def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float) -> list[Instance]:
-    """Find the objects of an output, best first for each phrase.
-
-    Args:
-        least: probability from which an object is reported.
-    """
+    """Find the objects of an output whose probability is at least `least`, best first for each phrase."""
     found: list[Instance] = []
     chance = probabilities(output, spec)
     most = np.array((box.inner_width, box.inner_height), np.float64)
@@ -196,11 +175,7 @@ def instances(output: RawOutput, box: Letterbox, spec: CompactSpec, least: float
 
 
 def masks(found: list[Instance], output: RawOutput, box: Letterbox) -> list[Mask]:
-    """Make the mask of each object at image size, inside its box; the whole box if the mask is empty.
-
-    Returns:
-        (H, W) bool for each object.
-    """
+    """(H, W) bool mask of each object at image size, inside its box; the whole box if the mask is empty."""
     made = []
     rows, columns = box.inner_height / MASK_STRIDE, box.inner_width / MASK_STRIDE
     height, width = int(np.ceil(rows)), int(np.ceil(columns))

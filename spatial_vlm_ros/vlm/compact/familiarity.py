@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distance of an image from a compact model's training images, by features of the model's own backbone. No torch.
 
-It is the Mahalanobis distance of the mean features at stride 16 from those of the training images, divided by the
-square root of their number (Lee et al. 2018, "A Simple Unified Framework for Detecting Out-of-Distribution Samples",
-use it for classes; here there is one class). The covariance is shrunk towards a multiple of the identity (as in Ledoit
-& Wolf 2004, here with a fixed weight). The limit is a quantile of the distances of simulated images outside the
-training set; it uses no photographs.
+The Mahalanobis distance of the mean features at stride 16, divided by the square root of their number (Lee et al. 2018,
+"A Simple Unified Framework for Detecting Out-of-Distribution Samples", here with one class). The covariance is shrunk
+towards a multiple of the identity (Ledoit & Wolf 2004, here with a fixed weight). The limit is a quantile of the
+distances of simulated images outside the training set; it uses no photographs.
 """
 
 from __future__ import annotations
@@ -34,15 +33,10 @@ _Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """Statistics of the features of training images.
+    """Statistics of the features of training images."""
 
-    Args:
-        mean: (D,) float64.
-        precision: (D, D) float64, inverse of their covariance.
-    """
-
-    mean: _Array
-    precision: _Array
+    mean: _Array  # (D,)
+    precision: _Array  # (D, D), inverse of their covariance
     limit: float
 
     def __post_init__(self) -> None:
@@ -53,11 +47,7 @@ class Familiarity:
             raise InputError("familiarity", got, "(D,), (D, D) and a positive limit, all finite", _REPAIR)
 
     def distance(self, features: _Array) -> float:
-        """Distance of one image; about 0.5 to 1 for images like the training images.
-
-        Args:
-            features: (D,) result of `pooled`.
-        """
+        """Distance of one image from its (D,) `pooled` features; about 0.5 to 1 for images like the training images."""
         if features.shape != self.mean.shape:
             got, expected = f"{features.shape}", f"{self.mean.shape}"
             raise InputError("features of the image", got, expected, _REPAIR)
@@ -96,12 +86,7 @@ def pooled(features: npt.NDArray[np.float32], box: Letterbox) -> _Array:
 
 
 def fitted(training: _Array, calibration: _Array) -> Familiarity:
-    """Fit the statistics.
-
-    Args:
-        training: (N, D) features of training images, N >= 2.
-        calibration: (M, D) features of other simulated images, M >= 1.
-    """
+    """Fit the statistics to features of training images (N, D), N >= 2, and of other simulated images (M, D)."""
     if len(training) < 2 or not len(calibration):
         got = f"{len(training)} training and {len(calibration)} calibration images"
         raise InputError(

@@ -2,9 +2,8 @@
 """The compact grounding model: it encodes the image once, then searches it for each phrase. Its export to ONNX.
 
 Heat-maps of centres with offsets and sizes follow CenterNet (Zhou, Wang & Krähenbühl 2019); masks are linear in
-prototypes and position (prototypes: YOLACT, Bolya et al. 2019; relative position: CondInst, Tian et al. 2020). The
-configuration is in the format that transformers saves and loads. Image size is fixed in the export, the number of
-phrases is not.
+prototypes and position (prototypes: YOLACT, Bolya et al. 2019; relative position: CondInst, Tian et al. 2020). Image
+size is fixed in the export, the number of phrases is not.
 """
 
 from __future__ import annotations
@@ -29,20 +28,14 @@ from spatial_vlm_ros.vlm.rotary import grid_angles, rotate
 
 
 class CompactConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """Sizes of the network. All fields of its CompactSpec are attributes, too.
-
-    Args:
-        channels: channels of the features at strides 4, 8 and 16.
-        attention_layers: transformer blocks at stride 16.
-        phrase_size: size of a phrase's embedding.
-    """
+    """Sizes of the network, in the format of transformers. All fields of its CompactSpec are attributes, too."""
 
     model_type = "spatial_vlm_compact"
 
-    channels: list[int] | tuple[int, ...] = (48, 96, 160)
-    attention_layers: int = 2
+    channels: list[int] | tuple[int, ...] = (48, 96, 160)  # of the features at strides 4, 8, 16
+    attention_layers: int = 2  # transformer blocks at stride 16
     attention_heads: int = 4
-    phrase_size: int = 128
+    phrase_size: int = 128  # of a phrase's embedding
     head_size: int = 64
 
     @property
@@ -102,10 +95,7 @@ class RotaryBlock(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Images (B, 3, H, W) in -1..1 → features at strides 8 (B, C1, …), 4 (B, C0, …) and 16 (B, C2, …).
-
-    The features at stride 16 are those before the transformer blocks.
-    """
+    """Images (B, 3, H, W) in -1..1 → features (B, C, …) at strides 8, 4 and (before the transformer blocks) 16."""
 
     def __init__(self, channels: tuple[int, int, int], layers: int, heads: int) -> None:
         super().__init__()
@@ -155,10 +145,7 @@ class PhraseEncoder(nn.Module):
 
 
 class ConditionedHead(nn.Module):
-    """Image features and phrases → heat-map, box and mask kernel of each cell.
-
-    The phrase scales and shifts channels (FiLM, Perez et al. 2018) before and after a mixing layer.
-    """
+    """Image features and phrases, by FiLM (Perez et al. 2018) → heat-map, box and mask kernel of each cell."""
 
     def __init__(self, given: int, size: int, phrase_size: int, kernel: int) -> None:
         super().__init__()
@@ -180,21 +167,13 @@ _PRIOR = 0.01  # initial share of cells that are a centre (Lin et al. 2017, foca
 
 
 class CompactOutput(NamedTuple):
-    """Model output for Q pairs of image and phrase, in cells of h × w = (H/8) × (W/8).
+    """Model output for Q pairs of image and phrase, in cells of h × w = (H/8) × (W/8)."""
 
-    Args:
-        heat: (Q, h, w) logits that an object of the phrase has its centre in the cell.
-        box: (Q, 4, h, w) centre minus cell centre (x, y; cells), logarithm of width and height (cells).
-        kernel: (Q, K, h, w) weights that combine the prototypes into a mask.
-        prototypes: (B, K - 3, H/4, W/4).
-        features: (B, D, H/16, W/16) of the backbone, for `familiarity`.
-    """
-
-    heat: Tensor
-    box: Tensor
-    kernel: Tensor
-    prototypes: Tensor
-    features: Tensor
+    heat: Tensor  # (Q, h, w) logits that an object of the phrase has its centre in the cell
+    box: Tensor  # (Q, 4, h, w) centre minus cell centre (x, y; cells), logarithm of width and height (cells)
+    kernel: Tensor  # (Q, K, h, w) weights that combine the prototypes into a mask
+    prototypes: Tensor  # (B, K - 3, H/4, W/4)
+    features: Tensor  # (B, D, H/16, W/16) of the backbone, for `familiarity`
 
 
 class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
@@ -234,12 +213,9 @@ class CompactModel(PreTrainedModel):  # type: ignore[no-untyped-call]
             nn.init.zeros_(module.bias)
 
     def forward(self, pixels: Tensor, words: Tensor, image: Tensor | None = None) -> CompactOutput:
-        """Search images for phrases.
+        """Search (B, 3, H, W) float32 letterboxed images, 0 to 255, for (Q, L) int64 phrases from `spec.encode`.
 
-        Args:
-            pixels: (B, 3, H, W) float32, 0 to 255, RGB, letterboxed to the spec's size.
-            words: (Q, L) int64 from `spec.encode`.
-            image: (Q,) int64, index of the image for each phrase; None = there is only one image.
+        `image`: (Q,) int64, index of the image for each phrase; None if there is only one.
         """
         middle, fine, coarse = self.backbone(pixels / 127.5 - 1.0)
         projected = self.head.project(middle)  # does not depend on the phrase
@@ -256,13 +232,9 @@ _REPAIR = "pass a writable path for the ONNX file"
 
 
 def export(model: CompactModel, folder: Path, spec: CompactSpec | None = None) -> Path:
-    """Write a model as config.json, model.safetensors and model.onnx.
+    """Write config.json, model.safetensors and model.onnx, with another `spec` if one is given; return the ONNX file.
 
-    Args:
-        spec: input size, names and calibration of the scores; all else as in the model. None = as in its configuration.
-
-    Returns:
-        The ONNX file: pixels (1, 3, H, W) float32 and words (P, L) int64 → the fields of CompactOutput.
+    It maps pixels (1, 3, H, W) float32 and words (P, L) int64 to the fields of CompactOutput.
     """
     if spec is not None:
         model.config.update(_as_json(spec))
@@ -279,8 +251,7 @@ def write_onnx(
 ) -> None:
     """Write a module, which is moved to the CPU and set to evaluation mode, as one ONNX file without traces.
 
-    Args:
-        shapes: name of each argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
+    `shapes`: argument of `forward` → dimension → torch.export.Dim; {} if all are fixed.
     """
     module.train(False)
     try:
@@ -304,10 +275,7 @@ def write_onnx(
 
 
 def strip_traces(path: Path) -> None:
-    """Remove documentation and metadata from an ONNX file, in place; its results stay bit-identical.
-
-    The exporter writes the Python stack of each operation there, with paths of the exporting machine.
-    """
+    """Remove metadata (stacks and paths of the exporting machine) from an ONNX file; its results stay bit-identical."""
     try:
         import onnx
         from google.protobuf.message import DecodeError

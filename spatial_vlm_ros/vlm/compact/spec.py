@@ -25,24 +25,16 @@ _REPAIR = "export the model again with `spatial-vlm train`"
 
 @dataclass(frozen=True)
 class CompactSpec:
-    """Sizes and words of one model.
+    """Sizes and words of one model; width and height of the input in pixels, multiples of 16."""
 
-    Args:
-        words: the word list; a word's number is its index plus one (0 is padding).
-        width: width of the input, pixels, a multiple of 16.
-        height: height of the input, pixels, a multiple of 16.
-        length: most words of a phrase; the head noun and the words nearest to it are kept.
-        score_scale: slope of the line that maps heat-map logits to probabilities.
-    """
-
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # a word's number is its index plus one (0 is padding)
     width: int = 320
     height: int = 240
     buckets: int = 64
-    length: int = 6
+    length: int = 6  # most words of a phrase: the head noun and the words nearest to it
     prototypes: int = 16
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    score_scale: float = 1.0
+    score_scale: float = 1.0  # slope of the line from heat-map logits to probabilities
     score_rival: float = 0.0
     score_shift: float = 0.0
     domain: ModelDomain = "simulated"
@@ -156,11 +148,7 @@ def _forms(word: str) -> tuple[str, ...]:
 
 
 def encode(phrases: Sequence[str], spec: CompactSpec) -> npt.NDArray[np.int64]:
-    """Encode phrases as (P, length) int64, with PADDING after the last word.
-
-    Args:
-        phrases: P phrases such as "red cup"; the last word is the head.
-    """
+    """Encode phrases such as "red cup" (the last word is the head): (P, length) int64, PADDING at the end."""
     numbers = np.full((len(phrases), spec.length), PADDING, np.int64)
     for row, phrase in enumerate(phrases):
         words = phrase_words(phrase)

@@ -21,23 +21,15 @@ class CandidateScorer:
     """Answers with the candidate of the largest mean log-likelihood per token, after the prompt.
 
     The model sees the question, then "Answer with one of: a, b." in the order of the candidates. A candidate is
-    tokenized by itself and appended to the prompt's tokens, so its tokens do not depend on how the whole text would be
-    split. The prompt is run once; each candidate continues from its keys and values, as in decoding.
+    tokenized by itself and appended to the prompt's tokens. The prompt is run once; each candidate continues from its
+    keys and values, as in decoding.
 
     Args:
-        model: model of a class that `parts_of` knows.
-        processor: its processor, with `tokenizer`.
-        template: prompt with the field "{question}" and the image token; empty = the processor's chat template.
+        template: prompt with "{question}" and the image token; empty = the processor's chat template.
         lead: text before each candidate, for tokenizers that need a space there.
-        answering: gives, for the (1, N) `input_ids` of a prompt, a context manager around its run, as `one_row` of
-            remedies.attention_scaling does; None = none.
-        square: whether images are padded to a square first, like the model's training images; always done if its
-            processor would crop their sides.
+        answering: (1, N) `input_ids` of a prompt → a context around its run (remedies.attention_scaling.one_row).
+        square: whether images are padded to a square first; always done if the processor would crop their sides.
         batch: questions per forward pass; see `scores_of`.
-
-    Raises:
-        ModelError: a model of another class.
-        InputError: a template without the field, or no template for a processor without a chat template.
     """
 
     def __init__(
@@ -60,16 +52,7 @@ class CandidateScorer:
         self._square = square or cuts_sides(processor.image_processor)
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Return the most likely candidate; on a tie the first.
-
-        Args:
-            question: question without the candidates.
-            choices: the choices in the order in which the model sees them.
-
-        Raises:
-            InputError: no candidate, or one without tokens.
-            ModelError: likelihoods that are not finite.
-        """
+        """Return the most likely candidate, shown to the model in this order; on a tie the first."""
         scores = self.scores(rgb, question, choices)
         return choices[int(torch.tensor(scores).argmax())]
 
@@ -78,22 +61,15 @@ class CandidateScorer:
         return self.scores_of([(rgb, question, choices)])[0]
 
     def scores_of(self, asked: Sequence[tuple[Rgb, str, Sequence[str]]], among: bool = False) -> list[list[float]]:
-        """Return the `scores` of several questions.
+        """Return the `scores` of several questions (image, question, candidates).
 
-        Up to `batch` questions share a forward pass if their prompts and images have equal sizes, as questions do that
-        differ only in the order of the candidates. Then nothing is padded, and positions are the same as for single
-        questions. Other questions run one by one; so do all questions if attention is scaled or if memory does not
-        suffice for several.
+        Up to `batch` questions share a forward pass if their prompts and images have equal sizes, so nothing is padded.
+        Other questions run one by one; so do all if attention is scaled or memory does not suffice for several.
 
         Args:
-            asked: image, question and candidates of each.
-            among: whether to return, instead of the mean per token, the log probability of each candidate among the
-                candidates: at each token only tokens that continue a candidate count. Extra or certain tokens then do
-                not matter. If a candidate is the beginning of another one, this is not possible, and means are
-                returned.
-
-        Raises:
-            InputError, ModelError: as `answer`.
+            among: return, instead of the mean per token, the log probability of each candidate among the candidates: at
+                each token only tokens that continue a candidate count. Means, if a candidate is the beginning of
+                another one.
         """
         if not all(choices for _, _, choices in asked):
             raise InputError("candidates", "none", "one or more")
@@ -121,11 +97,9 @@ class CandidateScorer:
     def _told(
         self, together: dict[str, Any], answers: Mapping[str, Tensor], among: Mapping[str, list[list[int]]] | None
     ) -> dict[str, list[float]] | None:
-        """Likelihoods of each answer after each prompt; None if memory does not suffice for several prompts.
+        """Likelihoods of each answer (1, M tokens) after each prompt; None if memory does not suffice for several.
 
-        Args:
-            answers: answer → (1, M) tokens.
-            among: answer → M lists of the tokens that count at each position; None = all, and means are returned.
+        `among`: answer → M lists of the tokens that count at each position; None = all, and means are returned.
         """
         found = {}
         try:
@@ -167,11 +141,7 @@ class CandidateScorer:
         }
 
     def seen_size(self, rgb: Rgb) -> tuple[int, int]:
-        """Return (width, height) in pixels of an image as the processor resizes it, for models with patch grids (Qwen).
-
-        Raises:
-            InputError: the processor gives no grid of patches.
-        """
+        """Return (width, height), pixels, of an image resized by the processor of a model with patch grids (Qwen)."""
         images = self.processor.image_processor
         told = images(images=[Image.fromarray(rgb)], return_tensors="pt").get("image_grid_thw")
         if told is None:
@@ -209,19 +179,7 @@ class CandidateScorer:
         return finite(type(self.model).__name__, logits.float()).log_softmax(-1)
 
     def continuation(self, rgb: Rgb, words: str, text: str) -> tuple[float, bool]:
-        """Return the likelihood of a text after a whole prompt.
-
-        Args:
-            words: whole prompt; only the chat template is added.
-            text: text that follows the prompt.
-
-        Returns:
-            Mean log-likelihood per token of the text, and whether greedy decoding would write it.
-
-        Raises:
-            InputError: a text without tokens.
-            ModelError: likelihoods that are not finite.
-        """
+        """Mean log-likelihood per token of a text after a whole prompt, and whether greedy decoding would write it."""
         inputs = self.asked(rgb, words)
         answer = self.tokens(text, inputs["input_ids"].device)
         with torch.no_grad():
@@ -238,13 +196,9 @@ class CandidateScorer:
 
 
 def continuations(answers: Mapping[str, Tensor]) -> dict[str, list[list[int]]] | None:
-    """List, for each answer and position, the tokens that continue an answer with the same beginning.
+    """List, for each answer (1, M tokens) and position, the tokens that continue an answer with the same beginning.
 
-    Args:
-        answers: (1, M) tokens of each.
-
-    Returns:
-        M lists for each answer; None if an answer is the beginning of another one.
+    None if an answer is the beginning of another one.
     """
     tokens = {choice: answer[0].tolist() for choice, answer in answers.items()}
     found: dict[str, list[list[int]]] = {}

@@ -33,18 +33,10 @@ SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape in an image.
+    """A shape in an image; x, y of its centre and radius of the circle around it in pixels, from the top left."""
 
-    Args:
-        shape: one of SHAPES.
-        colour: one of COLOURS.
-        x: position of its centre, pixels from the left.
-        y: position of its centre, pixels from the top.
-        radius: radius of the circle around it, pixels.
-    """
-
-    shape: str
-    colour: str
+    shape: str  # one of SHAPES
+    colour: str  # one of COLOURS
     x: float
     y: float
     radius: float

@@ -60,17 +60,11 @@ def look_inside(
     effort: Effort | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Inside, dict[str, Rgb]]:
-    """Take all measurements of `Inside`, and draw images of attention.
+    """Take all measurements of `Inside`, and draw the last token's attention beside each image, by the question's key.
 
     The text before the image in a prompt counts as system prompt, because it comes from the template. Attention and
-    positions are measured on the first questions of each kind: the balance is a mean over them, and the rotated keys
-    are measured one after the other.
-
-    A measurement that fails, for lack of memory or without a grid of image tokens, is left out with its reason; the
-    others are still made.
-
-    Returns:
-        The numbers, and key of a question → its image beside a map of the last token's attention.
+    positions are measured on the first questions of each kind. A measurement that fails, for lack of memory or without
+    a grid of image tokens, is left out with its reason.
     """
     effort, parts = effort or Effort(), scorer.parts
     items = [one.item for one in examined]

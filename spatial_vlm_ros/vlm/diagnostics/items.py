@@ -2,14 +2,13 @@
 """Questions with candidates about drawn images, for and against what a model may know without looking.
 
 Positions of shapes follow the two-dimensional set of Qi et al. (2025), Beyond Semantics: two to six shapes; named by
-colour, by shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Images and wording are
-our own. Items come in groups with one question and the same candidates in the same order, and each candidate is the
-truth of exactly one of them, so only the image decides the answer.
+colour, by shape or by both; absolute ("What colour is the shape at the bottom?") and relative. Items come in groups
+with one question and the same candidates in the same order, and each candidate is the truth of exactly one of them, so
+only the image decides the answer.
 
-Depth: on bare ground, the farther object is also higher in the image, and objects of one size look smaller when far. A
-model may know only that. So each group has every combination of three properties: which object is the answer, whether
-the farther one is higher in the image ("usual") or lower, and whether the nearer one looks larger or smaller. This
-follows Why Far Looks Up (2026), which splits accuracy by height in the image.
+Depth: on bare ground, the farther object is also higher in the image, and looks smaller. A model may know only that. So
+each group has every combination of: which object is the answer, whether the farther one is higher in the image
+("usual") or lower, and whether the nearer one looks larger or smaller (as Why Far Looks Up, 2026, splits accuracy).
 """
 
 from __future__ import annotations
@@ -40,27 +39,18 @@ class Answerer(Protocol):
     """Answers a question about an image with one of given candidates: a model, a server, or a test's own class."""
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Return one of the choices.
-
-        Args:
-            question: question without the candidates.
-            choices: the choices in the order in which the model is to see them.
-        """
+        """Return one of the choices, shown to the model in this order after the question."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class ItemPrompt:
-    """One question with its candidates.
-
-    Args:
-        truth: one of the choices; None if the image does not show it.
-    """
+    """One question with its candidates."""
 
     rgb: Rgb
     question: str
     choices: tuple[str, ...]
-    truth: str | None
+    truth: str | None  # one of the choices; None if the image does not show it
 
     def __post_init__(self) -> None:
         if len(self.choices) < 2 or len(set(self.choices)) < len(self.choices):
@@ -71,25 +61,17 @@ class ItemPrompt:
 
 @dataclass(frozen=True, eq=False)
 class ProbeItem:
-    """A question with the data for its controls.
-
-    Args:
-        kind: "absolute" (where in the image), "relative" (where from another object), "depth" (which is farther).
-        axis: axis along which the truth lies.
-        mirror: answer → the consistent answer once left and right are exchanged; answers that are not listed stay.
-        flip: likewise with top and bottom exchanged; None if such an image has no meaning.
-        swapped: the question with its two objects exchanged along depth, for which the other answer is true.
-    """
+    """A question with the data for its controls."""
 
     key: str
     group: str
-    kind: Kind
-    axis: Axis
+    kind: Kind  # where in the image; where from another object; which is farther
+    axis: Axis  # along which the truth lies
     plain: ItemPrompt
     paraphrase: str
-    mirror: Mapping[str, str] = field(default_factory=dict)
-    flip: Mapping[str, str] | None = field(default_factory=dict)
-    swapped: Rgb | None = None
+    mirror: Mapping[str, str] = field(default_factory=dict)  # answer → that with left and right exchanged, if another
+    flip: Mapping[str, str] | None = field(default_factory=dict)  # likewise with top and bottom; None: no meaning
+    swapped: Rgb | None = None  # its two objects exchanged along depth: the other answer is true
     cues: Mapping[str, bool] = field(default_factory=dict)
 
     @property
@@ -162,23 +144,14 @@ _SIDE_SHADE, _FRONT_SHADE = 0.72, 0.86
 
 @dataclass(frozen=True)
 class DrawnObject:
-    """A block or a cylinder.
+    """A block or a cylinder on the table; metres."""
 
-    Args:
-        shape: "block" or "cylinder".
-        colour: one of COLOURS.
-        x: position of its centre, metres to the right.
-        y: position of its centre, metres away from the camera, along the table.
-        lift: height of its foot above the table, metres; above 0 it stands on a grey stand.
-        size: its width, depth and height, metres.
-    """
-
-    shape: str
-    colour: str
-    x: float
-    y: float
-    lift: float
-    size: float
+    shape: str  # "block" or "cylinder"
+    colour: str  # one of COLOURS
+    x: float  # of its centre, to the right
+    y: float  # of its centre, away from the camera, along the table
+    lift: float  # height of its foot above the table; above 0 it stands on a grey stand
+    size: float  # width, depth and height
 
     @property
     def middle(self) -> Floats:
@@ -197,11 +170,7 @@ class DrawnObject:
 
 
 def in_camera(points: Floats) -> Floats:
-    """Transform points from the table frame to the optical frame: (N, 3) metres, right, down, forward.
-
-    Args:
-        points: (N, 3) metres, table frame.
-    """
+    """Transform (N, 3) points from the table frame to the optical frame: metres, right, down, forward."""
     x, y, z = points[:, 0], points[:, 1], points[:, 2] - CAMERA_HEIGHT
     sine, cosine = math.sin(PITCH), math.cos(PITCH)
     return np.stack([x, -cosine * z - sine * y, cosine * y - sine * z], axis=1)
@@ -383,12 +352,7 @@ _AGAIN = {
 
 
 def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
-    """Make as many items as shapes: "What colour is the shape on the left?".
-
-    Args:
-        place: a key of PLACES.
-        count: shapes in each image, FEWEST to MOST.
-    """
+    """Make an item for each of `count` shapes (FEWEST to MOST): "What colour is the shape on the left?"."""
     kinds = _looks(count, rng)
     names = [_name(*look, naming) for look in kinds]
     order = rng.permutation(count)
@@ -412,11 +376,7 @@ def absolute_group(key: str, place: str, naming: Naming, count: int, rng: np.ran
 
 
 def relative_group(key: str, naming: Naming, count: int, rng: np.random.Generator) -> list[ProbeItem]:
-    """Make four items "Where is the red shape, seen from the blue shape?": left, right, above, below.
-
-    Args:
-        count: shapes in each image, FEWEST to MOST; the question is about the first two.
-    """
+    """Make four items "Where is the red shape, seen from the blue shape?": left, right, above, below."""
     kinds = _looks(count, rng)
     one, other = (_name(*look, naming) + (" shape" if naming == "colour" else "") for look in kinds[:2])
     choices = tuple(str(word) for word in rng.permutation(list(PLACES)))
@@ -496,20 +456,11 @@ def _outermost(shapes: list[Shape], place: str) -> int:
 
 @dataclass(frozen=True)
 class Amount:
-    """Number of questions.
+    """Number of groups of questions of each kind."""
 
-    Args:
-        absolute: number of groups; group i asks for side i mod 4, with 2 to 6 shapes and as many items.
-        relative: number of groups of four items.
-        depth: number of groups of eight items.
-
-    Raises:
-        InputError: a number below 0, or no group at all.
-    """
-
-    absolute: int = 24
-    relative: int = 24
-    depth: int = 12
+    absolute: int = 24  # group i asks for side i mod 4, with 2 to 6 shapes and as many items
+    relative: int = 24  # of four items
+    depth: int = 12  # of eight items
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -2,15 +2,13 @@
 """What happens to image tokens inside a model: attention, norms, permuted or pooled tokens, and turned keys.
 
 Attention is computed from the last query and all keys of each layer, which an attention implementation of our own
-records before it runs the model's usual one. Memory holds one row per layer, not the square matrices of
-`output_attentions`.
+records before it runs the model's usual one: one row per layer, not the square matrices of `output_attentions`.
 
-In the test with permuted or pooled tokens contents move and positions stay. A model whose answers hardly change uses
-its image tokens as an unordered bag.
+Where tokens are permuted or pooled, contents move and positions stay. A model whose answers hardly change uses its
+image tokens as an unordered bag.
 
-Turned keys: in the last row of a prompt, the keys of image tokens are rotated by an extra step φ of position; the
-query, all other keys and the contents of the tokens stay. With a = softmax(l), and α_V and α_T the attention on rotated
-and on other tokens,
+Turned keys: in the last row of a prompt, the keys of image tokens are rotated by an extra step φ of position; all else
+stays. With a = softmax(l), and α_V and α_T the attention on rotated and on other tokens,
 
     g_V = sum over rotated tokens of (a / α_V) · dl/dφ,    g_T likewise over the others,
 
@@ -55,20 +53,13 @@ _found: dict[nn.Module, Row] = {}
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """The last query of one layer and its keys, positions included.
+    """The last query of one layer and its keys, positions included; float64."""
 
-    Args:
-        query: (heads, D) float64.
-        keys: (heads, N, D) float64.
-        bias: (N,) float64, added to the logits: 0, or minus infinity for a masked token.
-        softcap: bound of the logits' size, as in Gemma 2; 0 = none.
-    """
-
-    query: Tensor
-    keys: Tensor
-    bias: Tensor
+    query: Tensor  # (heads, D)
+    keys: Tensor  # (heads, N, D)
+    bias: Tensor  # (N,), added to the logits: 0, or minus infinity for a masked token
     scaling: float
-    softcap: float
+    softcap: float  # bound of the logits' size, as in Gemma 2; 0 = none
 
     @property
     def weights(self) -> Tensor:
@@ -115,11 +106,7 @@ AttentionMaskInterface.register(_NAME, sdpa_mask)  # without it no mask is made,
 
 
 def attention_map(parts: Parts, inputs: Mapping[str, Any]) -> Array:
-    """Compute the attention of a prompt's last token over the image, mean over heads.
-
-    Returns:
-        (L, rows, columns) float64; each layer sums to the share of its attention on the image.
-    """
+    """(L, rows, columns) attention of a prompt's last token on the image, mean of heads; a layer sums to its share."""
     rows, columns = rows_of(parts, inputs), parts.image_columns(inputs["input_ids"])[0].cpu()
     mean = torch.stack([row.weights.mean(0)[columns] for row in rows])
     return mean.reshape(len(rows), *grids_of(parts, inputs)[0]).numpy()
@@ -132,25 +119,15 @@ class Balance:
     CMB = sum over image tokens of a / sum over image and text tokens of a, of the query that writes the first token of
     the answer. Source: Qi et al. (2025), Beyond Semantics, who leave the system prompt out. It can take most of the
     attention, so both ways of counting are reported.
-
-    Args:
-        with_system: (L, heads) float64; all tokens but the image's count as text.
-        without_system: (L, heads) float64; the tokens of the system prompt are ignored. None if the caller did not mark
-            them. NaN where all attention was on them.
-        steps: tokens of the answer that are written.
     """
 
-    with_system: Array
-    without_system: Array | None
-    steps: int = 1
+    with_system: Array  # (L, heads); all tokens but the image's count as text
+    without_system: Array | None  # None if it is not marked; NaN where all attention was on it
+    steps: int = 1  # tokens of the answer that are written
 
 
 def modality_balance(parts: Parts, inputs: Mapping[str, Any], system: npt.NDArray[np.bool_] | None = None) -> Balance:
-    """Measure CMB for one prompt.
-
-    Args:
-        system: (N,) bool, tokens of the system prompt.
-    """
+    """Measure CMB for one prompt; `system`: (N,) bool, tokens of the system prompt."""
     image = parts.image_columns(inputs["input_ids"])[0].cpu().numpy()
     if system is not None and (system.shape != image.shape or bool((system & image).any())):
         got = f"{system.shape}, {int((system & image).sum()) if system.shape == image.shape else 0} of the image"
@@ -166,15 +143,11 @@ def modality_balance(parts: Parts, inputs: Mapping[str, Any], system: npt.NDArra
 
 @dataclass(frozen=True)
 class Loudness:
-    """Mean Euclidean norms at the input of the decoder.
-
-    Args:
-        ratio: image / text. Near 1 a remedy for loud image tokens has nothing to correct.
-    """
+    """Mean Euclidean norms at the input of the decoder."""
 
     image: float
     text: float
-    ratio: float
+    ratio: float  # image / text; near 1 a remedy for loud image tokens has nothing to correct
 
 
 def loudness(parts: Parts, inputs: Mapping[str, Any]) -> Loudness:
@@ -194,9 +167,8 @@ class Permutation:
     """Loss of accuracy by permuting image tokens.
 
     Args:
-        original: accuracy with tokens in order.
-        permuted: accuracy with tokens permuted, of all seeds: k of n = items × seeds. Its interval treats the answers
-            to one item as independent, so it is too narrow; the intervals below are not.
+        permuted: accuracy of all seeds: k of n = items × seeds. Its interval treats the answers to one item as
+            independent, so it is too narrow; the intervals below are not.
         psi: (original - permuted) / original; None if accuracy is too low for a ratio.
         corrected: (original - permuted) / (original - chance): 1 = all knowledge is lost. None if accuracy is not
             clearly above chance.
@@ -211,11 +183,7 @@ class Permutation:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Accuracy with pooled image tokens.
-
-    Args:
-        values: most different image tokens.
-    """
+    """Accuracy with pooled image tokens, of which at most `values` differ."""
 
     values: int
     accuracy: Share
@@ -225,9 +193,7 @@ class Pooled:
 def permuted(seed: int, question: int = 0) -> Change:
     """Make a change that permutes image tokens: the same for all features of a row, another per question and seed.
 
-    Args:
-        seed: seed of the permutations, 0 or more.
-        question: number of the question in the first row of the batch, from 0; the next rows are the next questions.
+    `question`: number of the question in the first row of the batch, from 0.
     """
 
     def change(tokens: Tensor, row: int) -> Tensor:
@@ -244,12 +210,9 @@ def order_of(count: int, seed: int, question: int = 0) -> Tensor:
 def pooled(grid: tuple[int, int], side: int) -> Change:
     """Make a change that replaces each image token by the mean of its cell; number and positions of tokens stay.
 
-    Row r of H belongs to row r · side // H of cells, so cells do not overlap, and differ by one token if the sides do
-    not divide evenly. The published test gives the decoder fewer tokens; here only their contents are averaged.
-
-    Args:
-        grid: rows and columns of the tokens.
-        side: rows and columns of cells, 1 or more.
+    Row r of H (of `grid`) belongs to row r · side // H of cells, so cells do not overlap, and differ by one token if
+    the sides do not divide evenly. The published test gives the decoder fewer tokens; here only their contents are
+    averaged.
     """
     rows, columns = (torch.arange(n) * min(side, n) // n for n in grid)
     cells = (rows[:, None] * side + columns[None]).flatten()
@@ -271,10 +234,7 @@ def permutation_sensitivity(
 ) -> Permutation:
     """Measure PSI over items. Each item has its own permutation, so intervals over items also cover permutations.
 
-    Args:
-        asked: asks the same model, one question per batch.
-        items: items from `draw_items`; the permutation of an item depends on the seed and its index in the list.
-        original: (N,) whether each answer is right with tokens in order.
+    `asked` asks the same model, one question per batch; `original`: (N,), right with tokens in order.
     """
     numbers = range(len(items))
     changed = [_asked_with(parts, asked, items, (permuted(seed, n) for n in numbers)) for seed in seeds]
@@ -289,13 +249,7 @@ def pooling(
     sides: Sequence[int],
     original: Answers,
 ) -> tuple[Pooled, ...]:
-    """Measure accuracy with the image tokens pooled to side × side means, for each side.
-
-    Args:
-        asked: asks the same model, one question per batch.
-        grid_of: gives rows and columns of the image tokens of an item.
-        original: (N,) whether each answer is right with all tokens.
-    """
+    """Measure accuracy with the image tokens pooled to side × side means; see `permutation_sensitivity`."""
     told = []
     for side in sides:
         answers = _asked_with(parts, asked, items, (pooled(grid_of(item), side) for item in items))
@@ -317,12 +271,7 @@ def permutation_scores(original: Answers, permuted_: Answers, chance: Array, see
 
     An item is drawn with its answers to all permutations, so pairs stay together. PSI: Qi et al. (2025), Beyond
     Semantics. The larger the chance level, the smaller is PSI even if all knowledge is lost; hence the second form.
-
-    Args:
-        original: (N,) whether each answer is right with tokens in order.
-        permuted_: (S, N) whether each answer is right with tokens permuted.
-        chance: (N,) accuracy of a guess.
-        seeds: (S,) of the permutations.
+    Answers are right with tokens in order (N,) and permuted (S, N); `chance`: (N,).
     """
     values = np.stack([original.astype(float), permuted_.mean(axis=0), chance])
     drawn = np.random.default_rng(0).integers(0, len(original), (_RESAMPLES, len(original)))
@@ -352,30 +301,20 @@ def _ratio(whole: Array, means: Array, less_chance: float) -> Interval | None:
 
 @dataclass(frozen=True, eq=False)
 class RotarySensitivity:
-    """All fields are (L, heads) float64; for several prompts with a leading axis of prompts.
-
-    Args:
-        image_slope: g_V, logits per step.
-        text_slope: g_T, logits per step.
-        slope: α_V · α_T · (g_V - g_T), per step.
-    """
+    """All fields are (L, heads) float64; for several prompts with a leading axis of prompts."""
 
     image: Array
     text: Array
-    image_slope: Array
-    text_slope: Array
-    slope: Array
+    image_slope: Array  # g_V, logits per step
+    text_slope: Array  # g_T, logits per step
+    slope: Array  # α_V · α_T · (g_V - g_T), per step
     change: Array
     slope_change: Array
     step: float
 
 
 def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.0) -> RotarySensitivity:
-    """Measure one prompt, with the keys of image tokens rotated by the scheme installed on the model.
-
-    Args:
-        step: step in positions for the finite differences, not 0.
-    """
+    """Measure one prompt, its image keys rotated by the installed scheme; finite differences `step` positions on."""
     turned = parts.image_columns(inputs["input_ids"])[0].cpu()
     rows, speeds = rows_of(parts, inputs), speeds_of(parts).double().cpu()
     told = []
@@ -393,15 +332,10 @@ def rotary_sensitivity(parts: Parts, inputs: Mapping[str, Any], step: float = 1.
 
 
 def attention_at(row: Row, turned: Tensor, speeds: Tensor, step: float) -> tuple[Tensor, Tensor]:
-    """Compute attention with some keys rotated by a step, and the slope of the logits there.
+    """(heads, N) attention with `turned` keys rotated by a step, and slopes dl/dφ there, zero where nothing rotates.
 
-    Args:
-        turned: (N,) bool, keys that are rotated.
-        speeds: (F,) float64, radians per position; element i of a key rotates with element i + F, elements from 2 F on
-            do not rotate.
-
-    Returns:
-        (heads, N) weights, and (heads, N) dl/dφ, zero where nothing rotates.
+    `speeds`: (F,) float64, radians per position; element i of a key rotates with element i + F, those from 2 F on do
+    not.
     """
     angles = speeds * step
     keys = torch.where(turned[None, :, None], _mixed(row.keys, angles.cos(), angles.sin(), 1.0), row.keys)

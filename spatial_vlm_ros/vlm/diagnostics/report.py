@@ -54,16 +54,12 @@ class Inside:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All results of an examination.
-
-    Args:
-        sections: scores by kind and axis.
-    """
+    """All results of an examination."""
 
     model: str
     verdict: str
     outcome: Outcome
-    sections: tuple[Section, ...]
+    sections: tuple[Section, ...]  # scores by kind and axis
     cues: tuple[Cue, ...]
     findings: tuple[BlindnessFinding, ...]
     inside: Inside = Inside()
@@ -75,11 +71,6 @@ def diagnose(model: str, examined: Sequence[Examined], inside: Inside | None = N
     findings = findings_of(sections, cues)
     verdict, outcome = words_of(findings), outcome_of(findings)
     return Diagnosis(model, verdict, outcome, sections, cues, findings, inside or Inside())
-
-
-def as_dict(diagnosis: Diagnosis) -> Any:
-    """Plain lists, dictionaries, numbers and texts; NaN and infinity become None."""
-    return _plain(diagnosis)
 
 
 def report(diagnosis: Diagnosis) -> str:
@@ -175,15 +166,16 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _plain(value: Any) -> Any:
+def as_dict(value: Any) -> Any:
+    """A Diagnosis as plain lists, dictionaries, numbers and texts; NaN and infinity become None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: as_dict(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): as_dict(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [as_dict(one) for one in value]
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return as_dict(value.tolist())
     if isinstance(value, float):
         return round(value, _DIGITS) if math.isfinite(value) else None
     return value
@@ -197,14 +189,7 @@ _COLUMNS, _MOST = 4, 24  # columns of a sheet, most questions on it
 
 
 def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
-    """Draw attention over an image: each cell has the colour of its image token's attention, red strongest, blue none.
-
-    Args:
-        weights: (rows, columns), 0 or more; one layer of `attention_map`, or a mean.
-
-    Returns:
-        (H, W, 3) uint8, colours and image in equal parts.
-    """
+    """Draw (rows, columns) attention over an image, in equal parts: red is the strongest cell, blue has none."""
     levels = np.rint(weights / max(float(weights.max()), 1e-12) * 255).astype(np.uint8)
     coloured = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
     laid = cv2.resize(coloured, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -212,13 +197,9 @@ def attention_image(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
 
 
 def attention_strip(rgb: Rgb, weights: npt.NDArray[np.floating]) -> Rgb:
-    """Draw an image beside the last token's attention in the first, middle and last third of the layers.
+    """Draw an image beside the (L, rows, columns) `attention_map` in the first, middle and last third of the layers.
 
-    Args:
-        weights: (L, rows, columns), 0 or more, from `attention_map`.
-
-    Returns:
-        (H', W', 3) uint8; below each image are its layers and the share of attention on the image.
+    Below each image are its layers and the share of attention on the image.
     """
     tiles = [_tile(rgb, _WHITE, {"the image": _INK})]
     for layers in np.array_split(np.arange(len(weights)), min(3, len(weights))):
@@ -234,12 +215,6 @@ def answer_sheet(examined: Sequence[Examined]) -> Rgb:
     """Draw questions with images and answers, wrong ones first: a green edge for right, a red one for wrong.
 
     If there are too many, the shown ones are spread evenly over all, so that each kind appears.
-
-    Args:
-        examined: result of `examine`, one or more.
-
-    Returns:
-        (H, W, 3) uint8.
     """
     wrong, right = ([one for one in examined if one.right == good] for good in (False, True))
     shown = _spread(wrong, _MOST)
@@ -287,11 +262,7 @@ def check_folder(folder: Path) -> None:
 def write_folder(
     folder: Path, diagnosis: Diagnosis, examined: Sequence[Examined], attention: Mapping[str, Rgb] | None = None
 ) -> list[Path]:
-    """Write all files or none; an existing folder keeps its other files, and files of the same names are replaced.
-
-    Returns:
-        The files: the report, the JSON, the sheet, the images of attention.
-    """
+    """Write the report, JSON, sheet and images of attention, all or none; an existing folder keeps its other files."""
     by_key = {one.item.key: one for one in examined}
     images = {SHEET: answer_sheet(examined)}
     told = [

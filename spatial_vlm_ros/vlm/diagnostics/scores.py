@@ -51,15 +51,11 @@ def forms_of(item: ProbeItem) -> dict[str, ItemPrompt]:
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """An item with the answers to it.
-
-    Args:
-        shuffled: candidates in the order of the control "shuffled".
-    """
+    """An item with the answers to it."""
 
     item: ProbeItem
     answers: Mapping[str, str]
-    shuffled: tuple[str, ...]
+    shuffled: tuple[str, ...]  # candidates in the order of the control "shuffled"
 
     @property
     def right(self) -> bool:
@@ -70,17 +66,7 @@ class Examined:
 def examine(
     answerer: Answerer, items: Sequence[ProbeItem], progress: Callable[[int, int], None] | None = None
 ) -> list[Examined]:
-    """Ask all variants: six questions per item.
-
-    Args:
-        answerer: the model to ask.
-        items: items from `draw_items`.
-        progress: called with the number of items done and of all items.
-
-    Raises:
-        InputError: there are no items.
-        ModelError: an answer is not one of the candidates.
-    """
+    """Ask all variants of items from `draw_items`; `progress` gets the number of items done and of all."""
     if not items:
         raise InputError("questions", "none", "one or more", "draw some with draw_items")
     done = []
@@ -98,14 +84,11 @@ class Section:
     """Scores of the items of one kind or one axis; shares without items are 0 of 0.
 
     Args:
-        name: "all", a kind or an axis.
-        corrected: (accuracy - chance) / (1 - chance), ends from the Wilson interval: 0 = a guess, 1 = all right. None
-            for an axis: "left-right" is not a balanced set, because a constant answer is right in half of its
-            relations.
-        turned_along: among items whose truth lies along left-right, answers that change consistently with the mirrored
-            image; of those along above-below, with the image upside down; of depth, with the objects exchanged.
-        opposite: among items along left-right or above-below, answers that are true in the image mirrored along that
-            axis.
+        corrected: (accuracy - chance) / (1 - chance): 0 = a guess, 1 = all right. None for an axis: "left-right" is not
+            a balanced set, because a constant answer is right in half of its relations.
+        turned_along: of items along left-right, answers that change consistently with the mirrored image; of
+            above-below, with the image upside down; of depth, with the objects exchanged.
+        opposite: of items along left-right or above-below, answers that are true in the image mirrored along that axis.
         same_place: answers that keep their index in the list when candidates are rotated.
     """
 
@@ -254,13 +237,9 @@ _SHOWN = {
 
 @dataclass(frozen=True)
 class BlindnessFinding:
-    """Result of one rule on one section.
+    """Result of one rule on one section."""
 
-    Args:
-        fault: its name, which JSON keeps; `words` is for people.
-    """
-
-    fault: str
+    fault: str  # its name, which JSON keeps; `words` is for people
     where: str
     outcome: Outcome
     numbers: dict[str, Share | Interval]

@@ -2,17 +2,15 @@
 """Generate answers with scaled attention to the image at the end of the prompt, and tune the factors.
 
 ScalingVis and AdaptVis are from Chen et al. 2025, arXiv 2503.01773. In every layer and head, before the softmax, the
-logits A[n, j] = q_n·k_j / sqrt(d) of the last prompt token n at the image tokens j become alpha A[n, j]; other rows,
-other columns and all decoding steps stay. ScalingVis has one factor. AdaptVis chooses between two factors by the
-confidence C of the plain answer: the largest probability of its first token, rounded to two decimals as in the paper.
-Below a threshold it uses one factor, else the other. The authors tune all three on a fifth of each data set. Values do
-not transfer between models or data sets, so there are no defaults.
+logits A[n, j] = q_n·k_j / sqrt(d) of the last prompt token n at the image tokens j become alpha A[n, j]; all else
+stays. AdaptVis chooses between two factors by the confidence C of the plain answer: the largest probability of its
+first token, rounded to two decimals as in the paper. The authors tune factors and threshold on a fifth of each data
+set. Values do not transfer between models or data sets, so there are no defaults.
 
-The authors need two prefills for AdaptVis: one to measure the confidence, one with the chosen factor. Here one prefill
-and one more token are enough. In a causal decoder only the last token's states depend on the last row. So that token is
-dropped from the cache and run again, with the keys of image tokens times alpha for its one query: q·(alpha k) = alpha
-(q·k). Its own keys and values in the later layers are thereby replaced; the keys that stay in the cache for later
-tokens are the true ones. It works with any attention kernel.
+The authors need two prefills for AdaptVis; here one prefill and one more token are enough. In a causal decoder only the
+last token's states depend on the last row. So that token is dropped from the cache and run again, with the keys of
+image tokens times alpha for its one query: q·(alpha k) = alpha (q·k). Its own keys and values in the later layers are
+thereby replaced; the keys that stay in the cache are the true ones. It works with any attention kernel.
 
 The first token of a JSON answer is "{", about which every model is confident: use AdaptVis for answers of few words.
 """
@@ -61,16 +59,9 @@ _SPLIT: Mapping[str, type] = {"cases": int, "seed": int, "share": float}
 
 @dataclass(frozen=True)
 class ScalingVis:
-    """One factor for all prompts.
+    """One factor for all prompts."""
 
-    Args:
-        alpha: factor for the logits of image columns; 1 changes nothing, below 1 smooths, above 1 sharpens.
-
-    Raises:
-        InputError: a factor below 0, or not a number.
-    """
-
-    alpha: float
+    alpha: float  # of the logits of image columns; 1 changes nothing, below 1 smooths, above 1 sharpens
 
     def __post_init__(self) -> None:
         _check_alpha("alpha", self.alpha)
@@ -82,17 +73,11 @@ class ScalingVis:
 
 @dataclass(frozen=True)
 class AdaptVis:
-    """One of two factors, by the confidence of the plain answer.
+    """One of two factors, by the confidence of the plain answer."""
 
-    Args:
-        alpha_low: factor if the confidence is below the threshold (alpha1 of the paper).
-        alpha_high: factor otherwise (alpha2).
-        threshold: beta, 0 to 1.
-    """
-
-    alpha_low: float
-    alpha_high: float
-    threshold: float
+    alpha_low: float  # if the confidence is below the threshold (alpha1 of the paper)
+    alpha_high: float  # otherwise (alpha2)
+    threshold: float  # beta, 0 to 1
 
     def __post_init__(self) -> None:
         _check_alpha("alpha_low", self.alpha_low)
@@ -112,16 +97,11 @@ def _check_alpha(name: str, alpha: float) -> None:
 
 @dataclass(frozen=True)
 class CaseSplit:
-    """Random split of a data set into cases for tuning and cases for the report, fixed by the seed.
-
-    Args:
-        seed: seed of numpy's default generator; the cases are not those that the authors' own split draws.
-        share: share of the cases used for tuning, 0 to 1, rounded to whole cases.
-    """
+    """Random split of a data set into cases for tuning and cases for the report, fixed by the seed."""
 
     cases: int
-    seed: int = 1
-    share: float = 0.2
+    seed: int = 1  # of numpy's default generator; the authors' own split draws other cases
+    share: float = 0.2  # of the cases used for tuning, 0 to 1, rounded to whole cases
 
     def __post_init__(self) -> None:
         if self.cases < 0 or self.seed < 0 or not 0.0 <= self.share <= 1.0:
@@ -162,11 +142,7 @@ class AdaptVisSettings:
 
 
 def tune_scaling(split: CaseSplit, correct: Mapping[float, Sequence[bool]]) -> ScalingVis:
-    """Choose the factor of `ALPHAS` with most right answers; on a tie the one nearest to 1.
-
-    Args:
-        correct: for each of ALPHAS, whether the answer was right, one for each of `split.validation`, in its order.
-    """
+    """Choose the factor with most right answers, in order of `split.validation`; on a tie the nearest to 1."""
     right = _checked(split, ALPHAS, correct)
     return ScalingVis(min(ALPHAS, key=lambda alpha: (-int(right[alpha].sum()), _change(alpha))))
 
@@ -176,12 +152,8 @@ def tune_adaptive(
 ) -> AdaptVisSettings:
     """Choose the pair of factors and the threshold with most right answers, over LOW_ALPHAS, HIGH_ALPHAS, THRESHOLDS.
 
-    On a tie, the pair nearest to 1 and the middle threshold are chosen. Only cases of the validation part are given, so
-    that the others stay unseen.
-
-    Args:
-        confidences: confidences of the plain answers, 0 to 1, one for each of `split.validation`, in its order.
-        correct: for each of the factors, whether the answer was right, in the same order.
+    On a tie, the pair nearest to 1 and the middle threshold are chosen. Confidences of the plain answers, and whether
+    each factor's answers were right, are in the order of `split.validation`; the other cases stay unseen.
     """
     right = _checked(split, (*LOW_ALPHAS, *HIGH_ALPHAS), correct)
     sure = np.array([round(float(value), _DECIMALS) for value in confidences])
@@ -235,12 +207,7 @@ def write_calibration(calibration: AdaptVisSettings, path: str | Path) -> None:
 
 
 def read_calibration(path: str | Path) -> AdaptVisSettings:
-    """Read a calibration written by `write_calibration`.
-
-    Raises:
-        FileError: the file is missing or not JSON of that form, a value is out of bounds, or n is not the number of its
-            validation cases; the message names the field.
-    """
+    """Read a file of `write_calibration`; a FileError names the wrong field, n too if the split has another."""
     values = read_json(path, _REPAIR)
     told = {name: _field(path, values, name, kind) for name, kind in _FIELDS.items()}
     drawn = {name: _field(path, told["split"], name, kind) for name, kind in _SPLIT.items()}
@@ -272,8 +239,7 @@ class ScaledAnswer:
     Args:
         tokens: (T,) int64, only the new tokens, including the end token.
         confidence: largest probability of the first token of the plain answer, 0 to 1, not rounded.
-        plain: (V,) probabilities of the first token without scaling; float32, or float64 of a model of float64.
-        scaled: (V,) the same for the answer with scaling.
+        plain: (V,) probabilities of the first token without scaling; `scaled`: with it.
     """
 
     tokens: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
@@ -291,19 +257,10 @@ def generate(
 ) -> ScaledAnswer:
     """Answer one prompt by greedy decoding with scaled attention, through the model's own `generate`.
 
-    Probabilities come from the model's logits, before any repetition penalty or similar step of its generation
-    configuration.
-
-    Args:
-        inputs: inputs of one prompt with an image, as its processor gave them.
-        settings: factors; those of AdaptVis come from a calibration.
-        max_new_tokens: most new tokens; the answer ends earlier at an end token of the generation configuration.
-
-    Raises:
-        InputError: several prompts, a prompt without an image or that ends with the image, no `input_ids`, or inputs
-            that continue from a cache.
-        ModelError: a prefix language model, layers that do not attend to all earlier tokens, or values that are not
-            finite.
+    Probabilities come from the model's logits, before any repetition penalty or similar step. Raises InputError for
+    several prompts, a prompt without an image or that ends with it, no `input_ids`, or inputs that continue from a
+    cache, and ModelError for a prefix language model, layers that do not attend to all earlier tokens, or values that
+    are not finite.
     """
     ids = _prompt(parts, inputs)
     if max_new_tokens < 1:
@@ -317,15 +274,10 @@ def generate(
 
 @contextmanager
 def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[ScaledAnswer]:
-    """Within this context, `parts.model.generate` runs the last token of one prompt again with scaled attention.
+    """Within this context, `parts.model.generate` runs the last token of one prompt (1, N) again with scaled attention.
 
-    It applies to one call of `generate`, with that prompt and a dynamic cache; a second call is not changed.
-
-    Args:
-        input_ids: (1, N) tokens of the prompt.
-
-    Yields:
-        Values of the prefill, without tokens; empty until it has run.
+    It applies to one call of `generate`, with that prompt and a dynamic cache. Yields values of the prefill, without
+    tokens; empty until it has run.
     """
     _prompt(parts, {"input_ids": input_ids})
     columns, seen, done = parts.image_columns(input_ids)[0], ScaledAnswer(), False

@@ -28,11 +28,7 @@ _FIELD = "vision_feature_layer"
 
 
 def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
-    """Check layers and count them from the embeddings: -1 becomes the depth.
-
-    Args:
-        layers: numbers from -(depth + 1) to depth.
-    """
+    """Check layers, from -(depth + 1) to depth, and count them from the embeddings: -1 becomes the depth."""
     within = [layer % (depth + 1) for layer in layers if -(depth + 1) <= layer <= depth]
     if not within or len(within) < len(layers) or len(set(within)) < len(within):
         expected = f"different numbers from {-depth - 1} to {depth}"
@@ -41,11 +37,7 @@ def checked_layers(layers: Sequence[int], depth: int) -> list[int]:
 
 
 def multilayer_config(config: Any, layers: Sequence[int] = PUBLISHED_LAYERS) -> Any:
-    """Make the configuration of a LLaVA model for training whose projector takes features of several layers.
-
-    Returns:
-        A copy with the layers; a model made from it has a projector of the right width with random weights.
-    """
+    """Copy the configuration of a LLaVA model for training, with a projector that takes features of several layers."""
     _check_kind(str(config.model_type))
     chosen, changed = checked_layers(layers, int(config.vision_config.num_hidden_layers)), deepcopy(config)
     setattr(changed, _FIELD, chosen)
@@ -61,8 +53,7 @@ def put_layers(
 ) -> Removable:
     """Feed several layers to the projector of a LLaVA model; everything is checked before anything is changed.
 
-    Args:
-        post_layernorm: whether to apply the encoder's `post_layernorm` to each, as published.
+    `post_layernorm`: whether to apply the encoder's to each, as published.
     """
     _check_kind(parts.kind)
     name, vision = type(parts.model).__name__, parts.vision.config

@@ -41,22 +41,14 @@ def trained_with(model: nn.Module) -> Mapping[str, object]:
 
 
 def mark(model: nn.Module, name: str, value: object) -> None:
-    """Mark a model as trained with a remedy; `save_pretrained` saves the mark.
-
-    Args:
-        value: its settings: None, texts, finite numbers, and lists, tuples and dicts of them.
-    """
+    """Mark a model as trained with a remedy and settings (JSON values, tuples); `save_pretrained` saves the mark."""
     setattr(_config(model), FIELD, {**trained_with(model), name: _as_json(name, value)})
 
 
 def check_trained(
     model: nn.Module, name: str, value: object, allow_untrained: bool = False, unmarked: object = None
 ) -> None:
-    """Refuse settings of a remedy that a model was not trained with.
-
-    Args:
-        allow_untrained: accept other settings, as training does before its first step, or an experiment.
-    """
+    """Refuse settings of a remedy that a model was not trained with, unless this is allowed, as before training."""
     wanted, noted = _as_json(name, value), trained_with(model).get(name, _as_json(name, unmarked))
     if wanted != noted and not allow_untrained:
         told = "without it" if noted is None else f"with {json.dumps(noted)}"
@@ -108,10 +100,6 @@ class LearnedPositions(nn.Module):
 
     It starts with zeros, which do not change a model; it gets a gradient from the first step. For another grid the
     table is interpolated: bilinear, aligned at cell centres (`align_corners=False`).
-
-    Args:
-        height: rows of its grid.
-        width: columns of its grid.
     """
 
     def __init__(self, height: int, width: int, size: int) -> None:

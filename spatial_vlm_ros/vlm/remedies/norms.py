@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Norms of image tokens compared with text ("loudness"), and remedies that equalise them.
+"""Norms of image tokens compared with text, and remedies that equalise them.
 
 Image tokens leave the projector with norms tens to hundreds of times those of text embeddings; in such a residual
 stream the rotation that encodes position is small ("Beyond Semantics", arXiv 2503.17349). Its remedy, after the
@@ -48,9 +48,7 @@ class Norms:
 def text_norms(parts: Parts, rows: int | None = None, without: Collection[int] = ()) -> Norms:
     """Measure the norms of the text embeddings at the decoder's input (Gemma scales the rows of its table).
 
-    Args:
-        rows: number of leading rows of the table that are tokens; vocabularies are padded with rows that no text
-            reaches. None: all.
+    `rows`: leading rows of the table that are tokens, because vocabularies are padded; None: all.
     """
     size = int(parts.embeddings.weight.shape[0])
     rows = size if rows is None else rows
@@ -81,11 +79,6 @@ def image_norms(parts: Parts, batches: Iterable[Mapping[str, Any]]) -> Norms:
     return _norms_of(torch.cat(found))
 
 
-def loudness(image: Norms, text: Norms) -> float:
-    """Ratio of the mean norm of image tokens to that of text; near 1 these remedies have nothing to correct."""
-    return image.mean / text.mean
-
-
 def norm_of(tokens: Tensor, name: str) -> Tensor:
     """Compute L2 norms, (...) float32."""
     return finite(name, finite(name, tokens).float().norm(dim=-1))
@@ -98,8 +91,7 @@ def _norms_of(lengths: Tensor) -> Norms:
 class PublishedNorm(nn.Module):
     """RMSNorm with a learnt gamma, clipped to the largest text norm, times the mean text norm (arXiv 2503.17349).
 
-    Args:
-        mean: mean norm of the text embeddings; for models other than Vicuna-7B use `text_norms`.
+    For models other than Vicuna-7B, `text_norms` measures both.
     """
 
     def __init__(self, size: int, mean: float = VICUNA_MEAN, largest: float = VICUNA_LARGEST) -> None:
@@ -123,8 +115,7 @@ class PublishedNorm(nn.Module):
 class MeanNorm(nn.Module):
     """Moves the norm of each token towards the mean text norm and keeps its direction; nothing is trained.
 
-    Args:
-        dose: t from 0 (no change) to 1 (each token has the mean norm). A token of zeros stays zero.
+    `dose`: t from 0 (no change) to 1 (each token has the mean norm). A token of zeros stays zero.
     """
 
     def __init__(self, mean: float, dose: float = 1.0) -> None:
@@ -142,10 +133,7 @@ class MeanNorm(nn.Module):
 
 
 def put_norm(parts: Parts, norm: PublishedNorm | MeanNorm, *, allow_untrained: bool = False) -> Any:
-    """Insert a normaliser after the projector, on its device.
-
-    Features that Qwen3-VL adds in later layers (DeepStack) do not pass the projector and are not changed.
-    """
+    """Insert a normaliser after the projector; what Qwen3-VL adds in later layers (DeepStack) does not pass it."""
     size = int(parts.embeddings.weight.shape[1])
     if isinstance(norm, PublishedNorm):
         if len(norm.gamma) != size:

@@ -31,14 +31,7 @@ WITH_PATCHES = ("llava", "paligemma")
 
 
 def sinusoids(patches: int) -> Tensor:
-    """Make a table of sinusoids (Vaswani et al. 2017): sin(p / BASE^(2i / W)) at 2i, its cosine at 2i + 1.
-
-    Args:
-        patches: N, numbered in reading order.
-
-    Returns:
-        (N, W) float32, W = TABLE_WIDTH.
-    """
+    """(N, W) sinusoids (Vaswani et al. 2017) of patches in reading order: sin(p / BASE^(2i / W)) at 2i, then cosine."""
     speeds = BASE ** (-torch.arange(0, TABLE_WIDTH, 2).double() / TABLE_WIDTH)
     angles = torch.arange(patches).double()[:, None] * speeds
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1).float()
@@ -71,11 +64,8 @@ class Pin(nn.Module):
 def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
     """Add a PIN to the patch tokens that enter the projector; a class token among them is not changed.
 
-    If the projector takes features of several layers, each gets the same offset.
-
-    Args:
-        pin: owned by the caller. To train it, freeze the model (`model.requires_grad_(False)`) and train only the PIN's
-            parameters.
+    If the projector takes features of several layers, each gets the same offset. To train it, freeze the model
+    (`model.requires_grad_(False)`) and train only the PIN's parameters.
     """
     if parts.kind not in WITH_PATCHES:
         reason = (

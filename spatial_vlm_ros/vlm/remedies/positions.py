@@ -42,17 +42,11 @@ FOLLOWING = ("grid", "running")
 
 
 class Images(NamedTuple):
-    """Position of the image in each row of a batch; each field is (B, 1) int64.
+    """Position of the image in each row of a batch; each field is (B, 1) int64."""
 
-    Args:
-        starts: running index of its first token.
-        heights: H, rows of tokens.
-        widths: W, columns of tokens.
-    """
-
-    starts: Tensor
-    heights: Tensor
-    widths: Tensor
+    starts: Tensor  # running index of its first token
+    heights: Tensor  # H, rows of tokens
+    widths: Tensor  # W, columns of tokens
 
     @classmethod
     def at(cls, starts: Tensor, grids: Iterable[tuple[int, int]]) -> Images:
@@ -69,10 +63,7 @@ class Images(NamedTuple):
 def grid_ids(running: Tensor, images: Images | None, following: str = "grid") -> Tensor:
     """Compute time, row and column of tokens: (3, B, N) int64; its rows and columns, [1:], are the axial form.
 
-    Args:
-        running: (B, N) int64 running index; it may belong to a part of a prompt, or to tokens decoded after it.
-        images: images of the rows; None = text only.
-        following: one of FOLLOWING.
+    `running`: (B, N) int64 running index; it may belong to a part of a prompt, or to tokens decoded after it.
     """
     if images is None:
         return running.expand(3, *running.shape)
@@ -86,15 +77,7 @@ def grid_ids(running: Tensor, images: Images | None, following: str = "grid") ->
 
 
 def line_ids(ids: Tensor, images: Images | None) -> Tensor:
-    """Compute the running index from time, row and column, the inverse of `grid_ids`, for models with three axes.
-
-    Args:
-        ids: (3, B, N) int64 as from `grid_ids` with "grid" and from Qwen's classes.
-        images: images of the rows; None = text only.
-
-    Returns:
-        (B, N) int64.
-    """
+    """Compute the (B, N) running index from (3, B, N) time, row and column: inverse of `grid_ids` with "grid"."""
     time, row, column = ids
     if images is None:
         return time
@@ -122,10 +105,8 @@ class Positions:
 
     Args:
         scheme: one of AXES.
-        following: position at which text after an image continues, one of FOLLOWING; for axial and
-            M-RoPE.
-        sections: M-RoPE sections: frequencies of time, rows and columns; None = the model's own if it is of this
-            scheme, else in the published proportion.
+        following: position at which text after an image continues, one of FOLLOWING; for axial and M-RoPE.
+        sections: M-RoPE: frequencies of time, rows and columns; None = the model's own, else as published.
         base: base of the frequencies, for axial and M-RoPE; None = the decoder's own.
     """
 
@@ -237,8 +218,7 @@ def install(
     """Install a scheme on a model until the handle is removed or its `with` block ends.
 
     Args:
-        table: table of learned-absolute; its parameters are trained with the model, and are saved beside it
-            (`table.save`).
+        table: of learned-absolute; its parameters are trained with the model, and saved beside it (`table.save`).
         grid: rows and columns of every image, if the model does not give them and the grid is not square.
         allow_fewer_axes: whether to accept a model whose own positions have more axes than the scheme.
     """

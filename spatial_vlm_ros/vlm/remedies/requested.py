@@ -35,15 +35,10 @@ from spatial_vlm_ros.vlm.remedies.positions import (
 
 @dataclass(frozen=True)
 class RequestedRemedies:
-    """Requested remedies; none by default. Remedies that a checkpoint was trained with are always applied.
+    """Requested remedies; none by default. Remedies that a checkpoint was trained with are always applied."""
 
-    Args:
-        norm_dose: dose of `norms.MeanNorm`, 0 to 1; above 0 only with `allow_untrained`.
-        positions: name of a scheme, one of `positions.AXES`.
-    """
-
-    norm_dose: float | None = None
-    positions: str | None = None
+    norm_dose: float | None = None  # of `norms.MeanNorm`, 0 to 1; above 0 only with `allow_untrained`
+    positions: str | None = None  # one of `positions.AXES`
     attention: Settings | None = None
     allow_untrained: bool = False
 
@@ -55,11 +50,7 @@ class RequestedRemedies:
 
 
 def read_attention(text: str, model: str) -> Settings:
-    """Read the factors from a text: a number for all prompts (ScalingVis), or the path of a calibration (AdaptVis).
-
-    Args:
-        text: "1.2", or "calibration.json".
-    """
+    """Read the factors from a number for all prompts (ScalingVis, "1.2"), or the path of a calibration (AdaptVis)."""
     try:
         alpha = float(text)
     except ValueError:
@@ -74,11 +65,7 @@ class AppliedRemedies:
         self._parts, self._attention, self._taking_off = parts, attention, taking_off
 
     def answering(self, input_ids: Tensor) -> AbstractContextManager[Any]:
-        """Return the context manager for one call of `model.generate`; it scales attention.
-
-        Args:
-            input_ids: (B, N) tokens of its prompts; (1, N) if attention is scaled.
-        """
+        """Return the context manager for one call of `model.generate`; scaled attention takes one prompt, (1, N)."""
         return nullcontext() if self._attention is None else one_row(self._parts, input_ids, self._attention)
 
     def remove(self) -> None:
@@ -88,12 +75,7 @@ class AppliedRemedies:
 
 
 def treat(model: nn.Module, requested: RequestedRemedies, folder: str | Path, tokenizer: Any) -> AppliedRemedies:
-    """Apply remedies to a freshly loaded model, all or none.
-
-    Args:
-        tokenizer: tokenizer of the model; it tells which rows of the embedding table are tokens, for the mean of their
-            norms.
-    """
+    """Apply remedies to a freshly loaded model, all or none; the tokenizer tells which embeddings are tokens."""
     folder, parts, marks, wanted = Path(folder), parts_of(model), trained_with(model), requested.positions
     moved = wanted is not None and wanted != trained_positions(parts).scheme
     with ExitStack() as stack:
