@@ -53,10 +53,7 @@ class LocationWords:
 
     @classmethod
     def of(cls, parts: Parts) -> LocationWords:
-        """Use pixels of the encoder in whole patches, as PIN does (arXiv 2402.08657).
-
-        Models that accept images of any size use 0 to 1000 in steps of 10.
-        """
+        """Pixels of the encoder in whole patches, as PIN (arXiv 2402.08657); of any size 0 to 1000 by 10."""
         if parts.kind not in WITH_PATCHES:
             return cls(1000, 10)
         vision: Any = parts.vision.config
@@ -144,10 +141,9 @@ def location_lesson(view: AnyView, obj: LabelledObject, words: LocationWords) ->
 
 
 def lesson_batch(scorer: CandidateScorer, lessons: Sequence[AdaptLesson]) -> tuple[dict[str, Tensor], Tensor]:
-    """Combine lessons into one model call: the scorer's prompt, followed by the answer.
+    """Combine lessons into one model call: the scorer's prompt, followed by the answer; rows are padded on the right.
 
-    Returns:
-        Inputs, rows padded on the right; labels (B, N) int64, IGNORED except for answers.
+    Returns the inputs and labels (B, N) int64, IGNORED except for answers.
     """
     words, rows = scorer.processor.tokenizer, list[dict[str, Tensor]]()
     for lesson in lessons:
@@ -188,10 +184,7 @@ def answer_losses(model: Any, inputs: dict[str, Tensor], labels: Tensor) -> Tens
 
 
 def learnt(scorer: CandidateScorer, rows: Sequence[AdaptLesson], micro: int) -> float:
-    """Return the mean loss of some lessons and add its gradient to the parameters.
-
-    Arithmetic is in bfloat16 if the frozen weights are stored in it; trained parameters stay float32.
-    """
+    """Return the mean loss of some lessons and add its gradient to the (float32) parameters."""
     total, own = 0.0, next(scorer.model.parameters())
     for first in range(0, len(rows), micro):
         inputs, labels = lesson_batch(scorer, rows[first : first + micro])

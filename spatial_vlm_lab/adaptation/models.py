@@ -7,15 +7,14 @@ Blindspot", arXiv 2601.09954: CLIP, SigLIP, SigLIP 2, AIMv2). Three details diff
 - Only CLIP has a class token; the strategy "default" drops the first token and "full" keeps all. With the right
   strategy the number of image tokens is the same for all encoders.
 - SigLIP and AIMv2 have a pooling head that LLaVA never uses; here they are created without it.
-- SigLIP 2 has two forms. Checkpoints of a fixed size use the class of SigLIP (`siglip_vision_model`) with other
-  weights. Those of a variable size ("NaFlex", `Siglip2VisionModel`) need images cut into patches with a mask and the
-  shape of each grid, which `LlavaForConditionalGeneration` does not pass on; they cannot be used in it.
+- SigLIP 2 of a fixed size uses the class of SigLIP (`siglip_vision_model`) with other weights. Of a variable size
+  ("NaFlex", `Siglip2VisionModel`) it needs patches, a mask and the shape of each grid, which
+  `LlavaForConditionalGeneration` does not pass on.
 
 Each checkpoint needs images with the mean and deviation of its own image processor.
 
 LoRA (Hu et al. 2021, arXiv 2106.09685) on the attention of the language model is that of the package peft, merged at
-the end: merged weights are plain weights that do not need peft. An adapted model is saved as a plain transformers
-checkpoint with the marks and trained tensors of its remedies.
+the end. An adapted model is a plain transformers checkpoint with the marks and trained tensors of its remedies.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class MethodRates:
 
     Args:
         rate: highest learning rate of the main modules: projector, LoRA, PIN, or CLOC's new modules.
-        second: learning rate of the rest: the projector beside LoRA, the encoder of CLOC; 0 = there is none.
+        second: rate of the rest: the projector beside LoRA, the encoder of CLOC; 0 = there is none.
         warm: share of the steps in which the rate rises; a half cosine follows. None: the rate stays the same.
         places: share of lessons that ask for the location of an object.
     """
@@ -95,27 +94,19 @@ METHODS: Mapping[str, MethodRates] = MappingProxyType(
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """Settings of an adaptation; only `rate`, `micro` and `checkpointing` may change during a run.
-
-    Args:
-        positions: a scheme of the language model, a key of `positions.AXES`; None = as in the base.
-        features: layers of the encoder, counted as hidden states; empty = as in the base.
-        batch: lessons per step; for CLOC images.
-        rate: highest learning rate; None = that of METHODS.
-        micro: lessons per forward pass; the gradient is that of the whole batch.
-    """
+    """Settings of an adaptation; only `rate`, `micro` and `checkpointing` may change during a run."""
 
     method: str
-    positions: str | None = None
+    positions: str | None = None  # a key of `positions.AXES`; None = as in the base
     norm: str = "none"
-    features: tuple[int, ...] = ()
+    features: tuple[int, ...] = ()  # layers of the encoder, counted as hidden states; empty = as in the base
     new_encoder: bool = False
     steps: int = 2000
-    batch: int = 16
+    batch: int = 16  # lessons per step; for CLOC images
     seed: int = 0
     rank: int = 16
-    rate: float | None = None
-    micro: int = 1
+    rate: float | None = None  # highest; None = that of METHODS
+    micro: int = 1  # lessons per forward pass; the gradient is that of the whole batch
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -218,10 +209,7 @@ def _kind_of(folder: Path) -> str:
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """Choose the number format of frozen weights: bfloat16 on a GPU that has it, else float32.
-
-    Gradients overflow in float16.
-    """
+    """Choose the number format of frozen weights: bfloat16 on a GPU that has it, else float32 (float16 overflows)."""
     found = onboard.best_dtype(device, "auto", language=True)
     return torch.float32 if found is torch.float16 else found
 
@@ -319,24 +307,17 @@ def _side(vision: Any) -> int:
 
 @dataclass(eq=False)
 class PreparedModel:
-    """A model that is being adapted.
-
-    Args:
-        dtype: number format of the weights, in which they are saved.
-        learned: mark → the remedy that is trained, or its tensors.
-        groups: parameters trained at the method's first rate and at its second one, by name.
-        lora: peft's adapters in the language model, until `finish`.
-    """
+    """A model that is being adapted."""
 
     model: Any
     processor: Any
     parts: Parts
     base: Path
-    dtype: torch.dtype
-    learned: dict[str, nn.Module | Mapping[str, Tensor]]
+    dtype: torch.dtype  # of the weights, in which they are saved
+    learned: dict[str, nn.Module | Mapping[str, Tensor]]  # mark → the remedy that is trained, or its tensors
     table: LearnedPositions | None = None
-    groups: tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]] = ({}, {})
-    lora: Any = None
+    groups: tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]] = ({}, {})  # trained at the first, the second rate
+    lora: Any = None  # peft's adapters in the language model, until `finish`
     is_beside: bool = False
 
     def finish(self) -> None:
@@ -349,8 +330,7 @@ class PreparedModel:
     def save(self, folder: Path) -> None:
         """Write model, processor and remedies; LoRA is merged first.
 
-        What was trained by PIN is written beside a copy of the base, byte for byte: only the marks in config.json are
-        added.
+        What was trained by PIN is written beside a copy of the base; only the marks in config.json are added.
         """
         self.finish()
         try:

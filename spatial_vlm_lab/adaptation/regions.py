@@ -8,13 +8,13 @@ them all through one transformer layer with one head, averages them and maps the
 L_CLOC contrasts the regions of a batch with their captions, in both directions; L_grounding is the squared error of the
 box that the head reads from the prompter's output for the caption; w is the share of images with regions.
 
-No code or weights were published. Where the paper gives no detail, these choices are ours: a corner is a token, the
-averaged tokens include the prompt, the layer normalises first, is four times as wide inside and uses GELU.
+No code or weights were published. These choices are ours: a corner is a token, the averaged tokens include the prompt,
+the layer normalises first, is four times as wide inside and uses GELU.
 
 These parts differ from the paper: the text encoder (two layers on bytes, trained from scratch; the paper trains a CLIP
 text tower with 32,768 images per step), the captions (true object names; the paper labels 300 million to 2 billion
-images with a captioner and a detector), the use of a pretrained encoder, its low rate, images squashed to a square, and
-the pooling of images, which is the mean of the patch tokens.
+images with a captioner and a detector), the pretrained encoder, its low rate, images squashed to a square, and the
+pooling of images, which is the mean of the patch tokens.
 """
 
 from __future__ import annotations
@@ -51,13 +51,9 @@ _BESIDE = 16  # most objects that the caption of an image names
 
 
 def corner_encoding(boxes: Tensor, width: int) -> Tensor:
-    """Encode corners as sines and cosines: half of the numbers per axis, at W/4 frequencies 2 pi / BASE^(k / (W/4)).
+    """Encode corners of (..., 4) boxes x1, y1, x2, y2, 0 to 1, as (..., 2, W): the upper left, then the lower right.
 
-    Args:
-        boxes: (..., 4) x1, y1, x2, y2, 0 to 1 of the image.
-
-    Returns:
-        (..., 2, W): the upper left corner, then the lower right one; sines of x, its cosines, then those of y.
+    Sines of x, its cosines, then those of y, at W/4 frequencies 2 pi / BASE^(k / (W/4)).
     """
     count = width // 4
     steps = torch.arange(count, dtype=boxes.dtype, device=boxes.device)
@@ -81,12 +77,7 @@ class Prompter(nn.Module):
         self.project = nn.Linear(width, text)
 
     def of_boxes(self, tokens: Tensor, boxes: Tensor) -> Tensor:
-        """Embed regions given by boxes: (B, M, T).
-
-        Args:
-            tokens: (B, N, W) tokens of the encoder, before its pooling.
-            boxes: (B, M, 4) x1, y1, x2, y2, 0 to 1.
-        """
+        """Embed (B, M, 4) boxes x1, y1, x2, y2, 0 to 1, for (B, N, W) tokens, not pooled: (B, M, T)."""
         return self._asked(tokens, corner_encoding(boxes.to(tokens.dtype), self.width))
 
     def of_texts(self, tokens: Tensor, texts: Tensor) -> Tensor:
@@ -113,14 +104,10 @@ class BoxHead(nn.Module):
 
 
 def region_text_loss(regions: Tensor, texts: Tensor, temperature: Tensor | float, conflict: float = CONFLICT) -> Tensor:
-    """L_CLOC: mean of the cross-entropies region → text and text → region over all regions of a batch.
+    """L_CLOC: mean of the cross-entropies region → text and text → region over all R regions of a batch.
 
-    Args:
-        regions: (R, T) prompter output for boxes; R = all regions of all images.
-        texts: (R, T) embeddings of their captions.
-        temperature: tau, above 0.
-        conflict: negatives whose caption has a cosine above this with the positive's caption are left out; the filter
-            passes no gradient.
+    `regions`: (R, T) of the prompter; `texts`: (R, T) of their captions. Negatives whose caption has a cosine above
+    `conflict` with the positive's caption are left out; the filter passes no gradient.
     """
     regions, texts = F.normalize(regions, dim=-1), F.normalize(texts, dim=-1)
     with torch.no_grad():
@@ -206,15 +193,7 @@ class RegionTextModel(nn.Module):
 
     @torch.no_grad()
     def asked(self, pixels: Tensor, boxes: Sequence[Sequence[float]], captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Score captions against regions of one image, and locate each caption.
-
-        Args:
-            pixels: (1, 3, S, S).
-            boxes: R boxes, 0 to 1 of the image.
-
-        Returns:
-            (R, R) cosines of regions and captions; (R, 4) boxes, 0 to 1.
-        """
+        """(R, R) cosines of captions and regions of an image (1, 3, S, S), and the (R, 4) boxes found; boxes 0 to 1."""
         tokens, texts = self.tokens(pixels), self.text(captions)
         given = torch.tensor([[list(box) for box in boxes]], device=tokens.device)
         regions = F.normalize(self.prompter.of_boxes(tokens, given)[0], dim=-1)
@@ -277,11 +256,9 @@ def pixels_of(images: Any, rgbs: Sequence[Rgb], device: torch.device) -> Tensor:
 
 
 def region_scores(model: RegionTextModel, images: Any, views: Sequence[StoredView]) -> dict[str, Any]:
-    """Score an encoder on held-out views. Objects that share a name with another object are left out.
+    """Score an encoder on held-out views: shares of right captions and boxes, the share by chance, mean overlap.
 
-    Returns:
-        Number of views; shares of right captions and of right boxes, with intervals; the share of captions that chance
-        gives; the mean overlap of boxes, or 0.
+    Objects that share a name with another object are left out.
     """
     right, chance, found = list[bool](), list[float](), list[float]()
     device = next(model.parameters()).device

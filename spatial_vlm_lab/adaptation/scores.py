@@ -60,9 +60,8 @@ def overlaps(views: Iterable[AnyView], locate: Callable[[Rgb, str], BoxXyxy | No
 def relation_score(said: Sequence[JudgedLabel]) -> dict[str, Any]:
     """Score a group of pairs.
 
-    Returns:
-        "right": right answers among the pairs with an opinion; "held": the same where the relation holds, 0 for a model
-        that always denies; "none": pairs without an opinion; "positive": pairs for which the relation holds.
+    "right": right answers among the pairs with an opinion; "held": the same where the relation holds, 0 for a model
+    that always denies; "none": pairs without an opinion; "positive": pairs for which the relation holds.
     """
     told = [((p > 0.5) is label.holds, label.holds) for label, p in said if p is not None]
     held = [is_right for is_right, holds in told if holds]
@@ -82,10 +81,9 @@ def place_score(found: Sequence[float]) -> dict[str, Any]:
 def scores_of(views: int, said: Sequence[JudgedLabel], found: Sequence[float]) -> dict[str, Any]:
     """Compute the scores of one model.
 
-    Returns:
-        "views"; "relations" by name, and of the depth pairs "usual" ("higher is farther" is right) and "counter", as
-        `relation_score` gives them; "difference": usual - counter, 95 % by Newcombe's method, or None if one of them
-        has no opinions; "places" as `place_score`; "overlap": the mean, 0 for an object without a box, or None.
+    "relations" by name, and of the depth pairs "usual" ("higher is farther" is right) and "counter", as
+    `relation_score`; "difference": usual - counter, 95 % by Newcombe's method, or None without opinions; "overlap": 0
+    for an object without a box.
     """
     groups = {name: [one for one in said if one[0].relation == name] for name in CHOICES}
     depth = [one for one in said if one[0].relation in DEPTH_RELATIONS]

@@ -5,12 +5,12 @@ Answers are stored in a file, one per line, so that a killed run continues where
 
     {"schema": 2, "benchmark": "whatsup"}
     {"name": "a", "backend": "qwen-vl model=…", "weights": "9f86d0…"}
-    {"model": "qwen-vl model=… weights=9f86d0… (likelihood)", "item": "A/cup_on_table.jpeg", "asked": "1f0c…",
-     "credit": 1, "choice": 2}
+    {"model": "qwen-vl model=… weights=9f86d0… (likelihood)", "item": "A/cup_on_table.jpeg", "asked": "1f0c…", "credit":
+        …
 
-(The last is one line.) A line is used only for the same model, options, weights, way of asking, question and truth. Its
-credit is recomputed from choice, points and text, so changed rules also apply to known answers. A name stands for only
-one model. An unfinished last line from a killed run is dropped. The file is locked while a run writes.
+A line is used only for the same model, options, weights, way of asking, question and truth. Its credit is recomputed
+from choice, points and text, so changed rules also apply to known answers. A name stands for only one model. An
+unfinished last line from a killed run is dropped. The file is locked while a run writes.
 """
 
 from __future__ import annotations
@@ -63,11 +63,7 @@ _OTHER = "choose another file with --out, or remove this one"
 
 
 class AnsweringModel(msgspec.Struct, frozen=True):
-    """A model with answers in a file.
-
-    Args:
-        weights: SHA-256 of the files that backend and options name, all together; "" = they name no local files.
-    """
+    """A model with answers in a file; `weights`: SHA-256 of the local files that backend and options name, or ""."""
 
     name: str
     backend: str
@@ -229,12 +225,7 @@ _FOR_POINTS = ("refer", "reply")
 
 
 class BenchmarkModel:
-    """A loaded model that answers items.
-
-    Args:
-        asked: one of WAYS; "" = the first way that the backend supports: likelihood, reply, choice for options; refer,
-            reply for points.
-    """
+    """A loaded model that answers items, asked in one of WAYS; "" = the first that the backend supports for an item."""
 
     def __init__(self, name: str, backend: Any, asked: str = "") -> None:
         if asked and asked not in WAYS:
@@ -342,11 +333,7 @@ MOST_FAILURES = 3
 
 @dataclass
 class BenchmarkItems:
-    """Items read from a benchmark.
-
-    Args:
-        damaged: file and place, or key of an item → why it cannot be asked.
-    """
+    """Items read from a benchmark; `damaged`: file and place, or key of an item → why it cannot be asked."""
 
     items: tuple[BenchmarkItem, ...]
     damaged: dict[str, str]
@@ -355,19 +342,13 @@ class BenchmarkItems:
 
 @dataclass
 class BenchmarkRun:
-    """Results of one model.
-
-    Args:
-        unread: item → why its reply has no readable locations; such answers count 0.
-        stopped: why the run stopped early; "" = all items were asked.
-        ways: ways of asking, in order of first use.
-    """
+    """Results of one model."""
 
     graded: list[GradedItem] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    unread: dict[str, str] = field(default_factory=dict)
-    stopped: str = ""
-    ways: list[str] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)  # item → why its reply has no readable locations; counts 0
+    stopped: str = ""  # why the run stopped early
+    ways: list[str] = field(default_factory=list)  # of asking, in order of first use
     known: int = 0
 
 

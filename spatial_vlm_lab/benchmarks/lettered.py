@@ -160,9 +160,8 @@ def blink_choice(reply: str, choices: Sequence[str]) -> str | None:
     """The letter of the choice, or None if BLINK's own rules find none, where it would ask GPT-3.5.
 
     A reply that is one letter, with or without brackets, is that choice. Otherwise choices as separate words "(A)"
-    count: the only one of the last paragraph, or else the only one of the whole reply.
-
-    Source: zeyofu/BLINK_Benchmark 2d6a779, eval/test_benchmark.py:12-44.
+    count: the only one of the last paragraph, or else of the whole reply. zeyofu/BLINK_Benchmark 2d6a779,
+    eval/test_benchmark.py:12-44.
     """
     for letter in _LETTERS[:5]:
         if reply in (letter, f"({letter})"):
@@ -275,9 +274,8 @@ def vlmevalkit_choice(reply: str, choices: Sequence[str]) -> str | None:
     """The letter that a reply names, or None if VLMEvalKit's rules find none.
 
     A letter counts if it is the only one that is a separate word, among the last four words; otherwise a letter after
-    "answer is"; otherwise the only choice whose text is in the reply, if the reply is short.
-
-    Source: open-compass/VLMEvalKit e8e78f0, vlmeval/utils/matching_util.py:18-127.
+    "answer is"; otherwise the only choice whose text is in the reply, if the reply is short. open-compass/VLMEvalKit
+    e8e78f0, vlmeval/utils/matching_util.py:18-127.
     """
     letters = _LETTERS[: len(choices)]
     if _FAILED not in reply:

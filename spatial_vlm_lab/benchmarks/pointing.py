@@ -57,19 +57,15 @@ _FRACTIONS = re.compile(rf"\({_FRACTION}(?:,\s*{_FRACTION})+\)")
 def published_cells(text: str, width: int, height: int, robopoint: bool = False) -> tuple[Cells, ...] | None:
     """What the scorers of RoboRefer and RoboPoint read: "(x, y)" and "(x0, y0, x1, y1)", no space after the bracket.
 
-    A pair with a decimal point in either number is a fraction of the image, truncated towards 0; others are pixels.
-    Four numbers are a box. RoboRefer takes them as fractions and does not cut the box at the image's sides. RoboPoint
-    goes by the first of them; its box is cut at the sides and, as slices of Python are, counted from the right or the
-    bottom where a number is negative. The package reads Molmo's tags and Gemini's JSON, as RoboRefer (lines 37-63).
+    A pair with a decimal point in either number is a fraction of the mask's size (RoboPoint: always 640 x 480),
+    truncated towards 0; others are pixels. Four numbers are a box. RoboRefer takes them as fractions and does not cut
+    the box at the image's sides; with corners in another order it leaves the question out (None, as for too large
+    numbers). RoboPoint goes by the first of them; its box is cut at the sides and, as slices of Python are, counted
+    from the right or the bottom where a number is negative. The package reads Molmo's tags and Gemini's JSON, as
+    RoboRefer (lines 37-63).
 
     Sources: wentaoyuan/RoboPoint adbee8d, robopoint/eval/summarize_vqa.py:9-34; Zhoues/RoboRefer d97a995,
     Evaluation/summarize_acc.py:11-34.
-
-    Args:
-        width, height: pixels of the mask; RoboPoint's call (line 55) always takes 640 x 480.
-
-    Returns:
-        None if a number is too large, or RoboRefer leaves the question out, for a box with corners in another order.
     """
     found: list[Cells] = []
     sides = (width, height, width, height)
@@ -111,12 +107,9 @@ def cells_of(points: Sequence[FractionPoint], width: int, height: int) -> tuple[
 
 
 def share_in_mask(cells: Sequence[Cells], weights: npt.NDArray[np.float64]) -> float:
-    """Mean weight of all marked pixels; pixels outside the mask have weight 0, and without pixels the mean is 0.
+    """Mean (H, W) weight, 0 to 1, of all marked pixels; outside the mask it is 0, and without pixels the mean is 0.
 
     RoboPoint summarize_vqa.py:60-68 and RoboRefer summarize_acc.py:86-93 both do so.
-
-    Args:
-        weights: (H, W), 0 to 1.
     """
     height, width = weights.shape
     total = inside = 0.0
@@ -275,10 +268,7 @@ def read_polygon(text: str) -> tuple[FractionPoint, ...] | None:
 
 
 def in_polygon(point: FractionPoint, corners: Sequence[FractionPoint]) -> bool:
-    """Whether a point lies in a polygon: a ray from it to the right crosses an odd number of sides (lines 11-25).
-
-    A side counts if exactly one of its ends is above the point.
-    """
+    """Whether a ray to the right of a point crosses an odd number of sides, with one end above it (lines 11-25)."""
     x, y = point
     inside = False
     for (x0, y0), (x1, y1) in zip(corners, (*corners[-1:], *corners[:-1]), strict=True):
@@ -310,7 +300,7 @@ def starts_as_published(reply: str, choices: Sequence[str], right: int) -> bool 
 
 
 def polygon_truth(corners: tuple[FractionPoint, ...]) -> Truth:
-    """A polygon in which the first point has to lie; its corners are in order.
+    """A polygon, its corners in order, in which the first point has to lie.
 
     A written reply with a fraction is read as published. Any other reply (tags, pixels, thousandths) is read as the
     model's family is known to write; its first point comes with the answer.

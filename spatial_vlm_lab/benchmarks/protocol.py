@@ -23,33 +23,21 @@ FractionPoint = tuple[float, float]
 
 @dataclass(frozen=True)
 class BenchmarkAnswer:
-    """Answer of a model to an item.
+    """Answer of a model to an item."""
 
-    Args:
-        choice: index of the chosen option; None = no option was chosen, or the item asks for points.
-        points: (x, y) as fractions of the image's width and height; empty = no points.
-        unread: why a pointing reply has no readable locations; "" = it could be read.
-    """
-
-    choice: int | None = None
+    choice: int | None = None  # index of an option; None = none was chosen, or the item asks for points
     points: tuple[FractionPoint, ...] = ()
     text: str = ""
-    unread: str = ""
+    unread: str = ""  # why a pointing reply has no readable locations
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is right about an item.
+    """What is right about an item."""
 
-    Args:
-        told: text that identifies the truth, and changes with it.
-        credit: credit of an answer by the benchmark's rules, 0 to 1; FileError = a mask cannot be read.
-        choices: options in the order shown to a model; empty = the item asks for points.
-    """
-
-    told: str
-    credit: Callable[[BenchmarkAnswer], float] = field(compare=False)
-    choices: tuple[str, ...] = ()
+    told: str  # identifies the truth, and changes with it
+    credit: Callable[[BenchmarkAnswer], float] = field(compare=False)  # 0 to 1; FileError = a mask cannot be read
+    choices: tuple[str, ...] = ()  # in the order shown to a model; empty = the item asks for points
     right: int = -1
 
 
@@ -82,26 +70,17 @@ def shuffled(choices: Sequence[str], key: str) -> Truth:
 
 @dataclass(frozen=True)
 class BenchmarkItem:
-    """One question about one image.
-
-    Args:
-        question: in the benchmark's words, without options.
-        splits: name of a split → the part that the item belongs to, such as {"relation": "left of"}.
-        group: name shared by items with correlated errors, usually those of one image; "" = independent.
-        variants: keys of the variants of one question in the data, with damaged ones; complete when all items are read.
-        phrase: what to point at, in words; "" = the question.
-        prompt: the complete published prompt, including options and answer form; "" = `asking` composes one.
-    """
+    """One question about one image."""
 
     key: str
     image: BenchmarkImage
-    question: str
+    question: str  # in the benchmark's words, without options
     truth: Truth
-    splits: Mapping[str, str] = field(default_factory=dict)
-    group: str = ""
-    variants: Sequence[str] = ()
-    phrase: str = ""
-    prompt: str = ""
+    splits: Mapping[str, str] = field(default_factory=dict)  # such as {"relation": "left of"}
+    group: str = ""  # shared by items with correlated errors, usually those of one image; "" = independent
+    variants: Sequence[str] = ()  # keys of the variants of one question, damaged ones too; complete when all are read
+    phrase: str = ""  # what to point at, in words; "" = the question
+    prompt: str = ""  # the complete published one, with options and answer form; "" = `asking` composes one
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -120,18 +99,12 @@ class GradedItem:
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A score as the benchmark's authors compute it.
-
-    Args:
-        value: 0 to 1, by the authors' formula.
-        k: right ones of n; None if the score is not a share.
-        low, high: 95 % interval: Wilson's of k of n, or as in `scores`.
-    """
+    """A score, 0 to 1, as the benchmark's authors compute it, with its 95 % interval."""
 
     name: str
     value: float
     n: int
-    k: int | None
+    k: int | None  # right ones of n; None if the score is not a share
     low: float
     high: float
     note: str = ""
@@ -143,27 +116,18 @@ Scores = tuple[PublishedScore, ...]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark of `spatial-vlm benchmark`.
-
-    Args:
-        answers: "options", "points" or "options and points".
-        source: where to get the data; the fix of messages about it.
-        licence: licence of the data as its authors state it, or "not stated".
-        rows: the rows of a folder, given `source`; FileError = data is missing or has not the published form.
-        score: scores as published; called with one graded item or more.
-        published: items of the whole published data, damaged ones included; None if not published.
-    """
+    """A benchmark of `spatial-vlm benchmark`."""
 
     name: str
     title: str
     layout: str
-    source: str
-    licence: str
+    source: str  # where to get the data; the fix of messages about it
+    licence: str  # of the data, as its authors state it, or "not stated"
     scorer: str
-    rows: Callable[[Path, str], FoundRows]
+    rows: Callable[[Path, str], FoundRows]  # FileError = data is missing or has not the published form
     score: Callable[[Graded], Scores]
-    answers: str = "options"
-    published: int | None = None
+    answers: str = "options"  # "options", "points" or "options and points"
+    published: int | None = None  # items of the whole published data, damaged ones included
 
     def read(self, folder: Path) -> tuple[list[BenchmarkItem], dict[str, str]]:
         """The items of a folder, in the order of the files; file and place of each row without one → the reason."""
@@ -204,11 +168,7 @@ def after_thinking(text: str) -> str:
 
 
 def read_choice(text: str, choices: Sequence[str]) -> int | None:
-    """The only option that a reply names; None if it names none or several.
-
-    The rules, in their order, are those of docs/public_benchmarks.md, "How a reply is read". Full-width letters,
-    brackets and spaces count as normal ones ("（A）").
-    """
+    """The only option that a reply names, by the rules of docs/public_benchmarks.md, "How a reply is read"."""
     parts = _MARKERS.split(_TOKENS.sub("", unicodedata.normalize("NFKC", text.rsplit(_THOUGHT, 1)[-1])))
     said = next((part.strip(_WRAPPING) for part in reversed(parts) if part.strip(_WRAPPING)), "")
     wanted = [unicodedata.normalize("NFKC", choice).strip(_WRAPPING).casefold() for choice in choices]

@@ -50,15 +50,11 @@ class BenchmarkImage(msgspec.Struct, frozen=True):
     """An image in its own file, or at a place in a file of rows; it is read and decoded only when asked for.
 
     As a field type of a form it is a column of Parquet that the library `datasets` wrote: {"bytes", "path"}.
-
-    Args:
-        place: its location in a file of rows, such as "$[3].image" or "row 3"; "" = the file is the image.
-        load: reads its bytes (PNG, JPEG) from a file of rows; takes nothing.
     """
 
     file: Path
-    place: str = ""
-    load: Any = None
+    place: str = ""  # such as "$[3].image" or "row 3"; "" = the file is the image
+    load: Any = None  # reads its bytes (PNG, JPEG) from a file of rows; takes nothing
 
     @property
     def name(self) -> str:
@@ -111,21 +107,14 @@ def image_of(folder: Path, given: str | BenchmarkImage) -> BenchmarkImage:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """A row of a published file.
-
-    Args:
-        place: its location, such as "$[3]", "line 4" or "row 3".
-        number: its number among all rows, from 0.
-        fields: its fields, of the form that was asked for; empty if `reason` says why the row is damaged.
-        load: reads the base64 text of a field, given its name, from a JSON or tab-separated file.
-    """
+    """A row of a published file."""
 
     path: Path
-    place: str
-    number: int
-    fields: Mapping[str, Any]
+    place: str  # such as "$[3]", "line 4" or "row 3"
+    number: int  # among all rows, from 0
+    fields: Mapping[str, Any]  # of the form that was asked for; empty if `reason` says why the row is damaged
     reason: str = ""
-    load: Any = None
+    load: Any = None  # reads the base64 text of a field, given its name
 
     def image(self, field: str) -> BenchmarkImage:
         """The image that a field of a JSON or tab-separated file has as base64 text."""

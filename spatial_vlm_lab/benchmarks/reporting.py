@@ -34,13 +34,11 @@ def split_share(graded: Graded) -> dict[str, Any]:
 
 
 def difference(first: Graded, other: Graded) -> dict[str, Any] | None:
-    """Difference of a model to the first one, on the items that both answered; None without any.
+    """Mean credit of a model minus that of the first one, on the items that both answered; None without any.
 
-    Returns:
-        The difference is the mean credit of the model minus that of the first (its interval is Newcombe's for pairs;
-        percentiles over resampled items if credits are not 0 or 1). lost are items that only the first has right,
-        gained those that only this model has, p is that of McNemar's exact test; None if credits are not 0 or 1. The
-        caller fills in p_holm, which is p corrected for the number of models by Holm.
+    Its interval is Newcombe's for pairs; percentiles over resampled items if credits are not 0 or 1. lost are items
+    that only the first has right, gained those that only this model has, p is that of McNemar's exact test. The caller
+    fills in p_holm, p corrected for the number of models by Holm.
     """
     known = {one.item.key: one.credit for one in first}
     pairs = [(known[one.item.key], one.credit) for one in other if one.item.key in known]

@@ -29,9 +29,8 @@ def accuracy(name: str, graded: Graded) -> PublishedScore:
 def mean_credit(name: str, graded: Graded) -> PublishedScore:
     """Mean of fractional credits, such as the share of points inside a mask.
 
-    The 95 % interval has percentiles over resampled items, because Wilson's does not apply to such means. If all
-    credits are 0 or 1, it is a share with Wilson's interval: resampling items that are all right or all wrong gives no
-    width.
+    The 95 % interval has percentiles over resampled items. If all credits are 0 or 1, it is a share with Wilson's
+    interval, because resampling items that are all right or all wrong gives no width.
     """
     if all(one.credit in (0.0, 1.0) for one in graded):
         return accuracy(name, graded)
@@ -48,9 +47,8 @@ def resampled_mean(values: Sequence[float]) -> Interval:
 def mean_of_parts(name: str, parts: Mapping[str, Graded], weights: Mapping[str, float]) -> list[PublishedScore]:
     """Mean of the accuracies of parts with a weight, which sum to 1; no score if one of these has no item.
 
-    The interval joins the Wilson bounds of the parts: the distance to each bound is the root of the sum of squares of
-    the parts' weighted distances. Source: Zou and Donner (2008), Construction of confidence limits about effect
-    measures, Statistics in Medicine 27, 1693-1702 (MOVER).
+    The distance to each bound is the root of the sum of squares of the parts' weighted distances to Wilson's bounds:
+    MOVER, Zou and Donner (2008), Statistics in Medicine 27, 1693-1702.
     """
     if not all(part in parts for part in weights):
         return []

@@ -325,11 +325,7 @@ def _in_shards(
 
 @dataclass
 class ReportFiles:
-    """The requested reports.
-
-    Attributes:
-        paths: option (out, html, markdown, junit, parquet) → file; None = not requested.
-    """
+    """The requested reports; `paths`: option (out, html, markdown, junit, parquet) → file, None = not requested."""
 
     paths: Mapping[str, Path | None]
     force: bool = False

@@ -142,11 +142,7 @@ _FUSED: tuple[Colour, ...] = (drawing.BLUE, drawing.SKY_BLUE)
 def draw_comparison(
     frame: RgbdFrame, answered: Answered, compared: RelationComparison, config: ResolverConfig | None = None
 ) -> Rgb:
-    """Draw a comparison on its frame.
-
-    Returns:
-        (H, WIDTH, 3) uint8: the photograph, the view from above beside it, and the table below.
-    """
+    """Draw a comparison on its frame, (H, WIDTH, 3): the photograph, the view from above beside it, the table below."""
     config, models, fused = config or ResolverConfig(), cycle(_MODELS), cycle(_FUSED)
     colours = tuple(
         drawing.GREEN if row.by == "measurement" else next(fused if row.by == "fused" else models)

@@ -149,8 +149,8 @@ class LabelledPhrase(NamedTuple):
 def labelled_phrase(case: Case, detections: Sequence[Detection], config: ResolverConfig) -> LabelledPhrase | str:
     """The phrase of a case whose answer says how reliable a model is under one key; or why it has none, in words.
 
-    A relation is measured only where another object has the same name: "the can behind the cup" with one can in view
-    is answered rightly by whoever finds cans. An error in a phrase of several relations would not show which was wrong.
+    A relation is measured only where another object has the same name: "the can behind the cup" with one can in view is
+    answered rightly by whoever finds cans.
     """
     told = _right_and_read(case)
     if isinstance(told, str):

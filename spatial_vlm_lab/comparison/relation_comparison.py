@@ -62,18 +62,12 @@ _TIE = 1e-6  # relative difference below which two candidates are equally likely
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """Models and limits of a comparison.
-
-    Args:
-        remedies: options that are added to each model's; each is loaded once more with them.
-        most: relations that each is asked about, at most 100.
-        budget_s: seconds after which a model is asked about no further relation, at most 600.
-    """
+    """Models and limits of a comparison."""
 
     models: tuple[ModelSpec, ...]
-    remedies: tuple[str, ...] = ()
-    most: int = 24
-    budget_s: float = 600.0
+    remedies: tuple[str, ...] = ()  # options added to each model's, which is loaded once more
+    most: int = 24  # relations that each is asked about, at most 100
+    budget_s: float = 600.0  # after which no further relation is asked, at most 600
     told: Callable[[str], None] = field(default=lambda _: None, compare=False)
 
 
@@ -280,8 +274,8 @@ class _Asking:
     def _alone(self, row: ComparedRow, said: Sequence[float | None]) -> ComparedRow:
         """What a model alone would choose: the candidate of the greatest product of its probabilities and the name's.
 
-        A relation without an opinion counts 1/2. None is chosen where the product of odds is not above 1, that is,
-        where the model denies more than it confirms, or where two candidates are equally likely.
+        A relation without an opinion counts 1/2. None is chosen where the product of odds is not above 1 (the model
+        denies more than it confirms), or where two candidates are equally likely.
         """
         if all(p is None for p in said):
             return replace(row, reason="it has no opinion on any relation")
@@ -342,12 +336,7 @@ def _weightless(asked: Sequence[ClauseQuestion], said: Sequence[float | None], k
 
 
 class CountingJudge:
-    """A judge of relations that counts its questions and its time; see RelationJudge.
-
-    Attributes:
-        questions: of the last call: one for each relation, or one for each prompt to a model that answers questions.
-        late: whether the time was used up.
-    """
+    """A judge of relations that counts its questions, or prompts, and the time of the last call; see RelationJudge."""
 
     def __init__(self, model: ModelSpec) -> None:
         """Load the model."""

@@ -2,11 +2,9 @@
 """Shards, the pieces of an evaluation, and what answers them: this process, processes here, or actors of a Ray cluster.
 
 A plan depends on what is evaluated, never on the engine or the number of workers: so every engine gives the same rows
-in the same order.
-
-Each worker loads the models once, and is led by a thread of this process. Processes are spawned, so that no thread or
-GPU context of this one is copied. A worker that dies is replaced, and its shard is given to the next one. Only the
-driver writes results, so no machine of a cluster needs to see the folder. Ray is imported when it is needed.
+in the same order. Each worker loads the models once, and is led by a thread of this process. Processes are spawned, so
+that no thread or GPU context of this one is copied. A worker that dies is replaced, and its shard is given to the next
+one. Only the driver writes results, so no machine of a cluster needs to see the folder.
 """
 
 from __future__ import annotations
@@ -53,16 +51,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of an evaluation, answered by one worker at one time.
-
-    Args:
-        name: name of the piece, for people: "run1.mcap, 0 to 60 s".
-        cases: what each of its rows is about, in their order: "f003: the cup behind the can". So many rows are due.
-    """
+    """A piece of an evaluation, answered by one worker at one time."""
 
     source: str
-    name: str
-    cases: tuple[str, ...]
+    name: str  # for people: "run1.mcap, 0 to 60 s"
+    cases: tuple[str, ...]  # what each of its rows is about, in order: "f003: the cup behind the can"
     content: str
     payload: Any = field(compare=False, repr=False, default=None)
 
@@ -311,18 +304,12 @@ def _serve(connection: Connection, setup: Setup) -> None:
 
 @dataclass(frozen=True)
 class RayEngine:
-    """Runs shards on Ray actors.
-
-    Args:
-        address: address of a cluster: "auto" or "host:6379"; None = start one on this machine for this run.
-        num_gpus: GPUs for each actor, which has one core; a fraction has actors share one.
-        start_timeout: how long the first actor may take to be placed and to load its models, seconds.
-    """
+    """Runs shards on Ray actors."""
 
     workers: int = 1
-    address: str | None = None
-    num_gpus: float = 0.0
-    start_timeout: float = 600.0
+    address: str | None = None  # "auto" or "host:6379"; None = start a cluster on this machine for this run
+    num_gpus: float = 0.0  # for each actor, which has one core; a fraction has actors share one
+    start_timeout: float = 600.0  # for the first actor to be placed and to load its models, seconds
 
     def __post_init__(self) -> None:
         _check_workers(self.workers, "use at most the cores of the cluster")
@@ -410,13 +397,9 @@ class _RayWorker:
 
 
 def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
-    """Check that a gRPC server, such as Ray's, answers at an address with a port: Ray itself tries for many minutes.
+    """Check that a gRPC server, such as Ray's, answers at "[ray://]host:port": Ray itself tries for many minutes.
 
-    Both sides of HTTP/2, on which gRPC is built, begin by sending their settings.
-
-    Args:
-        address: "host:port", "ray://host:port"; anything else is left to Ray.
-        wait_s: how long to wait for a connection, and for an answer, seconds.
+    Both sides of HTTP/2, on which gRPC is built, begin by sending their settings. Any other address is left to Ray.
     """
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluates models on sources in shards into a folder: plans the shards, and answers them.
 
-Frames are cut into batches of images, large bags into parts by their chunks, small bags are one shard each. The plan
-depends only on sources, truth and models.
+Frames are cut into batches of images, large bags into parts by their chunks, small bags are one shard each. A part of a
+bag gives the same frames as the whole bag. Only the chunks of the part are read, and before them what still holds in
+it: static transforms, the transforms that are kept, the last camera info.
 
-A part of a bag gives the same frames as the whole bag. Only the chunks of the part are read, and before them what still
-holds in it: static transforms, the transforms that are kept, the last camera info.
-
-Models are loaded once in each worker. One image is lifted once for all its sentences; while they are answered, a thread
-reads and decodes the next images.
+One image is lifted once for all its sentences; while they are answered, a thread reads and decodes the next images.
 """
 
 from __future__ import annotations
@@ -311,8 +308,8 @@ class BagWindow(Bag):
 def recording_lag(bag: Bag, topic: str) -> tuple[int, int] | None:
     """Least and most nanoseconds by which messages of a topic were recorded after their stamps.
 
-    First, last and some messages between are looked at. None if the lag is not the same throughout, as in a bag
-    whose time is set back: then no part of it can be found by stamps.
+    First, last and some messages between are looked at. None if the lag is not the same throughout, as in a bag whose
+    time is set back: then no part of it can be found by stamps.
     """
     chunks = [chunk for chunk in bag.chunks() if topic in chunk.topics]
     if not chunks:

@@ -10,10 +10,10 @@
 A folder is the same, byte by byte, for every engine, number of workers and history of resumes. The metadata of a part
 has its shard's key and the hash of its rows, so a truncated, damaged or foreign file is detected.
 
-The folder is on a disk or in an object store. A file of an object store is put by one request, which stores take whole
-or not at all. So a kill, a full disk or a lost network never leaves half a file under its name. `lock.json` names the
-process that writes, its host and the time of its last sign of life, which a thread renews. A lock is stale if its
-process is gone (told at once on the same machine), or if no sign of life came for STALE_S seconds.
+The folder is on a disk or in an object store, whose files are put by one request, whole or not at all. So a kill, a
+full disk or a lost network never leaves half a file under its name. `lock.json` names the process that writes, its host
+and the time of its last sign of life, which a thread renews. A lock is stale if its process is gone (told at once on
+the same machine), or if no sign of life came for STALE_S seconds.
 """
 
 from __future__ import annotations
@@ -338,21 +338,15 @@ class ResultStore:
 
 @dataclass(frozen=True)
 class LockOwner:
-    """Holder of a lock.
-
-    Args:
-        born: start time of the process in the machine's ticks; distinguishes it from a later process with the same id.
-        since: when the lock was taken, seconds since 1970.
-        seen: last sign of life, seconds since 1970.
-    """
+    """Holder of a lock."""
 
     host: str
     boot: str
     pid: int
-    born: str
+    born: str  # start of the process in the machine's ticks; a later one may have the same id
     token: str
-    since: float
-    seen: float
+    since: float  # when the lock was taken, seconds since 1970
+    seen: float  # last sign of life, seconds since 1970
 
     @classmethod
     def this_process(cls) -> LockOwner:
@@ -445,9 +439,7 @@ def _boot() -> str:
 
 
 def _born(pid: int) -> str:
-    """When a process began, in ticks of this machine; "" if there is none.
-
-    A process that has ended but was not waited for counts as ended.
+    """When a process began, in ticks of this machine; "" if there is none, or one that was not waited for.
 
     Source: proc(5), /proc/[pid]/stat: the name stands in parentheses, state is field 3, starttime field 22.
     """

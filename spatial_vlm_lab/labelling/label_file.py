@@ -29,14 +29,9 @@ _WRITTEN = "choose a writable place, or make room; nothing was changed"
 
 
 class LabelLine:
-    """One line of the file.
+    """One line of the file, without the line end; `original` are the bytes that were read, None if it was added.
 
-    Args:
-        raw: its bytes, without the line end.
-        original: the bytes that were read; None for a line that was added.
-
-    Attributes:
-        value: its JSON object; None if it is something else, or names a field twice.
+    Its `value` is its JSON object; None if it is something else, or names a field twice.
     """
 
     def __init__(self, raw: bytes, original: bytes | None) -> None:

@@ -33,30 +33,20 @@ MOST_FRAMES = 2000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FrameToLabel:
-    """A frame with what is known of it.
-
-    Args:
-        detections: detections that came with it; None = ask the grounder.
-        base_T_camera: the camera's pose for places: the resolver's, or the one of truth.json; None = not known.
-    """
+    """A frame with what is known of it."""
 
     frame: RgbdFrame
-    detections: tuple[Detection, ...] | None
-    base_T_camera: Transform | None
+    detections: tuple[Detection, ...] | None  # that came with it; None = ask the grounder
+    base_T_camera: Transform | None  # for places: the resolver's, or the one of truth.json
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelSource:
-    """Frames to label, by number.
-
-    Args:
-        naming: the fields that name a frame in the truth file.
-        number_of: frame number of a line of the truth file; None if it is about another frame.
-    """
+    """Frames to label, by number."""
 
     names: tuple[str, ...]
-    naming: Callable[[int], dict[str, Any]]
-    number_of: Callable[[Mapping[str, Any]], int | None]
+    naming: Callable[[int], dict[str, Any]]  # the fields that name a frame in the truth file
+    number_of: Callable[[Mapping[str, Any]], int | None]  # a line of the truth file; None if it is about another frame
     load: Callable[[int], FrameToLabel]
 
 
@@ -93,11 +83,9 @@ def bag_source(
     bag: Bag, truth_folder: Path, roles: Mapping[str, str], config: StreamConfig, apart: float = 1.0,
     robot: SeenRobot | None = None,
 ) -> Iterator[LabelSource]:  # fmt: skip
-    """Complete frames of a bag, as `replay --every` answers on them, kept in a temporary folder.
+    """Complete frames of a bag, at least `apart` seconds from each other, kept in a temporary folder.
 
-    Args:
-        truth_folder: folder of the truth file, which names the bag by its relative path.
-        apart: least seconds between the stamps of two frames; 0 = every complete frame.
+    The truth file names the bag by its path relative to `truth_folder`.
     """
     path = bag.path if isinstance(bag.path, str) else str(bag.path.resolve())
     with tempfile.TemporaryDirectory(prefix="spatial_vlm_label_") as folder:

@@ -55,24 +55,15 @@ _LOOKS_KEPT = 8  # with their masks
 
 @dataclass(frozen=True, eq=False)
 class LabelLook:
-    """What a person sees of a case before deciding.
+    """What a person sees of a case before deciding."""
 
-    Args:
-        resolution: the answer; None if the frame cannot be read.
-        detections: objects of the frame, numbered from 1 in this order.
-        ground: the scene from above; None if nothing was lifted.
-        size: (width, height) of the image, pixels; None if the frame cannot be read.
-        by_id: whether object ids are stable beyond one answer, because detections came with the frame.
-        problem: why the frame cannot be read; "" if it can.
-    """
-
-    resolution: Resolution | None
-    detections: tuple[Detection, ...] = ()
-    ground: Ground | None = None
-    size: tuple[int, int] | None = None
+    resolution: Resolution | None  # None if the frame cannot be read
+    detections: tuple[Detection, ...] = ()  # numbered from 1 in this order
+    ground: Ground | None = None  # None if nothing was lifted
+    size: tuple[int, int] | None = None  # (width, height), pixels; None if the frame cannot be read
     proposal: Mapping[str, Any] = field(default_factory=dict)
-    by_id: bool = False
-    problem: str = ""
+    by_id: bool = False  # whether ids are stable beyond one answer, because detections came with the frame
+    problem: str = ""  # why the frame cannot be read
 
 
 @dataclass(eq=False)
@@ -248,13 +239,9 @@ class LabelSession:
     ) -> dict[str, Any]:
         """Store a person's truth for a case, and save the file.
 
-        Args:
-            kind: what the case tries, words; None = as it stands.
-            words: the sentence that the person saw; None = not checked. Numbers change when a sentence is added.
-            seen: "seen" of `case` when the person looked; None = not checked. Another tab may have decided since.
-
-        Returns:
-            The case as `overview` lists it, how its truth was made ("by"), whether the answer is the same, and `saved`.
+        `kind`: what the case tries; None = as it stands. `words` and `seen` (of `case`) are what the person saw, None =
+        not checked: numbers change when a sentence is added, and another tab may have decided since. Returns the case
+        as `overview` lists it, how its truth was made ("by"), whether the answer is the same, and `saved`.
         """
         with self._lock:
             entry = self._entry(number)

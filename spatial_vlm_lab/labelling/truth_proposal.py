@@ -51,21 +51,13 @@ class GroundObject:
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """All objects of a scene from above.
+    """All objects of a scene from above; metres."""
 
-    Args:
-        objects: by the ids of their detections.
-        camera: (2,) position of the camera, metres.
-        ahead: (2,) unit viewing direction.
-        frame_id: frame of the coordinates; None for the camera's own axes.
-        pose: (4, 4) transform from the camera's frame to these coordinates, metres.
-    """
-
-    objects: Mapping[str, GroundObject]
-    camera: _Floats
-    ahead: _Floats
-    frame_id: str | None
-    pose: _Floats
+    objects: Mapping[str, GroundObject]  # by the ids of their detections
+    camera: _Floats  # (2,) position
+    ahead: _Floats  # (2,) unit viewing direction
+    frame_id: str | None  # None for the camera's own axes
+    pose: _Floats  # (4, 4) transform from the camera's frame
     camera_frame: str
 
     def in_base(self, pose: Pose) -> _Floats | None:

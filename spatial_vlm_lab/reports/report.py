@@ -182,17 +182,12 @@ class Axis:
 
 
 class Plot(NamedTuple):
-    """The axes of a plot, and what is drawn in it beside marks.
-
-    Args:
-        line: points, "x,y x,y …".
-        band: outline of its 95 % Wilson intervals.
-    """
+    """The axes of a plot, and what is drawn in it beside marks."""
 
     x: Axis
     y: Axis
-    line: str = ""
-    band: str = ""
+    line: str = ""  # points, "x,y x,y …"
+    band: str = ""  # outline of its 95 % Wilson intervals
 
 
 def reliability(calibration: Calibration) -> Plot:
@@ -273,8 +268,7 @@ _TRUTH = (24, 140, 72)  # RGB: the outline of the right object
 def failure_image(one: EvaluatedCase, config: ResolverConfig) -> bytes | None:
     """The answer drawn on its frame, as JPEG; None if there is no frame, or it cannot be drawn, which is logged.
 
-    A dashed green box is about the right object. Of a stored answer, which does not keep what was found, the true
-    objects are drawn.
+    A dashed green box is about the right object. Of a stored answer the true objects are drawn.
     """
     if one.frame is None:
         return None

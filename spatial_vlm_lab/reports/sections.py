@@ -21,24 +21,17 @@ _MOST_LISTED = 50  # sentences of a list; the rest is counted
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A table with sentences below it; either may be missing.
-
-    Args:
-        columns: heads of the table; numbers, but for those at the places `left`.
-        head: what each sentence begins with where it stands alone.
-        model: name of the model that this and the next sections are about, where they begin; else "".
-        images: numbers of the judged cases that the sentences are about, where their drawings belong below them.
-    """
+    """A table with sentences below it; either may be missing."""
 
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
-    left: Sequence[int] = (0,)
+    left: Sequence[int] = (0,)  # columns of text; the others are numbers
     sentences: Sequence[str] = ()
     title: str = ""
-    head: str = ""
+    head: str = ""  # what each sentence begins with where it stands alone
     tone: str = ""
-    model: str = ""
-    images: Sequence[int] = ()
+    model: str = ""  # that this and the next sections are about, where they begin
+    images: Sequence[int] = ()  # numbers of the judged cases that the sentences are about
 
 
 # ------------------------------------------------------------------------------------------------ cells
@@ -224,8 +217,7 @@ def markdown_evaluation(
 ) -> str:
     """Everything that is said of an evaluation.
 
-    Args:
-        images: name of a model → number of its judged case, from 0 → its drawn answer, relative to the document.
+    `images`: name of a model → number of its judged case, from 0 → its drawn answer, relative to the document.
     """
     lines, images = [f"# {escape(title)}", ""], images or {}
     drawn, level = images.get(evaluation.models[0].model, {}), "##"

@@ -54,10 +54,8 @@ def keep_as_test(
 ) -> KeptCase:
     """Add the frame of a bundle to a folder of cases, and its words to cases.jsonl.
 
-    Args:
-        status: the right one; None = not known, unless `as_answered` or `id_` tells it.
-        id_: the right object of an answer that is OK.
-        as_answered: whether the recorded answer was right: object, value and place.
+    What is right is told by `status`, by `id_`, the object of an answer that is OK, or by the recorded answer, if
+    `as_answered`: object, value and place.
     """
     check_keepable(bundle, out)
     record, settings = bundle.record, settings_of_bundle(bundle)
@@ -119,10 +117,7 @@ def check_keepable(bundle: EvidenceBundle, out: Path) -> None:
 
 
 def parameters_of(bundles: Sequence[EvidenceBundle]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The parameters of some bundles, and names of those in which the bundles differ; the first one's are given.
-
-    What makes frames of messages is left out: the frames of cases are made.
-    """
+    """Parameters of the first bundle, without those of messages, and names of those in which others differ."""
     chosen = [_core(bundle) for bundle in bundles]
     names = sorted({name for one in chosen for name in one})
     return chosen[0], tuple(name for name in names if any(one.get(name) != chosen[0].get(name) for one in chosen))

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks a model and the oracle about each case, and judges both.
-
-Works on images, truth and answers of one source, which are read elsewhere.
-"""
+"""Asks a model and the oracle about each case, and judges both, on images, truth and answers of one source."""
 
 from __future__ import annotations
 
@@ -72,45 +69,31 @@ class Oracle:
 
 @dataclass(frozen=True, eq=False)
 class CaseImage:
-    """The image of some cases, with its truth.
-
-    Args:
-        known: true detections; also the input of a model with given detections.
-        truth: poses and centres for places; None if not known.
-        problem: why the truth cannot be used; None = it can.
-    """
+    """The image of some cases, with its truth."""
 
     frame: RgbdFrame | None = None
     error: SpatialVlmError | None = None
-    known: tuple[Detection, ...] | None = None
-    truth: FrameTruth | None = None
-    problem: SpatialVlmError | None = None
+    known: tuple[Detection, ...] | None = None  # true detections; also the input of a model with given detections
+    truth: FrameTruth | None = None  # poses and centres for places
+    problem: SpatialVlmError | None = None  # why the truth cannot be used
     lost: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedCase:
-    """A case, a model's answer, and how it was judged.
-
-    Args:
-        resolution: the answer, with the ids of the model's detections.
-        result: the judged result, with the ids of the true objects; None if it cannot be judged.
-        problem: why its truth cannot be used; "" = it can, or there is no expectation.
-        objects: the true objects; none without a result or without an image.
-        oracle: answer of the resolver alone with the true objects; None if not known, or if the model gets them itself.
-    """
+    """A case, a model's answer, and how it was judged."""
 
     case: Case
     model: str
     source: str
-    resolution: Resolution
-    result: CaseResult | None = None
-    problem: str = ""
-    objects: tuple[ImageObject, ...] = ()
+    resolution: Resolution  # with the ids of the model's detections
+    result: CaseResult | None = None  # with the ids of the true objects; None if it cannot be judged
+    problem: str = ""  # why its truth cannot be used
+    objects: tuple[ImageObject, ...] = ()  # the true ones; none without a result or an image
     frame: RgbdFrame | None = None
     detections: tuple[Detection, ...] = ()
     scene: Scene | None = None
-    oracle: Resolution | None = None
+    oracle: Resolution | None = None  # of the resolver alone; None if not known, or if the model gets the true objects
 
     def row(self) -> Row:
         """Convert the case to a row of plain values, see `rows.COLUMNS`."""

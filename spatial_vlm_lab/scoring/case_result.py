@@ -2,9 +2,8 @@
 """One judged case: expected and given outcome, whether they agree, and what went wrong where they do not.
 
 To find who is to blame, it is asked what the resolver alone does with the true objects (the oracle run). Where it is
-wrong, too, no better detection would have helped, and the error is its own. Where it is right, the objects that were
-found say what is missing. docs/evaluate.md has the table. Works on answers and matched objects, without files or other
-cases.
+wrong, too, the error is its own. Where it is right, the objects that were found say what is missing. docs/evaluate.md
+has the table.
 """
 
 from __future__ import annotations
@@ -51,12 +50,7 @@ class MissKind(str, enum.Enum):
 def miss_kind(
     expected: Status, status: Status, as_expected: bool, place_right: bool, labels: tuple[str | None, str | None]
 ) -> MissKind | None:
-    """Find the kind of a miss; None if the case ended as expected.
-
-    Args:
-        place_right: whether the place is right, or none was expected.
-        labels: labels of the expected object and of the one answered with; None if it is not known.
-    """
+    """Find the kind of a miss by the labels of expected and given object; None if the case ended as expected."""
     if as_expected:
         return None if place_right else MissKind.PLACE
     if expected not in ANSWERS:
@@ -96,54 +90,35 @@ class Blame(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class CaseResult:
-    """A case with its expected and its actual outcome.
-
-    Args:
-        frame: name of the frame; "" if the image is one of a bag.
-        stamp_ns: stamp of the image in a bag, nanoseconds; 0 in a folder.
-        error: what went wrong, judged by the found objects and by the oracle; None if nothing did.
-        iou: IoU of the answered and the expected object, 0 to 1; None if one is missing.
-        place: outcome of the expected place or pose centre; None if none was expected.
-        confidence: probability of `likeliest_id`, 0 to 1.
-        frame_of_reference: the one in force, None if no scene was built.
-        blame: whether true objects would have helped; None if nothing went wrong, or if not known.
-        oracle_right: whether the resolver alone is right with the true objects; None if not known.
-        as_expected: whether they agree; a place is not part of it.
-        expected_answer: expected answer to a question about space; None = any.
-        likeliest_id: the likeliest candidate, whether or not it was the answer; None without candidates.
-        likeliest_is_right: whether the likeliest candidate is the expected object; False where a refusal is expected.
-        miss: kind of the miss; None if object and place, or the expected refusal, are right.
-        about: text about which object the error concerns; "" if none.
-        checks: "NAME: VERDICT" of each check of the frame; none without a scene.
-    """
+    """A case with its expected and its actual outcome."""
 
     model: str = ""
     source: str = ""
-    frame: str
-    stamp_ns: int = 0
+    frame: str  # "" if the image is one of a bag
+    stamp_ns: int = 0  # of an image in a bag
     instruction: str
     kind: tuple[str, ...] = ()
     expected_status: Status
     expected_id: str | None
     status: Status
     id: str | None
-    error: CaseError | None = None
-    iou: float | None = None
-    place: PlaceOutcome | None = None
-    confidence: float
+    error: CaseError | None = None  # by the found objects and by the oracle
+    iou: float | None = None  # of the answered and the expected object, 0 to 1; None if one is missing
+    place: PlaceOutcome | None = None  # of the expected place or pose centre; None if none was expected
+    confidence: float  # probability of `likeliest_id`, 0 to 1
     message: str
-    frame_of_reference: str | None = None
+    frame_of_reference: str | None = None  # None if no scene was built
     relations: tuple[str, ...] = ()
-    blame: Blame | None = None
-    oracle_right: bool | None = None
-    as_expected: bool
+    blame: Blame | None = None  # None if nothing went wrong, or if not known
+    oracle_right: bool | None = None  # whether the resolver alone is right with the true objects
+    as_expected: bool  # a place is not part of it
     expected_also: tuple[str, ...] = ()
-    expected_answer: ExpectedAnswer | None = None
-    likeliest_id: str | None = None
-    likeliest_is_right: bool = False
-    miss: MissKind | None = None
-    about: str = ""
-    checks: tuple[str, ...] = ()
+    expected_answer: ExpectedAnswer | None = None  # to a question about space; None = any
+    likeliest_id: str | None = None  # whether or not it was the answer; None without candidates
+    likeliest_is_right: bool = False  # False where a refusal is expected
+    miss: MissKind | None = None  # None if object and place, or the expected refusal, are right
+    about: str = ""  # which object the error concerns
+    checks: tuple[str, ...] = ()  # "NAME: VERDICT" of each check of the frame; none without a scene
 
     @property
     def complete(self) -> bool:
@@ -163,22 +138,15 @@ class CaseResult:
 
 @dataclass(frozen=True, eq=False)
 class CaseEvidence:
-    """Additional knowledge about a case; every part may be missing.
-
-    Args:
-        poses: of the camera in the base, if any.
-        oracle: how the resolver alone ends this case, given the true objects; None if that is not known.
-        needed: ids of the true objects that the right answer rests on: the expected one, and anchors.
-        truth_is_whole: whether all objects of the image are known, not only the one that the case describes.
-    """
+    """Additional knowledge about a case; every part may be missing."""
 
     truth: FrameTruth | None = None
     objects: tuple[ImageObject, ...] = ()
-    poses: tuple[Transform, ...] = ()
+    poses: tuple[Transform, ...] = ()  # of the camera in the base
     matching: Matching = field(default_factory=Matching)
-    oracle: CaseResult | None = None
-    needed: tuple[str, ...] = ()
-    truth_is_whole: bool = True
+    oracle: CaseResult | None = None  # how the resolver alone ends this case, given the true objects
+    needed: tuple[str, ...] = ()  # ids of the true objects that the answer rests on: expected one, anchors
+    truth_is_whole: bool = True  # whether all objects of the image are known
 
 
 def is_expected(

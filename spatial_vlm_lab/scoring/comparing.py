@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares runs case by case, a run with its baseline and models with each other, and says what is beyond chance.
 
-Works on judged cases and stored answers. Both sides are judged by the current expectations of the cases.
-It also measures whether confidence is calibrated, on pairs of (confidence, right), with 95 % percentiles over resampled
-cases. Cases of one image are not independent, so true intervals are somewhat wider.
+Both sides are judged by the current expectations of the cases. It also measures whether confidence is calibrated, with
+95 % percentiles over resampled cases. Cases of one image are not independent, so true intervals are somewhat wider.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ _T = TypeVar("_T")
 def clustered(cases: Iterable[tuple[str, float]]) -> Interval | None:
     """The mean of (group, value) pairs with its 95 % interval over groups; None with fewer than two groups.
 
-    Whole groups are drawn with replacement, as many as there are; percentiles of the mean over the draws. Where all
-    values are equal, the interval has no width and says nothing of other groups.
+    Percentiles of the mean over draws of whole groups with replacement; without width where all values are equal.
     Source: Davison and Hinkley (1997), Bootstrap Methods and their Application, section 3.8.
     """
     counts: dict[str, list[float]] = defaultdict(lambda: [0, 0])
@@ -129,25 +127,17 @@ def _paired(
 
 @dataclass(frozen=True)
 class Change:
-    """One metric of both runs on the same cases.
+    """One metric of both runs on the same cases."""
 
-    Args:
-        metric: its name, as in `ModelOutcome`; "wrong pose" is here of all cases, so that both runs have the same ones.
-        difference: now - before, 95 % percentile interval over resampled pairs (paired bootstrap, fixed seed). Where
-            no pair differs there is nothing to resample, and the interval has no width.
-        p: two-sided exact p of McNemar's test.
-        verdict: better or worse where p < 0.05.
-    """
-
-    metric: str
+    metric: str  # as in `ModelOutcome`; "wrong pose" is here of all cases
     more_is_better: bool
     now: Share
     before: Share
     lost: int
     gained: int
-    difference: Interval
-    p: float
-    verdict: ComparisonVerdict
+    difference: Interval  # now - before, 95 % by a paired bootstrap; without width where no pair differs
+    p: float  # two-sided exact, of McNemar's test
+    verdict: ComparisonVerdict  # better or worse where p < 0.05
 
 
 @dataclass(frozen=True)
@@ -164,18 +154,13 @@ class Switch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run against its baseline.
-
-    Args:
-        verdict: WORSE where any metric is, else BETTER where any is, else CANNOT_TELL. Each metric is tested by itself
-            at 5 %, without correction for their number.
-    """
+    """A run against its baseline."""
 
     n: int
     only_now: int
     only_before: int
     changes: tuple[Change, ...]
-    verdict: ComparisonVerdict
+    verdict: ComparisonVerdict  # WORSE where any metric is, else BETTER where any is; each is tested at 5 %
     lost: tuple[Switch, ...]
     gained: tuple[Switch, ...]
 
@@ -259,18 +244,9 @@ def _change(metric: Metric, pairs: Sequence[tuple[CaseResult, CaseResult]]) -> C
 
 @dataclass(frozen=True)
 class PairDifference:
-    """One metric of two models on the cases that both answered.
+    """One metric of two models on the cases that both answered."""
 
-    Args:
-        metric: "as expected, place and all", "right instance", "wrong pose" (of all cases) or "pose on refusal".
-        difference: share of the first less that of the second, with its 95 % interval over images (see `clustered`);
-            without width where there are fewer than two images.
-        p: two-sided exact p of McNemar's test.
-        p_holm: the same corrected by Holm's method for all comparisons of the table.
-        verdict: verdict on the first model, if p_holm < 0.05.
-    """
-
-    metric: str
+    metric: str  # of _OF_MODELS; "wrong pose" is of all cases
     first: str
     second: str
     n: int
@@ -278,10 +254,10 @@ class PairDifference:
     second_k: int
     only_first: int
     only_second: int
-    difference: Interval
-    p: float
-    p_holm: float
-    verdict: ComparisonVerdict
+    difference: Interval  # first less second, 95 % over images, see `clustered`; of fewer than two without width
+    p: float  # two-sided exact, of McNemar's test
+    p_holm: float  # corrected for all comparisons of the table
+    verdict: ComparisonVerdict  # on the first model, if p_holm < 0.05
 
 
 def compare_pairs(runs: Sequence[tuple[str, Sequence[CaseResult]]]) -> tuple[PairDifference, ...]:
@@ -349,17 +325,14 @@ class Calibration:
     """Calibration of n cases.
 
     Args:
-        ece: expected calibration error: mean over the bins of |share right - mean confidence|, weighted by cases
-            (Guo et al. 2017, On calibration of modern neural networks), in bins of equal mass (Nguyen and O'Connor
-            2015). It cannot be negative, so that a small sample of a calibrated answerer has more than 0.
-        brier: mean squared difference of confidence and right (Brier 1950, Verification of forecasts expressed in
-            terms of probability).
-        brier_constant: that of always saying the base rate.
+        ece: expected calibration error: mean over the bins of |share right - mean confidence|, weighted by cases (Guo
+            et al. 2017, On calibration of modern neural networks), in bins of equal mass (Nguyen and O'Connor 2015). It
+            cannot be negative, so that a small sample of a calibrated answerer has more than 0.
+        brier: mean squared difference of confidence and right (Brier 1950, Verification of forecasts expressed in terms
+            of probability); `brier_constant`: that of always saying the base rate.
         aurc: area under the risk-coverage curve: mean over k of the risk of the k most confident cases (Geifman and
-            El-Yaniv 2017, Selective classification for deep neural networks; Geifman et al. 2019). For equal
-            confidences it is the mean over their orders.
-        aurc_best: AURC of the best order, every wrong case last.
-        aurc_random: AURC of a random order.
+            El-Yaniv 2017, Selective classification for deep neural networks; Geifman et al. 2019); of equal confidences
+            the mean over their orders. `aurc_best` is that of every wrong case last, `aurc_random` of a random order.
         curve: the coverage-risk curve, most confident first, at most 200 points.
     """
 

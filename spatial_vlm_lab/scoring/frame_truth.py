@@ -46,15 +46,10 @@ _SIDE_CONE = math.cos(math.radians(45.0))  # within which it does: the next side
 
 @dataclass(frozen=True, eq=False)
 class FrameTruth:
-    """Truth of a frame, known only to the judge.
+    """Truth of a frame, known only to the judge."""
 
-    Args:
-        base_T_camera: the true pose of the camera, whether or not the resolver has it.
-        centers: id of a detection → centre of the object in the base frame, metres.
-    """
-
-    base_T_camera: Transform
-    centers: Mapping[str, Point] = field(default_factory=dict)
+    base_T_camera: Transform  # whether or not the resolver has it
+    centers: Mapping[str, Point] = field(default_factory=dict)  # detection → centre in base, metres
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,11 +62,7 @@ class PlaceOutcome(str, enum.Enum):
 
 
 def place_outcome(expected: ExpectedPlace, given: Pose | None, truth: FrameTruth) -> PlaceOutcome:
-    """Check a place: inside the region, or for the four sides in its direction from the anchor, at its height.
-
-    Args:
-        given: pose of the given place in the base or camera frame, or None.
-    """
+    """Check a place: inside the region, or for the four sides in its direction from the anchor, at its height."""
     if given is None:
         return PlaceOutcome.NOT_GIVEN
     frames = truth.base_T_camera
@@ -134,33 +125,21 @@ _PLASTIC = 1.2207440846057596  # x⁴ = x + 1: its powers spread points evenly i
 
 @dataclass(frozen=True, eq=False)
 class ImageObject:
-    """An object in an image, true or found.
+    """An object in an image, true or found."""
 
-    Args:
-        id: id of its detection, or EXPECTED.
-        label: its name; "" = not known.
-        mask: (H, W) bool, or None.
-        tolerance_m: allowed distance of a pose's centre from that of `box_3d`, metres; None = not judged.
-    """
-
-    id: str
-    label: str
+    id: str  # of its detection, or EXPECTED
+    label: str  # "" = not known
     box: BoxPixels | None = None
-    mask: Mask | None = None
+    mask: Mask | None = None  # (H, W) bool
     box_3d: ComparedBox | None = None
-    tolerance_m: float | None = None
+    tolerance_m: float | None = None  # allowed distance of a pose's centre from that of `box_3d`; None = not judged
     detection: Detection | None = None
 
 
 def case_truth(
     case: Case, expect: Expectation, known: Sequence[Detection], image_size: tuple[int, int], folder: Path
 ) -> tuple[Expectation, tuple[ImageObject, ...]]:
-    """What a case expects, with the id of an object that it describes, and the true objects of its image.
-
-    Args:
-        known: true detections of the image; empty if none were given.
-        image_size: (width, height), pixels.
-    """
+    """What a case expects, with the id of an object that it describes, and the true objects of its image."""
     objects = [ImageObject(d.id, d.label, d.box_xyxy, d.mask, detection=d) for d in known]
     described = _described(expect, image_size, folder)
     if described is not None:
@@ -244,10 +223,7 @@ class ComparedBox(OrientedBox):
 
 
 def overlap(one: OrientedBox, other: OrientedBox) -> float:
-    """Intersection over union of the volumes of two boxes in one frame, 0 to 1.
-
-    Counted on points that fill both evenly, for the boxes need not be parallel.
-    """
+    """Intersection over union of two boxes in one frame, 0 to 1, counted on points: they need not be parallel."""
     places = np.arange(1, _POINTS + 1)[:, None] / _PLASTIC ** np.arange(1, 4) % 1.0 - 0.5
     shared = whole = 0.0
     for solid, around in ((one, other), (other, one)):
@@ -294,19 +270,12 @@ def in_frame(solid: ComparedBox, frame_id: str, known: Sequence[Transform]) -> C
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Assignment of found objects to true ones; without arguments their ids are the same.
-
-    Args:
-        of: id of a found object → that of the true one that it is; without those that are not among the true ones.
-            None = the ids are the same.
-        ious: (found id, true id) → how much they share, 0 to 1; without those that share nothing.
-        is_truth: whether the found objects are the true ones.
-    """
+    """Assignment of found objects to true ones; without arguments their ids are the same."""
 
     found: tuple[ImageObject, ...] = ()
-    of: Mapping[str, str] | None = None
-    ious: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    is_truth: bool = False
+    of: Mapping[str, str] | None = None  # found id → true id, if there is one; None = the same
+    ious: Mapping[tuple[str, str], float] = field(default_factory=dict)  # found, true id → 0 to 1
+    is_truth: bool = False  # whether the found objects are the true ones
 
     def id_of(self, found_id: str | None) -> str | None:
         """The true object's id; of what is not among them its own, marked so that it equals none of theirs."""

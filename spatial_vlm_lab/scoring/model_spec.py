@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models of an evaluation: parsing, plain specifications for other processes, and loading.
-
-Works on names and options; independent of cases. A specification is plain data; only loading imports a model's library.
-"""
+"""Models of an evaluation: parsing, plain specifications for other processes, loading (imports libraries)."""
 
 from __future__ import annotations
 
@@ -26,17 +23,12 @@ _NAMED = re.compile(r"([\w.-]+)=(.*)", re.DOTALL)  # NAME=BACKEND …: a backend
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model to be evaluated; it can be pickled.
-
-    Args:
-        backend: as in `perception.load_grounder`; "" = the given detections.
-        calibration: file of how its probabilities follow the truth; None = it is not fused with the measurement.
-    """
+    """A model to be evaluated; it can be pickled."""
 
     name: str = GIVEN
-    backend: str = ""
+    backend: str = ""  # as in `perception.load_grounder`; "" = the given detections
     options: Mapping[str, str] = field(default_factory=dict)
-    calibration: Path | None = None
+    calibration: Path | None = None  # None = it is not fused with the measurement
 
     @property
     def is_given(self) -> bool:

@@ -75,15 +75,11 @@ _LEAST = 20
 class DetectorTally:
     """Boxes of a detector on images whose objects are all known; tables and other supports do not count.
 
-    A box counts once, whatever was asked; keys begin with the source of the image.
-
-    Attributes:
-        boxes: (image, label, box) → its score, and whether an object of its name is there.
-        objects: (image, id) → name, and whether a box there has its name.
+    A box counts once, whatever was asked; keys are (source and image, label, box), and (source and image, id).
     """
 
-    boxes: dict[tuple[object, ...], tuple[float, bool]] = field(default_factory=dict)
-    objects: dict[tuple[object, ...], tuple[str, bool]] = field(default_factory=dict)
+    boxes: dict[tuple[object, ...], tuple[float, bool]] = field(default_factory=dict)  # → score, right
+    objects: dict[tuple[object, ...], tuple[str, bool]] = field(default_factory=dict)  # → name, found
 
     def add(self, case: EvaluatedCase) -> None:
         """Count the boxes of a case; without known objects they are not counted."""
@@ -162,23 +158,16 @@ def by_reason(cases: Iterable[UnusableCase]) -> list[tuple[UnusableCase, int]]:
 
 @dataclass
 class ModelRun:
-    """A model with the results of its cases.
-
-    Attributes:
-        answers: number of the judged case, from 0 → its answer, where it is kept: of those that went wrong.
-        seconds: for each judged case how long its answer took.
-        images: number of the judged case → the annotated image as JPEG.
-        detector: boxes of a model and the true objects; empty of given detections and of rows.
-    """
+    """A model with the results of its cases."""
 
     name: str
     results: list[CaseResult] = field(default_factory=list)
-    answers: dict[int, Resolution] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
-    images: dict[int, bytes] = field(default_factory=dict)
+    answers: dict[int, Resolution] = field(default_factory=dict)  # case, from 0 → if wrong
+    seconds: list[float] = field(default_factory=list)  # of each judged case
+    images: dict[int, bytes] = field(default_factory=dict)  # case, from 0 → JPEG
     unjudged: int = 0
     unusable: list[UnusableCase] = field(default_factory=list)
-    detector: DetectorTally = field(default_factory=DetectorTally)
+    detector: DetectorTally = field(default_factory=DetectorTally)  # empty of given detections and of rows
 
     def add(self, one: EvaluatedCase, image: bytes | None = None) -> None:
         """Note a case; `image` is kept with it."""
@@ -220,24 +209,7 @@ def runs_of_rows(rows: Iterable[Row]) -> tuple[ModelRun, ...]:
 
 @dataclass(frozen=True)
 class ModelOutcome:
-    """Results of one model; docs/evaluate.md says of which cases each share is.
-
-    Args:
-        confusion: expected status → given status → number.
-        misses: fields of every case that did not end as expected, or whose place is wrong.
-        split: shares of "usual" cases, which agree with a rule of thumb, and of "counter_heuristic" ones, and their
-            "difference" (Newcombe, 95 %; None if one has no case); None if no case is of either kind.
-        over_frames: main shares by name, with intervals over frames, not cases; None with fewer than two frames.
-        calibration: of the answers given ("answered"), and of the likeliest candidate of every case ("all"), where one
-            that expects a refusal is never right: what a lower threshold would do. None without a case.
-        model: its name; "" if nothing tells it.
-        errors: what went wrong → who is to blame ("model", "resolver" or UNKNOWN) → number.
-        oracle: share of the cases with an oracle that the resolver alone answers as expected, including the place.
-        beside_oracle: share of the same cases that the model answers as expected.
-        checks: source → "NAME: VERDICT" of a check of its frames → number of frames.
-        boxes: source → how many "boxes", of them with the "right" name, and how many "objects", of them "found" by a
-            box of their name; of models that were asked here.
-    """
+    """Results of one model; docs/evaluate.md says of which cases each share is."""
 
     as_expected: Share
     right_instance: Share
@@ -245,29 +217,29 @@ class ModelOutcome:
     pose_on_refusal: Share
     by_kind: Mapping[str, Share]
     by_relation: Mapping[str, Share]
-    confusion: Mapping[str, Mapping[str, int]]
-    misses: tuple[Mapping[str, Any], ...]
+    confusion: Mapping[str, Mapping[str, int]]  # expected status → given status → number
+    misses: tuple[Mapping[str, Any], ...]  # fields of every case that did not end as expected, or whose place is wrong
     by_frame_of_reference: Mapping[str, Share]
     by_expected_status: Mapping[str, Share]
     by_given_status: Mapping[str, Share]
-    split: Mapping[str, Any] | None
+    split: Mapping[str, Any] | None  # shares "usual", "counter_heuristic", and "difference" (Newcombe, 95 %), if any
     cases: tuple[CaseResult, ...]
     unjudged: int
     complete: Share
     right_place: Share
     wrong_place: Share
     by_miss: Mapping[str, int]
-    over_frames: Mapping[str, Interval | None]
+    over_frames: Mapping[str, Interval | None]  # main shares by name, intervals over frames; None with fewer than two
     by_error: Mapping[str, int]
-    calibration: Mapping[str, Calibration | None]
+    calibration: Mapping[str, Calibration | None]  # of answers ("answered"), of the likeliest ("all")
     comparison: Comparison | None
-    model: str
-    errors: Mapping[str, Mapping[str, int]]
-    oracle: Share
-    beside_oracle: Share
+    model: str  # "" if nothing tells it
+    errors: Mapping[str, Mapping[str, int]]  # what went wrong → "model", "resolver" or UNKNOWN → number
+    oracle: Share  # of the cases with an oracle, right with the true objects, place and all
+    beside_oracle: Share  # of the same cases, right by the model
     unusable: tuple[UnusableCase, ...]
-    checks: Mapping[str, Mapping[str, int]]
-    boxes: Mapping[str, Mapping[str, int]]
+    checks: Mapping[str, Mapping[str, int]]  # source → "NAME: VERDICT" → number of frames
+    boxes: Mapping[str, Mapping[str, int]]  # source → see `DetectorTally.by_source`
 
     def figures(self) -> dict[str, Share]:
         """Main shares by name as in `over_frames`; those of places if any was expected."""

@@ -138,22 +138,16 @@ _REPAIR = "pass what `spatial-vlm evaluate --out` or `spatial-vlm resolve --fram
 
 
 class StoredAnswer(msgspec.Struct, frozen=True):
-    """Stored answer to one case; other fields may come and go.
+    """Stored answer to one case; other fields may come and go."""
 
-    Args:
-        frame: name of the frame; "" or None for an image in a bag.
-        stamp_ns: stamp of that image, nanoseconds.
-        as_expected: whether it was as expected then, where the run keeps that.
-    """
-
-    frame: str | None
+    frame: str | None  # None or "" for an image in a bag
     instruction: str
     status: Status
     id: str | None
     answer: SpaceAnswer | None = None
-    as_expected: bool | None = None
+    as_expected: bool | None = None  # then, where the run keeps that
     source: str = ""
-    stamp_ns: int = 0
+    stamp_ns: int = 0  # of that image
 
     @property
     def image(self) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The unit of work of an evaluation: one model on one folder of frames or one bag, case by case; and all of them.
 
-A source and a model's specification are plain data, so that other processes can do the work. A model is loaded once
-(`model_spec.load_model`) and passed to every source. Cases come one by one, and so do frames, the next ones read ahead
-in a thread: memory does not grow with their number. What goes wrong with one image or one case costs that one alone.
+A source and a model's specification are plain data, so that other processes can do the work. Cases come one by one, and
+so do frames, the next ones read ahead in a thread: memory does not grow with their number. What goes wrong with one
+image or one case costs that one alone.
 """
 
 from __future__ import annotations
@@ -40,20 +40,13 @@ SourceKind = Literal["frames", "bag"]
 
 @dataclass(frozen=True)
 class Source:
-    """Images with cases; it can be pickled.
+    """Images with cases; it can be pickled."""
 
-    Args:
-        uri: folder or bag: a path, or a URI that the worker's `open_bag` supports.
-        truth: truth file of a bag; "" for a folder, which has its own cases.jsonl.
-        bags: all bags that are evaluated with that file; empty = only this one.
-        topics: role → topic, if the names of a bag's topics are not sufficient; see `bag_topics`.
-    """
-
-    uri: str
+    uri: str  # of a folder or bag: a path, or a URI that the worker's `open_bag` supports
     kind: SourceKind = "frames"
-    truth: str = ""
-    bags: tuple[str, ...] = ()
-    topics: Mapping[str, str] = field(default_factory=dict)
+    truth: str = ""  # file of a bag; "" for a folder, which has its own cases.jsonl
+    bags: tuple[str, ...] = ()  # all that are evaluated with that file; empty = only this one
+    topics: Mapping[str, str] = field(default_factory=dict)  # role → topic, if they are not told
 
     def cases(self) -> tuple[Case, ...]:
         """Its cases."""

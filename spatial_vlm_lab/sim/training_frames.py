@@ -182,11 +182,7 @@ def adaptation_views(world: int, views: int, size: tuple[int, int]) -> Iterator[
 def _true_relations(
     seen: PhysicsRendering, truth: Mapping[str, TrueObject], pose: Transform, rng: np.random.Generator
 ) -> tuple[Floats, dict[str, Floats]] | None:
-    """Pairs of objects in a view, and which relations hold; None if it shows fewer than two objects.
-
-    Returns:
-        (P, 2, 4) boxes of target and anchor, pixels; relation → (P,) 1 = holds, 0 = does not hold, NaN = unclear.
-    """
+    """(P, 2, 4) pixels of target and anchor, and relation → (P,) 1 = holds, 0 = not, NaN = unclear; None: no pair."""
     shown = [d for d in seen.detections if seen.visible_fraction[d.id] >= _VISIBLE and d.id in truth]
     pairs = [(t, a) for t in shown for a in shown if t is not a]
     if not pairs:

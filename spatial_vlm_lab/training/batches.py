@@ -60,29 +60,17 @@ def modified_phrases(samples: Iterable[LabelledImage]) -> list[TrainingPhrase]:
 
 
 class TrainingBatch(NamedTuple):
-    """Images, phrases and targets.
+    """Images, phrases and targets."""
 
-    Args:
-        pixels: (B, 3, H, W) float32, 0 to 255.
-        words: (Q, L) int64.
-        image: (Q,) int64, index of the image of each phrase.
-        heat: (Q, h, w) float32, 0 to 1; exactly 1 at centres; -1 where there is no target.
-        box: (Q, 4, h, w) float32, as CompactOutput.box.
-        box_weight: (Q, h, w) float32, sums to 1 for each object.
-        mask_at: (M, 4) int64: index of the pair, row and column of the centre's cell, index of the image.
-        mask_box: (M, 4) float32 boxes, pixels.
-        mask: (M, H/4, W/4) float32, 0 or 1.
-    """
-
-    pixels: Floats
-    words: npt.NDArray[np.int64]
-    image: npt.NDArray[np.int64]
-    heat: Floats
-    box: Floats
-    box_weight: Floats
-    mask_at: npt.NDArray[np.int64]
-    mask_box: Floats
-    mask: Floats
+    pixels: Floats  # (B, 3, H, W), 0 to 255
+    words: npt.NDArray[np.int64]  # (Q, L)
+    image: npt.NDArray[np.int64]  # (Q,), index of the image of each phrase
+    heat: Floats  # (Q, h, w), 0 to 1; exactly 1 at centres; -1 where there is no target
+    box: Floats  # (Q, 4, h, w), as CompactOutput.box
+    box_weight: Floats  # (Q, h, w), sums to 1 for each object
+    mask_at: npt.NDArray[np.int64]  # (M, 4) indices: pair, row and column of the centre's cell, image
+    mask_box: Floats  # (M, 4), pixels
+    mask: Floats  # (M, H/4, W/4), 0 or 1
 
 
 def drawn_batch(
@@ -194,8 +182,8 @@ def _strange(rng: np.random.Generator) -> str:
 def _paint(heat: Floats, box: Floats, weight: Floats, one: LabelledObject) -> tuple[int, int]:
     """Draw the bell and the box of one object; return row and column of its centre's cell.
 
-    The bell, and training the box at all cells of the bell, follow TTFNet (Liu et al. 2020, alpha 0.54). Where bells
-    overlap, the box of the smaller object is trained.
+    The bell, and training the box at all its cells, follow TTFNet (Liu et al. 2020, alpha 0.54). Where bells overlap,
+    the box of the smaller object is trained.
     """
     rows, columns = heat.shape
     x0, y0, x1, y1 = np.array(one.box_xyxy, np.float32) / STRIDE
@@ -221,10 +209,7 @@ def _paint(heat: Floats, box: Floats, weight: Floats, one: LabelledObject) -> tu
 
 
 def _changed(rng: np.random.Generator, sample: LabelledImage) -> LabelledImage:
-    """Change light, sharpness and noise; mirror, zoom and shift. Boxes follow the remaining pixels.
-
-    An object without pixels keeps its box and counts as hidden.
-    """
+    """Change light, sharpness and noise; mirror, zoom and shift. A box without pixels stays and counts as hidden."""
     gain, power = rng.uniform(0.8, 1.2) * rng.uniform(0.95, 1.05, 3), rng.uniform(0.85, 1.2)
     curves = 255.0 * np.clip(np.linspace(0, 1, 256)[:, None] * gain, 0.0, 1.0) ** power
     lit = cv2.LUT(sample.rgb, np.asarray(np.rint(curves), np.uint8)[None])

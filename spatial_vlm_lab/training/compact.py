@@ -64,14 +64,7 @@ _MARGIN = 0.15  # share of a box's sides: a mask is trained within the box and t
 def losses(
     output: CompactOutput, heat: Tensor, box: Tensor, weight: Tensor, at: Tensor, boxes: Tensor, masks: Tensor
 ) -> dict[str, Tensor]:
-    """Compute all parts of the loss and their weighted sum.
-
-    Args:
-        output: of the model, float32; the others are the targets of a TrainingBatch, in its order.
-
-    Returns:
-        "heat", "box", "sides" and "mask" unweighted, and "total", weighted; scalars.
-    """
+    """Compute "heat", "box", "sides", "mask", unweighted, and "total", weighted, from targets of a TrainingBatch."""
     # GIoU, and smooth L1 of offsets and sides, over the bells of the objects; each object has the same weight.
     q, y, x = weight.nonzero(as_tuple=True)
     weight, said, wanted = weight[q, y, x], output.box[q, :, y, x], box[q, :, y, x]
@@ -89,14 +82,9 @@ def losses(
 
 
 def focal(logits: Tensor, target: Tensor) -> Tensor:
-    """Focal loss with reduced penalty around centres (Law & Deng 2018, equation 1; alpha 2, beta 4).
+    """Focal loss with reduced penalty around centres (Law & Deng 2018, equation 1; alpha 2, beta 4), per centre.
 
-    Args:
-        logits: (Q, h, w).
-        target: (Q, h, w), 1 at centres, 0 to 1 around, negative where there is no target.
-
-    Returns:
-        Sum over cells divided by the number of centres (at least 1); scalar.
+    Logits and target are (Q, h, w); target: 1 at centres, 0 to 1 around, negative where there is none.
     """
     p = logits.sigmoid()
     centre, said = target == 1.0, target >= 0.0
@@ -124,10 +112,8 @@ def _corners(box: Tensor) -> Tensor:
 def mask_logits(kernels: Tensor, prototypes: Tensor, boxes: Tensor) -> Tensor:
     """Compute masks at the prototypes' resolution: (M, H/4, W/4) logits.
 
-    Args:
-        kernels: (M, K): weights of the K - 3 prototypes and of the positions across and down, and a constant.
-        prototypes: (M, K - 3, H/4, W/4), of each mask's image.
-        boxes: (M, 4) x0, y0, x1, y1, pixels; positions run from -1 to 1 between the sides of the box.
+    Kernels (M, K) weigh the K - 3 prototypes (M, K - 3, H/4, W/4), the positions across and down, -1 to 1 between the
+    sides of the boxes (M, 4), pixels, and a constant.
     """
     x, y = _places(boxes, prototypes.shape[-2], prototypes.shape[-1])
     seen = torch.einsum("mk,mkhw->mhw", kernels[:, :-3], prototypes)
@@ -214,9 +200,8 @@ class TrainingRun:
     ) -> bool:
         """Train until the steps or minutes are used up, and return whether all steps are made.
 
-        Args:
-            validate: mean average precision of the model; the best one is kept in FOLDER/best.
-            every: steps between states, and between validations.
+        The best model by `validate`, its mean average precision, is kept in FOLDER/best; `every`: steps between states,
+        and between validations.
         """
         since: list[dict[str, float]] = []
         progress, steps = self.loop.progress, self.loop.steps
@@ -332,12 +317,9 @@ def figures_of(
     model: CompactModel, data: Path, part: str, vocabulary: Vocabulary, most: int | None = None,
     spec: CompactSpec | None = None, with_masks: bool = False, coloured: str | None = None,
 ) -> Figures:  # fmt: skip
-    """Scores of a model.
+    """Scores of a model, on at most `most` images, with names and calibration of `spec`, if given.
 
-    Args:
-        most: number of images; None = all.
-        spec: names and calibration of the scores; None = the model's own.
-        coloured: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.
+    `coloured`: None = one phrase for each label; "shown" or "held out" = phrases of colour and label.
     """
     samples = Samples(data, part)
     chosen = [samples[n] for n in range(min(len(samples), most or len(samples)))]
@@ -405,19 +387,13 @@ def _run(
 
 @dataclass(frozen=True)
 class Figures:
-    """Scores over all images.
+    """Scores over all images."""
 
-    Args:
-        ap50: phrase → average precision at an overlap of 0.5.
-        mask_iou: mean intersection over union of the masks of found objects; NaN without any.
-        line: weights of the phrase's logit and of its best rival's, and the shift, which turn them into probabilities.
-    """
-
-    ap50: dict[str, float]
+    ap50: dict[str, float]  # phrase → average precision at an overlap of 0.5
     map50: float
     objects: dict[str, int]
-    mask_iou: float
-    line: tuple[float, float, float]
+    mask_iou: float  # mean intersection over union of masks of found objects; NaN without any
+    line: tuple[float, float, float]  # weights of the logits of phrase and rival, and the shift: probabilities
 
 
 def score(detector: Detector, samples: Iterable[LabelledImage], phrases: Sequence[TrainingPhrase]) -> Figures:
@@ -459,13 +435,8 @@ def average_precision(hits: Sequence[tuple[float, float]], wanted: int) -> float
 def calibrated(evidence: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> tuple[float, float, float]:
     """Fit two logit weights and a shift of a logistic function to the right answers (Platt 1999; Newton's method).
 
-    Args:
-        evidence: (N, 2) logits of phrases and of their best rivals.
-        right: (N,) 1 or 0.
-
-    Returns:
-        The two weights and the shift; (1, 0, 0) if all or none were right, or the logits are uninformative. The weight
-        of a rival is never positive.
+    Evidence: (N, 2) logits of phrases and of their best rivals, whose weight is never positive. (1, 0, 0) if all or
+    none were right, or the logits are uninformative.
     """
     plain = (1.0, 0.0, 0.0)
     if not len(right) or right.min() == right.max():

@@ -38,18 +38,12 @@ _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
 
 @dataclass(frozen=True)
 class LabelledObject:
-    """An object in an image.
-
-    Args:
-        attributes: further words that are true for it, such as its colour.
-        box_xyxy: left, top, right, bottom, pixels; in images of the simulator that of its visible pixels.
-        visible: visible share, 0 to 1.
-    """
+    """An object in an image."""
 
     label: str
-    attributes: tuple[str, ...]
-    box_xyxy: BoxXyxy
-    visible: float = 1.0
+    attributes: tuple[str, ...]  # further words that are true for it, such as its colour
+    box_xyxy: BoxXyxy  # in images of the simulator that of its visible pixels
+    visible: float = 1.0  # share, 0 to 1
 
     @property
     def name(self) -> str:
@@ -59,16 +53,11 @@ class LabelledObject:
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """An image with its labelled objects.
-
-    Args:
-        numbers: (H, W) uint8, instance number of each pixel; 0 = none.
-        objects: the objects; their instance numbers are their indices plus one.
-    """
+    """An image with its labelled objects."""
 
     rgb: Rgb
-    numbers: npt.NDArray[np.uint8]
-    objects: tuple[LabelledObject, ...]
+    numbers: npt.NDArray[np.uint8]  # (H, W), instance number of each pixel; 0 = none
+    objects: tuple[LabelledObject, ...]  # their instance numbers are their indices plus one
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop of all models, and the state of a run, which can be killed at any time.
 
-The state is one safetensors file (weights, optimiser, random state, progress). It is written beside the previous one
-and then replaces it. A run whose steps depend only on their numbers continues from it to the same weights as an
-uninterrupted run, on the same machine with the same number of threads.
+The state is one safetensors file (weights, optimiser, random state, progress), written beside the previous one. A run
+whose steps depend only on their numbers continues from it to the same weights as an uninterrupted run, on the same
+machine with the same number of threads.
 """
 
 from __future__ import annotations
@@ -32,42 +32,28 @@ STATE = "state.safetensors"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of a training run; they cannot change during the run.
+    """Settings of a training run; they cannot change during the run."""
 
-    Args:
-        steps: steps of the whole run; the rate follows a half cosine over them.
-        decay: weight decay (Loshchilov & Hutter 2019); biases, norms and embeddings have none.
-        warm: share of the steps in which the rate rises.
-        bfloat16: compute the model in bfloat16, its losses and weights in float32; faster on machines that support it.
-    """
-
-    steps: int = 6000
+    steps: int = 6000  # of the whole run; the rate follows a half cosine over them
     seed: int = 0
     batch: int = 16
     phrases: int = 6
     rate: float = 2e-3
-    decay: float = 0.02
-    warm: float = 0.05
-    bfloat16: bool = False
+    decay: float = 0.02  # of weights (Loshchilov & Hutter 2019); biases, norms and embeddings have none
+    warm: float = 0.05  # share of the steps in which the rate rises
+    bfloat16: bool = False  # compute the model in it, its losses and weights in float32
 
 
 @dataclass
 class TrainingProgress:
-    """Progress of a run.
-
-    Args:
-        memory: peak memory, bytes: of the GPU if there is one, else of the process.
-        losses: number of steps, mean loss since the previous entry.
-        rates: number of steps, highest rate from there on.
-        best: best score of a validation; -1 before the first.
-    """
+    """Progress of a run."""
 
     step: int = 0
     seconds: float = 0.0
-    memory: int = 0
-    losses: list[tuple[int, float]] = field(default_factory=list)
-    rates: list[tuple[int, float]] = field(default_factory=list)
-    best: float = -1.0
+    memory: int = 0  # peak, bytes: of the GPU if there is one, else of the process
+    losses: list[tuple[int, float]] = field(default_factory=list)  # number of steps, mean loss since the previous entry
+    rates: list[tuple[int, float]] = field(default_factory=list)  # number of steps, highest rate from there on
+    best: float = -1.0  # score of a validation; -1 before the first
 
 
 class TrainingLoop:
@@ -91,8 +77,7 @@ class TrainingLoop:
     ) -> bool:
         """Train until all steps are made or the time is over, and return whether they are made.
 
-        Args:
-            told: called with the number of steps and the loss after each step, before its state is kept.
+        `told` gets the number of steps and the loss after each step, before its state is kept.
         """
         done, since, end = self.progress, list[float](), time.monotonic() + 60.0 * minutes
         while done.step < self.steps and time.monotonic() < end:
@@ -104,13 +89,9 @@ class TrainingLoop:
         return done.step == self.steps
 
     def make_step(self, learn: Callable[[int], float]) -> float:
-        """Make one step and return its loss.
+        """Make one step and return its loss; `learn` computes it from the step's number and adds its gradients.
 
-        Args:
-            learn: computes the loss of a step, whose number is given, and adds its gradients to the parameters.
-
-        Raises:
-            ModelError: loss or gradient are not finite, or memory ran out; the weights are unchanged, and saved.
+        Raises ModelError if loss or gradient are not finite, or memory ran out; the weights are unchanged, and saved.
         """
         began, groups = time.monotonic(), self._optimizer.param_groups
         for group, rate in zip(groups, self._rates(self.progress.step), strict=True):
@@ -151,12 +132,7 @@ class TrainingLoop:
     # -------------------------------------------------------------------------------------------- state
 
     def keep(self, place: Path, kept: Mapping[str, Tensor], identity: Mapping[str, Any], anew: str) -> None:
-        """Keep the state in a file from now on, and continue from one that exists.
-
-        Args:
-            kept: the run's weights by name; those of the file are copied into them.
-            identity: JSON values that have to be the same for a run to continue.
-        """
+        """Keep the run's weights in a file from now on, and continue from one of the same identity (JSON values)."""
         self._place, self.kept, self._identity = place, kept, json.dumps(identity, sort_keys=True)
         if not place.exists():
             return
