@@ -37,10 +37,7 @@ _MOTTLE = "mottle"
 
 @dataclass(frozen=True, eq=False)
 class PlacedModel:
-    """A model and its start pose in the base frame: foot at `position` (metres), rotated by `yaw` (radians).
-
-    `placed` is the relation it was placed by, or None.
-    """
+    """A model, its start pose in the base frame (foot in metres, yaw in radians), and the relation it was placed by."""
 
     id: str
     model: Model
@@ -184,11 +181,7 @@ _NAME = "mujoco"
 
 @lru_cache(maxsize=1)
 def load_mujoco() -> Any:
-    """Import mujoco for drawing off screen: with EGL, or OSMesa without EGL, unless MUJOCO_GL is set.
-
-    Returns:
-        The module. MUJOCO_GL is set in the environment before the import, which reads it.
-    """
+    """Import mujoco to draw off screen: with EGL, or OSMesa without EGL, unless MUJOCO_GL (which it sets) is set."""
     if not os.environ.get("MUJOCO_GL"):
         os.environ["MUJOCO_GL"] = "osmesa" if not _has("EGL") and _has("OSMesa") else "egl"
     try:

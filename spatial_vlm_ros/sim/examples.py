@@ -28,11 +28,9 @@ def chicks_and_cup() -> World:
 
 
 def chicks_and_cup_frame(seed: int = 0) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-    """Render that scene with a depth camera, with the detections of a perfect detector.
+    """Render that scene with a depth camera, 640x480, with the detections of a perfect detector, with masks.
 
-    Returns:
-        A 640x480 frame, its camera 0.85 m from the cup and 30° above the table, poses are given in the frame "world";
-        and the detections, with masks.
+    The camera is 0.85 m from the cup and 30° above the table; poses are given in the frame "world".
     """
     seen = render(chicks_and_cup(), CAMERA, look_at((-0.74, 0.0, 0.43), (0.0, 0.0, 0.03)))
     worn = {"bonnet": "bonnet", "ribbon": "ribbon"}

@@ -114,11 +114,9 @@ def cabinet(rng: np.random.Generator, colour: str, paint: Colour) -> Model:
 
 
 def drawers_of(carcass: Model, shade: float = 1.2) -> tuple[tuple[str, Model, float], ...]:
-    """Make the three drawers of a cabinet.
+    """Make the three drawers of a cabinet: name, model and height of its base in the carcass, metres.
 
-    Returns:
-        Name ("bottom drawer", "middle drawer", "top drawer"), model and height of its base in the carcass, metres. A
-        drawer uses the carcass's frame: put it at the same position with the same yaw, higher by that height.
+    A drawer uses the carcass's frame: put it at the same position with the same yaw, higher by that height.
     """
     x, y, z = carcass.size
     wall, rim = 0.012, 0.003
@@ -193,12 +191,9 @@ def _made(
     solid: Sequence[Board] | None = None,
     more: Sequence[tuple[Mesh, Colour]] = (),
 ) -> Model:
-    """Make a model of boards.
+    """Make a model of boards; the first colour may be `mottled`.
 
-    Args:
-        painted: boards of each colour; the first colour may be `mottled`.
-        centre: centre of mass, or its height.
-        solid: boards that collide; None = all.
+    `centre`: centre of mass, or its height; `solid`: boards that collide, None = all.
     """
     meshes = [(join(*(block(size).moved(middle) for size, middle in boards)), paint) for boards, paint in painted]
     parts = tuple(PaintedSurface(mesh, paint, mottled=mottled and not n) for n, (mesh, paint) in enumerate(meshes))

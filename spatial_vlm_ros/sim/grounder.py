@@ -41,21 +41,13 @@ _SHAPES = {640: 480, 1280: 720}  # width → height of the usual image sizes; ot
 
 @dataclass(frozen=True)
 class DetectorErrors:
-    """Errors of a detector; by default none.
+    """Errors of a detector; by default none."""
 
-    Args:
-        misses: probability that an object is not reported, 0 to 1.
-        swaps: probability that an object gets the label of a similar kind (SIMILAR), 0 to 1.
-        jitter: standard deviation of each side of a box, as part of the box's size, 0 to 0.5.
-        masks: "exact", "none" (boxes only), "eroded" or "dilated".
-        mask_px: pixels by which masks are eroded or dilated, 1 to 50.
-    """
-
-    misses: float = 0.0
-    swaps: float = 0.0
-    jitter: float = 0.0
-    masks: str = "exact"
-    mask_px: int = 2
+    misses: float = 0.0  # probability that an object is not reported
+    swaps: float = 0.0  # probability of the label of a similar kind (SIMILAR)
+    jitter: float = 0.0  # standard deviation of each side of a box, in sizes of the box, 0 to 0.5
+    masks: str = "exact"  # one of MASKS; "none" = boxes only
+    mask_px: int = 2  # pixels by which masks are eroded or dilated, 1 to 50
 
     def __post_init__(self) -> None:
         for name, most in (("misses", 1.0), ("swaps", 1.0), ("jitter", 0.5)):
@@ -76,13 +68,7 @@ _DEFAULTS: Mapping[str, Any] = MappingProxyType(
 
 
 class SimulatorGrounder:
-    """Answers from a rendering, with the given errors. The same seed gives the same errors.
-
-    Args:
-        seen: rendering with the true detections.
-        errors: its errors; None = none.
-        seed: seed of the errors, 0 or more.
-    """
+    """Answers from a rendering, with the given errors. The same seed gives the same errors."""
 
     def __init__(self, seen: Rendering, errors: DetectorErrors | None = None, seed: int = 0) -> None:
         self.rendering = seen
@@ -103,11 +89,7 @@ class SimulatorGrounder:
 def degraded(
     detections: Sequence[Detection], errors: DetectorErrors, rng: np.random.Generator
 ) -> tuple[Detection, ...]:
-    """Turn perfect detections into those of an imperfect detector.
-
-    Returns:
-        The detections that are not missed, in the same order. A box contains the rest of its mask.
-    """
+    """Turn perfect detections into those of an imperfect detector, in order; a box contains the rest of its mask."""
     reported = []
     for detection in detections:
         missed, swapped, shifts = rng.random() < errors.misses, rng.random() < errors.swaps, rng.standard_normal(4)
@@ -138,15 +120,10 @@ def degraded(
 
 
 def load(**options: str) -> SimulatorGrounder:
-    """Load the backend: a grounder for a world made for it.
+    """Load the backend: a grounder for a world made for it; its `rendering` has exact depth.
 
-    Args:
-        **options: words. `world` (a name of DEMO_WORLDS) or `seed` and `objects` of a random one (0, 9); `width` and
-            `height` of the image (640, 480); `misses`, `swaps`, `jitter`, `masks`, `mask_px` as in DetectorErrors;
-            `error_seed` (0).
-
-    Returns:
-        The grounder; its `rendering` is the image it knows, with exact depth.
+    Options: `world` (a name of DEMO_WORLDS) or `seed` and `objects` of a random one (0, 9); `width` and `height` of the
+    image (640, 480); `misses`, `swaps`, `jitter`, `masks`, `mask_px` as in DetectorErrors; `error_seed` (0).
     """
     values = {**_DEFAULTS, **_read(options)}
     errors = DetectorErrors(**{name: values[name] for name in _OF_ERRORS})
@@ -182,12 +159,7 @@ def _read(options: Mapping[str, str]) -> dict[str, Any]:
 def simulated_frames(
     world: str, width: int, detector: Mapping[str, str], shots: int
 ) -> Iterator[tuple[RgbdFrame, tuple[Detection, ...]]]:
-    """Render noisy frames of one world at rest.
-
-    Args:
-        world: a name in DEMO_WORLDS, or the seed of a random world.
-        width: image width, pixels.
-    """
+    """Render noisy frames, `width` pixels wide, of one world at rest: a name in DEMO_WORLDS, or a seed."""
     options = dict(detector)
     if world in DEMO_WORLDS:
         options["world"] = world

@@ -40,12 +40,7 @@ FURNITURE: tuple[str, ...] = tuple(_FURNITURE)
 
 
 def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
-    """Make an object of a kind with a random size, and a random colour if none is given.
-
-    Args:
-        kind: a name in KINDS or FURNITURE.
-        colour: a name in COLOURS, for kinds that are painted.
-    """
+    """Make an object of a kind with a random size, and a random colour if none is given."""
     if kind in _NATURAL:
         if colour is not None:
             raise InputError(f"colour of a {kind}", colour, "no colour, because it has its own", "leave the colour out")

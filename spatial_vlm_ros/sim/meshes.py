@@ -24,15 +24,10 @@ SECTORS = 12
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A triangle mesh.
+    """A triangle mesh."""
 
-    Args:
-        vertices: (V, 3) metres.
-        faces: (F, 3) rows of `vertices`, counter-clockwise seen from outside.
-    """
-
-    vertices: Array
-    faces: Faces
+    vertices: Array  # (V, 3) metres
+    faces: Faces  # (F, 3) rows of `vertices`, counter-clockwise seen from outside
 
     def moved(self, offset: Vector3, rotation: Array | None = None) -> Mesh:
         """Rotate by a (3, 3) matrix about the origin, then shift by `offset`, metres."""
@@ -65,9 +60,8 @@ def turn(axis: str, angle: float) -> Array:
 def revolve(profile: Profile, segments: int = 40) -> Mesh:
     """Make a closed surface of revolution about the z axis.
 
-    Args:
-        profile: (radius, height) from the axis at the bottom, around the outside, back to the axis; the profile of a
-            hollow object returns down the inside. Only the two ends have radius 0.
+    The (radius, height) profile goes from the axis at the bottom around the outside back to the axis; that of a hollow
+    object returns down the inside. Only the two ends have radius 0.
     """
     rings = np.array(profile[1:-1], np.float64)
     angles = np.arange(segments) * 2 * math.pi / segments
@@ -96,13 +90,9 @@ def block(size: Vector3) -> Mesh:
 
 
 def sweep(path: Array, radii: Array, up: Vector3 = (0.0, 1.0, 0.0), flat: float = 1.0, sides: int = 14) -> Mesh:
-    """Make a round bar along a path: a closed surface with flat ends.
+    """Make a round bar along a path (N, 3) with radii (N,), metres: a closed surface with flat ends.
 
-    Args:
-        path: (N, 3) metres.
-        radii: (N,) metres.
-        up: a direction never parallel to the path, from which the cross-section is oriented.
-        flat: extent of the cross-section along `up`, relative to the other extent.
+    `up` is never parallel to the path; the cross-section is oriented from it, and is `flat` times as wide along it.
     """
     ahead = np.gradient(path, axis=0)
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
@@ -139,14 +129,10 @@ def torus(radius: float, thickness: float) -> Mesh:
 
 
 def wedges(outer: Profile, inner: Profile) -> list[Array]:
-    """Cut a wall of revolution into convex pieces, SECTORS around the axis.
+    """Cut a wall of revolution, (radius, height) from bottom to top, into convex pieces, SECTORS around the axis.
 
-    Args:
-        outer: (radius, height) along the outside, from bottom to top, metres.
-
-    Returns:
-        One (8, 3) set of corners for every sector and step of the profile, metres; the wall is the union of their
-        convex hulls, except for the curvature between the sectors' corners.
+    One (8, 3) set of corners for every sector and step of the profile, metres; the wall is the union of their convex
+    hulls, except for the curvature between the sectors' corners.
     """
     pieces = []
     for n in range(len(outer) - 1):
@@ -162,12 +148,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class PaintedSurface:
-    """One painted surface.
-
-    Args:
-        mesh: mesh in the model's frame.
-        colour: red, green, blue, 0 to 255.
-    """
+    """One painted surface, its mesh in the model's frame."""
 
     mesh: Mesh
     colour: Colour
@@ -177,59 +158,37 @@ class PaintedSurface:
 
 @dataclass(frozen=True, eq=False)
 class CollisionPiece:
-    """One convex collision piece, in the model's frame.
+    """One convex collision piece, in the model's frame; metres."""
 
-    Args:
-        kind: "hull" (of `corners`), "box", "cylinder", "ball", "ellipsoid" or "capsule".
-        size: size of a primitive: half extents (box, ellipsoid), radius and half length (cylinder, capsule), radius
-            (ball).
-        position: centre of a primitive, metres.
-        rotation: (3, 3) rotation of a primitive; None = along the model's axes.
-        corners: (N, 3) corners of a hull, metres.
-    """
-
-    kind: str
-    size: tuple[float, ...] = ()
-    position: Vector3 = (0.0, 0.0, 0.0)
-    rotation: Array | None = None
-    corners: Array | None = None
+    kind: str  # "hull" (of `corners`), "box", "cylinder", "ball", "ellipsoid" or "capsule"
+    size: tuple[float, ...] = ()  # half extents (box, ellipsoid), radius and half length, or radius
+    position: Vector3 = (0.0, 0.0, 0.0)  # centre of a primitive
+    rotation: Array | None = None  # (3, 3) of a primitive; None = along the model's axes
+    corners: Array | None = None  # (N, 3) of a hull
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The surface on which an object carries others.
+    """The surface on which an object carries others."""
 
-    Args:
-        relation: "on" or "in".
-        height: height of its support surface above its own base, metres.
-        reach: half extents along its x and y within which a carried object's outline must stay, metres.
-    """
-
-    relation: str
-    height: float
-    reach: tuple[float, float]
+    relation: str  # "on" or "in"
+    height: float  # of its support surface above its own base, metres
+    reach: tuple[float, float]  # half extents for outlines of carried objects, metres
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """One object, in its own frame: origin in the middle of its base, z up; metres, kilograms.
-
-    Args:
-        attributes: further words that are true of it.
-        centre_of_mass: in the link's frame.
-        rolling: rolling friction, metres; 0 if it cannot roll.
-        holder: the part that carries other objects, or None.
-    """
+    """One object, in its own frame: origin in the middle of its base, z up; metres, kilograms."""
 
     label: str
-    attributes: tuple[str, ...]
+    attributes: tuple[str, ...]  # further words that are true of it
     parts: tuple[PaintedSurface, ...]
     solids: tuple[CollisionPiece, ...]
     mass: float
-    centre_of_mass: Vector3
+    centre_of_mass: Vector3  # in the link's frame
     friction: float = 0.6
-    rolling: float = 0.0
-    holder: Holder | None = None
+    rolling: float = 0.0  # friction, metres; 0 if it cannot roll
+    holder: Holder | None = None  # the part that carries other objects
     may_tip: bool = False
 
     def __post_init__(self) -> None:

@@ -39,11 +39,7 @@ _STILL_STEPS, _LONGEST = 40, 3.0  # steps at rest in a row that end settling; se
 
 @dataclass(frozen=True, eq=False)
 class PhysicsRendering(Rendering):
-    """A rendering with a mask of shiny surfaces.
-
-    Args:
-        shiny: (H, W) bool mask of metal and glass, for `sensor.noisy`.
-    """
+    """A rendering with a (H, W) mask of shiny surfaces (metal, glass) for `sensor.noisy`."""
 
     shiny: Mask
 
@@ -51,11 +47,7 @@ class PhysicsRendering(Rendering):
 class PhysicsWorld(AbstractContextManager["PhysicsWorld"]):
     """Settled objects on a table. Close its drawing context with `close()` or use it as a context manager.
 
-    The base frame has z up; MuJoCo's world frame is the base frame.
-
-    Args:
-        objects: objects at their start poses, in the order of their detections.
-        base_T_camera: the camera pose that the world was laid out for; `render` uses it by default.
+    The base frame has z up; MuJoCo's world frame is the base frame. `render` uses `base_T_camera` by default.
     """
 
     def __init__(self, objects: Sequence[PlacedModel], scenery: Scenery, base_T_camera: Transform) -> None:
@@ -107,16 +99,8 @@ class PhysicsWorld(AbstractContextManager["PhysicsWorld"]):
     ) -> PhysicsRendering:
         """Render with a perfect camera and a perfect detector; nothing moves meanwhile.
 
-        Args:
-            base_T_camera: camera pose in the base frame; None = the pose that the world was laid out for.
-            stamp_ns: stamp of the frame, nanoseconds.
-
-        Returns:
-            The frame with exact depth (NaN beyond the scenery's range), and the truth about it.
-
-        Raises:
-            InputError: the camera has distortion, or the caller is not the thread that rendered first.
-            ModelError: no drawing context is available.
+        The frame has exact depth (NaN beyond the scenery's range). Raises InputError for a camera with distortion, or
+        in another thread than the one that rendered first, and ModelError if no drawing context is available.
         """
         pose = self.base_T_camera if base_T_camera is None else base_T_camera
         if self._renderer is None:
@@ -168,16 +152,11 @@ Geoms = npt.NDArray[np.int32]  # (H, W) numbers of geoms, -1 = none
 
 @dataclass(frozen=True, eq=False)
 class RenderedImage:
-    """Image of a camera.
-
-    Args:
-        depth: (H, W) float32, metres along optical z; NaN at empty pixels.
-        geom: (H, W) int32, index of the geom at the centre of each pixel; -1 = none.
-    """
+    """Image of a camera."""
 
     rgb: Rgb
-    depth: Depth
-    geom: npt.NDArray[np.int32]
+    depth: Depth  # (H, W), metres along optical z; NaN at empty pixels
+    geom: npt.NDArray[np.int32]  # (H, W), index of the geom at the centre of each pixel; -1 = none
 
     def frame(self, camera: PinholeCamera, pose: Transform, max_range: float, stamp_ns: int) -> RgbdFrame:
         """Make a frame without depth beyond `max_range`, metres; `pose` is the camera's as the frame tells it."""
@@ -186,11 +165,7 @@ class RenderedImage:
 
 
 class SceneRenderer:
-    """Draws one model and finds objects in its images. Use and `close()` it in one thread.
-
-    Args:
-        objects: objects by id, in the order of their detections.
-    """
+    """Draws one model and finds objects, in the order of their detections. Use and `close()` it in one thread."""
 
     def __init__(self, model: Any, data: Any, objects: Mapping[str, PlacedModel] = MappingProxyType({})) -> None:
         self._objects, shown = objects, model.geom_group == SEEN
@@ -228,15 +203,9 @@ class SceneRenderer:
             self._gl = None
 
     def draw(self, camera: PinholeCamera, base_T_camera: Transform) -> RenderedImage:
-        """Render colour, depth and instance numbers.
+        """Render colour, depth and instance numbers of a rectified camera; the pose maps it to the world frame.
 
-        Args:
-            camera: rectified camera; any focal lengths and principal point.
-            base_T_camera: maps the optical frame to the model's world frame.
-
-        Raises:
-            InputError: the camera has distortion, or the caller is another thread.
-            ModelError: the renderer is closed.
+        Raises InputError for a camera with distortion or another thread, ModelError if the renderer is closed.
         """
         self._prepare(camera, base_T_camera)
         rgb, _ = self._read(camera, numbers=False)

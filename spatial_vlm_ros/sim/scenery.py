@@ -35,27 +35,18 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Scenery:
-    """A table in a room, in the base frame (z up).
-
-    Args:
-        ambient: ambient light, 0 to 1.
-        table_centre: x, y of the centre of the table top, metres.
-        table_size: extent along x and y, metres.
-        table_height: height of the table top above the base frame's origin, metres.
-        floor_height: height of the floor, metres.
-        max_range: largest depth that the camera measures, metres.
-    """
+    """A table in a room, in the base frame (z up); metres."""
 
     table: Pattern
     floor: Pattern
     wall: Colour
     lights: tuple[Light, ...]
-    ambient: float = 0.4
-    table_centre: tuple[float, float] = (0.85, 0.0)
-    table_size: tuple[float, float] = (1.2, 1.5)
-    table_height: float = 0.1
+    ambient: float = 0.4  # light, 0 to 1
+    table_centre: tuple[float, float] = (0.85, 0.0)  # x, y of the table top
+    table_size: tuple[float, float] = (1.2, 1.5)  # along x and y
+    table_height: float = 0.1  # of the table top
     floor_height: float = -0.65
-    max_range: float = 6.0
+    max_range: float = 6.0  # largest depth that the camera measures
 
     def __post_init__(self) -> None:
         if not min(self.table_size) > 0 or not self.table_height > self.floor_height:

@@ -19,35 +19,19 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SensorNoise:
-    """Errors of a real depth camera.
+    """Errors of a real depth camera; shares are 0 to 1."""
 
-    Args:
-        floor: standard deviation of depth at zero range, metres.
-        quadratic: growth of the noise with range squared, 1/metre.
-        correlated: share of the variance common to neighbouring pixels, 0 to 1.
-        patch: extent of that correlation, pixels.
-        edge_jump: step in inverse depth between neighbours that counts as an edge, 1/metre: planes seen at a flat angle
-            have small steps at any range.
-        edge_loss: share of pixels at edges without measurement, 0 to 1.
-        loss: share of all pixels without measurement, 0 to 1.
-        step: depth is rounded to multiples of this, metres.
-        rgb: standard deviation of colour, on a scale of 255.
-        disparity_step: inverse depth is rounded to multiples of this, 1/metre, as in a stereo camera: the step in depth
-            is this times range squared. 0 = no such rounding.
-        shine: share of shiny surfaces without measurement, in patches, 0 to 1.
-    """
-
-    floor: float = 0.001
-    quadratic: float = 0.002
-    correlated: float = 0.3
-    patch: int = 16
-    edge_jump: float = 0.03
-    edge_loss: float = 0.6
-    loss: float = 0.01
-    step: float = 0.001
-    rgb: float = 2.0
-    disparity_step: float = 0.0
-    shine: float = 0.0
+    floor: float = 0.001  # standard deviation of depth at zero range, metres
+    quadratic: float = 0.002  # growth of the noise with range squared, 1/metre
+    correlated: float = 0.3  # share of the variance common to neighbouring pixels
+    patch: int = 16  # extent of that correlation, pixels
+    edge_jump: float = 0.03  # step in inverse depth of an edge, 1/metre: it is small on planes seen at a flat angle
+    edge_loss: float = 0.6  # share of pixels at edges without measurement
+    loss: float = 0.01  # share of all pixels without measurement
+    step: float = 0.001  # depth is rounded to multiples of this, metres
+    rgb: float = 2.0  # standard deviation of colour, on a scale of 255
+    disparity_step: float = 0.0  # inverse depth is rounded to multiples of this, 1/metre, as in a stereo camera
+    shine: float = 0.0  # share of shiny surfaces without measurement, in patches
 
 
 STEREO = SensorNoise(disparity_step=0.001, shine=0.4)
@@ -58,19 +42,7 @@ shiny surfaces."""
 def noisy(
     frame: RgbdFrame, rng: np.random.Generator, noise: SensorNoise | None = None, shiny: Mask | None = None
 ) -> RgbdFrame:
-    """Turn an exact frame into the measurement of a real sensor.
-
-    Args:
-        frame: frame with exact depth.
-        noise: amounts of errors; None = the defaults of SensorNoise.
-        shiny: (H, W) bool mask of metal and glass; None = nothing is shiny.
-
-    Returns:
-        A new frame: noisy, quantised depth with holes at edges, on shiny surfaces and elsewhere, and noisy colour.
-
-    Raises:
-        ShapeError: `shiny` does not have the frame's size.
-    """
+    """Turn an exact frame into the measurement of a real sensor, with holes at edges and on `shiny` surfaces."""
     if shiny is not None and (shiny.shape != frame.depth.shape or shiny.dtype != np.bool_):
         raise ShapeError("shiny", f"{frame.depth.shape} bool", f"{shiny.shape} {shiny.dtype}")
     noise = SensorNoise() if noise is None else noise

@@ -47,11 +47,8 @@ _BESIDE: Mapping[str, tuple[float, float]] = MappingProxyType(
 def settled_tabletop(seed: int, objects: int = 9, kinds: Sequence[str] = KINDS) -> PhysicsWorld:
     """Make a random world at rest in the frame "base_link", with z up and its origin beside the table, 0.1 m below it.
 
-    Args:
-        objects: number of objects to place; up to a third may be missing in the end.
-
-    Returns:
-        The world. Recorded relations hold with a margin of CLEAR or more, seen from its `base_T_camera`.
+    Up to a third of the objects may be missing in the end. Recorded relations hold with a margin of CLEAR or more, seen
+    from its `base_T_camera`.
     """
     for unknown in [kind for kind in kinds if kind not in KINDS]:
         raise UnknownNameError("kind of object", unknown, KINDS)

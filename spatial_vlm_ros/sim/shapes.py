@@ -22,14 +22,7 @@ class Box:
     size: Vector3
 
     def hit(self, origin: Array, directions: Array) -> Hits:
-        """Compute first intersections, in the shape's frame (origin at the centre of its base, z up).
-
-        Args:
-            origin: (3,) metres.
-            directions: (N, 3), any length.
-
-        Returns:
-            Distances along the directions (N,) and unit normals (N, 3).
+        """First intersections with rays (N, 3) of any length, in the shape's frame (origin in its base, z up).
 
         Source: slab method, Kay and Kajiya 1986.
         """

@@ -265,11 +265,7 @@ _HEAD, _HEAD_AT = 0.0235, (0.012, 0.0, 0.067)  # radius and centre of a chick of
 
 
 def chick(rng: np.random.Generator, wears: str) -> Model:
-    """Make a toy chick.
-
-    Args:
-        wears: "ribbon" (a red bow at the neck) or "bonnet" (a white sun hat with a blue band).
-    """
+    """Make a toy chick with a "ribbon" (a red bow at the neck) or a "bonnet" (a white sun hat with a blue band)."""
     s, shade = float(rng.uniform(0.95, 1.08)), rng.uniform(0.95, 1.03)
     paint = (round(_YELLOW[0] * min(shade, 1.0)), round(_YELLOW[1] * shade), _YELLOW[2])
     angles = np.arange(16) * 2 * math.pi / 16

@@ -50,23 +50,14 @@ _AMBIENT = 0.45  # share of ambient light, so that sides turned away keep their 
 
 @dataclass(frozen=True)
 class Body:
-    """One object in the world.
-
-    Args:
-        position: x, y and the height of its base, metres, world frame.
-        colour: a name in COLOURS.
-        yaw: rotation about the world's z, radians.
-
-    Raises:
-        InputError: an unknown colour, or a size that is not positive.
-    """
+    """One object in the world."""
 
     id: str
     label: str
     shape: Shape
-    position: Vector3
-    colour: str = "grey"
-    yaw: float = 0.0
+    position: Vector3  # x, y and the height of its base, metres, world frame
+    colour: str = "grey"  # a name in COLOURS
+    yaw: float = 0.0  # about the world's z, radians
 
     def __post_init__(self) -> None:
         if self.colour not in COLOURS:
@@ -112,22 +103,12 @@ class Body:
 
 @dataclass(frozen=True)
 class World:
-    """Bodies on a table.
+    """Bodies on a table, whose top is at z = 0, its centre at the origin; metres."""
 
-    Args:
-        bodies: the objects, in the order of their detections.
-        table_size: extent along x and y, metres; its top is at z = 0, its centre at the origin.
-        floor: height of the floor, metres.
-        max_range: largest depth that the camera measures, metres.
-
-    Raises:
-        InputError: two bodies share an id.
-    """
-
-    bodies: tuple[Body, ...]
-    table_size: tuple[float, float] = (1.6, 1.2)
-    floor: float = -0.75
-    max_range: float = 6.0
+    bodies: tuple[Body, ...]  # in the order of their detections
+    table_size: tuple[float, float] = (1.6, 1.2)  # along x and y
+    floor: float = -0.75  # height
+    max_range: float = 6.0  # largest depth that the camera measures
 
     def __post_init__(self) -> None:
         ids = [body.id for body in self.bodies]
@@ -139,19 +120,9 @@ class World:
 
 
 def look_at(eye: Vector3, target: Vector3, parent: str = WORLD, child: str = "camera_color_optical_frame") -> Transform:
-    """Return the pose of a camera that looks from one point to another with a level horizon.
+    """Pose of a camera that looks from `eye` to `target`, metres, with a level horizon (z forward, x right, y down).
 
-    Args:
-        eye: (3,) metres, world frame.
-        target: (3,) metres, world frame; appears at the principal point.
-        parent: name of the world frame.
-        child: name of the camera's optical frame (z forward, x right, y down).
-
-    Returns:
-        Transform from the optical to the world frame. Looking straight down, the image's right is the world's x.
-
-    Raises:
-        InputError: eye and target are the same point.
+    Looking straight down, the image's right is the world's x.
     """
     forward = np.subtract(target, eye).astype(np.float64)
     distance = np.linalg.norm(forward)
@@ -170,32 +141,16 @@ def look_at(eye: Vector3, target: Vector3, parent: str = WORLD, child: str = "ca
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """Output of a perfect camera and a perfect detector.
-
-    Args:
-        detections: detections of the bodies with a visible pixel, in the world's order; tight boxes, exact masks, the
-            colour as attribute.
-        masks: (H, W) bool of visible pixels for each body id, including invisible bodies.
-        visible_fraction: for each body id, visible pixels relative to its pixels without other bodies, both inside the
-            image; 0 outside it.
-    """
+    """Output of a perfect camera and a perfect detector: tight boxes, exact masks, the colour as attribute."""
 
     frame: RgbdFrame
-    detections: tuple[Detection, ...]
-    masks: Mapping[str, Mask]
-    visible_fraction: Mapping[str, float]
+    detections: tuple[Detection, ...]  # of the bodies with a visible pixel, in the world's order
+    masks: Mapping[str, Mask]  # (H, W) of visible pixels, of invisible bodies too
+    visible_fraction: Mapping[str, float]  # of its pixels in the image without other bodies
 
 
 def render(world: World, camera: PinholeCamera, base_T_camera: Transform, stamp_ns: int = 0) -> Rendering:
-    """Render a world by casting a ray through every pixel centre.
-
-    Args:
-        base_T_camera: transform from the optical frame to the world frame, under any name.
-        stamp_ns: stamp of the frame, nanoseconds.
-
-    Returns:
-        The frame with exact depth along optical z (NaN beyond the world's range), and the ground truth.
-    """
+    """Render a world by casting a ray through every pixel centre: exact depth along optical z, NaN beyond the range."""
     eye = base_T_camera.translation
     directions, distance, image = _without_bodies(
         camera, tuple(base_T_camera.matrix.flat), world.table_size, world.floor

@@ -35,27 +35,19 @@ class Placed:
 class TrueObject:
     """Ground truth of one object, in the base frame (z up), metres.
 
-    Args:
-        attributes: further words that are true of it.
-        base_T_object: pose of the model's own frame (origin in the middle of its base when it stands).
-        centre: (3,) centre of the tight gravity-up box around its visible surfaces, including handles and hats; the box
-            has the least area seen from above.
-        axes: (3, 3) columns: x along the longer horizontal side (towards +x of the base, because the sign has no
-            meaning), z up, y = z × x.
-        size: (3,) extents along those axes.
-        outline: (N, 2) convex outline seen from above.
-        placed: the relation it was placed by and still has, seen from the world's `base_T_camera`; None = none.
+    Its tight gravity-up box around all visible surfaces has the least area seen from above; its x is along the longer
+    horizontal side (towards +x of the base, because the sign has no meaning), z up, y = z × x.
     """
 
     id: str
     label: str
-    attributes: tuple[str, ...]
-    base_T_object: Transform
-    centre: Array
-    axes: Array
-    size: Array
-    outline: Array
-    placed: Placed | None = None
+    attributes: tuple[str, ...]  # further words that are true of it
+    base_T_object: Transform  # of the model's own frame (origin in the middle of its base when it stands)
+    centre: Array  # (3,) of the box
+    axes: Array  # (3, 3) columns
+    size: Array  # (3,) along those axes
+    outline: Array  # (N, 2) convex, seen from above
+    placed: Placed | None = None  # the relation it was placed by and still has, seen from the world's `base_T_camera`
 
     @property
     def bottom(self) -> float:
@@ -81,14 +73,7 @@ def outline_of(points: Array) -> Array:
 
 
 def tight_box(points: Array, outline: Array) -> tuple[Array, Array, Array]:
-    """Compute the gravity-up box of least ground area around points.
-
-    Args:
-        points: (N, 3) metres, z up.
-        outline: (M, 2) their convex outline, metres.
-
-    Returns:
-        Centre (3,), axes (3, 3) and size (3,) as in `TrueObject`.
+    """Centre, axes and size, as in `TrueObject`, of the box around (N, 3) points with (M, 2) convex outline.
 
     Source: one side of the least rectangle lies along a side of the hull, Freeman and Shapira 1975.
     """
@@ -107,11 +92,7 @@ def tight_box(points: Array, outline: Array) -> tuple[Array, Array, Array]:
 
 
 def margin(relation: str, target: TrueObject, anchor: TrueObject, eye: Array) -> float:
-    """Return the distance of a relation from its border, metres; positive = it holds.
-
-    Args:
-        eye: (3,) position of the viewer, base frame, metres.
-    """
+    """Distance of a relation from its border, metres; positive = it holds. `eye` is the viewer's position."""
     if relation not in _MARGINS:
         raise UnknownNameError("relation", relation, _MARGINS)
     return _MARGINS[relation](target, anchor, eye)

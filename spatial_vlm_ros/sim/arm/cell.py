@@ -54,11 +54,8 @@ class JointState:
 class ArmCell:
     """The robot cell. It is not thread-safe: users that share it need a lock.
 
-    The world frame is the arm's base link. At the start everything is at rest, and the arm is at home with its hand
-    open.
-
-    Args:
-        layout: objects and their poses; the cell's `layout` has the camera in this arm's base frame.
+    The world frame is the arm's base link, in which `layout` has the camera. At the start everything is at rest, and
+    the arm is at home with its hand open.
     """
 
     def __init__(self, layout: TableLayout, arm: SimulatedArm = PANDA) -> None:
@@ -157,11 +154,10 @@ class ArmCell:
 
 
 def verdict_data(cell: ArmCell, goals: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Return the physics verdict on a cell now and since its start.
+    """Return the physics verdict on a cell now and since its start; docs/sim_arm.md lists the keys.
 
-    Returns:
-        `done` is whether the world's target lies at rest on the tray and is not held. Metres, degrees, newtons, and
-        simulated seconds since the world's start; docs/sim_arm.md lists the keys.
+    `done` is whether the world's target lies at rest on the tray and is not held. Metres, degrees, newtons, and
+    simulated seconds since the world's start.
     """
     verdict, layout = cell.judge.verdict(cell.data), cell.layout
     return {
@@ -245,11 +241,8 @@ class RunningCell:
     """Steps a cell on a thread. Only that thread touches the cell; other threads use `ask`.
 
     Simulated time never runs ahead of the wall clock times `speed`, and falls behind if the machine cannot keep up:
-    motions then take longer, and never end early.
-
-    Args:
-        speed: most simulated seconds per second.
-        failed: called on the thread when a step or a watch raises; the thread then ends.
+    motions then take longer, and never end early. `failed` is called on the thread when a step or a watch raises; it
+    then ends.
     """
 
     def __init__(self, cell: ArmCell, speed: float = 1.0, failed: Callable[[Exception], None] | None = None) -> None:

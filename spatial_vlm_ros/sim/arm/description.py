@@ -22,9 +22,8 @@ _REPAIR = "install example-robot-data from its wheel"
 def robot_spec(urdf: Path, srdf: Path, painted: bool = False) -> Any:
     """Import a robot, its base fixed at the world's origin, its joints without friction; names are the URDF's.
 
-    Args:
-        srdf: link pairs that it excludes do not collide.
-        painted: whether visible surfaces are imported, too, as geoms that never touch.
+    Link pairs that the SRDF excludes do not collide; `painted`: visible surfaces are imported as geoms that never
+    touch.
     """
     mj, root, folders = load_mujoco(), read_xml(urdf, _REPAIR), package_folders(urdf)
 
@@ -69,10 +68,9 @@ def robot_spec(urdf: Path, srdf: Path, painted: bool = False) -> Any:
 
 
 def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
-    """Read the surfaces of a file, one per colour, in metres.
+    """Read the surfaces of a COLLADA file, one per colour, in metres.
 
-    Args:
-        path: file with triangles and a diffuse colour per geometry, nodes with one matrix each, metres, z up.
+    It has triangles and a diffuse colour per geometry, nodes with one matrix each, metres, z up.
     """
     root = read_xml(path, _REPAIR)
     for element in root.iter():

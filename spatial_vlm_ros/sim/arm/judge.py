@@ -20,19 +20,14 @@ _LIGHT = 0.01  # N: less is no touch
 
 @dataclass(frozen=True)
 class State:
-    """State of one object.
+    """State of one object, at rest if on average of the last RESTS seconds slower than STILL_SPEED and STILL_TURN.
 
-    Args:
-        position: position of its foot in the arm's base frame, metres.
-        moved: distance from its position at the start, metres.
-        turned_deg: rotation from its orientation at the start, degrees.
-        at_rest: whether it moved no faster than STILL_SPEED and STILL_TURN on average of the last RESTS seconds; at a
-            moment it may, for contacts between many convex pieces chatter and move nothing.
+    At a moment it may be faster, for contacts between many convex pieces chatter and move nothing.
     """
 
-    position: tuple[float, float, float]
-    moved: float
-    turned_deg: float
+    position: tuple[float, float, float]  # of its foot in the arm's base frame, metres
+    moved: float  # metres since the start
+    turned_deg: float  # since the start
     touched: bool
     held: bool
     at_rest: bool
@@ -48,17 +43,11 @@ class State:
 
 @dataclass(frozen=True)
 class PhysicsVerdict:
-    """Verdict on the current state and on everything since the start.
+    """Verdict on the current state and on everything since the start."""
 
-    Args:
-        time: simulated seconds.
-        forces: greatest force of one link on each thing touched by the robot or its load, N; keys are objects, "table",
-            and "robot" for the robot itself.
-    """
-
-    time: float
+    time: float  # simulated seconds
     objects: dict[str, State]
-    forces: dict[str, float]
+    forces: dict[str, float]  # greatest, N, of a link or its load on objects, "table", and the "robot" itself
     by_held: dict[str, float]
 
     @property

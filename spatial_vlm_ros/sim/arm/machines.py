@@ -18,31 +18,21 @@ from spatial_vlm_ros.sim.meshes import Array
 
 @dataclass(frozen=True, eq=False)
 class SimulatedArm:
-    """A simulated arm with its gripper.
-
-    Args:
-        finger_joints: the driven joint and the one coupled to it; both are prismatic, 0 = closed.
-        base_link: base frame, at the world's origin.
-        links: links whose transforms are published, each in the base frame.
-        home: (J,) radians, initial posture, above or behind the camera's view.
-        most_open: travel of each finger, metres.
-        most_force: largest force of each finger, N.
-        brakes: (J,) deceleration for stopping, rad/s².
-    """
+    """A simulated arm with its gripper."""
 
     name: str
     urdf: Callable[[], Path]
     srdf: Callable[[], Path]
     arm_joints: tuple[str, ...]
-    finger_joints: tuple[str, str]
+    finger_joints: tuple[str, str]  # the driven one and the one coupled to it; prismatic, 0 = closed
     fingers: tuple[str, str]
-    base_link: str
+    base_link: str  # at the world's origin
     hand_link: str
-    links: tuple[str, ...]
-    home: Array
-    most_open: float
-    most_force: float
-    brakes: Array
+    links: tuple[str, ...]  # whose transforms are published, each in the base frame
+    home: Array  # (J,) radians, initial posture, above or behind the camera's view
+    most_open: float  # travel of each finger, metres
+    most_force: float  # of each finger, N
+    brakes: Array  # (J,) deceleration for stopping, rad/s²
     gate: Mapping[str, Any]
 
     @property

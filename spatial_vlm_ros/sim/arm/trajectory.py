@@ -40,19 +40,12 @@ class Desired:
 
 @dataclass(frozen=True, eq=False)
 class JointTrajectory:
-    """A joint trajectory, as sent to a controller.
+    """A joint trajectory, as sent to a controller; without velocities the joints move linearly from point to point."""
 
-    Args:
-        times: (N,) seconds since its start, rising, 0 or more.
-        positions: (N, J) radians.
-        velocities: (N, J) rad/s, or None: the joints move linearly from point to point.
-        accelerations: (N, J) rad/s², or None.
-    """
-
-    times: Array
-    positions: Array
-    velocities: Array | None = None
-    accelerations: Array | None = None
+    times: Array  # (N,) seconds since its start, rising, 0 or more
+    positions: Array  # (N, J) radians
+    velocities: Array | None = None  # (N, J) rad/s
+    accelerations: Array | None = None  # (N, J) rad/s²
     _starts: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -143,17 +136,11 @@ def _bad(got: str, wanted: str) -> InputError:
 
 @dataclass(frozen=True)
 class Tolerances:
-    """Position tolerances of joints, radians, by name; a joint that is not listed has the default.
+    """Position tolerances of joints, radians, by name; a joint that is not listed has the default."""
 
-    Args:
-        path: tolerance at any time, `PATH` by default; infinite = not checked.
-        goal: tolerance at the end, `GOAL` by default; infinite = not checked.
-        goal_time: seconds after the end by which the goal must be reached.
-    """
-
-    path: Mapping[str, float] = field(default_factory=dict)
-    goal: Mapping[str, float] = field(default_factory=dict)
-    goal_time: float = GOAL_TIME
+    path: Mapping[str, float] = field(default_factory=dict)  # at any time, `PATH` by default; infinite = not checked
+    goal: Mapping[str, float] = field(default_factory=dict)  # at the end, `GOAL` by default
+    goal_time: float = GOAL_TIME  # seconds after the end by which the goal must be reached
 
 
 @dataclass(frozen=True)
@@ -165,13 +152,7 @@ class TrajectoryOutcome:
 
 
 class Follower:
-    """Computes the desired joint state, from rest to rest. Times are simulated seconds.
-
-    Args:
-        lower, upper: (J,) limits, radians.
-        position: (J,) current positions, radians.
-        brakes: (J,) deceleration for stopping, rad/s².
-    """
+    """Computes the desired joint state, from rest to rest, within (J,) limits, radians. Times are simulated seconds."""
 
     def __init__(self, names: Sequence[str], lower: Array, upper: Array, position: Array, brakes: Array) -> None:
         self._brakes = brakes
@@ -245,10 +226,7 @@ class Follower:
     def ended(self, now: float, position: Array, velocity: Array) -> TrajectoryOutcome | None:
         """Return once how the trajectory ended; the joints then stay. None while it runs, or if there is none.
 
-        Args:
-            now: simulated time, seconds.
-            position: (J,) joint positions, radians.
-            velocity: (J,) joint velocities, rad/s.
+        Of (J,) joint positions, radians, and velocities, rad/s.
         """
         if self._trajectory is None:
             return None
@@ -308,15 +286,10 @@ class ArmControl:
 
 @dataclass(frozen=True)
 class Gripped:
-    """Result of a gripper command.
+    """Result of a gripper command."""
 
-    Args:
-        position: position of each finger, metres: half the opening.
-        effort: force of each finger, N.
-    """
-
-    position: float
-    effort: float
+    position: float  # of each finger, metres: half the opening
+    effort: float  # force of each finger, N
     stalled: bool
     reached: bool
 
@@ -335,12 +308,7 @@ class HandControl:
         self._awaited = False
 
     def grip(self, position: float, force: float) -> None:
-        """Command a position.
-
-        Args:
-            position: position of each finger, 0 to `most_open` metres.
-            force: largest force of each finger, N; 0 = DEFAULT_FORCE. It is clipped to the hand's limit.
-        """
+        """Command a position of each finger, 0 to `most_open` metres, and its largest force, N; 0 = DEFAULT_FORCE."""
         self._goal = min(max(position, 0.0), self.most_open)
         self._force = min(force, self._most_force) if force > 0 else DEFAULT_FORCE
         self._quiet, self._awaited = 0.0, True

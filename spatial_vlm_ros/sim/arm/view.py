@@ -16,13 +16,7 @@ from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 
 
 class ArmView:
-    """Draws the cell from a copy of its state, so that the cell can continue. Use and `close()` it in one thread.
-
-    Args:
-        cell: the cell to draw; only its model and `layout` are used later.
-        errors: errors of the detector; None = none.
-        seed: seed of noise and errors, 0 or more.
-    """
+    """Draws the cell from a copy of its state, so that the cell can continue. Use and `close()` it in one thread."""
 
     def __init__(
         self, cell: ArmCell, camera: PinholeCamera, errors: DetectorErrors | None = None, seed: int = 0,
@@ -41,15 +35,9 @@ class ArmView:
 
     def look(self, qpos: Array, base_T_camera: Transform, stamp_ns: int = 0,
              told: Transform | None = None) -> tuple[RgbdFrame, tuple[Detection, ...]]:  # fmt: skip
-        """Return a frame and the detections in it.
+        """Return a frame and its detections, from a copy of `cell.data.qpos` and the camera's pose in the base frame.
 
-        Args:
-            qpos: state of the cell, a copy of `cell.data.qpos`.
-            base_T_camera: camera pose in the base frame.
-            told: camera pose stated in the frame; None = the true pose.
-
-        Returns:
-            Depth in metres, with noise in whole millimetres; detections in the order of the layout.
+        The frame states the pose `told`, None = the true one; its depth is in metres, with noise in whole millimetres.
         """
         self._data.qpos[:] = qpos
         self._mj.mj_kinematics(self._model, self._data)

@@ -46,18 +46,12 @@ Places = Mapping[str, tuple[str, str | None, Spot, float]]  # id → kind, colou
 
 @dataclass(frozen=True, eq=False)
 class TableLayout:
-    """Layout of a table before physics starts.
-
-    Args:
-        objects: objects on it, in the arm's base frame.
-        scenery: the table, whose top is at z = 0, and the room.
-        base_T_camera: camera pose in the base frame.
-    """
+    """Layout of a table before physics starts."""
 
     name: str
-    objects: tuple[PlacedModel, ...]
-    scenery: Scenery
-    base_T_camera: Transform
+    objects: tuple[PlacedModel, ...]  # in the arm's base frame
+    scenery: Scenery  # the table, whose top is at z = 0, and the room
+    base_T_camera: Transform  # in the base frame
     target: str
     tray: str
     instruction: str
@@ -241,10 +235,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class NudgeCamera:
-    """Shift the camera by metres in the base frame and rotate it about the vertical.
-
-    `told` says whether its published pose is updated, as after a new calibration.
-    """
+    """Shift the camera by metres in the base frame, turn it about the vertical; `told`: its published pose follows."""
 
     by: Vector3
     turn_deg: float = 0.0
@@ -271,9 +262,8 @@ Disturbance = Move | Remove | NudgeCamera | ChangeWorld
 def disturbance(words: str) -> Disturbance:
     """Parse a disturbance.
 
-    Args:
-        words: JSON: `{"move": {"id": "cup", "to": [0.5, 0.1, 0.0], "yaw_deg": 90}}`, `{"remove": {"id": "cup"}}`,
-            `{"camera": {"by": [0.01, 0, 0], "turn_deg": 2, "told": false}}` or `{"world": {"name": "7"}}`.
+    JSON: `{"move": {"id": "cup", "to": [0.5, 0.1, 0.0], "yaw_deg": 90}}`, `{"remove": {"id": "cup"}}`,
+    `{"camera": {"by": [0.01, 0, 0], "turn_deg": 2, "told": false}}` or `{"world": {"name": "7"}}`.
     """
     try:
         (kind, said), *others = json.loads(words).items()

@@ -44,33 +44,23 @@ _REPAIR = 'write "stream=kind" or "stream=kind:amount", several with spaces betw
 
 @dataclass(frozen=True)
 class Effect:
-    """Effect of a kind of fault on a stream.
-
-    Args:
-        unit: unit of the amount; None if the kind takes no amount.
-        default: the amount if none is given.
-    """
+    """Effect of a kind of fault on a stream."""
 
     does: str
-    unit: str | None = None
-    default: float = 0.0
+    unit: str | None = None  # of the amount; None if the kind takes no amount
+    default: float = 0.0  # the amount if none is given
     low: float = 0.0
     high: float = 0.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of one stream.
-
-    Args:
-        part: "" (the contents), "stamp" or "frame_id".
-        amount: in the unit that EFFECTS names; 0.0 where the kind takes none.
-    """
+    """One fault of one stream."""
 
     stream: str
-    part: str
+    part: str  # "" (the contents), "stamp" or "frame_id"
     kind: str
-    amount: float = 0.0
+    amount: float = 0.0  # in the unit that EFFECTS names; 0.0 where the kind takes none
 
     @property
     def of_contents(self) -> bool:
@@ -93,14 +83,10 @@ IMPOSSIBLE: Mapping[tuple[str, str], str] = {
 
 
 def read_faults(words: str, forms: Mapping[str, str] = FORMS) -> tuple[Fault, ...]:
-    """Parse a list of faults.
+    """Parse a list of faults: one for each stream and part, in the order of the words.
 
-    Args:
-        words: "stream=kind", "stream=kind:amount", "stream.stamp=kind" or "stream.frame_id=kind", with spaces between;
-            empty = none. A group (GROUPS) stands for each of its streams that is in `forms`.
-
-    Returns:
-        One fault for each stream and part, in the order of the words.
+    "stream=kind", "stream=kind:amount", "stream.stamp=kind" or "stream.frame_id=kind", with spaces between; a group
+    (GROUPS) stands for each of its streams that is in `forms`.
     """
     found: dict[tuple[str, str], Fault] = {}
     for word in words.split():

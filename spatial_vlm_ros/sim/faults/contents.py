@@ -202,14 +202,10 @@ CHANGES: Mapping[tuple[str, str], Change] = {
 
 
 class FaultLine:
-    """Turns a message into the messages that a faulty source would have published.
+    """Turns a message of a form of `catalogue.FORMS` into those that a faulty source would have published.
 
     The same messages at the same times with the same faults and seed give the same result. Without faults messages pass
-    unchanged; for faults inside messages they are copied, never changed.
-
-    Args:
-        form: its form, see `catalogue.FORMS`.
-        opened: makes a message that may be changed from the input; by default a copy.
+    unchanged; for faults inside messages they are copied by `opened`, never changed.
     """
 
     def __init__(
@@ -246,14 +242,7 @@ class FaultLine:
         self._faults = wanted
 
     def pass_on(self, message: Any, now: float) -> list[tuple[float, Any]]:
-        """Return what to publish.
-
-        Args:
-            now: time of a monotonic clock, seconds.
-
-        Returns:
-            Times of publication, seconds of that clock, with messages; empty if the message is dropped.
-        """
+        """What to publish, and when, in seconds of the monotonic clock of `now`; empty if the message is dropped."""
         self._last = message
         fault = self._faults.get(CONTENTS)
         if fault is not None and not self._passes(fault, now):

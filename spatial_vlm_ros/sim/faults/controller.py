@@ -19,11 +19,7 @@ _WORDS = "an injected fault"
 
 
 class ControllerFaults:
-    """The faults of one controller; usable from any thread.
-
-    Args:
-        stream: "arm" or "gripper".
-    """
+    """The faults of one controller, "arm" or "gripper"; usable from any thread."""
 
     def __init__(self, stream: str) -> None:
         self._stream, self.seed = stream, 0

@@ -29,11 +29,7 @@ _REPAIR = "empty the fault file"
 
 
 class FaultyGrounder:
-    """Answers like another grounder, except for the fault that its file names at the time of the request.
-
-    Args:
-        file: file that is read before each request; None or a missing file = `faults`.
-    """
+    """Answers like another grounder, except for the fault that its file, or else `faults`, names at the request."""
 
     def __init__(self, inner: Grounder, faults: str = "", file: Path | None = None, seed: int = 0) -> None:
         read_faults(faults, _MODEL)
@@ -86,12 +82,7 @@ class FaultyGrounder:
 
 
 def load(of: str = "", faults: str = "", faults_file: str = "", fault_seed: str = "0", **options: str) -> Grounder:
-    """Load a backend with faults.
-
-    Args:
-        faults: faults at the start, "model=kind:amount".
-        faults_file: path of a file in the same format; read before each request, empty or missing = none.
-    """
+    """Load a backend with faults, "model=kind:amount", and a file of the same format, read before each request."""
     if not of:
         raise InputError("option of", "none", "the name of a backend", "add of=NAME to grounder_options")
     if not fault_seed.isdecimal():
