@@ -20,9 +20,7 @@ def beside_resolver(
 ) -> Any:  # fmt: skip
     """Make the description of a launch file: its arguments, the transport profile, the resolver, and its nodes.
 
-    Args:
-        before: called with the LaunchContext before the resolver's own arguments have their values; it may set some of
-            them.
+    `before` may set arguments of the resolver in the LaunchContext before they have their values.
     """
     from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetEnvironmentVariable
     from launch.launch_description_sources import PythonLaunchDescriptionSource

@@ -136,11 +136,9 @@ class Command:
 
 
 def command(process: Process, scratch: Path | None = None) -> Command:
-    """Make the command of a process.
+    """Make the command of a process; None as `scratch` = its parameters are on the command line, for people to read.
 
-    Args:
-        scratch: folder for its parameters: a file with the node's own name, so that they win over any other file; None
-            = on the command line, to be read by people.
+    Else they are in a file there with the node's own name, so that they win over any other file.
     """
     program = [sys.executable, "-m", f"{PACKAGE}.nodes", process.executable]
     if process.package != PACKAGE:

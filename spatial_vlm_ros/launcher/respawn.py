@@ -32,11 +32,7 @@ class Respawn:
         self._again: deque[float] = deque(maxlen=MOST)
 
     def again(self, code: int) -> bool:
-        """Decide whether it is restarted, and count the restart.
-
-        Args:
-            code: exit code, -n or 128 + n if signal n ended it. 0, SIGINT and SIGTERM count as intended ends.
-        """
+        """Decide whether it is restarted after an exit code (-n or 128 + n of signal n), and count the restart."""
         now = self._clock()
         if code in _FINAL or (len(self._again) == MOST and now - self._again[0] < WITHIN):
             return False

@@ -36,12 +36,9 @@ def run(
 ) -> int:
     """Run commands until an essential one ends for good or a signal arrives; then end all of them.
 
-    Args:
-        aside: gives a message to print after a line of output; None = nothing.
-
-    Returns:
-        0 after SIGINT or SIGTERM. Else the exit code of the essential command that ended first for good, 128 + n if
-        signal n ended it. If that code is 0, the code of the first other command that failed while it was being ended.
+    0 after SIGINT or SIGTERM. Else the exit code of the essential command that ended first for good, 128 + n if signal
+    n ended it; if that is 0, the code of the first other command that failed while it was being ended. `aside` gives a
+    message to print after a line of output.
     """
     return asyncio.run(_Supervisor(commands, out or sys.stdout, aside).run())
 

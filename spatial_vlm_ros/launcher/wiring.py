@@ -58,11 +58,9 @@ def is_file(preset: str) -> bool:
 
 
 def camera(share: Path, said: Mapping[str, str]) -> Camera:
-    """Return the camera selected by the launch arguments.
+    """Return the camera of the arguments `camera` (or `camera_file` instead), `camera_namespace` and `camera_name`.
 
-    Args:
-        said: the arguments `camera` (or `camera_file` instead), `camera_namespace` and `camera_name`; empty ones keep
-            the preset's value, "/" stands for no name.
+    Empty ones keep the preset's value, "/" stands for no name.
     """
     name, path = said["camera"], Path(said["camera_file"])
     if not said["camera_file"]:
@@ -95,10 +93,7 @@ def camera(share: Path, said: Mapping[str, str]) -> Camera:
 
 
 def given(said: Mapping[str, str], *names: str) -> dict[str, Any]:
-    """Return the resolver's parameters from launch arguments.
-
-    An empty argument keeps the value of the parameter file; "/" stands for an empty text.
-    """
+    """The resolver's parameters from launch arguments; empty ones keep the file's, "/" stands for an empty text."""
     defaults = {"use_sim_time": False, **_values(StreamConfig()), **_values(NodeConfig())}
     return {
         name: _value(name, "" if said[name] == NOTHING else said[name], defaults[name]) for name in names if said[name]
@@ -208,9 +203,7 @@ def robot_preset(share: Path, robot: str) -> RobotPreset:
 def gate_parameters(preset: RobotPreset, said: Mapping[str, str]) -> dict[str, Any]:
     """Return the parameters of `planner_gate` for a robot: those of the preset, changed by launch arguments.
 
-    Args:
-        said: `planner`; `base_frame`, `velocity_scaling` and `acceleration_scaling`, of which empty ones change
-            nothing; `robot_description`, to which the gate subscribes itself if the topic is used.
+    Empty ones change nothing. The gate itself subscribes to `robot_description` if the topic is used.
     """
     values = preset.values(said["planner"])
     if said["base_frame"] == NOTHING:

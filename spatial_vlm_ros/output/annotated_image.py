@@ -348,14 +348,10 @@ def draw(
     config: ResolverConfig | None = None,
     scene: Scene | None = None,
 ) -> Rgb:
-    """Draw a resolution on its frame.
+    """Draw a resolution on its frame, lifted from the detections if no scene is given.
 
-    Args:
-        scene: scene the answer rests on; None = lifted from the detections if possible.
-
-    Returns:
-        (H', W', 3) uint8: the image in the left upper corner, enlarged to 640 pixels width if smaller; the top view to
-        its right, if there is a scene; and a text panel below.
+    The image is in the left upper corner, enlarged to 640 pixels width if smaller; the top view, if there is a scene,
+    to its right; a text panel below.
     """
     config = config or ResolverConfig()
     content = content_from(frame, detections, resolution, config, scene)

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Content of an answer's image, before anything is drawn: roles of objects, outlines, spots, the region.
 
-Everything is in the ground coordinates of `spatial/layout.py`. The camera image, the top view and the 3-D scene draw
-the same content. To show more outlines, such as completed shapes or parts, add them in `outlines_of`.
+Everything is in the ground coordinates of `spatial/layout.py`. To show more outlines, add them in `outlines_of`.
 """
 
 from __future__ import annotations
@@ -39,20 +38,13 @@ _LEAST = 0.4  # metres: least side of the shown area
 
 @dataclass(frozen=True, eq=False)
 class ShownOutline:
-    """An outline on the ground.
+    """An outline on the ground."""
 
-    Args:
-        corners: (K, 2) ground coordinates, in order.
-        bottom: height, metres.
-        top: height, metres.
-        row: row of the object in the scene; None if it does not belong to one object.
-    """
-
-    corners: Array
-    bottom: float
-    top: float
+    corners: Array  # (K, 2) ground coordinates, in order
+    bottom: float  # height, metres
+    top: float  # height, metres
     role: Role
-    row: int | None
+    row: int | None  # of the object in the scene; None if it does not belong to one
     label: str
     estimated: bool = False
 
@@ -71,19 +63,14 @@ class ShownSpot:
 class ShownRegion:
     """Certainty of the deciding relation over the ground.
 
-    Args:
-        low: (2,) first point of the raster, ground coordinates.
-        high: (2,) last point.
-        score: (R, C) along g1 and g2: margin over standard deviation, within 6; 0 where it is not measured. Unlike a
-            likelihood it is nearly linear over the ground, so it can be interpolated.
-        height: height at which it is drawn, metres.
+    Unlike a likelihood, a score is nearly linear over the ground, so it can be interpolated.
     """
 
-    low: Array
-    high: Array
-    score: npt.NDArray[np.float64]
+    low: Array  # (2,) first point of the raster, ground coordinates
+    high: Array  # (2,) last point
+    score: npt.NDArray[np.float64]  # (R, C) along g1, g2: margin over sigma, within 6; 0 = unknown
     limit: float
-    height: float
+    height: float  # at which it is drawn, metres
     words: str
 
 
@@ -97,28 +84,20 @@ class ShownLength:
 
 @dataclass(frozen=True, eq=False)
 class AnswerContent:
-    """Everything that is shown of an answer.
-
-    Args:
-        roles: role of each object, by row.
-        marks: row → letter of a rival.
-        low: (2,) ground coordinates of the lower corner of the shown area.
-        high: (2,) ground coordinates of the upper corner.
-        length: line of the measured distance, for a question about distance; else None.
-    """
+    """Everything that is shown of an answer."""
 
     layout: Layout
     resolution: Resolution
-    roles: tuple[Role, ...]
-    marks: dict[int, str]
+    roles: tuple[Role, ...]  # of each object, by row
+    marks: dict[int, str]  # row → letter of a rival
     outlines: tuple[ShownOutline, ...]
     spots: tuple[ShownSpot, ...]
     region: ShownRegion | None
     deciding: DecidingClause | None
     view: Viewpoint
-    low: Array
-    high: Array
-    length: ShownLength | None = None
+    low: Array  # (2,) lower corner of the shown area, ground coordinates
+    high: Array  # (2,) upper corner
+    length: ShownLength | None = None  # for a question about distance
 
     def rows(self, *roles: Role) -> list[int]:
         """Rows of the objects with one of these roles."""

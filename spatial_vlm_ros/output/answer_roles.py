@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Role of each object in an answer: chosen, refused, a rival, a reference, a support, or none; the deciding clause.
 
-An answer's JSON has margins and likelihoods. Standard deviations and regions are measured here, by the functions that
-judged the answer. They are used only if they give exactly the margin in the answer; otherwise nothing is shown.
+Standard deviations and regions are measured here, by the functions that judged the answer. They are used only if they
+give exactly the margin in the answer; otherwise nothing is shown.
 """
 
 from __future__ import annotations
@@ -136,23 +136,14 @@ _STATES = {ClauseState.HOLDS: "holds", ClauseState.FAILS: "does not hold", Claus
 
 @dataclass(frozen=True, eq=False)
 class DecidingClause:
-    """The clause that decides an answer or a refusal.
-
-    Args:
-        subject: row of the object that it describes.
-        anchors: rows that it is measured against.
-        sigma: standard deviation of its margin, metres; None if it could not be measured again.
-        asked: the relation, for its region; None for orders, sizes and the support plane, and if the margin could not
-            be reproduced.
-        rivals: rows of the objects that an order compares it with.
-    """
+    """The clause that decides an answer or a refusal."""
 
     measurement: ClauseMeasurement
-    subject: int
-    anchors: tuple[int, ...] = ()
-    sigma: float | None = None
-    asked: AskedRelation | None = None
-    rivals: tuple[int, ...] = ()
+    subject: int  # row of the object that it describes
+    anchors: tuple[int, ...] = ()  # rows that it is measured against
+    sigma: float | None = None  # of its margin, metres; None if it could not be measured again
+    asked: AskedRelation | None = None  # for its region; None for orders, sizes, the support plane
+    rivals: tuple[int, ...] = ()  # rows of the objects that an order compares it with
 
     @property
     def framed(self) -> bool:
@@ -196,10 +187,9 @@ def candidate_of(resolution: Resolution) -> Candidate | None:
 
 
 def deciding_clause(layout: Layout, resolution: Resolution) -> DecidingClause | None:
-    """Find the clause that decides an answer; None if no clause was measured or its subject was not found.
+    """Find the clause that separates an answer most from its alternatives, or of a refusal the one that holds least.
 
-    For an answer it is the clause that separates it most from the alternatives; for a refusal the clause that holds
-    least.
+    None if no clause was measured or its subject was not found.
     """
     first = candidate_of(resolution)
     row_of = {obj.id: row for row, obj in enumerate(layout.scene.objects)}

@@ -61,13 +61,7 @@ _HATCH = 12  # pixels between lines; their slope is 1 in 2, unlike most region b
 
 def line(canvas: Rgb, points: Pixels, colour: Colour, width: int = 2, closed: bool = False, dashed: bool = False,
          border: bool = True) -> None:  # fmt: skip
-    """Draw a line through points, on a light border that separates it from the background.
-
-    Args:
-        canvas: (H, W, 3) uint8, changed.
-        points: (N, 2) pixels.
-        width: line width, pixels.
-    """
+    """Draw a line through (N, 2) points on the canvas, on a light border that separates it from the background."""
     if not np.isfinite(points).all() or np.abs(points).max(initial=0.0) > 2e4:
         return
     whole = np.vstack((points, points[:1])) if closed else points
@@ -131,13 +125,7 @@ def tint(canvas: Rgb, share: npt.NDArray[np.float32], colour: Colour) -> None:
 
 
 def tint_region(canvas: Rgb, score: npt.NDArray[np.floating], limit: float, share: float) -> None:
-    """Tint where a relation holds, and hatch where that is unclear.
-
-    Args:
-        canvas: (H, W, 3), changed.
-        score: (H, W) score of the relation: margin over standard deviation.
-        share: share of the tint, 0 to 1.
-    """
+    """Tint, by a share of 0 to 1, where the (H, W) score of a relation holds, and hatch where that is unclear."""
     clear, unclear = score >= limit, np.abs(score) < limit
     rows, columns = score.shape
     unclear &= (2 * np.arange(rows)[:, None] + np.arange(columns)) % _HATCH < 2
@@ -226,12 +214,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LabelRequest:
-    """A requested label.
-
-    Args:
-        size: its width and height, pixels.
-        farthest: largest distance from the object, pixels; farther away it is left out.
-    """
+    """A requested label of (width, height), left out if it would be farther from its object than this; pixels."""
 
     size: tuple[int, int]
     names: Rectangle

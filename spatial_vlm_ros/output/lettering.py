@@ -30,22 +30,14 @@ _MOST = 400  # characters of one line
 
 @dataclass(frozen=True, eq=False)
 class Typeface:
-    """A sheet of characters of one size.
+    """A sheet of characters of one size."""
 
-    Args:
-        cells: (N, H, W) uint8 coverage of each character.
-        widths: (N,) advance of each character, pixels.
-        em: letter size, pixels.
-        ascent: pixels above the baseline.
-        left: pixels of a cell before the character begins.
-    """
-
-    cells: npt.NDArray[np.uint8]
-    widths: npt.NDArray[np.float64]
+    cells: npt.NDArray[np.uint8]  # (N, H, W) coverage of each character
+    widths: npt.NDArray[np.float64]  # (N,) advance of each character, pixels
     index: dict[str, int]
-    em: int
-    ascent: int
-    left: int
+    em: int  # letter size, pixels
+    ascent: int  # pixels above the baseline
+    left: int  # pixels of a cell before the character begins
 
     def numbers(self, text: str) -> list[int]:
         """Numbers of the characters of a text; characters missing in the sheet become question marks."""
@@ -79,13 +71,7 @@ def line_height(size: float) -> int:
 
 
 def write(canvas: Rgb, text: str, place: tuple[int, int], size: float, colour: Colour, strong: bool = False) -> None:
-    """Write one line; parts outside the image are cut off.
-
-    Args:
-        canvas: (H, W, 3) uint8, changed.
-        place: pixel at the left end of the baseline.
-        size: letter size (em), pixels.
-    """
+    """Write one line from a pixel at the left end of the baseline on; parts outside the image are cut off."""
     coverage, left, above = _line(text, round(2 * size) / 2, strong)
     height, width = coverage.shape
     x, y = place[0] - left, place[1] - above

@@ -76,13 +76,9 @@ def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:
 
 
 def draw_plan_view(motion: PlannedMotion, side: Side) -> Rgb:
-    """Draw the plan from above or from the side, to scale; both views of a motion have the same scale.
+    """Draw the plan to scale, from above (x up, y to the left) or the side (x to the right, z up, from negative y).
 
-    Args:
-        side: "above": x up, y to the left; "side": x to the right, z up, seen from negative y.
-
-    Returns:
-        (H, 640, 3) uint8.
+    Both views of a motion have the same scale; (H, 640, 3).
     """
     eye = plan_eye(motion, side)
     canvas = np.full((eye.height, _WIDE, 3), _GROUND, np.uint8)
@@ -138,19 +134,13 @@ class _CameraEye:
 
 @dataclass(frozen=True)
 class PlanEye:
-    """Projects points to pixels, to scale.
-
-    Args:
-        low: (2,) least shown horizontal and vertical coordinate, metres.
-        height: height of the view, pixels.
-        left: pixels left of `low`.
-    """
+    """Projects points to pixels, to scale."""
 
     side: Side
     metres_to_pixels: float
-    low: tuple[float, float]
-    height: int
-    left: float
+    low: tuple[float, float]  # least shown horizontal and vertical coordinate, metres
+    height: int  # of the view, pixels
+    left: float  # pixels left of `low`
 
     def see(self, points: Array) -> tuple[Pixels, Array]:
         """Return (N, 2) pixels, and (N,) distances from the viewer: nearer is less."""

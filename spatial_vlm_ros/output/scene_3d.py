@@ -41,17 +41,11 @@ Indices = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class ColouredMesh:
-    """Triangles with a colour at each corner.
+    """Triangles with a colour at each corner."""
 
-    Args:
-        points: (N, 3) metres.
-        colours: (N, 3) red, green, blue, 0 to 1.
-        triangles: (M, 3) rows of points.
-    """
-
-    points: Array
-    colours: Array
-    triangles: Indices
+    points: Array  # (N, 3) metres
+    colours: Array  # (N, 3) red, green, blue, 0 to 1
+    triangles: Indices  # (M, 3) rows of points
     frame_id: str
 
 
@@ -89,11 +83,7 @@ def mesh_of(frame: RgbdFrame, content: AnswerContent | None) -> ColouredMesh:
 
 
 def write_ply(path: Path, mesh: ColouredMesh, *, force: bool = False) -> None:
-    """Write a mesh as binary PLY; needs neither Open3D nor a display. Only `force` replaces an existing file.
-
-    Points are doubles in metres, colours have 8 bits, and a face is its number of corners (1 byte) and their rows (4
-    bytes each).
-    """
+    """Write a mesh as binary PLY; needs neither Open3D nor a display. Only `force` replaces an existing file."""
     corners = np.empty(len(mesh.points), _CORNER)
     corners["at"], corners["colour"] = mesh.points, np.round(np.clip(mesh.colours, 0.0, 1.0) * 255)
     faces = np.empty(len(mesh.triangles), _FACE)

@@ -25,24 +25,14 @@ from spatial_vlm_ros.web.guard import Guard, Session
 
 @dataclass(frozen=True)
 class TriedToken:
-    """Result of trying a token.
+    """Result of trying a token."""
 
-    Args:
-        secret: of a new session; None if the token is wrong.
-        wait: seconds for which wrong tokens from this address are only told to wait; 0 = this one was recorded.
-    """
-
-    secret: str | None
-    wait: float
+    secret: str | None  # of a new session; None if the token is wrong
+    wait: float  # seconds without a record of wrong tokens from this address; 0 = recorded
 
 
 class Door:
-    """Sign-in to one page, and the templates and files of that page.
-
-    Args:
-        page: name of the page, part of its cookie's name.
-        folder: where its own templates/ and static/ are.
-    """
+    """Sign-in to one page, whose name is part of its cookie's, and its templates/ and static/ in a folder."""
 
     def __init__(self, guard: Guard, names: frozenset[str], page: str, folder: Path) -> None:
         self._guard, self._page = guard, page

@@ -45,11 +45,7 @@ class Session:
 
 
 class RecordBrake:
-    """Limit the recorded refusals to 30 a minute, so that nobody can fill the disk.
-
-    Args:
-        clock: monotonic seconds.
-    """
+    """Limit the recorded refusals to 30 a minute, so that nobody can fill the disk."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -69,12 +65,7 @@ class RecordBrake:
 
 
 class Guard:
-    """Tokens and sessions of a page.
-
-    Args:
-        token: opens sessions; None makes one of 256 random bits.
-        clock: monotonic seconds.
-    """
+    """Tokens, of 256 random bits if none is given, and sessions of a page."""
 
     def __init__(self, token: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         if token is None:
@@ -142,12 +133,9 @@ def is_loopback(host: str) -> bool:
 
 
 def names_of(host: str, port: int, further: Iterable[str] = ()) -> frozenset[str]:
-    """Accepted values of the browser's Host header, lower case.
+    """Accepted values of the browser's Host header, lower case, with further ones such as "robot.lan:8080".
 
     A foreign name that was made to point here (DNS rebinding) is not among them.
-
-    Args:
-        further: further names as they appear in the browser's address, "robot.lan:8080".
     """
     hosts = {f"[{host}]" if ":" in host else host}
     if is_loopback(host):

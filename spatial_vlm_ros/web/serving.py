@@ -91,13 +91,10 @@ def serve_page(
     names: Iterable[str] = (),
     thread: str = "page",
 ) -> Page:
-    """Serve an application as a page.
+    """Serve an application as a page on a port, 0 = a free one; without a token it makes one.
 
-    Args:
-        port: 0 = a free one.
-        token: 32 or more letters, digits, "-" and "_"; None makes one.
-        names: further names of the page in the browser's address, "robot.lan:8080", if it is reached by a name, a
-            wildcard address or a forwarded port.
+    `names`: further names of the page in the browser's address, "robot.lan:8080", if it is reached by a name, a
+    wildcard address or a forwarded port.
     """
     if not is_loopback(host) and not allow_network:
         expected = "a loopback address, because other machines could reach the page without encryption"
