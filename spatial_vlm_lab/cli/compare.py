@@ -9,31 +9,13 @@ from typing import Any
 
 import click
 
-from spatial_vlm_ros.cli.group import (
-    ANSWERED,
-    FILE,
-    IMAGES,
-    REFUSED,
-    any_domain_option,
-    check_frame_files,
-    config_option,
-    frame_file_options,
-    frame_option,
-    gated,
-    image_domain_option,
-    json_option,
-    print_json,
-    read_frame_files,
-    read_settings,
-    save_image,
-    say,
-)
+from spatial_vlm_ros.cli import group
 from spatial_vlm_ros.cli.outputs import check_new, force_option
 
 
 @click.command()
 @click.argument("given", nargs=-1, required=True, metavar="[FRAME] WORDS")
-@frame_file_options
+@group.frame_file_options
 @click.option("--judge", "judges", multiple=True, required=True, metavar="[NAME=]BACKEND OPTIONS",
               help="Model to compare; can be repeated.")  # fmt: skip
 @click.option("--remedy", "remedies", multiple=True, metavar="OPTIONS",
@@ -51,13 +33,13 @@ from spatial_vlm_ros.cli.outputs import check_new, force_option
 )
 @click.option("--timeout", type=click.FloatRange(0.1, 600.0), default=600.0, show_default=True,
               help="Time limit for asking a model, in seconds; relations left then are not asked about.")  # fmt: skip
-@click.option("--image", "image_file", type=FILE, help="Output image: camera image, top view and table.")
+@click.option("--image", "image_file", type=group.FILE, help="Output image: camera image, top view and table.")
 @force_option
-@image_domain_option
-@any_domain_option
-@config_option
-@frame_option
-@json_option
+@group.image_domain_option
+@group.any_domain_option
+@group.config_option
+@group.frame_option
+@group.json_option
 def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str, ...], calibrations: tuple[str, ...],
             most: int, timeout: float, image_file: Path | None, force: bool, image_domain: str | None, any_domain: bool,
             config_file: Path | None, frame_of_reference: str | None, as_json: bool, **files: Any) -> None:  # fmt: skip
@@ -87,8 +69,8 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.recording.frame_folder import DETECTIONS_FILE, load_frame, read_detections
 
-    if image_file is not None and image_file.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--image {image_file.name}: not an image format. Use one of: {', '.join(IMAGES)}")
+    if image_file is not None and image_file.suffix.lower() not in group.IMAGES:
+        raise click.UsageError(f"--image {image_file.name}: not an image format. Use one of: {', '.join(group.IMAGES)}")
     check_new(force, image=image_file)
     if len(given) > 2:
         raise click.UsageError('give FRAME and WORDS, WORDS in quotes: recordings/f1 "the chick behind the cup"')
@@ -99,18 +81,18 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     if folder is not None and single:
         raise click.UsageError(f"FRAME contains its own files; omit {', '.join(single)}")
     if folder is None:
-        check_frame_files(files)
+        group.check_frame_files(files)
     finders = sum(files[name] is not None for name in ("detections", "grounder"))
     if finders == 2 or (folder is None and not finders):
         raise click.UsageError("give either --detections or --grounder")
     if files["grounder_options"] is not None and files["grounder"] is None:
         raise click.UsageError("--grounder-options needs --grounder")
-    config = gated(read_settings(config_file).resolver, image_domain, any_domain)
+    config = group.gated(group.read_settings(config_file).resolver, image_domain, any_domain)
     models = judges_of(judges, calibrations)
-    plan = ComparisonPlan(models, remedies, most, timeout, lambda told: say(told, err=True))
+    plan = ComparisonPlan(models, remedies, most, timeout, lambda told: group.say(told, err=True))
     grounder = files["grounder"]
     if folder is None:
-        frame, found = read_frame_files(files)
+        frame, found = group.read_frame_files(files)
     else:
         frame, found = load_frame(folder)
         if grounder is not None:
@@ -122,13 +104,13 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     finder = load_grounder(grounder, parse_options(files["grounder_options"] or "")) if grounder is not None else None
     name, expected = ("", None) if folder is None else (folder.resolve().name, expected_of(folder, words))
     compared, answered = compare_sentence(frame, found, words, plan, config, finder, frame_of_reference, name, expected)
-    print_json(comparison_json(compared)) if as_json else print_table(compared)
+    group.print_json(comparison_json(compared)) if as_json else print_table(compared)
     if image_file is not None:
         from spatial_vlm_lab.comparison.comparison_table import draw_comparison
 
-        save_image(image_file, draw_comparison(frame, answered, compared, config), force=force)
+        group.save_image(image_file, draw_comparison(frame, answered, compared, config), force=force)
     is_compared = compared.relations and not all(row.failed for row in compared.rows if row.by != "measurement")
-    sys.exit(ANSWERED if is_compared else REFUSED)
+    sys.exit(group.ANSWERED if is_compared else group.REFUSED)
 
 
 _OF_FRAME = ("rgb", "depth", "camera_info", "depth_camera_info", "rgb_t_depth", "base_t_camera", "camera_t_speaker")

@@ -15,26 +15,7 @@ from urllib.parse import quote
 
 import click
 
-from spatial_vlm_ros.cli.group import (
-    ANSWERED,
-    FAILED,
-    FILE,
-    FOLDER,
-    REFUSED,
-    any_domain_option,
-    changed_streams,
-    config_option,
-    frame_option,
-    gated,
-    image_domain_option,
-    json_option,
-    named_topics,
-    print_json,
-    read_settings,
-    say,
-    stream_options,
-    topic_options,
-)
+from spatial_vlm_ros.cli import group
 from spatial_vlm_ros.cli.outputs import check_new, check_new_folder, check_no_input, force_option, stopped_cleanly
 from spatial_vlm_ros.errors import DependencyError, EvaluationError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.folders import new_folder
@@ -67,42 +48,46 @@ class _Gate(click.Command):
         except (DependencyError, EvaluationError):
             raise  # the group prints these, and exits with 1
         except SpatialVlmError as error:
-            say(f"{error.status_name}: {error}", err=True)
-            ctx.exit(FAILED)
+            group.say(f"{error.status_name}: {error}", err=True)
+            ctx.exit(group.FAILED)
 
 
 @click.command(cls=_Gate)
-@click.option("--frames", type=FOLDER, multiple=True, help="Folder with cases.jsonl and frames; can be repeated.")
+@click.option("--frames", type=group.FOLDER, multiple=True, help="Folder with cases.jsonl and frames; can be repeated.")
 @click.option("--bags", metavar="URI", multiple=True, help="Bag (MCAP, sqlite3 or ROS 1); can be repeated.")
-@click.option("--truth", type=FILE, help="File with the cases of the bags, one per line (docs/evaluate.md).")
+@click.option("--truth", type=group.FILE, help="File with the cases of the bags, one per line (docs/evaluate.md).")
 @click.option("--detections", "given", is_flag=True, help="Also evaluate the given detections, beside --grounder.")
 @click.option("--grounder", "grounders", multiple=True, metavar="[NAME=]BACKEND OPTIONS",
               help="Model, such as \"owl=onnx model=…\"; can be repeated. Default: the given detections.")  # fmt: skip
-@topic_options({"detections": "--detections-topic"}, without=("instruction",))
-@stream_options
-@image_domain_option
-@any_domain_option
-@config_option
-@frame_option
-@click.option("--answers", type=FILE, help="Score these answers, written by `resolve --json` or `replay --json`.")
+@group.topic_options({"detections": "--detections-topic"}, without=("instruction",))
+@group.stream_options
+@group.image_domain_option
+@group.any_domain_option
+@group.config_option
+@group.frame_option
+@click.option("--answers", type=group.FILE, help="Score these answers, written by `resolve --json` or `replay --json`.")
 @click.option(
-    "--baseline", metavar="RUN", type=FILE, help="Earlier run to compare with; exit code 3 if this one is worse."
+    "--baseline", metavar="RUN", type=group.FILE, help="Earlier run to compare with; exit code 3 if this one is worse."
 )
 @click.option(
     "--significant", is_flag=True, help="With --baseline: exit code 3 only for a statistically significant loss."
 )
 @click.option("--out", type=click.Path(path_type=Path),
               help="JSON file for the scores, or folder for all reports.")  # fmt: skip
-@click.option("--html", type=FILE, help="Report in one HTML file: figures, plots, an image of every failure.")
-@click.option("--markdown", type=FILE, help="Summary as Markdown, with images of failures in NAME_images/ beside it.")
-@click.option("--junit", type=FILE, help="JUnit XML file with one test case for each case.")
-@click.option("--profile", type=FILE, help="JSON file with how often the detector's names are right, for "
+@click.option("--html", type=group.FILE, help="Report in one HTML file: figures, plots, an image of every failure.")
+@click.option(
+    "--markdown", type=group.FILE, help="Summary as Markdown, with images of failures in NAME_images/ beside it."
+)
+@click.option("--junit", type=group.FILE, help="JUnit XML file with one test case for each case.")
+@click.option("--profile", type=group.FILE, help="JSON file with how often the detector's names are right, for "
               "decision.profile; needs exactly one --grounder.")  # fmt: skip
-@click.option("--reliability", type=FILE, help="Do not score: ask the --grounder what whole phrases mean, and write "
-              "how often it is right, for second_opinion.reliability.")  # fmt: skip
-@click.option("--judge-calibration", type=FILE, help="Do not score: ask the --grounder about single relations, and "
-              "write how its answers follow the truth, for judge.calibration.")  # fmt: skip
-@click.option("--parquet", type=FILE, help="Parquet file with one row for each model and case (needs the extra scale).")
+@click.option("--reliability", type=group.FILE, help="Do not score: ask the --grounder what whole phrases mean, and "
+              "write how often it is right, for second_opinion.reliability.")  # fmt: skip
+@click.option("--judge-calibration", type=group.FILE, help="Do not score: ask the --grounder about single relations, "
+              "and write how its answers follow the truth, for judge.calibration.")  # fmt: skip
+@click.option(
+    "--parquet", type=group.FILE, help="Parquet file with one row for each model and case (needs the extra scale)."
+)
 @click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards, on this machine or on Ray.")
 @click.option(
     "--workers", type=click.IntRange(1), help="Number of processes (with Ray: actors); each loads the models once."
@@ -116,7 +101,7 @@ class _Gate(click.Command):
     "--shards", metavar="URI", help="Folder of the shards, local or in an object store. Default: shards/ in --out."
 )
 @force_option
-@json_option
+@group.json_option
 def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None, given: bool,
              grounders: tuple[str, ...], image_domain: str | None, any_domain: bool, config_file: Path | None,
              frame_of_reference: str | None, answers: Path | None, baseline: Path | None, significant: bool,
@@ -178,22 +163,22 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
         check_no_input([*(folder / "cases.jsonl" for folder in frames), config_file], **opinions)
         (spec,), tally = models_of(grounders, given), JudgeTally() if judge_calibration else OpinionTally()
         written = Path(reliability or judge_calibration or "")
-        count_opinions(frames, spec, read_settings(config_file), written, tally, as_json, force)
+        count_opinions(frames, spec, group.read_settings(config_file), written, tally, as_json, force)
         return
     whole = "--answers" if answers is not None else "--profile" if profile is not None else ""
     sharded, resume = _sharded(streams, out, whole), streams.pop("resume")
     paths = {"out": out, "html": html, "markdown": markdown, "junit": junit, "parquet": parquet, "profile": profile}
     files = ReportFiles.of(paths, force or resume, SHARDS if sharded else "")
     files.check([*(folder / "cases.jsonl" for folder in frames), truth, answers, config_file])
-    sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), named_topics(streams))
+    sources = sources_of([str(folder) for folder in frames], bags, str(truth or ""), group.named_topics(streams))
     specs = models_of(grounders, given)
     check_sources(sources)
     before = {} if baseline is None else read_runs(baseline)
-    settings = read_settings(config_file)
+    settings = group.read_settings(config_file)
     settings = dataclasses.replace(
         settings,
-        resolver=gated(settings.resolver, image_domain, any_domain),
-        streams=changed_streams(settings.streams, streams),
+        resolver=group.gated(settings.resolver, image_domain, any_domain),
+        streams=group.changed_streams(settings.streams, streams),
     )
     reference = FrameOfReference(frame_of_reference) if frame_of_reference else None
     left = {} if truth is None else bags_left_out(truth, bags)
@@ -223,17 +208,17 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
             model = loaded_as(specs[0].backend, specs[0].options)
             files.write(evaluation, runs, f"Evaluation of {_few(names)}", model)
     finally:  # the figures are printed even if a report cannot be written
-        print_json(evaluation_json(evaluation)) if as_json else show(sections_of(evaluation, of_each=False))
+        group.print_json(evaluation_json(evaluation)) if as_json else show(sections_of(evaluation, of_each=False))
     if done is not None and not done.is_whole:
-        say(f"{done.summary()}; run the same command with --resume to try them again", err=True)
-        sys.exit(FAILED)
+        group.say(f"{done.summary()}; run the same command with --resume to try them again", err=True)
+        sys.exit(group.FAILED)
     if evaluation.is_worse(significant):
-        say("worse than the baseline", err=True)
-        sys.exit(REFUSED)
+        group.say("worse than the baseline", err=True)
+        sys.exit(group.REFUSED)
     if not evaluation.is_complete:
-        say("some cases could not be judged: see above, or `unusable` in the JSON", err=True)
-        sys.exit(FAILED)
-    sys.exit(ANSWERED)
+        group.say("some cases could not be judged: see above, or `unusable` in the JSON", err=True)
+        sys.exit(group.FAILED)
+    sys.exit(group.ANSWERED)
 
 
 def _one_by_one(
@@ -311,7 +296,7 @@ def _in_shards(
             )  # fmt: skip
         except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM
             kept = f"the shards in {folder} are kept"
-            say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
+            group.say(f"stopped; {kept}. Run the same command with --resume to continue", err=True)
             raise
 
     runs = list(runs_of_rows(map(files.note, run_rows(folder))))

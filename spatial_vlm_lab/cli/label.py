@@ -13,23 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli.group import (
-    ANSWERED,
-    FAILED,
-    FILE,
-    FOLDER,
-    any_domain_option,
-    changed_streams,
-    config_option,
-    frame_option,
-    gated,
-    image_domain_option,
-    named_topics,
-    read_settings,
-    say,
-    stream_options,
-    topic_options,
-)
+from spatial_vlm_ros.cli import group
 from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
@@ -40,24 +24,26 @@ _MOST_SAID = 5  # invalid lines that are listed
 
 
 @click.command()
-@click.option("--frames", type=FOLDER, help="Folder of frames; truth is saved to its cases.jsonl.")
+@click.option("--frames", type=group.FOLDER, help="Folder of frames; truth is saved to its cases.jsonl.")
 @click.option("--bag", type=click.Path(path_type=Path), help="Bag; truth is saved to NAME.truth.jsonl beside it.")
-@click.option("--out", type=FILE, help="Another truth file to use. Its contents are kept.")
-@click.option("--instructions", type=FILE, help="Text file with one sentence per line; each is used on every frame.")
+@click.option("--out", type=group.FILE, help="Another truth file to use. Its contents are kept.")
+@click.option(
+    "--instructions", type=group.FILE, help="Text file with one sentence per line; each is used on every frame."
+)
 @click.option("--grounder", help="Backend that detects objects, instead of given detections.")
 @click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces.")
-@image_domain_option
-@any_domain_option
+@group.image_domain_option
+@group.any_domain_option
 @click.option("--blind", is_flag=True, help="Hide answers until you have decided, so that they do not bias the truth.")
 @click.option("--apart", type=click.FloatRange(0.0, 1e6), default=1.0, show_default=True, metavar="SECONDS",
               help="Minimum time between two frames of a bag, in seconds; 0 uses every complete frame.")  # fmt: skip
-@topic_options(without=("instruction",))
-@stream_options
+@group.topic_options(without=("instruction",))
+@group.stream_options
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port of the page on 127.0.0.1; 0 chooses a free one."
 )
-@config_option
-@frame_option
+@group.config_option
+@group.frame_option
 def label(frames: Path | None, bag: Path | None, out: Path | None, instructions: Path | None, grounder: str | None,
           grounder_options: str | None, image_domain: str | None, any_domain: bool, blind: bool, apart: float,
           port: int, config_file: Path | None, frame_of_reference: str | None, **of_bag: Any) -> None:  # fmt: skip
@@ -87,7 +73,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
         raise click.UsageError("give either --frames DIR or --bag BAG")
     if grounder is None and (grounder_options is not None or image_domain is not None or any_domain):
         raise click.UsageError("--grounder-options, --image-domain and --any-domain need --grounder")
-    topics = named_topics(of_bag)
+    topics = group.named_topics(of_bag)
     if bag is None and any(value is not None for value in of_bag.values()):
         raise click.UsageError("options for topics, frames and the robot need --bag")
     if grounder is not None and "detections" in topics:
@@ -96,9 +82,9 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     from spatial_vlm_lab.labelling.label_web import serve_labels
 
     sentences = () if instructions is None else read_sentences(instructions)
-    settings = read_settings(config_file)
+    settings = group.read_settings(config_file)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
-    gate = gated(settings.resolver, image_domain, any_domain)
+    gate = group.gated(settings.resolver, image_domain, any_domain)
     if bag is not None and model is not None:
         check_domain(model, gate.domain_gate)  # a bag does not say what made its images: check before reading
     reference = None if frame_of_reference is None else FrameOfReference(frame_of_reference)
@@ -108,17 +94,17 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     with LabelFile(path) as file:  # first, so that a page open elsewhere is reported before reading a bag
         refused = refused_lines(file)
         for n, reason in refused[:_MOST_SAID]:
-            say(f"{file.path}: line {n} is not a valid case: {reason}", err=True)
+            group.say(f"{file.path}: line {n} is not a valid case: {reason}", err=True)
         if refused:  # they are kept, and `evaluate` refuses the whole file
             more = f" ({len(refused) - _MOST_SAID} more)" if len(refused) > _MOST_SAID else ""
             kept = f"these lines are kept unchanged{more}"
-            say(f"{kept}; `evaluate` refuses the file until they are corrected or removed", err=True)
+            group.say(f"{kept}; `evaluate` refuses the file until they are corrected or removed", err=True)
         with _source(frames, bag, file.path, model is not None, settings, of_bag, apart) as source:
             labels = LabelSession(source, file, Resolver(gate, model), sentences, reference, blind=blind)
             title = (frames or bag or path).resolve().name
             with serve_labels(labels, title, port) as page:
-                say(f"label at {page.url}")
-                say(f"truth is saved to {file.path}; press Ctrl-C to close the page")
+                group.say(f"label at {page.url}")
+                group.say(f"truth is saved to {file.path}; press Ctrl-C to close the page")
                 sys.stdout.flush()
                 over = threading.Event()
                 if threading.current_thread() is threading.main_thread():
@@ -129,15 +115,15 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
         try:
             left = labels.close()
         except FileError as error:
-            say(f"not saved, and no copy could be written beside it: {error}", err=True)
-            say("copy these lines into the truth file; they are saved nowhere else:", err=True)
+            group.say(f"not saved, and no copy could be written beside it: {error}", err=True)
+            group.say("copy these lines into the truth file; they are saved nowhere else:", err=True)
             for line in labels.unsaved_lines():
-                say(line.decode("utf-8", "replace"), err=True)
-            sys.exit(FAILED)
+                group.say(line.decode("utf-8", "replace"), err=True)
+            sys.exit(group.FAILED)
         if left is not None:
-            say(f"not saved: {labels.saved()['problem']}", err=True)
-            say(f"your decisions are in {left}: copy its lines into the truth file", err=True)
-    sys.exit(ANSWERED if left is None else FAILED)
+            group.say(f"not saved: {labels.saved()['problem']}", err=True)
+            group.say(f"your decisions are in {left}: copy its lines into the truth file", err=True)
+    sys.exit(group.ANSWERED if left is None else group.FAILED)
 
 
 @contextlib.contextmanager
@@ -153,10 +139,10 @@ def _source(
     if bag is None:
         yield folder_source(frames or "", ask_grounder=asks_grounder)
         return
-    config = changed_streams(settings.streams, of_bag)
+    config = group.changed_streams(settings.streams, of_bag)
     with contextlib.ExitStack() as stack:
         with open_bag(bag) as opened:
-            roles = choose_roles(opened.contents, config, named_topics(of_bag), with_detections=not asks_grounder)
+            roles = choose_roles(opened.contents, config, group.named_topics(of_bag), with_detections=not asks_grounder)
             robot = robot_of(config, settings.resolver.depth)
             source = stack.enter_context(bag_source(opened, truth.parent, roles, config, apart, robot))
         yield source

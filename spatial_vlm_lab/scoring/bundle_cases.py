@@ -20,16 +20,10 @@ from spatial_vlm_ros.files.reading import MIB, read_bytes
 from spatial_vlm_ros.files.writing import write_bytes, write_json
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import ResolverConfig, settings_from
+from spatial_vlm_ros.recording import frame_folder
 from spatial_vlm_ros.recording.cases import CASES_FILE, load_cases
 from spatial_vlm_ros.recording.evidence.answering import frame_of, settings_of_bundle
 from spatial_vlm_ros.recording.evidence.bundle import EvidenceBundle
-from spatial_vlm_ros.recording.frame_folder import (
-    DETECTIONS_FILE,
-    SPEAKER_FILE,
-    load_frame,
-    transform_form,
-    write_frame,
-)
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Resolution, Status
 
@@ -71,12 +65,12 @@ def keep_as_test(
         expect = {"status": Status.OK.value, "id": id_}
     name = bundle.path.stem
     with new_folder(out / name) as part:
-        write_frame(part, frame, found or ())
+        frame_folder.write_frame(part, frame, found or ())
         if found is None:
-            (part / DETECTIONS_FILE).unlink()
+            (part / frame_folder.DETECTIONS_FILE).unlink()
         if frame.camera_T_speaker is not None:
-            write_json(part / SPEAKER_FILE, transform_form(frame.camera_T_speaker))
-    asked, given = load_frame(out / name)
+            write_json(part / frame_folder.SPEAKER_FILE, frame_folder.transform_form(frame.camera_T_speaker))
+    asked, given = frame_folder.load_frame(out / name)
     answered = Resolver(settings_from(_core(bundle)).resolver).look_at(asked, given).ask(record.instruction)
     if as_answered:
         ground = None if answered.scene is None else ground_of(answered.scene, asked.base_T_camera)

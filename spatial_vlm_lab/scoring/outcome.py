@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from spatial_vlm_lab.scoring import comparing
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import (
     Blame,
@@ -24,16 +25,6 @@ from spatial_vlm_lab.scoring.case_result import (
     MissKind,
     judge_case,
     same_name,
-)
-from spatial_vlm_lab.scoring.comparing import (
-    Calibration,
-    Comparison,
-    ComparisonVerdict,
-    PairDifference,
-    calibrate,
-    clustered,
-    compare,
-    compare_pairs,
 )
 from spatial_vlm_lab.scoring.frame_truth import SAME_BOX, FrameTruth, PlaceOutcome
 from spatial_vlm_lab.scoring.model_spec import GIVEN
@@ -231,8 +222,8 @@ class ModelOutcome:
     by_miss: Mapping[str, int]
     over_frames: Mapping[str, Interval | None]  # main shares by name, intervals over frames; None with fewer than two
     by_error: Mapping[str, int]
-    calibration: Mapping[str, Calibration | None]  # of answers ("answered"), of the likeliest ("all")
-    comparison: Comparison | None
+    calibration: Mapping[str, comparing.Calibration | None]  # of answers ("answered"), of the likeliest ("all")
+    comparison: comparing.Comparison | None
     model: str  # "" if nothing tells it
     errors: Mapping[str, Mapping[str, int]]  # what went wrong → "model", "resolver" or UNKNOWN → number
     oracle: Share  # of the cases with an oracle, right with the true objects, place and all
@@ -307,14 +298,14 @@ def outcome_of(run: ModelRun, baseline: Sequence[StoredAnswer] | None = None) ->
         unjudged=run.unjudged,
         by_miss={kind.value: sum(r.miss is kind for r in results) for kind in MissKind},
         over_frames={
-            _FIGURES[field]: clustered((r.group, counts) for r, counts in of) for field, of in figures.items()
+            _FIGURES[field]: comparing.clustered((r.group, counts) for r, counts in of) for field, of in figures.items()
         },
         by_error={error.value: sum(r.error is error for r in results) for error in CaseError},
         calibration={
-            "answered": calibrate([r.confidence for r in given], [r.as_expected for r in given]),
-            "all": calibrate([r.confidence for r in results], [r.likeliest_is_right for r in results]),
+            "answered": comparing.calibrate([r.confidence for r in given], [r.as_expected for r in given]),
+            "all": comparing.calibrate([r.confidence for r in results], [r.likeliest_is_right for r in results]),
         },
-        comparison=None if baseline is None else compare(results, baseline),
+        comparison=None if baseline is None else comparing.compare(results, baseline),
         model=run.name,
         errors={
             error.value: {name: blamed[error, name] for name in who}
@@ -353,7 +344,7 @@ class EvaluationOutcome:
     """Results of all models, in the order in which they were named."""
 
     models: tuple[ModelOutcome, ...]
-    pairs: tuple[PairDifference, ...] = ()
+    pairs: tuple[comparing.PairDifference, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -364,7 +355,7 @@ class EvaluationOutcome:
     def is_worse(self, significant: bool = False) -> bool:
         """Whether any model is worse than its baseline; `significant`: by more than chance explains."""
         compared = [model.comparison for model in self.models if model.comparison is not None]
-        return any(c.verdict is ComparisonVerdict.WORSE or (c.slipped and not significant) for c in compared)
+        return any(c.verdict is comparing.ComparisonVerdict.WORSE or (c.slipped and not significant) for c in compared)
 
 
 def evaluation_of(
@@ -390,7 +381,7 @@ def evaluation_of(
         said.append(f'{left_out} not say what to expect and did not count: add "expect"')
     return EvaluationOutcome(
         models=tuple(outcome_of(run, (baselines or {}).get(run.name)) for run in runs),
-        pairs=compare_pairs([(run.name, run.results) for run in runs]),
+        pairs=comparing.compare_pairs([(run.name, run.results) for run in runs]),
         notes=tuple(dict.fromkeys(said)),
     )
 

@@ -13,18 +13,9 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.types import Rgb
+from spatial_vlm_ros.vlm.diagnostics import measures
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.items import KINDS, Amount, ProbeItem, ask, draw_items
-from spatial_vlm_ros.vlm.diagnostics.measures import (
-    Balance,
-    RotarySensitivity,
-    attention_map,
-    loudness,
-    modality_balance,
-    permutation_sensitivity,
-    pooling,
-    rotary_sensitivity,
-)
 from spatial_vlm_ros.vlm.diagnostics.report import Inside, attention_strip
 from spatial_vlm_ros.vlm.diagnostics.scores import Examined
 
@@ -99,30 +90,32 @@ def look_inside(
     def grid_of(item: ProbeItem) -> tuple[int, int]:
         return scorer.grid(item.plain.rgb, item.plain.question, item.plain.choices)
 
-    def mean_balance() -> Balance:
+    def mean_balance() -> measures.Balance:
         found = []
         for inputs in map(inputs_of, chosen):
             image = parts.image_columns(inputs["input_ids"])[0].cpu().numpy()
-            found.append(modality_balance(parts, inputs, np.cumsum(image) == 0))
+            found.append(measures.modality_balance(parts, inputs, np.cumsum(image) == 0))
         without = np.mean([b.without_system for b in found], axis=0)  # type: ignore[arg-type]
-        return Balance(np.mean([b.with_system for b in found], axis=0), without)
+        return measures.Balance(np.mean([b.with_system for b in found], axis=0), without)
 
-    def all_turned() -> RotarySensitivity:
-        turned = [rotary_sensitivity(parts, inputs_of(item)) for item in chosen]
-        names = [field.name for field in dataclasses.fields(RotarySensitivity) if field.name != "step"]
+    def all_turned() -> measures.RotarySensitivity:
+        turned = [measures.rotary_sensitivity(parts, inputs_of(item)) for item in chosen]
+        names = [field.name for field in dataclasses.fields(measures.RotarySensitivity) if field.name != "step"]
         values = {name: np.stack([getattr(one, name) for one in turned]) for name in names}
-        return RotarySensitivity(**values, step=turned[0].step)
+        return measures.RotarySensitivity(**values, step=turned[0].step)
 
     inside = Inside(
-        tried("image tokens permuted", lambda: permutation_sensitivity(parts, asked, items, effort.seeds, right)),
-        tried("image tokens pooled", lambda: pooling(parts, asked, grid_of, items, effort.sides, right)) or (),
-        tried("norms of image tokens", lambda: loudness(parts, inputs_of(chosen[0]))),
+        tried(
+            "image tokens permuted", lambda: measures.permutation_sensitivity(parts, asked, items, effort.seeds, right)
+        ),
+        tried("image tokens pooled", lambda: measures.pooling(parts, asked, grid_of, items, effort.sides, right)) or (),
+        tried("norms of image tokens", lambda: measures.loudness(parts, inputs_of(chosen[0]))),
         tried("attention on the image", mean_balance),
         tried("image keys turned", all_turned),
     )
 
     def drawn(item: ProbeItem) -> Rgb:
-        return counted(attention_strip(item.plain.rgb, attention_map(parts, inputs_of(item))))
+        return counted(attention_strip(item.plain.rgb, measures.attention_map(parts, inputs_of(item))))
 
     images = tried("attention images", lambda: {item.key: drawn(item) for item in chosen})
     return dataclasses.replace(inside, left_out=tuple(left_out)), images or {}
