@@ -33,6 +33,7 @@ BoxXyxy = tuple[float, float, float, float]
 CALIBRATION = "calibration"
 """Part with validation seeds, rendered like the test part: settled, from the robot's own camera."""
 _LARGEST = 1 << 26  # bytes of the JSON of a shard: 240 images
+_ARRAYS = (".rgb.npy", ".numbers.npy")
 _REPAIR = "remove the shard and render it again with `spatial-vlm train`"
 
 
@@ -100,20 +101,35 @@ def write_shard(folder: Path, part: str, number: int, samples: Sequence[Labelled
     if not samples or len({sample.rgb.shape for sample in samples}) > 1:
         raise InputError("samples of a shard", str(len(samples)), "images of one size", "render them with one size")
     path = shard_path(folder, part, number)
-    for suffix, arrays in ((".rgb.npy", [s.rgb for s in samples]), (".numbers.npy", [s.numbers for s in samples])):
+    for suffix, arrays in zip(_ARRAYS, ([s.rgb for s in samples], [s.numbers for s in samples]), strict=True):
         with writing(path.with_suffix(suffix), force=True) as file:
             np.save(file, np.stack(arrays), allow_pickle=False)
     write_json(path, [[asdict(one) for one in sample.objects] for sample in samples], force=True)
 
 
+_Shard = tuple[list[tuple[LabelledObject, ...]], Rgb, npt.NDArray[np.uint8]]
+
+
 class Samples:
-    """The images of one part of a folder, read on access."""
+    """The images of one part of a folder; the arrays stay on disk until they are accessed."""
 
     def __init__(self, folder: Path, part: str) -> None:
         paths = sorted(folder.glob(f"{part}_?????.json"))
         if not paths:
             raise FileError(folder, f"no {part} images", "render them first: `spatial-vlm train --render-only`")
-        self._places = [(shard, row) for shard in map(_shard, paths) for row in range(len(shard[0]))]
+        self._places: list[tuple[_Shard, int]] = []
+        for path in paths:
+            objects = read_typed(path, list[tuple[LabelledObject, ...]], _REPAIR)
+            try:
+                for file in (path.with_suffix(suffix) for suffix in _ARRAYS):
+                    check_regular(file, _REPAIR)
+                rgb, numbers = (np.load(path.with_suffix(s), mmap_mode="r", allow_pickle=False) for s in _ARRAYS)
+            except (ValueError, OSError) as error:
+                raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+            fits = rgb.dtype == numbers.dtype == np.uint8 and rgb.ndim == 4 and rgb.shape[:3] == numbers.shape
+            if not fits or not 1 <= len(rgb) == len(objects):
+                raise FileError(path, f"{rgb.shape} and {numbers.shape} for {len(objects)} images", _REPAIR)
+            self._places += [((objects, rgb, numbers), row) for row in range(len(objects))]
 
     def __len__(self) -> int:
         return len(self._places)
@@ -121,23 +137,6 @@ class Samples:
     def __getitem__(self, number: int) -> LabelledImage:
         (objects, rgb, numbers), row = self._places[number]
         return LabelledImage(np.array(rgb[row]), np.array(numbers[row]), objects[row])
-
-
-def _shard(path: Path) -> tuple[list[tuple[LabelledObject, ...]], Rgb, npt.NDArray[np.uint8]]:
-    """Objects, images and instance numbers of a shard; the arrays stay on disk until they are accessed."""
-    objects = read_typed(path, list[tuple[LabelledObject, ...]], _REPAIR)
-    arrays = []
-    for file in (path.with_suffix(suffix) for suffix in (".rgb.npy", ".numbers.npy")):
-        try:
-            check_regular(file, _REPAIR)
-            arrays.append(np.load(file, mmap_mode="r", allow_pickle=False))
-        except (ValueError, OSError) as error:
-            raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
-    rgb, numbers = arrays
-    fits = rgb.dtype == numbers.dtype == np.uint8 and rgb.ndim == 4 and rgb.shape[:3] == numbers.shape
-    if not fits or not 1 <= len(rgb) == len(objects):
-        raise FileError(path, f"{rgb.shape} and {numbers.shape} for {len(objects)} images", _REPAIR)
-    return objects, rgb, numbers
 
 
 # ------------------------------------------------------------------------------------------------ worlds

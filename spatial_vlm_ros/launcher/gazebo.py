@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.documents import read_xml
@@ -58,26 +57,20 @@ def camera_mount(path: Path) -> Mount:
         raise FileError(path, "the images have no frame", "set gz_frame_id to the optical frame", "sensor/gz_frame_id")
     position, orientation = (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
     for element in chains[0]:
-        offset, turn = _pose(path, element)
+        place, pose = f"{element.tag} {element.get('name', '')}/pose", element.find("pose")
+        if pose is None:
+            continue
+        if pose.attrib:
+            raise FileError(path, f"unsupported attributes {', '.join(pose.attrib)}", _POSE, place)
+        try:
+            x, y, z, roll, pitch, yaw = (float(word) for word in (pose.text or "").split())
+        except ValueError as error:
+            raise FileError(path, repr(pose.text), _POSE, place) from error
         qx, qy, qz, qw = orientation
-        x, y, z, _ = multiplied(multiplied(orientation, (*offset, 0.0)), (-qx, -qy, -qz, qw))
+        x, y, z, _ = multiplied(multiplied(orientation, (x, y, z, 0.0)), (-qx, -qy, -qz, qw))
         position = (position[0] + x, position[1] + y, position[2] + z)
-        orientation = multiplied(orientation, turn)
+        orientation = multiplied(orientation, turn_of(roll, pitch, yaw))
     return Mount(named, position, multiplied(orientation, _BODY_R_OPTICAL))
-
-
-def _pose(path: Path, element: Element) -> tuple[Vector, Quaternion]:
-    place = f"{element.tag} {element.get('name', '')}/pose"
-    pose = element.find("pose")
-    if pose is None:
-        return (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)
-    if pose.attrib:
-        raise FileError(path, f"unsupported attributes {', '.join(pose.attrib)}", _POSE, place)
-    try:
-        x, y, z, roll, pitch, yaw = (float(word) for word in (pose.text or "").split())
-    except ValueError as error:
-        raise FileError(path, repr(pose.text), _POSE, place) from error
-    return (x, y, z), turn_of(roll, pitch, yaw)
 
 
 def turn_of(roll: float, pitch: float, yaw: float) -> Quaternion:

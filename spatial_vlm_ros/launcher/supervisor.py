@@ -133,8 +133,25 @@ class _Supervisor:
     async def _start(self, command: Command, life: Respawn, delay: float = 0.0) -> None:
         if delay:
             await asyncio.sleep(delay)
-        if not self._stop.is_set():
-            self._children.append(_Child(command, life, await _started(command), self._say))
+        if self._stop.is_set():
+            return
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        process = await asyncio.create_subprocess_exec(
+            *command.words,
+            env=command.environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+        self._children.append(_Child(command, life, process, self._say))
 
     async def _end_all(self) -> None:
         """End all processes: ask, then insist, then kill."""
@@ -171,22 +188,3 @@ class _Supervisor:
         except (BrokenPipeError, ValueError):  # nobody reads any more
             self._out = None
             self._stop.set()
-
-
-async def _started(command: Command) -> asyncio.subprocess.Process:
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return await asyncio.create_subprocess_exec(
-        *command.words,
-        env=command.environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )

@@ -128,11 +128,6 @@ def _on(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: A
     return min(_inside(target.centre[:2], anchor.outline), lifted + _CONTACT, resting, target.centre[2] - anchor.top)
 
 
-def _in(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
-    deep, floor = anchor.top - target.centre[2], target.bottom - anchor.bottom
-    return min(_inside(target.centre[:2], anchor.outline), deep, floor, float((anchor.size - target.size)[:2].min()))
-
-
 def _next_to(target: TrueObject, anchor: TrueObject, eye: Array) -> float:  # noqa: ARG001
     """Side by side with a gap of less than _NEXT_TO mean sizes."""
     line = target.centre[:2] - anchor.centre[:2]
@@ -156,7 +151,12 @@ _MARGINS: Mapping[str, Callable[[TrueObject, TrueObject, Array], float]] = Mappi
         "behind": partial(_along, sign=1.0),
         "in front of": partial(_along, sign=-1.0),
         "on": _on,
-        "in": _in,
+        "in": lambda target, anchor, _: min(
+            _inside(target.centre[:2], anchor.outline),
+            anchor.top - target.centre[2],
+            target.bottom - anchor.bottom,
+            float((anchor.size - target.size)[:2].min()),
+        ),
         "next to": _next_to,
     }
 )

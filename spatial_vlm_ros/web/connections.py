@@ -69,35 +69,30 @@ class Connections:
         self._app = app
         # Oldest first, not by phase: a client that sends request after request would always be the youngest.
         self._open: OrderedDict[_Remote, _Open] = OrderedDict()
-        connections = self
+        there = self._open
 
         class Protocol(H11Protocol):
             def connection_made(self, transport: Any) -> None:
                 super().connection_made(transport)
-                connections._opened(self.client, transport)
+                if self.client is None:  # closed by the other side before it was accepted
+                    transport.abort()
+                    return
+                while len(there) >= MOST_CONNECTIONS:
+                    idle = (other for other, each in there.items() if each.phase is not _Phase.WORKS)
+                    oldest = there.pop(next(idle, next(iter(there))))
+                    oldest.forget()
+                    oldest.transport.abort()
+                there[self.client] = _Open(transport)
+                there[self.client].enter(_Phase.ASKS)
 
             def connection_lost(self, exc: Exception | None) -> None:
                 super().connection_lost(exc)
-                connections._closed(self.client, self.transport)
+                remote = self.client
+                if remote is not None and remote in there and there[remote].transport is self.transport:
+                    there.pop(remote).forget()
 
         self.protocol = Protocol
         """What uvicorn makes for each connection."""
-
-    def _opened(self, remote: _Remote | None, transport: asyncio.Transport) -> None:
-        if remote is None:  # closed by the other side before it was accepted
-            transport.abort()
-            return
-        while len(self._open) >= MOST_CONNECTIONS:
-            idle = (other for other, each in self._open.items() if each.phase is not _Phase.WORKS)
-            oldest = self._open.pop(next(idle, next(iter(self._open))))
-            oldest.forget()
-            oldest.transport.abort()
-        self._open[remote] = _Open(transport)
-        self._open[remote].enter(_Phase.ASKS)
-
-    def _closed(self, remote: _Remote | None, transport: asyncio.Transport) -> None:
-        if remote is not None and remote in self._open and self._open[remote].transport is transport:
-            self._open.pop(remote).forget()
 
     def _enter(self, remote: _Remote, connection: _Open, phase: _Phase) -> None:
         if self._open.get(remote) is connection and connection.phase is not phase:

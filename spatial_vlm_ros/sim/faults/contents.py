@@ -245,8 +245,14 @@ class FaultLine:
         """What to publish, and when, in seconds of the monotonic clock of `now`; empty if the message is dropped."""
         self._last = message
         fault = self._faults.get(CONTENTS)
-        if fault is not None and not self._passes(fault, now):
+        if fault is not None and fault.kind == "off":
             return []
+        if fault is not None and fault.kind == "intermittent" and self._random[CONTENTS].random() < fault.amount:
+            return []
+        if fault is not None and fault.kind == "slow":
+            if now - self._passed < 1 / fault.amount:
+                return []
+            self._passed = now
         if any(each.of_contents for each in self._faults.values()):
             message = self._opened(message)
             if fault is not None and fault.kind == "stuck":
@@ -268,21 +274,6 @@ class FaultLine:
         if fault is not None and fault.kind == "delayed":
             return [(now + fault.amount, self._opened(message) if message is self._last else message)]
         return [(now, message)]
-
-    # -------------------------------------------------------------------------------------------- when
-
-    def _passes(self, fault: Fault, now: float) -> bool:
-        if fault.kind == "off":
-            return False
-        if fault.kind == "intermittent":
-            return bool(self._random[CONTENTS].random() >= fault.amount)
-        if fault.kind == "slow":
-            if now - self._passed < 1 / fault.amount:
-                return False
-            self._passed = now
-        return True
-
-    # -------------------------------------------------------------------------------------------- what
 
     def _restamp(self, message: Any, fault: Fault) -> None:
         random = self._random[STAMP]

@@ -28,7 +28,6 @@ COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
         "pink": (240, 150, 190),
     }
 )
-SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 
 
 @dataclass(frozen=True)
@@ -46,31 +45,25 @@ def draw_shapes(shapes: Sequence[Shape]) -> Rgb:
     """Draw shapes as (SIDE, SIDE, 3) uint8, later ones on top; not antialiased, so all pixels have listed colours."""
     rgb = np.full((SIDE, SIDE, 3), GROUND, np.uint8)
     for one in shapes:
-        outline = np.rint(_outline(one.shape) * one.radius + (one.x, one.y)).astype(np.int32)
+        outline = np.rint(_OUTLINES[one.shape] * one.radius + (one.x, one.y)).astype(np.int32)
         cv2.fillPoly(rgb, [outline], COLOURS[one.colour])
     return rgb
-
-
-def _outline(shape: str) -> Floats:
-    """(N, 2) corners within the unit circle, y down."""
-    if shape == "circle":
-        return _ring(48)
-    if shape == "square":
-        return _ring(4, math.pi / 4)
-    if shape == "diamond":
-        return _ring(4) * (0.72, 1.0)
-    if shape == "triangle":
-        return _ring(3, -math.pi / 2)
-    if shape == "star":
-        rays = _ring(10, -math.pi / 2)
-        rays[1::2] *= 0.42
-        return rays
-    arm = 0.3
-    corner = np.array([(arm, -0.95), (arm, -arm), (0.95, -arm)])
-    turns = [np.array([(0, 1), (-1, 0)]), np.array([(-1, 0), (0, -1)]), np.array([(0, -1), (1, 0)])]
-    return np.concatenate([corner, *[corner @ turn for turn in turns]])
 
 
 def _ring(corners: int, start: float = 0.0) -> Floats:
     angles = start + np.arange(corners) * 2 * math.pi / corners
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+_CORNER = np.array([(0.3, -0.95), (0.3, -0.3), (0.95, -0.3)])
+_TURNS = np.array([[(1, 0), (0, 1)], [(0, 1), (-1, 0)], [(-1, 0), (0, -1)], [(0, -1), (1, 0)]])
+_OUTLINES: Mapping[str, Floats] = {
+    "circle": _ring(48),
+    "square": _ring(4, math.pi / 4),
+    "triangle": _ring(3, -math.pi / 2),
+    "star": _ring(10, -math.pi / 2) * np.where(np.arange(10) % 2, 0.42, 1.0)[:, None],
+    "cross": np.concatenate(_CORNER @ _TURNS),
+    "diamond": _ring(4) * (0.72, 1.0),
+}
+"""Name → (N, 2) corners within the unit circle, y down."""
+SHAPES = tuple(_OUTLINES)

@@ -131,8 +131,19 @@ def sections_of(examined: Sequence[Examined]) -> tuple[Section, ...]:
 
 def cues_of(examined: Sequence[Examined]) -> tuple[Cue, ...]:
     """Scores for each depth cue in the items."""
-    names = dict.fromkeys(name for e in examined for name in e.item.cues)
-    return tuple(_cue(name, [e for e in examined if name in e.item.cues]) for name in names)
+    cues = []
+    for name in dict.fromkeys(name for e in examined for name in e.item.cues):
+        sides = [[e for e in examined if e.item.cues.get(name) is holds] for holds in (True, False)]
+        alike: list[dict[object, bool]] = [{}, {}]  # items that differ only in this cue have one key
+        for side, right in zip(sides, alike, strict=True):
+            for e in side:
+                others = tuple(sorted((cue, holds) for cue, holds in e.item.cues.items() if cue != name))
+                right[e.item.group, e.item.truth, others] = e.right
+        pairs = [(right, alike[1][key]) for key, right in alike[0].items() if key in alike[1]]
+        difference = paired_difference([one for one, _ in pairs], [other for _, other in pairs])
+        usual, counter = (_share(side, lambda e: e.right) for side in sides)
+        cues.append(Cue(name, usual, counter, difference))
+    return tuple(cues)
 
 
 def corrected_for_chance(accuracy: Share, chance: float) -> Interval:
@@ -183,18 +194,6 @@ def _turned_along(examined: Examined) -> bool:
     if item.axis == "above-below":
         return answers["flipped"] == (item.flip or {}).get(was, was)
     return answers["swapped"] != was
-
-
-def _cue(name: str, examined: Sequence[Examined]) -> Cue:
-    def pairs_by(e: Examined) -> tuple[object, ...]:
-        others = tuple(sorted((cue, holds) for cue, holds in e.item.cues.items() if cue != name))
-        return e.item.group, e.item.truth, others
-
-    sides = [[e for e in examined if e.item.cues[name] is holds] for holds in (True, False)]
-    usual, counter = ({pairs_by(e): e.right for e in side} for side in sides)
-    both = [key for key in usual if key in counter]
-    of_usual, of_counter = (_share(side, lambda e: e.right) for side in sides)
-    return Cue(name, of_usual, of_counter, paired_difference([usual[k] for k in both], [counter[k] for k in both]))
 
 
 def _share(examined: Iterable[Examined], good: Callable[[Examined], bool]) -> Share:

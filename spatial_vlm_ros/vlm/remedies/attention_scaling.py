@@ -286,7 +286,17 @@ def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[Sca
         nonlocal done
         if done:
             return
-        cache = _checked_cache(parts, named, outputs)
+        ids, cache = named.get("input_ids"), cache_of(outputs)
+        if ids is None or named.get("position_ids") is None:
+            got = "no input_ids and position_ids by name"
+            raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
+        if ids.shape[0] != 1:
+            raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one question at a time")
+        if cache is None:
+            raise InputError("use_cache", "off", "a cache, whose last token is evaluated again", "leave use_cache on")
+        if not _keeps_all(cache):
+            name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
+            raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")
         done = cache.get_seq_length() >= input_ids.shape[1]
         if done:
             seen.plain = _probabilities(parts, outputs.logits)
@@ -300,22 +310,6 @@ def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[Sca
         yield seen
     finally:
         handle.remove()
-
-
-def _checked_cache(parts: Parts, named: Mapping[str, Any], outputs: Any) -> Cache:
-    """The cache of a part of the prefill; raises for calls whose last token cannot be run again."""
-    ids, cache = named.get("input_ids"), cache_of(outputs)
-    if ids is None or named.get("position_ids") is None:
-        got = "no input_ids and position_ids by name"
-        raise InputError("prefill", got, "those of model.generate", "call model.generate, not the model")
-    if ids.shape[0] != 1:
-        raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one question at a time")
-    if cache is None:
-        raise InputError("use_cache", "off", "a cache, whose last token is evaluated again", "leave use_cache on")
-    if not _keeps_all(cache):
-        name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
-        raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")
-    return cache
 
 
 def _run_last_again(parts: Parts, named: Mapping[str, Any], cache: Cache, columns: Tensor, alpha: float) -> Tensor:
