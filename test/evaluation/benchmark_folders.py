@@ -70,16 +70,6 @@ def whatsup(folder: Path, further: Sequence[Row] = (), names: Sequence[str] = ()
     return folder
 
 
-def whatsup_pairs(folder: Path, **listings: Sequence[Sequence[Any]]) -> Path:
-    """Sets with two captions, by the names of their files: image, true and false caption."""
-    for name, rows in listings.items():
-        for image, *_ in rows:
-            coco = name.startswith("coco")
-            picture(folder / "val2017" / f"{image:012}.jpg" if coco else folder / "vg_images" / f"{image}.jpg")
-        (folder / f"{name}.json").write_text(json.dumps(rows))
-    return folder
-
-
 def vsr_line(image: str, label: int, relation: str, **more: Any) -> Row:
     return {"image": image, "label": label, "caption": f"The cup is {relation} the can.", "relation": relation,
             "vote_true_validator_id": "[2]", **more}  # fmt: skip

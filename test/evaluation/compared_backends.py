@@ -33,13 +33,12 @@ class HigherIsFarther(Finds):
         self._sure = float(sure)
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:  # noqa: ARG002
-        return tuple(self._said(one) for one in questions)
-
-    def _said(self, one: RelationQuestion) -> float:
-        before = (
-            one.target[0] < one.anchor[0] if one.relation in ("left of", "right of") else one.target[3] < one.anchor[3]
-        )
-        return self._sure if before is (one.relation not in ("in front of", "right of")) else 1.0 - self._sure
+        said = []
+        for one in questions:
+            edge = 0 if one.relation in ("left of", "right of") else 3
+            holds = (one.target[edge] < one.anchor[edge]) is (one.relation not in ("in front of", "right of"))
+            said.append(self._sure if holds else 1.0 - self._sure)
+        return tuple(said)
 
 
 class Simulated(HigherIsFarther):

@@ -27,13 +27,7 @@ def pose(n: int) -> Transform:
 
 
 def write_bag(out: Path, storage: str = "mcap", sets_back: bool = False) -> Path:
-    """A camera on a mount that turns, its info sent once, its place on the mount static; two objects to choose from.
-
-    Args:
-        out: the folder to make.
-        storage: "mcap" or "sqlite3".
-        sets_back: whether the clock of the stamps is set back an hour halfway.
-    """
+    """A camera on a mount that turns, its info sent once; `sets_back`: its clock is set back an hour halfway."""
     seen = scene()
     with BagBuilder(out, storage) as bag:
         bag.stands(Transform("mount", FIXED.child, FIXED.matrix), T0)

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine, Shard, ShardAnswers, digest
@@ -51,21 +52,18 @@ class MadeUp:
         def __call__(self, shard: Shard) -> ShardAnswers:
             number: int = shard.payload
             if self.setup.folder is not None:
-                self._fail(Path(self.setup.folder), number)
+                folder, killed = Path(self.setup.folder), partial(os.kill, os.getpid(), signal.SIGKILL)
+                if (folder / f"always-{number}").exists():
+                    killed()
+                for name, end in (("die", killed), ("exit", partial(os._exit, 7))):
+                    if (folder / f"{name}-{number}").exists():
+                        (folder / f"{name}-{number}").unlink()
+                        end()
             if number in self.setup.bad:
                 raise DepthError(f"frame {number} has no depth", "record it again")
             time.sleep(self.setup.seconds)
             rows = tuple(self._row(number, k, words) for k, words in enumerate(shard.cases))
             return ShardAnswers(rows, (f"piece {number} is made up",) if number % 5 == 2 else ())
-
-        @staticmethod
-        def _fail(folder: Path, number: int) -> None:
-            if (folder / f"always-{number}").exists():
-                os.kill(os.getpid(), signal.SIGKILL)
-            for name, end in (("die", lambda: os.kill(os.getpid(), signal.SIGKILL)), ("exit", lambda: os._exit(7))):
-                if (folder / f"{name}-{number}").exists():
-                    (folder / f"{name}-{number}").unlink()
-                    end()
 
         @staticmethod
         def _row(number: int, k: int, words: str) -> Row:

@@ -48,9 +48,8 @@ def test_the_items_are_as_published_and_the_same_each_time(name: str, tmp_path: 
     items, damaged = BENCHMARKS[name].read(folder)
     assert damaged == {}
     assert [[one.key for one in items]] == [keys for (keys,) in table("keys", name)]
-    assert [(one.key, one.truth) for one in items] == [
-        (one.key, one.truth) for one in items_of(BENCHMARKS[name], folder)
-    ]
+    again = items_of(BENCHMARKS[name], folder)
+    assert [(one.key, one.truth) for one in items] == [(one.key, one.truth) for one in again]
     assert all(one.image.read().shape[2] == 3 for one in items)
     assert table("facts", name)
     for n, facts in table("facts", name):
@@ -118,9 +117,8 @@ def test_a_truth_needs_different_options() -> None:
 # ------------------------------------------------------------------------------------------------ scores
 
 
-def nine_photographs(folder: Path) -> Path:
-    pairs = [f"{pair}.jpeg" for side in folders.SIDES for pair in (f"cup_{side}_table", f"can_{side}_chair")]
-    return folders.whatsup(folder, names=[*pairs, "hat_on_box.jpeg"])
+NINE = [*(f"{pair.format(side)}.jpeg" for side in folders.SIDES for pair in ("cup_{}_table", "can_{}_chair")),
+        "hat_on_box.jpeg"]  # fmt: skip
 
 
 def two_controlled_sets(folder: Path) -> Path:
@@ -138,11 +136,17 @@ def only_2d(folder: Path, count: int) -> Path:
 
 
 def sets_of_two(folder: Path, *names: str) -> Path:
-    return folders.whatsup_pairs(folder, **{name: TABLES[name][0] for name in names})
+    """Sets with two captions, by the names of their files: image, true and false caption."""
+    for name in names:
+        for image, *_ in TABLES[name][0]:
+            place = f"val2017/{image:012}.jpg" if name.startswith("coco") else f"vg_images/{image}.jpg"
+            folders.picture(folder / place)
+        (folder / f"{name}.json").write_text(json.dumps(TABLES[name][0]))
+    return folder
 
 
 PREPARED: dict[str, Callable[[Path], Path]] = {
-    "pairs and sets of the same two objects": nine_photographs,
+    "pairs and sets of the same two objects": lambda folder: folders.whatsup(folder, names=NINE),
     "two captions": lambda folder: sets_of_two(folders.whatsup(folder), "coco_qa_two_obj"),
     "prepositions": lambda folder: sets_of_two(folder, "coco_qa_one_obj", "coco_qa_two_obj", "vg_qa_two_obj"),
     "two sets of a kind": two_controlled_sets,
@@ -290,44 +294,32 @@ def test_robospatial_has_no_total_without_a_category(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ images
 
 
-def in_cache(folder: Path) -> Path:
-    """CV-Bench as huggingface_hub stores it: a snapshot of links to blobs."""
-    whole = folders.cv_bench(folder / "whole")
-    repository = folder / "hub" / "datasets--nyu-visionx--CV-Bench"
-    snapshot = repository / "snapshots" / "bc284db"
-    (repository / "blobs").mkdir(parents=True)
-    for n, file in enumerate(sorted(path for path in whole.rglob("*") if path.is_file())):
-        blob = file.rename(repository / "blobs" / f"{n:040x}")
-        link = snapshot / file.relative_to(whole)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(blob, link.parent))
-    return snapshot
-
-
 def damaged_lines(folder: Path) -> list[int]:
     """Which lines of CV-Bench in 2D have an image that cannot be used."""
     return [int(place.removeprefix("test_2d.jsonl at line ")) for place in damaged_of(CV_BENCH, folder)]
 
 
 def test_a_snapshot_of_the_cache_is_read_and_links_elsewhere_are_not(tmp_path: Path) -> None:
-    snapshot = in_cache(tmp_path)
+    """CV-Bench as huggingface_hub stores it: a snapshot of links to blobs."""
+    whole, repository = folders.cv_bench(tmp_path / "whole"), tmp_path / "hub" / "datasets--nyu-visionx--CV-Bench"
+    snapshot, blobs = repository / "snapshots" / "bc284db", repository / "blobs"
+    blobs.mkdir(parents=True)
+    for n, file in enumerate(sorted(path for path in whole.rglob("*") if path.is_file())):
+        blob, link = file.rename(blobs / f"{n:040x}"), snapshot / file.relative_to(whole)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blob, link.parent))
     assert items_of(CV_BENCH, snapshot)[0].image.read().shape == (30, 40, 3)
     shortcut = tmp_path / "CV-Bench"
     shortcut.symlink_to(snapshot)
     assert len(items_of(CV_BENCH, shortcut)) == 7
-    repository = snapshot.parents[1]
-    targets = (
-        tmp_path / "secret.png", tmp_path / "hub" / "datasets--other" / "blobs" / "0.png",
-        repository / "refs" / "x.png", repository / "blobs" / "deeper" / "0.png",
-    )  # fmt: skip
-    for n, target in enumerate(targets):
+    outside = (tmp_path / "secret.png", tmp_path / "hub" / "datasets--other" / "blobs" / "0.png")
+    for n, target in enumerate((*outside, repository / "refs" / "x.png", blobs / "deeper" / "0.png")):
         image = snapshot / "img" / "2D" / f"{n}.png"
         image.unlink()
         image.symlink_to(folders.picture(target))
     assert damaged_lines(snapshot) == [1, 2, 3, 4]
     assert all("symbolic link out of the folder" in reason for reason in damaged_of(CV_BENCH, snapshot).values())
-    blobs = repository / "blobs"  # a link itself
-    blobs.rename(tmp_path / "elsewhere")
+    blobs.rename(tmp_path / "elsewhere")  # a link itself
     blobs.symlink_to(tmp_path / "elsewhere")
     assert items_of(CV_BENCH, snapshot) == []
 

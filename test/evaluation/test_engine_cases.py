@@ -74,9 +74,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
     seen = scene()
     for n in range(5):
         write_frame(folder / f"f{n}", dataclasses.replace(seen.frame, stamp_ns=0), seen.detections)
-    cases = [
-        case(f"f{n}", words, id_) for n in range(5) for words, id_ in zip(WORDS, ("bonnet", "ribbon"), strict=False)
-    ]
+    cases = [case(f"f{n}", *told) for n in range(5) for told in zip(WORDS, ("bonnet", "ribbon"), strict=False)]
     write_cases(folder, [*cases, case("none", "the cup", "cup"), case("f0", "the box", "box")])
     return folder
 
@@ -384,12 +382,6 @@ main(sys.argv[2:])
 """
 
 
-def _with_default_signals() -> None:
-    """As in a terminal: nohup and jobs in the background ignore some."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
 @pytest.mark.live
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), slow(signal.SIGHUP, 129), slow(signal.SIGINT, 1)])
 def test_what_is_ended_gives_its_lock_back_and_says_how_to_go_on(
@@ -400,7 +392,7 @@ def test_what_is_ended_gives_its_lock_back_and_says_how_to_go_on(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         list(map(str, command)), env=environment, capture_output=True, text=True, timeout=10 * DEADLINE, check=False,
-        preexec_fn=_with_default_signals,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup and jobs in the background ignore some
     )  # fmt: skip
     assert done.returncode == code, done.stderr
     assert "Run the same command with --resume to continue" in done.stderr

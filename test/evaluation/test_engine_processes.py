@@ -159,9 +159,8 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, 
 def test_workers_of_ray_give_the_same_if_one_dies(tmp_path: Path, control: Path, expected: dict[str, bytes]) -> None:
     pytest.importorskip("ray")
     (control / "die-2").touch()
-    assert finished(program(tmp_path / "out", engine="ray", control=str(control))).endswith(
-        "all 21 cases were evaluated\n"
-    )
+    said = finished(program(tmp_path / "out", engine="ray", control=str(control)))
+    assert said.endswith("all 21 cases were evaluated\n")
     assert contents(tmp_path / "out") == expected
     assert not list(control.glob("die-*"))
 

@@ -12,19 +12,9 @@ import pytest
 from tables import tables
 
 from spatial_vlm_lab.reports import report
-from spatial_vlm_lab.scoring import case_judge
+from spatial_vlm_lab.scoring import case_judge, frame_truth
 from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.case_result import same_name
-from spatial_vlm_lab.scoring.frame_truth import (
-    ComparedBox,
-    ImageObject,
-    Matching,
-    box_of_truth,
-    found_objects,
-    in_frame,
-    match_objects,
-    overlap,
-)
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
 from spatial_vlm_lab.scoring.rows import COLUMNS, result_of, row_of
 from spatial_vlm_lab.scoring.sources import Source, evaluate_source
@@ -155,10 +145,10 @@ def test_names_that_may_mean_one_object(one: str, other: str, same: bool) -> Non
     assert same_name(one, other) is same
 
 
-def box(x: float, size: float = 1.0, turned_deg: float = 0.0) -> ComparedBox:
+def box(x: float, size: float = 1.0, turned_deg: float = 0.0) -> frame_truth.ComparedBox:
     turned = np.radians(turned_deg)
     axes = np.array([[np.cos(turned), -np.sin(turned), 0], [np.sin(turned), np.cos(turned), 0], [0, 0, 1]])
-    return ComparedBox(np.array([x, 0.0, 0.0]), axes, np.full(3, size), "base")
+    return frame_truth.ComparedBox(np.array([x, 0.0, 0.0]), axes, np.full(3, size), "base")
 
 
 def mask(left: int, right: int) -> np.ndarray:
@@ -169,34 +159,37 @@ def mask(left: int, right: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("other", "share", "why"), TABLES["volumes"])
 def test_volumes_that_two_boxes_share(other: list[float], share: float, why: str) -> None:
-    assert overlap(box(0.0), box(*other)) == pytest.approx(share, abs=0.01), why
-    assert overlap(box(*other), box(0.0)) == pytest.approx(share, abs=0.01), why
+    assert frame_truth.overlap(box(0.0), box(*other)) == pytest.approx(share, abs=0.01), why
+    assert frame_truth.overlap(box(*other), box(0.0)) == pytest.approx(share, abs=0.01), why
 
 
 def test_a_box_goes_into_another_frame_and_back() -> None:
     pose = Transform("base", "camera", np.array([[0, -1, 0, 1.0], [1, 0, 0, 2.0], [0, 0, 1, 3.0], [0, 0, 0, 1.0]]))
-    seen = box_of_truth(Box3d((1.0, 0.0, 0.0), (0.1, 0.2, 0.3), 0.0, "camera"))
-    moved = in_frame(seen, "base", [pose])
+    seen = frame_truth.box_of_truth(Box3d((1.0, 0.0, 0.0), (0.1, 0.2, 0.3), 0.0, "camera"))
+    moved = frame_truth.in_frame(seen, "base", [pose])
     assert moved.centre == pytest.approx([1.0, 3.0, 3.0])
     assert moved.axes[:, 0] == pytest.approx([0.0, 1.0, 0.0])
-    assert in_frame(moved, "camera", [pose]).centre == pytest.approx(seen.centre)
+    assert frame_truth.in_frame(moved, "camera", [pose]).centre == pytest.approx(seen.centre)
     with pytest.raises(InputError, match=r"'map'. Expected one of the frame's: base, camera"):
-        in_frame(seen, "map", [pose])
+        frame_truth.in_frame(seen, "map", [pose])
 
 
 def test_masks_count_before_boxes() -> None:
-    found = ImageObject("g0", "cup", (0, 0, 40, 10), mask(0, 20))
-    true = ImageObject("d0", "cup", (0, 0, 40, 10), mask(10, 30))
-    assert match_objects([found], [true]).ious == {("g0", "d0"): round(1 / 3, 6)}
-    assert match_objects([found], [true]).of == {}
-    boxes = match_objects([ImageObject("g0", "cup", (0, 0, 40, 10))], [true])
+    found = frame_truth.ImageObject("g0", "cup", (0, 0, 40, 10), mask(0, 20))
+    true = frame_truth.ImageObject("d0", "cup", (0, 0, 40, 10), mask(10, 30))
+    assert frame_truth.match_objects([found], [true]).ious == {("g0", "d0"): round(1 / 3, 6)}
+    assert frame_truth.match_objects([found], [true]).of == {}
+    boxes = frame_truth.match_objects([frame_truth.ImageObject("g0", "cup", (0, 0, 40, 10))], [true])
     assert (boxes.of, boxes.iou("g0", "d0")) == ({"g0": "d0"}, 1.0)
 
 
 @pytest.mark.parametrize(("right", "is_same"), [(20.0, True), (19.0, False)])
 def test_half_of_a_box_is_enough(right: float, is_same: bool) -> None:
     """Of 40 pixels' width, the left 20 are shared: exactly one half."""
-    matching = match_objects([ImageObject("g0", "cup", (0, 0, right, 10))], [ImageObject("d0", "cup", (0, 0, 40, 10))])
+    matching = frame_truth.match_objects(
+        [frame_truth.ImageObject("g0", "cup", (0, 0, right, 10))],
+        [frame_truth.ImageObject("d0", "cup", (0, 0, 40, 10))],
+    )
     assert bool(matching.of) is is_same
     assert matching.iou("g0", "d0") == pytest.approx(right / 40)
     assert matching.iou("g0", "d1") == 0.0
@@ -205,12 +198,9 @@ def test_half_of_a_box_is_enough(right: float, is_same: bool) -> None:
 
 def test_the_best_one_counts_and_of_equals_that_of_the_same_id() -> None:
     same = (0.0, 0.0, 40.0, 10.0)
-    true = [
-        ImageObject("a", "cabinet", same),
-        ImageObject("b", "drawer", same),
-        ImageObject("c", "cup", (0, 0, 39, 10)),
-    ]
-    matching = match_objects([ImageObject("b", "drawer", same), ImageObject("x", "box", same)], true)
+    drawer = frame_truth.ImageObject("b", "drawer", same)
+    true = [frame_truth.ImageObject("a", "cabinet", same), drawer, frame_truth.ImageObject("c", "cup", (0, 0, 39, 10))]
+    matching = frame_truth.match_objects([drawer, frame_truth.ImageObject("x", "box", same)], true)
     assert (matching.id_of("b"), matching.id_of("x")) == ("b", "a")
     assert [one.id for one in matching.on("a")] == ["x"]
     assert matching.id_of("y") == "y (no object of the truth)"
@@ -219,10 +209,14 @@ def test_the_best_one_counts_and_of_equals_that_of_the_same_id() -> None:
 @pytest.mark.parametrize(("away", "tolerance", "is_same"), TABLES["apart"])
 def test_boxes_in_space_match_by_volume_or_their_middles(away: float, tolerance: float | None, is_same: bool) -> None:
     """1 m cubes 0.3 m apart share 0.7 of 1.3; 0.7 m apart 0.3 of 1.7, which is less than a quarter."""
-    true = ImageObject("d0", "cup", box_3d=box_of_truth(Box3d((away, 0, 0), (1, 1, 1))), tolerance_m=tolerance)
-    matching = match_objects([ImageObject("g0", "cup", (0, 0, 9, 9), None, box(0.0))], [true])
+    true = frame_truth.ImageObject(
+        "d0", "cup", box_3d=frame_truth.box_of_truth(Box3d((away, 0, 0), (1, 1, 1))), tolerance_m=tolerance
+    )
+    matching = frame_truth.match_objects([frame_truth.ImageObject("g0", "cup", (0, 0, 9, 9), None, box(0.0))], [true])
     assert bool(matching.of) is is_same
     assert matching.ious["g0", "d0"] == pytest.approx((1 - away) / (1 + away), abs=0.01)
     one = Detection("d0", "cup", 1.0, (0.0, 0.0, 40.0, 10.0))
-    given = Matching(found_objects([one], None), is_truth=True)  # given detections are the truth itself
+    given = frame_truth.Matching(
+        frame_truth.found_objects([one], None), is_truth=True
+    )  # given detections are the truth itself
     assert (given.is_truth, given.id_of("d0"), given.iou("d0", "d0")) == (True, "d0", 1.0)

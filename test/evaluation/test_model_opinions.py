@@ -104,18 +104,15 @@ def test_a_model_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
         judge_calibration.ask_relations(tmp_path, cases, model, CONFIG, JudgeTally(), 9.0)
 
 
-RAISED = World(
-    (
-        Body("bonnet", "chick", Sphere(0.035), (0.16, -0.12, 0.0), "yellow"),
-        Body("ribbon", "chick", Sphere(0.035), (-0.18, 0.1, 0.24), "yellow"),
-        Body("cup", "cup", Cup(0.04, 0.09), (0.0, 0.0, 0.14), "blue"),
-        Body("low", "box", Box((0.1, 0.1, 0.14)), (0.0, 0.0, 0.0), "red"),
-        Body("high", "box", Box((0.08, 0.08, 0.24)), (-0.18, 0.1, 0.0), "green"),
-    )
+BODIES = (
+    Body("bonnet", "chick", Sphere(0.035), (0.16, -0.12, 0.0), "yellow"),
+    Body("ribbon", "chick", Sphere(0.035), (-0.18, 0.1, 0.24), "yellow"),
+    Body("cup", "cup", Cup(0.04, 0.09), (0.0, 0.0, 0.14), "blue"),
+    Body("low", "box", Box((0.1, 0.1, 0.14)), (0.0, 0.0, 0.0), "red"),
+    Body("high", "box", Box((0.08, 0.08, 0.24)), (-0.18, 0.1, 0.0), "green"),
 )
+RAISED = World(BODIES)
 """The chicks and the cup at other heights: the farther one is the lowest, the nearer one the highest."""
-
-
 VIEW = look_at((-0.74, 0.0, 0.43), (0.0, 0.0, 0.1))
 CONTRARY = render(RAISED, CAMERA, VIEW)
 
@@ -244,11 +241,9 @@ NOT_ONE, UNSEEN = "it does not expect exactly one object", "the expected object 
 @pytest.mark.parametrize(("words", "id_", "status", "reason"), TABLES["left out"])
 def test_what_tells_of_no_relation_is_left_out(words: str, id_: str | None, status: Status, reason: str) -> None:
     assert labelled(words, id_, Status(status)) == reason
-    assert judge_calibration.labelled_phrase(Case("f", "the cup"), SEEN, ResolverConfig()) == NOT_ONE  # without truth
-    assert (
-        judge_calibration.labelled_phrase(Case("f", "the cup", Expectation(Status.OK, "cup")), (), ResolverConfig())
-        == UNSEEN
-    )
+    cup = Case("f", "the cup", Expectation(Status.OK, "cup"))
+    assert judge_calibration.labelled_phrase(dataclasses.replace(cup, expect=None), SEEN, CONFIG) == NOT_ONE
+    assert judge_calibration.labelled_phrase(cup, (), CONFIG) == UNSEEN
 
 
 @pytest.fixture

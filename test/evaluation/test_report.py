@@ -24,16 +24,9 @@ from evaluation_cases import HOSTILE, page_of, some_run
 from spatial_vlm_lab.reports import report
 from spatial_vlm_lab.reports.report import check_installed, evaluation_page, junit_suites
 from spatial_vlm_lab.reports.sections import escape, markdown_evaluation
+from spatial_vlm_lab.scoring import outcome as outcomes
 from spatial_vlm_lab.scoring.case_result import Blame, CaseError, judge_case
 from spatial_vlm_lab.scoring.comparing import calibrate
-from spatial_vlm_lab.scoring.outcome import (
-    EvaluationOutcome,
-    ModelOutcome,
-    ModelRun,
-    UnusableCase,
-    evaluation_of,
-    judge,
-)
 from spatial_vlm_lab.scoring.rows import StoredAnswer
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.printable import printable
@@ -77,14 +70,14 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def outcome() -> ModelOutcome:
+def outcome() -> outcomes.ModelOutcome:
     cases, answers = some_run()
     before = [StoredAnswer(c.frame, c.instruction, c.expect.status, c.expect.id) for c in cases[:-1] if c.expect]
-    return judge(cases, answers, before)
+    return outcomes.judge(cases, answers, before)
 
 
 @pytest.fixture(scope="module")
-def page(outcome: ModelOutcome) -> str:
+def page(outcome: outcomes.ModelOutcome) -> str:
     return page_of(outcome, some_run()[1], f"Evaluation of {HOSTILE}", {12: JPEG, 14: JPEG})
 
 
@@ -120,8 +113,8 @@ def test_the_page_needs_nothing_else_and_runs_only_its_own_script(page: str) -> 
     assert "@import" not in page
 
 
-def test_failures_have_words_candidates_and_image_and_hostile_words_do_nothing(
-    page: str, outcome: ModelOutcome
+def test_failures_have_words_candidates_image_and_hostile_words_do_nothing(
+    page: str, outcome: outcomes.ModelOutcome
 ) -> None:
     read = Page(page)
     assert len(read.all("article")) == len(outcome.misses) == 3
@@ -136,7 +129,7 @@ def test_failures_have_words_candidates_and_image_and_hostile_words_do_nothing(
     assert not {"\u202e", "\x1b"} & {*page}
 
 
-def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: ModelOutcome) -> None:
+def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: outcomes.ModelOutcome) -> None:
     text = re.sub(r"<[^>]+>", " ", page).replace("\u00a0", " ")
     share = outcome.as_expected
     assert f"{share.k} of {share.n}" in text
@@ -149,12 +142,12 @@ def test_figures_stand_with_their_counts_and_intervals(page: str, outcome: Model
 
 def test_a_run_without_failures_and_without_a_baseline_is_a_page_too() -> None:
     cases, answers = some_run()
-    text = page_of(judge(cases[:3], answers[:3]), answers[:3], "fine")
+    text = page_of(outcomes.judge(cases[:3], answers[:3]), answers[:3], "fine")
     assert "Every case ended as expected." in text
     assert "Baseline" not in text
     refused = [Case("f1", "gibberish", Expectation(Status.NOT_UNDERSTOOD))]
     answer = Resolution("gibberish", Status.NOT_UNDERSTOOD, "no", frame="f1")
-    assert "(not understood)" in page_of(judge(refused, [answer]), [answer], "no answers")
+    assert "(not understood)" in page_of(outcomes.judge(refused, [answer]), [answer], "no answers")
 
 
 def test_marks_of_plots_stay_inside_their_frames() -> None:
@@ -170,8 +163,8 @@ def test_marks_of_plots_stay_inside_their_frames() -> None:
     assert places[len(found.curve) - 1] == (curve.x.at(1.0), curve.y.at(found.aurc_random))
 
 
-def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: ModelOutcome) -> None:
-    text = markdown_evaluation(EvaluationOutcome((outcome,)), "Run")
+def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome: outcomes.ModelOutcome) -> None:
+    text = markdown_evaluation(outcomes.EvaluationOutcome((outcome,)), "Run")
     assert text.startswith("# Run\n")
     plain = re.sub(r"\\(.)", r"\1", text)
     assert "- against the baseline: cannot tell" in plain
@@ -187,10 +180,10 @@ def test_markdown_has_figures_verdict_and_misses_and_no_markup_of_labels(outcome
     assert escape("[x](http://y)") == "\\[x\\]\\(http\\://y\\)"
 
 
-def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: ModelOutcome) -> None:
+def test_junit_has_one_test_case_for_each_case_and_failures_in_words(outcome: outcomes.ModelOutcome) -> None:
     junitparser: Any = pytest.importorskip("junitparser")
     cases = list(outcome.cases)
-    text = junit_suites([ModelRun("", cases, seconds=[0.0125] * len(cases))], "evaluate")
+    text = junit_suites([outcomes.ModelRun("", cases, seconds=[0.0125] * len(cases))], "evaluate")
     suite = next(iter(junitparser.JUnitXml.fromstring(text)))
     assert (suite.tests, suite.failures, suite.errors) == (15, 3, 0)
     assert math.isclose(suite.time, 15 * 0.0125, abs_tol=1e-3)
@@ -216,7 +209,7 @@ def test_a_missing_library_is_named_with_its_repair(monkeypatch: pytest.MonkeyPa
 SHOWN = "return [...document.querySelectorAll('article')].filter(a => !a.hidden).map(a => a.id)"
 
 
-def runs() -> list[ModelRun]:
+def runs() -> list[outcomes.ModelRun]:
     """Two models on the same fifteen cases; each fails three, the second for want of an object."""
     cases, answers = some_run()
     image = cv2.imencode(".jpg", np.full((60, 160, 3), 180, np.uint8))[1].tobytes()
@@ -225,14 +218,11 @@ def runs() -> list[ModelRun]:
         results: list[CaseResult] = []
         for case, answer in zip(cases, answers, strict=True):
             result = judge_case(case, case.expect, answer, model=name, source="recordings")
-            if name == "owl" and not result.complete:
-                result = dataclasses.replace(
-                    result, error=CaseError.NOT_DETECTED, blame=Blame.MODEL, about="can (d1)", oracle_right=True
-                )
-            results.append(result)
+            lacks = {"error": CaseError.NOT_DETECTED, "blame": Blame.MODEL, "about": "can (d1)", "oracle_right": True}
+            results.append(dataclasses.replace(result, **lacks if name == "owl" and not result.complete else {}))
         wrong = [n for n, result in enumerate(results) if not result.complete]
-        run = ModelRun(name, results, {n: answers[n] for n in wrong}, [0.1] * 15, dict.fromkeys(wrong, image))
-        run.unusable.append(UnusableCase("recordings", "f9", "the cap", "expect.id: 'd9'"))
+        run = outcomes.ModelRun(name, results, {n: answers[n] for n in wrong}, [0.1] * 15, dict.fromkeys(wrong, image))
+        run.unusable.append(outcomes.UnusableCase("recordings", "f9", "the cap", "expect.id: 'd9'"))
         found.append(run)
     return found
 
@@ -244,7 +234,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]
     from approval_browser import Browser
 
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(evaluation_page(evaluation_of(runs(), notes=["time is set back"]), runs(), "Run"))
+    path.write_text(evaluation_page(outcomes.evaluation_of(runs(), notes=["time is set back"]), runs(), "Run"))
     browser = Browser()
     yield browser, path.as_uri()
     browser.close()

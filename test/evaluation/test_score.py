@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from evaluation_cases import answer, page_of, some_run
 from evaluation_cases import case as asked
-from evaluation_cases import case as made_up
 from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
@@ -20,15 +19,6 @@ from spatial_vlm_lab.reports.report import junit_suites
 from spatial_vlm_lab.reports.sections import markdown_evaluation, sections_of, show
 from spatial_vlm_lab.scoring import comparing
 from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
-from spatial_vlm_lab.scoring.comparing import (
-    Comparison,
-    ComparisonVerdict,
-    calibrate,
-    clustered,
-    compare,
-    compare_pairs,
-    holm,
-)
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun, evaluation_json, judge
 from spatial_vlm_lab.scoring.rows import StoredAnswer, read_runs
@@ -93,9 +83,8 @@ def test_relations_of_anchors_and_destinations_count_and_none_is_a_group() -> No
     moved: Any = answer("put it in the box", Status.OK, "a")
     box = Destination("inside", (NounPhrase("box", superlative="largest"),))
     moved = dataclasses.replace(moved, query=dataclasses.replace(moved.query, destination=box))
-    plain = dataclasses.replace(
-        moved, query=dataclasses.replace(moved.query, target=NounPhrase("cup"), destination=None)
-    )
+    bare = dataclasses.replace(moved.query, target=NounPhrase("cup"), destination=None)
+    plain = dataclasses.replace(moved, query=bare)
     lost = answer("gibberish", Status.NOT_UNDERSTOOD)
     result = judge([asked("x", Status.OK, "a")] * 3, [moved, plain, lost])
     assert {name: (s.k, s.n) for name, s in result.by_relation.items()} == {
@@ -152,15 +141,15 @@ def test_every_miss_has_one_kind(
 
 
 def test_intervals_over_frames_are_wider_where_frames_fail_as_a_whole_and_count_cases() -> None:
-    alike: Any = clustered((f"f{n}", n < 5) for n in range(10) for _ in range(8))
-    apart: Any = clustered((f"f{n}", k < 4) for n in range(10) for k in range(8))
-    few: Any = clustered([("a", True)] * 9 + [("b", False)])
+    alike: Any = comparing.clustered((f"f{n}", n < 5) for n in range(10) for _ in range(8))
+    apart: Any = comparing.clustered((f"f{n}", k < 4) for n in range(10) for k in range(8))
+    few: Any = comparing.clustered([("a", True)] * 9 + [("b", False)])
     assert alike.value == apart.value == 0.5
     assert (alike.low, alike.high) == pytest.approx((0.2, 0.8), abs=0.1)  # binomial, n = 10
     assert (apart.low, apart.high) == (0.5, 0.5)
-    assert clustered((f"f{n}", n < 5) for n in range(10) for _ in range(8)) == alike
+    assert comparing.clustered((f"f{n}", n < 5) for n in range(10) for _ in range(8)) == alike
     assert (few.value, few.low, few.high) == (0.9, 0.0, 1.0)
-    assert clustered([("f0", True), ("f0", False)]) is clustered([]) is None
+    assert comparing.clustered([("f0", True), ("f0", False)]) is comparing.clustered([]) is None
 
 
 def put(words: str, id_: str | None, place: Pose | None) -> Resolution:
@@ -223,13 +212,12 @@ def test_truths_are_read_from_the_folder_and_what_is_missing_or_wrong_is_named(t
     assert (pose.base_T_camera.child, pose.centers) == ("camera", {})
 
 
-CASES = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.8, 0.97, 1.0]), st.booleans()), min_size=1, max_size=60
-)
+CONFIDENCES = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.8, 0.97, 1.0])
+CASES = st.lists(st.tuples(CONFIDENCES, st.booleans()), min_size=1, max_size=60)
 
 
 def of(confidence: list[float], right: list[bool]) -> Any:
-    return calibrate(confidence, right)
+    return comparing.calibrate(confidence, right)
 
 
 def test_four_cases_worked_by_hand() -> None:
@@ -279,9 +267,8 @@ def test_confidence_that_is_the_truth_is_calibrated_and_beats_the_constant() -> 
 def test_aurc_is_the_mean_over_orders_of_equal_confidences(cases: list[tuple[float, bool]]) -> None:
     found = of([c for c, _ in cases], [r for _, r in cases])
     other = of([c for c, _ in reversed(cases)], [r for _, r in reversed(cases)])
-    assert (found.right, found.bins, found.curve, found.aurc_best) == (
-        other.right, other.bins, other.curve, other.aurc_best
-    )  # fmt: skip
+    for exact in ("right", "bins", "curve", "aurc_best"):
+        assert getattr(found, exact) == getattr(other, exact)
     values = (other.ece.value, other.brier.value, other.aurc.value)
     assert (found.ece.value, found.brier.value, found.aurc.value) == pytest.approx(values, abs=2e-6)
     rng = np.random.default_rng(0)
@@ -299,10 +286,10 @@ def test_aurc_is_the_mean_over_orders_of_equal_confidences(cases: list[tuple[flo
 
 
 def test_no_case_says_nothing_and_what_is_no_probability_is_refused() -> None:
-    assert calibrate([], []) is None
+    assert comparing.calibrate([], []) is None
     for confidence in ([1.2, 0.5], [float("nan"), 0.5], [0.5]):
         with pytest.raises(InputError, match="from 0 to 1 for each case"):
-            calibrate(confidence, [True, False])
+            comparing.calibrate(confidence, [True, False])
 
 
 def result(n: int, good: bool, expected: Status = Status.OK, status: Status | None = None) -> CaseResult:
@@ -319,16 +306,16 @@ def stored(n: int, status: Status = Status.OK, id_: str | None = "a") -> StoredA
     return StoredAnswer("f", f"case {n}", status, id_ if status is Status.OK else None)
 
 
-def against(lost: int, gained: int, same: int) -> Comparison:
+def against(lost: int, gained: int, same: int) -> comparing.Comparison:
     now = [result(n, n >= lost) for n in range(lost + gained + same)]
     before = [stored(n, Status.NOT_FOUND if lost <= n < lost + gained else Status.OK) for n in range(len(now))]
-    return compare(now, before)
+    return comparing.compare(now, before)
 
 
 @pytest.mark.parametrize(("lost", "gained", "verdict"), TABLES["verdicts"])
 def test_the_verdict_needs_pairs_that_differ(lost: int, gained: int, verdict: str) -> None:
     found = against(lost, gained, 40)
-    assert found.verdict is ComparisonVerdict(verdict)
+    assert found.verdict is comparing.ComparisonVerdict(verdict)
     assert (len(found.lost), len(found.gained)) == (lost, gained)
     change = found.changes[0]
     assert (change.metric, change.lost, change.gained) == ("as expected", lost, gained)
@@ -353,23 +340,23 @@ def test_each_metric_counts_its_own_cases() -> None:
         result(3, True),
     ]
     before = [stored(0), stored(1, Status.NOT_FOUND), stored(2), stored(3, Status.OK, "b")]
-    found = {change.metric: change for change in compare(now, before).changes}
+    found = {change.metric: change for change in comparing.compare(now, before).changes}
     counted = [[m, c.now.k, c.before.k, c.now.n, c.lost, c.gained] for m, c in found.items()]
     assert counted == TABLES["counts of metrics"]
     assert [c.more_is_better for c in found.values()] == [True, True, False, False]
     refused = [stored(n, Status.NOT_FOUND) for n in range(6)]  # and now six poses: the share rises, and that is worse
-    worse = compare([result(n, False, Status.NOT_FOUND, Status.OK) for n in range(6)], refused)
-    assert (worse.changes[3].difference.value, worse.changes[3].verdict) == (1.0, ComparisonVerdict.WORSE)
+    worse = comparing.compare([result(n, False, Status.NOT_FOUND, Status.OK) for n in range(6)], refused)
+    assert (worse.changes[3].difference.value, worse.changes[3].verdict) == (1.0, comparing.ComparisonVerdict.WORSE)
 
 
 def test_cases_are_paired_by_frame_and_words_and_repeated_ones_in_order() -> None:
     now = [result(1, True), result(1, False), result(2, True)]
     before = [stored(3), stored(1, Status.NOT_FOUND), stored(1)]
-    found = compare(now, before)
+    found = comparing.compare(now, before)
     assert (found.n, found.only_now, found.only_before) == (2, 1, 1)
     assert (found.changes[0].lost, found.changes[0].gained) == (1, 1)
     with pytest.raises(InputError, match="other cases"):
-        compare(now, [stored(9)])
+        comparing.compare(now, [stored(9)])
 
 
 def test_a_run_can_be_stored_as_a_result_as_lines_or_as_a_list(tmp_path: Path) -> None:
@@ -385,7 +372,7 @@ def test_a_run_can_be_stored_as_a_result_as_lines_or_as_a_list(tmp_path: Path) -
         assert [(one.image, one.instruction, one.status, one.id) for one in run] == [
             ("f1", "the cup", Status.NOT_FOUND, None), ("f2", "the can", Status.AMBIGUOUS, None)
         ]  # fmt: skip
-        assert compare(judge(cases, answers).cases, run).verdict is ComparisonVerdict.CANNOT_TELL
+        assert comparing.compare(judge(cases, answers).cases, run).verdict is comparing.ComparisonVerdict.CANNOT_TELL
 
 
 @pytest.mark.parametrize(
@@ -404,34 +391,34 @@ def results(right: int, of: int = 12, refused: int = 0) -> list[CaseResult]:
     """The first `right` of some cases are right; the others are wrong poses, but for the last `refused`."""
     found = []
     for n in range(of):
-        asked = made_up(f"the cup {n}", Status.OK, "a")
+        made_up = asked(f"the cup {n}", Status.OK, "a")
         given = Status.OK if n < of - refused else Status.AMBIGUOUS
-        said = answer(asked.instruction, given, "a" if n < right else "b")
-        result = judge_case(asked, asked.expect, said)  # type: ignore[arg-type]
+        said = answer(made_up.instruction, given, "a" if n < right else "b")
+        result = judge_case(made_up, made_up.expect, said)  # type: ignore[arg-type]
         found.append(dataclasses.replace(result, frame=f"f{n % 4}"))
     return found
 
 
 def test_holm_by_hand() -> None:
     """Sorted 0.01, 0.02, 0.03, 0.04: times 4, 3, 2, 1 is 0.04, 0.06, 0.06, 0.04; none falls below one before it."""
-    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
+    assert comparing.holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert comparing.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert comparing.holm([]) == []
 
 
 def pairs(*runs: tuple[str, list[CaseResult]]) -> dict[str, comparing.PairDifference]:
-    return {row.metric: row for row in compare_pairs(runs)}
+    return {row.metric: row for row in comparing.compare_pairs(runs)}
 
 
 def test_each_pair_has_every_figure_once() -> None:
-    rows = compare_pairs([("a", results(12)), ("b", results(4)), ("c", results(12))])
+    rows = comparing.compare_pairs([("a", results(12)), ("b", results(4)), ("c", results(12))])
     assert [(r.first, r.second) for r in rows] == [("a", "b")] * 3 + [("a", "c")] * 3 + [("b", "c")] * 3
     first = rows[0]
     assert (first.metric, first.n, first.first_k, first.second_k) == ("as expected, place and all", 12, 12, 4)
     assert (first.only_first, first.only_second) == (8, 0)
     assert first.p == pytest.approx(2 * 0.5**8, rel=1e-2)
     assert first.p_holm == pytest.approx(9 * first.p, rel=1e-2)  # the first of nine equal ones, sorted
-    assert first.verdict is ComparisonVerdict.CANNOT_TELL  # 0.0078 alone, 0.07 among nine
+    assert first.verdict is comparing.ComparisonVerdict.CANNOT_TELL  # 0.0078 alone, 0.07 among nine
     assert first.difference.value == pytest.approx(8 / 12, abs=1e-5)
     assert rows[3].p_holm == 1.0
 
@@ -439,9 +426,9 @@ def test_each_pair_has_every_figure_once() -> None:
 def test_a_clear_difference_stays_and_less_wrong_poses_are_better() -> None:
     bad, good = ("bad", results(2, 40)), ("good", results(40, 40))
     found = pairs(bad, good)
-    assert {row.verdict for row in found.values()} == {ComparisonVerdict.WORSE}
+    assert {row.verdict for row in found.values()} == {comparing.ComparisonVerdict.WORSE}
     assert found["wrong pose"].first_k == 38
-    assert pairs(good, bad)["wrong pose"].verdict is ComparisonVerdict.BETTER
+    assert pairs(good, bad)["wrong pose"].verdict is comparing.ComparisonVerdict.BETTER
     assert "pose on refusal" not in found  # no case expects a refusal
 
 

@@ -14,17 +14,8 @@ from compared_backends import Finds
 from frame_files import case
 from tables import tables
 
+from spatial_vlm_lab.labelling import truth_proposal
 from spatial_vlm_lab.labelling.session import UNSAVED, LabelSession
-from spatial_vlm_lab.labelling.truth_proposal import (
-    Ground,
-    case_line,
-    checked_kind,
-    checked_truth,
-    ground_of,
-    proposed,
-    read_sentences,
-    same_truth,
-)
 from spatial_vlm_lab.scoring.outcome import judge
 from spatial_vlm_ros.errors import FileError, InputError, StaleCaseError
 from spatial_vlm_ros.recording.answering import answer_cases
@@ -48,15 +39,15 @@ OLD = {
 
 
 def truth(**given: Any) -> dict[str, Any]:
-    return checked_truth(given, ("d1", "d2", "d3"), (640, 480), with_place=True)
+    return truth_proposal.checked_truth(given, ("d1", "d2", "d3"), (640, 480), with_place=True)
 
 
 def corrected(old: dict[str, Any], words: str = "", **given: Any) -> dict[str, Any]:
-    return case_line(old, {}, words, None, truth(**given), "corrected")
+    return truth_proposal.case_line(old, {}, words, None, truth(**given), "corrected")
 
 
 def test_a_new_line_has_its_own_fields_and_those_that_the_page_does_not_write_stay() -> None:
-    line = case_line({}, {"frame": "f1"}, "the cup", [], truth(status="OK", id="d1"), "accepted")
+    line = truth_proposal.case_line({}, {"frame": "f1"}, "the cup", [], truth(status="OK", id="d1"), "accepted")
     expect = {"status": "OK", "id": "d1"}
     assert line == {"frame": "f1", "instruction": "the cup", "expect": expect, "by": "accepted"}
     line = corrected(OLD, "where is the cup?", status="OK", id="d1", place=PLACE)
@@ -89,7 +80,7 @@ def test_what_describes_another_object_or_none_is_moved_and_not_lost() -> None:
 
 @pytest.mark.parametrize("given", TABLES["right truth"])
 def test_what_is_checked_can_be_read_as_a_case(given: dict[str, Any]) -> None:
-    line = case_line({}, {"frame": "f1"}, "x", ["a"], truth(**given), "written")
+    line = truth_proposal.case_line({}, {"frame": "f1"}, "x", ["a"], truth(**given), "written")
     case: Any = msgspec.json.decode(json.dumps(line), type=CaseLine).case()
     assert case.expect.status.value == given["status"]
     assert case.expect.id == given.get("id")
@@ -103,13 +94,13 @@ def test_wrong_truth_is_refused_in_words(given: dict[str, Any], words: str) -> N
 
 
 def test_kinds_are_words() -> None:
-    assert checked_kind(None) is None
-    assert checked_kind([" a ", "b", "a"]) == ["a", "b"]
+    assert truth_proposal.checked_kind(None) is None
+    assert truth_proposal.checked_kind([" a ", "b", "a"]) == ["a", "b"]
     for wrong in ("a", [1], [""]):
         with pytest.raises(InputError):
-            checked_kind(wrong)
+            truth_proposal.checked_kind(wrong)
     with pytest.raises(InputError, match=r"Add base_T_camera.json or truth.json"):
-        checked_truth({"status": "OK", "place": PLACE}, ("d2",), None, with_place=False)
+        truth_proposal.checked_truth({"status": "OK", "place": PLACE}, ("d2",), None, with_place=False)
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +108,15 @@ def seen() -> tuple[RgbdFrame, tuple[Any, ...]]:
     return chicks_and_cup_frame()
 
 
-def answered(seen: tuple[RgbdFrame, tuple[Any, ...]], words: str) -> tuple[Answered, Ground]:
+def answered(seen: tuple[RgbdFrame, tuple[Any, ...]], words: str) -> tuple[Answered, truth_proposal.Ground]:
     frame, detections = seen
     answer: Any = Resolver().look_at(frame, detections).ask(words)
-    return answer, ground_of(answer.scene, frame.base_T_camera)
+    return answer, truth_proposal.ground_of(answer.scene, frame.base_T_camera)
 
 
 def proposal(seen: tuple[RgbdFrame, tuple[Any, ...]], words: str, by_id: bool = True) -> dict[str, Any]:
     answer, ground = answered(seen, words)
-    return proposed(answer.resolution, answer.detections, ground, by_id=by_id)
+    return truth_proposal.proposed(answer.resolution, answer.detections, ground, by_id=by_id)
 
 
 def test_objects_and_refusals_are_proposed_by_id_or_by_label_and_box(seen: Any) -> None:
@@ -185,17 +176,15 @@ def test_without_a_pose_the_axes_are_the_cameras(seen: Any) -> None:
     _, posed = answered(seen, "the cup")
     assert ground.frame_id is None
     assert ground.ahead == pytest.approx((0.0, 1.0), abs=1e-6)
-    one, other = (
-        np.linalg.norm(g.objects["bonnet"].outline.mean(axis=0) - g.objects["ribbon"].outline.mean(axis=0))
-        for g in (ground, posed)
-    )
+    middles = [[g.objects[id_].outline.mean(axis=0) for id_ in ("bonnet", "ribbon")] for g in (ground, posed)]
+    one, other = (np.linalg.norm(first - second) for first, second in middles)
     assert one == pytest.approx(other, abs=0.01)
     assert ground.json()["frame_id"] is None
 
 
 @pytest.mark.parametrize(("one", "other", "same"), TABLES["same truths"])
 def test_when_two_truths_say_the_same(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
-    assert same_truth(one, other) is same
+    assert truth_proposal.same_truth(one, other) is same
 
 
 BEHIND = "the chick behind the cup"
@@ -433,6 +422,6 @@ def test_a_line_that_is_no_sentence_is_named_with_what_is_wrong(tmp_path: Path, 
     path = tmp_path / "sentences.txt"
     path.write_text(f"the cup\n{line}\n")
     with pytest.raises(FileError) as refused:
-        read_sentences(path)
+        truth_proposal.read_sentences(path)
     assert words in str(refused.value)
     assert refused.value.field == "line 2"

@@ -80,10 +80,7 @@ def test_any_line_that_is_not_touched_keeps_its_bytes_and_its_place(lines: list[
         after = path.read_bytes().split(b"\n")[:-1]
     assert len(after) == len(lines)
     for n, (now, before) in enumerate(zip(after, lines, strict=True)):
-        if n in touched:
-            assert json.loads(now)["instruction"] == str(n)
-        else:
-            assert now == before
+        assert json.loads(now)["instruction"] == str(n) if n in touched else now == before
 
 
 def test_a_file_that_nobody_changes_stays_and_a_new_line_stands_behind_its_frame(tmp_path: Path) -> None:
