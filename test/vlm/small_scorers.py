@@ -49,19 +49,14 @@ def tokenizer(items: Sequence[ProbeItem]) -> Any:
     inner = Tokenizer(models.WordLevel(vocabulary, "<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "isolated")
     inner.decoder = decoders.Fuse()
-    roles = dict(zip(("pad_token", "unk_token"), SPECIAL, strict=False))
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, additional_special_tokens=list(SPECIAL[2:]), **roles
-    )
+    roles = {"pad_token": SPECIAL[0], "unk_token": SPECIAL[1], "additional_special_tokens": list(SPECIAL[2:])}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, **roles)
 
 
 def template(kind: str) -> str:
     image = "<image>" if kind == "llava" else "<|vision_start|><|image_pad|><|vision_end|>"
-    return (
-        "{% for m in messages %}{% for part in m.content %}{% if part.type == 'image' %}"
-        + image
-        + "{% else %}{{ part.text }}{% endif %}{% endfor %}\n{% endfor %}"
-    )
+    begin = "{% for m in messages %}{% for part in m.content %}{% if part.type == 'image' %}"
+    return begin + image + "{% else %}{{ part.text }}{% endif %}{% endfor %}\n{% endfor %}"
 
 
 def small_scorer(kind: str, items: Sequence[ProbeItem], seed: int = 0) -> CandidateScorer:
@@ -76,24 +71,16 @@ def small_scorer(kind: str, items: Sequence[ProbeItem], seed: int = 0) -> Candid
     names = ("<image>", "<image>") if kind == "llava" else ("<|image_pad|>", "<|video_pad|>")
     model.config.image_token_id = words.convert_tokens_to_ids(names[0])
     if kind == "llava":
-        roles = {"chat_template": template(kind), "image_token": SPECIAL[2]}
+        told = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
         images = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
-        processor = transformers.LlavaProcessor(
-            images,
-            words,
-            patch_size=8,
-            vision_feature_select_strategy="default",
-            num_additional_image_tokens=1,
-            **roles,
-        )
-        return CandidateScorer(model, processor)
+        roles = {"chat_template": template(kind), "image_token": SPECIAL[2]}
+        return CandidateScorer(model, transformers.LlavaProcessor(images, words, **told, **roles))
     ids = {"video_token_id": "<|video_pad|>", "vision_start_token_id": "<|vision_start|>"}
     for name, token in {**ids, "vision_end_token_id": "<|vision_end|>"}.items():
         setattr(model.config, name, words.convert_tokens_to_ids(token))
     patch = 16 if kind == "qwen3_vl" else 14
-    images = Qwen2VLImageProcessorPil(
-        patch_size=patch, size={"shortest_edge": (8 * patch) ** 2, "longest_edge": (8 * patch) ** 2}
-    )
+    edges = dict.fromkeys(("shortest_edge", "longest_edge"), (8 * patch) ** 2)
+    images = Qwen2VLImageProcessorPil(patch_size=patch, size=edges)
     made = getattr(transformers, f"{QWEN[kind][0]}Processor")
     return CandidateScorer(model, without_videos(made)(images, words, chat_template=template(kind)))
 
@@ -124,13 +111,9 @@ TOKENS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_
 
 
 def small_vlm(kind: str, seed: int = 0, dtype: torch.dtype = torch.float32, **text: Any) -> Any:
-    """A model of a kind, a key of `ARCHITECTURES`, ready to answer; `text` changes its decoder.
-
-    Its images give a grid of 4 x 4 image tokens.
-    """
+    """A model of a kind, a key of `ARCHITECTURES`, with 4 x 4 tokens for an image; `text` changes its decoder."""
     torch.manual_seed(seed)
-    made = _qwen(kind, text) if kind in QWEN else {"llava": _llava, "paligemma": _paligemma}[kind](text)
-    return made.to(dtype).eval()
+    return (_qwen if kind in QWEN else _llava_or_paligemma)(kind, text).to(dtype).eval()
 
 
 def prompt(kind: str, words: int = 6, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
@@ -165,31 +148,14 @@ def entering(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return seen[0][0]
 
 
-def _llava(text: dict[str, Any]) -> Any:
-    vision = transformers.CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2, image_size=32, patch_size=8,
-        initializer_factor=3.0,
-    )  # fmt: skip
-    config = transformers.LlavaConfig(
-        vision_config=vision, text_config=transformers.LlamaConfig(**{**TEXT, **text}), image_token_id=IMAGE
-    )
-    return transformers.LlavaForConditionalGeneration(config)
-
-
+HIDDEN = {"hidden_size": 32, "intermediate_size": 64}
 QWEN: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2_vl": ("Qwen2VL", {"embed_dim": 32, "mlp_ratio": 2, "patch_size": 14}),
-    "qwen2_5_vl": (
-        "Qwen2_5_VL",
-        {"hidden_size": 32, "intermediate_size": 64, "patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]},
-    ),
+    "qwen2_5_vl": ("Qwen2_5_VL", {**HIDDEN, "patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]}),
     "qwen3_vl": (
-        "Qwen3VL",
-        {
-            **{"hidden_size": 32, "intermediate_size": 64, "patch_size": 16, "num_position_embeddings": 64},
-            **{"deepstack_visual_indexes": [0]},
-        },
+        "Qwen3VL", {**HIDDEN, "patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}
     ),
-}
+}  # fmt: skip
 """Kind → how the names of its classes begin, and its encoder."""
 
 
@@ -202,17 +168,17 @@ def _qwen(kind: str, text: dict[str, Any]) -> Any:
     return model(config(text_config={**TEXT, **SECTIONS, **text}, vision_config=vision, **TOKENS))
 
 
-def _paligemma(text: dict[str, Any]) -> Any:
-    config = transformers.PaliGemmaConfig(
-        vision_config={
-            **{"model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 64, "image_size": 32},
-            **{"num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8, "projection_dim": 64},
-        },
-        text_config={**TEXT, "model_type": "gemma", **text},
-        image_token_id=IMAGE,
-        projection_dim=64,
-        hidden_size=64,
-    )
+def _llava_or_paligemma(kind: str, text: dict[str, Any]) -> Any:
+    sizes = {**HIDDEN, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    if kind == "llava":
+        vision = transformers.CLIPVisionConfig(**sizes, num_hidden_layers=4, initializer_factor=3.0)
+        words = transformers.LlamaConfig(**{**TEXT, **text})
+        config = transformers.LlavaConfig(vision_config=vision, text_config=words, image_token_id=IMAGE)
+        return transformers.LlavaForConditionalGeneration(config)
+    told = {"image_token_id": IMAGE, "projection_dim": 64, "hidden_size": 64}
+    vision = {**sizes, "model_type": "siglip_vision_model", "num_hidden_layers": 2, "projection_dim": 64}
+    words = {**TEXT, "model_type": "gemma", **text}
+    config = transformers.PaliGemmaConfig(vision_config=vision, text_config=words, **told)
     return transformers.PaliGemmaForConditionalGeneration(config)
 
 

@@ -17,14 +17,12 @@ from spatial_vlm_ros.vlm.parts import finite, grids_of, image_tokens_changed, pa
 TABLES = tables(__file__)
 
 SIZE = 64
+INTERLEAVED = rotary.interleaved_axes((12, 10, 10))
 SCHEMES = {
     "line": (1, lambda at: line_angles(at[0], rotary.frequencies(SIZE))),
     "axial": (2, lambda at: axial_angles(at, SIZE)),
     "chunked": (3, lambda at: rotary.angles_at(at, rotary.frequencies(SIZE), rotary.chunked_axes((8, 12, 12)))),
-    "interleaved": (
-        3,
-        lambda at: rotary.angles_at(at, rotary.frequencies(SIZE), rotary.interleaved_axes((12, 10, 10))),
-    ),
+    "interleaved": (3, lambda at: rotary.angles_at(at, rotary.frequencies(SIZE), INTERLEAVED)),
 }
 
 
@@ -61,10 +59,8 @@ def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_
     at = torch.tensor([(0, 0), (5, 7), (11, 2), (20, 20)]).T
     moved = at + torch.tensor([[2], [3]])
     both = [(wrong_angles(one, 128), axial_angles(one, 128)) for one in (at, moved)]
-    wrong, axial = (
-        ((rotary.rotate(query, first) * rotary.rotate(key, second)).sum(-1)).tolist()
-        for first, second in zip(*both, strict=True)
-    )
+    turned = ((rotary.rotate(query, first), rotary.rotate(key, second)) for first, second in zip(*both, strict=True))
+    wrong, axial = ((first * second).sum(-1).tolist() for first, second in turned)
     assert wrong == pytest.approx([-8.02, -5.55, -17.0, -8.38], abs=0.0051)
     assert axial == pytest.approx([3.828] * 4, abs=5e-4)
     lengths = (rotary.rotate(key, both[1][0]).norm(dim=-1) / key.norm()).tolist()
@@ -111,7 +107,9 @@ def test_axial_angles_follow_the_published_formula_and_a_published_vision_tower(
 def test_sectioned_angles_are_those_of_the_published_decoders(kind: str, size: int, base: float) -> None:
     interleaved = kind == "qwen3_vl"
     sections = rotary.default_sections(size, interleaved)
-    module = published_rotary(kind, size, sections, base)
+    rope = {"rope_type": "default", "mrope_section": list(sections), "rope_theta": base}
+    model = small_vlm(kind, hidden_size=4 * size, head_dim=size, rope_parameters=rope)
+    module = model.model.language_model.rotary_emb
     ids = torch.randint(0, 900, (3, 2, 50), generator=torch.Generator().manual_seed(4))
     cos, sin = module(torch.zeros(1), ids)
     axes = (rotary.interleaved_axes if interleaved else rotary.chunked_axes)(sections)
@@ -121,13 +119,6 @@ def test_sectioned_angles_are_those_of_the_published_decoders(kind: str, size: i
     ours = rotary.angles_at(ids, rotary.frequencies(size, base), axes)
     assert torch.allclose(ours.cos(), cos, atol=2e-4)  # one unit in the last place of a frequency, 900 steps away
     assert torch.allclose(rotary.frequencies(size, base), module.inv_freq, rtol=2e-7, atol=0)
-
-
-def published_rotary(kind: str, size: int, sections: tuple[int, int, int], base: float) -> torch.nn.Module:
-    """The rotary module of a published decoder, of a head size, sections and base."""
-    rope = {"rope_type": "default", "mrope_section": list(sections), "rope_theta": base}
-    model = small_vlm(kind, hidden_size=4 * size, head_dim=size, rope_parameters=rope)
-    return model.model.language_model.rotary_emb
 
 
 def test_angles_on_a_line_are_those_of_llama() -> None:
@@ -202,10 +193,8 @@ def test_features_added_later_are_changed_alike_and_decoding_goes_on_from_change
 def test_grids_that_generate_drops_are_read_from_positions() -> None:
     model, given = small_vlm("qwen2_5_vl"), prompt("qwen2_5_vl")
     given["image_grid_thw"], seen = torch.tensor([[1, 4, 16]]), []
-    model.register_forward_pre_hook(
-        lambda _m, _a, named: seen.append(("image_grid_thw" in named, grids_of(parts_of(model), named))),
-        with_kwargs=True,
-    )
+    look = lambda _m, _a, named: seen.append(("image_grid_thw" in named, grids_of(parts_of(model), named)))  # noqa: E731
+    model.register_forward_pre_hook(look, with_kwargs=True)
     model.generate(**given, max_new_tokens=1, do_sample=False)
     assert seen == [(False, [(2, 8)])]
 

@@ -34,10 +34,8 @@ def lesson(loop: TrainingLoop, seen: list[int] | None = None, at: int = 99, brok
     def learn(step: int) -> float:
         if seen is not None:
             seen.append(step)
-        if step == at and broken == "killed":
-            raise KilledError
-        if step == at and broken == "memory":
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        if step == at and broken in (raised := {"killed": KilledError, "memory": torch.cuda.OutOfMemoryError}):
+            raise raised[broken]
         loss = ((value - step) ** 2).sum() * torch.rand(())
         loss.backward()
         if step == at and broken == "gradient":

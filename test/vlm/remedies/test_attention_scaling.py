@@ -21,19 +21,7 @@ from small_scorers import IMAGE, KINDS, last_row_scaled, prompt, small_vlm
 
 from spatial_vlm_ros.errors import ModelError
 from spatial_vlm_ros.vlm.parts import Parts, parts_of
-from spatial_vlm_ros.vlm.remedies import attention_scaling
-from spatial_vlm_ros.vlm.remedies.attention_scaling import (
-    AdaptVis,
-    AdaptVisSettings,
-    CaseSplit,
-    ScalingVis,
-    generate,
-    one_row,
-    read_calibration,
-    tune_adaptive,
-    tune_scaling,
-    write_calibration,
-)
+from spatial_vlm_ros.vlm.remedies import attention_scaling as scaling
 
 TABLES = tables(__file__)
 
@@ -54,11 +42,7 @@ def decoded(parts: Parts, inputs: Inputs, doing: AbstractContextManager[Any]) ->
 
 
 def in_one_row(parts: Parts, inputs: Inputs, alpha: float) -> AbstractContextManager[Any]:
-    return one_row(parts, inputs["input_ids"], ScalingVis(alpha))
-
-
-def in_reference(parts: Parts, inputs: Inputs, alpha: float) -> AbstractContextManager[Any]:
-    return last_row_scaled(parts, parts.image_columns(inputs["input_ids"])[0], alpha)
+    return scaling.one_row(parts, inputs["input_ids"], scaling.ScalingVis(alpha))
 
 
 def changed(inputs: Inputs, change: str) -> Inputs:
@@ -80,7 +64,8 @@ def test_one_row_run_again_is_a_second_prefill(kind: str, alpha: float, number_f
     inputs = changed(prompt(kind, words=40 if change == "long" else 6, seed=3, dtype=dtype), change)
     parts = parts_of(small_vlm(kind, seed=5, dtype=dtype))
     tokens, logits = decoded(parts, inputs, in_one_row(parts, inputs, alpha))
-    expected_tokens, expected = decoded(parts, inputs, in_reference(parts, inputs, alpha))
+    reference = last_row_scaled(parts, parts.image_columns(inputs["input_ids"])[0], alpha)
+    expected_tokens, expected = decoded(parts, inputs, reference)
     _, plain = decoded(parts, inputs, nullcontext())
     assert tokens == expected_tokens
     assert len(tokens) == STEPS
@@ -95,7 +80,7 @@ def test_confidence_chooses_the_factor_and_a_factor_of_one_is_the_models_own_gen
     """Confidence is the largest probability of the plain first token, here by softmax in NumPy."""
     parts, inputs = parts_of(small_vlm(kind)), prompt(kind)
     own = parts.model.generate(**inputs, max_new_tokens=STEPS, do_sample=False)
-    answer = generate(parts, inputs, ScalingVis(1.0), STEPS)
+    answer = scaling.generate(parts, inputs, scaling.ScalingVis(1.0), STEPS)
     assert answer.tokens.tolist() == own[0, inputs["input_ids"].shape[1] :].tolist()
     assert torch.allclose(answer.plain, answer.scaled, atol=1e-5)
     with torch.no_grad():
@@ -103,12 +88,12 @@ def test_confidence_chooses_the_factor_and_a_factor_of_one_is_the_models_own_gen
     expected = np.exp(logits - logits.max())
     expected /= expected.sum()
     for threshold, alpha in ((expected.max() + 0.02, 0.5), (expected.max() - 0.02, 2.0)):
-        answer = generate(parts, inputs, AdaptVis(0.5, 2.0, float(threshold)), 3)
+        answer = scaling.generate(parts, inputs, scaling.AdaptVis(0.5, 2.0, float(threshold)), 3)
         assert answer.confidence == pytest.approx(expected.max(), abs=1e-5)
         assert answer.plain.numpy() == pytest.approx(expected, abs=1e-5)
         assert answer.alpha == alpha
         assert int(answer.scaled.argmax()) == int(answer.tokens[0])
-        other = generate(parts, inputs, ScalingVis(alpha), 3)
+        other = scaling.generate(parts, inputs, scaling.ScalingVis(alpha), 3)
         assert answer.tokens.tolist() == other.tokens.tolist()
         assert torch.allclose(answer.scaled, other.scaled, atol=1e-5)
 
@@ -116,7 +101,7 @@ def test_confidence_chooses_the_factor_and_a_factor_of_one_is_the_models_own_gen
 def test_probabilities_of_a_bfloat16_model_are_float32_and_near_the_full_ones() -> None:
     half = parts_of(small_vlm("qwen3_vl", dtype=torch.bfloat16)), prompt("qwen3_vl", dtype=torch.bfloat16)
     full = parts_of(small_vlm("qwen3_vl")), prompt("qwen3_vl")
-    short, exact = (generate(*one, ScalingVis(2.0), 2) for one in (half, full))
+    short, exact = (scaling.generate(*one, scaling.ScalingVis(2.0), 2) for one in (half, full))
     for given, expected in ((short.plain, exact.plain), (short.scaled, exact.scaled)):
         assert given.dtype == torch.float32
         assert float(given.sum()) == pytest.approx(1.0, abs=1e-5)
@@ -125,10 +110,10 @@ def test_probabilities_of_a_bfloat16_model_are_float32_and_near_the_full_ones() 
 
 def test_an_answer_ends_where_it_should() -> None:
     parts, inputs = parts_of(small_vlm("llava")), prompt("llava")
-    tokens = generate(parts, inputs, ScalingVis(2.0), STEPS).tokens.tolist()
+    tokens = scaling.generate(parts, inputs, scaling.ScalingVis(2.0), STEPS).tokens.tolist()
     end = tokens[3]
     parts.model.generation_config.eos_token_id = end
-    ended = generate(parts, inputs, ScalingVis(2.0), STEPS).tokens.tolist()
+    ended = scaling.generate(parts, inputs, scaling.ScalingVis(2.0), STEPS).tokens.tolist()
     assert ended == tokens[: tokens.index(end) + 1]
 
 
@@ -182,7 +167,7 @@ def numberless_model() -> tuple[Parts, Inputs]:
 @pytest.mark.parametrize(("make", "words"), TABLES["models"])
 def test_models_whose_attention_cannot_be_scaled_are_refused(make: str, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        generate(*globals()[make](), ScalingVis(2.0))
+        scaling.generate(*globals()[make](), scaling.ScalingVis(2.0))
 
 
 @pytest.mark.parametrize(("told", "error", "words"), TABLES["ways to generate that cannot be"])
@@ -205,13 +190,13 @@ def test_ways_to_generate_without_a_way_back_are_refused(told: dict[str, Any] | 
 )
 def test_prompts_that_cannot_run_again_are_refused(change: Callable[[Inputs], Inputs], steps: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        generate(parts_of(small_vlm("llava")), change(prompt("llava")), ScalingVis(2.0), steps)
+        scaling.generate(parts_of(small_vlm("llava")), change(prompt("llava")), scaling.ScalingVis(2.0), steps)
 
 
 ALPHAS, LOW_ALPHAS, HIGH_ALPHAS = (0.0, 0.5, 0.8, 1.2, 1.5, 2.0), (0.5, 0.8), (1.2, 1.5, 2.0)
 """The published factors (arXiv 2503.01773)."""
 THRESHOLDS = [k / 100 for k in range(101)]
-SPLIT = CaseSplit(cases=100, seed=1)
+SPLIT = scaling.CaseSplit(cases=100, seed=1)
 NAMES = {"model": "llava-1.5-7b", "data": "on-left-right-under"}
 
 
@@ -222,23 +207,20 @@ def answers(seed: int = 0) -> tuple[list[float], dict[float, list[bool]]]:
     return rng.random(n).tolist(), {alpha: (rng.random(n) < 0.5).tolist() for alpha in ALPHAS}
 
 
-def right_with(settings: AdaptVis, confidences: list[float], correct: dict[float, list[bool]]) -> int:
+def right_with(settings: scaling.AdaptVis, confidences: list[float], correct: dict[float, list[bool]]) -> int:
     return sum(correct[settings.alpha_for(c)][i] for i, c in enumerate(confidences))
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def test_no_other_pair_or_threshold_is_right_more_often(seed: int) -> None:
-    assert (attention_scaling.ALPHAS, attention_scaling.LOW_ALPHAS, attention_scaling.HIGH_ALPHAS) == (
-        ALPHAS,
-        LOW_ALPHAS,
-        HIGH_ALPHAS,
-    )
+    for name in ("ALPHAS", "LOW_ALPHAS", "HIGH_ALPHAS"):
+        assert getattr(scaling, name) == globals()[name]
     confidences, correct = answers(seed)
-    tuned = tune_adaptive(SPLIT, confidences, correct, **NAMES).settings
-    every = (AdaptVis(*values) for values in itertools.product(LOW_ALPHAS, HIGH_ALPHAS, THRESHOLDS))
+    tuned = scaling.tune_adaptive(SPLIT, confidences, correct, **NAMES).settings
+    every = (scaling.AdaptVis(*values) for values in itertools.product(LOW_ALPHAS, HIGH_ALPHAS, THRESHOLDS))
     best = max(right_with(settings, confidences, correct) for settings in every)
     assert right_with(tuned, confidences, correct) == best
-    one = tune_scaling(SPLIT, correct)
+    one = scaling.tune_scaling(SPLIT, correct)
     assert sum(correct[one.alpha]) == max(sum(values) for values in correct.values())
 
 
@@ -247,34 +229,34 @@ def test_a_clear_border_is_found_in_its_middle_and_of_equals_the_least_change_is
     correct = {alpha: [False] * 20 for alpha in ALPHAS}
     correct[0.5] = [c < 0.4 for c in confidences]
     correct[1.5] = [c > 0.4 for c in confidences]
-    settings = tune_adaptive(SPLIT, confidences, correct, **NAMES).settings
+    settings = scaling.tune_adaptive(SPLIT, confidences, correct, **NAMES).settings
     assert (settings.alpha_low, settings.alpha_high) == (0.5, 1.5)
     assert settings.threshold == pytest.approx((0.21 + 0.60) / 2, abs=0.01)
     alike = {alpha: [True] * 20 for alpha in ALPHAS}
-    settings = tune_adaptive(SPLIT, [0.5] * 20, alike, **NAMES).settings
+    settings = scaling.tune_adaptive(SPLIT, [0.5] * 20, alike, **NAMES).settings
     assert (settings.alpha_low, settings.alpha_high) == (0.8, 1.2)
-    assert tune_scaling(SPLIT, alike) == ScalingVis(1.2)
-    rounded = AdaptVis(0.5, 1.5, 0.4)  # the confidence is rounded before it is compared
+    assert scaling.tune_scaling(SPLIT, alike) == scaling.ScalingVis(1.2)
+    rounded = scaling.AdaptVis(0.5, 1.5, 0.4)  # the confidence is rounded before it is compared
     assert [rounded.alpha_for(c) for c in (0.39, 0.394, 0.396, 0.4)] == [0.5, 0.5, 1.5, 1.5]
 
 
 def test_parts_share_no_case_and_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
-    split = CaseSplit(411, seed=1)
+    split = scaling.CaseSplit(411, seed=1)
     assert len(split.validation) == 82
     assert sorted({*split.validation, *split.test}) == list(range(411))
     assert len(split.test) == 411 - 82
-    assert CaseSplit(411, seed=1).validation == split.validation != CaseSplit(411, seed=2).validation
+    assert scaling.CaseSplit(411, seed=1).validation == split.validation != scaling.CaseSplit(411, seed=2).validation
     path = written(tmp_path / "a.json")
-    read = read_calibration(str(path))
+    read = scaling.read_calibration(str(path))
     assert read == tuned()
     assert read.settings_for(NAMES["model"]) == read.settings
     assert set(json.loads(path.read_text())) == {"model", "data", "n", "split", "alpha1", "alpha2", "beta"}
 
 
-def tuned(split: CaseSplit = SPLIT, change: dict[str, Any] | None = None) -> AdaptVisSettings:
+def tuned(split: scaling.CaseSplit = SPLIT, change: dict[str, Any] | None = None) -> scaling.AdaptVisSettings:
     confidences, correct = answers()
     given = {"confidences": confidences, "correct": correct, **(change or {})}
-    return tune_adaptive(split, given["confidences"], given["correct"], **NAMES)
+    return scaling.tune_adaptive(split, given["confidences"], given["correct"], **NAMES)
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -289,12 +271,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize(("told", "words"), TABLES["cannot be tuned"])
 def test_what_cannot_be_tuned_or_used_is_refused(told: list[Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        called(told, globals() | FUNCTIONS)
+        called(told, vars(scaling) | globals() | FUNCTIONS)
 
 
 def written(path: Path, **change: Any) -> Path:
     """A calibration file with some fields changed; None leaves one out."""
-    write_calibration(tuned(), str(path))
+    scaling.write_calibration(tuned(), str(path))
     values = {**json.loads(path.read_text()), **change}
     path.write_text(json.dumps({name: value for name, value in values.items() if value is not None}))
     return path
@@ -303,7 +285,7 @@ def written(path: Path, **change: Any) -> Path:
 @pytest.mark.parametrize(("change", "field"), TABLES["a file that is not as"])
 def test_a_file_that_is_not_as_documented_is_refused(change: dict[str, Any], field: str, tmp_path: Path) -> None:
     with pytest.raises(FileError) as raised:
-        read_calibration(written(tmp_path / "a.json", **change))
+        scaling.read_calibration(written(tmp_path / "a.json", **change))
     assert raised.value.field == field
 
 
@@ -312,6 +294,8 @@ def test_files_that_are_missing_no_json_or_cannot_be_written_are_refused(tmp_pat
         if content is not None:
             (tmp_path / name).write_text(content)
         with pytest.raises(FileError, match=words):
-            read_calibration(tmp_path / name)
+            scaling.read_calibration(tmp_path / name)
     with pytest.raises(FileError, match="writable location"):
-        write_calibration(AdaptVisSettings("a", "b", SPLIT, AdaptVis(0.5, 1.5, 0.4)), tmp_path / "1" / "b.json")
+        scaling.write_calibration(
+            scaling.AdaptVisSettings("a", "b", SPLIT, scaling.AdaptVis(0.5, 1.5, 0.4)), tmp_path / "1" / "b.json"
+        )

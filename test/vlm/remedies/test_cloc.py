@@ -79,9 +79,8 @@ def test_everything_but_the_encoder_is_fixed(kind: str) -> None:
 
 
 def test_the_naflex_class_cannot_be_used_in_llava() -> None:
-    vision = Siglip2VisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, num_patches=16, patch_size=8
-    )
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+    vision = Siglip2VisionConfig(**sizes, num_patches=16, patch_size=8)
     config = LlavaConfig(vision_config=vision, text_config=small_vlm("llava").config.text_config, image_token_id=IMAGE,
                          vision_feature_select_strategy="full")  # fmt: skip
     with pytest.raises(TypeError, match=r"pixel_attention_mask.*spatial_shapes"):
@@ -133,11 +132,8 @@ def image_features(model) -> torch.Tensor:  # noqa: ANN001
 )
 def test_the_projector_sees_chosen_layers_until_they_are_taken_off(layers: list[int], post_layernorm: bool) -> None:
     model = trained_for([0, 2, 3])
-    before, wanted, other = (
-        image_features(model),
-        projected(model, post_layernorm),
-        projected(model, not post_layernorm),
-    )
+    before, wanted = image_features(model), projected(model, post_layernorm)
+    other = projected(model, not post_layernorm)
     handle = put_layers(parts_of(model), layers, post_layernorm=post_layernorm, allow_untrained=True)
     assert torch.allclose(image_features(model), wanted, atol=1e-5)
     assert not torch.allclose(image_features(model), other, atol=1e-2)
@@ -206,33 +202,25 @@ def captions() -> torch.Tensor:
     return texts
 
 
-def by_loops(regions: np.ndarray, texts: np.ndarray, tau: float, conflict: float) -> float:
-    def sim(a: np.ndarray, b: np.ndarray) -> float:
-        return float(a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))
-
-    total, count = 0.0, len(regions)
-    for i in range(count):
-        others = [j for j in range(count) if j == i or sim(texts[i], texts[j]) <= conflict]
-        to_text = sum(math.exp(sim(regions[i], texts[j]) / tau) for j in others)
-        to_region = sum(math.exp(sim(regions[j], texts[i]) / tau) for j in others)
-        own = math.exp(sim(regions[i], texts[i]) / tau)
-        total -= (math.log(own / to_text) + math.log(own / to_region)) / 2
-    return total / count
-
-
 @pytest.mark.parametrize("conflict", [0.9, 2.0])
 def test_the_contrastive_loss_is_the_published_sum(conflict: float) -> None:
-    regions, texts = drawn(7, 5), captions()
-    found = cloc.region_text_loss(regions, texts, 0.2, conflict)
-    assert found.item() == pytest.approx(by_loops(regions.numpy(), texts.numpy(), 0.2, conflict), rel=1e-9)
+    def sim(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(a @ b / math.sqrt(a @ a) / math.sqrt(b @ b))
+
+    regions, texts, total = drawn(7, 5), captions(), 0.0
+    for i in range(7):
+        others = [j for j in range(7) if j == i or sim(texts[i], texts[j]) <= conflict]
+        to_text = sum(math.exp(sim(regions[i], texts[j]) / 0.2) for j in others)
+        to_region = sum(math.exp(sim(regions[j], texts[i]) / 0.2) for j in others)
+        own = math.exp(sim(regions[i], texts[i]) / 0.2)
+        total -= (math.log(own / to_text) + math.log(own / to_region)) / 2
+    assert cloc.region_text_loss(regions, texts, 0.2, conflict).item() == pytest.approx(total / 7, rel=1e-9)
 
 
 def test_captions_that_say_the_same_are_no_negatives_and_gradients_agree_with_finite_differences() -> None:
     regions, texts = drawn(7, 5), captions()
-    assert (
-        cloc.region_text_loss(regions, texts, 0.2).item()
-        < cloc.region_text_loss(regions, texts, 0.2, 2.0).item() - 0.01
-    )
+    apart, every = cloc.region_text_loss(regions, texts, 0.2), cloc.region_text_loss(regions, texts, 0.2, 2.0)
+    assert apart.item() < every.item() - 0.01
     alike = texts[[0, 6, 0]]
     assert cloc.region_text_loss(regions[:3], alike, 0.2).item() == 0.0
     regions, texts = drawn(7, 5).requires_grad_(True), captions().requires_grad_(True)
@@ -299,14 +287,10 @@ class Images:
         self.captions = torch.nn.functional.normalize(torch.randn(8, 16, generator=self.rng), dim=-1)
         self.seen, self.places = (torch.randn(count, width, generator=self.rng) for count in (8, 16))
 
-    def some(self, count: int) -> torch.Tensor:
-        """Numbers below `count`, different ones on each of 16 images."""
-        rows = [torch.randperm(count, generator=self.rng)[: self.objects] for _ in range(16)]
-        return torch.stack(rows)
-
     def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Tokens (16, 16, W), boxes (16, M, 4) of the things' cells, captions (16, M, 16)."""
-        kinds, cells = self.some(8), self.some(16)
+        kinds, cells = (torch.stack([torch.randperm(count, generator=self.rng)[: self.objects] for _ in range(16)])
+                        for count in (8, 16))  # fmt: skip
         tokens = self.places.repeat(16, 1, 1)
         tokens.scatter_add_(1, cells[..., None].expand(-1, -1, self.sizes[0]), self.seen[kinds])
         x, y = cells % 4, cells // 4

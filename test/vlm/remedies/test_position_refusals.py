@@ -22,6 +22,7 @@ from spatial_vlm_ros.vlm.remedies.positions import OWN, Positions, install, mark
 
 TABLES = tables(__file__)
 
+Told = dict[str, Any]
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}
 """Scaled frequencies."""
 
@@ -48,12 +49,7 @@ def test_sections_and_the_own_base_are_settled_and_scaled_frequencies_are_kept_b
 
 @pytest.mark.parametrize(("model", "settings", "table", "grid", "error", "reason"), TABLES["models"])
 def test_models_and_tables_that_do_not_fit_are_refused(
-    model: dict[str, Any],
-    settings: dict[str, Any],
-    table: list[int] | None,
-    grid: list[int] | None,
-    error: str,
-    reason: str,
+    model: Told, settings: Told, table: list[int] | None, grid: list[int] | None, error: str, reason: str
 ) -> None:
     parts = parts_of(small_vlm(**{"kind": "llava", **model}))
     told = {"table": LearnedPositions(*table)} if table else {"grid": tuple(grid)} if grid else {}
@@ -76,9 +72,8 @@ def test_axes_are_not_taken_away_unless_allowed(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_checkpoint_not_trained_with_a_scheme_is_refused(kind: str) -> None:
     parts = parts_of(small_vlm(kind))
-    assert trained_positions(parts).scheme == {"llava": "1d", "qwen3_vl": "mrope-interleaved"}.get(
-        kind, "mrope-chunked"
-    )
+    own = {"llava": "1d", "qwen3_vl": "mrope-interleaved"}.get(kind, "mrope-chunked")
+    assert trained_positions(parts).scheme == own
     other = "mrope-chunked" if kind == "qwen3_vl" else "mrope-interleaved"
     with pytest.raises(ModelError, match=r"not with positions .*allow_untrained=True"):
         install(parts, Positions(other))
@@ -110,11 +105,9 @@ def test_a_damaged_note_is_refused(noted: Any) -> None:
 
 def test_two_schemes_at_once_and_a_decoder_without_shared_frequencies_are_refused() -> None:
     parts = parts_of(small_vlm("llava"))
-    with (
-        install(parts, Positions("axial"), allow_untrained=True),
-        pytest.raises(ModelError, match="Remove that one first"),
-    ):
-        install(parts_of(parts.model), Positions("1d"))
+    first, second = install(parts, Positions("axial"), allow_untrained=True), parts_of(parts.model)
+    with first, pytest.raises(ModelError, match="Remove that one first"):
+        install(second, Positions("1d"))
     install(parts, Positions("1d")).remove()
     model = small_vlm("llava")
     model.model.language_model.rotary_emb = torch.nn.Identity()
@@ -122,7 +115,7 @@ def test_two_schemes_at_once_and_a_decoder_without_shared_frequencies_are_refuse
         install(parts_of(model), Positions("axial"), allow_untrained=True)
 
 
-def row(*tokens: int, images: int = 0) -> dict[str, Any]:
+def row(*tokens: int, images: int = 0) -> Told:
     ids = torch.tensor([tokens])
     return {"input_ids": ids, **({"pixel_values": torch.randn(images, 3, 32, 32)} if images else {})}
 
@@ -141,7 +134,7 @@ def row(*tokens: int, images: int = 0) -> dict[str, Any]:
 )
 @pytest.mark.parametrize("scheme", ["axial", "learned-absolute"])
 def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
-    given: Callable[[], dict[str, Any]], reason: str, generating: bool, scheme: str
+    given: Callable[[], Told], reason: str, generating: bool, scheme: str
 ) -> None:
     parts, computed = parts_of(small_vlm("llava")), []
     for part in (parts.vision, parts.language):
@@ -158,23 +151,11 @@ def test_a_prompt_that_cannot_be_placed_is_refused_before_anything_is_computed(
     [
         ("llava", None, lambda: row(1, *[IMAGE] * 8, 2, *[IMAGE] * 8, 3, images=1), "apart from each other"),
         ("llava", (3, 5), lambda: prompt("llava"), r"16. image tokens .* for grids \[\(3, 5\)\]"),
-        (
-            "qwen2_5_vl",
-            None,
-            lambda: {k: v for k, v in qwen_rows([(3, 4)], [(4, 4)]).items() if k != "mm_token_type_ids"},
-            "no mm_token_type_ids",
-        ),
-        (
-            "qwen2_5_vl",
-            None,
-            lambda: {"input_ids": torch.arange(5)[None], "video_grid_thw": torch.tensor([[1, 2, 2]])},
-            "a video",
-        ),
+        ("qwen2_5_vl", None, lambda: {**qwen_rows([(3, 4)], [(4, 4)]), "mm_token_type_ids": None}, "no mm_token_type"),
+        ("qwen2_5_vl", None, lambda: {**row(*range(5)), "video_grid_thw": torch.tensor([[1, 2, 2]])}, "a video"),
     ],
 )
-def test_tokens_that_fit_no_grid_are_refused(
-    kind: str, grid: tuple[int, int] | None, given: Callable[[], dict[str, Any]], reason: str
-) -> None:
+def test_tokens_that_fit_no_grid_are_refused(kind: str, grid: Any, given: Callable[[], Told], reason: str) -> None:
     parts = parts_of(small_vlm(kind))
     settings = Positions("axial") if kind == "llava" else Positions("mrope-interleaved", sections=(4, 2, 2))
     with install(parts, settings, grid=grid, allow_untrained=True), pytest.raises(InputError, match=reason):
@@ -200,10 +181,8 @@ def test_caches_that_do_not_fit_are_refused() -> None:
             cache.crop(-18)
             with pytest.raises(InputError, match="1 rows behind 10 tokens"):
                 parts.model(**token, **{argument: cache})
-        with (
-            install(parts, Positions("axial", "running"), allow_untrained=True),
-            pytest.raises(InputError, match="started without this scheme"),
-        ):
+        other = install(parts, Positions("axial", "running"), allow_untrained=True)
+        with other, pytest.raises(InputError, match="started without this scheme"):
             parts.model(**token, **{argument: cache})
 
 

@@ -42,25 +42,26 @@ def test_ids_are_those_of_the_published_classes(kind: str, left: bool) -> None:
     assert torch.equal(grid_ids(next_one, images), (next_one + deltas).expand(3, -1, -1))
 
 
-@pytest.mark.parametrize(("height", "width"), GRIDS)
+def places(following: str, before: int, grid: tuple[int, int], behind: int) -> list[tuple[int, ...]]:
+    """Time, row and column of a prompt's tokens, one by one."""
+    height, width = grid
+    found = [(i, i, i) for i in range(before)]
+    found += [(before, before + r, before + c) for r in range(height) for c in range(width)]
+    onward = before + (max(grid) if following == "grid" else height * width)
+    return found + [(onward + i,) * 3 for i in range(behind)]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("following", ["grid", "running"])
-def test_ids_are_those_counted_token_by_token(height: int, width: int, following: str) -> None:
-    before, behind = 3, 5
-    expected = [(i, i, i) for i in range(before)]
-    expected += [(before, before + r, before + c) for r in range(height) for c in range(width)]
-    onward = before + (max(height, width) if following == "grid" else height * width)
-    expected += [(onward + i,) * 3 for i in range(behind)]
-    running = torch.arange(before + height * width + behind)[None]
-    images = Images.at(torch.tensor([before]), [(height, width)])
+def test_ids_are_those_counted_token_by_token(grid: tuple[int, int], following: str) -> None:
+    expected = places(following, 3, grid, 5)
+    running = torch.arange(len(expected))[None]
+    images = Images.at(torch.tensor([3]), [grid])
     ids = grid_ids(running, images, following)
     assert ids[:, 0].T.tolist() == [list(place) for place in expected]
     parts = torch.cat([grid_ids(running[:, i : i + 1], images, following) for i in range(running.shape[1])], dim=2)
     assert torch.equal(parts, ids)
-
-
-def test_text_alone_is_a_line_on_every_axis() -> None:
-    running = torch.arange(7)[None]
-    assert grid_ids(running, None).tolist() == [[list(range(7))]] * 3
+    assert grid_ids(running, None).tolist() == [running.tolist()] * 3  # text alone is a line on every axis
     assert torch.equal(line_ids(grid_ids(running, None), None), running)
 
 
@@ -123,13 +124,8 @@ def counted(
     scheme: str, following: str, before: int, grid: tuple[int, int], behind: int, base: float = BASE
 ) -> np.ndarray:
     """(N, D/2) angles of a prompt, token by token and frequency by frequency."""
-    height, width = grid
-    places = [(i, i, i) for i in range(before)]
-    places += [(before, before + r, before + c) for r in range(height) for c in range(width)]
-    onward = before + (max(grid) if following == "grid" else height * width)
-    places += [(onward + i,) * 3 for i in range(behind)]
     half, out = SIZE // 2, []
-    for t, h, w in places:
+    for t, h, w in places(following, before, grid, behind):
         if scheme == "axial":
             out.append([(h if j < half // 2 else w) * base ** (-2 * (j % (half // 2)) / half) for j in range(half)])
             continue
@@ -176,9 +172,8 @@ def test_schemes_change_answers_and_leave_no_trace(scheme: str) -> None:
 
 def test_a_handle_that_nobody_keeps_stays() -> None:
     parts, given = parts_of(small_vlm("llava")), prompt("llava")
-    before, table = logits(parts, given), LearnedPositions(4, 4, 64)
-    torch.nn.init.normal_(table.table, generator=torch.Generator().manual_seed(0))
-    install(parts, Positions("learned-absolute"), table=table, allow_untrained=True)
+    before = logits(parts, given)
+    install(parts, Positions("learned-absolute"), table=filled(4, 4, 64), allow_untrained=True)
     gc.collect()
     assert not torch.allclose(logits(parts, given), before, atol=1e-2)
 
@@ -254,9 +249,7 @@ def test_positions_of_qwen_are_turned_in_the_other_published_way() -> None:
     model = small_vlm("qwen2_5_vl")
     parts, given = parts_of(model), qwen_rows([(3, 4), (0, 9)], [(4, 4), (2, 6)])
     config = small_vlm("qwen3_vl").config.text_config
-    ids, _ = model.model.get_rope_index(
-        **{name: given[name] for name in ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")}
-    )
+    ids, _ = model.model.get_rope_index(**{name: value for name, value in given.items() if name != "pixel_values"})
     cos, sin = Qwen3VLTextRotaryEmbedding(config)(torch.zeros(1), ids)
     settings = Positions("mrope-interleaved", sections=(4, 2, 2))
     with install(parts, settings, allow_untrained=True), turns_seen(parts) as seen:
@@ -293,10 +286,7 @@ def test_a_prefix_model_is_turned_from_where_it_counts() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_learned_table_is_added_to_the_image_tokens_alone(kind: str) -> None:
-    parts, given = parts_of(small_vlm(kind)), prompt(kind)
-    table = LearnedPositions(4, 4, 64)
-    torch.nn.init.normal_(table.table, generator=torch.Generator().manual_seed(0))
-    seen = []
+    parts, given, table, seen = parts_of(small_vlm(kind)), prompt(kind), filled(4, 4, 64), []
     parts.language.register_forward_pre_hook(
         lambda _m, _a, kw: seen.append((kw["inputs_embeds"], kw.get("deepstack_visual_embeds"))), with_kwargs=True
     )

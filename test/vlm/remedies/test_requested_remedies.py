@@ -39,9 +39,8 @@ def image_tokens(model, inputs) -> torch.Tensor:  # noqa: ANN001
 
 def test_the_published_normaliser_is_its_formula_with_a_learnt_gamma() -> None:
     for scale in (0.5, 1000.0):  # at first every token leaves with the published norm
-        lengths = norms.PublishedNorm(4096, norms.VICUNA_MEAN, norms.VICUNA_LARGEST)(
-            tokens(3, 7, 4096, scale=scale)
-        ).norm(dim=-1)
+        published = norms.PublishedNorm(4096, norms.VICUNA_MEAN, norms.VICUNA_LARGEST)
+        lengths = published(tokens(3, 7, 4096, scale=scale)).norm(dim=-1)
         assert lengths.flatten().tolist() == pytest.approx([1.0126] * 21, abs=1e-5)
     norm, y = norms.PublishedNorm(6, mean=0.5, largest=3.0), tokens(40, 6, scale=2.0)
     with torch.no_grad():
@@ -76,16 +75,14 @@ def test_a_dose_mixes_the_own_norm_with_the_mean_and_keeps_the_direction(dose: f
     assert torch.cosine_similarity(changed, y, dim=-1).tolist() == pytest.approx([1.0] * 9, abs=1e-5)
 
 
-@pytest.mark.parametrize("norm", [norms.PublishedNorm(64), norms.MeanNorm(0.83)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_normalised_without_overflow(norm: torch.nn.Module, dtype: torch.dtype) -> None:
+def test_half_precision_is_normalised_without_overflow(dtype: torch.dtype) -> None:
     y = tokens(4, 64, scale=9000.0).to(dtype)
     assert not bool(torch.isfinite(y.square().sum(-1)).all()) or dtype is torch.bfloat16
-    changed = norm(y)
-    assert changed.dtype is dtype
-    assert changed.float().norm(dim=-1).tolist() == pytest.approx(
-        [1.0126 if isinstance(norm, norms.PublishedNorm) else 0.83] * 4, rel=5e-3
-    )
+    for norm, length in ((norms.PublishedNorm(64), 1.0126), (norms.MeanNorm(0.83), 0.83)):
+        changed = norm(y)
+        assert changed.dtype is dtype
+        assert changed.float().norm(dim=-1).tolist() == pytest.approx([length] * 4, rel=5e-3)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "paligemma"])
@@ -191,9 +188,8 @@ def offset(pin: Pin) -> np.ndarray:
 
 def projected(model, inputs) -> torch.Tensor:  # noqa: ANN001
     seen = []
-    handle = model.model.multi_modal_projector.linear_1.register_forward_pre_hook(
-        lambda _m, given: seen.append(given[0])
-    )
+    first = model.model.multi_modal_projector.linear_1
+    handle = first.register_forward_pre_hook(lambda _m, given: seen.append(given[0]))
     with torch.no_grad():
         model(**inputs)
     handle.remove()
@@ -229,10 +225,8 @@ def test_patch_tokens_are_moved_by_it_until_it_is_taken_off() -> None:
 def test_offsets_go_to_each_of_several_layers_and_a_class_token_stays_as_it_is() -> None:
     from transformers import LlavaForConditionalGeneration
 
-    from spatial_vlm_ros.vlm.remedies.features import multilayer_config
-
     torch.manual_seed(0)
-    model = LlavaForConditionalGeneration(multilayer_config(small_vlm("llava").config, [1, 3])).eval()
+    model = LlavaForConditionalGeneration(features.multilayer_config(small_vlm("llava").config, [1, 3])).eval()
     inputs, pin = prompt("llava"), pin_of()
     before = projected(model, inputs)
     put_pin(parts_of(model), pin, allow_untrained=True)
