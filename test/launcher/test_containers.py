@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files for containers and their workflow, which were not run: what they name exists, and they keep the rules.
-
-Where hadolint is installed it reads the Dockerfiles, too (2.15.1 had nothing to say).
-"""
+"""The files for containers and their workflow, which were not run: what they name exists, and they keep the rules."""
 
 import re
 import shlex
@@ -33,10 +30,7 @@ def instructions(path: Path) -> list[tuple[str, str]]:
     return [(word, rest.strip()) for word, _, rest in (line.partition(" ") for line in lines if line.strip())]
 
 
-@pytest.fixture(params=DOCKERFILES, ids=lambda path: str(path.stem))
-def dockerfile(request: pytest.FixtureRequest) -> Path:
-    path: Path = request.param
-    return path
+each_file = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: str(path.stem))
 
 
 def test_the_page_and_the_first_comment_of_each_file_say_that_it_was_not_run() -> None:
@@ -47,6 +41,7 @@ def test_the_page_and_the_first_comment_of_each_file_say_that_it_was_not_run() -
         assert str(path.relative_to(ROOT)) in PAGE
 
 
+@each_file
 def test_the_base_has_a_tag_of_its_own_stages_build_on_it_and_both_packages_are_built(dockerfile: Path) -> None:
     stages: list[str] = []
     for word, rest in instructions(dockerfile):
@@ -62,6 +57,7 @@ def test_the_base_has_a_tag_of_its_own_stages_build_on_it_and_both_packages_are_
     assert any(word == "RUN" and "colcon build" in rest and command in rest for word, rest in instructions(dockerfile))
 
 
+@each_file
 def test_nothing_runs_as_root_and_no_layer_keeps_what_only_a_build_needs(dockerfile: Path) -> None:
     found = instructions(dockerfile)
     last = [word for word, _ in found]
@@ -99,14 +95,9 @@ def test_what_is_copied_and_all_that_setup_installs_is_sent_to_the_builder() -> 
     assert {"spatial_vlm_lab", "spatial_vlm_ros", *names} <= kept
 
 
-def test_the_command_of_the_jetson_starts_a_launch_file_with_its_arguments() -> None:
-    (command,) = (rest for word, rest in instructions(ROOT / "docker" / "jetson.Dockerfile") if word == "CMD")
-    launched(yaml.safe_load(command))
-
-
-def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
-    if shutil.which("hadolint") is None:
-        pytest.skip("hadolint is not installed: the Dockerfiles are not linted")
+@each_file
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed: the files are not linted")
+def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:  # 2.15.1 had not
     done = subprocess.run(["hadolint", str(dockerfile)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -133,7 +124,9 @@ def test_gazebo_the_resolver_and_the_question_share_one_machine_and_have_no_righ
     assert services["ask"]["profiles"] == ["check"]  # `up` does not start it
 
 
-def test_the_services_start_what_there_is() -> None:
+def test_the_services_and_the_jetson_start_what_there_is() -> None:
+    (command,) = (rest for word, rest in instructions(ROOT / "docker" / "jetson.Dockerfile") if word == "CMD")
+    launched(yaml.safe_load(command))
     gazebo, resolver, ask = (COMPOSE["services"][name]["command"] for name in ("gazebo", "resolver", "ask"))
     assert gazebo[:5] == ["gz", "sim", "-s", "-r", "--headless-rendering"]
     world = gazebo[5].removeprefix(SHARE)

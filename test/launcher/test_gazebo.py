@@ -3,7 +3,6 @@
 
 import math
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -110,16 +109,12 @@ def test_mass_properties_of_known_bodies() -> None:
         mass_properties([Mesh(moved.vertices, moved.faces[:, ::-1])], 1.0)
 
 
-def test_the_transform_of_the_camera_is_that_of_the_optical_frame() -> None:
+def test_the_camera_is_the_optical_frame_and_sees_the_cup_in_the_middle_by_its_lens() -> None:
     mount, expected = gazebo.camera_mount(WORLD), demo_camera()
     assert mount.child == expected.child
     assert mount.position == pytest.approx(expected.translation, abs=1e-5)
-    assert matrix_from_quaternion_xyzw(mount.orientation) == pytest.approx(expected.rotation, abs=1e-4)
-
-
-def test_the_cup_is_seen_in_the_middle_by_that_transform_and_that_lens() -> None:
-    mount = gazebo.camera_mount(WORLD)
     rotation = matrix_from_quaternion_xyzw(mount.orientation)
+    assert rotation == pytest.approx(expected.rotation, abs=1e-4)
     sensor = TREE.find(".//sensor[@type='rgbd_camera']")
     width, height = numbers(sensor, "camera/image/width")[0], numbers(sensor, "camera/image/height")[0]
     assert (width, height) == (VGA.width, VGA.height)
@@ -135,32 +130,24 @@ def test_the_cup_is_seen_in_the_middle_by_that_transform_and_that_lens() -> None
 
 
 def test_any_pose_along_model_link_and_sensor_is_chained(tmp_path: Path) -> None:
-    poses = {
-        "model": (1.0, 2.0, 3.0, 0.1, -0.4, 2.0), "link": (0.1, 0.0, 0.2, 0.0, 0.5, 0.0),
-        "sensor": (0.0, 0.3, 0.0, -1.0, 0.0, 0.2),
-    }  # fmt: skip
-    model, link, sensor = (f"<pose>{' '.join(map(str, pose))}</pose>" for pose in poses.values())
+    poses = ((1.0, 2.0, 3.0, 0.1, -0.4, 2.0), (0.1, 0.0, 0.2, 0.0, 0.5, 0.0), (0.0, 0.3, 0.0, -1.0, 0.0, 0.2))
+    model, link, sensor = (f"<pose>{' '.join(map(str, pose))}</pose>" for pose in poses)
     named = "<gz_frame_id>eye</gz_frame_id>"
+    camera = f"<sensor name='s' type='rgbd_camera'>{sensor}{named}</sensor>"
+    whole = f"<world name='w'><model name='m'>{model}<link name='l'>{link}{camera}</link></model></world>"
     path = tmp_path / "w.sdf"
-    path.write_text(
-        f"<sdf version='1.9'><world name='w'><model name='m'>{model}<link name='l'>{link}"
-        f"<sensor name='s' type='rgbd_camera'>{sensor}{named}</sensor></link></model></world></sdf>"
-    )
+    path.write_text(f"<sdf version='1.9'>{whole}</sdf>")
     matrix = np.eye(4)
-    for pose in poses.values():
-        matrix = matrix @ homogeneous(pose)
+    for pose in poses:
+        step = np.eye(4)
+        step[:3, :3], step[:3, 3] = Rotation.from_euler("xyz", pose[3:]).as_matrix(), pose[:3]
+        matrix = matrix @ step
     mount = gazebo.camera_mount(path)
     assert mount.position == pytest.approx(matrix[:3, 3])
     axes = matrix_from_quaternion_xyzw(mount.orientation)
     assert axes[:, 2] == pytest.approx(matrix[:3, 0])  # it looks along the body's x
     assert axes[:, 0] == pytest.approx(-matrix[:3, 1])
     assert axes[:, 1] == pytest.approx(-matrix[:3, 2])
-
-
-def homogeneous(pose: Any) -> Any:
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = Rotation.from_euler("xyz", pose[3:]).as_matrix(), pose[:3]
-    return matrix
 
 
 @pytest.mark.parametrize(
@@ -213,10 +200,7 @@ def test_the_launch_file_starts_gazebo_its_bridge_and_the_camera_s_transform_bes
     assert float(words[words.index("--z") + 1]) == pytest.approx(0.6)
     turn = [float(words[words.index(name) + 1]) for name in ("--qx", "--qy", "--qz", "--qw")]
     assert matrix_from_quaternion_xyzw(tuple(turn)) == pytest.approx(demo_camera().rotation, abs=1e-4)
-
-
-def test_a_server_that_runs_already_is_not_started_and_the_base_frame_that_is_said_carries_the_camera() -> None:
-    given = {"server": "false", "base_frame": "world"}
+    given = {"server": "false", "base_frame": "world"}  # a server runs already
     processes = plan.plan(ROOT / "launch" / "gazebo.launch.py", given)
     assert [p.executable for p in processes] == ["resolver", "parameter_bridge", "static_transform_publisher"]
     words = processes[-1].arguments

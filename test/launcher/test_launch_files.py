@@ -161,11 +161,8 @@ def test_another_arm_has_its_own_frame_urdf_and_gripper() -> None:
 
 
 def test_all_parameters_of_the_players_are_arguments() -> None:
-    for name, config in (
-        ("sim", configs.PlayerConfig()),
-        ("replay", configs.BagConfig()),
-        ("sim_arm", configs.SimArmConfig()),
-    ):
+    players = {"sim": configs.PlayerConfig, "replay": configs.BagConfig, "sim_arm": configs.SimArmConfig}
+    for name, config in players.items():
         names = {argument.name for argument in plan.arguments_of(FILES[name])}
         assert {f.name for f in dataclasses.fields(config)} - {"clock"} <= names
 
@@ -206,11 +203,21 @@ def test_every_argument_is_described_is_in_the_document_and_its_default_is_one_o
         assert f"`{camera}`" in text
 
 
-def test_a_preset_is_a_launch_file_or_a_camera() -> None:
+def test_a_preset_is_a_launch_file_or_a_camera_or_a_file_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("topics: {rgb/image: '/{camera_name}/rgb'}\nparameters: {rectified: true}\n")
+    (resolver,) = planned("spatial_vlm", camera_file=str(own), camera_name="wrist")
+    assert dict(resolver.remappings)["rgb/image"] == "/wrist/rgb"
+    assert resolver.parameters == {"rectified": True}
     assert plan.launch_file(ROOT, "sim-arm", CAMERAS) == (FILES["sim_arm"], {})
     assert plan.launch_file(ROOT, "zed", CAMERAS) == (FILES["spatial_vlm"], {"camera": "zed"})
     with pytest.raises(UnknownNameError, match=r"preset 'robot'.*pick, replay, sim, sim_arm, spatial_vlm.*realsense"):
         plan.launch_file(ROOT, "robot", CAMERAS)
+
+
+NO_FILES = (
+    ("nowhere.yaml", r"^nowhere\.yaml: no such file.*Pass params_file:=FILE"), (str(ROOT), "not a regular file"),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -221,14 +228,7 @@ def test_a_preset_is_a_launch_file_or_a_camera() -> None:
         ("sim", {"width": "wide"}, InputError, r"argument width: 'wide'. Expected a whole number"),
         ("replay", {"rate": "fast"}, InputError, r"argument rate: 'fast'. Expected a number"),
         ("replay", {"bag": None}, InputError, r"argument bag: no value.*Add bag:="),
-        *(
-            (name, {"params_file": file}, FileError, said)
-            for name in FILES
-            for file, said in (
-                ("nowhere.yaml", r"^nowhere\.yaml: no such file.*Pass params_file:=FILE"),
-                (str(ROOT), "not a regular file"),
-            )
-        ),
+        *((name, {"params_file": file}, FileError, said) for name in FILES for file, said in NO_FILES),
     ],
 )
 def test_arguments_that_cannot_be_are_refused_before_there_is_a_node(
@@ -273,9 +273,7 @@ def test_parameters_are_written_for_the_nodes_own_name_with_their_types(tmp_path
     written = yaml.safe_load(Path(words[words.index("--params-file") + 1]).read_text())
     assert written == {"/left/frame_player": {"ros__parameters": values}}
     assert '"rate": 10.0' in (tmp_path / "left.frame_player.yaml").read_text()
-
-
-def test_a_printed_command_can_be_read_and_run_by_hand() -> None:
+    # a printed command can be read and run by hand
     process = stand_in.Process(plan.PACKAGE, "frame_player", "frame_player", parameters={"world": "7", "clock": False})
     assert plan.command(process).words[-4:] == ("-p", 'world:="7"', "-p", "clock:=false")
 
@@ -301,14 +299,6 @@ def test_compressed_images_are_remapped_with_their_image_and_the_drivers_names_c
     assert said["rgb/image"] == "/left/d435/color/image_raw"
     without = dict(planned("spatial_vlm", camera="realsense", camera_namespace="/")[0].remappings)
     assert without["rgb/image"] == "/camera/color/image_raw"
-
-
-def test_a_preset_of_ones_own_is_used_in_place_of_ours(tmp_path: Path) -> None:
-    own = tmp_path / "own.yaml"
-    own.write_text("topics: {rgb/image: '/{camera_name}/rgb'}\nparameters: {rectified: true}\n")
-    (resolver,) = planned("spatial_vlm", camera_file=str(own), camera_name="wrist")
-    assert dict(resolver.remappings)["rgb/image"] == "/wrist/rgb"
-    assert resolver.parameters == {"rectified": True}
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,10 @@ def programs(*entries: tuple[Any, ...], delay: float = 0.05) -> tuple[str, str]:
     return "-c", DRIVER.format(programs=whole, delay=delay)
 
 
-def hears_all(started: Any, graph: Any) -> None:
-    """Wait until the resolver says that all streams and transforms are there."""
+def answers(started: Any, graph: Any) -> Any:
+    """What the resolver of a launch file says once it is up and all streams and transforms are there."""
+    graph.until(graph.client.server_is_ready, "the action server is there")
+    started.says("resolver is active")
     said: list[DiagnosticArray] = []
     graph.node.create_subscription(DiagnosticArray, "/diagnostics", said.append, 10)
 
@@ -57,13 +59,6 @@ def hears_all(started: Any, graph: Any) -> None:
         return "all streams are arriving" in words and all(entry.level == DiagnosticStatus.OK for entry in status)
 
     started.until(well, "all streams are arriving")
-
-
-def answers(started: Any, graph: Any) -> Any:
-    """What the resolver of a launch file says once it is up."""
-    graph.until(graph.client.server_is_ready, "the action server is there")
-    started.says("resolver is active")
-    hears_all(started, graph)
     goal = graph.send_goal(SENTENCE)
     started.until(lambda: goal.result is not None, "the result is there")
     return goal

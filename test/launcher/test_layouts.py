@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layouts for RViz and Foxglove have the form that these programs read, and fit the node, as all shipped files do.
+"""Layouts for RViz and Foxglove, neither of which is run, have the form that their sources read, and fit the node.
 
-Neither program is run. What they read, by file and line:
-RViz 2: ros2/rviz at f7112b1 (14.3.1). Foxglove's own reader is closed; lichtblick-suite/lichtblick at 66adecb is the
-open continuation of Foxglove Studio, whose layouts both open.
+RViz 2: ros2/rviz at f7112b1 (14.3.1). Foxglove: its open continuation, lichtblick-suite/lichtblick at 66adecb.
 """
 
 import json

@@ -100,20 +100,18 @@ def test_the_robotiq_has_the_widths_that_were_computed() -> None:
 
 
 def test_resolver_and_gate_stand_in_the_robots_frame_unless_another_is_said() -> None:
-    for robot, said, frame in (
-        ("panda", {}, "panda_link0"),
-        ("fr3", {}, "fr3_link0"),
-        ("ur5e_robotiq", {}, "base_link"),
-        ("ur5e_robotiq", {"base_frame": "world"}, "world"),
-    ):
+    own = [(robot, {}, frame) for robot, frame in (("panda", "panda_link0"), ("fr3", "fr3_link0"))]
+    ur5e = [("ur5e_robotiq", {}, "base_link"), ("ur5e_robotiq", {"base_frame": "world"}, "world")]
+    for robot, said, frame in (*own, *ur5e):
         nodes = planned(robot=robot, camera="realsense", **said)
         assert nodes["resolver"].parameters["base_frame"] == frame
         assert nodes["planner_gate"].parameters["motion.planning_frame"] == frame
         assert dict(nodes["resolver"].remappings)["rgb/image"] == "/camera/camera/color/image_raw"
 
 
-def test_nothing_moves_and_nothing_fast_unless_that_is_said() -> None:
-    assert planned(robot="panda")["planner_gate"].parameters["plan_only"] is True
+def test_nothing_moves_and_nothing_fast_unless_that_is_said_and_the_way_can_be_watched() -> None:
+    gate = planned(robot="panda", watch_depth="/depth", watch_silence="1.0")["planner_gate"]
+    assert {"plan_only": True, "watch_depth": "/depth", "watch_silence": 1.0}.items() <= gate.parameters.items()
     gate = planned(robot="fr3", plan_only="false", velocity_scaling="0.3")["planner_gate"]
     said = {"plan_only": False, "motion.velocity_scaling": 0.3, "motion.acceleration_scaling": 0.1}
     assert said.items() <= gate.parameters.items()
@@ -147,18 +145,10 @@ def test_arguments_that_cannot_be_are_refused(given: dict[str, str], error: str,
 def test_a_preset_of_ones_own_is_used_by_its_path(tmp_path: Path) -> None:
     path = written(tmp_path, {"parameters": {"motion": {"group": "left_arm"}}})
     assert planned(robot=str(path))["planner_gate"].parameters["motion.group"] == "left_arm"
+    preset = robot_from("bare", {**yaml.safe_load(path.read_text()), "parameters": {}, "planners": {"moveit": {}}})
+    assert preset.values("moveit") == {}
     with pytest.raises(FileError, match=r"gone\.yaml: no such file.*or one of: fr3, panda"):
         planned(robot=str(tmp_path / "gone.yaml"))
-
-
-@pytest.mark.parametrize(("change", "planner", "said"), rows(__file__, "presets_refused"))
-def test_a_preset_that_cannot_be_used_says_why(tmp_path: Path, change: Any, planner: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        planned(robot=str(written(tmp_path, change)), planner=planner)
-
-
-def test_a_file_of_another_form_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
     path.write_text("- panda\n")
     with pytest.raises(InputError, match=r"robot mine: .*names with values"):
         planned(robot=str(path))
@@ -167,10 +157,10 @@ def test_a_file_of_another_form_is_named(tmp_path: Path) -> None:
         planned(robot=str(path))
 
 
-def test_a_robot_may_have_no_parameters(tmp_path: Path) -> None:
-    path = written(tmp_path, {"planners": {"built-in": None}})
-    preset = robot_from("bare", {**yaml.safe_load(path.read_text()), "parameters": {}, "planners": {"moveit": {}}})
-    assert preset.values("moveit") == {}
+@pytest.mark.parametrize(("change", "planner", "said"), rows(__file__, "presets_refused"))
+def test_a_preset_that_cannot_be_used_says_why(tmp_path: Path, change: Any, planner: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        planned(robot=str(written(tmp_path, change)), planner=planner)
 
 
 def test_the_robot_that_the_camera_sees_is_the_one_that_the_driver_tells() -> None:
@@ -184,11 +174,6 @@ def test_the_robot_that_the_camera_sees_is_the_one_that_the_driver_tells() -> No
         assert told == [resolver, gate]
 
 
-def test_the_way_of_a_real_arm_can_be_watched() -> None:
-    gate = planned(robot="panda", watch_depth="/depth", watch_silence="1.0")["planner_gate"]
-    assert (gate.parameters["watch_depth"], gate.parameters["watch_silence"]) == ("/depth", 1.0)
-
-
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_fingers_close_along_y_of_the_tip_whoever_plans(robot: str) -> None:
     """The gripper hangs on the flange one way: both planners have to know the same."""
@@ -199,29 +184,20 @@ def test_fingers_close_along_y_of_the_tip_whoever_plans(robot: str) -> None:
         pytest.skip(f"{robot}: the URDF is the integrator's")
     model = served_arm(ArmPlannerConfig(**given)).model
     flange = {"panda": "panda_link8", "ur5e": "tool0"}[given["arm"]]
+
+    def flange_T(link: str, *opening: float) -> Any:
+        data = model.model.createData()
+        pin.framesForwardKinematics(model.model, data, model.configuration(*opening))
+        return data.oMf[model.model.getFrameId(flange)].inverse() * data.oMf[model.model.getFrameId(link)]
+
+    finger = next(name for name in model.hand_links if "finger" in name)
+    closed, opened = (np.array(flange_T(finger, opening).translation) for opening in (0.0, model.widest))
+    along = (opened - closed) / np.linalg.norm(opened - closed)
     for planner in ("moveit", "built-in"):
         config = preset.planning(planner)
         tip = config.motion.tip_link
         yaw = math.radians(config.gripper.tip_yaw_deg)
-        data = model.model.createData()
-        pin.framesForwardKinematics(model.model, data, model.configuration())
-        flange_T_tip = data.oMf[model.model.getFrameId(flange)].inverse() * data.oMf[model.model.getFrameId(tip)]
         own = np.array([-math.sin(yaw), math.cos(yaw), 0.0])  # y of the tip in the flange
-        y = own if config.motion.at_flange else flange_T_tip.rotation[:, 1]
+        y = own if config.motion.at_flange else flange_T(tip).rotation[:, 1]
         assert abs(float(y @ own)) > 0.99, f"{planner}: {tip} is not turned as tip_yaw_deg says"
-        along = _closing(pin, model, flange)
         assert abs(float(along @ y)) > 0.99, f"{planner}: fingers close along {along.round(2)} of {flange}, not {y}"
-
-
-def _closing(pin: Any, model: Any, flange: str) -> Any:
-    """(3,) unit vector in the flange along which a finger moves while the gripper closes."""
-    names = [name for name in model.hand_links if "finger" in name]
-    at = []
-    for opening in (0.0, model.widest):
-        data = model.model.createData()
-        pin.framesForwardKinematics(model.model, data, model.configuration(opening))
-        flange_T_finger = (
-            data.oMf[model.model.getFrameId(flange)].inverse() * data.oMf[model.model.getFrameId(names[0])]
-        )
-        at.append(np.array(flange_T_finger.translation))
-    return (at[1] - at[0]) / np.linalg.norm(at[1] - at[0])

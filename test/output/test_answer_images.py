@@ -242,13 +242,10 @@ def test_with_room_every_label_stands_by_its_object() -> None:
         assert distance(np.array([place]), obj)[0] <= 6
 
 
-def test_a_label_without_room_is_left_out() -> None:
+def test_a_label_without_room_is_left_out_and_one_rather_goes_away_than_hides_an_object() -> None:
     assert place_labels([LabelRequest((80, 20), (10.0, 10.0, 50.0, 50.0))], AREA, [AREA]) == [None]
     far = LabelRequest((80, 20), (0.0, 0.0, 10.0, 10.0), farthest=20.0)
     assert place_labels([far], AREA, [(0.0, 0.0, 200.0, 200.0)]) == [None]
-
-
-def test_a_label_rather_goes_away_than_hides_an_object() -> None:
     around = [(0.0, 0.0, 300.0, 190.0), (0.0, 240.0, 300.0, 480.0), (0.0, 190.0, 200.0, 240.0)]
     request = LabelRequest((60, 20), (200.0, 190.0, 240.0, 240.0))
     (place,) = place_labels([request], AREA, [request.names], around)
@@ -305,9 +302,7 @@ def test_a_scene_is_written_and_read_back_without_a_display(tmp_path: Path, monk
         scene_3d.write_ply(tmp_path / "deep", made())
 
 
-def test_without_open3d_a_scene_is_written_and_who_shows_it_is_told_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_open3d_a_scene_is_written_and_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "open3d", None)
     scene_3d.write_ply(tmp_path / "scene.ply", made())
     header, _, body = (tmp_path / "scene.ply").read_bytes().partition(b"end_header\n")

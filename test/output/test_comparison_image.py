@@ -24,26 +24,18 @@ from spatial_vlm_ros.types import (
 
 WORDS = "the chick behind the cup"
 ANSWERED = answered(WORDS)
-OBJECTS = (
-    ComparedObject("bonnet", "chick", "candidate", 1.05),
-    ComparedObject("ribbon", "chick", "candidate", 0.7),
-    ComparedObject("cup", "cup", "anchor", None),
-)
-RELATIONS = (
-    ComparedRelation("behind", "bonnet", "cup", negated=False),
-    ComparedRelation("behind", "ribbon", "cup", negated=False),
-)
-MEASURED = ComparedRow(
-    "measurement", "measurement", "", (RelationOpinion(1.0), RelationOpinion(0.0)), "bonnet", 1.0, Status.OK, right=True
-)
+CHICKS = (ComparedObject(id_, "chick", "candidate", away) for id_, away in (("bonnet", 1.05), ("ribbon", 0.7)))
+OBJECTS = (*CHICKS, ComparedObject("cup", "cup", "anchor", None))
+RELATIONS = tuple(ComparedRelation("behind", id_, "cup", negated=False) for id_ in ("bonnet", "ribbon"))
+CERTAIN = (RelationOpinion(1.0), RelationOpinion(0.0))
+MEASURED = ComparedRow("measurement", "measurement", "", CERTAIN, "bonnet", 1.0, Status.OK, right=True)
 MODEL = ComparedRow(
     "model", "qwen", "", (RelationOpinion(0.1, 0.2, True), RelationOpinion(None, None, False)), "ribbon", 0.9,
     agrees=False, right=False, questions=4, ms=12.0,
 )  # fmt: skip
 REMEDY = dataclasses.replace(MODEL, by="remedy", options="attention=1.2", chosen_id="bonnet", agrees=True, right=True)
-FUSED = ComparedRow(
-    "fused", "qwen", "", MEASURED.opinions, None, None, Status.LOW_CONFIDENCE, "doubted", "it leaves it unclear"
-)
+UNCLEAR = (Status.LOW_CONFIDENCE, "doubted", "it leaves it unclear")
+FUSED = ComparedRow("fused", "qwen", "", CERTAIN, None, None, *UNCLEAR)
 COMPARISON = RelationComparison("f1", WORDS, OBJECTS, RELATIONS, (MEASURED, MODEL, FUSED), expected_ids=("bonnet",))
 
 
@@ -104,9 +96,8 @@ def test_photographs_of_any_shape_are_shown_whole(shape: tuple[int, int]) -> Non
 
 def test_words_of_cells() -> None:
     denied = dataclasses.replace(RELATIONS[1], negated=True)
-    assert heads_of(dataclasses.replace(COMPARISON, relations=(RELATIONS[0], denied)), 2) == [
-        "", "chick bonnet behind cup?", "chick ribbon behind cup? (said: not)", "chooses", "truth",
-    ]  # fmt: skip
+    heads = heads_of(dataclasses.replace(COMPARISON, relations=(RELATIONS[0], denied)), 2)
+    assert heads == ["", "chick bonnet behind cup?", "chick ribbon behind cup? (said: not)", "chooses", "truth"]
     unsure = dataclasses.replace(FUSED, opinions=(RelationOpinion(None), RelationOpinion(0.999)))
     failed = ComparedRow("model", "m", failed=True)
     assert [cells_of(row, COMPARISON, 2) for row in (MEASURED, MODEL, REMEDY, unsure, failed)] == [

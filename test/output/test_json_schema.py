@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from chicks import BEHIND, OBSERVED, resolved
 
-from spatial_vlm_ros import Resolver, parse
+from spatial_vlm_ros import Resolver, parse, types
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.output.json_schema import (
     as_json,
@@ -20,28 +20,6 @@ from spatial_vlm_ros.output.json_schema import (
 )
 from spatial_vlm_ros.resolver import phrases_of
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.types import (
-    Candidate,
-    ClauseMeasurement,
-    ClauseState,
-    Destination,
-    Distance,
-    FrameOfReference,
-    GraspHint,
-    HiddenRegion,
-    NounPhrase,
-    OfferedAnswer,
-    Ordinal,
-    Place,
-    Pose,
-    RelationClause,
-    Resolution,
-    SpatialQuery,
-    Status,
-    Step,
-    Target,
-    UpSource,
-)
 
 SENTENCES = (
     BEHIND, "the second chick from the left", "the chick", "the duck", "the chick left of the box",
@@ -85,30 +63,31 @@ def test_a_query_has_the_fields_that_programs_rely_on() -> None:
     assert {"relation", "anchors", "frame", "negated"} <= set(target["relations"][0])
 
 
-POSE = Pose("base_link", (0.1, 0.25, 0.3), (0.0, 0.0, 0.0, 1.0))
-MUGS = tuple(
-    Target(id_, "mug", POSE, (0.1, 0.2, 0.3), (0.08, 0.07, 0.1), (1e-6,) * 36, False, GraspHint(None, 0.07), 0.9, True)
-    for id_ in ("d0", "d1")
-)
-SPOTS = Place(POSE, "d2", "d3", 0.02, 0.05, 0.01, 0.97), Place(POSE, "support", stability_m=None, probability=0.9)
-SHELF = NounPhrase("shelf", superlative="highest", frame=FrameOfReference.OBJECT)
-FAR = Distance(0.2, "at least")
-NOT_BEHIND = RelationClause("behind", (SHELF,), FrameOfReference.SPEAKER, negated=True, distance=FAR)
-CUP = NounPhrase("mug", ("red",), 2, None, Ordinal(2, "left"), (NOT_BEHIND,), choice="any")
-THERE = Destination("left of", (SHELF,), FrameOfReference.WORLD, Distance(0.1))
-QUERY = SpatialQuery("words", "place", CUP, THERE, 2, 0.75, (Step("open", SHELF), Step("place", CUP, THERE)))
-CLAUSE = ClauseMeasurement("behind", ("d2", "d3"), None, ClauseState.UNCLEAR, 0.5)
-EVERYTHING = Resolution(
-    "words", Status.OK, "both", target=MUGS[0], place=SPOTS[0], candidates=(Candidate("d0", "mug", 0.9, (CLAUSE,)),),
-    frame_of_reference=FrameOfReference.SPEAKER, up_from=UpSource.TF, question="Which?", dialogue_id="abc",
-    hidden_regions=(HiddenRegion("d2", (0.1, 0.2, 0.3), (0.1, 0.1, 0.1), "base_link"),), confidence=0.9, query=QUERY,
-    stamp_ns=7, frame="f01", ms=1.5, timings_ms={"parse": 0.5}, targets=MUGS, places=SPOTS,
-    answers=(OfferedAnswer("the left one", ("d0",)), OfferedAnswer("the mugs", ("d0", "d1"))),
+POSE = types.Pose("base_link", (0.1, 0.25, 0.3), (0.0, 0.0, 0.0, 1.0))
+MEASURED = ((0.1, 0.2, 0.3), (0.08, 0.07, 0.1), (1e-6,) * 36, False, types.GraspHint(None, 0.07), 0.9, True)
+MUGS = tuple(types.Target(id_, "mug", POSE, *MEASURED) for id_ in ("d0", "d1"))
+BESIDE = types.Place(POSE, "support", stability_m=None, probability=0.9)
+SPOTS = (types.Place(POSE, "d2", "d3", 0.02, 0.05, 0.01, 0.97), BESIDE)
+SHELF = types.NounPhrase("shelf", superlative="highest", frame=types.FrameOfReference.OBJECT)
+FAR = types.Distance(0.2, "at least")
+NOT_BEHIND = types.RelationClause("behind", (SHELF,), types.FrameOfReference.SPEAKER, negated=True, distance=FAR)
+CUP = types.NounPhrase("mug", ("red",), 2, None, types.Ordinal(2, "left"), (NOT_BEHIND,), choice="any")
+THERE = types.Destination("left of", (SHELF,), types.FrameOfReference.WORLD, types.Distance(0.1))
+STEPS = (types.Step("open", SHELF), types.Step("place", CUP, THERE))
+QUERY = types.SpatialQuery("words", "place", CUP, THERE, 2, 0.75, STEPS)
+CLAUSE = types.ClauseMeasurement("behind", ("d2", "d3"), None, types.ClauseState.UNCLEAR, 0.5)
+EVERYTHING = types.Resolution(
+    "words", types.Status.OK, "both", target=MUGS[0], place=SPOTS[0], confidence=0.9, query=QUERY, targets=MUGS,
+    candidates=(types.Candidate("d0", "mug", 0.9, (CLAUSE,)),), question="Which?", dialogue_id="abc", places=SPOTS,
+    frame_of_reference=types.FrameOfReference.SPEAKER, up_from=types.UpSource.TF, stamp_ns=7, frame="f01", ms=1.5,
+    hidden_regions=(types.HiddenRegion("d2", (0.1, 0.2, 0.3), (0.1, 0.1, 0.1), "base_link"),),
+    answers=(types.OfferedAnswer("the left one", ("d0",)), types.OfferedAnswer("the mugs", ("d0", "d1"))),
+    timings_ms={"parse": 0.5},
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("made", [EVERYTHING, Resolution("words", Status.NOT_FOUND, "none")])
-def test_a_resolution_is_valid_and_comes_back_from_its_json_as_it_was(made: Resolution) -> None:
+@pytest.mark.parametrize("made", [EVERYTHING, types.Resolution("words", types.Status.NOT_FOUND, "none")])
+def test_a_resolution_is_valid_and_comes_back_from_its_json_as_it_was(made: types.Resolution) -> None:
     written = json.loads(json.dumps(resolution_json(made)))
     assert resolution_from_json(written) == made
     assert list(VALID["resolution"].iter_errors(written)) == []
@@ -142,7 +121,7 @@ def test_json_from_before_there_were_several_targets_and_places_is_read() -> Non
     del written["targets"], written["places"], written["query"]["steps"], written["query"]["target"]["choice"]
     written["place"] = {"pose": written["place"]["pose"], "anchor_id": "d2"}
     read = resolution_from_json(written)
-    assert (read.targets, read.places, read.place) == ((), (), Place(POSE, "d2"))
+    assert (read.targets, read.places, read.place) == ((), (), types.Place(POSE, "d2"))
 
 
 def test_a_dialogue_is_read_back_as_it_was() -> None:

@@ -9,6 +9,15 @@ import pytest
 
 pytestmark = pytest.mark.live
 ROOMS = "compilation, grounder, kinds, physics, scenery, settled, small_objects, truth"
+REFUSED = """
+from spatial_vlm_ros.errors import ModelError
+from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.settled import settled_tabletop
+try:
+    settled_tabletop(0, 2).render(VGA)
+except ModelError as error:
+    print(error)
+"""
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -23,32 +32,13 @@ def test_importing_the_room_does_not_import_mujoco() -> None:
 
 
 def test_without_mujoco_the_error_says_what_to_install() -> None:
-    code = """
-import sys
-sys.modules["mujoco"] = None
-from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.sim.settled import settled_tabletop
-try:
-    settled_tabletop(0)
-except ModelError as error:
-    print(error)
-"""
-    done = run(code)
+    done = run(f"import sys; sys.modules['mujoco'] = None{REFUSED}")
     assert "pip install mujoco" in done.stdout, done.stderr
 
 
 @pytest.mark.usefixtures("_mujoco")
 def test_a_drawing_library_that_does_not_work_is_an_error_with_its_repair() -> None:
-    code = """
-from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.sim.sensor import VGA
-from spatial_vlm_ros.sim.settled import settled_tabletop
-try:
-    settled_tabletop(0, 2).render(VGA)
-except ModelError as error:
-    print(error)
-"""
-    assert "libegl1" in run(code, MUJOCO_GL="osmesa", PYOPENGL_PLATFORM="egl").stdout
+    assert "libegl1" in run(REFUSED, MUJOCO_GL="osmesa", PYOPENGL_PLATFORM="egl").stdout
 
 
 @pytest.mark.usefixtures("_mujoco")

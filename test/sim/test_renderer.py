@@ -97,8 +97,8 @@ def test_colours_lie_on_the_same_pixels_as_depth(renderer_of: Make) -> None:
     expected = np.array([200, 30, 30]) / np.linalg.norm([200, 30, 30])
     norm = np.linalg.norm(seen.rgb, axis=2)
     red = (seen.rgb @ expected) / np.maximum(norm, 1) > 0.99
-    cube_pixels = seen.geom == seen.geom[tuple(np.rint(project(VGA, VIEW.inverse().apply(
-        np.array([[0.8, 0.0, 0.3]]))))[0, ::-1].astype(int))]  # fmt: skip
+    ((u, v),) = np.rint(project(VGA, VIEW.inverse().apply(np.array([[0.8, 0.0, 0.3]])))).astype(int)
+    cube_pixels = seen.geom == seen.geom[v, u]
     assert (red & cube_pixels).sum() / (red | cube_pixels).sum() > 0.97
 
 

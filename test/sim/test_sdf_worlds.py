@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gazebo's own reader finds no error in the SDF worlds: `gz sdf --check`, or the function of libsdformat behind it.
-
-gz-sim was not run. libsdformat of Debian 12 is 12.3; Gazebo Harmonic has 14, whose `gz sdf` is taken where it is found.
-"""
+"""Gazebo's own reader finds no error in the SDF worlds: `gz sdf --check`, or the function of libsdformat behind it."""
 
 import ctypes.util
 import os

@@ -48,11 +48,15 @@ class Operator:
     def joints(self) -> Floats:
         return np.asarray(self.cell.joints().position[:7])
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, ended: Callable[[], Any] = lambda: None) -> Any:
+        """How something ended, or None once that time is over."""
         end = self.cell.time + seconds
         while self.cell.time < end:
             self.cell.step()
             self.watch(self.cell)
+            if (done := ended()) is not None:
+                return done
+        return None
 
     def move(self, trajectory: Any, **tolerances: Any) -> Any:
         """Follow a planner's trajectory to its end, whatever that is."""
@@ -61,15 +65,14 @@ class Operator:
         t, cell = trajectory, self.cell
         sent = JointTrajectory(t.times, t.positions, t.velocities, t.accelerations)
         cell.follower.begin(sent, cell.time, self.joints, Tolerances(**tolerances))
-        end = cell.time + t.times[-1] + 5.0
-        while cell.time < end:
-            cell.step()
-            self.watch(cell)
+
+        def ended() -> Any:
             state = cell.joints()
-            ended = cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
-            if ended is not None:
-                return ended
-        raise AssertionError("the trajectory did not end")
+            return cell.follower.ended(cell.time, state.position[:7], state.velocity[:7])
+
+        done = self.wait(t.times[-1] + 5.0, ended)
+        assert done is not None, "the trajectory did not end"
+        return done
 
     def go(self, *segments: Any, boxes: Any = ()) -> list[Any]:
         """Plan the segments from where the arm is, and follow them."""
@@ -78,14 +81,9 @@ class Operator:
 
     def grip(self, position: float, force: float = 30.0) -> Any:
         self.cell.hand.grip(position, force)
-        end = self.cell.time + 5.0
-        while self.cell.time < end:
-            self.cell.step()
-            self.watch(self.cell)
-            gripped = self.cell.hand.ended(self.cell.data)
-            if gripped is not None:
-                return gripped
-        raise AssertionError("the gripper did not end")
+        gripped = self.wait(5.0, lambda: self.cell.hand.ended(self.cell.data))
+        assert gripped is not None, "the gripper did not end"
+        return gripped
 
     def take(self, id_: str, height: float = 0.03, force: float = 30.0) -> Any:
         """Close the fingers around an object from above, and lift it 12 cm; returns how the fingers ended."""

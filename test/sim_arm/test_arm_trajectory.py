@@ -139,9 +139,8 @@ def test_a_trajectory_that_leaves_limits_or_begins_elsewhere_is_refused() -> Non
         arm.check(ramp(), REST)
 
 
-TRAJECTORY = JointTrajectory(
-    np.array([0.0, 1.0, 2.0]), np.array([[0.0], [0.5], [1.0]]), np.array([[0.0], [0.75], [0.0]]), np.zeros((3, 1))
-)
+COLUMNS = ([0.0, 1.0, 2.0], [[0.0], [0.5], [1.0]], [[0.0], [0.75], [0.0]], [[0.0]] * 3)
+TRAJECTORY = JointTrajectory(*map(np.array, COLUMNS))
 
 
 def faulty(words: str, stream: str = "arm", seed: int = 0) -> ControllerFaults:
