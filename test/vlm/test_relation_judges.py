@@ -24,15 +24,13 @@ pytestmark = pytest.mark.filterwarnings(PALIGEMMA_WARNS)
 IMAGE = np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8)
 LEFT, RIGHT = (5.0, 10.0, 30.0, 50.0), (60.0, 12.0, 90.0, 55.0)
 LENGTHS = ("left", "in front", "on top of it all", "behind")
-ITEMS = [
-    ProbeItem(relation, relation, "relative", "left-right", ItemPrompt(IMAGE, QUESTION, choices, None), "")
-    for relation, (choices, _) in CHOICES.items()
-]
-LONG = ProbeItem("a", "a", "relative", "left-right", ItemPrompt(IMAGE, QUESTION, LENGTHS, None), "")
+CANDIDATES = {**{relation: choices for relation, (choices, _) in CHOICES.items()}, "a": LENGTHS}
+*ITEMS, LONG = [ProbeItem(name, name, "relative", "left-right", ItemPrompt(IMAGE, QUESTION, choices, None), "")
+                for name, choices in CANDIDATES.items()]  # fmt: skip
 SIDES = CHOICES["left of"][0]
 DECODERS = ["llava", "qwen2_vl", "qwen2_5_vl", "qwen3_vl"]
 KINDS = [*DECODERS, "paligemma"]
-SURE, UNSURE = AdaptVis(0.5, 1.5, 1e-6), AdaptVis(0.5, 1.5, 0.999)
+SURE, LATER = AdaptVis(0.5, 1.5, 1e-6), (AdaptVis(0.5, 1.5, 0.999), ScalingVis(2.0))
 
 
 def scaled(scorer: CandidateScorer, settings: AdaptVis | ScalingVis, batch: int = 1) -> CandidateScorer:
@@ -45,9 +43,7 @@ def batched(scorer: CandidateScorer, batch: int) -> CandidateScorer:
 
 
 @pytest.mark.parametrize("kind", DECODERS)
-@pytest.mark.parametrize(
-    "settings", [SURE, *(pytest.param(settings, marks=pytest.mark.slow) for settings in (UNSURE, ScalingVis(2.0)))]
-)
+@pytest.mark.parametrize("settings", [SURE, *(pytest.param(one, marks=pytest.mark.slow) for one in LATER)])
 def test_likelihoods_in_one_row_are_those_of_two_passes(kind: str, settings: AdaptVis | ScalingVis) -> None:
     """Against the reference form: one whole prefill to see how sure the model is, another with the factor chosen."""
     scorer = small_scorer(kind, ITEMS)

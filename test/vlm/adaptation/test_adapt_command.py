@@ -21,15 +21,7 @@ from safetensors.torch import load_file
 from small_scorers import PALIGEMMA, PALIGEMMA_WARNS, small_scorer
 from tiny_bases import base_folder, drawn_views, frames_folder, question_items
 
-from spatial_vlm_lab.adaptation.lessons import (
-    AdaptLesson,
-    LocationWords,
-    RelationLessons,
-    answer_losses,
-    lesson_batch,
-    location_lesson,
-    relation_lesson,
-)
+from spatial_vlm_lab.adaptation import lessons as teaching
 from spatial_vlm_lab.adaptation.running import Adaptation
 from spatial_vlm_lab.adaptation.views import read_store, split_groups, write_group
 from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, RelationLabel, ask_relations
@@ -295,9 +287,8 @@ def test_rendered_worlds_need_no_frames(bases: Path, tmp_path: Path) -> None:
     assert set(found["scores"]["relations"]) >= {"left of", "right of", "behind", "in front of"}
     usual, counter = (found["scores"][name] for name in ("usual", "counter"))
     depth = [found["scores"]["relations"][name] for name in ("behind", "in front of")]
-    assert sum(one["right"]["n"] + one["none"] for one in depth) == sum(
-        one["right"]["n"] + one["none"] for one in (usual, counter)
-    )
+    asked, split = (sum(one["right"]["n"] + one["none"] for one in some) for some in (depth, (usual, counter)))
+    assert asked == split
     assert "Real images" in card
     assert found["domain"] == "simulated"
 
@@ -348,12 +339,12 @@ def test_the_loss_of_a_batch_is_that_of_each_answer_as_the_scorer_has_it(kind: s
     scorer = small_scorer(kind, question_items())
     scorer.model.double()
     lessons = [
-        AdaptLesson(VIEW.rgb, QUESTION, CHOICES["on"][0], "on top"),
-        AdaptLesson(VIEW.rgb[::-1].copy(), QUESTION, CHOICES["left of"][0], "right"),
-        AdaptLesson(VIEW.rgb, f"{QUESTION} {QUESTION}", CHOICES["behind"][0], "in front"),
+        teaching.AdaptLesson(VIEW.rgb, QUESTION, CHOICES["on"][0], "on top"),
+        teaching.AdaptLesson(VIEW.rgb[::-1].copy(), QUESTION, CHOICES["left of"][0], "right"),
+        teaching.AdaptLesson(VIEW.rgb, f"{QUESTION} {QUESTION}", CHOICES["behind"][0], "in front"),
     ]
     with torch.no_grad():
-        losses = answer_losses(scorer.model, *lesson_batch(scorer, lessons)).tolist()
+        losses = teaching.answer_losses(scorer.model, *teaching.lesson_batch(scorer, lessons)).tolist()
     wanted = [-scorer.scores(one.rgb, one.question, [one.answer])[0] for one in lessons]
     with_choices = []
     for one in lessons:
@@ -368,26 +359,27 @@ def test_lessons_ask_what_the_judge_asks(relation: str) -> None:
     model = Noting()
     AskedJudge(model).judge(VIEW.rgb, [RelationQuestion(relation, LEFT, RIGHT)], 60.0)
     label = RelationLabel(relation, LEFT, RIGHT, holds=True)
-    lessons = [relation_lesson(VIEW, label, swapped, mirrored) for swapped, mirrored in
+    lessons = [teaching.relation_lesson(VIEW, label, swapped, mirrored) for swapped, mirrored in
                ((False, False), (True, False), (False, True))][: len(model.asked)]  # fmt: skip
     for lesson, (rgb, question, choices) in zip(lessons, model.asked, strict=True):
         assert np.array_equal(lesson.rgb, rgb)
         assert (lesson.question, lesson.choices) == (question, choices)
     answers = [lesson.answer for lesson in lessons]
     assert answers == [CHOICES[relation][1]] * 2 + (["right"] if relation == "left of" else [])
-    beside = relation_lesson(VIEW, RelationLabel("beside", LEFT, RIGHT, holds=True), swapped=True, mirrored=True)
+    label = RelationLabel("beside", LEFT, RIGHT, holds=True)
+    beside = teaching.relation_lesson(VIEW, label, swapped=True, mirrored=True)
     assert (beside.answer, beside.choices) == ("beside", CHOICES["on"][0][::-1])  # no contact holds
 
 
 def test_places_are_written_in_whole_patches_and_read_again() -> None:
-    words = LocationWords(224, 14)
+    words = teaching.LocationWords(224, 14)
     assert words.words((0.0, 30.0, 320.0, 480.0), 640, 480) == "[0,14,112,224]"
     assert words.words((1.0, 1.0, 2.0, 2.0), 640, 480) == "[0,0,14,14]"
     assert words.words((639.0, 479.0, 640.0, 480.0), 640, 480) == "[210,210,224,224]"
     assert words.box("It is at [0, 14, 112, 224].", 640, 480) == (0.0, 30.0, 320.0, 480.0)
     assert words.box("nowhere", 640, 480) is None
     assert words.box("[20,20,10,30]", 640, 480) is None
-    lesson = location_lesson(VIEW, VIEW.objects[0], LocationWords(32, 8))
+    lesson = teaching.location_lesson(VIEW, VIEW.objects[0], teaching.LocationWords(32, 8))
     assert VIEW.objects[0].name in lesson.question
     assert lesson.choices == ()
 
@@ -400,7 +392,7 @@ def store(folder: Path, views: int) -> Path:
 
 def test_lessons_depend_on_step_and_row_alone_and_take_relations_in_turn(tmp_path: Path) -> None:
     views = read_store(store(tmp_path, 8), 0)["training"]
-    lessons, again = (RelationLessons(views, 3, 0.25, LocationWords(32, 8)) for _ in range(2))
+    lessons, again = (teaching.RelationLessons(views, 3, 0.25, teaching.LocationWords(32, 8)) for _ in range(2))
     drawn = [lessons(step, row) for step in range(60) for row in range(2)]
     for number in (0, 7, 119):
         other = again(number // 2, number % 2)
@@ -439,9 +431,9 @@ def test_too_few_views_and_answers_without_tokens_are_refused(tmp_path: Path) ->
     with pytest.raises(InputError, match="at least 3 scenes"):
         read_store(store(tmp_path / "two", 2), 0)
     with pytest.raises(InputError, match="some of both"):
-        RelationLessons([], 0, 0.25, LocationWords(32, 8))
+        teaching.RelationLessons([], 0, 0.25, teaching.LocationWords(32, 8))
     views = read_store(store(tmp_path / "three", 3), 0)["training"]
-    assert RelationLessons(views, 0, 1.0, LocationWords(32, 8))(0, 0).choices == ()
+    assert teaching.RelationLessons(views, 0, 1.0, teaching.LocationWords(32, 8))(0, 0).choices == ()
     scorer = small_scorer("llava", question_items())
     with pytest.raises(InputError, match="token"):
-        lesson_batch(scorer, [AdaptLesson(VIEW.rgb, QUESTION, ("left",), "")])
+        teaching.lesson_batch(scorer, [teaching.AdaptLesson(VIEW.rgb, QUESTION, ("left",), "")])

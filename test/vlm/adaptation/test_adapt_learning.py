@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,9 +216,8 @@ def test_rates_rise_and_fall_as_published() -> None:
     assert settings.factor(999) < 1e-5
     assert AdaptSettings("pin", steps=10).factor(9) == 1.0
     assert AdaptSettings("lora", rate=1e-4).highest == pytest.approx((1e-4, 1e-5))
-    assert (
-        AdaptSettings("lora", new_encoder=True).highest == AdaptSettings("lora", features=(1,)).highest == (2e-4, 1e-3)
-    )
+    for more in ({"new_encoder": True}, {"features": (1,)}):
+        assert AdaptSettings("lora", **more).highest == (2e-4, 1e-3)
     assert METHODS["cloc"].decay == 0.2
 
 
@@ -226,20 +226,16 @@ def test_folders_that_are_no_base_or_encoder_are_refused(bases: Path, tmp_path: 
     config = json.loads((naflex / "config.json").read_text())
     (naflex / "config.json").write_text(json.dumps({**config, "model_type": "siglip2_vision_model"}))
     (bare / "preprocessor_config.json").unlink()
-    for folder, error, words in (
-        (tmp_path / "none", InputError, "no such folder"),
-        (bases / "llava", ModelError, "not a vision encoder"),
-        (naflex, ModelError, "NaFlex"),
-        (bare, ModelError, r"preprocessor_config\.json"),
+    encoder = partial(load_encoder, device=CPU, dtype=torch.float32)
+    for read, folder, error, words in (
+        *((read, tmp_path / "none", InputError, "no such folder") for read in (encoder, base_kind)),
+        (encoder, bases / "llava", ModelError, "not a vision encoder"),
+        (encoder, naflex, ModelError, "NaFlex"),
+        (encoder, bare, ModelError, r"preprocessor_config\.json"),
+        (base_kind, bases / "clip", UnknownNameError, "clip_vision_model"),
     ):
         with pytest.raises(error, match=words):
-            load_encoder(folder, CPU, torch.float32)
-    for folder, error, words in (
-        (tmp_path / "none", InputError, "no such folder"),
-        (bases / "clip", UnknownNameError, "clip_vision_model"),
-    ):
-        with pytest.raises(error, match=words):
-            base_kind(folder)
+            read(folder)
 
 
 def test_what_does_not_fit_the_base_is_refused_and_lora_without_peft_says_how_to_get_it(
@@ -331,9 +327,8 @@ def test_sides_are_learnt_and_the_calibration_says_that_the_model_knows_them(tmp
     made = prepare(*load_base(base, CPU, torch.float32), base, settings)
     scorer = scorer_of(made)
     lessons = RelationLessons(parts["training"], 0, 0.0, LocationWords.of(made.parts))
-    assert loop_of(made, settings, tmp_path).train(
-        lambda step: learnt(scorer, [lessons(step, row) for row in range(8)], 8)
-    )
+    batch = lambda step: [lessons(step, row) for row in range(8)]  # noqa: E731
+    assert loop_of(made, settings, tmp_path).train(lambda step: learnt(scorer, batch(step), 8))
     made.finish()
     judge = AskedJudge(scorer)
     said = judged(parts["test"], judge)

@@ -51,16 +51,12 @@ def seeing_folder(folder: Path) -> Path:
     scorer = small_scorer("llava", question_items())
     old = scorer.model.config
     torch.manual_seed(0)
-    vision = transformers.CLIPVisionConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=96, patch_size=12
-    )
+    vision = transformers.CLIPVisionConfig(hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                                           num_attention_heads=4, image_size=96, patch_size=12)  # fmt: skip
     sizes = {"hidden_size": 128, "head_dim": 32, "intermediate_size": 256, "num_hidden_layers": 3}
-    text = transformers.LlamaConfig(
-        **{**TEXT, **sizes, "vocab_size": old.text_config.vocab_size, "initializer_range": 0.08}
-    )
-    config = transformers.LlavaConfig(
-        vision_config=vision, text_config=text, image_token_id=old.image_token_id, vision_feature_layer=-1
-    )
+    told = {**TEXT, **sizes, "vocab_size": old.text_config.vocab_size, "initializer_range": 0.08}
+    config = transformers.LlavaConfig(vision_config=vision, text_config=transformers.LlamaConfig(**told),
+                                      image_token_id=old.image_token_id, vision_feature_layer=-1)  # fmt: skip
     model = transformers.LlavaForConditionalGeneration(config)
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embedding.weight.normal_(0, 0.5)
@@ -123,10 +119,8 @@ def frames_folder(folder: Path, count: int = 6) -> Path:
             found.append(Detection(f"d{column}", name, 1.0, (x, y, x + 20, y + 20), None, (colour,)))
         depth = np.full((HEIGHT, WIDTH), 1.0, np.float32)
         write_frame(folder / f"f{number}", RgbdFrame(rgb, depth, camera, base_T_camera=LEVEL), found)
-        cases += [
-            case(f"f{number}", "the cup to the left of the box", "d0"),
-            case(f"f{number}", "the cup to the right of the box", "d2"),
-        ]
+        for side, id_ in (("left", "d0"), ("right", "d2")):
+            cases.append(case(f"f{number}", f"the cup to the {side} of the box", id_))
     write_cases(folder, cases)
     return folder
 
@@ -136,15 +130,10 @@ LESSONS = [
     *(relation_lesson(VIEWS[n], VIEWS[n].relations[n], swapped=n == 1, mirrored=n == 2) for n in (0, 2)),
     location_lesson(VIEWS[1], VIEWS[1].objects[0], LocationWords(32, 8)),
 ]
+SCHEMES = ("1d", "axial", "mrope-chunked", "mrope-interleaved", "learned-absolute")
 CASES: dict[str, dict[str, Any]] = {
-    **{
-        f"encoder {kind}": {"method": "projector", "new_encoder": True}
-        for kind in ("clip", "siglip", "siglip2", "aimv2")
-    },
-    **{
-        f"positions {name}": {"method": "projector", "positions": name}
-        for name in ("1d", "axial", "mrope-chunked", "mrope-interleaved", "learned-absolute")
-    },
+    **{f"encoder {kind}": {"method": "projector", "new_encoder": True} for kind in ENCODERS},
+    **{f"positions {name}": {"method": "projector", "positions": name} for name in SCHEMES},
     "norm": {"method": "projector", "norm": "published"},
     "features": {"method": "projector", "features": (1, 3)},
     "all": {"method": "lora", "new_encoder": True, "positions": "axial", "norm": "published", "features": (1, 3)},

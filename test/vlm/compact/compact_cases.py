@@ -10,11 +10,8 @@ from spatial_vlm_ros.vlm.compact.spec import CompactSpec
 
 WIDTH, HEIGHT = 160, 112
 PAINTS = {"red": (210, 40, 40), "blue": (40, 70, 210), "green": (40, 170, 60)}
-VOCABULARY = Vocabulary(
-    (*sorted(PAINTS), "striped"),
-    {"ball": ("ball",), "box": ("box",), "sphere": ("ball",), "object": ("ball", "box")},
-    frozenset(),
-)
+NAMES = {"ball": ("ball",), "box": ("box",), "sphere": ("ball",), "object": ("ball", "box")}
+VOCABULARY = Vocabulary((*sorted(PAINTS), "striped"), NAMES, frozenset())
 SPEC = CompactSpec(VOCABULARY.words, WIDTH, HEIGHT, buckets=8, length=4, prototypes=8)
 
 

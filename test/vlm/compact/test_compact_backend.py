@@ -58,9 +58,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompactModel
     folder = tmp_path_factory.mktemp("compact")
     sample = striped(cases.drawn(1))
     phrases = [*label_phrases([sample]), *(p for p in modified_phrases([sample]) if "striped" in p.modifiers)]
-    phrases += [
-        TrainingPhrase(f"striped {label}", frozenset({label}), frozenset({"striped"})) for label in ("ball", "box")
-    ]
+    phrases += [TrainingPhrase(f"striped {one}", frozenset({one}), frozenset({"striped"})) for one in ("ball", "box")]
     batch = make_batch([sample], [list({p.text: p for p in phrases}.values())], cases.SPEC)
     run = TrainingRun(cases.small_config(), TrainingSettings(steps=90, rate=4e-3), folder / "run", torch.device("cpu"))
     assert run.train(lambda _: batch, lambda *_: None)
@@ -170,9 +168,8 @@ def test_boxes_and_masks_are_in_pixels_of_the_image_and_masks_optional(learnt: t
     asked = [NounPhrase(sample.objects[0].label)]
     large = np.repeat(np.repeat(sample.rgb, 3, axis=0), 3, axis=1)
     grounder = load_grounder(BACKEND, {"model": str(learnt[0]), "threads": "1"})
-    small, threefold = (
-        sorted(grounder.ground(rgb, asked).detections, key=lambda d: d.box_xyxy) for rgb in (sample.rgb, large)
-    )
+    found = (grounder.ground(rgb, asked).detections for rgb in (sample.rgb, large))
+    small, threefold = (sorted(some, key=lambda d: d.box_xyxy) for some in found)
     assert len(small) > 0
     for one, three in zip(small, threefold, strict=True):
         assert np.abs(3 * np.array(one.box_xyxy) - three.box_xyxy).max() < 6
@@ -184,13 +181,12 @@ def test_boxes_and_masks_are_in_pixels_of_the_image_and_masks_optional(learnt: t
 
 def test_bad_images_and_phrases_are_refused(learnt: tuple[Path, CompactModel]) -> None:
     grounder = load_grounder(BACKEND, {"model": str(learnt[0])})
-    rgb = np.zeros((4, 4, 3), np.uint8)
+    rgb, ball = np.zeros((4, 4, 3), np.uint8), [NounPhrase("ball")]
     with pytest.raises(ShapeError):
-        grounder.ground(rgb[..., 0], [NounPhrase("ball")])
-    with pytest.raises(InputError, match="noun"):
-        grounder.ground(rgb, [NounPhrase("--")])
-    with pytest.raises(InputError, match="at most"):
-        grounder.ground(rgb, [NounPhrase("ball")] * 65)
+        grounder.ground(rgb[..., 0], ball)
+    for phrases, words in (([NounPhrase("--")], "noun"), (ball * 65, "at most")):
+        with pytest.raises(InputError, match=words):
+            grounder.ground(rgb, phrases)
 
 
 def test_damaged_models_are_refused(learnt: tuple[Path, CompactModel], tmp_path: Path) -> None:

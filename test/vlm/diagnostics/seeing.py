@@ -96,10 +96,7 @@ def named(choices: Sequence[str], shape: str, colour: str, nothing: str) -> str:
 
 
 def distance(rgb: Rgb, colour: str) -> float | None:
-    """Metres along the table to the front edge of an object or its stand; None where nothing of its colour is seen.
-
-    Objects are at most 0.26 m deep and a quarter of a metre apart, so that the nearer object has the nearer edge.
-    """
+    """Metres along the table to the front edge of an object or its stand, the nearer object's being the nearer one."""
     which, stands = lively_pixels(rgb.tobytes(), rgb.shape)
     obj = which == LIVELY.index(colour)
     columns = np.nonzero(obj.any(axis=0))[0]

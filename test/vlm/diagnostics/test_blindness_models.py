@@ -19,7 +19,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.perception import load_grounder, questioning
 from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.questioning import BlindnessError
-from spatial_vlm_ros.vlm.diagnostics import inside as measuring
+from spatial_vlm_ros.vlm.diagnostics import measures
 from spatial_vlm_ros.vlm.diagnostics.candidates import CandidateScorer
 from spatial_vlm_ros.vlm.diagnostics.inside import Effort, look_inside
 from spatial_vlm_ros.vlm.diagnostics.items import Amount, draw_items
@@ -43,10 +43,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def saved(kind: str, folder: Path, indifferent: bool = False) -> Path:
-    """A folder as a checkpoint is: of a model that knows the words of the questions, and nothing else.
-
-    An indifferent one finds all candidates alike, so that the first is its answer: a fault that few questions show.
-    """
+    """A checkpoint of a model that knows the words of the questions; an indifferent one answers the first candidate."""
     made = small_scorer(kind, draw_items(FEW))
     if indifferent:
         with torch.no_grad():
@@ -111,9 +108,8 @@ def test_a_folder_goes_through_the_whole_command(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_command_spares_the_next_starts_their_questions_until_the_model_changes(
-    tmp_path: Path, asked: list[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_next_starts_ask_no_more(tmp_path: Path, asked: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    """The command spares them their questions until the model changes."""
     folder = saved("qwen2_5_vl", tmp_path / "model", indifferent=True)
     options, given = {"model": str(folder), "preset": "cpu"}, f"model={folder} preset=cpu"
     result = run("probe", "qwen-vl", "--grounder-options", given, "--blindness", "--questions", "small", "--json")
@@ -141,9 +137,8 @@ def test_the_command_spares_the_next_starts_their_questions_until_the_model_chan
 def test_progress_inside_counts_to_its_end() -> None:
     items = draw_items(Amount(0, 1, 0))
     made, seen = small_scorer("llava", items), list[tuple[int, int]]()
-    inside, images = look_inside(
-        made, examine(made, items), Effort((0,), (2,), 2), lambda done, of: seen.append((done, of))
-    )
+    effort = Effort((0,), (2,), 2)
+    inside, images = look_inside(made, examine(made, items), effort, lambda done, of: seen.append((done, of)))
     assert seen == [(i, 2 * len(items) + 2) for i in range(1, 2 * len(items) + 3)]
     assert list(images) == [item.key for item in items[:2]]
     assert (inside.balance.without_system >= inside.balance.with_system - 1e-9).all()
@@ -231,7 +226,7 @@ def test_answers_are_reported_although_looking_inside_fails(tmp_path: Path, monk
 
     names = ("permutation_sensitivity", "pooling", "loudness", "modality_balance", "rotary_sensitivity")
     for name in (*names, "attention_map"):
-        monkeypatch.setattr(measuring, name, full)
+        monkeypatch.setattr(measures, name, full)
     monkeypatch.setattr(CandidateScorer, "answer", lambda _s, _r, _q, choices: choices[0])
     folder, out = saved("llava", tmp_path / "model"), tmp_path / "report"
     result = probed(folder, out)

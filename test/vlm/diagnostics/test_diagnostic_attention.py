@@ -36,11 +36,7 @@ def kept(seen: dict[tuple[int, str], np.ndarray], at: tuple[int, str]) -> Any:
 
 
 def hooked(parts: Parts, inputs: dict[str, Any], extra: float = 0.0, angles_of: Angles | None = None) -> np.ndarray:
-    """(L, heads, N) attention of the last token: hooked projections (and their norms), turned and compared in NumPy.
-
-    `extra` is added to the positions of image tokens as keys. Without `angles_of`, for models whose positions of all
-    axes are 0, 1, 2, ...
-    """
+    """(L, heads, N) attention of the last token, by hooked projections in NumPy; image tokens as keys stand farther."""
     angles_of = angles_of or on_a_line
     seen: dict[tuple[int, str], np.ndarray] = {}
     handles = []
@@ -77,10 +73,7 @@ def on_a_line(image: np.ndarray, extra: float) -> np.ndarray:
 
 
 def on_a_grid(base: float, axes: str, width: int = 4) -> Angles:
-    """Angles of a prompt with one image, token by token; `axes` names the axis of each frequency.
-
-    Of axial positions, "hhhhwwww", rows and columns have the same frequencies, base^(-4j/D); else base^(-2j/D).
-    """
+    """Angles of a prompt with one image, token by token; `axes` names the axis of each frequency, "hhhhwwww" axial."""
     axial, half = "t" not in axes, SIZE // 2
     speeds = [base ** (-4 * (j % (half // 2)) / SIZE) if axial else base ** (-2 * j / SIZE) for j in range(half)]
 
@@ -285,13 +278,10 @@ def test_pooling_gives_each_token_the_mean_of_its_cell(grid: tuple[int, int], si
     rows, columns = grid
     for r in range(rows):
         for c in range(columns):
-            own = [
-                tokens[y * columns + x]
-                for y in range(rows)
-                for x in range(columns)
-                if y * min(side, rows) // rows == r * min(side, rows) // rows
-                and x * min(side, columns) // columns == c * min(side, columns) // columns
-            ]
+            ys = [y for y in range(rows) if y * min(side, rows) // rows == r * min(side, rows) // rows]
+            across = min(side, columns)
+            xs = [x for x in range(columns) if x * across // columns == c * across // columns]
+            own = [tokens[y * columns + x] for y in ys for x in xs]
             assert torch.allclose(found[r * columns + c], torch.stack(own).mean(0), atol=1e-6)
     assert len(torch.unique(found, dim=0)) == min(side, rows) * min(side, columns)
 
@@ -363,9 +353,8 @@ def test_a_candidate_scores_its_mean_likelihood_behind_the_prompt(kind: str) -> 
 def test_the_prompt_is_run_once_and_its_cache_is_left_as_it_was(kind: str) -> None:
     answers, plain = scorer(kind), ITEMS[0].plain
     lengths: list[int] = []
-    handle = answers.model.register_forward_pre_hook(
-        lambda _m, _given, named: lengths.append(named["input_ids"].shape[1]), with_kwargs=True
-    )
+    look = lambda _m, _given, named: lengths.append(named["input_ids"].shape[1])  # noqa: E731
+    handle = answers.model.register_forward_pre_hook(look, with_kwargs=True)
     choices = ("left above", "left", "above left")
     found = answers.scores(plain.rgb, plain.question, choices)
     handle.remove()
@@ -420,10 +409,9 @@ def test_pooling_to_the_whole_grid_changes_no_answer_and_to_one_value_hides_all_
     assert (whole.values, one.values) == (16, 1)
     assert (whole.change.value, whole.change.low <= 0 <= whole.change.high) == (0.0, True)
     plain = ITEMS[0].plain
-    with (
-        image_tokens_changed(answers.parts, measures.pooled((4, 4), 1)),
-        image_tokens_changed(answers.parts, measures.permuted(0)),
-    ):
+    changes = (measures.pooled((4, 4), 1), measures.permuted(0))
+    first, second = (image_tokens_changed(answers.parts, change) for change in changes)
+    with first, second:
         moved = answers.scores(plain.rgb, plain.question, plain.choices)
     with image_tokens_changed(answers.parts, measures.pooled((4, 4), 1)):
         assert answers.scores(plain.rgb, plain.question, plain.choices) == pytest.approx(moved, abs=1e-5)

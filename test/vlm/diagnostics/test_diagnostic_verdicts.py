@@ -79,10 +79,8 @@ def test_one_that_takes_higher_for_farther_or_turns_depth_round_is_told_so() -> 
 
 def test_one_that_mirrors_is_told_along_which_axis() -> None:
     relative = [item for item in items() if item.kind == "relative"]
-    mirrored, upside_down = (
-        found(findings_of(scores.sections_of(examine(Changed(change), relative)), []))
-        for change in (lambda rgb: rgb[:, ::-1], lambda rgb: rgb[::-1])
-    )
+    changed = (examine(Changed(change), relative) for change in (lambda rgb: rgb[:, ::-1], lambda rgb: rgb[::-1]))
+    mirrored, upside_down = (found(findings_of(scores.sections_of(done), [])) for done in changed)
     assert (scores.MIRRORS, "left-right") in mirrored
     assert (scores.UPSIDE_DOWN, "above-below") in upside_down
     assert scores.MIRRORS not in {fault for fault, _ in upside_down}
@@ -117,23 +115,20 @@ def test_shares_are_those_of_a_count_by_hand() -> None:
     right = sum(e.answers["picture"] == e.item.truth for e in picked)
     assert (one.accuracy.k, one.accuracy.n, one.chance) == (right, 48, 0.25)
     assert one.corrected.value == pytest.approx((right / 48 - 0.25) / 0.75, abs=1e-5)
-    assert one.gain.value == pytest.approx(
-        (right - sum(e.answers["blank"] == e.item.truth for e in picked)) / 48, abs=1e-5
-    )
+    blank = sum(e.answers["blank"] == e.item.truth for e in picked)
+    assert one.gain.value == pytest.approx((right - blank) / 48, abs=1e-5)
     opposite = sum(e.answers["picture"] == OTHER_SIDE[e.item.truth] for e in picked)
     assert one.opposite.k == opposite
-    turned = sum(
-        e.answers["mirrored" if e.item.axis == "left-right" else "flipped"]
-        == (OTHER_SIDE[was] if (was in ("left", "right")) == (e.item.axis == "left-right") else was)
-        for e in picked
-        for was in [e.answers["picture"]]
-    )
+    turned = 0
+    for e in picked:
+        was, sideways = e.answers["picture"], e.item.axis == "left-right"
+        due = OTHER_SIDE[was] if (was in ("left", "right")) == sideways else was
+        turned += e.answers["mirrored" if sideways else "flipped"] == due
     assert one.turned_along.k == turned
     same = sum(e.answers["shuffled"] == e.answers["picture"] for e in picked)
-    places = [
-        (e.shuffled.index(e.answers["shuffled"]), e.item.plain.choices.index(e.answers["picture"])) for e in picked
-    ]
-    place = sum(moved == before for moved, before in places)
+    moved = [e.shuffled.index(e.answers["shuffled"]) for e in picked]
+    before = [e.item.plain.choices.index(e.answers["picture"]) for e in picked]
+    place = sum(a == b for a, b in zip(moved, before, strict=True))
     assert (one.same_shuffled.k, one.same_place.k) == (same, place)
 
 
@@ -225,23 +220,16 @@ def test_a_diagnosis_goes_through_json_unchanged_with_what_could_not_be_measured
 
 def test_what_was_measured_inside_is_told_and_what_is_no_number_becomes_none() -> None:
     pytest.importorskip("torch")
-    from spatial_vlm_ros.types.proportions import wilson
-    from spatial_vlm_ros.vlm.diagnostics.measures import (
-        Balance,
-        Loudness,
-        Pooled,
-        RotarySensitivity,
-        permutation_scores,
-    )
+    from spatial_vlm_ros.vlm.diagnostics import measures
 
     right = np.arange(40) % 5 > 0
     two = np.array([[0.25, 0.75], [0.5, np.nan]])
     inside = Inside(
-        permutation_scores(right, right[None] & (np.arange(40) % 2 > 0), np.full(40, 0.25), (3,)),
-        (Pooled(4, wilson(20, 40), scores.paired_difference([True], [True])),),
-        Loudness(12.0, 0.8, 15.0),
-        Balance(two, two),
-        RotarySensitivity(*[np.full((2, 2), 0.125)] * 7, 1.0),
+        measures.permutation_scores(right, right[None] & (np.arange(40) % 2 > 0), np.full(40, 0.25), (3,)),
+        (measures.Pooled(4, wilson(20, 40), scores.paired_difference([True], [True])),),
+        measures.Loudness(12.0, 0.8, 15.0),
+        measures.Balance(two, two),
+        measures.RotarySensitivity(*[np.full((2, 2), 0.125)] * 7, 1.0),
     )
     found = diagnose("a stub", examine(Seer(), ITEMS), inside)
     text = report(found)
@@ -369,15 +357,14 @@ def test_truths_cues_and_sides_are_crossed_and_each_candidate_is_the_truth_equal
         counts = Counter(item.truth for item in alike)
         assert set(counts) == set(alike[0].plain.choices)
         assert len(set(counts.values())) == 1
-    counts = Counter(
-        (item.truth == item.plain.choices[0], item.cues[HIGHER], item.cues[LARGER]) for item in of_kind("depth")
-    )
+    depth = of_kind("depth")
+    counts = Counter((i.truth == i.plain.choices[0], i.cues[HIGHER], i.cues[LARGER]) for i in depth)
     assert len(counts) == 8
     assert set(counts.values()) == {6}
     truths = Counter(item.truth for item in of_kind("relative"))
     assert set(truths) == set(OTHER_SIDE)
     assert len(set(truths.values())) == 1
-    assert {item.plain.question.split()[2] for item in of_kind("depth")} == {"farther", "nearer"}
+    assert {item.plain.question.split()[2] for item in depth} == {"farther", "nearer"}
 
 
 WORDS: dict[str, Callable[[ProbeItem], object]] = {
@@ -419,9 +406,8 @@ def test_the_words_alone_do_not_tell_the_answer(words: str, told: str) -> None:
 def test_the_same_seed_draws_the_same_items_and_another_others() -> None:
     few = Amount(4, 2, 1, seed=5)
     first, again, other = draw_items(few), draw_items(few), draw_items(Amount(4, 2, 1, seed=6))
-    assert [(i.key, i.truth, i.plain.rgb.tobytes()) for i in first] == [
-        (i.key, i.truth, i.plain.rgb.tobytes()) for i in again
-    ]
+    one, same = ([(i.key, i.truth, i.plain.rgb.tobytes()) for i in some] for some in (first, again))
+    assert one == same
     assert {i.plain.rgb.tobytes() for i in first}.isdisjoint(i.plain.rgb.tobytes() for i in other)
     assert len({i.key for i in first}) == len(first)
 

@@ -50,10 +50,8 @@ def padded(rows: list[torch.Tensor], left: bool) -> dict[str, torch.Tensor]:
 
 def row_of(given: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
     seen = given["attention_mask"][row].bool()
-    return {
-        **{name: given[name][row : row + 1, seen] for name in ("input_ids", "attention_mask")},
-        "pixel_values": given["pixel_values"][row : row + 1],
-    }
+    words = {name: given[name][row : row + 1, seen] for name in ("input_ids", "attention_mask")}
+    return {**words, "pixel_values": given["pixel_values"][row : row + 1]}
 
 
 @contextmanager

@@ -296,6 +296,4 @@ def test_files_that_are_missing_no_json_or_cannot_be_written_are_refused(tmp_pat
         with pytest.raises(FileError, match=words):
             scaling.read_calibration(tmp_path / name)
     with pytest.raises(FileError, match="writable location"):
-        scaling.write_calibration(
-            scaling.AdaptVisSettings("a", "b", SPLIT, scaling.AdaptVis(0.5, 1.5, 0.4)), tmp_path / "1" / "b.json"
-        )
+        scaling.write_calibration(tuned(), tmp_path / "1" / "b.json")

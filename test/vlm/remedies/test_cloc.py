@@ -70,11 +70,9 @@ def test_everything_but_the_encoder_is_fixed(kind: str) -> None:
     before = base.to_dict()
     differ = {name for name in before if before[name] != changed[name]}
     assert differ <= {"vision_config", "vision_feature_select_strategy", "image_seq_length"}
-    shapes = [
-        {name: value.shape for name, value in model.state_dict().items() if "vision_tower" not in name}
-        for model in (swapped(kind), small_vlm("llava"))
-    ]
-    assert shapes[0] == shapes[1]
+    states = (model.state_dict().items() for model in (swapped(kind), small_vlm("llava")))
+    one, other = ({name: value.shape for name, value in some if "vision_tower" not in name} for some in states)
+    assert one == other
     assert not any("head" in name for name, _ in swapped(kind).model.vision_tower.named_parameters())
 
 
@@ -237,10 +235,8 @@ def test_corners_are_sines_and_cosines_and_the_grounding_loss_a_mean_of_squares(
     encoded = cloc.corner_encoding(torch.tensor([[0.25, 0.5, 0.75, 1.0]]), 16)
     assert encoded.shape == (1, 2, 16)
     for corner, (x, y) in enumerate([(0.25, 0.5), (0.75, 1.0)]):
-        turns = [
-            turn(2 * math.pi * value / 10_000 ** (k / 4)) for value in (x, y) for turn in (math.sin, math.cos)
-            for k in range(4)
-        ]  # fmt: skip
+        steps = [2 * math.pi / 10_000 ** (k / 4) for k in range(4)]
+        turns = [turn(step * value) for value in (x, y) for turn in (math.sin, math.cos) for step in steps]
         assert encoded[0, corner].tolist() == pytest.approx(turns, abs=1e-5)
 
 

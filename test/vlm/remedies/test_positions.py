@@ -120,12 +120,10 @@ def test_a_table_begins_with_zeros_that_learn_and_is_read_as_it_was_saved_or_ref
 SIZE, BASE = 16, 1e4  # heads of the small models
 
 
-def counted(
-    scheme: str, following: str, before: int, grid: tuple[int, int], behind: int, base: float = BASE
-) -> np.ndarray:
+def counted(scheme: str, then: str, before: int, grid: tuple[int, int], behind: int, base: float = BASE) -> np.ndarray:
     """(N, D/2) angles of a prompt, token by token and frequency by frequency."""
     half, out = SIZE // 2, []
-    for t, h, w in places(following, before, grid, behind):
+    for t, h, w in places(then, before, grid, behind):
         if scheme == "axial":
             out.append([(h if j < half // 2 else w) * base ** (-2 * (j % (half // 2)) / half) for j in range(half)])
             continue
@@ -287,9 +285,8 @@ def test_a_prefix_model_is_turned_from_where_it_counts() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_learned_table_is_added_to_the_image_tokens_alone(kind: str) -> None:
     parts, given, table, seen = parts_of(small_vlm(kind)), prompt(kind), filled(4, 4, 64), []
-    parts.language.register_forward_pre_hook(
-        lambda _m, _a, kw: seen.append((kw["inputs_embeds"], kw.get("deepstack_visual_embeds"))), with_kwargs=True
-    )
+    look = lambda _m, _a, kw: seen.append((kw["inputs_embeds"], kw.get("deepstack_visual_embeds")))  # noqa: E731
+    parts.language.register_forward_pre_hook(look, with_kwargs=True)
     before = logits(parts, given)
     with install(parts, Positions("learned-absolute"), table=table, allow_untrained=True):
         parts.language._forward_pre_hooks.move_to_end(next(iter(parts.language._forward_pre_hooks)))

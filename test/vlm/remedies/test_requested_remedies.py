@@ -174,10 +174,8 @@ def pin_of() -> Pin:
 def offset(pin: Pin) -> np.ndarray:
     """(N, d) of the perceptron in NumPy, from its weights."""
     weights = {name: value.detach().double().numpy() for name, value in pin.psi.named_parameters()}
-    x = np.array([
-        [(math.sin if i % 2 == 0 else math.cos)(p / 10000 ** (2 * (i // 2) / 64)) for i in range(64)]
-        for p in range(len(pin.table))
-    ])  # fmt: skip
+    angles = np.arange(len(pin.table))[:, None] / 10000 ** (2 * (np.arange(64) // 2) / 64)
+    x = np.where(np.arange(64) % 2, np.cos(angles), np.sin(angles))
     for linear, norm in ((0, 2), (3, 5)):
         x = x @ weights[f"{linear}.weight"].T + weights[f"{linear}.bias"]
         x = x / (1 + np.exp(-x))
