@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
+from spatial_vlm_ros import types
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import normalised_axes, project
 from spatial_vlm_ros.geometry.depth import depth_noise
@@ -20,27 +21,16 @@ from spatial_vlm_ros.output.top_view import RANKS, SHORTEST_ARROW, draw_spot, dr
 from spatial_vlm_ros.parameters import DepthConfig, ResolverConfig
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.spatial.layout import Array, lay_out
-from spatial_vlm_ros.types import (
-    ANSWERS,
-    CHOSEN_BY_MODEL,
-    Detection,
-    Pose,
-    Resolution,
-    Rgb,
-    RgbdFrame,
-    Scene,
-    SceneObject,
-)
 
 _EDGE = 12  # pixels around the words
 _LEGEND = 230.0 / 13  # width of the legend in letter sizes
 _SAMPLE = 1.7  # width of its samples in letter sizes
 _MOST_PLACES = 3  # written in words
 
-_Sample = Callable[[Rgb], None]
+_Sample = Callable[[types.Rgb], None]
 
 
-def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: int, size: float) -> Rgb:
+def draw_verdict(resolution: types.Resolution, content: AnswerContent | None, width: int, size: float) -> types.Rgb:
     """Draw the text of an answer, and the legend of its images: (H, width, 3) uint8, as high as needed."""
     entries = list(_legend(content)) if content is not None else []
     taken = round(_LEGEND * size) if entries and width > 2.5 * _LEGEND * size else 0
@@ -65,7 +55,7 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
     panel = np.full((height, width, 3), drawing.PAPER, np.uint8)
     panel[:1] = drawing.LINE
     y = _EDGE + round(1.05 * size)
-    answered = resolution.status in ANSWERS
+    answered = resolution.status in types.ANSWERS
     measured = resolution.source == "measurement"
     ground = drawing.VERMILLION if not answered else drawing.GREEN if measured else drawing.BLUE
     panel[y - round(1.2 * size) : y + round(0.45 * size), _EDGE : _EDGE + chip] = ground
@@ -95,7 +85,7 @@ def draw_verdict(resolution: Resolution, content: AnswerContent | None, width: i
 def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
     """Legend of the images: a sample of each kind of line, and its meaning."""
 
-    def hatched(part: Rgb) -> None:
+    def hatched(part: types.Rgb) -> None:
         drawing.hatch(part, np.array((0.0, 0.0, part.shape[1] - 1.0, part.shape[0] - 1.0)), drawing.FAINT)
 
     for role in (Role.CHOSEN, Role.REFUSED, Role.RIVAL, Role.ANCHOR, Role.CARRIER):
@@ -115,7 +105,7 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
 
 
 def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _Sample:
-    def sample(part: Rgb) -> None:
+    def sample(part: types.Rgb) -> None:
         height, width = part.shape[:2]
         corners = np.array([(1.0, 1.0), (width - 2.0, 1.0), (width - 2.0, height - 2.0), (1.0, height - 2.0)])
         drawing.fill(part, corners, colour, share)
@@ -125,7 +115,7 @@ def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _
 
 
 def _tinted(score: float) -> _Sample:
-    def sample(part: Rgb) -> None:
+    def sample(part: types.Rgb) -> None:
         of = np.full(part.shape[:2], score, np.float32)
         drawing.tint_region(part, of, 1.0, 0.3)
         cv2.rectangle(part, (0, 0), (part.shape[1] - 1, part.shape[0] - 1), drawing.LINE)
@@ -133,7 +123,7 @@ def _tinted(score: float) -> _Sample:
     return sample
 
 
-def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tuple[str, bool, lettering.Colour]]:
+def _words(resolution: types.Resolution, content: AnswerContent | None) -> Iterator[tuple[str, bool, lettering.Colour]]:
     """Lines of the verdict: text, whether it is bold, colour."""
     yield resolution.message, False, drawing.INK
     if resolution.question:
@@ -150,8 +140,8 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
                 margins = [f"{c.relation} {c.margin_m:+.3f} m" for c in found.clauses if c.margin_m is not None]
                 values.append(", ".join((f"{mark}: {percent(found.probability)} likely", *margins[:2])))
         yield "; ".join(values) + ".", False, drawing.INK
-    if resolution.source == "model" and resolution.status in ANSWERS:
-        yield f"{CHOSEN_BY_MODEL}: a person must agree before anything moves.", True, drawing.VERMILLION
+    if resolution.source == "model" and resolution.status in types.ANSWERS:
+        yield f"{types.CHOSEN_BY_MODEL}: a person must agree before anything moves.", True, drawing.VERMILLION
     for target in targets_of(resolution):
         sure = f", {percent(resolution.confidence)} certain" if resolution.source == "measurement" else ""
         yield f"{target.id} at {_whereabouts(target.pose)}{sure}", False, drawing.FAINT
@@ -166,7 +156,7 @@ def _words(resolution: Resolution, content: AnswerContent | None) -> Iterator[tu
         yield f"and {len(places) - _MOST_PLACES} more places", False, drawing.FAINT
 
 
-def _whereabouts(pose: Pose) -> str:
+def _whereabouts(pose: types.Pose) -> str:
     x, y, z = pose.position
     return f"({x:.3f}, {y:.3f}, {z:.3f}) m in {pose.frame_id}"
 
@@ -186,7 +176,7 @@ _ON_GROUND = 0.012  # metres from the region's height, plus three deviations of 
 _STRONG = (Role.CARRIER, Role.ANCHOR, Role.RIVAL, Role.REFUSED, Role.CHOSEN)  # drawn in this order
 
 
-def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: DepthConfig, size: float) -> None:
+def draw_camera_view(canvas: types.Rgb, scale: int, content: AnswerContent, depth: DepthConfig, size: float) -> None:
     """Draw an answer on its image, enlarged by `scale`, with letters of `size` pixels."""
     view = _ImagePen(canvas, scale, content, size)
     view.region(depth)
@@ -208,7 +198,7 @@ def draw_camera_view(canvas: Rgb, scale: int, content: AnswerContent, depth: Dep
 class _ImagePen:
     """Draws on the camera image."""
 
-    def __init__(self, canvas: Rgb, scale: int, content: AnswerContent, size: float) -> None:
+    def __init__(self, canvas: types.Rgb, scale: int, content: AnswerContent, size: float) -> None:
         self._canvas, self._scale, self._content, self._size = canvas, scale, content, size
         self.labels = Labels(size)
 
@@ -273,11 +263,11 @@ class _ImagePen:
         self.labels.ask(self._content.label(row), around, COLOURS[role], RANKS[role])
         (self.labels.clear if role in (Role.CHOSEN, Role.REFUSED) else self.labels.seen).append(around)
 
-    def _box(self, obj: SceneObject) -> Rectangle:
+    def _box(self, obj: types.SceneObject) -> Rectangle:
         x0, y0, x1, y1 = (float(c) * self._scale for c in obj.detection.box_xyxy)
         return x0, y0, x1, y1
 
-    def pose(self, obj: SceneObject) -> None:
+    def pose(self, obj: types.SceneObject) -> None:
         """Draw the gravity-up box and the axes of the pose."""
         if obj.depth_problem is not None:
             return
@@ -342,12 +332,12 @@ def _corners(around: Rectangle) -> Pixels:
 
 
 def draw(
-    frame: RgbdFrame,
-    detections: Sequence[Detection],
-    resolution: Resolution,
+    frame: types.RgbdFrame,
+    detections: Sequence[types.Detection],
+    resolution: types.Resolution,
     config: ResolverConfig | None = None,
-    scene: Scene | None = None,
-) -> Rgb:
+    scene: types.Scene | None = None,
+) -> types.Rgb:
     """Draw a resolution on its frame, lifted from the detections if no scene is given.
 
     The image is in the left upper corner, enlarged to 640 pixels width if smaller; the top view, if there is a scene,
@@ -368,17 +358,17 @@ def draw(
     return np.vstack((canvas, draw_verdict(resolution, content, canvas.shape[1], size)))
 
 
-def enlargement(frame: RgbdFrame) -> int:
+def enlargement(frame: types.RgbdFrame) -> int:
     """Enlargement of the frame's image in a drawn answer; the image is at its left upper corner."""
     return max(1, -(-_SMALLEST_WIDTH // frame.rgb.shape[1]))
 
 
 def content_from(
-    frame: RgbdFrame,
-    detections: Sequence[Detection],
-    resolution: Resolution,
+    frame: types.RgbdFrame,
+    detections: Sequence[types.Detection],
+    resolution: types.Resolution,
     config: ResolverConfig,
-    scene: Scene | None = None,
+    scene: types.Scene | None = None,
 ) -> AnswerContent | None:
     """Make the content to show for an answer; None if its frame cannot be lifted. Arguments as in `draw`."""
     try:

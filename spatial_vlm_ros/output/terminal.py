@@ -14,20 +14,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.tree import Tree
 
+from spatial_vlm_ros import types
 from spatial_vlm_ros.language import describe
 from spatial_vlm_ros.language.rendering import named, say_step, unheeded
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.types import (
-    ANSWERS,
-    Candidate,
-    Destination,
-    NounPhrase,
-    Place,
-    RelationClause,
-    Resolution,
-    SpatialQuery,
-    Verdict,
-)
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.cost import BackendCost
@@ -76,7 +66,7 @@ class _PrintableOnly(RenderHook):
         return [_Printable(each) for each in renderables]
 
 
-def account(query: SpatialQuery) -> None:
+def account(query: types.SpatialQuery) -> None:
     """Print what became of each word, over the words."""
     runs = itertools.groupby(query.account, key=lambda word: word.role)
     groups = [(role, " ".join(query.instruction[one.start : one.end] for one in words)) for role, words in runs]
@@ -88,7 +78,7 @@ def account(query: SpatialQuery) -> None:
     new_console().print(grid)
 
 
-def reading(query: SpatialQuery) -> None:
+def reading(query: types.SpatialQuery) -> None:
     """Print one reading as an indented tree."""
     title = f"{query.action}: {describe(query.target)}  ({query.preference:.0%} of {query.readings} readings)"
     tree = Tree(title, highlight=False)
@@ -119,12 +109,12 @@ def reading(query: SpatialQuery) -> None:
     new_console().print(tree)
 
 
-def _grow(tree: Tree, phrase: NounPhrase) -> None:
+def _grow(tree: Tree, phrase: types.NounPhrase) -> None:
     for clause in phrase.relations:
         _grow_relation(tree, "not " if clause.negated else "", clause)
 
 
-def _grow_relation(tree: Tree, before: str, clause: RelationClause | Destination) -> None:
+def _grow_relation(tree: Tree, before: str, clause: types.RelationClause | types.Destination) -> None:
     far = clause.distance
     distance = "" if far is None else f"  [{far.bound} {far.metres:g} m]"
     frame = f"  [{clause.frame.value} frame]" if clause.frame else ""
@@ -133,7 +123,7 @@ def _grow_relation(tree: Tree, before: str, clause: RelationClause | Destination
         _grow(branch.add(_head(anchor), highlight=False), anchor)
 
 
-def _head(phrase: NounPhrase) -> str:
+def _head(phrase: types.NounPhrase) -> str:
     ordinal = phrase.ordinal
     order = phrase.superlative or (f"number {ordinal.n} from the {ordinal.from_}" if ordinal else "")
     count = {None: "", -1: "all"}.get(phrase.count, str(phrase.count))
@@ -141,12 +131,12 @@ def _head(phrase: NounPhrase) -> str:
     return " ".join(filter(None, (phrase.choice, count, order, named(phrase)))) + frame
 
 
-def resolution(resolution: Resolution) -> None:
+def resolution(resolution: types.Resolution) -> None:
     """Print the outcome, poses, spots, candidates with their margins, and the question."""
     console = new_console()
     console.print(
         f"{resolution.status.value}  {printable(resolution.message)}",
-        style="green" if resolution.status in ANSWERS and resolution.source == "measurement" else "yellow",
+        style="green" if resolution.status in types.ANSWERS and resolution.source == "measurement" else "yellow",
     )
     if resolution.source == "model":
         console.print("  source    a model; a person must agree before anything moves", style="yellow")
@@ -203,12 +193,14 @@ def resolution(resolution: Resolution) -> None:
 _SHOWN = ("depth on colour", "sizes", "camera position", "up")  # of the checks, those whose values say something
 
 
-def _believed(resolution: Resolution) -> Iterator[tuple[str, str]]:
+def _believed(resolution: types.Resolution) -> Iterator[tuple[str, str]]:
     """What was checked, what has no name, and what the confidence is made of."""
     checks = () if resolution.evidence is None else resolution.evidence.checks
-    measured = [c.found.partition(" (")[0] for c in checks if c.name in _SHOWN and c.verdict is not Verdict.UNMEASURED]
+    measured = [
+        c.found.partition(" (")[0] for c in checks if c.name in _SHOWN and c.verdict is not types.Verdict.UNMEASURED
+    ]
     if checks:
-        unknown = [check.name for check in checks if check.verdict is Verdict.UNMEASURED]
+        unknown = [check.name for check in checks if check.verdict is types.Verdict.UNMEASURED]
         yield "checked", "; ".join([*measured, *([f"not measured: {', '.join(unknown)}"] if unknown else [])])
     if resolution.unexplained:
         count = len(resolution.unexplained)
@@ -220,7 +212,7 @@ def _believed(resolution: Resolution) -> Iterator[tuple[str, str]]:
         yield "belief", f"{belief.probability:.2f}: {parts}"
 
 
-def _print_place(console: Console, number: int, place: Place) -> None:
+def _print_place(console: Console, number: int, place: types.Place) -> None:
     x, y, z = place.pose.position
     stable = "" if place.stability_m is None else f", {place.stability_m:.3f} m from the rim"
     console.print(
@@ -231,7 +223,7 @@ def _print_place(console: Console, number: int, place: Place) -> None:
         console.print(f"            {printable(place.reason.text)}")
 
 
-def _candidates(candidates: Sequence[Candidate]) -> Table:
+def _candidates(candidates: Sequence[types.Candidate]) -> Table:
     judged = any(clause.model_p is not None for c in candidates for clause in c.clauses)
     columns = ("candidate", "probability", "clause", "anchors", "margin", "state", *(["model"] if judged else []))
     table = new_table(columns, {*columns} - {"probability", "margin"}, (0, 2, 0, 2))

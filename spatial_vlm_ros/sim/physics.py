@@ -17,15 +17,7 @@ from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.geometry.rotation import rigid_matrix
-from spatial_vlm_ros.sim.compilation import (
-    SEEN,
-    TIME_STEP,
-    PlacedModel,
-    compile_model,
-    drawing_context,
-    load_mujoco,
-    no_drawing,
-)
+from spatial_vlm_ros.sim import compilation
 from spatial_vlm_ros.sim.meshes import Array
 from spatial_vlm_ros.sim.scenery import Scenery
 from spatial_vlm_ros.sim.tabletop import Rendering
@@ -50,11 +42,11 @@ class PhysicsWorld(AbstractContextManager["PhysicsWorld"]):
     The base frame has z up; MuJoCo's world frame is the base frame. `render` uses `base_T_camera` by default.
     """
 
-    def __init__(self, objects: Sequence[PlacedModel], scenery: Scenery, base_T_camera: Transform) -> None:
+    def __init__(self, objects: Sequence[compilation.PlacedModel], scenery: Scenery, base_T_camera: Transform) -> None:
         self.scenery, self.base_T_camera = scenery, base_T_camera
         self.objects = {obj.id: obj for obj in objects}
-        self._mj = load_mujoco()
-        self._model = compile_model(objects, scenery)
+        self._mj = compilation.load_mujoco()
+        self._model = compilation.compile_model(objects, scenery)
         self._data = self._mj.MjData(self._model)
         self._renderer: SceneRenderer | None = None
         self._settle()
@@ -72,7 +64,7 @@ class PhysicsWorld(AbstractContextManager["PhysicsWorld"]):
     def _settle(self) -> None:
         """Let everything come to rest; a world that stands as it is drawn overrides this."""
         still = 0
-        for _ in range(int(_LONGEST / TIME_STEP)):
+        for _ in range(int(_LONGEST / compilation.TIME_STEP)):
             self._mj.mj_step(self._model, self._data)
             still = still + 1 if self.at_rest() else 0
             if still >= _STILL_STEPS:
@@ -167,8 +159,10 @@ class RenderedImage:
 class SceneRenderer:
     """Draws one model and finds objects, in the order of their detections. Use and `close()` it in one thread."""
 
-    def __init__(self, model: Any, data: Any, objects: Mapping[str, PlacedModel] = MappingProxyType({})) -> None:
-        self._objects, shown = objects, model.geom_group == SEEN
+    def __init__(
+        self, model: Any, data: Any, objects: Mapping[str, compilation.PlacedModel] = MappingProxyType({})
+    ) -> None:
+        self._objects, shown = objects, model.geom_group == compilation.SEEN
         self._seen = {
             id_: np.flatnonzero(shown & (model.geom_bodyid == model.body(id_).id)).tolist() for id_ in objects
         }
@@ -179,20 +173,20 @@ class SceneRenderer:
         for id_, obj in objects.items():
             for number, part in enumerate(obj.model.parts):
                 self._shines[model.geom(f"{id_}/{number}").id] = part.shiny
-        self._mj = mj = load_mujoco()
+        self._mj = mj = compilation.load_mujoco()
         self._model, self._data, self._thread = model, data, threading.get_ident()
         self._size = (0, 0)
-        self._gl: Any = drawing_context()
+        self._gl: Any = compilation.drawing_context()
         try:
             self._context: Any = mj.MjrContext(model, mj.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:  # drivers fail in different ways
-            raise no_drawing(error) from error
+            raise compilation.no_drawing(error) from error
         mj.mjr_setBuffer(mj.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._context.readDepthMap = mj.mjtDepthMap.mjDEPTH_ZEROFAR  # finest for near depths
         self._scene = mj.MjvScene(model, maxgeom=_MOST_GEOMS)
         self._option, self._free = mj.MjvOption(), mj.MjvCamera()
         self._option.geomgroup[:] = 0
-        self._option.geomgroup[SEEN] = 1
+        self._option.geomgroup[compilation.SEEN] = 1
 
     def close(self) -> None:
         """Free the drawing context; further calls do nothing."""
@@ -216,7 +210,7 @@ class SceneRenderer:
         """Return the number of pixels of some objects, with nothing else in the world; raises as `draw`."""
         groups = self._model.geom_group.copy()
         self._model.geom_group[:] = _HIDDEN
-        self._model.geom_group[[geom for id_ in ids for geom in self._seen[id_]]] = SEEN
+        self._model.geom_group[[geom for id_ in ids for geom in self._seen[id_]]] = compilation.SEEN
         try:
             self._prepare(camera, base_T_camera)
             counts = self.counted(self._geoms(self._read(camera, numbers=True)[0]))

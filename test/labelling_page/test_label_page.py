@@ -161,9 +161,7 @@ def ended(process: Any, how: int = signal.SIGINT) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_decisions_are_in_the_file_and_the_page_ends_when_it_is_told(
-    frames: Path, tmp_path: Path, started: Callable[..., Any], how: int
-) -> None:
+def test_decisions_are_filed_and_the_page_ends_when_told(frames: Path, tmp_path: Path, started: Any, how: int) -> None:
     (tmp_path / "words.txt").write_text(f"{BEHIND}\n\nthe cup\n")
     process, link = started("--frames", frames, "--instructions", tmp_path / "words.txt")
     labeller = visitor(link)
@@ -191,9 +189,8 @@ def test_frames_of_a_bag_are_labelled_by_stamps(tmp_path: Path, started: Callabl
             builder.frame(scene(), seconds(0.1 + n))
     bag = next((tmp_path / "run1").glob("*.mcap")) if single else tmp_path / "run1"
     (tmp_path / "words.txt").write_text(BEHIND)
-    process, link = started(
-        "--bag", bag, "--instructions", tmp_path / "words.txt", "--apart", "2", "--base-frame", "base_link"
-    )
+    told = ("--instructions", tmp_path / "words.txt", "--apart", "2", "--base-frame", "base_link")
+    process, link = started("--bag", bag, *told)
     labeller = visitor(link)
     overview = json.loads(labeller.get("/cases").text)
     assert len(overview["frames"]) == 2
@@ -217,10 +214,7 @@ def test_what_cannot_be_saved_is_kept_beside_or_shown(frames: Path, started: Cal
     code, said = ended(process)
     assert code == 1
     assert (frames / "cases.jsonl").read_text() == "theirs\n"
-    if nowhere:
-        assert "copy these lines into the truth file" in said
-    else:
-        assert "another program has changed it" in said
+    assert ("copy these lines into the truth file" if nowhere else "another program has changed it") in said
     line = said.splitlines()[-1] if nowhere else beside.read_text()
     assert json.loads(line) == {"frame": "f1", "instruction": BEHIND}
 
@@ -240,9 +234,7 @@ def test_lines_that_evaluate_refuses_are_named_at_the_start(frames: Path, starte
 
 
 @pytest.mark.parametrize(("words", "says"), rows(__file__, "label_refused"))
-def test_what_cannot_be_labelled_is_refused_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str
-) -> None:
+def test_what_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], says: str) -> None:
     monkeypatch.chdir(tmp_path)
     done = run("label", *words)
     assert done.exit_code != 0
