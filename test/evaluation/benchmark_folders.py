@@ -291,9 +291,7 @@ def damaged_of(benchmark: Benchmark, folder: Path) -> dict[str, str]:
     return benchmark.read(folder)[1]
 
 
-def graded(
-    items: Sequence[BenchmarkItem], counted: Sequence[float] | Callable[[BenchmarkItem], bool]
-) -> list[GradedItem]:
+def graded(items: list[BenchmarkItem], counted: list[float] | Callable[[BenchmarkItem], bool]) -> list[GradedItem]:
     """Items with what each counts: given one by one, or 1 for those that are right."""
     given = [float(counted(item)) for item in items] if callable(counted) else counted
     return [GradedItem(item, credit) for item, credit in zip(items, given, strict=True)]

@@ -23,10 +23,8 @@ CONFIGURATION = {"models": ["made up"], "version": "1"}
 
 def shards_of(count: int, cases: int = 3) -> list[Shard]:
     """Shards of so many cases each, of one made-up source."""
-    return [
-        Shard("made/up", f"piece {n}", tuple(f"f{n:03}: case {k}" for k in range(cases)), digest([n, cases]), n)
-        for n in range(count)
-    ]
+    names = [tuple(f"f{n:03}: case {k}" for k in range(cases)) for n in range(count)]
+    return [Shard("made/up", f"piece {n}", titles, digest([n, cases]), n) for n, titles in enumerate(names)]
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,8 @@ def answer(
     """An answer that measured one clause for one candidate; a refusal by the words has neither."""
     clause = types.ClauseMeasurement(relation, ("c",), -0.012, ClauseState.UNCLEAR, 0.4)
     candidates = (Candidate(id_ or "a", label, confidence, (clause,)), Candidate("b", "mug", 0.01))
-    query = types.SpatialQuery(
-        instruction, "pick", NounPhrase(label, relations=(types.RelationClause(relation, (NounPhrase("can"),)),))
-    )
+    beside = types.RelationClause(relation, (NounPhrase("can"),))
+    query = types.SpatialQuery(instruction, "pick", NounPhrase(label, relations=(beside,)))
     understood = status is not Status.NOT_UNDERSTOOD
     return Resolution(
         instruction,
@@ -49,10 +48,9 @@ def case(instruction: str, status: Status, id_: str | None = None, *kind: str) -
 
 def some_run() -> tuple[list[Case], list[Resolution]]:
     """Twelve right answers, then one wrong object, one needless refusal, and one failure in hostile words."""
-    pairs = [
-        (case(f"the cup {n}", Status.OK, "a", "usual"), answer(f"the cup {n}", Status.OK, "a", 0.9 + n / 200))
-        for n in range(12)
-    ]
+    words = [f"the cup {n}" for n in range(12)]
+    pairs = [(case(one, Status.OK, "a", "usual"), answer(one, Status.OK, "a", 0.9 + n / 200))
+             for n, one in enumerate(words)]  # fmt: skip
     pairs += [
         (case("the mug", Status.OK, "b", "counter-heuristic"), answer("the mug", Status.OK, "a", 0.85)),
         (case("the can", Status.OK, "a", "counter_heuristic"), answer("the can", Status.AMBIGUOUS, "a", 0.5)),

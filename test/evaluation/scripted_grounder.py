@@ -39,9 +39,8 @@ class ScriptedGrounder:
         found = []
         for number, one in enumerate(seen(rgb.shape[1])):
             if one.id not in self.drop.split(","):
-                found.append(
-                    dataclasses.replace(one, id=f"g{number}", label=names.get(one.id, one.label), attributes=())
-                )
+                name = names.get(one.id, one.label)
+                found.append(dataclasses.replace(one, id=f"g{number}", label=name, attributes=()))
         if self.ghost:
             found.append(Detection("ghost", self.ghost, 1.0, (400.0, 300.0, 440.0, 340.0)))
         return GivenDetections(tuple(found)).ground(rgb, phrases)

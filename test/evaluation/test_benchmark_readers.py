@@ -114,9 +114,6 @@ def test_a_truth_needs_different_options() -> None:
     assert (truth.credit(BenchmarkAnswer(truth.right)), truth.credit(BenchmarkAnswer(None))) == (1.0, 0.0)
 
 
-# ------------------------------------------------------------------------------------------------ scores
-
-
 NINE = [*(f"{pair.format(side)}.jpeg" for side in folders.SIDES for pair in ("cup_{}_table", "can_{}_chair")),
         "hat_on_box.jpeg"]  # fmt: skip
 
@@ -157,9 +154,7 @@ PREPARED: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize(("case", "name", "wrong", "expected"), TABLES["scores"])
-def test_scores_are_those_worked_by_hand(
-    case: str, name: str, wrong: list[str], expected: list[list[Any]], tmp_path: Path
-) -> None:
+def test_scores_are_those_by_hand(case: str, name: str, wrong: list[str], expected: list[Any], tmp_path: Path) -> None:
     items, damaged = BENCHMARKS[name].read(PREPARED[case](tmp_path))
     assert damaged == {}
     assert set(wrong) <= {item.key for item in items}
@@ -224,9 +219,6 @@ def test_threedsr_counts_variants_together_by_each_rule_and_says_what_lacks(tmp_
     assert THREEDSR.score(graded(left, [1.0]))[2].note == f"1 of 1 {lacks}"
 
 
-# ------------------------------------------------------------------------------------------------ layouts
-
-
 def test_vsr_is_read_as_the_data_sets_have_it(tmp_path: Path) -> None:
     def told(folder: Path) -> list[tuple[Any, ...]]:
         return [(one.key, one.truth, one.splits) for one in items_of(VSR, folder)]
@@ -268,8 +260,10 @@ def test_cv_bench_finds_images_by_the_published_file_names_and_in_parquet(tmp_pa
     assert [one.key for one in items_of(CV_BENCH, both)] == [one.key for one in of_json]
 
 
-def test_refspatial_parquet_files_hold_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
+def test_refspatial_parquet_files_hold_the_same_and_robospatial_without_a_category_has_no_total(tmp_path: Path) -> None:
+    items = items_of(ROBOSPATIAL, written("robospatial", tmp_path / "home"))
+    names = [score.name for score in ROBOSPATIAL.score(graded(items[:6], [1.0] * 6))]
+    assert names == ["configuration", "compatibility", "all questions", "VQA avg"]
     folder = folders.refspatial(tmp_path)
     cells = {"image": image_cell(png()), "mask": image_cell(folders.left_half())}
     for task in ("location", "unseen"):
@@ -283,15 +277,6 @@ def test_refspatial_parquet_files_hold_the_same(tmp_path: Path) -> None:
     (folder / "Location" / "mask" / "0.png").write_bytes(folders.left_half(8, 8))
     with pytest.raises(FileError, match="the mask has 8x8 pixels, the image 20x10"):
         items[0].truth.credit(BenchmarkAnswer(text="(0.1, 0.1)"))
-
-
-def test_robospatial_has_no_total_without_a_category(tmp_path: Path) -> None:
-    items = items_of(ROBOSPATIAL, written("robospatial", tmp_path))
-    names = [score.name for score in ROBOSPATIAL.score(graded(items[:6], [1.0] * 6))]
-    assert names == ["configuration", "compatibility", "all questions", "VQA avg"]
-
-
-# ------------------------------------------------------------------------------------------------ images
 
 
 def damaged_lines(folder: Path) -> list[int]:
@@ -342,10 +327,8 @@ def test_an_image_that_leaves_the_folder_or_is_no_file_is_damaged(tmp_path: Path
 
 def rows(count: int, size: int = 0) -> list[dict[str, object]]:
     """Rows of CV-Bench whose image has a value of its own, followed by bytes that no decoder looks at."""
-    return [
-        folders.cv_entry(n, "COCO", "Count", "(A)") | {"image": image_cell(png(value=n) + os.urandom(size))}
-        for n in range(count)
-    ]
+    cells = [{"image": image_cell(png(value=n) + os.urandom(size))} for n in range(count)]
+    return [folders.cv_entry(n, "COCO", "Count", "(A)") | cell for n, cell in enumerate(cells)]
 
 
 def test_images_of_a_parquet_file_are_read_in_any_order_from_a_file_that_stays(tmp_path: Path) -> None:

@@ -70,10 +70,8 @@ def test_polygons_are_read_and_hold_points() -> None:
     arrow = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.2), (0.0, 1.0))
     assert in_polygon((0.1, 0.5), arrow)
     assert not in_polygon((0.5, 0.5), arrow)
-    for text in (
-        *("[(0.1, 0.1), (0.5, 0.1)]", "yes", "[(1, 2), (3, 4), (5,)]", "__import__('os')", "[" * 1000, "[" * 30000),
-    ):
-        assert read_polygon(text) is None
+    none = ("[(0.1, 0.1), (0.5, 0.1)]", "yes", "[(1, 2), (3, 4), (5,)]", "__import__('os')", "[" * 1000, "[" * 30000)
+    assert [read_polygon(text) for text in none] == [None] * len(none)
 
 
 @pytest.mark.parametrize(("text", "cells"), TABLES["pairs"])
@@ -83,9 +81,7 @@ def test_pairs_in_round_brackets_are_points(text: str, cells: list[list[int]]) -
 
 
 @pytest.mark.parametrize(("text", "of_robopoint", "of_roborefer", "why"), TABLES["boxes"])
-def test_boxes_differ_between_the_two_scorers(
-    text: str, of_robopoint: list[int] | None, of_roborefer: list[int] | None, why: str
-) -> None:
+def test_boxes_differ_between_the_two_scorers(text: str, of_robopoint: Any, of_roborefer: Any, why: str) -> None:
     for robopoint, expected in ((True, of_robopoint), (False, of_roborefer)):
         found = published_cells(text, 20, 10, robopoint)
         assert (None if found is None else [number for cell in found for number in cell]) == expected, why

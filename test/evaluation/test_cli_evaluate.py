@@ -58,11 +58,10 @@ def bag(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     folder = tmp_path_factory.mktemp("bag")
     record(recordings, folder / "run")
     first = START_NS + 1_000 + 400_000_000
-    lines = [
-        {"stamp_ns": first + n * PERIOD_NS, "instruction": words, "expect": expect}
-        for n, (words, expect) in enumerate(CASES * FRAMES)
-    ]
-    (folder / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with (folder / "truth.jsonl").open("w") as file:
+        for n, (words, expect) in enumerate(CASES * FRAMES):
+            line = {"stamp_ns": first + n * PERIOD_NS, "instruction": words, "expect": expect}
+            file.write(json.dumps(line) + "\n")
     return folder / "run", folder / "truth.jsonl"
 
 

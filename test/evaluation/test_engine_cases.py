@@ -344,11 +344,9 @@ def test_a_folder_is_resumed_and_never_replaced(frames: Path, tmp_path: Path) ->
 
 
 def test_what_was_not_evaluated_is_said(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_a_bad_one(*given: Any) -> list[Any]:
-        shards = plan_cases(*given, frames_in_shard=1)
-        return [shards[0], dataclasses.replace(shards[1], payload=None), *shards[2:]]
-
-    monkeypatch.setattr("spatial_vlm_lab.engine.evaluate_cases.plan_cases", with_a_bad_one)
+    shards = plan_cases([Source(str(frames))], GIVEN, SETTINGS, frames_in_shard=1)
+    shards = [shards[0], dataclasses.replace(shards[1], payload=None), *shards[2:]]
+    monkeypatch.setattr("spatial_vlm_lab.engine.evaluate_cases.plan_cases", lambda *_: shards)
     done = run("--frames", frames, "--engine", "local", "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert all(words in done.output for words in ("2 of 12 cases were not evaluated: kitchen, f1", "--resume"))
@@ -384,10 +382,8 @@ main(sys.argv[2:])
 
 @pytest.mark.live
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), slow(signal.SIGHUP, 129), slow(signal.SIGINT, 1)])
-def test_what_is_ended_gives_its_lock_back_and_says_how_to_go_on(
-    number: signal.Signals, code: int, frames: Path, tmp_path: Path
-) -> None:
-    command = (sys.executable, "-c", _ENDED_MIDWAY, number.value, "evaluate", "--frames", frames, "--workers", 1,
+def test_what_ended_frees_its_lock_and_says_how_to_go_on(number: int, code: int, frames: Path, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", _ENDED_MIDWAY, int(number), "evaluate", "--frames", frames, "--workers", 1,
                "--out", tmp_path / "out")  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

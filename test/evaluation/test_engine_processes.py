@@ -36,6 +36,7 @@ pytestmark = pytest.mark.live
 slow = pytest.mark.slow
 PROGRAM = Path(__file__).parent / "engine_tasks.py"
 LIMIT_S = 300
+Files = dict[str, bytes]
 
 
 def evaluated(folder: Path | str, setup: MadeUp | None = None, **options: Any) -> MergedRun:
@@ -43,7 +44,7 @@ def evaluated(folder: Path | str, setup: MadeUp | None = None, **options: Any) -
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The folder of seven shards, evaluated by one process without trouble."""
     folder = tmp_path_factory.mktemp("expected")
     evaluate_shards(MadeUp(), shards_of(7), folder, LocalEngine(), CONFIGURATION)
@@ -86,9 +87,7 @@ def killed(started: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("how", [pytest.param("", marks=slow), "die", pytest.param("exit", marks=slow)])
-def test_the_shard_of_a_worker_that_dies_is_given_to_another_one(
-    how: str, tmp_path: Path, control: Path, expected: dict[str, bytes]
-) -> None:
+def test_the_shard_of_a_dead_worker_goes_to_another(how: str, tmp_path: Path, control: Path, expected: Files) -> None:
     if how:
         (control / f"{how}-3").touch()
     assert evaluated(tmp_path / "out", MadeUp(str(control))).is_whole
@@ -97,9 +96,7 @@ def test_the_shard_of_a_worker_that_dies_is_given_to_another_one(
         assert 1 <= len(list(control.glob("started-*"))) <= 2
 
 
-def test_a_shard_over_which_every_worker_dies_is_named_and_tried_again(
-    tmp_path: Path, control: Path, expected: dict[str, bytes]
-) -> None:
+def test_a_shard_that_kills_all_workers_is_named_and_tried_anew(tmp_path: Path, control: Path, expected: Files) -> None:
     (control / "always-5").touch()
     done = evaluated(tmp_path / "out", MadeUp(str(control)))
     assert (done.cases, done.evaluated) == (21, 18)
@@ -120,7 +117,7 @@ def test_workers_that_cannot_begin_end_the_evaluation(tmp_path: Path) -> None:
         evaluated(tmp_path / "dead", DiesAtStart())
 
 
-def test_an_evaluation_whose_driver_was_killed_goes_on_later(tmp_path: Path, expected: dict[str, bytes]) -> None:
+def test_an_evaluation_whose_driver_was_killed_goes_on_later(tmp_path: Path, expected: Files) -> None:
     started = program(tmp_path / "out", seconds=0.3)
     heard(started, 2)
     killed(started)
@@ -156,7 +153,7 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, 
     assert ResultStore(str(tmp_path)).names() == {"file"}
 
 
-def test_workers_of_ray_give_the_same_if_one_dies(tmp_path: Path, control: Path, expected: dict[str, bytes]) -> None:
+def test_workers_of_ray_give_the_same_if_one_dies(tmp_path: Path, control: Path, expected: Files) -> None:
     pytest.importorskip("ray")
     (control / "die-2").touch()
     said = finished(program(tmp_path / "out", engine="ray", control=str(control)))
@@ -201,7 +198,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    pytest.importorskip("rosbags")
     folder = tmp_path_factory.mktemp("bags")
     truth = write_truth(folder / "truth.jsonl", [stamp_of(n) for n in range(1, COUNT)])
     return Source(str(next(write_bag(folder / "run").glob("*.mcap"))), "bag", str(truth))

@@ -186,10 +186,8 @@ def test_masks_count_before_boxes() -> None:
 @pytest.mark.parametrize(("right", "is_same"), [(20.0, True), (19.0, False)])
 def test_half_of_a_box_is_enough(right: float, is_same: bool) -> None:
     """Of 40 pixels' width, the left 20 are shared: exactly one half."""
-    matching = frame_truth.match_objects(
-        [frame_truth.ImageObject("g0", "cup", (0, 0, right, 10))],
-        [frame_truth.ImageObject("d0", "cup", (0, 0, 40, 10))],
-    )
+    found, true = (frame_truth.ImageObject(id_, "cup", (0, 0, x, 10)) for id_, x in (("g0", right), ("d0", 40)))
+    matching = frame_truth.match_objects([found], [true])
     assert bool(matching.of) is is_same
     assert matching.iou("g0", "d0") == pytest.approx(right / 40)
     assert matching.iou("g0", "d1") == 0.0
@@ -209,14 +207,11 @@ def test_the_best_one_counts_and_of_equals_that_of_the_same_id() -> None:
 @pytest.mark.parametrize(("away", "tolerance", "is_same"), TABLES["apart"])
 def test_boxes_in_space_match_by_volume_or_their_middles(away: float, tolerance: float | None, is_same: bool) -> None:
     """1 m cubes 0.3 m apart share 0.7 of 1.3; 0.7 m apart 0.3 of 1.7, which is less than a quarter."""
-    true = frame_truth.ImageObject(
-        "d0", "cup", box_3d=frame_truth.box_of_truth(Box3d((away, 0, 0), (1, 1, 1))), tolerance_m=tolerance
-    )
+    there = frame_truth.box_of_truth(Box3d((away, 0, 0), (1, 1, 1)))
+    true = frame_truth.ImageObject("d0", "cup", box_3d=there, tolerance_m=tolerance)
     matching = frame_truth.match_objects([frame_truth.ImageObject("g0", "cup", (0, 0, 9, 9), None, box(0.0))], [true])
     assert bool(matching.of) is is_same
     assert matching.ious["g0", "d0"] == pytest.approx((1 - away) / (1 + away), abs=0.01)
     one = Detection("d0", "cup", 1.0, (0.0, 0.0, 40.0, 10.0))
-    given = frame_truth.Matching(
-        frame_truth.found_objects([one], None), is_truth=True
-    )  # given detections are the truth itself
+    given = frame_truth.Matching(frame_truth.found_objects([one], None), is_truth=True)  # given, the truth itself
     assert (given.is_truth, given.id_of("d0"), given.iou("d0", "d0")) == (True, "d0", 1.0)

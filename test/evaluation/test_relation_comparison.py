@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import compared_backends
 import pytest
 from compared_backends import HigherIsFarther
 from frame_files import case, write_cases
+from tables import tables
 
 from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of, judges_of
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from conftest import Tabletop
 
     from spatial_vlm_ros.sim.tabletop import Rendering
-import time
-
-from tables import tables
 
 TABLES = tables(__file__)
 
@@ -153,10 +152,8 @@ def test_a_denied_relation_counts_the_other_way_round(usual: Rendering) -> None:
 
 
 def test_relations_of_anchors_count_for_every_candidate(tabletop: Tabletop) -> None:
-    seen = tabletop.see(
-        tabletop.cup("cup", 0, 0), tabletop.block("block", 0.25, 0), tabletop.can("near", -0.1, -0.2),
-        tabletop.can("far", 0.1, 0.2),
-    )  # fmt: skip
+    cans = (tabletop.can("near", -0.1, -0.2), tabletop.can("far", 0.1, 0.2))
+    seen = tabletop.see(tabletop.cup("cup", 0, 0), tabletop.block("block", 0.25, 0), *cans)
     comparison = compared(seen, "the can behind the cup left of the block")
     assert ("left of", "cup", "block") in {(o.relation, o.target_id, o.anchor_id) for o in comparison.relations}
     assert comparison.rows[1].chosen_id == "far"
@@ -241,9 +238,8 @@ def test_a_grounder_finds_the_objects() -> None:
 
 
 def test_models_as_they_are_written(tmp_path: Path) -> None:
-    first, second = judges_of(
-        ["small=server model=2", "qwen-vl model='/m/a b' attention=1.2"], [f"qwen-vl={tmp_path}/a=b.json"]
-    )
+    models = ["small=server model=2", "qwen-vl model='/m/a b' attention=1.2"]
+    first, second = judges_of(models, [f"qwen-vl={tmp_path}/a=b.json"])
     assert (first.name, first.backend, dict(first.options)) == ("small", "server", {"model": "2"})
     assert first.calibration is None
     assert second.name == second.backend == "qwen-vl"
