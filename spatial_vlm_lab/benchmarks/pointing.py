@@ -18,19 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_lab.benchmarks import protocol, scores
 from spatial_vlm_lab.benchmarks import published_files as files
-from spatial_vlm_lab.benchmarks import scores
-from spatial_vlm_lab.benchmarks.protocol import (
-    Benchmark,
-    BenchmarkAnswer,
-    BenchmarkItem,
-    FractionPoint,
-    Graded,
-    Scores,
-    Truth,
-    after_thinking,
-    choice_truth,
-)
 from spatial_vlm_ros.errors import FileError, InputError
 
 _FORM = "Your answer should be formatted"
@@ -95,7 +84,7 @@ def published_cells(text: str, width: int, height: int, robopoint: bool = False)
     return tuple(found)
 
 
-def cells_of(points: Sequence[FractionPoint], width: int, height: int) -> tuple[Cells, ...]:
+def cells_of(points: Sequence[protocol.FractionPoint], width: int, height: int) -> tuple[Cells, ...]:
     """The pixels that points lie in; those of points outside an image are outside it."""
     if not np.isfinite(np.asarray(points, np.float64)).all():
         raise InputError("points", str(points), "finite fractions of the image's size", "leave this point out")
@@ -121,27 +110,27 @@ def share_in_mask(cells: Sequence[Cells], weights: npt.NDArray[np.float64]) -> f
     return inside / total if total else 0.0
 
 
-def mask_truth(mask: files.BenchmarkImage, image: files.BenchmarkImage, robopoint: bool = False) -> Truth:
+def mask_truth(mask: files.BenchmarkImage, image: files.BenchmarkImage, robopoint: bool = False) -> protocol.Truth:
     """The right pixels of an image, as a mask of its size, by the rules of RoboRefer's scorer or RoboPoint's.
 
     RoboPoint counts a pixel by its value, 255 as 1; RoboRefer counts 1 for each that is not 0 in every channel.
     """
 
-    def credit(answer: BenchmarkAnswer) -> float:
+    def credit(answer: protocol.BenchmarkAnswer) -> float:
         pixels = mask.read()
         height, width = image.read().shape[:2]
         if pixels.shape[:2] != (height, width):
             got = f"the mask has {pixels.shape[1]}x{pixels.shape[0]} pixels, the image {width}x{height}"
             raise FileError(mask.name, got, "download both again")
         weights = pixels[..., 0] / 255.0 if robopoint else np.any(pixels > 0, axis=2).astype(np.float64)
-        said = after_thinking(answer.text)
+        said = protocol.after_thinking(answer.text)
         if answer.points and not _FRACTIONS.search(said):
             return share_in_mask(cells_of(answer.points, width, height), weights)
         if robopoint:
             width, height = 640, 480
         return share_in_mask(published_cells(said, width, height, robopoint) or (), weights)
 
-    return Truth(mask.name, credit)
+    return protocol.Truth(mask.name, credit)
 
 
 # ------------------------------------------------------------------------------------------------ RefSpatial-Bench
@@ -167,15 +156,15 @@ def _refspatial_item(
     mask_path: str = "",
     image: files.BenchmarkImage | None = None,
     mask: files.BenchmarkImage | None = None,
-) -> BenchmarkItem:
+) -> protocol.BenchmarkItem:
     task, folder = _task_of(row.path), row.path.parent
     shown, right = files.image_of(folder, image or rgb_path), files.image_of(folder, mask or mask_path)
     splits = {"task": task, "steps": str(step)}
     truth, asked = mask_truth(right, shown), f"{prompt} {suffix}"
-    return BenchmarkItem(f"{task}/{id_}", shown, prompt, truth, splits, phrase=object_, prompt=asked)
+    return protocol.BenchmarkItem(f"{task}/{id_}", shown, prompt, truth, splits, phrase=object_, prompt=asked)
 
 
-REFSPATIAL = Benchmark(
+REFSPATIAL = protocol.Benchmark(
     name="refspatial",
     title="RefSpatial-Bench: location, placement, unseen",
     answers="points",
@@ -211,13 +200,13 @@ REFSPATIAL = Benchmark(
 _LINES = "point_questions.jsonl"
 
 
-def _where2place_item(row: files.PublishedRow, *, image: str, text: str) -> BenchmarkItem:
+def _where2place_item(row: files.PublishedRow, *, image: str, text: str) -> protocol.BenchmarkItem:
     key, folder, question = f"{row.number:02d}", row.path.parent, text.partition(_FORM)[0].strip()
     shown, mask = files.image_of(folder / "images", image), files.image_of(folder / "masks", f"{key}.jpg")
-    return BenchmarkItem(key, shown, question, mask_truth(mask, shown, True), phrase=question, prompt=text)
+    return protocol.BenchmarkItem(key, shown, question, mask_truth(mask, shown, True), phrase=question, prompt=text)
 
 
-WHERE2PLACE = Benchmark(
+WHERE2PLACE = protocol.Benchmark(
     name="where2place",
     title="Where2Place",
     answers="points",
@@ -247,7 +236,7 @@ _UNSIGNED = r"\s*(\d+(?:\.\d*)?)\s*,\s*(\d+(?:\.\d*)?)\s*"
 _IN_BRACKETS = (re.compile(rf"\({_UNSIGNED}\)"), re.compile(rf"\[{_UNSIGNED}\]"))
 
 
-def first_point(reply: str) -> FractionPoint | None:
+def first_point(reply: str) -> protocol.FractionPoint | None:
     """The point of a reply that counts, or None if the published scorer reads none (lines 57-153)."""
     for form in _IN_BRACKETS:
         if (match := form.search(reply)) is not None:
@@ -259,7 +248,7 @@ def first_point(reply: str) -> FractionPoint | None:
     return _pair(values) or _pair(values[0]) if values and isinstance(values, list) else None
 
 
-def read_polygon(text: str) -> tuple[FractionPoint, ...] | None:
+def read_polygon(text: str) -> tuple[protocol.FractionPoint, ...] | None:
     """Parse a polygon of the data, "[(0.1, 0.2), …]"; None with fewer than three points (lines 53-55)."""
     value = _literal(text.strip())
     points = [_pair(one) for one in value] if isinstance(value, list) else []
@@ -267,7 +256,7 @@ def read_polygon(text: str) -> tuple[FractionPoint, ...] | None:
     return whole if len(points) == len(whole) >= 3 else None
 
 
-def in_polygon(point: FractionPoint, corners: Sequence[FractionPoint]) -> bool:
+def in_polygon(point: protocol.FractionPoint, corners: Sequence[protocol.FractionPoint]) -> bool:
     """Whether a ray to the right of a point crosses an odd number of sides, with one end above it (lines 11-25)."""
     x, y = point
     inside = False
@@ -285,7 +274,7 @@ def _literal(text: str) -> Any:
         return None
 
 
-def _pair(value: Any) -> FractionPoint | None:
+def _pair(value: Any) -> protocol.FractionPoint | None:
     if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(one, int | float) for one in value):
         try:
             return float(value[0]), float(value[1])
@@ -299,25 +288,25 @@ def starts_as_published(reply: str, choices: Sequence[str], right: int) -> bool 
     return reply.strip().lower().startswith(choices[right]) if reply else None
 
 
-def polygon_truth(corners: tuple[FractionPoint, ...]) -> Truth:
+def polygon_truth(corners: tuple[protocol.FractionPoint, ...]) -> protocol.Truth:
     """A polygon, its corners in order, in which the first point has to lie.
 
     A written reply with a fraction is read as published. Any other reply (tags, pixels, thousandths) is read as the
     model's family is known to write; its first point comes with the answer.
     """
 
-    def credit(answer: BenchmarkAnswer) -> float:
-        written = first_point(after_thinking(answer.text))
+    def credit(answer: protocol.BenchmarkAnswer) -> float:
+        written = first_point(protocol.after_thinking(answer.text))
         if written is None or not all(0.0 <= value <= 1.0 for value in written):
             written = answer.points[0] if answer.points else written
         return float(written is not None and in_polygon(written, corners))
 
-    return Truth(repr(corners), credit)
+    return protocol.Truth(repr(corners), credit)
 
 
 def _home_item(
     row: files.PublishedRow, *, category: str, question: str, answer: str, img: str | files.BenchmarkImage
-) -> BenchmarkItem:
+) -> protocol.BenchmarkItem:
     part = category if row.path.suffix == ".json" else row.path.name.partition("-")[0]
     image, said = files.image_of(row.path.parent, img), answer.strip().lower()
     if category not in _CATEGORIES:
@@ -325,17 +314,17 @@ def _home_item(
     if not question or not said:
         raise files.DamagedError("it has no question or no answer")
     if said in _YES_NO:
-        words, phrase, truth = question, "", choice_truth(_YES_NO, _YES_NO.index(said), starts_as_published)
+        words, phrase, truth = question, "", protocol.choice_truth(_YES_NO, _YES_NO.index(said), starts_as_published)
     elif (corners := read_polygon(answer)) is not None:
         words = phrase = question.partition(_FORM)[0].strip()
         truth = polygon_truth(corners)
     else:
         raise files.DamagedError(f"its answer {answer[:80]!r} is not yes, no or a polygon")
     key, splits = f"{part}/{row.number}", {"category": category}
-    return BenchmarkItem(key, image, words, truth, splits, phrase=phrase, prompt=question)
+    return protocol.BenchmarkItem(key, image, words, truth, splits, phrase=phrase, prompt=question)
 
 
-def _score_robospatial(graded: Graded) -> Scores:
+def _score_robospatial(graded: protocol.Graded) -> protocol.Scores:
     """Accuracy of each category, of all questions, and the means of the README's leaderboard."""
     parts = scores.by_part(graded, "category")
     found = [scores.accuracy(category, parts[category]) for category in _CATEGORIES if category in parts]
@@ -345,7 +334,7 @@ def _score_robospatial(graded: Graded) -> Scores:
     return tuple(found)
 
 
-ROBOSPATIAL = Benchmark(
+ROBOSPATIAL = protocol.Benchmark(
     name="robospatial",
     title="RoboSpatial-Home: configuration, compatibility, context",
     answers="options and points",

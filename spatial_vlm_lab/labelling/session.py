@@ -17,19 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from spatial_vlm_lab.labelling import truth_proposal
 from spatial_vlm_lab.labelling.label_file import LabelFile, LabelLine, replace_file, words_of
 from spatial_vlm_lab.labelling.label_sources import FrameToLabel, LabelSource
-from spatial_vlm_lab.labelling.truth_proposal import (
-    Ground,
-    Maker,
-    case_line,
-    check_sentence,
-    checked_kind,
-    checked_truth,
-    ground_of,
-    proposed,
-    same_truth,
-)
 from spatial_vlm_ros.errors import (
     FileChangedError,
     FileError,
@@ -59,7 +49,7 @@ class LabelLook:
 
     resolution: Resolution | None  # None if the frame cannot be read
     detections: tuple[Detection, ...] = ()  # numbered from 1 in this order
-    ground: Ground | None = None  # None if nothing was lifted
+    ground: truth_proposal.Ground | None = None  # None if nothing was lifted
     size: tuple[int, int] | None = None  # (width, height), pixels; None if the frame cannot be read
     proposal: Mapping[str, Any] = field(default_factory=dict)
     by_id: bool = False  # whether ids are stable beyond one answer, because detections came with the frame
@@ -113,7 +103,7 @@ class LabelSession:
         self._entries: list[_Entry] = []
         self._sentences = tuple(dict.fromkeys(one.strip() for one in sentences if one.strip()))
         for one in self._sentences:
-            check_sentence(one)
+            truth_proposal.check_sentence(one)
         if len(source.names) * len(self._sentences) + len(file.lines) > _MOST_CASES:
             got = f"{len(source.names)} frames and {len(self._sentences)} sentences"
             raise InputError("cases to label", got, f"up to {_MOST_CASES} cases", "label in several runs")
@@ -188,7 +178,9 @@ class LabelSession:
                 "ground": None if look.ground is None else look.ground.json(),
                 "answer": answer,
                 "proposal": dict(look.proposal) if shows else None,
-                "differs": shows and entry.truth is not None and not same_truth(entry.truth, look.proposal),
+                "differs": shows
+                and entry.truth is not None
+                and not truth_proposal.same_truth(entry.truth, look.proposal),
             }
 
     def image(self, frame: int) -> Rgb | None:
@@ -217,9 +209,9 @@ class LabelSession:
             scene = answered.scene
             if scene is None:  # refused before it was lifted: the words were not understood
                 scene = self._resolver.observe(there.frame, answered.detections)
-            ground = ground_of(scene, there.base_T_camera)
+            ground = truth_proposal.ground_of(scene, there.base_T_camera)
         by_id = there.detections is not None
-        truth = proposed(answered.resolution, answered.detections, ground, by_id=by_id)
+        truth = truth_proposal.proposed(answered.resolution, answered.detections, ground, by_id=by_id)
         size = (there.frame.camera.width, there.frame.camera.height)
         return LabelLook(answered.resolution, answered.detections, ground, size, truth, by_id)
 
@@ -258,23 +250,24 @@ class LabelSession:
                     known |= {one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)}
             with_place = entry.truth is not None and "place" in entry.truth  # written when the pose was known
             with_place |= look.ground is not None and look.ground.frame_id is not None
-            checked = checked_truth(truth, known, look.size, with_place=with_place)
+            checked = truth_proposal.checked_truth(truth, known, look.size, with_place=with_place)
             as_it_was = entry.truth is not None and (
-                same_truth(checked, entry.truth) or (isinstance(truth, Mapping) and same_truth(truth, entry.truth))
+                truth_proposal.same_truth(checked, entry.truth)
+                or (isinstance(truth, Mapping) and truth_proposal.same_truth(truth, entry.truth))
             )
             named = next((one for one in look.detections if "box" in checked and one.id == checked.get("id")), None)
             if named is not None:
                 x1, y1, x2, y2 = checked["box"]
                 if float(overlaps((x1, y1, x2, y2), named.box_xyxy)[0, 0]) < _SAME_OBJECT:
                     del checked["id"]  # the box is of another object; `evaluate` refuses both together
-            kinds, agrees = checked_kind(kind), same_truth(checked, look.proposal)
+            kinds, agrees = truth_proposal.checked_kind(kind), truth_proposal.same_truth(checked, look.proposal)
             before = None if entry.line is None else entry.line.raw
             change = entry, before, entry.decided, False
             unchanged = as_it_was and (kinds is None or kinds == _kinds(entry.value))
             if not unchanged:  # looked at and left as it is: the line keeps its bytes
-                by: Maker = "written" if not entry.shown else "accepted" if agrees else "corrected"
+                by: truth_proposal.Maker = "written" if not entry.shown else "accepted" if agrees else "corrected"
                 naming = self._source.naming(entry.frame)
-                self._write(entry, case_line(entry.value, naming, entry.words, kinds, checked, by))
+                self._write(entry, truth_proposal.case_line(entry.value, naming, entry.words, kinds, checked, by))
             entry.decided = True
             self._changes.append(change)
             self._try_to_save()
@@ -285,7 +278,7 @@ class LabelSession:
         """Add a sentence to a frame; it is saved at once, without a truth."""
         with self._lock:
             words = words.strip()
-            check_sentence(words)
+            truth_proposal.check_sentence(words)
             self._checked("frame", frame, self.frame_names)
             if any(entry.frame == frame and entry.words == words for entry in self._entries):
                 repair = "choose the existing one in the list"

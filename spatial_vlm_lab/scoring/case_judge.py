@@ -9,16 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spatial_vlm_lab.scoring import frame_truth
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, CaseResult, judge_case
-from spatial_vlm_lab.scoring.frame_truth import (
-    FrameTruth,
-    ImageObject,
-    Matching,
-    box_of_target,
-    case_truth,
-    found_objects,
-    match_objects,
-)
 from spatial_vlm_lab.scoring.model_spec import ORACLE, LoadedModel
 from spatial_vlm_lab.scoring.rows import Row, row_of, unjudged_row
 from spatial_vlm_ros.errors import InputError, InternalError, SpatialVlmError
@@ -42,10 +34,10 @@ class Oracle:
             language=dataclasses.replace(config.language, reader="grammar", free_form="refuse"),
         )
         self._resolver = Resolver(without_models)
-        self._observed: tuple[RgbdFrame, tuple[Detection | ImageObject, ...], ObservedFrame] | None = None
+        self._observed: tuple[RgbdFrame, tuple[Detection | frame_truth.ImageObject, ...], ObservedFrame] | None = None
 
     def answer(
-        self, frame: RgbdFrame, objects: Sequence[ImageObject], words: str,
+        self, frame: RgbdFrame, objects: Sequence[frame_truth.ImageObject], words: str,
         frame_of_reference: FrameOfReference | None = None,
     ) -> Answered | None:  # fmt: skip
         """Answer of the resolver, or None if the truth is incomplete: an object lacks its name or its pixels.
@@ -74,7 +66,7 @@ class CaseImage:
     frame: RgbdFrame | None = None
     error: SpatialVlmError | None = None
     known: tuple[Detection, ...] | None = None  # true detections; also the input of a model with given detections
-    truth: FrameTruth | None = None  # poses and centres for places
+    truth: frame_truth.FrameTruth | None = None  # poses and centres for places
     problem: SpatialVlmError | None = None  # why the truth cannot be used
     lost: bool = False
 
@@ -89,7 +81,7 @@ class EvaluatedCase:
     resolution: Resolution  # with the ids of the model's detections
     result: CaseResult | None = None  # with the ids of the true objects; None if it cannot be judged
     problem: str = ""  # why its truth cannot be used
-    objects: tuple[ImageObject, ...] = ()  # the true ones; none without a result or an image
+    objects: tuple[frame_truth.ImageObject, ...] = ()  # the true ones; none without a result or an image
     frame: RgbdFrame | None = None
     detections: tuple[Detection, ...] = ()
     scene: Scene | None = None
@@ -158,31 +150,33 @@ class CaseJudge:
         self, done: EvaluatedCase, expect: Expectation, image: CaseImage, seen: tuple[Detection, ...] | None
     ) -> EvaluatedCase:
         frame, case = image.frame, done.case
-        objects: tuple[ImageObject, ...] = ()
+        objects: tuple[frame_truth.ImageObject, ...] = ()
         if frame is not None:
             size = (frame.camera.width, frame.camera.height)
-            expect, objects = case_truth(case, expect, image.known or (), size, self._folder)
+            expect, objects = frame_truth.case_truth(case, expect, image.known or (), size, self._folder)
         seen_from = None if frame is None else frame.base_T_camera
         known = (seen_from, None if image.truth is None else image.truth.base_T_camera)
         poses = tuple(pose for pose in known if pose is not None)
 
-        target, matching = done.resolution.target, Matching()
+        target, matching = done.resolution.target, frame_truth.Matching()
         if seen is not None:
-            matching = Matching(found_objects(seen, done.scene), is_truth=True)
+            matching = frame_truth.Matching(frame_truth.found_objects(seen, done.scene), is_truth=True)
             if not self._model.spec.is_given or any(one.detection is None for one in objects):
-                matching = match_objects(matching.found, objects, poses)
+                matching = frame_truth.match_objects(matching.found, objects, poses)
         elif target is not None and target.box is not None and objects:  # a stored answer keeps no more than this box
-            answered = ImageObject(target.id, target.label, target.box, None, box_of_target(target))
-            matching = match_objects([answered], objects, poses)
+            answered = frame_truth.ImageObject(
+                target.id, target.label, target.box, None, frame_truth.box_of_target(target)
+            )
+            matching = frame_truth.match_objects([answered], objects, poses)
         evidence = CaseEvidence(image.truth, objects, poses, matching, truth_is_whole=image.known is not None)
         alone: Answered | None = None
         if frame is not None and seen is not None and not matching.is_truth:
             alone = self._oracle.answer(frame, objects, case.instruction, self._frame_of_reference)
         if alone is not None:
-            found = found_objects(alone.detections, alone.scene)
-            matched = Matching(found, is_truth=True)
+            found = frame_truth.found_objects(alone.detections, alone.scene)
+            matched = frame_truth.Matching(found, is_truth=True)
             if any(one.box is None for one in objects):  # one that is known in space alone is one of the others
-                matched = match_objects(found, objects, poses)
+                matched = frame_truth.match_objects(found, objects, poses)
             beside = dataclasses.replace(evidence, matching=matched)
             result = judge_case(case, expect, alone.resolution, beside, ORACLE, self._source)
             evidence = dataclasses.replace(evidence, oracle=result)
