@@ -38,26 +38,18 @@ _RING_PX = (5, 9)  # pixels around a surface in which depth starts again after i
 
 @dataclass(frozen=True, eq=False)
 class CutOut:
-    """How well a box or mask fits its object, judged by the measured surface around it.
+    """How well a box or mask fits its object, judged by the measured surface around it."""
 
-    Args:
-        goes_on: pixels of the object's surface that lie well outside its box or mask, as a fraction of its measured
-            pixels.
-        rival: pixels of the largest other raised piece in the box that is separate in space, as a fraction of the
-            object's pixels in the box; 0 if there is none.
-        apart: distance between the two, metres; NaN if there is no such piece.
-        filled: fraction of the box that is covered by the box around the object's surface and what hides it; 1 with a
-            mask.
-        holes: fraction of the box or mask without depth, not counting pixels known to be something else.
-        beside: fraction of the pixels around a mask's surface without depth; 0 with a box, which shows where the object
-            ends.
-    """
-
+    # pixels of the object's surface that lie well outside its box or mask, as a fraction of its measured pixels
     goes_on: float
+    # pixels of the largest other raised piece in the box that is separate in space, as a fraction of the object's
+    # pixels in the box; 0 if there is none
     rival: float
-    apart: float
+    apart: float  # distance between the two, metres; NaN if there is no such piece
+    # fraction of the box that is covered by the box around the object's surface and what hides it; 1 with a mask
     filled: float
-    holes: float
+    holes: float  # fraction of the box or mask without depth, not counting pixels known to be something else
+    # fraction of the pixels around a mask's surface without depth; 0 with a box, which shows where the object ends
     beside: float
 
     @property

@@ -62,36 +62,23 @@ _LONG = 1.5  # the same for outlines without corners: a completed disc may come 
 
 @dataclass(frozen=True, eq=False)
 class Extent:
-    """Extents of one object.
+    """Extents of one object."""
 
-    Args:
-        basis: (3, 3) columns e1, e2, up, camera frame.
-        median: (3,) median of the visible surface along the basis, metres.
-        outline: (M, 2) float32: estimated convex outline seen from above, along e1 and e2, metres.
-        bottom: height of the bottom along up, metres.
-        top: height of the top along up, metres.
-        unseen: depth along e1 that was assumed, not measured, metres.
-        unseen_width: width that the mask shows but depth does not, metres.
-        cut: (3,) length by which the object may continue along e1, e2 and up, where something nearer or the image
-            border cuts it, metres.
-        near_z: optical depth of the nearest point, metres.
-        middle_z: mean optical depth, metres.
-        completed: length of `unseen` beyond what was lost with the rim of the far edge, metres.
-        axis: symmetry axis used to complete the object, or None.
-    """
-
-    basis: Array
-    median: Array
+    basis: Array  # (3, 3) columns e1, e2, up, camera frame
+    median: Array  # (3,) median of the visible surface along the basis, metres
+    # (M, 2) float32: estimated convex outline seen from above, along e1 and e2, metres
     outline: npt.NDArray[np.float32]
-    bottom: float
-    top: float
-    unseen: float
-    unseen_width: float
+    bottom: float  # height of the bottom along up, metres
+    top: float  # height of the top along up, metres
+    unseen: float  # depth along e1 that was assumed, not measured, metres
+    unseen_width: float  # width that the mask shows but depth does not, metres
+    # (3,) length by which the object may continue along e1, e2 and up, where something nearer or the image border cuts
+    # it, metres
     cut: Array
-    near_z: float
-    middle_z: float
-    completed: float = 0.0
-    axis: SymmetryAxis | None = None
+    near_z: float  # optical depth of the nearest point, metres
+    middle_z: float  # mean optical depth, metres
+    completed: float = 0.0  # length of `unseen` beyond what was lost with the rim of the far edge, metres
+    axis: SymmetryAxis | None = None  # symmetry axis used to complete the object, or None
 
     def span(self) -> npt.NDArray[np.float32]:
         """(2,) float32: lengths of the outline along e1 and e2, metres."""

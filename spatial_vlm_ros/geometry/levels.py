@@ -32,22 +32,15 @@ _FAR = 1e3  # metres
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """Level surfaces of an object, lowest first.
+    """Level surfaces of an object, lowest first."""
 
-    Args:
-        height: (K,) metres along up.
-        place: (M, 2) ground coordinates of the centres of all cells that hold points, metres; a cell appears once for
-            each height.
-        cell_height: (M,) mean height of the points in the cell, metres.
-        level: (M,) index of the level that the cell belongs to, -1 for none.
-        cell: side of a cell, metres.
-    """
-
-    height: Array
+    height: Array  # (K,) metres along up
+    # (M, 2) ground coordinates of the centres of all cells that hold points, metres; a cell appears once for each
+    # height
     place: Array
-    cell_height: Array
-    level: npt.NDArray[np.intp]
-    cell: float
+    cell_height: Array  # (M,) mean height of the points in the cell, metres
+    level: npt.NDArray[np.intp]  # (M,) index of the level that the cell belongs to, -1 for none
+    cell: float  # side of a cell, metres
 
     @classmethod
     def of(cls, points: npt.NDArray[np.float32], axes: Array, lift: float, pixel: float, sigma: float) -> Levels:

@@ -51,15 +51,10 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Likeness:
-    """Depth and colour of a part of an image.
+    """Depth and colour of a part of an image."""
 
-    Args:
-        usual: (4,) median depth (metres) and colour (8-bit Lab).
-        spread: (4,) their standard deviations, never below a least value.
-    """
-
-    usual: Values
-    spread: Values
+    usual: Values  # (4,) median depth (metres) and colour (8-bit Lab)
+    spread: Values  # (4,) their standard deviations, never below a least value
 
     def unlike(self, look: Look, box: PixelBox) -> Values:
         """(h, w) mean squared deviation of a box's pixels (one at least) from the model, in units of its spread."""
@@ -248,15 +243,10 @@ def depth_gap(depth: Floats | float, depth_config: DepthConfig, lift_config: Lif
 
 @dataclass(frozen=True, eq=False)
 class _Pieces:
-    """The connected pieces of the raised surface.
+    """The connected pieces of the raised surface."""
 
-    Args:
-        labels: (H, W) int32, the number of each pixel's piece; 0 = none.
-        areas: (P,) pixels of each piece; 0 for label 0 and for pieces that are noise.
-    """
-
-    labels: npt.NDArray[np.int32]
-    areas: npt.NDArray[np.intp]
+    labels: npt.NDArray[np.int32]  # (H, W) int32, the number of each pixel's piece; 0 = none
+    areas: npt.NDArray[np.intp]  # (P,) pixels of each piece; 0 for label 0 and for pieces that are noise
 
     @classmethod
     def of(cls, frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> _Pieces:

@@ -44,15 +44,10 @@ _SURFACES = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class SupportPoints:
-    """Measured points where the support may be visible.
+    """Measured points where the support may be visible."""
 
-    Args:
-        points: (N, 3) metres, camera frame, group by group.
-        starts: (G,) first point of each group; a group holds the points around one object.
-    """
-
-    points: Array
-    starts: npt.NDArray[np.intp]
+    points: Array  # (N, 3) metres, camera frame, group by group
+    starts: npt.NDArray[np.intp]  # (G,) first point of each group; a group holds the points around one object
 
     @classmethod
     def of(cls, points: Array) -> SupportPoints:

@@ -63,27 +63,17 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """The visible surface of one detection.
-
-    Args:
-        window: rows and columns of the image that hold the mask.
-        mask: (h, w) bool, of the window.
-        points: (N, 3) float32, metres, camera frame; empty where `problem` is set.
-        rim: pixels eroded from the mask before measuring.
-        valid_fraction: fraction of the mask with measured depth.
-        noise: standard deviation of single depths, metres, measured on the surface itself.
-        problem: why the depth cannot be trusted, in words, or None.
-    """
+    """The visible surface of one detection."""
 
     detection: Detection
-    window: tuple[slice, slice]
-    mask: Mask
-    points: Points32
-    rim: int
-    valid_fraction: float
-    noise: float
+    window: tuple[slice, slice]  # rows and columns of the image that hold the mask
+    mask: Mask  # (h, w) bool, of the window
+    points: Points32  # (N, 3) float32, metres, camera frame; empty where `problem` is set
+    rim: int  # pixels eroded from the mask before measuring
+    valid_fraction: float  # fraction of the mask with measured depth
+    noise: float  # standard deviation of single depths, metres, measured on the surface itself
     cut: Cut
-    problem: str | None
+    problem: str | None  # why the depth cannot be trusted, in words, or None
 
 
 def visible_surface(

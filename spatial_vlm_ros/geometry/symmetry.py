@@ -55,40 +55,27 @@ _TURNED = np.array([[-1], [-1], [1]], np.float32)  # half a turn about up
 
 @dataclass(frozen=True)
 class SymmetryAxis:
-    """A vertical axis of symmetry.
+    """A vertical axis of symmetry."""
 
-    Args:
-        kind: "rotation": looks the same at any angle; "mirror": looks the same after half a turn.
-        ahead: metres along e1.
-        aside: metres along e2.
-        radius: radius of the widest circle, metres; 0 if the object is not round.
-        sigma: standard deviation of `ahead`, metres.
-    """
-
+    # "rotation": looks the same at any angle; "mirror": looks the same after half a turn
     kind: Literal["rotation", "mirror"]
-    ahead: float
-    aside: float
-    radius: float
-    sigma: float
+    ahead: float  # metres along e1
+    aside: float  # metres along e2
+    radius: float  # radius of the widest circle, metres; 0 if the object is not round
+    sigma: float  # standard deviation of `ahead`, metres
 
 
 @dataclass(frozen=True)
 class DepthSpan:
-    """The visible depth of an object along e1 and what may be hidden, metres.
-
-    Args:
-        doubt: standard deviation of the middle that follows from the guess; infinite if nothing supports it.
-        aside: middle along e2.
-        lost: length of its far edge lost with the mask's rim.
-    """
+    """The visible depth of an object along e1 and what may be hidden, metres."""
 
     near: float
     seen: float
     hidden: float
     guess: float
-    doubt: float
-    aside: float
-    lost: float
+    doubt: float  # standard deviation of the middle that follows from the guess; infinite if nothing supports it
+    aside: float  # middle along e2
+    lost: float  # length of its far edge lost with the mask's rim
     rim: float
 
 

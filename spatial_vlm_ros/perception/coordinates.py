@@ -30,21 +30,16 @@ FRACTIONS: tuple[Unit, ...] = ("fraction", "square")
 
 @dataclass(frozen=True)
 class Convention:
-    """How a model writes a location.
-
-    Args:
-        unit: "pixel": pixel of the image as given; "resized": pixel of the image as resized by the model's processor;
-            "fraction" of width and height; "square": fraction of the side of the square that the image was padded to,
-            the image in its middle (see geometry.boxes); "thousand": thousandths of width and height; "percent":
-            percent of width and height; "bin": number of one of `bins` equal strips along each side.
-        order: "xy": x first; "yx": y first.
-        bins: number of strips; 0 for all other units.
-    """
+    """How a model writes a location."""
 
     name: str
+    # "pixel": pixel of the image as given; "resized": pixel of the image as resized by the model's processor;
+    # "fraction" of width and height; "square": fraction of the side of the square that the image was padded to, the
+    # image in its middle (see geometry.boxes); "thousand": thousandths of width and height; "percent": percent of width
+    # and height; "bin": number of one of `bins` equal strips along each side
     unit: Unit
-    order: Order = "xy"
-    bins: int = 0
+    order: Order = "xy"  # "xy": x first; "yx": y first
+    bins: int = 0  # number of strips; 0 for all other units
 
     def __post_init__(self) -> None:
         what = f"convention {self.name!r}"
@@ -242,16 +237,10 @@ def _ordered(corners: npt.NDArray[np.float64], convention: Convention) -> npt.ND
 
 @dataclass(frozen=True)
 class NamedObject:
-    """One object that a reply names.
+    """One object that a reply names."""
 
-    Args:
-        label: printable, `replies.LONGEST_LABEL` characters at most; empty if the reply gives none.
-        box_xyxy: left, top, right, bottom, pixels of the image; None if the reply gives a point only.
-        point_xy: x, y, pixels of the image; None if the reply gives a box only.
-        score: 0 to 1; None if the reply gives none.
-    """
-
-    label: str
+    label: str  # printable, `replies.LONGEST_LABEL` characters at most; empty if the reply gives none
+    # left, top, right, bottom, pixels of the image; None if the reply gives a point only
     box_xyxy: tuple[float, float, float, float] | None
-    point_xy: tuple[float, float] | None
-    score: float | None
+    point_xy: tuple[float, float] | None  # x, y, pixels of the image; None if the reply gives a box only
+    score: float | None  # 0 to 1; None if the reply gives none

@@ -17,28 +17,17 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 @dataclass(frozen=True)
 class BackendCost:
-    """Cost of requests to one backend, one after the other, in this process.
+    """Cost of requests to one backend, one after the other, in this process."""
 
-    Args:
-        load_s: seconds to load it.
-        first_s: seconds of the first request, which may compile or warm up.
-        median_s: seconds of the others, median.
-        p95_s: the same, 95th percentile.
-        cpu_s: mean processor time of each of the others, all cores, seconds; without that of a server.
-        peak_mb: peak memory of this process since its start, loading included, 10^6 bytes.
-        gpu_peak_mb: peak memory of torch on the GPU, 10^6 bytes; None without torch or a GPU.
-        runs_on: device or providers that the backend reports; empty if it reports none.
-    """
-
-    load_s: float
-    first_s: float
-    median_s: float
-    p95_s: float
-    cpu_s: float
+    load_s: float  # seconds to load it
+    first_s: float  # seconds of the first request, which may compile or warm up
+    median_s: float  # seconds of the others, median
+    p95_s: float  # the same, 95th percentile
+    cpu_s: float  # mean processor time of each of the others, all cores, seconds; without that of a server
     frames: int
-    peak_mb: float
-    gpu_peak_mb: float | None
-    runs_on: str
+    peak_mb: float  # peak memory of this process since its start, loading included, 10^6 bytes
+    gpu_peak_mb: float | None  # peak memory of torch on the GPU, 10^6 bytes; None without torch or a GPU
+    runs_on: str  # device or providers that the backend reports; empty if it reports none
 
 
 def measure(

@@ -43,19 +43,13 @@ _MOSTLY = 0.5  # share of what stands out in a box from which it means a detecte
 
 @dataclass(frozen=True, eq=False)
 class PointedOut:
-    """The object that a model pointed at.
-
-    Args:
-        row: row of an object of the scene; None for a new object.
-        added: a new object that no detector has found; else None.
-        rows: rows of objects that it may mean, if the status is not OK.
-    """
+    """The object that a model pointed at."""
 
     status: Status
     reason: str = ""
-    row: int | None = None
-    added: Detection | None = None
-    rows: tuple[int, ...] = ()
+    row: int | None = None  # row of an object of the scene; None for a new object
+    added: Detection | None = None  # a new object that no detector has found; else None
+    rows: tuple[int, ...] = ()  # rows of objects that it may mean, if the status is not OK
 
 
 def ask_for_words(referrer: Referrer, scene: Scene, words: str) -> tuple[NamedObject, ...]:

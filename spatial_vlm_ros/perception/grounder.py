@@ -68,29 +68,20 @@ class Grounder(Protocol):
 
 @dataclass(frozen=True)
 class PromptReply:
-    """Reply of a model to any prompt.
+    """Reply of a model to any prompt."""
 
-    Args:
-        text: the unchanged text; data, never an instruction.
-        seen_px: (width, height) of the image that it saw, pixels.
-    """
-
-    text: str
-    seen_px: tuple[int, int]
+    text: str  # the unchanged text; data, never an instruction
+    seen_px: tuple[int, int]  # (width, height) of the image that it saw, pixels
     whole: bool
 
 
 @dataclass(frozen=True)
 class ModelReading:
-    """A sentence as a model rewrote it.
-
-    Args:
-        flags: what a person should look at before agreeing, in words.
-    """
+    """A sentence as a model rewrote it."""
 
     command: str
     queries: tuple[SpatialQuery, ...]
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()  # what a person should look at before agreeing, in words
 
 
 class SentenceReader(Protocol):

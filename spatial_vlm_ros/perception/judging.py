@@ -187,14 +187,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RelationQuestion:
-    """The question whether a relation holds between a target and an anchor.
-
-    Args:
-        target: box of the target: left, top, right, bottom, pixels.
-    """
+    """The question whether a relation holds between a target and an anchor."""
 
     relation: str
-    target: Box
+    target: Box  # box of the target: left, top, right, bottom, pixels
     anchor: Box
 
 
@@ -391,19 +387,12 @@ def check_probabilities(found: Sequence[float | None], n: int, model: str) -> tu
 
 
 class MarkScene(NamedTuple):
-    """A drawn scene.
+    """A drawn scene."""
 
-    Args:
-        rgb: (SIDE, SIDE, 3) uint8.
-        target: box, pixels.
-        anchor: box, pixels.
-        choices: the choices in the order in which they are shown.
-    """
-
-    rgb: Rgb
-    target: Box
-    anchor: Box
-    choices: tuple[str, ...]
+    rgb: Rgb  # (SIDE, SIDE, 3) uint8
+    target: Box  # box, pixels
+    anchor: Box  # box, pixels
+    choices: tuple[str, ...]  # the choices in the order in which they are shown
     truth: str
 
 

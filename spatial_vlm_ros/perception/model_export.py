@@ -375,19 +375,13 @@ numbers are required: its loss can be measured only on real images with a traine
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """Result of an export.
-
-    Args:
-        size: bytes of the graphs.
-        score_error: greatest difference of a score from transformers, on a random image; scores are 0 to 1.
-        box_error: the same for a side of a box, relative to the image.
-    """
+    """Result of an export."""
 
     folder: Path
     number_format: str
-    size: int
-    score_error: float
-    box_error: float
+    size: int  # bytes of the graphs
+    score_error: float  # greatest difference of a score from transformers, on a random image; scores are 0 to 1
+    box_error: float  # the same for a side of a box, relative to the image
 
 
 def export_model(

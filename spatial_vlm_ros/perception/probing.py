@@ -148,51 +148,36 @@ _OTHER_HYPOTHESES = (
 
 @dataclass(frozen=True)
 class Trial:
-    """One answer of the model.
+    """One answer of the model."""
 
-    Args:
-        size: (width, height) of the image, pixels.
-        resized: the same after the model's processor; None if not known.
-        box_xyxy: its box, pixels.
-        numbers: numbers read from it: two, four, or none if it has no location.
-        tokens: "<loc_" or "<loc", the beginning of its location tokens; else empty.
-    """
-
-    size: Size
-    resized: Size | None
+    size: Size  # (width, height) of the image, pixels
+    resized: Size | None  # the same after the model's processor; None if not known
     phrase: str
-    box_xyxy: Box
+    box_xyxy: Box  # its box, pixels
     answer: str
-    numbers: tuple[float, ...]
-    tokens: str
+    numbers: tuple[float, ...]  # numbers read from it: two, four, or none if it has no location
+    tokens: str  # "<loc_" or "<loc", the beginning of its location tokens; else empty
 
 
 @dataclass(frozen=True)
 class Support:
-    """How well one convention explains the answers.
-
-    Args:
-        rms: root mean square error of those, for box sides or for a point from the centre, fractions of the image's
-            sides; None if there are none.
-    """
+    """How well one convention explains the answers."""
 
     convention: str
     explained: int
+    # root mean square error of those, for box sides or for a point from the centre, fractions of the image's sides;
+    # None if there are none
     rms: float | None
 
 
 @dataclass(frozen=True)
 class ConventionVerdict:
-    """Verdict on a stated convention from the model's answers.
+    """Verdict on a stated convention from the model's answers."""
 
-    Args:
-        outcome: "confirmed"; "refuted": the model uses `actual`; "undecided".
-        actual: the convention that the answers fit; None if undecided.
-    """
-
+    # "confirmed"; "refuted": the model uses `actual`; "undecided"
     outcome: Literal["confirmed", "refuted", "undecided"]
     stated: str
-    actual: Convention | None
+    actual: Convention | None  # the convention that the answers fit; None if undecided
     reason: str
     support: tuple[Support, ...]
     untested: tuple[str, ...]
@@ -274,17 +259,13 @@ def _kind(convention: Convention) -> tuple[str, str, int]:
 
 @dataclass(frozen=True)
 class _Fit:
-    """How the answers fit a convention.
-
-    Args:
-        errors: of each answer: of the four sides of a box, or of x and y of a point from the centre; fractions of width
-            and height. EXTENT if the answer cannot be in the convention.
-        explained: numbers of the answers on the shape.
-    """
+    """How the answers fit a convention."""
 
     convention: Convention
+    # of each answer: of the four sides of a box, or of x and y of a point from the centre; fractions of width and
+    # height. EXTENT if the answer cannot be in the convention
     errors: tuple[tuple[float, ...], ...]
-    explained: tuple[int, ...]
+    explained: tuple[int, ...]  # numbers of the answers on the shape
 
     @classmethod
     def of(cls, convention: Convention, trials: Sequence[Trial]) -> _Fit:

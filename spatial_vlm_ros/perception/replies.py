@@ -128,13 +128,9 @@ def says_none(text: str) -> bool:
 
 @dataclass(frozen=True)
 class ReplyReading:
-    """Result of reading a reply.
+    """Result of reading a reply."""
 
-    Args:
-        places: locations inside the image in the order written, without duplicates; empty if the reply says that there
-            are none.
-    """
-
+    # locations inside the image in the order written, without duplicates; empty if the reply says that there are none
     places: tuple[NamedObject, ...]
     notes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()

@@ -37,20 +37,13 @@ class NotPlaced(Unreadable):
 
 @dataclass(frozen=True)
 class WrittenPlace:
-    """One location as the model wrote it, not converted.
-
-    Args:
-        box: four numbers in the model's unit and order, or None.
-        point: two such numbers, or None.
-        score: 0..1, or None if none is given.
-        named: whether x and y have key names, so that the convention's order is ignored.
-    """
+    """One location as the model wrote it, not converted."""
 
     label: str
-    box: tuple[float, ...] | None = None
-    point: tuple[float, ...] | None = None
-    score: float | None = None
-    named: bool = False
+    box: tuple[float, ...] | None = None  # four numbers in the model's unit and order, or None
+    point: tuple[float, ...] | None = None  # two such numbers, or None
+    score: float | None = None  # 0..1, or None if none is given
+    named: bool = False  # whether x and y have key names, so that the convention's order is ignored
 
 
 Item = WrittenPlace | Unreadable
@@ -59,16 +52,12 @@ Item = WrittenPlace | Unreadable
 
 @dataclass(frozen=True)
 class ReplyPiece:
-    """A part of a reply.
+    """A part of a reply."""
 
-    Args:
-        kind: list, object: JSON by its outer bracket; tuple: round brackets; label, box, point: the tags of that
-            meaning; locations: a run of location tokens.
-        start: first character in the reply.
-    """
-
+    # list, object: JSON by its outer bracket; tuple: round brackets; label, box, point: the tags of that meaning;
+    # locations: a run of location tokens
     kind: Kind
-    start: int
+    start: int  # first character in the reply
     end: int
     body: str
     attributes: tuple[tuple[str, str], ...] = field(default=())

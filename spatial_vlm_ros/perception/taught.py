@@ -65,14 +65,10 @@ TAUGHT = DetectorProfile("taught objects", slope=0.0, offset=0.0, recall=0.9, fi
 
 @dataclass(frozen=True, eq=False)
 class ShownView:
-    """What one look at an object shows.
+    """What one look at an object shows."""
 
-    Args:
-        numbers: (NUMBERS,) float32.
-        local: (n, 128) uint8, n up to MOST_LOCAL: RootSIFT features (Arandjelović and Zisserman 2012) times 512.
-    """
-
-    numbers: Array
+    numbers: Array  # (NUMBERS,) float32
+    # (n, 128) uint8, n up to MOST_LOCAL: RootSIFT features (Arandjelović and Zisserman 2012) times 512
     local: npt.NDArray[np.uint8]
 
     @property
@@ -178,18 +174,12 @@ def agreeing(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
 
 @dataclass(frozen=True, eq=False)
 class TaughtObjects:
-    """All taught objects, as they are in a store.
-
-    Args:
-        owners: (V,) row of the object that each view shows, ascending.
-        numbers: (V, NUMBERS) float32.
-        local: V times (n, 128) uint8.
-    """
+    """All taught objects, as they are in a store."""
 
     names: tuple[str, ...]
-    owners: npt.NDArray[np.intp]
-    numbers: Array
-    local: Sequence[npt.NDArray[np.uint8]]
+    owners: npt.NDArray[np.intp]  # (V,) row of the object that each view shows, ascending
+    numbers: Array  # (V, NUMBERS) float32
+    local: Sequence[npt.NDArray[np.uint8]]  # V times (n, 128) uint8
 
     def likelihood_ratios(self, seen: Sequence[ShownView]) -> Floats:
         """(R, K): how much likelier each looks as it does if it is an object than if not; all views count alike."""
@@ -242,12 +232,9 @@ def _alone(ratios: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class NamedFrame:
-    """The detections of a frame, with those that taught objects name.
+    """The detections of a frame, with those that taught objects name."""
 
-    Args:
-        detections: as given, taught names in place of others; then what had no detection, with its mask.
-    """
-
+    # as given, taught names in place of others; then what had no detection, with its mask
     detections: tuple[Detection, ...]
     names: dict[str, Names]
 

@@ -41,15 +41,11 @@ _ALL = (
 
 @dataclass(frozen=True, eq=False)
 class KeptObject:
-    """An object of a store.
-
-    Args:
-        shown_s: when it was last shown, seconds since 1970.
-    """
+    """An object of a store."""
 
     name: str
     views: tuple[ShownView, ...]
-    shown_s: int
+    shown_s: int  # when it was last shown, seconds since 1970
 
     def __str__(self) -> str:
         height, longer, shorter, sigma = (100 * length for length in self.views[-1].size)
@@ -59,17 +55,12 @@ class KeptObject:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What came of showing an object.
-
-    Args:
-        like_earlier: whether it looks like its earlier views; None without any.
-        found_by_depth: false if only a detector's box shows where it is.
-    """
+    """What came of showing an object."""
 
     kept: KeptObject
-    like_earlier: bool | None
+    like_earlier: bool | None  # whether it looks like its earlier views; None without any
     alike: list[str]
-    found_by_depth: bool
+    found_by_depth: bool  # false if only a detector's box shows where it is
 
     @property
     def notes(self) -> list[str]:

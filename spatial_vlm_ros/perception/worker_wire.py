@@ -47,14 +47,10 @@ class WireError(Exception):
 
 
 class Abilities(msgspec.Struct, frozen=True):
-    """What a loaded backend can do.
-
-    Args:
-        likelihoods: whether its judge gives probabilities; see judging.tells_likelihoods.
-    """
+    """What a loaded backend can do."""
 
     methods: tuple[str, ...]
-    likelihoods: bool = False
+    likelihoods: bool = False  # whether its judge gives probabilities; see judging.tells_likelihoods
     domain: ModelDomain = "unknown"
 
 

@@ -34,33 +34,24 @@ BoxPixels = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class ExpectedPlace:
-    """A box in which a place should lie.
-
-    Args:
-        region_center: centre of the box in the base frame, metres.
-        region_half: half extents of the box along the axes of the base frame, metres.
-        anchor_also: other detections that may be named as the anchor: the cabinet of a drawer, the second of two.
-    """
+    """A box in which a place should lie."""
 
     relation: str
     anchor_id: str
-    region_center: Point
-    region_half: Point
+    region_center: Point  # centre of the box in the base frame, metres
+    region_half: Point  # half extents of the box along the axes of the base frame, metres
+    # other detections that may be named as the anchor: the cabinet of a drawer, the second of two
     anchor_also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ExpectedAnswer:
-    """The right answer to a question about space.
+    """The right answer to a question about space."""
 
-    Args:
-        value: "yes", "no", "unclear", a number in metres or of objects, …; None = any.
-        tolerance: allowed difference of a number; None = it has to lie within the answer's own interval.
-        ids: ids of all objects that the answer must give as subjects or as matches; None = any.
-    """
-
-    value: float | str | None = None
+    value: float | str | None = None  # "yes", "no", "unclear", a number in metres or of objects, …; None = any
+    # allowed difference of a number; None = it has to lie within the answer's own interval
     tolerance: float | None = None
+    # ids of all objects that the answer must give as subjects or as matches; None = any
     ids: tuple[str, ...] | None = None
 
     def fits(self, answer: SpaceAnswer, ids: Sequence[str] | None = None) -> bool:
@@ -83,19 +74,12 @@ def objects_of(answer: SpaceAnswer) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Box3d:
-    """A box in space, upright in its frame.
+    """A box in space, upright in its frame."""
 
-    Args:
-        center: its centre, metres.
-        size: along its own axes, metres.
-        yaw: rotation about z, radians.
-        frame_id: its frame; "" = the base frame, or the camera's if there is no base frame.
-    """
-
-    center: Point
-    size: Point
-    yaw: float = 0.0
-    frame_id: str = ""
+    center: Point  # its centre, metres
+    size: Point  # along its own axes, metres
+    yaw: float = 0.0  # rotation about z, radians
+    frame_id: str = ""  # its frame; "" = the base frame, or the camera's if there is no base frame
 
     def __post_init__(self) -> None:
         _check_metres("box_3d", self.center, self.size)
@@ -117,28 +101,22 @@ def _check_metres(what: str, center: Point, size: Point) -> None:
 
 @dataclass(frozen=True)
 class Expectation:
-    """Expected outcome of a case.
-
-    Args:
-        id: id of the right detection if the status is OK; None = any, or the one that the other fields describe.
-        id_also: ids of other right detections: the drawer of "close the drawer and put the bowl on top of it".
-        place: expected place; None = not requested or not known.
-        answer: the right answer if the status is ANSWERED; None = any.
-        box: box of the right object in the colour image, pixels, left, top, right, bottom; None = not given.
-        mask: mask of the right object: an 8-bit image beside the file, not 0 = object; None = not given.
-        box_3d: box of the right object in space; None = not given.
-        tolerance_m: allowed distance of the pose's centre from that of `box_3d`, metres; None = not judged.
-    """
+    """Expected outcome of a case."""
 
     status: Status
+    # id of the right detection if the status is OK; None = any, or the one that the other fields describe
     id: str | None = None
+    # ids of other right detections: the drawer of "close the drawer and put the bowl on top of it"
     id_also: tuple[str, ...] = ()
-    place: ExpectedPlace | None = None
-    answer: ExpectedAnswer | None = None
+    place: ExpectedPlace | None = None  # expected place; None = not requested or not known
+    answer: ExpectedAnswer | None = None  # the right answer if the status is ANSWERED; None = any
     label: str | None = None
+    # box of the right object in the colour image, pixels, left, top, right, bottom; None = not given
     box: BoxPixels | None = None
+    # mask of the right object: an 8-bit image beside the file, not 0 = object; None = not given
     mask: str | None = None
-    box_3d: Box3d | None = None
+    box_3d: Box3d | None = None  # box of the right object in space; None = not given
+    # allowed distance of the pose's centre from that of `box_3d`, metres; None = not judged
     tolerance_m: float | None = None
 
     def __post_init__(self) -> None:
@@ -169,21 +147,14 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Case:
-    """One instruction on one image.
+    """One instruction on one image."""
 
-    Args:
-        frame: name of the frame's folder; "" for an image of a bag.
-        expect: the right outcome; None = not known.
-        stamp_ns: header stamp of the colour image in a bag, nanoseconds; 0 = an image of a folder.
-        bag: URI of the bag, or its path relative to the truth file; "" = the only bag.
-    """
-
-    frame: str
+    frame: str  # name of the frame's folder; "" for an image of a bag
     instruction: str
-    expect: Expectation | None = None
+    expect: Expectation | None = None  # the right outcome; None = not known
     kind: tuple[str, ...] = ()
-    stamp_ns: int = 0
-    bag: str = ""
+    stamp_ns: int = 0  # header stamp of the colour image in a bag, nanoseconds; 0 = an image of a folder
+    bag: str = ""  # URI of the bag, or its path relative to the truth file; "" = the only bag
 
 
 class CaseLine(msgspec.Struct):

@@ -47,18 +47,12 @@ _TIME = "time of the request (--at)"
 
 @dataclass(frozen=True, eq=False)
 class ReplayedAnswer:
-    """Answer or refusal of one instruction.
+    """Answer or refusal of one instruction."""
 
-    Args:
-        resolution: the outcome; its `stamp_ns` is the frame's.
-        detections: detections of the bag; empty if a grounder found the objects.
-        log_ns: recording time at which the live node would have answered, nanoseconds.
-    """
-
-    resolution: Resolution
+    resolution: Resolution  # the outcome; its `stamp_ns` is the frame's
     frame: RgbdFrame | None
-    detections: tuple[Detection, ...]
-    log_ns: int
+    detections: tuple[Detection, ...]  # detections of the bag; empty if a grounder found the objects
+    log_ns: int  # recording time at which the live node would have answered, nanoseconds
     scene: Scene | None = None
 
 
@@ -91,17 +85,12 @@ def replay(
 
 @dataclass
 class _Request:
-    """An instruction that waits.
-
-    Args:
-        after_ns: frames that may have been exposed earlier are passed over; 0 = none is.
-        is_patient: frames without transforms are passed over, too; else only those before all transforms.
-    """
+    """An instruction that waits."""
 
     instruction: str
     asked_ns: int
-    after_ns: int
-    is_patient: bool
+    after_ns: int  # frames that may have been exposed earlier are passed over; 0 = none is
+    is_patient: bool  # frames without transforms are passed over, too; else only those before all transforms
     passed_over: SpatialVlmError | None = None
 
     def passes_over(self, error: SpatialVlmError) -> bool:

@@ -20,59 +20,45 @@ Rows = npt.NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class ClauseBelief:
-    """Belief in one clause (or superlative, or ordinal) of a phrase, with every object as its subject.
-
-    Args:
-        margin: (N,) metres, NaN where not measured.
-        likelihood: (N,) probability that it holds for the best anchors, from measurement, and also from a model's
-            answers if they are used.
-        chance: (N,) the same times the belief that those are the anchors meant.
-        anchors: (N, k) rows of the best anchors, -1 for none; empty for orders and the support plane.
-        is_order: a superlative, an ordinal or "closest to": it compares objects; other relations can be false for all.
-        place: number of positions in an order that are asked for ("the two leftmost mugs"); 1 for a single object.
-        contrast: (N,) probability that, of all objects it is true for, this one is meant, relative to the most probable
-            one; None if there is no choice or several are meant.
-        runner_up: (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None.
-        said: the words used, if they are not its name ("on top of").
-        stated: the clause, if it was judged on single pairs of objects; None for parts, plurals and orders.
-        why: why no such part was found, in words; empty if one was.
-    """
+    """Belief in one clause (or superlative, or ordinal) of a phrase, with every object as its subject."""
 
     name: str
     negated: bool
-    margin: Array
+    margin: Array  # (N,) metres, NaN where not measured
+    # (N,) probability that it holds for the best anchors, from measurement, and also from a model's answers if they are
+    # used
     likelihood: Array
-    chance: Array
-    anchors: Rows
+    chance: Array  # (N,) the same times the belief that those are the anchors meant
+    anchors: Rows  # (N, k) rows of the best anchors, -1 for none; empty for orders and the support plane
     inner: tuple[PhraseBelief, ...] = ()
     on_support: bool = False
+    # a superlative, an ordinal or "closest to": it compares objects; other relations can be false for all
     is_order: bool = False
+    # number of positions in an order that are asked for ("the two leftmost mugs"); 1 for a single object
     place: int = 1
+    # (N,) `chance` without the best anchor, for phrases that are anchors themselves; else None
     runner_up: Array | None = None
+    # (N,) probability that, of all objects it is true for, this one is meant, relative to the most probable one; None
+    # if there is no choice or several are meant
     contrast: Array | None = None
-    said: str | None = None
+    said: str | None = None  # the words used, if they are not its name ("on top of")
+    # the clause, if it was judged on single pairs of objects; None for parts, plurals and orders
     stated: RelationClause | None = None
     part: NounPhrase | None = None
-    why: str = ""
+    why: str = ""  # why no such part was found, in words; empty if one was
 
 
 @dataclass(frozen=True, eq=False)
 class PhraseBelief:
-    """Belief in a phrase.
-
-    Args:
-        fit: (N,) how well name and attributes fit, without detection scores and undecidable attributes.
-        weight: (N,) the same with all clauses and orders.
-        doubtful: rows with an attribute that was measured and is unclear ("purple" for a bluish bowl).
-        name: (N,) how well the name alone fits; None if no name was matched.
-    """
+    """Belief in a phrase."""
 
     phrase: NounPhrase
-    fit: Array
-    weight: Array
+    fit: Array  # (N,) how well name and attributes fit, without detection scores and undecidable attributes
+    weight: Array  # (N,) the same with all clauses and orders
     clauses: tuple[ClauseBelief, ...]
+    # rows with an attribute that was measured and is unclear ("purple" for a bluish bowl)
     doubtful: frozenset[int] = frozenset()
-    name: Array | None = None
+    name: Array | None = None  # (N,) how well the name alone fits; None if no name was matched
 
     @property
     def members(self) -> Rows:

@@ -156,35 +156,25 @@ def fitted(p: Array, holds: Array) -> JudgeCalibration:
 
 @dataclass(frozen=True)
 class ClauseQuestion:
-    """A relation that a model is asked about.
+    """A relation that a model is asked about."""
 
-    Args:
-        key: canonical relation, rows of target and anchor.
-        likelihood: probability that it holds, by measurement.
-        in_line: True if the image shows the two on one line of sight, which "behind" and "in front of" need; True for
-            other relations.
-        said_for: rows of the candidates that it is asked for, each with True if the words deny it.
-    """
-
-    key: PairKey
+    key: PairKey  # canonical relation, rows of target and anchor
     name: str
-    likelihood: float
+    likelihood: float  # probability that it holds, by measurement
+    # True if the image shows the two on one line of sight, which "behind" and "in front of" need; True for other
+    # relations
     in_line: bool
+    # rows of the candidates that it is asked for, each with True if the words deny it
     said_for: frozenset[tuple[int, bool]]
 
 
 @dataclass(frozen=True)
 class AskedRelations:
-    """The relations that a model is asked about.
-
-    Args:
-        whole: True if no askable relation was left out, for any candidate that measurement leaves open.
-        left_out: rows of all candidates with such a left-out relation.
-    """
+    """The relations that a model is asked about."""
 
     questions: tuple[ClauseQuestion, ...] = ()
-    whole: bool = True
-    left_out: frozenset[int] = frozenset()
+    whole: bool = True  # True if no askable relation was left out, for any candidate that measurement leaves open
+    left_out: frozenset[int] = frozenset()  # rows of all candidates with such a left-out relation
 
 
 def asked_of(

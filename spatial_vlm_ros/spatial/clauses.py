@@ -44,13 +44,9 @@ _FLAT = 0.26  # part of "up" in the image plane below which the camera looks str
 
 @dataclass(frozen=True)
 class ModelEvidence:
-    """Likelihood ratios by relation and pair: how much likelier the model's answer is if the relation holds.
+    """Likelihood ratios by relation and pair: how much likelier the model's answer is if the relation holds."""
 
-    Args:
-        ratio: above 0; 1 changes nothing.
-    """
-
-    ratio: Mapping[PairKey, float] = field(default_factory=lambda: MappingProxyType({}))
+    ratio: Mapping[PairKey, float] = field(default_factory=lambda: MappingProxyType({}))  # above 0; 1 changes nothing
 
     def weighed(self, clause: RelationClause, pairs: Pairs, holds: Array) -> Array:
         """(T, A) probabilities by measurement, updated by Bayes' rule; the same array without evidence.
@@ -202,22 +198,17 @@ _LISTED = 8  # members of a plural kept as anchors of a clause
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A clause and everything needed to judge it.
-
-    Args:
-        targets: (T,) rows worth judging.
-        fit: (N,) how well name and attributes fit each object.
-        singles: True if a single object is meant, so that all objects that the clause is true for are rivals.
-    """
+    """A clause and everything needed to judge it."""
 
     layout: Layout
     config: ResolverConfig
     view: Viewpoint
     clause: RelationClause
     anchors: tuple[PhraseBelief, ...]
-    targets: Rows
-    fit: Array
+    targets: Rows  # (T,) rows worth judging
+    fit: Array  # (N,) how well name and attributes fit each object
     runner_up: bool = False
+    # True if a single object is meant, so that all objects that the clause is true for are rivals
     singles: bool = False
     known: Judgements = field(default_factory=Judgements)
     evidence: ModelEvidence = field(default_factory=ModelEvidence)

@@ -62,23 +62,14 @@ _BESIDE = 0.15  # fraction of the way from its middle at which a stacked object 
 
 @dataclass(frozen=True, eq=False)
 class Cavity:
-    """The inside of a container.
+    """The inside of a container."""
 
-    Args:
-        opening: (K, 2) convex outline on the ground, metres.
-        middle: (2,) its middle, metres.
-        rim: height of the rim, metres.
-        floor: height of the floor, seen or derived from the underside, metres.
-        floor_seen: True if the floor is seen.
-        rings: (R,) heights of the inside from the middle to the rim, increasing, metres.
-    """
-
-    opening: Array
-    middle: Array
-    rim: float
-    floor: float
-    floor_seen: bool
-    rings: Array
+    opening: Array  # (K, 2) convex outline on the ground, metres
+    middle: Array  # (2,) its middle, metres
+    rim: float  # height of the rim, metres
+    floor: float  # height of the floor, seen or derived from the underside, metres
+    floor_seen: bool  # True if the floor is seen
+    rings: Array  # (R,) heights of the inside from the middle to the rim, increasing, metres
     grid: Grid
     within: Cells
     content: Cells

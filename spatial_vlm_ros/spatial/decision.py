@@ -58,47 +58,29 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class ResolvedChoice:
-    """The decision, before it is expressed in words and frames.
-
-    Args:
-        by_row: for each object, the belief of the reading that fits it best.
-        chosen: row of the chosen object; for refusals the likeliest candidate, -1 without one.
-        rivals: rows that share the probability, likeliest first (AMBIGUOUS).
-        phrase: the phrase that matches nothing (NOT_FOUND), or that several anchors share (AMBIGUOUS).
-        clause: the clause that decided (RELATION_UNSATISFIED, LOW_CONFIDENCE), or None.
-        probability: (N,) posterior of each object.
-        several: rows of all objects meant, nearest first, if several were asked for.
-        frames: frames of reference that choose different objects (AMBIGUOUS).
-        placing: the place to put it, or why there is none; None if no place was asked for.
-        sure: probability of the answer: of the chosen object among all; for several, or for any one, of the objects by
-            themselves.
-        avoided: rows of objects that the motion must keep away from.
-        opinion: a model's answer to the whole phrase; None if none was asked.
-        doubt: why a person must confirm the answer, in words (LOW_CONFIDENCE); else None.
-        misnamed: rows of other objects than those meant whose names are in doubt (LOW_CONFIDENCE).
-        judge: a model's answers about single relations; None if none was asked.
-        trust: None for refusals without a doubt.
-    """
+    """The decision, before it is expressed in words and frames."""
 
     status: Status
     query: SpatialQuery
     belief: PhraseBelief
-    by_row: tuple[PhraseBelief, ...]
-    chosen: int
-    rivals: tuple[int, ...]
-    phrase: NounPhrase | None
-    clause: ClauseBelief | None
-    probability: Array
-    several: tuple[int, ...] = ()
-    frames: tuple[FrameOfReference, ...] = ()
-    placing: Placing | None = None
+    by_row: tuple[PhraseBelief, ...]  # for each object, the belief of the reading that fits it best
+    chosen: int  # row of the chosen object; for refusals the likeliest candidate, -1 without one
+    rivals: tuple[int, ...]  # rows that share the probability, likeliest first (AMBIGUOUS)
+    phrase: NounPhrase | None  # the phrase that matches nothing (NOT_FOUND), or that several anchors share (AMBIGUOUS)
+    clause: ClauseBelief | None  # the clause that decided (RELATION_UNSATISFIED, LOW_CONFIDENCE), or None
+    probability: Array  # (N,) posterior of each object
+    several: tuple[int, ...] = ()  # rows of all objects meant, nearest first, if several were asked for
+    frames: tuple[FrameOfReference, ...] = ()  # frames of reference that choose different objects (AMBIGUOUS)
+    placing: Placing | None = None  # the place to put it, or why there is none; None if no place was asked for
+    # probability of the answer: of the chosen object among all; for several, or for any one, of the objects by
+    # themselves
     sure: float = 0.0
-    opinion: SecondOpinion | None = None
-    avoided: tuple[int, ...] = ()
-    doubt: str | None = None
-    misnamed: tuple[int, ...] = ()
-    judge: JudgeReport | None = None
-    trust: Belief | None = None
+    opinion: SecondOpinion | None = None  # a model's answer to the whole phrase; None if none was asked
+    avoided: tuple[int, ...] = ()  # rows of objects that the motion must keep away from
+    doubt: str | None = None  # why a person must confirm the answer, in words (LOW_CONFIDENCE); else None
+    misnamed: tuple[int, ...] = ()  # rows of other objects than those meant whose names are in doubt (LOW_CONFIDENCE)
+    judge: JudgeReport | None = None  # a model's answers about single relations; None if none was asked
+    trust: Belief | None = None  # None for refusals without a doubt
 
     @property
     def meant(self) -> tuple[int, ...]:
@@ -138,17 +120,11 @@ def other_frames(scorer: PhraseScorer) -> Iterator[FrameOfReference]:
 
 @dataclass(frozen=True)
 class FittingObjects:
-    """All objects that a phrase is true for.
+    """All objects that a phrase is true for."""
 
-    Args:
-        missing: a phrase, of the target or of an anchor, that nothing fits; None if there is none.
-        clear: rows that clearly fit, nearest first.
-        unclear: rows that fit unclearly.
-    """
-
-    missing: NounPhrase | None
-    clear: tuple[int, ...]
-    unclear: tuple[int, ...]
+    missing: NounPhrase | None  # a phrase, of the target or of an anchor, that nothing fits; None if there is none
+    clear: tuple[int, ...]  # rows that clearly fit, nearest first
+    unclear: tuple[int, ...]  # rows that fit unclearly
     choice: ResolvedChoice
 
 

@@ -74,22 +74,14 @@ POSITIONS = ("across", "away", "height")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Description:
-    """A description of an object.
+    """A description of an object."""
 
-    Args:
-        kind: one of KINDS, or "count".
-        core: the distinguishing words: "red", "mug", "next to the bowl".
-        meaning: what the parser must read in them.
-        fits: (R,) probability for each of the objects.
-        gap: metres by which an order separates, 0 for other kinds.
-    """
-
-    kind: str
-    core: str
+    kind: str  # one of KINDS, or "count"
+    core: str  # the distinguishing words: "red", "mug", "next to the bowl"
     place: str
-    meaning: tuple[NounPhrase, ...]
-    fits: Array
-    gap: float = 0.0
+    meaning: tuple[NounPhrase, ...]  # what the parser must read in them
+    fits: Array  # (R,) probability for each of the objects
+    gap: float = 0.0  # metres by which an order separates, 0 for other kinds
 
     @property
     def denies(self) -> bool:
@@ -130,19 +122,13 @@ class Description:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Describer:
-    """Find descriptions for some of a scene's objects.
-
-    Args:
-        rows: (R,) the objects to tell apart.
-        members: (N,) degree to which each object of the scene belongs to the set that an order counts, 0 to 1.
-        noun: name of the objects; "object" for any object.
-    """
+    """Find descriptions for some of a scene's objects."""
 
     layout: Layout
-    rows: npt.NDArray[np.intp]
-    members: Array
+    rows: npt.NDArray[np.intp]  # (R,) the objects to tell apart
+    members: Array  # (N,) degree to which each object of the scene belongs to the set that an order counts, 0 to 1
     frame: FrameOfReference
-    noun: str
+    noun: str  # name of the objects; "object" for any object
 
     @cached_property
     def _view(self) -> Viewpoint | None:

@@ -27,21 +27,15 @@ _SAME_BOX = 0.6  # overlap of boxes in the image from which an object without a 
 
 @dataclass(frozen=True)
 class RememberedObject:
-    """An object at the time it was spoken of.
-
-    Args:
-        box: x0, y0, x1, y1 in the image, pixels.
-        position: volume centre, metres; None if its depth was not measured.
-        width: shorter horizontal side of its box, metres.
-    """
+    """An object at the time it was spoken of."""
 
     id: str
     label: str
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 in the image, pixels
     frame_id: str
     stamp_ns: int
-    position: Vector3 | None
-    width: float
+    position: Vector3 | None  # volume centre, metres; None if its depth was not measured
+    width: float  # shorter horizontal side of its box, metres
 
 
 Remembered = tuple[RememberedObject, ...]
@@ -57,45 +51,32 @@ class OfferedObjects:
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question, and the meaning of its answers.
-
-    Args:
-        offers: answers in the order in which the question names them.
-        clear: True if each answer clearly fits its objects and no others; else it must be confirmed.
-        about: the name that fits nothing (kind "name").
-        fewer: yes means only these objects, though more were asked for.
-    """
+    """A question, and the meaning of its answers."""
 
     kind: QuestionKind
     text: str
-    offers: tuple[OfferedObjects, ...] = ()
-    clear: bool = True
-    about: NounPhrase | None = None
+    offers: tuple[OfferedObjects, ...] = ()  # answers in the order in which the question names them
+    clear: bool = True  # True if each answer clearly fits its objects and no others; else it must be confirmed
+    about: NounPhrase | None = None  # the name that fits nothing (kind "name")
     name: str = ""
-    fewer: bool = False
+    fewer: bool = False  # yes means only these objects, though more were asked for
 
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Everything that later words may refer to. Immutable: the same words always have the same meaning in it.
-
-    Args:
-        asked: the open question; None if there is none.
-        among: objects that the open question is about; empty = any.
-        forbids: what the words forbid until they permit it again.
-    """
+    """Everything that later words may refer to. Immutable: the same words always have the same meaning in it."""
 
     id: str
     said: tuple[str, ...]
     queries: tuple[SpatialQuery, ...]
     opened: tuple[SpatialQuery, ...]
-    asked: AskedQuestion | None = None
+    asked: AskedQuestion | None = None  # the open question; None if there is none
     shown: Remembered = ()
-    among: Remembered = ()
+    among: Remembered = ()  # objects that the open question is about; empty = any
     denied: Remembered = ()
     confirmed: Remembered = ()
     unnamed: frozenset[str] = frozenset()
-    forbids: tuple[Step, ...] = ()
+    forbids: tuple[Step, ...] = ()  # what the words forbid until they permit it again
     last: Resolution | None = field(default=None, compare=False, repr=False)
 
 

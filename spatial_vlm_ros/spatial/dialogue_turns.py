@@ -62,53 +62,38 @@ Readings = tuple[SpatialQuery, ...]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One interpretation of the words.
-
-    Args:
-        among: the only objects that may be meant; empty = all.
-        doubt: why an answer of this attempt must be confirmed; None if it need not be.
-        refuted: objects that were denied: if the words choose one of them, that is a contradiction, and the answer must
-            be confirmed.
-        names: words that some object must have in its label or attributes; if none has, the attempt is skipped.
-        unknown: the attempt only reports that no object has the name.
-        noun: name of the objects that a question is about: an answer with another name must be confirmed; "" = any.
-        agreed: objects that were asked about: the attempt counts only if it is clear, and needs no confirmation if it
-            chooses these.
-    """
+    """One interpretation of the words."""
 
     queries: Readings
-    among: Remembered = ()
+    among: Remembered = ()  # the only objects that may be meant; empty = all
     denied: Remembered = ()
     confirmed: Remembered = ()
-    doubt: str | None = None
+    doubt: str | None = None  # why an answer of this attempt must be confirmed; None if it need not be
+    # objects that were denied: if the words choose one of them, that is a contradiction, and the answer must be
+    # confirmed
     refuted: Remembered = ()
+    # words that some object must have in its label or attributes; if none has, the attempt is skipped
     names: tuple[str, ...] = ()
-    unknown: bool = False
+    unknown: bool = False  # the attempt only reports that no object has the name
+    # name of the objects that a question is about: an answer with another name must be confirmed; "" = any
     noun: str = ""
+    # objects that were asked about: the attempt counts only if it is clear, and needs no confirmation if it chooses
+    # these
     agreed: Remembered = ()
 
 
 @dataclass(frozen=True)
 class DialogueTurn:
-    """The meaning of words in a dialogue.
-
-    Args:
-        attempts: tried in this order, until one leaves an object to choose.
-        before: the dialogue that they belong to; None if they begin one.
-        denies: True if they deny something, which is remembered even if nothing is left.
-        opened: readings of the command that all answers are about; empty = those of the attempt.
-        forbids: what must not be done from now on.
-        told: the whole answer, if the words only forbid something or permit it again; else "".
-    """
+    """The meaning of words in a dialogue."""
 
     words: str
-    attempts: tuple[Attempt, ...]
-    before: Dialogue | None = None
-    denies: bool = False
+    attempts: tuple[Attempt, ...]  # tried in this order, until one leaves an object to choose
+    before: Dialogue | None = None  # the dialogue that they belong to; None if they begin one
+    denies: bool = False  # True if they deny something, which is remembered even if nothing is left
     unnamed: frozenset[str] = frozenset()
-    opened: Readings = ()
-    forbids: tuple[Step, ...] = ()
-    told: str = ""
+    opened: Readings = ()  # readings of the command that all answers are about; empty = those of the attempt
+    forbids: tuple[Step, ...] = ()  # what must not be done from now on
+    told: str = ""  # the whole answer, if the words only forbid something or permit it again; else ""
 
     @property
     def said(self) -> tuple[str, ...]:

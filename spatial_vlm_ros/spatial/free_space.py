@@ -150,17 +150,11 @@ def _sides(corners: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Cells on the ground.
+    """Cells on the ground."""
 
-    Args:
-        low: (2,) least g1 and g2, metres.
-        step: side of a cell, metres.
-        shape: number of cells along g1 and g2.
-    """
-
-    low: Array
-    step: float
-    shape: tuple[int, int]
+    low: Array  # (2,) least g1 and g2, metres
+    step: float  # side of a cell, metres
+    shape: tuple[int, int]  # number of cells along g1 and g2
 
     @classmethod
     def around(cls, low: Array, high: Array, step: float) -> Grid:
@@ -208,17 +202,11 @@ def _draw(image: npt.NDArray[np.uint8], cells: Array) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Stamp:
-    """An outline as a pattern of cells that is moved over a grid.
+    """An outline as a pattern of cells that is moved over a grid."""
 
-    Args:
-        outline: (K, 2) about the middle, metres.
-        pattern: (2k + 1, 2k + 1) uint8.
-        step: side of a cell, metres.
-    """
-
-    outline: Array
-    pattern: npt.NDArray[np.uint8]
-    step: float
+    outline: Array  # (K, 2) about the middle, metres
+    pattern: npt.NDArray[np.uint8]  # (2k + 1, 2k + 1) uint8
+    step: float  # side of a cell, metres
 
     @classmethod
     def of(cls, outline: Array, step: float) -> Stamp:
@@ -358,19 +346,12 @@ _KNOWN: WeakKeyDictionary[Layout, _Whole] = WeakKeyDictionary()
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the depth image shows at a level, cell by cell.
+    """What the depth image shows at a level, cell by cell."""
 
-    Args:
-        surface: (R, C) True if the level itself is seen there.
-        higher: (R, C) True if something stands there.
-        lower: (R, C) True if the visible points there are lower.
-        offset: (R, C) mean height over the level of the points near it, metres.
-    """
-
-    surface: Cells
-    higher: Cells
-    lower: Cells
-    offset: Array
+    surface: Cells  # (R, C) True if the level itself is seen there
+    higher: Cells  # (R, C) True if something stands there
+    lower: Cells  # (R, C) True if the visible points there are lower
+    offset: Array  # (R, C) mean height over the level of the points near it, metres
 
 
 def survey(
@@ -458,20 +439,13 @@ _STRAY_POINTS = 1.0  # percent of the points at either end that may be strays
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """The object to put down.
+    """The object to put down."""
 
-    Args:
-        outline: (16, 2) around its middle, metres.
-        size: (3,) of its box, metres.
-        axes: (3, 3) of its box, camera frame.
-        widths: ((height, outline (16, 2)), ...) of the whole part below increasing heights, metres; empty if not
-            measured.
-    """
-
-    outline: Array
-    size: Array
-    axes: Array
+    outline: Array  # (16, 2) around its middle, metres
+    size: Array  # (3,) of its box, metres
+    axes: Array  # (3, 3) of its box, camera frame
     name: str
+    # ((height, outline (16, 2)), ...) of the whole part below increasing heights, metres; empty if not measured
     widths: tuple[tuple[float, Array], ...] = ()
 
     @property

@@ -47,22 +47,14 @@ them (stove, cabinet, …)."""
 
 @dataclass(frozen=True, eq=False)
 class Viewpoint:
-    """The viewpoint that defines left, right, behind and in front.
-
-    Args:
-        origin: (3,) ground coordinates of the viewer, metres.
-        forward: (2,) unit vector, the viewer's forward direction on the ground.
-        down_deg: downward angle of the view, degrees; 0 for a body on the ground.
-        parallel: True if ahead is `forward` everywhere, not the ray to each place.
-        has_ahead: True if it defines behind and in front.
-    """
+    """The viewpoint that defines left, right, behind and in front."""
 
     frame: FrameOfReference
-    origin: Array
-    forward: Array
-    down_deg: float
-    parallel: bool = False
-    has_ahead: bool = True
+    origin: Array  # (3,) ground coordinates of the viewer, metres
+    forward: Array  # (2,) unit vector, the viewer's forward direction on the ground
+    down_deg: float  # downward angle of the view, degrees; 0 for a body on the ground
+    parallel: bool = False  # True if ahead is `forward` everywhere, not the ray to each place
+    has_ahead: bool = True  # True if it defines behind and in front
 
     def towards(self, places: Array, straight_down_deg: float) -> Array:
         """(N, 2) unit directions on the ground from the viewer to (N, 2) places.
@@ -158,35 +150,21 @@ class Layout:
     """A scene's objects as arrays; rows in the order of `scene.objects`. Unmeasured ones hold NaN.
 
     An argument `row` is the row of an object in it; what measures the object needs a measured one.
-
-    Args:
-        axes: (3, 3) columns g1, g2, up, camera frame.
-        floor: height of the support plane below the camera, along up, metres (0 without a plane).
-        centre: (N, 3) estimated volume centres, metres.
-        surface: (N, 3) centres of the visible surfaces, metres.
-        footprint: (N, 16, 2) outlines on the ground, convex, corners in order, metres.
-        bottom: (N,) heights of the bottoms, metres.
-        top: (N,) heights of the tops, metres.
-        sigma: (N,) standard deviation of an object's position, from depth noise and from the covered part, metres.
-        sigma_up: (N,) the same for its heights.
-        noise: (N,) the part of both that comes from depth noise.
-        tilt: standard deviation of "up", radians.
-        down_deg: downward angle of the camera, degrees.
     """
 
     scene: Scene
-    axes: Array
-    floor: float
-    centre: Array
-    surface: Array
-    footprint: Array
-    bottom: Array
-    top: Array
-    sigma: Array
-    sigma_up: Array
-    noise: Array
-    tilt: float
-    down_deg: float
+    axes: Array  # (3, 3) columns g1, g2, up, camera frame
+    floor: float  # height of the support plane below the camera, along up, metres (0 without a plane)
+    centre: Array  # (N, 3) estimated volume centres, metres
+    surface: Array  # (N, 3) centres of the visible surfaces, metres
+    footprint: Array  # (N, 16, 2) outlines on the ground, convex, corners in order, metres
+    bottom: Array  # (N,) heights of the bottoms, metres
+    top: Array  # (N,) heights of the tops, metres
+    sigma: Array  # (N,) standard deviation of an object's position, from depth noise and from the covered part, metres
+    sigma_up: Array  # (N,) the same for its heights
+    noise: Array  # (N,) the part of both that comes from depth noise
+    tilt: float  # standard deviation of "up", radians
+    down_deg: float  # downward angle of the camera, degrees
     relation: RelationConfig
     depth: DepthConfig
 

@@ -51,37 +51,28 @@ _NOT_ALONE = 0.1  # how much likelier "the" is for the only object that the word
 
 @dataclass(eq=False)
 class PhraseScorer:
-    """Score phrases on one scene.
-
-    Args:
-        match: (phrase) → (N,) probability that each object has the phrase's category.
-        score: (N,) weight of each object's detector score.
-        default_frame: used if the words state none.
-        frames_used: frames of reference that the answer depends on, in the order met.
-        unsaid: rows of anchors of clauses that depend on a frame and state none; an order adds an entry without rows.
-        parts: (phrase, row of a whole) → the parts of it that the phrase may mean, if they are not detections.
-        left: phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out.
-        denied: rows that a dialogue ruled out as the target.
-        confirmed: rows that a person chose as the target.
-        profile: of the detector that named the objects.
-    """
+    """Score phrases on one scene."""
 
     layout: Layout
     config: ResolverConfig
-    match: Callable[[NounPhrase], Array]
-    score: Array
-    default_frame: FrameOfReference
+    match: Callable[[NounPhrase], Array]  # (phrase) → (N,) probability that each object has the phrase's category
+    score: Array  # (N,) weight of each object's detector score
+    default_frame: FrameOfReference  # used if the words state none
+    # frames of reference that the answer depends on, in the order met
     frames_used: list[FrameOfReference] = field(default_factory=list)
+    # rows of anchors of clauses that depend on a frame and state none; an order adds an entry without rows
     unsaid: list[Rows] = field(default_factory=list)
+    # (phrase, row of a whole) → the parts of it that the phrase may mean, if they are not detections
     parts: dict[tuple[NounPhrase, int], tuple[Region, ...]] = field(default_factory=dict)
     known: Judgements = field(default_factory=Judgements)
     evidence: ModelEvidence = field(default_factory=ModelEvidence)
     _clauses: dict[object, ClauseBelief] = field(default_factory=dict)
     _fits: dict[object, tuple[Array, Array, frozenset[int]]] = field(default_factory=dict)
+    # phrase → (N,) 1 for objects that a dialogue leaves for it, 0 for those that were ruled out
     left: Mapping[NounPhrase, Array] = field(default_factory=dict)
-    denied: tuple[int, ...] = ()
-    confirmed: tuple[int, ...] = ()
-    profile: DetectorProfile = GIVEN
+    denied: tuple[int, ...] = ()  # rows that a dialogue ruled out as the target
+    confirmed: tuple[int, ...] = ()  # rows that a person chose as the target
+    profile: DetectorProfile = GIVEN  # of the detector that named the objects
     _views: dict[FrameOfReference, Viewpoint] = field(default_factory=dict)
     _known: dict[tuple[NounPhrase, tuple[Preposition | None, ...], bool, bool], PhraseBelief] = field(
         default_factory=dict

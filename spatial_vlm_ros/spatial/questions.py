@@ -56,21 +56,16 @@ _WHOSE = {
 
 @dataclass(frozen=True)
 class Question:
-    """A question to ask back.
-
-    Args:
-        answers: (words, rows) for each answer: words that the parser understands, and the objects that they mean.
-        bits: expected information of the answer about which object is meant, bits.
-        clear: True if each answer clearly fits its objects and no others; else it stands for the objects it fits best.
-        about: the phrase whose name fits nothing (kind "name").
-    """
+    """A question to ask back."""
 
     text: str
+    # (words, rows) for each answer: words that the parser understands, and the objects that they mean
     answers: tuple[tuple[str, tuple[int, ...]], ...]
-    bits: float
+    bits: float  # expected information of the answer about which object is meant, bits
+    # True if each answer clearly fits its objects and no others; else it stands for the objects it fits best
     clear: bool = True
     kind: Literal["which", "whether", "name", "whose"] = "which"
-    about: NounPhrase | None = None
+    about: NounPhrase | None = None  # the phrase whose name fits nothing (kind "name")
 
 
 @dataclass(frozen=True, eq=False)

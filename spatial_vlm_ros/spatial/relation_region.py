@@ -64,13 +64,9 @@ def _last(layout: Layout, count: int) -> Indices:
 
 @dataclass(frozen=True, eq=False)
 class _Copied(Layout):
-    """A scene with copies of an object as its last rows, which have no `scene.objects` of their own.
+    """A scene with copies of an object as its last rows, which have no `scene.objects` of their own."""
 
-    Args:
-        rows: (N,) row of the original of each.
-    """
-
-    rows: Indices
+    rows: Indices  # (N,) row of the original of each
     original: Layout
 
     @cached_property

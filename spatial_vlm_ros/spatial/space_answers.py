@@ -240,17 +240,11 @@ _OF_SUBJECT = {"whether": whether, "where": where, "distance": distance, "size":
 
 
 class SpaceReply(NamedTuple):
-    """The answer to a question about space, and what later words may refer to.
+    """The answer to a question about space, and what later words may refer to."""
 
-    Args:
-        resolution: ANSWERED, or a refusal.
-        about: row of the one object that the answer is about.
-        refused: the decision about the query's own target, if it is a refusal.
-    """
-
-    resolution: Resolution
-    about: int | None = None
-    refused: ResolvedChoice | None = None
+    resolution: Resolution  # ANSWERED, or a refusal
+    about: int | None = None  # row of the one object that the answer is about
+    refused: ResolvedChoice | None = None  # the decision about the query's own target, if it is a refusal
     asked: Question | None = None
 
 

@@ -44,22 +44,17 @@ class NamedRow:
 
 @dataclass(frozen=True, eq=False)
 class SpaceFinding:
-    """The result of a question about space, before conversion to output frames.
-
-    Args:
-        choice: the decision about the subject; None for questions about all objects.
-        ends: (2, 3) ends of a distance's line, ground coordinates, metres.
-    """
+    """The result of a question about space, before conversion to output frames."""
 
     value: float | str | None
     probability: float
     objects: tuple[NamedRow, ...]
     words: str
-    choice: ResolvedChoice | None = None
+    choice: ResolvedChoice | None = None  # the decision about the subject; None for questions about all objects
     unit: str | None = None
     interval: tuple[float, float] | None = None
     lengths: tuple[tuple[str, LengthEstimate], ...] = ()
-    ends: Array | None = None
+    ends: Array | None = None  # (2, 3) ends of a distance's line, ground coordinates, metres
     places: tuple[Place, ...] = ()
     clauses: tuple[ClauseMeasurement, ...] = ()
     missing: NounPhrase | None = None

@@ -33,19 +33,13 @@ _CUT_OFF = 0.3  # the same if the border of the image cuts it
 
 @dataclass(frozen=True, eq=False)
 class LengthEstimate:
-    """A measured length.
+    """A measured length."""
 
-    Args:
-        value: metres.
-        sigma: standard deviation, metres.
-        ends: (2, 3) ends of the line that it was measured along, ground coordinates; None without one.
-        least: lower bound, metres, if less is known than `sigma` says; else None.
-    """
-
-    value: float
-    sigma: float
+    value: float  # metres
+    sigma: float  # standard deviation, metres
+    # (2, 3) ends of the line that it was measured along, ground coordinates; None without one
     ends: Array | None = None
-    least: float | None = None
+    least: float | None = None  # lower bound, metres, if less is known than `sigma` says; else None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -185,19 +179,12 @@ _TOWARDS = 0.7  # cosine of the angle between an edge's outward direction and a 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceBorder:
-    """The visible border of a surface, ground coordinates, metres.
+    """The visible border of a surface, ground coordinates, metres."""
 
-    Args:
-        edges: (E, 2, 2) straight edges, from end to end.
-        outward: (E, 2) unit directions away from the surface.
-        places: (K, 2) visible places of the border.
-        unknown: (U, 2) places where the surface may continue out of sight.
-    """
-
-    edges: Array
-    outward: Array
-    places: Array
-    unknown: Array
+    edges: Array  # (E, 2, 2) straight edges, from end to end
+    outward: Array  # (E, 2) unit directions away from the surface
+    places: Array  # (K, 2) visible places of the border
+    unknown: Array  # (U, 2) places where the surface may continue out of sight
     height: float
 
 

@@ -51,16 +51,11 @@ _VAGUE_HALF = 0.25  # of an object's size: "on the left" is vague about the midd
 
 @dataclass(frozen=True, eq=False)
 class JudgedPredicate:
-    """Judgement of a predicate for one object.
+    """Judgement of a predicate for one object."""
 
-    Args:
-        likelihood: that all of it is true: the likelihood of its least likely part.
-        anchors: rows that it was related to.
-    """
-
-    likelihood: float
+    likelihood: float  # that all of it is true: the likelihood of its least likely part
     clauses: tuple[ClauseMeasurement, ...]
-    anchors: tuple[int, ...]
+    anchors: tuple[int, ...]  # rows that it was related to
     why: str
     said: str
 

@@ -56,58 +56,39 @@ _THICK = 0.02  # metres: thickness of a support plane treated as an object
 
 @dataclass(frozen=True, eq=False)
 class AskedRelation:
-    """A relation that an object, or a place for it, must have or must not have ("not near the plate").
-
-    Args:
-        anchors: rows of the objects it is measured against; empty = the support plane.
-        distance: stated with it, or None.
-        negated: True if it must not hold.
-    """
+    """A relation that an object, or a place for it, must have or must not have ("not near the plate")."""
 
     name: str
     view: Viewpoint
-    anchors: tuple[int, ...]
-    distance: Distance | None = None
-    negated: bool = False
+    anchors: tuple[int, ...]  # rows of the objects it is measured against; empty = the support plane
+    distance: Distance | None = None  # stated with it, or None
+    negated: bool = False  # True if it must not hold
 
 
 @dataclass(frozen=True, eq=False)
 class PlaceRequest:
-    """A request for a place to put an object.
-
-    Args:
-        anchors: rows of the objects it relates to; empty = the support plane ("on the table", "at the edge of the
-            table").
-        moved: row of the object to put there; None for an unseen one, whose size is assumed as 6 cm.
-        distance: stated with it, or None.
-        region: part of the anchor that its middle must lie in; None = the relation determines the place.
-        preposition: the word that was said, if it tells more than the relation's name.
-        part: the part that `region` is, in words, or "".
-        further: relations that the place must have, too, or must not have.
-    """
+    """A request for a place to put an object."""
 
     relation: str
+    # rows of the objects it relates to; empty = the support plane ("on the table", "at the edge of the table")
     anchors: tuple[int, ...]
     view: Viewpoint
-    moved: int | None = None
-    distance: Distance | None = None
+    moved: int | None = None  # row of the object to put there; None for an unseen one, whose size is assumed as 6 cm
+    distance: Distance | None = None  # stated with it, or None
     config: PlaceConfig = field(default_factory=PlaceConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
+    # part of the anchor that its middle must lie in; None = the relation determines the place
     region: Region | None = None
-    preposition: Preposition | None = None
-    part: str = ""
-    further: tuple[AskedRelation, ...] = ()
+    preposition: Preposition | None = None  # the word that was said, if it tells more than the relation's name
+    part: str = ""  # the part that `region` is, in words, or ""
+    further: tuple[AskedRelation, ...] = ()  # relations that the place must have, too, or must not have
 
 
 @dataclass(frozen=True, eq=False)
 class _Imagined(Layout):
-    """A scene with imagined objects, which have no `scene.objects` of their own.
+    """A scene with imagined objects, which have no `scene.objects` of their own."""
 
-    Args:
-        sizes: (N, 3) box sizes of all objects, metres.
-    """
-
-    sizes: Array
+    sizes: Array  # (N, 3) box sizes of all objects, metres
     real: Layout
 
     @cached_property

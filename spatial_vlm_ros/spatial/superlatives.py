@@ -41,15 +41,10 @@ _ROUND = 0.6  # width over length from which an object without a heading counts 
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """A quantity in metres to order objects by, smallest first.
+    """A quantity in metres to order objects by, smallest first."""
 
-    Args:
-        value: (N,) metres (NaN if not measured).
-        sigma: (N,) standard deviation, metres.
-    """
-
-    value: Array
-    sigma: Array
+    value: Array  # (N,) metres (NaN if not measured)
+    sigma: Array  # (N,) standard deviation, metres
 
     def reversed(self) -> Key:
         """The opposite order."""

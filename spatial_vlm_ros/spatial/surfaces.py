@@ -55,61 +55,39 @@ _IS_GROUND = 0.5  # fraction of an object's points at the height of a surface fr
 
 @dataclass(frozen=True)
 class NoSurface:
-    """Reason why there is no surface for an object, or no place on it.
-
-    Args:
-        text: in words that follow "there is no place to put it: ".
-        row: the object that decides, or None.
-        needed: size that is needed, metres: a free circle, or a height.
-        available: size that is available, metres.
-        unseen: True if there would be a place if the unseen part were free.
-    """
+    """Reason why there is no surface for an object, or no place on it."""
 
     cause: NoPlaceCause
-    text: str
-    row: int | None = None
-    needed: float | None = None
-    available: float | None = None
+    text: str  # in words that follow "there is no place to put it: "
+    row: int | None = None  # the object that decides, or None
+    needed: float | None = None  # size that is needed, metres: a free circle, or a height
+    available: float | None = None  # size that is available, metres
     blocking: tuple[int, ...] = ()
-    unseen: bool = False
+    unseen: bool = False  # True if there would be a place if the unseen part were free
 
 
 @dataclass(frozen=True, eq=False)
 class SupportingSurface:
-    """A surface that an object may be put on.
+    """A surface that an object may be put on."""
 
-    Args:
-        row: row of the object, or SUPPORT.
-        outline: (K, 2) of the top or of the opening, metres; None for the open support plane.
-        needed: fraction of the placed object's footprint that must lie on sound cells.
-        within: True if it is the inside of a container.
-        others: rows of the objects that are in the way.
-        lower: cells that were seen to be lower; a foot may overhang them.
-        rim_height: height of the rim over the level, metres; parts of an object that are wide only above it pass over
-            it.
-        underside: height of the object's underside, metres, if something is put under it.
-        seat: returns the height at which an object comes to rest at places (T, 2), if that is not the level: a round
-            bowl.
-        middles: cells that the middle may be in; None = any.
-        beside: cells of objects around a container that are higher than its rim; only what is wider than the opening
-            meets them.
-    """
-
-    row: int
+    row: int  # row of the object, or SUPPORT
     grid: Grid
     level: Level
     sound: Cells
     taken: Cells
     rim: Cells
-    outline: Array | None
-    needed: float
-    within: bool
-    others: tuple[int, ...]
-    lower: Cells | None = None
+    outline: Array | None  # (K, 2) of the top or of the opening, metres; None for the open support plane
+    needed: float  # fraction of the placed object's footprint that must lie on sound cells
+    within: bool  # True if it is the inside of a container
+    others: tuple[int, ...]  # rows of the objects that are in the way
+    lower: Cells | None = None  # cells that were seen to be lower; a foot may overhang them
+    # height of the rim over the level, metres; parts of an object that are wide only above it pass over it
     rim_height: float = math.inf
-    underside: float | None = None
+    underside: float | None = None  # height of the object's underside, metres, if something is put under it
+    # returns the height at which an object comes to rest at places (T, 2), if that is not the level: a round bowl
     seat: Callable[[Moved, Array], Array] | None = None
-    middles: Cells | None = None
+    middles: Cells | None = None  # cells that the middle may be in; None = any
+    # cells of objects around a container that are higher than its rim; only what is wider than the opening meets them
     beside: Cells | None = None
     doubt: str | None = None
 
@@ -120,21 +98,14 @@ class SupportingSurface:
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """Where an outline fits on a supporting surface, as (R, C) cells of its middle.
-
-    Args:
-        off_rim: the distance is kept from the surface's own rim or edge.
-        steady: it would stand: its middle well inside, most of it supported.
-        clearance: distance to the next object, metres.
-        carried: fraction of the foot that is supported.
-    """
+    """Where an outline fits on a supporting surface, as (R, C) cells of its middle."""
 
     seen: Cells
     clear: Cells
-    off_rim: Cells
-    steady: Cells
-    clearance: npt.NDArray[np.float32]
-    carried: npt.NDArray[np.float32]
+    off_rim: Cells  # the distance is kept from the surface's own rim or edge
+    steady: Cells  # it would stand: its middle well inside, most of it supported
+    clearance: npt.NDArray[np.float32]  # distance to the next object, metres
+    carried: npt.NDArray[np.float32]  # fraction of the foot that is supported
 
     @property
     def free(self) -> Cells:
@@ -144,19 +115,14 @@ class Room:
 
 @dataclass(frozen=True, eq=False)
 class SupportContext:
-    """Common data of all supporting surfaces of a request.
-
-    Args:
-        lifted: rows of the moved object and of objects that move with it.
-        reach: distance from the moved object's middle to its farthest corner, metres.
-        ceiling: metres over a surface from which nothing is in the way; infinite if objects come from above.
-    """
+    """Common data of all supporting surfaces of a request."""
 
     layout: Layout
     relief: Relief
     config: PlaceConfig
-    lifted: tuple[int, ...]
-    reach: float
+    lifted: tuple[int, ...]  # rows of the moved object and of objects that move with it
+    reach: float  # distance from the moved object's middle to its farthest corner, metres
+    # metres over a surface from which nothing is in the way; infinite if objects come from above
     ceiling: float = math.inf
 
     @property

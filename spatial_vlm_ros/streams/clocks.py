@@ -21,15 +21,11 @@ _MOST_FRAMES = 200  # most transforms that are watched
 
 @dataclass(frozen=True)
 class ClockEstimate:
-    """Estimate from a window of messages, seconds.
+    """Estimate from a window of messages, seconds."""
 
-    Args:
-        lag: arrival − stamp at the lower envelope: the least latency minus the offset. Negative: the stamps run ahead.
-        spread: from there to the 95 % quantile: how much the latency varies.
-    """
-
+    # arrival − stamp at the lower envelope: the least latency minus the offset. Negative: the stamps run ahead
     lag: float
-    spread: float
+    spread: float  # from there to the 95 % quantile: how much the latency varies
     samples: int
 
     @property

@@ -61,31 +61,21 @@ def _xyz(vector: Any) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, eq=False)
 class PendingFrame:
-    """A complete frame that has not been decoded yet, with the transforms from the time it was accepted.
-
-    Args:
-        depth_info: camera info of depth if it is not registered, else None.
-        base_T_camera: pose of the camera in the base frame; None if no base frame is configured.
-        rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
-        camera_T_speaker: pose of the person who speaks; None if that is not configured or not known.
-        up: (3,) unit direction against gravity in the camera frame, by the IMU; None = not known.
-        robot: the robot to remove from depth; None = nothing.
-        base_T_links: poses of its links, in their order.
-        not_before_ns: earliest possible exposure of its images, by the arrival clock: the frame answers requests that
-            came no later.
-    """
+    """A complete frame that has not been decoded yet, with the transforms from the time it was accepted."""
 
     stamp_ns: int
     match: MatchedMessages
     rgb_info: Any
-    depth_info: Any
-    base_T_camera: Transform | None
-    rgb_T_depth: Transform | None
-    camera_T_speaker: Transform | None
+    depth_info: Any  # camera info of depth if it is not registered, else None
+    base_T_camera: Transform | None  # pose of the camera in the base frame; None if no base frame is configured
+    rgb_T_depth: Transform | None  # pose of the depth camera if depth must be registered or moved; else None
+    camera_T_speaker: Transform | None  # pose of the person who speaks; None if that is not configured or not known
     config: StreamConfig
-    robot: SeenRobot | None = None
-    base_T_links: tuple[Transform, ...] = ()
+    robot: SeenRobot | None = None  # the robot to remove from depth; None = nothing
+    base_T_links: tuple[Transform, ...] = ()  # poses of its links, in their order
+    # earliest possible exposure of its images, by the arrival clock: the frame answers requests that came no later
     not_before_ns: int = 0
+    # (3,) unit direction against gravity in the camera frame, by the IMU; None = not known
     up: npt.NDArray[np.float64] | None = None
 
     def with_detections(self, message: Any) -> PendingFrame:

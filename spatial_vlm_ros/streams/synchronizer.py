@@ -18,18 +18,12 @@ RESTART = 1_000_000_000  # ns: a stamp this far before the newest one is not a l
 
 @dataclass(frozen=True, eq=False)
 class MatchedMessages:
-    """One message of each stream.
+    """One message of each stream."""
 
-    Args:
-        stamp_ns: of the pivot's message.
-        stamps: stream → its message's stamp, nanoseconds.
-        arrivals: stream → arrival of its message, nanoseconds.
-    """
-
-    stamp_ns: int
+    stamp_ns: int  # of the pivot's message
     messages: Mapping[str, Any]
-    stamps: Mapping[str, int]
-    arrivals: Mapping[str, int] = field(default_factory=dict)
+    stamps: Mapping[str, int]  # stream → its message's stamp, nanoseconds
+    arrivals: Mapping[str, int] = field(default_factory=dict)  # stream → arrival of its message, nanoseconds
 
 
 class Stream:

@@ -13,14 +13,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Twin:
-    """Something that must exist once but exists more than once.
-
-    Args:
-        who: full names of the nodes, sorted; a name is repeated as often as it occurs.
-    """
+    """Something that must exist once but exists more than once."""
 
     where: str
-    who: tuple[str, ...]
+    who: tuple[str, ...]  # full names of the nodes, sorted; a name is repeated as often as it occurs
     found: str
     repair: str
 

@@ -177,17 +177,12 @@ _TRUNCATE = 4.0  # standard deviations at which scipy.ndimage.gaussian_filter cu
 
 @dataclass(frozen=True)
 class OwlPreparation:
-    """Turns an image into the model's input of height x width pixels, and the model's boxes into pixels.
+    """Turns an image into the model's input of height x width pixels, and the model's boxes into pixels."""
 
-    Args:
-        family: a name of OWL_SIDES.
-        factor: factor for 8-bit values.
-    """
-
-    family: str
+    family: str  # a name of OWL_SIDES
     height: int
     width: int
-    factor: float = 1 / 255
+    factor: float = 1 / 255  # factor for 8-bit values
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
 
@@ -295,19 +290,13 @@ TOKENS: Mapping[str, int] = MappingProxyType({"[CLS]": 101, "[SEP]": 102, ".": 1
 
 @dataclass(frozen=True)
 class DinoPreparation:
-    """Turns an image into the model's input of height x width pixels.
+    """Turns an image into the model's input of height x width pixels."""
 
-    Args:
-        shortest: target length of an image's shorter side, pixels.
-        longest: most pixels of its longer side.
-        factor: factor for 8-bit values.
-    """
-
-    shortest: int
-    longest: int
+    shortest: int  # target length of an image's shorter side, pixels
+    longest: int  # most pixels of its longer side
     height: int
     width: int
-    factor: float = 1 / 255
+    factor: float = 1 / 255  # factor for 8-bit values
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 

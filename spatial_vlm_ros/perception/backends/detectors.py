@@ -268,15 +268,11 @@ class GroundingDino(TorchDetector):
 
 @dataclass(eq=False)
 class ConceptDetector(TorchDetector):
-    """SAM 3, which takes one noun phrase at a time and gives masks; a prompt is a category.
-
-    Args:
-        mask_threshold: least probability of a pixel of a mask, 0 to 1.
-    """
+    """SAM 3, which takes one noun phrase at a time and gives masks; a prompt is a category."""
 
     prepare: Preparation
     tokens: inputs.ClipTokens
-    mask_threshold: float
+    mask_threshold: float  # least probability of a pixel of a mask, 0 to 1
 
     def __post_init__(self) -> None:
         side = self.model.config.image_size  # a number, or height and width

@@ -23,41 +23,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """Models that share prompts and a format of locations.
-
-    Args:
-        named: regular expression that lower-case names of its models contain, and those of other families do not.
-        every: prompt for all objects of a category, with {} for the category; empty = not known.
-        one: prompt for what a phrase refers to, with {} for the phrase; empty = as `every`.
-        convention: key of `coordinates.CONVENTIONS`; empty = not known.
-        again: text added when a prompt is repeated because its reply could not be read; empty = not repeated, because
-            the same prompt gets the same reply.
-        json_boxes: it answers in JSON with boxes, and keeps to a JSON schema if a server enforces one.
-        finds_all: whether `every` asks for all objects of a category; otherwise the model may name only one of several
-            such objects.
-        multiple: its processor rounds the sides of images to a multiple of this, pixels.
-        in_process: backends of this package that load it; none = its code is not in transformers.
-        chat: False if its encoder takes one task and no conversation.
-        question: prompt for a question, with {} for it, of models without a chat template.
-    """
+    """Models that share prompts and a format of locations."""
 
     name: str
+    # regular expression that lower-case names of its models contain, and those of other families do not
     named: str = ""
     places: Literal["box", "point"] = "box"
-    every: str = ""
-    one: str = ""
-    convention: str = ""
+    every: str = ""  # prompt for all objects of a category, with {} for the category; empty = not known
+    one: str = ""  # prompt for what a phrase refers to, with {} for the phrase; empty = as `every`
+    convention: str = ""  # key of `coordinates.CONVENTIONS`; empty = not known
     sources: tuple[str, ...] = ()
     model_types: tuple[str, ...] = ()
+    # text added when a prompt is repeated because its reply could not be read; empty = not repeated, because the same
+    # prompt gets the same reply
     again: str = ""
-    json_boxes: bool = False
+    json_boxes: bool = False  # it answers in JSON with boxes, and keeps to a JSON schema if a server enforces one
+    # whether `every` asks for all objects of a category; otherwise the model may name only one of several such objects
     finds_all: bool = True
     several_points: bool = False
     special_places: bool = False
-    multiple: int = 1
-    in_process: tuple[str, ...] = ()
-    chat: bool = True
-    question: str = ""
+    multiple: int = 1  # its processor rounds the sides of images to a multiple of this, pixels
+    in_process: tuple[str, ...] = ()  # backends of this package that load it; none = its code is not in transformers
+    chat: bool = True  # False if its encoder takes one task and no conversation
+    question: str = ""  # prompt for a question, with {} for it, of models without a chat template
 
     @property
     def unknown(self) -> tuple[str, ...]:

@@ -123,31 +123,21 @@ def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> 
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """How a model runs on this computer, and where its weights go.
+    """How a model runs on this computer, and where its weights go."""
 
-    Args:
-        device: "auto", "cpu", "cuda" or "cuda:1".
-        dtype: "auto", "float32", "bfloat16" or "float16".
-        batch: items per batch, 1 or more.
-        longest_px: longest side of the image given to the model, pixels, LEAST_LONGEST_PX or more; an image is never
-            made larger than the model's own size.
-        budget_s: seconds that a request may take; checked between batches, so one batch is never cut off.
-        attn_implementation: a name of ATTENTION; "auto" = sdpa if the class has it, else eager.
-        device_map: "" for one device, else a name of DEVICE_MAPS: layers are spread over all GPUs and the CPU.
-        quantization: "" for none, else a name of QUANTIZATION.
-        memory: limit on torch's memory on each GPU in this process: up to 1 a share, above 1 bytes; 1 = no limit.
-    """
-
-    device: str = "auto"
-    dtype: str = "auto"
-    batch: int = 4
+    device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:1"
+    dtype: str = "auto"  # "auto", "float32", "bfloat16" or "float16"
+    batch: int = 4  # items per batch, 1 or more
+    # longest side of the image given to the model, pixels, LEAST_LONGEST_PX or more; an image is never made larger than
+    # the model's own size
     longest_px: int = 1333
-    budget_s: float = 30.0
+    budget_s: float = 30.0  # seconds that a request may take; checked between batches, so one batch is never cut off
     warm_up: bool = True
-    attn_implementation: str = "auto"
+    attn_implementation: str = "auto"  # a name of ATTENTION; "auto" = sdpa if the class has it, else eager
     compile: bool = False
-    device_map: str = ""
-    quantization: str = ""
+    device_map: str = ""  # "" for one device, else a name of DEVICE_MAPS: layers are spread over all GPUs and the CPU
+    quantization: str = ""  # "" for none, else a name of QUANTIZATION
+    # limit on torch's memory on each GPU in this process: up to 1 a share, above 1 bytes; 1 = no limit
     memory: float = 1.0
 
     def check(self, model: str, device: torch.device, dtype: torch.dtype, *, language: bool) -> None:

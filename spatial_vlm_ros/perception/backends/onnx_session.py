@@ -199,16 +199,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class OnnxDevice:
-    """Device on which graphs run.
+    """Device on which graphs run."""
 
-    Args:
-        device: "auto" (CUDA if this ONNX Runtime has it and it starts, else the CPU), "cpu", "cuda", "cuda:1" or
-            "tensorrt". "auto" never chooses TensorRT, which compiles a graph for minutes on its first run.
-        threads: CPU threads within an operator; 0 = all cores.
-    """
-
+    # "auto" (CUDA if this ONNX Runtime has it and it starts, else the CPU), "cpu", "cuda", "cuda:1" or "tensorrt".
+    # "auto" never chooses TensorRT, which compiles a graph for minutes on its first run
     device: str = "auto"
-    threads: int = 0
+    threads: int = 0  # CPU threads within an operator; 0 = all cores
 
     def __post_init__(self) -> None:
         kind, colon, index = self.device.partition(":")

@@ -30,20 +30,13 @@ _NOT_WORDS = re.compile(r"[^\w'\-]+|_")  # a full stop or question mark inside a
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds for reporting an object.
+    """Thresholds for reporting an object."""
 
-    Args:
-        score: least score of a box, 0 to 1.
-        text: least score of a phrase for a box, 0 to 1; a box that no phrase reaches is dropped.
-        iou: boxes with more overlap than this (intersection over union, 0 to 1) are one object.
-        most: most boxes per image; the best are kept.
-    """
-
-    score: float = 0.25
-    text: float = 0.25
-    iou: float = 0.8
+    score: float = 0.25  # least score of a box, 0 to 1
+    text: float = 0.25  # least score of a phrase for a box, 0 to 1; a box that no phrase reaches is dropped
+    iou: float = 0.8  # boxes with more overlap than this (intersection over union, 0 to 1) are one object
     at_once: int = 8
-    most: int = 100
+    most: int = 100  # most boxes per image; the best are kept
 
     @classmethod
     def read(cls, threshold: str, iou: str, most: str, text_threshold: str = "", at_once: str = "8") -> Thresholds:
@@ -59,18 +52,12 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Boxes with their scores.
+    """Boxes with their scores."""
 
-    Args:
-        xyxy: (K, 4) float64 pixels.
-        score: (K,) float64, 0 to 1.
-        fit: (K, C) float64, 0 to 1: score for each category.
-        masks: (K, H, W) bool of the whole image, or None; an empty mask counts as no mask.
-    """
-
-    xyxy: Array
-    score: Array
-    fit: Array
+    xyxy: Array  # (K, 4) float64 pixels
+    score: Array  # (K,) float64, 0 to 1
+    fit: Array  # (K, C) float64, 0 to 1: score for each category
+    # (K, H, W) bool of the whole image, or None; an empty mask counts as no mask
     masks: npt.NDArray[np.bool_] | None = None
 
 

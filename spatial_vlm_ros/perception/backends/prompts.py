@@ -76,16 +76,11 @@ def check_rgb(rgb: Rgb) -> None:
 
 @dataclass(frozen=True)
 class Reply:
-    """Reply of a model.
-
-    Args:
-        score: geometric mean probability of its tokens, 0 to 1; None = not known.
-        whole: False if it was cut off at its length limit.
-    """
+    """Reply of a model."""
 
     text: str
-    score: float | None
-    whole: bool = True
+    score: float | None  # geometric mean probability of its tokens, 0 to 1; None = not known
+    whole: bool = True  # False if it was cut off at its length limit
 
 
 def cut_off(reply: Reply, option: str, longest: int, model: str) -> ModelError | None:

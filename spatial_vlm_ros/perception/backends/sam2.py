@@ -63,16 +63,11 @@ class Preparation:
 
 @dataclass(eq=False)
 class Segmenter:
-    """Makes masks for boxes and points.
+    """Makes masks for boxes and points."""
 
-    Args:
-        model: Sam2Model on the runner's device.
-        runner: memory and time; its image size is not used, because the model takes one size only.
-    """
-
-    model: Any
+    model: Any  # Sam2Model on the runner's device
     prepare: Preparation
-    runner: Runner
+    runner: Runner  # memory and time; its image size is not used, because the model takes one size only
 
     def __post_init__(self) -> None:
         side = int(self.model.config.prompt_encoder_config.image_size)

@@ -50,23 +50,16 @@ ANSWER = (
 
 @dataclass(frozen=True)
 class ChatPrompt:
-    """Settings of a model's prompts.
-
-    Args:
-        convention: how it writes locations; "pixel" and "resized" both mean pixels of the sent image.
-        schema: whether the answer has to follow a JSON schema (response_format).
-        logprobs: whether token probabilities are requested.
-        longest_side: longest side of the sent image, pixels; a larger image is reduced.
-        multiple: both sides of the sent image are multiples of this, pixels, so that a model that rounds sides to it
-            (Qwen2.5-VL: 28) sees exactly the sent image.
-    """
+    """Settings of a model's prompts."""
 
     model: str
-    convention: Convention
-    schema: bool = True
-    logprobs: bool = True
+    convention: Convention  # how it writes locations; "pixel" and "resized" both mean pixels of the sent image
+    schema: bool = True  # whether the answer has to follow a JSON schema (response_format)
+    logprobs: bool = True  # whether token probabilities are requested
     image: str = "jpeg"
-    longest_side: int = 1280
+    longest_side: int = 1280  # longest side of the sent image, pixels; a larger image is reduced
+    # both sides of the sent image are multiples of this, pixels, so that a model that rounds sides to it (Qwen2.5-VL:
+    # 28) sees exactly the sent image
     multiple: int = 1
     max_tokens: int = 1024
 

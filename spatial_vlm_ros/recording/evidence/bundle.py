@@ -53,39 +53,29 @@ class KeptGrounding:
 
 @dataclass(frozen=True)
 class KeptModel:
-    """The grounder of a decision.
-
-    Args:
-        sha256: path → hash, for its files; empty if it has no local files.
-        sha256_all: hash of all files together; "" if there are none.
-    """
+    """The grounder of a decision."""
 
     name: str
     options: dict[str, str] = field(default_factory=dict)
     domain: str = "unknown"
-    sha256: dict[str, str] = field(default_factory=dict)
-    sha256_all: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)  # path → hash, for its files; empty if it has no local files
+    sha256_all: str = ""  # hash of all files together; "" if there are none
 
 
 @dataclass(frozen=True)
 class EvidenceRecord:
-    """What a bundle says beside its messages.
+    """What a bundle says beside its messages."""
 
-    Args:
-        utc: time of the decision, ISO 8601, by the computer's clock.
-        frame_of_reference: named by the request; "" = none.
-        grounding: result of the grounder; None if detections came with the frame, or none were found.
-    """
-
-    utc: str
+    utc: str  # time of the decision, ISO 8601, by the computer's clock
     instruction: str
-    frame_of_reference: str
+    frame_of_reference: str  # named by the request; "" = none
     resolution: dict[str, Any]
     parameters: dict[str, Any]
     frame: FrameOrigin = "none"
     topics: dict[str, str] = field(default_factory=dict)
     reencoded: tuple[str, ...] = ()
     dialogue: dict[str, Any] | None = None
+    # result of the grounder; None if detections came with the frame, or none were found
     grounding: KeptGrounding | None = None
     model: KeptModel | None = None
     versions: dict[str, str] = field(default_factory=dict)
@@ -100,20 +90,13 @@ class EvidenceRecord:
 
 @dataclass(frozen=True, eq=False)
 class KeptMessage:
-    """A message to write to a bundle.
-
-    Args:
-        topic: without a leading "/"; has the ending of its transport.
-        type: "sensor_msgs/msg/Image".
-        data: its CDR bytes.
-        log_ns: arrival time, nanoseconds.
-    """
+    """A message to write to a bundle."""
 
     role: str
-    topic: str
-    type: str
-    data: bytes
-    log_ns: int
+    topic: str  # without a leading "/"; has the ending of its transport
+    type: str  # "sensor_msgs/msg/Image"
+    data: bytes  # its CDR bytes
+    log_ns: int  # arrival time, nanoseconds
 
 
 @dataclass(frozen=True, eq=False)

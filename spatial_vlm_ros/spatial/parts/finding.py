@@ -46,16 +46,11 @@ _ASTRIDE = 0.25  # fraction of its width by which a burner must be off the middl
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The parts of an object that a phrase may mean.
-
-    Args:
-        exists: True if the object has such parts at all.
-        reason: why there is none, in words that follow the object's name ("has no compartments").
-    """
+    """The parts of an object that a phrase may mean."""
 
     parts: tuple[Region, ...] = ()
-    exists: bool = True
-    reason: str = ""
+    exists: bool = True  # True if the object has such parts at all
+    reason: str = ""  # why there is none, in words that follow the object's name ("has no compartments")
 
 
 def noun_of(phrase: NounPhrase) -> str:

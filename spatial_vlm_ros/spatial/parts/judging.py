@@ -32,15 +32,11 @@ _TAKEN = 0.3  # probability that an object is in a part, from which it is not ca
 
 @dataclass(frozen=True, eq=False)
 class PartClause:
-    """A clause about a part without a detection.
-
-    Args:
-        found: row of a whole → the parts of it that the phrase may mean.
-    """
+    """A clause about a part without a detection."""
 
     phrase: NounPhrase
     owner: PhraseBelief
-    found: Callable[[int], Found]
+    found: Callable[[int], Found]  # row of a whole → the parts of it that the phrase may mean
 
     def inner(self) -> PhraseBelief:
         """Belief in the phrase: the wholes that have such a part."""

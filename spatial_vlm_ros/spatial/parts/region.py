@@ -28,30 +28,21 @@ _LEAST_SHARE = 0.01  # fraction of the points that may lie outside a rectangle: 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One part of an object.
-
-    Args:
-        outline: (K, 2) convex, on the ground, metres.
-        low: height of the supporting surface, metres.
-        high: upper end, metres: the height of its rim or of what is over it; infinite if nothing is.
-        span: heights between which the underside of an object in it lies, metres.
-        walled: True if walls surround it.
-        around: (K, 2) outline that the middle of an object in it lies in; None = `outline`. For a half it extends
-            beyond the whole, whose end may be hidden, but not beyond the line to the other half.
-        lid: True if it may be a lid, not a shelf: it is not visible whether walls stand under it.
-        carrier: (K, 2) outline of the supporting surface if that extends beyond the part; None = `outline`.
-    """
+    """One part of an object."""
 
     row: int
-    outline: Array
-    low: float
-    high: float
-    span: tuple[float, float]
+    outline: Array  # (K, 2) convex, on the ground, metres
+    low: float  # height of the supporting surface, metres
+    high: float  # upper end, metres: the height of its rim or of what is over it; infinite if nothing is
+    span: tuple[float, float]  # heights between which the underside of an object in it lies, metres
     found_by: str
-    walled: bool = False
+    walled: bool = False  # True if walls surround it
+    # (K, 2) outline that the middle of an object in it lies in; None = `outline`. For a half it extends beyond the
+    # whole, whose end may be hidden, but not beyond the line to the other half
     around: Array | None = None
+    # (K, 2) outline of the supporting surface if that extends beyond the part; None = `outline`
     carrier: Array | None = None
-    lid: bool = False
+    lid: bool = False  # True if it may be a lid, not a shelf: it is not visible whether walls stand under it
 
     @property
     def middle(self) -> Array:
@@ -61,17 +52,11 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Rectangle:
-    """A rectangle on the ground, in any horizontal orientation.
+    """A rectangle on the ground, in any horizontal orientation."""
 
-    Args:
-        centre: (2,) metres.
-        axes: (2, 2) rows: unit directions of its sides, the second one clockwise from the first.
-        half: (2,) half lengths along them.
-    """
-
-    centre: Array
-    axes: Array
-    half: Array
+    centre: Array  # (2,) metres
+    axes: Array  # (2, 2) rows: unit directions of its sides, the second one clockwise from the first
+    half: Array  # (2,) half lengths along them
 
     def to_own(self, places: npt.NDArray[np.floating]) -> Array:
         """(N, 2) places relative to its centre, along its sides, metres."""

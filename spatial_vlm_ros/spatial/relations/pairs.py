@@ -29,17 +29,12 @@ _NO_SIGMA = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of targets and anchors.
-
-    Args:
-        targets: (T,) rows.
-        anchors: (A,) rows.
-    """
+    """Pairs of targets and anchors."""
 
     layout: Layout
     view: Viewpoint
-    targets: Indices
-    anchors: Indices
+    targets: Indices  # (T,) rows
+    anchors: Indices  # (A,) rows
 
     def exchanged(self) -> Pairs:
         """Swap targets and anchors."""

@@ -38,21 +38,16 @@ them."""
 
 @dataclass(frozen=True, eq=False)
 class Resting:
-    """Surfaces of each anchor at each target: (T, A) each, metres.
+    """Surfaces of each anchor at each target: (T, A) each, metres."""
 
-    Args:
-        level: height of the anchor's visible level at the target that is nearest to its bottom; NaN if none is visible.
-        roof: height of the anchor's lowest level over the target's top; NaN if none is visible.
-        under: depth of the target's centre inside the visible outline of that level.
-        over: depth of the target's visible part inside the anchor's outline if no level is visible beneath it: if its
-            load hides an anchor, only its front is visible, and the load's visible part is over that; else -FAR.
-    """
-
+    # height of the anchor's visible level at the target that is nearest to its bottom; NaN if none is visible
     level: Array
     shut_in: Array
     rim: Array
-    roof: Array
-    under: Array
+    roof: Array  # height of the anchor's lowest level over the target's top; NaN if none is visible
+    under: Array  # depth of the target's centre inside the visible outline of that level
+    # depth of the target's visible part inside the anchor's outline if no level is visible beneath it: if its load
+    # hides an anchor, only its front is visible, and the load's visible part is over that; else -FAR
     over: Array
 
 

@@ -108,27 +108,18 @@ def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: ob
 
 @dataclass(frozen=True, eq=False)
 class RelationMeasure:
-    """One relation; a call with pairs gives (T, A) margins in metres and their standard deviations.
-
-    Args:
-        pairwise: measure with one anchor; None if it takes more.
-        two: measure with two anchors together: (T, A, B).
-        group: measure with a set of anchors: (T,).
-        framed: True if it depends on the frame of reference.
-        gap: (T, A) gap between outlines that a stated distance is compared with, metres; None if no distance may be
-            stated.
-        only_stated: True if it only expresses its stated distance.
-        placeable: for another package's relation: True if it can be a destination (`spot_judging.placeable`).
-    """
+    """One relation; a call with pairs gives (T, A) margins in metres and their standard deviations."""
 
     name: str
     several: Literal["all", "any", "one", "two", "set"]
-    pairwise: Measure | None = None
-    two: MeasureTwo | None = None
-    group: MeasureSet | None = None
-    framed: bool = False
+    pairwise: Measure | None = None  # measure with one anchor; None if it takes more
+    two: MeasureTwo | None = None  # measure with two anchors together: (T, A, B)
+    group: MeasureSet | None = None  # measure with a set of anchors: (T,)
+    framed: bool = False  # True if it depends on the frame of reference
+    # (T, A) gap between outlines that a stated distance is compared with, metres; None if no distance may be stated
     gap: Callable[[Pairs], Array] | None = None
-    only_stated: bool = False
+    only_stated: bool = False  # True if it only expresses its stated distance
+    # for another package's relation: True if it can be a destination (`spot_judging.placeable`)
     placeable: bool = False
 
     @property
