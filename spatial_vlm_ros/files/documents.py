@@ -78,11 +78,10 @@ def check_depth(text: bytes, path: str | Path, repair: str, field: str | None = 
 
 
 def read_yaml(path: str | Path, repair: str, largest: int = LARGEST_YAML, *, aliases: bool = False) -> Any:
-    """Read a YAML file of plain values in UTF-8, of at most `largest` bytes.
+    """Read a YAML file of plain values in UTF-8, of at most `largest` bytes, and MOST_NODES values if it has aliases.
 
-    Args:
-        aliases: allow them as long as the expanded file has at most MOST_NODES values. ROS refuses them in parameter
-            files (ros2/rcl, rcl_yaml_param_parser/src/parse.c, YAML_ALIAS_EVENT), but metadata of bags may have them.
+    ROS refuses them in parameter files (ros2/rcl, rcl_yaml_param_parser/src/parse.c, YAML_ALIAS_EVENT), but metadata of
+    bags may have them.
     """
     return parse_yaml(read_bytes(path, repair, largest), path, repair, aliases=aliases)
 

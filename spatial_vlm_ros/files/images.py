@@ -46,15 +46,7 @@ def decode_file(
     repair: str = "give an image file",
     largest: int = LARGEST_PIXELS,
 ) -> npt.NDArray[np.generic]:
-    """Read the pixels of an undamaged image file.
-
-    Args:
-        path: PNG, JPEG, TIFF, BMP or WebP.
-        largest: most pixels allowed.
-
-    Returns:
-        (H, W) or (H, W, channels), as OpenCV gives them: blue first.
-    """
+    """Read the pixels, as OpenCV gives them (blue first), of an undamaged PNG, JPEG, TIFF, BMP or WebP file."""
     return decode(read_bytes(path, repair, LARGEST_IMAGE_FILE), path, flags, largest)
 
 

@@ -35,11 +35,7 @@ _KINDS = (
 
 
 def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
-    """Read all bytes of a regular file.
-
-    Args:
-        largest: most bytes allowed; checked before anything is read, and again while reading.
-    """
+    """Read all bytes of a regular file, at most `largest`; checked before anything is read, and again while reading."""
     with open_regular(path, repair, largest) as file:
         try:
             data = file.read(largest + 1)
@@ -53,12 +49,9 @@ def read_bytes(path: str | Path, repair: str, largest: int) -> bytes:
 
 
 def read_lines(path: str | Path, repair: str, longest: int = MIB) -> Iterator[tuple[int, bytes]]:
-    """Yield the number (from 1) and bytes of each line that is not blank, without its line end.
+    """Yield the number (from 1) and bytes, at most `longest`, of each line that is not blank, without its line end.
 
     The whole file is never in memory.
-
-    Args:
-        longest: most bytes allowed in one line.
     """
     with open_regular(path, repair) as file:
         for number in itertools.count(1):
@@ -120,15 +113,9 @@ def sqlite_file(path: Path) -> closing[sqlite3.Connection]:
 
 
 def check_plain_tables(database: sqlite3.Connection, path: Path, tables: Iterable[str], repair: str) -> None:
-    """Check that everything in a database is a plain table or an index.
+    """Check that everything in a database is a plain table or an index; the columns of `tables` are checked.
 
-    A view or a computed column can produce any amount of data.
-
-    Args:
-        tables: names of those whose columns are checked.
-
-    Raises:
-        sqlite3.Error: the file is damaged, or not a database.
+    A view or a computed column can produce any amount of data. A damaged file raises sqlite3.Error.
     """
     rows = database.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(1000)
     for kind, name, sql in rows:
@@ -143,12 +130,8 @@ def check_plain_tables(database: sqlite3.Connection, path: Path, tables: Iterabl
 def inside(folder: str | Path, name: str, source: str | Path, field: str | None = None) -> Path:
     """Path of a name found in a file; it must stay inside a folder.
 
-    Args:
-        folder: where the path must lie, symbolic links resolved.
-        name: relative, with `/` between its parts and without `..`.
-
-    Returns:
-        folder / name; it is not checked that a file exists there.
+    The name is relative, with `/` between its parts and without `..`; symbolic links are resolved. It is not checked
+    that a file exists there.
     """
     repair = "use a path relative to the folder, without '..'"
     pure = PurePosixPath(name)

@@ -35,11 +35,9 @@ _STREAMS = ("/dev/std", "/dev/fd/", "/proc/self/fd/")  # /dev/stdout, also into 
 
 
 def write_bytes(path: str | Path, data: bytes, *, force: bool = False, sync: bool = True) -> None:
-    """Write a file whole or not at all; parent folders are made.
+    """Write a file whole or not at all; parent folders are made; without `force` an existing file stays.
 
-    Args:
-        force: replace an existing file.
-        sync: wait until it is on the disk; False within a folder that is synced as a whole (files.folders).
+    It waits until the file is on the disk, unless its folder is synced as a whole (files.folders).
     """
     with writing(path, force=force, sync=sync) as file:
         file.write(data)
@@ -111,10 +109,8 @@ def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
 def changing_sqlite(path: str | Path) -> Iterator[sqlite3.Connection]:
     """Change an SQLite file in one transaction, or make it: all of the block is written, or nothing.
 
-    That holds for an error in the block, a killed process, a power cut, and two programs that change it.
-
-    Raises:
-        FileError: it cannot be written, is damaged, or another program is changing it for ten seconds.
+    That holds for an error in the block, a killed process, a power cut, and two programs that change it. It waits ten
+    seconds for another program.
     """
     import sqlite3
 

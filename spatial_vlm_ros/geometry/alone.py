@@ -59,14 +59,11 @@ class CutOut:
 
 
 def cut_out_in_image(obj: SceneObject, scene: Scene, depth_config: DepthConfig, lift_config: LiftConfig) -> CutOut:
-    """Compare a measured object with the connected raised surface around it.
+    """Compare a measured object with the connected surface around it that is raised above the support plane.
 
     A surface is connected where no depth edge crosses it. The box may fall short of it by 10 % of the side, at most by
     2 cm and at least by 3 pixels, because boxes of models are off by some pixels. Objects that touch count as one
     surface.
-
-    Args:
-        scene: must have a support plane; "raised" means above it.
     """
     frame = scene.frame
     measured = measured_pixels(obj.points, frame)

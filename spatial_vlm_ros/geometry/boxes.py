@@ -22,12 +22,7 @@ def box_around(mask: Mask) -> tuple[float, float, float, float]:
 
 
 def overlaps(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Intersection over union of each box with each other: (N, M), 0 to 1; 0 where both have no area.
-
-    Args:
-        boxes: (N, 4) or (4,), any unit.
-        others: (M, 4) or (4,), the same unit.
-    """
+    """Intersection over union of boxes (N, 4) or (4,) with others (M, 4) or (4,): (N, M); 0 where both have no area."""
     a, b = (np.asarray(some, np.float64).reshape(-1, 4) for some in (boxes, others))
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     inner = np.clip(high - low, 0.0, None).prod(axis=2)
@@ -41,21 +36,13 @@ CLIP_MEAN = (122, 116, 104)
 
 
 def padding(size: tuple[int, int]) -> tuple[int, int]:
-    """Pixels added left of and above an image to pad it to a square: half of the missing pixels, rounded down.
-
-    Args:
-        size: (width, height), pixels.
-    """
+    """Pixels added left of and above an image (width, height) to pad it to a square: half of them, rounded down."""
     side = max(size)
     return (side - size[0]) // 2, (side - size[1]) // 2
 
 
 def padded(rgb: Rgb, colour: tuple[int, int, int] = CLIP_MEAN) -> Rgb:
-    """Pad an image to a square of one colour, with the image in the middle; a square image stays unchanged.
-
-    Returns:
-        (S, S, 3) uint8 with S = max(H, W).
-    """
+    """Pad an image to a square of one colour, with the image in the middle; a square image stays unchanged."""
     height, width = rgb.shape[:2]
     if height == width:
         return rgb
@@ -70,17 +57,11 @@ DEPTH_RELATIONS = ("behind", "in front of")
 
 
 def in_image(relation: str, target: Sequence[float], anchor: Sequence[float]) -> str:
-    """Name the class of a relation that a model's probability is calibrated by.
+    """Name the class of a relation that a model's probability is calibrated by: "left of" or "behind, higher".
 
-    For relations of depth the class says which of the two is higher in the image. A model that takes higher for farther
-    gives the same answer for all pairs of one class, so it is not calibrated as one that knows something, however many
-    pairs follow the rule.
-
-    Args:
-        target: left, top, right, bottom of its box, pixels; the middle of the box counts.
-
-    Returns:
-        For example "left of", "behind, higher", "behind, lower".
+    For relations of depth the class says which of the two is higher, by the middle of the box, in the image. A model
+    that takes higher for farther gives the same answer for all pairs of one class, so it is not calibrated as one that
+    knows something, however many pairs follow the rule.
     """
     if relation not in DEPTH_RELATIONS:
         return relation
@@ -88,22 +69,12 @@ def in_image(relation: str, target: Sequence[float], anchor: Sequence[float]) ->
 
 
 def in_line(relation: str, target: Sequence[float], anchor: Sequence[float]) -> bool:
-    """True if the boxes of two objects share image columns; True for relations other than depth.
-
-    Objects on one line of sight share columns.
-
-    Args:
-        target: left, top, right, bottom of its box, pixels.
-    """
+    """True if the boxes of two objects share image columns, as on one line of sight; True for other relations."""
     return relation not in DEPTH_RELATIONS or min(target[2], anchor[2]) > max(target[0], anchor[0])
 
 
 def is_contrary(relation: str, target: Sequence[float], anchor: Sequence[float], holds: bool) -> bool:
-    """True if the true state of a relation contradicts the rule; False for relations without depth.
-
-    Args:
-        target: left, top, right, bottom of its box, pixels; the middle of the box counts.
-    """
+    """True if the true state of a relation contradicts the rule; False for relations without depth."""
     return relation in DEPTH_RELATIONS and (_is_higher(target, anchor) == (relation == "behind")) != holds
 
 

@@ -30,14 +30,9 @@ BOX_SAMPLES = 33  # points along each side of a box: between two of them a lens 
 
 
 def project(camera: PinholeCamera, points: Points) -> Array:
-    """Project points in the camera's optical frame to pixels.
+    """Project points (N, 3), metres, optical frame, to pixels (N, 2), inside the image or not.
 
-    Args:
-        points: (N, 3) metres, optical frame.
-
-    Returns:
-        (N, 2) float64, pixels (u, v), inside the image or not. Points that are not in front of the camera, or so far
-        off axis that the distortion model folds back, give NaN.
+    Points that are not in front of the camera, or so far off axis that the distortion model folds back, give NaN.
     """
     points = _columns(points, 3, "points")
     depth = points[:, 2:]
@@ -48,26 +43,14 @@ def project(camera: PinholeCamera, points: Points) -> Array:
 
 
 def normalise(camera: PinholeCamera, pixels: Floats) -> Array:
-    """Normalised coordinates of pixels, distortion removed.
-
-    Args:
-        pixels: (N, 2), pixels (u, v).
-
-    Returns:
-        (N, 2) float64, x/z and y/z in the optical frame; NaN outside the range of the distortion model.
-    """
+    """(N, 2) x/z and y/z, optical frame, of pixels (N, 2), without distortion; NaN outside the range of its model."""
     lens = _Lens.of(camera)
     return _undistort(lens, lens.plane(_columns(pixels, 2, "pixels")))
 
 
 @lru_cache(maxsize=4)
 def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
-    """Normalised coordinates of all pixels of a rectified camera, as two vectors.
-
-    Returns:
-        x/z of each column (W,) and y/z of each row (H,), float64, read-only, optical frame. Cached for the last
-        cameras.
-    """
+    """x/z of each column (W,) and y/z of each row (H,) of a rectified camera, optical frame; cached and read-only."""
     if not camera.is_rectified:
         repair = "call rectified() first, or use normalised_grid()"
         raise InputError("camera", f"distortion {camera.D}", "a rectified camera", repair)
@@ -80,12 +63,7 @@ def normalised_axes(camera: PinholeCamera) -> tuple[Array, Array]:
 
 
 def normalised_grid(camera: PinholeCamera) -> Array:
-    """Normalised coordinates of all pixels, distortion removed.
-
-    Returns:
-        (H, W, 2) float64, read-only, x/z and y/z in the optical frame; NaN outside the range of the distortion model.
-        Cached for the last few cameras, by their parameters.
-    """
+    """(H, W, 2) `normalise` for all pixels, read-only; cached for the last few cameras, by their parameters."""
     return _grid(_Lens.of(camera))
 
 
@@ -95,11 +73,7 @@ def normalised_grid(camera: PinholeCamera) -> Array:
 def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     """Convert a frame and its detections to what a pinhole camera with the same K and size would give.
 
-    Args:
-        detections: found in the pixels of that frame.
-
-    Returns:
-        Both in rectified pixels; the unchanged objects if the frame has no distortion.
+    Without distortion they are the unchanged objects.
     """
     if frame.camera.is_rectified:
         return frame, detections
@@ -120,12 +94,10 @@ def rectified(frame: RgbdFrame, detections: tuple[Detection, ...] = ()) -> tuple
 
 
 def rectify(frame: RgbdFrame) -> RgbdFrame:
-    """Resample a frame of a distorted camera to a pinhole camera with the same K and size.
+    """Resample a frame of a distorted camera to a pinhole camera with the same K and size; the same object without.
 
     Colour is interpolated; depth is taken from the nearest pixel, so that no depth between two surfaces is invented.
-
-    Returns:
-        The rectified frame (black and NaN where the source has no pixel); the same object if it has no distortion.
+    Pixels that the source does not have are black and NaN.
     """
     camera = frame.camera
     if camera.is_rectified:
@@ -153,13 +125,7 @@ def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
 def rectify_box(
     camera: PinholeCamera, box_xyxy: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float] | None:
-    """Tight box, in rectified pixels, around a box given in distorted pixels.
-
-    Args:
-        box_xyxy: pixels, left, top, right, bottom.
-
-    Returns:
-        The box around the bent sides, clipped to the image; None if no part of it is left in the image.
+    """Tight box, clipped to the image, around the bent sides of a box given in distorted pixels; None if none is left.
     """
     if camera.is_rectified:
         return box_xyxy

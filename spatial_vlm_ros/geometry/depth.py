@@ -34,12 +34,11 @@ LARGEST_FOOTPRINT = 32.0  # pixels: only points within about 10 cm of the lens w
 def depth_from_image(image: npt.NDArray[np.generic], encoding: str, scale: float | None = None) -> Depth:
     """Convert a depth image as published by sensors to metres.
 
+    Zero, negative and infinite values become NaN.
+
     Args:
         image: (H, W) uint16 ("16UC1", "mono16": 0 = not measured) or float32 ("32FC1"), of either byte order.
         scale: metres per unit; None = 0.001 for integers, 1 for floats (REP-118).
-
-    Returns:
-        (H, W) float32, metres, a new array. Zero, negative and infinite values become NaN.
     """
     if encoding not in ENCODINGS:
         raise UnknownNameError("depth encoding", encoding, ENCODINGS)
@@ -129,13 +128,7 @@ def _measured(depth: Depth) -> npt.NDArray[np.bool_]:
 
 
 def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
-    """Set depth outside the trusted range to NaN.
-
-    Args:
-        config: `near` and `far`, metres.
-
-    Returns:
-        (H, W) float32; the unchanged array if every measurement is in range.
+    """Set depth outside the trusted range to NaN; the unchanged array if every measurement is in range.
 
     Source: the form of the test follows REP-117, so that NaN fails it.
     """
@@ -147,14 +140,7 @@ def clip_depth(depth: Depth, config: DepthConfig) -> Depth:
 
 
 def depth_noise(depth: Floats | float, config: DepthConfig) -> Floats:
-    """Standard deviation of measured depth.
-
-    Args:
-        depth: any shape, metres.
-        config: `noise_floor` (m) and `noise_quadratic` (1/m).
-
-    Returns:
-        An array of the same shape and dtype, metres; NaN where the depth is.
+    """Standard deviation of measured depth of any shape, metres; NaN where the depth is.
 
     Source: triangulating sensors lose precision with range squared (Khoshelham and Elberink 2012).
     """
@@ -164,18 +150,11 @@ def depth_noise(depth: Floats | float, config: DepthConfig) -> Floats:
 def register_depth(
     depth: Depth, depth_camera: PinholeCamera, rgb_camera: PinholeCamera, rgb_T_depth: Transform
 ) -> Depth:
-    """Register depth to the colour camera: compute the depth that it would have measured.
+    """Register depth to the colour camera: compute the depth, along its z, that it would have measured.
 
     Every measured pixel becomes a patch of the size it has in the colour image; where patches overlap, the nearest
     wins. Surfaces therefore stay closed at a higher resolution and hide what is behind them. Nothing is filled between
-    patches.
-
-    Args:
-        depth: (H_depth, W_depth) float32, metres, NaN where not measured.
-        rgb_T_depth: maps the depth camera's optical frame to the colour camera's.
-
-    Returns:
-        (H_rgb, W_rgb) float32, metres along the colour camera's z, NaN where nothing was measured.
+    patches, but NaN where nothing was measured.
     """
     size = (depth_camera.height, depth_camera.width)
     if depth.shape != size:

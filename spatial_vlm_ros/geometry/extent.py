@@ -113,13 +113,7 @@ def _cross(a: Array, b: Array) -> Array:
 
 
 def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig) -> Extent:
-    """Measure a surface along its ground axes and complete its far side.
-
-    Args:
-        surface: a visible surface whose `problem` is None.
-        up: (3,) unit, camera frame.
-        frame: rectified frame.
-    """
+    """Measure a surface without a problem along its ground axes, "up" (3,) and across, and complete its far side."""
     points, camera = surface.points, frame.camera
     middle = points.sum(axis=0, dtype=np.float64) / len(points)
     basis = ground_axes(middle, up)
@@ -255,16 +249,9 @@ def _round_length(local: npt.NDArray[np.float32], steepness: float, lost: float)
     """Length along e1 of a lying round object whose upper and lower line are both visible.
 
     Opposite points of an ellipsoid's visible contour are each other's reflections, so its middle lies midway between
-    the highest and the lowest point. Both lose `lost` metres with the rim; there the surface runs nearly along the ray,
-    and a circle of radius r continues by sqrt(lost (2 r - lost)).
-
-    Args:
-        local: (3, N) float32 points along e1, e2 and up, metres.
-        steepness: sine of the view's elevation, above 0 and below 1.
-        lost: metres across the ray between the mask's edge and the outermost point, above 0.
-
-    Returns:
-        Metres. Exact for ellipsoids seen from afar; too long for bent objects and objects with corners.
+    the highest and the lowest point. Both lose `lost` metres, across the ray, with the rim; there the surface runs
+    nearly along the ray, and a circle of radius r continues by sqrt(lost (2 r - lost)). `steepness` is the sine of the
+    view's elevation. Exact for ellipsoids seen from afar; too long for bent objects and objects with corners.
     """
     ahead, _, heights = local
     raised = steepness * ahead + math.sqrt(1.0 - steepness**2) * heights
@@ -415,13 +402,9 @@ _TALL = 0.05  # metres: things that are usually lower, such as keys and coins, m
 
 
 def size_odds(name: str, size: npt.NDArray[np.float64], whole: bool) -> float:
-    """What an object's size does to the odds that its name is right.
+    """What an object's size (3,), height last, does to the odds that its name is right, if it is seen `whole`.
 
     Form and numbers are an estimate: heavy tails, because the usual sizes are estimates too.
-
-    Args:
-        size: (3,) metres, height last; NaN = not measured.
-        whole: False if the image cuts the object, or others hide much of it.
     """
     usual = usual_size(name)
     if usual is None or usual[1] < _TALL or kind_of(name) in VARIED or not np.isfinite(size).all():

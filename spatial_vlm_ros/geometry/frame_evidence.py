@@ -95,13 +95,7 @@ def frame_evidence(
     up: Floats,
     config: DepthConfig,
 ) -> FrameEvidence:
-    """Measure every check once.
-
-    Args:
-        frame: rectified; depth in metres, NaN where nothing is measured.
-        support: the plane they stand on, camera frame; None if none was found.
-        up: (3,) unit, camera frame.
-    """
+    """Measure every check once, on a rectified frame and the objects on a support; "up" (3,) in the camera frame."""
     factor, alignment = _sizes(objects), _alignment(frame.rgb, frame.depth)
     if alignment.verdict is V.UNMEASURED and support is not None:
         alignment = _in_boxes(frame, objects, support, alignment)
@@ -436,15 +430,9 @@ def unexplained_regions(
     depth_config: DepthConfig,
     lift_config: LiftConfig,
 ) -> tuple[UnexplainedRegion, ...]:
-    """Raised pieces of the size of an object that stand among the objects, and in no detection.
+    """Raised pieces of the size of an object that stand among the objects of all detections, and in none of them.
 
-    Args:
-        frame: rectified; depth in metres, NaN where nothing is measured.
-        objects: of all detections, except those of the robot.
-        support: camera frame; without it nothing is found.
-
-    Returns:
-        The largest 200 at most, largest first.
+    The largest 200 at most, largest first; none without a support.
     """
     if support is None:
         return ()

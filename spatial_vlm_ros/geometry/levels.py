@@ -44,10 +44,9 @@ class Levels:
 
     @classmethod
     def of(cls, points: npt.NDArray[np.float32], axes: Array, lift: float, pixel: float, sigma: float) -> Levels:
-        """Find the levels of a visible surface.
+        """Find the levels of a visible surface of points (N, 3), camera frame.
 
         Args:
-            points: (N, 3) metres, camera frame.
             axes: (3, 3) columns: two directions on the ground, and up.
             lift: metres added to all heights.
             pixel: metres between neighbouring points.
@@ -89,11 +88,9 @@ class Levels:
         return cls(np.array(heights)[order], mean[:, :2], mean[:, 2], rank[level], cell)
 
     def beneath(self, outline: Array, below: float) -> Array:
-        """(K,) fraction of the visible object within and just around an outline that belongs to each level.
+        """(K,) fraction of the object seen within and just around a convex outline (C, 2) that belongs to each level.
 
-        Args:
-            outline: (C, 2) convex, corners in order, metres on the ground.
-            below: height up to which points count, metres: a board overhead says nothing about what is beneath.
+        Points over `below` do not count: a board overhead says nothing about what is beneath.
         """
         reach = _BEYOND + self.cell / 2
         low, high = outline.min(axis=0) - reach, outline.max(axis=0) + reach
@@ -114,10 +111,7 @@ class Levels:
         return np.asarray(cv2.convexHull(own)[:, 0], np.float64)
 
     def seen_through(self, eye: float) -> npt.NDArray[np.bool_]:
-        """(K,) bool: True if the object is visible through the outline of a level: a rim, not a board.
-
-        Args:
-            eye: height of the viewer over the origin, metres.
+        """(K,) bool: True if the object is visible from the height `eye` through a level's outline: a rim, not a board.
         """
         through = np.zeros(len(self.height), np.bool_)
         for k, height in enumerate(self.height.tolist()):
@@ -131,11 +125,8 @@ class Levels:
     def rim(self, place: Array, height: float, share: float) -> tuple[float, float]:
         """Height of the unbroken wall that the object has around a place (2,), metres above `height`.
 
-        0 if no wall is visible, or if it begins higher, such as a board overhead.
-
-        Returns:
-            The height reached in a fraction `share` of the directions, and the height reached in most of those towards
-            the origin, where the viewer is.
+        It is reached in a fraction `share` of the directions; then the one in most of those towards the origin, where
+        the viewer is. 0 if no wall is visible, or if it begins higher, such as a board overhead.
         """
         higher = np.flatnonzero(self.cell_height > height + _FLUSH)
         away = self.place[higher] - place

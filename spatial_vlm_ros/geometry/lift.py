@@ -55,10 +55,6 @@ def robot_shares(
     All pixels of a mask are counted. In a box only those above the support are, so that the table around a gripper does
     not count. Pixels that the robot's padding removed from an object count as the object's: being near the robot does
     not make it a part of the robot.
-
-    Args:
-        frame: rectified frame.
-        support: plane under the objects, or None.
     """
     robot = frame.robot
     if robot is None or not robot.own.any():
@@ -108,18 +104,13 @@ def surface_at(
     """The connected surface at a point: the pixels reachable from it over depth steps of at most `step`.
 
     Neighbours are the four beside a pixel. A support is connected with the objects on it. Pass the pixels above it as
-    `of` (`segmentation.raised_pixels`), or the surface spreads over the support as far as `reach`.
+    `of` (`segmentation.raised_pixels`), or the surface spreads over the support as far as `reach`. Nothing is set where
+    no pixel within NEAREST pixels of the point is measured and part of `of`.
 
     Args:
-        depth: (H, W) float32, metres; not finite or 0 where it is not measured.
-        k: (3, 3) float64, pixels, of the rectified image; pixel (0, 0) has its middle at (0, 0).
         point_xy: x, y in pixels as models write them: (0, 0) is the top-left corner of the image.
         step: largest step in depth between neighbours, metres (`segmentation.depth_gap` for a sensor).
         reach: largest distance of the surface from the point in space, metres.
-        of: (H, W) bool: pixels that may belong to it; None = all measured ones.
-
-    Returns:
-        (H, W) bool; nothing is set where no pixel within NEAREST pixels of the point is measured and part of `of`.
     """
     height, width = depth.shape
     usable = np.isfinite(depth) & (depth > 0.0)
@@ -151,11 +142,7 @@ def surface_at(
 
 
 def with_surroundings(frame: RgbdFrame, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-    """Detections for finding the support: pointed ones get boxes of size SURROUNDINGS around their points.
-
-    Args:
-        frame: rectified frame; depth in metres.
-    """
+    """Detections for finding the support: pointed ones get boxes of size SURROUNDINGS around their points."""
     found, (height, width) = [], frame.depth.shape
     for one in detections:
         x, y = _middle(one)
@@ -182,10 +169,6 @@ def with_surfaces(
     support is known, its point lies on the support or where nothing is measured, the surface reaches beyond
     `lift.point_reach`, or it overlaps the surface of another pointed detection. Objects that touch and differ in depth
     by less than a step are one surface; one point cannot separate them.
-
-    Args:
-        frame: rectified frame; depth in metres.
-        support: plane under the objects, or None.
     """
     pointed = [row for row, one in enumerate(detections) if one.pointed]
     if not pointed or support is None:
@@ -256,12 +239,7 @@ def with_tops(
     support: Plane,
     config: LiftConfig,
 ) -> list[Patch]:
-    """The masks, with a table that has no mask of its own replaced by the pixels level with the support in its box.
-
-    Args:
-        table: (N,) bool: True for tables.
-        frame: rectified frame.
-    """
+    """The masks, those of tables without one replaced by the pixels level with the support in their boxes."""
     found = list(patches)
     cut = [index for index in np.flatnonzero(table).tolist() if detections[index].mask is None]
     if not cut:
@@ -298,10 +276,6 @@ def with_insides(patches: Sequence[Patch], detections: Sequence[Detection], fram
     Pixels behind a front, between its sides and neither higher nor lower than it, are inside the drawer: its floor and
     walls, since a chest shows nothing there unless the drawer is open. Objects detected in the drawer keep their
     pixels.
-
-    Args:
-        frame: rectified frame.
-        up: (3,) camera frame.
     """
     found = list(patches)
     boxes = np.array([d.box_xyxy for d in detections], np.float64).reshape(-1, 4)
@@ -375,15 +349,10 @@ def _points(frame: RgbdFrame, window: tuple[slice, slice]) -> Array:
 def build_scene(
     frame: RgbdFrame, detections: Sequence[Detection], depth_config: DepthConfig, lift_config: LiftConfig
 ) -> Scene:
-    """Lift all detections of a frame.
+    """Lift all detections, checked by perception.grounding_checks, of a frame with registered depth.
 
-    Args:
-        frame: colour and registered depth; distorted images are rectified first.
-        detections: checked detections (see perception.grounding_checks), masks or boxes.
-
-    Returns:
-        The scene, in the camera frame. An object whose depth cannot be trusted has `depth_problem` set. Detections that
-        show the robot itself are discarded.
+    Distorted images are rectified first. An object whose depth cannot be trusted has `depth_problem` set. Detections
+    that show the robot itself are discarded.
     """
     check_depth(frame.depth, depth_config)
     frame, checked = rectified(frame, tuple(detections))

@@ -20,13 +20,9 @@ ZERO = 1e-12  # components below this are rounding errors and have no sign
 
 
 def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
-    """Unit quaternion of a rotation matrix.
+    """Unit quaternion of a rotation matrix, (3, 3) to within 1e-3.
 
-    Args:
-        rotation: (3, 3), a rotation to within 1e-3.
-
-    Returns:
-        (x, y, z, w) with w >= 0; for half turns, where w is 0, the first component that is not 0 is positive.
+    w >= 0; for half turns, where w is 0, the first component that is not 0 is positive.
     """
     R = np.asarray(rotation, np.float64)
     if R.shape != (3, 3):
@@ -57,11 +53,7 @@ def quaternion_xyzw_from_matrix(rotation: Floats) -> Quaternion:
 
 
 def matrix_from_quaternion_xyzw(quaternion: Quaternion | Floats) -> npt.NDArray[np.float64]:
-    """Rotation matrix of a unit quaternion: (3, 3) float64.
-
-    Args:
-        quaternion: (4,) x, y, z, w, of norm 1 to within 1 %; it is normalised.
-    """
+    """Rotation matrix (3, 3) of a quaternion (4,) x, y, z, w of norm 1 to within 1 %; it is normalised."""
     q = np.asarray(quaternion, np.float64)
     if q.shape != (4,):
         raise ShapeError("quaternion", expected="(4,) x, y, z, w", received=str(q.shape))

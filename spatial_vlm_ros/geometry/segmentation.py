@@ -134,15 +134,9 @@ def masks_from_boxes(
     depth_config: DepthConfig,
     lift_config: LiftConfig,
 ) -> list[Patch]:
-    """A mask for every detection: its own, or one cut out of its box by depth, else by colour.
+    """A patch of at least one pixel for every detection: its mask, or one cut out of its box by depth, else by colour.
 
-    Args:
-        frame: rectified frame.
-        detections: boxes inside the image; those with masks keep them, and their pixels go to no other box.
-        support: plane under the objects, or None.
-
-    Returns:
-        One patch for each detection, with at least one pixel set, in the smallest window.
+    Pixels of those with masks go to no other box.
     """
     boxed = [i for i, d in enumerate(detections) if d.mask is None]
     patches = [None if d.mask is None else Patch.around(d.mask) for d in detections]
@@ -180,10 +174,6 @@ def support_tables(
     """(N,) bool: True for tables that are the support or level with it, not for a bench that stands on another table.
 
     Such a bench rises over the support, and the other table is visible in front of it.
-
-    Args:
-        frame: rectified frame; depth in metres.
-        support: plane under the objects; None = no table is known to be the support.
     """
     table = tables(detections) & (support is not None)
     named = np.flatnonzero(named_surfaces(detections)).tolist()
@@ -222,11 +212,7 @@ def raised_pixels(frame: RgbdFrame, support: Plane | None, lift_config: LiftConf
 
 
 def connected_pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.NDArray[np.int32]:
-    """(H, W) int32: label of each pixel's surface piece, cut at depth edges; 0 = no piece, or an edge.
-
-    Args:
-        frame: rectified frame.
-        raised: (H, W) bool: pixels of the surface, all measured.
+    """(H, W) int32: label of each raised, measured pixel's surface piece, cut at depth edges; 0 = no piece, or an edge.
     """
     return _Pieces.of(frame, raised, depth_config).labels
 
@@ -392,11 +378,8 @@ def _smaller(box: PixelBox, others: Sequence[PixelBox]) -> Mask:
 def _give_rest(frame: RgbdFrame, known: Mask, boxes: Sequence[PixelBox], owners: npt.NDArray[np.int16]) -> None:
     """Give pixels in boxes without a surface of their own (unmeasured, or at an edge) to what they belong to.
 
-    Of the nearest pixels with a surface in its row and column, to either side, a pixel belongs to the one that it
-    resembles most in colour and is nearest to. Changes `owners`.
-
-    Args:
-        known: (H, W) bool: pixels with a surface.
+    Of the nearest pixels with a `known` surface in its row and column, to either side, a pixel belongs to the one that
+    it resembles most in colour and is nearest to. Changes `owners`.
     """
     rest = np.zeros(known.shape, np.bool_)
     for box in boxes:
@@ -495,12 +478,7 @@ GAP_PX = 4
 
 
 def measured_pixels(points: Points, frame: RgbdFrame) -> Mask:
-    """(H, W) bool: the pixels of an object's visible surface.
-
-    Args:
-        points: (N, 3) metres, camera frame: a point for each pixel.
-        frame: rectified frame that they were measured in.
-    """
+    """(H, W) bool: the pixels of an object's visible surface, a point (N, 3) for each, in the camera frame."""
     x, y, z = np.asarray(points, np.float64).T
     K, (height, width) = frame.camera.K, frame.depth.shape
     pixels = np.zeros((height, width), np.bool_)
@@ -519,14 +497,9 @@ def object_pixels(obj: SceneObject, frame: RgbdFrame) -> Mask:
 def largest_piece(pixels: Mask, others: Mask | None = None) -> float:
     """Fraction of some pixels that belongs to the largest of their side-by-side pieces, 0 to 1.
 
-    Pieces lie side by side if more than GAP_PX image columns between them have no pixel. Parts that lie above one
-    another in the image are one piece: the near and the far wall of a bowl, for example, whose inside between them is
-    as low as the table.
-
-    Args:
-        pixels: (H, W) bool; at least one is set.
-        others: (H, W) bool, pixels of other objects, which may be in front of this one: they join the parts on both
-            sides.
+    Pieces lie side by side if more than GAP_PX image columns between them have no pixel, not even of others, which may
+    be in front. Parts that lie above one another in the image are one piece: the near and the far wall of a bowl, for
+    example, whose inside between them is as low as the table.
     """
     counts = np.count_nonzero(pixels, axis=0)
     held = counts > 0
@@ -539,11 +512,5 @@ def largest_piece(pixels: Mask, others: Mask | None = None) -> float:
 
 
 def raised_share(pixels: Mask, frame: RgbdFrame, support: Plane, lift_config: LiftConfig) -> float:
-    """Fraction of some pixels that lie above the support by more than its roughness, 0 to 1.
-
-    Args:
-        pixels: (H, W) bool; at least one is set.
-        frame: rectified frame.
-        lift_config: least height above it.
-    """
+    """Fraction of some pixels, at least one, that lie above the support by more than its roughness, 0 to 1."""
     return float(np.count_nonzero(pixels & raised_pixels(frame, support, lift_config)) / np.count_nonzero(pixels))

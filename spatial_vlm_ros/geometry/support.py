@@ -201,20 +201,13 @@ _CEILING_WEIGHT = 0.5  # share of all votes that such a plane loses: a camera ma
 def find_support(
     frame: RgbdFrame, detections: tuple[Detection, ...], config: DepthConfig, up: npt.NDArray[np.float64] | None
 ) -> Plane | None:
-    """Fit the plane that most detections stand on.
+    """Fit the plane that most detections stand on, its normal towards the camera; None if none holds enough points.
 
     Each detection has one vote, for the planes that hold enough of the points around it in the image, so a table with
     many small objects is not outvoted by the large floor around it. Of planes with a similar number of votes, the one
     with the largest visible area wins: a table rather than the top of the box that stands on it. The plane is then
     fitted to all of its visible points, because the tilt error of a small piece becomes a height error at the other
-    end.
-
-    Args:
-        frame: rectified frame; depth in metres.
-        up: (3,) unit, camera frame, if known from TF or an IMU: only planes perpendicular to it count.
-
-    Returns:
-        The plane, its normal towards the camera, or None if no plane holds enough points.
+    end. If "up" (3,) is known from TF or an IMU, only planes perpendicular to it count.
     """
     image, area = everywhere(frame)
     around = around_objects(frame, detections)
@@ -380,13 +373,9 @@ def _refined(
     normal: npt.NDArray[np.float64],
     offset: float,
 ) -> Plane | None:
-    """Refine a plane by repeated fits to the points near it; None if too few points are near or they are not a plane.
+    """Refine a guess by repeated fits; None if too few points (N, 3), around the objects, are near, or it is no plane.
 
-    Args:
-        points: (N, 3) around the objects, of which the plane must hold enough.
-        image: (M, 3) of the whole image, to which the plane is fitted at the end.
-        tolerance: (N,) of the points.
-        normal: (3,) of the first guess.
+    It is fitted at the end to the points (M, 3) of the whole image.
     """
     residual = _distances(points, normal, offset)
     inliers = np.empty(0, np.intp)

@@ -74,14 +74,8 @@ def visibility(
     """Fraction of the whole silhouette that nothing covers, and the index of the main occluder (-1: none).
 
     A pixel of the silhouette is covered if it is clearly nearer than the object's nearest part, or belongs to another
-    object and is nearer than the object's middle. On a side that is cut the silhouette continues to `width`, as far as
-    it is covered; where it is not covered, the object would be visible.
-
-    Args:
-        index: index of the object, as in `owners`.
-        width: width of the whole object across the view, metres.
-        owners: (H, W) index of the object that each pixel belongs to.
-        frame: rectified frame.
+    object, by `owners` (H, W), and is nearer than the object's middle. On a side that is cut the silhouette continues
+    to `width`, metres, as far as it is covered; where it is not covered, the object would be visible.
     """
     corners = extent.footprint()
     missing = max(0.0, width - float(extent.span()[1]))
@@ -195,14 +189,7 @@ def standing(
     """Move the bottoms of the extents down to what supports them.
 
     If the foot is visible, only a little may be missing below it, so an object on a shelf that is out of sight stays
-    there.
-
-    Args:
-        extents: of the measured objects, None for the others.
-        support: the plane under all of them, or None.
-        up: (3,) unit, camera frame.
-        frame: rectified frame.
-        owners: (H, W) index of the object that each pixel belongs to, -1 for none.
+    there. `owners` (H, W) is the index of the object that each pixel belongs to, -1 for none.
     """
     rows = [index for index, extent in enumerate(extents) if extent is not None]
     measured = [extent for extent in extents if extent is not None]

@@ -84,12 +84,7 @@ def visible_surface(
     depth_config: DepthConfig,
     config: LiftConfig,
 ) -> Surface:
-    """Clean the visible surface in one mask.
-
-    Args:
-        frame: rectified frame, depth within range.
-        support: the plane under it, or None.
-    """
+    """Clean the visible surface in one mask of a rectified frame, depth within range."""
     window, part = patch.window, patch.mask
     depth = frame.depth[window]
     core, rim = part, config.erode_px

@@ -80,14 +80,7 @@ class DepthSpan:
 
 
 def axis_of(local: Array32, span: DepthSpan, basis: Array, surface: Surface, frame: RgbdFrame) -> SymmetryAxis | None:
-    """Find the vertical axis of symmetry of an object; None if the visible surface supports none.
-
-    Args:
-        local: (3, N) float32 along e1, e2, up, metres.
-        span: visible and hidden depth along e1.
-        basis: (3, 3) columns e1, e2, up, camera frame.
-        frame: rectified frame.
-    """
+    """Find the vertical axis of symmetry of points (3, N) along e1, e2, up, the columns of `basis`, if there is one."""
     points = local.take((_SPREAD * local.shape[1]).astype(np.intp), axis=1)
     return _rotation(points, span, surface.noise) or _half_turn(points, span, basis, surface, frame)
 
@@ -98,11 +91,6 @@ def _rotation(local: Array32, span: DepthSpan, noise: float) -> SymmetryAxis | N
     Circles about one axis: x² + y² = 2 a x + 2 b y + d, with a d for every slice. After subtracting the mean of each
     slice, this is linear in (a, b) alone. Of a vessel the outside is seen in front and the inside behind; the wall
     between them makes the fitted circle smaller than the outer one by half a wall, and so nearer by as much.
-
-    Args:
-        local: (3, N) float32 along e1, e2, up, metres.
-        span: along e1.
-        noise: standard deviation of single depths, metres.
     """
     points = local.astype(np.float64)
     middle = points.mean(axis=1, keepdims=True)
@@ -154,12 +142,6 @@ def _half_turn(
 
     It may be anywhere in a range. A guess inside the range is kept. A guess that misses the range by less than the
     doubt in both is averaged with its middle; otherwise the middle is used.
-
-    Args:
-        local: (3, N) float32 along e1, e2, up, metres.
-        span: along e1.
-        basis: (3, 3) columns e1, e2, up, camera frame.
-        frame: rectified frame.
     """
     ahead = np.linspace(0.85 * span.seen, span.seen + span.hidden, _PLACES) / 2 + span.near
     to_pixels = (frame.camera.K @ basis).astype(np.float32)

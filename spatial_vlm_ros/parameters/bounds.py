@@ -23,12 +23,9 @@ def words_in(text: str) -> tuple[str, ...]:
 
 
 def parameter(default: float, bounds: str, doc: str, fixed: bool | None = None) -> Any:
-    """Declare a bounded number with its unit and reason; read it back with `dataclasses.fields(...).metadata`.
+    """Declare a number with bounds ("0.1 to 60 s") and reason; read it back with `dataclasses.fields(...).metadata`.
 
-    Args:
-        bounds: least and greatest value allowed, and the unit, if any: "0.1 to 60 s".
-        fixed: True if it is read only when the node is configured, so it cannot change while the node runs; None = as
-            its class says.
+    A `fixed` one cannot change while the node runs; None = as its class says.
     """
     low, _, high, *unit = bounds.split(maxsplit=3)
     number = type(default)
@@ -39,12 +36,7 @@ def parameter(default: float, bounds: str, doc: str, fixed: bool | None = None) 
 def option(
     default: bool | str, doc: str, choices: tuple[str, ...] = (), fixed: bool | None = None, several: bool = False
 ) -> Any:
-    """Declare a switch or a word with its reason.
-
-    Args:
-        choices: allowed words; empty = any.
-        several: True if it lists any number of the choices (`words_in`).
-    """
+    """Declare a switch or a word, of any choices or these, with its reason; it lists `several` of them (`words_in`)."""
     metadata = {"unit": "", "doc": doc, "choices": choices, "fixed": fixed, "several": several}
     return field(default=default, metadata=metadata)
 

@@ -52,11 +52,7 @@ def load_grounder(name: str, options: Mapping[str, str] = NO_OPTIONS) -> Grounde
 
 
 def parse_options(text: str) -> dict[str, str]:
-    """Parse the options of a backend, such as "seed=3 path='my weights'", quoted as in a shell.
-
-    Args:
-        text: name=value pairs, separated by spaces; may be empty.
-    """
+    """Parse the options of a backend, such as "seed=3 path='my weights'", quoted as in a shell."""
     import shlex
 
     repair = "write name=value name=value, values with spaces in quotes"

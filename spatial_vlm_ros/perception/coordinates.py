@@ -79,20 +79,16 @@ def to_pixels(
     resized: tuple[int, int] | None = None,
     beyond: float = 0.0,
 ) -> npt.NDArray[np.float64]:
-    """Convert locations from a model's convention to pixels.
+    """Convert (N, 2) points or (N, 4) boxes from a model's convention to x, y pixels inside the image.
 
     A bin stands for its centre, (n + 0.5) / bins of the side, as in Florence-2's own processor. Values outside the
     image by up to one pixel, or one step of the unit if that is more, count as rounding errors and are clipped to the
     image. A bin that does not exist is never clipped. The padding of a square is outside the image.
 
     Args:
-        values: (N, 2) points or (N, 4) boxes, float64, in the convention's unit and order.
         size: (width, height) of the image, pixels.
         resized: (width, height) after the model's processor, for the unit "resized".
         beyond: share of a side by which values may also lie outside the image and are clipped; not for bins.
-
-    Returns:
-        (N, 2) x, y or (N, 4) x0, y0, x1, y1, float64, pixels of the image as given, inside it.
     """
     written = _corners(values)
     pixels, sides, slack = _in_pixels(written, convention, size, resized)
@@ -111,13 +107,7 @@ def to_pixels(
 def share_inside(
     box: Sequence[float], convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
 ) -> float:
-    """Return the share of a box's area inside the image, 0 to 1; 0 for a box without area.
-
-    Args:
-        box: (4,) numbers in the convention's unit and order.
-        size: (width, height) of the image, pixels.
-        resized: (width, height) after the model's processor, for the unit "resized".
-    """
+    """Return the share of a box's area inside the image, 0 to 1; 0 for a box without area. Sizes as in `to_pixels`."""
     (corners,), image, _ = _in_pixels(_corners([box]), convention, size, resized)
     sides = corners[1] - corners[0]
     clipped = np.clip(corners, 0.0, image)
@@ -127,17 +117,9 @@ def share_inside(
 def from_pixels(
     places: npt.ArrayLike, convention: Convention, size: tuple[int, int], resized: tuple[int, int] | None = None
 ) -> npt.NDArray[np.float64]:
-    """Convert locations from pixels to a model's convention, the inverse of `to_pixels`.
+    """Convert (N, 2) or (N, 4) pixels, clipped to the image, to a model's convention, the inverse of `to_pixels`.
 
-    Pixels, thousandths and bins are rounded to whole numbers.
-
-    Args:
-        places: (N, 2) x, y or (N, 4) x0, y0, x1, y1, pixels of the image as given; clipped to it.
-        size: (width, height) of the image, pixels.
-        resized: (width, height) after the model's processor, for the unit "resized".
-
-    Returns:
-        (N, 2) or (N, 4) float64, in the convention's unit and order; fractions are not rounded.
+    Pixels, thousandths and bins are rounded to whole numbers, fractions are not.
     """
     pixels, (sides, scale, shift) = _corners(places), _grid(convention, size, resized)
     numbers = (np.clip(pixels, 0.0, sides) - shift) / scale
@@ -149,15 +131,9 @@ def from_pixels(
 
 
 def fitting(values: Sequence[float], size: tuple[int, int], resized: tuple[int, int] | None = None) -> tuple[str, ...]:
-    """Name the conventions of CONVENTIONS in which a location could have been written.
+    """Name the conventions, in the order of CONVENTIONS, in which a point or box could have been written.
 
-    Args:
-        values: (2,) point or (4,) box, as the model wrote it.
-        size: (width, height) of the image, pixels.
-        resized: (width, height) after the model's processor; None leaves the unit "resized" out.
-
-    Returns:
-        Names, in the order of CONVENTIONS; numbers that look like fractions fit only the units of FRACTIONS.
+    Numbers that look like fractions fit only the units of FRACTIONS; the unit "resized" needs a size. See `to_pixels`.
     """
     written = _corners([values])
     if (written[:, :1] >= written[:, 1:]).any():

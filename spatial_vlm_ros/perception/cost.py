@@ -33,11 +33,7 @@ class BackendCost:
 def measure(
     load: Callable[[], Grounder], rgb: Rgb, phrases: Sequence[NounPhrase], frames: int, most_s: float = 120.0
 ) -> BackendCost:
-    """Load a backend and measure repeated requests for the same phrases in the same image.
-
-    Args:
-        frames: requests after the first one, 1 or more.
-        most_s: seconds after which no further request is made; at least one is.
+    """Load a backend and measure `frames` further requests for the same phrases in an image; one if `most_s` is over.
     """
     started = time.perf_counter()
     grounder = load()

@@ -75,9 +75,6 @@ def pointed_out(
     A box names a detected object as in `referring.named`. A point names the object on whose mask it lies, or on whose
     measured surface if there is no mask. A location that names no object becomes a new object, unless most of what
     stands out in its box belongs to a detected one. All locations have to name one object.
-
-    Args:
-        overlap: least overlap (IoU) of a box with the box of the object it names.
     """
     if not found:
         return PointedOut(Status.NOT_FOUND, "it points at no object")

@@ -97,11 +97,7 @@ def told(box_text: BoxText, rgb: Rgb, target: Box, anchor: Box) -> MarkedQuestio
 
 
 def forms_of(box_text: BoxText | None) -> Mapping[str, MarkForm]:
-    """Return the forms that a model can be asked in, by name, the default first.
-
-    Args:
-        box_text: writes boxes in the model's format; None = format unknown.
-    """
+    """Return the forms that a model, whose format `box_text` writes, can be asked in, by name, the default first."""
     forms: dict[str, MarkForm] = {BOXES: drawn, CROP: cropped}
     return forms if box_text is None else {**forms, TEXT: partial(told, box_text)}
 
@@ -113,14 +109,7 @@ def box_as_text(
     resized: tuple[int, int] | None = None,
     tagged: bool = False,
 ) -> str:
-    """Write a box as text in the format of models of a convention.
-
-    Args:
-        box: pixels of the image.
-        size: (width, height) of the image, pixels.
-        resized: (width, height) after the model's processor, for the unit "resized".
-        tagged: whether to put it between special tokens: "<box>[[…]]</box>".
-    """
+    """Write a box, pixels, as text of a convention, `tagged` as "<box>[[…]]</box>"; sizes as in `to_pixels`."""
     values = from_pixels([box], convention, size, resized)[0]
     if convention.unit == "bin":
         if convention.bins != 1024:
@@ -139,11 +128,7 @@ def mirror(rgb: Rgb, *boxes: Box) -> tuple[Any, ...]:
 
 
 def marked(rgb: Rgb, target: Box, anchor: Box) -> Rgb:
-    """Copy an image with a red box A around the target and a blue box B around the anchor.
-
-    Args:
-        target: box of the target: left, top, right, bottom, pixels.
-    """
+    """Copy an image with a red box A around the target and a blue box B around the anchor."""
     image = np.ascontiguousarray(rgb).copy()
     scale = math.hypot(*rgb.shape[:2]) / 800.0  # 640 x 480
     thick = max(1, round(2 * scale))
@@ -200,12 +185,7 @@ class RelationJudge(Protocol):
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         """Estimate the probability of each relation; it is not calibrated.
 
-        Args:
-            questions: relations and boxes, pixels of `rgb`.
-            budget_s: seconds after which no further question is asked.
-
-        Returns:
-            One probability per question; None if the model contradicts itself or there was no time to ask it.
+        None if the model contradicts itself, or no question could be asked any more within `budget_s`.
 
         Raises:
             ModelError: the model failed.
@@ -238,11 +218,8 @@ class AskedJudge:
     ) -> tuple[float | None, ...]:
         """See RelationJudge.
 
-        Args:
-            budget_s: seconds after which no further question is asked.
-            marks: a key of `forms_of`, or "auto": the form that the model understands best. Finding it uses the
-                budget of the first questions, and continues with the next ones if that is too short; until then there
-                is no opinion.
+        `marks` is a key of `forms_of`, or "auto": the form that the model understands best. Finding it uses the budget
+        of the first questions, and continues with the next ones if that is too short; until then there is no opinion.
         """
         end = time.monotonic() + budget_s
         form = self._form(marks, end)

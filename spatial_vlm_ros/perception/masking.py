@@ -52,11 +52,8 @@ class Masker(Protocol):
 def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) -> Detection:
     """Add a mask from the grounder's mask model to a detection; unchanged without a mask model or a fitting mask.
 
-    A mask fits a box if the box around it overlaps the box by `overlap` or more. It fits a point if it contains the
+    A mask fits a box if the box around it overlaps the box (IoU) by `overlap` or more, a point if it contains the
     point.
-
-    Args:
-        overlap: least overlap (IoU), 0 to 1.
     """
     masked = getattr(grounder, "masked", None)
     if not callable(masked):
@@ -88,11 +85,7 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
 def masked_by(
     masks: MaskModel | PointsByDepth | None, rgb: Rgb, detections: Sequence[Detection]
 ) -> tuple[Detection, ...]:
-    """Add the masks of a mask model to detections; see `Masker`.
-
-    Args:
-        masks: the mask model; with None or PointsByDepth the detections stay as they are.
-    """
+    """Add the masks of a mask model, not PointsByDepth, to detections; see `Masker`."""
     if masks is None or isinstance(masks, PointsByDepth):
         return tuple(detections)
     made = list(detections)

@@ -67,11 +67,7 @@ _EXACT = ["GridSample"]  # it samples at relative image coordinates, of which fl
 
 
 def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor) -> tuple[float, float]:
-    """Return the greatest difference of a score, 0 to 1, and of a side of a box, 0 to 1.
-
-    Args:
-        got: "logits" and "pred_boxes" of a graph.
-        logits: logits from transformers, same shape.
+    """Return the greatest difference between a graph and transformers of a score and of a side of a box, both 0 to 1.
     """
     scores = torch.from_numpy(got["logits"]).float().sigmoid() - logits.sigmoid()
     sides = torch.from_numpy(got["pred_boxes"]).float() - boxes
@@ -79,12 +75,11 @@ def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor)
 
 
 def convert(path: Path, number_format: str) -> None:
-    """Convert a float32 graph in place.
+    """Convert a float32 graph in place; "fp32" changes nothing.
 
-    Args:
-        number_format: "fp32" changes nothing. "fp16" converts weights and operations except those of _EXACT and of ONNX
-            Runtime's own list; inputs and outputs stay float32. "int8" stores weights of matrix products and embeddings
-            in 8 bits, and quantises activations dynamically.
+    "fp16" converts weights and operations except those of _EXACT and of ONNX Runtime's own list; inputs and outputs
+    stay float32. "int8" stores weights of matrix products and embeddings in 8 bits, and quantises activations
+    dynamically.
     """
     if number_format == "fp32":
         return
@@ -343,17 +338,10 @@ def _traceable(model: Any) -> Iterator[None]:
 
 
 def masks_of_text(input_ids: Tensor, special_tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute which tokens of a text see each other, and the position of each within its part.
+    """Compute which tokens (B, T) of a text see each other, (B, T, T), and the position of each within its part.
 
     The same as transformers' `generate_masks_with_special_tokens_and_transfer_map`, without isin, cummax and cummin,
-    which the exporter does not have.
-
-    Args:
-        input_ids: (B, T) int64.
-        special_tokens: (S,) int64, those that end a part.
-
-    Returns:
-        (B, T, T) bool and (B, T) int64.
+    which the exporter does not have. A part ends with one of `special_tokens`.
     """
     length = input_ids.shape[1]
     place = torch.arange(length)
@@ -392,20 +380,17 @@ def export_model(
     image: tuple[int, int] | None = None,
     longest_px: int = 0,
 ) -> ExportedModel:
-    """Export a detector as a folder that the backend `onnx` reads.
+    """Export a detector, a folder or an id of the hub's cache, as a folder that the backend `onnx` reads.
+
+    A failed export leaves nothing behind.
 
     Args:
-        path_or_id: folder with config.json and safetensors weights, or the id of one in the hub's cache.
         out: output folder; it must not exist, or be empty.
         number_format: "fp32", "fp16" or "int8".
         image: Grounding DINO and its relatives: (height, width) of the camera's images in pixels, which fill the
             graph's input; None = 640x480. Others are scaled to fit and padded.
         longest_px: Grounding DINO and its relatives: most pixels of the longer side of the graph's input, 256 or more;
             0 = as in the model's processor.
-
-    Returns:
-        The folder with its graphs, tokenizer.json, config.json and preprocessor_config.json, and the differences from
-        transformers. A failed export leaves nothing behind.
     """
     if number_format not in FORMATS:
         raise UnknownNameError("format", number_format, FORMATS)

@@ -67,13 +67,7 @@ def probe_images() -> tuple[ProbeImage, ...]:
 
 
 def image(size: Size, place: tuple[float, float], colour: str, shape: str) -> ProbeImage:
-    """Draw one shape on a plain background.
-
-    Args:
-        size: (width, height), pixels.
-        place: its centre, fractions of width and height.
-        shape: "rectangle" or "ellipse".
-    """
+    """Draw one shape, "rectangle" or "ellipse", on a plain background; its place in fractions of width and height."""
     width, height = size
     x0, x1 = (round((place[0] + half) * width) for half in (-EXTENT / 2, EXTENT / 2))
     y0, y1 = (round((place[1] + half) * height) for half in (-EXTENT / 2, EXTENT / 2))
@@ -88,12 +82,9 @@ def image(size: Size, place: tuple[float, float], colour: str, shape: str) -> Pr
 
 
 def read_numbers(reply: str) -> tuple[tuple[float, ...], str]:
-    """Read the first location in a reply, whatever its form, and the beginning of its location tokens.
+    """Read the first location in a reply, of two or four numbers, and the beginning of its location tokens, "<loc_".
 
     This is lenient on purpose and only for probing; `replies.parse_reply` reads replies to instructions.
-
-    Returns:
-        Two or four numbers, or none if the reply has no location; "<loc_" or "<loc", or "" without such tokens.
     """
     text = reply[-_LONGEST:].rpartition("</think>")[2]
     tokens = tuple(float(token) for token in _LOCATION.findall(text))
@@ -199,12 +190,8 @@ def probe(
 
     A convention is a candidate if it explains LEAST_SHARE of the answers. If several do, such as pixels of an image and
     of its slightly resized copy, the likelihood of the errors decides, modelled as normal with one spread for all
-    images: its logarithm must differ by LEAST_EVIDENCE.
-
-    Args:
-        resize: (width, height) of an image → (width, height) after the model's processor; without it pixels of the
-            resized image are not tried, and absolute pixels only as far as sizes from 97 to 1930 pixels tell.
-        images: images to ask with; by default those of `probe_images`.
+    images: its logarithm must differ by LEAST_EVIDENCE. Without `resize`, the size after the model's processor, pixels
+    of the resized image are not tried, and absolute pixels only as far as sizes from 97 to 1930 pixels tell.
     """
     shown = tuple(probe_images() if images is None else images)
     if len(shown) < 8:
@@ -402,10 +389,7 @@ class Writer(Protocol):
         ...
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """Ask for the object of a phrase and return the raw answer.
-
-        Returns:
-            The model's reply; (width, height) of the image that it saw, pixels.
+        """Ask for the object of a phrase; return the raw reply and the (width, height) of the image that the model saw.
 
         Raises:
             ModelError: the model failed.
@@ -427,12 +411,7 @@ class ConventionError(ModelError):
 
 
 def probe_grounder(grounder: Grounder) -> ConventionVerdict:
-    """Ask a backend for the shapes of `probe_images`.
-
-    Args:
-        grounder: for a Writer its raw replies are probed; for others the best box for each shape, which has to be in
-            pixels.
-    """
+    """Ask a backend for the shapes of `probe_images`: raw replies of a Writer, the best box, in pixels, of others."""
     given = dict[tuple[int, int], tuple[int, int]]()
 
     def best_box(rgb: Rgb, words: str) -> Answer:

@@ -214,10 +214,7 @@ def examine_model(
 
 
 def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: str) -> None:
-    """Ask the small set of questions; refuse or warn of a model with a fault, and warn if undecided.
-
-    Args:
-        how: "warn" or "refuse"; it also applies to a model that fails.
+    """Ask the small set of questions; "refuse" or "warn" of a model that fails or has a fault, and warn if undecided.
     """
     answerer, key = answerer_of(name, backend), cache_key(name, options)
     known = None if key is None else remembered(key)

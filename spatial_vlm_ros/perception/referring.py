@@ -26,13 +26,9 @@ class Referrer(Protocol):
     """Finds the object that a whole phrase means. A grounder that can do it has this method beside `ground`."""
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Find the object that a phrase with all its relations means.
+        """Find the object that a phrase with all its relations means: "the chick behind the cup".
 
-        Args:
-            words: for example "the chick behind the cup".
-
-        Returns:
-            Boxes or points, pixels of `rgb`; empty if the model sees no such object.
+        Boxes or points, pixels of `rgb`; empty if the model sees no such object.
 
         Raises:
             ModelError: the model failed, or its answer cannot be read.
@@ -57,17 +53,11 @@ def cannot_refer(name: str) -> InputError:
 
 
 def named(found: Sequence[NamedObject], detections: Sequence[Detection], overlap: float, model: str) -> int | None:
-    """Find the one object that an answer names.
+    """Find the one object, as a row of `detections`, that an answer names; None if none, several or one in between.
 
     A box names the object whose box it overlaps (intersection over union) by `overlap` or more, and by 0.1 more than
     any other. A point names the only object in whose mask (or box, without a mask) it lies. All parts of the answer
     must name the same object.
-
-    Args:
-        overlap: least overlap, 0 to 1.
-
-    Returns:
-        Its row among `detections`; None if the answer names nothing, several objects, or something between objects.
     """
     meant: list[list[int]] = []
     for one in check_found(found, model):

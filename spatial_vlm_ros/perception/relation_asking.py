@@ -32,11 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class RelationAsking:
-    """Asks the grounder's model, which is prepared once, on first use.
-
-    Args:
-        grounder: grounder whose model is asked; None = there is none.
-    """
+    """Asks the grounder's model, if there is one; it is prepared once, on first use."""
 
     def __init__(self, config: ResolverConfig, grounder: Grounder | None) -> None:
         self._config, self._grounder = config, grounder
@@ -115,12 +111,7 @@ class PhraseAsking:
         self.reliabilities: Reliabilities | None = None
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
-        """Update a choice with the answer of the model.
-
-        Raises:
-            ModelError: the model failed.
-            CancelledError, InputError: as the model raises them.
-        """
+        """Update a choice with the answer of the model; its errors are raised."""
         from spatial_vlm_ros.spatial.second_opinion import Reliabilities, cross_check, load_reliabilities, words_for
 
         path = self._config.reliability

@@ -169,12 +169,8 @@ def parse_reply(
     Known forms: JSON objects in a list, alone or one after the other, in prose or in a code fence; lists and tuples of
     numbers; the tags and location tokens of `replies_forms`. Text before `</think>` is skipped. If the prompt itself
     ends with `<think>`, put that before the reply; otherwise a reply that is cut off while thinking is not recognised.
-
-    Args:
-        size: (width, height) of the image, pixels.
-        resized: (width, height) after the model's processor, for the unit "resized".
-        probed: whether a probe has confirmed the convention: a location outside the image by at most BEYOND is then
-            clipped, and one farther outside is left out if there are more locations inside than outside.
+    If a probe has confirmed the convention, a location outside the image by at most BEYOND is clipped, and one farther
+    outside is left out if there are more locations inside than outside. Sizes as in `to_pixels`.
     """
     to_pixels([[0.5, 0.5]], convention, size, resized)  # wrong sizes are an error of the caller, not of the reply
     if not isinstance(text, str):

@@ -81,9 +81,6 @@ def read_spans(text: str, pieces: Iterable[ReplyPiece]) -> tuple[Item, ...]:
 
     One list is the answer; objects or tuples outside a list must follow each other directly. The same list twice (a
     draft and its final version) counts once.
-
-    Args:
-        pieces: its pieces of the kinds list, object and tuple, in order.
     """
     pieces = tuple(pieces)
     if named := _named_lists(text, pieces):
@@ -365,12 +362,7 @@ _FIRST_IMAGE = (0, 1)  # numbers of the only image, whichever number counting be
 
 
 def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ...]:
-    """Read the tags of one reply: items in the order written.
-
-    Args:
-        pieces: pieces of the kinds label, box and point, in order; a label applies to the boxes and points up to the
-            next label.
-    """
+    """Read the tags of one reply in the order written; a label applies to the boxes and points up to the next label."""
     items: list[Item] = []
     label, used = "", True
     for piece in pieces:
@@ -399,11 +391,7 @@ def read_tags(pieces: Iterable[ReplyPiece], cut: bool = False) -> tuple[Item, ..
 
 
 def read_locations(text: str, pieces: Sequence[ReplyPiece], cut: bool = False) -> tuple[Item, ...]:
-    """Read the location tokens of one reply, four for each box.
-
-    Args:
-        pieces: its runs of tokens, in order.
-    """
+    """Read the location tokens of one reply, four for each box."""
     spellings = {piece.body.count("<loc_") == piece.body.count("<loc") for piece in pieces}
     if len(spellings) > 1 or any("<loc_" in piece.body for piece in pieces) != spellings.pop():
         raise Unreadable("it mixes two kinds of location tokens")

@@ -99,15 +99,12 @@ _A_NUMBER = re.compile(r"\d|nan|inf|null|none", re.IGNORECASE)
 
 
 def final_part(text: str) -> tuple[str, CutOff | None]:
-    """Return the reply without its thinking part, and only the text within its answer tags, if it has them.
+    """Return the reply without its thinking part and outside text, and a CutOff if the answer's tag is not closed.
 
     A chat template may open `<think>` itself, so that the reply only has `</think>`. That tag counts if it ends a line,
     which no text inside JSON can do; the same tag inside a label changes nothing. A prompt repeated before "Assistant:"
     is left out if it has no number (OpenGVLab/InternVL, issue 953). RoboBrain 2.0's own code turns a reply into
     {'thinking': …, 'answer': …}. A reply that continues a prompt ending with "[{" gets these characters back.
-
-    Returns:
-        The final part, and a CutOff if the answer's tag is not closed.
     """
     rest = text.lstrip()
     roles = list(_ROLE.finditer(rest))

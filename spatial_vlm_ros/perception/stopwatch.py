@@ -8,11 +8,7 @@ from collections.abc import Callable
 
 
 class Stopwatch:
-    """Wall time between laps, milliseconds.
-
-    Args:
-        checkpoint: called at the end of each lap; an exception from it ends the request.
-    """
+    """Wall time between laps, milliseconds; an exception from the checkpoint, called after each, ends the request."""
 
     def __init__(self, checkpoint: Callable[[], None]) -> None:
         self._checkpoint = checkpoint

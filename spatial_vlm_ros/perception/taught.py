@@ -84,11 +84,7 @@ class ShownView:
 
 
 def view_of(scene: Scene, obj: SceneObject, mask: Mask, config: ResolverConfig) -> ShownView | None:
-    """Describe what is seen of an object; None if it is not measured.
-
-    Args:
-        mask: (H, W) bool, its pixels in the rectified image.
-    """
+    """Describe what is seen of an object with this mask in the rectified image; None if it is not measured."""
     if obj.depth_problem is not None or len(obj.points) == 0 or not mask.any():
         return None
     left, top, right, bottom = (int(side) for side in box_around(mask))
@@ -259,11 +255,7 @@ class NamedFrame:
 def raised_objects(
     frame: RgbdFrame, detections: Sequence[Detection], observe: Observe, config: ResolverConfig
 ) -> list[tuple[Detection, ShownView | None]]:
-    """What stands in a frame: the detections, then what has none, each with its view, and its mask if it had none.
-
-    Raises:
-        InputError: the images are not rectified.
-    """
+    """What stands in a rectified frame: the detections, then what has none, each with its view, and a mask."""
     if not frame.camera.is_rectified:
         repair = "rectify the images (image_proc), and pass their camera info"
         raise InputError("images", "not rectified", "rectified images for taught objects", repair)
@@ -333,10 +325,7 @@ def shown_view(
 ) -> tuple[ShownView, bool]:
     """The view of the one object that is shown, and whether depth alone finds it.
 
-    Args:
-        at: a pixel of it; or
-        box: left, top, right, bottom around it, pixels; or
-        before: the frame before it was put down, of a camera that did not move. Without these it must stand alone.
+    It is at a pixel, in a box, or not in the frame `before`, of a camera that did not move; else it must stand alone.
 
     Raises:
         InputError: nothing or several things are shown, it is not seen whole, or it is not measured.

@@ -74,12 +74,7 @@ class Lesson:
 
 
 def kept_objects(path: str | Path, names: Sequence[str] | None = None) -> list[KeptObject]:
-    """The objects of a store (None = all) by name, with all that is kept of them.
-
-    Raises:
-        UnknownNameError: one of the names is not taught.
-        FileError: the file is missing, damaged, too large or of another version.
-    """
+    """The objects of a store (None = all) by name, with all that is kept of them."""
     path, found = Path(path), dict[str, KeptObject]()
     with _read(path) as database:
         chosen = None if names is None else {_id_of(database, name) for name in names}
@@ -139,11 +134,7 @@ def lesson(path: str | Path, name: str, shown: Sequence[tuple[ShownView, bool]])
 
 
 def teach(path: str | Path, name: str, views: Sequence[ShownView]) -> None:
-    """Add views to an object; a new name adds an object, a missing file is made.
-
-    Raises:
-        InputError: the name cannot be said, there are no views, or the store is full.
-    """
+    """Add views to an object; a new name that can be said adds an object, a missing file is made."""
     name = sayable(name)
     if not views:
         raise InputError("views", "none", "one at least")
@@ -163,12 +154,7 @@ def teach(path: str | Path, name: str, views: Sequence[ShownView]) -> None:
 
 
 def rename(path: str | Path, name: str, new: str) -> None:
-    """Give a taught object another name.
-
-    Raises:
-        UnknownNameError: no object has this name.
-        InputError: another object has the new name.
-    """
+    """Give a taught object another name, which no other object has."""
     new = sayable(new)
     with _changed(Path(path)) as database:
         number = _id_of(database, name)
@@ -184,11 +170,7 @@ def forget(path: str | Path, name: str) -> None:
 
 
 def export(path: str | Path, out: str | Path, names: Sequence[str] | None = None, *, force: bool = False) -> None:
-    """Write objects (None = all) to a store of their own.
-
-    Args:
-        force: replace an existing file.
-    """
+    """Write objects (None = all) to a store of their own."""
     chosen = kept_objects(path, names)
     with written_by_name(out, force=force) as place:
         with changing_sqlite(place) as database:

@@ -123,11 +123,8 @@ class WorkerProcess:
     def end(self, grace_s: float = 0.0) -> str:
         """End the process and its children, and reap it. Repeated calls are harmless.
 
-        Args:
-            grace_s: time to end by itself after it was asked to, seconds.
-
-        Returns:
-            How it ended, in words, with the last lines it printed if it ended by itself.
+        It is given `grace_s` to end by itself after it was asked to. Returns how it ended, in words, with the last
+        lines it printed if it ended by itself.
         """
         by_itself = not self.alive
         if self._process.returncode is None:
@@ -237,10 +234,7 @@ class WorkerGrounder:
             self._end(GRACE_S)
 
     def cancel(self) -> bool:
-        """Make the current request, if any, raise CancelledError at once. The process and its model stay.
-
-        Returns:
-            Whether there was one. A request that begins after this call is not affected.
+        """Make the current request, if any, raise CancelledError at once, and tell if there was one; the process stays.
         """
         with self._state:
             self._cancelled = self._cancelled or "the request was cancelled"
@@ -279,21 +273,12 @@ class WorkerGrounder:
         return grounding
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
-        """Ask the backend for a whole phrase; see Referrer.refer. It has its own timeout_s, like `ground`.
-
-        Raises:
-            InputError: the backend cannot refer, `rgb` is not an image, `words` are not text, or see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as `ground`.
-        """
+        """Ask the backend, if it can refer, for a phrase; see Referrer.refer and `ground`. It has its own timeout_s."""
         objects: tuple[NamedObject, ...] = self._asked("refer", rgb, words)
         return objects
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Ask the backend for masks; see Masker.masked. Without a mask model detections stay as they are.
-
-        Raises:
-            InputError: `rgb` is not an image, `detections` are not Detections, or see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as `ground`.
+        """Ask the backend for masks; see Masker.masked and `ground`. Without a mask model detections stay as they are.
         """
         bare = tuple(one if getattr(one, "mask", None) is None else replace(one, mask=None) for one in detections)
         masked: tuple[Detection, ...] | None = self._asked("masked", rgb, bare)
@@ -302,14 +287,9 @@ class WorkerGrounder:
     def judge(
         self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float, marks: str = BOXES
     ) -> tuple[float | None, ...]:
-        """Ask the backend about relations; see AskedJudge.judge. It has its own timeout_s, like `ground`.
+        """Ask the backend, if it can, about relations; see AskedJudge.judge and `ground`. It has its own timeout_s.
 
         No further question is asked after 0.8 timeout_s, so that earlier answers are not lost.
-
-        Raises:
-            InputError: the backend cannot be asked, `rgb` is not an image, `questions` are not RelationQuestions, or
-                see `start`.
-            ModelError, ModelTimeoutError, CancelledError: as `ground`.
         """
         budget = min(budget_s, _SHARE * self.timeout_s)
         probabilities: tuple[float | None, ...] = self._asked("judge", rgb, tuple(questions), budget, marks)

@@ -91,10 +91,7 @@ _FIRST = {
 
 
 def call(number: int, method: str, rgb: Rgb, *arguments: object) -> tuple[bytes, memoryview]:
-    """Make a call about an image: a message, and the image's bytes.
-
-    Args:
-        arguments: those of the method after the image; see ARGUMENTS.
+    """Make a call about an image: a message, and the image's bytes; the other arguments are those of ARGUMENTS.
 
     Raises:
         InputError: the arguments do not have these types or are too long, or the image is too large.
@@ -134,12 +131,7 @@ def arguments_of(method: str, value: msgspec.Raw) -> tuple[tuple[int, int], tupl
 
 
 def answer(number: int, value: object) -> bytes:
-    """Make the reply with what a method returned.
-
-    Raises:
-        InputError: it is too large.
-        TypeError: it has a part that is not of a type of ANSWERS.
-    """
+    """Make the reply with what a method returned: a value of ANSWERS that is not too large."""
     made = message(number, "answer", value)
     if len(made) > LONGEST:
         raise InputError("masks", f"{len(made)} bytes", f"{LONGEST} at most", "raise the score threshold")
@@ -157,15 +149,7 @@ def answer_of(method: str, value: msgspec.Raw, size: tuple[int, int], n: int) ->
 
 
 def checked(method: str, value: Any, size: tuple[int, int], n: int, model: str) -> Any:
-    """Check what a method returned, in its process and again at its owner.
-
-    Args:
-        size: (height, width) of the image, pixels.
-        n: length of the first argument of the call.
-        model: name of the backend, for messages.
-
-    Returns:
-        The value with plain numbers and texts.
+    """Check what a method returned for an image (height, width), in its process and again at its owner.
 
     Raises:
         InputError: an element is not a Detection, or the match is not a matrix.

@@ -116,9 +116,7 @@ def read_frame(
 ) -> RgbdFrame:
     """Read a frame from single files.
 
-    Args:
-        base_T_camera: pose of the colour camera; its child is the camera's frame.
-        camera_T_speaker: pose of the person who speaks; its parent is the camera's frame.
+    `base_T_camera` has the colour camera's frame as child, `camera_T_speaker`, of the person who speaks, as parent.
     """
     info = _json(camera_info, _CameraInfo)
     camera, frame_id = _camera(camera_info, info), info.frame_id

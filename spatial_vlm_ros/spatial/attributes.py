@@ -34,12 +34,10 @@ _HUES = (
 
 
 def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """(N,) probability, 0..1, that an attribute fits each object; rows outside `members` are judged too.
+    """(N,) probability, 0..1, that an attribute, "not " before it if denied, fits each object.
 
-    Args:
-        word: the attribute as said, with "not " before it if it was denied.
-        members: (N,) bool: objects of the right name; sizes are compared among these, and a word that fits one of them
-            better counts as a contrast.
+    Sizes are compared among `members` (N,), the objects of the right name; a word that fits one of them better counts
+    as a contrast. Other rows are judged too.
     """
     if word.startswith(NOT):  # unknown stays so, unless it surely misfits another object
         word = word.removeprefix(NOT)
@@ -124,12 +122,9 @@ def stated_colours(detection: Detection) -> frozenset[str]:
 
 
 def more_than_said(words: Sequence[str], layout: Layout, members: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """(N,) bool: True for an object with more colours than said, if another member has only the colours said.
+    """(N,) bool: True for an object with more colours than said, if another of `members` has only the colours said.
 
     "The white mug" is the white one, not the yellow and white one, because that description would be incomplete.
-
-    Args:
-        members: (N,) bool: objects that name and attributes fit.
     """
     said = frozenset(f for f in map(colour_family, words) if f is not None)
     if any(word.startswith(NOT) for word in words):

@@ -124,14 +124,10 @@ def load_calibrations(path: str | Path) -> JudgeCalibrations:
 
 
 def fitted(p: Array, holds: Array) -> JudgeCalibration:
-    """Fit the calibration of one relation on labelled pairs.
+    """Fit the calibration of one relation on (n,) probabilities of the model and whether the relation holds.
 
-    By Newton's method on the likelihood of Platt's smoothed truths, (positive + 1) / (positive + 2) and
-    1 / (n - positive + 2); the error comes from the curvature there.
-
-    Args:
-        p: (n,) probabilities of the model.
-        holds: (n,) bool, True if the relation holds.
+    By Newton's method on the likelihood of Platt's smoothed truths, (positive + 1) / (positive + 2) and 1 / (n -
+    positive + 2); the error comes from the curvature there.
     """
     n, positive = len(p), int(np.count_nonzero(holds))
     q = np.clip(p, _EDGE, 1.0 - _EDGE)
@@ -248,15 +244,12 @@ def with_judgements(
     said: Sequence[float | None],
     calibrations: JudgeCalibrations,
 ) -> ResolvedChoice:
-    """Add a model's answers about relations to a decision; with `judge.mode` fuse, decide again by Bayes' rule.
+    """Add what a model `said` about relations to a decision; with `judge.mode` fuse, decide again by Bayes' rule.
 
     If the model's evidence makes an answer unclear, or changes it to another object or reading, a person must decide. A
     case that measurement left open becomes an answer if the evidence settles it: never for an object with a relation
     that fails by measurement, never against an object that clearly fits, and only with an opinion on each relation of
     each candidate that measurement leaves open.
-
-    Args:
-        said: the model's probability of each; None = no opinion.
     """
     known = [(one, p, calibrations.of(one.name)) for one, p in zip(asked.questions, said, strict=True)]
     ids = [obj.id for obj in scorer.layout.scene.objects]
@@ -298,13 +291,10 @@ def with_judgements(
 def evidence_of(
     asked: Sequence[ClauseQuestion], said: Sequence[float | None], calibrations: JudgeCalibrations
 ) -> ModelEvidence:
-    """Weight of a model's answers: a ratio for each relation with an opinion and a calibration.
+    """Weight of what a model `said`: a ratio for each relation with an opinion (None = none) and a calibration.
 
     The model is asked which of two objects is farther, but "behind" needs more: for two objects side by side its answer
     can only speak against it.
-
-    Args:
-        said: its probability of each; None = no opinion.
     """
     known = [(one, calibrations.of(one.name), p) for one, p in zip(asked, said, strict=True)]
     ratio = {one.key: (one.in_line, of.ratio(p)) for one, of, p in known if p is not None and of is not None}
@@ -325,9 +315,8 @@ def _checked(
 ) -> ResolvedChoice:
     """Check geometry's answer against the model's evidence.
 
-    Args:
-        denied: rows of candidates for which the model denies what was said.
-        unknown: rows of candidates with a relation that was left out, or that has no weight.
+    Rows of candidates: `denied` if the model denies what was said, `unknown` if a relation was left out or has no
+    weight.
     """
     if again.status is Status.OK and again.query == choice.query:
         if again.chosen != choice.chosen:
@@ -355,11 +344,7 @@ def _checked(
 def _unsettled(
     choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, denied: Set[int], whole: bool
 ) -> str:
-    """Reason why the model's evidence does not settle what measurement left open; empty if it does.
-
-    Args:
-        denied: rows of candidates for which the model denies what was said.
-        whole: True if nothing was left out, and every answer has weight.
+    """Why the model's evidence, `whole` if it all has weight, leaves open what measurement did; empty if it does not.
     """
     if again.status is not Status.OK or again.query != choice.query:
         return "with its answers, it is still not clear which object is meant"

@@ -49,11 +49,7 @@ class ModelEvidence:
     ratio: Mapping[PairKey, float] = field(default_factory=lambda: MappingProxyType({}))  # above 0; 1 changes nothing
 
     def weighed(self, clause: RelationClause, pairs: Pairs, holds: Array) -> Array:
-        """(T, A) probabilities by measurement, updated by Bayes' rule; the same array without evidence.
-
-        Args:
-            holds: (T, A) probability that the clause holds.
-        """
+        """(T, A) probability `holds` by measurement, updated by Bayes' rule; the same array without evidence."""
         if not self.ratio or not concerns(clause, pairs.view.frame):
             return holds
         rows = {int(row): n for n, row in enumerate(pairs.targets)}
@@ -79,10 +75,7 @@ def concerns(clause: RelationClause, frame: FrameOfReference) -> bool:
 
 
 def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKey | None:
-    """The pair of objects whose relation in an image decides a clause at its subject; None if there is no single pair.
-
-    Args:
-        default: frame of reference if the clause states none.
+    """The one pair of objects whose relation in an image, in its own or the `default` frame, decides a clause, if any.
     """
     clause = belief.stated
     if clause is None or belief.anchors.shape[1] != 1 or belief.anchors[row, 0] < 0:
@@ -98,11 +91,7 @@ def is_shown(relation: str, target: Box, anchor: Box, camera: PinholeCamera, up:
 
 
 def is_upright(up: Array) -> bool:
-    """True if left and right, far and near in the image are about those of a person at the camera.
-
-    Args:
-        up: (3,) unit vector in the camera's optical frame.
-    """
+    """True if left, right, far and near in an image with this "up" are about those of a person at the camera."""
     across, down, _ = up
     flat = float(np.hypot(across, down))
     return flat >= _FLAT and -down / flat >= _UPRIGHT
@@ -114,11 +103,6 @@ def shows_side(relation: str, target: Box, anchor: Box, camera: PinholeCamera, u
     Sides are defined by the plane through the camera, the anchor and "up". It cuts the image in a line through the
     anchor, which is slanted if the camera is tilted. A target must clearly be on the same side of that line and of an
     upright one; otherwise the image may show another side than measurement.
-
-    Args:
-        relation: canonical name; relations other than sides always give True.
-        target: left, top, right, bottom, pixels.
-        up: (3,) unit vector in its optical frame.
     """
     if relation not in OF_SIDES:
         return True
@@ -334,12 +318,8 @@ def judge(asked: Asked) -> ClauseBelief:
 def by_contrast(asked: Asked, out: _Blank, gap: Array, noise: Array) -> Array | None:
     """Prefer, among several objects that a vague relation is not plainly false for, the one it is truest for.
 
-    Nobody means the farther of two cups beside the kettle by "the cup next to the kettle". See docs/relations.md, "A
-    single object is meant by contrast".
-
-    Args:
-        gap: (N,) metres to the best anchor, and half of the mean size of both.
-        noise: (N,) standard deviation of it, metres.
+    `gap` (N,) is to the best anchor, and half of the mean size of both. Nobody means the farther of two cups beside the
+    kettle by "the cup next to the kettle". See docs/relations.md, "A single object is meant by contrast".
     """
     rows = np.flatnonzero((out.anchors[:, 0] >= 0) & (out.likelihood > 1.0 - asked.config.decision.holds))
     if len(rows) < 2:

@@ -47,11 +47,7 @@ _PASSING_FOR = frozenset({"rubber", "silicone", "sponge"})
 
 
 def other_material(said: str, seen: Collection[str]) -> bool:
-    """True if words about an object name a material, but not the one that was said.
-
-    Args:
-        said: a word of a phrase; a word that is not a material excludes nothing.
-    """
+    """True if `seen` words about an object name a material, but not the material `said`."""
     material = _MATERIAL_OF.get(said)
     others = {_MATERIAL_OF[word] for word in seen if word in _MATERIAL_OF}
     return material is not None and bool(others) and material not in others

@@ -112,12 +112,8 @@ def stacked_on(
 ) -> SupportingSurface | NoSurface:
     """Find where an object stands in or on the rim of an open one: a bowl on a bowl, a cup on a cup.
 
-    It reaches in as far as both widths allow, or spans the opening; an object that would fall in is not on it.
-
-    Args:
-        obj: the upper one.
-        open_too: the upper one is open, too, such as a bowl in a bowl; otherwise its widths are not reliable enough to
-            compute where it wedges.
+    It reaches in as far as both widths allow, or spans the opening; an object that would fall in is not on it. Where it
+    wedges is computed only if it is open, too (a bowl in a bowl); otherwise its widths are not reliable enough.
     """
     found = _inside(around, row, name)
     if isinstance(found, NoSurface):
@@ -325,11 +321,7 @@ _CELLS_ACROSS, _LEAST_STEP = 12, 0.004  # least number of cells across a part, a
 
 
 def surface_in(around: SupportContext, region: Region, height: float, name: str) -> SupportingSurface | NoSurface:
-    """The supporting surface in a region, or the reason why there is none.
-
-    Args:
-        height: height of the object to put there, metres.
-    """
+    """The supporting surface in a region for an object of this height, or the reason why there is none."""
     room = region.high - region.low
     if not region.walled and height + around.config.clearance > room:
         words = f"there is no room for it: only {100 * room:.0f} cm are clear above that part of {name}"

@@ -57,12 +57,7 @@ _WITHOUT_OBJECTS = {
 
 
 def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoSurface) -> NoPlace:
-    """Reason why there is no place, with what would have to change.
-
-    Args:
-        request: the requested place; None if no search was made, for example behind a closed door.
-        failure: reason why there is none.
-    """
+    """Why there is no place, with what would have to change; None if none was requested, as behind a closed door."""
     tried = () if request is None else _in_question(layout, request, failure)
     # If removing all of them does not help, removing one does not either; but an object that hides a surface may.
     together = len(tried) > 1 and _leaves_a_place(layout, request, tried)

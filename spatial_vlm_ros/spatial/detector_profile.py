@@ -60,11 +60,8 @@ CAREFUL = DetectorProfile("a detector without a profile", slope=13.5, offset=-7.
 def read_profile(path: str | Path, model: str | None = None) -> DetectorProfile:
     """Read {"schema": 1, "model": "…", "slope": …, "offset": …, "recall": …, "labels": {…}}; "measured" is for people.
 
-    Args:
-        model: the model that is used, as `perception.loaded_as` names it; None = unknown.
-
     Raises:
-        FileError: the file cannot be read, a field is missing, unknown or out of its range, or it is of another model.
+        FileError: a field is missing, unknown or out of its range, or it is not of `model` (`perception.loaded_as`).
     """
     value = read_measured(path, _REPAIR, ("labels", *_LIMITS))
     if model is not None and value["model"] != model:

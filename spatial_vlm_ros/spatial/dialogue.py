@@ -90,11 +90,7 @@ def choose(turn: DialogueTurn, scorer: PhraseScorer) -> DialogueChoice:
 def question_turn(
     turn: DialogueTurn, scorer: PhraseScorer, seen: Callable[[Resolution], Resolution]
 ) -> tuple[Resolution, Dialogue | None, bool]:
-    """Answer a question about space among the objects that the dialogue leaves.
-
-    Returns:
-        The answer, the dialogue after it, and True if no object has the name in the words.
-    """
+    """The answer to a question about space, the dialogue after it, and True if no object has the name in the words."""
     from spatial_vlm_ros.spatial.space_answers import answer_question
 
     first: tuple[Resolution, Dialogue | None, bool] | None = None
@@ -286,10 +282,7 @@ def acknowledged(turn: DialogueTurn, stamp_ns: int) -> tuple[Resolution, Dialogu
 
 
 def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> bool:
-    """True if words without a result leave the earlier question open: nothing fits them, and they deny nothing.
-
-    Args:
-        unknown: True if no object has the name in them.
+    """True if words without a result leave the earlier question open: nothing fits or is so named; they deny nothing.
     """
     open_before = turn.before is not None and turn.before.asked is not None
     led_nowhere = resolution.status in _LEAVES_NOTHING and (unknown or resolution.question is None)
@@ -301,10 +294,7 @@ def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> 
 
 
 def with_steps(resolution: Resolution, readings: Sequence[SpatialQuery], scorer: PhraseScorer) -> Resolution:
-    """Add all steps to the answer about the first one, each resolved on the scene as it is now.
-
-    Returns:
-        The answer with its `request`; or, if a later step cannot be resolved, the refusal of that step, which names it.
+    """Add all steps, each resolved on the scene as it is now, to the answer about the first, or refuse the later one.
     """
     query = resolution.query
     if query is None or query.question is not None:

@@ -121,11 +121,7 @@ def supported(queries: Sequence[SpatialQuery]) -> Readings:
 
 
 def take(words: str, before: Dialogue | None = None) -> DialogueTurn:
-    """Take words in a dialogue.
-
-    Args:
-        before: the dialogue; None = they begin one.
-    """
+    """Take words in the dialogue `before`, or words that begin one."""
     if before is None:
         return _bound(DialogueTurn(words, (Attempt(supported(parse(words))),)), ())
     if stops(words):

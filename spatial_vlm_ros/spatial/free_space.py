@@ -367,9 +367,9 @@ def survey(
 
     Args:
         flat: metres by which the mean height of a cell may be off the level.
-        rise: metres from which a point is an obstacle; at least three standard deviations of depth.
+        rise: metres over the level at which obstacles begin; at least three standard deviations of depth.
         ceiling: metres over the level from which points are no obstacle.
-        beneath: metres under the level from which points are below it, for example under a shelf, and do not count.
+        beneath: metres under the level from which points do not count, for example under a shelf.
     """
     index = grid.index(relief.g1, relief.g2)
     height = relief.over(level)
@@ -391,12 +391,7 @@ def survey(
 
 
 def seen_through(relief: Relief, grid: Grid, height: float, top: float = math.inf) -> tuple[Relief, Cells]:
-    """Find what is seen through a level at one height; only points lower than `top` can close it.
-
-    Returns:
-        The points whose rays pass the level inside the grid, and (R, C) the cells through which more rays pass than
-        points at that height are seen.
-    """
+    """The points seen through a level, and (R, C) cells that more rays pass than end in at that height, below `top`."""
     deep, crossing = passing(relief, grid, height)
     lid = ~deep & (relief.height < top)
     shut = grid.count(grid.index(relief.g1[lid], relief.g2[lid]))

@@ -67,12 +67,7 @@ def checkable(reading: PartialReading, instruction: str) -> PartialReading:
 def refused_choice(
     instruction: str, status: Status, reason: str, scene: Scene, shown: Sequence[int] = ()
 ) -> Resolution:
-    """The refusal of an object that a model pointed at.
-
-    Args:
-        reason: in words, as the second part of a sentence.
-        shown: rows of the objects that it may mean.
-    """
+    """The refusal of an object that a model pointed at, and may mean one of the rows `shown`."""
     return Resolution(
         instruction=instruction,
         status=status,

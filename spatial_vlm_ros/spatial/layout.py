@@ -83,14 +83,9 @@ def is_own_sided(label: str) -> bool:
 def viewpoint_of(
     frame: FrameOfReference, scene: Scene, axes: Array, floor: float, down_deg: float, relation: RelationConfig
 ) -> Viewpoint:
-    """The viewpoint of a frame of reference.
+    """The viewpoint of a frame of reference; columns g1, g2, up of the axes, the floor in metres below the camera.
 
     The frame `object` has no position: it views each anchor from the anchor's front (`Layout.rays`).
-
-    Args:
-        axes: (3, 3) columns g1, g2, up, camera frame.
-        floor: height of the camera above the ground, metres.
-        down_deg: downward angle of the camera, degrees.
     """
     foot = np.array([0.0, 0.0, floor])
     if frame is FrameOfReference.VIEWER:

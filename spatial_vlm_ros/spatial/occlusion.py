@@ -69,14 +69,10 @@ class _Grid:
 
 
 def hidden_regions(layout: Layout, size: tuple[float, float]) -> tuple[HiddenRegion, ...]:
-    """Find regions of the ground, within the image, where an object of a given size could stand without being seen.
+    """Find regions of the ground, within the image, where an object of a given width and height could stand unseen.
 
-    Args:
-        size: width and height of the object, metres.
-
-    Returns:
-        Completely hidden boxes, along and across the view, in the camera frame, largest first: behind objects
-            (overlapping ones are merged), and inside open ones. Empty without a support plane.
+    Completely hidden boxes, along and across the view, in the camera frame, largest first: behind objects (overlapping
+    ones are merged), and inside open ones. Empty without a support plane.
     """
     eye = layout.viewpoint(FrameOfReference.VIEWER).origin
     rows = np.flatnonzero(layout.measured) if layout.scene.support is not None else np.array([], np.intp)
@@ -241,12 +237,9 @@ _KIND = 0.5  # match of an object with the noun from which it counts as one of i
 def expected_size(
     phrase: NounPhrase, layout: Layout, default: float, match: Array | None = None
 ) -> tuple[float, float]:
-    """Expected width (mean horizontal size) and height of a named object, metres.
+    """Width (mean horizontal size) and height, metres, of what a noun names; `default` for unknown kinds.
 
-    Args:
-        phrase: the object searched for; only its noun counts.
-        default: size of unknown kinds, metres.
-        match: (N,) how well each object matches the noun, 0 to 1; None = by the words of the labels.
+    `match` (N,) is how well each object matches the noun, 0 to 1; by default the words of the labels decide.
     """
     head = phrase.category.rsplit(" ", 1)[-1]
     if match is None:

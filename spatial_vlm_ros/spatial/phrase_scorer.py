@@ -96,12 +96,10 @@ class PhraseScorer:
         return dataclasses.replace(fresh, left=left, denied=denied, confirmed=confirmed)
 
     def score_phrase(self, phrase: NounPhrase, anchor: bool = False, each: bool = False) -> PhraseBelief:
-        """Belief in a phrase and in all phrases inside it.
+        """Belief in a phrase and in all phrases inside it; those of an anchor have their second best anchors, too.
 
-        Args:
-            anchor: True if it is an anchor itself; its clauses then also have their second best anchors.
-            each: True if several objects are related to it, each by itself: a word that cannot be checked may then
-                distinguish it from others of its name, and no choice among the objects settles that.
+        With `each`, several objects are related to it, each by itself: a word that cannot be checked may then
+        distinguish it from others of its name, and no choice among the objects settles that.
         """
         key = phrase, prepositions(phrase), anchor, each
         if key in self._known:
@@ -141,11 +139,10 @@ class PhraseScorer:
         return belief
 
     def _fit(self, phrase: NounPhrase, name: Array, each: bool) -> tuple[Array, Array, frozenset[int]]:
-        """How well each object fits name and attributes; `name` (N,) is how well its name alone fits.
+        """(N,) fit of name and attributes; the same with scores and undecided attributes; rows with one in doubt.
 
-        Returns:
-            (N,) fit; (N,) the same with detector scores and undecided attributes; and the rows in doubt: those for
-            which measurement neither shows nor excludes an attribute.
+        `name` (N,) is how well the name alone fits; an attribute is in doubt if measurement neither shows nor excludes
+        it.
         """
         fit = name
         weight = fit * self.score
@@ -198,10 +195,8 @@ class PhraseScorer:
     def view_for(self, stated: FrameOfReference | None, depends: bool, anchors: Rows | None = None) -> Viewpoint:
         """The viewpoint stated in the words, else that of the request or configuration.
 
-        Args:
-            stated: frame said in words, or None.
-            depends: True if the judgement depends on it; it is then recorded in `frames_used` and `unsaid`.
-            anchors: rows of the anchors; None for an order among objects.
+        If the judgement depends on it, it is recorded in `frames_used` and `unsaid`; an order among objects has no
+        anchors.
         """
         if not depends:
             return self._view(FrameOfReference.VIEWER)
@@ -341,11 +336,7 @@ class PhraseScorer:
 
 
 def _alone(named: npt.NDArray[np.bool_], chances: Sequence[Array]) -> Array:
-    """(N,) how well "the" fits an object: that the clauses hold for no other one of its name; 1 for the best.
-
-    Args:
-        named: (N,) bool: objects that name and attributes fit.
-        chances: for each clause, (N,) the probability that it holds.
+    """(N,) how well "the" fits: that the clauses, by their chances (N,), hold for no other one `named`; 1 for the best.
     """
     if not chances:
         return np.ones(len(named))
@@ -365,12 +356,7 @@ _HEIGHT_NOISE = 0.005  # metres, in addition to depth noise
 
 
 def _part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, member: Array) -> Key | None:
-    """Key for ordering parts that are detections; None for phrases that are ordered like all objects.
-
-    Args:
-        word: the first superlative, or "middle" if parts of one stack are counted.
-        member: (N,) probability of being one of the parts.
-    """
+    """Key for ordering parts that are detections, by `member` (N,); None for phrases ordered like all objects."""
     stacked = phrase.category.split(" ")[-1] in DRAWERS | LEVELS
     if phrase.also is not None and MIDDLE not in (word, phrase.also):
         # Each direction is scaled by the spread of the objects along it.
@@ -389,13 +375,9 @@ def _part_key(phrase: NounPhrase, word: str, layout: Layout, view: Viewpoint, me
 
 
 def _fits_its_whole(phrase: NounPhrase, word: str, n: int, layout: Layout, view: Viewpoint, member: Array) -> Array:
-    """(N,) 0 if the only detected drawer or door of a cabinet cannot be the one that was said, else 1.
+    """(N,) 0 if the only detected drawer or door of a cabinet cannot be the n-th (from 1) that was said, else 1.
 
     Undetected ones may exist: no drawer fits over the top one, and a left door is not on the right.
-
-    Args:
-        n: the position that was said, from 1.
-        member: (N,) probability of being one of the parts.
     """
     fits = np.ones(len(member))
     rows = np.flatnonzero(member > NEGLIGIBLE)

@@ -96,18 +96,14 @@ def ask(
     frame: FrameOfReference = FrameOfReference.VIEWER,
     members: Array | None = None,
 ) -> Question:
-    """Choose the question that splits the rivals best.
+    """Choose the question that splits the rivals best; its answers may be empty if nothing distinguishes them.
 
     Args:
         rows: the rivals, likeliest first; at least two.
         probability: (N,) posterior of every object of the scene.
         frames: names of the frames of reference that choose rows[0], rows[1], …, if frames disagree.
-        members: (N,) how well each object fits the phrase without its superlative and ordinal, because an order in the
-            answer replaces that of the phrase; None = use `probability` if the phrase has neither, else ask for no
-            order.
-
-    Returns:
-        The question. Its answers may be empty if nothing distinguishes the rivals.
+        members: (N,) how well each object fits the phrase without its superlative and ordinal, which an order in the
+            answer replaces; None = use `probability` if the phrase has neither, else ask for no order.
     """
     if len(frames) > 1:
         prior = np.array([max(float(probability[row]), 1e-9) for row in rows[: len(frames)]])
@@ -128,15 +124,7 @@ def ask(
 
 
 def ask_frame(frames: Sequence[str], phrase: NounPhrase | None = None) -> str:
-    """Ask whose left, or whose behind, is meant.
-
-    Args:
-        frames: names of frames of reference, at least two.
-        phrase: the object that has its own side in the frame "object"; None = "its own".
-
-    Returns:
-        For example "From whose side: the camera's or the robot's?"
-    """
+    """Ask whose left, or whose behind, is meant: the camera's, the robot's, the phrase's or "its own"."""
     whose = [_WHOSE[FrameOfReference(name)][0] for name in frames]
     if phrase is not None:
         whose = [f"the {phrase.category}'s own" if one == "its own" else one for one in whose]

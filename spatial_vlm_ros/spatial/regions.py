@@ -43,17 +43,11 @@ _PARTS = {
 def as_part(
     clause: RelationClause, anchors: tuple[PhraseBelief, ...], layout: Layout, found: float
 ) -> tuple[RelationClause, tuple[PhraseBelief, ...]] | None:
-    """Replace an anchor that no label names by a part of furniture.
+    """Replace an anchor, whose name fits less than `found`, by a part of furniture; None if that is not needed.
 
     "in the top drawer of the cabinet" becomes "at the top of the cabinet". So does "on the upper shelf" if exactly one
-    object is called a shelf: "upper" needs several, so the object is a rack of them.
-    An edge, a corner or a centre without an owner belongs to the table.
-
-    Args:
-        found: least fit of a name.
-
-    Returns:
-        The clause and the belief in the furniture; None if the clause needs no replacement.
+    object is called a shelf: "upper" needs several, so the object is a rack of them. An edge, a corner or a centre
+    without an owner belongs to the table.
     """
     phrase = clause.anchors[0]
     noun = phrase.category.split()[-1]

@@ -32,12 +32,8 @@ def measured_over(
     """(T,) margins and standard deviations, metres, with the object of a row at places (T, 2); NaN = not measured.
 
     The copies are imagined objects as in the search for places, which is fast. If an imagined copy at the object's own
-    place is judged differently from the object, complete copies are used instead.
-
-    Args:
-        layout: the scene; the object itself is in it, but never an anchor of its copies.
-        places: (T, 2) ground coordinates of its middle, metres.
-        bottom: height of its underside there, metres; None = its current height.
+    place is judged differently from the object, complete copies are used instead. Places are ground coordinates of its
+    middle; without a height for its underside there, it keeps its own. The object is never an anchor of its copies.
     """
     own = layout.centre[row : row + 1, :2]
     imagined = _measured(_with_copies(layout, row, own, None), _last(layout, 1), asked)[0][0]

@@ -114,11 +114,9 @@ def load_reliabilities(path: str | Path) -> Reliabilities:
 def relations_of(phrase: NounPhrase, default: FrameOfReference) -> tuple[str, ...]:
     """Keys of all spatial words in a phrase, including its anchors' phrases; NAME if it has none.
 
-    "not" comes before a negated relation; a relevant frame of reference other than the viewer's, and "stated" for a
-    stated distance, follow in brackets: "left of (robot, stated)". Ordinals are "n-th from the left".
-
-    Args:
-        default: frame of reference if none is said.
+    "not" comes before a negated relation; a relevant frame of reference (said, or `default`) other than the viewer's,
+    and "stated" for a stated distance, follow in brackets: "left of (robot, stated)". Ordinals are "n-th from the
+    left".
     """
     return tuple(dict.fromkeys(_keys(phrase, default))) or (NAME,)
 
@@ -172,18 +170,12 @@ def _stated(phrase: NounPhrase, default: FrameOfReference) -> NounPhrase:
 def cross_check(
     verdict: ResolvedChoice, scorer: PhraseScorer, row: int | None, reliabilities: Reliabilities
 ) -> ResolvedChoice:
-    """Weigh a model's answer to the whole phrase; only OK and AMBIGUOUS decisions can change.
+    """Weigh a model's answer, a row or None, to the whole phrase, before a place is searched; it is told in `opinion`.
 
     OK becomes DISAGREEMENT if the model names another object, and by Bayes' rule geometry's answer keeps less than
     `decision.mass`. AMBIGUOUS becomes an answer if the model rarely names another object (`second_opinion.most_wrong`),
-    the named object gets `decision.mass` or more, its relations clearly hold, and those of no other rival do.
-
-    Args:
-        verdict: the decision of geometry, before the search for a place.
-        row: the object that the model named for `words_for` the target; None = no opinion.
-
-    Returns:
-        The decision, with the model's answer in `opinion`.
+    the named object gets `decision.mass` or more, its relations clearly hold, and those of no other rival do. No other
+    status changes.
     """
     config = scorer.config
     relations = relations_of(verdict.query.target, scorer.default_frame)

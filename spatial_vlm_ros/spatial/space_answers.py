@@ -249,11 +249,7 @@ class SpaceReply(NamedTuple):
 
 
 def answer_question(queries: Sequence[SpatialQuery], scorer: PhraseScorer, said: Sequence[str]) -> SpaceReply:
-    """Answer a question about space on a scene.
-
-    Returns:
-        The reply, rounded to 1e-6; equal inputs give equal replies.
-    """
+    """Answer a question about space on a scene, rounded to 1e-6; equal inputs give equal replies."""
     question = question_of(queries[0])
     reading = queries[0]
     try:

@@ -132,11 +132,7 @@ def between_centres(layout: Layout, one: int, other: int) -> LengthEstimate:
 
 
 def side_of(layout: Layout, row: int, which: Length) -> LengthEstimate:
-    """A length of an object, defined as docs/relations.md compares them.
-
-    Args:
-        which: any length except "all".
-    """
+    """A length of an object, any except "all", defined as docs/relations.md compares them."""
     sides = superlatives.whole_sizes(layout)[row]
     obj = layout.scene.objects[row]
     noise, cut = float(layout.noise[row]), np.array([obj.cut, obj.cut, obj.cut_above]) / math.sqrt(3.0)
@@ -317,14 +313,9 @@ def _straight(places: Array, middle: Array) -> tuple[Array, Array]:
 
 
 def to_table_edge(layout: Layout, row: int, towards: Array | None = None, height: float = 0.0) -> LengthEstimate | None:
-    """Distance from an object's outline to the nearest edge of the surface that it stands on.
+    """Distance from an object's outline to the nearest edge, `towards` (2,) or any, of the surface that it stands on.
 
-    Args:
-        towards: (2,) on the ground: an edge on that side; None = any.
-
-    Returns:
-        The length; None if no edge is visible. If the surface may end nearer but out of sight, `least` is the lower
-        bound.
+    None if no edge is visible. If the surface may end nearer but out of sight, `least` is the lower bound.
     """
     border = table_border(layout, height)
     outline = layout.footprint[row]

@@ -113,11 +113,7 @@ def placeable() -> frozenset[str]:
 def judged(
     layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, places: Array
 ) -> tuple[Array, Array, npt.NDArray[np.intp]]:
-    """Judge the relation for the object with its middle at places (T, 2).
-
-    Returns:
-        Margins and standard deviations (T,), metres, and the rows of the anchors (T,); SUPPORT for the support plane.
-    """
+    """(T,) margins and deviations, metres, with the middle at places (T, 2), and the anchors' rows, or SUPPORT."""
     count = len(places)
     if request.region is not None:
         row = np.full(count, request.region.row, np.intp)
@@ -480,10 +476,8 @@ def reason_of(
 ) -> PlaceReason:  # fmt: skip
     """Reason why an object may be put at a place.
 
-    Args:
-        place: (2,) position of its middle, metres.
-        measured: metres: margin of the relation, clearance, and depth of the middle inside the supporting object, or
-            None.
+    `measured` are the relation's margin, the clearance, and the depth of the middle inside the supporting object,
+    metres.
     """
     margin, clearance, stability = measured
     config = request.config

@@ -220,18 +220,11 @@ def before(key: Key, some: Rows | slice = _ALL, others: Rows | slice = _ALL) -> 
 
 
 def place_in_order(key: Key, member: Array, n: int, count: int = 1) -> tuple[Array, Array]:
-    """Probability that exactly n - 1 members come before each object, and its margin.
+    """(N,) probability that exactly n - 1 members come before each object (Poisson-binomial), and its margin, metres.
 
-    Args:
-        key: order, first one smallest.
-        member: (N,) probability of being in the ordered set.
-        n: position, from 1.
-        count: number of positions from n on that are accepted; those past the last object belong to no object.
-
-    Returns:
-        (N,) probability (Poisson-binomial over the others), summed over the positions; (N,) metres: to the nearest
-        neighbour in the order if the object has position n, minus the distance to the one that has it otherwise, NaN
-        without a neighbour.
+    `member` (N,) is the probability of being in the ordered set; `count` positions from n on are summed over, those
+    past the last object of which belong to none. The margin is the distance to the nearest neighbour in the order if
+    the object has position n, otherwise minus the distance to the one that has it; NaN without a neighbour.
     """
     places = range(n, max(min(n + count, len(member) + 1), n + 1))
     likelihood, value = np.asarray(sum(places_in_order(key, member, places))), key.value
@@ -262,12 +255,9 @@ def places_in_order(key: Key, member: Array, places: Sequence[int]) -> list[Arra
 
 
 def _counted(key: Key, member: Array, last: int) -> tuple[Array, Array]:
-    """Probability of each number of members before each object, and that there are more members than that number.
+    """(last, N) probability of k members before each object, row by row, and (last,) that there are more than k.
 
     An object behind so many sure members that it can have none of the positions is not compared with the others.
-
-    Returns:
-        (last, N), row k for k members; (last,).
     """
     counts = np.zeros((last, len(member)))
     comparable = np.flatnonzero(member > _MEMBER)
@@ -312,13 +302,8 @@ def middle_of_spread(layout: Layout, view: Viewpoint, member: Array) -> tuple[Ar
     """The middle one along the direction in which the set is spread: across, in depth, diagonally or in height.
 
     Every direction counts by the spread of the set along it, to the power _SPREAD_COUNTS. In a row, all directions that
-    count have the same middle; in a set that is as deep as wide they differ, and no object is surely meant.
-
-    Args:
-        member: (N,) probability of being in the set.
-
-    Returns:
-        As `place_in_order`; the margin is that along the direction of most spread.
+    count have the same middle; in a set that is as deep as wide they differ, and no object is surely meant. Returns as
+    `place_in_order`, with the margin along the direction of most spread.
     """
     across = key_of("leftmost", layout, view)
     rows = np.flatnonzero(member > 0.5)

@@ -195,12 +195,7 @@ def _held(sound: Cells, foot: Array, step: float, least: float) -> Cells:
 
 
 def open_ground(around: SupportContext, rows: Sequence[int], reach: float) -> SupportingSurface | NoSurface:
-    """The support plane as a surface to put objects on.
-
-    Args:
-        rows: rows of objects that it is searched around; none = the whole visible plane.
-        reach: metres around them.
-    """
+    """The support plane within `reach` metres of some objects, or all of it, as a surface to put objects on."""
     layout, relief = around.layout, around.relief
     if layout.scene.support is None:
         return NoSurface("unseen", "no supporting surface is visible")
@@ -319,9 +314,6 @@ def means_inside(layout: Layout, row: int, relation: str, preposition: Prepositi
     """True if a part of an object belongs to its inside: "in the right half of the cabinet" is not on its top.
 
     "At the back of" furniture with doors is in it or behind it; "on the back of" it is on its top.
-
-    Args:
-        preposition: the word that was said, or None.
     """
     if not _is_one_of(layout, row, CLOSING) or preposition == ON:
         return False
@@ -381,10 +373,7 @@ def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[S
 
 
 def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:
-    """The furniture of which an object is a closed door or drawer: behind the door is inside the furniture. Else None.
-
-    Args:
-        moved: row of the object to put behind it.
+    """The furniture of which an object is a closed door or drawer, so that behind it is inside the furniture, or None.
     """
     if not _is_one_of(layout, row, DOORS | DRAWERS):
         return None

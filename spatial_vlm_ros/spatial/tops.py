@@ -59,11 +59,7 @@ _THIN = 4.0  # largest number of cells along the view that one row of pixels sta
 
 
 def tops_of(around: SupportContext, row: int, name: str) -> list[SupportingSurface] | NoSurface:
-    """Find the levels of an object that something may be put on, the topmost first.
-
-    Returns:
-        At least one, or the reason why there is none.
-    """
+    """Find the levels of an object that something may be put on, the topmost first, or the reason why there is none."""
     layout = around.layout
     grid, slope = grid_over(around, row, layout.footprint[row]), support_level(layout).slope
     own = own_points(around, row, grid)
@@ -174,12 +170,9 @@ def _of_others(around: SupportContext, row: int, places: Array) -> npt.NDArray[n
 
 
 def _levels(index: npt.NDArray[np.int32], over: Array, each: Array) -> list[float]:
-    """Heights at which an object's points fill many cells, the highest first; fronts are narrow from above.
+    """Heights, the highest first, at which an object's points fill many cells: fronts are narrow from above.
 
-    Args:
-        index: (N,) cells of its points.
-        over: (N,) their heights, metres.
-        each: (N,) number of cells that a point stands for.
+    Each of the (N,) points stands for `each` cells.
     """
     used, cell = np.unique(index, return_inverse=True)
     highest = np.full(len(used), -np.inf)
@@ -294,14 +287,10 @@ _GROUND = 30  # points of ground that must be visible below it
 def under_of(
     around: SupportContext, row: int, name: str, height: float, ground: Level, roof: Array
 ) -> SupportingSurface | NoSurface:
-    """Find the ground below an object that stands on legs, or hangs.
+    """Find the ground, within the outline `roof`, below an object that stands on legs, or hangs.
 
     Only its front edge is visible. The underside is assumed to be level, at the lower side of that edge, and an object
     put there must be lower by the clearance. Ground that is not visible does not count as free.
-
-    Args:
-        height: height of the object to put there, metres.
-        roof: (K, 2) outline of the area that counts as under it, metres.
     """
     layout, relief, outline = around.layout, around.relief, roof
     grid = Grid.around(outline.min(axis=0) - around.strip, outline.max(axis=0) + around.strip, around.config.step)

@@ -96,11 +96,7 @@ def question(verdict: ResolvedChoice, scorer: PhraseScorer, unnamed: Collection[
 def message(
     verdict: ResolvedChoice, scorer: PhraseScorer, hidden: Sequence[HiddenRegion], taken: Sequence[TakenFor] = ()
 ) -> str:
-    """Describe the outcome in one sentence.
-
-    Args:
-        taken: objects that the words name only in part.
-    """
+    """Describe the outcome in one sentence; `taken` are the objects that the words name only in part."""
     if verdict.status is Status.DISAGREEMENT:
         ours, theirs = (name_of(scorer.layout.scene.objects[row]) for row in verdict.rivals)
         if verdict.judge is not None and verdict.judge.effect == "disagreed":

@@ -92,9 +92,7 @@ def depth_of(
 ) -> Depth:  # fmt: skip
     """Decode depth registered to colour, (H, W) float32 metres, unmirrored if the driver mirrors.
 
-    Args:
-        info: camera info of the depth image; None = same as colour.
-        rgb_T_depth: pose of the depth camera if depth must be registered or moved; else None.
+    Its camera info is that of the colour image, and its pose is not moved, unless given.
     """
     depth_frame_id = frame_id_of(message)  # drivers that align depth say so in the header
     if config.depth_registered and depth_frame_id and rgb_frame_id and depth_frame_id != rgb_frame_id:

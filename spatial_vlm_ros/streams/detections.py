@@ -22,15 +22,11 @@ _MASK_ENCODINGS = ("mono8", "8UC1")
 
 
 def detections_of(message: Any, width: int, height: int) -> tuple[Detection, ...]:
-    """Convert the detections of a message, in its order.
+    """Convert a DetectionArray, or a vision_msgs/Detection2DArray of any version, with masks of the whole image.
 
-    Args:
-        message: spatial_vlm_interfaces/DetectionArray, or vision_msgs/Detection2DArray of any version.
-
-    Returns:
-        Detections with masks of the whole image. Those without an id are named d0, d1, ... by index. Of several
-        vision_msgs hypotheses the most likely one is used; without any, the label is "object" and the score 1. A
-        rotated box becomes the upright box around it. vision_msgs has no fronts.
+    Those without an id are named d0, d1, ... by index. Of several vision_msgs hypotheses the most likely one is used;
+    without any, the label is "object" and the score 1. A rotated box becomes the upright box around it. vision_msgs has
+    no fronts.
     """
     entries = getattr(message, "detections", None)
     if entries is None:

@@ -57,14 +57,9 @@ _CONFIG_HEADER = struct.Struct("<iff")  # of compressed_depth_image_transport: f
 
 
 def decode_rgb(message: Any) -> Rgb:
-    """Decode a colour or grey image message.
+    """Decode an image with one of RGB_ENCODINGS, or a compressed PNG or JPEG of 8 bits, to a contiguous copy.
 
-    Args:
-        message: sensor_msgs/Image of an encoding in RGB_ENCODINGS, or sensor_msgs/CompressedImage holding a PNG or
-            JPEG of 8 bits. A compressed Bayer mosaic is recognised by its `format`; orientation tags are ignored.
-
-    Returns:
-        (H, W, 3) uint8, RGB, contiguous, a copy.
+    A compressed Bayer mosaic is recognised by its `format`; orientation tags are ignored.
     """
     if _is_compressed(message):
         source, _, stored = (part.strip() for part in _text(message, "format").partition(";"))
@@ -110,15 +105,10 @@ def _converted(view: Octets, code: int | None, encoding: str) -> Rgb:
 
 
 def decode_depth(message: Any, scale: float | None = None) -> Depth:
-    """Decode a depth image message to metres.
+    """Decode a depth image message to metres, a copy; `scale` as in `depth_from_image`.
 
-    Args:
-        message: sensor_msgs/Image of encoding 16UC1, mono16 or 32FC1 in either byte order; or CompressedImage of
-            compressed_depth_image_transport (png or rvl), or holding a 16-bit PNG.
-        scale: metres per unit; None = 0.001 for integers, 1 for floats (REP-118).
-
-    Returns:
-        (H, W) float32, metres along optical z, NaN where not measured; a copy.
+    It is a sensor_msgs/Image of encoding 16UC1, mono16 or 32FC1 in either byte order, or a CompressedImage of
+    compressed_depth_image_transport (png or rvl), or holding a 16-bit PNG.
     """
     if not _is_compressed(message):
         encoding = _text(message, "encoding")

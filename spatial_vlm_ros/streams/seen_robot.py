@@ -17,9 +17,4 @@ class SeenRobot(Protocol):
         """TF frames of its links."""
 
     def removed(self, frame: RgbdFrame, base_T_links: Sequence[Transform]) -> RgbdFrame:
-        """Remove the robot's points from a frame.
-
-        Args:
-            frame: with `base_T_camera`.
-            base_T_links: poses of `links`, in their order, at the frame's stamp, in the parent of `base_T_camera`.
-        """
+        """Remove the robot's points from a frame, with the poses of `links` in the parent of its `base_T_camera`."""

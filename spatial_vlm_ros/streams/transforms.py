@@ -184,8 +184,7 @@ class TransformBuffer:
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Transform:
         """Look up the transform that maps coordinates in `source` to coordinates in `target`.
 
-        Args:
-            stamp_ns: nanoseconds; None or 0 = the latest time at which all moving edges between them have a pose.
+        Without a stamp or with 0, at the latest time at which all moving edges between them have a pose.
         """
         target, source = _frame(target), _frame(source)
         with self._lock:
@@ -236,13 +235,9 @@ class TransformBuffer:
                     raise ClockError(edge, ahead, "transform_max_ahead", max_ahead)
 
     def excerpt(self, frames: Iterable[str], stamps: Iterable[int]) -> tuple[TransformSample, ...]:
-        """The samples that lookups between some frames at some times depend on.
+        """The samples that lookups between some frames at some times (0 = the newest) depend on.
 
         A buffer of only these samples gives the same poses.
-
-        Args:
-            frames: frame ids; unknown ones are ignored.
-            stamps: nanoseconds; 0 = the newest.
         """
         found: dict[tuple[str, int], TransformSample] = {}
         times = tuple(stamps)

@@ -24,17 +24,15 @@ class Twin:
 def twins_of(
     publishers: Mapping[str, Sequence[str]], servers: Mapping[str, Sequence[str]], nodes: Iterable[str], own: str
 ) -> list[Twin]:
-    """Find everything that exists twice but should exist once.
+    """Find everything that exists twice but should exist once: topics, then actions, then the name of the resolver.
+
+    Two publishers of one topic in the same node are found, too.
 
     Args:
         publishers: topic → full name of the node of each publisher, for topics with one publisher: images, camera info,
             detections. Not /tf, which many nodes publish. One entry for each publisher in
             `Node.get_publishers_info_by_topic`: `full_name(info.node_namespace, info.node_name)`.
         nodes: full names of all nodes, one entry for each in `Node.get_node_names_and_namespaces`.
-
-    Returns:
-        Topics first, then actions, then the name of the resolver, each in the order given. Two publishers of one topic
-        in the same node are found, too.
     """
     found = []
     for what, each, effect, repair in (

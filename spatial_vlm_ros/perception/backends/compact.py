@@ -146,7 +146,6 @@ def load(
     Args:
         model: folder with config.json and model.onnx, as `spatial-vlm train` writes it; "" = the one that is shipped.
         score: probability from which an object is reported, 0 to 1.
-        masks: "yes" or "no".
         threads: CPU threads, 0 = all cores.
         unfamiliar: what to do about images unlike those that it was trained on: "refuse" or "answer".
     """

@@ -204,19 +204,12 @@ class OwlPreparation:
         return normalised(_sampled(_sampled(padded, self.height, 0), self.width, 1), self.mean, self.std)
 
     def to_pixels(self, boxes: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float64]:
-        """Convert (K, 4) boxes of the model to pixels of the image; see `corners`.
-
-        Args:
-            size: (height, width) of the image in pixels. Boxes of OWLv2 refer to the padded square.
-        """
+        """Convert (K, 4) boxes of the model, for OWLv2 of the padded square, to pixels of the image; see `corners`."""
         return corners(boxes, size if self.family == "owlvit" else (max(size),) * 2)
 
 
 def owl_preparation(family: str, told: Mapping[str, Any], side: int | None = None) -> OwlPreparation:
-    """Read the preparation from preprocessor_config.json, if there is one; missing values are as published.
-
-    Args:
-        side: side of the model's input if its config has it, pixels.
+    """Read the preparation from preprocessor_config.json, if there is one; else as published, with the input's `side`.
     """
     check_steps(told, family, ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])))
     published = side or OWL_SIDES[family]
@@ -255,13 +248,7 @@ def checked_prompt(prompt: str) -> str:
 def scored(
     logits: npt.NDArray[Any], boxes: npt.NDArray[Any], prepare: OwlPreparation, least: float, size: tuple[int, int]
 ) -> Boxes:
-    """Turn a model's output into boxes in pixels; a box's score is the greatest score of all categories.
-
-    Args:
-        logits: (K, C) of each box and category; minus infinity if the category was not asked.
-        boxes: (K, 4), relative to the model's input.
-        size: (height, width) of the image in pixels.
-    """
+    """Turn (K, C) logits and (K, 4) boxes, relative to the input, into pixels; scores are the greatest of all C."""
     fit = likely(logits)
     score = fit.max(axis=1)
     kept = np.flatnonzero(score > least)
@@ -420,9 +407,7 @@ def read_boxes(
     Args:
         logits: (Q, T) of Q boxes for T tokens; minus infinity for padding.
         boxes: (Q, 4): centre x, centre y, width, height, relative to the image.
-        categories: categories of the whole request, the columns of `fit`; those of other prompts have the score 0.
-        least: score, 0 to 1, that a box has to exceed.
-        size: (height, width) of the image, pixels.
+        categories: those of the whole request, the columns of `fit`; those of other prompts have the score 0.
     """
     words = likely(logits)
     score = words.max(axis=1)

@@ -306,11 +306,7 @@ class ConceptDetector(TorchDetector):
         return forward
 
     def _read(self, output: Any, row: int, place: phrase_boxes.Array, size: tuple[int, int]) -> Boxes:
-        """Read the objects of one category, with masks as precise as the number format allows.
-
-        Args:
-            place: (C,) 1 where the category is among all that are asked, else 0.
-            size: (height, width) of the image in pixels.
+        """Read the objects of the category with 1 in `place` (C,), with masks as precise as the number format allows.
         """
         import torch
 

@@ -62,11 +62,7 @@ _STATE_BOTH = f'convention=… (one of {", ".join(CONVENTIONS)}) and prompt="…
 
 
 def recognised(model: str, model_type: str = "") -> ModelFamily | None:
-    """Recognise the family of a model, else None.
-
-    Args:
-        model: its name on a server, its id on the hub, or the path of its folder; the part after the last "/" counts.
-    """
+    """Recognise the family of a model, else None; only the part of its name, id or path after the last "/" counts."""
     name = model.rstrip("/").rpartition("/")[2].lower()
     found = [row for row in FAMILIES.values() if re.search(row.named, name)]
     if len(found) > 1:
@@ -83,14 +79,9 @@ def recognised(model: str, model_type: str = "") -> ModelFamily | None:
 def asked(
     model: str, *, family: str = "", prompt: str = "", convention: str = "", model_type: str = ""
 ) -> ModelFamily | None:
-    """Decide how a model is prompted, from the user's options and its family.
+    """Decide how a model is prompted, from the user's options and its family, recognised if the option is empty.
 
-    Args:
-        family: option; empty = recognised from the model.
-        prompt: option; a text with {} for the phrase, instead of the family's.
-
-    Returns:
-        A row without unknown facts; None if no family is known and a convention is set without a prompt.
+    A row without unknown facts; None if no family is known and a convention is set without a prompt.
     """
     if family and family not in FAMILIES:
         raise UnknownNameError("family", family, FAMILIES)
@@ -131,13 +122,9 @@ def family_box_text(
     box: Box,
     seen_size: Callable[[Rgb], tuple[int, int]],
 ) -> str:
-    """Write a box in the format of a family.
+    """Write a box, pixels of `rgb`, in the format of a family; lists of numbers if that is not known.
 
-    Args:
-        family: family of the model; None = not known, and boxes are lists of numbers.
-        box: pixels of `rgb`.
-        seen_size: gives (width, height) of the image as the model sees it; used only if locations are pixels of a
-            resized image.
+    `seen_size` gives (width, height) as the model sees the image, where locations are pixels of a resized one.
     """
     if family is not None and family.places == "point":
         reason = f"the models of its family {family.name} write points, so a question to them cannot contain a box"

@@ -54,10 +54,8 @@ def pretrained(
 ) -> Any:
     """Load a model with its weights, ready for inference.
 
-    Args:
-        cls: class of transformers, or its name; an Auto class takes the architecture from the folder's config.
-        also: other `model_type`s whose weights fit `cls`.
-        arguments: further arguments of `from_pretrained`; with "device_map" it places the model itself.
+    An Auto class takes the architecture from the folder's config; weights of `also`, other `model_type`s, fit `cls`.
+    With "device_map" among the arguments of `from_pretrained` that places the model itself.
     """
     model_class = transformers_class(cls, model=model)
     folder = model_folder(path_or_id, model=model)
@@ -294,12 +292,9 @@ def short(error: BaseException) -> str:
 
 
 def weight_bytes(files: Iterable[Path], item_bytes: float) -> int:
-    """Least memory for the weights of safetensors files, bytes; only the headers are read.
+    """Least memory, bytes, for the weights of safetensors files, loaded with `item_bytes` for each floating number.
 
-    A damaged file counts as 0 bytes, and loading it reports why.
-
-    Args:
-        item_bytes: bytes of a floating-point number once it is loaded; other numbers keep their size.
+    Only the headers are read. A damaged file counts as 0 bytes, and loading it reports why.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -328,11 +323,7 @@ def free_memory(path: Path = _MEMINFO) -> int | None:
 
 
 def check_room(model: str, needed: int, free: int | None, where: str) -> None:
-    """Refuse weights that do not fit. Even if they fit, a request may still run out of memory.
-
-    Args:
-        free: free bytes of the device `where`; None = unknown, nothing is refused.
-    """
+    """Refuse weights that do not fit the free bytes, if known. Even if they fit, a request may run out of memory."""
     if free is not None and needed > free:
         reason = f"its weights take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on {where}"
         raise ModelError(model, reason, _FREE_MEMORY)

@@ -102,13 +102,10 @@ def no_cuda() -> tuple[str, str] | None:
 def best_dtype(device: torch.device, wanted: str, *, language: bool = False) -> torch.dtype:
     """Choose the number format of the weights.
 
+    By default that is float32 on a CPU; on CUDA float16, and for a language model bfloat16 from capability 8.0.
     bfloat16 has 8 significant bits, float16 11: for a box side at 1280 pixels, rounding errors reach 2.5 and 0.3
     pixels. Models that compute coordinates therefore get float16. Models that write them as words do not round them;
     they are trained in bfloat16, and some overflow in float16 (huggingface/transformers#33294).
-
-    Args:
-        wanted: "auto" (float32 on a CPU; on CUDA float16, and for a language model bfloat16 from capability 8.0),
-            "float32", "bfloat16" or "float16".
     """
     torch = needed_torch()
     if wanted not in DTYPES:
@@ -258,12 +255,9 @@ PRESETS: Mapping[str, RuntimeSettings] = MappingProxyType(
 
 
 def settings(preset: str = "auto", **given: str) -> RuntimeSettings:
-    """Return the settings of a preset, with some fields replaced.
+    """Return the settings of a preset ("auto": what fits this computer), with the fields replaced that are not empty.
 
-    Args:
-        preset: a name of PRESETS, or "auto": what fits this computer.
-        **given: fields of RuntimeSettings as texts; an empty text leaves the preset's value. A device_map replaces the
-            device of a GPU preset.
+    A device_map replaces the device of a GPU preset.
     """
     if preset != "auto" and preset not in PRESETS:
         raise UnknownNameError("preset", preset, ("auto", *PRESETS))
@@ -304,11 +298,7 @@ _READERS: Mapping[str, Callable[[str, str], Any]] = MappingProxyType(
 
 
 def capped(own: Mapping[str, int], longest_px: int) -> dict[str, int]:
-    """Scale a processor's size down so that no side of the image becomes longer than `longest_px`; never up.
-
-    Args:
-        own: the processor's own size: shortest_edge and longest_edge, or height and width, pixels.
-    """
+    """Scale a processor's own size, pixels, down so that no side becomes longer than `longest_px`; never up."""
     sides = {name: int(value) for name, value in own.items() if value}
     scale = min(1.0, longest_px / max(sides.values()))
     return {name: max(1, round(side * scale)) for name, side in sides.items()}
@@ -411,11 +401,7 @@ class Runner:
         return self._clock() - started
 
     def over(self, items: Sequence[Item], forward: Callable[[Sequence[Item], int], Sequence[Result]]) -> list[Result]:
-        """Run all items of one request; results in the same order.
-
-        Args:
-            forward: (batch of items, longest side in pixels) → one result for each; runs without gradients.
-        """
+        """Run all items of one request in batches, with a longest side in pixels; results in the same order."""
         return self._over(items, forward, self.settings.budget_s)[0]
 
     def _over(

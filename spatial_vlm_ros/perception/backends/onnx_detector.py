@@ -62,14 +62,7 @@ class OneGraph:
         self._rows = texts[0]
 
     def __call__(self, pixels: inputs.Pixels, texts: Sequence[str]) -> Arrays:
-        """Score texts in one image; for a graph with a fixed number of texts, empty texts fill the rest.
-
-        Args:
-            pixels: (1, 3, H, W) float32.
-
-        Returns:
-            "logits" (1, K, Q) and "pred_boxes" (1, K, 4).
-        """
+        """"logits" (1, K, Q) and "pred_boxes" (1, K, 4) of pixels (1, 3, H, W); empty texts fill a fixed number."""
         rows = self._rows or len(texts)
         tokens, parts = self._tokens(texts), []
         for first in range(0, len(texts), rows):
@@ -216,11 +209,7 @@ class OnnxDino(OnnxDetector):
 
 
 def graph_file(folder: Path, named: str) -> Path:
-    """Find the file of a folder that holds one graph for text and image.
-
-    Args:
-        named: file within it; "" = one of PUBLISHED, else the only one.
-    """
+    """Find the one graph for text and image in a folder: the file named, one of PUBLISHED, or the only one."""
     if named:
         if Path(named).is_absolute() or ".." in Path(named).parts:
             expected = "a file of the model's folder"
@@ -238,11 +227,7 @@ def graph_file(folder: Path, named: str) -> Path:
 
 
 def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
-    """Refuse a graph whose image size differs from that of the preparation.
-
-    Args:
-        taken: sides of the graph's image input; None if any size is accepted.
-        prepared: (height, width) in pixels, from the model's files.
+    """Refuse a graph whose image size, unless any is accepted, differs from that of the preparation, (height, width).
     """
     wanted = (1, 3, *prepared)
     if len(taken) != 4 or any(side not in (None, given) for side, given in zip(taken, wanted, strict=True)):
@@ -251,12 +236,7 @@ def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
 
 
 def boxes_of(output: Arrays, columns: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return logits (K, N) and boxes (K, 4) from a detector's output, all of them finite.
-
-    Args:
-        output: "logits" and "pred_boxes" of one image.
-        columns: N, the number of phrases or tokens of the prompt.
-    """
+    """Return logits (K, N) and boxes (K, 4) from a detector's output, all finite; N is the number of `columns`."""
     logits, boxes = output["logits"], output["pred_boxes"]
     fits = logits.ndim == boxes.ndim == 3 and logits.shape == (1, boxes.shape[1], columns) and boxes.shape[2] == 4
     if not fits:

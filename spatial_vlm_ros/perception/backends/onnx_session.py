@@ -54,13 +54,7 @@ class _Damaged(Exception):
 
 
 def check_graph(path: Path, model: str) -> int:
-    """Refuse an incomplete ONNX file, or one that makes ONNX Runtime read files outside the model's folder.
-
-    Args:
-        path: an .onnx file; its external data are in the same folder or below it.
-
-    Returns:
-        Size in bytes of the file and its external data.
+    """Size in bytes of an ONNX file with its external data; refuse one that is incomplete or reads outside its folder.
     """
     if path.suffix != ".onnx":
         raise ModelError(model, f"{path} is not an .onnx file", "pass a file of the model's folder that ends in .onnx")

@@ -68,12 +68,7 @@ def likely(logits: npt.NDArray[Any]) -> Array:
 
 
 def corners(boxes: npt.NDArray[Any], size: tuple[int, int]) -> Array:
-    """Convert a model's boxes to left, top, right, bottom in pixels.
-
-    Args:
-        boxes: (K, 4): centre x, centre y, width, height, relative to an image.
-        size: (height, width) of that image, pixels.
-    """
+    """Convert (K, 4) relative boxes, centre x, centre y, width, height, to left, top, right, bottom in pixels."""
     centre, half = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64) / 2
     height, width = size
     return np.concatenate([centre - half, centre + half], axis=1) * [width, height, width, height]
@@ -104,10 +99,7 @@ class PhraseDetector:
         return grounding_of(self.boxes(rgb, categories), said, categories, self.thresholds)
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Find the boxes whose score passes the threshold, clipped to the image, before they are merged.
-
-        Args:
-            categories: C categories, C >= 1, the columns of `fit`.
+        """Find the boxes whose score for a category passes the threshold, clipped to the image, before they are merged.
         """
         raise NotImplementedError
 
@@ -169,11 +161,7 @@ def together(parts: Sequence[Boxes]) -> Boxes:
 def clipped(
     xyxy: Array, score: Array, fit: Array, size: tuple[int, int], masks: npt.NDArray[np.bool_] | None = None
 ) -> Boxes:
-    """Clip boxes to the image, and scores to 0..1; boxes with less than a pixel inside it are dropped; see Boxes.
-
-    Args:
-        size: (height, width) of the image, pixels.
-    """
+    """Clip boxes to the image (height, width), and scores to 0..1; boxes with less than a pixel inside are dropped."""
     height, width = size
     inside = np.clip(xyxy, 0.0, [width, height, width, height])
     large = ((inside[:, 2:] - inside[:, :2]) >= _LEAST_SIDE_PX).all(axis=1)

@@ -272,14 +272,11 @@ class MaskedObject:
 def with_boxes(
     found: Sequence[NamedObject], rgb: Rgb, masks: Masks, *, several: bool, model: str
 ) -> tuple[MaskedObject, ...]:
-    """Give each object of one reply a box: its own, or the box around the mask at its point.
+    """Give each object of one reply about one name a box: its own, or the box around the mask at its point.
 
     With PointsByDepth, points stay points. Two points are on one object if their masks overlap by SAME_MASK. For a
     model that puts several points on an object, they also are if one lies in the mask of the other. The object gets the
     mask that holds most of its points.
-
-    Args:
-        found: objects of one reply about one name, pixels of `rgb`.
     """
     if isinstance(masks, PointsByDepth):
         return tuple(MaskedObject(one, None) for one in found)
@@ -316,13 +313,9 @@ def with_masks_of(grounding: Grounding, objects: Sequence[MaskedObject]) -> Grou
 
 
 def mask_model_of(masks: str, masks_model: str, family: ModelFamily | None, **given: str) -> Masks:
-    """Load the mask model that the options ask for, or its replacement.
+    """Load the mask model that the option asks for ("none": points are only for `refer`), or its replacement.
 
-    Args:
-        masks: option: "" for none, "sam2", "depth", or "none": points are only for `refer`.
-        masks_model: option: folder or id of SAM 2.
-        family: family of the model that is asked for places; None = a family that writes boxes.
-        **given: preset and settings; see `sam2.with_masks`.
+    Without a family the model writes boxes. Other settings are those of `sam2.with_masks`.
     """
     if masks == "depth":
         if masks_model:
@@ -367,12 +360,7 @@ class Probabilities:
         self._steps: list[Any] = []
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:  # noqa: ARG002
-        """Record the largest probability of each row.
-
-        Args:
-            input_ids: (B, T) int64 token ids so far; not used.
-            scores: (B, V) logits of the next token, after all other processors.
-        """
+        """Record the largest probability of each row of (B, V) logits, after all other processors."""
         best = scores.float().softmax(-1).amax(-1)
         if not bool(best.isfinite().all()):
             repair = "use dtype=float32 or bfloat16; if that does not help, fetch the weights again"

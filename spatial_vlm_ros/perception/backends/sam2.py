@@ -156,12 +156,7 @@ class MaskedGrounder(WrappedGrounder):
 
 
 def with_masks(grounder: Grounder, masks: str, masks_model: str, preset: str = "auto", **given: str) -> Grounder:
-    """Add masks to a grounder as the options ask; the same grounder if no masks are wanted.
-
-    Args:
-        masks: "" for none, or a name of KINDS.
-        masks_model: folder or id of the hub, for example "facebook/sam2.1-hiera-tiny".
-    """
+    """Add masks of one of KINDS to a grounder; the same grounder if no masks are wanted."""
     return MaskedGrounder(grounder, segmenter(masks_model, preset, masks=masks, **given)) if masks else grounder
 
 
@@ -200,17 +195,7 @@ def preparation(folder: Path, *, model: str = NAME) -> Preparation:
 def mask_above(
     coarse: torch.Tensor, threshold: float, size: tuple[int, int], box: Sequence[float] | None = None
 ) -> Mask:
-    """Enlarge a coarse grid to the image and mark the pixels above a threshold.
-
-    Args:
-        coarse: (h, w) values.
-        threshold: lower limit of the pixels to set.
-        size: (height, width) of the image.
-        box: left, top, right, bottom in pixels; pixels outside it are not set. None = the whole image.
-
-    Returns:
-        (height, width) bool mask.
-    """
+    """Enlarge a coarse grid to the image (height, width) and mark the pixels above a threshold, inside any box."""
     import torch
 
     height, width = size

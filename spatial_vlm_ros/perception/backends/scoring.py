@@ -15,9 +15,7 @@ def load(
 ) -> CandidateScorer:
     """Load a model of a class that vlm/parts.py knows, with the remedies that it was trained with.
 
-    Args:
-        model: folder with config, safetensors weights and processor, or a hub id.
-        template: prompt with "{question}" and the image token; empty = the chat template of the processor.
+    `template` is a prompt with "{question}" and the image token; empty = the chat template of the processor.
     """
     loading.transformers_class("AttentionMaskInterface", model=model)  # remedies need it; the error says how to get it
     from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat

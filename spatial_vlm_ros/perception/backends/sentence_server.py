@@ -50,11 +50,7 @@ def _system() -> str:
 
 
 def rewrite_request(quoted: str, model: str, max_tokens: int, refused: tuple[str, str] | None = None) -> dict[str, Any]:
-    """Make the body of POST /v1/chat/completions that asks for a rewrite.
-
-    Args:
-        refused: the command of the try before, and why it was refused.
-    """
+    """Make the body of POST /v1/chat/completions for a rewrite, given the command refused before, and why."""
     words = f"The words: {quoted}."
     if refused is not None:
         words += f" You wrote {chat.quoted(refused[0])}, which is refused: {chat.quoted(refused[1])}. Write it again."
@@ -72,11 +68,7 @@ def command_of(text: str, model: str) -> str:
 
 
 def checked_rewrite(instruction: str, command: str) -> ModelReading:
-    """Read a rewrite and account for every word of the instruction.
-
-    Raises:
-        NotUnderstoodError: the rewrite is no plain command, adds something or leaves something out.
-    """
+    """Account for every word of the instruction in a rewrite, or raise NotUnderstoodError."""
     whole = (0, len(instruction))
     if not command.strip():
         raise NotUnderstoodError(instruction, whole, "the model found no command in it", "give one plain command")
@@ -130,11 +122,7 @@ class ServerReader:
 
 
 def load_reader(options: str) -> ServerReader:
-    """Make the reader of a model server from one text of options, without contacting the server.
-
-    Args:
-        options: "model=NAME url=http://… name=value", see docs/model_server.md.
-    """
+    """Make the reader of a model server from "model=NAME url=http://… name=value", without contacting the server."""
     stated = parse_options(options)
     check_names("option of language.model", stated, list(_OPTIONS))
     if "model" not in stated:

@@ -105,11 +105,7 @@ class ServerGrounder(prompts.PromptedGrounder):
         return self._whole(rgb, self._one(words))
 
     def answer(self, rgb: Rgb, question: str, choices: Sequence[str]) -> str:
-        """Ask a question and return the chosen one of its choices; the fallback is not asked. See questioning.py.
-
-        Args:
-            choices: the choices in the order in which the model reads them.
-        """
+        """Ask a question and return the chosen one of its choices; the fallback is not asked. See questioning.py."""
         said, _ = self._whole(rgb, lambda sent: chat.answer_request(question, choices, sent, self._asking))
         return chat.named(said, choices, self.name)
 

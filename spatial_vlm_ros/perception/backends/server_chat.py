@@ -89,11 +89,7 @@ def image(rgb: Rgb, asking: ChatPrompt) -> SentImage:
 
 
 def find_request(names: Sequence[str], sent: SentImage, asking: ChatPrompt) -> dict[str, Any]:
-    """Make the request for every object with one of the names.
-
-    Args:
-        names: 1 to MOST_NAMES different ones.
-    """
+    """Make the request for every object with one of 1 to MOST_NAMES different names."""
     if not 1 <= len(names) <= MOST_NAMES:
         raise InputError("names to find", str(len(names)), f"1 to {MOST_NAMES}", "ask for fewer objects at once")
     listed = ", ".join(quoted(name) for name in names)
@@ -116,10 +112,9 @@ def refer_request(words: str, sent: SentImage, asking: ChatPrompt) -> dict[str, 
 def prompt_request(
     words: str, sent: SentImage, asking: ChatPrompt, system: str = "", schema: AnswerSchema | None = None
 ) -> dict[str, Any]:
-    """Make the request with a prompt as it is; a family's own has no system prompt and schema: it was not trained so.
+    """Make the request with a prompt as it is, and the schema if the settings ask for one.
 
-    Args:
-        schema: used if the settings ask for one.
+    A family's own has no system prompt and schema: it was not trained so.
     """
     content = [{"type": "image_url", "image_url": {"url": sent.url}}, {"type": "text", "text": words}]
     made = body_of(asking.model, content, asking.max_tokens, system, schema if asking.schema else None)

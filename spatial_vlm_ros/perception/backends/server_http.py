@@ -178,9 +178,7 @@ class Client:
     def post(self, path: str, body: bytes, deadline: float | None = None) -> bytes:
         """Send a JSON body and return the body of the response 200; retry if the server is busy or unreachable.
 
-        Args:
-            path: path after the address's own path.
-            deadline: deadline shared by several posts of one request; None = one of its own.
+        Several posts of one request may share a deadline.
         """
         deadline = self.deadline() if deadline is None else deadline
         attempt = 0

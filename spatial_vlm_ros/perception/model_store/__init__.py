@@ -126,12 +126,9 @@ _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 def fetch(
     url: str, target: Path, wanted: ModelFile, model: str, token: str = "", progress: Progress | None = None
 ) -> None:
-    """Download a file; an earlier attempt is resumed.
+    """Download a file; an earlier attempt, beside it with the suffix PART, is resumed.
 
-    Args:
-        target: final path; a file with the suffix PART grows beside it until the download is complete.
-        wanted: expected size and SHA-256.
-        token: token of the hub; sent to the address itself, not to the target of a redirect.
+    The token is sent to the address itself, not to the target of a redirect.
     """
     part = target.with_name(target.name + PART)
     resumed = _size(part) > 0
@@ -287,11 +284,7 @@ def missing(entry: ModelEntry) -> dict[str, int]:
 
 
 def get(entry: ModelEntry, base: str = "", progress: Progress | None = None) -> Path:
-    """Fetch missing and wrong files of a model, so that it is complete and as listed.
-
-    Args:
-        base: address of the hub or of a mirror of it; empty = `HF_ENDPOINT`, else the hub.
-    """
+    """Fetch missing and wrong files of a model, from a mirror, `HF_ENDPOINT` or the hub, so that it is as listed."""
     wanted = {path: entry.files[path].size for path in faults(entry)} | missing(entry)
     if not wanted:
         return folder_of(entry)

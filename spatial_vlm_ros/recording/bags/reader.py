@@ -155,13 +155,9 @@ class Bag(AbstractContextManager["Bag"]):
     def messages(
         self, names: Collection[str] | None = None, start_ns: int | None = None, stop_ns: int | None = None
     ) -> Iterator[BagMessage]:
-        """Yield the messages in recording order.
+        """Yield the messages in recording order, from `start_ns` to before `stop_ns` if given.
 
         In an MCAP file with a chunk index, only the needed chunks are read.
-
-        Args:
-            start_ns: first recording time, nanoseconds; None = from the beginning.
-            stop_ns: end of recording times, exclusive, nanoseconds; None = to the end.
         """
         wanted = [c for c in self._connections if names is None or c.topic in names]
         if not wanted:  # rosbags would take an empty list for all

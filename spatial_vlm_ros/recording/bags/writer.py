@@ -163,13 +163,7 @@ class BagWriter(AbstractContextManager["BagWriter"]):
     def write_frame(
         self, frame: RgbdFrame, detections: Sequence[Detection] | None, stamp_ns: int, log_ns: int | None = None
     ) -> None:
-        """Write camera info, colour, depth and, if given, detections of one stamp.
-
-        Args:
-            detections: an empty sequence means that nothing was found; None = no message.
-            stamp_ns: stamp of the headers, nanoseconds.
-            log_ns: send time of the first message, nanoseconds; None = the stamp.
-        """
+        """Write camera info, colour, depth and, if given, detections of one stamp, sent at `log_ns` or at the stamp."""
         make, camera = self.composer, frame.camera
         header = make.header(stamp_ns, frame.frame_id)
         sent = {

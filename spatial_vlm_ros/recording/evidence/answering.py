@@ -71,13 +71,9 @@ def answer_bundle(
     robot: SeenRobot | None = None,
     finds_anew: bool = False,
 ) -> ReplayedAnswer:
-    """Answer the words of a bundle on its frame.
+    """Answer the words of a bundle, or others that begin a new dialogue, on its frame.
 
-    Args:
-        resolver: without a grounder, unless `finds_anew`.
-        instruction: other words, which begin a new dialogue; None = the bundle's words in their dialogue.
-        frame_of_reference: None = the recorded request's.
-        finds_anew: whether the resolver's grounder finds the objects again; False = use the recorded ones.
+    The objects are those recorded, or with `finds_anew` those that the resolver's grounder, else unused, finds.
     """
     record = bundle.record
     dialogue = record.dialogue if instruction is None else None

@@ -117,13 +117,10 @@ _MIDDLE = 0.6  # fraction of the share of a stove, around its middle, that a bur
 
 
 def standing_on(layout: Layout, region: Region, moved: int) -> int | None:
-    """Find an object that stands on a burner, or None.
+    """Find an object, other than the one to put there, that stands on a burner, or None.
 
     Its middle lies over the burner, or it covers the burner's middle. If other burners of the stove are visible and
     this one is not, the object that hides it in the image is assumed to stand on it.
-
-    Args:
-        moved: row of the object to put there.
     """
     rows = np.flatnonzero(layout.measured & (layout.top > region.low))
     rows = rows[(rows != moved) & (rows != region.row) & (layout.mean_side[rows] < layout.mean_side[region.row])]

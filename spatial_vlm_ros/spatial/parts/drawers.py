@@ -85,11 +85,7 @@ def open_drawer(layout: Layout, row: int) -> Drawer | None:
 
 
 def top_panel(own: Array, top: float) -> Array | None:
-    """(N, 2) places on a chest's top panel, without the rim of an open drawer, metres; None if no panel is visible.
-
-    Args:
-        own: (M, 3) points of the chest in ground coordinates.
-    """
+    """(N, 2) places on a chest's top panel, without the rim of an open drawer, metres; None if no panel is visible."""
     places = own[own[:, 2] > top - _TOP, :2]
     if len(places) < _FEW:
         return None

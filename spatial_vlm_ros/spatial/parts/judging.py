@@ -49,11 +49,7 @@ class PartClause:
 def owner_of(
     clause: RelationClause, anchor: PhraseBelief, layout: Layout, least: float, found: Callable[[int], Found]
 ) -> PhraseBelief | None:
-    """Belief in the whole of a part without a detection; None if the clause is not about such a part.
-
-    Args:
-        found: row of a whole → the parts of it that the phrase may mean.
-    """
+    """Belief in the whole of a part without a detection; None if the clause is not about such a part."""
     phrase = clause.anchors[0]
     noun = noun_of(phrase)
     if len(clause.anchors) != 1 or clause.relation not in _HOLDS or not is_looked_for(phrase):
@@ -146,11 +142,7 @@ def by_part(asked: Asked, part: PartClause) -> ClauseBelief:
 def told(
     parts: Mapping[tuple[NounPhrase, int], tuple[Region, ...]], query: SpatialQuery, layout: Layout
 ) -> tuple[FoundPart, ...]:
-    """The parts that a query names, for every object that may be their whole.
-
-    Args:
-        parts: (phrase, row of a whole) → the parts that the phrase may mean.
-    """
+    """The parts that a query names, for every object that may be their whole, as `parts` finds them."""
     phrases = (query.target, *(() if query.destination is None else query.destination.anchors))
     said = dict.fromkeys(inner for phrase in phrases for inner in nested(phrase))
     transform = layout.scene.frame.base_T_camera

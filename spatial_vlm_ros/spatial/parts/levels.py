@@ -113,13 +113,7 @@ def levels(layout: Layout, row: int) -> tuple[Region, ...]:
 
 
 def _stairs(row: int, own: Array, top: float, heights: list[float]) -> tuple[Region, ...]:
-    """The steps of stairs, lowest first: nothing is over them. Empty if the levels are not steps, or not all seen.
-
-    Args:
-        own: (N, 3) its points in ground coordinates, metres.
-        top: its height, metres.
-        heights: heights of its levels, metres.
-    """
+    """The steps of stairs, lowest first: nothing is over them. Empty if the levels are not steps, or not all seen."""
     seen = [own[np.abs(own[:, 2] - level) <= _WINDOW * _BIN / 2, :2] for level in heights]
     if len(heights) < 2 or any(len(step) < _FEW for step in seen) or top - heights[-1] > _RISER:
         return ()
@@ -384,13 +378,9 @@ def _joined(
 ) -> npt.NDArray[np.int64]:  # fmt: skip
     """For each number of a hollow that of the one that it is part of, as no wall is seen between them.
 
-    All are part of what is around the whole (0) if it is not seen whether one of them is open to it.
-
-    Args:
-        hollows: (R * C,) number of the hollow of each cell.
-        cells: (B,) cells at which two hollows meet.
-        sides: (2, B) numbers of these hollows.
-        narrow: (N,) for each number whether the hollow is a groove.
+    All are part of what is around the whole (0) if it is not seen whether one of them is open to it. `sides` (2, B) are
+    the numbers of the hollows that meet at `cells` (B,); `narrow` (N,) tells for each number whether the hollow is a
+    groove.
     """
     part_of, size, width = np.arange(len(narrow)), len(narrow), walls.shape[1]
     beside, known = (cv2.dilate(each.astype(np.uint8), _AROUND_CELL).ravel()[cells] for each in (walls, seen))

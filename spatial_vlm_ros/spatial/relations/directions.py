@@ -77,10 +77,7 @@ def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measure
 
 
 def _begin_within(outlines: Array, ahead: Array, strip: tuple[Array, Array]) -> Array:
-    """(P,) begin of (P, 16, 2) outlines along (P, 2) directions within a strip along these, metres.
-
-    Args:
-        strip: (P,) its sides, measured across the direction; both meet the outline.
+    """(P,) begin of (P, 16, 2) outlines along (P, 2) directions within a strip along these, whose (P,) sides meet them.
     """
     along, across = (np.einsum("pkc,pc->pk", outlines, way) for way in (ahead, clockwise(ahead)))
     end, side = np.roll(along, -1, axis=1), np.roll(across, -1, axis=1)
@@ -131,14 +128,9 @@ def on_the_other_side(pairs: Pairs) -> Measured:
 def on_the_other_side_from(
     layout: Layout, view: Viewpoint, targets: Indices, objects: Indices, seen_from: Indices
 ) -> Measured:
-    """Behind an object, seen from another one: (T, A, B) margins and deviations.
+    """Behind `objects` (A,), seen from others (B,), which replace the viewpoint: (T, A, B) margins and deviations.
 
-    Args:
-        view: the current viewpoint; here the second object is the viewpoint.
-        targets: (T,) rows.
-        objects: (A,) rows of the objects in between.
-        seen_from: (B,) rows of the objects on the near side; not measured if at the same place as the object in
-            between.
+    Not measured if both objects are at the same place.
     """
     first, second = np.repeat(objects, len(seen_from)), np.tile(seen_from, len(objects))
     line = layout.centre[first, :2] - layout.centre[second, :2]

@@ -78,11 +78,7 @@ def space_between(pairs: Pairs) -> Array:
 
 
 def stated(gap: Array, distance: Distance, config: RelationConfig) -> Array:
-    """Margin of a stated distance, metres, of the same shape as `gap`.
-
-    Args:
-        gap: metres between outlines, along the direction of its relation.
-    """
+    """Margin of a stated distance, given the `gap` between outlines along the direction of its relation, metres."""
     if distance.bound == "at most":
         return distance.metres - gap
     if distance.bound == "at least":
@@ -100,11 +96,6 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
     On the ground the lesser of two margins: how far the centre lies beyond the outlines of both anchors along the line
     between their centres, and how far it lies inside the double cone around that line (an angle of 120 degrees or more
     at the target, so that of three objects at most one is between the others).
-
-    Args:
-        targets: (T,) rows.
-        first: (A,) rows of the one anchor.
-        second: (B,) rows of the other.
     """
     centre, outline = layout.centre[:, :2], layout.outline
     line = centre[None, second] - centre[first, None]  # (A, B, 2)
@@ -143,14 +134,10 @@ def between(layout: Layout, targets: Indices, first: Indices, second: Indices) -
 
 
 def among(layout: Layout, targets: Indices, members: Indices) -> Measured:
-    """Among several anchors: (T,) margins and deviations.
+    """Among several anchors, the rows `members` without repetition: (T,) margins and deviations.
 
     How far the centre lies inside the convex outline of the members' centres, widened by half of their mean size. A
     target that is a member itself is among the others. NaN with fewer than two others.
-
-    Args:
-        targets: (T,) rows.
-        members: (M,) rows, without repetition.
     """
     members = members[layout.measured[members]]
     margin = np.full(len(targets), np.nan)

@@ -52,19 +52,11 @@ class Resting:
 
 
 def leaning_in(layout: Layout, targets: Rows, anchors: Rows, contact: Array) -> Array:
-    """Depth of a long object's lower end inside an anchor's outline, where it passes the rim; -FAR for other objects.
+    """(T, A) metres of a long object's lower end inside an anchor's outline, where it passes the rim; -FAR for others.
 
     A spoon in a mug leans over the rim: its middle is beside the mug, and the wall hides its lower end. So its axis is
-    extended to the level of the rim, by no more than a gap that counts as contact. It must be held up: the end of one
-    that leans against a mug from outside is on the table.
-
-    Args:
-        targets: (T,) rows.
-        anchors: (A,) rows.
-        contact: (T, A) gap in height that counts as contact, metres.
-
-    Returns:
-        (T, A) metres.
+    extended to the level of the rim, by no more than the `contact` gap (T, A). It must be held up: the end of one that
+    leans against a mug from outside is on the table.
     """
     found = np.full(contact.shape, -FAR)
     for n in np.flatnonzero(targets < len(layout.scene.objects)).tolist():
@@ -112,14 +104,9 @@ def levels_of(layout: Layout, row: int) -> Levels | None:
 
 
 def resting(layout: Layout, targets: Rows, anchors: Rows, inside: Array) -> Resting:
-    """Find the surfaces beneath and over every target, for every anchor that it lies within.
+    """Find the surfaces beneath and over every target, for every anchor that it lies `inside`, by (T, A) metres.
 
     Imagined objects are assumed to stand on the level nearest to their bottom.
-
-    Args:
-        targets: (T,) rows.
-        anchors: (A,) rows.
-        inside: (T, A) depth of each target's centre inside each anchor's outline, metres.
     """
     found = Resting(*(np.full(inside.shape, empty) for empty in (np.nan, 0.0, 0.0, np.nan, -FAR, -FAR)))
     near = (inside > -_BESIDE) & (targets[:, None] != anchors)

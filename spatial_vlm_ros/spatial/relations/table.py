@@ -133,11 +133,7 @@ class RelationMeasure:
         return 1 if self.two is None else 2
 
     def __call__(self, pairs: Pairs, distance: Distance | None = None) -> Measured:
-        """Measure the relation.
-
-        Returns:
-            (T, A) margins in metres, positive = holds, NaN = not measured; (T, A) standard deviations, metres.
-        """
+        """(T, A) margins in metres, positive = holds, NaN = not measured, and their standard deviations."""
         if self.pairwise is None or (distance is not None and self.gap is None):
             raise ValueError(f"'{self.name}' is not measured with {'one anchor' if distance is None else 'a distance'}")
         if self.name in _UPRIGHT:

@@ -25,11 +25,7 @@ MOST_POINTS = 20_000
 
 
 def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
-    """(T, A) metres by which a target is on the anchor's topmost surface; FAR if there is no other surface.
-
-    Args:
-        margin: (T, A) margin of "on"; only targets on the anchor are examined.
-    """
+    """(T, A) metres by which a target with a margin of "on" is on the anchor's topmost surface; FAR without another."""
     layout, found = pairs.layout, np.full(margin.shape, FAR)
     for n, column in np.argwhere(margin > 0).tolist():
         target, anchor = int(pairs.targets[n]), int(pairs.anchors[column])
@@ -49,11 +45,8 @@ def from_the_topmost(pairs: Pairs, margin: Array) -> Array:
 def covering(points: Array, outline: Array, height: float, near: float) -> float | None:
     """Height of a part over an outline, or higher and in front of it, metres; None if it is not seen from side to side.
 
-    Args:
-        points: (N, 3) visible points of the object in ground coordinates, whose origin is below the viewer, metres.
-        outline: (K, 2) on the ground, metres.
-        height: height from which points count, metres.
-        near: distance on the ground from the viewer up to which they count, metres.
+    Only points of the object that are over `height` and up to `near` from the viewer, on the ground, count; all are in
+    ground coordinates, whose origin is below the viewer.
     """
     middle = outline.mean(axis=0)
     if np.hypot(*middle) < np.hypot(*(outline - middle).T).max():  # the viewer is over it
@@ -74,11 +67,7 @@ def covering(points: Array, outline: Array, height: float, near: float) -> float
 
 
 def broad_levels(layout: Layout, row: int, without: Array | None) -> Array:
-    """(K,) heights of the levels of an object that are nearly as large as its largest one, metres.
-
-    Args:
-        without: (C, 2) outline in which nothing counts, or None.
-    """
+    """(K,) heights of an object's levels nearly as large as its largest one, outside of an outline, metres."""
     levels = levels_of(layout, row)
     if levels is None or not len(levels.height):
         return np.empty(0)
