@@ -125,8 +125,7 @@ def rectify_mask(camera: PinholeCamera, mask: Mask) -> Mask:
 def rectify_box(
     camera: PinholeCamera, box_xyxy: tuple[float, float, float, float]
 ) -> tuple[float, float, float, float] | None:
-    """Tight box, clipped to the image, around the bent sides of a box given in distorted pixels; None if none is left.
-    """
+    """Tight box, clipped to the image, around the bent sides of a box given in distorted pixels; None without one."""
     if camera.is_rectified:
         return box_xyxy
     lens, (x0, y0, x1, y1) = _Lens.of(camera), box_xyxy

@@ -111,8 +111,7 @@ class Levels:
         return np.asarray(cv2.convexHull(own)[:, 0], np.float64)
 
     def seen_through(self, eye: float) -> npt.NDArray[np.bool_]:
-        """(K,) bool: True if the object is visible from the height `eye` through a level's outline: a rim, not a board.
-        """
+        """(K,) bool: True if the object is visible from the height `eye` through a level's outline: a rim, no board."""
         through = np.zeros(len(self.height), np.bool_)
         for k, height in enumerate(self.height.tolist()):
             lower = self.cell_height < height - self.cell

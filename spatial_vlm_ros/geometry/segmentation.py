@@ -212,8 +212,7 @@ def raised_pixels(frame: RgbdFrame, support: Plane | None, lift_config: LiftConf
 
 
 def connected_pieces(frame: RgbdFrame, raised: Mask, depth_config: DepthConfig) -> npt.NDArray[np.int32]:
-    """(H, W) int32: label of each raised, measured pixel's surface piece, cut at depth edges; 0 = no piece, or an edge.
-    """
+    """(H, W) int32: label of each raised, measured pixel's surface piece, cut at depth edges; 0 = none, or an edge."""
     return _Pieces.of(frame, raised, depth_config).labels
 
 

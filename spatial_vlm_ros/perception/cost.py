@@ -33,8 +33,7 @@ class BackendCost:
 def measure(
     load: Callable[[], Grounder], rgb: Rgb, phrases: Sequence[NounPhrase], frames: int, most_s: float = 120.0
 ) -> BackendCost:
-    """Load a backend and measure `frames` further requests for the same phrases in an image; one if `most_s` is over.
-    """
+    """Load a backend and measure up to `frames` further requests, at least one, for the same phrases in an image."""
     started = time.perf_counter()
     grounder = load()
     loaded = time.perf_counter()

@@ -67,8 +67,7 @@ _EXACT = ["GridSample"]  # it samples at relative image coordinates, of which fl
 
 
 def furthest(got: Mapping[str, npt.NDArray[Any]], logits: Tensor, boxes: Tensor) -> tuple[float, float]:
-    """Return the greatest difference between a graph and transformers of a score and of a side of a box, both 0 to 1.
-    """
+    """Return the greatest difference, graph to transformers, of a score and of a side of a box, both 0 to 1."""
     scores = torch.from_numpy(got["logits"]).float().sigmoid() - logits.sigmoid()
     sides = torch.from_numpy(got["pred_boxes"]).float() - boxes
     return float(scores.abs().max()), float(sides.abs().max())

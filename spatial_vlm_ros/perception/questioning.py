@@ -214,8 +214,7 @@ def examine_model(
 
 
 def check_blindness(name: str, backend: Any, options: Mapping[str, str], how: str) -> None:
-    """Ask the small set of questions; "refuse" or "warn" of a model that fails or has a fault, and warn if undecided.
-    """
+    """Ask the small set of questions; "refuse" or "warn" of a model that fails or is at fault, warn if undecided."""
     answerer, key = answerer_of(name, backend), cache_key(name, options)
     known = None if key is None else remembered(key)
     if known is None:

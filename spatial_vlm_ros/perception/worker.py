@@ -234,8 +234,7 @@ class WorkerGrounder:
             self._end(GRACE_S)
 
     def cancel(self) -> bool:
-        """Make the current request, if any, raise CancelledError at once, and tell if there was one; the process stays.
-        """
+        """Make the current request, if any, raise CancelledError at once; True if there was one. The process stays."""
         with self._state:
             self._cancelled = self._cancelled or "the request was cancelled"
             return self._busy
@@ -278,8 +277,7 @@ class WorkerGrounder:
         return objects
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Ask the backend for masks; see Masker.masked and `ground`. Without a mask model detections stay as they are.
-        """
+        """Ask the backend for masks; see Masker.masked, `ground`. Without a mask model detections stay as they are."""
         bare = tuple(one if getattr(one, "mask", None) is None else replace(one, mask=None) for one in detections)
         masked: tuple[Detection, ...] | None = self._asked("masked", rgb, bare)
         return tuple(detections) if masked is None else masked

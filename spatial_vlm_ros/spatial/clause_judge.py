@@ -344,8 +344,7 @@ def _checked(
 def _unsettled(
     choice: ResolvedChoice, again: ResolvedChoice, scorer: PhraseScorer, denied: Set[int], whole: bool
 ) -> str:
-    """Why the model's evidence, `whole` if it all has weight, leaves open what measurement did; empty if it does not.
-    """
+    """Why the model's evidence, `whole` if it all has weight, leaves open what measurement did; empty if not."""
     if again.status is not Status.OK or again.query != choice.query:
         return "with its answers, it is still not clear which object is meant"
     if choice.doubt is not None or choice.frames or choice.phrase is not None:

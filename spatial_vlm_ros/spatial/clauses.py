@@ -75,8 +75,7 @@ def concerns(clause: RelationClause, frame: FrameOfReference) -> bool:
 
 
 def pair_of(belief: ClauseBelief, row: int, default: FrameOfReference) -> PairKey | None:
-    """The one pair of objects whose relation in an image, in its own or the `default` frame, decides a clause, if any.
-    """
+    """The one pair of objects whose relation in an image, in its own or the `default` frame, decides a clause."""
     clause = belief.stated
     if clause is None or belief.anchors.shape[1] != 1 or belief.anchors[row, 0] < 0:
         return None

@@ -282,8 +282,7 @@ def acknowledged(turn: DialogueTurn, stamp_ns: int) -> tuple[Resolution, Dialogu
 
 
 def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> bool:
-    """True if words without a result leave the earlier question open: nothing fits or is so named; they deny nothing.
-    """
+    """True if words without a result leave the earlier question open: nothing fits them, and they deny nothing."""
     open_before = turn.before is not None and turn.before.asked is not None
     led_nowhere = resolution.status in _LEAVES_NOTHING and (unknown or resolution.question is None)
     return open_before and led_nowhere and (unknown or not turn.denies)
@@ -294,8 +293,7 @@ def stays_open(turn: DialogueTurn, resolution: Resolution, *, unknown: bool) -> 
 
 
 def with_steps(resolution: Resolution, readings: Sequence[SpatialQuery], scorer: PhraseScorer) -> Resolution:
-    """Add all steps, each resolved on the scene as it is now, to the answer about the first, or refuse the later one.
-    """
+    """Add all steps, each resolved on the scene as it is now, to the answer about the first, or refuse that step."""
     query = resolution.query
     if query is None or query.question is not None:
         return resolution

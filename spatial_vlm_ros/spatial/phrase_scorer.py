@@ -336,8 +336,7 @@ class PhraseScorer:
 
 
 def _alone(named: npt.NDArray[np.bool_], chances: Sequence[Array]) -> Array:
-    """(N,) how well "the" fits: that the clauses, by their chances (N,), hold for no other one `named`; 1 for the best.
-    """
+    """(N,) how well "the" fits: that the clauses, by their chances (N,), hold for no other `named`; 1 for the best."""
     if not chances:
         return np.ones(len(named))
     fails = np.where(named, 1.0 - np.prod(chances, axis=0), 1.0)

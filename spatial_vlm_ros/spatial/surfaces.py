@@ -373,8 +373,7 @@ def topmost_of(around: SupportContext, found: list[SupportingSurface]) -> list[S
 
 
 def shut_in_front_of(layout: Layout, row: int, moved: int) -> int | None:
-    """The furniture of which an object is a closed door or drawer, so that behind it is inside the furniture, or None.
-    """
+    """The furniture of which an object is a closed door or drawer, so that behind it is inside; or None."""
     if not _is_one_of(layout, row, DOORS | DRAWERS):
         return None
     rows = np.flatnonzero(layout.measured)

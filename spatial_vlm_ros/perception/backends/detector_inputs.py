@@ -209,8 +209,7 @@ class OwlPreparation:
 
 
 def owl_preparation(family: str, told: Mapping[str, Any], side: int | None = None) -> OwlPreparation:
-    """Read the preparation from preprocessor_config.json, if there is one; else as published, with the input's `side`.
-    """
+    """Read the preparation from preprocessor_config.json, if there is one; else as published, with this `side`."""
     check_steps(told, family, ("do_resize", "do_rescale", "do_normalize", *(["do_pad"] if family == "owlv2" else [])))
     published = side or OWL_SIDES[family]
     height, width = sides_of(told, "size", family, ("height", "width"), published)

@@ -306,8 +306,7 @@ class ConceptDetector(TorchDetector):
         return forward
 
     def _read(self, output: Any, row: int, place: phrase_boxes.Array, size: tuple[int, int]) -> Boxes:
-        """Read the objects of the category with 1 in `place` (C,), with masks as precise as the number format allows.
-        """
+        """Read the objects of the category that `place` (C,) marks, with masks as precise as the number format is."""
         import torch
 
         logits, presence = output.pred_logits[row].float(), output.presence_logits[row].float()

@@ -227,8 +227,7 @@ def graph_file(folder: Path, named: str) -> Path:
 
 
 def check_image(taken: Sequence[int | None], prepared: tuple[int, int]) -> None:
-    """Refuse a graph whose image size, unless any is accepted, differs from that of the preparation, (height, width).
-    """
+    """Refuse a graph whose image size, unless any is accepted, differs from the preparation's, (height, width)."""
     wanted = (1, 3, *prepared)
     if len(taken) != 4 or any(side not in (None, given) for side, given in zip(taken, wanted, strict=True)):
         reason = f"its graph takes images of {tuple(taken[2:])} pixels, its files say {prepared}"

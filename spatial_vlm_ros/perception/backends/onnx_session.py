@@ -54,8 +54,7 @@ class _Damaged(Exception):
 
 
 def check_graph(path: Path, model: str) -> int:
-    """Size in bytes of an ONNX file with its external data; refuse one that is incomplete or reads outside its folder.
-    """
+    """Size in bytes of an ONNX file with its external data; refuse an incomplete one, or data outside its folder."""
     if path.suffix != ".onnx":
         raise ModelError(model, f"{path} is not an .onnx file", "pass a file of the model's folder that ends in .onnx")
     if not path.exists():

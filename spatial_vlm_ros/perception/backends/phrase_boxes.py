@@ -99,8 +99,7 @@ class PhraseDetector:
         return grounding_of(self.boxes(rgb, categories), said, categories, self.thresholds)
 
     def boxes(self, rgb: Rgb, categories: Sequence[str]) -> Boxes:
-        """Find the boxes whose score for a category passes the threshold, clipped to the image, before they are merged.
-        """
+        """Find the boxes whose score passes the threshold, clipped to the image, before they are merged."""
         raise NotImplementedError
 
 

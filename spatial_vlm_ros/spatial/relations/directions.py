@@ -77,8 +77,7 @@ def _along_ray(pairs: Pairs, ahead: Array, sign: float, begun: Array) -> Measure
 
 
 def _begin_within(outlines: Array, ahead: Array, strip: tuple[Array, Array]) -> Array:
-    """(P,) begin of (P, 16, 2) outlines along (P, 2) directions within a strip along these, whose (P,) sides meet them.
-    """
+    """(P,) begin of (P, 16, 2) outlines along (P, 2) directions in a strip along these, whose (P,) sides meet them."""
     along, across = (np.einsum("pkc,pc->pk", outlines, way) for way in (ahead, clockwise(ahead)))
     end, side = np.roll(along, -1, axis=1), np.roll(across, -1, axis=1)
     within = (across >= strip[0][:, None]) & (across <= strip[1][:, None])
