@@ -62,7 +62,7 @@ class OneGraph:
         self._rows = texts[0]
 
     def __call__(self, pixels: inputs.Pixels, texts: Sequence[str]) -> Arrays:
-        """"logits" (1, K, Q) and "pred_boxes" (1, K, 4) of pixels (1, 3, H, W); empty texts fill a fixed number."""
+        """Give "logits" (1, K, Q) and "pred_boxes" (1, K, 4) of pixels (1, 3, H, W); empty texts fill a fixed size."""
         rows = self._rows or len(texts)
         tokens, parts = self._tokens(texts), []
         for first in range(0, len(texts), rows):
